@@ -19,8 +19,9 @@ use super::error::{DocumentError, mongo_error};
 use super::{command, document};
 use crate::refunds::StoredRow;
 
-/// Maximum number of documents in a command. With the longest texts the command stays below the server's limit of
-/// 16 MiB.
+/// The maximum number of documents in a command.
+///
+/// With the longest texts, the command stays below the server's limit of 16 MiB.
 pub(super) const MAX_DOCUMENTS: usize = 4_000;
 
 /// Inserts the purchases of `batch` whose id is not stored yet, and returns one outcome for each
@@ -111,6 +112,7 @@ async fn reply_outcomes(
     if let Some(concern) = reply.write_concern_error {
         outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
     }
+
     // The errors of documents whose id, or whose value in another unique index, exists already.
     let mut duplicates = Vec::new();
     for error in reply.write_errors {
@@ -124,15 +126,16 @@ async fn reply_outcomes(
             DocumentError::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
         }
     }
+
     if !duplicates.is_empty() {
         let ids: Vec<PurchaseId> = duplicates
             .iter()
             .map(|error| batch[error.index].id)
             .collect();
-        let found = stored(connection, &ids).await?;
+        let stored_rows = stored(connection, &ids).await?;
         for error in duplicates {
             let sent = &batch[error.index];
-            outcomes[error.index] = compare(sent, found.get(&sent.id), &error);
+            outcomes[error.index] = compare(sent, stored_rows.get(&sent.id), &error);
         }
     }
     Ok(outcomes)
@@ -148,19 +151,19 @@ pub(super) async fn stored(
     let ids: Vec<Bson> = ids.iter().map(document::id_value).collect();
     let collection = connection.on_primary();
     let time = connection.options.query_timeout;
-    let batch = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
-    let found = async move {
+    let batch_size = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
+    let find = async move {
         collection
             .find(doc! { "_id": { "$in": ids } })
-            .batch_size(batch)
+            .batch_size(batch_size)
             .read_concern(ReadConcern::majority())
             .max_time(time)
             .await?
             .try_collect::<Vec<RawDocumentBuf>>()
             .await
     };
-    let found = connection.write(found).await?;
-    Ok(found
+    let documents = connection.write(find).await?;
+    Ok(documents
         .iter()
         .filter_map(|document| {
             let id = document::id(document).ok()?;

@@ -73,10 +73,10 @@ async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let mut request = PageRequest::first(order, PageLimit::new(45).unwrap());
         for _ in 0..3 {
-            let start = select::start(selector, &request).unwrap();
+            let start = select::page_start(selector, &request).unwrap();
             // What a page reads that is not full.
             for position in [start, RangePosition::Undated(None)] {
-                let (filters, sort) = select::queries(selector, &request, &position);
+                let (filters, sort) = select::range_queries(selector, &request, &position);
                 let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
                 commands.extend(filters.into_iter().map(find));
             }

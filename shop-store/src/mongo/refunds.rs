@@ -69,11 +69,11 @@ impl PurchaseRows for MongoStore {
 
         // Looks for the purchases once more, because a purchase may have been erased or deleted
         // before its refund was inserted.
-        let found = self.find(&purchases).await?;
+        let stored_rows = self.find(&purchases).await?;
         let mut inserted = Vec::with_capacity(refunds.len());
         for (refund, outcome) in refunds.iter().zip(outcomes) {
             let is_new = matches!(outcome, InsertOutcome::Inserted);
-            let purchase = refund.details.of.and_then(|of| found.get(&of));
+            let purchase = refund.details.of.and_then(|id| stored_rows.get(&id));
             let has_purchase = matches!(purchase, Some(StoredRow::Purchase(_)));
             // The refund would never be erased with its purchase, so it is taken back.
             if is_new && !has_purchase {
@@ -104,8 +104,9 @@ impl PurchaseRows for MongoStore {
         let new = doc! { CURRENCY: given.to_string(), ERASED: DateTime::now() };
         let set = doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
         update(&self.connection, vec![set]).await?;
-        let kept = self.currency().await?;
-        kept.ok_or_else(|| {
+
+        let stored_currency = self.currency().await?;
+        stored_currency.ok_or_else(|| {
             let message = "MongoDB has not stored the currency: it was deleted meanwhile";
             mongo_error(ErrorKind::Unavailable, message)
         })
@@ -293,8 +294,7 @@ impl MongoStore {
     /// Deletes the waiting refunds whose own id, or whose purchase, is among `ids`.
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
         let ids = id_texts(ids);
-        let of = |name: &str| doc! { name: { "$in": &ids } };
-        let filter = doc! { "$or": [of("purchase"), of("id")] };
+        let filter = doc! { "$or": [{ "purchase": { "$in": &ids } }, { "id": { "$in": &ids } }] };
         let deleted = delete(self, self.waiting_collection(), filter).await;
         none_if_denied(deleted).map(drop)
     }

@@ -39,48 +39,53 @@ const MIN_BATCH: usize = 100;
 impl PurchaseQuery for MongoStore {
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let position = start(selector, request)?;
+        let position = page_start(selector, request)?;
         let limit = request.limit.get();
         let deadline = Instant::now() + self.connection.options.query_timeout;
-        let read = |position| self.read(selector, request, position, deadline);
+        let read_from = |position| self.read_range(selector, request, position, deadline);
+
         let is_dated = matches!(position, RangePosition::Dated(_));
         // A document without a date is in no range of time. So a listing with a range of time reads
         // the first range alone.
-        let both = request.range == TimeRange::ALL && is_dated;
-        let is_first =
+        let needs_both_ranges = request.range == TimeRange::ALL && is_dated;
+        let is_first_page_of_user =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
-        let mut found = Vec::new();
-        let mut rest = Vec::new();
+
+        let mut purchases = Vec::new();
+        let mut undated_purchases = Vec::new();
         // The first page of a user is rarely full. It continues in the second range, which is read
         // first, so the read of the first range here would be repeated below.
-        if !both || !is_first {
-            found = read(position.clone()).await?;
+        if !needs_both_ranges || !is_first_page_of_user {
+            purchases = read_from(position.clone()).await?;
         }
         // `migrate` moves documents from the second range to the first. The second range is read
         // before the first one, so that no moved document is missed.
-        if both && found.len() <= limit {
-            rest = read(RangePosition::Undated(None)).await?;
-            found = read(position).await?;
+        if needs_both_ranges && purchases.len() <= limit {
+            undated_purchases = read_from(RangePosition::Undated(None)).await?;
+            purchases = read_from(position).await?;
         }
-        let dated = if is_dated { found.len() } else { 0 };
-        // A document that was moved between the two reads is in both results. It is listed once.
-        let moved: HashSet<PurchaseId> = found.iter().map(|purchase| purchase.id).collect();
-        found.extend(
-            rest.into_iter()
-                .filter(|purchase| !moved.contains(&purchase.id)),
-        );
+        let dated_count = if is_dated { purchases.len() } else { 0 };
 
-        let more = found.len() > limit;
-        found.truncate(limit);
+        // A document that was moved between the two reads is in both results. It is listed once.
+        let listed_ids: HashSet<PurchaseId> =
+            purchases.iter().map(|purchase| purchase.id).collect();
+        undated_purchases.retain(|purchase| !listed_ids.contains(&purchase.id));
+        purchases.append(&mut undated_purchases);
+
+        let has_next_page = purchases.len() > limit;
+        purchases.truncate(limit);
         // The cursor of a purchase without a date gets the timestamp that marks the second range.
-        let next = found.last().filter(|_| more).map(|last| {
-            let mut last = last.clone();
-            if limit > dated {
-                last.timestamp = undated_timestamp(request.order);
+        let next = match purchases.last() {
+            Some(last) if has_next_page => {
+                let mut last = last.clone();
+                if limit > dated_count {
+                    last.timestamp = undated_timestamp(request.order);
+                }
+                Some(Cursor::after(selector, request, &last))
             }
-            Cursor::after(selector, request, &last)
-        });
-        Ok(Page::new(found, next))
+            _ => None,
+        };
+        Ok(Page::new(purchases, next))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -93,7 +98,7 @@ impl PurchaseQuery for MongoStore {
 
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        totals::per_period(&self.connection, selector, request).await
+        totals::period_totals(&self.connection, selector, request).await
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -119,13 +124,13 @@ impl PurchaseQuery for MongoStore {
             .projection(doc! { "_id": 0, "username": 1 })
             .build();
         let filter = doc! { "username": { "$gte": from } };
-        let found = self
+        let documents = self
             .connection
             .find(&self.connection.collection, &filter, options)
             .await?;
-        Ok(found
+        Ok(documents
             .first()
-            .and_then(|found| found.get_str("username").ok())
+            .and_then(|document| document.get_str("username").ok())
             .map(str::to_owned))
     }
 
@@ -154,18 +159,16 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
 ///
 /// # Errors
 /// The error of [`PageRequest::bounds`], for example if the cursor belongs to another listing.
-pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
+pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
     let Some(last) = request.bounds(selector)?.after else {
         return Ok(RangePosition::Dated(None));
     };
     let id = document::id_value(&last.id);
-    Ok(
-        if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
-            RangePosition::Undated(Some(id))
-        } else {
-            RangePosition::Dated(Some((date(last.timestamp), id)))
-        },
-    )
+
+    if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
+        return Ok(RangePosition::Undated(Some(id)));
+    }
+    Ok(RangePosition::Dated(Some((date(last.timestamp), id))))
 }
 
 impl MongoStore {
@@ -174,7 +177,7 @@ impl MongoStore {
     ///
     /// The extra purchase tells the caller that there is another page. Documents that are not
     /// purchases are skipped, so several queries may be necessary. All of them share `deadline`.
-    async fn read(
+    async fn read_range(
         &self,
         selector: &Selector,
         request: &PageRequest,
@@ -183,24 +186,28 @@ impl MongoStore {
     ) -> Result<Vec<Purchase>> {
         let connection = &self.connection;
         let limit = request.limit.get();
-        let mut found = Vec::with_capacity(limit + 1);
-        let (mut filters, sort) = queries(selector, request, &position);
-        while found.len() <= limit
+        let mut purchases = Vec::with_capacity(limit + 1);
+        let (mut filters, sort) = range_queries(selector, request, &position);
+
+        while purchases.len() <= limit
             && let Some(filter) = filters.pop_front()
         {
-            let wanted = (limit + 1 - found.len()).max(MIN_BATCH);
+            let query_limit = (limit + 1 - purchases.len()).max(MIN_BATCH);
             let time = deadline.saturating_duration_since(Instant::now());
             let options = FindOptions::builder()
                 .sort(sort.clone())
-                .limit(wanted as i64)
+                .limit(query_limit as i64)
                 .max_time(time)
                 .build();
             let documents = connection
                 .find(&connection.collection, &filter, options)
                 .await?;
+
             // The query has returned its maximum, so the range may contain more. The next filters
             // begin behind the last document.
-            if let Some(last) = documents.last().filter(|_| documents.len() == wanted) {
+            if documents.len() == query_limit
+                && let Some(last) = documents.last()
+            {
                 let id = document::value(last, "_id");
                 position = match position {
                     RangePosition::Dated(_) => {
@@ -208,14 +215,15 @@ impl MongoStore {
                     }
                     RangePosition::Undated(_) => RangePosition::Undated(id),
                 };
-                filters = queries(selector, request, &position).0;
+                filters = range_queries(selector, request, &position).0;
             }
+
             let readable = documents
                 .iter()
                 .filter_map(|document| connection.unreadables.purchase(document));
-            found.extend(readable);
+            purchases.extend(readable);
         }
-        Ok(found)
+        Ok(purchases)
     }
 }
 
@@ -225,7 +233,7 @@ impl MongoStore {
 /// Behind a document of the first range there are up to three queries: for the remaining ids of the
 /// same time, one for each type of id, and for the later times. Each of them reads one range of an
 /// index.
-pub(super) fn queries(
+pub(super) fn range_queries(
     selector: &Selector,
     request: &PageRequest,
     position: &RangePosition,
@@ -241,7 +249,7 @@ pub(super) fn queries(
     };
     match position {
         RangePosition::Dated(last) => {
-            let mut later = vec![doc! { "timestamp": dates(order, request.range) }];
+            let mut later = vec![doc! { "timestamp": dated_condition(order, request.range) }];
             let mut filters = VecDeque::new();
             if let Some((time, id)) = last {
                 // The ids of the same time have queries of their own: a single condition for them
@@ -259,7 +267,11 @@ pub(super) fn queries(
             (filters, doc! { "timestamp": direction, "_id": direction })
         }
         RangePosition::Undated(last) => {
-            let mut conditions = vec![without_date(order), purchases_filter(), document::no_mark()];
+            let mut conditions = vec![
+                undated_condition(order),
+                purchases_filter(),
+                document::no_mark(),
+            ];
             if let Some(id) = last {
                 let ids = ids_after(id, operator)
                     .into_iter()
@@ -271,11 +283,11 @@ pub(super) fn queries(
     }
 }
 
-/// Returns the condition of the first range, the documents with a date in `range`.
+/// Returns the operators on `timestamp` for the first range, the documents with a date in `range`.
 ///
 /// Without a range of time, these are all valid dates except the one that marks the second range. A
 /// comparison matches values of the same type only, so documents without a date do not match.
-fn dates(order: ListOrder, range: TimeRange) -> Document {
+fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
     let lowest = date(Timestamp::MIN);
     let highest = date(Timestamp::MAX);
     match order {
@@ -295,11 +307,11 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
     dates
 }
 
-/// Returns the condition of the second range, the documents whose timestamp does not match
-/// [`dates`].
+/// Returns the filter of the second range, the documents whose timestamp does not match
+/// [`dated_condition`] without a range of time.
 ///
 /// The condition consists of bounds and not of types, so that the server uses an index.
-fn without_date(order: ListOrder) -> Document {
+fn undated_condition(order: ListOrder) -> Document {
     let lowest = date(Timestamp::MIN);
     let highest = date(Timestamp::MAX);
     let from = if order == ListOrder::OldestFirst {

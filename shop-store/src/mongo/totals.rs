@@ -1,4 +1,7 @@
-//! Exact counts and sums. The server adds up documents in the current format; all others are read and added up here.
+//! Computes exact counts and sums of purchases.
+//!
+//! The server adds up the documents in the current format. Documents in other formats are read and
+//! added up by the client.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -21,13 +24,14 @@ const MAX_ATTEMPTS: usize = 3;
 /// Returns the count and the sum of the selected purchases, for each period of `request`.
 ///
 /// The totals cover exactly the documents that a listing returns, see [`document::purchase`]. Two
-/// queries add them up: the server sums the documents in the [`current`] format, and [`by_client`]
-/// reads the other ones. If the server's sums cannot be used, [`by_client`] reads all documents.
+/// queries add them up: the server sums the documents that match [`current_format`], and
+/// [`add_up_in_client`] reads the other documents. If the server's sums cannot be used,
+/// [`add_up_in_client`] reads all documents.
 ///
 /// # Errors
 /// - the error of the query, if the server does not answer in time
 /// - the error of [`Totals::add_summary`] or [`Totals::add_purchase`], such as too many periods
-pub(super) async fn per_period(
+pub(super) async fn period_totals(
     connection: &MongoConnection,
     selector: &Selector,
     request: &TotalsRequest,
@@ -53,28 +57,30 @@ pub(super) async fn per_period(
     for _ in 0..MAX_ATTEMPTS {
         let reply: Vec<RawDocumentBuf> = connection.query(time, add_up).await?;
         // The server's sums are not used if they may include documents that are not purchases.
-        let Some((sums, expected)) = reply.first().and_then(|reply| read(reply)) else {
+        let Some((sums, expected_others)) = reply.first().and_then(|reply| parse_reply(reply))
+        else {
             break;
         };
+
         let mut totals = Totals::new(*request);
-        let mut others = 0;
-        if expected > 0 {
-            let filter = doc! { "$and": [filter.clone(), { "$nor": [current(selector)] }, document::no_mark()] };
-            (totals, others) = by_client(connection, filter, request).await?;
+        let mut added_others = 0;
+        if expected_others > 0 {
+            let filter = doc! { "$and": [filter.clone(), { "$nor": [current_format(selector)] }, document::no_mark()] };
+            (totals, added_others) = add_up_in_client(connection, filter, request).await?;
         }
+
         // The counts differ if `migrate` has moved documents from one format to the other between
         // the two queries.
-        if others == expected {
+        if added_others == expected_others {
             for (time, sum) in sums {
                 totals.add_summary(time, sum)?;
             }
             return Ok(totals.into_buckets());
         }
     }
-    Ok(by_client(connection, filter, request)
-        .await?
-        .0
-        .into_buckets())
+
+    let (totals, _) = add_up_in_client(connection, filter, request).await?;
+    Ok(totals.into_buckets())
 }
 
 /// Returns the condition of the selected documents in a range of time.
@@ -89,8 +95,8 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     }
 }
 
-/// Returns the aggregation pipeline that sums the documents in the [`current`] format, one sum for
-/// each slot.
+/// Returns the aggregation pipeline that sums the documents that match [`current_format`], one sum
+/// for each slot.
 ///
 /// A slot is a period of [`Totals::slots`]. The reply also counts all selected documents, so that
 /// the caller knows how many are in another format. The index finds the selected documents, but the
@@ -114,7 +120,7 @@ pub(super) fn pipeline(
     // One slot more than the maximum is enough to reject the request.
     let limit = row_limit(Totals::MAX_SLOTS + 1);
     let counts = doc! {
-        "current": [{ "$match": current(selector) }, { "$group": sums }, { "$limit": limit }],
+        "current": [{ "$match": current_format(selector) }, { "$group": sums }, { "$limit": limit }],
         "all": [{ "$match": document::no_mark() }, { "$count": "count" }],
     };
     [doc! { "$match": filter }, doc! { "$facet": counts }]
@@ -124,7 +130,7 @@ pub(super) fn pipeline(
 ///
 /// [`document::purchase`] reads each matching document, unless its price has too many decimals.
 /// Documents in the formats of the replaced systems do not match.
-fn current(selector: &Selector) -> Document {
+fn current_format(selector: &Selector) -> Document {
     let [min, zero, max] =
         [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
     let first = document::date(Timestamp::MIN);
@@ -174,48 +180,49 @@ struct SlotSum {
     first: DateTime,
 }
 
-/// Reads the reply to the [`pipeline`].
+/// Parses the reply to the [`pipeline`].
 ///
 /// Returns the sum of each slot, with the earliest time in the slot, and the number of documents in
 /// another format. Returns `None` if the sums cannot be used, such as a sum with too many decimals.
-fn read(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
+fn parse_reply(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> {
     let TotalsReply { current, all } = bson::deserialize_from_slice(reply.as_bytes()).ok()?;
+
+    let mut others = 0;
     // A reply with too many slots is an error in any case, so the other documents are not counted.
-    let all = all
-        .first()
-        .filter(|_| current.len() <= Totals::MAX_SLOTS)
-        .and_then(|all| all.get("count"));
-    let others = all
-        .map_or(0, |all| *all)
-        .saturating_sub(current.iter().map(|group| group.count).sum());
-    let read = |group: SlotSum| {
-        let first = document::time(group.first)?;
-        let count = group.count.saturating_sub(group.refunds);
-        Some((first, Summary::new(count, sum(&group.total.to_string())?)))
-    };
-    Some((
-        current.into_iter().map(read).collect::<Option<_>>()?,
-        others,
-    ))
+    if current.len() <= Totals::MAX_SLOTS
+        && let Some(counts) = all.first()
+        && let Some(all_count) = counts.get("count")
+    {
+        others = all_count.saturating_sub(current.iter().map(|slot| slot.count).sum());
+    }
+
+    let mut sums = Vec::with_capacity(current.len());
+    for slot in current {
+        let first = document::time(slot.first)?;
+        let count = slot.count.saturating_sub(slot.refunds);
+        let total = parse_sum(&slot.total.to_string())?;
+        sums.push((first, Summary::new(count, total)));
+    }
+    Some((sums, others))
 }
 
 /// Parses the sum of prices, which MongoDB prints with an exponent if the sum is small.
 ///
 /// A sum has as many decimals as its most precise price. Returns `None` if these are more decimals
 /// than a price may have: then a document that is not a purchase was added up.
-fn sum(text: &str) -> Option<Total> {
-    let small = Decimal::from_scientific(text)
-        .map(|small| small.to_string())
+fn parse_sum(text: &str) -> Option<Total> {
+    let plain = Decimal::from_scientific(text)
+        .map(|sum| sum.to_string())
         .ok();
-    let text = small.as_deref().unwrap_or(text);
+    let text = plain.as_deref().unwrap_or(text);
     let decimals = text
         .split_once('.')
         .map_or(0, |(_, decimals)| decimals.len());
+
     if decimals > Price::MAX_DECIMALS as usize {
-        None
-    } else {
-        text.parse().ok()
+        return None;
     }
+    text.parse().ok()
 }
 
 /// Reads each document that matches `filter`, and adds up the purchases among them.
@@ -225,7 +232,7 @@ fn sum(text: &str) -> Option<Total> {
 /// # Errors
 /// - the error of the query
 /// - the error of [`Totals::add_purchase`]
-async fn by_client(
+async fn add_up_in_client(
     connection: &MongoConnection,
     filter: Document,
     request: &TotalsRequest,
@@ -282,8 +289,8 @@ mod tests {
             ("-1E-8", "-0.00000001"),
             (large, large),
         ] {
-            assert_eq!(sum(text).unwrap().to_string(), expected);
+            assert_eq!(parse_sum(text).unwrap().to_string(), expected);
         }
-        assert_eq!(sum("1.000000000"), None);
+        assert_eq!(parse_sum("1.000000000"), None);
     }
 }

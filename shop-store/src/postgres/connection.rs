@@ -3,12 +3,12 @@
 //!
 //! ```text
 //! query ─┐                        ┌─ pool of reads  ─┐
-//!        ├─▶ run (retries) ─▶ attempt                ├─▶ run_in, in a task of its own ─▶ execute
+//!        ├─▶ run (retries) ─▶ run_once               ├─▶ run_in_session, in a task of its own ─▶ execute
 //! write ─┘                        └─ pool of writes ─┘
 //! ```
 //!
 //! The caller waits until its deadline at most. The task goes on with its session until the server
-//! has answered, see [`attempt`].
+//! has answered, see [`run_once`].
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -198,7 +198,7 @@ impl Statement {
     pub(super) fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         self.parameters
             .iter()
-            .map(|(value, of)| (&**value as &(dyn ToSql + Sync), of.clone()))
+            .map(|(value, sql_type)| (&**value as &(dyn ToSql + Sync), sql_type.clone()))
             .collect()
     }
 }
@@ -220,7 +220,7 @@ pub(super) struct PostgresConnection {
     /// answer.
     pub(super) check_timeout: Duration,
     /// The time of the last successful check of writes, or `None` if a statement has failed since.
-    checked: Mutex<Option<Instant>>,
+    last_write_check: Mutex<Option<Instant>>,
     /// The task that creates the tables, or `None` if they are not to be created.
     pub(super) schema: Option<SchemaMigrator>,
     pub(super) servers: Arc<Servers>,
@@ -247,6 +247,7 @@ impl PostgresConnection {
         let (tls, url) = TlsOptions::take_from(options.url.expose_secret())?;
         let url = DatabaseUrl::parse(&url, &tls)?;
         let servers = Servers::new(&url);
+
         // One of several hosts may not answer, and a new session waits for that host until the
         // connect timeout.
         let mut check_timeout = CHECK_TIMEOUT;
@@ -254,7 +255,7 @@ impl PostgresConnection {
             check_timeout += url.connect_timeout();
         }
         let tls = tls.connector()?;
-        let pool = |timeout: Duration, size: usize| {
+        let build_pool = |timeout: Duration, size: usize| {
             let connector = Connector {
                 servers: Arc::clone(&servers),
                 configs: url.servers(&session_options(timeout)),
@@ -265,10 +266,12 @@ impl PostgresConnection {
                 postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
             })
         };
-        let for_reads = (options.max_connections / 2).max(1);
-        let reads = pool(options.query_timeout, for_reads)?;
-        let for_writes = options.max_connections.saturating_sub(for_reads).max(1);
-        let writes = pool(options.insert_timeout, for_writes)?;
+
+        let max_reads = (options.max_connections / 2).max(1);
+        let reads = build_pool(options.query_timeout, max_reads)?;
+        let max_writes = options.max_connections.saturating_sub(max_reads).max(1);
+        let writes = build_pool(options.insert_timeout, max_writes)?;
+
         let schema = options
             .create_schema
             .then(|| SchemaMigrator::new(definition, options.adopt_tables, writes.clone()));
@@ -276,15 +279,14 @@ impl PostgresConnection {
             [reads.clone(), writes.clone()],
             options.idle_timeout,
         ));
-        let unreadables = Unreadables::default();
-        let repeats = AtomicU32::default();
+
         Ok(Self {
             name: url.name(),
             definition,
-            unreadables,
-            repeats,
+            unreadables: Unreadables::default(),
+            repeats: AtomicU32::default(),
             check_timeout,
-            checked: Mutex::default(),
+            last_write_check: Mutex::default(),
             schema,
             servers,
             _closing_idle: closing_idle,
@@ -318,17 +320,11 @@ impl PostgresConnection {
     /// Runs a write in a transaction of its own until `deadline`, see [`write`](Self::write).
     pub(super) async fn write_by(
         &self,
-        statement: Statement,
+        mut statement: Statement,
         deadline: Instant,
     ) -> Result<Vec<Row>> {
-        self.run(
-            Statement {
-                end: Some("commit"),
-                ..statement
-            },
-            deadline,
-        )
-        .await
+        statement.end = Some("commit");
+        self.run(statement, deadline).await
     }
 
     /// Runs a query, or a write whose [`end`](Statement::end) is set, and returns its rows.
@@ -339,11 +335,11 @@ impl PostgresConnection {
     ///
     /// # Errors
     /// - [`ErrorKind::DeadlineExceeded`] if there is no answer until `deadline`
-    /// - the error of the first attempt to create the tables, if they may belong to another program
+    /// - the error of the last attempt to create the tables, if they may belong to another program
     /// - an error of the server or of a new session, see [`error`](super::error)
     pub(super) async fn run(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
-            let attempted = time::timeout_at(deadline, schema.attempted()).await;
+            let attempted = time::timeout_at(deadline, schema.wait_for_attempt()).await;
             attempted.map_err(|_elapsed| timed_out(Outcome::NotApplied))??;
         }
         let pool = if statement.end.is_some() {
@@ -353,19 +349,22 @@ impl PostgresConnection {
         };
         let statement = Arc::new(statement);
         let rows = retried(deadline, is_retryable, || {
-            attempt(pool, &statement, deadline)
+            run_once(pool, &statement, deadline)
         })
         .await;
         // The next check of writes must ask the server again.
         if rows.is_err() {
-            self.set_checked(None);
+            self.set_last_write_check(None);
         }
         rows
     }
 
     /// Sets the time of the last successful check of writes, or forgets it.
-    fn set_checked(&self, at: Option<Instant>) {
-        *self.checked.lock().unwrap_or_else(PoisonError::into_inner) = at;
+    fn set_last_write_check(&self, at: Option<Instant>) {
+        *self
+            .last_write_check
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = at;
     }
 
     /// Checks that the main table of the store can be read.
@@ -388,20 +387,20 @@ impl PostgresConnection {
     /// # Errors
     /// An error of [`run`](Self::run).
     pub(super) async fn check_writes(&self) -> Result<()> {
-        let checked = *self.checked.lock().unwrap_or_else(PoisonError::into_inner);
-        if checked.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
+        let last_write_check = *self
+            .last_write_check
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if last_write_check.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());
         }
         let SchemaDefinition {
             name, unused_row, ..
         } = self.definition;
-        let check = Statement::new(format!("insert into {name} {unused_row}"));
-        let check = Statement {
-            end: Some("rollback"),
-            ..check
-        };
+        let mut check = Statement::new(format!("insert into {name} {unused_row}"));
+        check.end = Some("rollback");
         self.run(check, Instant::now() + self.check_timeout).await?;
-        self.set_checked(Some(Instant::now()));
+        self.set_last_write_check(Some(Instant::now()));
         Ok(())
     }
 }
@@ -417,8 +416,8 @@ impl PostgresConnection {
 /// # Errors
 /// - [`ErrorKind::DeadlineExceeded`] after the deadline. The outcome is unknown if the statement
 ///   was sent.
-/// - an error of [`run_in`], or of the start of a session
-async fn attempt(
+/// - an error of [`run_in_session`], or of the start of a session
+async fn run_once(
     pool: &SessionPool,
     statement: &Arc<Statement>,
     deadline: Instant,
@@ -428,7 +427,7 @@ async fn attempt(
         Err(_elapsed) => return Err(timed_out(Outcome::NotApplied)),
     };
     let host = session.host;
-    let task = tokio::spawn(run_in(session, Arc::clone(statement)));
+    let task = tokio::spawn(run_in_session(session, Arc::clone(statement)));
     match time::timeout_at(deadline, task).await {
         Ok(Ok(result)) => result,
         Ok(Err(panicked)) => {
@@ -448,7 +447,7 @@ async fn attempt(
 /// - [`ErrorKind::Unavailable`] with an unknown outcome if the server committed without waiting for
 ///   its standby
 /// - an error of [`from_driver`]
-async fn run_in(session: PooledSession, statement: Arc<Statement>) -> Result<Vec<Row>> {
+async fn run_in_session(session: PooledSession, statement: Arc<Statement>) -> Result<Vec<Row>> {
     let abandoned = session.abandoned.clone();
     let executed = abandoned
         .run_until_cancelled(execute(&session, &statement))
@@ -492,9 +491,9 @@ async fn execute(
     // All statements are sent together and in this order, so a transaction takes one round trip.
     // After an error, the server rejects the following statements, and `commit` rolls the
     // transaction back.
-    let begin = format!("begin; {DURABLE}");
-    let begin = client.batch_execute(&begin);
-    let before = async {
+    let begin_sql = format!("begin; {DURABLE}");
+    let begin = client.batch_execute(&begin_sql);
+    let run_before = async {
         match &statement.before {
             // This statement is run for its effect, such as a lock. Its rows are not needed.
             Some(before) => client
@@ -505,7 +504,7 @@ async fn execute(
         }
     };
     let (begun, before, rows, ended) =
-        tokio::join!(biased; begin, before, query, client.batch_execute(end));
+        tokio::join!(biased; begin, run_before, query, client.batch_execute(end));
     // The first error is the cause of the later ones.
     begun?;
     before?;

@@ -87,10 +87,10 @@ impl Servers {
         self.timeline.load(Ordering::Acquire)
     }
 
-    /// Returns whether a server was seen on a higher timeline than the server of `session`.
+    /// Returns whether a server on a higher timeline has replaced the server of `session`.
     ///
     /// Returns `false` if the timeline of the session is unknown.
-    fn have_replaced(&self, session: &Session) -> bool {
+    fn have_superseded(&self, session: &Session) -> bool {
         session.timeline > 0 && session.timeline < self.timeline()
     }
 
@@ -115,9 +115,9 @@ impl Servers {
     ///
     /// If the timeline is higher than all earlier ones, the server was promoted, and a warning is
     /// logged. `name` is the `host:port` of the server.
-    fn note_timeline(&self, name: &str, timeline: u32) {
-        let before = self.timeline.fetch_max(timeline, Ordering::AcqRel);
-        if before > 0 && before < timeline {
+    fn record_timeline(&self, name: &str, timeline: u32) {
+        let previous = self.timeline.fetch_max(timeline, Ordering::AcqRel);
+        if previous > 0 && previous < timeline {
             tracing::warn!(
                 server = name,
                 timeline,
@@ -173,22 +173,29 @@ impl Connector {
     /// The result is an error if the host does not answer within the connect timeout. The task
     /// updates whether the host is mute even if no task waits for the result, so a host that
     /// recovers is noticed.
-    fn ask(&self, host: usize, answers: mpsc::UnboundedSender<(usize, Result<Session>)>) {
+    fn request_session(
+        &self,
+        host: usize,
+        answers: mpsc::UnboundedSender<(usize, Result<Session>)>,
+    ) {
         let (name, config) = self.configs[host].clone();
         let servers = Arc::clone(&self.servers);
         let tls = self.tls.clone();
         tokio::spawn(async move {
-            let started = start(&servers, host, &name, config, tls);
-            let answer = timeout(servers.connect_timeout, started).await;
+            let starting = start_session(&servers, host, &name, config, tls);
+            let answer = timeout(servers.connect_timeout, starting).await;
+
             let is_mute = answer.is_err();
             if !servers.hosts[host].is_mute.swap(is_mute, Ordering::AcqRel) && is_mute {
                 tracing::warn!(server = name, "PostgreSQL does not answer at this host");
             }
+
             let answer = answer.unwrap_or_else(|_elapsed| {
                 let message = format!("{name} accepts connections and does not answer");
                 let error = postgres_error(ErrorKind::Unavailable, message);
                 Err(error.with_outcome(Outcome::NotApplied))
             });
+
             // The session ends here if the receiver was dropped, because another host was chosen
             // meanwhile.
             let _unused = answers.send((host, answer));
@@ -203,7 +210,8 @@ impl Connector {
     /// statement keeps its session.
     pub(super) fn abandon_if_mute(&self, host: usize) {
         let (sender, mut answers) = mpsc::unbounded_channel();
-        self.ask(host, sender);
+        self.request_session(host, sender);
+
         let servers = Arc::clone(&self.servers);
         tokio::spawn(async move {
             let _answer = answers.recv().await;
@@ -220,7 +228,7 @@ impl Connector {
 ///
 /// # Errors
 /// An error of [`from_connect`] if the connection, the login or the query fails.
-async fn start(
+async fn start_session(
     servers: &Servers,
     host: usize,
     name: &str,
@@ -229,14 +237,15 @@ async fn start(
 ) -> Result<Session> {
     let (client, mut connection) = config.connect(tls).await.map_err(from_connect)?;
     let has_skipped_standby = Arc::new(AtomicBool::new(false));
-    let skipped = Arc::clone(&has_skipped_standby);
+    let skipped_flag = Arc::clone(&has_skipped_standby);
+
     // The task polls messages instead of awaiting the connection, because only messages carry the
     // server's notices.
     tokio::spawn(async move {
         while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
             match message {
                 Ok(AsyncMessage::Notice(notice)) if notice.routine() == Some(STANDBY_WAIT) => {
-                    skipped.store(true, Ordering::Release);
+                    skipped_flag.store(true, Ordering::Release);
                 }
                 Ok(_) => {}
                 Err(error) => {
@@ -246,22 +255,25 @@ async fn start(
             }
         }
     });
-    let state = match client.simple_query(SERVER_STATE).await {
-        Ok(state) => state,
+
+    let state_messages = match client.simple_query(SERVER_STATE).await {
+        Ok(messages) => messages,
         // Another server that speaks this protocol may not know these functions. It is used without
         // a timeline.
         Err(error) if error.as_db_error().is_some() => Vec::new(),
         Err(error) => return Err(from_connect(error)),
     };
-    let row = state.iter().find_map(|message| match message {
+    let state_row = state_messages.iter().find_map(|message| match message {
         SimpleQueryMessage::Row(row) => Some(row),
         _ => None,
     });
-    let is_read_only = row.is_some_and(|row| row.get(0) == Some("on"));
-    let file = row.and_then(|row| row.get(1));
+
+    let is_read_only = state_row.is_some_and(|row| row.get(0) == Some("on"));
+    let wal_file = state_row.and_then(|row| row.get(1));
     // The name of the file begins with the timeline, as eight hexadecimal digits.
-    let digits = file.and_then(|file| file.get(..8));
+    let digits = wal_file.and_then(|name| name.get(..8));
     let timeline = digits.and_then(|digits| u32::from_str_radix(digits, 16).ok());
+
     let session = Session {
         client,
         host,
@@ -272,7 +284,7 @@ async fn start(
     };
     // A standby states no timeline, and cannot have replaced a primary.
     if !is_read_only {
-        servers.note_timeline(name, session.timeline);
+        servers.record_timeline(name, session.timeline);
     }
     Ok(session)
 }
@@ -301,12 +313,12 @@ impl managed::Manager for Connector {
             .filter(|host| are_all_mute || !self.servers.is_mute(*host))
             .collect();
         for host in hosts {
-            self.ask(host, sender.clone());
+            self.request_session(host, sender.clone());
         }
         drop(sender);
 
-        let mut best = None::<Session>;
-        let mut failure = None;
+        let mut best_session = None::<Session>;
+        let mut last_error = None;
         while !awaited.is_empty()
             && let Some((host, answer)) = answers.recv().await
         {
@@ -320,22 +332,27 @@ impl managed::Manager for Connector {
                     }
                 }
                 Ok(session) => {
-                    if best
+                    if best_session
                         .as_ref()
                         .is_none_or(|best| best.timeline < session.timeline)
                     {
-                        best = Some(session);
+                        best_session = Some(session);
                     }
                 }
-                Err(error) => failure = Some(error),
+                Err(error) => last_error = Some(error),
             }
         }
-        let Some(session) = best else {
-            return Err(failure.unwrap_or_else(no_primary));
+
+        let Some(session) = best_session else {
+            return Err(last_error.unwrap_or_else(no_primary_error));
         };
-        if self.servers.have_replaced(&session) {
+        if self.servers.have_superseded(&session) {
             let (name, _) = &self.configs[session.host];
-            return Err(replaced(name, session.timeline, self.servers.timeline()));
+            return Err(superseded_error(
+                name,
+                session.timeline,
+                self.servers.timeline(),
+            ));
         }
         Ok(session)
     }
@@ -350,7 +367,7 @@ impl managed::Manager for Connector {
         if session.client.is_closed() || session.abandoned.is_cancelled() {
             return Err(RecycleError::message("the session has ended"));
         }
-        if self.servers.have_replaced(session) {
+        if self.servers.have_superseded(session) {
             return Err(RecycleError::message("the server was replaced"));
         }
         Ok(())
@@ -358,7 +375,7 @@ impl managed::Manager for Connector {
 }
 
 /// Returns the error for a URL whose hosts have answered, but are all read-only.
-fn no_primary() -> Error {
+fn no_primary_error() -> Error {
     let message =
         "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
     postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
@@ -366,7 +383,7 @@ fn no_primary() -> Error {
 
 /// Returns the error for a primary that was replaced: it is on `timeline`, and a server was seen on
 /// the higher timeline `seen`.
-fn replaced(name: &str, timeline: u32, seen: u32) -> Error {
+fn superseded_error(name: &str, timeline: u32, seen: u32) -> Error {
     let message = format!(
         "the PostgreSQL server {name} is on timeline {timeline}, and another one on timeline {seen} has replaced it: stop it, or make it a standby"
     );

@@ -36,10 +36,12 @@ impl PurchaseErase for PostgresStore {
     /// calls.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
-        let erased = count(&self.connection, erasure(user, limit)).await?;
-        let left = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
-        let waiting = count(&self.connection, erasure_of_waiting(user, left)).await?;
-        Ok(erased + waiting)
+        let erased = run_count(&self.connection, erasure(user, limit)).await?;
+
+        let remaining = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
+        let erased_waiting =
+            run_count(&self.connection, erasure_of_waiting(user, remaining)).await?;
+        Ok(erased + erased_waiting)
     }
 
     /// Marks the `ids` that are not stored as erased, and removes waiting refunds with one of these
@@ -58,15 +60,17 @@ impl PurchaseErase for PostgresStore {
                     and not exists (select from purchases as stored where stored.id = ids.id)
             ), (select count(*) from confirmed) from marked"
         );
+
         let mut ids = ids.to_vec();
         // Inserts write in the order of the ids too. With the same order here, there is no deadlock
         // with an insert.
         ids.sort_unstable();
+
         let mut marked = 0;
         for ids in ids.chunks(MAX_ROWS) {
             let mark = || {
                 let mark = Statement::new(sql.clone()).bind(id_texts(ids));
-                count(&self.connection, mark)
+                run_count(&self.connection, mark)
             };
             // If another transaction has stored a purchase meanwhile, the statement did not mark
             // it, but does not see it either, and counts it as skipped. A second statement sees the
@@ -76,6 +80,7 @@ impl PurchaseErase for PostgresStore {
                 Ok(marked) => marked,
             };
         }
+
         // The waiting refunds are deleted after the marks are written. A refund that begins to wait
         // from now on finds the mark of its purchase, and is not kept.
         for ids in ids.chunks(MAX_ROWS) {
@@ -96,21 +101,21 @@ impl PurchaseErase for PostgresStore {
     /// Returns the number of deleted rows.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
-        let oldest = self.connection.query(oldest(time, limit)).await?;
+        let oldest_rows = self.connection.query(oldest(time, limit)).await?;
         let mut deleted = 0;
-        if !oldest.is_empty() {
-            let ids = with_refunds(&oldest);
+        if !oldest_rows.is_empty() {
+            let ids = with_refunds(&oldest_rows);
             // The lock conflicts with the lock that the insert of a refund takes on its purchase.
             // So no refund of these purchases is inserted until they are deleted, and the deletion
             // sees all refunds that were inserted before.
-            let lock = "select from purchases where id = any ($1) order by id for update";
-            let lock = Statement::new(lock).bind(ids.clone());
+            let lock_sql = "select from purchases where id = any ($1) order by id for update";
+            let lock = Statement::new(lock_sql).bind(ids.clone());
             let deletion = deletion(time, ids).after(lock);
-            deleted = count(&self.connection, deletion).await?;
+            deleted = run_count(&self.connection, deletion).await?;
         }
 
-        let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-        let waiting = Statement::new(
+        let remaining = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
+        let delete_waiting = Statement::new(
             r#"with deleted as (
                 delete from purchases_waiting where sequence in (
                     select sequence from purchases_waiting where "timestamp" < $1 limit $2
@@ -118,25 +123,21 @@ impl PurchaseErase for PostgresStore {
             ) select count(*), 0::bigint from deleted"#,
         )
         .bind(SystemTime::from(time))
-        .bind(row_limit(left));
-        Ok(deleted + count(&self.connection, waiting).await?)
+        .bind(row_limit(remaining));
+        Ok(deleted + run_count(&self.connection, delete_waiting).await?)
     }
 
     /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        count(&self.connection, old(time, limit)).await
+        run_count(&self.connection, old(time, limit)).await
     }
 
     /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) has stored, if
     /// there is one.
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let seen = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
-        Ok(self
-            .connection
-            .query(seen)
-            .await?
-            .first()
-            .and_then(|row| time(row).ok()))
+        let select = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
+        let rows = self.connection.query(select).await?;
+        Ok(rows.first().and_then(|row| time(row).ok()))
     }
 
     /// Stores `time` in the only row of `purchases_clock`, in place of the time before.
@@ -150,7 +151,7 @@ impl PurchaseErase for PostgresStore {
 
 /// Returns the statement that erases at most `limit` purchases of `user`, the oldest first.
 ///
-/// The answer is for [`count`].
+/// The answer is for [`run_count`].
 pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
@@ -167,7 +168,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
 /// Returns the statement that deletes at most `limit` waiting refunds of `user`, and marks their
 /// ids as erased.
 ///
-/// The answer is for [`count`].
+/// The answer is for [`run_count`].
 pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
     let sql = "
         with erased as (
@@ -199,9 +200,9 @@ pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
 /// Returns the ids in the rows of [`oldest`], with the ids of the refunds of the purchases, and of
 /// the purchases of the refunds. They are sorted, because rows are locked in the order of their
 /// ids.
-fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
+fn with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
     let mut ids = BTreeSet::new();
-    for row in oldest {
+    for row in oldest_rows {
         let Ok(id) = row.try_get::<_, String>("id") else {
             continue;
         };
@@ -219,7 +220,7 @@ fn with_refunds(oldest: &[tokio_postgres::Row]) -> Vec<String> {
 /// Returns the statement that deletes old rows among `ids`.
 ///
 /// It deletes a purchase or a refund from before `time`, and a refund whose purchase is from before
-/// `time` or is not stored. Marks of erased purchases stay. The answer is for [`count`].
+/// `time` or is not stored. Marks of erased purchases stay. The answer is for [`run_count`].
 fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
     let sql = r#"
         with chosen as (
@@ -238,7 +239,7 @@ fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
 /// Returns the query of the number of purchases, refunds and waiting refunds before `time`. It
 /// counts up to `limit`.
 ///
-/// The answer is for [`count`].
+/// The answer is for [`run_count`].
 pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
@@ -257,7 +258,7 @@ pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
 /// # Errors
 /// - [`ErrorKind::Unavailable`] if the second number is not 0
 /// - an error of [`PostgresConnection::write`]
-async fn count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
+async fn run_count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
     match cell::<i64>(&rows, 1)? {
         0 => Ok(cell::<i64>(&rows, 0)?.unsigned_abs()),

@@ -94,7 +94,7 @@ impl TargetTable {
     fn arrays(&self) -> String {
         let arrays = (1..)
             .zip(self.types)
-            .map(|(number, of)| format!("${number}::{of}[]"));
+            .map(|(number, sql_type)| format!("${number}::{sql_type}[]"));
         arrays.collect::<Vec<_>>().join(", ")
     }
 
@@ -116,7 +116,8 @@ impl TargetTable {
     /// the number of inserted rows, which is lower than the number of sent rows if a trigger has
     /// skipped some.
     fn insert_all(&self) -> String {
-        let (Self { name, columns, .. }, arrays) = (self, self.arrays());
+        let Self { name, columns, .. } = self;
+        let arrays = self.arrays();
         format!(
             "with inserted as (insert into {name} ({columns}) select * from unnest({arrays}) returning 1)
              select count(*) from inserted"
@@ -218,17 +219,15 @@ impl Insertable for Purchase {
             .iter()
             .map(|row| SystemTime::from(row.timestamp))
             .collect();
+        let details: Vec<_> = rows.iter().map(|row| row.details.to_json()).collect();
+
         statement
             .bind(texts(|row| row.id.to_string()))
             .bind(texts(|row| row.user_id.to_string()))
             .bind(texts(|row| row.user_name.to_string()))
             .bind(texts(|row| row.price.to_string()))
             .bind(times)
-            .bind(
-                rows.iter()
-                    .map(|row| row.details.to_json())
-                    .collect::<Vec<_>>(),
-            )
+            .bind(details)
     }
 }
 
@@ -249,6 +248,7 @@ pub(super) async fn insert<R: Insertable>(
     // order of the ids, so there is no deadlock. The sort is stable: of rows with equal ids, the
     // first one in the batch is inserted.
     indices.sort_by_key(|index| batch[*index].id());
+
     let deadline = Instant::now() + connection.options.insert_timeout;
     let outcomes = vec![InsertOutcome::Inserted; batch.len()];
     let mut insertion = BatchInsert {
@@ -258,9 +258,10 @@ pub(super) async fn insert<R: Insertable>(
         deadline,
         outcomes,
     };
-    for part in indices.chunks(MAX_ROWS) {
-        insertion.insert(part).await?;
+    for chunk in indices.chunks(MAX_ROWS) {
+        insertion.insert(chunk).await?;
     }
+
     Ok(insertion.outcomes)
 }
 
@@ -274,30 +275,31 @@ struct BatchInsert<'a, R> {
 }
 
 impl<R: Insertable> BatchInsert<'_, R> {
-    /// Inserts the rows at `indices`, and sets their outcomes.
+    /// Inserts the rows at `indices`, and sets the outcome of each row.
     ///
     /// The server does not tell which row of a statement it rejects. So each half of the rows is
     /// inserted by itself, and again, until the rejected row is alone.
     async fn insert(&mut self, indices: &[usize]) -> Result<()> {
-        let mut waiting = vec![indices];
-        while let Some(indices) = waiting.pop() {
-            match self.write(indices).await {
-                Ok(rest) => self.compare(indices, &rest).await?,
+        let mut pending = vec![indices];
+        while let Some(indices) = pending.pop() {
+            let rejection = match self.write(indices).await {
+                Ok(comparisons) => {
+                    self.set_outcomes(indices, &comparisons).await?;
+                    continue;
+                }
                 Err(error) if !sqlstate::is_about_rows(&error) => return Err(error),
-                Err(error) => match indices {
-                    [index] => {
-                        let rejected = Reason::refused(error);
-                        self.outcomes[*index] =
-                            rejected.map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected);
-                    }
-                    _ => {
-                        waiting.extend(
-                            <[_; 2]>::from(indices.split_at(indices.len() / 2))
-                                .into_iter()
-                                .rev(),
-                        );
-                    }
-                },
+                Err(error) => error,
+            };
+
+            if let [index] = indices {
+                self.outcomes[*index] = match Reason::refused(rejection) {
+                    Ok(reason) => InsertOutcome::Rejected(reason),
+                    Err(error) => InsertOutcome::Unknown(error),
+                };
+            } else {
+                // The first half is popped next, which keeps the order of the ids.
+                let (first_half, second_half) = indices.split_at(indices.len() / 2);
+                pending.extend([second_half, first_half]);
             }
         }
         Ok(())
@@ -311,61 +313,77 @@ impl<R: Insertable> BatchInsert<'_, R> {
     /// (docs/performance.md).
     async fn write(&self, indices: &[usize]) -> Result<Vec<tokio_postgres::Row>> {
         let repeats = &self.connection.repeats;
-        let expected = repeats.load(Ordering::Relaxed);
-        if expected == 0 {
-            let sent = self.statement(self.table.insert_all(), indices);
+        let mut expected_repeats = repeats.load(Ordering::Relaxed);
+        if expected_repeats == 0 {
+            let plain_insert = self.statement(self.table.insert_all(), indices);
             // If an id is stored, or a trigger has skipped a row, the rows are sent again by the
             // slower statement below.
-            match self.connection.write_by(sent, self.deadline).await {
+            match self.connection.write_by(plain_insert, self.deadline).await {
                 Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
                 Ok(count) if usize::try_from(cell::<i64>(&count, 0)?) != Ok(indices.len()) => {}
                 inserted => return inserted.map(|_count| Vec::new()),
             }
         }
-        let sent = self.statement(self.table.insert_new(), indices);
-        let rest = self.connection.write_by(sent, self.deadline).await?;
-        let expected = if rest.is_empty() {
-            expected.saturating_sub(1)
+
+        let insert_new = self.statement(self.table.insert_new(), indices);
+        let comparisons = self.connection.write_by(insert_new, self.deadline).await?;
+        expected_repeats = if comparisons.is_empty() {
+            expected_repeats.saturating_sub(1)
         } else {
             EXPECTED_REPEATS
         };
-        repeats.store(expected, Ordering::Relaxed);
-        Ok(rest)
+        repeats.store(expected_repeats, Ordering::Relaxed);
+        Ok(comparisons)
     }
 
-    /// Sets the outcomes of the rows at `indices`. `rest` compares the rows that were not inserted
-    /// with the stored rows.
-    async fn compare(&mut self, indices: &[usize], rest: &[tokio_postgres::Row]) -> Result<()> {
+    /// Sets the outcomes of the rows at `indices` after their insert.
+    ///
+    /// `comparisons` is the answer of [`TargetTable::compare`] for the rows that were not inserted.
+    async fn set_outcomes(
+        &mut self,
+        indices: &[usize],
+        comparisons: &[tokio_postgres::Row],
+    ) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
-        let mut unseen = Vec::new();
-        for comparison in RowComparison::all(rest)? {
+        let mut unseen_rows = Vec::new();
+        for comparison in RowComparison::all(comparisons)? {
             let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };
             is_new[comparison.number] = false;
             match comparison.outcome(&self.batch[*index]) {
                 Some(outcome) => self.outcomes[*index] = outcome,
-                None => unseen.push(*index),
+                None => unseen_rows.push(*index),
             }
         }
+
         // The remaining ids are new. If several rows have one id, the first row was inserted, and
         // the others are compared with it. The rows are sorted, so they follow each other.
-        let mut first = None;
-        for (index, _) in indices.iter().zip(is_new).filter(|(_, is_new)| *is_new) {
-            let row = &self.batch[*index];
-            match first.filter(|first: &&R| first.id() == row.id()) {
-                Some(first) if first.same_content(row) => {
-                    self.outcomes[*index] = InsertOutcome::Duplicate;
-                }
-                Some(_) => self.outcomes[*index] = InsertOutcome::Conflict,
-                None => (first, self.outcomes[*index]) = (Some(row), InsertOutcome::Inserted),
+        let mut inserted_row = None::<&R>;
+        for (index, is_new) in indices.iter().zip(is_new) {
+            if !is_new {
+                continue;
             }
+            let row = &self.batch[*index];
+            self.outcomes[*index] = match inserted_row {
+                Some(first) if first.id() == row.id() => {
+                    if first.same_content(row) {
+                        InsertOutcome::Duplicate
+                    } else {
+                        InsertOutcome::Conflict
+                    }
+                }
+                _ => {
+                    inserted_row = Some(row);
+                    InsertOutcome::Inserted
+                }
+            };
         }
-        if unseen.is_empty() {
-            Ok(())
-        } else {
-            self.compare_again(&unseen).await
+
+        if unseen_rows.is_empty() {
+            return Ok(());
         }
+        self.compare_again(&unseen_rows).await
     }
 
     /// Compares rows again that the insert neither inserted nor saw: another transaction has
@@ -380,8 +398,9 @@ impl<R: Insertable> BatchInsert<'_, R> {
             self.table.compare()
         );
         let compare = self.statement(sql, indices);
-        let compared = self.connection.write_by(compare, self.deadline).await?;
-        for comparison in RowComparison::all(&compared)? {
+        let comparisons = self.connection.write_by(compare, self.deadline).await?;
+
+        for comparison in RowComparison::all(&comparisons)? {
             let Some(index) = indices.get(comparison.number) else {
                 return Err(invalid_answer());
             };

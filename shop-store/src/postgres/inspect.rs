@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::connection::{PostgresConnection, Statement};
 use super::error::postgres_error;
 use super::rows::cell;
-use super::schema::{SchemaDefinition, of_another_program};
+use super::schema::{SchemaDefinition, foreign_tables_error};
 
 /// The result of an inspection of a database, see
 /// [`PostgresStore::inspect`](super::PostgresStore::inspect).
@@ -68,14 +68,16 @@ impl PostgresConnection {
             ..
         } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let first = "select to_regclass('shop_schema') is not null, current_setting('server_encoding'), \
+        let server_sql = "select to_regclass('shop_schema') is not null, current_setting('server_encoding'), \
                      current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), \
                      exists (select from pg_stat_replication) and current_setting('synchronous_standby_names') = ''";
-        let rows = self.run(Statement::new(first), deadline).await?;
-        if cell(&rows, 2)? {
-            return Err(read_only(cell(&rows, 3)?));
+        let server_rows = self.run(Statement::new(server_sql), deadline).await?;
+
+        if cell(&server_rows, 2)? {
+            return Err(read_only_error(cell(&server_rows, 3)?));
         }
-        let has_asynchronous_standbys = cell(&rows, 4)?;
+
+        let has_asynchronous_standbys = cell(&server_rows, 4)?;
         if has_asynchronous_standbys {
             let server = &*self.name;
             tracing::warn!(
@@ -83,68 +85,79 @@ impl PostgresConnection {
                 "the standbys of PostgreSQL are asynchronous: what is acknowledged can be lost at a promotion; set synchronous_standby_names"
             );
         }
-        let encoding: &str = cell(&rows, 1)?;
+
+        let encoding: &str = cell(&server_rows, 1)?;
         if !["UTF8", "SQL_ASCII"].contains(&encoding) {
             let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
             return Err(
                 postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding)
             );
         }
+
         let mut version = 0_i32;
-        if cell(&rows, 0)? {
+        if cell(&server_rows, 0)? {
             let sql =
                 format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
             version = cell(&self.run(Statement::new(sql), deadline).await?, 0)?;
         }
-        let is_complete = usize::try_from(version).is_ok_and(|made| made >= changes.len());
-        let mut used = tables.to_vec();
+        let is_complete = usize::try_from(version).is_ok_and(|applied| applied >= changes.len());
+
+        let mut required_tables = tables.to_vec();
         // Each change of the schema writes its number to `shop_schema`.
-        used.extend((!is_complete).then_some("shop_schema"));
+        if !is_complete {
+            required_tables.push("shop_schema");
+        }
         // Once a change was made, the tables belong to the store.
         let adoptable = if version == 0 { adoptable } else { &[] };
         let rights = Statement::new(RIGHTS)
-            .bind(used)
+            .bind(required_tables)
             .bind(name.to_owned())
             .bind(adoptable.to_vec());
-        let rows = self.run(rights, deadline).await?;
-        let schema: Option<String> = cell(&rows, 0)?;
-        let (present, mut missing): (Vec<String>, Vec<String>) = (cell(&rows, 2)?, cell(&rows, 3)?);
-        let exists = present.iter().any(|table| table == name);
-        let is_foreign = |table: &String| adoptable.contains(&table.as_str());
-        let foreign: Vec<String> = present.into_iter().filter(is_foreign).collect();
-        if !foreign.is_empty() && !self.options.adopt_tables {
-            return Err(of_another_program(&foreign));
+        let rights_rows = self.run(rights, deadline).await?;
+        let schema: Option<String> = cell(&rights_rows, 0)?;
+        let existing_tables: Vec<String> = cell(&rights_rows, 2)?;
+        let mut missing_rights: Vec<String> = cell(&rights_rows, 3)?;
+
+        let exists = existing_tables.iter().any(|table| table == name);
+        let foreign_tables: Vec<String> = existing_tables
+            .into_iter()
+            .filter(|table| adoptable.contains(&table.as_str()))
+            .collect();
+        if !foreign_tables.is_empty() && !self.options.adopt_tables {
+            return Err(foreign_tables_error(&foreign_tables));
         }
+
         // The right to create tables is needed only while changes are missing.
         match schema {
-            None if !is_complete => missing.push("a schema of the search_path".to_owned()),
-            Some(schema) if !is_complete && !cell::<bool>(&rows, 1)? => {
-                missing.push(format!("CREATE on schema {schema}"));
+            None if !is_complete => missing_rights.push("a schema of the search_path".to_owned()),
+            Some(schema) if !is_complete && !cell::<bool>(&rights_rows, 1)? => {
+                missing_rights.push(format!("CREATE on schema {schema}"));
             }
             _ => {}
         }
-        if !missing.is_empty() {
+        if !missing_rights.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
             let error = postgres_error(ErrorKind::Denied, message);
-            return Err(error.with_context("missing", missing.join(", ")));
+            return Err(error.with_context("missing", missing_rights.join(", ")));
         }
-        let mut found = DatabaseInspection {
+
+        let mut inspection = DatabaseInspection {
             exists,
             taken_over: None,
             has_asynchronous_standbys,
         };
-        if !foreign.is_empty() && exists {
+        if !foreign_tables.is_empty() && exists {
             let count = Statement::new(format!("select count(*) from {name}"));
             let rows = self.run(count, deadline).await?;
-            found.taken_over = Some(cell(&rows, 0)?);
+            inspection.taken_over = Some(cell(&rows, 0)?);
         }
-        Ok(found)
+        Ok(inspection)
     }
 }
 
 /// Returns the error for a database whose transactions are read-only, because the server is a
 /// standby or by its settings.
-fn read_only(is_standby: bool) -> Error {
+fn read_only_error(is_standby: bool) -> Error {
     let message = if is_standby {
         "the PostgreSQL server is a read-only standby: name the primary, or add target_session_attrs=read-write"
     } else {

@@ -73,7 +73,7 @@ async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> 
         let next_ranged = store.page(selector, &ranged).await.unwrap().next.unwrap();
         let next_ranged = ranged.clone().with_cursor(next_ranged);
         for request in [first.clone(), first.with_cursor(next), ranged, next_ranged] {
-            let start = select::start(selector, &request).unwrap();
+            let start = select::page_start(selector, &request).unwrap();
             statements.push(select::listing(selector, order, &start, 51));
         }
     }

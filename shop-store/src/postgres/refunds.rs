@@ -66,13 +66,14 @@ impl PurchaseRows for PostgresStore {
             select id, userid, username, price, "timestamp", details from input
             where purchase in (select id from purchases_of_refunds)
             on conflict (id) do nothing returning id"#;
-        let all: Vec<&Purchase> = refunds.iter().collect();
+        let rows_to_insert: Vec<&Purchase> = refunds.iter().collect();
         let purchases: Vec<Option<String>> = refunds
             .iter()
             .map(|refund| refund.details.of.map(|of| of.to_string()))
             .collect();
         let statement =
-            <Purchase as insert::Insertable>::bind(Statement::new(sql), &all).bind(purchases);
+            <Purchase as insert::Insertable>::bind(Statement::new(sql), &rows_to_insert)
+                .bind(purchases);
         let rows = self.connection.write(statement).await?;
 
         let mut inserted: HashSet<PurchaseId> = rows
@@ -99,7 +100,7 @@ impl PurchaseRows for PostgresStore {
     /// Returns the rows with these ids.
     ///
     /// The query runs in the pool of writes, because it belongs to an insert. If it finds rows, its
-    /// commit waits for the standby as that of an insert does.
+    /// commit waits for the standby as the commit of an insert does.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let stored = self.connection.write(rows::rows_by_id(ids)).await?;
         Ok(stored
@@ -118,8 +119,9 @@ impl PurchaseRows for PostgresStore {
         self.connection
             .write(insert.bind(given.to_string()))
             .await?;
-        let kept = self.currency().await?;
-        kept.ok_or_else(|| {
+
+        let stored_currency = self.currency().await?;
+        stored_currency.ok_or_else(|| {
             let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
             postgres_error(ErrorKind::Unavailable, message)
         })
@@ -162,9 +164,9 @@ impl PurchaseRows for PostgresStore {
     /// Returns the waiting refunds of these purchases in the order of their arrival, once the
     /// standby has them too.
     async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
-        let sql =
+        let waiting_sql =
             format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
-        let sql = format!("{} order by found.sequence", confirmed_rows(&sql));
+        let sql = format!("{} order by found.sequence", confirmed_rows(&waiting_sql));
         let select = Statement::new(sql).bind(id_texts(purchases));
         let rows = self.connection.write(select).await?;
         rows.iter().map(read_waiting).collect()
@@ -259,8 +261,8 @@ impl WaitingRefunds for PostgresStore {
         let select = Statement::new(sql).bind(row_limit(limit));
         let refused = self.connection.query(select).await?;
 
-        let count = Statement::new("select from purchases_waiting limit 1");
-        note_whether_any_waits(self, self.connection.query(count)).await?;
+        let any_waiting = Statement::new("select from purchases_waiting limit 1");
+        note_whether_any_waits(self, self.connection.query(any_waiting)).await?;
         refused.iter().map(read_waiting).collect()
     }
 

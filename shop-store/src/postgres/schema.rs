@@ -30,8 +30,9 @@ pub(super) struct SchemaDefinition {
     pub(super) tables: &'static [&'static str],
     /// The tables that the replaced system may have created under the same names.
     pub(super) adoptable: &'static [&'static str],
-    /// The changes, as SQL in which `{table}` stands for the name of the main table. Only append to
-    /// them, because databases record how many were made.
+    /// The schema changes, as SQL in which `{table}` stands for the name of the main table.
+    ///
+    /// Only append to this list, because databases record how many of its changes were applied.
     pub(super) changes: &'static [&'static str],
 }
 
@@ -80,15 +81,16 @@ pub(super) struct SchemaMigrator {
 }
 
 impl SchemaMigrator {
-    /// Starts the task, which takes its sessions from `pool`. `adopts` is the option
-    /// `adopt_tables`.
+    /// Starts the task, which takes its sessions from `pool`.
+    ///
+    /// `adopts_tables` is the option `adopt_tables`.
     pub(super) fn new(
         definition: &'static SchemaDefinition,
-        adopts: bool,
+        adopts_tables: bool,
         pool: SessionPool,
     ) -> Self {
         let (sender, progress) = watch::channel(None);
-        let guard = until_dropped(create(definition, adopts, pool, sender));
+        let guard = until_dropped(create_tables(definition, adopts_tables, pool, sender));
         Self {
             progress,
             is_adoptable: !definition.adoptable.is_empty(),
@@ -102,10 +104,10 @@ impl SchemaMigrator {
     /// The error of the last attempt, if the tables may belong to another program. Statements must
     /// not touch the tables before it is known that they do not. In other stores, statements are
     /// sent in any case, since the tables may exist although the attempt failed.
-    pub(super) async fn attempted(&self) -> Result<()> {
+    pub(super) async fn wait_for_attempt(&self) -> Result<()> {
         let mut progress = self.progress.clone();
-        let attempted = progress.wait_for(Option::is_some).await;
-        match attempted.as_deref() {
+        let attempt = progress.wait_for(Option::is_some).await;
+        match attempt.as_deref() {
             Ok(Some(Err(error))) if self.is_adoptable => {
                 Err(error.clone().with_outcome(Outcome::NotApplied))
             }
@@ -115,12 +117,13 @@ impl SchemaMigrator {
 
     /// Waits until the tables exist or the server has rejected their creation. Waits longer if the
     /// server is unavailable.
-    pub(super) async fn done(&self) {
-        let is_over = |progress: &LastAttempt| match progress {
-            Some(created) => created.as_ref().err().is_none_or(is_rejection),
+    pub(super) async fn wait_until_done(&self) {
+        let is_done = |attempt: &LastAttempt| match attempt {
+            Some(Ok(())) => true,
+            Some(Err(error)) => is_rejection(error),
             None => false,
         };
-        drop(self.progress.clone().wait_for(is_over).await);
+        drop(self.progress.clone().wait_for(is_done).await);
     }
 }
 
@@ -134,70 +137,83 @@ fn is_rejection(error: &Error) -> bool {
 ///
 /// Logs the first error, and then an error only if the server begins or ceases to reject the
 /// changes.
-async fn create(
+async fn create_tables(
     definition: &SchemaDefinition,
-    adopts: bool,
+    adopts_tables: bool,
     pool: SessionPool,
     progress: watch::Sender<LastAttempt>,
 ) {
     let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
-    let mut reported = None;
-    while let Err(error) = attempt(definition, adopts, &pool).await {
+    let mut logged_rejection = None;
+
+    while let Err(error) = attempt_migration(definition, adopts_tables, &pool).await {
         let is_rejected = is_rejection(&error);
-        if reported.replace(is_rejected) != Some(is_rejected) {
+        if logged_rejection.replace(is_rejected) != Some(is_rejected) {
             tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
         }
         progress.send_replace(Some(Err(error)));
-        let longest = if is_rejected {
+
+        let max_pause = if is_rejected {
             MAX_PAUSE_AFTER_REJECTION
         } else {
             MAX_PAUSE
         };
-        sleep(pauses.next().unwrap_or(longest).min(longest)).await;
+        sleep(pauses.next().unwrap_or(max_pause).min(max_pause)).await;
     }
+
     progress.send_replace(Some(Ok(())));
 }
 
-/// Makes the missing changes, if there are any.
+/// Attempts once to apply the changes that this database lacks. Takes no lock and creates nothing if
+/// there are none.
 ///
 /// # Errors
-/// - [`ErrorKind::Denied`] if tables of another program exist and `adopts` is not set
+/// - [`ErrorKind::Denied`] if tables of another program exist and `adopts_tables` is not set
 /// - an error of the server, or of the start of a session
-async fn attempt(definition: &SchemaDefinition, adopts: bool, pool: &SessionPool) -> Result<()> {
+async fn attempt_migration(
+    definition: &SchemaDefinition,
+    adopts_tables: bool,
+    pool: &SessionPool,
+) -> Result<()> {
     let mut session = pool.get().await.map_err(from_pool)?;
-    match current(definition, &session.client).await {
+
+    match applied_changes(definition, &session.client).await {
         // A user without the right to create tables can use a schema that is complete. So no lock
         // is taken, and nothing is created here.
-        Ok(version) if version >= definition.changes.len() => return Ok(()),
+        Ok(applied) if applied >= definition.changes.len() => return Ok(()),
         Err(error) if error.code() != Some(&SqlState::UNDEFINED_TABLE) => {
             return Err(from_driver(error));
         }
         _ => {}
     }
-    let changed = change(definition, adopts, &mut session.client).await;
-    if changed.is_err() {
+
+    let migrated = migrate(definition, adopts_tables, &mut session.client).await;
+    if migrated.is_err() {
         // The transaction may still be open, so the session must not be used again.
         drop(PooledSession::take(session));
     }
-    match changed.map_err(from_driver)? {
-        found if found.is_empty() => Ok(()),
-        found => Err(of_another_program(&found)),
+
+    let foreign_tables = migrated.map_err(from_driver)?;
+    if !foreign_tables.is_empty() {
+        return Err(foreign_tables_error(&foreign_tables));
     }
+    Ok(())
 }
 
 /// Returns the error for tables of another program, which are used only if `adopt_tables` is set.
-/// `found` are their names.
-pub(super) fn of_another_program(found: &[String]) -> Error {
+///
+/// `foreign_tables` are the names of these tables.
+pub(super) fn foreign_tables_error(foreign_tables: &[String]) -> Error {
     let message = "another program has made tables of these names: take them over by adopt_tables \
                    (SHOP_ADOPT_TABLES=on), or name another database";
-    postgres_error(ErrorKind::Denied, message).with_context("tables", found.join(", "))
+    postgres_error(ErrorKind::Denied, message).with_context("tables", foreign_tables.join(", "))
 }
 
-/// Returns the number of changes that were made to the schema in this database.
+/// Returns the number of schema changes that were applied to this database.
 ///
 /// # Errors
 /// An error of the server, such as `UNDEFINED_TABLE` if the table `shop_schema` does not exist.
-async fn current(
+async fn applied_changes(
     definition: &SchemaDefinition,
     client: &tokio_postgres::Client,
 ) -> Result<usize, tokio_postgres::Error> {
@@ -211,18 +227,23 @@ async fn current(
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// Makes the changes that this database lacks, in one transaction.
+/// Applies the schema changes that this database does not have yet, in one transaction.
+///
+/// Takes an advisory lock first, because several processes may start at the same time.
 ///
 /// Returns the names of tables of another program, and changes nothing, if there are such tables
-/// and `adopts` is not set. Returns an empty list otherwise. If an error is returned, the
-/// transaction may still be open in the session.
-async fn change(
+/// and `adopts_tables` is not set. Returns an empty list otherwise.
+///
+/// # Errors
+/// The first error of the server or of the connection. The transaction may still be open in the
+/// session.
+async fn migrate(
     definition: &SchemaDefinition,
-    adopts: bool,
+    adopts_tables: bool,
     client: &mut tokio_postgres::Client,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
-    let lock = format!(
+    let lock_sql = format!(
         "set local statement_timeout = 0;
          set local client_min_messages = warning;
          select pg_advisory_xact_lock({LOCK});
@@ -230,33 +251,37 @@ async fn change(
              name text primary key, version integer not null, changed timestamptz not null default now()
          )"
     );
-    transaction.batch_execute(&lock).await?;
-    // Another process may have made the changes while this one waited for the lock.
-    let made = current(definition, transaction.client()).await?;
-    if made == 0 && !adopts {
+    transaction.batch_execute(&lock_sql).await?;
+
+    // Another process may have applied the changes while this one waited for the lock.
+    let applied = applied_changes(definition, transaction.client()).await?;
+    if applied == 0 && !adopts_tables {
         let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
-        let found = transaction.query(sql, &[&definition.adoptable]).await?;
-        let found: Vec<String> = found
+        let rows = transaction.query(sql, &[&definition.adoptable]).await?;
+        let foreign_tables: Vec<String> = rows
             .iter()
             .map(|row| row.try_get(0))
             .collect::<Result<_, _>>()?;
-        if !found.is_empty() {
-            return Ok(found);
+        if !foreign_tables.is_empty() {
+            return Ok(foreign_tables);
         }
     }
-    for change in definition.changes.iter().skip(made) {
+
+    for change in definition.changes.iter().skip(applied) {
         transaction
             .batch_execute(&change.replace("{table}", definition.name))
             .await?;
     }
-    // A later version of the program may have made more changes than this one knows. Their number
-    // is kept.
-    let version = i32::try_from(definition.changes.len().max(made)).unwrap_or(i32::MAX);
-    let note = "insert into shop_schema (name, version) values ($1, $2)
+
+    // A later version of the program may have applied more changes than this version knows. Their
+    // number is kept.
+    let version = i32::try_from(definition.changes.len().max(applied)).unwrap_or(i32::MAX);
+    let record_version = "insert into shop_schema (name, version) values ($1, $2)
                 on conflict (name) do update set version = excluded.version, changed = now()";
     transaction
-        .execute(note, &[&definition.name, &version])
+        .execute(record_version, &[&definition.name, &version])
         .await?;
+
     transaction.commit().await?;
     Ok(Vec::new())
 }

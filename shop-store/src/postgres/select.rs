@@ -47,23 +47,25 @@ impl PurchaseQuery for PostgresStore {
         let connection = &self.connection;
         let limit = request.limit.get();
         let deadline = Instant::now() + connection.options.query_timeout;
-        let mut start = start(selector, request)?;
-        let mut found = Vec::with_capacity(limit + 1);
+        let mut start = page_start(selector, request)?;
+        let mut purchases = Vec::with_capacity(limit + 1);
+
         loop {
             // One purchase more than the page holds shows that there is a next page.
-            let wanted = limit + 1 - found.len();
+            let wanted = limit + 1 - purchases.len();
             let rows = connection
                 .run(listing(selector, request.order, &start, wanted), deadline)
                 .await?;
-            found.extend(rows.iter().filter_map(|row| connection.readable(row)));
-            // Rows that are not purchases were left out. If they are missing on the page and there
-            // may be further rows, the next query continues after the last row.
-            let Some(last) = rows
-                .last()
-                .filter(|_| rows.len() == wanted && found.len() <= limit)
-            else {
-                return Ok(Page::from_overfetch(found, selector, request));
-            };
+            purchases.extend(rows.iter().filter_map(|row| connection.readable(row)));
+
+            let is_full = purchases.len() > limit;
+            if is_full || rows.len() != wanted {
+                return Ok(Page::from_overfetch(purchases, selector, request));
+            }
+
+            // Rows that are not purchases were left out, and there may be further rows. The next
+            // query continues after the last row.
+            let last = &rows[wanted - 1];
             let time = last.try_get("timestamp").map_err(|error| {
                 postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
             })?;
@@ -111,11 +113,12 @@ impl PurchaseQuery for PostgresStore {
     /// The query runs as a write, because it writes a message to the write-ahead log, see
     /// `confirmed_rows`.
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        let mut found = row_by_id(id);
-        found.sql = confirmed_rows(&found.sql).into();
+        let mut select = row_by_id(id);
+        select.sql = confirmed_rows(&select.sql).into();
         let deadline = Instant::now() + self.connection.options.query_timeout;
-        let rows = self.connection.write_by(found, deadline).await?;
+        let rows = self.connection.write_by(select, deadline).await?;
         let lookup = self.lookup_of(rows.first(), id).await?;
+
         if let Lookup::Waiting(refund) = &lookup
             && let Some(purchase) = refund.details.of
         {
@@ -140,10 +143,11 @@ impl PurchaseQuery for PostgresStore {
     /// was read.
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice(after)).await?;
-        let next = rows
-            .last()
-            .filter(|_| rows.len() == SLICE)
-            .map(|last| Cursor::from_text(rows::raw_id(last)));
+        let next = match rows.last() {
+            Some(last) if rows.len() == SLICE => Some(Cursor::from_text(rows::raw_id(last))),
+            _ => None,
+        };
+
         let mut purchases = Vec::with_capacity(rows.len());
         let mut unreadable = Vec::new();
         // The marks of erased purchases are skipped here and not by the query, so every query reads
@@ -188,7 +192,7 @@ impl PostgresStore {
 ///
 /// # Errors
 /// The error of `PageRequest::bounds`, such as for a cursor of another listing.
-pub(super) fn start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
+pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
     let bounds = request.bounds(selector)?;
     let after = bounds
         .after
@@ -285,13 +289,13 @@ pub(super) fn next_name(from: &str) -> Statement {
 
 /// Returns the query of the slice of a scan after the position `after`, or of the first slice.
 pub(super) fn slice(after: Option<&Cursor>) -> Statement {
-    let condition = after.map_or("", |_| "where id > $1");
-    let slice = Statement::new(format!(
+    let condition = if after.is_some() { "where id > $1" } else { "" };
+    let select = Statement::new(format!(
         "select {COLUMNS} from purchases {condition} order by id limit {SLICE}"
     ));
     match after {
-        Some(after) => slice.bind(after.as_str().to_owned()),
-        None => slice,
+        Some(after) => select.bind(after.as_str().to_owned()),
+        None => select,
     }
 }
 
@@ -303,9 +307,11 @@ pub(super) fn slice(after: Option<&Cursor>) -> Statement {
 fn read_sum(row: &Row) -> Option<(Timestamp, Summary)> {
     let count = u64::try_from(row.try_get::<_, i64>(0).ok()?).ok()?;
     let total: Total = row.try_get::<_, &str>(1).ok()?.parse().ok()?;
-    let first: Option<SystemTime> = row.try_get(2).ok()?;
-    let first = first.map_or(Ok(Timestamp::MIN), Timestamp::try_from).ok()?;
-    Some((first, Summary::new(count, total)))
+    let first_time = match row.try_get::<_, Option<SystemTime>>(2).ok()? {
+        Some(time) => Timestamp::try_from(time).ok()?,
+        None => Timestamp::MIN,
+    };
+    Some((first_time, Summary::new(count, total)))
 }
 
 /// The columns of the count and the sum.

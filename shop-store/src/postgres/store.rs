@@ -80,7 +80,7 @@ impl PostgresStore {
     /// Returns at once if [`create_schema`](PostgresStoreOptions::create_schema) is not set.
     pub async fn wait_for_schema(&self) {
         if let Some(schema) = &self.connection.schema {
-            schema.done().await;
+            schema.wait_until_done().await;
         }
     }
 }

@@ -206,7 +206,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             let number = last.number.saturating_add(1);
             let row = E::with_number(new, number.into());
             let insertion = insertion(&row, new)?;
-            let rejected = match self.connection.write_by(insertion, deadline).await {
+            let violation = match self.connection.write_by(insertion, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
                 Ok(_) => {
                     last.number = number;
@@ -219,27 +219,30 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                 }
                 Err(error) => return Err(error),
             };
+
             // Nothing was inserted. The state tells why.
-            let (known, is_free, with_key) = self.state(new, deadline).await?;
-            if let Some(id) = with_key
+            let state = self.read_insert_state(new, deadline).await?;
+            if let Some(id) = state.id_with_key
                 && let Some(first) = self.find(id).await?
             {
                 return Ok(Insertion::with_key_of(new, first));
             }
-            if !is_free {
+            if !state.is_free {
                 return Ok(Insertion::Refused);
             }
-            match rejected {
+            match violation {
                 // The last number is as expected, and the key is unused. So the row violates a
                 // unique index of another program, and a retry would fail too.
-                Some(error) if known == last.number => return Err(error),
+                Some(error) if state.last_number == last.number => return Err(error),
                 // The server has lost rows. It is a standby that lacked them when it was promoted,
                 // or a restored backup.
-                _ if known < last.number => {
-                    self.skip_lost_numbers(known, last.number, deadline).await?;
+                _ if state.last_number < last.number => {
+                    self.skip_lost_numbers(state.last_number, last.number, deadline)
+                        .await?;
                 }
-                _ => last.number = known,
+                _ => last.number = state.last_number,
             }
+
             if Instant::now() >= deadline {
                 return Err(overloaded());
             }
@@ -272,12 +275,13 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         };
         if last.compared_timeline.is_none() {
             // The query is made to start a session, because the timeline is known only then.
-            self.state(new, deadline).await?;
+            self.read_insert_state(new, deadline).await?;
         }
+
         let timeline = self.connection.servers.timeline();
         if timeline > 1 && last.compared_timeline != Some(timeline) {
-            let published = timeout_at(deadline, highest_published::<E>(event_log)).await;
-            let published = published
+            let published = timeout_at(deadline, highest_published::<E>(event_log))
+                .await
                 .map_err(|_elapsed| overloaded())?
                 .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
             last.number = last.number.max(published);
@@ -286,16 +290,16 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         Ok(())
     }
 
-    /// Raises the last number in the database from `known` to `last`, after the server has lost the
-    /// rows between them.
+    /// Raises the last number in the database from `stored` to `last`, after the server has lost
+    /// the rows between them.
     ///
     /// Clients know the numbers of the lost rows, and events may be published with them. So the
     /// numbers are not given again.
-    async fn skip_lost_numbers(&self, known: i64, last: i64, deadline: Instant) -> Result<()> {
+    async fn skip_lost_numbers(&self, stored: i64, last: i64, deadline: Instant) -> Result<()> {
         let table = E::DEFINITION.name;
         tracing::error!(
             table,
-            first = known + 1,
+            first = stored + 1,
             last,
             "the server has lost rows with these numbers, which are not given again"
         );
@@ -308,14 +312,14 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if `shop_numbers` has no row of the table, or an error of the server.
-    async fn state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
+    async fn read_insert_state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
         let rows = self.connection.write_by(state::<E>(new), deadline).await?;
         let read = |row: &Row| {
-            Some((
-                row.try_get(0).ok()?,
-                row.try_get(1).ok()?,
-                row.try_get(2).ok()?,
-            ))
+            Some(InsertState {
+                last_number: row.try_get(0).ok()?,
+                is_free: row.try_get(1).ok()?,
+                id_with_key: row.try_get(2).ok()?,
+            })
         };
         let state = rows.first().and_then(read);
         state.ok_or_else(|| {
@@ -359,7 +363,7 @@ fn slice<E: PostgresEntity>(after: i64) -> Statement {
 }
 
 /// Returns the SQL expression of the last number, in a statement on `shop_numbers`.
-fn last<E: PostgresEntity>() -> String {
+fn last_number_sql<E: PostgresEntity>() -> String {
     // Another program may insert rows without updating `shop_numbers`.
     format!(
         "greatest(last, (select max(id) from {}))",
@@ -378,7 +382,7 @@ fn last<E: PostgresEntity>() -> String {
 /// If the event of the row cannot be encoded.
 pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
     let table = E::DEFINITION.name;
-    let last = last::<E>();
+    let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
     let columns = E::COLUMNS.join(", ");
     let parameter = |index: usize| format!("${}", index + 2);
@@ -407,9 +411,15 @@ pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
     Ok(with_event(statement, row.event(new)?))
 }
 
-/// The state that an insert depends on: the last number, whether the row is allowed, and the number
-/// of the row with the same key, if there is one.
-type InsertState = (i64, bool, Option<i64>);
+/// The state that an insert depends on.
+struct InsertState {
+    /// The last number in the database.
+    last_number: i64,
+    /// Whether the row is allowed, see [`IS_FREE`](PostgresEntity::IS_FREE).
+    is_free: bool,
+    /// The number of the row with the same key, if there is one.
+    id_with_key: Option<i64>,
+}
 
 /// Returns the query of the [`InsertState`] for `new`.
 ///
@@ -417,7 +427,7 @@ type InsertState = (i64, bool, Option<i64>);
 /// caller acknowledges that row.
 pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
-    let last = last::<E>();
+    let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
     let confirmed = confirmed("keyed");
     let sql = format!(
