@@ -119,7 +119,7 @@ impl Price {
     /// Texts of clients are parsed by [`FromStr`], which rejects negative amounts.
     ///
     /// # Errors
-    /// [`Invalid`] for text that is not a price without its minus sign.
+    /// [`Invalid`] if the text, without one leading minus sign, is not a price.
     #[doc(hidden)]
     pub fn parse_signed(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix('-') {

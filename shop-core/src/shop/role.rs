@@ -7,8 +7,8 @@ use crate::ingest::IngestMonitor;
 use crate::log::{Log, RecordType};
 use crate::ports::{PurchaseQuery, PurchaseSink};
 
-/// The ports by which a service publishes and lists purchases, and the other parts of their backend
-/// that run in this process. `shop_http::routes` serves them over HTTP.
+/// The ports by which a service publishes and lists purchases, and what else this process uses of
+/// their backend. `shop_http::routes` serves them over HTTP.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -43,10 +43,10 @@ pub struct PurchasesRole {
     pub log: Option<DeadLetterLog>,
 }
 
-/// The choice of the ports that are files of this process.
+/// States which of the ports are files of this process.
 ///
-/// `/readyz` checks these ports only, so that an unavailable broker or store of another machine does
-/// not remove a process from its load balancer.
+/// `/readyz` checks these ports only, so that an unavailable broker or store outside of this
+/// process does not remove the process from its load balancer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct LocalPorts {
@@ -85,7 +85,7 @@ impl PurchasesRole {
 }
 
 impl LocalPorts {
-    /// Creates the choice from whether the log, and whether the store, is a file of this process.
+    /// States whether the log, and whether the store, is a file of this process.
     #[must_use]
     pub const fn new(log: bool, store: bool) -> Self {
         Self { log, store }

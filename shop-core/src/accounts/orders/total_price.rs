@@ -100,12 +100,12 @@ fn parse_hundredths(text: &str) -> Result<i64, Invalid> {
         return Err(invalid(InvalidKind::NotANumber));
     }
 
-    // The number of significant digits before the decimal point. A negative value is the number of
-    // zeros between the point and the first significant digit. With more than two of these zeros,
-    // the number rounds to zero.
     let significant = digits.trim_start_matches('0');
     let leading_zeros = digits.len() - significant.len();
     let as_i64 = |length: usize| i64::try_from(length).unwrap_or(i64::MAX);
+    // The number of significant digits before the decimal point. A negative value is the number of
+    // zeros between the point and the first significant digit. With more than two of these zeros,
+    // the number rounds to zero.
     let whole_digits = (as_i64(whole.len()) - as_i64(leading_zeros)).saturating_add(exponent);
     if significant.is_empty() || whole_digits < -2 {
         return Ok(0);

@@ -240,9 +240,9 @@ impl Relay {
     /// published entries.
     ///
     /// `undeleted` contains the entries that an earlier round has published, but failed to delete.
-    /// They are deleted now, and not published again. After a round whose deletion fails,
-    /// `undeleted` contains the entries of that round. Entries whose publish fails stay in the
-    /// outbox.
+    /// They are deleted now, and not published again. After a round, `undeleted` contains all entries
+    /// that the round has tried to delete. The next round keeps those that are still pending.
+    /// Entries whose publish fails stay in the outbox.
     ///
     /// Returns the number of events that were published.
     ///
