@@ -1,9 +1,10 @@
 //! Erases a user: the purchases in a store, the records of a log, and the dead letters.
 //!
-//! An erasure goes through the log first. It marks the id of each purchase of the user in the store,
-//! so that ingest never stores the purchase again, and erases the record. Then it erases the rows of
-//! the store, and drops the dead letters. A log that cannot erase single records keeps them until
-//! its retention: the report counts them.
+//! An erasure goes through the log first. For each purchase of the user in the log, it marks the id
+//! as erased in the store, unless the purchase is stored, so that ingest never stores it, and erases
+//! the record. Then it erases the rows of the store, whose ids are marked as well, and drops the
+//! dead letters. A log that cannot erase single records keeps them until its retention: the report
+//! counts them.
 //!
 //! ```
 //! use shop_core::erase::erase_user;

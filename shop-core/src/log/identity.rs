@@ -95,8 +95,8 @@ impl RecordType {
         }
     }
 
-    /// Declares that records of this type carry their id in the header `name`, whose value `parse`
-    /// reads.
+    /// Declares that records of this type carry their id in the header `name`, whose value is parsed
+    /// by `parse`.
     ///
     /// A record without this header has an id that is derived from its position.
     pub(crate) const fn with_id_header(mut self, name: &'static str, parse: ParseId) -> Self {

@@ -159,7 +159,7 @@ impl InMemorySource {
     /// Creates the revocation of the partitions `revoked`, each an index and an epoch.
     ///
     /// The member gives up the partitions when the receiver of the revocation is done with it or
-    /// drops it.
+    /// drops it. Partitions that the member has lost already are not given up again.
     fn create_revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
         let partitions = revoked
             .iter()

@@ -65,9 +65,9 @@ pub(super) struct LogScan<'a, T> {
 
 /// The offsets without a record in one partition of a sparse log.
 struct PartitionHoles {
-    /// The first offset of the partition.
+    /// The first offset of the partition when the scan began.
     start: u64,
-    /// The offset after the last record that was scanned.
+    /// The offset after the last record that was scanned; `start` before the first one.
     next_offset: u64,
     /// The number of scanned offsets without a record.
     count: u64,
@@ -369,7 +369,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Returns the number of scanned offsets without a record, in all partitions.
+    /// Returns the number of scanned offsets without a record, in the partitions of `holes`.
     fn hole_count(&self) -> u64 {
         self.holes.values().map(|holes| holes.count).sum()
     }
@@ -626,9 +626,11 @@ impl DeadLetterIndex {
     }
 }
 
-/// Returns the id of the refund that `dead_letter` is about, if it is about a refund.
+/// Returns the id of the record of `dead_letter`, if the record has a header with a type, as all
+/// records of refunds have.
 ///
-/// Only the records of refunds have a header with their type.
+/// Another producer may use this header for purposes of its own. The id of such a record does no
+/// harm, because only refunds are searched for by their id.
 fn refund_id(dead_letter: &DeadLetter) -> Option<PurchaseId> {
     if !dead_letter.record.headers.contains(header::TYPE) {
         return None;

@@ -109,7 +109,8 @@ impl SpotCheck {
             }
         }
 
-        // The number is stored at the end, so that a check that failed halfway is repeated densely.
+        // The number of takeovers is stored at the end, so that a check that failed halfway is
+        // repeated densely.
         self.takeovers = takeovers;
         Ok(gaps)
     }
