@@ -154,17 +154,18 @@ pub(crate) async fn insert(
             .collect()
     };
     let inserted = rows.insert_purchases(&to_insert).await?;
-    let mut stored = Vec::with_capacity(purchases.len());
+
+    let mut stored_ids = Vec::with_capacity(purchases.len());
     for (index, outcome) in purchases.into_iter().zip(inserted) {
         // Waiting refunds of a duplicate are applied too: an earlier attempt may have inserted the
         // purchase, and failed before it applied them.
         if matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Duplicate) {
-            stored.push(batch[index].id);
+            stored_ids.push(batch[index].id);
         }
         outcomes[index] = outcome;
     }
     if !rows.state().none_waits.load(Ordering::Acquire) {
-        settle(rows, &stored).await?;
+        settle(rows, &stored_ids).await?;
     }
 
     insert_refunds(rows, batch, refunds, &mut outcomes).await?;
@@ -237,13 +238,13 @@ async fn insert_refunds(
             ids.push(batch[*index].id);
             ids.extend(batch[*index].details.of);
         }
-        let found = rows.find(&ids).await?;
+        let stored_rows = rows.find(&ids).await?;
 
         let mut to_insert = Vec::new();
         let mut to_keep = Vec::new();
         let mut orphans = Vec::new();
         for index in indices {
-            match decide(&batch[index], &found) {
+            match decide_refund(&batch[index], &stored_rows) {
                 RefundAction::Insert(refund) => to_insert.push((index, refund)),
                 RefundAction::Keep => to_keep.push(index),
                 RefundAction::Move => {
@@ -257,12 +258,13 @@ async fn insert_refunds(
         // Another process has stored a refund with the same id, or deleted the purchase, since
         // `find`. The next round decides such refunds again.
         indices = insert_decided(rows, to_insert).await?;
+
         // The stored refund is deleted before it is kept, so that it is not counted twice.
         if !orphans.is_empty() {
             rows.delete_orphans(&orphans).await?;
         }
         if !to_keep.is_empty() {
-            keep(rows, batch, to_keep, outcomes).await?;
+            keep_refunds(rows, batch, to_keep, outcomes).await?;
         }
     }
 
@@ -291,26 +293,31 @@ enum RefundAction {
     Outcome(InsertOutcome),
 }
 
-/// Decides the action for `refund`. `found` are the stored rows with its id, and with the id of its
-/// purchase.
-fn decide(refund: &Purchase, found: &HashMap<PurchaseId, StoredRow>) -> RefundAction {
-    let own = found.get(&refund.id);
-    let bought = refund.details.of.and_then(|of| found.get(&of));
-    if matches!(own, Some(StoredRow::Mark)) || matches!(bought, Some(StoredRow::Mark)) {
+/// Decides the action for `refund`.
+///
+/// `stored_rows` contains the rows that are stored under the id of the refund and under the id of
+/// its purchase.
+fn decide_refund(refund: &Purchase, stored_rows: &HashMap<PurchaseId, StoredRow>) -> RefundAction {
+    let refund_row = stored_rows.get(&refund.id);
+    let purchase_row = refund.details.of.and_then(|id| stored_rows.get(&id));
+
+    if matches!(refund_row, Some(StoredRow::Mark)) || matches!(purchase_row, Some(StoredRow::Mark))
+    {
         return RefundAction::Outcome(InsertOutcome::Erased);
     }
 
-    if let Some(bought) = bought.and_then(StoredRow::purchase) {
-        let refund = match refund.as_refund_of(bought) {
-            Ok(refund) => refund,
+    if let Some(purchase) = purchase_row.and_then(StoredRow::purchase) {
+        let completed_refund = match refund.as_refund_of(purchase) {
+            Ok(completed_refund) => completed_refund,
             Err(invalid) => return RefundAction::Outcome(InsertOutcome::Rejected(invalid.into())),
         };
-        return match own {
-            None => RefundAction::Insert(refund),
-            Some(own) => RefundAction::Outcome(own.compare(&refund)),
+        return match refund_row {
+            None => RefundAction::Insert(completed_refund),
+            Some(row) => RefundAction::Outcome(row.compare(&completed_refund)),
         };
     }
-    match own {
+
+    match refund_row {
         Some(_) => RefundAction::Move,
         None => RefundAction::Keep,
     }
@@ -327,10 +334,14 @@ async fn insert_decided(
     }
     let (indices, refunds): (Vec<usize>, Vec<Purchase>) = refunds.into_iter().unzip();
     let inserted = rows.insert_refunds(&refunds).await?;
-    let with_inserted = indices.into_iter().zip(inserted);
-    Ok(with_inserted
-        .filter_map(|(index, is_inserted)| (!is_inserted).then_some(index))
-        .collect())
+
+    let mut not_inserted = Vec::new();
+    for (index, is_inserted) in indices.into_iter().zip(inserted) {
+        if !is_inserted {
+            not_inserted.push(index);
+        }
+    }
+    Ok(not_inserted)
 }
 
 /// Keeps the refunds of `batch` at `indices` until their purchase is stored, and sets their
@@ -338,55 +349,57 @@ async fn insert_decided(
 ///
 /// Looks for the purchases again afterwards. If a purchase was stored meanwhile, its refunds are
 /// applied. If it was erased, its waiting refunds are removed.
-async fn keep(
+async fn keep_refunds(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
     indices: Vec<usize>,
     outcomes: &mut [InsertOutcome],
 ) -> Result<()> {
-    let purchases: Vec<PurchaseId> = indices
+    let purchase_ids: Vec<PurchaseId> = indices
         .iter()
         .filter_map(|index| batch[*index].details.of)
         .collect();
-    let mut kept = rows.waiting_of(&purchases).await?;
-    let mut new = Vec::new();
+    let mut waiting_refunds = rows.waiting_of(&purchase_ids).await?;
+
+    let mut new_refunds = Vec::new();
     for index in &indices {
         let refund = &batch[*index];
-        let is_same = |entry: &WaitingRefund| {
-            entry.refund.id == refund.id && entry.refund.same_content(refund)
-        };
         // A refund that waits already, from an earlier batch or this one, is a duplicate.
-        if kept.iter().any(is_same) {
+        let waits_already = waiting_refunds
+            .iter()
+            .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
+        if waits_already {
             outcomes[*index] = InsertOutcome::Duplicate;
         } else {
             outcomes[*index] = InsertOutcome::Waiting;
-            kept.push(WaitingRefund::new(0, refund.clone()));
-            new.push(refund);
+            waiting_refunds.push(WaitingRefund::new(0, refund.clone()));
+            new_refunds.push(refund);
         }
     }
-    if !new.is_empty() {
-        rows.keep_waiting(&new).await?;
+    if !new_refunds.is_empty() {
+        rows.keep_waiting(&new_refunds).await?;
         rows.state().none_waits.store(false, Ordering::Release);
     }
 
     // A purchase may have been stored or erased after the refund was decided, and before the refund
     // was kept. The process that did so has not seen the refund, so this process must act.
-    let found = rows.find(&purchases).await?;
-    let mut stored = Vec::new();
-    let mut erased = Vec::new();
-    for (index, purchase) in indices.into_iter().zip(purchases) {
-        match found.get(&purchase) {
-            Some(StoredRow::Purchase(_)) => stored.push(purchase),
+    let stored_rows = rows.find(&purchase_ids).await?;
+    let mut stored_ids = Vec::new();
+    let mut erased_ids = Vec::new();
+    for (index, purchase_id) in indices.into_iter().zip(purchase_ids) {
+        match stored_rows.get(&purchase_id) {
+            Some(StoredRow::Purchase(_)) => stored_ids.push(purchase_id),
             Some(StoredRow::Mark) => {
-                erased.push(purchase);
+                erased_ids.push(purchase_id);
                 outcomes[index] = InsertOutcome::Erased;
             }
             Some(StoredRow::Unreadable(_)) | None => {}
         }
     }
-    settle(rows, &stored).await?;
-    if !erased.is_empty() {
-        let entries = rows.waiting_of(&erased).await?;
+
+    settle(rows, &stored_ids).await?;
+    if !erased_ids.is_empty() {
+        let entries = rows.waiting_of(&erased_ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         rows.remove_waiting(&sequences).await?;
     }
@@ -402,8 +415,8 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
     let entries = rows.waiting_of(purchases).await?;
     let mut by_purchase: HashMap<PurchaseId, Vec<WaitingRefund>> = HashMap::new();
     for entry in entries {
-        if let Some(of) = entry.refund.details.of {
-            by_purchase.entry(of).or_default().push(entry);
+        if let Some(purchase_id) = entry.refund.details.of {
+            by_purchase.entry(purchase_id).or_default().push(entry);
         }
     }
     if by_purchase.is_empty() {
@@ -412,22 +425,23 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
 
     let mut ids: Vec<PurchaseId> = by_purchase.keys().copied().collect();
     ids.extend(by_purchase.values().flatten().map(|entry| entry.refund.id));
-    let found = rows.find(&ids).await?;
-    let purchase = |id: &PurchaseId| found.get(id).and_then(StoredRow::purchase);
-    for (id, entries) in by_purchase {
-        let Some(bought) = purchase(&id) else {
+    let stored_rows = rows.find(&ids).await?;
+    let find_stored = |id: &PurchaseId| stored_rows.get(id).and_then(StoredRow::purchase);
+
+    for (purchase_id, entries) in by_purchase {
+        let Some(purchase) = find_stored(&purchase_id) else {
             continue;
         };
-        let decisions = decide_refunds(bought, purchase(&id.refund_id()), &entries);
+        let decisions = decide_refunds(purchase, find_stored(&purchase_id.refund_id()), &entries);
         for (entry, decision) in entries.into_iter().zip(decisions) {
-            perform(rows, &entry, decision).await?;
+            perform_decision(rows, &entry, decision).await?;
         }
     }
     Ok(())
 }
 
 /// Carries out the decision about a waiting refund.
-async fn perform(
+async fn perform_decision(
     rows: &impl PurchaseRows,
     entry: &WaitingRefund,
     decision: RefundDecision,

@@ -38,12 +38,13 @@ where
     let policy = ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(Duration::from_millis(50));
-    let in_time = |_: &Error, pause: Option<Duration>| {
-        pause.filter(|pause| Instant::now() + *pause < deadline)
-    };
+
     call.retry(policy.with_max_times(3))
         .sleep(sleep)
         .when(is_retryable)
-        .adjust(in_time)
+        // Returning no pause ends the repetitions.
+        .adjust(|_: &Error, pause: Option<Duration>| {
+            pause.filter(|pause| Instant::now() + *pause < deadline)
+        })
         .await
 }

@@ -14,7 +14,7 @@ use shop_core::Invalid;
 
 /// The maximum number of distinct entries that are remembered. Further entries are neither logged
 /// nor counted.
-const MAX_KNOWN: usize = 10_000;
+const MAX_LOGGED: usize = 10_000;
 
 /// The reason why a document or a row is not a purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -42,26 +42,32 @@ pub(crate) fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreada
 /// The entries found so far that are not purchases.
 #[derive(Debug, Default)]
 pub(crate) struct Unreadables {
-    /// The hashes of the ids of the entries.
-    known: Mutex<HashSet<u64>>,
+    /// The hashes of the ids of the entries that were logged.
+    logged_hashes: Mutex<HashSet<u64>>,
     /// The number of entries, which metrics read.
     pub(crate) count: Arc<AtomicU64>,
 }
 
 impl Unreadables {
-    /// Logs and counts the entry with `id`, unless the entry is known or the maximum is reached.
+    /// Logs and counts the entry with `id`, unless it was logged before or the maximum is reached.
     ///
     /// `what` is the word for the entry in the log, `document` or `row`.
     pub(crate) fn note(&self, what: &str, id: &str, error: impl Display) {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
-        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        if known.len() >= MAX_KNOWN || !known.insert(hasher.finish()) {
+
+        let mut logged_hashes = self
+            .logged_hashes
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        if logged_hashes.len() >= MAX_LOGGED || !logged_hashes.insert(hasher.finish()) {
             return;
         }
-        self.count.store(known.len() as u64, Ordering::Relaxed);
+
+        self.count
+            .store(logged_hashes.len() as u64, Ordering::Relaxed);
         tracing::warn!(document.id = %id, %error, "{what} skipped in listings and totals: not a purchase");
-        if known.len() == MAX_KNOWN {
+        if logged_hashes.len() == MAX_LOGGED {
             tracing::warn!(
                 "further unreadable {what}s are not logged: `management doctor` lists all of them"
             );

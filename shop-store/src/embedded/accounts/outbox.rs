@@ -109,9 +109,9 @@ impl SqliteOutbox {
     /// [`ToSqlConversionFailure`](rusqlite::Error::ToSqlConversionFailure) when the event cannot be
     /// encoded.
     pub fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> rusqlite::Result<()> {
-        let record = event.encode();
-        let record =
-            record.map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
+        let record = event
+            .encode()
+            .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
         insert(transaction, &record)
     }
 
@@ -196,13 +196,13 @@ pub(super) fn insert(connection: &Connection, event: &LogRecord) -> rusqlite::Re
 
 /// Reads an entry from a row of the query of [`pending`].
 fn entry(row: &Row<'_>) -> rusqlite::Result<OutboxEntry> {
-    let bytes = |column: usize| {
+    let read_bytes = |column: usize| {
         Ok::<_, rusqlite::Error>(row.get::<_, Option<Vec<u8>>>(column)?.map(Bytes::from))
     };
     let time = Timestamp::from_millis(row.get(1)?).map_err(unreadable(1))?;
-    let headers = Headers::from_bytes(bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
-    let record = LogRecord::new(0, Timestamp::MIN, bytes(4)?)
-        .with_key(bytes(2)?)
+    let headers = Headers::from_bytes(read_bytes(3)?.unwrap_or_default()).map_err(unreadable(3))?;
+    let record = LogRecord::new(0, Timestamp::MIN, read_bytes(4)?)
+        .with_key(read_bytes(2)?)
         .with_headers(headers);
     Ok(OutboxEntry::new(row.get(0)?, time, record))
 }

@@ -112,6 +112,7 @@ fn insert<E: SqliteEntity>(
     if let Some(first) = find(connection, "key", E::stored_key(new).as_str())? {
         return Ok(Insertion::with_key_of(new, first));
     }
+
     let is_taken = match E::unique(new) {
         Some((column, text)) => find::<E>(connection, column, text)?.is_some(),
         None => false,
@@ -123,24 +124,27 @@ fn insert<E: SqliteEntity>(
     if is_taken || !is_known {
         return Ok(Insertion::Refused);
     }
+
     // The writer thread holds the write lock, so no other insert can take the same number. Erased
     // rows keep their numbers.
-    let last = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
-    let last: i64 = connection
-        .prepare_cached(&last)?
+    let last_number_sql = format!("SELECT coalesce(max(id), 0) FROM {}", E::NAME);
+    let last_number: i64 = connection
+        .prepare_cached(&last_number_sql)?
         .query_row([], |row| row.get(0))?;
-    let row = E::with_number(new, last.saturating_add(1).into());
+
+    let row = E::with_number(new, last_number.saturating_add(1).into());
     let mut values = row.values();
     values.push(E::stored_key(new).as_str().to_owned().into());
     let placeholders = vec!["?"; values.len()].join(", ");
-    let insert = format!(
+    let insert_sql = format!(
         "INSERT INTO {} ({}, key) VALUES ({placeholders})",
         E::NAME,
         E::COLUMNS
     );
     connection
-        .prepare_cached(&insert)?
+        .prepare_cached(&insert_sql)?
         .execute(params_from_iter(values))?;
+
     let event = row
         .event(new)
         .map_err(|error| rusqlite::Error::ToSqlConversionFailure(Box::new(error)))?;
@@ -175,22 +179,27 @@ fn apply<E: SqliteEntity>(
     connection: &Connection,
     batch: &[E::ForeignEvent],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut insert = connection.prepare_cached(E::INSERT_REFERENCE)?;
-    let mut first = connection.prepare_cached(E::OWNER)?;
-    let mut apply = |other: &E::ForeignEvent| {
-        let (id, owner) = E::reference(other);
+    let mut insert_reference = connection.prepare_cached(E::INSERT_REFERENCE)?;
+    let mut find_owner = connection.prepare_cached(E::OWNER)?;
+
+    let mut outcomes = Vec::with_capacity(batch.len());
+    for event in batch {
+        let (id, owner) = E::reference(event);
         // A user has no owner, so its statement has only one parameter.
-        if insert.execute(params_from_iter([Some(id), owner].into_iter().flatten()))? == 1 {
-            return Ok(InsertOutcome::Inserted);
+        let parameters = params_from_iter([Some(id), owner].into_iter().flatten());
+        if insert_reference.execute(parameters)? == 1 {
+            outcomes.push(InsertOutcome::Inserted);
+            continue;
         }
-        let known: Option<i64> = first.query_row([id], |row| row.get(0))?;
-        Ok(if known == owner {
+
+        let stored_owner: Option<i64> = find_owner.query_row([id], |row| row.get(0))?;
+        outcomes.push(if stored_owner == owner {
             InsertOutcome::Duplicate
         } else {
             InsertOutcome::Conflict
-        })
-    };
-    batch.iter().map(&mut apply).collect()
+        });
+    }
+    Ok(outcomes)
 }
 
 #[async_trait]

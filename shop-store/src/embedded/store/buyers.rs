@@ -37,7 +37,7 @@ pub(super) struct Buyer {
 
 /// The maximum size of the ids and names in a [`BuyerCache`], in bytes: 100,000 buyers with usual
 /// texts.
-const MAX_KNOWN_BYTES: usize = 4 << 20;
+const MAX_CACHED_BYTES: usize = 4 << 20;
 
 /// The integer of a buyer, and the checksum of its id and name.
 pub(super) type InternedBuyer = (i64, u32);
@@ -50,7 +50,8 @@ pub(super) type InternedBuyer = (i64, u32);
 /// [`committed`](Self::committed) after it.
 #[derive(Debug, Default)]
 pub(in crate::embedded) struct BuyerCache {
-    known: HashMap<UserId, (UserName, InternedBuyer)>,
+    /// The name that each user id was last used with, and the buyer with this id and name.
+    interned_buyers: HashMap<UserId, (UserName, InternedBuyer)>,
     /// The size of the ids and names that were added, in bytes.
     bytes: usize,
     /// The [`version`] of the file that the cached buyers were committed in. `None` before the
@@ -91,29 +92,36 @@ impl BuyerCache {
     ) -> rusqlite::Result<InternedBuyer> {
         let id = &purchase.user_id;
         let name = &purchase.user_name;
-        if let Some((_, buyer)) = self.known.get(id).filter(|(known, _)| known == name) {
+        if let Some((_, buyer)) = self
+            .interned_buyers
+            .get(id)
+            .filter(|(cached_name, _)| cached_name == name)
+        {
             return Ok(*buyer);
         }
+
         let sql = "SELECT buyer, userid, username, texts_hash FROM buyers
                    WHERE userid = ?1 AND username = ?2";
-        let found = connection
+        let stored_key = connection
             .prepare_cached(sql)?
             .query_row(params![id.as_str(), name.as_str()], check_texts)
             .optional()?;
-        let key = match found {
+        let key = match stored_key {
             Some(key) => key,
             None => insert(connection, id, name)?,
         };
         let buyer = (key, rows::of_user(id.as_str(), name.as_str()));
+
         self.bytes += id.as_str().len() + name.as_str().len();
         // A full cache is emptied, and fills again with the buyers that are active now.
-        if self.bytes > MAX_KNOWN_BYTES {
+        if self.bytes > MAX_CACHED_BYTES {
             *self = Self {
                 version: self.version,
                 ..Self::default()
             };
         }
-        self.known.insert(id.clone(), (name.clone(), buyer));
+        self.interned_buyers
+            .insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)
     }
 }
@@ -127,12 +135,15 @@ fn insert(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Re
     let key = connection.last_insert_rowid();
     connection
         .prepare_cached("UPDATE buyers SET texts_hash = ?2 WHERE buyer = ?1")?
-        .execute(params![key, hash(key, id.as_str(), name.as_str())])?;
+        .execute(params![
+            key,
+            buyer_checksum(key, id.as_str(), name.as_str())
+        ])?;
     Ok(key)
 }
 
 /// Returns the checksum of a buyer's integer, id and name, for the column `texts_hash`.
-fn hash(buyer: i64, user_id: &str, user_name: &str) -> u32 {
+fn buyer_checksum(buyer: i64, user_id: &str, user_name: &str) -> u32 {
     let buyer = ValueRef::Integer(buyer);
     checksum(0, [buyer, user_id.into(), user_name.into()])
 }
@@ -174,7 +185,7 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
 /// Each condition contains `?1`, also where it needs no value, so that callers always bind one
 /// parameter. For [`Selector::All`] the condition selects the row [`ALL`], which carries the sums
 /// of all buyers. Other selectors do not select by buyer.
-fn condition(selector: &Selector) -> (&'static str, &str) {
+fn buyer_condition(selector: &Selector) -> (&'static str, &str) {
     match selector {
         Selector::User(id) => ("userid = ?1", id.as_str()),
         Selector::Name(name) => ("username = ?1", name.as_str()),
@@ -188,16 +199,17 @@ fn condition(selector: &Selector) -> (&'static str, &str) {
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row of a buyer.
 pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
-    let (condition, value) = condition(selector);
+    let (condition, value) = buyer_condition(selector);
     let sql = [
         "SELECT buyer, userid, username, texts_hash FROM buyers WHERE ",
         condition,
     ]
     .concat();
     let mut statement = connection.prepare_cached(&sql)?;
-    let found = statement.query_map([value], |row| {
+    let buyers = statement.query_map([value], |row| {
         let key = check_buyer(row, selector)?;
-        let (user_id, user_name): (UserId, UserName) = (parsed(row, 1)?, parsed(row, 2)?);
+        let user_id: UserId = parsed(row, 1)?;
+        let user_name: UserName = parsed(row, 2)?;
         let checksum = rows::of_user(user_id.as_str(), user_name.as_str());
         Ok(Buyer {
             key,
@@ -206,7 +218,7 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
             checksum,
         })
     })?;
-    found.collect()
+    buyers.collect()
 }
 
 /// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and checks
@@ -235,13 +247,14 @@ fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
 /// Fails if a checksum shows that the disk has changed the row of the buyer, or if the index of
 /// names is damaged.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
-    let found = connection
+    let first_entry = connection
         .prepare_cached(NEXT_NAME)?
         .query_row([from], |row| row.try_into())
         .optional()?;
-    let Some((name, buyer)): Option<(String, i64)> = found else {
+    let Some((name, buyer)): Option<(String, i64)> = first_entry else {
         return Ok(None);
     };
+
     // The name was read from the index alone. The row, which has a checksum, must contain the same
     // name.
     let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
@@ -267,7 +280,7 @@ pub(super) fn with_sums(
     connection: &Connection,
     selector: &Selector,
 ) -> rusqlite::Result<Vec<(i64, Sums)>> {
-    let (condition, value) = condition(selector);
+    let (condition, value) = buyer_condition(selector);
     let sql = [
         "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE ",
         condition,

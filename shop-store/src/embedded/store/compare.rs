@@ -36,42 +36,46 @@ pub(in crate::embedded) fn compare_sums(
     connection: &Connection,
     limit: usize,
 ) -> rusqlite::Result<Vec<String>> {
-    let moment = connection.unchecked_transaction()?;
-    let mut recorded = RecordedSums::read(&moment, limit)?;
-    let mut of_all = DailySums::new();
-    let mut quarters = BTreeMap::new();
-    let mut of_buyer = DailySums::new();
-    let mut current: Option<i64> = None;
+    let snapshot = connection.unchecked_transaction()?;
+    let mut recorded = RecordedSums::read(&snapshot, limit)?;
+    let mut days_of_all = DailySums::new();
+    let mut quarters_of_all = BTreeMap::new();
+    let mut days_of_buyer = DailySums::new();
+    let mut current_buyer: Option<i64> = None;
 
-    let mut purchases =
-        moment.prepare("SELECT buyer, timestamp, price FROM purchases ORDER BY buyer")?;
-    let mut rows = purchases.query([])?;
-    while let Some(row) = rows.next()? {
+    let mut statement =
+        snapshot.prepare("SELECT buyer, timestamp, price FROM purchases ORDER BY buyer")?;
+    let mut purchases = statement.query([])?;
+    while let Some(row) = purchases.next()? {
         let buyer: i64 = row.get(0)?;
-        if current != Some(buyer)
-            && let Some(complete) = current.replace(buyer)
+        if current_buyer != Some(buyer)
+            && let Some(completed_buyer) = current_buyer.replace(buyer)
         {
-            recorded.compare(complete, &std::mem::take(&mut of_buyer))?;
+            recorded.compare_buyer(completed_buyer, &std::mem::take(&mut days_of_buyer))?;
         }
+
         // The amount of a damaged row is unknown, so no sum can be compared. The scan of the
         // purchases names the row.
         let Ok(price) = amount(row.get_ref(2)?, 2) else {
             return Ok(Vec::new());
         };
         let timestamp = row.get(1)?;
-        let price = Sums::of(price);
-        for days in [&mut of_buyer, &mut of_all] {
-            days.entry(day(timestamp)).or_default().add_all(price);
+        let price = Sums::from_price(price);
+
+        for days in [&mut days_of_buyer, &mut days_of_all] {
+            days.entry(day(timestamp)).or_default().add_sums(price);
         }
-        let of_quarter: &mut Sums = quarters.entry(quarter(timestamp)).or_default();
-        of_quarter.add_all(price);
+        let quarter_sums: &mut Sums = quarters_of_all.entry(quarter(timestamp)).or_default();
+        quarter_sums.add_sums(price);
     }
-    if let Some(complete) = current {
-        recorded.compare(complete, &of_buyer)?;
+    if let Some(last_buyer) = current_buyer {
+        recorded.compare_buyer(last_buyer, &days_of_buyer)?;
     }
-    recorded.compare(ALL, &of_all)?;
-    recorded.compare_quarters(quarters)?;
-    recorded.compare_rest()
+
+    recorded.compare_buyer(ALL, &days_of_all)?;
+    recorded.compare_quarters(quarters_of_all)?;
+    recorded.report_uncompared_days()?;
+    Ok(recorded.lines)
 }
 
 /// The recorded sums: the folded sums in the file, and the unfolded purchases, which are added to
@@ -86,6 +90,7 @@ struct RecordedSums<'a> {
     compared_days: i64,
     /// The lines that name the differing sums, at most `limit`.
     lines: Vec<String>,
+    /// The maximum number of lines.
     limit: usize,
 }
 
@@ -97,11 +102,12 @@ impl<'a> RecordedSums<'a> {
         each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
             for buyer in [buyer, ALL] {
                 let days = unfolded.entry(buyer).or_default();
-                days.entry(day(timestamp)).or_default().add_all(price);
+                days.entry(day(timestamp)).or_default().add_sums(price);
             }
-            let of_quarter = unfolded_quarters.entry(quarter(timestamp)).or_default();
-            of_quarter.add_all(price);
+            let quarter_sums = unfolded_quarters.entry(quarter(timestamp)).or_default();
+            quarter_sums.add_sums(price);
         })?;
+
         Ok(Self {
             connection,
             unfolded,
@@ -112,90 +118,96 @@ impl<'a> RecordedSums<'a> {
         })
     }
 
-    /// Compares the recorded sums of `buyer`, and of each of its days, with `purchases`, the sums
-    /// of its purchases by day.
-    fn compare(&mut self, buyer: i64, purchases: &DailySums) -> rusqlite::Result<()> {
-        let unfolded = self.unfolded.remove(&buyer).unwrap_or_default();
-        let mut expected = Sums::default();
-        for (day, sums) in purchases {
-            expected.add_all(*sums);
-            let mut found = self.of_day(*day, buyer)?.unwrap_or_default();
-            found.add_all(unfolded.get(day).copied().unwrap_or_default());
-            if found != *sums {
-                self.name(&format!("sums of buyer {buyer} on day {day}"));
+    /// Compares the recorded sums of `buyer`, and of each day of the buyer, with `expected_days`,
+    /// the sums of the buyer's purchases by day.
+    fn compare_buyer(&mut self, buyer: i64, expected_days: &DailySums) -> rusqlite::Result<()> {
+        let unfolded_days = self.unfolded.remove(&buyer).unwrap_or_default();
+
+        let mut expected_total = Sums::default();
+        for (day, expected) in expected_days {
+            expected_total.add_sums(*expected);
+
+            let mut recorded = self.read_folded_day(*day, buyer)?.unwrap_or_default();
+            recorded.add_sums(unfolded_days.get(day).copied().unwrap_or_default());
+            if recorded != *expected {
+                self.add_line(&format!("sums of buyer {buyer} on day {day}"));
             }
         }
+
         let sql = "SELECT count, high, low, residue FROM buyers WHERE buyer = ?1";
-        let mut found = self
+        let mut recorded_total = self
             .connection
             .prepare_cached(sql)?
             .query_row([buyer], |row| Sums::read(row, 0))
             .optional()?
             .unwrap_or_default();
-        for sums in unfolded.values() {
-            found.add_all(*sums);
+        for unfolded in unfolded_days.values() {
+            recorded_total.add_sums(*unfolded);
         }
-        if found != expected {
-            self.name(&format!("sums of buyer {buyer}"));
+        if recorded_total != expected_total {
+            self.add_line(&format!("sums of buyer {buyer}"));
         }
         Ok(())
     }
 
     /// Reads the folded sums of `buyer` on `day`, and counts the row as compared.
-    fn of_day(&mut self, day: i64, buyer: i64) -> rusqlite::Result<Option<Sums>> {
+    fn read_folded_day(&mut self, day: i64, buyer: i64) -> rusqlite::Result<Option<Sums>> {
         let sql = "SELECT count, high, low, residue FROM days WHERE day = ?1 AND buyer = ?2";
-        let found = self
+        let folded = self
             .connection
             .prepare_cached(sql)?
             .query_row([day, buyer], |row| Sums::read_with_key(row, 0, day, buyer))
             .optional()?;
-        self.compared_days += i64::from(found.is_some());
-        Ok(found)
+        self.compared_days += i64::from(folded.is_some());
+        Ok(folded)
     }
 
     /// Compares the recorded sums of each quarter with `expected`, the sums of all purchases in the
     /// quarter.
     ///
-    /// Subtracts the recorded sums from the expected ones. A quarter whose difference is not zero
-    /// differs.
-    fn compare_quarters(&mut self, mut expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
+    /// Subtracts the recorded sums from the expected ones, and reports each quarter whose
+    /// difference is not zero.
+    fn compare_quarters(&mut self, expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
+        let mut differences = expected;
         for (quarter, unfolded) in std::mem::take(&mut self.unfolded_quarters) {
-            let of_quarter = expected.entry(quarter).or_default();
-            of_quarter.add_all(unfolded.negated());
+            let difference = differences.entry(quarter).or_default();
+            difference.add_sums(unfolded.negated());
         }
+
         let sql = "SELECT quarter, count, high, low, residue FROM quarters";
         let mut statement = self.connection.prepare(sql)?;
-        let mut rows = statement.query([])?;
-        while let Some(row) = rows.next()? {
+        let mut folded_quarters = statement.query([])?;
+        while let Some(row) = folded_quarters.next()? {
             let quarter = row.get(0)?;
-            let of_quarter = expected.entry(quarter).or_default();
-            of_quarter.add_all(Sums::read_with_key(row, 1, quarter, ALL)?.negated());
+            let difference = differences.entry(quarter).or_default();
+            difference.add_sums(Sums::read_with_key(row, 1, quarter, ALL)?.negated());
         }
-        for (quarter, difference) in expected {
+
+        for (quarter, difference) in differences {
             if difference != Sums::default() {
-                self.name(&format!("sums of quarter {quarter}"));
+                self.add_line(&format!("sums of quarter {quarter}"));
             }
         }
         Ok(())
     }
 
-    /// Finds rows of `days` that were not compared, because their buyer has no purchase on that
-    /// day. Returns all lines.
-    fn compare_rest(mut self) -> rusqlite::Result<Vec<String>> {
+    /// Reports the number of rows of `days` that were not compared, because the buyer of such a row
+    /// has no purchase on that day.
+    fn report_uncompared_days(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT count(*) FROM days";
         let days: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
-        if days > self.compared_days {
-            let more = days - self.compared_days;
-            self.name(&format!("{more} more sums of days"));
+        let uncompared = days - self.compared_days;
+        if uncompared > 0 {
+            self.add_line(&format!("{uncompared} more sums of days"));
         }
-        Ok(self.lines)
+        Ok(())
     }
 
     /// Adds a line that names the differing sums, unless the limit is reached.
-    fn name(&mut self, what: &str) {
+    fn add_line(&mut self, differing_sums: &str) {
         if self.lines.len() < self.limit {
             self.lines
-                .push(format!("{what}: differ from the purchases"));
+                .push(format!("{differing_sums}: differ from the purchases"));
         }
     }
 }

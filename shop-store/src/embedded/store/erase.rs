@@ -112,10 +112,10 @@ pub(super) fn delete_before(
     while deleted == 0 {
         let (after_time, after_id) = &last_key;
         let parameters = params![time.as_millis(), after_time, after_id, row_limit(limit)];
-        let old = select(connection, &sql, parameters)?;
-        let Some(last) = old.last() else { break };
+        let old_rows = select(connection, &sql, parameters)?;
+        let Some(last) = old_rows.last() else { break };
         last_key = (last.timestamp, last.id.clone());
-        deleted = delete(connection, with_refunds(connection, old)?)?;
+        deleted = delete(connection, with_refunds(connection, old_rows)?)?;
     }
 
     deleted += waiting::delete_before(connection, time, limit.saturating_sub(deleted))?;
@@ -163,17 +163,17 @@ fn with_refunds(
     );
     let mut by_id = connection.prepare_cached(&sql)?;
     let mut ids: BTreeSet<Vec<u8>> = rows.iter().map(|row| row.id.clone()).collect();
-    let related: Vec<PurchaseId> = rows
+    let related_ids: Vec<PurchaseId> = rows
         .iter()
         .filter_map(|row| row.purchase.as_ref())
         .map(|purchase| {
             // Only a refund has `of`. The refund of a purchase is found by its id, which follows
             // from the purchase's id.
-            let of = purchase.details.of;
-            of.unwrap_or_else(|| purchase.id.refund_id())
+            let refunded_id = purchase.details.of;
+            refunded_id.unwrap_or_else(|| purchase.id.refund_id())
         })
         .collect();
-    for id in related {
+    for id in related_ids {
         let id = id_bytes(id);
         if ids.contains(&id) {
             continue;

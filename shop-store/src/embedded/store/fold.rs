@@ -122,10 +122,10 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
     // after the greatest sequence in the table, so no sequence is used twice, and readers can tell
     // folded purchases from new ones.
     let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, added, checksum) VALUES (?1, 0, 0, '', ?2)";
-    let checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
+    let watermark_checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
         .prepare_cached(sql)?
-        .execute([newest, checksum.into()])
+        .execute([newest, watermark_checksum.into()])
         .map(drop)
 }
 
@@ -140,7 +140,7 @@ pub(super) fn subtract<'a>(
 ) -> rusqlite::Result<()> {
     let mut deltas = SumDeltas::default();
     for (buyer, purchase) in deleted {
-        let price = Sums::of(purchase.price).negated();
+        let price = Sums::from_price(purchase.price).negated();
         deltas.add(buyer, purchase.timestamp.as_millis(), price);
     }
     deltas.write(connection)?;
@@ -160,27 +160,27 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     // The correction of a day is the sum of its remaining purchases, minus the recorded sum of that
     // day.
     let mut corrections: BTreeMap<i64, Sums> = BTreeMap::new();
-    let rows =
+    let sql =
         format!("SELECT {COLUMNS} FROM buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?1");
-    let mut rows = connection.prepare_cached(&rows)?;
-    let mut found = rows.query([buyer])?;
-    while let Some(row) = found.next()? {
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut remaining_purchases = statement.query([buyer])?;
+    while let Some(row) = remaining_purchases.next()? {
         // The amount of another damaged row is unknown too, so the corrected sums leave it out.
-        let Ok((millis, price)) = rows::price(row) else {
+        let Ok((millis, price)) = rows::read_price(row) else {
             continue;
         };
-        let of_day = corrections.entry(day(millis)).or_default();
-        of_day.add_all(Sums::of(price));
+        let correction = corrections.entry(day(millis)).or_default();
+        correction.add_sums(Sums::from_price(price));
     }
 
-    let days = "SELECT day, count, high, low, residue FROM days WHERE buyer = ?1";
-    let mut days = connection.prepare_cached(days)?;
-    let mut found = days.query([buyer])?;
-    while let Some(row) = found.next()? {
+    let sql = "SELECT day, count, high, low, residue FROM days WHERE buyer = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut recorded_days = statement.query([buyer])?;
+    while let Some(row) = recorded_days.next()? {
         let day = row.get(0)?;
-        let recorded = Sums::read_with_key(row, 1, day, buyer)?;
-        let of_day = corrections.entry(day).or_default();
-        of_day.add_all(recorded.negated());
+        let recorded_sums = Sums::read_with_key(row, 1, day, buyer)?;
+        let correction = corrections.entry(day).or_default();
+        correction.add_sums(recorded_sums.negated());
     }
 
     corrections.retain(|_day, correction| *correction != Sums::default());
@@ -190,6 +190,7 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     }
     deltas.write(connection)?;
     deltas.remove_unused(connection)?;
+
     // The lines above have put the whole correction of a day into its first quarter, because the
     // deleted row does not tell in which quarter it was. So all quarters of the day are added up
     // again.
@@ -217,15 +218,16 @@ fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Resul
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
         .execute([quarter(from), quarter(to)])?;
+
     let sql = "SELECT timestamp, price FROM purchases INDEXED BY by_time
                WHERE timestamp >= ?1 AND timestamp < ?2";
-    let mut rows = connection.prepare_cached(sql)?;
-    let mut found = rows.query([from, to])?;
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut purchases = statement.query([from, to])?;
     let mut deltas = SumDeltas::default();
-    while let Some(row) = found.next()? {
+    while let Some(row) = purchases.next()? {
         // The sums leave out a row whose amount the disk has made unreadable.
         if let Ok(price) = amount(row.get_ref(1)?, 1) {
-            deltas.add_to_quarter(row.get(0)?, Sums::of(price));
+            deltas.add_to_quarter(row.get(0)?, Sums::from_price(price));
         }
     }
     deltas.write(connection)
@@ -250,16 +252,16 @@ impl SumDeltas {
     fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
-            let of_day = self.days.entry((day(timestamp), buyer)).or_default();
-            of_day.add_all(sums);
-            self.buyers.entry(buyer).or_default().add_all(sums);
+            let day_sums = self.days.entry((day(timestamp), buyer)).or_default();
+            day_sums.add_sums(sums);
+            self.buyers.entry(buyer).or_default().add_sums(sums);
         }
     }
 
     /// Adds `sums` to the change of the quarter that contains `timestamp`, and to no other sum.
     fn add_to_quarter(&mut self, timestamp: i64, sums: Sums) {
-        let of_quarter = self.quarters.entry(quarter(timestamp)).or_default();
-        of_quarter.add_all(sums);
+        let quarter_sums = self.quarters.entry(quarter(timestamp)).or_default();
+        quarter_sums.add_sums(sums);
     }
 
     /// Adds the changes to the rows of sums. Creates the rows of days and quarters that are
@@ -272,32 +274,34 @@ impl SumDeltas {
         // The row of a buyer exists since its first purchase, and the row of `ALL` since the file
         // was created.
         let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?5");
-        let mut update = connection.prepare_cached(&sql)?;
+        let mut update_buyer = connection.prepare_cached(&sql)?;
         for (buyer, sums) in &self.buyers {
             let [count, high, low, residue] = sums.columns()?;
-            update.execute([count, high, low, residue, *buyer])?;
+            update_buyer.execute([count, high, low, residue, *buyer])?;
         }
+
         let sql = format!(
             "INSERT INTO days (count, high, low, residue, day, buyer)
              VALUES (?1, ?2, ?3, (?4 + ?7) % 2147483647, ?5, ?6)
              ON CONFLICT (day, buyer) DO UPDATE SET {ADD}"
         );
-        let mut upsert = connection.prepare_cached(&sql)?;
+        let mut upsert_day = connection.prepare_cached(&sql)?;
         for ((day, buyer), sums) in &self.days {
             let [count, high, low, residue] = sums.columns()?;
-            let of_key = key_residue(*day, *buyer);
-            upsert.execute([count, high, low, residue, *day, *buyer, of_key])?;
+            let residue_of_key = key_residue(*day, *buyer);
+            upsert_day.execute([count, high, low, residue, *day, *buyer, residue_of_key])?;
         }
+
         let sql = format!(
             "INSERT INTO quarters (count, high, low, residue, quarter)
              VALUES (?1, ?2, ?3, (?4 + ?6) % 2147483647, ?5)
              ON CONFLICT (quarter) DO UPDATE SET {ADD}"
         );
-        let mut upsert = connection.prepare_cached(&sql)?;
+        let mut upsert_quarter = connection.prepare_cached(&sql)?;
         for (quarter, sums) in &self.quarters {
             let [count, high, low, residue] = sums.columns()?;
-            let of_key = key_residue(*quarter, ALL);
-            upsert.execute([count, high, low, residue, *quarter, of_key])?;
+            let residue_of_key = key_residue(*quarter, ALL);
+            upsert_quarter.execute([count, high, low, residue, *quarter, residue_of_key])?;
         }
         Ok(())
     }
@@ -308,15 +312,17 @@ impl SumDeltas {
         // A refund is not counted, so a period with refunds alone has the count 0 and is not empty.
         let is_unused = "count = 0 AND high = 0 AND low = 0";
         let sql = format!("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND {is_unused}");
-        let mut remove = connection.prepare_cached(&sql)?;
+        let mut delete_day = connection.prepare_cached(&sql)?;
         for (day, buyer) in self.days.keys() {
-            remove.execute([day, buyer])?;
+            delete_day.execute([day, buyer])?;
         }
+
         let sql = format!("DELETE FROM quarters WHERE quarter = ?1 AND {is_unused}");
-        let mut remove = connection.prepare_cached(&sql)?;
+        let mut delete_quarter = connection.prepare_cached(&sql)?;
         for quarter in self.quarters.keys() {
-            remove.execute([quarter])?;
+            delete_quarter.execute([quarter])?;
         }
+
         for buyer in self.buyers.keys() {
             buyers::remove_unused(connection, *buyer)?;
         }
@@ -339,11 +345,14 @@ pub(super) fn each_unfolded(
     let sql =
         "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut found = statement.query([sequence])?;
+    let mut unfolded_rows = statement.query([sequence])?;
+
     let mut newest = sequence;
-    while let Some(row) = found.next()? {
-        let before = std::mem::replace(&mut newest, row.get(0)?);
-        ascending(&newest, Some(&before))?;
+    while let Some(row) = unfolded_rows.next()? {
+        let row_sequence: i64 = row.get(0)?;
+        ascending(&row_sequence, Some(&newest))?;
+        newest = row_sequence;
+
         if let Some((buyer, timestamp, price)) = unfolded(row)? {
             add(buyer, timestamp, price);
         }
@@ -372,7 +381,7 @@ pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i
     Ok(Some((
         buyer,
         timestamp,
-        Sums::of(amount(row.get_ref(3)?, 3)?),
+        Sums::from_price(amount(row.get_ref(3)?, 3)?),
     )))
 }
 
@@ -405,38 +414,47 @@ impl UnfoldedSums {
     ) -> rusqlite::Result<Summary> {
         // One transaction reads folded and unfolded sums, so that a fold in between cannot count
         // purchases twice.
-        let moment = connection.unchecked_transaction()?;
+        let snapshot = connection.unchecked_transaction()?;
+
         // The first row is the watermark. Parsing it verifies its checksum.
         let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
-        let read =
-            |row: &Row<'_>| unfolded(row).and_then(|_watermark| Ok((row.get(0)?, row.get(5)?)));
-        let (watermark, newest) = moment.prepare_cached(sql)?.query_row([], read)?;
-        let mut fresh = Self {
+        let (watermark, newest): (i64, i64) =
+            snapshot.prepare_cached(sql)?.query_row([], |row| {
+                unfolded(row)?;
+                Ok((row.get(0)?, row.get(5)?))
+            })?;
+
+        let mut empty = Self {
             watermark,
             newest: watermark,
             sums: HashMap::new(),
         };
-        let known = if watermark > self.watermark {
+        let unfolded_sums = if watermark > self.watermark {
             // A fold has added the cached purchases to the folded sums, so the cache starts again.
-            *self = fresh;
+            *self = empty;
             self
-        } else if (watermark, self.newest) == (self.watermark, self.newest.min(newest)) {
+        } else if watermark == self.watermark && self.newest <= newest {
             self
         } else {
-            // The cache is ahead of the moment that this transaction sees. It stays, and this
-            // summary reads all unfolded rows of its own moment.
-            &mut fresh
+            // The cache is ahead of the snapshot that this transaction sees. The cache stays, and
+            // this summary reads all unfolded rows of its own snapshot.
+            &mut empty
         };
-        known.newest = each_unfolded(&moment, known.newest, |buyer, _timestamp, price| {
-            for buyer in [buyer, ALL] {
-                known.sums.entry(buyer).or_default().add_all(price);
-            }
-        })?;
+        unfolded_sums.newest = each_unfolded(
+            &snapshot,
+            unfolded_sums.newest,
+            |buyer, _timestamp, price| {
+                for buyer in [buyer, ALL] {
+                    unfolded_sums.sums.entry(buyer).or_default().add_sums(price);
+                }
+            },
+        )?;
+
         let mut total = Sums::default();
-        for (buyer, sums) in buyers::with_sums(&moment, selector)? {
-            total.add_all(sums);
-            total.add_all(known.sums.get(&buyer).copied().unwrap_or_default());
+        for (buyer, folded) in buyers::with_sums(&snapshot, selector)? {
+            total.add_sums(folded);
+            total.add_sums(unfolded_sums.sums.get(&buyer).copied().unwrap_or_default());
         }
         Ok(total.summary())
     }

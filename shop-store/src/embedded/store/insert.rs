@@ -112,13 +112,13 @@ pub(in crate::embedded) fn insert(
     buyers: &mut BuyerCache,
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut insertion = InsertPlan::new(connection, batch.len())?;
+    let mut plan = InsertPlan::new(connection, batch.len())?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
-        let outcome = match insertion.accept(purchase)? {
+        let outcome = match plan.accept(purchase)? {
             RowDecision::Row(purchase) => {
                 let row = NewRow::new(connection, buyers, position, purchase)?;
-                insertion.rows.push(row);
+                plan.rows.push(row);
                 InsertOutcome::Inserted
             }
             RowDecision::Outcome(outcome) => outcome,
@@ -130,7 +130,7 @@ pub(in crate::embedded) fn insert(
         mut rows,
         has_waiting,
         ..
-    } = insertion;
+    } = plan;
     insert_rows(connection, buyers, &mut rows, &mut outcomes)?;
     // A refund may have waited before this batch, or wait since this batch for a purchase of the
     // same batch.
@@ -192,14 +192,14 @@ impl<'a> InsertPlan<'a> {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
         if let Some(given) = &purchase.details.currency {
-            let kept = self.currency_or(given)?;
-            if kept != given {
-                let rejected = rejected_currency(kept, given);
-                return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejected)));
+            let store_currency = self.currency_or(given)?;
+            if store_currency != given {
+                let rejection = rejected_currency(store_currency, given);
+                return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejection)));
             }
         }
         match purchase.details.of {
-            Some(of) => self.accept_refund(purchase, of),
+            Some(purchase_id) => self.accept_refund(purchase, purchase_id),
             None => Ok(RowDecision::Row(Cow::Borrowed(purchase))),
         }
     }
@@ -219,28 +219,28 @@ impl<'a> InsertPlan<'a> {
         Ok(self.currency.insert(currency))
     }
 
-    /// Decides whether `refund` becomes a row: it does if its purchase, whose id is `of`, is known
-    /// and permits it.
+    /// Decides whether `refund` becomes a row: it does if the purchase with the id `purchase_id` is
+    /// known and permits the refund.
     ///
     /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase
     /// is inserted.
     fn accept_refund(
         &mut self,
         refund: &'a Purchase,
-        of: PurchaseId,
+        purchase_id: PurchaseId,
     ) -> rusqlite::Result<RowDecision<'a>> {
-        if self.is_erased(&of)? {
+        if self.is_erased(&purchase_id)? {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
-        if let Some(bought) = self.find_purchase(&of)? {
-            return Ok(match refund.as_refund_of(&bought) {
-                Ok(refund) => RowDecision::Row(Cow::Owned(refund)),
+        if let Some(purchase) = self.find_purchase(&purchase_id)? {
+            return Ok(match refund.as_refund_of(&purchase) {
+                Ok(completed_refund) => RowDecision::Row(Cow::Owned(completed_refund)),
                 Err(invalid) => RowDecision::Outcome(InsertOutcome::Rejected(invalid.into())),
             });
         }
 
         self.has_waiting = true;
-        let is_new = waiting::insert(self.connection, refund, of)?;
+        let is_new = waiting::insert(self.connection, refund, purchase_id)?;
         let outcome = if is_new {
             InsertOutcome::Waiting
         } else {
@@ -305,16 +305,17 @@ fn settle_waiting(
             continue;
         }
         // A purchase is refunded at most once, under an id that follows from its own.
-        let stored = by_id(connection, &row.purchase.id.refund_id())?;
-        let decisions = decide_refunds(&row.purchase, stored.as_ref(), &entries);
+        let stored_refund = by_id(connection, &row.purchase.id.refund_id())?;
+        let decisions = decide_refunds(&row.purchase, stored_refund.as_ref(), &entries);
+
         for (entry, decision) in entries.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
                     // The refund has no place in the batch, so it is inserted as a batch of its
                     // own.
-                    let refund = NewRow::new(connection, buyers, 0, Cow::Owned(refund))?;
+                    let refund_row = NewRow::new(connection, buyers, 0, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
-                    insert_rows(connection, buyers, &mut vec![refund], &mut outcomes)?;
+                    insert_rows(connection, buyers, &mut vec![refund_row], &mut outcomes)?;
                     waiting::remove(connection, &[entry.sequence])?;
                 }
                 RefundDecision::Forget => waiting::remove(connection, &[entry.sequence])?,
@@ -340,8 +341,8 @@ pub(super) fn get_or_set_currency(
     connection: &Connection,
     given: &Currency,
 ) -> rusqlite::Result<Currency> {
-    if let Some(kept) = find_currency(connection)? {
-        return Ok(kept);
+    if let Some(currency) = find_currency(connection)? {
+        return Ok(currency);
     }
     connection
         .prepare_cached("INSERT INTO settings (name, value) VALUES (?1, ?2)")?
@@ -356,8 +357,8 @@ pub(super) fn get_or_set_currency(
 /// Returns the errors of SQLite, and fails if the stored purchase is not found, although its id was
 /// in the way.
 fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
-    match by_id(connection, &purchase.id).and_then(|first| first.ok_or(QueryReturnedNoRows)) {
-        Ok(first) if first.same_content(purchase) => Ok(InsertOutcome::Duplicate),
+    match by_id(connection, &purchase.id).and_then(|stored| stored.ok_or(QueryReturnedNoRows)) {
+        Ok(stored) if stored.same_content(purchase) => Ok(InsertOutcome::Duplicate),
         Ok(_other) => Ok(InsertOutcome::Conflict),
         Err(error @ (SqliteFailure(..) | QueryReturnedNoRows)) => Err(error),
         // The disk has changed the stored row, so its content cannot be confirmed to equal this

@@ -16,7 +16,7 @@ use shop_core::{Result, Timestamp};
 
 use super::buyers::{self, ALL};
 use super::fold::{DAY_MILLIS, QUARTER_MILLIS, each_unfolded};
-use super::rows::{COLUMNS, price};
+use super::rows::{COLUMNS, read_price};
 use super::sums::Sums;
 use crate::embedded::error::unreadable;
 
@@ -36,34 +36,40 @@ pub(super) fn read(
 ) -> rusqlite::Result<Result<Vec<Bucket>>> {
     // One transaction reads rows, sums and unfolded purchases, so that all belong to the same
     // moment.
-    let moment = connection.unchecked_transaction()?;
+    let snapshot = connection.unchecked_transaction()?;
     let mut periods = PeriodTotals {
-        connection: &moment,
+        connection: &snapshot,
         totals: Totals::new(*request),
-        failed: None,
+        first_error: None,
     };
+
     let from = request.range.from().unwrap_or(Timestamp::MIN).as_millis();
     // The last instant is part of a range without an end.
     let to = request
         .range
         .to()
         .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
-    // The buyers whose totals are added up from sums. The others are added up from their rows at
-    // once.
-    let mut summed = Vec::new();
-    let parts = Granularity::of(request, selector);
-    for (buyer, sums) in buyers::with_sums(&moment, selector)? {
-        match &parts {
-            Some(_) if buyer == ALL || sums.summary().count > FEW_PURCHASES => summed.push(buyer),
-            _ => periods.add_rows(buyer, from, to)?,
+
+    // Buyers with many purchases are collected here, and their totals are added up from sums. The
+    // totals of the other buyers are added up from their rows at once.
+    let mut buyers_by_sums = Vec::new();
+    let granularity = Granularity::longest_for(request, selector);
+    for (buyer, sums) in buyers::with_sums(&snapshot, selector)? {
+        let has_many_purchases = buyer == ALL || sums.summary().count > FEW_PURCHASES;
+        if granularity.is_some() && has_many_purchases {
+            buyers_by_sums.push(buyer);
+        } else {
+            periods.add_rows(buyer, from, to)?;
         }
     }
-    if let Some(parts) = parts {
-        periods.add_summed(&summed, &parts, from, to)?;
+    if let Some(granularity) = granularity {
+        periods.add_buyers_by_sums(&buyers_by_sums, &granularity, from, to)?;
     }
-    Ok(periods
-        .failed
-        .map_or_else(|| Ok(periods.totals.into_buckets()), Err))
+
+    if let Some(error) = periods.first_error {
+        return Ok(Err(error));
+    }
+    Ok(Ok(periods.totals.into_buckets()))
 }
 
 /// The length of the parts of time whose sums are kept in a table.
@@ -77,13 +83,14 @@ enum Granularity {
 impl Granularity {
     /// Returns the longest parts that each period of `request` consists of, or `None` if no sums of
     /// such parts are kept.
-    fn of(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
+    fn longest_for(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
         let consist_of_days = match request.period {
             Period::Whole => true,
             Period::Hour => false,
             _ => request.zone == UtcOffset::UTC,
         };
         let consist_of_quarters = request.zone.minutes() % 15 == 0;
+
         if consist_of_days {
             Some(Self::Days)
         } else if consist_of_quarters && matches!(selector, Selector::All) {
@@ -130,50 +137,53 @@ struct PeriodTotals<'a> {
     totals: Totals,
     /// The first error that `totals` has returned. It is kept here, because it is no error of
     /// SQLite.
-    failed: Option<shop_core::Error>,
+    first_error: Option<shop_core::Error>,
 }
 
 impl PeriodTotals<'_> {
     /// Adds the purchases of `buyers` from `from` to before `to`, both in milliseconds since 1970,
-    /// by the sums of `parts`.
+    /// from the sums of the parts of `granularity`.
     ///
     /// The range may begin and end within a part. The purchases in these cut parts are read from
     /// their rows.
-    fn add_summed(
+    fn add_buyers_by_sums(
         &mut self,
         buyers: &[i64],
-        parts: &Granularity,
+        granularity: &Granularity,
         from: i64,
         to: i64,
     ) -> rusqlite::Result<()> {
-        let length = parts.millis();
+        let length = granularity.millis();
+
         // The parts from `first` to before `end` lie in the range as a whole. The rows before and
         // after them are read one by one.
         let first = (from - 1).div_euclid(length) + 1;
         let end = to.div_euclid(length).max(first);
+
         for buyer in buyers {
             self.add_rows(*buyer, from, to.min(first * length))?;
-            self.add_sums(*buyer, parts, first, end)?;
+            self.add_folded(*buyer, granularity, first, end)?;
             self.add_rows(*buyer, from.max(end * length), to)?;
         }
+
         self.add_unfolded(buyers, first * length, end * length)
     }
 
     /// Adds the folded sums of `buyer` in the parts from `first` to before `end`, which are numbers
     /// of parts since 1970.
-    fn add_sums(
+    fn add_folded(
         &mut self,
         buyer: i64,
-        parts: &Granularity,
+        granularity: &Granularity,
         first: i64,
         end: i64,
     ) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached(parts.sql())?;
-        let mut found = statement.query(params![first, end, buyer])?;
-        while let Some(row) = found.next()? {
+        let mut statement = self.connection.prepare_cached(granularity.sql())?;
+        let mut folded_rows = statement.query(params![first, end, buyer])?;
+        while let Some(row) = folded_rows.next()? {
             let part: i64 = row.get(0)?;
             let sums = Sums::read_with_key(row, 1, part, buyer)?;
-            self.add(part * parts.millis(), sums)?;
+            self.add_to_period(part * granularity.millis(), sums)?;
         }
         Ok(())
     }
@@ -184,14 +194,15 @@ impl PeriodTotals<'_> {
         if buyers.is_empty() || from >= to {
             return Ok(());
         }
-        let mut added = Ok(());
+
+        let mut result = Ok(());
         each_unfolded(self.connection, i64::MIN, |buyer, timestamp, price| {
             let is_selected = buyers.contains(&buyer) || buyers == [ALL];
-            if is_selected && (from..to).contains(&timestamp) && added.is_ok() {
-                added = self.add(timestamp, price);
+            if is_selected && (from..to).contains(&timestamp) && result.is_ok() {
+                result = self.add_to_period(timestamp, price);
             }
         })?;
-        added
+        result
     }
 
     /// Adds the rows of `buyer`, or of all buyers for [`ALL`], from `from` to before `to`.
@@ -199,25 +210,27 @@ impl PeriodTotals<'_> {
         if from >= to {
             return Ok(());
         }
-        let rows = match buyer {
+
+        let tables = match buyer {
             ALL => "purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE ?3 = 0",
             _ => "buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?3",
         };
-        let sql = format!("SELECT {COLUMNS} FROM {rows} AND timestamp >= ?1 AND timestamp < ?2");
+        let sql = format!("SELECT {COLUMNS} FROM {tables} AND timestamp >= ?1 AND timestamp < ?2");
         let mut statement = self.connection.prepare_cached(&sql)?;
-        let mut found = statement.query(params![from, to, buyer])?;
-        while let Some(row) = found.next()? {
-            let (millis, price) = price(row)?;
-            self.add(millis, Sums::of(price))?;
+        let mut purchases = statement.query(params![from, to, buyer])?;
+        while let Some(row) = purchases.next()? {
+            let (millis, price) = read_price(row)?;
+            self.add_to_period(millis, Sums::from_price(price))?;
         }
         Ok(())
     }
 
     /// Adds `sums` to the period that contains the time `millis`, in milliseconds since 1970.
-    fn add(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
+    fn add_to_period(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
         let time = Timestamp::from_millis(millis).map_err(unreadable(0))?;
-        let added = self.totals.add_summary(time, sums.summary());
-        self.failed = self.failed.take().or(added.err());
+        if let Err(error) = self.totals.add_summary(time, sums.summary()) {
+            self.first_error.get_or_insert(error);
+        }
         Ok(())
     }
 }

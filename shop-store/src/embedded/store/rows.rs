@@ -22,14 +22,13 @@ const OBJECT_ID: u8 = 2;
 /// Converts an id to bytes that sort like the ids: a tag, then the 16 bytes of a UUID or the 12
 /// bytes of an ObjectId.
 pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
-    let uuid = id
-        .as_uuid()
-        .map(|uuid| [&[UUID], &uuid.as_bytes()[..]].concat());
-    let object_id = || {
-        id.as_object_id()
-            .map(|bytes| [&[OBJECT_ID], &bytes[..]].concat())
-    };
-    uuid.or_else(object_id).unwrap_or_default()
+    if let Some(uuid) = id.as_uuid() {
+        return [&[UUID], &uuid.as_bytes()[..]].concat();
+    }
+    if let Some(bytes) = id.as_object_id() {
+        return [&[OBJECT_ID], &bytes[..]].concat();
+    }
+    Vec::new()
 }
 
 /// Reads an id from the bytes that [`id_bytes`] has written.
@@ -50,35 +49,42 @@ pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, u
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row or the texts of its buyer.
 pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    purchase_of(row, user_checksum(row)?, parsed(row, 5)?, parsed(row, 6)?)
+    purchase_of_user(row, user_checksum(row)?, parsed(row, 5)?, parsed(row, 6)?)
 }
 
 /// Reads a purchase of a known user from a row of the first five [`COLUMNS`], and verifies the
 /// checksum.
 ///
-/// `of_user` is the checksum that [`of_user`] returns for the user's id and name.
+/// `checksum_of_user` is the checksum that [`of_user`] returns for the user's id and name.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row.
-pub(super) fn purchase_of(
+pub(super) fn purchase_of_user(
     row: &Row<'_>,
-    of_user: u32,
+    checksum_of_user: u32,
     user_id: UserId,
     user_name: UserName,
 ) -> rusqlite::Result<Purchase> {
     // Each value is requested from SQLite once, for both the purchase and the checksum.
     let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
-    let timestamp = Timestamp::from_millis(values[0].as_i64()?).map_err(unreadable(0))?;
-    let price = amount(values[2], 2)?;
-    let id = read_id(values[1])?;
-    let details = row.get_ref(4)?;
-    check_values(row, 3, with_details(of_user, details), values)?;
+    let [timestamp_value, id_value, price_value] = values;
+    let timestamp = Timestamp::from_millis(timestamp_value.as_i64()?).map_err(unreadable(0))?;
+    let price = amount(price_value, 2)?;
+    let id = read_id(id_value)?;
+    let details_value = row.get_ref(4)?;
+
+    check_values(
+        row,
+        3,
+        with_details(checksum_of_user, details_value),
+        values,
+    )?;
+
     let purchase = Purchase::new(id, user_id, user_name, price, timestamp);
-    let ValueRef::Text(details) = details else {
+    let ValueRef::Text(json) = details_value else {
         return Ok(purchase);
     };
-    let details = Details::from_json(details, &[]);
-    let details = details.map_err(|(member, problem)| {
+    let details = Details::from_json(json, &[]).map_err(|(member, problem)| {
         FromSqlConversionFailure(4, Type::Text, format!("{member} {problem}").into())
     })?;
     Ok(purchase.with_details(details))
@@ -94,14 +100,13 @@ pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Pri
 /// checksum.
 ///
 /// Totals need no other column, so the details are not parsed.
-pub(super) fn price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
-    let found = (row.get(0)?, amount(row.get_ref(2)?, 2)?);
-    check(
-        row,
-        with_details(user_checksum(row)?, row.get_ref(4)?),
-        0..3,
-    )
-    .map(|()| found)
+pub(super) fn read_price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
+    let timestamp = row.get(0)?;
+    let price = amount(row.get_ref(2)?, 2)?;
+
+    let initial_checksum = with_details(user_checksum(row)?, row.get_ref(4)?);
+    check(row, initial_checksum, 0..3)?;
+    Ok((timestamp, price))
 }
 
 /// Returns the checksum of a user's id and name, which the checksum of each purchase of the user

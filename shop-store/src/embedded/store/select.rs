@@ -45,21 +45,22 @@ pub(super) fn page(
         limit,
         purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)),
     };
+
     match selector {
-        Selector::All => page.read(connection, &RowSelection::All)?,
+        Selector::All => page.read_rows(connection, &RowSelection::All)?,
         Selector::Reference(reference, user) => {
-            page.read(
+            page.read_rows(
                 connection,
                 &RowSelection::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)),
             )?;
         }
         _ => {
-            let buyers = buyers::of(connection, selector)?;
-            buyers
-                .into_iter()
-                .try_for_each(|buyer| page.read(connection, &RowSelection::Of(buyer)))?;
+            for buyer in buyers::of(connection, selector)? {
+                page.read_rows(connection, &RowSelection::Buyer(buyer))?;
+            }
         }
     }
+
     Ok(page.purchases)
 }
 
@@ -68,7 +69,7 @@ enum RowSelection<'a> {
     /// The purchases of all buyers.
     All,
     /// The purchases of one buyer.
-    Of(Buyer),
+    Buyer(Buyer),
     /// The purchases with this reference: of all buyers, or of the buyers with this user id.
     Reference(&'a str, Option<&'a str>),
 }
@@ -84,17 +85,23 @@ struct PageReader<'a> {
 }
 
 impl PageReader<'_> {
-    /// Reads `rows` in the order of the listing, and adds the purchases that belong to the page.
+    /// Reads the rows of `selection` in the order of the listing, and adds the purchases that
+    /// belong to the page.
     ///
-    /// Stops at the first row that is behind a full page, because all further rows are behind it
-    /// too.
-    fn read(&mut self, connection: &Connection, rows: &RowSelection<'_>) -> rusqlite::Result<()> {
-        let (sql, parameters) = statement(rows, self.order, self.bounds, self.limit);
-        let mut page = connection.prepare_cached(&sql)?;
-        let mut found = page.query(&*parameters)?;
-        while let Some(row) = found.next()? {
-            let purchase = match rows {
-                RowSelection::Of(buyer) => rows::purchase_of(
+    /// Stops at the first row that is behind a full page, because all further rows are behind the
+    /// page too.
+    fn read_rows(
+        &mut self,
+        connection: &Connection,
+        selection: &RowSelection<'_>,
+    ) -> rusqlite::Result<()> {
+        let (sql, parameters) = page_statement(selection, self.order, self.bounds, self.limit);
+        let mut statement = connection.prepare_cached(&sql)?;
+        let mut selected_rows = statement.query(&*parameters)?;
+
+        while let Some(row) = selected_rows.next()? {
+            let purchase = match selection {
+                RowSelection::Buyer(buyer) => rows::purchase_of_user(
                     row,
                     buyer.checksum,
                     buyer.user_id.clone(),
@@ -102,7 +109,8 @@ impl PageReader<'_> {
                 )?,
                 _ => rows::purchase(row)?,
             };
-            if !self.add(purchase) {
+
+            if !self.insert_in_order(purchase) {
                 break;
             }
         }
@@ -111,13 +119,13 @@ impl PageReader<'_> {
 
     /// Inserts `purchase` at its position in the page. Returns `false` if the page is full and the
     /// purchase is behind it.
-    fn add(&mut self, purchase: Purchase) -> bool {
-        let key = |purchase: &Purchase| (purchase.timestamp, purchase.id);
-        let new = key(&purchase);
+    fn insert_in_order(&mut self, purchase: Purchase) -> bool {
+        let key = (purchase.timestamp, purchase.id);
         let precedes = |other: &Purchase| match self.order {
-            ListOrder::OldestFirst => key(other) < new,
-            _ => key(other) > new,
+            ListOrder::OldestFirst => (other.timestamp, other.id) < key,
+            _ => (other.timestamp, other.id) > key,
         };
+
         // The rows of a single buyer arrive in order, so most purchases are appended without a
         // search.
         let position = match self.purchases.last() {
@@ -127,18 +135,20 @@ impl PageReader<'_> {
         if position == self.limit {
             return false;
         }
+
         self.purchases.insert(position, purchase);
         self.purchases.truncate(self.limit);
         true
     }
 }
 
-/// Returns the SQL statement that reads a page of `rows`, and its parameters by name.
+/// Returns the SQL statement that reads a page of `selection`, and the statement's parameters by
+/// name.
 ///
 /// `INDEXED BY` and `CROSS JOIN` keep SQLite from choosing another index or from looping over the
 /// buyers first. Either would make it sort all rows.
-fn statement(
-    rows: &RowSelection<'_>,
+fn page_statement(
+    selection: &RowSelection<'_>,
     order: ListOrder,
     bounds: &PageBounds,
     limit: usize,
@@ -146,12 +156,12 @@ fn statement(
     let mut parameters = vec![(":limit", row_limit(limit).into())];
     // Appending parts is cheaper than formatting the statement, which is done for each page.
     let mut sql = "SELECT ".to_owned();
-    match rows {
+    match selection {
         RowSelection::All => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
         }
-        RowSelection::Of(buyer) => {
+        RowSelection::Buyer(buyer) => {
             sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
             parameters.push((":buyer", buyer.key.into()));
         }
@@ -165,6 +175,7 @@ fn statement(
             }
         }
     }
+
     if let Some(from) = bounds.from {
         sql += " AND timestamp >= :from";
         parameters.push((":from", from.as_millis().into()));
@@ -173,9 +184,10 @@ fn statement(
         sql += " AND timestamp < :to";
         parameters.push((":to", to.as_millis().into()));
     }
+
     // Timestamps may be equal, so the position after the previous page consists of timestamp and
     // id.
-    let (after, order) = match order {
+    let (after_last, order_by) = match order {
         ListOrder::OldestFirst => (
             " AND (timestamp, id) > (:timestamp, :id)",
             " ORDER BY timestamp ASC, id ASC LIMIT :limit",
@@ -186,11 +198,12 @@ fn statement(
         ),
     };
     if let Some(last) = bounds.after {
-        sql += after;
+        sql += after_last;
         parameters.push((":timestamp", last.timestamp.as_millis().into()));
         parameters.push((":id", id_bytes(last.id).into()));
     }
-    sql += order;
+
+    sql += order_by;
     (sql, parameters)
 }
 
@@ -205,14 +218,15 @@ pub(in crate::embedded) fn by_id(
 ) -> rusqlite::Result<Option<Purchase>> {
     let sql =
         format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
-    let found = connection
+    let purchase = connection
         .prepare_cached(&sql)?
         .query_row([id_bytes(*id)], rows::purchase)
         .optional()?;
-    match found {
-        // The row is intact and has another id, so the index that led to it is damaged.
-        Some(purchase) if purchase.id != *id => Err(changed(1)),
-        found => Ok(found),
+
+    match purchase {
+        // The row is intact and has another id, so the index that led to the row is damaged.
+        Some(other) if other.id != *id => Err(changed(1)),
+        purchase => Ok(purchase),
     }
 }
 
@@ -225,14 +239,14 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
     if is_marked(connection, id)? {
         return Ok(Lookup::Erased);
     }
-    let waiting = waiting::find(connection, id)?;
-    Ok(waiting.map_or(Lookup::Missing, |entry| {
-        Lookup::Waiting(entry.refund.without_context())
-    }))
+    if let Some(entry) = waiting::find(connection, id)? {
+        return Ok(Lookup::Waiting(entry.refund.without_context()));
+    }
+    Ok(Lookup::Missing)
 }
 
-/// The number of rows in a batch of a scan.
-const BATCH: usize = 1_000;
+/// The number of rows in a full batch of a scan.
+const SCAN_BATCH_ROWS: usize = 1_000;
 
 /// The position of a row in a scan: its timestamp in milliseconds, and the bytes of its id.
 type ScanKey = (i64, Vec<u8>);
@@ -257,17 +271,18 @@ pub(super) fn scan(
     // passed over.
     let sql = format!(
         "SELECT {COLUMNS} FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer) {condition}
-         ORDER BY timestamp, id LIMIT {BATCH}"
+         ORDER BY timestamp, id LIMIT {SCAN_BATCH_ROWS}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
-    let mut found = match after {
+    let mut scanned_rows = match after {
         Some((timestamp, id)) => statement.query(params![timestamp, id])?,
         None => statement.query([])?,
     };
+
     let mut purchases = Vec::new();
     let mut unreadable = Vec::new();
-    let mut last = None;
-    while let Some(row) = found.next()? {
+    let mut last_key = None;
+    while let Some(row) = scanned_rows.next()? {
         let key: ScanKey = (row.get(0)?, row.get(1)?);
         match rows::purchase(row) {
             Ok(purchase) => purchases.push(purchase),
@@ -275,17 +290,22 @@ pub(super) fn scan(
                 // The id may be damaged too, so it is written as a literal that the `sqlite3` tool
                 // accepts.
                 let id = format!("x'{}'", hex(&key.1));
-                unreadable.push(UnreadableEntry::new(id, reason(&error)));
+                unreadable.push(UnreadableEntry::new(id, unreadable_reason(&error)));
             }
         }
-        ascending(&key, last.as_ref().or(after))?;
-        last = Some(key);
+
+        ascending(&key, last_key.as_ref().or(after))?;
+        last_key = Some(key);
     }
+
     // A batch that is not full has reached the last row, so no position follows.
-    let is_full = purchases.len() + unreadable.len() == BATCH;
-    let next = last
-        .filter(|_| is_full)
-        .map(|(time, id)| Cursor::from_text(format!("{time}:{}", hex(&id))));
+    let is_full = purchases.len() + unreadable.len() == SCAN_BATCH_ROWS;
+    let next = match last_key {
+        Some((timestamp, id)) if is_full => {
+            Some(Cursor::from_text(format!("{timestamp}:{}", hex(&id))))
+        }
+        _ => None,
+    };
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
@@ -296,11 +316,14 @@ pub(super) fn scan(
 /// it.
 pub(super) fn parse_position(position: &Cursor) -> Option<ScanKey> {
     let (timestamp, id) = position.as_str().split_once(':')?;
-    let digits = id
+    let decoded_bytes = id
         .as_bytes()
         .chunks(2)
-        .map(|pair| u8::from_str_radix(str::from_utf8(pair).ok()?, 16).ok());
-    Some((timestamp.parse().ok()?, digits.collect::<Option<_>>()?))
+        .map(|digits| u8::from_str_radix(str::from_utf8(digits).ok()?, 16).ok());
+    Some((
+        timestamp.parse().ok()?,
+        decoded_bytes.collect::<Option<_>>()?,
+    ))
 }
 
 /// Formats bytes as lowercase hex digits.
@@ -310,17 +333,22 @@ fn hex(bytes: &[u8]) -> String {
 
 /// Describes why a row cannot be read: the name of the damaged column and its problem, where they
 /// are known.
-fn reason(error: &rusqlite::Error) -> String {
-    let named = |column: usize| COLUMNS.split(", ").nth(column).unwrap_or_default();
+fn unreadable_reason(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::FromSqlConversionFailure(column, _, problem) => {
-            format!("{} {problem}", named(*column)).trim().to_owned()
+            let reason = format!("{} {problem}", column_name(*column));
+            reason.trim().to_owned()
         }
-        rusqlite::Error::InvalidColumnType(column, _, found) => {
-            format!("{} is not valid, a {found}", named(*column))
+        rusqlite::Error::InvalidColumnType(column, _, actual_type) => {
+            format!("{} is not valid, a {actual_type}", column_name(*column))
         }
         other => other.to_string(),
     }
+}
+
+/// Returns the name of a column of [`COLUMNS`], or an empty text if there is no such column.
+fn column_name(column: usize) -> &'static str {
+    COLUMNS.split(", ").nth(column).unwrap_or_default()
 }
 
 #[cfg(test)]
@@ -349,7 +377,7 @@ mod tests {
         let user = Selector::User(buyer.user_id.clone());
         let reference = Selector::Reference("r".parse().unwrap(), None);
         for (selector, rows, index) in [
-            (user, RowSelection::Of(buyer), "PRIMARY KEY (buyer=?"),
+            (user, RowSelection::Buyer(buyer), "PRIMARY KEY (buyer=?"),
             (Selector::All, RowSelection::All, "by_time"),
             (
                 reference,
@@ -371,7 +399,7 @@ mod tests {
                 let cursor = Cursor::after(&selector, &first, &last);
                 for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
-                    let (sql, _) = statement(&rows, order, &bounds, 1);
+                    let (sql, _) = page_statement(&rows, order, &bounds, 1);
                     let plan = plan(&connection, &sql);
                     assert!(
                         plan.contains(index) && !plan.contains("TEMP B-TREE"),

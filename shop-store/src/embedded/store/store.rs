@@ -12,7 +12,6 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use shop_core::domain::Currency;
 use shop_core::ports::{
     Bucket, CurrencyStore, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase,
@@ -102,11 +101,12 @@ impl EmbeddedStore {
         writer: &Writer,
         options: &EmbeddedStoreOptions,
     ) -> Result<Self> {
-        let readers = |threads| Readers::start(database, writer, threads, options.queue_capacity);
+        let start_readers =
+            |threads| Readers::start(database, writer, threads, options.queue_capacity);
         Ok(Self {
             writer: writer.clone(),
-            readers: readers(options.readers)?,
-            scans: readers(1)?,
+            readers: start_readers(options.readers)?,
+            scans: start_readers(1)?,
             unfolded: Arc::default(),
         })
     }
@@ -131,14 +131,12 @@ impl RecordStore<Purchase> for EmbeddedStore {
         if batch.is_empty() {
             return Ok(Vec::new());
         }
-        let insert = move |connection: &Connection| {
-            insert::insert(
-                connection,
-                &mut BuyerCache::default(),
-                &batch.iter().collect::<Vec<_>>(),
-            )
-        };
-        self.writer.write(insert).await
+        self.writer
+            .write(move |connection| {
+                let purchases: Vec<&Purchase> = batch.iter().collect();
+                insert::insert(connection, &mut BuyerCache::default(), &purchases)
+            })
+            .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -180,12 +178,12 @@ impl CurrencyStore for EmbeddedStore {
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
         let given = currency.clone();
-        let kept = self
+        let store_currency = self
             .writer
             .write(move |connection| insert::get_or_set_currency(connection, &given))
             .await?;
-        if kept != *currency {
-            return Err(other_currency(&kept, currency));
+        if store_currency != *currency {
+            return Err(other_currency(&store_currency, currency));
         }
         Ok(())
     }
@@ -242,28 +240,35 @@ impl PurchaseQuery for EmbeddedStore {
         let order = request.order;
         // One purchase more than the page tells whether a next page exists.
         let limit = request.limit.get() + 1;
-        let owned = selector.clone();
-        let read =
-            move |connection: &Connection| select::page(connection, &owned, order, &bounds, limit);
-        let found = self.readers.read(read).await?;
-        Ok(Page::from_overfetch(found, selector, request))
+        let owned_selector = selector.clone();
+        let purchases = self
+            .readers
+            .read(move |connection| {
+                select::page(connection, &owned_selector, order, &bounds, limit)
+            })
+            .await?;
+        Ok(Page::from_overfetch(purchases, selector, request))
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
         // No sums are kept by reference, so the purchases are read and added up.
         if matches!(selector, Selector::Reference(..)) {
-            let whole = sum_pages(self, selector, &TotalsRequest::default()).await?;
-            return Ok(whole.first().map(|whole| whole.summary).unwrap_or_default());
+            let buckets = sum_pages(self, selector, &TotalsRequest::default()).await?;
+            return Ok(buckets
+                .first()
+                .map(|bucket| bucket.summary)
+                .unwrap_or_default());
         }
         let selector = selector.clone();
         let unfolded = Arc::clone(&self.unfolded);
-        let read = move |connection: &Connection| {
-            unfolded
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .summary(connection, &selector)
-        };
-        self.readers.read(read).await
+        self.readers
+            .read(move |connection| {
+                unfolded
+                    .lock()
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .summary(connection, &selector)
+            })
+            .await
     }
 
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {

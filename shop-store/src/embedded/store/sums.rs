@@ -44,7 +44,7 @@ pub(in crate::embedded) struct Sums {
 impl Sums {
     /// Creates the sums of one purchase or refund. A refund has a negative price, and is not
     /// counted as a purchase.
-    pub(super) fn of(price: Price) -> Self {
+    pub(super) fn from_price(price: Price) -> Self {
         Self {
             count: i64::from(!price.is_negative()),
             units: Total::from(price).units(),
@@ -52,7 +52,7 @@ impl Sums {
     }
 
     /// Adds `other` to these sums.
-    pub(super) const fn add_all(&mut self, other: Self) {
+    pub(super) const fn add_sums(&mut self, other: Self) {
         self.count += other.count;
         self.units += other.units;
     }
@@ -94,13 +94,14 @@ impl Sums {
     /// Reads the four columns from `column` on, and verifies the residue, to which `key_residue`
     /// contributes.
     fn read_and_check(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
-        let limb = |column| row.get::<_, i64>(column).map(i128::from);
+        let read_integer = |column| row.get::<_, i64>(column).map(i128::from);
         let sums = Self {
             count: row.get(column)?,
-            units: limb(column + 1)? * LIMB + limb(column + 2)?,
+            units: read_integer(column + 1)? * LIMB + read_integer(column + 2)?,
         };
-        let expected = (sums.residue() + i128::from(key_residue)) % RESIDUES;
-        if limb(column + 3)? != expected {
+
+        let expected_residue = (sums.residue() + i128::from(key_residue)) % RESIDUES;
+        if read_integer(column + 3)? != expected_residue {
             return Err(changed(column + 3));
         }
         Ok(sums)
@@ -116,17 +117,18 @@ impl Sums {
     /// # Errors
     /// Fails if the sum exceeds the range of the columns.
     pub(super) fn columns(self) -> rusqlite::Result<[i64; 4]> {
-        let integer = |units: i128| {
-            i64::try_from(units)
+        let to_column = |value: i128| {
+            i64::try_from(value)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
         };
         let high = self.units.div_euclid(LIMB);
         let low = self.units.rem_euclid(LIMB);
+
         Ok([
             self.count,
-            integer(high)?,
-            integer(low)?,
-            integer(self.residue())?,
+            to_column(high)?,
+            to_column(low)?,
+            to_column(self.residue())?,
         ])
     }
 

@@ -22,14 +22,14 @@ use crate::limits::row_limit;
 pub(in crate::embedded) const ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
-/// Stores `refund` until its purchase, whose id is `of`, is inserted. Returns `false` if the same
-/// refund is stored already.
+/// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `false` if the
+/// same refund is stored already.
 pub(super) fn insert(
     connection: &Connection,
     refund: &Purchase,
-    of: PurchaseId,
+    purchase_id: PurchaseId,
 ) -> rusqlite::Result<bool> {
-    let is_kept = of_purchase(connection, of)?
+    let is_kept = of_purchase(connection, purchase_id)?
         .iter()
         .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
     if is_kept {
@@ -45,7 +45,7 @@ pub(super) fn insert(
                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)";
     connection.prepare_cached(sql)?.execute(params![
         id,
-        id_bytes(of),
+        id_bytes(purchase_id),
         refund.user_id.as_str(),
         refund.timestamp.as_millis(),
         columns.value,
@@ -55,13 +55,17 @@ pub(super) fn insert(
     Ok(true)
 }
 
-/// Returns the refunds of the purchase `of` that wait or are refused, in the order of their
+/// Returns the refunds of the purchase with this id that wait or are refused, in the order of their
 /// arrival.
 pub(super) fn of_purchase(
     connection: &Connection,
-    of: PurchaseId,
+    purchase_id: PurchaseId,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
-    select(connection, "purchase = ?1 ORDER BY sequence", id_bytes(of))
+    select(
+        connection,
+        "purchase = ?1 ORDER BY sequence",
+        id_bytes(purchase_id),
+    )
 }
 
 /// Returns the first entry with this id in the order of arrival, or `None` if there is none.
