@@ -216,14 +216,10 @@ impl BytesBody {
 
 impl From<&[u8]> for BytesBody {
     fn from(bytes: &[u8]) -> Self {
-        let is_harmless = |text: &&str| {
-            !text
-                .chars()
-                .any(|c| c.is_control() && c != '\n' && c != '\t')
-        };
-        match str::from_utf8(bytes).ok().filter(is_harmless) {
-            Some(text) => Self::Text(text.to_owned()),
-            None => Self::Base64 {
+        let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
+        match str::from_utf8(bytes) {
+            Ok(text) if !text.contains(is_harmful) => Self::Text(text.to_owned()),
+            _ => Self::Base64 {
                 base64: BASE64.encode(bytes),
             },
         }
@@ -246,38 +242,39 @@ impl DeadLetterBody {
             cluster: dead_letter.partition.cluster.to_string(),
             id: dead_letter.id(record_type),
             lost: dead_letter.gap().map(|gap| gap.offset_count()),
-            purchase: purchase(dead_letter, record_type).map(Box::new),
+            purchase: decode_purchase(dead_letter, record_type).map(Box::new),
             stored: None,
             preview: dead_letter.record.value.as_deref().map(preview),
             record: None,
         }
     }
 
-    /// Creates the body of a dead letter about a record of the type `of`, with the record.
+    /// Creates the body of a dead letter about a record of the type `record_type`, with the
+    /// record.
     #[must_use]
-    pub fn with_record(dead_letter: &DeadLetter, of: RecordType) -> Self {
+    pub fn with_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
         let record = &dead_letter.record;
         let header = |(name, value): (&str, Option<&[u8]>)| RecordHeaderBody {
             name: name.as_bytes().into(),
             value: value.map(BytesBody::from),
         };
-        let record = RecordBody {
+        let record_body = RecordBody {
             key: record.key.as_deref().map(BytesBody::from),
             headers: record.headers.iter().map(header).collect(),
             value: record.value.as_deref().map(BytesBody::from),
         };
         Self {
-            record: Some(record),
+            record: Some(record_body),
             preview: None,
-            ..Self::without_record(dead_letter, of)
+            ..Self::without_record(dead_letter, record_type)
         }
     }
 }
 
-/// Returns the purchase in the record of `dead_letter`, if `of` is the type of purchases and the
-/// record is valid.
-fn purchase(dead_letter: &DeadLetter, of: RecordType) -> Option<Purchase> {
-    let is_purchase = of.name == Purchase::TYPE.name && dead_letter.gap().is_none();
+/// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases and
+/// the record is valid.
+fn decode_purchase(dead_letter: &DeadLetter, record_type: RecordType) -> Option<Purchase> {
+    let is_purchase = record_type.name == Purchase::TYPE.name && dead_letter.gap().is_none();
     is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok())?
 }
 

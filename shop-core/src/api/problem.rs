@@ -40,7 +40,7 @@ pub struct ProblemError {
 }
 
 impl ProblemError {
-    /// An error without its location.
+    /// Creates an error without a location.
     #[must_use]
     pub fn new(detail: impl Into<String>) -> Self {
         Self {
@@ -51,7 +51,7 @@ impl ProblemError {
 }
 
 impl ProblemMembers {
-    /// The name of `outcome`.
+    /// Returns the name of `outcome` in the member of the same name.
     #[must_use]
     pub const fn outcome_name(outcome: Outcome) -> &'static str {
         match outcome {
@@ -60,7 +60,7 @@ impl ProblemMembers {
         }
     }
 
-    /// The outcome for this name. Unrecognized names mean unknown.
+    /// Returns the outcome of the request. A missing or unrecognized name means unknown.
     #[must_use]
     pub fn outcome(&self) -> Outcome {
         match self.outcome.as_deref() {
@@ -86,10 +86,10 @@ pub const EMAIL_TAKEN: &str = "/problems/email-taken";
 pub const KEY_TAKEN: &str = "/problems/key-taken";
 /// The `type` of the 429 for a client that sends more than its rate.
 pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
-/// The log no longer has the records behind a cursor of events.
+/// The `type` for a cursor of events whose records the log does not contain any more.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-/// All types of problems.
+/// Returns the `type` of every kind of problem.
 pub fn all_problem_types() -> impl Iterator<Item = &'static str> {
     let of_resources = [
         UNKNOWN_PURCHASE,
@@ -106,7 +106,7 @@ pub fn all_problem_types() -> impl Iterator<Item = &'static str> {
         .chain(of_resources)
 }
 
-/// The `type` of a problem of `kind`.
+/// Returns the `type` of the problem for an error of `kind`.
 #[must_use]
 pub const fn problem_type(kind: ErrorKind) -> &'static str {
     match kind {
@@ -126,7 +126,7 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// The error kind of a problem's `type`, if it is one of ours.
+/// Returns the kind of the error behind a problem of `problem_type`, if an [`ErrorKind`] has this type.
 #[must_use]
 pub fn error_kind(problem_type: &str) -> Option<ErrorKind> {
     ErrorKind::ALL

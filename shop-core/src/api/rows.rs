@@ -42,7 +42,7 @@ impl RowFormat {
     pub const COLUMNS: [&'static str; 5 + Details::COLUMNS.len() + 1] =
         Details::columns_after(["id", "username", "userid", "price", "timestamp"]);
 
-    /// The media type.
+    /// Returns the media type of files in this form.
     #[must_use]
     pub const fn media_type(self) -> &'static str {
         match self {
@@ -51,7 +51,7 @@ impl RowFormat {
         }
     }
 
-    /// Writes what comes before the first purchase.
+    /// Writes the beginning of a file, before its first purchase: the header row of CSV.
     pub fn write_head(self, file: &mut Vec<u8>) {
         if self == Self::Csv {
             file.extend_from_slice(Self::COLUMNS.join(",").as_bytes());
@@ -59,10 +59,10 @@ impl RowFormat {
         }
     }
 
-    /// Writes `purchases`.
+    /// Appends `purchases` to `file`.
     ///
     /// # Errors
-    /// [`Internal`](ErrorKind::Internal) when one of them cannot be written, which would be a defect.
+    /// [`Internal`](ErrorKind::Internal) if a purchase cannot be written, which would be a defect.
     pub fn write(self, file: &mut Vec<u8>, purchases: &[Purchase]) -> Result<()> {
         match self {
             Self::Csv => write_csv(file, purchases).map_err(|error| {
@@ -78,8 +78,8 @@ impl RowFormat {
         }
     }
 
-    /// A text of a row as it was before it was written to CSV: without the apostrophes in front of what a spreadsheet
-    /// would take for a formula.
+    /// Restores a text that was read from CSV: removes the apostrophes that [`write`](Self::write) adds
+    /// in front of formulas.
     #[must_use]
     pub fn strip_formula_quote(text: &str) -> String {
         let cells = cells(text).map(|cell| {
@@ -91,28 +91,29 @@ impl RowFormat {
     }
 }
 
+/// Appends `purchases` to `file` as rows of CSV.
 fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
     let mut rows = csv::WriterBuilder::new()
         .terminator(csv::Terminator::CRLF)
         .from_writer(file);
     for purchase in purchases {
         rows.write_field(purchase.id.to_string())?;
-        rows.write_field(&*quoted(purchase.user_name.as_str()))?;
-        rows.write_field(&*quoted(purchase.user_id.as_str()))?;
+        rows.write_field(&*quote_formulas(purchase.user_name.as_str()))?;
+        rows.write_field(&*quote_formulas(purchase.user_id.as_str()))?;
         rows.write_field(purchase.price.to_string())?;
         rows.write_field(purchase.timestamp.to_string())?;
         for text in purchase.details.texts() {
-            rows.write_field(&*quoted(&text.unwrap_or_default()))?;
+            rows.write_field(&*quote_formulas(&text.unwrap_or_default()))?;
         }
         rows.write_field(purchase.details.unknown_members().unwrap_or_default())?;
-        // Ends the row.
+        // An empty record ends the row.
         rows.write_record(None::<&[u8]>)?;
     }
     Ok(rows.flush()?)
 }
 
-/// `text` with an apostrophe in front of what a spreadsheet would take for a formula.
-fn quoted(text: &str) -> Cow<'_, str> {
+/// Adds an apostrophe in front of each part of `text` that a spreadsheet would take for a formula.
+fn quote_formulas(text: &str) -> Cow<'_, str> {
     if !cells(text).any(is_formula) {
         return text.into();
     }
@@ -122,13 +123,16 @@ fn quoted(text: &str) -> Cow<'_, str> {
         .into()
 }
 
-/// The parts of `text` that can be cells of their own: spreadsheets of some locales separate by semicolons.
+/// Splits `text` into the parts that a spreadsheet could take for cells. Spreadsheets of some locales
+/// separate cells by semicolons.
 fn cells(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive([',', ';', '|', '\t'])
 }
 
-/// Whether a spreadsheet takes a cell for a formula, also in quotes. A cell with apostrophes in front of one counts too,
-/// so that removing one gives back what was written.
+/// Returns whether a spreadsheet takes `cell` for a formula, also in quotes.
+///
+/// A formula with apostrophes in front counts, too. Such a cell gets one more apostrophe, so that
+/// removing one apostrophe restores every cell.
 fn is_formula(cell: &str) -> bool {
     let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
     cell.trim_start_matches(['\'', '"']).starts_with(formula)

@@ -1,4 +1,7 @@
-//! The members of a JSON object, as sent.
+//! Reads the members of a JSON object as their sender wrote them.
+//!
+//! Known members keep their raw values, which [`RawScalar`] parses on demand. Unknown members are
+//! skipped, and only their names are kept.
 
 use std::fmt;
 
@@ -26,50 +29,54 @@ pub struct Members<'a, const N: usize> {
     pub unknown: Vec<String>,
 }
 
-/// The maximum number of unknown members whose names are kept: a body has room for hundreds of thousands.
+/// The maximum number of unknown members whose names are kept. The limit bounds the memory, because a
+/// body has room for hundreds of thousands of them.
 const MAX_UNKNOWN: usize = 1_000;
 
 impl<'a, const N: usize> Members<'a, N> {
-    /// Reads one JSON object with the members `names`.
+    /// Parses a JSON object whose known members are `names`.
     ///
     /// # Errors
-    /// When `json` is not a JSON object, or repeats one of these members.
+    /// Returns an error if `json` is not a JSON object, or repeats a known member.
     pub fn parse(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
         Self::parse_with(json, names, true)
     }
 
-    /// As [`parse`](Self::parse), but the last one of repeated members counts.
+    /// Parses a JSON object whose known members are `names`. If a member is repeated, its last value
+    /// counts.
     ///
     /// # Errors
-    /// When `json` is not a JSON object.
+    /// Returns an error if `json` is not a JSON object.
     pub fn parse_last(json: &'a [u8], names: [&'static str; N]) -> Result<Self, serde_json::Error> {
         Self::parse_with(json, names, false)
     }
 
+    /// Parses a JSON object. If `once` is set, a repeated known member is an error.
     fn parse_with(
         json: &'a [u8],
         names: [&'static str; N],
         once: bool,
     ) -> Result<Self, serde_json::Error> {
-        // Ignored members are not parsed further; this finds invalid text in them.
+        // The whole text is validated here, because the values of unknown members are skipped
+        // without a check of their UTF-8.
         let text = strip_byte_order_mark(str::from_utf8(json).map_err(serde_json::Error::custom)?);
         let mut json = serde_json::Deserializer::from_str(text);
-        // Only maps are visited: a derived implementation would accept an array.
+        // The visitor accepts maps only. A derived implementation would accept an array, too.
         let members = json.deserialize_map(MembersVisitor { names, once })?;
         json.end().map(|()| members)
     }
 
-    /// The value of a member.
+    /// Returns the raw value of the known member `name`, if the object has this member.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<RawScalar<'a>> {
         let index = self.names.iter().position(|known| *known == name)?;
         self.values[index]
     }
 
-    /// The value of the member that has one of these `names`.
+    /// Returns the raw value of a member that may have any of the names in `names`.
     ///
     /// # Errors
-    /// When several of them have different values.
+    /// Returns an error if several members with these names have different values.
     pub fn get_alias(&self, names: &[&str]) -> Result<Option<RawScalar<'a>>, serde_json::Error> {
         let mut values = names.iter().filter_map(|name| self.get(name));
         let first = values.next();
@@ -83,20 +90,22 @@ impl<'a, const N: usize> Members<'a, N> {
         Ok(first)
     }
 
-    /// Whether the object has no members at all.
+    /// Returns whether the object has no members, neither known nor unknown ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unknown.is_empty() && self.values.iter().all(Option::is_none)
     }
 }
 
-/// `text` without a byte order mark at its beginning, which a JSON text may have (RFC 8259, 8.1).
+/// Removes a byte order mark from the beginning of `text`.
+///
+/// Parsers may ignore the mark of a JSON text (RFC 8259, section 8.1).
 #[must_use]
 pub fn strip_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// A name: the index of a known one, or its text.
+/// Reads the name of a member: the index of a known name, or else the name itself.
 struct NameVisitor<'n>(&'n [&'static str]);
 
 impl<'de> DeserializeSeed<'de> for NameVisitor<'_> {
@@ -123,6 +132,7 @@ impl Visitor<'_> for NameVisitor<'_> {
     }
 }
 
+/// Reads the members of an object. If `once` is set, a repeated known member is an error.
 struct MembersVisitor<const N: usize> {
     names: [&'static str; N],
     once: bool,

@@ -1,4 +1,4 @@
-//! One value of a JSON object, as sent.
+//! A value of a JSON object as its sender wrote it, which is parsed on demand.
 
 use std::borrow::Cow;
 
@@ -13,7 +13,7 @@ use crate::{Invalid, Price, Timestamp};
 pub struct RawScalar<'a>(&'a str);
 
 impl<'a> RawScalar<'a> {
-    /// The text, if the value is a string.
+    /// Returns the unescaped text of a JSON string.
     #[must_use]
     pub fn text(&self) -> Option<Cow<'a, str>> {
         let inner = self.0.strip_prefix('"')?.strip_suffix('"')?;
@@ -23,7 +23,7 @@ impl<'a> RawScalar<'a> {
         Some(Cow::Borrowed(inner))
     }
 
-    /// The text, or the digits of an integer.
+    /// Returns the text of a string, or the digits of an integer.
     #[must_use]
     pub fn text_or_integer(&self) -> Option<Cow<'a, str>> {
         let digits = self.0.strip_prefix('-').unwrap_or(self.0);
@@ -34,7 +34,7 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// The text, or a number as it is written.
+    /// Returns the text of a string, or a number in the notation of its sender.
     #[must_use]
     pub fn text_or_json_number(&self) -> Option<Cow<'a, str>> {
         if self.is_number() {
@@ -44,27 +44,30 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// The text, the digits of an integer, or the shortest text of another number: how records and documents of the
-    /// replaced systems have ids and names.
+    /// Returns the text of a string, the digits of an integer, or the shortest text of another number.
+    ///
+    /// Records and documents of the replaced systems contain ids and names in all these forms.
     #[must_use]
     pub fn text_or_number(&self) -> Option<Cow<'a, str>> {
         self.text_or_integer()
             .or_else(|| self.float().map(|number| Cow::Owned(number.to_string())))
     }
 
-    /// The nearest double. Not for money.
+    /// Returns the double that is nearest to a number. It is not exact enough for money.
     #[must_use]
     pub fn float(&self) -> Option<f64> {
         self.is_number().then(|| self.0.parse().ok())?
     }
 
-    /// The price, from a number or from its text. One of another system is [rounded](Price::rounded), and may have other
-    /// forms and white space around it.
+    /// Parses a price from a number or a string.
+    ///
+    /// If `is_exact` is false, the price comes from another system: it may have other forms and white
+    /// space around it, and it is rounded.
     ///
     /// # Errors
-    /// The reason why it is not a price.
+    /// Returns the reason why the value is not a price.
     pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
-        // What is no text is no number either.
+        // A value that is neither a string nor a number becomes empty text, which is no price.
         let text = self.text_or_json_number().unwrap_or_default();
         if is_exact {
             text.parse()
@@ -73,10 +76,10 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// The time, from text with or without a zone, or from a number of seconds or milliseconds.
+    /// Parses a time from text with or without a zone, or from a number of seconds or milliseconds.
     ///
     /// # Errors
-    /// The reason why it is not a time.
+    /// Returns the reason why the value is not a time.
     pub fn timestamp(&self) -> Result<Timestamp, Invalid> {
         if let Some(text) = self.text() {
             return text.parse();
@@ -84,20 +87,20 @@ impl<'a> RawScalar<'a> {
         Timestamp::from_unix_seconds_or_millis(self.float().unwrap_or(f64::NAN))
     }
 
-    /// Whether the value is `null`.
+    /// Returns whether the value is `null`.
     #[must_use]
     pub fn is_null(&self) -> bool {
         self.0 == "null"
     }
 
-    /// Whether the value is a number.
+    /// Returns whether the value is a number.
     #[must_use]
     pub fn is_number(&self) -> bool {
         self.0
             .starts_with(|first: char| first == '-' || first.is_ascii_digit())
     }
 
-    /// The value as JSON.
+    /// Returns the JSON of the value, as its sender wrote it.
     #[must_use]
     pub const fn as_json(&self) -> &'a str {
         self.0
@@ -110,17 +113,17 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
     }
 }
 
-/// Whether `text` is a number as JSON writes it: without a plus, without leading zeros, and with digits on both sides of the
-/// point.
+/// Returns whether `text` is a number in the notation of JSON: without a plus, without leading zeros,
+/// and with digits on both sides of the point.
 #[must_use]
 pub fn is_json_number(text: &str) -> bool {
-    // Neither white space around it nor another value is a number.
+    // The parser would also accept white space around the number, and values other than numbers.
     RawScalar(text).is_number()
         && text.ends_with(|last: char| last.is_ascii_digit())
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
 }
 
-/// Compares the notation, not the value.
+/// Compares the notation of two values: `1.0` and `1.00` differ.
 impl PartialEq for RawScalar<'_> {
     fn eq(&self, other: &Self) -> bool {
         self.0 == other.0

@@ -84,7 +84,7 @@ pub const MEMBERS: [&str; 7] = {
 /// - [`DecodeError::NotAPurchase`] if a header or a member is missing or invalid
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let headers = PurchaseHeaders::of(record)?;
+    let headers = PurchaseHeaders::from_record(record)?;
     let id = headers
         .id
         .unwrap_or_else(|| RecordId::new(record, partition).into());
@@ -121,22 +121,28 @@ fn decode_value(
     headers: &PurchaseHeaders<'_>,
     record_time: Option<Timestamp>,
 ) -> Result<Purchase, DecodeError> {
-    let no_object =
-        |error: serde_json::Error| undecodable("the value is no JSON object:", &error.to_string());
-    let members = Members::parse(value, MEMBERS).map_err(no_object)?;
+    let not_an_object =
+        |error: serde_json::Error| member_error("the value is no JSON object:", &error.to_string());
+    let members = Members::parse(value, MEMBERS).map_err(not_an_object)?;
 
-    let user_id = members.get_alias(&USER_ID).map_err(no_object)?;
-    let user_id = text(present("userid", user_id)?, "userid")?;
-    let user_name = text(present("username", members.get("username"))?, "username")?;
-    let price = present("price", members.get("price"))?;
+    let user_id_value = members.get_alias(&USER_ID).map_err(not_an_object)?;
+    let user_id = parse_text_member(require_member("userid", user_id_value)?, "userid")?;
+    let user_name = parse_text_member(
+        require_member("username", members.get("username"))?,
+        "username",
+    )?;
+
+    let price_value = require_member("price", members.get("price"))?;
     // Other producers write prices in other forms and with more decimals, so their prices are
     // rounded. A record with a schema header was written by this program: its price must be exact.
     let price = if headers.is_refund {
-        amount(price)?
+        parse_amount(price_value)?
     } else {
-        let price = price.price(headers.schema.is_some());
-        price.map_err(|error| undecodable("price", error.reason()))?
+        price_value
+            .price(headers.schema.is_some())
+            .map_err(|error| member_error("price", error.reason()))?
     };
+
     // A purchase with an unreadable timestamp is not rejected: it gets the timestamp of its record.
     let own_time = members
         .get("timestamp")
@@ -147,14 +153,15 @@ fn decode_value(
 
     let details = if headers.schema == Some(DETAILED_SCHEMA) {
         Details::from_json(value, &MEMBERS)
-            .map_err(|(member, problem)| undecodable(member, &problem))?
+            .map_err(|(member, problem)| member_error(member, &problem))?
     } else {
         Details::NONE
     };
+
     // The detail `of` is the purchase that a refund refunds. A refund without it could not be
     // applied, and a purchase with it is ambiguous.
     if headers.is_refund != details.of.is_some() {
-        return Err(undecodable("of", "belongs to a refund, which has it"));
+        return Err(member_error("of", "belongs to a refund, which has it"));
     }
     Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
 }
@@ -178,20 +185,20 @@ impl<'a> PurchaseHeaders<'a> {
     ///   not know
     /// - [`DecodeError::UnknownType`] if a record with a known schema has another type than
     ///   `refund`
-    fn of(record: &'a LogRecord) -> Result<Self, DecodeError> {
+    fn from_record(record: &'a LogRecord) -> Result<Self, DecodeError> {
         let mut id = None;
         let mut schema = None;
-        let mut of_type = None;
+        let mut type_header = None;
         for (name, value) in record.headers.iter() {
             match (name, value) {
                 (header::PURCHASE_ID, value) => {
                     let invalid = || {
-                        undecodable(
+                        member_error(
                             "the header purchase-id",
                             "is neither a UUID nor 24 hex digits",
                         )
                     };
-                    id = Some(value.and_then(read_id).ok_or_else(invalid)?);
+                    id = Some(value.and_then(parse_id_header).ok_or_else(invalid)?);
                 }
                 (header::SCHEMA, Some(version)) => match str::from_utf8(version) {
                     Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
@@ -201,28 +208,29 @@ impl<'a> PurchaseHeaders<'a> {
                         ));
                     }
                 },
-                (header::TYPE, of) => of_type = of,
+                (header::TYPE, value) => type_header = value,
                 _ => {}
             }
         }
         // Other producers may use a header `type` for purposes of their own. It only counts in a
         // record of this program, which has a schema.
-        let of_type = of_type.filter(|_| schema.is_some());
-        match of_type.filter(|of| *of != REFUND.as_bytes()) {
-            Some(other) => Err(DecodeError::UnknownType(
-                String::from_utf8_lossy(other).into_owned(),
-            )),
-            None => Ok(Self {
-                id,
-                schema,
-                is_refund: of_type.is_some(),
-            }),
+        let record_type = type_header.filter(|_| schema.is_some());
+        if let Some(unknown) = record_type.filter(|name| *name != REFUND.as_bytes()) {
+            return Err(DecodeError::UnknownType(
+                String::from_utf8_lossy(unknown).into_owned(),
+            ));
         }
+
+        Ok(Self {
+            id,
+            schema,
+            is_refund: record_type.is_some(),
+        })
     }
 }
 
 /// Parses the value of the header `purchase-id`. Returns `None` if it is not a valid id.
-pub(super) fn read_id(value: &[u8]) -> Option<PurchaseId> {
+pub(super) fn parse_id_header(value: &[u8]) -> Option<PurchaseId> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
@@ -243,42 +251,45 @@ impl From<DecodeError> for Reason {
 
 /// Creates the error about one part of a record, such as a member or a header, from the rest of the
 /// sentence about it.
-fn undecodable(part: &str, problem: &str) -> DecodeError {
+fn member_error(part: &str, problem: &str) -> DecodeError {
     DecodeError::NotAPurchase(format!("{part} {problem}"))
 }
 
 /// Returns the value of a member that every purchase has, or the error that names the missing
 /// `member`.
-fn present<'a>(member: &str, value: Option<RawScalar<'a>>) -> Result<RawScalar<'a>, DecodeError> {
-    value.ok_or_else(|| undecodable(member, "is missing"))
+fn require_member<'a>(
+    member: &str,
+    value: Option<RawScalar<'a>>,
+) -> Result<RawScalar<'a>, DecodeError> {
+    value.ok_or_else(|| member_error(member, "is missing"))
 }
 
 /// Parses the value of `member`, which may be text or a number, as a `T`.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is of another JSON type, or is not a valid `T`.
-fn text<T>(value: RawScalar<'_>, member: &'static str) -> Result<T, DecodeError>
+fn parse_text_member<T>(value: RawScalar<'_>, member: &'static str) -> Result<T, DecodeError>
 where
     T: FromStr<Err = Invalid>,
 {
     let text = value
         .text_or_number()
-        .ok_or_else(|| undecodable(member, "is neither text nor a number"))?;
+        .ok_or_else(|| member_error(member, "is neither text nor a number"))?;
     text.parse()
-        .map_err(|error: T::Err| undecodable(member, error.reason()))
+        .map_err(|error: T::Err| member_error(member, error.reason()))
 }
 
 /// Parses the price of a refund, which must be a negative number.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is not a price, or is not negative.
-fn amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
+fn parse_amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
     let amount = Price::parse_signed(value.as_json())
-        .map_err(|error| undecodable("price", error.reason()))?;
+        .map_err(|error| member_error("price", error.reason()))?;
     if amount.is_negative() {
         Ok(amount)
     } else {
-        Err(undecodable("price", "must be negative for a refund"))
+        Err(member_error("price", "must be negative for a refund"))
     }
 }
 
@@ -297,9 +308,11 @@ pub fn encode(purchase: &Purchase) -> Result<LogRecord> {
     let mut buffer = BytesMut::with_capacity(TYPICAL_BYTES);
     buffer.extend_from_slice(purchase.user_id.as_str().as_bytes());
     let key = buffer.split().freeze();
-    let (headers, mut buffer) = headers(purchase, buffer).build_and_split();
+
+    let (headers, mut buffer) = build_headers(purchase, buffer).build_and_split();
     write_members(purchase, &mut buffer);
     let value = buffer.freeze();
+
     // The offset and the timestamp are placeholders, which the log replaces.
     Ok(LogRecord::new(0, Timestamp::MIN, Some(value))
         .with_key(Some(key))
@@ -316,8 +329,8 @@ const TYPICAL_BYTES: usize = 448;
 ///
 /// A purchase without details is written with schema `1`, so that older versions of this program
 /// can still read it.
-fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
-    let mut text = [0; PurchaseId::MAX_BYTES];
+fn build_headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
+    let mut id_text = [0; PurchaseId::MAX_BYTES];
     let schema = if purchase.details == Details::NONE {
         SCHEMA_VERSION
     } else {
@@ -326,7 +339,7 @@ fn headers(purchase: &Purchase, buffer: BytesMut) -> HeadersBuilder {
     let mut headers = HeadersBuilder::with_buffer(buffer)
         .with(
             header::PURCHASE_ID,
-            Some(purchase.id.encode(&mut text).as_bytes()),
+            Some(purchase.id.encode(&mut id_text).as_bytes()),
         )
         .with(header::SCHEMA, Some(schema.as_bytes()));
     if purchase.is_refund() {

@@ -192,7 +192,7 @@ impl<T: JsonEvent> Event for T {
 impl Record for Purchase {
     const TYPE: RecordType = RecordType::new("purchase")
         .with_id_header(header::PURCHASE_ID, |value| {
-            super::codec::read_id(value).map(|id| id.to_string())
+            super::codec::parse_id_header(value).map(|id| id.to_string())
         });
 
     /// Decodes a purchase or a refund.
