@@ -441,7 +441,7 @@ impl UnfoldedSums {
             // this summary reads all unfolded rows of its own snapshot.
             &mut empty
         };
-        unfolded_sums.newest = each_unfolded(
+        let newest_read = each_unfolded(
             &snapshot,
             unfolded_sums.newest,
             |buyer, _timestamp, price| {
@@ -449,7 +449,13 @@ impl UnfoldedSums {
                     unfolded_sums.sums.entry(buyer).or_default().add_sums(price);
                 }
             },
-        )?;
+        );
+        if newest_read.is_err() {
+            // The rows before the error are in the sums already. The next summary would add them
+            // again, so the cache starts again.
+            *unfolded_sums = Self::default();
+        }
+        unfolded_sums.newest = newest_read?;
 
         let mut total = Sums::default();
         for (buyer, folded) in buyers::with_sums(&snapshot, selector)? {

@@ -285,6 +285,26 @@ async fn listings_and_sums_include_purchases_of_two_processes() {
 }
 
 #[tokio::test]
+async fn a_summary_after_a_failed_one_counts_no_purchase_twice() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open_store(&folder).await;
+    store.insert(batch(0..3)).await.unwrap();
+    let file = file_of(folder.path());
+    let change_newest_checksum = |difference: i64| {
+        let sql = "UPDATE unfolded SET checksum = checksum + ?1
+                   WHERE sequence = (SELECT max(sequence) FROM unfolded)";
+        assert_eq!(file.execute(sql, [difference]).unwrap(), 1);
+    };
+
+    // The first summary reads two of the purchases, and fails at the third.
+    change_newest_checksum(1);
+    store.summary(&Selector::All).await.unwrap_err();
+
+    change_newest_checksum(-1);
+    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 3);
+}
+
+#[tokio::test]
 async fn an_erased_user_leaves_no_row() {
     let folder = tempfile::tempdir().unwrap();
     let store = open_store(&folder).await;
