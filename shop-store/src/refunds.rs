@@ -255,8 +255,8 @@ async fn insert_refunds(
             }
         }
 
-        // Another process has stored a refund with the same id, or deleted the purchase, since
-        // `find`. The next round decides such refunds again.
+        // A refund is not inserted if another process has stored a refund with the same id, or
+        // deleted the purchase, since `find`. The next round decides such refunds again.
         indices = insert_decided(rows, to_insert).await?;
 
         // The stored refund is deleted before it is kept, so that it is not counted twice.

@@ -118,8 +118,8 @@ impl<'a> RecordedSums<'a> {
         })
     }
 
-    /// Compares the recorded sums of `buyer`, and of each day of the buyer, with `expected_days`,
-    /// the sums of the buyer's purchases by day.
+    /// Compares the recorded sums of `buyer` with its purchases: in total, and for each day of
+    /// `expected_days`, the sums of the buyer's purchases by day.
     fn compare_buyer(&mut self, buyer: i64, expected_days: &DailySums) -> rusqlite::Result<()> {
         let unfolded_days = self.unfolded.remove(&buyer).unwrap_or_default();
 

@@ -50,13 +50,14 @@ pub(super) fn read(
         .to()
         .map_or(Timestamp::MAX.as_millis() + 1, Timestamp::as_millis);
 
-    // Buyers with many purchases are collected here, and their totals are added up from sums. The
-    // totals of the other buyers are added up from their rows at once.
+    // The buyers whose totals are added up from sums: all buyers together, and each buyer with many
+    // purchases, if sums of suitable parts are kept. The totals of the other buyers are added up
+    // from their rows at once.
     let mut buyers_by_sums = Vec::new();
     let granularity = Granularity::longest_for(request, selector);
     for (buyer, sums) in buyers::with_sums(&snapshot, selector)? {
-        let has_many_purchases = buyer == ALL || sums.summary().count > FEW_PURCHASES;
-        if granularity.is_some() && has_many_purchases {
+        let is_cheaper_by_sums = buyer == ALL || sums.summary().count > FEW_PURCHASES;
+        if granularity.is_some() && is_cheaper_by_sums {
             buyers_by_sums.push(buyer);
         } else {
             periods.add_rows(buyer, from, to)?;
