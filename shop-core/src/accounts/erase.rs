@@ -27,10 +27,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// may publish another event afterwards.
     ///
     /// # Errors
-    /// The errors of [`purchases`](Self::purchases).
+    /// The errors of [`erase_purchases`](Self::erase_purchases).
     ///
     /// # Cancel safety
-    /// The same rules as for [`purchases`](Self::purchases) apply.
+    /// The same rules as for [`erase_purchases`](Self::erase_purchases) apply.
     pub async fn erase_user_events(
         &mut self,
         name: &str,
