@@ -118,10 +118,11 @@ impl Acknowledgements {
 
     /// Records that a record of the partition was not acknowledged in time.
     pub(crate) fn record_failure(&self, topic: &Arc<str>, partition: u32) {
-        lock(&self.partitions)
+        let mut partitions = lock(&self.partitions);
+        let acknowledgements = partitions
             .entry((Arc::clone(topic), partition))
-            .or_default()
-            .failed_at = Some(Instant::now());
+            .or_default();
+        acknowledgements.failed_at = Some(Instant::now());
     }
 
     /// Returns the partitions of `topic` whose last records were not acknowledged in time.

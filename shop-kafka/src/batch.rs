@@ -31,7 +31,7 @@ impl BatchRoom {
         let record_count = (queue_capacity / 2).clamp(1, Semaphore::MAX_PERMITS);
         Self {
             record_permits: Semaphore::new(record_count),
-            // Chunks of two batches fit into the queue at once.
+            // About half of the permits, so that chunks of two batches can be in the queue at once.
             chunk_size: record_count.div_ceil(2),
         }
     }

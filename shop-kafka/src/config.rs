@@ -1,6 +1,7 @@
 //! Maps [`KafkaLogOptions`] to librdkafka's configuration properties.
 //!
-//! There is one function for each kind of client, and each of them builds on another one:
+//! `client` has the properties that all clients share. Each other function is for one kind of client,
+//! and builds on the function to its left:
 //!
 //! ```text
 //! client ─┬─▶ metadata_client ──▶ reader ──▶ consumer
@@ -281,7 +282,9 @@ pub(crate) fn check_properties(options: &KafkaLogOptions) -> Result<()> {
 /// be set.
 fn refusal(name: &str, tls: bool) -> Option<String> {
     for line in REFUSED.lines() {
-        let (listed_names, reason) = line.split_once(": ")?;
+        let Some((listed_names, reason)) = line.split_once(": ") else {
+            continue;
+        };
         for listed in listed_names.split(' ') {
             if name == listed || listed.ends_with('.') && name.starts_with(listed) {
                 return Some(format!("{name} ({reason})"));

@@ -61,8 +61,9 @@
 //! - A publish fails after [`publish_timeout`](KafkaLogOptions::publish_timeout). The
 //!   [outcome](shop_core::Error::outcome) of the error states whether the purchase may be in the
 //!   log.
-//! - If the queue of the producer is full, a publish fails at once with
-//!   [`Overloaded`](shop_core::ErrorKind::Overloaded).
+//! - If the queue of the producer is full, the publish of a single purchase fails at once with
+//!   [`Overloaded`](shop_core::ErrorKind::Overloaded). A batch waits for room, at most for
+//!   [`publish_timeout`](KafkaLogOptions::publish_timeout).
 //! - A missing topic is created, unless [`create_topics`](KafkaLogOptions::create_topics) is off.
 //!
 //! # Authentication and TLS

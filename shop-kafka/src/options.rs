@@ -16,7 +16,8 @@ use crate::error::kafka_error;
 shop_core::options! {
     /// The options of a [`KafkaLog`](crate::KafkaLog).
     ///
-    /// [`new`](Self::new) sets the defaults. Each other function replaces one option.
+    /// [`new`](Self::new) sets the defaults. Each other function replaces one option, except for
+    /// [`with_property`](Self::with_property), which adds a property.
     ///
     /// ```
     /// use std::time::Duration;
@@ -63,7 +64,7 @@ shop_core::options! {
         /// A static member keeps its partitions during a restart that is shorter than
         /// [`session_timeout`](Self::session_timeout). The id must be unique within the group.
         pub group_instance_id: Option<String> as impl Into<Option<String>> = None,
-        /// Sets the SASL user name (default: none, which means no authentication).
+        /// Sets the SASL user name (default: none, which means no authentication by user name).
         pub username: Option<String> as impl Into<Option<String>> = None,
         /// Sets the SASL password, which is required if [`username`](Self::username) is set.
         pub password: Option<SecretString> as impl Into<Option<SecretString>> = None,
@@ -89,9 +90,11 @@ shop_core::options! {
         pub oauth: Option<Arc<dyn OauthTokenProvider>> = None,
         /// Sets the compression of record batches (default: none).
         pub compression: Compression = Compression::None,
-        /// Sets the maximum number of records in a batch that a source returns (default 1,000).
+        /// Sets the maximum number of records in a batch that a source or a scan returns
+        /// (default 1,000).
         pub batch_records: usize = 1_000,
-        /// Sets the maximum size, in bytes, of a batch that a source returns (default 1 MiB).
+        /// Sets the maximum size, in bytes, of a batch that a source or a scan returns (default
+        /// 1 MiB).
         ///
         /// A single larger record is delivered in a batch by itself.
         pub batch_bytes: usize = 1 << 20,
@@ -131,8 +134,9 @@ shop_core::options! {
         pub producer_linger: Duration = Duration::from_micros(500),
         /// Sets the maximum number of records in the producer's queue (default 10,000).
         ///
-        /// If the queue is full, a publish fails at once with
-        /// [`Overloaded`](ErrorKind::Overloaded).
+        /// If the queue is full, the publish of a single purchase fails at once with
+        /// [`Overloaded`](ErrorKind::Overloaded). A batch waits for room, at most for
+        /// [`publish_timeout`](Self::publish_timeout).
         pub producer_queue_capacity: usize = 10_000,
         /// Sets the interval of a consumer's statistics (default 5 s). The lag that a source
         /// reports is at most this old.

@@ -412,7 +412,7 @@ impl PendingDelivery {
             producer.delivery_error(&self.topic, error, &record, self.batch_bytes)
         })?;
 
-        // librdkafka reports an unknown offset as a negative number.
+        // librdkafka reports an unknown partition or offset as a negative number.
         let Ok(partition) = u32::try_from(delivery.partition) else {
             return Ok(None);
         };

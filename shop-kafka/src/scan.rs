@@ -92,9 +92,10 @@ impl ScanRange {
 
 /// A scan that was started, with a stream `S` of its records.
 pub(crate) struct StartedScan<S> {
-    /// The offsets that the scan reads.
+    /// For each partition, the offset from which it is read, and its end when the scan starts.
     pub(crate) ranges: OffsetRanges,
-    /// The unstable offsets, if the scan has no end. The map is empty otherwise.
+    /// The number of unstable offsets of each partition, if the scan has no end. The map is empty
+    /// otherwise.
     pub(crate) unstable: UnstableCounts,
     pub(crate) batches: S,
 }
@@ -164,8 +165,8 @@ struct TopicScan {
 impl TopicScan {
     /// Requests the offsets of `range`, and assigns its partitions to a consumer. Blocks.
     ///
-    /// Returns the scan with the offsets that it reads, and with the unstable offsets of a range
-    /// without an end.
+    /// Returns the scan with the offsets that it reads, and with the numbers of unstable offsets of a
+    /// range without an end.
     ///
     /// # Errors
     /// The errors of the requests to the brokers.

@@ -2,7 +2,8 @@
 //!
 //! A new consumer has to find the cluster first, so a consumer is reused. A scan or a request takes
 //! an idle consumer with [`KafkaLogInner::take_consumer`], and returns it with
-//! [`KafkaLogInner::return_consumer`]. A consumer whose scan or request has failed is not returned.
+//! [`KafkaLogInner::return_consumer`]. Only a complete scan or a successful request returns its
+//! consumer.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};

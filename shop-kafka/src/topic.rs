@@ -631,7 +631,7 @@ impl TopicDescription {
             ..Self::default()
         };
         for partition in partitions {
-            // A partition without a leader has the broker id -1.
+            // The id of the leader is -1 if a partition has no leader.
             if partition.leader() < 0 {
                 description.leaderless.push(partition.id());
             } else {

@@ -57,7 +57,7 @@ const MAX_READS: usize = 3;
 /// | `dead-letter-time` | the timestamp of the original record, in milliseconds since 1970 |
 /// | `dead-letter-reason` | the kind of the reason |
 /// | `dead-letter-detail` | the text of the reason |
-/// | `dead-letter-attempts` | the number of attempts to store the record |
+/// | `dead-letter-attempts` | the number of attempts to process the record; 0 if an operator parked it |
 /// | `dead-letter-version` | the version of the program that has put the dead letter |
 ///
 /// A repeated `put` writes a duplicate, which readers recognize by cluster, topic, partition,
