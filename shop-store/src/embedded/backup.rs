@@ -91,7 +91,7 @@ const LAST_FILE: &str = "shop.db";
 ///
 /// This product has no triggers. A trigger in a backup was added by another program, and its
 /// statements would run with the writes of the services.
-fn renew_generation(path: &Path) -> rusqlite::Result<()> {
+fn remove_triggers_and_renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
     let sql = "SELECT coalesce(group_concat(format('DROP TRIGGER \"%w\";', name), ''), '')
                     FROM sqlite_schema WHERE type = 'trigger'";
@@ -156,7 +156,7 @@ fn copy_files(
     for (name, source) in &sources {
         copy_snapshot(source, &partial_path(to, name))?;
         if is_restore {
-            renew_generation(&partial_path(to, name)).at(to)?;
+            remove_triggers_and_renew(&partial_path(to, name)).at(to)?;
         }
         let bytes = fs::metadata(partial_path(to, name)).at(to)?.len();
         copied.push(CopiedFile {

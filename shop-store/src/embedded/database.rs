@@ -176,7 +176,7 @@ impl Database {
     /// must not change.
     ///
     /// A service, which creates missing files, creates the lock file on its first start.
-    pub(super) fn can_lock(&self) -> bool {
+    pub(super) fn may_open_lock_file(&self) -> bool {
         self.create || self.file("lock").exists()
     }
 
@@ -258,34 +258,33 @@ impl Database {
         drop(guard);
         let files =
             ["db", "db-wal", "db-shm"].map(|suffix| FileIdentity::from_path(&self.file(suffix)));
+        let files = files.into_iter().collect::<Result<_>>()?;
         let write_lock = WriteLock {
             lock,
             path: self.file("lock"),
-            files: files.into_iter().collect::<Result<_>>()?,
+            files,
         };
         Ok((connection, write_lock))
     }
 
-    /// Checks that a missing file is new, and not a file that was moved or is of another layout.
+    /// If the file is missing, checks that it may be created: the folder has neither the files of an
+    /// unreleased layout nor the write-ahead log of the missing file.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) if the folder has the files of an unreleased layout, or the
     /// write-ahead log of the missing file.
     fn check_missing_file(&self) -> Result<()> {
-        if self.path().exists() {
-            return Ok(());
-        }
-
+        let path = self.path();
         let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
-        if self.name == FILE && unreleased.iter().any(|file| file.exists()) {
+        if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
             let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
             return Err(self.corrupt(message));
         }
 
         // The log may hold everything that the missing file had. SQLite would overwrite it for a
-        // new file.
+        // new file. The file is looked for again, because a service may have created it meanwhile.
         let log = self.file("db-wal");
-        if log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
+        if !path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             let message = "the write-ahead log is there without its file: put the file back, or move the log away";
             return Err(self.corrupt(message).with_context("wal", log.display()));
         }

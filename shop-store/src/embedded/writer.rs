@@ -311,7 +311,7 @@ impl Writer {
     /// damage.
     pub(super) async fn check(&self) -> Result<()> {
         // A check must not create the lock file in a folder that a process only reads.
-        if !self.database.can_lock() {
+        if !self.database.may_open_lock_file() {
             return Ok(());
         }
 
