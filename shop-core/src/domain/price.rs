@@ -204,8 +204,9 @@ impl TryFrom<Decimal> for Price {
         if value.is_sign_negative() {
             return Err(invalid(InvalidKind::Negative));
         }
-        // A value with no more units than the maximum is in range at any scale. The comparison of
-        // the values costs much more, so it is skipped then.
+        // The mantissas are compared first, because the comparison of decimals costs much more. A
+        // mantissa that is at most that of the maximum is in range: the maximum has no decimals, and
+        // decimals only make a value smaller.
         if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
@@ -264,6 +265,11 @@ fn trim_spare_zeros(text: &str) -> &str {
 }
 
 /// Parses decimal text without an exponent.
+///
+/// # Errors
+/// [`InvalidKind::NotANumber`] for other characters. If a [`Decimal`] cannot hold the number, the
+/// error names the first rule of prices that the number breaks: its sign, its whole digits, or its
+/// decimals.
 fn parse_plain_decimal(text: &str) -> Result<Decimal, Invalid> {
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
     let digits = number.bytes().filter(u8::is_ascii_digit).count();

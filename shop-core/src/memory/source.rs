@@ -204,6 +204,7 @@ impl LogSource for InMemorySource {
         Ok(outcomes)
     }
 
+    /// The lag of a partition that has no committed position begins at its first offset.
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);

@@ -297,14 +297,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the errors of the log and of the store.
     async fn wait_for_pending(&mut self) -> Result<()> {
         let mut pause = FIRST_PAUSE;
-        let mut last_found = None;
+        let mut last_progress = None;
         while !self.pending.is_empty() {
             let pending_before = self.pending.len();
             let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
 
             // The quiet period begins after the first lookup, and again whenever a record is found.
-            let quiet_since = *last_found.get_or_insert_with(Instant::now);
+            let quiet_since = *last_progress.get_or_insert_with(Instant::now);
             let quiet_left = self.quiet_time_left(quiet_since);
             if self.pending.len() == pending_before && quiet_left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
@@ -317,7 +317,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             }
 
             if self.pending.len() < pending_before {
-                last_found = Some(Instant::now());
+                last_progress = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
             self.report_progress();
@@ -350,20 +350,21 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Counts the offsets without a record, if they are more than transactions explain. The log was
-    /// probably compacted then.
+    /// Counts the offsets without a record, if they are more than the markers of transactions could
+    /// be. Then the log was probably compacted.
     async fn count_compacted(&mut self) -> Result<()> {
-        let explained = self.report.records + MAX_UNEXPLAINED;
-        if self.hole_count() <= explained {
+        let max_markers = self.report.records + MAX_UNEXPLAINED;
+        if self.hole_count() <= max_markers {
             return Ok(());
         }
 
-        // Retention may have deleted records before they were scanned.
+        // If the first offset of a partition has moved, retention may have deleted records before
+        // they were scanned. Then the offsets of this partition are not counted.
         let starts = self.log.tail(&Offsets::new()).await?.start;
         self.holes
             .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
         let hole_count = self.hole_count();
-        if hole_count > explained {
+        if hole_count > max_markers {
             self.report.compacted = hole_count;
         }
         Ok(())

@@ -151,7 +151,8 @@ impl PartitionProgress {
         }
     }
 
-    /// Merges the entry at `index` into the entry before, if both are durable.
+    /// Merges the entry at `index` into the entry before, if both are durable, so that a run of
+    /// durable batches needs a single entry. The entry gets the number of its last batch.
     fn merge_into_previous(&mut self, index: usize) {
         let Some(previous_index) = index.checked_sub(1) else {
             return;

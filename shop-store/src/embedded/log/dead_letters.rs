@@ -56,6 +56,8 @@ impl DeadLetters for EmbeddedDeadLetters {
         let offset = record.offset;
         let time = record.time.as_millis();
         let id = RecordId::new(record, partition);
+        // A record whose dead letter was replayed or discarded counts too, so that the record is not
+        // dead-lettered again.
         let find = move |connection: &Connection| {
             let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
             let mut pending = connection.prepare_cached(&sql)?;

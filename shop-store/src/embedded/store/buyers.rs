@@ -80,8 +80,8 @@ impl BuyerCache {
         }
     }
 
-    /// Returns the integer and the checksum of the buyer of `purchase`. Inserts the buyer if the
-    /// file does not contain it.
+    /// Returns the integer key of the buyer of `purchase`, and the checksum of the buyer's id and
+    /// name. Inserts the buyer if the file does not contain it.
     ///
     /// # Errors
     /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.

@@ -371,9 +371,9 @@ pub(super) fn each_unfolded(
 pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
     let buyer = row.get(1)?;
     let timestamp = row.get(2)?;
-    // The checksum of a purchase does not cover the sequence, which SQLite assigns after the
-    // checksum was computed. The sequence of the watermark is known before, so the checksum of the
-    // watermark covers it.
+    // The buyer `ALL` marks the watermark, whose checksum covers the sequence too, from column 0. The
+    // checksum of a purchase begins at column 1, because SQLite assigns the sequence after the
+    // checksum was computed.
     check(row, 0, usize::from(buyer != ALL)..4)?;
     if buyer == ALL {
         return Ok(None);

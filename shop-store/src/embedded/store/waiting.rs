@@ -175,6 +175,8 @@ pub(super) fn delete_before(
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row.
 pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
+    // The checksum in column 5 covers the id, the value and the origin. The sequence is not covered,
+    // because SQLite assigns it, and the refusal is set later.
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
     check_values(row, 5, 0, values)?;
     let id = read_id(values[0])?;
