@@ -70,7 +70,7 @@ impl ScanRange {
     /// Returns the first offset to read in a partition, and the offset to stop before.
     ///
     /// `low` is the first offset in the partition, and `high` is its end. There is nothing to read
-    /// if the two returned offsets are equal.
+    /// unless the first returned offset is below the second.
     fn bounds_in(&self, partition: u32, low: u64, high: u64) -> (u64, u64) {
         match self {
             Self::All | Self::Between(_) => (low, high),

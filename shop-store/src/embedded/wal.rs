@@ -77,13 +77,18 @@ pub(super) fn check(path: &Path) -> Result<()> {
 /// A process that holds the lock has checked the log already, and may write to it at this moment. A
 /// missing lock file is not created.
 pub(super) fn check_idle(file: &Path) -> Result<()> {
-    let lock = file.with_extension("lock");
-    let lock = lock.exists().then(|| FileLock::open(&lock)).transpose()?;
+    let log = file.with_extension("db-wal");
+    let lock_path = file.with_extension("lock");
+    if !lock_path.exists() {
+        return check(&log);
+    }
+
+    let lock = FileLock::open(&lock_path)?;
     // The lock is shared, so that two checks at the same time do not take each other for a process
-    // that writes.
-    match lock.as_ref().map(FileLock::try_lock_shared).transpose()? {
-        Some(None) => Ok(()),
-        _held_or_unused => check(&file.with_extension("db-wal")),
+    // that writes. It is held until the log is checked, so that no process begins to write.
+    match lock.try_lock_shared()? {
+        Some(_guard) => check(&log),
+        None => Ok(()),
     }
 }
 

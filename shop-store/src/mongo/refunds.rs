@@ -341,20 +341,20 @@ impl WaitingRefunds for MongoStore {
         // A refund may wait although its purchase is stored: two processes may have written the two
         // at the same time, and the process that would have settled the refund may have ended. So
         // all waiting refunds are tried again.
-        let waiting = doc! { "refusal": { "$exists": false } };
-        let waiting = self.find_waiting(waiting, Some(MAX_SETTLED)).await;
-        let waiting = none_if_denied(waiting)?;
-        let purchases: Vec<PurchaseId> = waiting
+        let not_refused = doc! { "refusal": { "$exists": false } };
+        let waiting = none_if_denied(self.find_waiting(not_refused, Some(MAX_SETTLED)).await)?;
+        let purchase_ids: Vec<PurchaseId> = waiting
             .iter()
             .filter_map(|entry| entry.refund.details.of)
             .collect();
-        settle(self, &purchases).await?;
+        settle(self, &purchase_ids).await?;
 
-        let refused = doc! { "refusal": { "$exists": true } };
-        let refused = none_if_denied(self.find_waiting(refused, Some(limit)).await)?;
-        let any = self.find_waiting(doc! {}, Some(1));
-        none_if_denied(note_whether_any_waits(self, any).await)?;
-        Ok(refused)
+        let is_refused = doc! { "refusal": { "$exists": true } };
+        let refused_entries = none_if_denied(self.find_waiting(is_refused, Some(limit)).await)?;
+
+        let first_entry = self.find_waiting(doc! {}, Some(1));
+        none_if_denied(note_whether_any_waits(self, first_entry).await)?;
+        Ok(refused_entries)
     }
 
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {

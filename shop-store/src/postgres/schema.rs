@@ -101,9 +101,9 @@ impl SchemaMigrator {
     /// Waits until the first attempt has ended. Each statement of the store waits for this first.
     ///
     /// # Errors
-    /// The error of the last attempt, if the tables may belong to another program. Statements must
-    /// not touch the tables before it is known that they do not. In other stores, statements are
-    /// sent in any case, since the tables may exist although the attempt failed.
+    /// The error of the last attempt, if the tables may belong to another program: no statement may
+    /// touch them before an attempt has shown that they belong to this store. In other stores,
+    /// statements are sent in any case, since the tables may exist although the attempt failed.
     pub(super) async fn wait_for_attempt(&self) -> Result<()> {
         let mut progress = self.progress.clone();
         let attempt = progress.wait_for(Option::is_some).await;

@@ -82,6 +82,7 @@ impl WriteJob for PublishBatchJob {
         self.work.receipts.len() < self.work.purchases.len()
     }
 
+    /// Publishes the next part of the batch, which begins behind the purchases that have receipts.
     fn apply_more(
         &mut self,
         connection: &Connection,
