@@ -104,6 +104,8 @@ async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> 
         Ok(summary) => format!(" of {}", summary.count),
         Err(_) => String::new(),
     };
+    // The time that the files took does not count towards the rate.
+    report.progress.reset_eta();
     let mut batches = pin!(query.scan_batches());
     loop {
         match batches.try_next().await {
