@@ -31,9 +31,10 @@ const REFUND_NAMESPACE: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0
 /// Returns the id of a purchase of `user` with the idempotency key `key`.
 ///
 /// A key that is a UUID of version 4 or 7 is itself the id, for every user, so that a client can
-/// repeat a purchase by its id. Nobody can guess such a UUID. Every other key counts per user: the
-/// same key of two users leads to two ids. UUIDs of other versions count per user too, because
-/// anybody can compute the UUIDv5 of another user's id and key.
+/// repeat a purchase by its id. Such a UUID contains random bits, so other users cannot predict it.
+/// Every other key counts per user: the same key of two users leads to two ids. UUIDs of other
+/// versions count per user too, because anybody can compute the UUIDv5 of another user's id and
+/// key.
 ///
 /// If two purchases with different content get the same id, then the first one in the log is
 /// stored, and the other one is a [conflict](crate::log::ReasonKind::Conflict).
@@ -155,7 +156,7 @@ impl PurchaseId {
         }
     }
 
-    /// Checks whether this id is a UUID of version 4 or 7, which nobody can guess.
+    /// Returns whether this id is a UUID of version 4 or 7, which contains random bits.
     pub(crate) fn is_random(&self) -> bool {
         self.as_uuid()
             .is_some_and(|uuid| matches!(uuid.get_version_num(), 4 | 7))
