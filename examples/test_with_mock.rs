@@ -40,7 +40,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 }
 #[cfg(test)]
 mod tests {
-    use shop_client::{ErrorKind, MockPurchaseSink};
+    use shop_client::{ErrorKind, MockPurchasePublisher};
     use shop_core::Error;
     use shop_core::memory::InMemoryStore;
 
@@ -83,12 +83,17 @@ mod tests {
             (ErrorKind::Overloaded, "please try again"),
             (ErrorKind::DeadlineExceeded, "we are looking into it"),
         ] {
-            let mut sink = MockPurchaseSink::new();
-            sink.expect_publish_new()
+            let mut publisher = MockPurchasePublisher::new();
+            publisher
+                .expect_publish_new()
                 .times(1)
                 .returning(move |_, _| Err(Error::new(kind, "on demand")));
             assert_eq!(
-                outcome(&Shop::new(sink, InMemoryStore::new()), new()).await,
+                outcome(
+                    &Shop::from_publisher(publisher, InMemoryStore::new()),
+                    new()
+                )
+                .await,
                 text
             );
         }

@@ -25,16 +25,16 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
 
 /// Returns the output, as text and as JSON.
 async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Value)> {
-    let usage = log
-        .usage()
-        .await?
+    let groups = log
+        .groups()
         .ok_or_else(|| CliError::new("the groups of this log are not known"))?;
+    let usage = groups.usage().await?;
     // An unknown group would get the file of a lock.
     let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
     match action {
         GroupsAction::Ls => Ok((list(&usage), json!(usage))),
         GroupsAction::Forget { group } => {
-            found(is_known(group) && log.forget_group(group).await?, group)?;
+            found(is_known(group) && groups.forget(group).await?, group)?;
             tracing::info!(target: AUDIT, action = "forget_group", group);
             Ok((format!("{group} forgotten"), json!({ "forgotten": group })))
         }
@@ -50,16 +50,16 @@ async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Val
                 None => log.first_offset(),
             };
             found(
-                is_known(group) && log.reset_group(group, next_offset).await?,
+                is_known(group) && groups.reset(group, next_offset).await?,
                 group,
             )?;
             tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
             // Records before the first one do not exist any more.
-            let next_offset = log
+            let next_offset = groups
                 .usage()
                 .await?
+                .groups
                 .into_iter()
-                .flat_map(|usage| usage.groups)
                 .find(|known| known.name == *group)
                 .map_or(next_offset, |known| known.next_offset);
             let report = json!({ "group": group, "next_offset": next_offset });

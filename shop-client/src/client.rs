@@ -422,8 +422,9 @@ impl Deref for ShopClient {
     type Target = Shop;
 
     fn deref(&self) -> &Shop {
-        self.shop
-            .get_or_init(|| Shop::new(self.clone(), self.clone()).with_events(self.clone()))
+        self.shop.get_or_init(|| {
+            Shop::from_publisher(self.clone(), self.clone()).with_events(self.clone())
+        })
     }
 }
 

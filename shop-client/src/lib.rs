@@ -113,10 +113,10 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchaseQuery`] and [`PurchaseEvents`], and `Users` and `Orders` are an
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchasePublisher`], a [`PurchaseQuery`] and [`PurchaseEvents`], and `Users` and `Orders` are an
 //! `EntityStore`: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchasePublisher`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and
 //! `MockUserOrders`, for tests that need a specific error or count calls.
 //!
 //! # Trace requests
@@ -210,11 +210,13 @@ pub use shop_core::memory;
 pub use shop_core::mockall;
 pub use shop_core::ports::{
     Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period,
-    PurchaseEvents, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary, TimeRange,
-    TotalsRequest, UtcOffset,
+    PurchaseEvents, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    TimeRange, TotalsRequest, UtcOffset,
 };
 #[cfg(feature = "mock")]
-pub use shop_core::ports::{MockPurchaseEvents, MockPurchaseQuery, MockPurchaseSink};
+pub use shop_core::ports::{
+    MockPurchaseEvents, MockPurchasePublisher, MockPurchaseQuery, MockPurchaseSink,
+};
 pub use shop_core::{
     Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase,
     Outcome, Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop,

@@ -1,4 +1,4 @@
-//! The client as an implementation of the ports of purchases: sink and query.
+//! The client as an implementation of the ports of purchases: sink, publisher and query.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use crate::client::{MAX_WAIT, generate_key, require_runtime};
 use crate::error::client_error;
 use crate::{
     Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period,
-    PublishedPurchase, Purchase, PurchaseId, PurchaseQuery, PurchaseSink, Receipt, RequestContext,
-    Result, Selector, ShopClient, Summary, TimeRange, Timestamp,
+    PublishedPurchase, Purchase, PurchaseId, PurchasePublisher, PurchaseQuery, PurchaseSink,
+    Receipt, RequestContext, Result, Selector, ShopClient, Summary, TimeRange, Timestamp,
 };
 
 #[async_trait]
@@ -61,32 +61,6 @@ impl PurchaseSink for ShopClient {
             .collect()
     }
 
-    /// As [`publish_many`](Self::publish_many), with the purchases' own keys.
-    async fn publish_new_many(
-        &self,
-        new: Vec<NewPurchase>,
-        context: Option<Box<RequestContext>>,
-    ) -> Vec<Result<PublishedPurchase>> {
-        self.send_batch(new, context.as_deref()).await
-    }
-
-    /// Sends the purchase with its key, or the refund. The service assigns the id and the time.
-    async fn publish_new(
-        &self,
-        mut new: NewPurchase,
-        context: Option<Box<RequestContext>>,
-    ) -> Result<PublishedPurchase> {
-        if let Some(of) = new.details.of {
-            return self.send_refund(&new, of, context.as_deref()).await;
-        }
-        let key = new.key.take().unwrap_or_else(generate_key);
-        self.send_purchase(&new, key, context.as_deref()).await
-    }
-
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
     /// Always [`Durability::Memory`], which promises nothing. Only a receipt has the durability of the service that
     /// issued it, and another service may serve the next request.
     fn durability(&self) -> Durability {
@@ -110,6 +84,32 @@ impl PurchaseSink for ShopClient {
                     "some writes were not completed in time",
                 )
             })
+    }
+}
+
+/// The service assigns ids and recognizes repetitions.
+#[async_trait]
+impl PurchasePublisher for ShopClient {
+    /// Sends the purchase with its key, or the refund. The service assigns the id and the time.
+    async fn publish_new(
+        &self,
+        mut new: NewPurchase,
+        context: Option<Box<RequestContext>>,
+    ) -> Result<PublishedPurchase> {
+        if let Some(of) = new.details.of {
+            return self.send_refund(&new, of, context.as_deref()).await;
+        }
+        let key = new.key.take().unwrap_or_else(generate_key);
+        self.send_purchase(&new, key, context.as_deref()).await
+    }
+
+    /// Sends the purchases in one request, with their keys.
+    async fn publish_new_many(
+        &self,
+        new: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        self.send_batch(new, context.as_deref()).await
     }
 }
 

@@ -40,13 +40,15 @@ impl LogInspection {
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the dead letters cannot be read.
     pub async fn read(log: &dyn LogAdmin) -> Result<Self> {
-        // A failure to read the usage is ignored, because the dead letters and gaps are worth
-        // reporting without it.
         let mut found = Self {
             retention: log.retention(),
-            usage: log.usage().await.unwrap_or_default(),
             ..Self::default()
         };
+        if let Some(groups) = log.groups() {
+            // A failure to read the usage is ignored, because the dead letters and gaps are worth
+            // reporting without it.
+            found.usage = groups.usage().await.ok();
+        }
         let mut pending = DeadLetterFilter::default();
         // The dead letters are read in pages, which a log finds in its index. Scanning the topic of
         // dead letters would take longer, because it keeps the resolved ones for ever.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use outside::{Answer, Checkout};
 use shop_client::ShopClient;
-use shop_core::ports::{MockPurchaseQuery, MockPurchaseSink};
+use shop_core::ports::{MockPurchasePublisher, MockPurchaseQuery};
 use shop_core::{Error, ErrorKind, Shop};
 use shop_http::{HttpOptions, Parts, router, serve};
 use shop_store::embedded::EmbeddedShop;
@@ -68,11 +68,12 @@ async fn each_error_has_a_message_for_the_customer() {
         (ErrorKind::Overloaded, Answer::TryAgain),
         (ErrorKind::DeadlineExceeded, Answer::Unclear),
     ] {
-        let mut sink = MockPurchaseSink::new();
-        sink.expect_publish_new()
+        let mut publisher = MockPurchasePublisher::new();
+        publisher
+            .expect_publish_new()
             .times(1)
             .returning(move |_, _| Err(Error::new(kind, "on demand")));
-        let checkout = Checkout::new(Shop::new(sink, MockPurchaseQuery::new()));
+        let checkout = Checkout::new(Shop::from_publisher(publisher, MockPurchaseQuery::new()));
         assert_eq!(
             checkout.pay(7, "u1", "ada", "29.99").await.unwrap(),
             expected
@@ -86,7 +87,10 @@ async fn a_failed_listing_is_an_error() {
     query
         .expect_summary()
         .returning(|_| Err(Error::new(ErrorKind::Unavailable, "on demand")));
-    let checkout = Checkout::new(Shop::new(Arc::new(MockPurchaseSink::new()), query));
+    let checkout = Checkout::new(Shop::from_publisher(
+        Arc::new(MockPurchasePublisher::new()),
+        query,
+    ));
     assert_eq!(
         checkout.is_known("u1").await.unwrap_err().kind(),
         ErrorKind::Unavailable

@@ -2,8 +2,8 @@
 
 use shop_client::memory::{InMemoryLogOptions, InMemoryStore};
 use shop_client::{
-    Decimal, Error, ErrorKind, MockPurchaseSink, NewPurchase, Price, PublishedPurchase, Receipt,
-    Shop, ShopClient, StreamExt, Timestamp, Total, TryStreamExt, UserId, jiff, stream,
+    Decimal, Error, ErrorKind, MockPurchasePublisher, NewPurchase, Price, PublishedPurchase,
+    Receipt, Shop, ShopClient, StreamExt, Timestamp, Total, TryStreamExt, UserId, jiff, stream,
 };
 use shop_core::ports::Durability;
 use shop_core::{Clock, SystemClock};
@@ -209,18 +209,20 @@ async fn a_conflict_with_a_first_purchase_can_be_mocked() {
         .with_price("29.99")
         .unwrap();
     let first = first.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    let mut sink = MockPurchaseSink::new();
-    sink.expect_publish_new().returning(move |new, _context| {
-        let receipt = Receipt::new(first.id, Durability::LocalDisk);
-        match new.price == first.price {
-            true => Ok(PublishedPurchase::new(first.clone(), receipt).into_replayed()),
-            false => Err(Error::new(
-                ErrorKind::Conflict,
-                "the key was used for another purchase",
-            )),
-        }
-    });
-    let shop = Shop::new(sink, InMemoryStore::new());
+    let mut publisher = MockPurchasePublisher::new();
+    publisher
+        .expect_publish_new()
+        .returning(move |new, _context| {
+            let receipt = Receipt::new(first.id, Durability::LocalDisk);
+            match new.price == first.price {
+                true => Ok(PublishedPurchase::new(first.clone(), receipt).into_replayed()),
+                false => Err(Error::new(
+                    ErrorKind::Conflict,
+                    "the key was used for another purchase",
+                )),
+            }
+        });
+    let shop = Shop::from_publisher(publisher, InMemoryStore::new());
     let order = |price: &str| {
         NewPurchase::for_user("u1")
             .with_user_name("ada")

@@ -20,7 +20,7 @@ use crate::log::{
 };
 use crate::ports::{Durability, PurchaseSink};
 use crate::record::{DecodeError, decode, header};
-use crate::{Error, ErrorKind, NewPurchase, Purchase, RequestContext};
+use crate::{Error, ErrorKind, Purchase, RequestContext};
 
 pub use super::log_batches::{
     a_record_keeps_its_timestamp, a_revoked_partition_delivers_nothing,
@@ -33,7 +33,7 @@ pub use super::log_gaps::{
 pub use super::log_many::{
     a_batch_has_one_result_per_purchase, a_batch_keeps_the_order_of_each_user,
     a_batch_may_repeat_a_purchase, a_dropped_batch_can_be_published_again,
-    a_failed_purchase_does_not_fail_its_batch, new_purchases_have_the_ids_of_their_keys,
+    a_failed_purchase_does_not_fail_its_batch,
 };
 
 /// Every published purchase is delivered, in the order of its partition, in batches of one partition and epoch.
@@ -80,42 +80,6 @@ pub async fn receipts_name_their_purchase(fixture: &dyn LogFixture) {
                 "no two records have the same position"
             );
         }
-    }
-}
-
-/// `publish_new` assigns the id: with a key always the same one, without one always another.
-pub async fn a_new_purchase_has_the_id_of_its_key(fixture: &dyn LogFixture) {
-    let (sink, source) = sink_and_source(fixture, GROUP).await;
-    let new = || {
-        NewPurchase::for_user("u")
-            .with_user_name("n")
-            .with_price(price("1.50"))
-            .unwrap()
-    };
-    let keyed = new().with_key("order-7").unwrap().with_timestamp(at(0));
-    let expected = keyed.clone().into_purchase(at(1), || unreachable!());
-    let mut published = Vec::new();
-    for (new, expected) in [
-        (new(), None),
-        (new(), None),
-        (keyed.clone(), Some(&expected)),
-        (keyed, Some(&expected)),
-    ] {
-        let bought = soon("publish_new", sink.publish_new(new, None))
-            .await
-            .expect("publish_new");
-        assert_eq!(bought.receipt.id, bought.purchase.id);
-        assert!(
-            expected.is_none_or(|expected| *expected == bought.purchase),
-            "{bought:?}"
-        );
-        published.push(bought.purchase);
-    }
-    assert_ne!(published[0].id, published[1].id);
-    let mut ids_left: BTreeSet<_> = published.iter().map(|purchase| purchase.id).collect();
-    while !ids_left.is_empty() {
-        let found = ids(&read(&*source, 1).await);
-        ids_left.retain(|id| !found.contains(id));
     }
 }
 

@@ -6,10 +6,10 @@ use std::task::Poll;
 use super::LogFixture;
 use super::fixture::{poll_once, sink_and_source, soon};
 use super::log_calls::{GROUP, expected, ids, read};
-use super::sample::{at, purchase, purchases};
+use super::sample::{purchase, purchases};
 use crate::ports::{PurchaseSink, Receipt};
 use crate::record::decode;
-use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result};
+use crate::{Purchase, PurchaseId, RequestContext, Result};
 
 async fn publish_many(sink: &dyn PurchaseSink, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
     let results = soon("publish_many", sink.publish_many(purchases)).await;
@@ -48,37 +48,6 @@ pub async fn a_batch_has_one_result_per_purchase(fixture: &dyn LogFixture) {
         }
     }
     assert_eq!(ids(&read(&*source, 250).await), expected(0..250));
-}
-
-/// `publish_new_many` assigns the ids: with a key always the same one, without one always another.
-pub async fn new_purchases_have_the_ids_of_their_keys(fixture: &dyn LogFixture) {
-    let (sink, source) = sink_and_source(fixture, GROUP).await;
-    let new = |number: u64| NewPurchase::from(purchase(number));
-    let keyed = new(7).with_key("order-7").unwrap();
-    let batch: Vec<_> = (0..40).map(new).chain([keyed.clone(), keyed]).collect();
-    let published = soon(
-        "publish_new_many",
-        sink.publish_new_many(batch.clone(), None),
-    )
-    .await;
-    assert_eq!(published.len(), batch.len());
-    let mut ids_left = BTreeSet::new();
-    for (published, new) in published.into_iter().zip(batch) {
-        let published = published.expect("publish_new_many");
-        let is_known = new.key.is_some() && ids_left.contains(&published.receipt.id);
-        let expected =
-            new.into_purchase(at(0), || published.receipt.id.as_uuid().copied().unwrap());
-        assert_eq!(published.purchase, expected);
-        assert!(
-            ids_left.insert(expected.id) || is_known,
-            "a fresh id is new"
-        );
-    }
-    assert_eq!(ids_left.len(), 41);
-    while !ids_left.is_empty() {
-        let found = ids(&read(&*source, 1).await);
-        ids_left.retain(|id| !found.contains(id));
-    }
 }
 
 /// A purchase that is too large for some logs does not affect the others of its batch.

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 13] = [
+const PORTS: [&str; 15] = [
     include_str!("../feed/port.rs"),
     include_str!("../ports/sink.rs"),
+    include_str!("../ports/publisher.rs"),
     include_str!("../log/source.rs"),
     include_str!("../ports/store.rs"),
     include_str!("../ports/query.rs"),
@@ -12,6 +13,7 @@ const PORTS: [&str; 13] = [
     include_str!("../ports/currency.rs"),
     include_str!("../log/dead_letters.rs"),
     include_str!("../log/admin.rs"),
+    include_str!("../log/groups.rs"),
     include_str!("../log/port.rs"),
     include_str!("../accounts/users/mod.rs"),
     include_str!("../accounts/entity.rs"),
@@ -47,6 +49,7 @@ fn promises() -> Vec<String> {
 fn named(promises: &[String]) -> BTreeSet<String> {
     let suites = [
         "log::",
+        "shop::",
         "log_admin::",
         "record_store::",
         "store::",
@@ -81,6 +84,7 @@ fn functions(suite: &str, source: &str) -> BTreeSet<String> {
 fn written() -> BTreeSet<String> {
     let sources = [
         ("log", include_str!("log.rs")),
+        ("shop", include_str!("shop.rs")),
         ("log", include_str!("log_batches.rs")),
         ("log", include_str!("log_gaps.rs")),
         ("log", include_str!("log_many.rs")),

@@ -1,23 +1,22 @@
 //! The administrative port of a log, which reads and changes a log outside of any consumer group.
 //!
 //! Each log implements [`LogAdmin`]. [`LogAdminExt`] adds shorthands to all implementations.
-//! [`LogUsage`] describes the disk space and the groups of an embedded log; the server of another
-//! log manages them.
+//! [`LogGroups`] lists and changes the groups of a log that keeps them itself.
 
 use std::fmt::Debug;
 use std::future::ready;
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use serde::Serialize;
 
 use super::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogRecord, LogTail, Offsets,
-    Partition, Reason, RecordPosition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogGroups, LogRecord, LogTail,
+    Offsets, Partition, Reason, RecordPosition, RecordType, Resolution,
 };
-use crate::{Error, ErrorKind, Result, Timestamp};
+use crate::{Error, ErrorKind, Result};
 
 /// The administrative port of a log, used by [`verify`](crate::verify::verify()), the dead letter commands, and the
 /// replay of events into a store.
@@ -45,7 +44,7 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 /// - `tail` yields the records from its start on, per partition in order, and those that are appended later, and joins
 ///   no group; or it is unsupported (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports
 ///   where it starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
-/// - `positions` returns the next offset of each partition for which a group has committed one; or it is unsupported
+/// - `positions` returns the next offset of each partition for which a group has committed one
 ///   (`log_admin::positions_are_the_committed_offsets_of_a_group`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).
@@ -67,9 +66,6 @@ use crate::{Error, ErrorKind, Result, Timestamp};
 /// - Replaying or discarding nothing changes nothing (`log_admin::resolving_nothing_changes_nothing`).
 /// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips them. Or it is
 ///   unsupported (`log_admin::an_erased_record_keeps_its_position`).
-/// - `usage` lists the groups with their positions; `reset_group` and `forget_group` are a conflict while the group has
-///   an active consumer, and change where its next consumer starts. Or a server manages the groups
-///   (`log_admin::groups_are_listed_reset_and_forgotten`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -95,18 +91,11 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// `start` with [`LogTail::start`].
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log can only be read to its end,
-    ///   which is the default
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log can only be read to its end
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     ///
     /// The items of the stream fail for the same reasons, and a stream that failed has ended.
-    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
-        let _unused = start;
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "this log cannot be followed",
-        ))
-    }
+    async fn tail(&self, start: &Offsets) -> Result<LogTail>;
 
     /// Returns the positions that `group` has committed: the offset of the next record of each
     /// partition.
@@ -115,13 +104,8 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// does not exist.
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log does not report the positions of
-    ///   a group, which is the default
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
-    async fn positions(&self, group: &str) -> Result<Offsets> {
-        let message = "this log does not report the positions of a group";
-        Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group))
-    }
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
+    async fn positions(&self, group: &str) -> Result<Offsets>;
 
     /// Returns the client ids of the members of `group`, also of members that belong to another
     /// program.
@@ -131,7 +115,8 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///   is the default
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     async fn members(&self, group: &str) -> Result<Vec<String>> {
-        Err(groups_unsupported(group))
+        let message = "this log does not report the members of a group";
+        Err(Error::new(ErrorKind::Unsupported, message).with_context("group", group))
     }
 
     /// Returns the offset of the first record of a new partition. If a scan of a partition starts
@@ -244,50 +229,10 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
         ))
     }
 
-    /// Returns the disk space and the groups of the log, or `None` (the default) if a server
-    /// manages both.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be read.
-    #[doc(hidden)]
-    async fn usage(&self) -> Result<Option<LogUsage>> {
-        Ok(None)
+    /// Returns the groups of the log, or `None` (the default) if a server manages them.
+    fn groups(&self) -> Option<Arc<dyn LogGroups>> {
+        None
     }
-
-    /// Deletes the position of `group`, and returns whether there was such a group.
-    ///
-    /// The log deletes no records that one of its groups has not consumed. A group that is no
-    /// longer used therefore keeps them until it is forgotten.
-    ///
-    /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if a server manages the groups, which is
-    ///   the default
-    /// - [`Conflict`](crate::ErrorKind::Conflict) while the group has an active consumer
-    async fn forget_group(&self, group: &str) -> Result<bool> {
-        Err(groups_unsupported(group))
-    }
-
-    /// Sets the position of `group` to `next_offset`, and returns whether there is such a group.
-    ///
-    /// The next consumer of the group starts there. Records that the group has consumed before are
-    /// then consumed again, which duplicates nothing.
-    ///
-    /// # Errors
-    /// See [`forget_group`](Self::forget_group).
-    async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
-        let _unused = next_offset;
-        Err(groups_unsupported(group))
-    }
-}
-
-/// Creates the [`Unsupported`](ErrorKind::Unsupported) error of a log whose groups a server
-/// manages.
-fn groups_unsupported(group: &str) -> Error {
-    Error::new(
-        ErrorKind::Unsupported,
-        "the groups of this log are managed by its server",
-    )
-    .with_context("group", group)
 }
 
 /// Returns the dead letter of `state`, if it is pending and `filter` selects it.
@@ -376,65 +321,3 @@ pub trait LogAdminExt: LogAdmin {
 }
 
 impl<T: LogAdmin + ?Sized> LogAdminExt for T {}
-
-/// The disk space and the groups of a log that manages both itself, such as the embedded log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct LogUsage {
-    /// The size of the log's files in bytes.
-    pub bytes: u64,
-    /// The free space in bytes on the disk that contains the log.
-    pub free_bytes: u64,
-    /// The timestamp of the oldest record, or `None` if the log has no record.
-    pub oldest: Option<Timestamp>,
-    /// The offset that the log will assign to the next record.
-    pub next_offset: u64,
-    /// The positions of all groups, ordered by name. The log does not delete records that one of
-    /// these groups has not consumed.
-    pub groups: Vec<GroupPosition>,
-}
-
-impl LogUsage {
-    /// Creates the usage of a log without groups.
-    #[must_use]
-    pub const fn new(
-        bytes: u64,
-        free_bytes: u64,
-        oldest: Option<Timestamp>,
-        next_offset: u64,
-    ) -> Self {
-        Self {
-            bytes,
-            free_bytes,
-            oldest,
-            next_offset,
-            groups: Vec::new(),
-        }
-    }
-}
-
-/// The position of one consumer group in a log.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[non_exhaustive]
-pub struct GroupPosition {
-    /// The name of the group.
-    #[serde(rename = "group")]
-    pub name: String,
-    /// The offset of the next record that the group reads.
-    pub next_offset: u64,
-    /// The number of records from `next_offset` to the end of the log.
-    pub behind: u64,
-}
-
-impl GroupPosition {
-    /// Creates the position of the group `name`, which is `behind` records before the end of the
-    /// log.
-    #[must_use]
-    pub const fn new(name: String, next_offset: u64, behind: u64) -> Self {
-        Self {
-            name,
-            next_offset,
-            behind,
-        }
-    }
-}

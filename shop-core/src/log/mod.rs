@@ -7,6 +7,7 @@
 //! | [`LogSource`] | reads records as a member of a consumer group, and commits the group's positions |
 //! | [`DeadLetters`] | stores the records that can never be processed |
 //! | [`LogAdmin`] | reads the log outside of any group, and resolves dead letters |
+//! | [`LogGroups`] | manages the consumer groups, if the log keeps them itself |
 //!
 //! Kafka, the embedded log and the log in memory implement these ports.
 
@@ -14,6 +15,7 @@ mod admin;
 mod dead_letters;
 mod faults;
 mod gap;
+mod groups;
 mod headers;
 mod identity;
 mod port;
@@ -32,6 +34,7 @@ pub use {
     },
     faults::LogFaults,
     gap::{CUT_HEADER, Gap, GapCause},
+    groups::LogGroups,
     headers::{Headers, HeadersBuilder, InvalidHeaders},
     identity::{RecordId, RecordType},
     port::{Log, LogWriter, LogWriterExt},
@@ -43,16 +46,18 @@ pub use {
     },
     tail::{LogTail, Offsets},
 };
+#[doc(hidden)]
+pub use {
+    admin::LogAdminExt,
+    groups::{GroupPosition, LogUsage},
+    positions::{GroupPositions, IngestPositions},
+    resolve::{ResolveOptions, resolve},
+};
 #[cfg(feature = "mock")]
 pub use {
     admin::MockLogAdmin,
     dead_letters::MockDeadLetters,
+    groups::MockLogGroups,
     port::{MockLog, MockLogWriter},
     source::MockLogSource,
-};
-#[doc(hidden)]
-pub use {
-    admin::{GroupPosition, LogAdminExt, LogUsage},
-    positions::{GroupPositions, IngestPositions},
-    resolve::{ResolveOptions, resolve},
 };

@@ -7,6 +7,7 @@
 //! | Port | Responsibility |
 //! |---|---|
 //! | [`PurchaseSink`] | Publishes purchases to a log |
+//! | [`PurchasePublisher`] | Assigns the ids of new purchases, and publishes each once |
 //! | [`RecordStore`], [`PurchaseStore`] | Apply the records of a log to a store |
 //! | [`PurchaseQuery`] | Lists, sums up and finds stored purchases |
 //! | [`PurchaseErase`] | Erases the purchases of a user, and deletes old ones |
@@ -25,7 +26,9 @@ mod currency;
 mod cursor;
 mod idempotent;
 mod outcomes;
+mod publisher;
 mod query;
+mod receipt;
 mod refunds;
 mod scan;
 pub(crate) mod sink;
@@ -37,6 +40,7 @@ mod written;
 pub use {
     crate::feed::port::MockPurchaseEvents,
     currency::MockCurrencyStore,
+    publisher::MockPurchasePublisher,
     query::MockPurchaseQuery,
     refunds::MockWaitingRefunds,
     sink::MockPurchaseSink,
@@ -47,10 +51,12 @@ pub use {
     currency::CurrencyStore,
     cursor::{Cursor, Keyset, TimeRange},
     idempotent::REFUND_TIMEOUT,
+    publisher::{PublishedPurchase, PurchasePublisher},
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},
+    receipt::{Durability, Receipt},
     refunds::{WaitingRefund, WaitingRefunds, WaitingSummary},
     scan::{ScanBatch, UnreadableEntry},
-    sink::{Durability, PublishedPurchase, PurchaseSink, Receipt},
+    sink::PurchaseSink,
     store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore, StoreSink},
     totals::{Bucket, Period, TotalsRequest, UtcOffset},
 };
@@ -60,10 +66,11 @@ pub use {
     cursor::PageBounds,
     idempotent::{IdSource, IdempotentSink},
     outcomes::RecentOutcomes,
+    publisher::publish_new_each,
     query::sum_pages,
     refunds::{RefundDecision, WaitingColumns, decide_refunds},
     scan::PurchaseQueryExt,
-    sink::{publish_each, publish_new_each},
+    sink::publish_each,
     totals::Totals,
 };
 pub(crate) use {idempotent::miscounted, scan::retried};

@@ -51,6 +51,8 @@ use crate::{
 /// - A page contains at most `limit` purchases, and `next` is `None` exactly at the end
 ///   (`query::next_is_none_exactly_at_the_end`).
 /// - The limit may change from page to page (`query::the_limit_may_change`).
+/// - A [`UserPurchases`](crate::UserPurchases) yields the pages of its order and its range
+///   (`shop::pages_are_those_of_the_selection`).
 /// - A scan yields all purchases that were stored throughout, and none twice
 ///   (`query::a_scan_yields_purchases_present_throughout`).
 /// - A cursor of another selector or order, or a forged one, is invalid (`query::a_foreign_cursor_is_invalid`).

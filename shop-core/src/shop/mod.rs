@@ -1,7 +1,8 @@
 //! [`Shop`]: buys, refunds and lists purchases on any backend.
 //!
 //! A shop connects two ports: a [`PurchaseSink`], to which purchases are published, and a
-//! [`PurchaseQuery`], from which stored purchases are read. [`Pipeline`] adds the ingest between
+//! [`PurchaseQuery`], from which stored purchases are read. Around the sink it puts an
+//! [`IdempotentSink`], which recognizes repetitions. [`Pipeline`] adds the ingest between
 //! the log and the store, for a program that contains both. [`UserPurchases`] selects the purchases
 //! to list.
 //!
@@ -43,8 +44,8 @@ pub use user_purchases::UserPurchases;
 use crate::domain::RefundReason;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchaseQuery, PurchaseSink,
-    REFUND_TIMEOUT, Selector, StoreSink,
+    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchasePublisher,
+    PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, StoreSink,
 };
 use crate::{
     Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
@@ -75,7 +76,7 @@ const PAUSE_UNTIL_STORED: Duration = Duration::from_millis(50);
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shop {
-    sink: Arc<dyn PurchaseSink>,
+    publisher: Arc<dyn PurchasePublisher>,
     query: Arc<dyn PurchaseQuery>,
     events: Option<Arc<dyn PurchaseEvents>>,
     context: Option<Box<RequestContext>>,
@@ -85,8 +86,8 @@ impl Shop {
     /// Creates a shop that publishes purchases to `sink`, and lists purchases from `query`.
     ///
     /// An [`Ingest`](crate::ingest::Ingest), in this process or another one, moves the published
-    /// purchases from the log to the store. An [`IdempotentSink`] around `sink` recognises repeated
-    /// purchases and conflicts, unless `sink` [does so itself](PurchaseSink::is_idempotent).
+    /// purchases from the log to the store. An [`IdempotentSink`] around `sink` recognizes repeated
+    /// purchases and conflicts.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -98,14 +99,26 @@ impl Shop {
     #[must_use]
     pub fn new(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
         let query: Arc<dyn PurchaseQuery> = Arc::new(query);
-        let sink: Arc<dyn PurchaseSink> = if sink.is_idempotent() {
-            Arc::new(sink)
-        } else {
-            Arc::new(IdempotentSink::new(sink, Arc::clone(&query)))
-        };
+        let publisher = IdempotentSink::new(sink, Arc::clone(&query));
+        Self::from_publisher(publisher, query)
+    }
+
+    /// Creates a shop that publishes purchases by `publisher`, which recognizes repeated purchases
+    /// and conflicts itself, and lists purchases from `query`.
+    ///
+    /// ```
+    /// use shop_core::Shop;
+    /// use shop_core::ports::{PurchasePublisher, PurchaseQuery};
+    ///
+    /// fn of_another_service(client: impl PurchasePublisher + PurchaseQuery + Clone) -> Shop {
+    ///     Shop::from_publisher(client.clone(), client)
+    /// }
+    /// ```
+    #[must_use]
+    pub fn from_publisher(publisher: impl PurchasePublisher, query: impl PurchaseQuery) -> Self {
         Self {
-            sink,
-            query,
+            publisher: Arc::new(publisher),
+            query: Arc::new(query),
             events: None,
             context: None,
         }
@@ -172,7 +185,7 @@ impl Shop {
     /// Returns the port to which purchases are published.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {
-        Arc::clone(&self.sink)
+        Arc::clone(&self.publisher) as _
     }
 
     /// Returns the port from which purchases are listed.
@@ -206,7 +219,7 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// Returns the errors of [`PurchaseSink::publish_new`], and the error of an argument that is no
+    /// Returns the errors of [`PurchasePublisher::publish_new`], and the error of an argument that is no
     /// valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a purchase
     /// that was not recorded and a purchase that may have been recorded. Repeat the purchase with
     /// the [`idempotency_key`](crate::Error::idempotency_key) of the error.
@@ -219,7 +232,7 @@ impl Shop {
     ) -> Result<PublishedPurchase> {
         let mut purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
         let add_key = ensure_key(&mut purchase);
-        self.sink
+        self.publisher
             .publish_new(purchase, self.context.clone())
             .await
             .map_err(add_key)
@@ -253,7 +266,7 @@ impl Shop {
         // One function per purchase, which adds the key of this purchase to its error below.
         let add_keys: Vec<_> = purchases.iter_mut().map(ensure_key).collect();
         let results = self
-            .sink
+            .publisher
             .publish_new_many(purchases, self.context.clone())
             .await;
         results
@@ -274,7 +287,7 @@ impl Shop {
     ///
     /// The store decides whether the refund is applied. The call waits at most [5
     /// s](REFUND_TIMEOUT) for this decision. Before, it waits as long for a purchase that was
-    /// acknowledged but [may not be stored yet](PurchaseSink::may_be_unstored). A refund without a
+    /// acknowledged but [may not be stored yet](PurchasePublisher::may_be_unstored). A refund without a
     /// decision in time is in the log, and the returned refund is
     /// [`pending`](PublishedPurchase::pending).
     ///
@@ -303,7 +316,7 @@ impl Shop {
     ///   [`get`](Self::get) tells apart from the following
     /// - the errors of [`Purchase::refund`], for example for an amount above the price
     /// - the errors of [`PurchaseQuery::get`]: nothing was published then
-    /// - the errors of [`PurchaseSink::publish_new`]
+    /// - the errors of [`PurchasePublisher::publish_new`]
     ///
     /// # Cancel safety
     /// Once the future was polled, the refund may be published even if the future is dropped. The
@@ -326,14 +339,14 @@ impl Shop {
 
         let mut refund = purchase.refund(amount, SystemClock.now())?;
         refund.details.reason = reason;
-        self.sink
+        self.publisher
             .publish_new(refund.into(), self.context.clone())
             .await
     }
 
     /// Returns the purchase with this id, or `None` if it is not stored.
     ///
-    /// Waits up to [`REFUND_TIMEOUT`] while the sink reports that the purchase may be acknowledged
+    /// Waits up to [`REFUND_TIMEOUT`] while the publisher reports that the purchase may be acknowledged
     /// but not stored yet.
     ///
     /// # Errors
@@ -342,7 +355,8 @@ impl Shop {
         let deadline = Instant::now() + REFUND_TIMEOUT;
         loop {
             let stored = self.query.get(id).await?;
-            if stored.is_some() || !self.sink.may_be_unstored(id) || Instant::now() >= deadline {
+            if stored.is_some() || !self.publisher.may_be_unstored(id) || Instant::now() >= deadline
+            {
                 return Ok(stored);
             }
             sleep(PAUSE_UNTIL_STORED).await;
@@ -396,7 +410,7 @@ impl Shop {
     /// # Errors
     /// Returns the error of the sink or of the query that cannot be used now.
     pub async fn check(&self) -> Result<()> {
-        self.sink.check().await?;
+        self.publisher.check().await?;
         self.query.check_reads().await
     }
 
@@ -409,7 +423,7 @@ impl Shop {
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if purchases are still in flight
     /// after `timeout`.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
-        self.sink.close(timeout).await
+        self.publisher.close(timeout).await
     }
 }
 

@@ -366,6 +366,10 @@ impl LogAdmin for Truncated {
         Ok(tail)
     }
 
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.log.positions(group).await
+    }
+
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         self.log.find(index, offset).await
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::http::HeaderName;
 use shop_core::PurchaseId;
-use shop_core::ports::{Lookup, PurchaseSink as _, Selector};
+use shop_core::ports::{Lookup, PurchasePublisher as _, Selector};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Action, Caller};

@@ -71,7 +71,7 @@ pub(super) fn restrict(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::log::{LogAdmin, LogRecord};
+    use shop_core::log::{LogGroups as _, LogRecord};
     use shop_core::{Clock, SystemClock};
 
     use super::super::{
@@ -164,7 +164,7 @@ mod tests {
             .append(LogRecord::new(0, SystemClock.now(), None))
             .await
             .unwrap();
-        assert_eq!(again.0.usage().await.unwrap().unwrap().next_offset, 4);
+        assert_eq!(again.0.usage().await.unwrap().next_offset, 4);
     }
 
     #[tokio::test]

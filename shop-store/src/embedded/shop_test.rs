@@ -5,11 +5,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{TryStreamExt, stream};
-use shop_core::log::{CommitOffset, LogAdmin as _, LogSource as _, SourceEvent};
+use shop_core::log::{CommitOffset, LogGroups as _, LogSource as _, SourceEvent};
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::{IdempotentSink, Period, PurchaseErase as _, PurchaseSink as _, UtcOffset};
+use shop_core::ports::{
+    IdempotentSink, Period, PurchaseErase as _, PurchasePublisher as _, PurchaseSink as _,
+    UtcOffset,
+};
 use shop_core::verify::{Verify, VerifyOptions};
-use shop_core::{ErrorKind, NewPurchase, Outcome, Shop, Timestamp};
+use shop_core::{
+    Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, Shop, SystemClock, Timestamp,
+};
 use tempfile::TempDir;
 
 use super::{
@@ -23,6 +28,10 @@ fn new(price: &str) -> NewPurchase {
         .with_user_name("ada")
         .with_price(price)
         .unwrap()
+}
+
+fn with_id(new: NewPurchase) -> Purchase {
+    new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 
 async fn count(shop: &Shop) -> u64 {
@@ -133,7 +142,7 @@ async fn closing_a_shop_in_use_closes_its_clones() {
         listing.try_next().await.unwrap_err(),
         log.usage().await.unwrap_err(),
         source.check().await.unwrap_err(),
-        log.sink().publish_new(new("1"), None).await.unwrap_err(),
+        log.sink().publish(&with_id(new("1"))).await.unwrap_err(),
     ];
     assert!(
         refused
@@ -153,15 +162,15 @@ async fn the_position_passes_records_stored_on_append() {
     let (folder, log) = fresh_log().await;
     let storing = log.storing_sink("group").await.unwrap();
     let appending = log.sink();
-    let position = async || log.usage().await.unwrap().unwrap().groups[0].next_offset;
-    storing.publish_new(new("1"), None).await.unwrap();
+    let position = async || log.usage().await.unwrap().groups[0].next_offset;
+    storing.publish(&with_id(new("1"))).await.unwrap();
     assert_eq!(position().await, 2);
-    appending.publish_new(new("2"), None).await.unwrap();
-    let again = new("3").with_key("order-7").unwrap();
+    appending.publish(&with_id(new("2"))).await.unwrap();
+    let again = with_id(new("3"));
     for is_duplicate in [false, true] {
-        let published = storing.publish_new(again.clone(), None).await.unwrap();
+        let receipt = storing.publish(&again).await.unwrap();
         assert_eq!(
-            published.receipt.is_duplicate, is_duplicate,
+            receipt.is_duplicate, is_duplicate,
             "the second is not appended"
         );
     }
@@ -178,7 +187,7 @@ async fn the_position_passes_records_stored_on_append() {
         .await
         .unwrap();
     assert_eq!(position().await, 4, "the end of the stored records");
-    storing.publish_new(new("4"), None).await.unwrap();
+    storing.publish(&with_id(new("4"))).await.unwrap();
     assert_eq!(position().await, 5);
 
     source.close(TIMEOUT).await.unwrap();
@@ -192,7 +201,7 @@ async fn the_position_passes_records_stored_on_append() {
 async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
     let (folder, log) = fresh_log().await;
     log.register("group").await.unwrap();
-    assert!(log.reset_group("group", 1).await.unwrap());
+    assert!(log.reset("group", 1).await.unwrap());
     assert!(has(folder.path(), "group.consumer.lock"));
 }
 
@@ -228,7 +237,7 @@ async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
         );
     }
     assert_eq!(
-        log.usage().await.unwrap().unwrap().next_offset,
+        log.usage().await.unwrap().next_offset,
         2,
         "one record was appended"
     );

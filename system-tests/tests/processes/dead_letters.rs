@@ -4,6 +4,7 @@ use std::path::Path;
 
 use shop_client::NewPurchase;
 use shop_core::ports::PurchaseSink as _;
+use shop_core::{Clock as _, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
 use crate::process::{ADA, Binary, Process, must_buy, open_file, until, until_stored};
@@ -94,7 +95,8 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
             .with_user_name(name)
             .with_price("2")
             .unwrap();
-        log.sink().publish_new(purchase, None).await.unwrap();
+        let purchase = purchase.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+        log.sink().publish(&purchase).await.unwrap();
         fail_over_the_first(&facing).await;
     }
     drop(log);

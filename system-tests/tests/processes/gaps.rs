@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use shop_client::NewPurchase;
 use shop_core::log::RecordPosition;
 use shop_core::ports::PurchaseSink as _;
+use shop_core::{Clock as _, SystemClock};
 use shop_kafka::KafkaLog;
 
 use crate::kafka::{settings, start};
@@ -25,13 +26,14 @@ fn purchase() -> NewPurchase {
 /// Publishes purchases of one user, which are in one partition. Returns their positions.
 async fn publish(servers: &Servers, count: usize) -> Vec<RecordPosition> {
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    let published = log
-        .sink()
-        .publish_new_many(vec![purchase(); count], None)
-        .await;
-    published
+    let new = std::iter::repeat_with(purchase).take(count);
+    let purchases: Vec<_> = new
+        .map(|new| new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
+        .collect();
+    let receipts = log.sink().publish_many(&purchases).await;
+    receipts
         .into_iter()
-        .map(|published| published.unwrap().receipt.position.unwrap())
+        .map(|receipt| receipt.unwrap().position.unwrap())
         .collect()
 }
 

@@ -13,11 +13,11 @@ use crate::log::{
     LogWriter, Partition, SourceEvent,
 };
 use crate::ports::{
-    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PublishedPurchase,
-    PurchaseQuery, PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary,
-    TotalsRequest, WaitingRefunds,
+    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery,
+    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary, TotalsRequest,
+    WaitingRefunds,
 };
-use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result};
+use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
 /// A port whose calls have the faults of a script. Implements the same port.
 #[derive(Debug)]
@@ -42,32 +42,6 @@ impl<P: ?Sized + Send + Sync> Faulty<P> {
         made: impl Future<Output = Result<T>> + Send,
     ) -> Result<T> {
         inject(self.faults.take(call), made).await
-    }
-
-    /// Publishes a batch. A fault applies to all of it, a [`PartialInsert`](Fault::PartialInsert) to every second one.
-    async fn batch<A: Clone + Send + Sync, T: Send, F: Future<Output = Vec<Result<T>>> + Send>(
-        &self,
-        all: &[A],
-        publish: impl FnOnce(Vec<A>) -> F + Send,
-    ) -> Vec<Result<T>> {
-        let fault = self.faults.take(Call::Publish);
-        let skips = matches!(fault, Some(Fault::PartialInsert));
-        let made = all
-            .iter()
-            .step_by(if skips { 2 } else { 1 })
-            .cloned()
-            .collect();
-        let published = publish(made);
-        match inject(fault, async { Ok(published.await) }).await {
-            Ok(results) if skips => {
-                let results = results
-                    .into_iter()
-                    .flat_map(|result| [result, Err(left_out())]);
-                results.take(all.len()).collect()
-            }
-            Ok(results) => results,
-            Err(error) => all.iter().map(|_| Err(error.clone())).collect(),
-        }
     }
 
     /// Makes a call that can outlive its caller.
@@ -120,32 +94,29 @@ macro_rules! faulty {
 
 faulty!(PurchaseSink {
     Publish: publish(purchase: &Purchase) -> Receipt;
-    Publish: publish_new(new: NewPurchase, context: Option<Box<RequestContext>>) -> PublishedPurchase;
     Check: check() -> ();
     Close: close(deadline: Duration) -> ();
 }
+    /// A fault applies to the whole batch, a [`PartialInsert`](Fault::PartialInsert) to every second purchase.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        self.batch(purchases, |purchases| async move { self.port.publish_many(&purchases).await }).await
-    }
-
-    async fn publish_new_many(
-        &self,
-        new: Vec<NewPurchase>,
-        context: Option<Box<RequestContext>>,
-    ) -> Vec<Result<PublishedPurchase>> {
-        self.batch(&new, |new| self.port.publish_new_many(new, context)).await
-    }
-
-    fn is_idempotent(&self) -> bool {
-        self.port.is_idempotent()
+        let fault = self.faults.take(Call::Publish);
+        let skips = matches!(fault, Some(Fault::PartialInsert));
+        let step = if skips { 2 } else { 1 };
+        let published: Vec<Purchase> = purchases.iter().step_by(step).cloned().collect();
+        match inject(fault, async { Ok(self.port.publish_many(&published).await) }).await {
+            Ok(receipts) if skips => {
+                let receipts = receipts
+                    .into_iter()
+                    .flat_map(|receipt| [receipt, Err(left_out())]);
+                receipts.take(purchases.len()).collect()
+            }
+            Ok(receipts) => receipts,
+            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+        }
     }
 
     fn is_storing(&self) -> bool {
         self.port.is_storing()
-    }
-
-    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
-        self.port.may_be_unstored(id)
     }
 
     fn durability(&self) -> Durability {

@@ -59,8 +59,10 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
 async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
     let (log, faults, sink) = sink();
     let first = sink.publish_new(new("1"), None).await.unwrap();
-    let beside = sink.inner().publish_new(new("2"), None).await.unwrap();
-    sink.remember_receipt(&beside.purchase, &beside.receipt);
+    let beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let receipt = sink.inner().publish(&beside).await.unwrap();
+    sink.remember_receipt(&beside, &receipt);
+    let beside = PublishedPurchase::new(beside, receipt);
     for published in [first, beside] {
         let key = published.purchase.id.to_string();
         let price = published.purchase.price.to_string();

@@ -34,7 +34,9 @@ use self::cache::{IdempotencyCache, PriorAttempt};
 use self::decision::PublishDecision;
 pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
-use super::{Durability, PublishedPurchase, PurchaseQuery, PurchaseSink, Receipt};
+use super::{
+    Durability, PublishedPurchase, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt,
+};
 use crate::log::LogFaults;
 use crate::{
     Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
@@ -69,7 +71,7 @@ use crate::{
 /// use std::sync::Arc;
 ///
 /// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_core::ports::{IdempotentSink, PurchaseSink};
+/// use shop_core::ports::{IdempotentSink, PurchasePublisher};
 /// use shop_core::{ErrorKind, NewPurchase};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
@@ -328,6 +330,29 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         self.sink.publish_many(purchases).await
     }
 
+    fn is_storing(&self) -> bool {
+        self.sink.is_storing()
+    }
+
+    fn durability(&self) -> Durability {
+        self.sink.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.sink.faults()
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.sink.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.sink.close(deadline).await
+    }
+}
+
+#[async_trait]
+impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
     /// Publishes a new purchase once, by the source of its id: see
     /// [`publish_refund`](Self::publish_refund) and [`publish_once`](Self::publish_once).
     ///
@@ -364,34 +389,10 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
         self.publish_once_many(purchases).await
     }
 
-    fn is_idempotent(&self) -> bool {
-        true
-    }
-
-    fn is_storing(&self) -> bool {
-        self.sink.is_storing()
-    }
-
     /// Returns whether this process has acknowledged the purchase recently, or the id was made
     /// within the last 30 s, so that another process may have acknowledged it.
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
-    }
-
-    fn durability(&self) -> Durability {
-        self.sink.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.sink.faults()
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.sink.check().await
-    }
-
-    async fn close(&self, deadline: Duration) -> Result<()> {
-        self.sink.close(deadline).await
     }
 }
 

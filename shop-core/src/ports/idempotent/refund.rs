@@ -21,7 +21,7 @@ use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lookups::{MAX_CONCURRENT, look_up};
 use super::{IdempotentSink, erased, miscounted};
-use crate::ports::{Lookup, PublishedPurchase, PurchaseSink, Receipt};
+use crate::ports::{Lookup, PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
 /// The maximum time that a refund waits for the decision of the store, by default.

@@ -13,8 +13,8 @@ use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogRecord,
-    LogTail, LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogGroups,
+    LogRecord, LogTail, LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
@@ -136,15 +136,22 @@ impl LogAdmin for EmbeddedLog {
         self.shared.writer.write(erase).await
     }
 
-    async fn usage(&self) -> Result<Option<LogUsage>> {
+    fn groups(&self) -> Option<Arc<dyn LogGroups>> {
+        Some(Arc::new(self.clone()))
+    }
+}
+
+#[async_trait]
+impl LogGroups for EmbeddedLog {
+    async fn usage(&self) -> Result<LogUsage> {
         let path = self.shared.database.path();
         self.shared
             .readers
-            .read(move |connection| read_usage(connection, &path).map(Some))
+            .read(move |connection| read_usage(connection, &path))
             .await
     }
 
-    async fn forget_group(&self, group: &str) -> Result<bool> {
+    async fn forget(&self, group: &str) -> Result<bool> {
         let name = group.to_owned();
         self.update_idle_group(group, move |connection| {
             position::delete_group(connection, &name)
@@ -152,7 +159,7 @@ impl LogAdmin for EmbeddedLog {
         .await
     }
 
-    async fn reset_group(&self, group: &str, next_offset: u64) -> Result<bool> {
+    async fn reset(&self, group: &str, next_offset: u64) -> Result<bool> {
         let name = group.to_owned();
         self.update_idle_group(group, move |connection| {
             position::reset_group(connection, &name, next_offset)

@@ -7,7 +7,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use shop_core::conformance::assert_fails;
 use shop_core::log::{
-    CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogRecord, LogSource, SourceEvent,
+    CommitOffset, CommitOutcome, DeadLetters, LogAdmin, LogGroups as _, LogRecord, LogSource,
+    SourceEvent,
 };
 use shop_core::ports::{PurchaseErase as _, PurchaseQuery as _, PurchaseSink, Receipt, Selector};
 use shop_core::{Clock, ErrorKind, Outcome, Purchase, PurchaseId, Timestamp};
@@ -429,7 +430,7 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
         receipts[3].as_ref().unwrap_err().outcome(),
         Outcome::NotApplied
     );
-    assert_eq!(log.usage().await.unwrap().unwrap().next_offset, 10);
+    assert_eq!(log.usage().await.unwrap().next_offset, 10);
 }
 
 /// A storing sink on a new log, with its store.
