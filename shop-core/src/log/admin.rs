@@ -162,7 +162,9 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// after the last position (the filter's `after`).
     ///
     /// The default reads all dead letters of the log. A log that finds dead letters by their
-    /// position reads only the page.
+    /// position reads only the page. Each log does so in its own way: the embedded log has a table,
+    /// which it changes in the transaction that also appends the records of a replay. A topic of
+    /// Kafka can only be appended to, so the Kafka log keeps an index of the topic in memory.
     ///
     /// # Errors
     /// See [`scan_dead_letters`](Self::scan_dead_letters).

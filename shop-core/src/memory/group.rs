@@ -20,6 +20,9 @@ use tokio::time::Instant;
 use crate::log::{CommitOffset, CommitOutcome, Partition, RevocationCause};
 
 /// The partitions that a rebalance revokes from their owners.
+///
+/// Kafka has these two protocols, and the members of a group may use either. Ingest must lose and
+/// double nothing under both, so its tests run with each.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
