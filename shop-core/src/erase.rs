@@ -1,10 +1,13 @@
 //! Erases a user: the purchases in a store, the records of a log, and the dead letters.
 //!
-//! An erasure goes through the log first. For each purchase of the user in the log, it marks the id
-//! as erased in the store, unless the purchase is stored, so that ingest never stores it, and erases
-//! the record. Then it erases the rows of the store, whose ids are marked as well, and drops the
-//! dead letters. A log that cannot erase single records keeps them until its retention: the report
-//! counts them.
+//! An erasure takes these steps, in this order:
+//!
+//! 1. It reads the log. The id of each purchase of the user is marked as erased in the store,
+//!    unless the purchase is stored, so that ingest never stores it. Then the record is erased. A
+//!    log that cannot erase single records keeps them until its retention, and the report counts
+//!    them.
+//! 2. It erases the rows of the store, whose ids are marked as erased as well.
+//! 3. It drops the dead letters.
 //!
 //! ```
 //! use shop_core::erase::erase_user;
@@ -19,6 +22,7 @@
 //! # }
 //! ```
 
+use std::borrow::Cow;
 use std::fmt;
 use std::future::ready;
 use std::sync::Arc;
@@ -195,16 +199,22 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         let user = self.report.user.clone();
         let is_about =
             |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
-        let marks = (!self.report.dry_run).then_some(store);
+        let mark_store = if self.report.dry_run {
+            None
+        } else {
+            Some(store)
+        };
         // The ids in the log are marked before the rows of the store are erased. Otherwise ingest
         // could store a purchase from the log after the erasure of the rows.
-        self.records(name, log, &is_about, marks).await?;
+        self.erase_records(name, log, &is_about, mark_store).await?;
+
         if self.report.dry_run {
             self.count_rows(query).await?;
         } else {
             self.erase_rows(store).await?;
         }
-        self.dead_letters(log, Purchase::TYPE, &is_about).await
+        self.erase_dead_letters(log, Purchase::TYPE, &is_about)
+            .await
     }
 
     /// Counts the purchases and refunds of the user in the store behind `query`.
@@ -252,82 +262,87 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// Erases the records of `log` for which `is_about` is true, or adds them to the report as kept
     /// records.
     ///
-    /// `marks` is the store in which the ids of the purchases in these records are marked as erased
-    /// first. The caller passes none in a dry run, and for logs without purchases.
+    /// `mark_store` is the store in which the ids of the purchases in these records are marked as
+    /// erased first. The caller passes none in a dry run, and for logs without purchases.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store, except
     /// [`Unsupported`](ErrorKind::Unsupported) of an erasure: the log keeps the records then.
-    pub(crate) async fn records(
+    pub(crate) async fn erase_records(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
         is_about: &IsAbout<'_>,
-        marks: Option<&dyn PurchaseErase>,
+        mark_store: Option<&dyn PurchaseErase>,
     ) -> Result<()> {
         let mut batches = log.scan().await?;
-        let mut kept: Option<KeptRecords> = None;
+        let mut kept_records: Option<KeptRecords> = None;
         while let Some(batch) = batches.try_next().await? {
             self.scanned_records += batch.records.len() as u64;
             self.report_progress();
 
             let partition = &batch.partition;
-            let matching: Vec<_> = batch
+            let matching_records: Vec<_> = batch
                 .records
                 .iter()
                 .filter(|record| is_about(record, partition))
                 .collect();
-            let Some(last) = matching.last() else {
+            let Some(last_record) = matching_records.last() else {
                 continue;
             };
-            if let Some(marks) = marks {
-                let ids: Vec<PurchaseId> = matching
+
+            // The ids are marked before the records are erased. A call that fails in between is
+            // repeated, and finds the records again.
+            if let Some(store) = mark_store {
+                let ids: Vec<PurchaseId> = matching_records
                     .iter()
                     .filter_map(|record| Purchase::decode(record, partition).ok())
                     .map(|purchase| purchase.id)
                     .collect();
-                marks.mark_erased(&ids).await?;
+                store.mark_erased(&ids).await?;
             }
 
             let position_of = |record: &&LogRecord| {
                 RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
             };
-            let count = matching.len() as u64;
+            let record_count = matching_records.len() as u64;
             let erasure = if self.report.dry_run {
                 // Erasing no record changes nothing, but fails as unsupported if the log cannot
                 // erase records.
-                log.erase(&[]).await.map(|_none| count)
+                log.erase(&[]).await.map(|_none| record_count)
             } else {
-                let positions: Vec<_> = matching.iter().map(position_of).collect();
+                let positions: Vec<_> = matching_records.iter().map(position_of).collect();
                 log.erase(&positions).await
             };
+
             match erasure {
                 Ok(erased) => self.report.records += erased,
                 Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    let kept = kept.get_or_insert_with(|| KeptRecords {
+                    let kept = kept_records.get_or_insert_with(|| KeptRecords {
                         log: name.to_owned(),
                         topic: partition.topic.to_string(),
                         records: 0,
-                        last: position_of(last),
-                        last_time: last.time,
+                        last: position_of(last_record),
+                        last_time: last_record.time,
                         until: None,
                     });
-                    kept.records += count;
-                    if last.time >= kept.last_time {
-                        kept.last = position_of(last);
-                        kept.last_time = last.time;
+                    kept.records += record_count;
+                    if last_record.time >= kept.last_time {
+                        kept.last = position_of(last_record);
+                        kept.last_time = last_record.time;
                     }
                 }
                 Err(error) => return Err(error),
             }
         }
 
-        if let Some(kept) = &mut kept {
+        // The last record is known now, and so is the time at which the log deletes it.
+        if let Some(kept) = &mut kept_records {
             kept.until = log
                 .retention()
                 .map(|retention| kept.last_time.saturating_add(retention));
         }
-        self.report.kept.extend(kept);
+        self.report.kept.extend(kept_records);
         Ok(())
     }
 
@@ -337,21 +352,28 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Errors
     /// Returns the errors of the log.
-    pub(crate) async fn dead_letters(
+    pub(crate) async fn erase_dead_letters(
         &mut self,
         log: &dyn LogAdmin,
         record_type: RecordType,
         is_about: &IsAbout<'_>,
     ) -> Result<()> {
-        let pending = log.select_dead_letters(DeadLetterFilter::default()).await?;
-        let matching =
-            pending.try_filter(|letter| ready(is_about(&letter.record, &letter.partition)));
+        let pending_dead_letters = log.select_dead_letters(DeadLetterFilter::default()).await?;
+        let matching_dead_letters = pending_dead_letters
+            .try_filter(|dead_letter| ready(is_about(&dead_letter.record, &dead_letter.partition)));
         let options = ResolveOptions::new(Resolution::Dropped).dry_run(self.report.dry_run);
         let count_resolved = |_, _| {
             self.report.dead_letters += 1;
             true
         };
-        resolve(log, record_type, matching, &options, count_resolved).await
+        resolve(
+            log,
+            record_type,
+            matching_dead_letters,
+            &options,
+            count_resolved,
+        )
+        .await
     }
 }
 
@@ -364,12 +386,18 @@ fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool 
     if let Ok(purchase) = Purchase::decode(record, partition) {
         return purchase.user_id == *user;
     }
-    let named_user = || {
-        let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
-        let user_id = members.get_alias(&record::USER_ID).ok()??;
-        user_id.text_or_number()
-    };
-    has_key(record, user.as_str()) || named_user().is_some_and(|named| named == user.as_str())
+    has_key(record, user.as_str())
+        || user_id_in_value(record).is_some_and(|named| named == user.as_str())
+}
+
+/// Reads the user id from the value of `record`, which need not be a valid purchase.
+///
+/// Returns `None` if the value is missing or not a JSON object, or if the object does not contain
+/// exactly one user id that is a text or a number.
+fn user_id_in_value(record: &LogRecord) -> Option<Cow<'_, str>> {
+    let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
+    let user_id = members.get_alias(&record::USER_ID).ok()??;
+    user_id.text_or_number()
 }
 
 /// Checks whether the key of `record` is `key`.

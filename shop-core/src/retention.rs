@@ -137,13 +137,14 @@ impl Retention {
     pub async fn run(mut self) {
         let mut has_failed = false;
         loop {
-            match self.round().await {
+            match self.run_round().await {
                 Ok(()) => has_failed = false,
                 Err(error) => {
                     // Of failures in a row, only the first one is logged.
-                    if !std::mem::replace(&mut has_failed, true) {
+                    if !has_failed {
                         tracing::warn!(error = %error.chain(), "deleting old purchases failed, trying again");
                     }
+                    has_failed = true;
                 }
             }
             sleep(self.options.interval).await;
@@ -152,9 +153,12 @@ impl Retention {
 
     /// Runs one round: deletes as many old purchases as the guard allows, and updates the monitor.
     ///
+    /// The purchases are deleted in batches, with a pause after each one, so that ingest continues
+    /// meanwhile.
+    ///
     /// # Errors
     /// Returns the first error of the store. The time of the round is not stored then.
-    pub(crate) async fn round(&mut self) -> Result<()> {
+    pub(crate) async fn run_round(&mut self) -> Result<()> {
         let store = &self.store;
         let now = self.options.clock.now();
         let cutoff = now.saturating_sub(self.options.retention);
@@ -164,7 +168,7 @@ impl Retention {
 
         let mut allowed_rows = allowance.rows;
         while allowed_rows > 0 {
-            let begun = Instant::now();
+            let batch_start = Instant::now();
             let limit = self
                 .options
                 .batch_size
@@ -179,15 +183,17 @@ impl Retention {
             allowed_rows = allowed_rows.saturating_sub(deleted);
             self.monitor.deleted.fetch_add(deleted, Ordering::Relaxed);
             tracing::debug!(deleted, before = %cutoff, "old purchases deleted");
-            sleep(begun.elapsed() * PAUSE_FACTOR).await;
+
+            sleep(batch_start.elapsed() * PAUSE_FACTOR).await;
         }
 
-        // The time is stored after the deletion. If the process ends before, the next round sees
-        // the earlier time.
+        // The time is stored after the deletion. If the process ends before that, the guard of the
+        // next round compares the clock with the earlier time again.
         if let Some(last_seen) = allowance.last_seen {
             store.store_last_seen(last_seen).await?;
         }
 
+        // The monitor reports the purchases that will be due when the next round begins.
         let next_cutoff = cutoff.saturating_add(self.options.interval);
         let next_due = store.count_before(next_cutoff, MAX_COUNT).await?;
         self.monitor.due.store(next_due, Ordering::Relaxed);
@@ -300,7 +306,7 @@ impl DeletionGuard {
         };
         if is_trusted {
             self.suspect = None;
-            // Storing the time hourly is enough, and saves a write per round.
+            // Storing the time once an hour is enough, and saves a write per round.
             let is_recent =
                 last_seen.is_some_and(|last| now.saturating_since(last) < SEEN_INTERVAL);
             return Allowance {
@@ -309,9 +315,9 @@ impl DeletionGuard {
             };
         }
 
-        let last_seen = last_seen.map(tracing::field::display);
+        let last_seen_field = last_seen.map(tracing::field::display);
         let suspect = self.suspect.get_or_insert_with(|| {
-            tracing::warn!(%now, last_seen, due, "the clock may be wrong: old rows are not deleted for six hours");
+            tracing::warn!(%now, last_seen = last_seen_field, due, "the clock may be wrong: old rows are not deleted for six hours");
             SuspectClock { since: Instant::now(), rounds_left: SUSPECT_ROUNDS }
         });
         if suspect.since.elapsed() < SUSPECT_HOLD {
@@ -321,10 +327,10 @@ impl DeletionGuard {
             };
         }
 
+        // With n of the ten rounds left, an n-th of the remaining rows is a tenth of the rows at
+        // the beginning. An incomplete count does not tell how many rows remain, so this round
+        // deletes a tenth of the count, and is not one of the ten.
         let is_counted = self.max_count.is_none_or(|max| due < max);
-        // With n rounds left, an n-th of the remaining rows is a tenth of the rows at the
-        // beginning. An incomplete count does not tell how many rows remain, so a round deletes a
-        // tenth of the count and the ten rounds do not begin.
         let parts = if is_counted {
             suspect.rounds_left
         } else {
@@ -332,13 +338,13 @@ impl DeletionGuard {
         };
         let rows = due.div_ceil(parts);
 
-        // The last round stores the time. From then on the clock agrees with the stored time, and
-        // is trusted.
+        // The last round stores the time of the suspect clock, so the clock is trusted from the
+        // next round on.
         let is_last = due == 0 || is_counted && suspect.rounds_left == 1;
         if is_counted {
             suspect.rounds_left = (suspect.rounds_left - 1).max(1);
         }
-        tracing::warn!(%now, last_seen, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
+        tracing::warn!(%now, last_seen = last_seen_field, due, rows, "the clock may be wrong: a tenth of the old rows is deleted");
         Allowance {
             rows,
             last_seen: is_last.then_some(now),
@@ -481,7 +487,7 @@ mod tests {
             let mut retention = retention(&store, wrong);
             let (begun, monitor) = (Instant::now(), retention.monitor());
             while begun.elapsed() < SUSPECT_HOLD {
-                retention.round().await.unwrap();
+                retention.run_round().await.unwrap();
                 assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
                 assert_eq!(monitor.due.load(Ordering::Relaxed), due);
                 assert_eq!(
@@ -493,7 +499,7 @@ mod tests {
             }
             for round in 1..=SUSPECT_ROUNDS {
                 assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)));
-                retention.round().await.unwrap();
+                retention.run_round().await.unwrap();
                 let deleted = monitor.deleted.load(Ordering::Relaxed);
                 assert!(
                     deleted <= round * due.div_ceil(SUSPECT_ROUNDS),

@@ -15,7 +15,7 @@ use futures_util::TryStreamExt as _;
 use tokio::time::timeout;
 use uuid::Uuid;
 
-use crate::domain::hashed;
+use crate::domain::uuid_from_parts;
 use crate::log::{LogAdmin, LogRecord, Offsets};
 use crate::record::{Event, Record, header};
 use crate::{Error, ErrorKind, IdempotencyKey, PurchaseId, RequestContext, Result};
@@ -51,7 +51,7 @@ impl IdempotencyKey {
     pub fn scoped_to_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {
             Ok(id) if id.is_random() => self.clone(),
-            _ => hashed(
+            _ => uuid_from_parts(
                 OWNER_NAMESPACE,
                 &[owner.as_bytes(), self.as_str().as_bytes()],
             )

@@ -44,8 +44,9 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 Ok(user) => user.id == number,
                 Err(_) => has_key(record, &number.to_string()),
             };
-        self.records(name, log, &is_about_user, None).await?;
-        self.dead_letters(log, User::TYPE, &is_about_user).await
+        self.erase_records(name, log, &is_about_user, None).await?;
+        self.erase_dead_letters(log, User::TYPE, &is_about_user)
+            .await
     }
 }
 

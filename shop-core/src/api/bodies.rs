@@ -32,32 +32,29 @@ pub struct BucketBody {
 
 impl From<Vec<Bucket>> for TotalsBody {
     fn from(buckets: Vec<Bucket>) -> Self {
-        let body = |Bucket {
-                        from,
-                        to,
-                        summary: Summary { count, total_spent },
-                    }| BucketBody {
-            from,
-            to,
-            count,
-            total_spent,
-        };
         Self {
-            buckets: buckets.into_iter().map(body).collect(),
+            buckets: buckets
+                .into_iter()
+                .map(|bucket| BucketBody {
+                    from: bucket.from,
+                    to: bucket.to,
+                    count: bucket.summary.count,
+                    total_spent: bucket.summary.total_spent,
+                })
+                .collect(),
         }
     }
 }
 
 impl From<TotalsBody> for Vec<Bucket> {
     fn from(body: TotalsBody) -> Self {
-        let bucket =
-            |BucketBody {
-                 from,
-                 to,
-                 count,
-                 total_spent,
-             }| { Bucket::new(from, to, Summary::new(count, total_spent)) };
-        body.buckets.into_iter().map(bucket).collect()
+        body.buckets
+            .into_iter()
+            .map(|bucket| {
+                let summary = Summary::new(bucket.count, bucket.total_spent);
+                Bucket::new(bucket.from, bucket.to, summary)
+            })
+            .collect()
     }
 }
 
@@ -79,12 +76,14 @@ pub struct PartitionPosition {
 
 impl From<Offsets> for PositionsBody {
     fn from(offsets: Offsets) -> Self {
-        let position = |(partition, next_offset)| PartitionPosition {
-            partition,
-            next_offset,
-        };
         Self {
-            positions: offsets.into_iter().map(position).collect(),
+            positions: offsets
+                .into_iter()
+                .map(|(partition, next_offset)| PartitionPosition {
+                    partition,
+                    next_offset,
+                })
+                .collect(),
         }
     }
 }
@@ -192,16 +191,16 @@ pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut
 /// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. No value
 /// contains these characters.
 pub fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut rest = Some(text);
+    let mut remaining_text = Some(text);
     std::iter::from_fn(move || {
-        let text = rest?;
-        let end = text.iter().position(|byte| matches!(byte, b'\n' | b'\r'));
-        rest = end.map(|end| {
-            text[end..]
-                .strip_prefix(b"\r\n")
-                .unwrap_or(&text[end + 1..])
-        });
-        Some(&text[..end.unwrap_or(text.len())])
+        let text = remaining_text?;
+        let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            return remaining_text.take();
+        };
+
+        let next_lines = text[end..].strip_prefix(b"\r\n");
+        remaining_text = next_lines.or(Some(&text[end + 1..]));
+        Some(&text[..end])
     })
 }
 

@@ -254,13 +254,13 @@ impl DeadLetterBody {
     #[must_use]
     pub fn with_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
         let record = &dead_letter.record;
-        let header = |(name, value): (&str, Option<&[u8]>)| RecordHeaderBody {
+        let headers = record.headers.iter().map(|(name, value)| RecordHeaderBody {
             name: name.as_bytes().into(),
             value: value.map(BytesBody::from),
-        };
+        });
         let record_body = RecordBody {
             key: record.key.as_deref().map(BytesBody::from),
-            headers: record.headers.iter().map(header).collect(),
+            headers: headers.collect(),
             value: record.value.as_deref().map(BytesBody::from),
         };
         Self {
@@ -274,8 +274,10 @@ impl DeadLetterBody {
 /// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases and
 /// the record is valid.
 fn decode_purchase(dead_letter: &DeadLetter, record_type: RecordType) -> Option<Purchase> {
-    let is_purchase = record_type.name == Purchase::TYPE.name && dead_letter.gap().is_none();
-    is_purchase.then(|| decode(&dead_letter.record, &dead_letter.partition).ok())?
+    if record_type.name != Purchase::TYPE.name || dead_letter.gap().is_some() {
+        return None;
+    }
+    decode(&dead_letter.record, &dead_letter.partition).ok()
 }
 
 /// Returns the first characters of `value` as text.

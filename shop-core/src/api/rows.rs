@@ -82,12 +82,12 @@ impl RowFormat {
     /// in front of formulas.
     #[must_use]
     pub fn strip_formula_quote(text: &str) -> String {
-        let cells = cells(text).map(|cell| {
+        let restored_cells = split_cells(text).map(|cell| {
             cell.strip_prefix('\'')
-                .filter(|rest| is_formula(rest))
+                .filter(|unquoted| is_formula(unquoted))
                 .unwrap_or(cell)
         });
-        cells.collect()
+        restored_cells.collect()
     }
 }
 
@@ -114,18 +114,19 @@ fn write_csv(file: &mut Vec<u8>, purchases: &[Purchase]) -> csv::Result<()> {
 
 /// Adds an apostrophe in front of each part of `text` that a spreadsheet would take for a formula.
 fn quote_formulas(text: &str) -> Cow<'_, str> {
-    if !cells(text).any(is_formula) {
+    if !split_cells(text).any(is_formula) {
         return text.into();
     }
-    cells(text)
+    split_cells(text)
         .flat_map(|cell| [if is_formula(cell) { "'" } else { "" }, cell])
         .collect::<String>()
         .into()
 }
 
-/// Splits `text` into the parts that a spreadsheet could take for cells. Spreadsheets of some locales
-/// separate cells by semicolons.
-fn cells(text: &str) -> impl Iterator<Item = &str> {
+/// Splits `text` into the parts that a spreadsheet could take for cells.
+///
+/// Spreadsheets of some locales separate cells by semicolons.
+fn split_cells(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive([',', ';', '|', '\t'])
 }
 
@@ -134,8 +135,9 @@ fn cells(text: &str) -> impl Iterator<Item = &str> {
 /// A formula with apostrophes in front counts, too. Such a cell gets one more apostrophe, so that
 /// removing one apostrophe restores every cell.
 fn is_formula(cell: &str) -> bool {
-    let formula = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
-    cell.trim_start_matches(['\'', '"']).starts_with(formula)
+    let formula_starts = ['=', '+', '-', '@', '＝', '＋', '－', '＠'];
+    cell.trim_start_matches(['\'', '"'])
+        .starts_with(formula_starts)
 }
 
 #[cfg(test)]

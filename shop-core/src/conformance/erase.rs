@@ -314,7 +314,9 @@ pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
         let mut options = RetentionOptions::new(keep);
         options.clock = Arc::new(ClockAt(now));
         let mut retention = Retention::new(fixture.erase().await, options);
-        soon("a round", retention.round()).await.expect("a round");
+        soon("a round", retention.run_round())
+            .await
+            .expect("a round");
         let monitor = retention.monitor();
         let erase = fixture.erase().await;
         let [deleted, due] =

@@ -90,7 +90,7 @@ impl RequestContext {
     }
 
     /// Creates the context of a refund that was decoded from the record at `origin`.
-    pub(crate) fn of_record(origin: RecordOrigin) -> Self {
+    pub(crate) fn from_origin(origin: RecordOrigin) -> Self {
         Self {
             origin: Some(origin),
             ..Self::default()

@@ -42,7 +42,7 @@ const REFUND_NAMESPACE: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0
 pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
     match key.as_str().parse::<PurchaseId>() {
         Ok(id) if id.is_random() => id,
-        _ => PurchaseId::from_uuid(hashed(
+        _ => PurchaseId::from_uuid(uuid_from_parts(
             KEY_NAMESPACE,
             &[user.as_str().as_bytes(), key.as_str().as_bytes()],
         )),
@@ -53,7 +53,7 @@ pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
 ///
 /// Each part is preceded by its length, so that `("ab", "c")` and `("a", "bc")` lead to different
 /// UUIDs.
-pub(crate) fn hashed(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
+pub(crate) fn uuid_from_parts(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
     let mut name = Vec::with_capacity(parts.iter().map(|part| 8 + part.len()).sum());
     for part in parts {
         name.extend_from_slice(&(part.len() as u64).to_be_bytes());
@@ -129,7 +129,10 @@ impl PurchaseId {
     /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so there is only one.
     #[must_use]
     pub fn refund_id(&self) -> Self {
-        Self::from_uuid(hashed(REFUND_NAMESPACE, &[self.to_string().as_bytes()]))
+        Self::from_uuid(uuid_from_parts(
+            REFUND_NAMESPACE,
+            &[self.to_string().as_bytes()],
+        ))
     }
 
     /// The maximum length of the text in bytes.

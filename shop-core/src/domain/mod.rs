@@ -30,5 +30,5 @@ pub use {
 };
 pub(crate) use {
     convert::{form, try_from_text},
-    identity::hashed,
+    identity::uuid_from_parts,
 };

@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use tokio::time::sleep;
 
 use super::{FeedCursor, FeedItem, PurchaseFeed, Subscription};
-use crate::ports::{Selector, retried};
+use crate::ports::{Selector, call_with_retries};
 use crate::{ErrorKind, Result};
 
 /// Follows purchases as they become visible.
@@ -143,7 +143,8 @@ impl ResumingSubscription {
             sleep(RESUME_PAUSE).await;
 
             let resumed =
-                retried(|| self.feed.subscribe(self.selector.clone(), Some(&position))).await;
+                call_with_retries(|| self.feed.subscribe(self.selector.clone(), Some(&position)))
+                    .await;
             self.subscription = match resumed {
                 Err(error) if error.kind() == ErrorKind::Closed => return Ok(None),
                 resumed => resumed?,

@@ -1,7 +1,11 @@
 //! The exponential backoff between attempts at a call that fails.
 //!
-//! The pipeline keeps one for reading and one for commits. Each batch keeps its own for its calls
-//! to the store and to the dead letters.
+//! A backoff protects a component that is down or overloaded: pauses that grow keep the retries of
+//! all members from delaying its recovery. A backoff does not help against a record at fault, which
+//! fails however long the pause is. In that case `insertion` splits the batch.
+//!
+//! The pipeline keeps one backoff for reading and one for commits. Each batch keeps its own for its
+//! calls to the store and to the dead letters.
 
 use std::time::{Duration, Instant};
 
@@ -95,11 +99,11 @@ impl Backoff {
         self.not_before
     }
 
-    /// Returns the instant at which a failing call counts as healthy if it is waiting and has not
-    /// failed again.
+    /// Returns the instant at which a retry that has not failed by then counts as a success, or
+    /// `None` if the call does not fail or no pause was set for its retry.
     ///
-    /// Reading from the source waits while the log delivers nothing, so it may succeed without an
-    /// answer.
+    /// A call that reads from the source waits while the log delivers nothing, so a successful
+    /// retry may return nothing for a long time.
     pub(super) fn healthy_at(&self) -> Option<Instant> {
         self.failing.as_ref()?;
         let not_before = self.not_before?;
@@ -117,15 +121,16 @@ impl Backoff {
     fn next_pause(&mut self) -> Duration {
         let factor = 1_u32.checked_shl(self.pauses).unwrap_or(u32::MAX);
         let pause = self.initial.saturating_mul(factor).min(self.max);
+
         // The builder gives one pause of exactly this length, and adds the jitter.
-        let builder = ExponentialBuilder::new()
+        let mut builder = ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(pause)
             .with_max_delay(pause);
-        let builder = match self.jitter_seed {
-            Some(seed) => builder.with_jitter_seed(seed.wrapping_add(self.pauses.into())),
-            None => builder,
-        };
+        if let Some(seed) = self.jitter_seed {
+            builder = builder.with_jitter_seed(seed.wrapping_add(self.pauses.into()));
+        }
+
         self.pauses = self.pauses.saturating_add(1);
         builder.build().next().unwrap_or(pause)
     }
@@ -133,7 +138,8 @@ impl Backoff {
 
 /// Returns the instant `time` after `now`.
 ///
-/// A time that the clock cannot represent means no limit, and becomes one year.
+/// A time of more than a year means no limit. It is shortened to a year, because the clock may not
+/// be able to represent a later instant.
 pub(super) fn saturating_instant(now: Instant, time: Duration) -> Instant {
     const LONG: Duration = Duration::from_secs(365 * 24 * 3_600);
     now + time.min(LONG)

@@ -1,8 +1,14 @@
 //! The circuit breaker that stops ingest at the limit of dead letters.
 //!
-//! A bad deployment can make each record of the log undecodable. The breaker counts dead letters in
-//! two ways: those in a row (the *streak*), and those among the last records (the *window*). At
-//! either limit it allows no further dead letter, and the pipeline stops with an error.
+//! A bad deployment can make the records of the log undecodable. The breaker counts dead letters in
+//! two ways, because such a deployment shows in two ways:
+//!
+//! - The *streak* is the latest dead letters in a row. Its length recognizes a deployment that fails
+//!   every record, after a fifth of the dead letters that the window needs.
+//! - The *window* is the last records. The number of dead letters among them recognizes a deployment
+//!   that fails about every second record: a good record ends the streak, so no streak grows long.
+//!
+//! At either limit the breaker allows no further dead letter, and the pipeline stops with an error.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
@@ -109,7 +115,8 @@ impl DeadLetterCounts {
         }
     }
 
-    /// Counts `stored` records that were not dead-lettered, which end the current streak.
+    /// Counts `stored` records that were not dead-lettered, which end the current streak. Zero
+    /// records end nothing.
     fn add_stored(&mut self, stored: u64) {
         if stored > 0 {
             self.record_count += stored;
@@ -145,18 +152,18 @@ impl DeadLetterCounts {
         // An earlier batch in the order of finishing has reached the limit. Only batches that were
         // read before that batch are still dead-lettered.
         if let Some((opening_batch, error)) = &self.opened_by {
-            admission.admitted = if number < *opening_batch {
-                rejected.len()
-            } else {
-                0
-            };
+            let was_read_earlier = number < *opening_batch;
+            if !was_read_earlier {
+                admission.admitted = 0;
+            }
             admission.stop = Some(error.clone());
             return admission;
         }
 
-        // The index behind the previous rejected record. The records in between count as stored.
+        // The index in the batch of the first record that is not counted yet.
         let mut next_index = 0;
-        for (admitted, record) in (1..).zip(rejected) {
+        for (earlier_rejected, record) in rejected.iter().enumerate() {
+            // The records between two rejected ones count as stored.
             self.add_stored((record.index - next_index) as u64);
             next_index = record.index + 1;
 
@@ -166,7 +173,7 @@ impl DeadLetterCounts {
                 batch.records[record.index].offset,
             );
             // A record that does not count does not end the streak either. A record that is
-            // redelivered was counted before.
+            // redelivered was counted at its first delivery.
             if !record.counts_towards_limit() || self.counted_positions.contains(&position) {
                 continue;
             }
@@ -175,7 +182,8 @@ impl DeadLetterCounts {
             admission.counted += 1;
             if let Some(error) = self.limit_error(max_consecutive) {
                 self.opened_by = Some((number, error.clone()));
-                admission.admitted = admitted;
+                // The dead letter that reaches the limit is still put, and the later ones are not.
+                admission.admitted = earlier_rejected + 1;
                 admission.stop = Some(error);
                 return admission;
             }
@@ -259,252 +267,5 @@ impl DeadLetterCounts {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::log::{LogRecord, Partition, Reason, ReasonKind};
-    use crate::record::Record as _;
-    use crate::{Purchase, Timestamp};
-
-    fn counts(limit: usize) -> DeadLetterCounts {
-        DeadLetterCounts::new(DeadLetterLimit::consecutive(limit))
-    }
-
-    impl DeadLetterCounts {
-        /// Counts batch `number`. The records at the indices `dead` do not decode.
-        fn batch(&mut self, number: u64, records: usize, dead: &[usize]) -> BatchAdmission {
-            self.mixed(number, records, dead, &[])
-        }
-
-        /// As `batch`. The records at the indices `conflicts` do not count.
-        fn mixed(
-            &mut self,
-            number: u64,
-            records: usize,
-            dead: &[usize],
-            conflicts: &[usize],
-        ) -> BatchAdmission {
-            let mut all: Vec<_> = dead
-                .iter()
-                .map(|index| rejected(*index, undecodable()))
-                .collect();
-            all.extend(
-                conflicts
-                    .iter()
-                    .map(|index| rejected(*index, Reason::conflict(Purchase::TYPE))),
-            );
-            all.sort_by_key(|record| record.index);
-            self.admit_batch(number, &batch(number * 1_000_000, records), &all)
-        }
-    }
-
-    /// Records from `offset` on.
-    fn batch(offset: u64, records: usize) -> Batch {
-        let records = (offset..)
-            .take(records)
-            .map(|offset| LogRecord::new(offset, Timestamp::MIN, None));
-        let partition = Partition::new("cluster".into(), "purchases".into(), 0, 1);
-        Batch::new(partition, records.collect())
-    }
-
-    fn undecodable() -> Reason {
-        Reason::from_parts(ReasonKind::Undecodable, "by hand".to_owned())
-    }
-
-    fn rejected(index: usize, reason: Reason) -> RejectedRecord {
-        RejectedRecord {
-            index,
-            reason,
-            attempts: 1,
-        }
-    }
-
-    #[test]
-    fn a_row_runs_across_batches() {
-        let mut counts = counts(5);
-        assert!(counts.batch(0, 10, &[7, 8, 9]).stop.is_none());
-        let admission = counts.batch(1, 10, &[0, 1, 2, 3]);
-        assert_eq!(
-            admission.admitted, 2,
-            "the fifth in a row is dead-lettered, the sixth is not"
-        );
-        assert!(
-            admission
-                .stop
-                .unwrap()
-                .to_string()
-                .contains("5 records in a row")
-        );
-        assert_eq!(
-            counts.batch(2, 1, &[0]).admitted,
-            0,
-            "nothing more after that"
-        );
-    }
-
-    #[test]
-    fn earlier_batches_are_dead_lettered_beyond_the_limit() {
-        let mut counts = counts(3);
-        assert!(counts.batch(5, 3, &[0, 1, 2]).stop.is_some());
-        let earlier = counts.batch(4, 10, &[0, 9]);
-        assert!(earlier.admitted == 2 && earlier.stop.is_some());
-        assert_eq!(counts.batch(6, 10, &[0]).admitted, 0);
-    }
-
-    #[test]
-    fn a_good_record_ends_the_row() {
-        let mut counts = counts(3);
-        for number in 0..20 {
-            assert!(counts.batch(number, 20, &[0, 1, 18]).stop.is_none());
-        }
-        for number in 20..40 {
-            assert!(counts.batch(number, 2, &[0, 1]).stop.is_none());
-            counts.add_stored(20);
-        }
-    }
-
-    #[test]
-    fn a_conflict_neither_counts_nor_ends_a_row() {
-        let mut counts = counts(3);
-        let conflicts: Vec<usize> = (0..1_000).collect();
-        let admission = counts.mixed(0, 1_000, &[], &conflicts);
-        assert!(admission.stop.is_none() && admission.admitted == 1_000);
-        assert!(counts.mixed(1, 3, &[0, 2], &[1]).stop.is_none());
-        let admission = counts.mixed(2, 4, &[1, 3], &[0, 2]);
-        assert_eq!(
-            admission.admitted, 2,
-            "the third in a row, whatever conflicts are between"
-        );
-        assert!(
-            admission
-                .stop
-                .unwrap()
-                .to_string()
-                .contains("3 records in a row")
-        );
-    }
-
-    #[test]
-    fn a_redelivered_record_counts_once() {
-        let mut counts = counts(5);
-        for _ in 0..100 {
-            let admission = counts.batch(0, 4, &[0, 1, 3]);
-            assert!(admission.stop.is_none() && admission.admitted == 3);
-        }
-        assert!(
-            counts.window_dead_letters.len() == 3 && counts.counted_positions.len() == 3,
-            "{counts:?}"
-        );
-    }
-
-    #[test]
-    fn undone_dead_letters_do_not_count() {
-        let mut counts = counts(5);
-        assert!(counts.batch(0, 2, &[0, 1]).stop.is_none());
-        for number in 1..100 {
-            // Below the limit, and at the limit.
-            for dead in [&[0, 1][..], &[0, 1, 2]] {
-                let admission = counts.batch(number, 4, dead);
-                assert!(
-                    admission.admitted == dead.len()
-                        && admission.stop.is_some() == (dead.len() == 3)
-                );
-                counts.undo_admission(number, &admission);
-            }
-        }
-        assert!(
-            counts.window_dead_letters.len() == 2 && counts.counted_positions.len() == 2,
-            "{counts:?}"
-        );
-        assert!(counts.batch(100, 2, &[0, 1]).stop.is_none());
-        assert!(
-            counts.batch(101, 2, &[0, 1]).stop.is_some(),
-            "what was put is not forgotten"
-        );
-    }
-
-    #[test]
-    fn half_of_the_window_is_too_many() {
-        for (records, is_too_many) in [(100, true), (101, false)] {
-            let mut counts = counts(10);
-            counts.add_stored(1_000);
-            // 50: the first record, and every second one up to the last.
-            let dead: Vec<usize> = [0]
-                .into_iter()
-                .chain((records - 97..records).step_by(2))
-                .collect();
-            let admission = counts.batch(0, records, &dead);
-            assert_eq!(admission.admitted, 50);
-            let stop = admission.stop.map(|error| error.to_string());
-            assert_eq!(
-                stop.is_some_and(|error| error.contains("half of the last 100")),
-                is_too_many
-            );
-        }
-    }
-
-    #[test]
-    fn a_rate_below_half_never_reaches_the_limit() {
-        let mut counts = counts(10);
-        for number in 0..20_000 {
-            assert!(counts.batch(number, 5, &[0, 2]).stop.is_none());
-        }
-        assert!(
-            counts.window_dead_letters.len() <= 100,
-            "memory is bounded by the window"
-        );
-        assert_eq!(
-            counts.window_dead_letters.len(),
-            counts.counted_positions.len()
-        );
-    }
-
-    #[test]
-    fn the_error_names_the_setting() {
-        let mut counts =
-            DeadLetterCounts::new(DeadLetterLimit::consecutive(1).with_setting_name("LIMIT"));
-        assert!(
-            counts
-                .batch(0, 1, &[0])
-                .stop
-                .unwrap()
-                .to_string()
-                .contains("(LIMIT changes the limit)")
-        );
-    }
-
-    #[test]
-    fn the_largest_limit_does_not_overflow() {
-        assert!(counts(usize::MAX).batch(0, 2, &[0, 1]).stop.is_none());
-    }
-
-    #[test]
-    fn limit_off_admits_all() {
-        let all: Vec<usize> = (0..100_000).collect();
-        let admission = counts(0).batch(0, all.len(), &all);
-        assert!(admission.stop.is_none() && admission.admitted == all.len());
-    }
-
-    #[tokio::test]
-    async fn a_batch_without_counted_dead_letters_needs_no_turn() {
-        let breaker = DeadLetterBreaker::new(DeadLetterLimit::consecutive(2));
-        let bad = [rejected(0, undecodable())];
-        let turn = breaker.wait_for_turn(0, &batch(0, 1), &bad).await;
-        breaker.count_stored(1);
-        drop(turn);
-        assert!(
-            breaker
-                .wait_for_turn(1, &batch(2, 1), &bad)
-                .await
-                .1
-                .stop
-                .is_none(),
-            "a good one was between"
-        );
-        let (mut counts, admission) = breaker.wait_for_turn(2, &batch(3, 1), &bad).await;
-        counts.undo_admission(2, &admission);
-        drop(counts);
-        let BatchAdmission { admitted, stop, .. } =
-            breaker.wait_for_turn(3, &batch(4, 1), &bad).await.1;
-        assert!(admitted == 1 && stop.is_some(), "the second in a row");
-    }
-}
+#[path = "breaker_test.rs"]
+mod tests;

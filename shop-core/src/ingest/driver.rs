@@ -150,6 +150,7 @@ impl<R: Record> Driver<R> {
     ) -> PipelineEvent {
         let demand = self.pipeline.event_demand(now.into_std());
         let deadline = self.pipeline.next_deadline(now.into_std());
+        // The fields are borrowed one by one, because the branches below use them at the same time.
         let Self {
             source,
             events,

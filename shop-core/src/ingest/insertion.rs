@@ -1,9 +1,17 @@
 //! The insertion of one batch: applies its records to the store until every outcome is known.
 //!
-//! A batch begins as one call to the store. A call that keeps failing although the store is healthy
-//! is split, so that a record that the store fails over, or a batch that is too large for the
-//! store's timeout, does not block the other records. A record that fails alone is *stuck*: it is
-//! reported, retried for ever, and skipped once an operator has parked it as a dead letter.
+//! A batch begins as one call to the store. An error of this call does not tell whether the store
+//! or the batch is at fault, so a failed call is retried by two mechanisms:
+//!
+//! - *Pauses* (`backoff`) are for a store that is down or overloaded. They bound the load of the
+//!   retries until the store recovers.
+//! - *Splits* are for a record that the store fails over, and for a batch that is too large for the
+//!   store's timeout. No pause helps against these. The call is split in halves, so that the other
+//!   records are stored. A split multiplies the calls, which would harm a store that is down, so it
+//!   requires a healthy store.
+//!
+//! A record that still fails alone is *stuck*: it is reported, retried for ever, and skipped once
+//! an operator has parked it as a dead letter.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -31,7 +39,7 @@ const SPLIT_AFTER_ATTEMPTS: u32 = 2;
 const STUCK_AFTER_ATTEMPTS: u32 = 5;
 /// The maximum number of records in a call that is split in halves without evidence that the store
 /// accepts any record.
-const MAX_UNPROVEN: usize = 8;
+const MAX_SPLIT_WITHOUT_EVIDENCE: usize = 8;
 /// The distance between two records that are tried alone, one after the other.
 ///
 /// A large prime shares no divisor with the size of a batch, so all records of a batch get their
@@ -46,13 +54,10 @@ impl<R: Record> BatchWorker<R> {
     /// to `rejected`. The freshness is the age of the oldest inserted record, or `None` if none was
     /// inserted.
     ///
-    /// A call that keeps failing although the store is healthy is split in halves. A record that
-    /// the store fails over, or a batch that is too large for the store's timeout, then does not
-    /// block the other records.
-    ///
-    /// Splitting requires evidence that the store works: it decided on a record a moment ago.
-    /// Without evidence, one record is tried alone. A store that refuses all writes then costs two
-    /// calls per retry, however large the batch is. With evidence, there is no pause between calls.
+    /// A call that keeps failing although the store is healthy is split in halves. Splitting
+    /// requires evidence that the store works: it decided on a record a moment ago. Without
+    /// evidence, one record is tried alone. A store that refuses all writes then costs two calls
+    /// per retry, however large the batch is. With evidence, there is no pause between calls.
     ///
     /// # Errors
     /// - [`Aborted::Abandoned`] if the batch was abandoned during a pause
@@ -63,9 +68,9 @@ impl<R: Record> BatchWorker<R> {
         rejected: &mut Vec<RejectedRecord>,
         job: &BatchJob,
     ) -> Result<(IngestCounters, Option<Duration>), Aborted> {
-        let mut waiting = VecDeque::new();
+        let mut queue = VecDeque::new();
         if !decoded.records.is_empty() {
-            waiting.push_back(SubBatch {
+            queue.push_back(SubBatch {
                 records: decoded.records.into(),
                 indices: decoded.indices,
                 attempts: 0,
@@ -78,46 +83,46 @@ impl<R: Record> BatchWorker<R> {
             counters: IngestCounters::default(),
             freshness: None,
             rejected,
-            waiting,
+            queue,
             tolerated_failures: 0,
         };
 
         let mut backoff = Backoff::new(&self.options);
-        while let Some(sub_batch) = insertion.waiting.pop_front() {
+        while let Some(sub_batch) = insertion.queue.pop_front() {
             let record_count = sub_batch.len();
             let Some((undecided, error)) = self.attempt(sub_batch, &mut insertion).await? else {
+                // The store works, so the pause after the next failure is short again.
                 backoff.retry_now();
                 continue;
             };
 
-            // A failing store fails each record. Only a healthy store shows that the record is at
-            // fault.
+            // A store that is down fails every record. Only the failure of a healthy store shows
+            // that the record is at fault.
             if undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.is_store_healthy().await {
-                // An operator has decided that this record is skipped, so it counts as
-                // dead-lettered.
+                // An operator has put this record among the dead letters, so it is not retried.
                 if self.is_parked(&undecided, job).await {
                     insertion.counters.count_dead_letter(ReasonKind::Parked);
                     job.report(BatchEvent::Freed(undecided.indices[0])).await;
                     continue;
                 }
 
-                // A store that accepts no other record either has another problem, such as a full
-                // disk.
+                // If the store has accepted no other record since, the store itself may be at
+                // fault, for example because its disk is full.
                 if self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before {
                     Self::report_stuck(&undecided, &error, job).await;
                 }
             }
 
-            // A call that was applied in part made progress: its undecided records are retried
+            // A call that was applied in part made progress, so its undecided records are retried
             // together.
             let is_partly_applied = undecided.len() < record_count;
-            let store_accepts = self
+            let skips_pause = self
                 .requeue(undecided, is_partly_applied, &mut insertion)
                 .await?;
 
             // A store that names the time of the next attempt is overloaded, even if it accepts
             // other records.
-            if !store_accepts || error.retry_after().is_some() {
+            if !skips_pause || error.retry_after().is_some() {
                 job.report_and_pause(Component::Store, &error, &mut backoff)
                     .await?;
             }
@@ -127,7 +132,8 @@ impl<R: Record> BatchWorker<R> {
         Ok((insertion.counters, insertion.freshness))
     }
 
-    /// Attempts to insert the records of `sub_batch` with one call, and counts the outcomes.
+    /// Attempts to insert the records of `sub_batch` with one call, and counts the outcomes in
+    /// `insertion`.
     ///
     /// Returns the records whose outcome is unknown, with the first of their errors, or `None` if
     /// all outcomes are known. Rejected records are added to the `rejected` ones of `insertion`.
@@ -140,20 +146,24 @@ impl<R: Record> BatchWorker<R> {
         insertion: &mut BatchInsertion<'_, R>,
     ) -> Result<Option<(SubBatch<R>, Error)>, Aborted> {
         let record_count = sub_batch.len();
-        // A record that is split off keeps the number of its batch, because the other records that
-        // the store accepts from the batch are evidence too.
-        if record_count > 1 {
+        sub_batch.attempts += 1;
+        if record_count == 1 {
+            sub_batch.attempts_alone += 1;
+        } else {
+            // A record that is split off later keeps this value: the records beside it that the
+            // store accepts since are evidence that the store works.
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
-        sub_batch.attempts += 1;
-        sub_batch.attempts_alone += u32::from(record_count == 1);
 
         let outcomes = self.apply(&sub_batch).await?;
+
         let mut undecided_positions = Vec::new();
         let mut first_error = None;
         let mut oldest_time: Option<Timestamp> = None;
         for (position, outcome) in outcomes.into_iter().enumerate() {
             let index = sub_batch.indices[position];
+            // Only an outcome that rejects the record yields a reason. The other arms continue with
+            // the next record.
             let reason = match outcome {
                 InsertOutcome::Inserted => {
                     insertion.counters.inserted += 1;
@@ -163,15 +173,15 @@ impl<R: Record> BatchWorker<R> {
                     }
                     continue;
                 }
-                // A refund whose purchase is not stored. The settler of waiting refunds sleeps
-                // until it is notified.
+                // The record is a refund, and its purchase is not stored. The settler of waiting
+                // refunds sleeps until it is notified.
                 InsertOutcome::Waiting => {
                     insertion.counters.waiting += 1;
                     self.accepted_count.fetch_add(1, Ordering::Relaxed);
                     self.refund_waits.notify_one();
                     continue;
                 }
-                // The log has delivered the record again.
+                // The record was delivered or sent before, or its purchase was erased.
                 InsertOutcome::Duplicate | InsertOutcome::Erased => {
                     insertion.counters.duplicates += 1;
                     continue;
@@ -196,27 +206,31 @@ impl<R: Record> BatchWorker<R> {
             insertion.freshness = insertion.freshness.max(Some(age));
         }
 
-        // The store has just decided on a record, so it is worth trying the waiting calls without a
-        // pause.
-        if undecided_positions.len() < record_count {
-            insertion.tolerated_failures = insertion.waiting.len() + 1;
+        // The store has just decided on a record, so each call in the queue is worth an attempt
+        // without a pause.
+        let is_any_decided = undecided_positions.len() < record_count;
+        if is_any_decided {
+            insertion.tolerated_failures = insertion.queue.len() + 1;
         }
 
         let Some(error) = first_error else {
-            // The record may have been reported as stuck. The report is withdrawn.
+            // If the record was reported as stuck, the report is withdrawn.
             if sub_batch.attempts_alone > STUCK_AFTER_ATTEMPTS {
-                let freed = BatchEvent::Freed(sub_batch.indices[0]);
-                insertion.job.report(freed).await;
+                insertion
+                    .job
+                    .report(BatchEvent::Freed(sub_batch.indices[0]))
+                    .await;
             }
             return Ok(None);
         };
 
-        // Records that the store accepted during this call may have been written before it began to
+        // A batch of a single record has no value from an earlier call. Other records that the
+        // store accepted during this first call may have been written before the store began to
         // fail, so they are no evidence.
         if record_count == 1 && sub_batch.attempts == 1 {
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
-        if undecided_positions.len() < record_count {
+        if is_any_decided {
             sub_batch = sub_batch.with_records_at(&undecided_positions);
         }
         Ok(Some((sub_batch, error)))
@@ -247,8 +261,10 @@ impl<R: Record> BatchWorker<R> {
 
     /// Queues the `undecided` records of a failed call again, in halves if that helps.
     ///
-    /// `is_partly_applied` says that the call has decided on some of its records. Returns whether
-    /// the store currently accepts other records, so that the caller need not pause.
+    /// `is_partly_applied` says that the call has decided on some of its records.
+    ///
+    /// Returns whether the next attempt needs no pause, because the store decided on other records
+    /// a moment ago.
     ///
     /// # Errors
     /// Returns the errors of [`attempt`](Self::attempt), which is called with one record that is
@@ -265,26 +281,27 @@ impl<R: Record> BatchWorker<R> {
         let may_be_split =
             undecided.attempts >= SPLIT_AFTER_ATTEMPTS && undecided.len() > 1 && !is_partly_applied;
         if !may_be_split || !self.is_store_healthy().await {
-            // With no other call waiting, the next attempt would repeat this one at once.
-            let are_others_waiting = !insertion.waiting.is_empty();
-            insertion.waiting.push_back(undecided);
-            return Ok(store_accepts && are_others_waiting);
+            // If the queue contains no other call, the next attempt would repeat this one without
+            // a pause.
+            let has_other_call = !insertion.queue.is_empty();
+            insertion.queue.push_back(undecided);
+            return Ok(store_accepts && has_other_call);
         }
 
         // A few records are split without evidence: the calls cost little.
-        if store_accepts || undecided.len() <= MAX_UNPROVEN {
-            insertion.waiting.extend(undecided.split_in_halves());
+        if store_accepts || undecided.len() <= MAX_SPLIT_WITHOUT_EVIDENCE {
+            insertion.queue.extend(undecided.split_in_halves());
             return Ok(store_accepts);
         }
 
-        // There is no evidence yet. One record alone either gives the evidence, or shows for the
-        // price of one call that the store still refuses.
+        // There is no evidence that the store works. One record alone either gives the evidence, or
+        // shows with one more call that the store still fails.
         let [probe, others] = undecided.split_off_probe();
         let is_probe_decided = self.attempt(probe, insertion).await?.is_none();
         if is_probe_decided {
-            insertion.waiting.extend(others.split_in_halves());
+            insertion.queue.extend(others.split_in_halves());
         } else {
-            insertion.waiting.push_back(undecided);
+            insertion.queue.push_back(undecided);
         }
         Ok(is_probe_decided)
     }
@@ -356,12 +373,12 @@ struct BatchInsertion<'a, R> {
     freshness: Option<Duration>,
     /// The records that can never be stored. The caller dead-letters them.
     rejected: &'a mut Vec<RejectedRecord>,
-    /// The calls that are still to be made.
-    waiting: VecDeque<SubBatch<R>>,
-    /// The number of failed calls that are tolerated without a pause.
+    /// The calls that are still to be made, the next one first.
+    queue: VecDeque<SubBatch<R>>,
+    /// The number of further failed calls that are not followed by a pause.
     ///
-    /// Whenever the store decides on a record, this becomes the number of waiting calls, plus one
-    /// for a half of the last call.
+    /// Whenever the store decides on a record, this becomes the number of calls in `queue`, plus
+    /// one because the call at fault may be split in two.
     tolerated_failures: usize,
 }
 
@@ -375,11 +392,10 @@ struct SubBatch<R> {
     attempts: u32,
     /// The number of calls so far that contained a single record and no other one.
     attempts_alone: u32,
-    /// The number of records that the store had accepted before the last call with several records,
-    /// or after the first call if that contained a single record.
+    /// The [`accepted_count`](BatchWorker::accepted_count) before the last call with several
+    /// records, or after the first call if that contained a single record.
     ///
-    /// If the store has accepted more records since, it accepts records other than the one that
-    /// fails alone.
+    /// If the count has grown since, the store accepts records other than the one that fails alone.
     accepted_before: u64,
 }
 

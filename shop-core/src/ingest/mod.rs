@@ -11,6 +11,7 @@
 //! | `pipeline` | Makes the decisions: takes events and the time, returns actions |
 //! | `driver` | Makes the calls to the source, and starts a task for each batch and commit |
 //! | `worker`, `batch`, `insertion` | Make the calls of one batch, in its task |
+//! | `backoff` | Determines the pause before a failed call is made again |
 //! | `breaker` | Stops the pipeline at the limit of dead letters |
 //! | `refunds` | Counts waiting refunds, and dead-letters the contradictory ones |
 //! | `status`, `observer` | Report what happens to monitors and to the embedder |

@@ -1,4 +1,9 @@
-//! Lenient JSON of any sender, with exact numbers.
+//! Reads lenient JSON of any sender, and writes JSON with exact numbers.
+//!
+//! - `members` and `scalar` read the members of an object and keep the digits of its numbers.
+//! - `serde_with` represents domain types as text or as exact numbers, for derived serde
+//!   implementations.
+//! - `written` writes purchases and other values without the cost of formatting.
 
 mod members;
 mod scalar;

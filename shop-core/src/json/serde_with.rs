@@ -33,7 +33,9 @@ pub mod text {
     }
 }
 
-/// An exact decimal, as a JSON number with all its digits. Also read from numeric text.
+/// An exact decimal, as a JSON number with all its digits.
+///
+/// A JSON string with the digits of a number is accepted when the value is read.
 pub mod number {
     use std::fmt::Display;
     use std::str::FromStr;
@@ -55,9 +57,8 @@ pub mod number {
     ) -> Result<S::Ok, S::Error> {
         // Digits of a usual length are not allocated.
         let digits = value.to_compact_string();
-        serde_json::from_str::<&RawValue>(&digits)
-            .map_err(S::Error::custom)?
-            .serialize(serializer)
+        let number: &RawValue = serde_json::from_str(&digits).map_err(S::Error::custom)?;
+        number.serialize(serializer)
     }
 
     /// Deserializes the value from its digits.

@@ -79,12 +79,13 @@ write_json! {
     };
     str: |text, json| {
         // Eight bytes are compared at once.
-        let (eights, rest) = text.as_bytes().as_chunks::<8>();
-        let is_special = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
-        let has_special = |eight: &[u8; 8]| eight.iter().fold(false, |found, byte| found | is_special(byte));
-        if eights.iter().any(has_special) || rest.iter().any(is_special) {
+        let (chunks, remainder) = text.as_bytes().as_chunks::<8>();
+        let must_escape = |byte: &u8| *byte < b' ' || *byte == b'"' || *byte == b'\\';
+        let any_must_escape = |chunk: &[u8; 8]| chunk.iter().fold(false, |any, byte| any | must_escape(byte));
+        if chunks.iter().any(any_must_escape) || remainder.iter().any(must_escape) {
             return json.put_slice(serde_json::Value::from(text).to_string().as_bytes());
         }
+
         json.put_u8(b'"');
         json.put_slice(text.as_bytes());
         json.put_u8(b'"');

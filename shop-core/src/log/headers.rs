@@ -4,8 +4,9 @@ use bytes::{BufMut, Bytes, BytesMut};
 
 /// An ordered list of names, each with an optional value. Names may repeat.
 ///
-/// All headers are in one buffer: a record needs at most one allocation for its headers, and a log can store the buffer
-/// as it is. Each name and value is preceded by its length as 32 bits little-endian; `u32::MAX` means no value.
+/// All headers are in one buffer: a record needs at most one allocation for its headers, and a log
+/// can store the buffer as it is. Each name and value is preceded by its length as 32 bits
+/// little-endian; `u32::MAX` means no value.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct Headers(Bytes);
 
@@ -36,9 +37,9 @@ impl Headers {
     pub fn from_bytes(bytes: Bytes) -> Result<Self, InvalidHeaders> {
         // All bytes are checked here, once. Later reads can therefore stop silently where splitting
         // fails.
-        let mut rest = &bytes[..];
-        while !rest.is_empty() {
-            (_, rest) = split_header(rest).ok_or(InvalidHeaders)?;
+        let mut remaining = &bytes[..];
+        while !remaining.is_empty() {
+            (_, remaining) = split_header(remaining).ok_or(InvalidHeaders)?;
         }
         Ok(Self(bytes))
     }
@@ -51,10 +52,10 @@ impl Headers {
 
     /// Returns an iterator over all names and values, in the order in which they were appended.
     pub fn iter(&self) -> impl Iterator<Item = (&str, Option<&[u8]>)> {
-        let mut rest = &self.0[..];
+        let mut remaining = &self.0[..];
         std::iter::from_fn(move || {
-            let (header, following) = split_header(rest)?;
-            rest = following;
+            let (header, following) = split_header(remaining)?;
+            remaining = following;
             Some(header)
         })
     }
@@ -95,10 +96,10 @@ type RawHeader<'a> = (&'a str, Option<&'a [u8]>);
 /// Splits the first header off `bytes`, and returns it with the bytes behind it. Returns `None` if
 /// `bytes` are empty or damaged.
 fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
-    let (name, rest) = split_part(bytes)?;
-    let name = str::from_utf8(name?).ok()?;
-    let (value, rest) = split_part(rest)?;
-    Some(((name, value), rest))
+    let (name_bytes, remaining) = split_part(bytes)?;
+    let name = str::from_utf8(name_bytes?).ok()?;
+    let (value, remaining) = split_part(remaining)?;
+    Some(((name, value), remaining))
 }
 
 /// Splits the first part, a name or a value, off `bytes`, and returns it with the bytes behind it.
@@ -106,13 +107,13 @@ fn split_header(bytes: &[u8]) -> Option<(RawHeader<'_>, &[u8])> {
 /// The part is `None` for a header without a value. Returns `None` if `bytes` end before the part
 /// does.
 fn split_part(bytes: &[u8]) -> Option<(Option<&[u8]>, &[u8])> {
-    let (length, rest) = bytes.split_first_chunk()?;
-    let length = u32::from_le_bytes(*length);
+    let (length_bytes, remaining) = bytes.split_first_chunk()?;
+    let length = u32::from_le_bytes(*length_bytes);
     if length == NO_VALUE {
-        return Some((None, rest));
+        return Some((None, remaining));
     }
-    let (part, rest) = rest.split_at_checked(usize::try_from(length).ok()?)?;
-    Some((Some(part), rest))
+    let (part, remaining) = remaining.split_at_checked(usize::try_from(length).ok()?)?;
+    Some((Some(part), remaining))
 }
 
 impl std::fmt::Debug for Headers {

@@ -11,7 +11,7 @@ use uuid::Uuid;
 
 use super::{LogRecord, Partition};
 use crate::Invalid;
-use crate::domain::hashed;
+use crate::domain::uuid_from_parts;
 use crate::macros::format_as;
 
 /// The namespace of the UUIDs of record ids. It must never change: with another value, a
@@ -33,7 +33,7 @@ impl RecordId {
     /// Derives the id of `record`, which was read from `partition`.
     #[must_use]
     pub fn new(record: &LogRecord, partition: &Partition) -> Self {
-        Self(hashed(
+        Self(uuid_from_parts(
             NAMESPACE,
             &[
                 partition.cluster.as_bytes(),
@@ -95,8 +95,8 @@ impl RecordType {
         }
     }
 
-    /// Declares that records of this type carry their id in the header `name`, whose value is parsed
-    /// by `parse`.
+    /// Declares that records of this type carry their id in the header `name`, whose value is
+    /// parsed by `parse`.
     ///
     /// A record without this header has an id that is derived from its position.
     pub(crate) const fn with_id_header(mut self, name: &'static str, parse: ParseId) -> Self {
@@ -117,8 +117,8 @@ impl RecordType {
         }
     }
 
-    /// Returns the record to publish in order to process `record` again. Key, value and the existing
-    /// headers are unchanged.
+    /// Returns the record to publish in order to process `record` again. Key, value and the
+    /// existing headers are unchanged.
     ///
     /// An id that is derived from the position would change, because the published record is at a
     /// new position. So the id is added as a header, unless the record has this header already. The
@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn ids_never_change_between_versions() {
-        // Stores and dead letters contain such ids: if this test fails, redelivery duplicates purchases.
+        // Stores and dead letters contain such ids: if this test fails, redelivery duplicates
+        // purchases.
         let known = "bb8a1e84-3cdd-55ff-999d-00f040a84f59";
         let id = id(("cluster", "purchases"), (3, 42), 1_700_000_000_000);
         assert_eq!((id.to_string().as_str(), known.parse()), (known, Ok(id)));

@@ -11,10 +11,12 @@ use crate::record::Event;
 
 /// One topic of a log, with all its ports, for records of any type.
 ///
-/// [`LogWriter`] appends records, [`LogSource`] reads them as a member of a consumer group, [`DeadLetters`] keeps the
-/// records that cannot be processed, and [`LogAdmin`] administers the log.
+/// [`LogWriter`] appends records, [`LogSource`] reads them as a member of a consumer group,
+/// [`DeadLetters`] keeps the records that cannot be processed, and [`LogAdmin`] administers the
+/// log.
 ///
-/// Publishing purchases is specific to each adapter: see [`PurchaseSink`](crate::ports::PurchaseSink).
+/// Publishing purchases is specific to each adapter: see
+/// [`PurchaseSink`](crate::ports::PurchaseSink).
 ///
 /// ```
 /// use shop_core::log::Log;
@@ -30,8 +32,8 @@ use crate::record::Event;
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - All ports share one topic: records of the writer are delivered to every group and scanned by the admin, which also
-///   lists the dead letters (`log_admin::the_ports_share_one_topic`).
+/// - All ports share one topic: records of the writer are delivered to every group and scanned by
+///   the admin, which also lists the dead letters (`log_admin::the_ports_share_one_topic`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait Log: Debug + Send + Sync + 'static {

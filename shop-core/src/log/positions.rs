@@ -18,8 +18,8 @@ use crate::{Error, ErrorKind, Result};
 
 /// A source of the positions that the ingest of a log has committed.
 ///
-/// Two types implement this trait: [`GroupPositions`] asks the log, and a client of the service that
-/// runs ingest asks the service.
+/// Two types implement this trait: [`GroupPositions`] asks the log, and a client of the service
+/// that runs ingest asks the service.
 #[async_trait]
 pub trait IngestPositions: Debug + Send + Sync + 'static {
     /// Returns the offset of the next record of each partition in which ingest has committed a
@@ -67,48 +67,64 @@ pub(crate) fn follow_positions(
     positions: &Arc<dyn IngestPositions>,
     previous: Offsets,
 ) -> BoxStream<'static, Offsets> {
-    let state = (
-        Arc::clone(positions),
+    let poll = PositionPoll {
+        positions: Arc::clone(positions),
         previous,
-        Instant::now(),
-        Duration::ZERO,
-    );
-    let requests = stream::unfold(
-        state,
-        |(positions, previous, mut last_request, mut pause)| async move {
-            loop {
-                // The pause is counted from the end of the last request. A caller that polls later
-                // than that does not wait.
-                if last_request.elapsed() < pause {
-                    sleep_until(last_request + pause).await;
+        last_request: Instant::now(),
+        pause: Duration::ZERO,
+    };
+    stream::unfold(poll, PositionPoll::next_answer).boxed()
+}
+
+/// The state of [`follow_positions`] between two requests.
+struct PositionPoll {
+    positions: Arc<dyn IngestPositions>,
+    /// The answer to the last request that succeeded. Before the first one, the positions that the
+    /// caller of [`follow_positions`] has given.
+    previous: Offsets,
+    /// When the last request ended. Before the first one, when the stream was created.
+    last_request: Instant,
+    /// The pause before the next request, from `last_request` on.
+    pause: Duration,
+}
+
+impl PositionPoll {
+    /// Requests the positions until a request succeeds, and returns the answer with the state for
+    /// the next call.
+    ///
+    /// Never returns `None`, so the stream is endless.
+    async fn next_answer(mut self) -> Option<(Offsets, Self)> {
+        loop {
+            // A caller that polls later than at the end of the pause does not wait.
+            if self.last_request.elapsed() < self.pause {
+                sleep_until(self.last_request + self.pause).await;
+            }
+
+            // A request that is not answered in time counts as failed.
+            let answer = timeout(TIMEOUT, self.positions.positions())
+                .await
+                .unwrap_or_else(|_elapsed| {
+                    Err(Error::new(
+                        ErrorKind::Unavailable,
+                        "they were not reported in time",
+                    ))
+                });
+            self.last_request = Instant::now();
+
+            // The longer pause applies to unchanged answers and errors.
+            self.pause = (self.pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
+            match answer {
+                Ok(current) => {
+                    if current != self.previous {
+                        self.previous.clone_from(&current);
+                        self.pause = Duration::ZERO;
+                    }
+                    return Some((current, self));
                 }
-
-                // A request that is not answered in time counts as failed.
-                let answer = timeout(TIMEOUT, positions.positions())
-                    .await
-                    .unwrap_or_else(|_elapsed| {
-                        let message = "they were not reported in time";
-                        Err(Error::new(ErrorKind::Unavailable, message))
-                    });
-                last_request = Instant::now();
-
-                // The longer pause applies to unchanged answers and errors. A changed answer sets
-                // it back to zero below.
-                pause = (pause * 2).clamp(MIN_PAUSE, MAX_PAUSE);
-                match answer {
-                    Ok(current) if current == previous => {
-                        return Some((current, (positions, previous, last_request, pause)));
-                    }
-                    Ok(current) => {
-                        let state = (positions, current.clone(), last_request, Duration::ZERO);
-                        return Some((current, state));
-                    }
-                    Err(error) => {
-                        tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
-                    }
+                Err(error) => {
+                    tracing::debug!(error = %error.chain(), "the positions of ingest are unknown");
                 }
             }
-        },
-    );
-    requests.boxed()
+        }
+    }
 }

@@ -44,8 +44,8 @@ options! {
 /// yet.
 ///
 /// Ends early, without an error, when `on_decided` returns `false`. Dead letters that were read,
-/// but not resolved by then, stay pending. The rest of a batch that was just resolved is not
-/// reported.
+/// but not resolved by then, stay pending. The other dead letters of a batch that was just resolved
+/// are not reported.
 ///
 /// # Errors
 /// - the errors of the stream `dead_letters`
@@ -68,18 +68,19 @@ pub async fn resolve(
     let mut batch = Vec::new();
     let mut batch_bytes = 0;
     loop {
-        let next = dead_letters.try_next().await?;
-        let is_end = next.is_none();
-        if let Some(dead_letter) = next {
+        let next_dead_letter = dead_letters.try_next().await?;
+        let is_end = next_dead_letter.is_none();
+        if let Some(dead_letter) = next_dead_letter {
             // `LogAdmin::resolve` rejects a whole batch that contains an unsuitable dead letter, so
             // such a dead letter is never added to a batch. In a dry run, no dead letter is.
-            let refused = options.resolution.refuses(&dead_letter);
-            if refused.is_some() || options.dry_run {
-                if !on_decided(dead_letter, refused) {
+            let refusal = options.resolution.refuses(&dead_letter);
+            if refusal.is_some() || options.dry_run {
+                if !on_decided(dead_letter, refusal) {
                     return Ok(());
                 }
                 continue;
             }
+
             batch_bytes += dead_letter
                 .record
                 .value
@@ -94,6 +95,7 @@ pub async fn resolve(
             if let Some(interval) = &mut batch_interval {
                 interval.tick().await;
             }
+
             // The dead letters are reported only after the log has resolved them, so that an error
             // leaves no report of a dead letter that is still pending.
             log.resolve(&batch, record_type, options.resolution).await?;
@@ -104,6 +106,7 @@ pub async fn resolve(
                 }
             }
         }
+
         if is_end {
             return Ok(());
         }

@@ -23,8 +23,8 @@ use crate::Result;
 
 /// A member of a consumer group, which reads records in batches.
 ///
-/// Batch sizes and timeouts are configured when a source is created. Every call completes within a time that the
-/// implementation bounds, except `next` and `next_control`, which wait for an event.
+/// Batch sizes and timeouts are configured when a source is created. Every call completes within a
+/// time that the implementation bounds, except `next` and `next_control`, which wait for an event.
 ///
 /// [`Ingest`](crate::ingest::Ingest) is the usual caller. By hand:
 ///
@@ -61,36 +61,40 @@ use crate::Result;
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - Every record is delivered, in the order of its partition. A batch contains records of one partition and epoch only
-///   (`log::published_records_are_delivered`).
-/// - A batch contains at most the configured number of records (`log::batches_respect_the_record_limit`), and ends at
-///   the latest with the record that reaches the configured bytes (`log::batches_respect_the_byte_limit`).
-/// - The timestamp of a record is the same at each delivery, and a record appended some milliseconds later has a later
-///   one (`log::a_record_keeps_its_timestamp`).
-/// - Records of other producers are delivered unchanged (`log::foreign_records_are_delivered_unchanged`).
+/// - Every record is delivered, in the order of its partition. A batch contains records of one
+///   partition and epoch only (`log::published_records_are_delivered`).
+/// - A batch contains at most the configured number of records
+///   (`log::batches_respect_the_record_limit`), and ends at the latest with the record that reaches
+///   the configured bytes (`log::batches_respect_the_byte_limit`).
+/// - The timestamp of a record is the same at each delivery, and a record appended some
+///   milliseconds later has a later one (`log::a_record_keeps_its_timestamp`).
+/// - Records of other producers are delivered unchanged
+///   (`log::foreign_records_are_delivered_unchanged`).
 /// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
 /// - Groups are independent of each other (`log::groups_are_independent`).
-/// - The next member of a group starts at the committed position: uncommitted records are redelivered
-///   (`log::uncommitted_records_are_redelivered`), committed ones are not
+/// - The next member of a group starts at the committed position: uncommitted records are
+///   redelivered (`log::uncommitted_records_are_redelivered`), committed ones are not
 ///   (`log::committed_records_are_not_redelivered`).
 /// - Records that the log no longer has are delivered as a [`Gap`], before the records after them
 ///   (`log::records_deleted_unread_are_a_gap`), and again until a position after it is committed
-///   (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records is no gap, and a new group has none
-///   (`log::deleting_committed_records_is_no_gap`).
-/// - A commit of a smaller offset moves the position back (`log::a_smaller_offset_moves_the_position_back`).
-/// - `commit` takes the *next* offset and returns one outcome per position, in the order of the call
-///   (`log::commit_returns_one_outcome_per_position`).
+///   (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records is no gap, and a new
+///   group has none (`log::deleting_committed_records_is_no_gap`).
+/// - A commit of a smaller offset moves the position back
+///   (`log::a_smaller_offset_moves_the_position_back`).
+/// - `commit` takes the *next* offset and returns one outcome per position, in the order of the
+///   call (`log::commit_returns_one_outcome_per_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
-/// - A partition that moves to another member is revoked first. The rebalance waits until the revocation is done
-///   (`log::a_rebalance_waits_for_the_revocation`) or its timeout has passed (`log::a_revocation_ends_at_its_timeout`).
-///   From the revocation on, nothing of the partition is delivered in that epoch
-///   (`log::a_revoked_partition_delivers_nothing`).
+/// - A partition that moves to another member is revoked first. The rebalance waits until the
+///   revocation is done (`log::a_rebalance_waits_for_the_revocation`) or its timeout has passed
+///   (`log::a_revocation_ends_at_its_timeout`). From the revocation on, nothing of the partition is
+///   delivered in that epoch (`log::a_revoked_partition_delivers_nothing`).
 /// - `next_control` returns revocations, but no batches (`log::next_control_returns_no_batch`).
 /// - A commit of an ended epoch is [`Fenced`](CommitOutcome::Fenced) and moves nothing
 ///   (`log::a_commit_of_an_ended_epoch_is_fenced`).
-/// - `lag` counts uncommitted records in the partitions of this member (`log::lag_counts_uncommitted_records`).
-/// - After `close`, `next` returns [`Closed`](SourceEvent::Closed), and another member gets the partitions
-///   (`log::a_closed_source_releases_its_partitions`).
+/// - `lag` counts uncommitted records in the partitions of this member
+///   (`log::lag_counts_uncommitted_records`).
+/// - After `close`, `next` returns [`Closed`](SourceEvent::Closed), and another member gets the
+///   partitions (`log::a_closed_source_releases_its_partitions`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

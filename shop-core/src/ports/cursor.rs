@@ -101,8 +101,8 @@ impl Cursor {
     #[must_use]
     #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
-        self.decoded()
-            .is_some_and(|bytes| is_of(&bytes, selector, range))
+        self.decode_bytes()
+            .is_some_and(|bytes| bytes_belong_to(&bytes, selector, range))
     }
 
     /// Decodes the position behind which a page of the listing of `selector` begins.
@@ -112,42 +112,54 @@ impl Cursor {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the cursor is malformed or belongs to another listing.
     pub fn decode(&self, selector: &Selector, request: &PageRequest) -> Result<Keyset> {
-        let foreign = || {
-            Error::new(
-                ErrorKind::Invalid,
-                "the cursor does not belong to this listing; omit it to start over",
-            )
-            .with_context("field", "cursor")
-        };
-        let bytes = self.decoded().ok_or_else(foreign)?;
-        if !is_of(&bytes, selector, request.range) || bytes[2] != direction(request.order) {
-            return Err(foreign());
+        let bytes = self.decode_bytes().ok_or_else(foreign_cursor_error)?;
+        if !bytes_belong_to(&bytes, selector, request.range) || bytes[2] != direction(request.order)
+        {
+            return Err(foreign_cursor_error());
         }
+
         // The time follows the first three bytes and the digest of 16 bytes.
-        let (millis, id) = bytes[19..].split_first_chunk().ok_or_else(foreign)?;
-        let timestamp =
-            Timestamp::from_millis(i64::from_be_bytes(*millis)).map_err(|_range| foreign())?;
+        let (millis, id) = bytes[19..]
+            .split_first_chunk()
+            .ok_or_else(foreign_cursor_error)?;
+        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis))
+            .map_err(|_range| foreign_cursor_error())?;
+
         // An id that is not 16 bytes long is not a UUID, but an object id of 12 bytes.
         let id = match Uuid::from_slice(id) {
             Ok(uuid) => PurchaseId::from_uuid(uuid),
-            Err(_length) => PurchaseId::from_object_id(id.try_into().map_err(|_length| foreign())?),
+            Err(_length) => {
+                PurchaseId::from_object_id(id.try_into().map_err(|_length| foreign_cursor_error())?)
+            }
         };
         Ok(Keyset { timestamp, id })
     }
 
     /// Returns the bytes of this cursor, if their length and their version are valid.
-    fn decoded(&self) -> Option<Vec<u8>> {
+    fn decode_bytes(&self) -> Option<Vec<u8>> {
         // The length is checked first, so that a long text of a client is not decoded.
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
-        let bytes =
-            (self.0.len() <= longest).then(|| BASE64URL_NOPAD.decode(self.0.as_bytes()).ok())??;
-        let known = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
-        known.then_some(bytes)
+        if self.0.len() > longest {
+            return None;
+        }
+
+        let bytes = BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?;
+        let is_valid = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
+        is_valid.then_some(bytes)
     }
 }
 
+/// Creates the error for a cursor that is malformed or belongs to another listing.
+fn foreign_cursor_error() -> Error {
+    Error::new(
+        ErrorKind::Invalid,
+        "the cursor does not belong to this listing; omit it to start over",
+    )
+    .with_context("field", "cursor")
+}
+
 /// Checks whether the bytes of a cursor belong to a listing of `selector` in `range`.
-fn is_of(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
+fn bytes_belong_to(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
     // The order, `bytes[2]`, is not compared here.
     let (kind, digest) = kind_and_digest(selector, range);
     bytes[1] == kind && bytes[3..19] == digest

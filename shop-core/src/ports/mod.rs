@@ -73,4 +73,4 @@ pub use {
     sink::publish_each,
     totals::Totals,
 };
-pub(crate) use {idempotent::miscounted, scan::retried};
+pub(crate) use {idempotent::miscounted_error, scan::call_with_retries};

@@ -125,7 +125,7 @@ impl WaitingColumns {
         let origin = self
             .origin
             .and_then(|origin| serde_json::from_str(&origin).ok());
-        refund.context = origin.map(|origin| Box::new(RequestContext::of_record(origin)));
+        refund.context = origin.map(|origin| Box::new(RequestContext::from_origin(origin)));
         Ok(WaitingRefund {
             sequence,
             refund,

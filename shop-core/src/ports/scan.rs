@@ -73,7 +73,9 @@ impl UnreadableEntry {
 ///
 /// # Errors
 /// Returns the last error of `call`.
-pub(crate) async fn retried<T, F: Future<Output = Result<T>>>(call: impl Fn() -> F) -> Result<T> {
+pub(crate) async fn call_with_retries<T, F: Future<Output = Result<T>>>(
+    call: impl Fn() -> F,
+) -> Result<T> {
     // There are at most 10 pauses, from 0.1 s to 5 s. The jitter makes each of them up to twice as
     // long, so that many processes do not call again at the same time.
     let policy = ExponentialBuilder::new()
@@ -126,8 +128,8 @@ pub trait PurchaseQueryExt: PurchaseQuery {
                 return Ok(None);
             };
             let page = query.page(&selector, &request).await?;
-            let following = page.next_cursor(&request)?;
-            let following = following.map(|cursor| {
+            let next_cursor = page.next_cursor(&request)?;
+            let next_state = next_cursor.map(|cursor| {
                 let request = PageRequest {
                     limit,
                     cursor: Some(cursor),
@@ -135,7 +137,7 @@ pub trait PurchaseQueryExt: PurchaseQuery {
                 };
                 (query, selector, request)
             });
-            Ok(Some((page, following)))
+            Ok(Some((page, next_state)))
         })
     }
 
@@ -162,9 +164,9 @@ pub trait PurchaseQueryExt: PurchaseQuery {
             let Some((query, after)) = state else {
                 return Ok(None);
             };
-            let mut batch = retried(|| query.scan_batch(after.as_ref())).await?;
-            let following = batch.next.take().map(|next| (query, Some(next)));
-            Ok(Some((batch, following)))
+            let mut batch = call_with_retries(|| query.scan_batch(after.as_ref())).await?;
+            let next_state = batch.next.take().map(|next| (query, Some(next)));
+            Ok(Some((batch, next_state)))
         })
     }
 }

@@ -449,7 +449,7 @@ impl InsertOutcome {
                 });
             }
             Self::Unknown(error) => return Err(error),
-            Self::Erased => return Err(super::idempotent::erased()),
+            Self::Erased => return Err(super::idempotent::erased_error()),
             Self::Conflict => (
                 ErrorKind::Conflict,
                 "the id is taken by a purchase with other content".to_owned(),

@@ -209,7 +209,7 @@ impl Record for Purchase {
                 record.offset,
                 record.time,
             );
-            purchase.context = Some(Box::new(RequestContext::of_record(origin)));
+            purchase.context = Some(Box::new(RequestContext::from_origin(origin)));
         }
         Ok(purchase)
     }

@@ -18,7 +18,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::unconstrained;
 
 use super::Shop;
-use crate::ports::{PublishedPurchase, miscounted};
+use crate::ports::{PublishedPurchase, miscounted_error};
 use crate::{NewPurchase, Result};
 
 impl Shop {
@@ -178,8 +178,12 @@ impl Shop {
             for (tag, permit) in tags {
                 // A sink that returns too few results violates its contract: the last purchases get
                 // an error.
-                let result =
-                    tag.map(|tag| (tag, results.next().unwrap_or_else(|| Err(miscounted()))));
+                let result = tag.map(|tag| {
+                    (
+                        tag,
+                        results.next().unwrap_or_else(|| Err(miscounted_error())),
+                    )
+                });
                 tagged_results.push((result, permit));
             }
             tagged_results

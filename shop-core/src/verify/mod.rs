@@ -50,24 +50,33 @@ pub use spot_check::SpotCheck;
 /// [deletes](crate::retention::run_retention) old ones. Older purchases may be stored or not.
 ///
 /// # What is verified
-/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter was resolved, or its
-///   purchase was erased or is older than the retention. Otherwise it is [missing](VerifyReport::missing), or
-///   [mismatched](VerifyReport::mismatched) if its id is stored with other content.
+/// - Every record of the log is stored with the same content, or dead-lettered, or its dead letter
+///   was resolved, or its purchase was erased or is older than the retention. Otherwise it is
+///   [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is
+///   stored with other content.
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
-/// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an operator has discarded
-///   the dead letter of the gap.
+/// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an
+///   operator has discarded the dead letter of the gap.
 /// - The log was not [compacted](VerifyReport::compacted).
 ///
-/// Records that are appended after the scan began are not verified. Earlier ones may still be in flight: records that
-/// are not found are looked up again until none of them has appeared for 10 seconds. A verification therefore waits for a
-/// running pipeline as long as that makes progress.
+/// Records that are appended after the scan began are not verified. Earlier records may still be in
+/// flight, so records that are not found are looked up again until none of them has appeared for 10
+/// seconds. A verification therefore waits for a running pipeline as long as the pipeline makes
+/// progress.
 ///
 /// # Cost
-/// Time: one scan of the log, and one scan of the store if it has up to 3,500,000 purchases, two scans for up to twice as
-/// many, four for up to four times as many, and so on. One `get` of the store, 32 concurrently, for each record whose
-/// purchase was not among those that the first scan has kept; one page more for a record without an id. Memory: up to 140 MB
-/// for these 3,500,000 purchases; about 70 bytes per missing purchase, up to as many, and per dead letter, pending or resolved;
-/// one batch of the log; and the purchases of 10,000 records.
+/// Calls:
+/// - one scan of the log
+/// - one scan of the store if it contains up to 3,500,000 purchases, two scans for up to twice as
+///   many, four scans for up to four times as many, and so on
+/// - one `get` of the store, 32 concurrently, for each record whose purchase the first scan has not
+///   kept, and one page more for a record without an id
+///
+/// Memory:
+/// - up to 140 MB for 3,500,000 purchases of the store
+/// - about 70 bytes per missing purchase, for up to 3,500,000 of them
+/// - about 70 bytes per dead letter, pending or resolved
+/// - one batch of the log, and the purchases of 10,000 records that are looked up again
 ///
 /// # Errors
 /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
@@ -101,26 +110,27 @@ options! {
     #[doc(hidden)]
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct VerifyOptions {
-        /// The time without progress after which a record that was not found counts as missing (default 10 s). With
-        /// zero, records are looked up once more.
+        /// The time without progress after which a record that was not found counts as missing
+        /// (default 10 s). With zero, records are looked up once more.
         pub quiet_period: Duration = Duration::from_secs(10),
         /// The maximum number of concurrent lookups (default 32); 0 counts as 1.
         pub max_lookups: usize = 32,
-        /// The maximum number of records that are kept for another lookup (default 10,000). At this number the scan
-        /// pauses until they are found.
+        /// The maximum number of records that are kept for another lookup (default 10,000). At this
+        /// number the scan pauses until they are found.
         pub max_pending: usize = 10_000,
         /// The approximate maximum number of ids of the store in memory (default 3,500,000: a hash
         /// map that is nearly full, of 140 MB), and of missing ids.
         ///
         /// A purchase that is missing after so many others is counted with each of its records.
         pub dedup_window: usize = 3_500_000,
-        /// The maximum number of samples of each kind in the report (default 20). The counts are complete.
+        /// The maximum number of samples of each kind in the report (default 20). The counts are
+        /// complete.
         pub max_reported: usize = 20,
         /// The time before which the store deletes purchases (default none). Earlier purchases may
         /// be stored or not.
         pub retained_from: Option<Timestamp> = None,
-        /// Whether records that do not decode are only counted (default false): the consumer of another system skips
-        /// them without a dead letter.
+        /// Whether records that do not decode are only counted (default false): the consumer of
+        /// another system skips them without a dead letter.
         pub skip_undecodable: bool = false,
     }
 }
@@ -145,19 +155,22 @@ pub struct VerifyProgress {
 pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
-    /// The number of offsets that the log has ever assigned: its records, those that it has deleted, and the markers of
-    /// transactions. `None` if the log [cannot be followed](LogAdmin::tail).
+    /// The number of offsets that the log has ever assigned: its records, those that it has
+    /// deleted, and the markers of transactions. `None` if the log
+    /// [cannot be followed](LogAdmin::tail).
     #[doc(hidden)]
     pub written: Option<u64>,
-    /// Per topic and partition, the first offset that the log still has, or the next one if it has no records any more.
-    /// Earlier records are not verified. Partitions that never had a record are absent.
+    /// Per topic and partition, the first offset that the log still has, or the next one if it has
+    /// no records any more. Earlier records are not verified. Partitions that never had a record
+    /// are absent.
     #[doc(hidden)]
     #[serde(skip)]
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The number of purchases in the store.
     #[doc(hidden)]
     pub purchases: u64,
-    /// The number of documents or rows in the store that are not purchases, as far as the store scans them.
+    /// The number of documents or rows in the store that are not purchases, as far as the store
+    /// scans them.
     #[doc(hidden)]
     pub unreadable: u64,
     /// The number of records with a pending dead letter.
@@ -166,8 +179,8 @@ pub struct VerifyReport {
     /// again with other content.
     #[doc(hidden)]
     pub conflicts: u64,
-    /// The number of records whose dead letter was replayed or discarded. A replayed record is in the log a second time
-    /// and is verified there.
+    /// The number of records whose dead letter was replayed or discarded. A replayed record is in
+    /// the log a second time and is verified there.
     #[doc(hidden)]
     pub resolved: u64,
     /// The number of records that were erased, or whose purchase was erased.
@@ -176,24 +189,26 @@ pub struct VerifyReport {
     /// The number of records whose purchase was deleted because of its age.
     #[doc(hidden)]
     pub expired: u64,
-    /// The number of records without an id whose purchase another consumer has stored, under an `ObjectId`: of a replaced
-    /// system, on the same topic.
+    /// The number of records without an id whose purchase another consumer has stored, under an
+    /// `ObjectId`: of a replaced system, on the same topic.
     #[doc(hidden)]
     pub by_others: u64,
     /// The number of records whose refund waits in the store for its purchase.
     #[doc(hidden)]
     pub waiting: u64,
-    /// The number of records that do not decode, if they are [skipped](VerifyOptions::skip_undecodable).
+    /// The number of records that do not decode, if they are
+    /// [skipped](VerifyOptions::skip_undecodable).
     #[doc(hidden)]
     pub undecodable: u64,
-    /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its first such record.
+    /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its
+    /// first such record.
     #[serde(skip)]
     pub missing: Findings<UnverifiedRecord>,
     /// Records whose id is stored with other content, and that are not dead-lettered.
     #[serde(skip)]
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once, and those whose purchase the consumer of a replaced system has stored
-    /// too.
+    /// Ids that the store contains more than once, and those whose purchase the consumer of a
+    /// replaced system has stored too.
     #[serde(skip)]
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
@@ -202,11 +217,11 @@ pub struct VerifyReport {
     /// The number of records in all pending gaps.
     #[doc(hidden)]
     pub lost: u64,
-    /// The number of offsets at the ends of the partitions that could not be read: other producers did not end their
-    /// transactions in the time that was waited for records in flight.
+    /// The number of offsets at the ends of the partitions that could not be read: other producers
+    /// did not end their transactions in the time that was waited for records in flight.
     pub unstable: u64,
-    /// The number of offsets without a record, if they are more than transactions explain: the log was compacted, or
-    /// other producers aborted most of their transactions. Otherwise 0.
+    /// The number of offsets without a record, if they are more than transactions explain: the log
+    /// was compacted, or other producers aborted most of their transactions. Otherwise 0.
     pub compacted: u64,
 }
 
@@ -317,14 +332,15 @@ impl Verify {
         let (mut report, stored) = log_scan.finish().await?;
 
         let records = report.records;
-        let report_progress = |scanned| {
-            progress(VerifyProgress {
-                records,
-                pending: 0,
-                scanned,
-            });
-        };
-        stored.finish(self, &mut report, report_progress).await?;
+        stored
+            .finish(self, &mut report, |scanned| {
+                progress(VerifyProgress {
+                    records,
+                    pending: 0,
+                    scanned,
+                });
+            })
+            .await?;
         Ok(report)
     }
 }

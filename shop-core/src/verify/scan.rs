@@ -22,7 +22,7 @@ use crate::log::{
     RecordId, RecordPosition, Resolution,
 };
 use crate::ports::{
-    self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, retried,
+    self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, call_with_retries,
 };
 use crate::record::{Record as _, decode, header};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
@@ -54,13 +54,21 @@ pub(super) struct LogScan<'a, T> {
     /// is reported once.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
-    /// For each partition with unended transactions of other producers: its readable end at the
-    /// start, and the number of offsets behind that end, which cannot be read.
-    unstable: BTreeMap<u32, (u64, u64)>,
+    /// The unreadable ends of partitions in which other producers have not ended their
+    /// transactions.
+    unstable: BTreeMap<u32, UnstableEnd>,
     /// The offsets without a record in each partition; empty for a log that is not sparse.
     ///
     /// A log is sparse if some offsets never hold a record, such as the markers of transactions.
     holes: BTreeMap<u32, PartitionHoles>,
+}
+
+/// The end of a partition that could not be read when the scan began.
+struct UnstableEnd {
+    /// The offset up to which the partition could be read.
+    readable_end: u64,
+    /// The number of offsets from `readable_end` on.
+    count: u64,
 }
 
 /// The offsets without a record in one partition of a sparse log.
@@ -113,13 +121,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         scan.read_bounds().await?;
         scan.dead_letters = DeadLetterIndex::read(log).await?;
 
-        let report_progress = |scanned| {
-            progress(VerifyProgress {
-                scanned,
-                ..VerifyProgress::default()
-            });
-        };
-        scan.stored.scan(verify, report_progress).await?;
+        scan.stored
+            .scan(verify, |scanned| {
+                progress(VerifyProgress {
+                    scanned,
+                    ..VerifyProgress::default()
+                });
+            })
+            .await?;
         Ok(scan)
     }
 
@@ -297,15 +306,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the errors of the log and of the store.
     async fn wait_for_pending(&mut self) -> Result<()> {
         let mut pause = FIRST_PAUSE;
-        let mut last_progress = None;
+        // The quiet period begins after the first lookup, and again whenever a record is found.
+        let mut quiet_since = None;
         while !self.pending.is_empty() {
             let pending_before = self.pending.len();
             let records = take(&mut self.pending);
             self.pending = self.look_up(records).await?;
 
-            // The quiet period begins after the first lookup, and again whenever a record is found.
-            let quiet_since = *last_progress.get_or_insert_with(Instant::now);
-            let quiet_left = self.quiet_time_left(quiet_since);
+            let quiet_left = self.quiet_time_left(*quiet_since.get_or_insert_with(Instant::now));
             if self.pending.len() == pending_before && quiet_left.is_zero() {
                 // Records may have been dead-lettered since the scan began.
                 self.dead_letters = DeadLetterIndex::read(self.log).await?;
@@ -317,7 +325,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             }
 
             if self.pending.len() < pending_before {
-                last_progress = Some(Instant::now());
+                quiet_since = Some(Instant::now());
                 pause = FIRST_PAUSE;
             }
             self.report_progress();
@@ -337,7 +345,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         while !self.unstable.is_empty() {
             let ends = self.log.tail(&Offsets::new()).await?.end;
             self.unstable
-                .retain(|partition, (end, _)| ends.get(partition) == Some(end));
+                .retain(|partition, unstable| ends.get(partition) == Some(&unstable.readable_end));
 
             let quiet_left = self.quiet_time_left(started);
             if quiet_left.is_zero() {
@@ -346,7 +354,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             sleep(pause.min(quiet_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
-        self.report.unstable = self.unstable.values().map(|(_, count)| count).sum();
+        self.report.unstable = self.unstable.values().map(|unstable| unstable.count).sum();
         Ok(())
     }
 
@@ -436,8 +444,14 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 let topic_partition = (bounds.topic.to_string(), partition);
                 self.report.first_offsets.insert(topic_partition, *start);
             }
-            if let Some(count) = bounds.unstable.get(&partition) {
-                self.unstable.insert(partition, (end, *count));
+            if let Some(&count) = bounds.unstable.get(&partition) {
+                self.unstable.insert(
+                    partition,
+                    UnstableEnd {
+                        readable_end: end,
+                        count,
+                    },
+                );
             }
         }
         self.report.written = Some(written);
@@ -499,7 +513,7 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Recor
     let Some(purchase) = &record.purchase else {
         return Ok(RecordVerdict::NotFound(record));
     };
-    match retried(|| verify.query.look_up(&purchase.id)).await? {
+    match call_with_retries(|| verify.query.look_up(&purchase.id)).await? {
         ports::Lookup::Stored(stored) if stored.same_content(purchase) => {
             if record.is_foreign && is_stored_by_other(&*verify.query, purchase).await? {
                 return Ok(RecordVerdict::StoredTwice(record.id));
@@ -542,15 +556,17 @@ pub(super) async fn is_stored_by_other(
     query: &dyn PurchaseQuery,
     purchase: &Purchase,
 ) -> Result<bool> {
-    // The range contains exactly the millisecond of the purchase.
+    // The range contains the millisecond of the purchase, and no other one.
     let end = Timestamp::from_millis(purchase.timestamp.as_millis() + 1).ok();
     let range = TimeRange::new(Some(purchase.timestamp), end)?;
     let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX).with_range(range);
     let selector = Selector::User(purchase.user_id.clone());
-    let page = retried(|| query.page(&selector, &request)).await?;
-    let is_same =
-        |other: &Purchase| other.id.as_object_id().is_some() && other.same_content(purchase);
-    Ok(page.items.iter().any(is_same))
+    let page = call_with_retries(|| query.page(&selector, &request)).await?;
+
+    Ok(page
+        .items
+        .iter()
+        .any(|other| other.id.as_object_id().is_some() && other.same_content(purchase)))
 }
 
 /// The dead letters of the log, by record and by purchase.

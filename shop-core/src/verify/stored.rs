@@ -158,8 +158,8 @@ impl StoredPurchases {
         }
 
         scan_task.await.map_err(|panicked| {
-            let message = "the scan of the store was aborted";
-            Error::new(ErrorKind::Internal, message).with_source(panicked)
+            Error::new(ErrorKind::Internal, "the scan of the store was aborted")
+                .with_source(panicked)
         })??;
         Ok(unreadable)
     }
@@ -189,7 +189,8 @@ impl StoredPurchases {
         }
     }
 
-    /// Moves the duplicates of the current partition into `findings`, and begins the next partition.
+    /// Moves the duplicates of the current partition into `findings`, and begins the next
+    /// partition.
     fn finish_partition(&mut self, findings: &mut Findings<PurchaseId>, max: usize) {
         self.seen.clear();
         for id in std::mem::take(&mut self.duplicates) {

@@ -68,7 +68,8 @@ impl IngestPipeline {
     /// A drain does not wait for the commit interval, because a rebalance or a shutdown waits for
     /// the drain. It does wait for the pause after a failed commit.
     pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
-        let is_draining = self.stopping.is_some() || !self.drains.is_empty();
+        let is_draining =
+            self.shutdown_deadlines.is_some() || !self.draining_revocations.is_empty();
         let is_interval_skipped = is_draining && self.commits.backoff.failing().is_none();
         let is_due = is_interval_skipped || self.commits.backoff.is_due(now);
         if self.commits.is_under_way || !is_due {

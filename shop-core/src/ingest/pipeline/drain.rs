@@ -54,7 +54,8 @@ impl IngestPipeline {
         now: Instant,
         actions: &mut Vec<PipelineAction>,
     ) {
-        let deadlines = DrainDeadlines::within(revocation.timeout, now).limited_by(self.stopping);
+        let deadlines =
+            DrainDeadlines::within(revocation.timeout, now).limited_by(self.shutdown_deadlines);
         for partition in &revocation.partitions {
             // Batches of an older epoch are not drained, because their commits would be fenced.
             if let Some(progress) = self.enter_epoch(partition, actions) {
@@ -62,7 +63,7 @@ impl IngestPipeline {
             }
         }
 
-        self.drains.push(Arc::new(revocation));
+        self.draining_revocations.push(Arc::new(revocation));
         // The rebalance waits for the commit, so it is tried at once, without backoff.
         self.commits.backoff.retry_now();
     }
@@ -74,7 +75,7 @@ impl IngestPipeline {
     pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
         for progress in self.partitions.values_mut() {
             let is_late = progress
-                .draining
+                .drain_deadlines
                 .is_some_and(|deadlines| deadlines.drain_by <= now);
             if is_late && !progress.is_abandoned {
                 progress.is_abandoned = true;
@@ -82,7 +83,7 @@ impl IngestPipeline {
             }
         }
 
-        for revocation in std::mem::take(&mut self.drains) {
+        for revocation in std::mem::take(&mut self.draining_revocations) {
             // A partition without progress has nothing in flight.
             let is_over = revocation
                 .partitions
@@ -95,7 +96,7 @@ impl IngestPipeline {
                 self.leave_partitions(&revocation.partitions, actions);
                 actions.push(PipelineAction::EndRevocation(revocation));
             } else {
-                self.drains.push(revocation);
+                self.draining_revocations.push(revocation);
             }
         }
     }
@@ -104,23 +105,23 @@ impl IngestPipeline {
     ///
     /// A drain is complete when no batch is in flight and the durable position is committed.
     fn is_drain_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
-        let Some(deadlines) = progress.draining else {
+        let Some(deadlines) = progress.drain_deadlines else {
             return true;
         };
 
-        let is_drained = progress.is_abandoned || progress.is_idle();
+        let are_batches_done = progress.is_abandoned || progress.is_idle();
         // The commit in progress may contain a position of this partition.
         let is_committed = !self.commits.is_under_way && progress.uncommitted_offset().is_none();
-        is_drained && is_committed || deadlines.give_up_by <= now
+        are_batches_done && is_committed || deadlines.give_up_by <= now
     }
 
     /// Checks whether the shutdown with these `deadlines` has drained all partitions, so that the
     /// source can be closed.
     ///
-    /// After the second deadline, a commit in progress is not waited for.
-    pub(super) fn is_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
+    /// A commit in progress delays the close until the second deadline at most.
+    pub(super) fn is_shutdown_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
         let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
-        self.drains.is_empty()
+        self.draining_revocations.is_empty()
             && is_committed
             && self
                 .partitions

@@ -85,17 +85,17 @@ pub(super) struct IngestPipeline {
     partitions: BTreeMap<PartitionKey, PartitionProgress>,
     /// The revocations that are being drained. The rebalance of a revocation waits until
     /// [`PipelineAction::EndRevocation`].
-    drains: Vec<Arc<Revocation>>,
+    draining_revocations: Vec<Arc<Revocation>>,
     /// The state of commits, of which at most one is in progress.
     commits: CommitState,
     /// The backoff of reading from the source.
-    reading: Backoff,
+    read_backoff: Backoff,
     /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
     /// Whether the source has closed by itself.
     source_ended: bool,
     /// The deadlines of the shutdown, once it has begun.
-    stopping: Option<DrainDeadlines>,
+    shutdown_deadlines: Option<DrainDeadlines>,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
@@ -118,12 +118,12 @@ impl IngestPipeline {
             next_number: 0,
             in_flight: BTreeMap::new(),
             partitions: BTreeMap::new(),
-            drains: Vec::new(),
+            draining_revocations: Vec::new(),
             commits: CommitState::new(&options),
-            reading: Backoff::new(&options),
+            read_backoff: Backoff::new(&options),
             control_not_before: None,
             source_ended: false,
-            stopping: None,
+            shutdown_deadlines: None,
             failure: None,
             counters: IngestCounters::default(),
             lost: BTreeMap::new(),
@@ -158,20 +158,21 @@ impl IngestPipeline {
         }
 
         // A source that waits without an error is healthy, even if it delivers nothing.
-        if self.reading.healthy_at().is_some_and(|at| at <= now) {
+        if self.read_backoff.healthy_at().is_some_and(|at| at <= now) {
             self.on_source_healthy();
         }
         self.report_overdue_commit(now);
         self.finish_drains(now, actions);
 
-        // The close comes when all is drained. Until then, also during a shutdown, durable
-        // positions are committed.
-        match self.stopping {
-            Some(deadlines) if self.is_drained(deadlines, now) => {
-                let time_left = deadlines.give_up_by.saturating_duration_since(now);
-                actions.push(PipelineAction::Close(time_left.max(MIN_CLOSE)));
-            }
-            _ => self.start_commit(now, actions),
+        if let Some(deadlines) = self.shutdown_deadlines
+            && self.is_shutdown_drained(deadlines, now)
+        {
+            let time_left = deadlines.give_up_by.saturating_duration_since(now);
+            actions.push(PipelineAction::Close(time_left.max(MIN_CLOSE)));
+        } else {
+            // A shutdown waits for the commit of its durable positions, so commits go on until the
+            // close.
+            self.start_commit(now, actions);
         }
     }
 
@@ -182,7 +183,7 @@ impl IngestPipeline {
     pub(super) fn event_demand(&self, now: Instant) -> EventDemand {
         if self.source_ended {
             EventDemand::Nothing
-        } else if self.has_room() && self.reading.is_due(now) {
+        } else if self.has_room() && self.read_backoff.is_due(now) {
             EventDemand::Next
         } else if self.control_not_before.is_none_or(|at| at <= now) {
             // Revocations are requested even without capacity or during a backoff.
@@ -198,36 +199,37 @@ impl IngestPipeline {
     /// Deadlines up to `now` were handled by the last call of [`handle`](Self::handle). Returns
     /// `None` if nothing is due.
     pub(super) fn next_deadline(&self, now: Instant) -> Option<Instant> {
-        let drains = self
+        let drain_deadlines = self
             .partitions
             .values()
-            .filter_map(|progress| progress.draining)
-            .chain(self.stopping)
+            .filter_map(|progress| progress.drain_deadlines)
+            .chain(self.shutdown_deadlines)
             .flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
-        let reading = [
-            self.reading.not_before(),
-            self.reading.healthy_at(),
+        let read_deadlines = [
+            self.read_backoff.not_before(),
+            self.read_backoff.healthy_at(),
             self.control_not_before,
         ];
-        let commits = self.commits.deadlines(self.has_uncommitted_offsets());
+        let commit_deadlines = self.commits.deadlines(self.has_uncommitted_offsets());
 
-        let reading_and_commits = reading.into_iter().chain(commits).flatten();
-        drains
-            .chain(reading_and_commits)
+        drain_deadlines
+            .chain(read_deadlines.into_iter().flatten())
+            .chain(commit_deadlines.into_iter().flatten())
             .filter(|deadline| *deadline > now)
             .min()
     }
 
     /// Checks whether the shutdown has begun.
     pub(super) const fn is_stopping(&self) -> bool {
-        self.stopping.is_some()
+        self.shutdown_deadlines.is_some()
     }
 
     /// Checks whether another batch may be read: no limit of batches in flight is reached, and no
     /// shutdown has begun.
+    ///
+    /// A limit of zero counts as one, because the pipeline would read nothing otherwise.
     fn has_room(&self) -> bool {
-        // A limit of zero counts as one, because the pipeline would read nothing otherwise.
-        self.stopping.is_none()
+        self.shutdown_deadlines.is_none()
             && self.in_flight.len() < self.options.max_in_flight_batches.max(1)
             && self.in_flight_bytes() < self.options.max_in_flight_bytes.max(1)
     }
@@ -241,7 +243,7 @@ impl IngestPipeline {
     fn partition_progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         self.partitions
             .get_mut(&partition_key(partition))
-            .filter(|progress| progress.partition == *partition && !progress.is_left)
+            .filter(|progress| progress.partition == *partition && !progress.has_ended)
     }
 
     /// Returns the progress of `partition`, and begins its epoch if the epoch is new.
@@ -265,7 +267,7 @@ impl IngestPipeline {
             let new_progress = PartitionProgress::new(partition.clone());
             let old_progress = std::mem::replace(progress, new_progress);
             // A partition that was left is abandoned already.
-            if !old_progress.is_left {
+            if !old_progress.has_ended {
                 actions.push(PipelineAction::Abandon(old_progress.partition));
             }
         }
@@ -306,7 +308,7 @@ impl IngestPipeline {
             Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => {
-                let retry_at = self.reading.record_failure(&error, now);
+                let retry_at = self.read_backoff.record_failure(&error, now);
                 // The backoff of reading delays batches only. Control events are requested during
                 // it, so they need a pause of their own.
                 if demand == EventDemand::Control {
@@ -326,7 +328,7 @@ impl IngestPipeline {
 
     /// Ends the recorded failure of reading, if there is one.
     fn on_source_healthy(&mut self) {
-        self.failures_changed |= self.reading.record_success();
+        self.failures_changed |= self.read_backoff.record_success();
     }
 
     /// Starts a batch, or the dead letter of a `gap`, whose batch contains no records.
@@ -354,6 +356,7 @@ impl IngestPipeline {
             time: batch.records.first().and_then(LogRecord::known_time),
         };
         progress.add_batch(number, first_record);
+        // The drain of this epoch may be out of time already.
         let is_abandoned = progress.is_abandoned;
         self.next_number += 1;
 
@@ -368,8 +371,8 @@ impl IngestPipeline {
         };
         self.in_flight.insert(number, batch_in_flight);
         actions.push(PipelineAction::Start { number, batch, gap });
-        // The drain of this epoch is out of time already. The abandonment follows the start,
-        // because the driver creates the cancellation token of the batch when it starts the batch.
+        // The abandonment follows the start, because the driver creates the cancellation token of
+        // the batch when it starts the batch.
         if is_abandoned {
             actions.push(PipelineAction::Abandon(partition));
         }
@@ -482,12 +485,12 @@ impl IngestPipeline {
             self.failure = Some(error);
         }
 
-        if self.stopping.is_some() {
+        if self.shutdown_deadlines.is_some() {
             return;
         }
 
         let deadlines = DrainDeadlines::within(self.options.drain_timeout, now);
-        self.stopping = Some(deadlines);
+        self.shutdown_deadlines = Some(deadlines);
         for progress in self.partitions.values_mut() {
             progress.begin_drain(deadlines);
         }

@@ -1,12 +1,12 @@
 //! The durable progress of one partition: the position never passes a record that is not durable.
 //!
-//! Batches end in any order. A batch that ends early waits in its entry until all batches before it
-//! are durable; then the durable prefix moves over both.
+//! Batches end in any order. A batch that ends before an earlier one waits in `runs` until all
+//! batches before it are durable. Then the durable prefix moves over both.
 //!
 //! ```text
 //! batches:   1 durable   │ 2 in flight   3 durable
-//!                        ▲ └─────── entries ──────┘
-//!                     durable: the end of the longest prefix of durable batches
+//!                        ▲ └───────── runs ───────┘
+//!              durable_offset: the end of the longest prefix of durable batches
 //! ```
 
 use std::collections::VecDeque;
@@ -20,30 +20,31 @@ use crate::log::{CommitOffset, Partition};
 /// The progress of one partition in one epoch: its batches in flight, in the order of their
 /// offsets.
 ///
-/// The memory depends only on the batches in flight: adjacent durable batches share one entry.
+/// The memory depends only on the batches in flight: adjacent durable batches share one
+/// [`BatchRun`].
 #[derive(Debug, Clone, Hash)]
 pub(super) struct PartitionProgress {
     pub(super) partition: Partition,
-    /// The batches behind the durable prefix, by batch number, ascending.
-    entries: VecDeque<BatchRun>,
+    /// The batches behind the durable prefix, ascending by number.
+    runs: VecDeque<BatchRun>,
     /// The next offset after the durable prefix. It never decreases.
-    durable: Option<u64>,
+    durable_offset: Option<u64>,
     /// The next offset that the log has confirmed as committed.
-    committed: Option<u64>,
-    /// The oldest durable record whose commit is in progress, or has failed and is retried.
-    committing_since: Option<FirstRecord>,
-    /// The oldest record that became durable after that commit began.
-    durable_since: Option<FirstRecord>,
+    committed_offset: Option<u64>,
+    /// The oldest record of the commit that is in progress, or that has failed and is retried.
+    oldest_in_commit: Option<FirstRecord>,
+    /// The oldest record that became durable since the last commit began.
+    oldest_durable: Option<FirstRecord>,
     /// Whether the batches were abandoned, because the drain is out of time. Their results are
     /// ignored.
     pub(super) is_abandoned: bool,
     /// The deadlines of the drain, if the partition is being drained.
-    pub(super) draining: Option<DrainDeadlines>,
+    pub(super) drain_deadlines: Option<DrainDeadlines>,
     /// Whether the epoch has ended: its batches are ignored.
-    pub(super) is_left: bool,
+    pub(super) has_ended: bool,
 }
 
-/// One batch, or several adjacent durable ones.
+/// One batch, or a run of adjacent durable batches.
 #[derive(Debug, Clone, Hash)]
 struct BatchRun {
     /// The number of the last batch.
@@ -68,26 +69,26 @@ impl PartitionProgress {
     pub(super) const fn new(partition: Partition) -> Self {
         Self {
             partition,
-            entries: VecDeque::new(),
-            durable: None,
-            committed: None,
-            committing_since: None,
-            durable_since: None,
+            runs: VecDeque::new(),
+            durable_offset: None,
+            committed_offset: None,
+            oldest_in_commit: None,
+            oldest_durable: None,
             is_abandoned: false,
-            draining: None,
-            is_left: false,
+            drain_deadlines: None,
+            has_ended: false,
         }
     }
 
     /// Checks whether `epoch` has ended, so that its batches are ignored.
     pub(super) const fn is_stale_epoch(&self, epoch: u64) -> bool {
-        self.partition.epoch > epoch || self.is_left && self.partition.epoch == epoch
+        self.partition.epoch > epoch || self.has_ended && self.partition.epoch == epoch
     }
 
     /// Ends the epoch, and forgets its batches and positions.
     pub(super) fn end_epoch(&mut self) {
         *self = Self {
-            is_left: true,
+            has_ended: true,
             ..Self::new(self.partition.clone())
         };
     }
@@ -95,8 +96,8 @@ impl PartitionProgress {
     /// Begins a drain with these `deadlines`. Deadlines of an earlier drain apply where they are
     /// earlier.
     pub(super) fn begin_drain(&mut self, deadlines: DrainDeadlines) {
-        if !self.is_left {
-            self.draining = Some(deadlines.limited_by(self.draining));
+        if !self.has_ended {
+            self.drain_deadlines = Some(deadlines.limited_by(self.drain_deadlines));
         }
     }
 
@@ -104,7 +105,7 @@ impl PartitionProgress {
     ///
     /// The number is greater than the numbers of all batches before.
     pub(super) fn add_batch(&mut self, number: u64, first_record: FirstRecord) {
-        self.entries.push_back(BatchRun {
+        self.runs.push_back(BatchRun {
             number,
             first_record,
             state: BatchState::InFlight,
@@ -115,60 +116,47 @@ impl PartitionProgress {
     /// durable batches.
     ///
     /// A batch that stopped before its end moves the prefix up to the offset where it stopped. Its
-    /// entry stays, so the prefix never passes it.
+    /// run stays, so the prefix never passes the batch.
     pub(super) fn finish_batch(&mut self, number: u64, state: BatchState) {
-        if let Ok(index) = self
-            .entries
-            .binary_search_by_key(&number, |entry| entry.number)
-        {
-            self.entries[index].state = state;
-            // The later neighbour first, because merging the batch into the earlier one would move
-            // the indices.
+        if let Ok(index) = self.runs.binary_search_by_key(&number, |run| run.number) {
+            self.runs[index].state = state;
+            // The following run is merged first, because merging the batch into the previous run
+            // would move the indices.
             self.merge_into_previous(index + 1);
             self.merge_into_previous(index);
         }
 
-        while let Some(BatchRun {
-            state: BatchState::Durable(next_offset),
-            first_record,
-            ..
-        }) = self.entries.front()
+        while let Some(run) = self.runs.front()
+            && let BatchState::Durable(next_offset) = run.state
         {
-            // A redelivered batch ends at the same offset: there is nothing new to commit.
-            if self.durable < Some(*next_offset) {
-                self.durable = Some(*next_offset);
-                self.durable_since = self.durable_since.or(Some(*first_record));
+            // A redelivered batch ends at an offset that is durable already, so it adds nothing to
+            // commit.
+            if self.durable_offset < Some(next_offset) {
+                self.durable_offset = Some(next_offset);
+                self.oldest_durable = self.oldest_durable.or(Some(run.first_record));
             }
-            self.entries.pop_front();
+            self.runs.pop_front();
         }
 
-        if let Some(BatchRun {
-            state: BatchState::StoppedAt(offset),
-            ..
-        }) = self.entries.front()
+        if let Some(run) = self.runs.front()
+            && let BatchState::StoppedAt(offset) = run.state
         {
-            self.durable = self.durable.max(Some(*offset));
+            self.durable_offset = self.durable_offset.max(Some(offset));
         }
     }
 
-    /// Merges the entry at `index` into the entry before, if both are durable, so that a run of
-    /// durable batches needs a single entry. The entry gets the number of its last batch.
+    /// Merges the run at `index` into the run before it, if both exist and are durable.
+    ///
+    /// The merged run gets the number of its last batch.
     fn merge_into_previous(&mut self, index: usize) {
-        let Some(previous_index) = index.checked_sub(1) else {
-            return;
-        };
-        let (Some(previous), Some(entry)) =
-            (self.entries.get(previous_index), self.entries.get(index))
-        else {
-            return;
-        };
-
-        if let (BatchState::Durable(previous_end), BatchState::Durable(end)) =
-            (previous.state, entry.state)
+        if let Some(previous_index) = index.checked_sub(1)
+            && let Some(run) = self.runs.get(index)
+            && let BatchState::Durable(end) = run.state
+            && let BatchState::Durable(previous_end) = self.runs[previous_index].state
         {
-            let number = entry.number;
-            self.entries.remove(index);
-            let merged = &mut self.entries[previous_index];
+            let number = run.number;
+            self.runs.remove(index);
+            let merged = &mut self.runs[previous_index];
             merged.number = number;
             // A redelivered batch may end before the previous one.
             merged.state = BatchState::Durable(previous_end.max(end));
@@ -177,15 +165,15 @@ impl PartitionProgress {
 
     /// Checks whether no batch is in flight.
     pub(super) fn is_idle(&self) -> bool {
-        self.entries
+        self.runs
             .iter()
-            .all(|entry| entry.state != BatchState::InFlight)
+            .all(|run| run.state != BatchState::InFlight)
     }
 
     /// Returns the durable position, if it is not committed yet.
     pub(super) fn uncommitted_offset(&self) -> Option<u64> {
-        self.durable
-            .filter(|durable| self.committed != Some(*durable))
+        self.durable_offset
+            .filter(|durable| self.committed_offset != Some(*durable))
     }
 
     /// Returns the durable position with its partition, if it is not committed yet.
@@ -196,14 +184,15 @@ impl PartitionProgress {
 
     /// Records that a commit of the durable position begins.
     pub(super) fn begin_commit(&mut self) {
-        // After a failed commit, the oldest record of that commit stays the oldest one.
-        self.committing_since = self.committing_since.or(self.durable_since.take());
+        // After a failed commit, its oldest record is older than all that became durable since. The
+        // new commit contains both, so `oldest_durable` is taken in any case.
+        self.oldest_in_commit = self.oldest_in_commit.or(self.oldest_durable.take());
     }
 
     /// Records that the log has confirmed the position `next_offset`.
     pub(super) fn confirm_commit(&mut self, next_offset: u64) {
-        self.committed = Some(next_offset);
-        self.committing_since = None;
+        self.committed_offset = Some(next_offset);
+        self.oldest_in_commit = None;
     }
 
     /// Returns the oldest record that was read and is not committed, if there is one.
@@ -211,8 +200,8 @@ impl PartitionProgress {
     /// Records in a commit are older than durable ones without a commit, and these are older than
     /// the batches in flight.
     pub(super) fn oldest_uncommitted(&self) -> Option<FirstRecord> {
-        let in_flight = self.entries.front().map(|entry| entry.first_record);
-        self.committing_since.or(self.durable_since).or(in_flight)
+        let in_flight = self.runs.front().map(|run| run.first_record);
+        self.oldest_in_commit.or(self.oldest_durable).or(in_flight)
     }
 }
 
@@ -288,12 +277,12 @@ mod tests {
         for number in 1..=10_000 {
             start(&mut progress, number..number + 1);
             progress.finish_batch(number, BatchState::Durable(number + 1));
-            assert!(progress.entries.len() <= 2, "{}", progress.entries.len());
+            assert!(progress.runs.len() <= 2, "{}", progress.runs.len());
         }
         assert_eq!(progress.uncommitted_offset(), None);
         progress.finish_batch(0, BatchState::Durable(1));
         assert_eq!(
-            (progress.uncommitted_offset(), progress.entries.len()),
+            (progress.uncommitted_offset(), progress.runs.len()),
             (Some(10_001), 0)
         );
     }
@@ -305,7 +294,7 @@ mod tests {
         for number in (1..8).rev() {
             progress.finish_batch(number, BatchState::Durable(number + 1));
             assert_eq!(
-                progress.entries.len() as u64,
+                progress.runs.len() as u64,
                 number + 1,
                 "those in flight, and one"
             );
@@ -320,7 +309,7 @@ mod tests {
             // Batch 0 stays; of the others in flight the one in the middle ends.
             progress.finish_batch(number - 4, BatchState::Durable(number));
             start(&mut progress, number..number + 1);
-            assert!(progress.entries.len() <= 17, "{}", progress.entries.len());
+            assert!(progress.runs.len() <= 17, "{}", progress.runs.len());
         }
     }
 

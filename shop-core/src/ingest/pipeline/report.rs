@@ -27,6 +27,7 @@ impl IngestPipeline {
             Phase::Running
         };
 
+        // The operator `|` evaluates both sides, so each field is set, also after a change.
         let mut changed = replace_and_compare(&mut status.phase, phase)
             | replace_and_compare(&mut status.counters, self.counters)
             | replace_and_compare(&mut status.in_flight, self.in_flight.len())
@@ -116,7 +117,7 @@ impl IngestPipeline {
     /// Iterates over the current failures: the component, since when it fails, and its error.
     fn current_failures(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
         let source_and_commits = [
-            (Component::Source, &self.reading),
+            (Component::Source, &self.read_backoff),
             (Component::Commit, &self.commits.backoff),
         ]
         .into_iter()
@@ -184,15 +185,15 @@ impl IngestPipeline {
     }
 }
 
-/// Sets the time of `topic` in `oldest` to `time`, unless the present one is earlier.
+/// Sets the time of `topic` in `oldest_times` to `time`, unless the present one is earlier.
 fn keep_earlier<'a, T: Ord + Copy>(
-    oldest: &mut BTreeMap<&'a Arc<str>, T>,
+    oldest_times: &mut BTreeMap<&'a Arc<str>, T>,
     topic: &'a Arc<str>,
     time: T,
 ) {
-    oldest
+    oldest_times
         .entry(topic)
-        .and_modify(|oldest| *oldest = time.min(*oldest))
+        .and_modify(|oldest_time| *oldest_time = time.min(*oldest_time))
         .or_insert(time);
 }
 
@@ -209,6 +210,7 @@ fn replace_topic_times<T: PartialEq + Copy>(
     for (topic, topic_time) in topic_times.iter_mut() {
         changed |= replace_and_compare(topic_time, values.remove(topic));
     }
+    // The values that are left belong to topics without an entry.
     changed |= !values.is_empty();
     topic_times.extend(
         values

@@ -125,8 +125,8 @@ impl Hash for IngestPipeline {
         let Self {
             next_number,
             partitions,
-            drains,
-            stopping,
+            draining_revocations,
+            shutdown_deadlines,
             source_ended,
             control_not_before,
             ..
@@ -134,15 +134,15 @@ impl Hash for IngestPipeline {
         (
             next_number,
             partitions,
-            stopping,
+            shutdown_deadlines,
             source_ended,
             control_not_before,
         )
             .hash(state);
-        drains
+        draining_revocations
             .iter()
             .for_each(|revocation| revocation.partitions.hash(state));
-        (&self.commits, &self.reading, self.failure.is_some()).hash(state);
+        (&self.commits, &self.read_backoff, self.failure.is_some()).hash(state);
         for (
             number,
             InFlightBatch {

@@ -100,10 +100,10 @@ impl IdempotencyCache {
         let mut given = lock(&self.given);
         let generated = lock(&self.generated);
 
-        let known = given
+        let cached = given
             .get(&purchase.id)
             .or_else(|| find_generated(&generated, &purchase.id));
-        if let Some(entry) = known {
+        if let Some(entry) = cached {
             let first = entry.purchase.clone();
             return match entry.acknowledgement.clone() {
                 Some(acknowledgement) => CachedId::Acknowledged(first, acknowledgement),
@@ -136,18 +136,19 @@ impl IdempotencyCache {
         if generated.len() == MAX_ENTRIES.get() {
             generated.pop_front();
         }
+
         // Generated ids ascend, so the position is nearly always the end. Only a call that has
         // ended after later ones needs the search.
         let last = generated.back();
-        let index = if last.is_none_or(|last| last.purchase.id < purchase.id) {
+        let is_latest = last.is_none_or(|last| last.purchase.id < purchase.id);
+        let index = if is_latest {
             generated.len()
         } else {
             generated.partition_point(|entry| entry.purchase.id < purchase.id)
         };
-        generated.insert(
-            index,
-            Box::new(CachedPurchase::acknowledged(purchase, receipt)),
-        );
+
+        let entry = CachedPurchase::acknowledged(purchase, receipt);
+        generated.insert(index, Box::new(entry));
     }
 
     /// Records the `result` of publishing `purchase`, after the earlier attempts `prior`.

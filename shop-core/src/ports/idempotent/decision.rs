@@ -22,7 +22,7 @@ use std::time::Duration;
 
 use super::cache::{Acknowledgement, CachedId, PriorAttempt};
 use super::lookups::is_recent;
-use super::{IdempotentSink, erased, other_content};
+use super::{IdempotentSink, erased_error, other_content_error};
 use crate::ports::{Lookup, PublishedPurchase, PurchaseSink};
 use crate::{Purchase, Result, Timestamp};
 
@@ -105,12 +105,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     async fn decide_unknown(&self, purchase: Purchase) -> Result<PublishDecision> {
         // The cache remembers this attempt, which now ends without a publish. So the cache forgets
         // the attempt, unless it has learnt of an acknowledged purchase.
-        let found = self.find_stored(&purchase).await.inspect_err(|error| {
+        let stored = self.find_stored(&purchase).await.inspect_err(|error| {
             self.cache
                 .record(&purchase, PriorAttempt::None, &Err(error.clone()));
         })?;
-        Ok(match found {
-            Some(first) => PublishDecision::Answer(first),
+
+        Ok(match stored {
+            Some(published) => PublishDecision::Answer(published),
             None => PublishDecision::Publish(purchase, PriorAttempt::None),
         })
     }
@@ -130,11 +131,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if let Some(stored) = self.find_stored(&purchase).await? {
             return Ok(PublishDecision::Answer(stored));
         }
+
         if !first.same_content(&purchase) {
             // `first` may still reach the store. Only the store can decide which of the two
             // purchases is recorded, and it contains neither yet, so this one is not published.
-            return Err(other_content());
+            return Err(other_content_error());
         }
+
         // The first purchase is published again, with its time. If its first record is in the log,
         // the second one changes nothing. The context is the one of this request.
         let again = Purchase {
@@ -161,15 +164,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         acknowledgement: Acknowledgement,
     ) -> Result<PublishDecision> {
         // A recently acknowledged purchase that the store does not contain is on its way there.
-        let is_recent = acknowledgement.at.elapsed() < INGEST_GRACE;
+        let is_within_grace = acknowledgement.at.elapsed() < INGEST_GRACE;
         match self.lookups.find(&*self.query, &purchase).await {
             // The cache must not answer for an erased purchase, if the store cannot be asked later.
             Some(Lookup::Erased) => {
                 self.cache.forget(&purchase.id);
-                return Err(erased());
+                return Err(erased_error());
             }
             // Retention has deleted the purchase, so its key is a new one.
-            Some(Lookup::Missing) if !is_recent => {
+            Some(Lookup::Missing) if !is_within_grace => {
                 self.cache.forget(&purchase.id);
                 return Ok(PublishDecision::Publish(
                     purchase,
@@ -177,13 +180,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 ));
             }
             Some(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
-                return Err(other_content());
+                return Err(other_content_error());
             }
             // Two processes may have published different purchases under one id at the same time.
             // The store has kept the purchase of the other process, and `purchase` repeats that
             // one.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
-                return Ok(PublishDecision::Answer(self.replay(stored)));
+                return Ok(PublishDecision::Answer(self.replayed_result(stored)));
             }
             // The store contains `first`, lags behind the log, or cannot be asked. The
             // acknowledgement of this process decides.
@@ -191,8 +194,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
 
         if !first.same_content(&purchase) {
-            return Err(other_content());
+            return Err(other_content_error());
         }
+
         // The receipt of this process contains the position in the log, which the store does not
         // know.
         let published = PublishedPurchase::new(first, acknowledgement.receipt).into_replayed();
@@ -214,16 +218,16 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ) -> Result<Option<PublishedPurchase>> {
         match self.lookups.find(&*self.query, purchase).await {
             None | Some(Lookup::Missing | Lookup::Waiting(_)) => Ok(None),
-            Some(Lookup::Erased) => Err(erased()),
+            Some(Lookup::Erased) => Err(erased_error()),
             Some(Lookup::Stored(stored)) => {
-                let first = self.replay(stored);
+                let first = self.replayed_result(stored);
                 // An earlier attempt may have published the purchase. It is acknowledged now, so
                 // that a later repetition is recognized also if the store cannot be asked.
                 let known = Ok(first.receipt.clone());
                 self.cache
                     .record(&first.purchase, PriorAttempt::MayBeInFlight, &known);
                 if !first.purchase.same_content(purchase) {
-                    return Err(other_content());
+                    return Err(other_content_error());
                 }
                 Ok(Some(first))
             }

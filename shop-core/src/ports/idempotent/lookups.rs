@@ -25,7 +25,7 @@ const PAUSE: Duration = Duration::from_secs(1);
 /// The maximum distance between now and the timestamp of a UUIDv7 that belongs to a first attempt.
 ///
 /// The purchase of such an id may not be in the store yet.
-const RECENT: Duration = Duration::from_secs(30);
+const RECENT_ID_DISTANCE: Duration = Duration::from_secs(30);
 /// The minimum time between two warnings about failed look-ups.
 const LOG_INTERVAL: Duration = Duration::from_secs(10);
 
@@ -43,7 +43,7 @@ struct LookupPause {
     /// The end of the last pause. `None` if no look-up has failed yet.
     until: Option<Instant>,
     /// The time of the last warning about a failure.
-    logged: Option<Instant>,
+    last_warning: Option<Instant>,
 }
 
 impl Lookups {
@@ -67,27 +67,31 @@ impl Lookups {
         if self.is_paused() {
             return None;
         }
+
         // The look-up is made in the context of the request that the purchase came with. A purchase
         // without a context belongs to the request that the calling task serves.
         let context = match purchase.context.as_deref() {
             Some(context) => Arc::new(context.clone()),
             None => RequestContext::current().unwrap_or_default(),
         };
-        let found = async {
+
+        let look_up_in_slot = async {
             // The semaphore is never closed, so there is always a permit.
             let _slot = self.slots.acquire().await;
             look_up(query, &purchase.id).await
         };
-        let found = context.scope(timeout(TIMEOUT, found)).await;
-        let failure = match found {
-            Ok(Ok(found)) => return Some(found),
+
+        let result = context.scope(timeout(TIMEOUT, look_up_in_slot)).await;
+        let failure = match result {
+            Ok(Ok(lookup)) => return Some(lookup),
             Ok(Err(error)) => error,
             Err(_elapsed) => {
                 let message = format!("no response within {TIMEOUT:?}");
                 Error::new(ErrorKind::DeadlineExceeded, message)
             }
         };
-        self.pause(&failure);
+
+        self.begin_pause(&failure);
         None
     }
 
@@ -99,13 +103,14 @@ impl Lookups {
 
     /// Begins a pause of look-ups after `error`, and logs the error unless one was logged within
     /// the last ten seconds.
-    fn pause(&self, error: &Error) {
+    fn begin_pause(&self, error: &Error) {
         let now = Instant::now();
         let mut pause = lock(&self.pause);
         pause.until = Some(now + PAUSE);
-        let logged = pause.logged;
-        if logged.is_none_or(|logged| logged + LOG_INTERVAL <= now) {
-            pause.logged = Some(now);
+
+        let last_warning = pause.last_warning;
+        if last_warning.is_none_or(|time| time + LOG_INTERVAL <= now) {
+            pause.last_warning = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
     }
@@ -128,15 +133,17 @@ pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Resul
 /// A purchase with such an id is usually sent for the first time. The time after `now` allows for a
 /// client whose clock is ahead.
 pub(in crate::ports) fn is_recent(id: &PurchaseId, now: Timestamp) -> bool {
-    let made = id
+    let Some(created) = id
         .as_uuid()
         .filter(|uuid| uuid.get_version_num() == 7)
-        .and_then(Uuid::get_timestamp);
-    made.is_some_and(|made| {
-        let (seconds, nanos) = made.to_unix();
-        let made = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
-        (made - i128::from(now.as_millis())).unsigned_abs() <= RECENT.as_millis()
-    })
+        .and_then(Uuid::get_timestamp)
+    else {
+        return false;
+    };
+
+    let (seconds, nanos) = created.to_unix();
+    let created_millis = i128::from(seconds) * 1_000 + i128::from(nanos / 1_000_000);
+    (created_millis - i128::from(now.as_millis())).unsigned_abs() <= RECENT_ID_DISTANCE.as_millis()
 }
 
 #[cfg(test)]

@@ -265,13 +265,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if published.len() == purchases.len() {
             return published;
         }
-        purchases.iter().map(|_| Err(miscounted())).collect()
+        purchases.iter().map(|_| Err(miscounted_error())).collect()
     }
 
     /// Returns the result of a repetition of the purchase `stored`, which the store contains.
     ///
     /// The receipt contains no position, because the store does not know the position in the log.
-    fn replay(&self, stored: Purchase) -> PublishedPurchase {
+    fn replayed_result(&self, stored: Purchase) -> PublishedPurchase {
         let receipt = Receipt::new(stored.id, self.sink.durability());
         PublishedPurchase::new(stored, receipt).into_replayed()
     }
@@ -302,18 +302,18 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
 /// Returns the error for a sink that has returned another number of results than it was given
 /// purchases.
-pub(crate) fn miscounted() -> Error {
+pub(crate) fn miscounted_error() -> Error {
     Error::new(ErrorKind::Internal, "a sink has miscounted its results")
 }
 
 /// Returns the error for a purchase whose id belongs to an erased purchase.
-pub(super) fn erased() -> Error {
+pub(super) fn erased_error() -> Error {
     let message = "the id belongs to a purchase that was erased: use a new key";
     Error::new(ErrorKind::Erased, message)
 }
 
 /// Returns the error for a purchase whose id belongs to a purchase with other content.
-fn other_content() -> Error {
+fn other_content_error() -> Error {
     let message = "the key was used for a purchase with other content";
     Error::new(ErrorKind::Conflict, message)
 }

@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lookups::{MAX_CONCURRENT, look_up};
-use super::{IdempotentSink, erased, miscounted};
+use super::{IdempotentSink, erased_error, miscounted_error};
 use crate::ports::{Lookup, PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
@@ -30,14 +30,15 @@ pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pause after the first look-up of a published refund. It is short, because a refund is
 /// usually stored soon. Each further pause is twice as long.
 const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The longest pause between two look-ups of a refund, unless many refunds wait: see [`UNHURRIED`].
+/// The longest pause between two look-ups of a refund, unless many refunds wait: see
+/// [`UNTHROTTLED_REFUNDS`].
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
 ///
 /// Each further refund adds 1 ms to the shortest pause of all of them, so that many refunds
 /// together make about 1,000 look-ups per second.
-const UNHURRIED: usize = 32;
+const UNTHROTTLED_REFUNDS: usize = 32;
 
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes `refund`, unless it is stored already, and waits until the store decides about
@@ -72,6 +73,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if let Some(applied) = self.find_applied(&refund, until).await? {
             return Ok(applied);
         }
+
         let receipt = with_failpoints("publish", self.sink.publish(&refund)).await?;
         self.wait_until_applied(refund, receipt, until).await
     }
@@ -88,33 +90,38 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ) -> Vec<Result<PublishedPurchase>> {
         let until = Instant::now() + REFUND_TIMEOUT;
         // `None` stands for a refund that is not stored yet and has to be published.
-        let applied: Vec<Option<Result<PublishedPurchase>>> = stream::iter(0..refunds.len())
-            .map(|index| self.find_applied(&refunds[index], until))
-            .buffered(MAX_CONCURRENT)
-            .map(Result::transpose)
-            .collect()
-            .await;
+        let applied_results: Vec<Option<Result<PublishedPurchase>>> =
+            stream::iter(0..refunds.len())
+                .map(|index| self.find_applied(&refunds[index], until))
+                .buffered(MAX_CONCURRENT)
+                .map(Result::transpose)
+                .collect()
+                .await;
 
-        let is_to_publish = applied.iter().map(Option::is_none);
         let to_publish: Vec<Purchase> = refunds
             .into_iter()
-            .zip(is_to_publish)
-            .filter_map(|(refund, is_to_publish)| is_to_publish.then_some(refund))
+            .zip(&applied_results)
+            .filter(|(_, applied)| applied.is_none())
+            .map(|(refund, _)| refund)
             .collect();
+
         let receipts = self.publish_all(&to_publish).await;
-        let mut published = stream::iter(to_publish.into_iter().zip(receipts))
+        let mut published_results = stream::iter(to_publish.into_iter().zip(receipts))
             .map(|(refund, receipt)| async move {
                 self.wait_until_applied(refund, receipt?, until).await
             })
             .buffered(MAX_CONCURRENT);
 
-        // `published` yields its results in the order of `refunds`, without those that were applied
-        // already. So each `None` takes the next of these results.
-        let mut results = Vec::with_capacity(applied.len());
-        for found in applied {
-            results.push(match found {
+        // `published_results` yields its results in the order of `refunds`, without the refunds
+        // that were applied already. So each `None` takes the next of these results.
+        let mut results = Vec::with_capacity(applied_results.len());
+        for applied in applied_results {
+            results.push(match applied {
                 Some(result) => result,
-                None => published.next().await.unwrap_or_else(|| Err(miscounted())),
+                None => published_results
+                    .next()
+                    .await
+                    .unwrap_or_else(|| Err(miscounted_error())),
             });
         }
         results
@@ -136,13 +143,13 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         refund: &Purchase,
         until: Instant,
     ) -> Result<Option<PublishedPurchase>> {
-        let found = timeout_at(until, self.check_refund(refund)).await;
-        let found = found.unwrap_or_else(|_elapsed| {
+        let check = timeout_at(until, self.check_refund(refund)).await;
+        let result = check.unwrap_or_else(|_elapsed| {
             let message = "the store did not respond in time";
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         });
-        let stored = found.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        Ok(stored.map(|stored| self.replay(stored)))
+        let stored = result.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        Ok(stored.map(|stored| self.replayed_result(stored)))
     }
 
     /// Returns the stored refund if the store contains `refund`, and otherwise checks it against
@@ -160,15 +167,16 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if let Lookup::Stored(stored) = self.verdict_of(refund).await? {
             return Ok(Some(stored));
         }
-        let Some(of) = &refund.details.of else {
+
+        let Some(purchase_id) = &refund.details.of else {
             return Ok(None);
         };
-        match look_up(&*self.query, of).await? {
-            Lookup::Stored(bought) => {
-                refund.as_refund_of(&bought)?;
+        match look_up(&*self.query, purchase_id).await? {
+            Lookup::Stored(purchase) => {
+                refund.as_refund_of(&purchase)?;
                 Ok(None)
             }
-            Lookup::Erased => Err(erased()),
+            Lookup::Erased => Err(erased_error()),
             Lookup::Missing | Lookup::Waiting(_) => Ok(None),
         }
     }
@@ -191,6 +199,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             let refund = refund.without_context();
             return Ok(PublishedPurchase::new(refund, receipt).into_pending());
         };
+
         // The stored refund has the same content, but an earlier call may have published it. Its
         // time, which is not part of the content, then usually differs.
         let is_of_this_call = stored.timestamp == refund.timestamp && !receipt.is_duplicate;
@@ -219,19 +228,19 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ) -> Result<Option<Purchase>> {
         // The clone counts this refund as waiting until this function returns or its future is
         // dropped.
-        let undecided = Arc::clone(&self.undecided_refunds);
-        let purchase = refund.details.of;
-        let is_expected = purchase.is_some_and(|id| self.may_be_unstored(&id));
+        let undecided_refunds = Arc::clone(&self.undecided_refunds);
+        let purchase_id = refund.details.of;
+        let is_purchase_expected = purchase_id.is_some_and(|id| self.may_be_unstored(&id));
         let mut pause = FIRST_PAUSE;
         loop {
-            let left = until.saturating_duration_since(Instant::now());
+            let time_left = until.saturating_duration_since(Instant::now());
             // One look-up is made even if the time is over, because a sink that writes into the
             // store has decided already when the publish returns.
-            let limit = left.max(FIRST_PAUSE);
-            match timeout(limit, self.verdict_of(refund)).await {
+            let look_up_timeout = time_left.max(FIRST_PAUSE);
+            match timeout(look_up_timeout, self.verdict_of(refund)).await {
                 Ok(Ok(Lookup::Stored(stored))) => return Ok(Some(stored)),
                 // The store keeps the refund until its purchase arrives, which may be never.
-                Ok(Ok(Lookup::Waiting(_))) if !is_expected => return Ok(None),
+                Ok(Ok(Lookup::Waiting(_))) if !is_purchase_expected => return Ok(None),
                 // The refund or its purchase is still on its way to the store.
                 Ok(Ok(_)) => {}
                 // The store has decided against the refund. Every other error is only a failed
@@ -244,14 +253,17 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 Ok(Err(error)) => tracing::debug!(%error, "the store cannot be asked for a refund"),
                 Err(_elapsed) => tracing::debug!("the store takes long to find a refund"),
             }
-            if left.is_zero() {
+
+            if time_left.is_zero() {
                 return Ok(None);
             }
+
             // The pause grows with the number of waiting refunds, so that they do not overload the
             // store. One of the references belongs to the sink itself, and not to a refund.
-            let hurried = Arc::strong_count(&undecided).saturating_sub(1 + UNHURRIED);
-            let least_pause = Duration::from_millis(hurried as u64);
-            sleep(pause.max(least_pause).min(left)).await;
+            let excess_refunds =
+                Arc::strong_count(&undecided_refunds).saturating_sub(1 + UNTHROTTLED_REFUNDS);
+            let least_pause = Duration::from_millis(excess_refunds as u64);
+            sleep(pause.max(least_pause).min(time_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
@@ -270,8 +282,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 let message = "the purchase was refunded with another amount or reason";
                 Err(Error::new(ErrorKind::Conflict, message))
             }
-            Lookup::Erased => Err(erased()),
-            found => Ok(found),
+            Lookup::Erased => Err(erased_error()),
+            lookup => Ok(lookup),
         }
     }
 }
