@@ -34,9 +34,10 @@ pub struct CopiedFile {
 
 /// Copies the files in `folder` into `backup_folder`, while other processes use them.
 ///
-/// All copies are of one moment: for an instant, the write locks of all files are held together. Everything that was
-/// acknowledged before the call is in the copies. The files are copied while the processes continue to write; until then
-/// their write-ahead logs are not truncated. Each copy is checked and synced.
+/// All copies are of one moment: for an instant, the write locks of all files are held together.
+/// Everything that was acknowledged before the call is in the copies. The files are copied while
+/// the processes continue to write; until then their write-ahead logs are not truncated. Each copy
+/// is checked and synced.
 ///
 /// # Errors
 /// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or
@@ -282,14 +283,16 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
 /// Rewrites the files of purchases and users in `folder` without their unused parts, while other
 /// processes use them.
 ///
-/// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in their unused parts. After
-/// an erasure, this removes them. Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient
-/// errors; a file of a million purchases takes seconds. Needs free disk space of twice the size of a file. Logs of
-/// events are not rewritten: their rows are not moved.
+/// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in
+/// their unused parts. After an erasure, this removes them. Writers wait meanwhile, at most 4
+/// seconds for each write, and then fail with transient errors; a file of a million purchases takes
+/// seconds. Needs free disk space of twice the size of a file. Logs of events are not rewritten:
+/// their rows are not moved.
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) if a file cannot be used or the disk is full;
-/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged or of another version. It can be called again.
+/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged or of another version. It can be called
+/// again.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the rewriting.
@@ -301,14 +304,14 @@ pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
         (&super::accounts::USERS, "users"),
     ];
     let files =
-        files.map(|(kind, name)| Database::new(kind, folder, name, None).with_create(false));
-    let vacuum = move || {
+        files.map(|(schema, name)| Database::new(schema, folder, name, None).with_create(false));
+    blocking(move || {
         files
             .iter()
             .filter(|file| file.path().exists())
             .try_for_each(Database::vacuum)
-    };
-    blocking(vacuum).await
+    })
+    .await
 }
 
 #[cfg(test)]

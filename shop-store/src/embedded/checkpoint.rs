@@ -30,13 +30,13 @@ use super::error::is_failed_sync;
 /// The length of the log, in pages, at which the log is copied: 4 MB. A longer log saves writes of
 /// pages that change often, but takes a large part of a small disk, and is written again after an
 /// error.
-const PAGES: u32 = 1_000;
+const CHECKPOINT_PAGES: u32 = 1_000;
 /// The maximum length of the log, in pages, while a large batch is written and no other write
 /// waits: 512 MB.
 const MAX_BULK_PAGES: u64 = 131_072;
 /// The divisor of the file's length that gives the maximum length of the log during a large batch:
 /// half of the file.
-const BULK_PART: u64 = 2;
+const BULK_DIVISOR: u64 = 2;
 /// The number of bytes that [`WriteAheadLog::rewrite`] reads and writes at once.
 const CHUNK_BYTES: usize = 1 << 20;
 /// The size in bytes of the log's header.
@@ -46,7 +46,7 @@ const PAGE_BYTES: u64 = 4_096 + 24;
 /// The divisor of the free disk space: the log is copied when it is larger than a quarter of the
 /// free space. Then the file can still grow by all pages of the log, and the files of other logs
 /// can grow too.
-const FREE_PART: u64 = 4;
+const FREE_SPACE_DIVISOR: u64 = 4;
 /// The maximum time that a copy waits for readers of the log.
 const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 
@@ -57,7 +57,8 @@ pub(super) struct WriteAheadLog {
     /// Whether everything that can be read from the log is on the disk, not only in the memory of
     /// the kernel.
     is_on_disk: bool,
-    /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy again.
+    /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy
+    /// again.
     is_torn: bool,
     /// The length in pages at which the log is copied. It grows while a reader keeps the log from
     /// being copied.
@@ -76,14 +77,14 @@ pub(super) enum Load {
 }
 
 impl WriteAheadLog {
-    /// Returns the state of the log at `path` after a start. It is unknown whether the log is on the
-    /// disk, so the first transaction writes it again.
+    /// Returns the state of the log at `path` after a start. It is unknown whether the log is on
+    /// the disk, so the first transaction writes it again.
     pub(super) const fn new(path: PathBuf) -> Self {
         Self {
             path,
             is_on_disk: false,
             is_torn: false,
-            limit: PAGES,
+            limit: CHECKPOINT_PAGES,
         }
     }
 
@@ -199,14 +200,14 @@ impl WriteAheadLog {
         let folder = self.path.parent();
         let disk = folder.and_then(|folder| statvfs(folder).ok());
         let free_bytes = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-        if u64::from(pages) * PAGE_BYTES > free_bytes / FREE_PART {
+        if u64::from(pages) * PAGE_BYTES > free_bytes / FREE_SPACE_DIVISOR {
             return Ok(Some(TRUNCATE));
         }
 
         let max_pages = match load {
             Load::Small => self.limit,
             Load::Bulk => self.limit.max(self.bulk_limit()),
-            Load::Contended => self.limit - PAGES / 2,
+            Load::Contended => self.limit - CHECKPOINT_PAGES / 2,
         };
         Ok((pages >= max_pages).then_some(RESTART))
     }
@@ -216,8 +217,8 @@ impl WriteAheadLog {
     fn bulk_limit(&self) -> u32 {
         let file = self.path.with_extension("db");
         let bytes = fs::metadata(file).map_or(0, |metadata| metadata.len());
-        let pages = bytes / PAGE_BYTES / BULK_PART;
-        u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(PAGES)
+        let pages = bytes / PAGE_BYTES / BULK_DIVISOR;
+        u32::try_from(pages.min(MAX_BULK_PAGES)).unwrap_or(CHECKPOINT_PAGES)
     }
 
     /// Copies the pages of the log into the file (a checkpoint). Returns whether all pages are
@@ -268,8 +269,12 @@ impl WriteAheadLog {
             _done_or_busy => {
                 let (pages, copied) = page_counts(connection)?;
                 // While a reader needs older pages, a new attempt after each commit would be
-                // useless. The next attempt waits until the log is longer by `PAGES`.
-                self.limit = if pages > copied { pages + PAGES } else { PAGES };
+                // useless. The next attempt waits until the log is longer by `CHECKPOINT_PAGES`.
+                self.limit = if pages > copied {
+                    pages + CHECKPOINT_PAGES
+                } else {
+                    CHECKPOINT_PAGES
+                };
                 Ok(pages == copied)
             }
         }
@@ -357,7 +362,7 @@ mod tests {
         let mut observer = database(folder.path()).reader().unwrap();
         let pages = |observer: &Connection| page_counts(observer).unwrap().0;
         writer
-            .write(|connection| fill(connection, PAGES))
+            .write(|connection| fill(connection, CHECKPOINT_PAGES))
             .await
             .unwrap();
         writer
@@ -372,17 +377,17 @@ mod tests {
             .unwrap();
         for _ in 0..3 {
             writer
-                .write(|connection| fill(connection, PAGES))
+                .write(|connection| fill(connection, CHECKPOINT_PAGES))
                 .await
                 .unwrap();
         }
         drop(reading);
         assert!(
-            pages(&observer) > 2 * PAGES,
+            pages(&observer) > 2 * CHECKPOINT_PAGES,
             "the reader needs the older pages"
         );
         writer
-            .write(|connection| fill(connection, PAGES))
+            .write(|connection| fill(connection, CHECKPOINT_PAGES))
             .await
             .unwrap();
         writer

@@ -69,8 +69,12 @@ pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
-pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite::Result<()> {
-    check_values(
+pub(super) fn verify_columns(
+    row: &Row<'_>,
+    seed: u32,
+    columns: Range<usize>,
+) -> rusqlite::Result<()> {
+    verify_values(
         row,
         columns.end,
         seed,
@@ -83,7 +87,7 @@ pub(super) fn check(row: &Row<'_>, seed: u32, columns: Range<usize>) -> rusqlite
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
-pub(super) fn check_values<'a>(
+pub(super) fn verify_values<'a>(
     row: &Row<'_>,
     column: usize,
     seed: u32,
@@ -92,12 +96,12 @@ pub(super) fn check_values<'a>(
     match row.get_ref(column)? {
         ValueRef::Null => Ok(()),
         ValueRef::Integer(written) if written == i64::from(checksum(seed, values)) => Ok(()),
-        _ => Err(changed(column)),
+        _ => Err(changed_row_error(column)),
     }
 }
 
 /// Returns the error of a row whose checksum, in `column`, does not match its values.
-pub(super) fn changed(column: usize) -> Error {
+pub(super) fn changed_row_error(column: usize) -> Error {
     let message = "does not match: the row has changed on the disk";
     Error::FromSqlConversionFailure(column, Type::Integer, message.into())
 }
@@ -109,7 +113,7 @@ pub(super) fn changed(column: usize) -> Error {
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if the key is not greater.
-pub(super) fn ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
+pub(super) fn check_ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
     let message = "is out of order: a row has changed on the disk";
     let is_next = last.is_none_or(|last| last < key);
     if is_next {

@@ -13,7 +13,7 @@ pub(super) const TABLE: &str = "CREATE TABLE clock (seen INTEGER NOT NULL) STRIC
 
 /// Returns the time in the row `row_id`, [`LOG`] or [`STORE`], if a round of deletions has stored
 /// one.
-pub(super) fn last_seen(
+pub(super) fn find_last_seen(
     connection: &Connection,
     row_id: i64,
 ) -> rusqlite::Result<Option<Timestamp>> {
@@ -25,7 +25,11 @@ pub(super) fn last_seen(
 }
 
 /// Stores `time` in the row `row_id`, [`LOG`] or [`STORE`].
-pub(super) fn store(connection: &Connection, row_id: i64, time: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn store_last_seen(
+    connection: &Connection,
+    row_id: i64,
+    time: Timestamp,
+) -> rusqlite::Result<()> {
     let sql = "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (?1, ?2)";
     connection
         .prepare_cached(sql)?

@@ -106,7 +106,7 @@ pub(super) type FillTables = fn(&Connection) -> rusqlite::Result<()>;
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
-    pub(super) kind: &'static FileSchema,
+    pub(super) schema: &'static FileSchema,
     folder: PathBuf,
     /// The file's name without its extension.
     name: String,
@@ -136,13 +136,13 @@ const CACHE_KIB: i64 = 16_000;
 impl Database {
     /// Names the file `name`, without its extension, in `folder`. Opens nothing.
     pub(super) fn new(
-        kind: &'static FileSchema,
+        schema: &'static FileSchema,
         folder: &Path,
         name: &str,
         max_file_bytes: Option<u64>,
     ) -> Self {
         Self {
-            kind,
+            schema,
             folder: folder.to_owned(),
             name: name.to_owned(),
             max_file_bytes,
@@ -152,12 +152,14 @@ impl Database {
         }
     }
 
-    /// Sets whether a missing folder and file are created and an older file is migrated (default true).
+    /// Sets whether a missing folder and file are created and an older file is migrated (default
+    /// true).
     pub(super) fn with_create(self, create: bool) -> Self {
         Self { create, ..self }
     }
 
-    /// Sets what fills new tables from the rows of an older file, in the transaction of its migration.
+    /// Sets what fills new tables from the rows of an older file, in the transaction of its
+    /// migration.
     pub(super) fn with_fill(self, fill: FillTables) -> Self {
         Self { fill, ..self }
     }
@@ -215,7 +217,7 @@ impl Database {
         // The log is checked before SQLite opens it, because SQLite overwrites the frames that it
         // cannot read.
         if self.create {
-            wal::check(&self.file("db-wal"))?;
+            wal::check_log(&self.file("db-wal"))?;
         } else {
             wal::check_idle(&path)?;
         }
@@ -230,7 +232,7 @@ impl Database {
                 .for_each(|suffix| restrict(&self.file(suffix)));
         } else if is_new {
             return Err(self.not_found());
-        } else if version < self.kind.migrations.len() {
+        } else if version < self.schema.migrations.len() {
             let message = "the file was written by an earlier version of this program: start a service of this \
                            version on it first, which migrates it for good, or use that version for an old copy";
             return Err(self.corrupt(message).with_context("file_version", version));
@@ -239,7 +241,7 @@ impl Database {
         self.with_path(configure(&connection, is_new))?;
         self.require_wal(&connection)?;
 
-        let current = self.kind.migrations.len();
+        let current = self.schema.migrations.len();
         if (1..current).contains(&version) {
             self.is_migrating.store(true, Ordering::Relaxed);
             tracing::info!(
@@ -249,7 +251,7 @@ impl Database {
                 "migrating the file of an earlier version, which takes some seconds for a million purchases"
             );
         }
-        self.with_path(self.kind.migrate(&connection, version, self.fill))?;
+        self.with_path(self.schema.migrate(&connection, version, self.fill))?;
         self.limit_size(&connection)?;
 
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
@@ -267,8 +269,8 @@ impl Database {
         Ok((connection, write_lock))
     }
 
-    /// If the file is missing, checks that it may be created: the folder has neither the files of an
-    /// unreleased layout nor the write-ahead log of the missing file.
+    /// If the file is missing, checks that it may be created: the folder has neither the files of
+    /// an unreleased layout nor the write-ahead log of the missing file.
     ///
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) if the folder has the files of an unreleased layout, or the
@@ -357,8 +359,8 @@ impl Database {
 
     /// Opens a connection with the settings that readers and writers share. Creates no file.
     fn open(&self) -> Result<Connection> {
-        // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the write-ahead log. Every
-        // connection is used by a single thread, so SQLite needs no mutex.
+        // Not SQLITE_OPEN_READ_ONLY: the last connection to close must be able to remove the
+        // write-ahead log. Every connection is used by a single thread, so SQLite needs no mutex.
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let opened = Connection::open_with_flags(self.path(), flags);
         self.with_path(opened.and_then(|connection| {
@@ -387,7 +389,7 @@ impl Database {
         let version = read_number("user_version")?;
         let is_new = application_id == 0 && version == 0 && read_number("schema_version")? == 0;
 
-        if !is_new && application_id != self.kind.application_id {
+        if !is_new && application_id != self.schema.application_id {
             let message =
                 "the file is another program's database: move it, or set another data folder";
             return Err(self
@@ -395,7 +397,7 @@ impl Database {
                 .with_context("application_id", application_id));
         }
 
-        let current_version = self.kind.migrations.len();
+        let current_version = self.schema.migrations.len();
         let version = usize::try_from(version).unwrap_or_default();
         if version > current_version {
             let message = "the file was written by a newer version of this program, and is never migrated back: use \

@@ -8,12 +8,15 @@ use rusqlite::{Connection, Row};
 use shop_core::Result;
 
 use super::backup::open;
-use super::checksum::changed;
+use super::checksum::changed_row_error;
 use super::database::read_pragma;
 use super::error::{AtPath as _, is_damage};
 use super::log::read_content;
 use super::schema::SHOP;
-use super::store::{ALL, Sums, WAITING, check_texts, compare_sums, unfolded, waiting_refund};
+use super::store::{
+    ALL, SELECT_WAITING_REFUNDS, Sums, compare_sums, read_checked_key, read_unfolded,
+    read_waiting_refund,
+};
 use super::thread::blocking;
 
 /// Checks every page of the database at `file`: compares tables with their indexes, rows with their
@@ -23,7 +26,8 @@ use super::thread::blocking;
 /// rows. A sound file gives no line. Services may use the file meanwhile.
 ///
 /// # Errors
-/// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be opened.
+/// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file does not exist or cannot be
+/// opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
     let check = move || match find_damage(&path) {
@@ -110,7 +114,7 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
         |row| read_content(row, 0).map(drop),
     ),
     ("record behind the end of the log", BEHIND, |_| {
-        Err(changed(0))
+        Err(changed_row_error(0))
     }),
     (
         "dead letter",
@@ -125,10 +129,10 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     (
         "texts of buyer",
         "SELECT buyer, userid, username, texts_hash FROM buyers",
-        |row| check_texts(row).map(drop),
+        |row| read_checked_key(row).map(drop),
     ),
-    ("waiting refund", WAITING, |row| {
-        waiting_refund(row).map(drop)
+    ("waiting refund", SELECT_WAITING_REFUNDS, |row| {
+        read_waiting_refund(row).map(drop)
     }),
     (
         "sums of day",
@@ -143,12 +147,12 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     (
         "amount",
         "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded",
-        |row| unfolded(row).map(drop),
+        |row| read_unfolded(row).map(drop),
     ),
 ];
 
-/// The query of records behind the end of the log: a damaged last record that seems to be at a later
-/// offset. It is in order, but no reader gets it.
+/// The query of records behind the end of the log: a damaged last record that seems to be at a
+/// later offset. It is in order, but no reader gets it.
 const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
 

@@ -160,21 +160,18 @@ impl FileLock {
         let (sender, pending_lock) = mpsc::sync_channel(0);
         let file = Arc::clone(&self.file);
         let folder = Arc::clone(&self.folder);
-        let wait_for_lock = move || {
+        Builder::new().name("shop-lock".to_owned()).spawn(move || {
             // The shared lock of the folder shows the holder that this thread waits. On a file
             // system that cannot lock a folder, the holder just does not see it.
             let folder_lock = folder.lock_shared();
-            let locked = file.lock();
+            let lock_result = file.lock();
             if folder_lock.is_ok() {
                 release(&folder);
             }
-            if sender.try_send(locked).is_err() {
+            if sender.try_send(lock_result).is_err() {
                 release(&file);
             }
-        };
-        Builder::new()
-            .name("shop-lock".to_owned())
-            .spawn(wait_for_lock)?;
+        })?;
         Ok(pending_lock)
     }
 

@@ -41,6 +41,11 @@ pub(super) const SHOP: FileSchema = FileSchema {
 /// - `unfolded`: the purchases that were not yet added to the sums per buyer (in `buyers`), per UTC
 ///   day and buyer (in `days`), and per quarter of an hour. The first row stands for all purchases
 ///   that were added before. Its sequence is the watermark. A sequence is never reused.
+/// - `days`: the sums of each UTC day and buyer.
+/// - `erased`: the ids of erased purchases, which must not be inserted again.
+///
+/// The modules `rows`, `buyers`, `sums` and `fold` of the store show examples of the rows, with the
+/// columns of the later migrations.
 const TABLES: &str = "
     CREATE TABLE buyers (
         buyer INTEGER PRIMARY KEY,
@@ -116,9 +121,10 @@ const DETAILS: &str = "
 /// The migration that adds the refunds that wait for their purchase, as the values of their
 /// records, and the settings that the store keeps.
 ///
-/// A buyer has a checksum of its integer and texts; buyers that an earlier version wrote have none and are not checked. The
-/// residue of a day covers its key too. A program of the version before that still has the file open fails by the new name
-/// of a column: it would store refunds as purchases of their own, and leave residues as they are.
+/// A buyer has a checksum of its integer and texts. Buyers that an earlier version wrote have none
+/// and are not checked. The residue of a day covers its key too. A program of the version before
+/// that still has the file open fails by the new name of a column: it would store refunds as
+/// purchases of their own, and leave residues as they are.
 pub(super) const REFUNDS: &str = "
     CREATE TABLE waiting_refunds (
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -43,8 +43,8 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// have appended to the log. Dropping the value without [`close`](Self::close) stops it and loses
 /// nothing. A clone of its [`shop`](Self::shop) that is used afterwards still publishes.
 ///
-/// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`] and
-/// [`EmbeddedStore`].
+/// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`]
+/// and [`EmbeddedStore`].
 #[derive(Debug)]
 pub struct EmbeddedShop {
     pipeline: Pipeline,

@@ -49,14 +49,13 @@ impl<S: Clone> Jobs<S> {
 pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
-    let run = move || {
-        // The guard is dropped when the thread ends, even by a panic.
-        let _guard = guard;
-        run();
-    };
     Builder::new()
         .name(name.to_owned())
-        .spawn(run)
+        .spawn(move || {
+            // The guard is dropped when the thread ends, even by a panic.
+            let _guard = guard;
+            run();
+        })
         .map_err(|error| {
             database_error(ErrorKind::Unavailable, "failed to start a thread").with_source(error)
         })?;

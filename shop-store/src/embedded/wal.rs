@@ -23,11 +23,11 @@ use super::error::{AtPath as _, database_error};
 use super::lock::FileLock;
 
 /// The size in bytes of the header of a log.
-const HEADER: usize = 32;
+const HEADER_BYTES: usize = 32;
 /// The size in bytes of a frame: the header of the frame, and a page.
-const FRAME: usize = 24 + 4_096;
+const FRAME_BYTES: usize = 24 + 4_096;
 /// The number of bytes that are read from the log at once.
-const BUFFER: usize = 1 << 20;
+const BUFFER_BYTES: usize = 1 << 20;
 
 /// Checks the log at `path` for damage. No process must write to the log meanwhile. A missing log
 /// is sound.
@@ -53,7 +53,7 @@ const BUFFER: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the log is damaged, or the error of reading the log.
-pub(super) fn check(path: &Path) -> Result<()> {
+pub(super) fn check_log(path: &Path) -> Result<()> {
     let mut log = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened.at(path)?,
@@ -71,8 +71,8 @@ pub(super) fn check(path: &Path) -> Result<()> {
         )))
 }
 
-/// Checks the log of the database `file` as [`check`] does, unless another process holds the lock
-/// of the file.
+/// Checks the log of the database `file` as [`check_log`] does, unless another process holds the
+/// lock of the file.
 ///
 /// A process that holds the lock has checked the log already, and may write to it at this moment. A
 /// missing lock file is not created.
@@ -80,14 +80,14 @@ pub(super) fn check_idle(file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
     let lock_path = file.with_extension("lock");
     if !lock_path.exists() {
-        return check(&log);
+        return check_log(&log);
     }
 
     let lock = FileLock::open(&lock_path)?;
     // The lock is shared, so that two checks at the same time do not take each other for a process
     // that writes. It is held until the log is checked, so that no process begins to write.
     match lock.try_lock_shared()? {
-        Some(_guard) => check(&log),
+        Some(_guard) => check_log(&log),
         None => Ok(()),
     }
 }
@@ -101,7 +101,7 @@ fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
     for is_big_endian in [false, true] {
         log.rewind()?;
         // The log is read in large pieces, because an import may have left hundreds of megabytes.
-        let log = BufReader::with_capacity(BUFFER, &mut *log);
+        let log = BufReader::with_capacity(BUFFER_BYTES, &mut *log);
         if is_damaged_in(log, is_big_endian)? {
             return Ok(true);
         }
@@ -111,8 +111,8 @@ fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
 
 /// Returns whether the log is damaged, if its checksums have this byte order.
 fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
-    let mut header = [0; HEADER];
-    if !fill(&mut log, &mut header)? {
+    let mut header = [0; HEADER_BYTES];
+    if !read_full(&mut log, &mut header)? {
         return Ok(false);
     }
     let mut is_sound =
@@ -124,8 +124,8 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     // Whether the frame before is a commit. A frame is one if it states the size of the database,
     // in bytes 4 to 7.
     let mut is_commit = false;
-    let mut frame = [0; FRAME];
-    while fill(&mut log, &mut frame)? {
+    let mut frame = [0; FRAME_BYTES];
+    while read_full(&mut log, &mut frame)? {
         let salts = salts.get_or_insert_with(|| frame[8..16].to_vec());
         let begun = checksum(last, &frame[..8], is_big_endian);
         last = stored_checksum(&frame[16..]);
@@ -146,7 +146,7 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
 }
 
 /// Fills `buffer` from `log`, and returns whether the log was long enough.
-fn fill(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
+fn read_full(log: &mut impl Read, buffer: &mut [u8]) -> io::Result<bool> {
     match log.read_exact(buffer) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
@@ -194,7 +194,8 @@ mod tests {
         super::is_damaged(&mut Cursor::new(log)).unwrap()
     }
 
-    /// A log with frames of an earlier generation behind four transactions, and the number of their pages.
+    /// A log with frames of an earlier generation behind four transactions, and the number of their
+    /// pages.
     fn log() -> (Vec<u8>, usize) {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.db");
@@ -219,11 +220,11 @@ mod tests {
     fn an_invalid_frame_before_a_synced_commit_is_damage() {
         let (log, pages) = log();
         assert!(
-            !is_damaged(&log) && log.len() > HEADER + pages * FRAME,
+            !is_damaged(&log) && log.len() > HEADER_BYTES + pages * FRAME_BYTES,
             "with frames of an earlier generation"
         );
         let commits: Vec<usize> = (0..pages)
-            .filter(|page| log[HEADER + page * FRAME + 4..][..4] != [0; 4])
+            .filter(|page| log[HEADER_BYTES + page * FRAME_BYTES + 4..][..4] != [0; 4])
             .collect();
         let &[.., before_last, last] = &commits[..] else {
             panic!("{commits:?}")
@@ -234,14 +235,14 @@ mod tests {
             flipped[at] ^= bits;
             is_damaged(&flipped)
         };
-        assert!((0..HEADER).all(|at| (0..8).all(|bit| flipped(at, 1 << bit))));
+        assert!((0..HEADER_BYTES).all(|at| (0..8).all(|bit| flipped(at, 1 << bit))));
         for (page, within) in
-            (0..pages).flat_map(|page| [0, 5, 9, 17, 24, FRAME - 1].map(|at| (page, at)))
+            (0..pages).flat_map(|page| [0, 5, 9, 17, 24, FRAME_BYTES - 1].map(|at| (page, at)))
         {
             // The next frame continues this checksum.
             let invalid = page + usize::from(within == 17);
             assert_eq!(
-                flipped(HEADER + page * FRAME + within, 4),
+                flipped(HEADER_BYTES + page * FRAME_BYTES + within, 4),
                 invalid < before_last,
                 "byte {within} of {page}"
             );
@@ -253,7 +254,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("test.db");
         let (mut log, _pages) = log();
-        log[HEADER + 5] ^= 4;
+        log[HEADER_BYTES + 5] ^= 4;
         fs::write(file.with_extension("db-wal"), log).unwrap();
         let lock = FileLock::open(&file.with_extension("lock")).unwrap();
 
@@ -267,18 +268,21 @@ mod tests {
     #[test]
     fn any_part_of_the_last_transaction_is_a_crash() {
         let (log, pages) = log();
-        let is_commit = |page: &usize| log[HEADER + page * FRAME + 4..][..4] != [0; 4];
+        let is_commit = |page: &usize| log[HEADER_BYTES + page * FRAME_BYTES + 4..][..4] != [0; 4];
         let first = (0..pages - 1).rfind(is_commit).unwrap() + 1;
-        let (begin, end) = (HEADER + first * FRAME, HEADER + pages * FRAME);
+        let (begin, end) = (
+            HEADER_BYTES + first * FRAME_BYTES,
+            HEADER_BYTES + pages * FRAME_BYTES,
+        );
         for lost in 1_usize..1 << (pages - first) {
             let mut torn = log.clone();
             for page in (first..pages).filter(|page| lost >> (page - first) & 1 == 1) {
-                torn[HEADER + page * FRAME..][..FRAME].fill(7);
+                torn[HEADER_BYTES + page * FRAME_BYTES..][..FRAME_BYTES].fill(7);
             }
             assert!(!is_damaged(&torn), "{lost:b}");
         }
         assert!(
-            [end, begin + 5, begin, HEADER, 5, 0]
+            [end, begin + 5, begin, HEADER_BYTES, 5, 0]
                 .iter()
                 .all(|length| !is_damaged(&log[..*length]))
         );

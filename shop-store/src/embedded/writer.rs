@@ -261,7 +261,8 @@ impl Writer {
     /// not cancel a write that is in the queue.
     ///
     /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write or of its group.
+    /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write
+    /// or of its group.
     pub(super) async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -315,11 +316,11 @@ impl Writer {
             return Ok(());
         }
 
-        let kind = self.database.kind;
+        let schema = self.database.schema;
         let last_failure = self.health.borrow().clone();
         let has_failed = last_failure.is_some();
         let (mut job, checked) = WriteTask::new(move |connection: &Connection| {
-            kind.check(connection)?;
+            schema.check(connection)?;
             if has_failed {
                 write_nothing(connection)
             } else {

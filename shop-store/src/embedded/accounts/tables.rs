@@ -13,7 +13,7 @@ use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrder
 use super::outbox;
 use super::store::{self, EmbeddedEntities, SqliteEntity};
 use crate::embedded::database::FileSchema;
-use crate::embedded::error::{parsed, unreadable};
+use crate::embedded::error::{parse_column, unreadable};
 use crate::limits::row_limit;
 
 /// The schema of `users.db`. The application id is `ShoU` in ASCII, which the `file` command shows.
@@ -78,8 +78,8 @@ impl SqliteEntity for User {
     fn from_row(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self::new(
             UserNumber::new(row.get(0)?),
-            parsed(row, 1)?,
-            parsed(row, 2)?,
+            parse_column(row, 1)?,
+            parse_column(row, 2)?,
         ))
     }
 }
@@ -178,7 +178,7 @@ impl SqliteEntity for Order {
         Ok(Self::new(
             OrderNumber::new(row.get(0)?),
             UserNumber::new(row.get(1)?),
-            parsed(row, 2)?,
+            parse_column(row, 2)?,
             row.get(3)?,
             TotalPrice::from_cents(row.get(4)?).map_err(unreadable(4))?,
         ))

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
-use rusqlite::{Connection, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{
     Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogGroups,
     LogRecord, LogTail, LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution,
@@ -32,12 +32,12 @@ impl LogAdmin for EmbeddedLog {
     /// Reads the records without the position of a group, so the scan does not delay the deletion
     /// of records.
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        scan::records(&self.shared).await
+        scan::scan_records(&self.shared).await
     }
 
     /// Follows the records without the position of a group, as [`scan`](LogAdmin::scan) does.
     async fn tail(&self, start: &Offsets) -> Result<LogTail> {
-        scan::tail(&self.shared, start).await
+        scan::tail_records(&self.shared, start).await
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
@@ -56,8 +56,12 @@ impl LogAdmin for EmbeddedLog {
         }
         // Reads the first record at `offset` or after it, which is another one if the record at
         // `offset` is deleted.
-        let find = move |connection: &Connection| rows::read_records(connection, offset, 1, 1);
-        let records = self.shared.readers.read(find).await?;
+        let records = self
+            .shared
+            .readers
+            .read(move |connection| rows::read_records(connection, offset, 1, 1))
+            .await?;
+
         let partition = self.shared.partition(0);
         Ok(records
             .into_iter()
@@ -76,7 +80,7 @@ impl LogAdmin for EmbeddedLog {
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-        scan::dead_letters(&self.shared).await
+        scan::scan_dead_letters(&self.shared).await
     }
 
     async fn dead_letters(
@@ -86,10 +90,10 @@ impl LogAdmin for EmbeddedLog {
     ) -> Result<Vec<DeadLetter>> {
         let cluster = Arc::clone(&self.shared.cluster);
         let filter = filter.clone();
-        let read = move |connection: &Connection| {
-            dead_letters::read_page(connection, &cluster, &filter, limit)
-        };
-        self.shared.readers.read(read).await
+        self.shared
+            .readers
+            .read(move |connection| dead_letters::read_page(connection, &cluster, &filter, limit))
+            .await
     }
 
     async fn resolve(
@@ -100,20 +104,24 @@ impl LogAdmin for EmbeddedLog {
     ) -> Result<u64> {
         resolution.check(dead_letters)?;
         let clock = Arc::clone(&self.shared.options.clock);
-        let all = dead_letters.to_vec();
-        let resolve = move |connection: &Connection| {
-            all.iter().try_fold(0, |count, dead_letter| {
-                let resolved = dead_letters::resolve(
-                    connection,
-                    dead_letter,
-                    record_type,
-                    resolution,
-                    clock.now(),
-                )?;
-                Ok(count + u64::from(resolved))
+        let dead_letters = dead_letters.to_vec();
+        self.shared
+            .writer
+            .write(move |connection| {
+                let mut resolved = 0;
+                for dead_letter in &dead_letters {
+                    let was_pending = dead_letters::resolve(
+                        connection,
+                        dead_letter,
+                        record_type,
+                        resolution,
+                        clock.now(),
+                    )?;
+                    resolved += u64::from(was_pending);
+                }
+                Ok(resolved)
             })
-        };
-        self.shared.writer.write(resolve).await
+            .await
     }
 
     /// Erased content is overwritten in the file. The write-ahead log may still contain the content
@@ -124,16 +132,20 @@ impl LogAdmin for EmbeddedLog {
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
         // The records keep their offsets, so no gap arises. Records that are erased already are not
         // counted. Without a checksum, a record is not verified when it is read.
-        let erase = move |connection: &Connection| {
-            let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = NULL
-                       WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
-            let mut erase = connection.prepare_cached(sql)?;
-            let headers = &blank.headers.as_bytes()[..];
-            offsets.iter().try_fold(0, |count, offset| {
-                Ok(count + erase.execute(params![offset, headers])? as u64)
+        let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = NULL
+                   WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
+        self.shared
+            .writer
+            .write(move |connection| {
+                let mut erase = connection.prepare_cached(sql)?;
+                let headers = &blank.headers.as_bytes()[..];
+                let mut erased = 0;
+                for offset in &offsets {
+                    erased += erase.execute(params![offset, headers])? as u64;
+                }
+                Ok(erased)
             })
-        };
-        self.shared.writer.write(erase).await
+            .await
     }
 
     fn groups(&self) -> Option<Arc<dyn LogGroups>> {
@@ -212,7 +224,8 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
     let mut usage = LogUsage::new(bytes_with_wal, free_bytes, oldest, end);
 
     let mut statement = connection.prepare_cached("SELECT name, next FROM groups ORDER BY name")?;
-    let read_group = |row: &Row<'_>| {
+    let mut group_rows = statement.query([])?;
+    while let Some(row) = group_rows.next()? {
         let next = unsigned(row.get(1)?);
         // Records before the first one are deleted and do not count as lag. An empty log has no
         // lag.
@@ -220,10 +233,9 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
             Some((offset, _)) => end.saturating_sub(next.max(unsigned(offset))),
             None => 0,
         };
-        Ok(GroupPosition::new(row.get(0)?, next, lag))
-    };
-    usage.groups = statement
-        .query_map([], read_group)?
-        .collect::<rusqlite::Result<_>>()?;
+        usage
+            .groups
+            .push(GroupPosition::new(row.get(0)?, next, lag));
+    }
     Ok(usage)
 }

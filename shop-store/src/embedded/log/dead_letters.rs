@@ -27,7 +27,7 @@ pub struct EmbeddedDeadLetters {
     pub(super) log: Arc<EmbeddedLogInner>,
 }
 
-/// The columns of a dead letter, in the order in which [`from_row`] reads them.
+/// The columns of a dead letter, in the order in which [`read_dead_letter`] reads them.
 pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
 
 /// The SQL condition that identifies one dead letter.
@@ -42,12 +42,14 @@ const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
 impl DeadLetters for EmbeddedDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         let dead_letters = dead_letters.to_vec();
-        let put = move |connection: &Connection| {
-            dead_letters
-                .iter()
-                .try_for_each(|dead_letter| insert(connection, dead_letter))
-        };
-        self.log.writer.write(put).await
+        self.log
+            .writer
+            .write(move |connection| {
+                dead_letters
+                    .iter()
+                    .try_for_each(|dead_letter| insert_unless_known(connection, dead_letter))
+            })
+            .await
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
@@ -56,17 +58,21 @@ impl DeadLetters for EmbeddedDeadLetters {
         let offset = record.offset;
         let time = record.time.as_millis();
         let id = RecordId::new(record, partition);
-        // A record whose dead letter was replayed or discarded counts too, so that the record is not
-        // dead-lettered again.
-        let find = move |connection: &Connection| {
-            let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
-            let mut pending = connection.prepare_cached(&sql)?;
-            Ok(
-                pending.exists(params![&*topic, index, signed(offset), time])?
-                    || is_resolved(connection, offset, id)?,
-            )
-        };
-        self.log.readers.read(find).await
+        // A record whose dead letter was replayed or discarded counts too, so that the record is
+        // not dead-lettered again.
+        self.log
+            .readers
+            .read(move |connection| {
+                let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
+                let is_pending = connection.prepare_cached(&sql)?.exists(params![
+                    &*topic,
+                    index,
+                    signed(offset),
+                    time
+                ])?;
+                Ok(is_pending || is_resolved(connection, offset, id)?)
+            })
+            .await
     }
 
     async fn check(&self) -> Result<()> {
@@ -75,7 +81,7 @@ impl DeadLetters for EmbeddedDeadLetters {
 }
 
 /// Inserts `dead_letter`, unless it is pending already, or its record is resolved.
-fn insert(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
+fn insert_unless_known(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
     // A gap is stored even if an earlier gap at its offset is resolved, because the same offsets
     // may be lost again.
     let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
@@ -162,7 +168,7 @@ pub(super) fn read_page(
             to.partition,
             signed(to.offset)
         ];
-        for dead_letter in statement.query_map(range, |row| from_row(row, cluster))? {
+        for dead_letter in statement.query_map(range, |row| read_dead_letter(row, cluster))? {
             let dead_letter = dead_letter?;
             if filter.selects(&dead_letter) {
                 let position = Some(dead_letter.position());
@@ -199,13 +205,13 @@ pub(super) fn resolve(
         _ => dead_letter.record.time.as_millis().into(),
     };
     let sql = format!("DELETE FROM dead_letters WHERE {IDENTITY}");
-    if connection
+    let deleted = connection
         .prepare_cached(&sql)?
-        .execute(params![topic, partition, offset, identity])?
-        == 0
-    {
+        .execute(params![topic, partition, offset, identity])?;
+    if deleted == 0 {
         return Ok(false);
     }
+
     let sql = "INSERT OR REPLACE INTO settled_letters (topic, partition, offset, place, purchase, settlement)
                VALUES (?1, ?2, ?3, ?4, ?5, ?6)";
     let row = params![
@@ -217,6 +223,7 @@ pub(super) fn resolve(
         resolution.as_str()
     ];
     connection.prepare_cached(sql)?.execute(row)?;
+
     // The record is consumed again from the end of the log, with a new offset and time.
     if resolution == Resolution::Replayed {
         let mut record = dead_letter.replay_record(record_type);
@@ -238,7 +245,7 @@ fn is_resolved(connection: &Connection, offset: u64, record: RecordId) -> rusqli
 ///
 /// A damaged record is returned without its content, see [`rows::read_record`]. An unknown kind of
 /// reason, such as one of a newer version, is read as `Refused`.
-pub(super) fn from_row(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
+pub(super) fn read_dead_letter(row: &Row<'_>, cluster: &Arc<str>) -> rusqlite::Result<DeadLetter> {
     let topic: String = row.get(0)?;
     let partition = Partition::new(Arc::clone(cluster), topic.into(), row.get(1)?, 0);
     let record = rows::read_record(row, 2)?;

@@ -67,8 +67,8 @@ impl EmbeddedLog {
         let folder = folder.as_ref().to_owned();
         // The file `shop` also contains the tables of a store.
         let is_shop = options.file == FILE;
-        let kind = if is_shop { &SHOP } else { &LOG };
-        let mut database = Database::new(kind, &folder, &options.file, options.max_file_bytes)
+        let schema = if is_shop { &SHOP } else { &LOG };
+        let mut database = Database::new(schema, &folder, &options.file, options.max_file_bytes)
             .with_create(options.create);
         if is_shop {
             database = database.with_fill(refill_quarters);
@@ -158,7 +158,7 @@ impl EmbeddedLog {
     /// error of a connection.
     pub async fn store(&self, options: &EmbeddedStoreOptions) -> Result<EmbeddedStore> {
         self.require_store()?;
-        EmbeddedStore::beside(&self.shared.database, &self.shared.writer, options)
+        EmbeddedStore::with_writer(&self.shared.database, &self.shared.writer, options)
     }
 
     /// Checks that the file of this log also contains the tables of a store.
@@ -250,6 +250,6 @@ fn find_or_create_identity(
 
     let cluster = Uuid::now_v7().to_string();
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
-    clock::store(connection, clock::LOG, now)?;
+    clock::store_last_seen(connection, clock::LOG, now)?;
     Ok((cluster, None))
 }

@@ -19,10 +19,10 @@ use tokio::time::sleep;
 #[derive(Debug)]
 pub(super) struct Waiter {
     /// Changes with each commit of this process.
-    own: watch::Receiver<()>,
+    own_commits: watch::Receiver<()>,
     /// The inotify instance that watches the lock file, which is read like a pipe. `None` if the
     /// file cannot be watched.
-    others: Option<pipe::Receiver>,
+    lock_file_watch: Option<pipe::Receiver>,
 }
 
 impl Waiter {
@@ -35,13 +35,13 @@ impl Waiter {
     /// # Panics
     /// Outside of a tokio runtime with I/O.
     pub(super) fn new(notifier: &watch::Sender<()>, file: &Path) -> Self {
-        let others = watch_times(file).and_then(pipe::Receiver::from_owned_fd_unchecked).inspect_err(|error| {
+        let lock_file_watch = watch_times(file).and_then(pipe::Receiver::from_owned_fd_unchecked).inspect_err(|error| {
             let path = file.display();
             tracing::info!(%error, %path, "no watch on the log, commits of other processes are polled for");
         });
         Self {
-            own: notifier.subscribe(),
-            others: others.ok(),
+            own_commits: notifier.subscribe(),
+            lock_file_watch: lock_file_watch.ok(),
         }
     }
 
@@ -50,7 +50,7 @@ impl Waiter {
     /// A reader calls this before it reads the log. A commit during the read then ends the wait
     /// after it.
     pub(super) fn mark_seen(&mut self) {
-        self.own.mark_unchanged();
+        self.own_commits.mark_unchanged();
     }
 
     /// Waits until this process has committed since [`mark_seen`](Self::mark_seen), or another
@@ -58,22 +58,22 @@ impl Waiter {
     ///
     /// May also end without a new commit. The reader then finds no records, and waits again.
     pub(super) async fn wait(&mut self, timeout: Duration) {
-        let others = async {
-            match &self.others {
+        let lock_file_change = async {
+            match &self.lock_file_watch {
                 Some(watch) if wait_for_watch(watch).await.is_ok() => {}
                 // Without a watch, only the other two events end the wait.
                 _ => std::future::pending().await,
             }
         };
         tokio::select! {
-            Ok(()) = self.own.changed() => {}
-            () = others => {}
+            Ok(()) = self.own_commits.changed() => {}
+            () = lock_file_change => {}
             () = sleep(timeout) => {}
         }
         // Commits of this process set the times of the file too. Their events are removed here,
         // because they would end the next wait. The kernel merges equal events, so one read removes
         // all.
-        if let Some(watch) = &self.others {
+        if let Some(watch) = &self.lock_file_watch {
             let _none = rustix::io::read(watch, &mut [0; EVENT_BUFFER_BYTES]);
         }
     }
@@ -89,7 +89,7 @@ async fn wait_for_watch(watch: &pipe::Receiver) -> io::Result<()> {
         match watch.try_read(&mut [0; EVENT_BUFFER_BYTES]) {
             // The readiness was stale: the events were removed at the end of an earlier wait.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-            read => return read.map(drop),
+            result => return result.map(drop),
         }
     }
 }

@@ -19,7 +19,7 @@ use shop_core::log::{CommitOffset, CommitOutcome};
 /// Commits of earlier epochs are refused from now on.
 ///
 /// # Errors
-/// Returns the errors of SQLite, and fails if the group is not [registered](register).
+/// Returns the errors of SQLite, and fails if the group is not [registered](register_group).
 pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Result<(u64, u64)> {
     let sql = "UPDATE groups SET epoch = epoch + 1 WHERE name = ?1 RETURNING epoch, next";
     connection.query_row(sql, [group], |row| {
@@ -34,7 +34,7 @@ pub(super) fn begin_epoch(connection: &Connection, group: &str) -> rusqlite::Res
 ///
 /// The position of a new group is the oldest record, or the end of an empty log. From then on the
 /// records after the position are kept for the group, and a missing one is recognized as a gap.
-pub(super) fn register(
+pub(super) fn register_group(
     connection: &Connection,
     group: &str,
     feeds: &str,
@@ -57,8 +57,8 @@ pub(super) fn find_position(connection: &Connection, group: &str) -> rusqlite::R
 ///
 /// If `run` follows the newest known run directly, both become one run. If the position is in the
 /// run or at its beginning, it moves to the end. A position that is further behind stays, because
-/// records before the run must still be processed. [`commit`] moves it to the end of the run once
-/// it reaches the run.
+/// records before the run must still be processed. [`commit_position`] moves it to the end of the
+/// run once it reaches the run.
 pub(super) fn advance_past(
     connection: &Connection,
     group: &str,
@@ -80,7 +80,7 @@ pub(super) fn advance_past(
 /// A position in the newest run of records that were stored with their purchases moves to the end
 /// of the run, see [`advance_past`]. Returns [`CommitOutcome::Fenced`], and changes nothing, if
 /// another consumer has begun an epoch since.
-pub(super) fn commit(
+pub(super) fn commit_position(
     connection: &Connection,
     group: &str,
     position: &CommitOffset,
@@ -105,7 +105,7 @@ pub(super) fn commit(
 }
 
 /// Returns the lag of `group`: the number of records from its position to the end of the log.
-pub(super) fn lag(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
+pub(super) fn count_lag(connection: &Connection, group: &str) -> rusqlite::Result<u64> {
     // Offsets are consecutive from the oldest record on. Minimum and maximum are separate
     // subqueries: SQLite scans the table for a query with both.
     let sql = "SELECT max(0, (SELECT max(offset) FROM records) + 1 - max(

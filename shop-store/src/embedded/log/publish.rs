@@ -145,14 +145,9 @@ fn publish(
         let purchases: Vec<&Purchase> = run.iter().map(|publish| &publish.purchase).collect();
         let outcomes = match run[0].group {
             None => vec![InsertOutcome::Inserted; run.len()],
-            Some(_) => store::insert(connection, buyers, &purchases)?,
+            Some(_) => store::insert_batch(connection, buyers, &purchases)?,
         };
 
-        // The log contains each purchase that the store has accepted. That includes a refund that
-        // waits for its purchase.
-        let is_accepted = |outcome: &InsertOutcome| {
-            matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
-        };
         let records: Vec<&LogRecord> = run
             .iter()
             .zip(&outcomes)
@@ -160,6 +155,7 @@ fn publish(
             .map(|(publish, _)| &publish.record)
             .collect();
         let mut offsets = append(connection, &records)?;
+
         if let Some(group) = &run[0].group
             && !offsets.is_empty()
         {
@@ -172,13 +168,14 @@ fn publish(
             } else {
                 None
             };
+
             let id = publish.purchase.id;
             let mut receipt = outcome.into_receipt(id, Durability::LocalDisk);
             if let Ok(receipt) = &mut receipt {
                 receipt.position =
                     offset.map(|offset| RecordPosition::new(Arc::clone(&publish.topic), 0, offset));
                 if receipt.is_duplicate {
-                    receipt.first_purchase = store::by_id(connection, &id)?.map(Box::new);
+                    receipt.first_purchase = store::find_by_id(connection, &id)?.map(Box::new);
                 }
             }
             receipts.push(receipt);
@@ -187,8 +184,14 @@ fn publish(
     Ok(receipts)
 }
 
+/// Checks whether the record of a purchase with this outcome is appended to the log: the purchase
+/// is new, or it is a refund that waits for its purchase.
+fn is_accepted(outcome: &InsertOutcome) -> bool {
+    matches!(outcome, InsertOutcome::Inserted | InsertOutcome::Waiting)
+}
+
 /// The statements that insert records. [`rows::record_columns`] lists the values in the same order.
-static RECORDS: LazyLock<BulkInsert> =
+static INSERT_RECORDS: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("records (time, key, headers, value, checksum)"));
 
 /// Appends `records` to the log within the caller's transaction. Returns their offsets, which are
@@ -197,7 +200,7 @@ pub(super) fn append(
     connection: &Connection,
     records: &[&LogRecord],
 ) -> rusqlite::Result<Range<u64>> {
-    RECORDS.insert(connection, records, |record| rows::record_columns(record))?;
+    INSERT_RECORDS.insert(connection, records, |record| rows::record_columns(record))?;
     // The rowid of a record is its offset. Nothing else is inserted in between, so the last one
     // ends the range.
     let end = connection.last_insert_rowid().unsigned_abs() + 1;

@@ -106,11 +106,11 @@ impl Deleter {
         let allowance = match self.remaining_allowance.take() {
             Some(remaining_allowance) => remaining_allowance,
             None => {
-                let (last_seen, consumed) = readers.read(last_seen).await?;
+                let (last_seen, consumed) = readers.read(read_last_seen_and_consumed).await?;
                 self.guard.next_allowance(now, last_seen, consumed)
             }
         };
-        let seen = allowance.last_seen;
+        let last_seen_to_store = allowance.last_seen;
         let limit = usize::try_from(allowance.rows)
             .unwrap_or(usize::MAX)
             .min(SLICE_ROWS);
@@ -119,14 +119,15 @@ impl Deleter {
         let before = now.saturating_sub(options.retention);
         // The time is stored in the transaction that deletes, so a restart in between does not lose
         // it.
-        let delete = move |connection: &Connection| {
-            let deleted = delete_records(connection, before, now, limit)?;
-            if let Some(seen) = seen {
-                clock::store(connection, clock::LOG, seen)?;
-            }
-            Ok(deleted)
-        };
-        let deleted = writer.write(delete).await?;
+        let deleted = writer
+            .write(move |connection| {
+                let deleted = delete_records(connection, before, now, limit)?;
+                if let Some(time) = last_seen_to_store {
+                    clock::store_last_seen(connection, clock::LOG, time)?;
+                }
+                Ok(deleted)
+            })
+            .await?;
 
         // The guard limits the number of rows only while it does not trust the clock.
         let is_clock_trusted = allowance.rows == u64::MAX;
@@ -157,14 +158,16 @@ impl Deleter {
 ///
 /// The guard takes the number for the records that are due. If it is 0 and no time is stored, the
 /// guard trusts the clock.
-fn last_seen(connection: &Connection) -> rusqlite::Result<(Option<Timestamp>, u64)> {
+fn read_last_seen_and_consumed(
+    connection: &Connection,
+) -> rusqlite::Result<(Option<Timestamp>, u64)> {
     let oldest: Option<i64> =
         connection.query_row("SELECT min(offset) FROM records", [], |row| row.get(0))?;
     let consumed = lowest_position(connection)?
         .zip(oldest)
         .map(|(next, oldest)| next.saturating_sub(unsigned(oldest)));
     Ok((
-        clock::last_seen(connection, clock::LOG)?,
+        clock::find_last_seen(connection, clock::LOG)?,
         consumed.unwrap_or_default(),
     ))
 }
@@ -258,8 +261,8 @@ fn is_old_after(
     }
 }
 
-/// Deletes at most [`SLICE_ROWS`] dead letters with the reason `conflict` that are older than `before`
-/// and whose record is deleted already.
+/// Deletes at most [`SLICE_ROWS`] dead letters with the reason `conflict` that are older than
+/// `before` and whose record is deleted already.
 ///
 /// While the record exists, the command `verify` needs the dead letter to explain why the record is
 /// not in the store. Reads all dead letters. Returns the number of deleted ones. A number below
@@ -283,7 +286,7 @@ pub(super) fn delete_conflicts(
 
 #[cfg(test)]
 mod tests {
-    use super::super::position::register;
+    use super::super::position::register_group;
     use super::super::schema::LOG;
     use super::*;
 
@@ -303,7 +306,7 @@ mod tests {
             }
         }
         drop(insert);
-        register(&connection, "group", "store").unwrap();
+        register_group(&connection, "group", "store").unwrap();
         connection
             .execute("UPDATE groups SET next = 10000", [])
             .unwrap();

@@ -8,7 +8,7 @@ use shop_core::Timestamp;
 use shop_core::log::{Headers, LogRecord};
 
 use super::position::{signed, unsigned};
-use crate::embedded::checksum::{ascending, check, checksum};
+use crate::embedded::checksum::{check_ascending, checksum, verify_columns};
 use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
@@ -31,11 +31,12 @@ pub(super) fn read_records(
     let mut rows = statement.query(params![signed(from), row_limit(max_records)])?;
     let mut records = Vec::new();
     let mut bytes = 0;
-    let mut last = signed(from) - 1;
+    let mut last_offset = signed(from) - 1;
     while let Some(row) = rows.next()? {
         // Offsets out of order would let a consumer read the same records again and again.
-        let previous = std::mem::replace(&mut last, row.get(0)?);
-        ascending(&last, Some(&previous))?;
+        let offset = row.get(0)?;
+        check_ascending(&offset, Some(&last_offset))?;
+        last_offset = offset;
 
         let record = read_record(row, 0)?;
         bytes += record.size();
@@ -70,7 +71,7 @@ pub(in crate::embedded) fn read_content(
     row: &Row<'_>,
     column: usize,
 ) -> rusqlite::Result<LogRecord> {
-    check(row, 0, column + 1..column + 5)?;
+    verify_columns(row, 0, column + 1..column + 5)?;
 
     let read_blob = |column: usize| {
         let blob = row.get_ref(column)?.as_blob_or_null()?;

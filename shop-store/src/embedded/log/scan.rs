@@ -12,7 +12,7 @@ use rusqlite::{Connection, Row, params};
 use shop_core::log::{Batch, DeadLetterState, LogTail, Offsets, Resolution, ResolvedDeadLetter};
 use shop_core::{Error, Result};
 
-use super::dead_letters::{COLUMNS, from_row};
+use super::dead_letters::{COLUMNS, read_dead_letter};
 use super::notifier::Waiter;
 use super::position::{end_offset, unsigned};
 use super::rows;
@@ -20,7 +20,9 @@ use super::shared::EmbeddedLogInner;
 use crate::embedded::readers::Readers;
 
 /// Returns a stream of all records that `log` contains now, in the order of their offsets.
-pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static, Result<Batch>>> {
+pub(super) async fn scan_records(
+    log: &EmbeddedLogInner,
+) -> Result<BoxStream<'static, Result<Batch>>> {
     let (_, end) = log.readers.read(offset_range).await?;
     Ok(stream_batches(log, 0, Some(end)))
 }
@@ -30,7 +32,7 @@ pub(super) async fn records(log: &EmbeddedLogInner) -> Result<BoxStream<'static,
 ///
 /// If the log does not contain the requested offset, the tail starts elsewhere and reports the
 /// actual start.
-pub(super) async fn tail(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
+pub(super) async fn tail_records(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
     let (first, end) = log.readers.read(offset_range).await?;
     let start = LogTail::start_offset(start, 0, first, end);
     let mut tail = LogTail::new(
@@ -64,15 +66,17 @@ fn stream_batches(
             loop {
                 // Before the read, so that a commit during the read ends the wait below.
                 waiter.iter_mut().for_each(Waiter::mark_seen);
-                let read = move |connection: &Connection| {
-                    rows::read_records(connection, next, max_records, max_bytes)
-                };
-                let mut records = readers.read(read).await?;
+                let mut records = readers
+                    .read(move |connection| {
+                        rows::read_records(connection, next, max_records, max_bytes)
+                    })
+                    .await?;
 
                 records.retain(|record| end.is_none_or(|end| record.offset < end));
                 if let Some(last) = records.last() {
-                    let following = last.offset + 1;
-                    return Ok(Some((Batch::new(partition, records), (following, waiter))));
+                    let next_offset = last.offset + 1;
+                    let batch = Batch::new(partition, records);
+                    return Ok(Some((batch, (next_offset, waiter))));
                 }
 
                 let Some(waiter) = &mut waiter else {
@@ -96,15 +100,16 @@ fn offset_range(connection: &Connection) -> rusqlite::Result<(u64, u64)> {
 
 /// Returns a stream of all dead letters that `log` contains now: first the pending ones, then the
 /// resolved ones.
-pub(super) async fn dead_letters(
+pub(super) async fn scan_dead_letters(
     log: &EmbeddedLogInner,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let readers = &log.readers;
     let cluster = Arc::clone(&log.cluster);
-    let pending = move |row: &Row<'_>| {
-        from_row(row, &cluster).map(|dead_letter| Some(DeadLetterState::Pending(dead_letter)))
-    };
-    let pending = scan_table(readers, "dead_letters", COLUMNS, pending).await?;
+    let pending = scan_table(readers, "dead_letters", COLUMNS, move |row| {
+        let dead_letter = read_dead_letter(row, &cluster)?;
+        Ok(Some(DeadLetterState::Pending(dead_letter)))
+    })
+    .await?;
     let resolved = scan_table(
         readers,
         "settled_letters",
@@ -146,10 +151,11 @@ async fn scan_table(
     columns: &str,
     read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Send + Sync + 'static,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
-    let newest = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
+    let newest_sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
     let newest: i64 = readers
-        .read(move |connection| connection.query_row(&newest, [], |row| row.get(0)))
+        .read(move |connection| connection.query_row(&newest_sql, [], |row| row.get(0)))
         .await?;
+
     let sql = format!(
         "SELECT {columns}, rowid FROM {table} WHERE rowid > ?1 AND rowid <= ?2 ORDER BY rowid LIMIT ?3"
     );
@@ -173,6 +179,7 @@ async fn scan_table(
         }
         Ok((page, last))
     };
+
     let readers = readers.clone();
     let read_page = Arc::new(read_page);
     let pages = stream::try_unfold(0, move |after| {

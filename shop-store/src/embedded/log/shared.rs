@@ -4,7 +4,6 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use rusqlite::Connection;
 use shop_core::log::Partition;
 use shop_core::{ErrorKind, Result};
 use tokio::sync::watch;
@@ -47,8 +46,10 @@ impl EmbeddedLogInner {
     pub(super) async fn register(&self, group: &str) -> Result<()> {
         let name = group.to_owned();
         let feeds = self.options.feeds.clone();
-        let register = move |connection: &Connection| position::register(connection, &name, &feeds);
-        let fed_store = self.writer.write(register).await?;
+        let fed_store = self
+            .writer
+            .write(move |connection| position::register_group(connection, &name, &feeds))
+            .await?;
         if fed_store == self.options.feeds {
             return Ok(());
         }

@@ -19,7 +19,6 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::Connection;
 use shop_core::log::{CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::{Mutex, mpsc};
@@ -115,13 +114,16 @@ impl LogSource for EmbeddedSource {
         }
         let group = self.group.clone();
         let offsets = positions.to_vec();
-        let commit = move |connection: &Connection| {
-            offsets
-                .iter()
-                .map(|offset| position::commit(connection, &group, offset))
-                .collect()
-        };
-        let outcomes: Vec<CommitOutcome> = self.log.writer.write(commit).await?;
+        let outcomes: Vec<CommitOutcome> = self
+            .log
+            .writer
+            .write(move |connection| {
+                offsets
+                    .iter()
+                    .map(|offset| position::commit_position(connection, &group, offset))
+                    .collect()
+            })
+            .await?;
 
         // Wakes the task, which may wait for records, so that it ends the fenced epoch at once.
         let fenced_epochs = positions
@@ -143,7 +145,7 @@ impl LogSource for EmbeddedSource {
             let lag = self
                 .log
                 .readers
-                .read(move |connection| position::lag(connection, &group));
+                .read(move |connection| position::count_lag(connection, &group));
             records.insert(0, lag.await?);
         }
         Ok(Lag::new(
@@ -245,16 +247,21 @@ impl GroupReader {
         self.log.register(&self.group).await?;
 
         let group = self.group.clone();
-        let begin = move |connection: &Connection| position::begin_epoch(connection, &group);
-        let (epoch, mut next) = self.log.writer.write(begin).await?;
+        let (epoch, mut next) = self
+            .log
+            .writer
+            .write(move |connection| position::begin_epoch(connection, &group))
+            .await?;
         self.active.store(true, Ordering::Release);
         let partition = self.log.partition(epoch);
 
         // The newest records of the log may be lost. No later record reveals such a gap, so the end
         // of the log is checked once, before the first read.
-        let find_gap =
-            move |connection: &Connection| gaps::gap_at_end(connection, &partition, next);
-        if let Some(gap) = self.readers.read(find_gap).await? {
+        let gap_at_end = self
+            .readers
+            .read(move |connection| gaps::gap_at_end(connection, &partition, next))
+            .await?;
+        if let Some(gap) = gap_at_end {
             next = gap.next_offset;
             // A failed send means that the receiver is dropped. Sending the next event then fails
             // too and ends the loop.
@@ -299,21 +306,21 @@ impl GroupReader {
         let group = self.group.clone();
         let partition = self.log.partition(epoch);
         let (max_records, max_bytes) = self.log.options.batch();
-        let read = move |connection: &Connection| {
-            let snapshot = connection.unchecked_transaction()?;
-            let next = position::find_position(&snapshot, &group)?
-                .unwrap_or_default()
-                .max(next);
-            // Without records, the position itself is the end: it may have moved since the last
-            // read.
-            let records = rows::read_records(&snapshot, next, max_records, max_bytes)?;
-            let end = records.last().map_or(next, |last| last.offset + 1);
-            Ok((
-                end,
-                gaps::split_at_gaps(&snapshot, &partition, next, records)?,
-            ))
-        };
-        self.readers.read(read).await
+        self.readers
+            .read(move |connection| {
+                let snapshot = connection.unchecked_transaction()?;
+                let group_position =
+                    position::find_position(&snapshot, &group)?.unwrap_or_default();
+                let start = next.max(group_position);
+                let records = rows::read_records(&snapshot, start, max_records, max_bytes)?;
+
+                // Without records, `start` is the end: the position of the group may have moved since
+                // the last read.
+                let end = records.last().map_or(start, |last| last.offset + 1);
+                let events = gaps::split_at_gaps(&snapshot, &partition, start, records)?;
+                Ok((end, events))
+            })
+            .await
     }
 
     /// Waits until no other consumer of the group holds the lock, and takes the lock.

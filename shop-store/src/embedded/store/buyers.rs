@@ -4,6 +4,16 @@
 //! key of `purchases` begins with this integer. A user who has bought under several names is
 //! several buyers. The table `buyers` also contains the folded sums of each buyer, see the module
 //! `fold`.
+//!
+//! ```text
+//! buyer  userid  username   texts_hash  count, high, low, residue
+//!     0                                 the sums of all buyers
+//!     7  u1      ada        1630472119  the sums of ada's purchases
+//!     8  u1      countess   2210438957  the sums of the same user's purchases under another name
+//! ```
+//!
+//! The writer needs the integer of each purchase's buyer, and keeps recent ones in a
+//! [`BuyerCache`].
 
 use std::collections::HashMap;
 
@@ -12,10 +22,10 @@ use rusqlite::{Connection, FileControl, OptionalExtension, Row, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
-use super::rows;
+use super::rows::user_text_checksum;
 use super::sums::Sums;
-use crate::embedded::checksum::{changed, check, checksum};
-use crate::embedded::error::parsed;
+use crate::embedded::checksum::{changed_row_error, checksum, verify_columns};
+use crate::embedded::error::parse_column;
 
 /// The buyer 0, which stands for all buyers together in the tables of sums. No purchase has it.
 pub(in crate::embedded) const ALL: i64 = 0;
@@ -39,8 +49,13 @@ pub(super) struct Buyer {
 /// texts.
 const MAX_CACHED_BYTES: usize = 4 << 20;
 
-/// The integer of a buyer, and the checksum of its id and name.
-pub(super) type InternedBuyer = (i64, u32);
+/// The integer that stands for a buyer in other tables, and the checksum of its id and name.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct InternedBuyer {
+    pub(super) key: i64,
+    /// The checksum of the id and the name, which the checksum of each purchase continues.
+    pub(super) checksum: u32,
+}
 
 /// A cache of the integers of buyers, which the writer thread keeps from one transaction to the
 /// next.
@@ -80,8 +95,7 @@ impl BuyerCache {
         }
     }
 
-    /// Returns the integer key of the buyer of `purchase`, and the checksum of the buyer's id and
-    /// name. Inserts the buyer if the file does not contain it.
+    /// Returns the buyer of `purchase`, and inserts it if the file does not contain it.
     ///
     /// # Errors
     /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.
@@ -92,10 +106,8 @@ impl BuyerCache {
     ) -> rusqlite::Result<InternedBuyer> {
         let id = &purchase.user_id;
         let name = &purchase.user_name;
-        if let Some((_, buyer)) = self
-            .interned_buyers
-            .get(id)
-            .filter(|(cached_name, _)| cached_name == name)
+        if let Some((cached_name, buyer)) = self.interned_buyers.get(id)
+            && cached_name == name
         {
             return Ok(*buyer);
         }
@@ -104,13 +116,16 @@ impl BuyerCache {
                    WHERE userid = ?1 AND username = ?2";
         let stored_key = connection
             .prepare_cached(sql)?
-            .query_row(params![id.as_str(), name.as_str()], check_texts)
+            .query_row(params![id.as_str(), name.as_str()], read_checked_key)
             .optional()?;
         let key = match stored_key {
             Some(key) => key,
-            None => insert(connection, id, name)?,
+            None => insert_buyer(connection, id, name)?,
         };
-        let buyer = (key, rows::of_user(id.as_str(), name.as_str()));
+        let buyer = InternedBuyer {
+            key,
+            checksum: user_text_checksum(id.as_str(), name.as_str()),
+        };
 
         self.bytes += id.as_str().len() + name.as_str().len();
         // A full cache is emptied, and fills again with the buyers that are active now.
@@ -127,7 +142,7 @@ impl BuyerCache {
 }
 
 /// Inserts a buyer with empty sums. Returns the integer that SQLite has assigned.
-fn insert(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Result<i64> {
+fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("INSERT INTO buyers (userid, username) VALUES (?1, ?2)")?
         .execute([id.as_str(), name.as_str()])?;
@@ -153,8 +168,8 @@ fn buyer_checksum(buyer: i64, user_id: &str, user_name: &str) -> u32 {
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed one of the columns.
-pub(in crate::embedded) fn check_texts(row: &Row<'_>) -> rusqlite::Result<i64> {
-    check(row, 0, 0..3)?;
+pub(in crate::embedded) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
+    verify_columns(row, 0, 0..3)?;
     row.get(0)
 }
 
@@ -198,7 +213,10 @@ fn buyer_condition(selector: &Selector) -> (&'static str, &str) {
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row of a buyer.
-pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Result<Vec<Buyer>> {
+pub(super) fn find_buyers(
+    connection: &Connection,
+    selector: &Selector,
+) -> rusqlite::Result<Vec<Buyer>> {
     let (condition, value) = buyer_condition(selector);
     let sql = [
         "SELECT buyer, userid, username, texts_hash FROM buyers WHERE ",
@@ -207,10 +225,10 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
     .concat();
     let mut statement = connection.prepare_cached(&sql)?;
     let buyers = statement.query_map([value], |row| {
-        let key = check_buyer(row, selector)?;
-        let user_id: UserId = parsed(row, 1)?;
-        let user_name: UserName = parsed(row, 2)?;
-        let checksum = rows::of_user(user_id.as_str(), user_name.as_str());
+        let key = read_selected_key(row, selector)?;
+        let user_id: UserId = parse_column(row, 1)?;
+        let user_name: UserName = parse_column(row, 2)?;
+        let checksum = user_text_checksum(user_id.as_str(), user_name.as_str());
         Ok(Buyer {
             key,
             user_id,
@@ -227,8 +245,8 @@ pub(super) fn of(connection: &Connection, selector: &Selector) -> rusqlite::Resu
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
 /// is damaged.
-fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
-    let key = check_texts(row)?;
+fn read_selected_key(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
+    let key = read_checked_key(row)?;
     let is_selected = match selector {
         Selector::User(id) => row.get_ref(1)?.as_str()? == id.as_str(),
         Selector::Name(name) => row.get_ref(2)?.as_str()? == name.as_str(),
@@ -237,7 +255,7 @@ fn check_buyer(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
     if is_selected {
         Ok(key)
     } else {
-        Err(changed(1))
+        Err(changed_row_error(1))
     }
 }
 
@@ -259,13 +277,13 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
     // name.
     let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
     let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
-        check_texts(row)?;
+        read_checked_key(row)?;
         Ok(row.get_ref(2)?.as_str()? == name)
     })?;
     if has_name {
         Ok(Some(name))
     } else {
-        Err(changed(0))
+        Err(changed_row_error(0))
     }
 }
 
@@ -276,7 +294,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
 ///
 /// # Errors
 /// Fails if a checksum or a residue shows that the disk has changed a row.
-pub(super) fn with_sums(
+pub(super) fn find_folded_sums(
     connection: &Connection,
     selector: &Selector,
 ) -> rusqlite::Result<Vec<(i64, Sums)>> {
@@ -289,7 +307,7 @@ pub(super) fn with_sums(
     let mut statement = connection.prepare_cached(&sql)?;
     statement
         .query_map([value], |row| {
-            let key = check_buyer(row, selector)?;
+            let key = read_selected_key(row, selector)?;
             Ok((key, Sums::read(row, 4)?))
         })?
         .collect()

@@ -7,21 +7,24 @@
 //! ```text
 //! the folded sums + the unfolded purchases = the sums of all rows of `purchases`
 //! ```
+//!
+//! The left side is the *recorded* sums, and the right side the *expected* ones. The module `fold`
+//! explains the tables.
 
 use std::collections::BTreeMap;
 
 use rusqlite::{Connection, OptionalExtension};
 
 use super::buyers::ALL;
-use super::fold::{day, each_unfolded, quarter};
-use super::rows::amount;
+use super::fold::{GroupedSums, day_at, for_each_unfolded, quarter_at};
+use super::rows::parse_signed_price;
 use super::sums::Sums;
 
 /// The sums of one buyer by UTC day.
 type DailySums = BTreeMap<i64, Sums>;
 
 /// Compares the recorded sums with the purchases, and returns at most `limit` lines that name the
-/// differing sums.
+/// differing sums, such as `sums of buyer 7 on day 20454: differ from the purchases`.
 ///
 /// Compares the sums of each buyer and of each of its days with the purchases of the buyer. Then
 /// compares the sums of all buyers, and of their days and quarters, with all purchases.
@@ -37,7 +40,7 @@ pub(in crate::embedded) fn compare_sums(
     limit: usize,
 ) -> rusqlite::Result<Vec<String>> {
     let snapshot = connection.unchecked_transaction()?;
-    let mut recorded = RecordedSums::read(&snapshot, limit)?;
+    let mut comparison = SumComparison::begin(&snapshot, limit)?;
     let mut days_of_all = DailySums::new();
     let mut quarters_of_all = BTreeMap::new();
     let mut days_of_buyer = DailySums::new();
@@ -48,44 +51,44 @@ pub(in crate::embedded) fn compare_sums(
     let mut purchases = statement.query([])?;
     while let Some(row) = purchases.next()? {
         let buyer: i64 = row.get(0)?;
+        // The rows are sorted by buyer, so the first row of a buyer completes the buyer before.
         if current_buyer != Some(buyer)
             && let Some(completed_buyer) = current_buyer.replace(buyer)
         {
-            recorded.compare_buyer(completed_buyer, &std::mem::take(&mut days_of_buyer))?;
+            comparison.compare_buyer(completed_buyer, &std::mem::take(&mut days_of_buyer))?;
         }
 
         // The amount of a damaged row is unknown, so no sum can be compared. The scan of the
         // purchases names the row.
-        let Ok(price) = amount(row.get_ref(2)?, 2) else {
+        let Ok(price) = parse_signed_price(row.get_ref(2)?, 2) else {
             return Ok(Vec::new());
         };
         let timestamp = row.get(1)?;
-        let price = Sums::from_price(price);
+        let sums = Sums::from_price(price);
 
         for days in [&mut days_of_buyer, &mut days_of_all] {
-            days.entry(day(timestamp)).or_default().add_sums(price);
+            days.entry(day_at(timestamp)).or_default().add_sums(sums);
         }
-        let quarter_sums: &mut Sums = quarters_of_all.entry(quarter(timestamp)).or_default();
-        quarter_sums.add_sums(price);
+        let quarter_sums: &mut Sums = quarters_of_all.entry(quarter_at(timestamp)).or_default();
+        quarter_sums.add_sums(sums);
     }
     if let Some(last_buyer) = current_buyer {
-        recorded.compare_buyer(last_buyer, &days_of_buyer)?;
+        comparison.compare_buyer(last_buyer, &days_of_buyer)?;
     }
 
-    recorded.compare_buyer(ALL, &days_of_all)?;
-    recorded.compare_quarters(quarters_of_all)?;
-    recorded.report_uncompared_days()?;
-    Ok(recorded.lines)
+    comparison.compare_buyer(ALL, &days_of_all)?;
+    comparison.compare_quarters(quarters_of_all)?;
+    comparison.report_uncompared_days()?;
+    Ok(comparison.lines)
 }
 
-/// The recorded sums: the folded sums in the file, and the unfolded purchases, which are added to
-/// them.
-struct RecordedSums<'a> {
+/// A comparison of the recorded sums with the expected ones, which collects a line for each
+/// difference.
+struct SumComparison<'a> {
     connection: &'a Connection,
-    /// The sums of the unfolded purchases by buyer and day. [`ALL`] stands for all buyers.
-    unfolded: BTreeMap<i64, DailySums>,
-    /// The sums of the unfolded purchases by quarter.
-    unfolded_quarters: BTreeMap<i64, Sums>,
+    /// The sums of the unfolded purchases. The recorded sums are these sums plus the folded ones,
+    /// which are read from the file when they are compared.
+    unfolded: GroupedSums,
     /// The number of rows of `days` that were compared. Further rows belong to no purchase.
     compared_days: i64,
     /// The lines that name the differing sums, at most `limit`.
@@ -94,24 +97,17 @@ struct RecordedSums<'a> {
     limit: usize,
 }
 
-impl<'a> RecordedSums<'a> {
-    /// Reads the unfolded purchases. The folded sums are read when they are compared.
-    fn read(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
-        let mut unfolded: BTreeMap<i64, DailySums> = BTreeMap::new();
-        let mut unfolded_quarters: BTreeMap<i64, Sums> = BTreeMap::new();
-        each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
-            for buyer in [buyer, ALL] {
-                let days = unfolded.entry(buyer).or_default();
-                days.entry(day(timestamp)).or_default().add_sums(price);
-            }
-            let quarter_sums = unfolded_quarters.entry(quarter(timestamp)).or_default();
-            quarter_sums.add_sums(price);
+impl<'a> SumComparison<'a> {
+    /// Begins a comparison: reads the unfolded purchases.
+    fn begin(connection: &'a Connection, limit: usize) -> rusqlite::Result<Self> {
+        let mut unfolded = GroupedSums::default();
+        for_each_unfolded(connection, i64::MIN, |purchase| {
+            unfolded.add(purchase.buyer, purchase.timestamp, purchase.sums);
         })?;
 
         Ok(Self {
             connection,
             unfolded,
-            unfolded_quarters,
             compared_days: 0,
             lines: Vec::new(),
             limit,
@@ -121,14 +117,13 @@ impl<'a> RecordedSums<'a> {
     /// Compares the recorded sums of `buyer` with its purchases: in total, and for each day of
     /// `expected_days`, the sums of the buyer's purchases by day.
     fn compare_buyer(&mut self, buyer: i64, expected_days: &DailySums) -> rusqlite::Result<()> {
-        let unfolded_days = self.unfolded.remove(&buyer).unwrap_or_default();
-
         let mut expected_total = Sums::default();
         for (day, expected) in expected_days {
             expected_total.add_sums(*expected);
 
             let mut recorded = self.read_folded_day(*day, buyer)?.unwrap_or_default();
-            recorded.add_sums(unfolded_days.get(day).copied().unwrap_or_default());
+            let unfolded = self.unfolded.days.get(&(*day, buyer));
+            recorded.add_sums(unfolded.copied().unwrap_or_default());
             if recorded != *expected {
                 self.add_line(&format!("sums of buyer {buyer} on day {day}"));
             }
@@ -141,9 +136,8 @@ impl<'a> RecordedSums<'a> {
             .query_row([buyer], |row| Sums::read(row, 0))
             .optional()?
             .unwrap_or_default();
-        for unfolded in unfolded_days.values() {
-            recorded_total.add_sums(*unfolded);
-        }
+        let unfolded_total = self.unfolded.buyers.get(&buyer);
+        recorded_total.add_sums(unfolded_total.copied().unwrap_or_default());
         if recorded_total != expected_total {
             self.add_line(&format!("sums of buyer {buyer}"));
         }
@@ -169,8 +163,8 @@ impl<'a> RecordedSums<'a> {
     /// difference is not zero.
     fn compare_quarters(&mut self, expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
         let mut differences = expected;
-        for (quarter, unfolded) in std::mem::take(&mut self.unfolded_quarters) {
-            let difference = differences.entry(quarter).or_default();
+        for (quarter, unfolded) in &self.unfolded.quarters {
+            let difference = differences.entry(*quarter).or_default();
             difference.add_sums(unfolded.negated());
         }
 
@@ -196,9 +190,9 @@ impl<'a> RecordedSums<'a> {
     fn report_uncompared_days(&mut self) -> rusqlite::Result<()> {
         let sql = "SELECT count(*) FROM days";
         let days: i64 = self.connection.query_row(sql, [], |row| row.get(0))?;
-        let uncompared = days - self.compared_days;
-        if uncompared > 0 {
-            self.add_line(&format!("{uncompared} more sums of days"));
+        let uncompared_days = days - self.compared_days;
+        if uncompared_days > 0 {
+            self.add_line(&format!("{uncompared_days} more sums of days"));
         }
         Ok(())
     }

@@ -15,7 +15,7 @@ use std::collections::BTreeSet;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
-use super::rows::{self, COLUMNS, id_bytes};
+use super::rows::{AFTER_COLUMNS, COLUMNS, ID, TIMESTAMP, id_bytes, read_purchase};
 use super::{fold, waiting};
 use crate::embedded::database::free_pages;
 use crate::limits::row_limit;
@@ -33,10 +33,10 @@ impl DeletedRow {
     /// Reads a row of [`COLUMNS`], followed by the column `buyer`.
     fn read(row: &Row<'_>) -> rusqlite::Result<Self> {
         Ok(Self {
-            buyer: row.get(7)?,
-            timestamp: row.get(0)?,
-            id: row.get(1)?,
-            purchase: rows::purchase(row).ok(),
+            buyer: row.get(AFTER_COLUMNS)?,
+            timestamp: row.get(TIMESTAMP)?,
+            id: row.get(ID)?,
+            purchase: read_purchase(row).ok(),
         })
     }
 }
@@ -45,7 +45,11 @@ impl DeletedRow {
 /// their ids as erased.
 ///
 /// Returns the number of erased entries. The caller repeats the call until nothing is left.
-pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rusqlite::Result<u64> {
+pub(super) fn erase_user(
+    connection: &Connection,
+    user: &UserId,
+    limit: usize,
+) -> rusqlite::Result<u64> {
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
          WHERE userid = ?1 LIMIT ?2"
@@ -57,11 +61,11 @@ pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rus
     }
     let erased = delete(connection, rows)?;
 
-    let waiting = waiting::erase_of_user(connection, user, limit.saturating_sub(erased))?;
-    for id in &waiting {
+    let waiting_ids = waiting::erase_by_user(connection, user, limit.saturating_sub(erased))?;
+    for id in &waiting_ids {
         mark.execute([id])?;
     }
-    Ok((erased + waiting.len()) as u64)
+    Ok((erased + waiting_ids.len()) as u64)
 }
 
 /// Marks the ids as erased whose purchase is not stored, so that it cannot be inserted later.
@@ -69,7 +73,7 @@ pub(super) fn erase(connection: &Connection, user: &UserId, limit: usize) -> rus
 ///
 /// Erases the waiting refunds under these ids, and the refunds that wait for a purchase with one of
 /// these ids.
-pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Result<u64> {
+pub(super) fn mark_erased(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Result<u64> {
     let sql = "INSERT OR IGNORE INTO erased (id)
                SELECT ?1 WHERE NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
     let mut mark = connection.prepare_cached(sql)?;
@@ -77,7 +81,7 @@ pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Res
     for id in ids {
         let is_new = mark.execute([id_bytes(*id)])? > 0;
         if is_new {
-            waiting::erase_of_id(connection, *id)?;
+            waiting::erase_by_id(connection, *id)?;
             marked += 1;
         }
     }
@@ -85,7 +89,7 @@ pub(super) fn mark(connection: &Connection, ids: &[PurchaseId]) -> rusqlite::Res
 }
 
 /// Checks whether `id` is marked as erased.
-pub(super) fn is_marked(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
+pub(super) fn is_marked_erased(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
     connection
         .prepare_cached("SELECT 1 FROM erased WHERE id = ?1")?
         .exists([id_bytes(*id)])
@@ -161,8 +165,10 @@ fn with_refunds(
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM purchases LEFT JOIN buyers USING (buyer) WHERE id = ?1"
     );
-    let mut by_id = connection.prepare_cached(&sql)?;
+    let mut select_by_id = connection.prepare_cached(&sql)?;
+
     let mut ids: BTreeSet<Vec<u8>> = rows.iter().map(|row| row.id.clone()).collect();
+    // The purchases are read after this list is complete, because reading extends `rows`.
     let related_ids: Vec<PurchaseId> = rows
         .iter()
         .filter_map(|row| row.purchase.as_ref())
@@ -173,12 +179,13 @@ fn with_refunds(
             refunded_id.unwrap_or_else(|| purchase.id.refund_id())
         })
         .collect();
-    for id in related_ids {
-        let id = id_bytes(id);
+
+    for related_id in related_ids {
+        let id = id_bytes(related_id);
         if ids.contains(&id) {
             continue;
         }
-        rows.extend(by_id.query_row([&id], DeletedRow::read).optional()?);
+        rows.extend(select_by_id.query_row([&id], DeletedRow::read).optional()?);
         ids.insert(id);
     }
     Ok(rows)
@@ -190,8 +197,10 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
     if rows.is_empty() {
         return Ok(0);
     }
+
     // Only folded sums can be corrected, so the purchases that are not folded yet are folded first.
-    fold::fold(connection)?;
+    fold::fold_purchases(connection)?;
+
     let mut deleted = Vec::with_capacity(rows.len());
     for row in rows {
         if delete_row(connection, &row)? {
@@ -209,7 +218,7 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
         .map(|row| row.buyer)
         .collect();
     for buyer in unreadable {
-        fold::add_up_again(connection, buyer)?;
+        fold::recompute_sums(connection, buyer)?;
     }
     Ok(deleted.len())
 }

@@ -8,11 +8,24 @@
 //! | `quarters` | each quarter of an hour, of all buyers |
 //! | `unfolded` | nothing: it lists the purchases that the sums above do not contain yet |
 //!
-//! An insert appends its purchases to `unfolded` only. After some thousand purchases, [`fold`] adds
-//! them to the *folded* sums in the order of the tables, so that each page of sums is written once
-//! for thousands of purchases. The first row of `unfolded` is the *watermark*: all purchases up to
-//! its sequence are folded. Readers add the unfolded purchases to the folded sums, and each process
-//! remembers the unfolded ones that it has read ([`UnfoldedSums`]).
+//! An insert appends its purchases to `unfolded` only. After some thousand purchases, a *fold*
+//! ([`fold_purchases`]) adds them to the *folded* sums in the order of the tables, so that each
+//! page of sums is written once for thousands of purchases. The first row of `unfolded` is the
+//! *watermark*: all purchases up to its sequence are folded. For example, three purchases are
+//! folded here, and a purchase and a refund were inserted since:
+//!
+//! ```text
+//! buyers    buyer  count  sum          unfolded  sequence  buyer   added
+//!               0      3  60.00                         4      0          the watermark
+//!               7      2  40.00                         5      7   25.00
+//!               8      1  20.00                         6      8  -20.00
+//! ```
+//!
+//! A reader adds the unfolded purchases to the folded sums: buyer 7 has 3 purchases of 65.00 in
+//! total, and buyer 8 has 1 purchase of 0.00, because a refund is not counted. The next fold writes
+//! these sums into `buyers`, and leaves only a watermark with the sequence 6 in `unfolded`. In a
+//! new file the watermark has the sequence 1. So that a process reads each row of `unfolded` once,
+//! it caches the sums of the rows that it has read ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -25,10 +38,10 @@ use shop_core::ports::{Selector, Summary};
 
 use super::buyers::{self, ALL};
 use super::insert::NewRow;
-use super::rows::{self, COLUMNS, amount};
-use super::sums::{ADD, Sums, key_residue};
+use super::rows::{COLUMNS, parse_signed_price, read_time_and_price};
+use super::sums::{ADD_ASSIGNMENTS, Sums, key_residue};
 use crate::embedded::bulk::BulkInsert;
-use crate::embedded::checksum::{ascending, check, checksum};
+use crate::embedded::checksum::{check_ascending, checksum, verify_columns};
 
 /// The number of inserted purchases after which the unfolded ones are folded together.
 ///
@@ -40,7 +53,7 @@ const FOLD_AFTER: i64 = if cfg!(test) { 64 } else { 8_192 };
 pub(super) const DAY_MILLIS: i64 = 86_400_000;
 
 /// Returns the UTC day of a time in milliseconds since 1970, as the number of days since 1970.
-pub(super) const fn day(millis: i64) -> i64 {
+pub(super) const fn day_at(millis: i64) -> i64 {
     millis.div_euclid(DAY_MILLIS)
 }
 
@@ -57,12 +70,12 @@ pub(super) const QUARTER_MILLIS: i64 = 900_000;
 
 /// Returns the quarter of an hour of a time in milliseconds since 1970, as the number of quarters
 /// since 1970.
-pub(super) const fn quarter(millis: i64) -> i64 {
+pub(super) const fn quarter_at(millis: i64) -> i64 {
     millis.div_euclid(QUARTER_MILLIS)
 }
 
 /// The statements that insert rows of `unfolded`.
-static UNFOLDED: LazyLock<BulkInsert> =
+static INSERT_UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 
 /// Appends inserted purchases to `unfolded`, and folds all unfolded purchases if [`FOLD_AFTER`]
@@ -73,16 +86,15 @@ static UNFOLDED: LazyLock<BulkInsert> =
 /// # Errors
 /// Returns the errors of SQLite. Damage in `unfolded` is logged and is no error, so that purchases
 /// can still be inserted.
-pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
-    UNFOLDED.insert(connection, rows, |row| {
-        let values = [
-            Integer(row.buyer),
-            Integer(row.timestamp),
-            Text(row.price.as_bytes()),
-        ];
-        let [buyer, timestamp, price] = values;
-        [buyer, timestamp, price, Integer(checksum(0, values).into())]
+pub(super) fn add_to_sums(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Result<()> {
+    INSERT_UNFOLDED.insert(connection, rows, |row| {
+        let buyer = Integer(row.buyer);
+        let timestamp = Integer(row.timestamp);
+        let price = Text(row.price.as_bytes());
+        let row_checksum = checksum(0, [buyer, timestamp, price]);
+        [buyer, timestamp, price, Integer(row_checksum.into())]
     })?;
+
     // A fold is due when one of the new sequences, the last of which is `newest`, is a multiple of
     // `FOLD_AFTER`.
     let newest = connection.last_insert_rowid();
@@ -90,7 +102,8 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
     if !is_due {
         return Ok(());
     }
-    match fold(connection) {
+
+    match fold_purchases(connection) {
         // The disk has changed a row of `unfolded`, so its amount is unknown. Nothing was folded.
         // Purchases are accepted all the same, but summaries and totals fail until the file is
         // restored.
@@ -98,21 +111,21 @@ pub(super) fn add(connection: &Connection, rows: &[NewRow<'_>]) -> rusqlite::Res
             tracing::error!(%error, "the sums of purchases cannot be maintained");
             Ok(())
         }
-        folded => folded,
+        result => result,
     }
 }
 
 /// Adds the unfolded purchases to the sums, and replaces them by a new watermark.
 ///
-/// [`add`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first, because
-/// purchases are subtracted from sums that contain them.
+/// [`add_to_sums`] calls this after every [`FOLD_AFTER`] purchases. A deletion calls it first,
+/// because purchases are subtracted from sums that contain them.
 ///
 /// # Errors
 /// Fails before it changes a sum if the disk has changed a row of `unfolded`.
-pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()> {
-    let mut deltas = SumDeltas::default();
-    let newest = each_unfolded(connection, i64::MIN, |buyer, timestamp, price| {
-        deltas.add(buyer, timestamp, price);
+pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
+    let mut deltas = GroupedSums::default();
+    let newest = for_each_unfolded(connection, i64::MIN, |purchase| {
+        deltas.add(purchase.buyer, purchase.timestamp, purchase.sums);
     })?;
     deltas.write(connection)?;
     connection
@@ -132,17 +145,18 @@ pub(in crate::embedded) fn fold(connection: &Connection) -> rusqlite::Result<()>
 /// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left
 /// for.
 ///
-/// `deleted` yields each purchase with its buyer. The caller has called [`fold`] before, so the
-/// sums contain them.
+/// `deleted` yields each purchase with its buyer. The caller has called [`fold_purchases`] before,
+/// so the sums contain them.
 pub(super) fn subtract<'a>(
     connection: &Connection,
     deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
 ) -> rusqlite::Result<()> {
-    let mut deltas = SumDeltas::default();
+    let mut deltas = GroupedSums::default();
     for (buyer, purchase) in deleted {
-        let price = Sums::from_price(purchase.price).negated();
-        deltas.add(buyer, purchase.timestamp.as_millis(), price);
+        let sums = Sums::from_price(purchase.price).negated();
+        deltas.add(buyer, purchase.timestamp.as_millis(), sums);
     }
+
     deltas.write(connection)?;
     deltas.remove_unused(connection)
 }
@@ -151,14 +165,36 @@ pub(super) fn subtract<'a>(
 /// cannot be subtracted.
 ///
 /// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is
-/// applied to the sums of the buyer and to the sums of all buyers. The caller has called [`fold`]
-/// before, so the recorded sums are complete.
+/// applied to the sums of the buyer and to the sums of all buyers. The caller has called
+/// [`fold_purchases`] before, so the recorded sums are complete.
+pub(super) fn recompute_sums(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
+    let corrections = find_day_corrections(connection, buyer)?;
+
+    let mut deltas = GroupedSums::default();
+    for (day, correction) in &corrections {
+        deltas.add(buyer, day_start(*day), *correction);
+    }
+    deltas.write(connection)?;
+    deltas.remove_unused(connection)?;
+
+    // The lines above have put the whole correction of a day into its first quarter, because the
+    // deleted row does not tell in which quarter it was. So all quarters of the day are added up
+    // again.
+    for day in corrections.into_keys() {
+        recompute_quarters(connection, day_start(day), day_start(day + 1))?;
+    }
+    Ok(())
+}
+
+/// Returns the correction of each day on which the recorded sums of `buyer` differ from the buyer's
+/// purchases: the sums of the purchases minus the recorded sums.
 ///
 /// Reads the whole table `days`, which is ordered by day and not by buyer. That takes long in a
 /// large shop, but the disk rarely changes a row.
-pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
-    // The correction of a day is the sum of its remaining purchases, minus the recorded sum of that
-    // day.
+fn find_day_corrections(
+    connection: &Connection,
+    buyer: i64,
+) -> rusqlite::Result<BTreeMap<i64, Sums>> {
     let mut corrections: BTreeMap<i64, Sums> = BTreeMap::new();
     let sql =
         format!("SELECT {COLUMNS} FROM buyers CROSS JOIN purchases USING (buyer) WHERE buyer = ?1");
@@ -166,10 +202,10 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     let mut remaining_purchases = statement.query([buyer])?;
     while let Some(row) = remaining_purchases.next()? {
         // The amount of another damaged row is unknown too, so the corrected sums leave it out.
-        let Ok((millis, price)) = rows::read_price(row) else {
+        let Ok((timestamp, price)) = read_time_and_price(row) else {
             continue;
         };
-        let correction = corrections.entry(day(millis)).or_default();
+        let correction = corrections.entry(day_at(timestamp)).or_default();
         correction.add_sums(Sums::from_price(price));
     }
 
@@ -184,20 +220,7 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
     }
 
     corrections.retain(|_day, correction| *correction != Sums::default());
-    let mut deltas = SumDeltas::default();
-    for (day, correction) in &corrections {
-        deltas.add(buyer, day_start(*day), *correction);
-    }
-    deltas.write(connection)?;
-    deltas.remove_unused(connection)?;
-
-    // The lines above have put the whole correction of a day into its first quarter, because the
-    // deleted row does not tell in which quarter it was. So all quarters of the day are added up
-    // again.
-    for day in corrections.into_keys() {
-        fill_quarters(connection, day_start(day), day_start(day + 1))?;
-    }
-    Ok(())
+    Ok(corrections)
 }
 
 /// Fills the table `quarters` of a file that a version without quarters has written.
@@ -205,66 +228,67 @@ pub(super) fn add_up_again(connection: &Connection, buyer: i64) -> rusqlite::Res
 /// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases
 /// to the quarters that their rows were counted for already.
 pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
-    fold(connection)?;
-    fill_quarters(connection, i64::MIN, i64::MAX)
+    fold_purchases(connection)?;
+    recompute_quarters(connection, i64::MIN, i64::MAX)
 }
 
 /// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970,
 /// by the sums of their purchases.
 ///
-/// The caller has called [`fold`] before. Otherwise a later fold would add the unfolded purchases a
-/// second time.
-fn fill_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
+/// The caller has called [`fold_purchases`] before. Otherwise a later fold would add the unfolded
+/// purchases a second time.
+fn recompute_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM quarters WHERE quarter >= ?1 AND quarter < ?2")?
-        .execute([quarter(from), quarter(to)])?;
+        .execute([quarter_at(from), quarter_at(to)])?;
 
     let sql = "SELECT timestamp, price FROM purchases INDEXED BY by_time
                WHERE timestamp >= ?1 AND timestamp < ?2";
     let mut statement = connection.prepare_cached(sql)?;
     let mut purchases = statement.query([from, to])?;
-    let mut deltas = SumDeltas::default();
+    let mut deltas = GroupedSums::default();
     while let Some(row) = purchases.next()? {
         // The sums leave out a row whose amount the disk has made unreadable.
-        if let Ok(price) = amount(row.get_ref(1)?, 1) {
+        if let Ok(price) = parse_signed_price(row.get_ref(1)?, 1) {
             deltas.add_to_quarter(row.get(0)?, Sums::from_price(price));
         }
     }
     deltas.write(connection)
 }
 
-/// Changes of the sums that are collected in memory and then written together.
+/// Sums of purchases, grouped by the rows of sums that the purchases belong to.
 ///
-/// The maps are sorted like the tables, so that each page of a table is visited once.
+/// A change of the recorded sums is collected here and then [written](Self::write) at once. The
+/// maps are sorted like the tables, so that each page of a table is visited once.
 #[derive(Default)]
-struct SumDeltas {
-    /// The changes of the sums by buyer. [`ALL`] stands for all buyers.
-    buyers: BTreeMap<i64, Sums>,
-    /// The changes of the sums by UTC day and buyer.
-    days: BTreeMap<(i64, i64), Sums>,
-    /// The changes of the sums of all buyers by quarter of an hour.
-    quarters: BTreeMap<i64, Sums>,
+pub(super) struct GroupedSums {
+    /// The sums by buyer. [`ALL`] stands for all buyers.
+    pub(super) buyers: BTreeMap<i64, Sums>,
+    /// The sums by UTC day and buyer.
+    pub(super) days: BTreeMap<(i64, i64), Sums>,
+    /// The sums of all buyers by quarter of an hour.
+    pub(super) quarters: BTreeMap<i64, Sums>,
 }
 
-impl SumDeltas {
-    /// Adds `sums` to each change that a purchase of `buyer` at `timestamp` belongs to: of the
+impl GroupedSums {
+    /// Adds `sums` to each group that a purchase of `buyer` at `timestamp` belongs to: of the
     /// buyer, of all buyers, of the day and of the quarter.
-    fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
+    pub(super) fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
-            let day_sums = self.days.entry((day(timestamp), buyer)).or_default();
+            let day_sums = self.days.entry((day_at(timestamp), buyer)).or_default();
             day_sums.add_sums(sums);
             self.buyers.entry(buyer).or_default().add_sums(sums);
         }
     }
 
-    /// Adds `sums` to the change of the quarter that contains `timestamp`, and to no other sum.
+    /// Adds `sums` to the group of the quarter that contains `timestamp`, and to no other group.
     fn add_to_quarter(&mut self, timestamp: i64, sums: Sums) {
-        let quarter_sums = self.quarters.entry(quarter(timestamp)).or_default();
+        let quarter_sums = self.quarters.entry(quarter_at(timestamp)).or_default();
         quarter_sums.add_sums(sums);
     }
 
-    /// Adds the changes to the rows of sums. Creates the rows of days and quarters that are
+    /// Adds these sums to the recorded sums. Creates the rows of days and quarters that are
     /// missing.
     ///
     /// The residue of a row, see [`Sums`], is a check digit of the sums and, for a day or a
@@ -273,21 +297,21 @@ impl SumDeltas {
     fn write(&self, connection: &Connection) -> rusqlite::Result<()> {
         // The row of a buyer exists since its first purchase, and the row of `ALL` since the file
         // was created.
-        let sql = format!("UPDATE buyers SET {ADD} WHERE buyer = ?5");
+        let sql = format!("UPDATE buyers SET {ADD_ASSIGNMENTS} WHERE buyer = ?5");
         let mut update_buyer = connection.prepare_cached(&sql)?;
         for (buyer, sums) in &self.buyers {
-            let [count, high, low, residue] = sums.columns()?;
+            let [count, high, low, residue] = sums.to_columns()?;
             update_buyer.execute([count, high, low, residue, *buyer])?;
         }
 
         let sql = format!(
             "INSERT INTO days (count, high, low, residue, day, buyer)
              VALUES (?1, ?2, ?3, (?4 + ?7) % 2147483647, ?5, ?6)
-             ON CONFLICT (day, buyer) DO UPDATE SET {ADD}"
+             ON CONFLICT (day, buyer) DO UPDATE SET {ADD_ASSIGNMENTS}"
         );
         let mut upsert_day = connection.prepare_cached(&sql)?;
         for ((day, buyer), sums) in &self.days {
-            let [count, high, low, residue] = sums.columns()?;
+            let [count, high, low, residue] = sums.to_columns()?;
             let residue_of_key = key_residue(*day, *buyer);
             upsert_day.execute([count, high, low, residue, *day, *buyer, residue_of_key])?;
         }
@@ -295,18 +319,18 @@ impl SumDeltas {
         let sql = format!(
             "INSERT INTO quarters (count, high, low, residue, quarter)
              VALUES (?1, ?2, ?3, (?4 + ?6) % 2147483647, ?5)
-             ON CONFLICT (quarter) DO UPDATE SET {ADD}"
+             ON CONFLICT (quarter) DO UPDATE SET {ADD_ASSIGNMENTS}"
         );
         let mut upsert_quarter = connection.prepare_cached(&sql)?;
         for (quarter, sums) in &self.quarters {
-            let [count, high, low, residue] = sums.columns()?;
+            let [count, high, low, residue] = sums.to_columns()?;
             let residue_of_key = key_residue(*quarter, ALL);
             upsert_quarter.execute([count, high, low, residue, *quarter, residue_of_key])?;
         }
         Ok(())
     }
 
-    /// Removes the rows of the days, quarters and buyers in these changes that no purchase is left
+    /// Removes the rows of the days, quarters and buyers in these groups that no purchase is left
     /// for.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
         // A refund is not counted, so a period with refunds alone has the count 0 and is not empty.
@@ -330,17 +354,25 @@ impl SumDeltas {
     }
 }
 
-/// Calls `add` with the buyer, the timestamp in milliseconds and the sums of each unfolded purchase
-/// after `sequence`.
+/// A purchase in a row of `unfolded`, which the folded sums do not contain yet.
+pub(in crate::embedded) struct UnfoldedPurchase {
+    pub(super) buyer: i64,
+    /// The time of the purchase in milliseconds since 1970.
+    pub(super) timestamp: i64,
+    /// The sums of this purchase alone.
+    pub(super) sums: Sums,
+}
+
+/// Calls `visit` with each unfolded purchase after `sequence`, in the order of the sequences.
 ///
 /// Returns the sequence of the newest row, or `sequence` if there is no later row.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed one of the rows.
-pub(super) fn each_unfolded(
+pub(super) fn for_each_unfolded(
     connection: &Connection,
     sequence: i64,
-    mut add: impl FnMut(i64, i64, Sums),
+    mut visit: impl FnMut(UnfoldedPurchase),
 ) -> rusqlite::Result<i64> {
     let sql =
         "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded WHERE sequence > ?1";
@@ -350,39 +382,44 @@ pub(super) fn each_unfolded(
     let mut newest = sequence;
     while let Some(row) = unfolded_rows.next()? {
         let row_sequence: i64 = row.get(0)?;
-        ascending(&row_sequence, Some(&newest))?;
+        check_ascending(&row_sequence, Some(&newest))?;
         newest = row_sequence;
 
-        if let Some((buyer, timestamp, price)) = unfolded(row)? {
-            add(buyer, timestamp, price);
+        if let Some(purchase) = read_unfolded(row)? {
+            visit(purchase);
         }
     }
     Ok(newest)
 }
 
-/// Reads the buyer, the timestamp in milliseconds and the sums of a purchase from a row of
-/// `unfolded`.
+/// Reads a purchase from a row of `unfolded`, and verifies the checksum of the row.
 ///
 /// The columns of `row` are sequence, buyer, timestamp, added and checksum. Returns `None` for the
 /// watermark, which stands for no purchase.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row.
-pub(in crate::embedded) fn unfolded(row: &Row<'_>) -> rusqlite::Result<Option<(i64, i64, Sums)>> {
-    let buyer = row.get(1)?;
+pub(in crate::embedded) fn read_unfolded(
+    row: &Row<'_>,
+) -> rusqlite::Result<Option<UnfoldedPurchase>> {
+    let buyer: i64 = row.get(1)?;
     let timestamp = row.get(2)?;
-    // The buyer `ALL` marks the watermark, whose checksum covers the sequence too, from column 0. The
-    // checksum of a purchase begins at column 1, because SQLite assigns the sequence after the
-    // checksum was computed.
-    check(row, 0, usize::from(buyer != ALL)..4)?;
-    if buyer == ALL {
+
+    // The checksum of the watermark covers the sequence too, from column 0. The checksum of a
+    // purchase begins at column 1, because SQLite assigns the sequence after the checksum was
+    // computed.
+    let is_watermark = buyer == ALL;
+    verify_columns(row, 0, usize::from(!is_watermark)..4)?;
+    if is_watermark {
         return Ok(None);
     }
-    Ok(Some((
+
+    let price = parse_signed_price(row.get_ref(3)?, 3)?;
+    Ok(Some(UnfoldedPurchase {
         buyer,
         timestamp,
-        Sums::from_price(amount(row.get_ref(3)?, 3)?),
-    )))
+        sums: Sums::from_price(price),
+    }))
 }
 
 /// A cache of the sums of the unfolded purchases by buyer, so that a process reads each row of
@@ -416,52 +453,54 @@ impl UnfoldedSums {
         // purchases twice.
         let snapshot = connection.unchecked_transaction()?;
 
-        // The first row is the watermark. Parsing it verifies its checksum.
+        // The first row is the watermark. Reading it verifies its checksum.
         let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let (watermark, newest): (i64, i64) =
             snapshot.prepare_cached(sql)?.query_row([], |row| {
-                unfolded(row)?;
+                read_unfolded(row)?;
                 Ok((row.get(0)?, row.get(5)?))
             })?;
 
-        let mut empty = Self {
+        let mut empty_cache = Self {
             watermark,
             newest: watermark,
             sums: HashMap::new(),
         };
-        let unfolded_sums = if watermark > self.watermark {
+        let cache = if watermark > self.watermark {
             // A fold has added the cached purchases to the folded sums, so the cache starts again.
-            *self = empty;
+            *self = empty_cache;
             self
         } else if watermark == self.watermark && self.newest <= newest {
             self
         } else {
             // The cache is ahead of the snapshot that this transaction sees. The cache stays, and
             // this summary reads all unfolded rows of its own snapshot.
-            &mut empty
+            &mut empty_cache
         };
-        let newest_read = each_unfolded(
-            &snapshot,
-            unfolded_sums.newest,
-            |buyer, _timestamp, price| {
-                for buyer in [buyer, ALL] {
-                    unfolded_sums.sums.entry(buyer).or_default().add_sums(price);
-                }
-            },
-        );
-        if newest_read.is_err() {
-            // The rows before the error are in the sums already. The next summary would add them
-            // again, so the cache starts again.
-            *unfolded_sums = Self::default();
-        }
-        unfolded_sums.newest = newest_read?;
+        cache.read_new_rows(&snapshot)?;
 
         let mut total = Sums::default();
-        for (buyer, folded) in buyers::with_sums(&snapshot, selector)? {
-            total.add_sums(folded);
-            total.add_sums(unfolded_sums.sums.get(&buyer).copied().unwrap_or_default());
+        for (buyer, folded_sums) in buyers::find_folded_sums(&snapshot, selector)? {
+            total.add_sums(folded_sums);
+            total.add_sums(cache.sums.get(&buyer).copied().unwrap_or_default());
         }
-        Ok(total.summary())
+        Ok(total.to_summary())
+    }
+
+    /// Adds the rows of `unfolded` that this cache has not read yet.
+    fn read_new_rows(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+        let read_result = for_each_unfolded(connection, self.newest, |purchase| {
+            for buyer in [purchase.buyer, ALL] {
+                self.sums.entry(buyer).or_default().add_sums(purchase.sums);
+            }
+        });
+        if read_result.is_err() {
+            // The rows before the error are in the sums already. The next summary would add them
+            // again, so the cache starts again.
+            *self = Self::default();
+        }
+        self.newest = read_result?;
+        Ok(())
     }
 }

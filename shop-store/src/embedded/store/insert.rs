@@ -6,8 +6,9 @@
 //! 1. [`InsertPlan`] decides for each purchase whether it becomes a row. A refund whose purchase is
 //!    not stored yet is kept in `waiting_refunds` instead, see [`waiting`].
 //! 2. [`insert_rows`] inserts the rows, finds the ids that were stored already, and adds the prices
-//!    to the sums.
-//! 3. [`settle_waiting`] applies the waiting refunds of the purchases that were inserted.
+//!    to the sums. Each of these ids is a duplicate if the stored purchase has the same content,
+//!    and a conflict otherwise.
+//! 3. [`settle_waiting_refunds`] applies the waiting refunds of the purchases that were inserted.
 
 use std::borrow::Cow;
 use std::sync::LazyLock;
@@ -20,20 +21,20 @@ use shop_core::ports::{InsertOutcome, RefundDecision, decide_refunds, rejected_c
 use shop_core::{Purchase, PurchaseId};
 
 use super::buyers::{self, BuyerCache};
-use super::erase::is_marked;
-use super::rows::{id_bytes, with_details};
-use super::select::by_id;
+use super::erase::is_marked_erased;
+use super::rows::{checksum_with_details, id_bytes};
+use super::select::find_by_id;
 use super::{fold, waiting};
 use crate::embedded::bulk::BulkInsert;
 use crate::embedded::checksum::checksum;
-use crate::embedded::error::parsed;
+use crate::embedded::error::parse_column;
 
 /// The name of the setting that stores the currency of the store, which all its purchases share.
 const CURRENCY: &str = "currency";
 
 /// The statements that insert rows of purchases. [`NewRow::values`] lists the columns in the same
 /// order.
-static PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
+static INSERT_PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
     BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)")
 });
 
@@ -50,38 +51,43 @@ pub(super) struct NewRow<'a> {
     pub(super) price: String,
     /// The details as JSON, or `None` if the purchase has no details.
     details: Option<String>,
-    /// The checksum of the row, which also covers the user's id and name.
+    /// The checksum of the row, which also covers the user's id and name, see the module `rows`.
     checksum: u32,
 }
 
 impl<'a> NewRow<'a> {
     /// Converts `purchase` to a row, and inserts its buyer if the buyer is new.
-    fn new(
+    fn from_purchase(
         connection: &Connection,
         buyers: &mut BuyerCache,
         position: usize,
         purchase: Cow<'a, Purchase>,
     ) -> rusqlite::Result<Self> {
-        let (buyer, of_user) = buyers.intern(connection, &purchase)?;
+        let buyer = buyers.intern(connection, &purchase)?;
         let timestamp = purchase.timestamp.as_millis();
         let id = id_bytes(purchase.id);
         let price = purchase.price.to_string();
         let details = purchase.details.to_json();
-        let values = [Integer(timestamp), Blob(&id), Text(price.as_bytes())];
-        let checksum = checksum(with_details(of_user, details.as_deref().into()), values);
+
+        let row_seed = checksum_with_details(buyer.checksum, details.as_deref().into());
+        let row_checksum = checksum(
+            row_seed,
+            [Integer(timestamp), Blob(&id), Text(price.as_bytes())],
+        );
+
         Ok(Self {
             position,
             purchase,
-            buyer,
+            buyer: buyer.key,
             timestamp,
             id,
             price,
             details,
-            checksum,
+            checksum: row_checksum,
         })
     }
 
-    /// Returns the values of this row in the order of the columns of [`PURCHASES`].
+    /// Returns the values of this row in the order of the columns of [`INSERT_PURCHASES`].
     fn values(&self) -> [ValueRef<'_>; 7] {
         let reference = self.purchase.details.reference.as_ref();
         [
@@ -107,7 +113,7 @@ impl<'a> NewRow<'a> {
 /// Returns the errors of SQLite, and fails if the disk has changed a row that a decision depends
 /// on. The transaction must then be rolled back. A purchase that the store does not accept is an
 /// outcome and not an error.
-pub(in crate::embedded) fn insert(
+pub(in crate::embedded) fn insert_batch(
     connection: &Connection,
     buyers: &mut BuyerCache,
     batch: &[&Purchase],
@@ -115,9 +121,9 @@ pub(in crate::embedded) fn insert(
     let mut plan = InsertPlan::new(connection, batch.len())?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
-        let outcome = match plan.accept(purchase)? {
+        let outcome = match plan.decide(purchase)? {
             RowDecision::Row(purchase) => {
-                let row = NewRow::new(connection, buyers, position, purchase)?;
+                let row = NewRow::from_purchase(connection, buyers, position, purchase)?;
                 plan.rows.push(row);
                 InsertOutcome::Inserted
             }
@@ -126,16 +132,12 @@ pub(in crate::embedded) fn insert(
         outcomes.push(outcome);
     }
 
-    let InsertPlan {
-        mut rows,
-        has_waiting,
-        ..
-    } = plan;
-    insert_rows(connection, buyers, &mut rows, &mut outcomes)?;
+    insert_rows(connection, buyers, &mut plan.rows, &mut outcomes)?;
+
     // A refund may have waited before this batch, or wait since this batch for a purchase of the
     // same batch.
-    if has_waiting {
-        settle_waiting(connection, buyers, &rows)?;
+    if plan.has_waiting {
+        settle_waiting_refunds(connection, buyers, &plan.rows)?;
     }
     Ok(outcomes)
 }
@@ -145,7 +147,7 @@ pub(in crate::embedded) fn insert(
 struct InsertPlan<'a> {
     connection: &'a Connection,
     /// Whether any id is marked as erased. If no id is marked, the marks are not searched.
-    has_marks: bool,
+    has_erased_ids: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
     /// The currency of the store, or `None` until a purchase of this batch with a currency has led
@@ -175,7 +177,7 @@ impl<'a> InsertPlan<'a> {
         connection.prepare_cached(sql)?.query_row([], |row| {
             Ok(Self {
                 connection,
-                has_marks: row.get(0)?,
+                has_erased_ids: row.get(0)?,
                 has_waiting: row.get(1)?,
                 currency: None,
                 rows: Vec::with_capacity(count),
@@ -187,19 +189,20 @@ impl<'a> InsertPlan<'a> {
     ///
     /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase has
     /// another currency than the store.
-    fn accept(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
+    fn decide(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&purchase.id)? {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
         if let Some(given) = &purchase.details.currency {
-            let store_currency = self.currency_or(given)?;
+            let store_currency = self.currency_or_adopt(given)?;
             if store_currency != given {
                 let rejection = rejected_currency(store_currency, given);
                 return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejection)));
             }
         }
+
         match purchase.details.of {
-            Some(purchase_id) => self.accept_refund(purchase, purchase_id),
+            Some(purchase_id) => self.decide_refund(purchase, purchase_id),
             None => Ok(RowDecision::Row(Cow::Borrowed(purchase))),
         }
     }
@@ -207,11 +210,11 @@ impl<'a> InsertPlan<'a> {
     /// Checks whether `id` is marked as erased: a purchase with this id was erased and must not be
     /// stored again.
     fn is_erased(&self, id: &PurchaseId) -> rusqlite::Result<bool> {
-        Ok(self.has_marks && is_marked(self.connection, id)?)
+        Ok(self.has_erased_ids && is_marked_erased(self.connection, id)?)
     }
 
     /// Returns the currency of the store. If the store has none yet, it adopts `given`.
-    fn currency_or(&mut self, given: &Currency) -> rusqlite::Result<&Currency> {
+    fn currency_or_adopt(&mut self, given: &Currency) -> rusqlite::Result<&Currency> {
         let currency = match self.currency.take() {
             Some(currency) => currency,
             None => get_or_set_currency(self.connection, given)?,
@@ -224,7 +227,7 @@ impl<'a> InsertPlan<'a> {
     ///
     /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase
     /// is inserted.
-    fn accept_refund(
+    fn decide_refund(
         &mut self,
         refund: &'a Purchase,
         purchase_id: PurchaseId,
@@ -240,7 +243,7 @@ impl<'a> InsertPlan<'a> {
         }
 
         self.has_waiting = true;
-        let is_new = waiting::insert(self.connection, refund, purchase_id)?;
+        let is_new = waiting::insert_entry(self.connection, refund, purchase_id)?;
         let outcome = if is_new {
             InsertOutcome::Waiting
         } else {
@@ -248,21 +251,19 @@ impl<'a> InsertPlan<'a> {
         };
         Ok(RowDecision::Outcome(outcome))
     }
-}
 
-impl InsertPlan<'_> {
     /// Returns the purchase with this id, if it is stored, or is among the rows that this batch
     /// inserts later.
     fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
-        let stored = by_id(self.connection, id)?;
+        let stored = find_by_id(self.connection, id)?;
         // While refunds wait, a purchase of this batch counts as unknown, so its refund in this
         // batch waits too. The refunds that have waited longer are then applied first, in
-        // `settle_waiting`.
+        // `settle_waiting_refunds`.
         if stored.is_some() || self.has_waiting {
             return Ok(stored);
         }
-        let in_batch = self.rows.iter().find(|row| row.purchase.id == *id);
-        Ok(in_batch.map(|row| row.purchase.clone().into_owned()))
+        let row_of_batch = self.rows.iter().find(|row| row.purchase.id == *id);
+        Ok(row_of_batch.map(|row| row.purchase.clone().into_owned()))
     }
 }
 
@@ -276,17 +277,18 @@ fn insert_rows(
     rows: &mut Vec<NewRow<'_>>,
     outcomes: &mut [InsertOutcome],
 ) -> rusqlite::Result<()> {
-    let conflicts = PURCHASES.insert_new(connection, rows, NewRow::values)?;
-    for index in conflicts {
+    let conflicting_indexes = INSERT_PURCHASES.insert_new(connection, rows, NewRow::values)?;
+    for index in conflicting_indexes {
         let row = &rows[index];
         // The buyer may have been created for this row, which is not inserted. The cache may still
         // contain the buyer.
         buyers::remove_unused(connection, row.buyer)?;
         *buyers = BuyerCache::default();
-        outcomes[row.position] = compare(connection, &row.purchase)?;
+        outcomes[row.position] = compare_with_stored(connection, &row.purchase)?;
     }
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
-    fold::add(connection, rows)
+
+    fold::add_to_sums(connection, rows)
 }
 
 /// Applies, removes or refuses the refunds that wait for the purchases in `rows`, which were just
@@ -294,18 +296,19 @@ fn insert_rows(
 ///
 /// A refund that contradicts its purchase is refused: it stays in `waiting_refunds` with the
 /// reason, until ingest has put it among the dead letters.
-fn settle_waiting(
+fn settle_waiting_refunds(
     connection: &Connection,
     buyers: &mut BuyerCache,
     rows: &[NewRow<'_>],
 ) -> rusqlite::Result<()> {
     for row in rows.iter().filter(|row| !row.purchase.is_refund()) {
-        let entries = waiting::of_purchase(connection, row.purchase.id)?;
+        let entries = waiting::find_by_purchase(connection, row.purchase.id)?;
         if entries.is_empty() {
             continue;
         }
+
         // A purchase is refunded at most once, under an id that follows from its own.
-        let stored_refund = by_id(connection, &row.purchase.id.refund_id())?;
+        let stored_refund = find_by_id(connection, &row.purchase.id.refund_id())?;
         let decisions = decide_refunds(&row.purchase, stored_refund.as_ref(), &entries);
 
         for (entry, decision) in entries.into_iter().zip(decisions) {
@@ -313,14 +316,15 @@ fn settle_waiting(
                 RefundDecision::Apply(refund) => {
                     // The refund has no place in the batch, so it is inserted as a batch of its
                     // own.
-                    let refund_row = NewRow::new(connection, buyers, 0, Cow::Owned(refund))?;
+                    let refund_row =
+                        NewRow::from_purchase(connection, buyers, 0, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
                     insert_rows(connection, buyers, &mut vec![refund_row], &mut outcomes)?;
-                    waiting::remove(connection, &[entry.sequence])?;
+                    waiting::remove_entries(connection, &[entry.sequence])?;
                 }
-                RefundDecision::Forget => waiting::remove(connection, &[entry.sequence])?,
+                RefundDecision::Forget => waiting::remove_entries(connection, &[entry.sequence])?,
                 RefundDecision::Refuse(reason) => {
-                    waiting::refuse(connection, entry.sequence, &reason)?;
+                    waiting::mark_refused(connection, entry.sequence, &reason)?;
                 }
             }
         }
@@ -332,7 +336,7 @@ fn settle_waiting(
 pub(super) fn find_currency(connection: &Connection) -> rusqlite::Result<Option<Currency>> {
     connection
         .prepare_cached("SELECT value FROM settings WHERE name = ?1")?
-        .query_row([CURRENCY], |row| parsed(row, 0))
+        .query_row([CURRENCY], |row| parse_column(row, 0))
         .optional()
 }
 
@@ -344,6 +348,7 @@ pub(super) fn get_or_set_currency(
     if let Some(currency) = find_currency(connection)? {
         return Ok(currency);
     }
+
     connection
         .prepare_cached("INSERT INTO settings (name, value) VALUES (?1, ?2)")?
         .execute(params![CURRENCY, given.as_str()])?;
@@ -356,11 +361,15 @@ pub(super) fn get_or_set_currency(
 /// # Errors
 /// Returns the errors of SQLite, and fails if the stored purchase is not found, although its id was
 /// in the way.
-fn compare(connection: &Connection, purchase: &Purchase) -> rusqlite::Result<InsertOutcome> {
-    match by_id(connection, &purchase.id).and_then(|stored| stored.ok_or(QueryReturnedNoRows)) {
-        Ok(stored) if stored.same_content(purchase) => Ok(InsertOutcome::Duplicate),
-        Ok(_other) => Ok(InsertOutcome::Conflict),
-        Err(error @ (SqliteFailure(..) | QueryReturnedNoRows)) => Err(error),
+fn compare_with_stored(
+    connection: &Connection,
+    purchase: &Purchase,
+) -> rusqlite::Result<InsertOutcome> {
+    match find_by_id(connection, &purchase.id) {
+        Ok(Some(stored)) if stored.same_content(purchase) => Ok(InsertOutcome::Duplicate),
+        Ok(Some(_other)) => Ok(InsertOutcome::Conflict),
+        Ok(None) => Err(QueryReturnedNoRows),
+        Err(error @ SqliteFailure(..)) => Err(error),
         // The disk has changed the stored row, so its content cannot be confirmed to equal this
         // purchase.
         Err(error) => {

@@ -1,5 +1,20 @@
 //! The embedded store: purchases and their sums in `shop.db`.
 //!
+//! A user with the id `u1` and the name `ada` has bought for 29.99 twice, and was refunded once.
+//! After the next fold, the tables contain:
+//!
+//! | table | rows in the example |
+//! |---|---|
+//! | `purchases` | one for each purchase and refund; a refund has a negative price |
+//! | `buyers` | buyer 1 with the texts `u1` and `ada`, and the sums of its purchases; buyer 0 with the sums of all buyers |
+//! | `days`, `quarters` | the sums of each day, for buyer 1 and for buyer 0; the sums of each quarter of an hour |
+//! | `unfolded` | only the watermark; before the fold, the purchases that the sums do not contain yet, see `fold` |
+//! | `waiting_refunds` | none; a refund that arrives before its purchase waits here |
+//! | `erased` | none; the ids of erased purchases, which must not be inserted again |
+//! | `settings` | the currency of the store, once a purchase has named one |
+//!
+//! The constants of `crate::embedded::schema` create these tables. The modules:
+//!
 //! | module | task |
 //! |---|---|
 //! | `store` | [`EmbeddedStore`], which runs the functions of the other modules on the writer and reader threads |
@@ -28,11 +43,11 @@ mod store_test;
 mod sums;
 mod waiting;
 
-pub(super) use buyers::{ALL, BuyerCache, check_texts};
+pub(super) use buyers::{ALL, BuyerCache, read_checked_key};
 pub(super) use compare::compare_sums;
-pub(super) use fold::{fold, refill_quarters, unfolded};
-pub(super) use insert::insert;
-pub(super) use select::by_id;
+pub(super) use fold::{read_unfolded, refill_quarters};
+pub(super) use insert::insert_batch;
+pub(super) use select::find_by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};
 pub(super) use sums::Sums;
-pub(super) use waiting::{ALL as WAITING, read as waiting_refund};
+pub(super) use waiting::{SELECT_ALL as SELECT_WAITING_REFUNDS, read_entry as read_waiting_refund};

@@ -9,14 +9,19 @@
 //! from                                              to
 //!  |  rows  |  sums of a part  |  sums of a part  | rows |
 //! ```
+//!
+//! For example, the totals per UTC day from 1 January 12:00 to 4 January 06:00 consist of the rows
+//! of the afternoon of 1 January, the sums of 2 and 3 January, and the rows of the morning of 4
+//! January. The purchases of 2 and 3 January that are not folded yet are added from the table
+//! `unfolded`.
 
 use rusqlite::{Connection, params};
 use shop_core::ports::{Bucket, Period, Selector, Totals, TotalsRequest, UtcOffset};
 use shop_core::{Result, Timestamp};
 
 use super::buyers::{self, ALL};
-use super::fold::{DAY_MILLIS, QUARTER_MILLIS, each_unfolded};
-use super::rows::{COLUMNS, read_price};
+use super::fold::{DAY_MILLIS, QUARTER_MILLIS, for_each_unfolded};
+use super::rows::{COLUMNS, read_time_and_price};
 use super::sums::Sums;
 use crate::embedded::error::unreadable;
 
@@ -27,9 +32,12 @@ const FEW_PURCHASES: u64 = if cfg!(test) { 20 } else { 1_000 };
 
 /// Reads the totals of the purchases of `selector` for each period of `request`.
 ///
+/// Adds up the rows of each buyer with few purchases, and the sums of parts for the other buyers and
+/// for all buyers together. If no sums of suitable parts are kept, adds up the rows in every case.
+///
 /// The outer result contains the errors of SQLite and of damaged rows. The inner one contains the
 /// errors of the totals, such as too many periods.
-pub(super) fn read(
+pub(super) fn read_totals(
     connection: &Connection,
     selector: &Selector,
     request: &TotalsRequest,
@@ -55,8 +63,8 @@ pub(super) fn read(
     // from their rows at once.
     let mut buyers_by_sums = Vec::new();
     let granularity = Granularity::longest_for(request, selector);
-    for (buyer, sums) in buyers::with_sums(&snapshot, selector)? {
-        let is_cheaper_by_sums = buyer == ALL || sums.summary().count > FEW_PURCHASES;
+    for (buyer, folded_sums) in buyers::find_folded_sums(&snapshot, selector)? {
+        let is_cheaper_by_sums = buyer == ALL || folded_sums.to_summary().count > FEW_PURCHASES;
         if granularity.is_some() && is_cheaper_by_sums {
             buyers_by_sums.push(buyer);
         } else {
@@ -102,21 +110,24 @@ impl Granularity {
     }
 
     /// Returns the length of a part in milliseconds.
-    const fn millis(&self) -> i64 {
+    const fn part_millis(&self) -> i64 {
         match self {
             Self::Days => DAY_MILLIS,
             Self::Quarters => QUARTER_MILLIS,
         }
     }
 
-    /// Returns the query of the folded sums of buyer `?3` in the parts from `?1` to before `?2`.
+    /// Returns the SQL query of the folded sums of buyer `?3` in the parts from number `?1` to
+    /// before number `?2`.
     ///
-    /// Quarters are kept for all buyers only, so their query returns nothing for another buyer.
-    const fn sql(&self) -> &'static str {
+    /// Each row is the number of a part, followed by the four columns of [`Sums`]. Quarters are
+    /// kept for all buyers only, so their query returns nothing for another buyer.
+    const fn folded_sums_sql(&self) -> &'static str {
         match self {
-            // The primary key begins with the day, not with the buyer. The recursion steps from
-            // each day with purchases of anyone to the next one, and looks up the buyer on that
-            // day. Otherwise SQLite would read the rows of all buyers in the range.
+            // The primary key of `days` begins with the day, not with the buyer. The recursive
+            // `every` steps from each day with purchases of anyone to the next such day, and `one`
+            // is the row of the buyer on that day. Otherwise SQLite would read the rows of all
+            // buyers in the range.
             Self::Days => {
                 "WITH RECURSIVE every (day) AS (
                      SELECT min(day) FROM days WHERE day >= ?1
@@ -132,7 +143,7 @@ impl Granularity {
     }
 }
 
-/// The totals while they are added up.
+/// The totals per period while they are added up from the rows and sums of a snapshot.
 struct PeriodTotals<'a> {
     connection: &'a Connection,
     totals: Totals,
@@ -154,7 +165,7 @@ impl PeriodTotals<'_> {
         from: i64,
         to: i64,
     ) -> rusqlite::Result<()> {
-        let length = granularity.millis();
+        let length = granularity.part_millis();
 
         // The parts from `first` to before `end` lie in the range as a whole. The rows before and
         // after them are read one by one.
@@ -179,12 +190,14 @@ impl PeriodTotals<'_> {
         first: i64,
         end: i64,
     ) -> rusqlite::Result<()> {
-        let mut statement = self.connection.prepare_cached(granularity.sql())?;
+        let mut statement = self
+            .connection
+            .prepare_cached(granularity.folded_sums_sql())?;
         let mut folded_rows = statement.query(params![first, end, buyer])?;
         while let Some(row) = folded_rows.next()? {
             let part: i64 = row.get(0)?;
             let sums = Sums::read_with_key(row, 1, part, buyer)?;
-            self.add_to_period(part * granularity.millis(), sums)?;
+            self.add_to_period(part * granularity.part_millis(), sums)?;
         }
         Ok(())
     }
@@ -197,10 +210,11 @@ impl PeriodTotals<'_> {
         }
 
         let mut result = Ok(());
-        each_unfolded(self.connection, i64::MIN, |buyer, timestamp, price| {
-            let is_selected = buyers.contains(&buyer) || buyers == [ALL];
-            if is_selected && (from..to).contains(&timestamp) && result.is_ok() {
-                result = self.add_to_period(timestamp, price);
+        for_each_unfolded(self.connection, i64::MIN, |purchase| {
+            let is_selected = buyers == [ALL] || buyers.contains(&purchase.buyer);
+            let is_in_range = (from..to).contains(&purchase.timestamp);
+            if is_selected && is_in_range && result.is_ok() {
+                result = self.add_to_period(purchase.timestamp, purchase.sums);
             }
         })?;
         result
@@ -220,16 +234,16 @@ impl PeriodTotals<'_> {
         let mut statement = self.connection.prepare_cached(&sql)?;
         let mut purchases = statement.query(params![from, to, buyer])?;
         while let Some(row) = purchases.next()? {
-            let (millis, price) = read_price(row)?;
-            self.add_to_period(millis, Sums::from_price(price))?;
+            let (timestamp, price) = read_time_and_price(row)?;
+            self.add_to_period(timestamp, Sums::from_price(price))?;
         }
         Ok(())
     }
 
-    /// Adds `sums` to the period that contains the time `millis`, in milliseconds since 1970.
-    fn add_to_period(&mut self, millis: i64, sums: Sums) -> rusqlite::Result<()> {
-        let time = Timestamp::from_millis(millis).map_err(unreadable(0))?;
-        if let Err(error) = self.totals.add_summary(time, sums.summary()) {
+    /// Adds `sums` to the period that contains `timestamp`, in milliseconds since 1970.
+    fn add_to_period(&mut self, timestamp: i64, sums: Sums) -> rusqlite::Result<()> {
+        let time = Timestamp::from_millis(timestamp).map_err(unreadable(0))?;
+        if let Err(error) = self.totals.add_summary(time, sums.to_summary()) {
             self.first_error.get_or_insert(error);
         }
         Ok(())

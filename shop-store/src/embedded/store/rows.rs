@@ -4,6 +4,15 @@
 //! The checksum of a purchase covers its timestamp, id, price and details, and also the id and the
 //! name of its user, which are in the table `buyers`. So a row that is joined with the wrong buyer
 //! is recognized as damaged.
+//!
+//! ```text
+//! purchases  buyer  timestamp      id           price   hash        details
+//!                7  1767225600000  x'01…' UUID  29.99   2938471556  {"reference": "A-1", …}
+//!                7  1767229200000  x'01…' UUID  -29.99  1180264977  {"of": …}        a refund
+//!
+//! buyers     buyer  userid  username
+//!                7  u1      ada
+//! ```
 
 use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::Row;
@@ -11,8 +20,8 @@ use rusqlite::types::{Type, ValueRef};
 use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
-use crate::embedded::checksum::{check, check_values, checksum};
-use crate::embedded::error::{parsed, unreadable};
+use crate::embedded::checksum::{checksum, verify_columns, verify_values};
+use crate::embedded::error::{parse_column, unreadable};
 
 /// The first byte of an id that is a UUID.
 const UUID: u8 = 1;
@@ -41,43 +50,62 @@ pub(super) fn read_id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
     id.ok_or_else(|| rusqlite::Error::InvalidColumnType(1, "id".to_owned(), value.data_type()))
 }
 
-/// The columns that [`purchase`] reads from `purchases` joined with `buyers`.
+/// The columns from which [`read_purchase`] reads a purchase, in `purchases` joined with `buyers`.
 pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, username";
+
+// The indexes of the columns in `COLUMNS`.
+pub(super) const TIMESTAMP: usize = 0;
+pub(super) const ID: usize = 1;
+const PRICE: usize = 2;
+const HASH: usize = 3;
+const DETAILS: usize = 4;
+const USER_ID: usize = 5;
+const USER_NAME: usize = 6;
+/// The index of the column that a query selects after [`COLUMNS`].
+pub(super) const AFTER_COLUMNS: usize = 7;
 
 /// Reads a purchase from a row of [`COLUMNS`], and verifies the checksum.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row or the texts of its buyer.
-pub(super) fn purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
-    purchase_of_user(row, user_checksum(row)?, parsed(row, 5)?, parsed(row, 6)?)
+pub(super) fn read_purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
+    read_purchase_of_user(
+        row,
+        read_user_checksum(row)?,
+        parse_column(row, USER_ID)?,
+        parse_column(row, USER_NAME)?,
+    )
 }
 
 /// Reads a purchase of a known user from a row of the first five [`COLUMNS`], and verifies the
 /// checksum.
 ///
-/// `checksum_of_user` is the checksum that [`of_user`] returns for the user's id and name.
+/// `user_checksum` is the checksum that [`user_text_checksum`] returns for the user's id and name.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row.
-pub(super) fn purchase_of_user(
+pub(super) fn read_purchase_of_user(
     row: &Row<'_>,
-    checksum_of_user: u32,
+    user_checksum: u32,
     user_id: UserId,
     user_name: UserName,
 ) -> rusqlite::Result<Purchase> {
     // Each value is requested from SQLite once, for both the purchase and the checksum.
-    let values = [row.get_ref(0)?, row.get_ref(1)?, row.get_ref(2)?];
-    let [timestamp_value, id_value, price_value] = values;
-    let timestamp = Timestamp::from_millis(timestamp_value.as_i64()?).map_err(unreadable(0))?;
-    let price = amount(price_value, 2)?;
-    let id = read_id(id_value)?;
-    let details_value = row.get_ref(4)?;
+    let timestamp_value = row.get_ref(TIMESTAMP)?;
+    let id_value = row.get_ref(ID)?;
+    let price_value = row.get_ref(PRICE)?;
+    let details_value = row.get_ref(DETAILS)?;
 
-    check_values(
+    let timestamp =
+        Timestamp::from_millis(timestamp_value.as_i64()?).map_err(unreadable(TIMESTAMP))?;
+    let price = parse_signed_price(price_value, PRICE)?;
+    let id = read_id(id_value)?;
+
+    verify_values(
         row,
-        3,
-        with_details(checksum_of_user, details_value),
-        values,
+        HASH,
+        checksum_with_details(user_checksum, details_value),
+        [timestamp_value, id_value, price_value],
     )?;
 
     let purchase = Purchase::new(id, user_id, user_name, price, timestamp);
@@ -85,49 +113,55 @@ pub(super) fn purchase_of_user(
         return Ok(purchase);
     };
     let details = Details::from_json(json, &[]).map_err(|(member, problem)| {
-        FromSqlConversionFailure(4, Type::Text, format!("{member} {problem}").into())
+        FromSqlConversionFailure(DETAILS, Type::Text, format!("{member} {problem}").into())
     })?;
     Ok(purchase.with_details(details))
-}
-
-/// Parses a price, which is negative for a refund. `column` is the index of the column for the
-/// error message.
-pub(super) fn amount(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
-    Price::parse_signed(value.as_str()?).map_err(unreadable(column))
 }
 
 /// Reads the timestamp in milliseconds and the price from a row of [`COLUMNS`], and verifies the
 /// checksum.
 ///
 /// Totals need no other column, so the details are not parsed.
-pub(super) fn read_price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
-    let timestamp = row.get(0)?;
-    let price = amount(row.get_ref(2)?, 2)?;
+pub(super) fn read_time_and_price(row: &Row<'_>) -> rusqlite::Result<(i64, Price)> {
+    let timestamp = row.get(TIMESTAMP)?;
+    let price = parse_signed_price(row.get_ref(PRICE)?, PRICE)?;
 
-    let initial_checksum = with_details(user_checksum(row)?, row.get_ref(4)?);
-    check(row, initial_checksum, 0..3)?;
+    let row_seed = checksum_with_details(read_user_checksum(row)?, row.get_ref(DETAILS)?);
+    verify_columns(row, row_seed, TIMESTAMP..HASH)?;
     Ok((timestamp, price))
 }
 
-/// Returns the checksum of a user's id and name, which the checksum of each purchase of the user
-/// continues.
-pub(super) fn of_user(user_id: &str, user_name: &str) -> u32 {
+/// Parses a price, which is negative for a refund. `column` is the index of the column for the
+/// error message.
+pub(super) fn parse_signed_price(value: ValueRef<'_>, column: usize) -> rusqlite::Result<Price> {
+    Price::parse_signed(value.as_str()?).map_err(unreadable(column))
+}
+
+/// Returns the checksum of a user's id and name, with which the checksum of each purchase of the
+/// user begins.
+///
+/// The checksum of a row is computed in three steps, each of which continues the one before: the
+/// texts of the user, the details ([`checksum_with_details`]), and the values of the row.
+pub(super) fn user_text_checksum(user_id: &str, user_name: &str) -> u32 {
     checksum(0, [user_id, user_name].map(ValueRef::from))
 }
 
-/// Continues the checksum `of_user` with the details of a purchase. Returns it unchanged for a
-/// purchase without details.
+/// Continues `user_checksum` with the details of a purchase. Returns it unchanged for a purchase
+/// without details.
 ///
 /// So rows that were written before there were details keep their checksum.
-pub(super) fn with_details(of_user: u32, details: ValueRef<'_>) -> u32 {
+pub(super) fn checksum_with_details(user_checksum: u32, details: ValueRef<'_>) -> u32 {
     if details == ValueRef::Null {
-        of_user
+        user_checksum
     } else {
-        checksum(of_user, [details])
+        checksum(user_checksum, [details])
     }
 }
 
 /// Returns the checksum of the user's id and name in a row of [`COLUMNS`].
-fn user_checksum(row: &Row<'_>) -> rusqlite::Result<u32> {
-    Ok(checksum(0, [row.get_ref(5)?, row.get_ref(6)?]))
+fn read_user_checksum(row: &Row<'_>) -> rusqlite::Result<u32> {
+    Ok(checksum(
+        0,
+        [row.get_ref(USER_ID)?, row.get_ref(USER_NAME)?],
+    ))
 }

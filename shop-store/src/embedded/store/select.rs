@@ -19,10 +19,10 @@ use shop_core::ports::{
 use shop_core::{Purchase, PurchaseId, UserId};
 
 use super::buyers::{self, Buyer};
-use super::erase::is_marked;
+use super::erase::is_marked_erased;
 use super::rows::{self, COLUMNS, id_bytes};
 use super::waiting;
-use crate::embedded::checksum::{ascending, changed};
+use crate::embedded::checksum::{changed_row_error, check_ascending};
 use crate::limits::row_limit;
 
 /// Reads at most `limit` purchases of `selector` within `bounds`, in the given order.
@@ -32,7 +32,7 @@ use crate::limits::row_limit;
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed one of the rows.
-pub(super) fn page(
+pub(super) fn read_page(
     connection: &Connection,
     selector: &Selector,
     order: ListOrder,
@@ -49,13 +49,14 @@ pub(super) fn page(
     match selector {
         Selector::All => page.read_rows(connection, &RowSelection::All)?,
         Selector::Reference(reference, user) => {
-            page.read_rows(
-                connection,
-                &RowSelection::Reference(reference.as_str(), user.as_ref().map(UserId::as_str)),
-            )?;
+            let selection = RowSelection::Reference {
+                reference: reference.as_str(),
+                user_id: user.as_ref().map(UserId::as_str),
+            };
+            page.read_rows(connection, &selection)?;
         }
         _ => {
-            for buyer in buyers::of(connection, selector)? {
+            for buyer in buyers::find_buyers(connection, selector)? {
                 page.read_rows(connection, &RowSelection::Buyer(buyer))?;
             }
         }
@@ -71,7 +72,10 @@ enum RowSelection<'a> {
     /// The purchases of one buyer.
     Buyer(Buyer),
     /// The purchases with this reference: of all buyers, or of the buyers with this user id.
-    Reference(&'a str, Option<&'a str>),
+    Reference {
+        reference: &'a str,
+        user_id: Option<&'a str>,
+    },
 }
 
 /// A page in the making, which merges the rows of several buyers in the order of the listing.
@@ -101,13 +105,13 @@ impl PageReader<'_> {
 
         while let Some(row) = selected_rows.next()? {
             let purchase = match selection {
-                RowSelection::Buyer(buyer) => rows::purchase_of_user(
+                RowSelection::Buyer(buyer) => rows::read_purchase_of_user(
                     row,
                     buyer.checksum,
                     buyer.user_id.clone(),
                     buyer.user_name.clone(),
                 )?,
-                _ => rows::purchase(row)?,
+                _ => rows::read_purchase(row)?,
             };
 
             if !self.insert_in_order(purchase) {
@@ -165,13 +169,13 @@ fn page_statement(
             sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
             parameters.push((":buyer", buyer.key.into()));
         }
-        RowSelection::Reference(reference, user) => {
+        RowSelection::Reference { reference, user_id } => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) WHERE reference = :reference";
             parameters.push((":reference", (*reference).to_owned().into()));
-            if let Some(user) = user {
+            if let Some(user_id) = user_id {
                 sql += " AND userid = :user";
-                parameters.push((":user", (*user).to_owned().into()));
+                parameters.push((":user", (*user_id).to_owned().into()));
             }
         }
     }
@@ -212,7 +216,7 @@ fn page_statement(
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
 /// is damaged.
-pub(in crate::embedded) fn by_id(
+pub(in crate::embedded) fn find_by_id(
     connection: &Connection,
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<Purchase>> {
@@ -220,12 +224,12 @@ pub(in crate::embedded) fn by_id(
         format!("SELECT {COLUMNS} FROM purchases CROSS JOIN buyers USING (buyer) WHERE id = ?1");
     let purchase = connection
         .prepare_cached(&sql)?
-        .query_row([id_bytes(*id)], rows::purchase)
+        .query_row([id_bytes(*id)], rows::read_purchase)
         .optional()?;
 
     match purchase {
         // The row is intact and has another id, so the index that led to the row is damaged.
-        Some(other) if other.id != *id => Err(changed(1)),
+        Some(other) if other.id != *id => Err(changed_row_error(1)),
         purchase => Ok(purchase),
     }
 }
@@ -233,13 +237,13 @@ pub(in crate::embedded) fn by_id(
 /// Looks up whether the purchase with this id is stored, erased, a refund that waits for its
 /// purchase, or missing.
 pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<Lookup> {
-    if let Some(purchase) = by_id(connection, id)? {
+    if let Some(purchase) = find_by_id(connection, id)? {
         return Ok(Lookup::Stored(purchase));
     }
-    if is_marked(connection, id)? {
+    if is_marked_erased(connection, id)? {
         return Ok(Lookup::Erased);
     }
-    if let Some(entry) = waiting::find(connection, id)? {
+    if let Some(entry) = waiting::find_by_id(connection, id)? {
         return Ok(Lookup::Waiting(entry.refund.without_context()));
     }
     Ok(Lookup::Missing)
@@ -258,7 +262,7 @@ type ScanKey = (i64, Vec<u8>);
 ///
 /// # Errors
 /// Fails if the positions of rows do not ascend, because the scan might then never end.
-pub(super) fn scan(
+pub(super) fn read_scan_batch(
     connection: &Connection,
     after: Option<&ScanKey>,
 ) -> rusqlite::Result<ScanBatch> {
@@ -283,8 +287,8 @@ pub(super) fn scan(
     let mut unreadable = Vec::new();
     let mut last_key = None;
     while let Some(row) = scanned_rows.next()? {
-        let key: ScanKey = (row.get(0)?, row.get(1)?);
-        match rows::purchase(row) {
+        let key: ScanKey = (row.get(rows::TIMESTAMP)?, row.get(rows::ID)?);
+        match rows::read_purchase(row) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => {
                 // The id may be damaged too, so it is written as a literal that the `sqlite3` tool
@@ -294,7 +298,7 @@ pub(super) fn scan(
             }
         }
 
-        ascending(&key, last_key.as_ref().or(after))?;
+        check_ascending(&key, last_key.as_ref().or(after))?;
         last_key = Some(key);
     }
 
@@ -309,8 +313,8 @@ pub(super) fn scan(
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
-/// Parses a position that [`scan`] has returned: the timestamp, a colon, and the bytes of the id in
-/// hex.
+/// Parses a position that [`read_scan_batch`] has returned: the timestamp, a colon, and the bytes
+/// of the id in hex.
 ///
 /// Returns `None` if `position` has another form, for example because another store has returned
 /// it.
@@ -381,7 +385,10 @@ mod tests {
             (Selector::All, RowSelection::All, "by_time"),
             (
                 reference,
-                RowSelection::Reference("r", Some("u")),
+                RowSelection::Reference {
+                    reference: "r",
+                    user_id: Some("u"),
+                },
                 "by_reference (reference=?",
             ),
         ] {

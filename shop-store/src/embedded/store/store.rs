@@ -91,12 +91,12 @@ impl EmbeddedStore {
             .with_create(options.create)
             .with_fill(refill_quarters);
         let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
-        Self::beside(&database, &writer, &options)
+        Self::with_writer(&database, &writer, &options)
     }
 
     /// Creates the store in a file that is open already, and shares its `writer`. Starts the
     /// store's own reader threads.
-    pub(in crate::embedded) fn beside(
+    pub(in crate::embedded) fn with_writer(
         database: &Database,
         writer: &Writer,
         options: &EmbeddedStoreOptions,
@@ -134,7 +134,7 @@ impl RecordStore<Purchase> for EmbeddedStore {
         self.writer
             .write(move |connection| {
                 let purchases: Vec<&Purchase> = batch.iter().collect();
-                insert::insert(connection, &mut BuyerCache::default(), &purchases)
+                insert::insert_batch(connection, &mut BuyerCache::default(), &purchases)
             })
             .await
     }
@@ -151,21 +151,21 @@ impl RecordStore<Purchase> for EmbeddedStore {
 #[async_trait]
 impl WaitingRefunds for EmbeddedStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
-        self.readers.read(waiting::summary).await
+        self.readers.read(waiting::count_waiting).await
     }
 
     /// Returns the refused refunds, and applies none: the insert of a purchase applies its waiting
     /// refunds already, in the same transaction.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         self.readers
-            .read(move |connection| waiting::refused(connection, limit))
+            .read(move |connection| waiting::find_refused(connection, limit))
             .await
     }
 
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
         let sequences = sequences.to_vec();
         self.writer
-            .write(move |connection| waiting::remove(connection, &sequences))
+            .write(move |connection| waiting::remove_entries(connection, &sequences))
             .await
     }
 }
@@ -197,14 +197,14 @@ impl PurchaseErase for EmbeddedStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let user = user.clone();
         self.writer
-            .write(move |connection| erase::erase(connection, &user, limit))
+            .write(move |connection| erase::erase_user(connection, &user, limit))
             .await
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let ids = ids.to_vec();
         self.writer
-            .write(move |connection| erase::mark(connection, &ids))
+            .write(move |connection| erase::mark_erased(connection, &ids))
             .await
     }
 
@@ -222,13 +222,13 @@ impl PurchaseErase for EmbeddedStore {
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         self.readers
-            .read(|connection| clock::last_seen(connection, clock::STORE))
+            .read(|connection| clock::find_last_seen(connection, clock::STORE))
             .await
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
         self.writer
-            .write(move |connection| clock::store(connection, clock::STORE, time))
+            .write(move |connection| clock::store_last_seen(connection, clock::STORE, time))
             .await
     }
 }
@@ -244,7 +244,7 @@ impl PurchaseQuery for EmbeddedStore {
         let purchases = self
             .readers
             .read(move |connection| {
-                select::page(connection, &owned_selector, order, &bounds, limit)
+                select::read_page(connection, &owned_selector, order, &bounds, limit)
             })
             .await?;
         Ok(Page::from_overfetch(purchases, selector, request))
@@ -283,7 +283,7 @@ impl PurchaseQuery for EmbeddedStore {
         let selector = selector.clone();
         let request = *request;
         self.scans
-            .read(move |connection| periods::read(connection, &selector, &request))
+            .read(move |connection| periods::read_totals(connection, &selector, &request))
             .await?
     }
 
@@ -306,18 +306,19 @@ impl PurchaseQuery for EmbeddedStore {
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
-        // A position of another store has another form, and cannot be parsed.
-        let foreign = || {
-            database_error(
-                ErrorKind::Invalid,
-                "the position does not belong to this store",
-            )
-        };
-        let after = after
-            .map(|after| select::parse_position(after).ok_or_else(foreign))
+        let after_key = after
+            .map(|position| {
+                // A position of another store has another form, and cannot be parsed.
+                select::parse_position(position).ok_or_else(|| {
+                    database_error(
+                        ErrorKind::Invalid,
+                        "the position does not belong to this store",
+                    )
+                })
+            })
             .transpose()?;
         self.scans
-            .read(move |connection| select::scan(connection, after.as_ref()))
+            .read(move |connection| select::read_scan_batch(connection, after_key.as_ref()))
             .await
     }
 

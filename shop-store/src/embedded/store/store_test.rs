@@ -421,7 +421,10 @@ async fn a_folder_of_the_version_before_gets_quarters_and_its_open_programs_fail
         "INSERT INTO purchases (buyer, timestamp, id, price, hash) VALUES (7, 5, ?1, '29.99', ?2)";
     let mut of_before = file.prepare(of_before).unwrap();
     of_before
-        .execute((&bytes, checksum(rows::of_user("u1", "ada"), values)))
+        .execute((
+            &bytes,
+            checksum(rows::user_text_checksum("u1", "ada"), values),
+        ))
         .unwrap();
 
     let store = open_store(&folder).await;
@@ -586,7 +589,7 @@ async fn sums_that_differ_from_their_purchases_are_found() {
         let path = folder.path().join("shop.db");
         let file = rusqlite::Connection::open(&path).unwrap();
         if is_folded {
-            super::fold(&file).unwrap();
+            super::fold::fold_purchases(&file).unwrap();
         }
         file.execute_batch(damage).unwrap();
         let lines = check_integrity(&path).await.unwrap();

@@ -5,31 +5,42 @@
 //! | `count` | the number of purchases, without refunds |
 //! | `high`, `low` | the sum of prices in the units of [`Total`]: `high` * 10^15 + `low` |
 //! | `residue` | a check digit of the other columns, by which a change by the disk is recognized |
+//!
+//! A unit of [`Total`] is a millionth of a cent. So 3 purchases for 65.00 in total, and a sum of
+//! -20.00 without a counted purchase, are stored as follows. In `days` and `quarters`, the residue
+//! also contains a part for the key.
+//!
+//! ```text
+//! count  high  low              residue
+//!     3     0  6500000000       57549062
+//!     0    -1  999998000000000  147483647
+//! ```
 
 use rusqlite::Row;
 use shop_core::ports::Summary;
 use shop_core::{Price, Total};
 
-use crate::embedded::checksum::changed;
+use crate::embedded::checksum::changed_row_error;
 
 /// The divisor that splits a sum into the columns `high`, the quotient, and `low`, the remainder.
 ///
-/// SQLite has 64-bit integers and no exact decimals, so one column cannot hold each sum. [`ADD`]
-/// repeats the number. `high` has room for 9 * 10^10 purchases at the maximum price, and
-/// proportionally more at lower ones.
+/// SQLite has 64-bit integers and no exact decimals, so one column cannot hold each sum.
+/// [`ADD_ASSIGNMENTS`] repeats the number. `high` has room for 9 * 10^10 purchases at the maximum
+/// price, and proportionally more at lower ones.
 const LIMB: i128 = 1_000_000_000_000_000;
 
-/// The modulus of the column `residue`, a prime. [`ADD`] repeats the number.
+/// The modulus of the column `residue`, a prime. [`ADD_ASSIGNMENTS`] repeats the number.
 ///
 /// The residue is the count plus the sum of prices, modulo this number. An update adds the residue
 /// of the change, and does not read the other columns. So a row that the disk has changed still
 /// differs from its residue after an update, whereas a checksum would be computed again from the
 /// changed values.
-const RESIDUES: i128 = 2_147_483_647;
+const RESIDUE_MODULUS: i128 = 2_147_483_647;
 
-/// The SQL assignments that add sums, as their [columns](Sums::columns) `?1` to `?4`, to the sums
-/// of a row.
-pub(super) const ADD: &str = "count = count + ?1, high = high + ?2 + (low + ?3) / 1000000000000000,
+/// The SQL assignments that add sums, as their [columns](Sums::to_columns) `?1` to `?4`, to the
+/// sums of a row.
+pub(super) const ADD_ASSIGNMENTS: &str =
+    "count = count + ?1, high = high + ?2 + (low + ?3) / 1000000000000000,
     low = (low + ?3) % 1000000000000000, residue = (residue + ?4) % 2147483647";
 
 /// The number of purchases and the exact sum of their prices.
@@ -100,23 +111,23 @@ impl Sums {
             units: read_integer(column + 1)? * LIMB + read_integer(column + 2)?,
         };
 
-        let expected_residue = (sums.residue() + i128::from(key_residue)) % RESIDUES;
+        let expected_residue = (sums.residue() + i128::from(key_residue)) % RESIDUE_MODULUS;
         if read_integer(column + 3)? != expected_residue {
-            return Err(changed(column + 3));
+            return Err(changed_row_error(column + 3));
         }
         Ok(sums)
     }
 
     /// Returns the residue of the count and the sum, without the part for the key of a row.
     fn residue(self) -> i128 {
-        (i128::from(self.count) + self.units).rem_euclid(RESIDUES)
+        (i128::from(self.count) + self.units).rem_euclid(RESIDUE_MODULUS)
     }
 
     /// Returns the values of the columns `count`, `high`, `low` and `residue`.
     ///
     /// # Errors
     /// Fails if the sum exceeds the range of the columns.
-    pub(super) fn columns(self) -> rusqlite::Result<[i64; 4]> {
+    pub(super) fn to_columns(self) -> rusqlite::Result<[i64; 4]> {
         let to_column = |value: i128| {
             i64::try_from(value)
                 .map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
@@ -133,7 +144,7 @@ impl Sums {
     }
 
     /// Converts these sums to the summary that queries return.
-    pub(super) const fn summary(self) -> Summary {
+    pub(super) const fn to_summary(self) -> Summary {
         Summary::new(self.count.unsigned_abs(), Total::from_units(self.units))
     }
 }
@@ -179,9 +190,9 @@ mod tests {
             units: 10_i128.pow(15 + 7 + 8) + 1_000_000,
         };
         assert_eq!(
-            sums.summary().total_spent.to_string(),
+            sums.to_summary().total_spent.to_string(),
             "10000000000000000000000.01"
         );
-        assert_eq!(Sums::default().summary(), Summary::default());
+        assert_eq!(Sums::default().to_summary(), Summary::default());
     }
 }

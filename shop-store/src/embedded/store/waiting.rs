@@ -6,6 +6,15 @@
 //!
 //! One transaction at a time writes into the file, so either a refund finds its purchase, or the
 //! insert of the purchase finds the refund. No later check of the entries is necessary.
+//!
+//! ```text
+//! sequence  id      purchase  userid  timestamp      value       refusal
+//!        1  x'01…'  x'01…'    u1      1767225600000  {…: "-5"}   NULL        waits for its purchase
+//!        2  x'01…'  x'01…'    u2      1767229200000  {…: "-9"}   the reason  is refused
+//! ```
+//!
+//! `id` is the id of the refund, and `purchase` the id of the purchase that it refunds. `value` is
+//! the value of the refund's record.
 
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql, params};
@@ -14,25 +23,25 @@ use shop_core::ports::{WaitingColumns, WaitingRefund, WaitingSummary};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::rows::{id_bytes, read_id};
-use crate::embedded::checksum::{check_values, checksum};
+use crate::embedded::checksum::{checksum, verify_values};
 use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
-/// The query of all entries, which selects the columns that [`read`] reads.
-pub(in crate::embedded) const ALL: &str =
+/// The query of all entries, which selects the columns that [`read_entry`] reads.
+pub(in crate::embedded) const SELECT_ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
 /// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `false` if the
 /// same refund is stored already.
-pub(super) fn insert(
+pub(super) fn insert_entry(
     connection: &Connection,
     refund: &Purchase,
     purchase_id: PurchaseId,
 ) -> rusqlite::Result<bool> {
-    let is_kept = of_purchase(connection, purchase_id)?
+    let is_stored = find_by_purchase(connection, purchase_id)?
         .iter()
-        .any(|kept| kept.refund.id == refund.id && kept.refund.same_content(refund));
-    if is_kept {
+        .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
+    if is_stored {
         return Ok(false);
     }
 
@@ -57,11 +66,11 @@ pub(super) fn insert(
 
 /// Returns the refunds of the purchase with this id that wait or are refused, in the order of their
 /// arrival.
-pub(super) fn of_purchase(
+pub(super) fn find_by_purchase(
     connection: &Connection,
     purchase_id: PurchaseId,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
-    select(
+    select_entries(
         connection,
         "purchase = ?1 ORDER BY sequence",
         id_bytes(purchase_id),
@@ -69,39 +78,39 @@ pub(super) fn of_purchase(
 }
 
 /// Returns the first entry with this id in the order of arrival, or `None` if there is none.
-pub(super) fn find(
+pub(super) fn find_by_id(
     connection: &Connection,
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<WaitingRefund>> {
-    let first = "id = ?1 ORDER BY sequence LIMIT 1";
-    Ok(select(connection, first, id_bytes(*id))?.pop())
+    let condition = "id = ?1 ORDER BY sequence LIMIT 1";
+    Ok(select_entries(connection, condition, id_bytes(*id))?.pop())
 }
 
 /// Returns at most `limit` refused entries, in the order of their arrival.
-pub(super) fn refused(
+pub(super) fn find_refused(
     connection: &Connection,
     limit: usize,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
-    let refused = "refusal IS NOT NULL ORDER BY sequence LIMIT ?1";
-    select(connection, refused, row_limit(limit))
+    let condition = "refusal IS NOT NULL ORDER BY sequence LIMIT ?1";
+    select_entries(connection, condition, row_limit(limit))
 }
 
 /// Returns the entries that the SQL `condition` selects. `parameter` is the value of `?1` in the
 /// condition.
-fn select(
+fn select_entries(
     connection: &Connection,
     condition: &str,
     parameter: impl ToSql,
 ) -> rusqlite::Result<Vec<WaitingRefund>> {
     connection
-        .prepare_cached(&format!("{ALL} WHERE {condition}"))?
-        .query_map([parameter], read)?
+        .prepare_cached(&format!("{SELECT_ALL} WHERE {condition}"))?
+        .query_map([parameter], read_entry)?
         .collect()
 }
 
 /// Returns the number of refunds that wait for their purchase, and the timestamp of the oldest one.
 /// Refused ones are not counted.
-pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
+pub(super) fn count_waiting(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
     let sql = "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
     let (count, oldest): (i64, Option<i64>) = connection
         .prepare_cached(sql)?
@@ -111,7 +120,7 @@ pub(super) fn summary(connection: &Connection) -> rusqlite::Result<WaitingSummar
 }
 
 /// Removes the entries with these sequences. Entries that are gone already are ignored.
-pub(super) fn remove(connection: &Connection, sequences: &[u64]) -> rusqlite::Result<()> {
+pub(super) fn remove_entries(connection: &Connection, sequences: &[u64]) -> rusqlite::Result<()> {
     let mut remove =
         connection.prepare_cached("DELETE FROM waiting_refunds WHERE sequence = ?1")?;
     for sequence in sequences {
@@ -121,7 +130,7 @@ pub(super) fn remove(connection: &Connection, sequences: &[u64]) -> rusqlite::Re
 }
 
 /// Marks an entry as refused: its refund can never be applied, because of `reason`.
-pub(super) fn refuse(
+pub(super) fn mark_refused(
     connection: &Connection,
     sequence: u64,
     reason: &Reason,
@@ -134,7 +143,7 @@ pub(super) fn refuse(
 
 /// Erases at most `limit` entries of `user`. Returns the bytes of their ids, which the caller marks
 /// as erased.
-pub(super) fn erase_of_user(
+pub(super) fn erase_by_user(
     connection: &Connection,
     user: &UserId,
     limit: usize,
@@ -150,7 +159,7 @@ pub(super) fn erase_of_user(
 
 /// Erases the entries whose refund has this id, and the entries that wait for the purchase with
 /// this id.
-pub(super) fn erase_of_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
+pub(super) fn erase_by_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM waiting_refunds WHERE id = ?1 OR purchase = ?1")?
         .execute([id_bytes(id)])?;
@@ -170,15 +179,15 @@ pub(super) fn delete_before(
         .execute(params![time.as_millis(), row_limit(limit)])
 }
 
-/// Reads an entry from a row of [`ALL`], and verifies its checksum.
+/// Reads an entry from a row of [`SELECT_ALL`], and verifies its checksum.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the row.
-pub(in crate::embedded) fn read(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
-    // The checksum in column 5 covers the id, the value and the origin. The sequence is not covered,
-    // because SQLite assigns it, and the refusal is set later.
+pub(in crate::embedded) fn read_entry(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
+    // The checksum in column 5 covers the id, the value and the origin. The sequence is not
+    // covered, because SQLite assigns it, and the refusal is set later.
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
-    check_values(row, 5, 0, values)?;
+    verify_values(row, 5, 0, values)?;
     let id = read_id(values[0])?;
     let columns = WaitingColumns {
         value: row.get(2)?,
