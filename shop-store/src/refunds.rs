@@ -120,7 +120,7 @@ pub(crate) trait PurchaseRows: WaitingRefunds {
 
     /// Returns the waiting refunds of these purchases, including refused ones, in the order of
     /// their arrival.
-    async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>>;
+    async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>>;
 
     /// Stores the `reason` why the waiting refund with this `sequence` number can never be applied.
     ///
@@ -359,7 +359,7 @@ async fn keep_refunds(
         .iter()
         .filter_map(|index| batch[*index].details.of)
         .collect();
-    let mut waiting_refunds = rows.waiting_of(&purchase_ids).await?;
+    let mut waiting_refunds = rows.find_waiting_refunds(&purchase_ids).await?;
 
     let mut new_refunds = Vec::new();
     for index in &indices {
@@ -399,7 +399,7 @@ async fn keep_refunds(
 
     settle(rows, &stored_ids).await?;
     if !erased_ids.is_empty() {
-        let entries = rows.waiting_of(&erased_ids).await?;
+        let entries = rows.find_waiting_refunds(&erased_ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         rows.remove_waiting(&sequences).await?;
     }
@@ -412,7 +412,7 @@ pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -
     if purchases.is_empty() {
         return Ok(());
     }
-    let entries = rows.waiting_of(purchases).await?;
+    let entries = rows.find_waiting_refunds(purchases).await?;
     let mut by_purchase: HashMap<PurchaseId, Vec<WaitingRefund>> = HashMap::new();
     for entry in entries {
         if let Some(purchase_id) = entry.refund.details.of {
@@ -468,7 +468,7 @@ async fn perform_decision(
 ///
 /// # Errors
 /// The error of the query. The flag is cleared then.
-pub(crate) async fn note_whether_any_waits<T>(
+pub(crate) async fn update_none_waits<T>(
     rows: &impl PurchaseRows,
     entries: impl Future<Output = Result<Vec<T>>>,
 ) -> Result<()> {

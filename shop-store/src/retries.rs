@@ -11,11 +11,12 @@ use tokio::time::{Instant, sleep};
 ///
 /// The pauses grow exponentially from `min` to `max`, with jitter.
 pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
-    let builder = ExponentialBuilder::new()
+    ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(min)
-        .with_max_delay(max);
-    builder.without_max_times().build()
+        .with_max_delay(max)
+        .without_max_times()
+        .build()
 }
 
 /// Makes an idempotent call, and repeats it up to three times while it fails with an error that
@@ -26,7 +27,7 @@ pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
 ///
 /// # Errors
 /// The error of the last call.
-pub(crate) async fn retried<T, F>(
+pub(crate) async fn retry_until<T, F>(
     deadline: Instant,
     is_retryable: fn(&Error) -> bool,
     call: impl FnMut() -> F,
@@ -37,9 +38,10 @@ where
     // The pauses are 50, 100 and 200 ms, 0.35 s in total, and up to twice as long with jitter.
     let policy = ExponentialBuilder::new()
         .with_jitter()
-        .with_min_delay(Duration::from_millis(50));
+        .with_min_delay(Duration::from_millis(50))
+        .with_max_times(3);
 
-    call.retry(policy.with_max_times(3))
+    call.retry(policy)
         .sleep(sleep)
         .when(is_retryable)
         // Returning no pause ends the repetitions.

@@ -52,7 +52,7 @@ impl Unreadables {
     /// Logs and counts the entry with `id`, unless it was logged before or the maximum is reached.
     ///
     /// `what` is the word for the entry in the log, `document` or `row`.
-    pub(crate) fn note(&self, what: &str, id: &str, error: impl Display) {
+    pub(crate) fn record(&self, what: &str, id: &str, error: impl Display) {
         let mut hasher = DefaultHasher::new();
         id.hash(&mut hasher);
 

@@ -10,84 +10,90 @@ use bson::spec::ElementType;
 use bson::{RawDocumentBuf, rawdoc};
 use shop_core::Purchase;
 
-use super::document::{DETAILS, OF, REFERENCE, decimal128};
+use super::document::{DETAILS, REFERENCE, REFUNDED_PURCHASE, decimal128};
 
 /// The time in milliseconds for which the server waits until a majority has the write. It is below
 /// the client's timeout, so that the server reports the error.
 pub(super) const WRITE_TIMEOUT: i32 = 10_000;
-/// An upper bound in bytes for the size of a purchase's document without its user id and name,
-/// including its array index.
+/// An upper bound in bytes for the size of a purchase's document without its user id, name and
+/// details, including its array index.
 const MAX_OVERHEAD: usize = 160;
 
 /// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
 /// journal.
 ///
 /// The bytes are those of `{insert, ordered, writeConcern, documents: [...]}`.
-pub(super) fn insert(
+pub(super) fn encode_insert(
     collection: &str,
     purchases: &[Purchase],
 ) -> bson::error::Result<RawDocumentBuf> {
-    let durable = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT };
-    let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": durable };
+    let write_concern = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT };
+    let head = rawdoc! { "insert": collection, "ordered": false, "writeConcern": write_concern };
     let mut bytes = head.into_bytes();
-    let size = |purchase: &Purchase| {
-        purchase.user_id.as_str().len() + purchase.user_name.as_str().len() + MAX_OVERHEAD
-    };
-    bytes.reserve(purchases.iter().map(size).sum());
+    bytes.reserve(purchases.iter().map(size_without_details).sum());
+
     // Removes the terminator of the head, so that the array `documents` can follow.
     bytes.pop();
-    element(&mut bytes, ElementType::Array, "documents");
-    enclosed(&mut bytes, |bytes| {
+    append_element_header(&mut bytes, ElementType::Array, "documents");
+    append_container(&mut bytes, |bytes| {
         for (index, purchase) in purchases.iter().enumerate() {
             bytes.push(ElementType::EmbeddedDocument as u8);
             // Writing to a vector is infallible.
             drop(write!(bytes, "{index}\0"));
-            append(bytes, purchase);
+            append_purchase(bytes, purchase);
         }
     });
+
     bytes.push(0);
     set_length(&mut bytes, 0);
     RawDocumentBuf::from_bytes(bytes)
 }
 
+/// Returns an upper bound in bytes for the size of the document of a purchase without details.
+fn size_without_details(purchase: &Purchase) -> usize {
+    purchase.user_id.as_str().len() + purchase.user_name.as_str().len() + MAX_OVERHEAD
+}
+
 /// Appends the document of a purchase. Its first member is `_id`, as in stored documents.
-pub(super) fn append(bytes: &mut Vec<u8>, purchase: &Purchase) {
-    enclosed(bytes, |bytes| {
+pub(super) fn append_purchase(bytes: &mut Vec<u8>, purchase: &Purchase) {
+    append_container(bytes, |bytes| {
         match purchase.id.as_object_id() {
             Some(id) => {
-                element(bytes, ElementType::ObjectId, "_id");
+                append_element_header(bytes, ElementType::ObjectId, "_id");
                 bytes.extend_from_slice(id);
             }
-            None => text(bytes, "_id", purchase.id),
+            None => append_text(bytes, "_id", purchase.id),
         }
-        text(bytes, "userid", purchase.user_id.as_str());
-        text(bytes, "username", purchase.user_name.as_str());
-        element(bytes, ElementType::Decimal128, "price");
+        append_text(bytes, "userid", purchase.user_id.as_str());
+        append_text(bytes, "username", purchase.user_name.as_str());
+
+        append_element_header(bytes, ElementType::Decimal128, "price");
         bytes.extend_from_slice(&decimal128(purchase.price).bytes());
-        element(bytes, ElementType::DateTime, "timestamp");
+        append_element_header(bytes, ElementType::DateTime, "timestamp");
         bytes.extend_from_slice(&purchase.timestamp.as_millis().to_le_bytes());
+
         if let Some(details) = purchase.details.to_json() {
-            text(bytes, DETAILS, details);
+            append_text(bytes, DETAILS, details);
         }
         if let Some(reference) = &purchase.details.reference {
-            text(bytes, REFERENCE, reference.as_str());
+            append_text(bytes, REFERENCE, reference.as_str());
         }
-        if let Some(of) = purchase.details.of {
-            text(bytes, OF, of);
+        if let Some(purchase_id) = purchase.details.of {
+            append_text(bytes, REFUNDED_PURCHASE, purchase_id);
         }
     });
 }
 
 /// Appends the type and the name of a member. The value follows.
-fn element(bytes: &mut Vec<u8>, kind: ElementType, name: &str) {
+fn append_element_header(bytes: &mut Vec<u8>, kind: ElementType, name: &str) {
     bytes.push(kind as u8);
     bytes.extend_from_slice(name.as_bytes());
     bytes.push(0);
 }
 
 /// Appends a member with a text: type, name, length, the text, and a zero byte.
-fn text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
-    element(bytes, ElementType::String, name);
+fn append_text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
+    append_element_header(bytes, ElementType::String, name);
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
     drop(write!(bytes, "{text}"));
@@ -97,11 +103,12 @@ fn text(bytes: &mut Vec<u8>, name: &str, text: impl Display) {
     bytes[start..start + 4].copy_from_slice(&length.to_le_bytes());
 }
 
-/// Appends a document or an array: its length, the members that `fill` appends, and the terminator.
-fn enclosed(bytes: &mut Vec<u8>, fill: impl FnOnce(&mut Vec<u8>)) {
+/// Appends a document or an array: its length, the members that `append_members` appends, and the
+/// terminator.
+fn append_container(bytes: &mut Vec<u8>, append_members: impl FnOnce(&mut Vec<u8>)) {
     let start = bytes.len();
     bytes.extend_from_slice(&[0; 4]);
-    fill(bytes);
+    append_members(bytes);
     bytes.push(0);
     set_length(bytes, start);
 }
@@ -164,6 +171,6 @@ mod tests {
         let expected = rawdoc! {
             "insert": "purchases", "ordered": false, "writeConcern": concern, "documents": documents
         };
-        assert_eq!(insert("purchases", &purchases()).unwrap(), expected);
+        assert_eq!(encode_insert("purchases", &purchases()).unwrap(), expected);
     }
 }

@@ -27,8 +27,8 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{self, Instant};
 
-use super::error::{from_driver, from_uri, is_retryable, is_selection, mongo_error};
-use crate::retries::retried;
+use super::error::{from_driver, from_uri, is_retryable, is_server_selection, mongo_error};
+use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
 
 shop_core::options! {
@@ -77,6 +77,7 @@ pub(super) struct MongoConnection {
     /// whatever the URI says.
     pub(super) database: Database,
     pub(super) options: MongoStoreOptions,
+    /// The documents found so far that are not purchases.
     pub(super) unreadables: Arc<Unreadables>,
     /// Permits for queries. Writes and pings use other permits, so they do not queue behind
     /// queries.
@@ -84,7 +85,7 @@ pub(super) struct MongoConnection {
     /// Permits for writes, for the reads that belong to writes, and for pings.
     write_permits: Arc<Semaphore>,
     /// The reason why the latest heartbeat failed; `None` if the latest heartbeat succeeded.
-    unreachable: watch::Sender<Option<String>>,
+    heartbeat_failure: watch::Sender<Option<String>>,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
@@ -94,56 +95,37 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The timeout of a check.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// Databases that a URI contains for authentication, and not for data.
+const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
+
 impl MongoConnection {
     /// Parses the URI and creates the driver's client, which connects in the background.
     ///
     /// # Errors
     /// The errors of [`from_uri`], if the URI is invalid or its DNS lookup fails.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let mut parsed = ClientOptions::parse(options.uri.expose_secret())
+        let mut client_options = ClientOptions::parse(options.uri.expose_secret())
             .await
             .map_err(from_uri)?;
-        let is_for_data = |name: &String| !SYSTEM_DATABASES.contains(&name.as_str());
-        // A system database in the path of the URI serves authentication only. Purchases are not
-        // stored there.
-        let in_uri = parsed.default_database.clone().filter(is_for_data);
-        let name = options
-            .database
-            .clone()
-            .or(in_uri)
-            .unwrap_or_else(|| "purchases".to_owned());
-        let unreachable = watch::Sender::default();
-        let reason = unreachable.clone();
-        // Keeps the reason of the latest failed heartbeat, which `explain` adds to errors.
-        parsed.sdam_event_handler = Some(EventHandler::callback(move |event| {
-            let now = match event {
-                SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
-                    "{}: {}",
-                    failed.server_address, failed.failure.kind
-                )),
-                SdamEvent::ServerHeartbeatSucceeded(_) => None,
-                _ => return,
-            };
-            reason.send_replace(now);
-        }));
-        let client = Client::with_options(with_defaults(parsed)).map_err(from_uri)?;
+        let name = database_name(&options, &client_options);
+        let heartbeat_failure = watch::Sender::default();
+        client_options.sdam_event_handler = Some(heartbeat_handler(heartbeat_failure.clone()));
+        let client = Client::with_options(with_defaults(client_options)).map_err(from_uri)?;
+
         let collection = client.database(&name).collection(&options.collection);
         let primary = DatabaseOptions::builder()
             .selection_criteria(SelectionCriteria::from(ReadPreference::Primary))
             .build();
         let database = client.database_with_options(&name, primary);
-        let permits = || {
-            Arc::new(Semaphore::new(
-                options.max_concurrent_calls.div_ceil(2).max(1),
-            ))
-        };
+        let half_of_calls = options.max_concurrent_calls.div_ceil(2).max(1);
+
         Ok(Self {
             collection,
             database,
             unreadables: Arc::default(),
-            query_permits: permits(),
-            write_permits: permits(),
-            unreachable,
+            query_permits: Arc::new(Semaphore::new(half_of_calls)),
+            write_permits: Arc::new(Semaphore::new(half_of_calls)),
+            heartbeat_failure,
             options,
         })
     }
@@ -164,11 +146,11 @@ impl MongoConnection {
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         let deadline = Instant::now() + timeout;
-        let query = || {
-            let left = deadline.saturating_duration_since(Instant::now());
-            self.call(&self.query_permits, left, query())
-        };
-        retried(deadline, is_retryable, query).await
+        retry_until(deadline, is_retryable, || {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            self.run_call(&self.query_permits, remaining, query())
+        })
+        .await
     }
 
     /// Returns the documents of `collection` that match `filter`.
@@ -188,8 +170,9 @@ impl MongoConnection {
             .limit
             .and_then(|limit| u32::try_from(limit + 1).ok());
         let find = || {
-            let (collection, filter, options) =
-                (collection.clone(), filter.clone(), options.clone());
+            let collection = collection.clone();
+            let filter = filter.clone();
+            let options = options.clone();
             async move {
                 collection
                     .find(filter)
@@ -217,7 +200,7 @@ impl MongoConnection {
         &self,
         write: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
-        self.call(&self.write_permits, self.options.insert_timeout, write)
+        self.run_call(&self.write_permits, self.options.insert_timeout, write)
             .await
     }
 
@@ -228,17 +211,13 @@ impl MongoConnection {
 
     /// Returns whether the collection exists.
     pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
-        let find = || {
+        let list_names = || {
             let database = self.database.clone();
-            let name = self.collection.name().to_owned();
-            async move {
-                database
-                    .list_collection_names()
-                    .filter(doc! { "name": name })
-                    .await
-            }
+            let filter = doc! { "name": self.collection.name() };
+            async move { database.list_collection_names().filter(filter).await }
         };
-        Ok(!self.query(timeout, find).await?.is_empty())
+        let names = self.query(timeout, list_names).await?;
+        Ok(!names.is_empty())
     }
 
     /// Checks that the user may write to the collection, and that the server supports `Decimal128`.
@@ -248,36 +227,34 @@ impl MongoConnection {
     pub(super) async fn check_writes(&self) -> Result<()> {
         let collection = self.on_primary();
         let decimal = Decimal128::from_bytes([0; 16]);
-        let none = doc! { "_id": decimal };
-        match self.exists(CHECK_TIMEOUT).await {
-            Ok(false) => {
-                let find = async move { collection.find_one(none).await };
-                return self
-                    .call(&self.query_permits, CHECK_TIMEOUT, find)
-                    .await
-                    .map(drop);
-            }
+        let no_document = doc! { "_id": decimal };
+        let exists = match self.exists(CHECK_TIMEOUT).await {
             // A user without the right to list collections may still write, so the update decides.
-            Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
-            Ok(true) | Err(_) => {}
-        }
-        let update = async move {
-            collection
-                .update_one(none, doc! { "$set": { "price": decimal } })
-                .await
+            Err(error) if error.kind() == ErrorKind::Denied => true,
+            result => result?,
         };
-        self.call(&self.write_permits, CHECK_TIMEOUT, update)
-            .await
-            .map(drop)
+
+        if !exists {
+            let find = async move { collection.find_one(no_document).await };
+            self.run_call(&self.query_permits, CHECK_TIMEOUT, find)
+                .await?;
+            return Ok(());
+        }
+
+        let change = doc! { "$set": { "price": decimal } };
+        let update = async move { collection.update_one(no_document, change).await };
+        self.run_call(&self.write_permits, CHECK_TIMEOUT, update)
+            .await?;
+        Ok(())
     }
 
     /// Checks that the server responds within [`CHECK_TIMEOUT`].
     pub(super) async fn ping(&self) -> Result<()> {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
-        self.call(&self.write_permits, CHECK_TIMEOUT, ping)
-            .await
-            .map(drop)
+        self.run_call(&self.write_permits, CHECK_TIMEOUT, ping)
+            .await?;
+        Ok(())
     }
 
     /// Runs a call of the driver in a separate task, once `permits` has a permit.
@@ -290,26 +267,30 @@ impl MongoConnection {
     ///   `NotApplied` if there was no permit in time, and `Unknown` if the call had begun
     /// - [`Internal`](ErrorKind::Internal) if the call panicked
     /// - the error of the driver otherwise, with its known cause
-    async fn call<T: Send + 'static>(
+    async fn run_call<T: Send + 'static>(
         &self,
         permits: &Arc<Semaphore>,
         timeout: Duration,
         call: impl Future<Output = mongodb::error::Result<T>> + Send + 'static,
     ) -> Result<T> {
         let started = Instant::now();
-        let permit = time::timeout(timeout, Arc::clone(permits).acquire_owned()).await;
-        let permit = permit.map_err(|_elapsed| timed_out(timeout, Outcome::NotApplied))?;
+        let permit = time::timeout(timeout, Arc::clone(permits).acquire_owned())
+            .await
+            .map_err(|_elapsed| timeout_error(timeout, Outcome::NotApplied))?;
+
+        // The semaphore is never closed, so the result of the wait is a permit.
         let task = tokio::spawn(async move {
             let result = call.await;
             drop(permit);
             result
         });
-        match time::timeout(timeout.saturating_sub(started.elapsed()), task).await {
-            Ok(Ok(result)) => result.map_err(|error| self.explain(from_driver(error))),
+        let remaining = timeout.saturating_sub(started.elapsed());
+        match time::timeout(remaining, task).await {
+            Ok(Ok(result)) => result.map_err(|error| self.with_known_cause(from_driver(error))),
             Ok(Err(panicked)) => {
                 Err(mongo_error(ErrorKind::Internal, "MongoDB call aborted").with_source(panicked))
             }
-            Err(_elapsed) => Err(self.explain(timed_out(timeout, Outcome::Unknown))),
+            Err(_elapsed) => Err(self.with_known_cause(timeout_error(timeout, Outcome::Unknown))),
         }
     }
 
@@ -318,8 +299,8 @@ impl MongoConnection {
     /// Without this call, the driver spawns a task to end them, which panics if the runtime ends
     /// meanwhile.
     pub(super) async fn close(&self) {
-        let closed = self.database.client().clone().shutdown().immediate(true);
-        drop(time::timeout(CHECK_TIMEOUT, closed.into_future()).await);
+        let shutdown = self.database.client().clone().shutdown().immediate(true);
+        drop(time::timeout(CHECK_TIMEOUT, shutdown.into_future()).await);
     }
 
     /// Returns `error` with the cause that the driver does not state.
@@ -327,24 +308,58 @@ impl MongoConnection {
     /// A denied call without a login in the URI becomes an error that asks for a login. A timeout,
     /// or a call for which the driver found no server, gets the reason of the latest failed
     /// heartbeat as its source.
-    fn explain(&self, error: Error) -> Error {
-        let has_login = |uri: &str| uri.contains('@') || uri.contains("authMechanism");
-        if error.kind() == ErrorKind::Denied && !has_login(self.options.uri.expose_secret()) {
+    fn with_known_cause(&self, error: Error) -> Error {
+        let uri = self.options.uri.expose_secret();
+        let has_login = uri.contains('@') || uri.contains("authMechanism");
+        if error.kind() == ErrorKind::Denied && !has_login {
             let message =
                 "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
             return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
         }
-        let reason = self.unreachable.borrow().clone();
-        match reason.filter(|_| error.kind() == ErrorKind::DeadlineExceeded || is_selection(&error))
-        {
-            Some(reason) => error.with_source(io::Error::other(reason)),
-            None => error,
+
+        // A timeout may have the same cause as a failed selection of a server.
+        let may_lack_server =
+            error.kind() == ErrorKind::DeadlineExceeded || is_server_selection(&error);
+        let heartbeat_failure = self.heartbeat_failure.borrow().clone();
+        match heartbeat_failure {
+            Some(reason) if may_lack_server => error.with_source(io::Error::other(reason)),
+            _ => error,
         }
     }
 }
 
+/// Returns the name of the database: from `options`, from the path of the URI, or the default.
+///
+/// A system database in the path of the URI serves authentication only. Purchases are not stored
+/// there.
+fn database_name(options: &MongoStoreOptions, client_options: &ClientOptions) -> String {
+    if let Some(name) = &options.database {
+        return name.clone();
+    }
+    match &client_options.default_database {
+        Some(name) if !SYSTEM_DATABASES.contains(&name.as_str()) => name.clone(),
+        _ => "purchases".to_owned(),
+    }
+}
+
+/// Returns a handler of the driver's events. It keeps the reason why the latest heartbeat failed in
+/// `failure`, and clears the reason when a heartbeat succeeds.
+fn heartbeat_handler(failure: watch::Sender<Option<String>>) -> EventHandler<SdamEvent> {
+    EventHandler::callback(move |event| {
+        let reason = match event {
+            SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
+                "{}: {}",
+                failed.server_address, failed.failure.kind
+            )),
+            SdamEvent::ServerHeartbeatSucceeded(_) => None,
+            _ => return,
+        };
+        failure.send_replace(reason);
+    })
+}
+
 /// Creates the error of a call that took longer than `timeout`.
-pub(super) fn timed_out(timeout: Duration, outcome: Outcome) -> Error {
+fn timeout_error(timeout: Duration, outcome: Outcome) -> Error {
     let message = format!("MongoDB did not answer within {timeout:?}");
     mongo_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
@@ -366,9 +381,6 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.retry_writes.get_or_insert(false);
     options
 }
-
-/// Databases that a URI contains for authentication, and not for data.
-const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
 #[cfg(test)]
 mod tests {

@@ -23,15 +23,143 @@ pub(super) const DETAILS: &str = "details";
 /// The member with the reference of the details, which a listing index covers.
 pub(super) const REFERENCE: &str = "reference";
 /// The member of a refund with the id of the purchase that the refund pays back.
-pub(super) const OF: &str = "of";
+pub(super) const REFUNDED_PURCHASE: &str = "of";
 
 /// Reads the content of a document: a purchase, the mark of an erased purchase, or an unreadable
 /// document.
-pub(super) fn stored_row(document: &RawDocument) -> StoredRow {
+pub(super) fn read_stored_row(document: &RawDocument) -> StoredRow {
     if is_mark(document) {
         return StoredRow::Mark;
     }
-    purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
+    match read_purchase(document) {
+        Ok(purchase) => StoredRow::Purchase(purchase),
+        Err(reason) => StoredRow::Unreadable(reason),
+    }
+}
+
+/// Reads the purchase in a document of this store or of a replaced system.
+///
+/// The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and
+/// user ids as numbers.
+///
+/// # Errors
+/// The member that is missing or not valid, and the reason.
+pub(super) fn read_purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
+    let id = read_id(document)?;
+    let user_id = read_text(document, "userid")?
+        .parse()
+        .map_err(not_valid("userid"))?;
+    let user_name = read_text(document, "username")?
+        .parse()
+        .map_err(not_valid("username"))?;
+    let details = match raw_member(document, DETAILS)? {
+        Some(RawBsonRef::String(json)) => Details::from_json(json.as_bytes(), &[])
+            .map_err(|(_, problem)| unreadable(DETAILS, problem))?,
+        _ => Details::NONE,
+    };
+    let price = read_price(document, &details)?;
+    let timestamp = read_timestamp(document, &id)?;
+
+    Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
+}
+
+/// Reads the id of a purchase from the member `_id`, which is text or an `ObjectId`.
+pub(super) fn read_id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
+    match raw_member(document, "_id")? {
+        Some(RawBsonRef::String(text)) => text.parse().map_err(not_valid("_id")),
+        Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
+        _ => Err(unreadable("_id", "is neither text nor an ObjectId")),
+    }
+}
+
+/// Reads a member as text. A number is converted to its text.
+fn read_text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable> {
+    match raw_member(document, name)? {
+        Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
+        Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
+        Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
+        // JavaScript programs write numbers as doubles. The shortest text that represents the
+        // double is the number as it was typed.
+        Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
+        Some(RawBsonRef::Decimal128(price)) if name == "price" => Ok(price.to_string()),
+        Some(_) => Err(unreadable(name, "is neither text nor a number")),
+        None => Err(unreadable(name, "is missing")),
+    }
+}
+
+/// Reads the price. Only a refund may have a negative price.
+fn read_price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
+    let text = read_text(document, "price")?;
+    let amount = text.trim();
+    let price = match amount.strip_prefix('-') {
+        Some(refunded) if details.of.is_some() => {
+            Price::parse_rounded(refunded).map(Price::negated)
+        }
+        _ => Price::parse_rounded(amount),
+    };
+    price.map_err(not_valid("price"))
+}
+
+/// Reads the timestamp of a purchase. If the member is missing or unreadable, returns the time of
+/// the `ObjectId` in `id`.
+fn read_timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
+    if let Some(timestamp) = read_timestamp_member(document) {
+        return Ok(timestamp);
+    }
+    id.as_object_id()
+        .and_then(|bytes| to_timestamp(ObjectId::from_bytes(*bytes).timestamp()))
+        .ok_or_else(|| unreadable("timestamp", "is not a time"))
+}
+
+/// Reads the member `timestamp`, in each form that this store and the replaced systems have
+/// written.
+pub(super) fn read_timestamp_member(document: &RawDocument) -> Option<Timestamp> {
+    match document.get("timestamp").ok()?? {
+        RawBsonRef::DateTime(date) => to_timestamp(date),
+        RawBsonRef::String(text) => text.parse().ok(),
+        RawBsonRef::Double(number) => Timestamp::from_unix_seconds_or_millis(number).ok(),
+        RawBsonRef::Int32(number) => Timestamp::from_unix_seconds_or_millis(f64::from(number)).ok(),
+        // A number beyond 2^53 is not exact as a double, but is out of the range of timestamps.
+        #[expect(clippy::cast_precision_loss, reason = "see above")]
+        RawBsonRef::Int64(number) => Timestamp::from_unix_seconds_or_millis(number as f64).ok(),
+        _ => None,
+    }
+}
+
+/// Returns the value of a member, of any type, as a reference into the document.
+fn raw_member<'a>(
+    document: &'a RawDocument,
+    name: &'static str,
+) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
+    document.get(name).map_err(|error| unreadable(name, error))
+}
+
+/// Returns the value of a member, of any type; `None` if the member is missing or malformed.
+pub(super) fn member_value(document: &RawDocument, member: &str) -> Option<Bson> {
+    let value = document.get(member).ok()??;
+    Bson::try_from(value).ok()
+}
+
+impl Unreadables {
+    /// Returns the purchase in `document`, if it is one. A document that is neither a purchase nor a
+    /// mark is logged and counted, as by [`record`](Self::record).
+    pub(super) fn read_purchase(&self, document: &RawDocument) -> Option<Purchase> {
+        if is_mark(document) {
+            return None;
+        }
+        read_purchase(document)
+            .inspect_err(|error| self.record("document", &id_text(document), error))
+            .ok()
+    }
+}
+
+/// Returns the `_id` of a document, of any type, as a single line for logs and reports.
+pub(super) fn id_text(document: &RawDocument) -> String {
+    match member_value(document, "_id") {
+        Some(Bson::String(text)) => format!("{text:?}"),
+        Some(id) => id.to_string().replace(char::is_control, " "),
+        None => "none".to_owned(),
+    }
 }
 
 /// Returns whether `document` is the mark of an erased purchase.
@@ -40,17 +168,17 @@ pub(super) fn is_mark(document: &RawDocument) -> bool {
 }
 
 /// Returns the condition of documents that are not marks.
-pub(super) fn no_mark() -> Document {
+pub(super) fn not_a_mark_condition() -> Document {
     doc! { ERASED: { "$exists": false } }
 }
 
 /// Converts a timestamp to a BSON date.
-pub(super) const fn date(at: Timestamp) -> DateTime {
-    DateTime::from_millis(at.as_millis())
+pub(super) const fn to_bson_date(timestamp: Timestamp) -> DateTime {
+    DateTime::from_millis(timestamp.as_millis())
 }
 
 /// Converts a BSON date to a timestamp; `None` if the date is out of the range of timestamps.
-pub(super) fn time(date: DateTime) -> Option<Timestamp> {
+pub(super) fn to_timestamp(date: DateTime) -> Option<Timestamp> {
     Timestamp::from_millis(date.timestamp_millis()).ok()
 }
 
@@ -66,131 +194,10 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
 /// Converts a price to a Decimal128 with the same number of decimals, without loss.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
     let decimal = price.as_decimal();
-    let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
     let sign = u128::from(price.is_negative()) << 127;
-    Decimal128::from_bytes((sign | exponent | decimal.mantissa().unsigned_abs()).to_le_bytes())
-}
-
-/// Reads the purchase in a document of this store or of a replaced system.
-///
-/// The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and
-/// user ids as numbers.
-///
-/// # Errors
-/// The member that is missing or not valid, and the reason.
-pub(super) fn purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
-    let id = id(document)?;
-    let user_id = text(document, "userid")?
-        .parse()
-        .map_err(not_valid("userid"))?;
-    let user_name = text(document, "username")?
-        .parse()
-        .map_err(not_valid("username"))?;
-    let details = match member(document, DETAILS)? {
-        Some(RawBsonRef::String(details)) => Details::from_json(details.as_bytes(), &[])
-            .map_err(|(_, problem)| unreadable(DETAILS, problem))?,
-        _ => Details::NONE,
-    };
-    let price = price(document, &details)?;
-    Ok(
-        Purchase::new(id, user_id, user_name, price, timestamp(document, &id)?)
-            .with_details(details),
-    )
-}
-
-fn member<'a>(
-    document: &'a RawDocument,
-    name: &'static str,
-) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
-    document.get(name).map_err(|error| unreadable(name, error))
-}
-
-/// Reads the id.
-pub(super) fn id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
-    match member(document, "_id")? {
-        Some(RawBsonRef::String(text)) => text.parse().map_err(not_valid("_id")),
-        Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
-        _ => Err(unreadable("_id", "is neither text nor an ObjectId")),
-    }
-}
-
-/// Reads a member as text. A number is converted to its text.
-fn text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable> {
-    match member(document, name)? {
-        Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
-        Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
-        Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
-        // JavaScript programs write numbers as doubles. The shortest text that represents the
-        // double is the number as it was typed.
-        Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
-        Some(RawBsonRef::Decimal128(price)) if name == "price" => Ok(price.to_string()),
-        Some(_) => Err(unreadable(name, "is neither text nor a number")),
-        None => Err(unreadable(name, "is missing")),
-    }
-}
-
-/// Reads the price. Only a refund may have a negative price.
-fn price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
-    let text = text(document, "price")?;
-    let price = match text
-        .trim()
-        .strip_prefix('-')
-        .filter(|_| details.of.is_some())
-    {
-        Some(amount) => Price::parse_rounded(amount).map(Price::negated),
-        None => Price::parse_rounded(text.trim()),
-    };
-    price.map_err(not_valid("price"))
-}
-
-/// Reads the timestamp of a purchase. If the member is missing or unreadable, returns the time of
-/// the `ObjectId` in `id`.
-fn timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
-    let of_id = || time(ObjectId::from_bytes(*id.as_object_id()?).timestamp());
-    timestamp_member(document)
-        .or_else(of_id)
-        .ok_or_else(|| unreadable("timestamp", "is not a time"))
-}
-
-/// Reads the member `timestamp`, in each form that this store and the replaced systems have
-/// written.
-pub(super) fn timestamp_member(document: &RawDocument) -> Option<Timestamp> {
-    match document.get("timestamp").ok()?? {
-        RawBsonRef::DateTime(date) => time(date),
-        RawBsonRef::String(text) => text.parse().ok(),
-        RawBsonRef::Double(number) => Timestamp::from_unix_seconds_or_millis(number).ok(),
-        RawBsonRef::Int32(number) => Timestamp::from_unix_seconds_or_millis(f64::from(number)).ok(),
-        // Beyond 2^53 it is out of range anyway.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        RawBsonRef::Int64(number) => Timestamp::from_unix_seconds_or_millis(number as f64).ok(),
-        _ => None,
-    }
-}
-
-/// Returns the value of a member, of any type.
-pub(super) fn value(document: &RawDocument, member: &str) -> Option<Bson> {
-    document.get(member).ok()?.map(Bson::try_from)?.ok()
-}
-
-impl Unreadables {
-    /// Returns the purchase in `document`, if it is one.
-    pub(super) fn purchase(&self, document: &RawDocument) -> Option<Purchase> {
-        if is_mark(document) {
-            return None;
-        }
-        purchase(document)
-            .inspect_err(|error| self.note("document", &name(document), error))
-            .ok()
-    }
-}
-
-/// Returns the `_id` of a document, of any type, as a single line.
-pub(super) fn name(document: &RawDocument) -> String {
-    match value(document, "_id") {
-        Some(Bson::String(text)) => format!("{text:?}"),
-        Some(id) => id.to_string().replace(char::is_control, " "),
-        None => "none".to_owned(),
-    }
+    let exponent = (EXPONENT_BIAS - u128::from(decimal.scale())) << EXPONENT_SHIFT;
+    let coefficient = decimal.mantissa().unsigned_abs();
+    Decimal128::from_bytes((sign | exponent | coefficient).to_le_bytes())
 }
 
 #[cfg(test)]
@@ -198,7 +205,7 @@ mod tests {
     use bson::RawDocumentBuf;
 
     use super::*;
-    use crate::mongo::command::append;
+    use crate::mongo::command::append_purchase;
 
     #[test]
     fn decimal128_keeps_every_digit() {
@@ -251,13 +258,13 @@ mod tests {
             )
             .with_details(Details::from_json(json, &[]).unwrap());
             let mut bytes = Vec::new();
-            append(&mut bytes, &written);
+            append_purchase(&mut bytes, &written);
             let document = RawDocumentBuf::from_bytes(bytes).unwrap();
-            assert_eq!(purchase(&document).unwrap(), written);
+            assert_eq!(read_purchase(&document).unwrap(), written);
             assert_eq!(
                 (
                     document.get_datetime("timestamp").ok(),
-                    value(&document, "_id")
+                    member_value(&document, "_id")
                 ),
                 (
                     Some(DateTime::from_millis(at.as_millis())),

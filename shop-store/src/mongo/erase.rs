@@ -1,7 +1,7 @@
 //! Erases the purchases of a user, and deletes old ones.
 //!
 //! An erased document is replaced by a *mark* `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
-//! the purchase when a log delivers it again, without another query.
+//! the purchase when a log delivers it again, without another query. An old document is deleted without a mark.
 
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
@@ -13,80 +13,83 @@ use shop_core::{PurchaseId, Result, Timestamp, UserId};
 use super::MongoStore;
 use super::command::WRITE_TIMEOUT;
 use super::connection::MongoConnection;
-use super::document::{self, ERASED, OF};
+use super::document::{
+    ERASED, REFUNDED_PURCHASE, id_value, member_value, read_id, to_bson_date, to_timestamp,
+};
 use super::insert::InsertReply;
-use super::refunds::delete;
 use super::select;
 use crate::limits::row_limit;
 
 /// The `_id` of the document with the last time seen. The document is stored as an erasure mark, so
 /// no listing contains it.
-const CLOCK: &str = "last-seen";
-/// Maximum number of documents in a command.
+const CLOCK_ID: &str = "last-seen";
+/// The maximum number of documents in a command.
 const MAX_DOCUMENTS: usize = 1_000;
 
 /// At most 1,000 documents per call.
 #[async_trait]
 impl PurchaseErase for MongoStore {
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
-        let connection = &*self.connection;
         let limit = limit.min(MAX_DOCUMENTS);
-        let filter = select::selector_filter(&Selector::User(user.clone()));
         // MongoDB reads a limit of zero as none.
         if limit == 0 {
             return Ok(0);
         }
+
+        let connection = &*self.connection;
+        let user_filter = select::selector_filter(&Selector::User(user.clone()));
         let options = FindOptions::builder()
             .limit(row_limit(limit))
             .projection(doc! { "_id": 1 })
             .max_time(connection.options.insert_timeout);
-        let found = connection
-            .find(&connection.on_primary(), &filter, options.build())
+        let documents = connection
+            .find(&connection.on_primary(), &user_filter, options.build())
             .await?;
-        let ids: Vec<Bson> = found
+        let ids: Vec<Bson> = documents
             .iter()
-            .filter_map(|found| document::value(found, "_id"))
+            .filter_map(|document| member_value(document, "_id"))
             .collect();
+
+        // The waiting refunds of the user are erased after the last purchase.
         if ids.is_empty() {
-            let of_user = doc! { "userid": user.as_str() };
-            let waiting = self.delete_waiting(of_user, limit).await?;
-            self.mark_erased(&waiting).await?;
-            return Ok(waiting.len() as u64);
+            let waiting_filter = doc! { "userid": user.as_str() };
+            let waiting_ids = self.delete_waiting(waiting_filter, limit).await?;
+            self.mark_erased(&waiting_ids).await?;
+            return Ok(waiting_ids.len() as u64);
         }
 
         let mut updates = Vec::with_capacity(ids.len());
         for id in ids {
             // The user is part of the condition, because a purchase that was erased and stored
             // again meanwhile is another purchase.
-            let mut of = filter.clone();
-            of.insert("_id", id);
+            let mut filter = user_filter.clone();
+            filter.insert("_id", id);
             let mark = doc! { ERASED: DateTime::now() };
-            updates.push(doc! { "q": of, "u": mark, "multi": false, "upsert": false });
+            updates.push(doc! { "q": filter, "u": mark, "multi": false, "upsert": false });
         }
-        Ok(update(connection, updates).await?.matched)
+        Ok(connection.update_documents(updates).await?.matched)
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut marked = 0;
-        for ids in ids.chunks(MAX_DOCUMENTS) {
-            let mut marks = Vec::with_capacity(ids.len());
-            for id in ids {
+        for chunk in ids.chunks(MAX_DOCUMENTS) {
+            let mut updates = Vec::with_capacity(chunk.len());
+            for id in chunk {
+                let filter = doc! { "_id": id_value(id) };
                 let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
-                let id = document::id_value(id);
-                marks.push(doc! { "q": { "_id": id }, "u": mark, "upsert": true });
+                updates.push(doc! { "q": filter, "u": mark, "upsert": true });
             }
-            let upserted = update(&self.connection, marks).await?.upserted;
+            let upserted = self.connection.update_documents(updates).await?.upserted;
             marked += upserted.len() as u64;
 
             // Waiting refunds are deleted after the marks are written: a refund that begins to wait
             // from now on finds the mark of its purchase.
-            let is_new = |reply: &Document| {
-                let index = reply.get_i32("index").ok()?;
-                ids.get(usize::try_from(index).ok()?).copied()
-            };
-            let new: Vec<PurchaseId> = upserted.iter().filter_map(is_new).collect();
-            if !new.is_empty() {
-                self.delete_waiting_of_ids(&new).await?;
+            let marked_ids: Vec<PurchaseId> = upserted
+                .iter()
+                .filter_map(|element| upserted_id(chunk, element))
+                .collect();
+            if !marked_ids.is_empty() {
+                self.delete_waiting_of_ids(&marked_ids).await?;
             }
         }
         Ok(marked)
@@ -99,28 +102,33 @@ impl PurchaseErase for MongoStore {
         if limit == 0 {
             return Ok(0);
         }
+
         let collection = self.connection.on_primary();
         let options = FindOptions::builder()
-            .projection(doc! { "_id": 1, OF: 1 })
+            .projection(doc! { "_id": 1, REFUNDED_PURCHASE: 1 })
             .sort(doc! { "timestamp": 1, "_id": 1 })
             .limit(row_limit(limit));
         let oldest = self
             .connection
-            .find(&collection, &old(time), options.build())
+            .find(&collection, &dated_before(time), options.build())
             .await?;
 
-        let mut purchases: Vec<Bson> = Vec::with_capacity(oldest.len());
-        let mut refunds: Vec<Bson> = Vec::with_capacity(oldest.len());
+        // Each old document is a purchase or a refund. Its id and the id of its counterpart are both
+        // collected, because a purchase and its refund are deleted together.
+        let mut purchase_ids = Vec::with_capacity(oldest.len());
+        let mut refund_ids = Vec::with_capacity(oldest.len());
         for document in &oldest {
-            let id = document::value(document, "_id");
-            if let Ok(of) = document.get_str(OF) {
-                let of: Option<PurchaseId> = of.parse().ok();
-                purchases.extend(of.map(|of| document::id_value(&of)));
-                refunds.extend(id);
+            let id = member_value(document, "_id");
+            if let Ok(purchase_text) = document.get_str(REFUNDED_PURCHASE) {
+                if let Ok(purchase_id) = purchase_text.parse::<PurchaseId>() {
+                    purchase_ids.push(id_value(&purchase_id));
+                }
+                refund_ids.extend(id);
             } else {
-                let purchase = document::id(document).ok();
-                refunds.extend(purchase.map(|purchase| document::id_value(&purchase.refund_id())));
-                purchases.extend(id);
+                if let Ok(purchase_id) = read_id(document) {
+                    refund_ids.push(id_value(&purchase_id.refund_id()));
+                }
+                purchase_ids.extend(id);
             }
         }
 
@@ -128,15 +136,22 @@ impl PurchaseErase for MongoStore {
         // looks for its purchase afterwards.
         let mut deleted = 0;
         if !oldest.is_empty() {
-            let mut of_purchases = old(time);
-            of_purchases.insert("_id", doc! { "$in": purchases });
-            deleted += delete(self, collection.clone(), of_purchases).await?;
-            let of_refunds = doc! { "_id": { "$in": refunds }, OF: { "$exists": true } };
-            deleted += delete(self, collection, of_refunds).await?;
+            let mut purchases_filter = dated_before(time);
+            purchases_filter.insert("_id", doc! { "$in": purchase_ids });
+            deleted += self
+                .delete_documents(collection.clone(), purchases_filter)
+                .await?;
+
+            let refunds_filter =
+                doc! { "_id": { "$in": refund_ids }, REFUNDED_PURCHASE: { "$exists": true } };
+            deleted += self.delete_documents(collection, refunds_filter).await?;
         }
-        let left = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-        let waiting = self.delete_waiting(old(time), left).await?;
-        Ok(deleted + waiting.len() as u64)
+
+        let remaining_limit = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
+        let waiting_ids = self
+            .delete_waiting(dated_before(time), remaining_limit)
+            .await?;
+        Ok(deleted + waiting_ids.len() as u64)
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -145,7 +160,7 @@ impl PurchaseErase for MongoStore {
             let collection = self.connection.on_primary();
             async move {
                 collection
-                    .count_documents(old(time))
+                    .count_documents(dated_before(time))
                     .limit(limit as u64)
                     .max_time(timeout)
                     .await
@@ -155,42 +170,45 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let clock = self.connection.find_by_id(CLOCK.into()).await?;
-        Ok(clock.and_then(|clock| document::time(clock.get_datetime("seen").ok()?)))
+        let Some(clock) = self.connection.find_by_id(CLOCK_ID.into()).await? else {
+            return Ok(None);
+        };
+        let seen = clock.get_datetime("seen").ok();
+        Ok(seen.and_then(to_timestamp))
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        let seen = doc! { "$set": { ERASED: true, "seen": document::date(time) } };
-        let store = doc! { "q": { "_id": CLOCK }, "u": seen, "upsert": true };
-        update(&self.connection, vec![store]).await.map(drop)
+        let set_seen = doc! { "$set": { ERASED: true, "seen": to_bson_date(time) } };
+        let update = doc! { "q": { "_id": CLOCK_ID }, "u": set_seen, "upsert": true };
+        self.connection.update_documents(vec![update]).await?;
+        Ok(())
     }
 }
 
-/// Sends `updates` as one command, unordered, with majority and journal.
-///
-/// A command contains at most [`MAX_DOCUMENTS`] updates.
-///
-/// # Errors
-/// - the error of the driver
-/// - the error of [`InsertReply::check`], if the server has not made an update durable
-pub(super) async fn update(
-    connection: &MongoConnection,
-    updates: Vec<Document>,
-) -> Result<UpdateReply> {
-    let update = doc! {
-        "update": connection.collection.name(),
-        "updates": updates,
-        "ordered": false,
-        "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
-    };
-    let database = connection.database.clone();
-    let update = async move {
-        let reply = database.run_command(update).await?;
-        Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
-    };
-    let reply = connection.write(update).await?;
-    reply.errors.check()?;
-    Ok(reply)
+impl MongoConnection {
+    /// Sends `updates` as one command, unordered, with majority and journal.
+    ///
+    /// A command contains at most [`MAX_DOCUMENTS`] updates.
+    ///
+    /// # Errors
+    /// - the error of the driver
+    /// - the error of [`InsertReply::check_durable`], if the server has not made an update durable
+    pub(super) async fn update_documents(&self, updates: Vec<Document>) -> Result<UpdateReply> {
+        let command = doc! {
+            "update": self.collection.name(),
+            "updates": updates,
+            "ordered": false,
+            "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
+        };
+        let database = self.database.clone();
+        let run_command = async move {
+            let reply = database.run_command(command).await?;
+            Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
+        };
+        let reply = self.write(run_command).await?;
+        reply.errors.check_durable()?;
+        Ok(reply)
+    }
 }
 
 /// The server's reply to an update.
@@ -199,14 +217,22 @@ pub(super) struct UpdateReply {
     /// The number of documents found or inserted.
     #[serde(rename = "n", default)]
     pub(super) matched: u64,
+    /// The documents inserted, each as `{index, _id}` with the index of its update.
     #[serde(default)]
     upserted: Vec<Document>,
     #[serde(flatten)]
     errors: InsertReply,
 }
 
+/// Returns the id of the document that was inserted. `upserted` is its element of the server's
+/// reply to the updates of `ids`.
+fn upserted_id(ids: &[PurchaseId], upserted: &Document) -> Option<PurchaseId> {
+    let index = upserted.get_i32("index").ok()?;
+    ids.get(usize::try_from(index).ok()?).copied()
+}
+
 /// Returns the condition of documents with a date before `time`. Documents without a date do not
 /// match, because a comparison matches values of the same type only.
-fn old(time: Timestamp) -> Document {
-    doc! { "timestamp": { "$lt": document::date(time) } }
+fn dated_before(time: Timestamp) -> Document {
+    doc! { "timestamp": { "$lt": to_bson_date(time) } }
 }

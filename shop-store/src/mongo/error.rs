@@ -3,8 +3,14 @@
 use std::error::Error as _;
 use std::fmt;
 
-use mongodb::error::{Error as DriverError, ErrorKind as Driver, WriteFailure};
+use mongodb::error::{Error as DriverError, ErrorKind as DriverErrorKind, WriteFailure};
 use shop_core::{Error, ErrorKind, Outcome};
+
+use ErrorKind::{
+    Closed, Corrupt, DeadlineExceeded, Denied, Internal, Invalid, TooLarge, Unavailable,
+    Unsupported,
+};
+use Outcome::{NotApplied, Unknown};
 
 /// Creates an error with the origin `mongodb`.
 pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error {
@@ -16,19 +22,21 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 /// The driver rejects some options of the URI only during a call. Such an error is not [`Invalid`]
 /// but [`Unavailable`], because it is not the fault of the caller.
 pub(super) fn from_driver(error: DriverError) -> Error {
-    let (mut kind, message, outcome) = classify(&error);
-    if kind == Invalid {
-        kind = Unavailable;
-    }
-    classified((kind, message, outcome), error)
+    convert(error, Unavailable)
 }
 
 /// Converts an error of the driver about the connection string.
 pub(super) fn from_uri(error: DriverError) -> Error {
-    classified(classify(&error), error)
+    convert(error, Invalid)
 }
 
-fn classified((kind, message, outcome): MongoErrorClass, error: DriverError) -> Error {
+/// Converts an error of the driver. An error about an option of the URI gets the kind
+/// `invalid_uri_kind`.
+fn convert(error: DriverError, invalid_uri_kind: ErrorKind) -> Error {
+    let (mut kind, message, outcome) = classify(&error);
+    if kind == Invalid {
+        kind = invalid_uri_kind;
+    }
     mongo_error(kind, message)
         .with_outcome(outcome)
         .with_source(RedactedError(error))
@@ -46,10 +54,12 @@ impl std::error::Error for RedactedError {}
 impl fmt::Display for RedactedError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let (message, code) = match &*self.0.kind {
-            Driver::Command(error) => (&error.message, error.code),
-            Driver::Write(WriteFailure::WriteError(error)) => (&error.message, error.code),
-            Driver::Write(WriteFailure::WriteConcernError(error)) => (&error.message, error.code),
-            // Some contain other errors, as they print themselves.
+            DriverErrorKind::Command(error) => (&error.message, error.code),
+            DriverErrorKind::Write(WriteFailure::WriteError(error)) => (&error.message, error.code),
+            DriverErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
+                (&error.message, error.code)
+            }
+            // Some kinds print the errors that they contain, with their kinds and labels.
             kind => {
                 let text = kind.to_string().replace("Kind: ", "");
                 return f.write_str(text.split(", labels: ").next().unwrap_or_default());
@@ -63,78 +73,78 @@ impl fmt::Display for RedactedError {
 /// because the driver itself retries queries after them.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
-        && driver(error).is_some_and(|kind| matches!(kind, Driver::Command(_)))
+        && matches!(driver_error_kind(error), Some(DriverErrorKind::Command(_)))
 }
 
 /// Returns whether the driver has found no server for the call.
-pub(super) fn is_selection(error: &Error) -> bool {
-    driver(error).is_some_and(|kind| matches!(kind, Driver::ServerSelection { .. }))
+pub(super) fn is_server_selection(error: &Error) -> bool {
+    matches!(
+        driver_error_kind(error),
+        Some(DriverErrorKind::ServerSelection { .. })
+    )
 }
 
 /// Returns the kind of the driver's error that was converted to `error`.
-fn driver(error: &Error) -> Option<&Driver> {
-    Some(&*error.source()?.downcast_ref::<RedactedError>()?.0.kind)
+fn driver_error_kind(error: &Error) -> Option<&DriverErrorKind> {
+    let source = error.source()?.downcast_ref::<RedactedError>()?;
+    Some(&*source.0.kind)
 }
 
 /// The kind and the message of an error, and whether a write may have been applied.
 type MongoErrorClass = (ErrorKind, &'static str, Outcome);
 
-use ErrorKind::{
-    Closed, Corrupt, DeadlineExceeded, Denied, Internal, Invalid, TooLarge, Unavailable,
-    Unsupported,
-};
-use Outcome::{NotApplied, Unknown};
-
-/// Returns the class of an error of the driver.
+/// Returns the class of an error of the driver, which may contain an error of the server.
 fn classify(error: &DriverError) -> MongoErrorClass {
     match &*error.kind {
-        Driver::InvalidArgument { .. } => (
+        DriverErrorKind::InvalidArgument { .. } => (
             Invalid,
             "the MongoDB URI or one of its options is invalid",
             NotApplied,
         ),
-        Driver::Authentication { .. } => (
+        DriverErrorKind::Authentication { .. } => (
             Denied,
             "MongoDB rejected the login: check user, password and authentication database of SHOP_MONGODB_URI",
             NotApplied,
         ),
-        Driver::DnsResolve { .. } => (
+        DriverErrorKind::DnsResolve { .. } => (
             Unavailable,
             "MongoDB's host name cannot be resolved",
             NotApplied,
         ),
-        Driver::ServerSelection { .. } => (
+        DriverErrorKind::ServerSelection { .. } => (
             Unavailable,
             "MongoDB cannot be reached, or has no primary",
             NotApplied,
         ),
-        Driver::InvalidTlsConfig { .. } => (
+        DriverErrorKind::InvalidTlsConfig { .. } => (
             Invalid,
             "the TLS options of the MongoDB URI are invalid",
             NotApplied,
         ),
-        Driver::Io(_) | Driver::ConnectionPoolCleared { .. } => {
+        DriverErrorKind::Io(_) | DriverErrorKind::ConnectionPoolCleared { .. } => {
             (Unavailable, "the connection to MongoDB broke", Unknown)
         }
-        Driver::Command(command) => for_command(command.code),
-        Driver::Write(WriteFailure::WriteConcernError(_)) => (
+        DriverErrorKind::Command(command) => classify_code(command.code),
+        DriverErrorKind::Write(WriteFailure::WriteConcernError(_)) => (
             Unavailable,
             "MongoDB did not confirm the write by a majority",
             Unknown,
         ),
-        Driver::Write(WriteFailure::WriteError(error)) => for_command(error.code),
-        Driver::IncompatibleServer { .. } | Driver::SessionsNotSupported => (
+        DriverErrorKind::Write(WriteFailure::WriteError(error)) => classify_code(error.code),
+        DriverErrorKind::IncompatibleServer { .. } | DriverErrorKind::SessionsNotSupported => (
             Unsupported,
             "this version of the MongoDB server is not supported",
             NotApplied,
         ),
-        Driver::Bson(_) | Driver::BsonDeserialization(_) | Driver::BsonSerialization(_) => {
+        DriverErrorKind::Bson(_)
+        | DriverErrorKind::BsonDeserialization(_)
+        | DriverErrorKind::BsonSerialization(_) => {
             (Corrupt, "a document cannot be read or written", NotApplied)
         }
-        Driver::InvalidResponse { .. } => {
+        DriverErrorKind::InvalidResponse { .. } => {
             (Unavailable, "MongoDB sent an invalid response", Unknown)
         }
-        Driver::Shutdown => (Closed, "the client was closed", NotApplied),
+        DriverErrorKind::Shutdown => (Closed, "the client was closed", NotApplied),
         // Errors of insert_many, GridFS, transactions and change streams, which are not used here.
         _ => (Internal, "MongoDB's driver failed", Unknown),
     }
@@ -143,7 +153,7 @@ fn classify(error: &DriverError) -> MongoErrorClass {
 /// Returns the class of an error code of the server.
 ///
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
-const fn for_command(code: i32) -> MongoErrorClass {
+const fn classify_code(code: i32) -> MongoErrorClass {
     match code {
         // Unauthorized, AuthenticationFailed, and the code of Atlas.
         13 | 18 | 8000 => (
@@ -182,13 +192,13 @@ const fn for_command(code: i32) -> MongoErrorClass {
 }
 
 /// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of capped collections.
-const DUPLICATES: [i32; 3] = [11000, 11001, 12582];
+const DUPLICATE_CODES: [i32; 3] = [11000, 11001, 12582];
 
 /// Codes that reject the document permanently: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
 /// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure,
 /// BSONObjectTooLarge, KeyTooLong. All other codes count as transient: an unknown code must not turn an outage into a
 /// dead letter.
-const FINAL: [i32; 11] = [2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280];
+const FINAL_CODES: [i32; 11] = [2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280];
 
 /// The class of the server's error about a single document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -204,10 +214,10 @@ pub(super) enum DocumentError {
 impl DocumentError {
     /// Returns the class of an error code about a single document. An unknown code is
     /// [`Transient`](Self::Transient).
-    pub(super) fn of(code: i32) -> Self {
-        if DUPLICATES.contains(&code) {
+    pub(super) fn from_code(code: i32) -> Self {
+        if DUPLICATE_CODES.contains(&code) {
             Self::Duplicate
-        } else if FINAL.contains(&code) {
+        } else if FINAL_CODES.contains(&code) {
             Self::Final
         } else {
             Self::Transient
@@ -235,21 +245,25 @@ mod tests {
 
     #[test]
     fn unknown_codes_of_documents_are_transient() {
-        assert_eq!(DocumentError::of(11000), DocumentError::Duplicate);
-        assert_eq!(DocumentError::of(121), DocumentError::Final);
+        assert_eq!(DocumentError::from_code(11000), DocumentError::Duplicate);
+        assert_eq!(DocumentError::from_code(121), DocumentError::Final);
         // Not authorized, not primary, out of disk space, interrupted, and an unknown code.
         for code in [13, 10107, 14031, 11601, 999_999, 0, -1] {
-            assert_eq!(DocumentError::of(code), DocumentError::Transient, "{code}");
+            assert_eq!(
+                DocumentError::from_code(code),
+                DocumentError::Transient,
+                "{code}"
+            );
         }
     }
 
     #[test]
     fn missing_features_of_compatible_servers_are_unsupported() {
         for code in [59, 115, 238, 303, 40415] {
-            assert_eq!(for_command(code).0, ErrorKind::Unsupported, "{code}");
+            assert_eq!(classify_code(code).0, ErrorKind::Unsupported, "{code}");
         }
         for code in [0, 91, 189, 10107, 424_242] {
-            assert_eq!(for_command(code).0, ErrorKind::Unavailable, "{code}");
+            assert_eq!(classify_code(code).0, ErrorKind::Unavailable, "{code}");
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bson::{Document, RawDocumentBuf, doc};
-use mongodb::error::ErrorKind as Driver;
+use mongodb::error::ErrorKind as DriverErrorKind;
 use mongodb::options::IndexOptions;
 use mongodb::{Collection, IndexModel};
 use tokio::time::sleep;
@@ -13,14 +13,16 @@ use super::document::REFERENCE;
 use super::error::from_driver;
 use crate::retries::pauses;
 
-/// How often the indexes are created again: a collection that was dropped is created by the next insert, without them.
+/// The pause between two creations of the indexes. If the collection was dropped, the next insert creates it again, but
+/// without indexes.
 pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The task that creates the four listing indexes. The task retries until the handle is dropped.
 #[derive(Debug)]
 pub(super) struct ListingIndexes {
-    /// Cancelled when the indexes exist or were rejected.
+    /// The token that the task cancels when the indexes exist or were rejected.
     done: CancellationToken,
+    /// The guard that stops the task when the handle is dropped.
     _until_dropped: DropGuard,
 }
 
@@ -29,41 +31,55 @@ impl ListingIndexes {
     pub(super) fn new(collection: Collection<RawDocumentBuf>, interval: Duration) -> Self {
         let stopped = CancellationToken::new();
         let done = CancellationToken::new();
-        let until_done = done.clone().drop_guard();
-        let until_dropped = stopped.clone().drop_guard();
-        tokio::spawn(async move {
-            // The index without a leading field serves the listing of all purchases.
-            let mut wanted = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
-            let mut until_done = Some(until_done);
-            while !wanted.is_empty() && !stopped.is_cancelled() {
-                for field in std::mem::take(&mut wanted) {
-                    wanted.extend(
-                        create_index(&collection, field, &stopped)
-                            .await
-                            .then_some(field),
-                    );
-                }
-                // The first pass is over: releases the callers of `done`. Later passes create the
-                // indexes again if the collection was dropped.
-                drop(until_done.take());
-                stopped.run_until_cancelled(sleep(interval)).await;
-            }
-        });
+        let until_done = Some(done.clone().drop_guard());
+        tokio::spawn(maintain_indexes(
+            collection,
+            interval,
+            stopped.clone(),
+            until_done,
+        ));
         Self {
             done,
-            _until_dropped: until_dropped,
+            _until_dropped: stopped.drop_guard(),
         }
     }
 
     /// Waits until the indexes exist or the server has rejected them.
-    pub(super) async fn done(&self) {
+    pub(super) async fn wait_until_done(&self) {
         self.done.cancelled().await;
+    }
+}
+
+/// Creates the indexes again and again, until the server has rejected all of them, the client is
+/// closed, or `stopped` is cancelled.
+///
+/// Drops `until_done` after the first pass. Later passes create the indexes again if the collection
+/// was dropped.
+async fn maintain_indexes(
+    collection: Collection<RawDocumentBuf>,
+    interval: Duration,
+    stopped: CancellationToken,
+    mut until_done: Option<DropGuard>,
+) {
+    // The index without a leading field serves the listing of all purchases.
+    let mut fields = vec![Some("userid"), Some("username"), None, Some(REFERENCE)];
+    while !fields.is_empty() && !stopped.is_cancelled() {
+        let mut remaining_fields = Vec::new();
+        for field in fields {
+            if create_index(&collection, field, &stopped).await {
+                remaining_fields.push(field);
+            }
+        }
+        fields = remaining_fields;
+
+        drop(until_done.take());
+        stopped.run_until_cancelled(sleep(interval)).await;
     }
 }
 
 /// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`, `IndexKeySpecsConflict`,
 /// `CommandNotSupportedOnView`, those of servers without partial indexes, and the code of Atlas for Unauthorized.
-const PERMANENT: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
+const PERMANENT_CODES: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
 
 /// Creates the index on `field`, the timestamp and the id, with retries after transient errors.
 ///
@@ -84,28 +100,32 @@ async fn create_index(
         .collect::<Vec<_>>()
         .join("_");
     let mut options = IndexOptions::builder().name(name.clone()).build();
-    options.partial_filter_expression =
-        (field == Some(REFERENCE)).then(|| doc! { REFERENCE: { "$exists": true } });
+    // This index contains only the purchases that have a reference.
+    if field == Some(REFERENCE) {
+        options.partial_filter_expression = Some(doc! { REFERENCE: { "$exists": true } });
+    }
     let index = IndexModel::builder().keys(keys).options(options).build();
-    let mut pauses = pauses(Duration::from_millis(200), Duration::from_secs(30));
+
+    let mut backoff = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled, because a call of the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
-        if matches!(&*error.kind, Driver::Shutdown) {
+        if matches!(&*error.kind, DriverErrorKind::Shutdown) {
             return false;
         }
-        let is_permanent =
-            matches!(&*error.kind, Driver::Command(command) if PERMANENT.contains(&command.code));
+        let is_permanent = matches!(
+            &*error.kind,
+            DriverErrorKind::Command(command) if PERMANENT_CODES.contains(&command.code)
+        );
         let error = from_driver(error);
         if is_permanent {
             tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");
             return false;
         }
         tracing::debug!(error = %error.chain(), index = name, "index creation failed, retrying");
-        if stopped
-            .run_until_cancelled(sleep(pauses.next().unwrap_or_default()))
-            .await
-            .is_none()
-        {
+
+        let pause = backoff.next().unwrap_or_default();
+        let paused = stopped.run_until_cancelled(sleep(pause)).await;
+        if paused.is_none() {
             break;
         }
     }

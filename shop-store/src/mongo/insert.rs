@@ -33,19 +33,19 @@ pub(super) const MAX_DOCUMENTS: usize = 4_000;
 /// - the error of the first command that fails, after which no further command is sent
 /// - [`Internal`](ErrorKind::Internal) if the server reports an error for a document that was not
 ///   sent
-pub(super) async fn insert(
+pub(super) async fn insert_batch(
     connection: &MongoConnection,
     batch: &[Purchase],
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for chunk in batch.chunks(MAX_DOCUMENTS) {
+        let command = command::encode_insert(connection.collection.name(), chunk);
         let database = connection.database.clone();
-        let command = command::insert(connection.collection.name(), chunk);
-        let insert = async move {
+        let run_command = async move {
             let reply = database.run_raw_command(command?).await?;
             Ok(bson::deserialize_from_document::<InsertReply>(reply)?)
         };
-        let reply = connection.write(insert).await?;
+        let reply = connection.write(run_command).await?;
         outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
     Ok(outcomes)
@@ -83,15 +83,15 @@ impl InsertReply {
     /// - [`Unavailable`](ErrorKind::Unavailable) if a majority has not confirmed the documents, so
     ///   they may be rolled back, or if the server cannot store a document now
     /// - [`Invalid`](ErrorKind::Invalid) if the server has rejected a document
-    pub(super) fn check(&self) -> Result<()> {
+    pub(super) fn check_durable(&self) -> Result<()> {
         if let Some(concern) = &self.write_concern_error {
-            return Err(not_durable(concern));
+            return Err(not_durable_error(concern));
         }
         for error in &self.write_errors {
-            match DocumentError::of(error.code) {
+            match DocumentError::from_code(error.code) {
                 DocumentError::Duplicate => {}
-                DocumentError::Transient => return Err(transient(error)),
-                DocumentError::Final => return Err(rejected(error)),
+                DocumentError::Transient => return Err(transient_error(error)),
+                DocumentError::Final => return Err(rejected_error(error)),
             }
         }
         Ok(())
@@ -110,7 +110,7 @@ async fn reply_outcomes(
     let mut outcomes = vec![InsertOutcome::Inserted; batch.len()];
     // Without a majority, documents that were inserted may be rolled back.
     if let Some(concern) = reply.write_concern_error {
-        outcomes.fill(InsertOutcome::Unknown(not_durable(&concern)));
+        outcomes.fill(InsertOutcome::Unknown(not_durable_error(&concern)));
     }
 
     // The errors of documents whose id, or whose value in another unique index, exists already.
@@ -120,10 +120,10 @@ async fn reply_outcomes(
             let message = "MongoDB reported an error for a document that was not sent";
             return Err(mongo_error(ErrorKind::Internal, message));
         };
-        match DocumentError::of(error.code) {
+        match DocumentError::from_code(error.code) {
             DocumentError::Duplicate => duplicates.push(error),
             DocumentError::Final => *outcome = final_outcome(&error),
-            DocumentError::Transient => *outcome = InsertOutcome::Unknown(transient(&error)),
+            DocumentError::Transient => *outcome = InsertOutcome::Unknown(transient_error(&error)),
         }
     }
 
@@ -132,10 +132,10 @@ async fn reply_outcomes(
             .iter()
             .map(|error| batch[error.index].id)
             .collect();
-        let stored_rows = stored(connection, &ids).await?;
+        let stored_rows = find_stored_rows(connection, &ids).await?;
         for error in duplicates {
             let sent = &batch[error.index];
-            outcomes[error.index] = compare(sent, stored_rows.get(&sent.id), &error);
+            outcomes[error.index] = duplicate_outcome(sent, stored_rows.get(&sent.id), &error);
         }
     }
     Ok(outcomes)
@@ -144,71 +144,81 @@ async fn reply_outcomes(
 /// Reads the documents with these ids, as far as a majority of the servers has them.
 ///
 /// The result contains no entry for an id that is not stored.
-pub(super) async fn stored(
+pub(super) async fn find_stored_rows(
     connection: &MongoConnection,
     ids: &[PurchaseId],
 ) -> Result<HashMap<PurchaseId, StoredRow>> {
-    let ids: Vec<Bson> = ids.iter().map(document::id_value).collect();
+    let id_values: Vec<Bson> = ids.iter().map(document::id_value).collect();
     let collection = connection.on_primary();
-    let time = connection.options.query_timeout;
+    let timeout = connection.options.query_timeout;
+    // The default batch has 101 documents. This size gets all documents in one response.
     let batch_size = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
     let find = async move {
         collection
-            .find(doc! { "_id": { "$in": ids } })
+            .find(doc! { "_id": { "$in": id_values } })
             .batch_size(batch_size)
             .read_concern(ReadConcern::majority())
-            .max_time(time)
+            .max_time(timeout)
             .await?
             .try_collect::<Vec<RawDocumentBuf>>()
             .await
     };
     let documents = connection.write(find).await?;
-    Ok(documents
-        .iter()
-        .filter_map(|document| {
-            let id = document::id(document).ok()?;
-            Some((id, document::stored_row(document)))
-        })
-        .collect())
+
+    let mut stored_rows = HashMap::with_capacity(documents.len());
+    for document in &documents {
+        if let Ok(id) = document::read_id(document) {
+            stored_rows.insert(id, document::read_stored_row(document));
+        }
+    }
+    Ok(stored_rows)
 }
 
 /// Decides the outcome of a purchase that the server has rejected as a duplicate.
 ///
 /// `stored` is the content of the document with the same id, if it was found.
-fn compare(sent: &Purchase, stored: Option<&StoredRow>, error: &WriteError) -> InsertOutcome {
+fn duplicate_outcome(
+    sent: &Purchase,
+    stored: Option<&StoredRow>,
+    error: &WriteError,
+) -> InsertOutcome {
     match stored {
         Some(stored) => stored.compare(sent),
         None if is_of_another_index(&error.message) => final_outcome(error),
         // The document is not visible to a majority yet, or was deleted meanwhile. A retry decides.
-        None => InsertOutcome::Unknown(transient(error)),
+        None => InsertOutcome::Unknown(transient_error(error)),
     }
 }
 
 /// Returns whether the message of a duplicate names a unique index other than the index of `_id`.
 /// Only an operator can have created such an index.
 fn is_of_another_index(message: &str) -> bool {
-    let index = message
-        .split_once(" index: ")
-        .and_then(|(_, index)| index.split_whitespace().next());
-    index.is_some_and(|name| name != "_id_")
+    let Some((_, after_label)) = message.split_once(" index: ") else {
+        return false;
+    };
+    let index_name = after_label.split_whitespace().next();
+    index_name.is_some_and(|name| name != "_id_")
 }
 
 /// Creates the error of a document that was inserted, but may be rolled back.
-fn not_durable(concern: &ConcernError) -> Error {
-    let text = format!(
+fn not_durable_error(concern: &ConcernError) -> Error {
+    let message = format!(
         "MongoDB did not confirm the write by a majority (code {})",
         concern.code
     );
-    mongo_error(ErrorKind::Unavailable, text)
+    mongo_error(ErrorKind::Unavailable, message)
 }
 
 /// Returns the outcome of a document that the server will reject again, so that a retry has no use.
 fn final_outcome(error: &WriteError) -> InsertOutcome {
-    Reason::refused(rejected(error)).map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
+    match Reason::refused(rejected_error(error)) {
+        Ok(reason) => InsertOutcome::Rejected(reason),
+        Err(not_final) => InsertOutcome::Unknown(not_final),
+    }
 }
 
 /// Creates the error of a document that the server has rejected for its content.
-fn rejected(error: &WriteError) -> Error {
+fn rejected_error(error: &WriteError) -> Error {
     let message = format!(
         "MongoDB rejected the document: {} (code {})",
         error.message, error.code
@@ -217,7 +227,7 @@ fn rejected(error: &WriteError) -> Error {
 }
 
 /// Creates the error of a document that was not written now, and that a retry may write.
-fn transient(error: &WriteError) -> Error {
+fn transient_error(error: &WriteError) -> Error {
     let message = format!(
         "MongoDB cannot store the document now: {} (code {})",
         error.message, error.code
@@ -260,7 +270,7 @@ mod tests {
     fn check_accepts_duplicates_only() {
         let check = |errors: &[(i32, &str)], is_durable| {
             reply(errors, is_durable)
-                .check()
+                .check_durable()
                 .map_err(|error| error.kind())
         };
         assert_eq!(check(&[], true), Ok(()));
@@ -291,7 +301,7 @@ mod tests {
             "1".parse().unwrap(),
         );
         let purchase = Purchase::new(id, user, name, price, Timestamp::MIN);
-        let missing = |message| compare(&purchase, None, &error((DUPLICATE, message)));
+        let missing = |message| duplicate_outcome(&purchase, None, &error((DUPLICATE, message)));
         assert!(matches!(missing(BY_ID), InsertOutcome::Unknown(_)));
         assert!(matches!(missing(BY_NAME), InsertOutcome::Rejected(_)));
     }
@@ -304,7 +314,7 @@ mod tests {
         let mut purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
         purchase.details.item = Some(longest(256).parse().unwrap());
         purchase.details.reference = Some(longest(128).parse().unwrap());
-        let command = command::insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
+        let command = command::encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
         // maxBsonObjectSize, which limits the command as a whole.
         assert!(
             command.as_bytes().len() < 16 << 20,

@@ -10,8 +10,10 @@ use shop_core::{Error, Purchase, Result};
 use tokio::time::sleep;
 
 use super::connection::MongoConnection;
-use super::document::{name, value};
-use super::{MongoStore, document, erase, scan};
+use super::document::{
+    decimal128, id_text, is_mark, member_value, read_purchase, read_timestamp_member, to_bson_date,
+};
+use super::{MongoStore, scan};
 
 /// The progress of a migration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -44,7 +46,7 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated
     /// documents stay migrated.
     pub async fn migrate(&self, progress: impl FnMut(Migration) + Send) -> Result<Migration> {
-        self.convert(&migrated, progress).await
+        self.convert(&current_format_members, progress).await
     }
 
     /// Converts prices and timestamps back to the format of `system`, so that the programs of this
@@ -63,7 +65,7 @@ impl MongoStore {
         progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         self.convert(
-            &|old, purchase| converted_back(system, old, purchase),
+            &|old_document, purchase| legacy_format_members(system, old_document, purchase),
             progress,
         )
         .await
@@ -78,7 +80,7 @@ impl MongoStore {
         mut progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         let mut migration = Migration::default();
-        let mut from = scan::START.to_owned();
+        let mut from = scan::FIRST_POSITION.to_owned();
         // The retries take about half a minute in total. The driver's server selection adds to
         // that.
         let backoff = ExponentialBuilder::new()
@@ -87,26 +89,33 @@ impl MongoStore {
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(10);
         loop {
-            let slice = || slice(&self.connection, &from, convert);
-            let retried = slice.retry(backoff).sleep(sleep).when(Error::is_retryable);
-            let warn = |error: &Error, pause| {
-                tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
-            };
-            let (of_slice, next) = retried.notify(warn).await?;
-            migration.scanned += of_slice.scanned;
-            migration.migrated += of_slice.migrated;
-            migration.skipped += of_slice.skipped;
+            let (slice, next_position) = (|| convert_slice(&self.connection, &from, convert))
+                .retry(backoff)
+                .sleep(sleep)
+                .when(Error::is_retryable)
+                .notify(log_retry)
+                .await?;
+
+            migration.scanned += slice.scanned;
+            migration.migrated += slice.migrated;
+            migration.skipped += slice.skipped;
             progress(migration);
-            let Some(next) = next else {
+
+            let Some(next_position) = next_position else {
                 return Ok(migration);
             };
-            from = next;
+            from = next_position;
         }
     }
 }
 
-/// A function that returns the new values of the members to change; an empty document if nothing is
-/// to be changed.
+/// Logs the error of a slice, which is converted again after `pause`.
+fn log_retry(error: &Error, pause: Duration) {
+    tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
+}
+
+/// A function that returns the new values of the members to change in a document, which contains
+/// the purchase; an empty document if nothing is to be changed.
 type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
 
 /// Converts the documents of the slice at position `from` with one command.
@@ -115,40 +124,42 @@ type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + 
 /// conversion is idempotent, so the caller may repeat it after an error.
 ///
 /// # Errors
-/// The errors of [`scan::slice`] and [`erase::update`].
-async fn slice(
+/// The errors of [`scan::read_slice`] and [`MongoConnection::update_documents`].
+async fn convert_slice(
     connection: &MongoConnection,
     from: &str,
     convert: &ConvertDocument<'_>,
 ) -> Result<(Migration, Option<String>)> {
-    let (documents, next) = scan::slice(connection, from).await?;
+    let (documents, next_position) = scan::read_slice(connection, from).await?;
+
     let mut updates = Vec::new();
-    let mut skipped = 0;
-    for old in documents.iter().filter(|old| !document::is_mark(old)) {
-        match document::purchase(old) {
-            Ok(purchase) => updates.extend(update_of(old, convert(old, &purchase))),
+    let mut unreadable = 0;
+    for document in &documents {
+        if is_mark(document) {
+            continue;
+        }
+        match read_purchase(document) {
+            Ok(purchase) => updates.extend(build_update(document, convert(document, &purchase))),
             Err(error) => {
-                tracing::warn!(document.id = %name(old), %error, "document skipped: not a purchase");
-                skipped += 1;
+                tracing::warn!(document.id = %id_text(document), %error, "document skipped: not a purchase");
+                unreadable += 1;
             }
         }
     }
+
     let sent = updates.len() as u64;
     let mut migrated = 0;
     if sent > 0 {
-        migrated = erase::update(connection, updates).await?.matched;
+        migrated = connection.update_documents(updates).await?.matched;
     }
-    // An update that matches no document was sent for a document that another client has changed
-    // meanwhile.
-    let skipped = skipped + sent - migrated;
-    Ok((
-        Migration {
-            scanned: documents.len() as u64,
-            migrated,
-            skipped,
-        },
-        next,
-    ))
+
+    let migration = Migration {
+        scanned: documents.len() as u64,
+        migrated,
+        // An update matches no document if another client has changed the document meanwhile.
+        skipped: unreadable + sent - migrated,
+    };
+    Ok((migration, next_position))
 }
 
 /// Returns whether the price is a Decimal128, which only this store writes.
@@ -156,62 +167,72 @@ fn has_decimal_price(document: &RawDocument) -> bool {
     matches!(document.get("price"), Ok(Some(RawBsonRef::Decimal128(_))))
 }
 
-/// Returns the update that sets the members `new` of the document `old`; `None` if nothing is to be
-/// changed.
-fn update_of(old: &RawDocument, new: Document) -> Option<Document> {
-    if new.is_empty() {
+/// Returns the update that sets `new_members` in `old_document`; `None` if there are no new
+/// members.
+///
+/// The update matches the values as they were read, so that it does not overwrite a concurrent
+/// change.
+fn build_update(old_document: &RawDocument, new_members: Document) -> Option<Document> {
+    if new_members.is_empty() {
         return None;
     }
-    let mut filter = doc! { "_id": value(old, "_id")? };
-    // The update matches the values as they were read, so that it does not overwrite a concurrent
-    // change.
+    let mut filter = doc! { "_id": member_value(old_document, "_id")? };
     for member in ["userid", "username", "price", "timestamp"] {
-        filter.insert(member, value(old, member).unwrap_or(Bson::Null));
+        let value = member_value(old_document, member);
+        filter.insert(member, value.unwrap_or(Bson::Null));
     }
-    Some(doc! { "q": filter, "u": { "$set": new } })
+    Some(doc! { "q": filter, "u": { "$set": new_members } })
 }
 
-/// Returns the members of a document in the current format; an empty document if `old` is in this
-/// format already.
-fn migrated(old: &RawDocument, purchase: &Purchase) -> Document {
-    let is_current = has_decimal_price(old)
-        && old.get_datetime("timestamp").is_ok()
-        && old.get_str("userid").is_ok()
-        && old.get_str("username").is_ok();
+/// Returns the members of `purchase` in the current format; an empty document if `old_document` is
+/// in this format already.
+///
+/// A timestamp that cannot be read is kept in the member [`TIME_BEFORE`].
+fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Document {
+    let is_current = has_decimal_price(old_document)
+        && old_document.get_datetime("timestamp").is_ok()
+        && old_document.get_str("userid").is_ok()
+        && old_document.get_str("username").is_ok();
     if is_current {
         return Document::new();
     }
-    let mut new = doc! {
+
+    let mut new_members = doc! {
         "userid": purchase.user_id.as_str(),
         "username": purchase.user_name.as_str(),
-        "price": document::decimal128(purchase.price),
-        "timestamp": document::date(purchase.timestamp),
+        "price": decimal128(purchase.price),
+        "timestamp": to_bson_date(purchase.timestamp),
     };
-    if let Some(before) =
-        value(old, "timestamp").filter(|_| document::timestamp_member(old).is_none())
+    if let Some(old_timestamp) = member_value(old_document, "timestamp")
+        && read_timestamp_member(old_document).is_none()
     {
         tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
-        new.insert(TIME_BEFORE, before);
+        new_members.insert(TIME_BEFORE, old_timestamp);
     }
-    new
+    new_members
 }
 
-/// Returns the price and the timestamp in the format of `system`, as far as `old` contains them in
-/// the current format, which only this store writes.
-fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase) -> Document {
-    let mut new = Document::new();
-    if has_decimal_price(old) {
+/// Returns the price and the timestamp of `purchase` in the format of `system`.
+///
+/// The result contains only those of the two that `old_document` contains in the current format,
+/// which only this store writes.
+fn legacy_format_members(
+    system: ReplacedSystem,
+    old_document: &RawDocument,
+    purchase: &Purchase,
+) -> Document {
+    let mut new_members = Document::new();
+    if has_decimal_price(old_document) {
         let text = purchase.price.to_string();
-        new.insert(
-            "price",
-            match system {
-                ReplacedSystem::ScalableShop => Bson::String(text),
-                // A decimal is always a number. If it were none, it must not become 0.
-                _ => text.parse().map_or(Bson::String(text), Bson::Double),
-            },
-        );
+        let price = match system {
+            ReplacedSystem::ScalableShop => Bson::String(text),
+            // A decimal is always a number. If it were none, it must not become 0.
+            _ => text.parse().map_or(Bson::String(text), Bson::Double),
+        };
+        new_members.insert("price", price);
     }
-    if old.get_datetime("timestamp").is_ok() {
+
+    if old_document.get_datetime("timestamp").is_ok() {
         let text = purchase.timestamp.to_string();
         // The programs of the replaced system compute the seconds in this way.
         #[expect(
@@ -219,19 +240,16 @@ fn converted_back(system: ReplacedSystem, old: &RawDocument, purchase: &Purchase
             reason = "milliseconds until year 10000 are exact"
         )]
         let seconds = purchase.timestamp.as_millis() as f64 / 1_000.0;
-        let time = match system {
-            ReplacedSystem::ScalableShop => Some(Bson::String(text)),
-            ReplacedSystem::PurchaseTracking => {
-                Some(Bson::String(text.trim_end_matches('Z').to_owned()))
-            }
-            ReplacedSystem::ShoppingSystem => Some(Bson::Double(seconds)),
-            _ => None,
+        let timestamp = match system {
+            ReplacedSystem::ScalableShop => Bson::String(text),
+            ReplacedSystem::PurchaseTracking => Bson::String(text.trim_end_matches('Z').to_owned()),
+            ReplacedSystem::ShoppingSystem => Bson::Double(seconds),
+            // The timestamp stays a date for the other systems.
+            _ => return new_members,
         };
-        if let Some(time) = time {
-            new.insert("timestamp", time);
-        }
+        new_members.insert("timestamp", timestamp);
     }
-    new
+    new_members
 }
 
 #[cfg(test)]
@@ -239,7 +257,7 @@ mod tests {
     use bson::RawDocumentBuf;
 
     use super::*;
-    use crate::mongo::command::append;
+    use crate::mongo::command::append_purchase;
 
     #[test]
     fn documents_are_converted_back_to_the_form_of_each_system() {
@@ -253,9 +271,9 @@ mod tests {
             time,
         );
         let mut bytes = Vec::new();
-        append(&mut bytes, &purchase);
+        append_purchase(&mut bytes, &purchase);
         let ours = RawDocumentBuf::from_bytes(bytes).unwrap();
-        let back = |system| converted_back(system, &ours, &purchase);
+        let back = |system| legacy_format_members(system, &ours, &purchase);
         for (system, expected) in [
             (
                 ReplacedSystem::ScalableShop,
@@ -277,18 +295,16 @@ mod tests {
             document.extend(expected);
             let converted = RawDocumentBuf::try_from(&document).unwrap();
             assert!(
-                document::purchase(&converted)
-                    .unwrap()
-                    .same_content(&purchase),
+                read_purchase(&converted).unwrap().same_content(&purchase),
                 "{system:?}"
             );
             assert_eq!(
-                document::purchase(&converted).unwrap().timestamp,
+                read_purchase(&converted).unwrap().timestamp,
                 time,
                 "{system:?}"
             );
             assert!(
-                converted_back(system, &converted, &purchase).is_empty(),
+                legacy_format_members(system, &converted, &purchase).is_empty(),
                 "{system:?}"
             );
         }

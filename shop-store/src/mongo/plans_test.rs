@@ -91,15 +91,15 @@ async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
 
 /// The command for the sum.
 fn sum(store: &MongoStore, selector: &Selector) -> Document {
-    let filter = totals::filter(selector, TimeRange::ALL);
-    let pipeline = totals::pipeline(filter, selector, &TotalsRequest::default()).to_vec();
+    let filter = totals::totals_filter(selector, TimeRange::ALL);
+    let pipeline = totals::totals_pipeline(filter, selector, &TotalsRequest::default()).to_vec();
     doc! { "aggregate": store.connection.collection.name(), "pipeline": pipeline, "cursor": {} }
 }
 
 /// The command for the slice of a scan.
 fn slice(store: &MongoStore, from: &str) -> Document {
     let collection = store.connection.collection.name();
-    let filter = scan::filter(from).unwrap().0;
+    let filter = scan::slice_filter(from).unwrap().0;
     doc! { "find": collection, "filter": filter, "sort": { "_id": 1 }, "limit": OF_A_USER }
 }
 
@@ -115,7 +115,7 @@ async fn queries_examine_only_matching_documents() {
         let middle = format!("s{}", purchases[purchases.len() / 2].id);
         store.insert(purchases.into()).await.unwrap();
         let mut commands = pages(&store, &Selector::All).await;
-        commands.extend([&*middle, scan::OBJECT_IDS].map(|from| slice(&store, from)));
+        commands.extend([&*middle, scan::FIRST_OBJECT_ID].map(|from| slice(&store, from)));
         let reference = Selector::Reference("r3".parse().unwrap(), None);
         for selector in [
             Selector::User("u3".parse().unwrap()),

@@ -27,14 +27,12 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
 
 use super::MongoStore;
-use super::document::{self, ERASED, OF};
-use super::erase::update;
+use super::document::{ERASED, REFUNDED_PURCHASE, id_value, read_timestamp_member, to_bson_date};
 use super::error::mongo_error;
 use super::insert;
 use crate::limits::row_limit;
 use crate::refunds::{
-    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, note_whether_any_waits,
-    settle,
+    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, settle, update_none_waits,
 };
 
 /// The suffix that names the collection of waiting refunds after the collection of purchases. A
@@ -53,15 +51,15 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn insert_purchases(&self, batch: &[Purchase]) -> Result<Vec<InsertOutcome>> {
-        insert::insert(&self.connection, batch).await
+        insert::insert_batch(&self.connection, batch).await
     }
 
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
-        let outcomes = insert::insert(&self.connection, refunds).await?;
-        let mut purchases: Vec<PurchaseId> = Vec::with_capacity(refunds.len());
+        let outcomes = insert::insert_batch(&self.connection, refunds).await?;
+        let mut purchase_ids = Vec::with_capacity(refunds.len());
         for (refund, outcome) in refunds.iter().zip(&outcomes) {
             match outcome {
-                InsertOutcome::Inserted => purchases.extend(refund.details.of),
+                InsertOutcome::Inserted => purchase_ids.extend(refund.details.of),
                 InsertOutcome::Unknown(error) => return Err(error.clone()),
                 _ => {}
             }
@@ -69,7 +67,7 @@ impl PurchaseRows for MongoStore {
 
         // Looks for the purchases once more, because a purchase may have been erased or deleted
         // before its refund was inserted.
-        let stored_rows = self.find(&purchases).await?;
+        let stored_rows = self.find(&purchase_ids).await?;
         let mut inserted = Vec::with_capacity(refunds.len());
         for (refund, outcome) in refunds.iter().zip(outcomes) {
             let is_new = matches!(outcome, InsertOutcome::Inserted);
@@ -85,9 +83,9 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
-        let ids: Vec<Bson> = ids.iter().map(document::id_value).collect();
-        let filter = doc! { "_id": { "$in": ids }, OF: { "$exists": true } };
-        delete(self, self.connection.on_primary(), filter)
+        let id_values: Vec<Bson> = ids.iter().map(id_value).collect();
+        let filter = doc! { "_id": { "$in": id_values }, REFUNDED_PURCHASE: { "$exists": true } };
+        self.delete_documents(self.connection.on_primary(), filter)
             .await
             .map(drop)
     }
@@ -96,14 +94,15 @@ impl PurchaseRows for MongoStore {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        insert::stored(&self.connection, ids).await
+        insert::find_stored_rows(&self.connection, ids).await
     }
 
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
         // The member `erased` makes the document an erasure mark, which no listing contains.
         let new = doc! { CURRENCY: given.to_string(), ERASED: DateTime::now() };
-        let set = doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
-        update(&self.connection, vec![set]).await?;
+        let upsert =
+            doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
+        self.connection.update_documents(vec![upsert]).await?;
 
         let stored_currency = self.currency().await?;
         stored_currency.ok_or_else(|| {
@@ -113,21 +112,21 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        let documents: Vec<RawDocumentBuf> = refunds
-            .iter()
-            .map(|refund| waiting_document(refund))
-            .collect::<Result<_>>()?;
+        let mut documents = Vec::with_capacity(refunds.len());
+        for refund in refunds {
+            documents.push(waiting_document(refund)?);
+        }
         let collection = self.waiting_collection();
         let insert = async move {
             collection
                 .insert_many(documents)
-                .write_concern(durable())
+                .write_concern(durable_write_concern())
                 .await
         };
         self.connection.write(insert).await.map(drop)
     }
 
-    async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
+    async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let filter = doc! { "purchase": { "$in": id_texts(purchases) } };
         self.find_waiting(filter, None).await
     }
@@ -139,7 +138,7 @@ impl PurchaseRows for MongoStore {
         let update = async move {
             collection
                 .update_one(filter, refuse)
-                .write_concern(durable())
+                .write_concern(durable_write_concern())
                 .await
         };
         self.connection.write(update).await.map(drop)
@@ -147,7 +146,7 @@ impl PurchaseRows for MongoStore {
 }
 
 /// Returns the write concern of all writes here: confirmed by a majority, and in the journal.
-fn durable() -> WriteConcern {
+fn durable_write_concern() -> WriteConcern {
     let mut concern = WriteConcern::majority();
     concern.journal = Some(true);
     concern
@@ -163,11 +162,11 @@ fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
         "_id": next_sequence().cast_signed(),
         "id": refund.id.to_string(),
         "userid": refund.user_id.as_str(),
-        "timestamp": document::date(refund.timestamp),
+        "timestamp": to_bson_date(refund.timestamp),
         "value": columns.value,
     };
-    if let Some(of) = refund.details.of {
-        document.append(bson::cstr!("purchase"), of.to_string());
+    if let Some(purchase_id) = refund.details.of {
+        document.append(bson::cstr!("purchase"), purchase_id.to_string());
     }
     if let Some(origin) = columns.origin {
         document.append(bson::cstr!("origin"), origin);
@@ -199,41 +198,42 @@ fn next_sequence() -> u64 {
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the document is not a waiting refund.
-fn read_waiting(document: &RawDocument) -> Result<WaitingRefund> {
-    let text = |name| document.get_str(name).ok().map(str::to_owned);
-    let read = || {
-        let sequence = document.get_i64("_id").ok()?.cast_unsigned();
-        let id: PurchaseId = text("id")?.parse().ok()?;
-        let columns = WaitingColumns {
-            value: text("value")?,
-            origin: text("origin"),
-        };
-        columns.read(sequence, id, text("refusal").as_deref()).ok()
-    };
-    read().ok_or_else(|| {
-        let message = "a document of the collection of waiting refunds is no refund";
-        mongo_error(ErrorKind::Corrupt, message)
-    })
+fn read_waiting_refund(document: &RawDocument) -> Result<WaitingRefund> {
+    let message = "a document of the collection of waiting refunds is no refund";
+    parse_waiting_refund(document).ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))
 }
 
-/// Deletes the documents of `collection` that match `filter`, durably, and returns their number.
-pub(super) async fn delete(
-    store: &MongoStore,
-    collection: Collection<RawDocumentBuf>,
-    filter: Document,
-) -> Result<u64> {
-    let delete = async move {
-        collection
-            .delete_many(filter)
-            .write_concern(durable())
-            .await
+/// Parses a waiting refund; `None` if a member is missing or not valid.
+fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
+    let sequence = document.get_i64("_id").ok()?.cast_unsigned();
+    let id: PurchaseId = document.get_str("id").ok()?.parse().ok()?;
+    let columns = WaitingColumns {
+        value: document.get_str("value").ok()?.to_owned(),
+        origin: document.get_str("origin").ok().map(str::to_owned),
     };
-    Ok(store.connection.write(delete).await?.deleted_count)
+    let refusal = document.get_str("refusal").ok();
+    columns.read(sequence, id, refusal).ok()
 }
 
 impl MongoStore {
+    /// Deletes the documents of `collection` that match `filter`, durably, and returns their
+    /// number.
+    pub(super) async fn delete_documents(
+        &self,
+        collection: Collection<RawDocumentBuf>,
+        filter: Document,
+    ) -> Result<u64> {
+        let delete = async move {
+            collection
+                .delete_many(filter)
+                .write_concern(durable_write_concern())
+                .await
+        };
+        Ok(self.connection.write(delete).await?.deleted_count)
+    }
+
     /// Returns the collection of waiting refunds, with reads from the primary.
-    pub(super) fn waiting_collection(&self) -> Collection<RawDocumentBuf> {
+    fn waiting_collection(&self) -> Collection<RawDocumentBuf> {
         let name = format!("{}{WAITING}", self.connection.collection.name());
         self.connection.database.collection(&name)
     }
@@ -258,19 +258,18 @@ impl MongoStore {
             .await?;
         documents
             .iter()
-            .map(|document| read_waiting(document))
+            .map(|document| read_waiting_refund(document))
             .collect()
     }
 
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
-        let found = self
-            .find_waiting(doc! { "id": id.to_string() }, Some(1))
-            .await;
-        let waiting = none_if_denied(found)?.pop();
-        Ok(waiting.map_or(Lookup::Missing, |entry| {
-            Lookup::Waiting(entry.refund.without_context())
-        }))
+        let filter = doc! { "id": id.to_string() };
+        let mut entries = none_if_denied(self.find_waiting(filter, Some(1)).await)?;
+        match entries.pop() {
+            Some(entry) => Ok(Lookup::Waiting(entry.refund.without_context())),
+            None => Ok(Lookup::Missing),
+        }
     }
 
     /// Deletes at most `limit` waiting refunds that match `filter`, and returns their ids.
@@ -295,7 +294,9 @@ impl MongoStore {
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
         let ids = id_texts(ids);
         let filter = doc! { "$or": [{ "purchase": { "$in": &ids } }, { "id": { "$in": &ids } }] };
-        let deleted = delete(self, self.waiting_collection(), filter).await;
+        let deleted = self
+            .delete_documents(self.waiting_collection(), filter)
+            .await;
         none_if_denied(deleted).map(drop)
     }
 }
@@ -333,7 +334,7 @@ impl WaitingRefunds for MongoStore {
             .await?;
         let oldest = oldest
             .first()
-            .and_then(|document| document::timestamp_member(document));
+            .and_then(|document| read_timestamp_member(document));
         Ok(WaitingSummary::new(count, oldest))
     }
 
@@ -353,7 +354,7 @@ impl WaitingRefunds for MongoStore {
         let refused_entries = none_if_denied(self.find_waiting(is_refused, Some(limit)).await)?;
 
         let first_entry = self.find_waiting(doc! {}, Some(1));
-        none_if_denied(note_whether_any_waits(self, first_entry).await)?;
+        none_if_denied(update_none_waits(self, first_entry).await)?;
         Ok(refused_entries)
     }
 
@@ -363,7 +364,7 @@ impl WaitingRefunds for MongoStore {
             .map(|sequence| sequence.cast_signed())
             .collect();
         let filter = doc! { "_id": { "$in": sequences } };
-        delete(self, self.waiting_collection(), filter)
+        self.delete_documents(self.waiting_collection(), filter)
             .await
             .map(drop)
     }
@@ -372,11 +373,12 @@ impl WaitingRefunds for MongoStore {
 #[async_trait]
 impl CurrencyStore for MongoStore {
     async fn currency(&self) -> Result<Option<Currency>> {
-        let found = self.connection.find_by_id(CURRENCY.into()).await?;
-        let text = found
-            .as_ref()
-            .and_then(|document| document.get_str(CURRENCY).ok());
-        let Some(text) = text else { return Ok(None) };
+        let Some(document) = self.connection.find_by_id(CURRENCY.into()).await? else {
+            return Ok(None);
+        };
+        let Ok(text) = document.get_str(CURRENCY) else {
+            return Ok(None);
+        };
         text.parse().map(Some).map_err(|invalid| {
             let message = "the document with the currency is not valid";
             mongo_error(ErrorKind::Corrupt, message).with_source(invalid)

@@ -1,4 +1,8 @@
 //! Reads the whole collection in the order of `_id`, which every collection has an index for.
+//!
+//! The server selects documents by `_id` alone, and this module tells purchases from other
+//! documents. So every slice of texts or `ObjectId`s costs the same. Only the last range, of other
+//! ids, makes the server examine all documents.
 
 use std::time::Duration;
 
@@ -13,7 +17,7 @@ use super::document;
 use super::error::mongo_error;
 
 /// The maximum number of documents in a slice.
-const SLICE: usize = 1_000;
+const SLICE_SIZE: usize = 1_000;
 /// The timeout of a slice of documents whose `_id` is neither a text nor an `ObjectId`. The server
 /// examines all documents to find them.
 const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
@@ -26,38 +30,41 @@ const OTHERS_TIMEOUT: Duration = Duration::from_secs(600);
 /// |---|---|
 /// | `s` and a text | those with a text as `_id`, after this text |
 /// | `o` and an `ObjectId` | those with an `ObjectId` as `_id`, after this `ObjectId` |
-/// | `n` and a number | those with another `_id`, after this number of them; there are few or none
-/// |
-pub(super) const START: &str = "s";
+/// | `n` and a number | those with another `_id`, after this number of them; there are few or none |
+pub(super) const FIRST_POSITION: &str = "s";
 /// The position at the first document with an `ObjectId`.
-pub(super) const OBJECT_IDS: &str = "o000000000000000000000000";
+pub(super) const FIRST_OBJECT_ID: &str = "o000000000000000000000000";
+/// The position at the first document whose `_id` is neither a text nor an `ObjectId`.
+const FIRST_OTHER: &str = "n0";
 
-/// Returns the condition of the documents in the range of position `from`, and the number of them
-/// to skip.
+/// Reads the next batch of a scan, see
+/// [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
 ///
-/// A comparison in MongoDB matches values of the same type only. So texts and `ObjectId`s are two
-/// ranges of the index.
-///
-/// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store.
-pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
-    let filter = match from.split_at_checked(1) {
-        Some(("s", id)) => Some((doc! { "_id": { "$gt": id } }, 0)),
-        Some(("o", id)) => ObjectId::parse_str(id)
-            .ok()
-            .map(|id| (doc! { "_id": { "$gt": id } }, 0)),
-        Some(("n", skip)) => {
-            let others = doc! { "$nor": [filter(START)?.0, filter(OBJECT_IDS)?.0] };
-            skip.parse().ok().map(|skip| (others, skip))
+/// Erasure marks are not part of the batch. Documents that are not purchases are reported as
+/// unreadable.
+pub(super) async fn read_scan_batch(
+    connection: &MongoConnection,
+    after: Option<&Cursor>,
+) -> Result<ScanBatch> {
+    let from = after.map_or(FIRST_POSITION, Cursor::as_str);
+    let (documents, next_position) = read_slice(connection, from).await?;
+
+    let mut purchases = Vec::with_capacity(documents.len());
+    let mut unreadable = Vec::new();
+    for document in documents {
+        if document::is_mark(&document) {
+            continue;
         }
-        _ => None,
-    };
-    filter.ok_or_else(|| {
-        mongo_error(
-            ErrorKind::Invalid,
-            "the position does not belong to this store",
-        )
-    })
+        match document::read_purchase(&document) {
+            Ok(purchase) => purchases.push(purchase),
+            Err(reason) => {
+                unreadable.push(UnreadableEntry::new(document::id_text(&document), reason));
+            }
+        }
+    }
+
+    let next = next_position.map(Cursor::from_text);
+    Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
 /// Reads the slice of documents at position `from`.
@@ -67,14 +74,12 @@ pub(super) fn filter(from: &str) -> Result<(Document, u64)> {
 /// # Errors
 /// - [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store
 /// - the error of the query otherwise
-pub(super) async fn slice(
+pub(super) async fn read_slice(
     connection: &MongoConnection,
     from: &str,
 ) -> Result<(Vec<RawDocumentBuf>, Option<String>)> {
-    // Documents are selected here and not by the server where possible, so every call costs the same.
-    let (filter, skip) = filter(from)?;
-    let is_others = from.starts_with('n');
-    let timeout = if is_others {
+    let (filter, skip) = slice_filter(from)?;
+    let timeout = if is_in_others(from) {
         OTHERS_TIMEOUT
     } else {
         connection.options.insert_timeout
@@ -82,55 +87,68 @@ pub(super) async fn slice(
     let options = FindOptions::builder()
         .sort(doc! { "_id": 1 })
         .skip(skip)
-        .limit(SLICE as i64)
+        .limit(SLICE_SIZE as i64)
         .max_time(timeout);
     let documents = connection
         .find(&connection.collection, &filter, options.build())
         .await?;
-    // A slice that is not full ends its range.
-    let last = documents
-        .last()
-        .filter(|_| documents.len() == SLICE)
-        .and_then(|last| document::value(last, "_id"));
-    let next = match last {
-        Some(_) if is_others => Some(format!("n{}", skip + SLICE as u64)),
-        Some(Bson::String(id)) => Some(format!("s{id}")),
-        Some(id) => id.as_object_id().map(|id| format!("o{id}")),
-        None if is_others => None,
-        None => Some(
-            if from.starts_with('s') {
-                OBJECT_IDS
-            } else {
-                "n0"
-            }
-            .to_owned(),
-        ),
-    };
+
+    let next = next_position(from, skip, &documents);
     Ok((documents, next))
 }
 
-/// Reads the next part of a scan, see
-/// [`PurchaseQuery::scan_batch`](shop_core::ports::PurchaseQuery::scan_batch).
+/// Returns the condition of the documents in the range of position `from`, and the number of them
+/// to skip.
 ///
-/// Erasure marks are not part of the batch. Documents that are not purchases are reported as
-/// unreadable.
-pub(super) async fn batch(
-    connection: &MongoConnection,
-    after: Option<&Cursor>,
-) -> Result<ScanBatch> {
-    let (documents, next) = slice(connection, after.map_or(START, Cursor::as_str)).await?;
-    let mut purchases = Vec::with_capacity(documents.len());
-    let mut unreadable = Vec::new();
-    for document in documents
-        .into_iter()
-        .filter(|document| !document::is_mark(document))
-    {
-        match document::purchase(&document) {
-            Ok(purchase) => purchases.push(purchase),
-            Err(error) => unreadable.push(UnreadableEntry::new(document::name(&document), error)),
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store.
+pub(super) fn slice_filter(from: &str) -> Result<(Document, u64)> {
+    let message = "the position does not belong to this store";
+    parse_position(from).ok_or_else(|| mongo_error(ErrorKind::Invalid, message))
+}
+
+/// Parses a position to the condition of its range and the number of documents to skip.
+///
+/// A comparison in MongoDB matches values of the same type only. So texts and `ObjectId`s are two
+/// ranges of the index.
+fn parse_position(position: &str) -> Option<(Document, u64)> {
+    match position.split_at_checked(1)? {
+        ("s", text) => Some((doc! { "_id": { "$gt": text } }, 0)),
+        ("o", hex) => {
+            let object_id = ObjectId::parse_str(hex).ok()?;
+            Some((doc! { "_id": { "$gt": object_id } }, 0))
         }
+        ("n", skip) => {
+            let texts = parse_position(FIRST_POSITION)?.0;
+            let object_ids = parse_position(FIRST_OBJECT_ID)?.0;
+            Some((doc! { "$nor": [texts, object_ids] }, skip.parse().ok()?))
+        }
+        _ => None,
     }
-    Ok(ScanBatch::new(purchases, next.map(Cursor::from_text)).with_unreadable(unreadable))
+}
+
+/// Returns whether `position` is in the range of documents whose `_id` is neither a text nor an
+/// `ObjectId`.
+fn is_in_others(position: &str) -> bool {
+    position.starts_with('n')
+}
+
+/// Returns the position behind `documents`, the slice at position `from` after `skip` documents;
+/// `None` at the end of the collection.
+fn next_position(from: &str, skip: u64, documents: &[RawDocumentBuf]) -> Option<String> {
+    let last_id = match documents.last() {
+        Some(last) if documents.len() == SLICE_SIZE => document::member_value(last, "_id"),
+        // A slice that is not full ends its range.
+        _ => None,
+    };
+    match last_id {
+        Some(_) if is_in_others(from) => Some(format!("n{}", skip + SLICE_SIZE as u64)),
+        Some(Bson::String(text)) => Some(format!("s{text}")),
+        Some(id) => id.as_object_id().map(|id| format!("o{id}")),
+        None if is_in_others(from) => None,
+        None if from.starts_with('s') => Some(FIRST_OBJECT_ID.to_owned()),
+        None => Some(FIRST_OTHER.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -140,7 +158,10 @@ mod tests {
     #[test]
     fn positions_of_another_store_are_invalid() {
         for foreign in ["", "x", "oo", "n-1", "ä"] {
-            assert_eq!(filter(foreign).unwrap_err().kind(), ErrorKind::Invalid);
+            assert_eq!(
+                slice_filter(foreign).unwrap_err().kind(),
+                ErrorKind::Invalid
+            );
         }
     }
 }

@@ -17,9 +17,11 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
-use super::document::date;
+use super::document::{
+    REFERENCE, id_value, member_value, not_a_mark_condition, read_stored_row, to_bson_date,
+};
 use super::error::mongo_error;
-use super::{MongoStore, document, scan, totals};
+use super::{MongoStore, scan, totals};
 
 /// A position in one of the two ranges of a listing: behind the document with this time and id, or
 /// at the start of the range.
@@ -106,11 +108,11 @@ impl PurchaseQuery for MongoStore {
     }
 
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let found = self.connection.find_by_id(document::id_value(id)).await?;
-        let Some(document) = found else {
+        let stored = self.connection.find_by_id(id_value(id)).await?;
+        let Some(document) = stored else {
             return self.look_up_waiting(id).await;
         };
-        document::stored_row(&document).into_lookup(|| {
+        read_stored_row(&document).into_lookup(|| {
             let message = "the document with this id is not a purchase";
             mongo_error(ErrorKind::Corrupt, message).with_context("id", id)
         })
@@ -128,14 +130,14 @@ impl PurchaseQuery for MongoStore {
             .connection
             .find(&self.connection.collection, &filter, options)
             .await?;
-        Ok(documents
+        let name = documents
             .first()
-            .and_then(|document| document.get_str("username").ok())
-            .map(str::to_owned))
+            .and_then(|document| document.get_str("username").ok());
+        Ok(name.map(str::to_owned))
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
-        scan::batch(&self.connection, after).await
+        scan::read_scan_batch(&self.connection, after).await
     }
 
     async fn check_reads(&self) -> Result<()> {
@@ -163,12 +165,15 @@ pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<R
     let Some(last) = request.bounds(selector)?.after else {
         return Ok(RangePosition::Dated(None));
     };
-    let id = document::id_value(&last.id);
+    let id = id_value(&last.id);
 
     if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
         return Ok(RangePosition::Undated(Some(id)));
     }
-    Ok(RangePosition::Dated(Some((date(last.timestamp), id))))
+    Ok(RangePosition::Dated(Some((
+        to_bson_date(last.timestamp),
+        id,
+    ))))
 }
 
 impl MongoStore {
@@ -193,11 +198,10 @@ impl MongoStore {
             && let Some(filter) = filters.pop_front()
         {
             let query_limit = (limit + 1 - purchases.len()).max(MIN_BATCH);
-            let time = deadline.saturating_duration_since(Instant::now());
             let options = FindOptions::builder()
                 .sort(sort.clone())
                 .limit(query_limit as i64)
-                .max_time(time)
+                .max_time(deadline.saturating_duration_since(Instant::now()))
                 .build();
             let documents = connection
                 .find(&connection.collection, &filter, options)
@@ -208,7 +212,7 @@ impl MongoStore {
             if documents.len() == query_limit
                 && let Some(last) = documents.last()
             {
-                let id = document::value(last, "_id");
+                let id = member_value(last, "_id");
                 position = match position {
                     RangePosition::Dated(_) => {
                         RangePosition::Dated(last.get_datetime("timestamp").ok().zip(id))
@@ -218,10 +222,9 @@ impl MongoStore {
                 filters = range_queries(selector, request, &position).0;
             }
 
-            let readable = documents
-                .iter()
-                .filter_map(|document| connection.unreadables.purchase(document));
-            purchases.extend(readable);
+            for document in &documents {
+                purchases.extend(connection.unreadables.read_purchase(document));
+            }
         }
         Ok(purchases)
     }
@@ -243,42 +246,48 @@ pub(super) fn range_queries(
         ListOrder::OldestFirst => (1, "$gt"),
         _ => (-1, "$lt"),
     };
-    let all = |conditions: &[Document]| {
+    let selected_and = |conditions: &[Document]| {
         let conditions = [&[selector_filter(selector)], conditions].concat();
         doc! { "$and": conditions }
     };
+
     match position {
         RangePosition::Dated(last) => {
-            let mut later = vec![doc! { "timestamp": dated_condition(order, request.range) }];
             let mut filters = VecDeque::new();
+            let mut later_conditions =
+                vec![doc! { "timestamp": dated_condition(order, request.range) }];
             if let Some((time, id)) = last {
                 // The ids of the same time have queries of their own: a single condition for them
                 // and for later times would be checked in all documents of that time. The time is
                 // compared by `$gte` and `$lte`, because DocumentDB reads two indexes for an equal
                 // time.
-                let same = doc! { "$gte": *time, "$lte": *time };
-                let ranges = ids_after(id, operator)
-                    .into_iter()
-                    .map(|ids| doc! { "timestamp": &same, "_id": ids });
-                filters.extend(ranges.map(|range| all(&[range])));
-                later.push(doc! { "timestamp": { operator: *time } });
+                let same_time = doc! { "$gte": *time, "$lte": *time };
+                for ids in ids_after(id, operator) {
+                    let remaining_ids = doc! { "timestamp": &same_time, "_id": ids };
+                    filters.push_back(selected_and(&[remaining_ids]));
+                }
+                later_conditions.push(doc! { "timestamp": { operator: *time } });
             }
-            filters.push_back(all(&later));
+            filters.push_back(selected_and(&later_conditions));
             (filters, doc! { "timestamp": direction, "_id": direction })
         }
         RangePosition::Undated(last) => {
             let mut conditions = vec![
                 undated_condition(order),
                 purchases_filter(),
-                document::no_mark(),
+                not_a_mark_condition(),
             ];
             if let Some(id) = last {
-                let ids = ids_after(id, operator)
+                let remaining_ids: Vec<Document> = ids_after(id, operator)
                     .into_iter()
-                    .map(|ids| doc! { "_id": ids });
-                conditions.push(doc! { "$or": ids.collect::<Vec<_>>() });
+                    .map(|ids| doc! { "_id": ids })
+                    .collect();
+                conditions.push(doc! { "$or": remaining_ids });
             }
-            ([all(&conditions)].into(), doc! { "_id": direction })
+            (
+                [selected_and(&conditions)].into(),
+                doc! { "_id": direction },
+            )
         }
     }
 }
@@ -288,8 +297,8 @@ pub(super) fn range_queries(
 /// Without a range of time, these are all valid dates except the one that marks the second range. A
 /// comparison matches values of the same type only, so documents without a date do not match.
 fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
-    let lowest = date(Timestamp::MIN);
-    let highest = date(Timestamp::MAX);
+    let lowest = to_bson_date(Timestamp::MIN);
+    let highest = to_bson_date(Timestamp::MAX);
     match order {
         _ if range != TimeRange::ALL => dates_in(range),
         ListOrder::OldestFirst => doc! { "$gte": lowest, "$lt": highest },
@@ -299,10 +308,10 @@ fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
 
 /// Returns the condition of the dates in a range of time: from its start, and before its end.
 pub(super) fn dates_in(range: TimeRange) -> Document {
-    let mut dates = doc! { "$gte": date(range.from().unwrap_or(Timestamp::MIN)) };
+    let mut dates = doc! { "$gte": to_bson_date(range.from().unwrap_or(Timestamp::MIN)) };
     match range.to() {
-        Some(to) => dates.insert("$lt", date(to)),
-        None => dates.insert("$lte", date(Timestamp::MAX)),
+        Some(to) => dates.insert("$lt", to_bson_date(to)),
+        None => dates.insert("$lte", to_bson_date(Timestamp::MAX)),
     };
     dates
 }
@@ -312,8 +321,8 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 ///
 /// The condition consists of bounds and not of types, so that the server uses an index.
 fn undated_condition(order: ListOrder) -> Document {
-    let lowest = date(Timestamp::MIN);
-    let highest = date(Timestamp::MAX);
+    let lowest = to_bson_date(Timestamp::MIN);
+    let highest = to_bson_date(Timestamp::MAX);
     let from = if order == ListOrder::OldestFirst {
         "$gte"
     } else {
@@ -323,7 +332,7 @@ fn undated_condition(order: ListOrder) -> Document {
 }
 
 /// Returns the condition of an `_id` that a purchase can have: a text or an `ObjectId`.
-pub(super) fn purchases_filter() -> Document {
+fn purchases_filter() -> Document {
     doc! { "$or": [{ "_id": { "$type": "string" } }, { "_id": { "$type": "objectId" } }] }
 }
 
@@ -356,7 +365,7 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
         Selector::User(id) => ("userid", id.as_str()),
         Selector::Name(name) => ("username", name.as_str()),
         Selector::Reference(reference, user) => {
-            let mut filter = doc! { document::REFERENCE: reference.as_str() };
+            let mut filter = doc! { REFERENCE: reference.as_str() };
             if let Some(user) = user {
                 filter.insert("userid", user.as_str());
             }
@@ -366,19 +375,23 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
         // A selector that this store does not know selects no document.
         _ => return doc! { "_id": { "$exists": false } },
     };
-    let integer = text
-        .parse::<i64>()
-        .ok()
-        .filter(|number| number.to_string() == text)
-        .map(Bson::Int64);
-    let double = || {
-        text.parse::<f64>()
-            .ok()
-            .filter(|number| number.to_string() == text)
-            .map(Bson::Double)
-    };
-    match integer.or_else(double) {
+    match as_number(text) {
         Some(number) => doc! { member: { "$in": [text, number] } },
         None => doc! { member: text },
     }
+}
+
+/// Returns the number that prints as exactly `text`, if there is one: an integer or a double.
+fn as_number(text: &str) -> Option<Bson> {
+    if let Ok(integer) = text.parse::<i64>()
+        && integer.to_string() == text
+    {
+        return Some(Bson::Int64(integer));
+    }
+    if let Ok(double) = text.parse::<f64>()
+        && double.to_string() == text
+    {
+        return Some(Bson::Double(double));
+    }
+    None
 }

@@ -48,13 +48,12 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
         let connection = MongoConnection::open(options).await?;
-        let start = || {
-            Arc::new(ListingIndexes::new(
-                connection.collection.clone(),
-                RECREATE_INTERVAL,
-            ))
-        };
-        let indexes = connection.options.create_indexes.then(start);
+        let mut indexes = None;
+        if connection.options.create_indexes {
+            let collection = connection.collection.clone();
+            indexes = Some(Arc::new(ListingIndexes::new(collection, RECREATE_INTERVAL)));
+        }
+
         Ok(Self {
             connection: Arc::new(connection),
             state: Arc::default(),
@@ -74,9 +73,8 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
     /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
     pub async fn exists(&self) -> Result<bool> {
-        self.connection
-            .exists(self.connection.options.query_timeout)
-            .await
+        let timeout = self.connection.options.query_timeout;
+        self.connection.exists(timeout).await
     }
 
     /// Returns the counter of distinct documents that are not purchases, which counts up to 10,000.
@@ -95,7 +93,7 @@ impl MongoStore {
     /// Waits until the listing indexes exist or the server has rejected them.
     pub async fn wait_for_indexes(&self) {
         if let Some(indexes) = &self.indexes {
-            indexes.done().await;
+            indexes.wait_until_done().await;
         }
     }
 }

@@ -14,7 +14,10 @@ use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsReque
 use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::MongoConnection;
-use super::{document, select};
+use super::document::{
+    REFUNDED_PURCHASE, decimal128, not_a_mark_condition, to_bson_date, to_timestamp,
+};
+use super::select;
 use crate::limits::row_limit;
 
 /// The maximum number of times that the server's sums are tried, while another process changes
@@ -23,10 +26,10 @@ const MAX_ATTEMPTS: usize = 3;
 
 /// Returns the count and the sum of the selected purchases, for each period of `request`.
 ///
-/// The totals cover exactly the documents that a listing returns, see [`document::purchase`]. Two
-/// queries add them up: the server sums the documents that match [`current_format`], and
-/// [`add_up_in_client`] reads the other documents. If the server's sums cannot be used,
-/// [`add_up_in_client`] reads all documents.
+/// The totals cover exactly the documents that a listing returns, see
+/// [`read_purchase`](super::document::read_purchase). Two queries add them up: the server sums the
+/// documents that match [`current_format_condition`], and [`add_up_in_client`] reads the other
+/// documents. If the server's sums cannot be used, [`add_up_in_client`] reads all documents.
 ///
 /// # Errors
 /// - the error of the query, if the server does not answer in time
@@ -36,26 +39,27 @@ pub(super) async fn period_totals(
     selector: &Selector,
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
-    let filter = filter(selector, request.range);
-    let time = connection.options.query_timeout;
-    let pipeline = pipeline(filter.clone(), selector, request);
-    let add_up = || {
+    let filter = totals_filter(selector, request.range);
+    let timeout = connection.options.query_timeout;
+    let pipeline = totals_pipeline(filter.clone(), selector, request);
+    let add_up_in_server = || {
         let collection = connection.collection.clone();
         let pipeline = pipeline.clone();
         async move {
             collection
                 .aggregate(pipeline)
-                .max_time(time)
+                .max_time(timeout)
                 .with_type()
                 .await?
                 .try_collect()
                 .await
         }
     };
+
     // The two queries read the collection at different times. They are repeated if their counts do
     // not match.
     for _ in 0..MAX_ATTEMPTS {
-        let reply: Vec<RawDocumentBuf> = connection.query(time, add_up).await?;
+        let reply: Vec<RawDocumentBuf> = connection.query(timeout, add_up_in_server).await?;
         // The server's sums are not used if they may include documents that are not purchases.
         let Some((sums, expected_others)) = reply.first().and_then(|reply| parse_reply(reply))
         else {
@@ -65,8 +69,10 @@ pub(super) async fn period_totals(
         let mut totals = Totals::new(*request);
         let mut added_others = 0;
         if expected_others > 0 {
-            let filter = doc! { "$and": [filter.clone(), { "$nor": [current_format(selector)] }, document::no_mark()] };
-            (totals, added_others) = add_up_in_client(connection, filter, request).await?;
+            let other_format = doc! { "$nor": [current_format_condition(selector)] };
+            let others_filter =
+                doc! { "$and": [filter.clone(), other_format, not_a_mark_condition()] };
+            (totals, added_others) = add_up_in_client(connection, others_filter, request).await?;
         }
 
         // The counts differ if `migrate` has moved documents from one format to the other between
@@ -87,7 +93,7 @@ pub(super) async fn period_totals(
 ///
 /// The condition does not test the format of a document: the server would choose an index by such a
 /// test.
-pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
+pub(super) fn totals_filter(selector: &Selector, range: TimeRange) -> Document {
     let selected = select::selector_filter(selector);
     match range {
         TimeRange::ALL => selected,
@@ -95,13 +101,13 @@ pub(super) fn filter(selector: &Selector, range: TimeRange) -> Document {
     }
 }
 
-/// Returns the aggregation pipeline that sums the documents that match [`current_format`], one sum
-/// for each slot.
+/// Returns the aggregation pipeline that sums the documents that match
+/// [`current_format_condition`], one sum for each slot.
 ///
 /// A slot is a period of [`Totals::slots`]. The reply also counts all selected documents, so that
 /// the caller knows how many are in another format. The index finds the selected documents, but the
 /// server reads each of them, because the index does not contain prices.
-pub(super) fn pipeline(
+pub(super) fn totals_pipeline(
     filter: Document,
     selector: &Selector,
     request: &TotalsRequest,
@@ -120,35 +126,35 @@ pub(super) fn pipeline(
     // One slot more than the maximum is enough to reject the request.
     let limit = row_limit(Totals::MAX_SLOTS + 1);
     let counts = doc! {
-        "current": [{ "$match": current_format(selector) }, { "$group": sums }, { "$limit": limit }],
-        "all": [{ "$match": document::no_mark() }, { "$count": "count" }],
+        "current": [
+            { "$match": current_format_condition(selector) },
+            { "$group": sums },
+            { "$limit": limit },
+        ],
+        "all": [{ "$match": not_a_mark_condition() }, { "$count": "count" }],
     };
     [doc! { "$match": filter }, doc! { "$facet": counts }]
 }
 
 /// Returns the condition of documents in the current format, which the server can add up.
 ///
-/// [`document::purchase`] reads each matching document, unless its price has too many decimals.
-/// Documents in the formats of the replaced systems do not match.
-fn current_format(selector: &Selector) -> Document {
-    let [min, zero, max] =
-        [Price::MAX.negated(), Price::ZERO, Price::MAX].map(document::decimal128);
-    let first = document::date(Timestamp::MIN);
-    let last = document::date(Timestamp::MAX);
-    // The text contains at least one visible character and no control character. `\z` ends the
-    // pattern, because `$` would also match before a trailing line feed.
-    let text = |max_chars: usize| {
-        let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
-        doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
-    };
+/// [`read_purchase`](super::document::read_purchase) reads each matching document, unless its price
+/// has too many decimals. Documents in the formats of the replaced systems do not match.
+fn current_format_condition(selector: &Selector) -> Document {
+    let lowest = decimal128(Price::MAX.negated());
+    let highest = decimal128(Price::MAX);
+    let first = to_bson_date(Timestamp::MIN);
+    let last = to_bson_date(Timestamp::MAX);
     // The selected member equals an id or a name that is already valid, so its text needs no
     // pattern.
     let selected = doc! { "$type": "string", "$not": { "$type": "array" } };
-    let (user_id, user_name) = match selector {
-        Selector::User(_) => (selected, text(UserName::MAX_CHARS)),
-        Selector::Name(_) => (text(UserId::MAX_CHARS), selected),
-        _ => (text(UserId::MAX_CHARS), text(UserName::MAX_CHARS)),
-    };
+    let mut user_id = valid_text_condition(UserId::MAX_CHARS);
+    let mut user_name = valid_text_condition(UserName::MAX_CHARS);
+    match selector {
+        Selector::User(_) => user_id = selected,
+        Selector::Name(_) => user_name = selected,
+        _ => {}
+    }
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {
         // This form keeps the server from scanning the `_id` index for the condition.
@@ -158,13 +164,22 @@ fn current_format(selector: &Selector) -> Document {
         ] }],
         "userid": user_id,
         "username": user_name,
-        "price": { "$type": "decimal", "$gte": min, "$lte": max, "$not": { "$type": "array" } },
-        "$or": [{ "price": { "$gte": zero } }, { document::OF: { "$type": "string" } }],
+        "price": { "$type": "decimal", "$gte": lowest, "$lte": highest, "$not": { "$type": "array" } },
+        "$or": [{ "price": { "$gte": decimal128(Price::ZERO) } }, { REFUNDED_PURCHASE: { "$type": "string" } }],
         "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
     }
 }
 
-/// The server's reply to the [`pipeline`].
+/// Returns the condition of a valid id or name with at most `max_chars` characters.
+///
+/// The text contains at least one visible character and no control character. `\z` ends the
+/// pattern, because `$` would also match before a trailing line feed.
+fn valid_text_condition(max_chars: usize) -> Document {
+    let regex = format!(r"\A(?=.*[!-~\p{{L}}\p{{N}}])[^\x00-\x1F\x7F-\x9F]{{1,{max_chars}}}\z");
+    doc! { "$type": "string", "$regex": regex, "$not": { "$type": "array" } }
+}
+
+/// The server's reply to the [`totals_pipeline`].
 #[derive(Deserialize)]
 struct TotalsReply {
     current: Vec<SlotSum>,
@@ -180,7 +195,7 @@ struct SlotSum {
     first: DateTime,
 }
 
-/// Parses the reply to the [`pipeline`].
+/// Parses the reply to the [`totals_pipeline`].
 ///
 /// Returns the sum of each slot, with the earliest time in the slot, and the number of documents in
 /// another format. Returns `None` if the sums cannot be used, such as a sum with too many decimals.
@@ -198,7 +213,7 @@ fn parse_reply(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> 
 
     let mut sums = Vec::with_capacity(current.len());
     for slot in current {
-        let first = document::time(slot.first)?;
+        let first = to_timestamp(slot.first)?;
         let count = slot.count.saturating_sub(slot.refunds);
         let total = parse_sum(&slot.total.to_string())?;
         sums.push((first, Summary::new(count, total)));
@@ -237,14 +252,14 @@ async fn add_up_in_client(
     filter: Document,
     request: &TotalsRequest,
 ) -> Result<(Totals, u64)> {
-    let time = connection.options.query_timeout;
+    let timeout = connection.options.query_timeout;
     let request = *request;
     let add_up = || {
         let collection = connection.collection.clone();
         let filter = filter.clone();
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
-            let mut documents = collection.find(filter).max_time(time).await?;
+            let mut documents = collection.find(filter).max_time(timeout).await?;
             // An index yields documents without a date first. If `migrate` gives such a document a
             // date during the query, the query yields it a second time. `moved` recognizes it.
             let mut totals = Totals::new(request);
@@ -252,7 +267,7 @@ async fn add_up_in_client(
             let mut moved = HashSet::new();
             while let Some(document) = documents.try_next().await? {
                 seen += 1;
-                let Some(purchase) = unreadables.purchase(&document) else {
+                let Some(purchase) = unreadables.read_purchase(&document) else {
                     continue;
                 };
                 let is_dated = document.get_datetime("timestamp").is_ok();
@@ -270,7 +285,7 @@ async fn add_up_in_client(
             Ok(Ok((totals, seen)))
         }
     };
-    connection.query(time, add_up).await?
+    connection.query(timeout, add_up).await?
 }
 
 #[cfg(test)]

@@ -12,7 +12,7 @@
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use rust_decimal::Decimal;
@@ -28,7 +28,7 @@ use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_err
 use super::schema::{SchemaDefinition, SchemaMigrator};
 use super::tls::TlsOptions;
 use super::url::DatabaseUrl;
-use crate::retries::retried;
+use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
 
 /// The timeout of a check, such as one for a readiness probe, if the URL names one host.
@@ -127,7 +127,7 @@ pub(super) trait SqlValue: ToSql + Send + Sync + 'static {
 
 /// Implements [`SqlValue`] for types of Rust, each with the type of PostgreSQL that its values are
 /// sent as.
-macro_rules! sent_as {
+macro_rules! impl_sql_value {
     ($($rust:ty => $sql:ident,)+) => {
         $(impl SqlValue for $rust {
             const TYPE: Type = Type::$sql;
@@ -135,7 +135,7 @@ macro_rules! sent_as {
     };
 }
 
-sent_as! {
+impl_sql_value! {
     i32 => INT4,
     i64 => INT8,
     Vec<i64> => INT8_ARRAY,
@@ -188,7 +188,7 @@ impl Statement {
         self
     }
 
-    /// Adds the value of the next parameter, beginning with `$1`.
+    /// Binds a value to the next parameter of this statement. The first call binds `$1`.
     pub(super) fn bind<V: SqlValue>(mut self, value: V) -> Self {
         self.parameters.push((Box::new(value), V::TYPE));
         self
@@ -244,8 +244,8 @@ impl PostgresConnection {
         options: PostgresStoreOptions,
         definition: &'static SchemaDefinition,
     ) -> Result<Self> {
-        let (tls, url) = TlsOptions::take_from(options.url.expose_secret())?;
-        let url = DatabaseUrl::parse(&url, &tls)?;
+        let (tls_options, url_without_tls) = TlsOptions::take_from(options.url.expose_secret())?;
+        let url = DatabaseUrl::parse(&url_without_tls, &tls_options)?;
         let servers = Servers::new(&url);
 
         // One of several hosts may not answer, and a new session waits for that host until the
@@ -254,17 +254,20 @@ impl PostgresConnection {
         if url.host_count() > 1 {
             check_timeout += url.connect_timeout();
         }
-        let tls = tls.connector()?;
+
+        let tls = tls_options.connector()?;
         let build_pool = |timeout: Duration, size: usize| {
             let connector = Connector {
                 servers: Arc::clone(&servers),
-                configs: url.servers(&session_options(timeout)),
+                configs: url.host_configs(&session_options(timeout)),
                 tls: tls.clone(),
             };
-            let built = SessionPool::builder(connector).max_size(size).build();
-            built.map_err(|error| {
-                postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
-            })
+            SessionPool::builder(connector)
+                .max_size(size)
+                .build()
+                .map_err(|error| {
+                    postgres_error(ErrorKind::Internal, "no pool of connections").with_source(error)
+                })
         };
 
         let max_reads = (options.max_connections / 2).max(1);
@@ -340,31 +343,32 @@ impl PostgresConnection {
     pub(super) async fn run(&self, statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         if let Some(schema) = &self.schema {
             let attempted = time::timeout_at(deadline, schema.wait_for_attempt()).await;
-            attempted.map_err(|_elapsed| timed_out(Outcome::NotApplied))??;
+            attempted.map_err(|_elapsed| timeout_error(Outcome::NotApplied))??;
         }
+
         let pool = if statement.end.is_some() {
             &self.writes
         } else {
             &self.reads
         };
         let statement = Arc::new(statement);
-        let rows = retried(deadline, is_retryable, || {
+        let rows = retry_until(deadline, is_retryable, || {
             run_once(pool, &statement, deadline)
         })
         .await;
+
         // The next check of writes must ask the server again.
         if rows.is_err() {
-            self.set_last_write_check(None);
+            *self.lock_last_write_check() = None;
         }
         rows
     }
 
-    /// Sets the time of the last successful check of writes, or forgets it.
-    fn set_last_write_check(&self, at: Option<Instant>) {
-        *self
-            .last_write_check
+    /// Locks the time of the last successful check of writes.
+    fn lock_last_write_check(&self) -> MutexGuard<'_, Option<Instant>> {
+        self.last_write_check
             .lock()
-            .unwrap_or_else(PoisonError::into_inner) = at;
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Checks that the main table of the store can be read.
@@ -387,20 +391,19 @@ impl PostgresConnection {
     /// # Errors
     /// An error of [`run`](Self::run).
     pub(super) async fn check_writes(&self) -> Result<()> {
-        let last_write_check = *self
-            .last_write_check
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let last_write_check = *self.lock_last_write_check();
         if last_write_check.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());
         }
+
         let SchemaDefinition {
             name, unused_row, ..
         } = self.definition;
         let mut check = Statement::new(format!("insert into {name} {unused_row}"));
         check.end = Some("rollback");
         self.run(check, Instant::now() + self.check_timeout).await?;
-        self.set_last_write_check(Some(Instant::now()));
+
+        *self.lock_last_write_check() = Some(Instant::now());
         Ok(())
     }
 }
@@ -408,10 +411,14 @@ impl PostgresConnection {
 /// Runs a statement once, in a separate task, and waits for its rows until `deadline`.
 ///
 /// After the deadline, or when this future is dropped, the task continues in the background and
-/// keeps its session. So an unfinished statement does not delay another one in the same session.
-/// And statements that wait for a standby hold their places in the pool, so that new sessions
-/// cannot use up the connections of the server. After the deadline, the host is asked whether it
-/// answers at all. If it does not, its sessions are ended.
+/// keeps its session, for two reasons:
+///
+/// - An unfinished statement does not delay another one in the same session.
+/// - Statements that wait for a standby hold their places in the pool, so that new sessions cannot
+///   use up the connections of the server.
+///
+/// After the deadline, the host is also asked whether it answers at all. If it does not, its
+/// sessions are ended.
 ///
 /// # Errors
 /// - [`ErrorKind::DeadlineExceeded`] after the deadline. The outcome is unknown if the statement
@@ -424,8 +431,9 @@ async fn run_once(
 ) -> Result<Vec<Row>> {
     let session = match time::timeout_at(deadline, pool.get()).await {
         Ok(session) => session.map_err(from_pool)?,
-        Err(_elapsed) => return Err(timed_out(Outcome::NotApplied)),
+        Err(_elapsed) => return Err(timeout_error(Outcome::NotApplied)),
     };
+
     let host = session.host;
     let task = tokio::spawn(run_in_session(session, Arc::clone(statement)));
     match time::timeout_at(deadline, task).await {
@@ -435,7 +443,7 @@ async fn run_once(
         }
         Err(_elapsed) => {
             pool.manager().abandon_if_mute(host);
-            Err(timed_out(Outcome::Unknown))
+            Err(timeout_error(Outcome::Unknown))
         }
     }
 }
@@ -452,18 +460,21 @@ async fn run_in_session(session: PooledSession, statement: Arc<Statement>) -> Re
     let executed = abandoned
         .run_until_cancelled(execute(&session, &statement))
         .await;
+
     // Dropping a session that was taken from its pool ends the connection, and makes room in the
     // pool.
     let Some(result) = executed else {
         drop(PooledSession::take(session));
-        return Err(timed_out(Outcome::Unknown));
+        return Err(timeout_error(Outcome::Unknown));
     };
+
     if session.has_skipped_standby.load(Ordering::Acquire) {
         drop(PooledSession::take(session));
         let message = "PostgreSQL has committed without its standby: the wait for it was cancelled";
         let error = postgres_error(ErrorKind::Unavailable, message);
         return Err(error.with_outcome(Outcome::Unknown));
     }
+
     if result.as_ref().is_err_and(is_broken) {
         drop(PooledSession::take(session));
     }
@@ -488,6 +499,7 @@ async fn execute(
     let Some(end) = statement.end else {
         return query.await;
     };
+
     // All statements are sent together and in this order, so a transaction takes one round trip.
     // After an error, the server rejects the following statements, and `commit` rolls the
     // transaction back.
@@ -503,8 +515,10 @@ async fn execute(
             None => Ok(()),
         }
     };
+
     let (begun, before, rows, ended) =
         tokio::join!(biased; begin, run_before, query, client.batch_execute(end));
+
     // The first error is the cause of the later ones.
     begun?;
     before?;
@@ -531,7 +545,7 @@ pub(super) fn until_dropped(task: impl Future<Output: Send> + Send + 'static) ->
 }
 
 /// Returns the error for a statement without an answer until its deadline.
-fn timed_out(outcome: Outcome) -> Error {
+fn timeout_error(outcome: Outcome) -> Error {
     let message = "PostgreSQL did not answer within the timeout";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
@@ -541,10 +555,11 @@ fn timed_out(outcome: Outcome) -> Error {
 fn session_options(timeout: Duration) -> String {
     // The server's timeout is shorter than the client's, so usually the server reports the error,
     // and the outcome is known.
-    let limit = (timeout - timeout / 10).as_millis().max(1);
+    let statement_timeout = (timeout - timeout / 10).as_millis().max(1);
+
     // Without sorts, the server reads a page in the order of an index, even if the statistics of
     // the table are old. The settings are options of the start of the session, because a pooler
     // that shares sessions rejects such options. It would accept a `set` statement, and the setting
     // would also hold for other clients of the session.
-    format!("-c statement_timeout={limit} -c enable_sort=off")
+    format!("-c statement_timeout={statement_timeout} -c enable_sort=off")
 }

@@ -45,13 +45,14 @@ pub(super) type PooledSession = managed::Object<Connector>;
 /// which writes no such file.
 const SERVER_STATE: &str = "select current_setting('transaction_read_only'),
     case when not pg_is_in_recovery() then pg_walfile_name(pg_current_wal_lsn()) end";
+
 /// The routine of the server that sends a notice when the wait for a synchronous standby was
 /// cancelled.
 ///
 /// The transaction is committed on the server by then, but the standby may lack it.
 const STANDBY_WAIT: &str = "SyncRepWaitForLSN";
 
-/// The knowledge about the servers that both pools of a store share.
+/// The state of all servers of a URL, which both pools of a store share.
 #[derive(Debug)]
 pub(super) struct Servers {
     hosts: Vec<HostState>,
@@ -63,7 +64,7 @@ pub(super) struct Servers {
 /// The state of one host of the URL.
 #[derive(Debug, Default)]
 struct HostState {
-    /// Whether the host did not answer within the time limit when it was asked last.
+    /// Whether the host did not answer within the connect timeout when it was asked last.
     is_mute: AtomicBool,
     /// The token of the present sessions with the host. It is cancelled, and replaced by a new
     /// token for later sessions, when the host turns out to be mute.
@@ -100,15 +101,9 @@ impl Servers {
     }
 
     /// Locks the token of the present sessions with a host, see [`HostState::abandoned`].
-    fn abandoned(&self, host: usize) -> MutexGuard<'_, CancellationToken> {
+    fn lock_abandoned(&self, host: usize) -> MutexGuard<'_, CancellationToken> {
         let token = self.hosts[host].abandoned.lock();
         token.unwrap_or_else(PoisonError::into_inner)
-    }
-
-    /// Ends all present sessions with a host: their statements fail, and the pools do not use them
-    /// again.
-    fn abandon(&self, host: usize) {
-        std::mem::take(&mut *self.abandoned(host)).cancel();
     }
 
     /// Records the timeline of a server that takes writes.
@@ -216,7 +211,9 @@ impl Connector {
         tokio::spawn(async move {
             let _answer = answers.recv().await;
             if servers.is_mute(host) {
-                servers.abandon(host);
+                // The statements of all present sessions fail, and the pools do not use these
+                // sessions again. Later sessions get the new token.
+                std::mem::take(&mut *servers.lock_abandoned(host)).cancel();
             }
         });
     }
@@ -279,7 +276,7 @@ async fn start_session(
         host,
         timeline: timeline.unwrap_or(0),
         is_read_only,
-        abandoned: servers.abandoned(host).clone(),
+        abandoned: servers.lock_abandoned(host).clone(),
         has_skipped_standby,
     };
     // A standby states no timeline, and cannot have replaced a primary.
@@ -307,11 +304,15 @@ impl managed::Manager for Connector {
     async fn create(&self) -> Result<Session> {
         let (sender, mut answers) = mpsc::unbounded_channel();
         let hosts = 0..self.configs.len();
-        let are_all_mute = hosts.clone().all(|host| self.servers.is_mute(host));
-        let mut awaited: Vec<usize> = hosts
+        // A mute host is asked again, but not waited for, unless all hosts are mute.
+        let mut awaited_hosts: Vec<usize> = hosts
             .clone()
-            .filter(|host| are_all_mute || !self.servers.is_mute(*host))
+            .filter(|host| !self.servers.is_mute(*host))
             .collect();
+        if awaited_hosts.is_empty() {
+            awaited_hosts.extend(hosts.clone());
+        }
+
         for host in hosts {
             self.request_session(host, sender.clone());
         }
@@ -319,14 +320,14 @@ impl managed::Manager for Connector {
 
         let mut best_session = None::<Session>;
         let mut last_error = None;
-        while !awaited.is_empty()
+        while !awaited_hosts.is_empty()
             && let Some((host, answer)) = answers.recv().await
         {
-            awaited.retain(|other| *other != host);
+            awaited_hosts.retain(|awaited| *awaited != host);
             match answer {
                 Ok(session) if session.is_read_only => {
-                    // There is no other host to choose, and the caller may be a command that only
-                    // reads.
+                    // If there is no other host to choose, the session is used. The caller may be a
+                    // command that only reads.
                     if self.configs.len() == 1 {
                         return Ok(session);
                     }

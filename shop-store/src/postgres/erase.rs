@@ -20,7 +20,7 @@ use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 use super::PostgresStore;
 use super::connection::{PostgresConnection, Statement, confirmed};
 use super::error::postgres_error;
-use super::rows::{cell, time};
+use super::rows::{answer_column, read_time};
 use crate::limits::row_limit;
 use crate::refunds::id_texts;
 
@@ -36,11 +36,11 @@ impl PurchaseErase for PostgresStore {
     /// calls.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
-        let erased = run_count(&self.connection, erasure(user, limit)).await?;
+        let erased = run_count(&self.connection, erase_statement(user, limit)).await?;
 
         let remaining = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
         let erased_waiting =
-            run_count(&self.connection, erasure_of_waiting(user, remaining)).await?;
+            run_count(&self.connection, erase_waiting_statement(user, remaining)).await?;
         Ok(erased + erased_waiting)
     }
 
@@ -49,46 +49,30 @@ impl PurchaseErase for PostgresStore {
     ///
     /// Returns the number of new marks.
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
-        let confirmed = confirmed("ids");
-        let sql = format!(
-            "with ids as materialized (select id from unnest($1::text[]) as ids (id)), marked as (
-                insert into purchases (id) select id from ids on conflict (id) do nothing returning id
-            ), {confirmed}
-            select count(*), (
-                select count(*) from ids
-                where id not in (select id from marked)
-                    and not exists (select from purchases as stored where stored.id = ids.id)
-            ), (select count(*) from confirmed) from marked"
-        );
-
         let mut ids = ids.to_vec();
         // Inserts write in the order of the ids too. With the same order here, there is no deadlock
         // with an insert.
         ids.sort_unstable();
 
         let mut marked = 0;
-        for ids in ids.chunks(MAX_ROWS) {
-            let mark = || {
-                let mark = Statement::new(sql.clone()).bind(id_texts(ids));
-                run_count(&self.connection, mark)
-            };
-            // If another transaction has stored a purchase meanwhile, the statement did not mark
-            // it, but does not see it either, and counts it as skipped. A second statement sees the
-            // purchase. A second error is returned.
-            marked += match mark().await {
-                Err(_skipped) => mark().await?,
+        for chunk in ids.chunks(MAX_ROWS) {
+            marked += match run_count(&self.connection, mark_statement(chunk)).await {
                 Ok(marked) => marked,
+                // If another transaction has stored a purchase meanwhile, the statement did not
+                // mark the purchase, but does not see it either, and counts it as skipped. A second
+                // statement sees the purchase. A second error is returned.
+                Err(_skipped) => run_count(&self.connection, mark_statement(chunk)).await?,
             };
         }
 
         // The waiting refunds are deleted after the marks are written. A refund that begins to wait
         // from now on finds the mark of its purchase, and is not kept.
-        for ids in ids.chunks(MAX_ROWS) {
+        for chunk in ids.chunks(MAX_ROWS) {
             let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
                        and not exists (
                            select from purchases where id = purchases_waiting.purchase and userid is not null
                        )";
-            let delete = Statement::new(sql).bind(id_texts(ids));
+            let delete = Statement::new(sql).bind(id_texts(chunk));
             self.connection.write(delete).await?;
         }
         Ok(marked)
@@ -101,17 +85,21 @@ impl PurchaseErase for PostgresStore {
     /// Returns the number of deleted rows.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
-        let oldest_rows = self.connection.query(oldest(time, limit)).await?;
+        let oldest_rows = self
+            .connection
+            .query(oldest_rows_query(time, limit))
+            .await?;
+
         let mut deleted = 0;
         if !oldest_rows.is_empty() {
-            let ids = with_refunds(&oldest_rows);
+            let ids = ids_with_refunds(&oldest_rows);
             // The lock conflicts with the lock that the insert of a refund takes on its purchase.
             // So no refund of these purchases is inserted until they are deleted, and the deletion
             // sees all refunds that were inserted before.
             let lock_sql = "select from purchases where id = any ($1) order by id for update";
             let lock = Statement::new(lock_sql).bind(ids.clone());
-            let deletion = deletion(time, ids).after(lock);
-            deleted = run_count(&self.connection, deletion).await?;
+            let delete = delete_old_statement(time, ids).after(lock);
+            deleted = run_count(&self.connection, delete).await?;
         }
 
         let remaining = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
@@ -120,7 +108,7 @@ impl PurchaseErase for PostgresStore {
                 delete from purchases_waiting where sequence in (
                     select sequence from purchases_waiting where "timestamp" < $1 limit $2
                 ) returning 1
-            ) select count(*), 0::bigint from deleted"#,
+            ) select count(*) as count, 0::bigint as skipped from deleted"#,
         )
         .bind(SystemTime::from(time))
         .bind(row_limit(remaining));
@@ -129,7 +117,7 @@ impl PurchaseErase for PostgresStore {
 
     /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        run_count(&self.connection, old(time, limit)).await
+        run_count(&self.connection, count_old_query(time, limit)).await
     }
 
     /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) has stored, if
@@ -137,7 +125,7 @@ impl PurchaseErase for PostgresStore {
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         let select = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
         let rows = self.connection.query(select).await?;
-        Ok(rows.first().and_then(|row| time(row).ok()))
+        Ok(rows.first().and_then(|row| read_time(row).ok()))
     }
 
     /// Stores `time` in the only row of `purchases_clock`, in place of the time before.
@@ -152,14 +140,14 @@ impl PurchaseErase for PostgresStore {
 /// Returns the statement that erases at most `limit` purchases of `user`, the oldest first.
 ///
 /// The answer is for [`run_count`].
-pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
+pub(super) fn erase_statement(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
         erased as (
             update purchases set userid = null, username = null, price = null, "timestamp" = null, details = null
             where id = any (array(select id from chosen)) returning 1
         )
-        select count(*), (select count(*) from chosen) - count(*) from erased"#;
+        select count(*) as count, (select count(*) from chosen) - count(*) as skipped from erased"#;
     Statement::new(sql)
         .bind(user.to_string())
         .bind(row_limit(limit))
@@ -169,7 +157,7 @@ pub(super) fn erasure(user: &UserId, limit: usize) -> Statement {
 /// ids as erased.
 ///
 /// The answer is for [`run_count`].
-pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
+pub(super) fn erase_waiting_statement(user: &UserId, limit: usize) -> Statement {
     let sql = "
         with erased as (
             delete from purchases_waiting where sequence = any (array(
@@ -178,17 +166,36 @@ pub(super) fn erasure_of_waiting(user: &UserId, limit: usize) -> Statement {
         ), marked as (
             insert into purchases (id) select distinct id from erased on conflict (id) do nothing
         )
-        select count(*), 0::bigint from erased";
+        select count(*) as count, 0::bigint as skipped from erased";
     Statement::new(sql)
         .bind(user.to_string())
         .bind(row_limit(limit))
+}
+
+/// Returns the statement that marks those of the `ids` that are not stored as erased, and waits
+/// until the standby has the marks and the rows of all `ids`.
+///
+/// The answer is for [`run_count`].
+fn mark_statement(ids: &[PurchaseId]) -> Statement {
+    let confirmed = confirmed("ids");
+    let sql = format!(
+        "with ids as materialized (select id from unnest($1::text[]) as ids (id)), marked as (
+            insert into purchases (id) select id from ids on conflict (id) do nothing returning id
+        ), {confirmed}
+        select count(*) as count, (
+            select count(*) from ids
+            where id not in (select id from marked)
+                and not exists (select from purchases as stored where stored.id = ids.id)
+        ) as skipped, (select count(*) from confirmed) as confirmed from marked"
+    );
+    Statement::new(sql).bind(id_texts(ids))
 }
 
 /// Returns the query of at most `limit` purchases and refunds before `time`, the oldest first.
 ///
 /// Its columns are the id of the row, and the id of the refunded purchase, which is null for a
 /// purchase.
-pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
+pub(super) fn oldest_rows_query(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select id, details ->> 'of' as purchase from purchases
         where "timestamp" < $1 order by "timestamp", id limit $2"#;
@@ -197,10 +204,11 @@ pub(super) fn oldest(time: Timestamp, limit: usize) -> Statement {
         .bind(row_limit(limit))
 }
 
-/// Returns the ids in the rows of [`oldest`], with the ids of the refunds of the purchases, and of
-/// the purchases of the refunds. They are sorted, because rows are locked in the order of their
-/// ids.
-fn with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
+/// Reads the ids in the rows of [`oldest_rows_query`], and adds the id of the refund of each
+/// purchase, and of the purchase of each refund.
+///
+/// The returned ids are sorted, because rows are locked in the order of their ids.
+fn ids_with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
     let mut ids = BTreeSet::new();
     for row in oldest_rows {
         let Ok(id) = row.try_get::<_, String>("id") else {
@@ -221,7 +229,7 @@ fn with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
 ///
 /// It deletes a purchase or a refund from before `time`, and a refund whose purchase is from before
 /// `time` or is not stored. Marks of erased purchases stay. The answer is for [`run_count`].
-fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
+fn delete_old_statement(time: Timestamp, ids: Vec<String>) -> Statement {
     let sql = r#"
         with chosen as (
             select id from purchases where id = any ($1) and userid is not null and (
@@ -232,7 +240,7 @@ fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
             )
         ),
         deleted as (delete from purchases where id in (select id from chosen) returning 1)
-        select count(*), (select count(*) from chosen) - count(*) from deleted"#;
+        select count(*) as count, (select count(*) from chosen) - count(*) as skipped from deleted"#;
     Statement::new(sql).bind(ids).bind(SystemTime::from(time))
 }
 
@@ -240,32 +248,34 @@ fn deletion(time: Timestamp, ids: Vec<String>) -> Statement {
 /// counts up to `limit`.
 ///
 /// The answer is for [`run_count`].
-pub(super) fn old(time: Timestamp, limit: usize) -> Statement {
+pub(super) fn count_old_query(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
-            + (select count(*) from (select from purchases_waiting where "timestamp" < $1 limit $2) as waiting)),
-        0::bigint"#;
+            + (select count(*) from (select from purchases_waiting where "timestamp" < $1 limit $2) as waiting))
+            as count, 0::bigint as skipped"#;
     Statement::new(sql)
         .bind(SystemTime::from(time))
         .bind(row_limit(limit))
 }
 
-/// Runs a statement that answers with two numbers, and returns the first one.
+/// Runs a statement that counts rows, and returns the column `count` of its answer.
 ///
-/// The first number counts the rows that were written. The second number counts the rows that
-/// should have been written and were not, because a trigger has skipped them.
+/// `count` is the number of rows that were written or, by [`count_old_query`], found. The column
+/// `skipped` is the number of rows that were not written although they should have been, because a
+/// trigger has skipped them.
 ///
 /// # Errors
-/// - [`ErrorKind::Unavailable`] if the second number is not 0
+/// - [`ErrorKind::Unavailable`] if `skipped` is not 0
 /// - an error of [`PostgresConnection::write`]
 async fn run_count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
     let rows = connection.write(statement).await?;
-    match cell::<i64>(&rows, 1)? {
-        0 => Ok(cell::<i64>(&rows, 0)?.unsigned_abs()),
-        skipped => {
-            let message =
-                "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
-            Err(postgres_error(ErrorKind::Unavailable, message).with_context("skipped", skipped))
-        }
+    let skipped: i64 = answer_column(&rows, "skipped")?;
+    if skipped != 0 {
+        let message = "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
+        return Err(
+            postgres_error(ErrorKind::Unavailable, message).with_context("skipped", skipped)
+        );
     }
+    let count: i64 = answer_column(&rows, "count")?;
+    Ok(count.unsigned_abs())
 }

@@ -18,10 +18,10 @@ pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Err
     Error::new(kind, message).with_origin("postgresql")
 }
 
-/// Converts an error of a statement that was sent.
+/// Converts an error of a statement that was sent to the server.
 ///
-/// If the connection broke, the error is [`ErrorKind::Unavailable`], and the statement may have
-/// been applied.
+/// An error without a report of the server is taken for a broken connection. Its kind is
+/// [`ErrorKind::Unavailable`], and the statement may have been applied.
 pub(super) fn from_driver(error: DriverError) -> Error {
     match error.as_db_error() {
         Some(reported) => from_server(reported),
@@ -40,15 +40,16 @@ pub(super) fn from_pool(error: PoolError<Error>) -> Error {
     }
 }
 
-/// Converts an error of a session that could not be started. No statement was sent, so the outcome
-/// is [`Outcome::NotApplied`].
+/// Converts an error of a session that could not be started.
 ///
-/// The kind is [`ErrorKind::Unavailable`] if the host cannot be reached, [`ErrorKind::Denied`] if
-/// password or TLS do not fit, and otherwise the kind of the server's error code.
+/// No statement was sent, so the outcome is [`Outcome::NotApplied`]. The kind is
+/// [`ErrorKind::Unavailable`] if the host cannot be reached, [`ErrorKind::Denied`] if password or
+/// TLS do not fit, and otherwise the kind of the server's error code.
 pub(super) fn from_connect(error: DriverError) -> Error {
     let is_io = error
         .source()
         .is_some_and(|source| source.downcast_ref::<io::Error>().is_some());
+
     let converted = match error.as_db_error() {
         Some(reported) => from_server(reported),
         None if is_io || error.is_closed() => {
@@ -65,8 +66,9 @@ pub(super) fn from_connect(error: DriverError) -> Error {
     converted.with_outcome(Outcome::NotApplied)
 }
 
-/// An error that the server has reported, without its details. They contain the values of a
-/// rejected row, which must not get into logs.
+/// An error that the server has reported, without its details.
+///
+/// The details contain the values of a rejected row, which must not get into logs.
 #[derive(Debug, thiserror::Error)]
 #[error("{}: {message}", .code.code())]
 struct ServerError {
@@ -74,8 +76,9 @@ struct ServerError {
     message: String,
 }
 
-/// Returns the code of an error that the server has reported, such as `23505`. Returns `None` for
-/// other errors.
+/// Returns the SQLSTATE code of an error that the server has reported, such as `23505`.
+///
+/// Returns `None` for an error that has another origin, such as a broken connection.
 pub(super) fn code(error: &Error) -> Option<&str> {
     error
         .source()?
@@ -94,6 +97,7 @@ fn from_server(error: &DbError) -> Error {
         }
         class => class,
     };
+
     // After an `ERROR`, the transaction is rolled back. A session that ends by a higher severity
     // may have committed before.
     let is_rolled_back = error.parsed_severity() == Some(Severity::Error)
@@ -103,6 +107,7 @@ fn from_server(error: &DbError) -> Error {
     } else {
         Outcome::Unknown
     };
+
     let reported = ServerError {
         code: error.code().clone(),
         message: error.message().to_owned(),
@@ -123,7 +128,7 @@ pub(super) fn is_broken(error: &DriverError) -> bool {
     })
 }
 
-/// Returns whether an idempotent statement is repeated within the same call after `error`.
+/// Returns whether an idempotent statement can be repeated within the same call after `error`.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && error.is_retryable()
 }

@@ -21,10 +21,11 @@ use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
 use super::connection::{PostgresConnection, Statement, confirmed};
-use super::error::{self, postgres_error};
-use super::rows::cell;
+use super::error::postgres_error;
+use super::rows::answer_column;
 use super::sqlstate;
 
 /// The maximum number of rows in a statement. A larger batch is inserted by several statements.
@@ -89,8 +90,8 @@ const ERASED: i32 = 2;
 const OTHER_DETAILS: i32 = 3;
 
 impl TargetTable {
-    /// Returns the SQL of the parameters, one array for each column: `$1::text[], $2::text[]` and
-    /// so on.
+    /// Returns the SQL of the parameters, one array for each column, such as
+    /// `$1::text[], $2::text[]`.
     fn arrays(&self) -> String {
         let arrays = (1..)
             .zip(self.types)
@@ -120,7 +121,7 @@ impl TargetTable {
         let arrays = self.arrays();
         format!(
             "with inserted as (insert into {name} ({columns}) select * from unnest({arrays}) returning 1)
-             select count(*) from inserted"
+             select count(*) as count from inserted"
         )
     }
 
@@ -213,22 +214,19 @@ impl Insertable for Purchase {
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        let texts =
-            |text: fn(&Self) -> String| rows.iter().map(|row| text(row)).collect::<Vec<_>>();
-        let times: Vec<_> = rows
-            .iter()
-            .map(|row| SystemTime::from(row.timestamp))
-            .collect();
-        let details: Vec<_> = rows.iter().map(|row| row.details.to_json()).collect();
-
         statement
-            .bind(texts(|row| row.id.to_string()))
-            .bind(texts(|row| row.user_id.to_string()))
-            .bind(texts(|row| row.user_name.to_string()))
-            .bind(texts(|row| row.price.to_string()))
-            .bind(times)
-            .bind(details)
+            .bind(column_values(rows, |row| row.id.to_string()))
+            .bind(column_values(rows, |row| row.user_id.to_string()))
+            .bind(column_values(rows, |row| row.user_name.to_string()))
+            .bind(column_values(rows, |row| row.price.to_string()))
+            .bind(column_values(rows, |row| SystemTime::from(row.timestamp)))
+            .bind(column_values(rows, |row| row.details.to_json()))
     }
+}
+
+/// Returns the value of one column for each of `rows`.
+fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Vec<V> {
+    rows.iter().map(|row| value_of(row)).collect()
 }
 
 /// Inserts the rows of `batch` whose id is not stored into `table`. Returns one outcome for each
@@ -250,19 +248,18 @@ pub(super) async fn insert<R: Insertable>(
     indices.sort_by_key(|index| batch[*index].id());
 
     let deadline = Instant::now() + connection.options.insert_timeout;
-    let outcomes = vec![InsertOutcome::Inserted; batch.len()];
-    let mut insertion = BatchInsert {
+    let mut batch_insert = BatchInsert {
         connection,
         table,
         batch,
         deadline,
-        outcomes,
+        outcomes: vec![InsertOutcome::Inserted; batch.len()],
     };
     for chunk in indices.chunks(MAX_ROWS) {
-        insertion.insert(chunk).await?;
+        batch_insert.insert(chunk).await?;
     }
 
-    Ok(insertion.outcomes)
+    Ok(batch_insert.outcomes)
 }
 
 /// The insert of one batch, with the outcomes so far.
@@ -283,8 +280,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
         let mut pending = vec![indices];
         while let Some(indices) = pending.pop() {
             let rejection = match self.write(indices).await {
-                Ok(comparisons) => {
-                    self.set_outcomes(indices, &comparisons).await?;
+                Ok(comparison_rows) => {
+                    self.set_outcomes(indices, &comparison_rows).await?;
                     continue;
                 }
                 Err(error) if !sqlstate::is_about_rows(&error) => return Err(error),
@@ -305,60 +302,65 @@ impl<R: Insertable> BatchInsert<'_, R> {
         Ok(())
     }
 
-    /// Inserts the rows at `indices` whose id is not stored. Returns the answer of
-    /// [`TargetTable::compare`] for the others.
+    /// Sends the rows at `indices`, and inserts those whose id is not stored.
+    ///
+    /// Returns the answer of [`TargetTable::compare`] for the rows that were not inserted.
     ///
     /// Batches rarely contain stored rows. As long as none does, the rows are sent by the faster
     /// [`TargetTable::insert_all`], which neither checks for conflicts nor returns ids
     /// (docs/performance.md).
-    async fn write(&self, indices: &[usize]) -> Result<Vec<tokio_postgres::Row>> {
+    async fn write(&self, indices: &[usize]) -> Result<Vec<Row>> {
         let repeats = &self.connection.repeats;
         let mut expected_repeats = repeats.load(Ordering::Relaxed);
         if expected_repeats == 0 {
             let plain_insert = self.statement(self.table.insert_all(), indices);
-            // If an id is stored, or a trigger has skipped a row, the rows are sent again by the
-            // slower statement below.
             match self.connection.write_by(plain_insert, self.deadline).await {
-                Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {}
-                Ok(count) if usize::try_from(cell::<i64>(&count, 0)?) != Ok(indices.len()) => {}
-                inserted => return inserted.map(|_count| Vec::new()),
+                Ok(answer) => {
+                    let inserted: i64 = answer_column(&answer, "count")?;
+                    if usize::try_from(inserted) == Ok(indices.len()) {
+                        return Ok(Vec::new());
+                    }
+                }
+                Err(error) if sqlstate::is_unique_violation(&error) => {}
+                Err(error) => return Err(error),
             }
+            // The id of a row is stored or occurs twice, or a trigger has skipped a row. So the rows
+            // are sent again by the slower statement below.
         }
 
         let insert_new = self.statement(self.table.insert_new(), indices);
-        let comparisons = self.connection.write_by(insert_new, self.deadline).await?;
-        expected_repeats = if comparisons.is_empty() {
+        let comparison_rows = self.connection.write_by(insert_new, self.deadline).await?;
+        expected_repeats = if comparison_rows.is_empty() {
             expected_repeats.saturating_sub(1)
         } else {
             EXPECTED_REPEATS
         };
         repeats.store(expected_repeats, Ordering::Relaxed);
-        Ok(comparisons)
+        Ok(comparison_rows)
     }
 
     /// Sets the outcomes of the rows at `indices` after their insert.
     ///
-    /// `comparisons` is the answer of [`TargetTable::compare`] for the rows that were not inserted.
-    async fn set_outcomes(
-        &mut self,
-        indices: &[usize],
-        comparisons: &[tokio_postgres::Row],
-    ) -> Result<()> {
+    /// `comparison_rows` are the answer of [`TargetTable::compare`] for the rows that were not
+    /// inserted.
+    async fn set_outcomes(&mut self, indices: &[usize], comparison_rows: &[Row]) -> Result<()> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen_rows = Vec::new();
-        for comparison in RowComparison::all(comparisons)? {
-            let Some(index) = indices.get(comparison.number) else {
+        for comparison_row in comparison_rows {
+            let comparison = RowComparison::from_row(comparison_row).ok_or_else(invalid_answer)?;
+            let Some(index) = indices.get(comparison.index) else {
                 return Err(invalid_answer());
             };
-            is_new[comparison.number] = false;
+            is_new[comparison.index] = false;
             match comparison.outcome(&self.batch[*index]) {
                 Some(outcome) => self.outcomes[*index] = outcome,
                 None => unseen_rows.push(*index),
             }
         }
 
-        // The remaining ids are new. If several rows have one id, the first row was inserted, and
-        // the others are compared with it. The rows are sorted, so they follow each other.
+        // The remaining ids are new. If several rows have the same id, the first one was inserted,
+        // and the others are compared with the first one. They follow each other, because the rows
+        // are sorted by id.
         let mut inserted_row = None::<&R>;
         for (index, is_new) in indices.iter().zip(is_new) {
             if !is_new {
@@ -386,11 +388,11 @@ impl<R: Insertable> BatchInsert<'_, R> {
         self.compare_again(&unseen_rows).await
     }
 
-    /// Compares rows again that the insert neither inserted nor saw: another transaction has
-    /// inserted them meanwhile.
+    /// Compares the rows at `indices` again, which the insert neither inserted nor saw.
     ///
-    /// A new statement has a new snapshot, which contains such rows. A row that it does not contain
-    /// either is not stored, and its outcome is unknown with an error that says so.
+    /// Usually another transaction has inserted them meanwhile. A new statement has a new snapshot,
+    /// which contains such rows. A row that is not in this snapshot either is not stored, and its
+    /// outcome is unknown with an error that says so.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
         let sql = format!(
             "{}, rest as (table input) {}",
@@ -398,10 +400,11 @@ impl<R: Insertable> BatchInsert<'_, R> {
             self.table.compare()
         );
         let compare = self.statement(sql, indices);
-        let comparisons = self.connection.write_by(compare, self.deadline).await?;
+        let comparison_rows = self.connection.write_by(compare, self.deadline).await?;
 
-        for comparison in RowComparison::all(&comparisons)? {
-            let Some(index) = indices.get(comparison.number) else {
+        for comparison_row in &comparison_rows {
+            let comparison = RowComparison::from_row(comparison_row).ok_or_else(invalid_answer)?;
+            let Some(index) = indices.get(comparison.index) else {
                 return Err(invalid_answer());
             };
             let outcome = comparison.outcome(&self.batch[*index]);
@@ -424,8 +427,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
 
 /// The comparison of a row that was not inserted with the stored row of the same id.
 struct RowComparison<'a> {
-    /// The index of the row in the statement, from 0.
-    number: usize,
+    /// The index of the sent row in the statement, from 0.
+    index: usize,
     /// The code of [`TargetTable::compared`], or `None` if the statement did not see a stored row.
     code: Option<i32>,
     /// The stored details as JSON, if there are any.
@@ -433,34 +436,25 @@ struct RowComparison<'a> {
 }
 
 impl<'a> RowComparison<'a> {
-    /// Reads the answer to [`TargetTable::compare`].
+    /// Reads one row of the answer to [`TargetTable::compare`].
     ///
-    /// # Errors
-    /// [`ErrorKind::Internal`] if the answer does not have the expected columns.
-    fn all(rows: &'a [tokio_postgres::Row]) -> Result<Vec<Self>> {
-        rows.iter()
-            .map(|row| Self::read(row).ok_or_else(invalid_answer))
-            .collect()
-    }
-
-    /// Reads one row of the answer. Returns `None` if it does not have the expected columns.
-    fn read(row: &'a tokio_postgres::Row) -> Option<Self> {
-        let number: i64 = row.try_get(0).ok()?;
+    /// Returns `None` if the row does not have the expected columns.
+    fn from_row(row: &'a Row) -> Option<Self> {
+        let number: i64 = row.try_get("number").ok()?;
         Some(Self {
             // The numbers of `with ordinality` begin at 1.
-            number: usize::try_from(number - 1).ok()?,
-            code: row.try_get(1).ok()?,
-            details: row.try_get(2).ok()?,
+            index: usize::try_from(number - 1).ok()?,
+            code: row.try_get("compared").ok()?,
+            details: row.try_get("details").ok()?,
         })
     }
 
-    /// Returns the outcome of `row`, which was sent, or `None` if the statement did not see a
-    /// stored row.
-    fn outcome<R: Insertable>(&self, row: &R) -> Option<InsertOutcome> {
+    /// Returns the outcome of `sent_row`, or `None` if the statement did not see a stored row.
+    fn outcome<R: Insertable>(&self, sent_row: &R) -> Option<InsertOutcome> {
         Some(match self.code? {
             SAME => InsertOutcome::Duplicate,
             ERASED => InsertOutcome::Erased,
-            OTHER_DETAILS if row.has_same_details(self.details) => InsertOutcome::Duplicate,
+            OTHER_DETAILS if sent_row.has_same_details(self.details) => InsertOutcome::Duplicate,
             _ => InsertOutcome::Conflict,
         })
     }

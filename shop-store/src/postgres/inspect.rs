@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::connection::{PostgresConnection, Statement};
 use super::error::postgres_error;
-use super::rows::cell;
+use super::rows::answer_column;
 use super::schema::{SchemaDefinition, foreign_tables_error};
 
 /// The result of an inspection of a database, see
@@ -27,6 +27,15 @@ pub struct DatabaseInspection {
     pub has_asynchronous_standbys: bool,
 }
 
+/// The query of the state of the server. The answer is one row.
+const SERVER_STATE: &str = "
+    select to_regclass('shop_schema') is not null as has_schema_versions,
+        current_setting('server_encoding') as encoding,
+        current_setting('transaction_read_only') = 'on' as is_read_only,
+        pg_is_in_recovery() as is_standby,
+        exists (select from pg_stat_replication) and current_setting('synchronous_standby_names') = ''
+            as has_asynchronous_standbys";
+
 /// The query of the tables that exist, and of the rights that are missing.
 ///
 /// | parameter | meaning |
@@ -35,13 +44,19 @@ pub struct DatabaseInspection {
 /// | `$2` | the main table; the store sets the sequence of its ids |
 /// | `$3` | the tables that may be taken over; only their owner can create indexes on them |
 ///
-/// The answer is one row: the schema in which tables are created, whether the user may create
-/// tables in it, the names of the tables that exist, and the missing rights on these tables, as
-/// texts such as `SELECT on purchases`.
+/// The answer is one row:
+///
+/// | column | content |
+/// |---|---|
+/// | `schema` | the schema in which tables are created, or null if there is none |
+/// | `may_create` | whether the user may create tables in this schema |
+/// | `existing_tables` | the names of the tables that exist |
+/// | `missing_rights` | the missing rights on these tables, as texts such as `SELECT on purchases` |
 const RIGHTS: &str = "
     with present as (select name from unnest($1::text[]) as name where to_regclass(name) is not null)
-    select current_schema()::text, coalesce(has_schema_privilege(current_schema(), 'CREATE'), false),
-        array(select name from present),
+    select current_schema()::text as schema,
+        coalesce(has_schema_privilege(current_schema(), 'CREATE'), false) as may_create,
+        array(select name from present) as existing_tables,
         array(
             select wanted || ' on ' || name
                 from present, unnest(array['SELECT', 'INSERT', 'UPDATE', 'DELETE']) as wanted
@@ -51,7 +66,7 @@ const RIGHTS: &str = "
                 where not has_sequence_privilege(sequence, 'UPDATE')
             union all select 'ownership of ' || name from present join pg_class on oid = to_regclass(name)
                 where name = any ($3) and not pg_has_role(relowner, 'USAGE')
-        )";
+        ) as missing_rights";
 
 impl PostgresConnection {
     /// Inspects the tables in the database, and checks that the user has all rights. Changes
@@ -68,16 +83,14 @@ impl PostgresConnection {
             ..
         } = *self.definition;
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-        let server_sql = "select to_regclass('shop_schema') is not null, current_setting('server_encoding'), \
-                     current_setting('transaction_read_only') = 'on', pg_is_in_recovery(), \
-                     exists (select from pg_stat_replication) and current_setting('synchronous_standby_names') = ''";
-        let server_rows = self.run(Statement::new(server_sql), deadline).await?;
 
-        if cell(&server_rows, 2)? {
-            return Err(read_only_error(cell(&server_rows, 3)?));
+        let server_state = self.run(Statement::new(SERVER_STATE), deadline).await?;
+        if answer_column(&server_state, "is_read_only")? {
+            let is_standby = answer_column(&server_state, "is_standby")?;
+            return Err(read_only_error(is_standby));
         }
 
-        let has_asynchronous_standbys = cell(&server_rows, 4)?;
+        let has_asynchronous_standbys = answer_column(&server_state, "has_asynchronous_standbys")?;
         if has_asynchronous_standbys {
             let server = &*self.name;
             tracing::warn!(
@@ -86,7 +99,7 @@ impl PostgresConnection {
             );
         }
 
-        let encoding: &str = cell(&server_rows, 1)?;
+        let encoding: &str = answer_column(&server_state, "encoding")?;
         if !["UTF8", "SQL_ASCII"].contains(&encoding) {
             let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
             return Err(
@@ -95,10 +108,12 @@ impl PostgresConnection {
         }
 
         let mut version = 0_i32;
-        if cell(&server_rows, 0)? {
-            let sql =
-                format!("select coalesce(max(version), 0) from shop_schema where name = '{name}'");
-            version = cell(&self.run(Statement::new(sql), deadline).await?, 0)?;
+        if answer_column(&server_state, "has_schema_versions")? {
+            let sql = format!(
+                "select coalesce(max(version), 0) as version from shop_schema where name = '{name}'"
+            );
+            let rows = self.run(Statement::new(sql), deadline).await?;
+            version = answer_column(&rows, "version")?;
         }
         let is_complete = usize::try_from(version).is_ok_and(|applied| applied >= changes.len());
 
@@ -108,32 +123,35 @@ impl PostgresConnection {
             required_tables.push("shop_schema");
         }
         // Once a change was made, the tables belong to the store.
-        let adoptable = if version == 0 { adoptable } else { &[] };
-        let rights = Statement::new(RIGHTS)
+        let possibly_foreign = if version == 0 { adoptable } else { &[] };
+        let rights_query = Statement::new(RIGHTS)
             .bind(required_tables)
             .bind(name.to_owned())
-            .bind(adoptable.to_vec());
-        let rights_rows = self.run(rights, deadline).await?;
-        let schema: Option<String> = cell(&rights_rows, 0)?;
-        let existing_tables: Vec<String> = cell(&rights_rows, 2)?;
-        let mut missing_rights: Vec<String> = cell(&rights_rows, 3)?;
+            .bind(possibly_foreign.to_vec());
+        let rights = self.run(rights_query, deadline).await?;
+        let existing_tables: Vec<String> = answer_column(&rights, "existing_tables")?;
+        let mut missing_rights: Vec<String> = answer_column(&rights, "missing_rights")?;
 
         let exists = existing_tables.iter().any(|table| table == name);
         let foreign_tables: Vec<String> = existing_tables
             .into_iter()
-            .filter(|table| adoptable.contains(&table.as_str()))
+            .filter(|table| possibly_foreign.contains(&table.as_str()))
             .collect();
         if !foreign_tables.is_empty() && !self.options.adopt_tables {
             return Err(foreign_tables_error(&foreign_tables));
         }
 
         // The right to create tables is needed only while changes are missing.
-        match schema {
-            None if !is_complete => missing_rights.push("a schema of the search_path".to_owned()),
-            Some(schema) if !is_complete && !cell::<bool>(&rights_rows, 1)? => {
-                missing_rights.push(format!("CREATE on schema {schema}"));
+        if !is_complete {
+            let schema: Option<String> = answer_column(&rights, "schema")?;
+            let may_create: bool = answer_column(&rights, "may_create")?;
+            match schema {
+                None => missing_rights.push("a schema of the search_path".to_owned()),
+                Some(schema) if !may_create => {
+                    missing_rights.push(format!("CREATE on schema {schema}"));
+                }
+                Some(_) => {}
             }
-            _ => {}
         }
         if !missing_rights.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
@@ -147,9 +165,9 @@ impl PostgresConnection {
             has_asynchronous_standbys,
         };
         if !foreign_tables.is_empty() && exists {
-            let count = Statement::new(format!("select count(*) from {name}"));
+            let count = Statement::new(format!("select count(*) as count from {name}"));
             let rows = self.run(count, deadline).await?;
-            inspection.taken_over = Some(cell(&rows, 0)?);
+            inspection.taken_over = Some(answer_column(&rows, "count")?);
         }
         Ok(inspection)
     }

@@ -74,7 +74,7 @@ async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> 
         let next_ranged = ranged.clone().with_cursor(next_ranged);
         for request in [first.clone(), first.with_cursor(next), ranged, next_ranged] {
             let start = select::page_start(selector, &request).unwrap();
-            statements.push(select::listing(selector, order, &start, 51));
+            statements.push(select::page_query(selector, order, &start, 51));
         }
     }
     statements
@@ -120,37 +120,43 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     statements.extend([
         (
             "purchases_by_user",
-            select::sums(&by_user, TimeRange::ALL, None),
+            select::sums_query(&by_user, TimeRange::ALL, None),
         ),
         (
             "purchases_by_name",
-            select::sums(&name, TimeRange::ALL, None),
+            select::sums_query(&name, TimeRange::ALL, None),
         ),
-        ("purchases_by_user", select::sums(&by_user, most(), None)),
         (
             "purchases_by_user",
-            select::sums(&by_user, most(), Some((0, 3_600_000))),
+            select::sums_query(&by_user, most(), None),
+        ),
+        (
+            "purchases_by_user",
+            select::sums_query(&by_user, most(), Some((0, 3_600_000))),
         ),
         (
             "purchases_by_time",
-            select::sums(&Selector::All, hour(), Some((0, 60_000))),
+            select::sums_query(&Selector::All, hour(), Some((0, 60_000))),
         ),
-        ("purchases_pkey", select::row_by_id(&all[7].id)),
-        ("purchases_pkey", rows::rows_by_id(&[all[7].id, all[8].id])),
-        ("purchases_by_name", select::next_name("name 3")),
-        ("purchases_pkey", select::slice(None)),
-        ("purchases_pkey", select::slice(Some(&middle))),
+        ("purchases_pkey", select::row_by_id_query(&all[7].id)),
+        (
+            "purchases_pkey",
+            rows::rows_by_id_query(&[all[7].id, all[8].id]),
+        ),
+        ("purchases_by_name", select::next_name_query("name 3")),
+        ("purchases_pkey", select::slice_query(None)),
+        ("purchases_pkey", select::slice_query(Some(&middle))),
         (
             "purchases_pkey",
             insertion(&insert::PURCHASES, &all[..1_000]),
         ),
-        ("purchases_by_user", erase::erasure(&user, 1_000)),
+        ("purchases_by_user", erase::erase_statement(&user, 1_000)),
         (
             "purchases_waiting_by_user",
-            erase::erasure_of_waiting(&user, 1_000),
+            erase::erase_waiting_statement(&user, 1_000),
         ),
-        ("purchases_by_time", erase::oldest(old, 1_000)),
-        ("purchases_by_time", erase::old(old, 1_000)),
+        ("purchases_by_time", erase::oldest_rows_query(old, 1_000)),
+        ("purchases_by_time", erase::count_old_query(old, 1_000)),
     ]);
     for (index, statement) in statements {
         let sql = statement.sql.clone();

@@ -24,13 +24,12 @@ use tokio_postgres::Row;
 
 use super::connection::{Statement, confirmed_rows};
 use super::error::postgres_error;
-use super::insert::{self, PURCHASES};
-use super::rows::{self, time};
+use super::insert::{self, Insertable as _, PURCHASES};
+use super::rows::{self, read_time};
 use super::store::PostgresStore;
 use crate::limits::row_limit;
 use crate::refunds::{
-    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, note_whether_any_waits,
-    settle,
+    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, settle, update_none_waits,
 };
 
 /// The maximum number of purchases whose waiting refunds one call of `apply_waiting` settles.
@@ -66,29 +65,29 @@ impl PurchaseRows for PostgresStore {
             select id, userid, username, price, "timestamp", details from input
             where purchase in (select id from purchases_of_refunds)
             on conflict (id) do nothing returning id"#;
-        let rows_to_insert: Vec<&Purchase> = refunds.iter().collect();
-        let purchases: Vec<Option<String>> = refunds
+        let refund_rows: Vec<&Purchase> = refunds.iter().collect();
+        let refunded_purchases: Vec<Option<String>> = refunds
             .iter()
-            .map(|refund| refund.details.of.map(|of| of.to_string()))
+            .map(|refund| refund.details.of.map(|id| id.to_string()))
             .collect();
-        let statement =
-            <Purchase as insert::Insertable>::bind(Statement::new(sql), &rows_to_insert)
-                .bind(purchases);
-        let rows = self.connection.write(statement).await?;
+        let insert = Purchase::bind(Statement::new(sql), &refund_rows).bind(refunded_purchases);
+        let inserted_rows = self.connection.write(insert).await?;
 
-        let mut inserted: HashSet<PurchaseId> = rows
+        let mut inserted_ids: HashSet<PurchaseId> = inserted_rows
             .iter()
-            .filter_map(|row| rows::parsed(row, "id").ok())
+            .filter_map(|row| rows::parse_column(row, "id").ok())
             .collect();
-        // If two refunds in the batch have the same id, only the first one was inserted.
+        // If two refunds in the batch have the same id, only the first one was inserted. So an id
+        // is removed when it is found.
         Ok(refunds
             .iter()
-            .map(|refund| inserted.remove(&refund.id))
+            .map(|refund| inserted_ids.remove(&refund.id))
             .collect())
     }
 
-    /// Deletes the refunds with these ids whose purchase is not stored. A mark of an erased
-    /// purchase counts as stored.
+    /// Deletes the refunds among `ids` whose purchase is not stored.
+    ///
+    /// The mark of an erased purchase counts as a stored purchase.
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
         let sql = "delete from purchases where id = any ($1) and details ->> 'of' is not null and not exists (
                        select from purchases as bought where bought.id = purchases.details ->> 'of'
@@ -99,14 +98,18 @@ impl PurchaseRows for PostgresStore {
 
     /// Returns the rows with these ids.
     ///
-    /// The query runs in the pool of writes, because it belongs to an insert. If it finds rows, its
-    /// commit waits for the standby as the commit of an insert does.
+    /// The query runs in the pool of writes, because it belongs to an insert. If there are rows, it
+    /// waits until the standby has them too, as the commit of an insert does.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
-        let stored = self.connection.write(rows::rows_by_id(ids)).await?;
-        Ok(stored
-            .iter()
-            .filter_map(|row| Some((rows::parsed(row, "id").ok()?, rows::stored_row(row))))
-            .collect())
+        let found_rows = self.connection.write(rows::rows_by_id_query(ids)).await?;
+
+        let mut stored_rows = HashMap::with_capacity(found_rows.len());
+        for row in &found_rows {
+            if let Ok(id) = rows::parse_column(row, "id") {
+                stored_rows.insert(id, rows::read_stored_row(row));
+            }
+        }
+        Ok(stored_rows)
     }
 
     /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
@@ -120,8 +123,7 @@ impl PurchaseRows for PostgresStore {
             .write(insert.bind(given.to_string()))
             .await?;
 
-        let stored_currency = self.currency().await?;
-        stored_currency.ok_or_else(|| {
+        self.currency().await?.ok_or_else(|| {
             let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
             postgres_error(ErrorKind::Unavailable, message)
         })
@@ -139,12 +141,13 @@ impl PurchaseRows for PostgresStore {
         for refund in refunds {
             let columns = WaitingColumns::new(refund)?;
             ids.push(refund.id.to_string());
-            purchases.push(refund.details.of.map(|of| of.to_string()));
+            purchases.push(refund.details.of.map(|id| id.to_string()));
             users.push(refund.user_id.to_string());
             times.push(SystemTime::from(refund.timestamp));
             values.push(columns.value);
             origins.push(columns.origin);
         }
+
         let sql = r#"
             insert into purchases_waiting (id, purchase, userid, "timestamp", value, origin)
             select id, purchase, userid, "timestamp", value, origin
@@ -163,7 +166,7 @@ impl PurchaseRows for PostgresStore {
 
     /// Returns the waiting refunds of these purchases in the order of their arrival, once the
     /// standby has them too.
-    async fn waiting_of(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
+    async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let waiting_sql =
             format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
         let sql = format!("{} order by found.sequence", confirmed_rows(&waiting_sql));
@@ -192,10 +195,11 @@ impl PostgresStore {
         );
         let select = Statement::new(sql).bind(id.to_string());
         let rows = self.connection.query(select).await?;
-        match rows.first() {
-            Some(row) => Ok(Lookup::Waiting(read_waiting(row)?.refund.without_context())),
-            None => Ok(Lookup::Missing),
-        }
+        let Some(row) = rows.first() else {
+            return Ok(Lookup::Missing);
+        };
+        let waiting = read_waiting(row)?;
+        Ok(Lookup::Waiting(waiting.refund.without_context()))
     }
 }
 
@@ -204,20 +208,24 @@ impl PostgresStore {
 /// # Errors
 /// [`ErrorKind::Corrupt`] if a column is not valid.
 fn read_waiting(row: &Row) -> Result<WaitingRefund> {
-    let read = || -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
-        let sequence: i64 = row.try_get("sequence")?;
-        let id: PurchaseId = row.try_get::<_, &str>("id")?.parse()?;
-        let columns = WaitingColumns {
-            value: row.try_get("value")?,
-            origin: row.try_get("origin")?,
-        };
-        let refusal: Option<&str> = row.try_get("refusal")?;
-        Ok(columns.read(sequence.cast_unsigned(), id, refusal)?)
-    };
-    read().map_err(|error| {
+    read_waiting_columns(row).map_err(|error| {
         let message = "a row of the table purchases_waiting is no refund";
         postgres_error(ErrorKind::Corrupt, message).with_context("problem", error)
     })
+}
+
+/// Reads the [`WAITING_COLUMNS`] of a row. Returns the error of the first column that is not valid.
+fn read_waiting_columns(
+    row: &Row,
+) -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
+    let sequence: i64 = row.try_get("sequence")?;
+    let id: PurchaseId = row.try_get::<_, &str>("id")?.parse()?;
+    let columns = WaitingColumns {
+        value: row.try_get("value")?,
+        origin: row.try_get("origin")?,
+    };
+    let refusal: Option<&str> = row.try_get("refusal")?;
+    Ok(columns.read(sequence.cast_unsigned(), id, refusal)?)
 }
 
 #[async_trait]
@@ -231,7 +239,10 @@ impl WaitingRefunds for PostgresStore {
             return Ok(WaitingSummary::default());
         };
         let count: i64 = row.try_get("count").unwrap_or_default();
-        Ok(WaitingSummary::new(count.unsigned_abs(), time(row).ok()))
+        Ok(WaitingSummary::new(
+            count.unsigned_abs(),
+            read_time(row).ok(),
+        ))
     }
 
     /// Applies the waiting refunds whose purchase is stored. Returns at most `limit` refused
@@ -241,29 +252,29 @@ impl WaitingRefunds for PostgresStore {
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
         // The insert of a purchase applies its waiting refunds. A process may have ended between
         // the two steps, so the waiting refunds of stored purchases are applied here.
-        let with_purchase = format!(
+        let sql = format!(
             "select distinct purchase from purchases_waiting as waiting
              where refusal is null and exists (
                  select from purchases where id = waiting.purchase and userid is not null
              ) limit {MAX_SETTLED}"
         );
-        let rows = self.connection.write(Statement::new(with_purchase)).await?;
-        let purchases: Vec<PurchaseId> = rows
+        let rows = self.connection.write(Statement::new(sql)).await?;
+        let stored_purchases: Vec<PurchaseId> = rows
             .iter()
-            .filter_map(|row| rows::parsed(row, "purchase").ok())
+            .filter_map(|row| rows::parse_column(row, "purchase").ok())
             .collect();
-        settle(self, &purchases).await?;
+        settle(self, &stored_purchases).await?;
 
         let sql = format!(
             "select {WAITING_COLUMNS} from purchases_waiting
              where refusal is not null order by sequence limit $1"
         );
         let select = Statement::new(sql).bind(row_limit(limit));
-        let refused = self.connection.query(select).await?;
+        let refused_rows = self.connection.query(select).await?;
 
         let any_waiting = Statement::new("select from purchases_waiting limit 1");
-        note_whether_any_waits(self, self.connection.query(any_waiting)).await?;
-        refused.iter().map(read_waiting).collect()
+        update_none_waits(self, self.connection.query(any_waiting)).await?;
+        refused_rows.iter().map(read_waiting).collect()
     }
 
     /// Removes the waiting refunds with these sequence numbers, such as refunds that were applied.
@@ -287,7 +298,7 @@ impl CurrencyStore for PostgresStore {
         let Some(row) = rows.first() else {
             return Ok(None);
         };
-        rows::parsed(row, "value").map(Some).map_err(|error| {
+        rows::parse_column(row, "value").map(Some).map_err(|error| {
             let message = "the currency in the table purchases_settings is not valid";
             postgres_error(ErrorKind::Corrupt, message).with_source(error)
         })

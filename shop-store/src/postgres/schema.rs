@@ -66,15 +66,15 @@ const MAX_PAUSE: Duration = Duration::from_secs(2);
 /// must act first, for example by granting a right.
 const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
-/// The result of the last attempt to create the tables, or `None` until the first attempt has
-/// ended.
+/// The result of the last attempt to create the tables, or `None` before the end of the first one.
 type LastAttempt = Option<Result<()>>;
 
-/// A background task that creates the tables of a store. It retries until it succeeds or this value
-/// is dropped.
+/// A background task that creates the tables of a store.
+///
+/// The task retries until it succeeds or this value is dropped.
 #[derive(Debug)]
 pub(super) struct SchemaMigrator {
-    progress: watch::Receiver<LastAttempt>,
+    last_attempt: watch::Receiver<LastAttempt>,
     /// Whether another program may have created tables of the same names.
     is_adoptable: bool,
     _until_dropped: DropGuard,
@@ -89,24 +89,27 @@ impl SchemaMigrator {
         adopts_tables: bool,
         pool: SessionPool,
     ) -> Self {
-        let (sender, progress) = watch::channel(None);
+        let (sender, last_attempt) = watch::channel(None);
         let guard = until_dropped(create_tables(definition, adopts_tables, pool, sender));
         Self {
-            progress,
+            last_attempt,
             is_adoptable: !definition.adoptable.is_empty(),
             _until_dropped: guard,
         }
     }
 
-    /// Waits until the first attempt has ended. Each statement of the store waits for this first.
+    /// Waits until the first attempt to create the tables has ended.
+    ///
+    /// Each statement of the store waits for this before it is sent. If the attempt failed, the
+    /// statement is sent nevertheless, since the tables may exist. Tables that may belong to
+    /// another program are the exception: no statement may touch them before an attempt has shown
+    /// that they belong to this store.
     ///
     /// # Errors
-    /// The error of the last attempt, if the tables may belong to another program: no statement may
-    /// touch them before an attempt has shown that they belong to this store. In other stores,
-    /// statements are sent in any case, since the tables may exist although the attempt failed.
+    /// The error of the last attempt, if the tables may belong to another program.
     pub(super) async fn wait_for_attempt(&self) -> Result<()> {
-        let mut progress = self.progress.clone();
-        let attempt = progress.wait_for(Option::is_some).await;
+        let mut last_attempt = self.last_attempt.clone();
+        let attempt = last_attempt.wait_for(Option::is_some).await;
         match attempt.as_deref() {
             Ok(Some(Err(error))) if self.is_adoptable => {
                 Err(error.clone().with_outcome(Outcome::NotApplied))
@@ -123,7 +126,8 @@ impl SchemaMigrator {
             Some(Err(error)) => is_rejection(error),
             None => false,
         };
-        drop(self.progress.clone().wait_for(is_done).await);
+        // An error means that the task has ended, so there is nothing more to wait for.
+        drop(self.last_attempt.clone().wait_for(is_done).await);
     }
 }
 
@@ -132,8 +136,8 @@ fn is_rejection(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
 }
 
-/// Attempts to create the tables until an attempt succeeds, and publishes the result of each
-/// attempt to `progress`.
+/// Attempts to create the tables until an attempt succeeds, and sends the result of each attempt to
+/// `last_attempt`.
 ///
 /// Logs the first error, and then an error only if the server begins or ceases to reject the
 /// changes.
@@ -141,17 +145,18 @@ async fn create_tables(
     definition: &SchemaDefinition,
     adopts_tables: bool,
     pool: SessionPool,
-    progress: watch::Sender<LastAttempt>,
+    last_attempt: watch::Sender<LastAttempt>,
 ) {
     let mut pauses = pauses(Duration::from_millis(100), MAX_PAUSE_AFTER_REJECTION);
     let mut logged_rejection = None;
 
     while let Err(error) = attempt_migration(definition, adopts_tables, &pool).await {
         let is_rejected = is_rejection(&error);
-        if logged_rejection.replace(is_rejected) != Some(is_rejected) {
+        if logged_rejection != Some(is_rejected) {
             tracing::error!(error = %error.chain(), table = definition.name, "creation of a table failed, retrying");
+            logged_rejection = Some(is_rejected);
         }
-        progress.send_replace(Some(Err(error)));
+        last_attempt.send_replace(Some(Err(error)));
 
         let max_pause = if is_rejected {
             MAX_PAUSE_AFTER_REJECTION
@@ -161,11 +166,12 @@ async fn create_tables(
         sleep(pauses.next().unwrap_or(max_pause).min(max_pause)).await;
     }
 
-    progress.send_replace(Some(Ok(())));
+    last_attempt.send_replace(Some(Ok(())));
 }
 
-/// Attempts once to apply the changes that this database lacks. Takes no lock and creates nothing if
-/// there are none.
+/// Attempts once to apply the changes that this database lacks.
+///
+/// Takes no lock and creates nothing if the database lacks none.
 ///
 /// # Errors
 /// - [`ErrorKind::Denied`] if tables of another program exist and `adopts_tables` is not set
@@ -187,17 +193,15 @@ async fn attempt_migration(
         _ => {}
     }
 
-    let migrated = migrate(definition, adopts_tables, &mut session.client).await;
-    if migrated.is_err() {
-        // The transaction may still be open, so the session must not be used again.
-        drop(PooledSession::take(session));
+    match migrate(definition, adopts_tables, &mut session.client).await {
+        Ok(foreign_tables) if foreign_tables.is_empty() => Ok(()),
+        Ok(foreign_tables) => Err(foreign_tables_error(&foreign_tables)),
+        Err(error) => {
+            // The transaction may still be open, so the session must not be used again.
+            drop(PooledSession::take(session));
+            Err(from_driver(error))
+        }
     }
-
-    let foreign_tables = migrated.map_err(from_driver)?;
-    if !foreign_tables.is_empty() {
-        return Err(foreign_tables_error(&foreign_tables));
-    }
-    Ok(())
 }
 
 /// Returns the error for tables of another program, which are used only if `adopt_tables` is set.
@@ -223,7 +227,10 @@ async fn applied_changes(
             &[&definition.name],
         )
         .await?;
-    let version: i32 = row.map_or(Ok(0), |row| row.try_get(0))?;
+    let Some(row) = row else {
+        return Ok(0);
+    };
+    let version: i32 = row.try_get("version")?;
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
@@ -243,6 +250,7 @@ async fn migrate(
     client: &mut tokio_postgres::Client,
 ) -> Result<Vec<String>, tokio_postgres::Error> {
     let transaction = client.transaction().await?;
+
     let lock_sql = format!(
         "set local statement_timeout = 0;
          set local client_min_messages = warning;
@@ -258,10 +266,10 @@ async fn migrate(
     if applied == 0 && !adopts_tables {
         let sql = "select name from unnest($1::text[]) as name where to_regclass(name) is not null";
         let rows = transaction.query(sql, &[&definition.adoptable]).await?;
-        let foreign_tables: Vec<String> = rows
+        let foreign_tables = rows
             .iter()
-            .map(|row| row.try_get(0))
-            .collect::<Result<_, _>>()?;
+            .map(|row| row.try_get("name"))
+            .collect::<Result<Vec<String>, _>>()?;
         if !foreign_tables.is_empty() {
             return Ok(foreign_tables);
         }

@@ -12,7 +12,7 @@ use shop_core::ports::{
     Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
     Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, Total};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -23,7 +23,9 @@ use super::rows::{self, COLUMNS};
 use crate::limits::row_limit;
 use crate::refunds::PurchaseRows as _;
 
-/// The bounds of a page as the server takes them, see [`PageBounds`](shop_core::ports::PageBounds).
+/// The bounds of a page, as values of the query of its rows.
+///
+/// See [`PageBounds`](shop_core::ports::PageBounds).
 #[derive(Debug, Default)]
 pub(super) struct PageStart {
     /// The time and the id of the last row before the page, or `None` for the first page.
@@ -35,37 +37,40 @@ pub(super) struct PageStart {
 }
 
 /// The number of rows in a slice of a scan.
-const SLICE: usize = 1_000;
+const SLICE_ROWS: usize = 1_000;
 
 #[async_trait]
 impl PurchaseQuery for PostgresStore {
     /// Returns one page of a listing.
     ///
-    /// Sends further queries if rows that are not purchases leave the page short. All queries share
-    /// one timeout.
+    /// Usually sends one query. Sends further ones while the page is not full because rows were
+    /// skipped that are not purchases. All queries share one timeout.
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let connection = &self.connection;
         let limit = request.limit.get();
         let deadline = Instant::now() + connection.options.query_timeout;
         let mut start = page_start(selector, request)?;
+        // The purchases of the page, and one more if there is a next page.
         let mut purchases = Vec::with_capacity(limit + 1);
 
         loop {
-            // One purchase more than the page holds shows that there is a next page.
-            let wanted = limit + 1 - purchases.len();
-            let rows = connection
-                .run(listing(selector, request.order, &start, wanted), deadline)
-                .await?;
-            purchases.extend(rows.iter().filter_map(|row| connection.readable(row)));
+            let wanted_rows = limit + 1 - purchases.len();
+            let query = page_query(selector, request.order, &start, wanted_rows);
+            let rows = connection.run(query, deadline).await?;
+            purchases.extend(
+                rows.iter()
+                    .filter_map(|row| connection.read_purchase_or_skip(row)),
+            );
 
             let is_full = purchases.len() > limit;
-            if is_full || rows.len() != wanted {
+            let is_last = rows.len() != wanted_rows;
+            if is_full || is_last {
                 return Ok(Page::from_overfetch(purchases, selector, request));
             }
 
-            // Rows that are not purchases were left out, and there may be further rows. The next
-            // query continues after the last row.
-            let last = &rows[wanted - 1];
+            // Some rows were skipped, and there may be further rows. The next query continues after
+            // the last row of this one.
+            let last = &rows[wanted_rows - 1];
             let time = last.try_get("timestamp").map_err(|error| {
                 postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
             })?;
@@ -86,13 +91,13 @@ impl PurchaseQuery for PostgresStore {
     ///
     /// The server adds up slots of an hour or a day, and [`Totals`] combines them to the periods.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        let statement = sums(selector, request.range, Totals::slots(request));
+        let statement = sums_query(selector, request.range, Totals::slots(request));
         let mut totals = Totals::new(*request);
         for row in self.connection.query(statement).await? {
-            let (time, sum) = read_sum(&row).ok_or_else(|| {
+            let (first_time, summary) = read_slot(&row).ok_or_else(|| {
                 postgres_error(ErrorKind::Corrupt, "the prices cannot be summed exactly")
             })?;
-            totals.add_summary(time, sum)?;
+            totals.add_summary(first_time, summary)?;
         }
         Ok(totals.into_buckets())
     }
@@ -103,7 +108,7 @@ impl PurchaseQuery for PostgresStore {
 
     /// Looks up a purchase, a mark or a waiting refund by its id.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let rows = self.connection.query(row_by_id(id)).await?;
+        let rows = self.connection.query(row_by_id_query(id)).await?;
         self.lookup_of(rows.first(), id).await
     }
 
@@ -113,8 +118,9 @@ impl PurchaseQuery for PostgresStore {
     /// The query runs as a write, because it writes a message to the write-ahead log, see
     /// `confirmed_rows`.
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        let mut select = row_by_id(id);
+        let mut select = row_by_id_query(id);
         select.sql = confirmed_rows(&select.sql).into();
+
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let rows = self.connection.write_by(select, deadline).await?;
         let lookup = self.lookup_of(rows.first(), id).await?;
@@ -124,7 +130,7 @@ impl PurchaseQuery for PostgresStore {
         {
             // `look_up_waiting` does not wait for the standby. This query of the same waiting
             // refund does.
-            self.waiting_of(&[purchase]).await?;
+            self.find_waiting_refunds(&[purchase]).await?;
         }
         Ok(lookup)
     }
@@ -135,16 +141,17 @@ impl PurchaseQuery for PostgresStore {
     }
 
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let rows = self.connection.query(next_name(from)).await?;
-        Ok(rows.first().and_then(|row| row.try_get(0).ok()))
+        let rows = self.connection.query(next_name_query(from)).await?;
+        Ok(rows.first().and_then(|row| row.try_get("username").ok()))
     }
 
-    /// Reads the slice of rows after `after`. A position of a scan is the id of the last row that
-    /// was read.
+    /// Reads the slice of rows after the position `after`, or the first slice.
+    ///
+    /// A position in a scan is the id of the last row that was read.
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
-        let rows = self.connection.query(slice(after)).await?;
-        let next = match rows.last() {
-            Some(last) if rows.len() == SLICE => Some(Cursor::from_text(rows::raw_id(last))),
+        let rows = self.connection.query(slice_query(after)).await?;
+        let next_position = match rows.last() {
+            Some(last) if rows.len() == SLICE_ROWS => Some(Cursor::from_text(rows::raw_id(last))),
             _ => None,
         };
 
@@ -153,17 +160,15 @@ impl PurchaseQuery for PostgresStore {
         // The marks of erased purchases are skipped here and not by the query, so every query reads
         // a bounded number of rows.
         for row in rows.iter().filter(|row| !rows::is_mark(row)) {
-            match rows::purchase(row) {
+            match rows::read_purchase(row) {
                 Ok(purchase) => purchases.push(purchase),
                 Err(error) => {
-                    unreadable.push(UnreadableEntry::new(
-                        format!("{:?}", rows::raw_id(row)),
-                        error,
-                    ));
+                    let id = format!("{:?}", rows::raw_id(row));
+                    unreadable.push(UnreadableEntry::new(id, error));
                 }
             }
         }
-        Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
+        Ok(ScanBatch::new(purchases, next_position).with_unreadable(unreadable))
     }
 
     async fn check_reads(&self) -> Result<()> {
@@ -181,7 +186,7 @@ impl PostgresStore {
         let Some(row) = row else {
             return self.look_up_waiting(id).await;
         };
-        rows::stored_row(row).into_lookup(|| {
+        rows::read_stored_row(row).into_lookup(|| {
             postgres_error(ErrorKind::Corrupt, "the row with this id is not a purchase")
                 .with_context("id", id)
         })
@@ -194,18 +199,17 @@ impl PostgresStore {
 /// The error of `PageRequest::bounds`, such as for a cursor of another listing.
 pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<PageStart> {
     let bounds = request.bounds(selector)?;
-    let after = bounds
-        .after
-        .map(|last| (last.timestamp.into(), last.id.to_string()));
     Ok(PageStart {
-        after,
+        after: bounds
+            .after
+            .map(|last| (last.timestamp.into(), last.id.to_string())),
         from: bounds.from,
         to: bounds.to,
     })
 }
 
 /// Returns the query of at most `limit` rows of a listing, in the order of time and id.
-pub(super) fn listing(
+pub(super) fn page_query(
     selector: &Selector,
     order: ListOrder,
     start: &PageStart,
@@ -215,7 +219,8 @@ pub(super) fn listing(
         ListOrder::OldestFirst => ("asc", ">"),
         _ => ("desc", "<"),
     };
-    let (mut statement, mut condition) = selection(selector, start.from, start.to);
+
+    let (mut statement, mut condition) = selection_condition(selector, start.from, start.to);
     if let Some((time, id)) = &start.after {
         statement = statement.bind(*time).bind(id.clone());
         let last = statement.parameters.len();
@@ -224,6 +229,7 @@ pub(super) fn listing(
             last - 1
         );
     }
+
     statement = statement.bind(row_limit(limit));
     let limit = statement.parameters.len();
     let sql = format!(
@@ -235,33 +241,37 @@ pub(super) fn listing(
 }
 
 /// Returns the SQL condition for the selected purchases from `from` to before `to`, and a statement
-/// without SQL that holds the parameters of the condition.
+/// that holds the parameters of the condition.
+///
+/// The SQL of the statement is empty. The caller sets it to a query with the condition.
 ///
 /// The condition excludes the marks of erased purchases, whose time is null.
-pub(super) fn selection(
+pub(super) fn selection_condition(
     selector: &Selector,
     from: Option<Timestamp>,
     to: Option<Timestamp>,
 ) -> (Statement, String) {
-    let mut statement = Statement::new("");
-    let mut condition = String::new();
-    let texts = match selector {
+    let column_values = match selector {
         Selector::User(id) => vec![("userid", id.to_string())],
         Selector::Name(name) => vec![("username", name.to_string())],
         Selector::Reference(reference, user) => {
-            let mut texts = vec![("details ->> 'reference'", reference.to_string())];
-            texts.extend(user.iter().map(|user| ("userid", user.to_string())));
-            texts
+            let mut values = vec![("details ->> 'reference'", reference.to_string())];
+            values.extend(user.iter().map(|user| ("userid", user.to_string())));
+            values
         }
         Selector::All => vec![],
         // A later version of the port may add a selector that this store does not know. It selects
         // no rows: the condition compares the text `false` with an empty text.
         _ => vec![("false::text", String::new())],
     };
-    for (column, text) in texts {
-        statement = statement.bind(text);
+
+    let mut statement = Statement::new("");
+    let mut condition = String::new();
+    for (column, value) in column_values {
+        statement = statement.bind(value);
         condition += &format!("{column} = ${} and ", statement.parameters.len());
     }
+
     condition += r#""timestamp" is not null"#;
     for (time, operator) in [(from, ">="), (to, "<")] {
         if let Some(time) = time {
@@ -276,22 +286,22 @@ pub(super) fn selection(
 }
 
 /// Returns the query of the row with this id.
-pub(super) fn row_by_id(id: &PurchaseId) -> Statement {
+pub(super) fn row_by_id_query(id: &PurchaseId) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = $1");
     Statement::new(sql).bind(id.to_string())
 }
 
 /// Returns the query of the first user name, in the order of bytes, that is `from` or greater.
-pub(super) fn next_name(from: &str) -> Statement {
+pub(super) fn next_name_query(from: &str) -> Statement {
     let sql = "select username from purchases where username >= $1 order by username limit 1";
     Statement::new(sql).bind(from.to_owned())
 }
 
 /// Returns the query of the slice of a scan after the position `after`, or of the first slice.
-pub(super) fn slice(after: Option<&Cursor>) -> Statement {
+pub(super) fn slice_query(after: Option<&Cursor>) -> Statement {
     let condition = if after.is_some() { "where id > $1" } else { "" };
     let select = Statement::new(format!(
-        "select {COLUMNS} from purchases {condition} order by id limit {SLICE}"
+        "select {COLUMNS} from purchases {condition} order by id limit {SLICE_ROWS}"
     ));
     match after {
         Some(after) => select.bind(after.as_str().to_owned()),
@@ -299,26 +309,28 @@ pub(super) fn slice(after: Option<&Cursor>) -> Statement {
     }
 }
 
-/// Reads the count and the sum of a slot from a row of [`sums`], with the time of a purchase in the
-/// slot.
+/// Reads the first time, the count and the sum of a slot from a row of [`sums_query`].
 ///
-/// Without slots, there is no time in the row, and [`Timestamp::MIN`] is returned. Returns `None`
-/// if a column is not valid.
-fn read_sum(row: &Row) -> Option<(Timestamp, Summary)> {
-    let count = u64::try_from(row.try_get::<_, i64>(0).ok()?).ok()?;
-    let total: Total = row.try_get::<_, &str>(1).ok()?.parse().ok()?;
-    let first_time = match row.try_get::<_, Option<SystemTime>>(2).ok()? {
+/// A query without slots returns no time, and [`Timestamp::MIN`] stands for it. Returns `None` if a
+/// column is not valid.
+fn read_slot(row: &Row) -> Option<(Timestamp, Summary)> {
+    let count: i64 = row.try_get("count").ok()?;
+    let total: &str = row.try_get("total").ok()?;
+    let summary = Summary::new(count.try_into().ok()?, total.parse().ok()?);
+
+    let first_time = match row.try_get::<_, Option<SystemTime>>("first_time").ok()? {
         Some(time) => Timestamp::try_from(time).ok()?,
         None => Timestamp::MIN,
     };
-    Some((first_time, Summary::new(count, total)))
+    Some((first_time, summary))
 }
 
-/// The columns of the count and the sum.
+/// The columns of the count and of the sum of the prices.
 ///
 /// A refund reduces the sum by its negative price, but is not counted as a purchase. The sum is
 /// sent as text, because the conversion to the driver's decimal type would round a long number.
-const SUMS: &str = "count(*) filter (where price >= 0), trim_scale(coalesce(sum(price), 0))::text";
+const SUMS: &str = "count(*) filter (where price >= 0) as count,
+    trim_scale(coalesce(sum(price), 0))::text as total";
 
 /// Returns the query of the count, the sum and the first time of each slot of time, or of all
 /// selected purchases if `slots` is `None`.
@@ -327,13 +339,19 @@ const SUMS: &str = "count(*) filter (where price >= 0), trim_scale(coalesce(sum(
 /// query returns one slot more than is allowed, at most, which is enough to reject the request. The
 /// slots are computed by `date_bin`, which uses integers. An expression of `extract` would compute
 /// with numeric values for each row, which is slower.
-pub(super) fn sums(selector: &Selector, range: TimeRange, slots: Option<(i64, i64)>) -> Statement {
-    let (mut statement, condition) = selection(selector, range.from(), range.to());
+pub(super) fn sums_query(
+    selector: &Selector,
+    range: TimeRange,
+    slots: Option<(i64, i64)>,
+) -> Statement {
+    let (mut statement, condition) = selection_condition(selector, range.from(), range.to());
     let limit = Totals::MAX_SLOTS + 1;
     let sql = match slots {
-        None => format!("select {SUMS}, null::timestamptz from purchases where {condition}"),
+        None => format!(
+            "select {SUMS}, null::timestamptz as first_time from purchases where {condition}"
+        ),
         Some((shift, length)) => format!(
-            r#"select {SUMS}, min("timestamp") from purchases where {condition}
+            r#"select {SUMS}, min("timestamp") as first_time from purchases where {condition}
            group by date_bin('{length} ms', "timestamp", timestamptz 'epoch' - interval '1 ms' * {shift}) limit {limit}"#
         ),
     };

@@ -7,6 +7,8 @@ use shop_core::{Error, ErrorKind};
 
 use super::error;
 
+use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
+
 /// The kind and the message of an error that the server has reported.
 ///
 /// | kind | meaning |
@@ -18,22 +20,22 @@ use super::error;
 /// | `Unsupported` | the server or the table does not support the statement |
 pub(super) type SqlErrorClass = (ErrorKind, &'static str);
 
-use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
-
 /// The code of an insert of a value that exists already in a unique index.
-pub(super) const UNIQUE_VIOLATION: &str = "23505";
+const UNIQUE_VIOLATION: &str = "23505";
 
 /// The kind and the message of all codes that [`CODES`] does not name.
 pub(super) const UNKNOWN: SqlErrorClass =
     (Unavailable, "PostgreSQL cannot serve the operation now");
 
 /// The message of errors about a row.
-const ROW: &str = "PostgreSQL rejected the row";
+const REJECTED_ROW: &str = "PostgreSQL rejected the row";
 /// The message of errors about a statement that the server cannot run.
-const OTHER_FORM: &str = "this PostgreSQL server or its table does not support the statement";
+const UNSUPPORTED_STATEMENT: &str =
+    "this PostgreSQL server or its table does not support the statement";
 
-/// The kinds and messages of codes, and then of whole classes. The first entry that a code begins
-/// with decides.
+/// The kind and the message for each code, or for the beginning of several codes.
+///
+/// The first entry that a code begins with decides, so single codes come before their class.
 ///
 /// Codes without an entry count as transient, because an unknown code must not turn an outage into
 /// dead letters.
@@ -63,9 +65,9 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
         "PostgreSQL is read-only, such as a standby",
     ),
     // raise_exception, by a trigger.
-    ("P0001", Invalid, ROW),
+    ("P0001", Invalid, REJECTED_ROW),
     // with_check_option_violation, by a view or a policy.
-    ("44000", Invalid, ROW),
+    ("44000", Invalid, REJECTED_ROW),
     // disk_full.
     ("53100", Unavailable, "PostgreSQL's disk is full"),
     // too_many_connections.
@@ -73,10 +75,10 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
     // cannot_connect_now.
     ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
     // The classes of data exceptions (22) and integrity constraint violations (23).
-    ("22", Invalid, ROW),
-    ("23", Invalid, ROW),
+    ("22", Invalid, REJECTED_ROW),
+    ("23", Invalid, REJECTED_ROW),
     // The class of exceeded program limits, such as the size of an index entry.
-    ("54", Invalid, ROW),
+    ("54", Invalid, REJECTED_ROW),
     (
         "28",
         Denied,
@@ -89,8 +91,8 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
     ),
     // The classes of unsupported features (0A), and of syntax errors and access rule violations
     // (42).
-    ("0A", Unsupported, OTHER_FORM),
-    ("42", Unsupported, OTHER_FORM),
+    ("0A", Unsupported, UNSUPPORTED_STATEMENT),
+    ("42", Unsupported, UNSUPPORTED_STATEMENT),
 ];
 
 /// Returns the kind and the message of the error with `code`.
@@ -98,16 +100,24 @@ pub(super) fn classify(code: &str) -> SqlErrorClass {
     // These codes are deliberately not in the table, and so are transient: connection exceptions
     // (08), rollbacks such as serialization failures and deadlocks (40), resources (53),
     // lock_not_available (55P03), operator intervention (57), system errors (58, XX), and others.
-    CODES
-        .iter()
-        .find(|(start, ..)| code.starts_with(start))
-        .map_or(UNKNOWN, |(_, kind, message)| (*kind, *message))
+    for (prefix, kind, message) in CODES {
+        if code.starts_with(prefix) {
+            return (kind, message);
+        }
+    }
+    UNKNOWN
 }
 
 /// Returns whether the server has rejected a row of the statement, so that the other rows may still
 /// be inserted.
 pub(super) fn is_about_rows(error: &Error) -> bool {
     error.kind() == Invalid && error::code(error).is_some()
+}
+
+/// Returns whether the server has rejected a statement because a value exists already in a unique
+/// index.
+pub(super) fn is_unique_violation(error: &Error) -> bool {
+    error::code(error) == Some(UNIQUE_VIOLATION)
 }
 
 #[cfg(test)]
@@ -127,7 +137,7 @@ mod tests {
             "P0001",
             "44000",
         ] {
-            assert_eq!(classify(code), (Invalid, ROW), "{code}");
+            assert_eq!(classify(code), (Invalid, REJECTED_ROW), "{code}");
         }
         let transient = [
             "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200",

@@ -1,9 +1,10 @@
 //! Reads the options of TLS in a URL, `sslmode` and `sslrootcert`, and configures TLS by them.
 //!
-//! The driver knows neither `sslrootcert` nor `verify-full`. So these options are removed from the
-//! URL before the driver parses it, and rustls verifies the certificate of the server.
+//! The driver supports neither `sslrootcert` nor the mode `verify-full`. So these options are
+//! removed from the URL before the driver parses it, and rustls verifies the certificate of the
+//! server.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -14,7 +15,7 @@ use tokio_rustls::rustls::client::danger::{
     HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier,
 };
 use tokio_rustls::rustls::crypto::{
-    CryptoProvider, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
+    WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
 use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
@@ -27,7 +28,8 @@ use super::error::postgres_error;
 /// The options of TLS of a URL.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct TlsOptions {
-    /// The driver's mode, which tells whether TLS is used. It says nothing about certificates.
+    /// The mode of the driver, which decides whether TLS is used, but not which certificates are
+    /// accepted.
     pub(super) mode: SslMode,
     trust: CertificateTrust,
 }
@@ -44,25 +46,27 @@ enum CertificateTrust {
 }
 
 impl TlsOptions {
-    /// Removes the options of TLS from `url`. Returns the options, and the URL without them.
+    /// Removes the options of TLS from `url`. Returns these options, and the URL that remains.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if the mode is not supported.
+    /// [`ErrorKind::Invalid`] if `sslmode` has a value that is not supported.
     pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
-        let (base, query) = url.split_once('?').unwrap_or((url, ""));
-        let mut mode = None;
-        let mut file = None;
-        let mut others = Vec::new();
+        let (address, query) = url.split_once('?').unwrap_or((url, ""));
+        let mut ssl_mode = "prefer";
+        let mut authorities_file = None;
+        let mut other_options = Vec::new();
         for option in query.split('&').filter(|option| !option.is_empty()) {
             match option.split_once('=') {
-                Some(("sslmode", value)) => mode = Some(value),
+                Some(("sslmode", value)) => ssl_mode = value,
                 Some(("sslrootcert", value)) => {
-                    file = Some(percent_decode_str(value).decode_utf8_lossy().into_owned());
+                    let path = percent_decode_str(value).decode_utf8_lossy();
+                    authorities_file = Some(path.into_owned());
                 }
-                _ => others.push(option),
+                _ => other_options.push(option),
             }
         }
-        let (mode, trust) = match mode.unwrap_or("prefer") {
+
+        let (mode, mut trust) = match ssl_mode {
             "disable" => (SslMode::Disable, CertificateTrust::Any),
             "prefer" => (SslMode::Prefer, CertificateTrust::Any),
             "require" => (SslMode::Require, CertificateTrust::Any),
@@ -72,14 +76,17 @@ impl TlsOptions {
                 return Err(postgres_error(ErrorKind::Invalid, message));
             }
         };
-        // A file of authorities is a wish to verify, so it holds in every mode with TLS.
-        let trust = file.map_or(trust, |file| CertificateTrust::File(file.into()));
-        let query = if others.is_empty() {
-            String::new()
-        } else {
-            format!("?{}", others.join("&"))
-        };
-        Ok((Self { mode, trust }, format!("{base}{query}")))
+        // Whoever names a file of authorities wants certificates to be verified. So the file holds
+        // in every mode with TLS.
+        if let Some(file) = authorities_file {
+            trust = CertificateTrust::File(file.into());
+        }
+
+        let mut remaining_url = address.to_owned();
+        if !other_options.is_empty() {
+            remaining_url += &format!("?{}", other_options.join("&"));
+        }
+        Ok((Self { mode, trust }, remaining_url))
     }
 
     /// Returns the connector that the driver starts TLS with.
@@ -90,45 +97,57 @@ impl TlsOptions {
     /// [`ErrorKind::Invalid`] if the file cannot be read, or if there is no valid certificate of an
     /// authority.
     pub(super) fn connector(&self) -> Result<MakeRustlsConnect> {
-        let authorities = match &self.trust {
-            CertificateTrust::Any => None,
-            CertificateTrust::System => Some((
-                rustls_native_certs::load_native_certs().certs,
-                "of the system",
-            )),
-            CertificateTrust::File(path) => {
-                let unreadable = |error: pem::Error| {
-                    postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
-                        .with_context("path", path.display())
-                        .with_source(error)
-                };
-                let found = CertificateDer::pem_file_iter(path).map_err(unreadable)?;
-                let found = found.collect::<Result<Vec<_>, _>>().map_err(unreadable)?;
-                Some((found, "in sslrootcert"))
-            }
-        };
-        let provider = Arc::new(aws_lc_rs::default_provider());
-        let config = ClientConfig::builder_with_provider(Arc::clone(&provider));
-        let config = config
+        let provider = aws_lc_rs::default_provider();
+        let algorithms = provider.signature_verification_algorithms;
+        let builder = ClientConfig::builder_with_provider(Arc::new(provider))
             .with_safe_default_protocol_versions()
             .map_err(|error| {
                 postgres_error(ErrorKind::Invalid, "TLS cannot be configured").with_source(error)
             })?;
-        let config = match authorities {
-            None => config
+
+        let builder_with_verifier = match &self.trust {
+            CertificateTrust::Any => builder
                 .dangerous()
-                .with_custom_certificate_verifier(Arc::new(AnyCertificate(provider))),
-            Some((found, which)) => {
-                let mut roots = RootCertStore::empty();
-                if roots.add_parsable_certificates(found).0 == 0 {
-                    let message = format!("there are no valid certificates of authorities {which}");
-                    return Err(postgres_error(ErrorKind::Invalid, message));
-                }
-                config.with_root_certificates(roots)
+                .with_custom_certificate_verifier(Arc::new(AnyCertificate { algorithms })),
+            CertificateTrust::System => {
+                let certificates = rustls_native_certs::load_native_certs().certs;
+                builder.with_root_certificates(root_store(certificates, "of the system")?)
+            }
+            CertificateTrust::File(path) => {
+                let certificates = read_certificates(path).map_err(|error| {
+                    postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
+                        .with_context("path", path.display())
+                        .with_source(error)
+                })?;
+                builder.with_root_certificates(root_store(certificates, "in sslrootcert")?)
             }
         };
-        Ok(MakeRustlsConnect::new(config.with_no_client_auth()))
+        Ok(MakeRustlsConnect::new(
+            builder_with_verifier.with_no_client_auth(),
+        ))
     }
+}
+
+/// Reads the certificates in the PEM file `path`.
+fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
+    CertificateDer::pem_file_iter(path)?.collect()
+}
+
+/// Creates the store of the authorities that a certificate can be from.
+///
+/// `place` completes the message of the error: "of the system" or "in sslrootcert".
+///
+/// # Errors
+/// [`ErrorKind::Invalid`] if none of the `certificates` is valid. If some are valid, the others are
+/// skipped.
+fn root_store(certificates: Vec<CertificateDer<'static>>, place: &str) -> Result<RootCertStore> {
+    let mut authorities = RootCertStore::empty();
+    let (added, _skipped) = authorities.add_parsable_certificates(certificates);
+    if added == 0 {
+        let message = format!("there are no valid certificates of authorities {place}");
+        return Err(postgres_error(ErrorKind::Invalid, message));
+    }
+    Ok(authorities)
 }
 
 /// A verifier that accepts any certificate, as `sslmode=require` does without `sslrootcert`.
@@ -136,7 +155,10 @@ impl TlsOptions {
 /// The server must own the key of the certificate, since the signatures are verified. So the
 /// connection is encrypted, but the identity of the server is unknown.
 #[derive(Debug)]
-struct AnyCertificate(Arc<CryptoProvider>);
+struct AnyCertificate {
+    /// The algorithms of signatures that are accepted.
+    algorithms: WebPkiSupportedAlgorithms,
+}
 
 impl ServerCertVerifier for AnyCertificate {
     fn verify_server_cert(
@@ -156,12 +178,7 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls12_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls12_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn verify_tls13_signature(
@@ -170,16 +187,11 @@ impl ServerCertVerifier for AnyCertificate {
         certificate: &CertificateDer<'_>,
         signature: &DigitallySignedStruct,
     ) -> Result<HandshakeSignatureValid, rustls::Error> {
-        verify_tls13_signature(
-            message,
-            certificate,
-            signature,
-            &self.0.signature_verification_algorithms,
-        )
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
     }
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        self.0.signature_verification_algorithms.supported_schemes()
+        self.algorithms.supported_schemes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Reads the URL of a database, with one host or several, in the forms of libpq.
 //!
 //! The driver parses the options, but tries several hosts in turn. A store asks all hosts at the
-//! same time, so [`DatabaseUrl::servers`] makes one set of options for each host.
+//! same time, so [`DatabaseUrl::host_configs`] returns the options of a session for each host.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use super::tls::TlsOptions;
 /// The default time limit for the start of a session with one host, from the connection to the
 /// first query.
 pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The default time after which a connection is closed if the host does not acknowledge what was
-/// sent.
+/// The default time after which a connection is closed if the host does not acknowledge the data
+/// that was sent.
 const TCP_TIMEOUT: Duration = Duration::from_secs(30);
 /// The driver's default of `keepalives_idle`, which stands for an option that the URL does not set.
 const DRIVER_KEEPALIVE: Duration = Duration::from_secs(2 * 60 * 60);
@@ -49,12 +49,14 @@ impl DatabaseUrl {
             let message = "the PostgreSQL URL has more than one @, or one after a ?: in user, password, database and options, write %40 for @ and %3F for ?";
             return Err(postgres_error(ErrorKind::Invalid, message));
         }
-        let options = without_target(options)?;
-        let url = format!("{address}?{options}");
-        let mut config: Config = url.parse().map_err(|error: tokio_postgres::Error| {
+
+        let driver_options = remove_target_session_attrs(options)?;
+        let driver_url = format!("{address}?{driver_options}");
+        let mut config: Config = driver_url.parse().map_err(|error: tokio_postgres::Error| {
             let message = "the PostgreSQL URL or one of its options is invalid";
             postgres_error(ErrorKind::Invalid, message).with_source(error)
         })?;
+
         config.ssl_mode(tls.mode);
         if config.get_application_name().is_none() {
             config.application_name("shop");
@@ -68,14 +70,16 @@ impl DatabaseUrl {
         if config.get_keepalives_idle() == DRIVER_KEEPALIVE {
             config.keepalives_idle(TCP_TIMEOUT / 3);
         }
-        let hosts = hosts(&config)?;
+
+        let hosts = read_hosts(&config)?;
         Ok(Self { config, hosts })
     }
 
-    /// Returns the name of the database for people, `host:port/database`, with all hosts and
-    /// without credentials.
+    /// Returns the name of the database for logs and errors, such as `h1:5432,h2:5432/shop`.
+    ///
+    /// The name contains all hosts, and no credentials.
     pub(super) fn name(&self) -> String {
-        let addresses: Vec<String> = self.hosts.iter().map(address).collect();
+        let addresses: Vec<String> = self.hosts.iter().map(host_and_port).collect();
         // As in libpq, the database has the name of the user if the URL names none.
         let database = self.config.get_dbname().or(self.config.get_user());
         format!("{}/{}", addresses.join(","), database.unwrap_or_default())
@@ -83,17 +87,17 @@ impl DatabaseUrl {
 
     /// Returns the `host:port` of each host, with the options of a session with this host alone.
     ///
-    /// `added` are options of the session, such as `-c enable_sort=off`, which follow the `options`
-    /// of the URL.
-    pub(super) fn servers(&self, added: &str) -> Vec<(String, Config)> {
-        let session = self.config.get_options().unwrap_or_default();
-        let session = format!("{session} {added}");
+    /// `settings` are options such as `-c enable_sort=off`. The server receives them after the
+    /// value of the option `options` of the URL.
+    pub(super) fn host_configs(&self, settings: &str) -> Vec<(String, Config)> {
+        let url_settings = self.config.get_options().unwrap_or_default();
+        let settings = format!("{url_settings} {settings}");
         self.hosts
             .iter()
             .enumerate()
             .map(|(index, host)| {
-                let mut config = self.without_hosts();
-                config.options(&session);
+                let mut config = self.config_without_hosts();
+                config.options(&settings);
                 match &host.0 {
                     Host::Tcp(name) => config.host(name),
                     #[cfg(unix)]
@@ -103,7 +107,7 @@ impl DatabaseUrl {
                 if let Some(ip) = self.config.get_hostaddrs().get(index) {
                     config.hostaddr(*ip);
                 }
-                (address(host), config)
+                (host_and_port(host), config)
             })
             .collect()
     }
@@ -115,44 +119,44 @@ impl DatabaseUrl {
 
     /// Returns the time limit for the start of a session with one host.
     pub(super) fn connect_timeout(&self) -> Duration {
-        let given = self.config.get_connect_timeout();
-        given.copied().unwrap_or(CONNECT_TIMEOUT)
+        let timeout = self.config.get_connect_timeout();
+        timeout.copied().unwrap_or(CONNECT_TIMEOUT)
     }
 
     /// Returns a copy of the options that names no host.
     ///
     /// The options are copied one by one, because the driver cannot remove hosts from a [`Config`].
-    fn without_hosts(&self) -> Config {
-        let from = &self.config;
+    fn config_without_hosts(&self) -> Config {
+        let source = &self.config;
         let mut config = Config::new();
-        if let Some(user) = from.get_user() {
+        if let Some(user) = source.get_user() {
             config.user(user);
         }
-        if let Some(password) = from.get_password() {
+        if let Some(password) = source.get_password() {
             config.password(password);
         }
-        if let Some(database) = from.get_dbname() {
+        if let Some(database) = source.get_dbname() {
             config.dbname(database);
         }
-        if let Some(name) = from.get_application_name() {
+        if let Some(name) = source.get_application_name() {
             config.application_name(name);
         }
-        if let Some(timeout) = from.get_tcp_user_timeout() {
+        if let Some(timeout) = source.get_tcp_user_timeout() {
             config.tcp_user_timeout(*timeout);
         }
-        if let Some(interval) = from.get_keepalives_interval() {
+        if let Some(interval) = source.get_keepalives_interval() {
             config.keepalives_interval(interval);
         }
-        if let Some(retries) = from.get_keepalives_retries() {
+        if let Some(retries) = source.get_keepalives_retries() {
             config.keepalives_retries(retries);
         }
         config
             .connect_timeout(self.connect_timeout())
-            .keepalives(from.get_keepalives())
-            .keepalives_idle(from.get_keepalives_idle())
-            .channel_binding(from.get_channel_binding())
-            .ssl_negotiation(from.get_ssl_negotiation())
-            .ssl_mode(from.get_ssl_mode());
+            .keepalives(source.get_keepalives())
+            .keepalives_idle(source.get_keepalives_idle())
+            .channel_binding(source.get_channel_binding())
+            .ssl_negotiation(source.get_ssl_negotiation())
+            .ssl_mode(source.get_ssl_mode());
         config
     }
 }
@@ -165,11 +169,11 @@ impl DatabaseUrl {
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] for any other value, such as `standby`: a store cannot write there.
-fn without_target(options: &str) -> Result<String> {
-    let mut others = Vec::new();
+fn remove_target_session_attrs(options: &str) -> Result<String> {
+    let mut other_options = Vec::new();
     for option in options.split('&').filter(|option| !option.is_empty()) {
         match option.strip_prefix("target_session_attrs=") {
-            None => others.push(option),
+            None => other_options.push(option),
             Some("any" | "read-write" | "primary") => {}
             Some(_) => {
                 let message = "target_session_attrs must be read-write, primary or any: a store needs a server that takes writes";
@@ -177,18 +181,18 @@ fn without_target(options: &str) -> Result<String> {
             }
         }
     }
-    Ok(others.join("&"))
+    Ok(other_options.join("&"))
 }
 
-/// Returns the hosts in `config` with their ports.
+/// Reads the hosts in `config`, each with its port.
 ///
-/// Hosts are separated at commas, because the driver takes the option `host=a,b` for one host. If
-/// only `hostaddr` is set, its addresses are the hosts.
+/// The hosts are separated at commas here, because the driver takes the option `host=a,b` for one
+/// host. If only `hostaddr` is set, its addresses are the hosts.
 ///
 /// # Errors
 /// [`ErrorKind::Invalid`] if there is no host, or if there are several ports, but not one for each
 /// host.
-fn hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
+fn read_hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
     let mut hosts = Vec::new();
     for host in config.get_hosts() {
         match host {
@@ -204,22 +208,25 @@ fn hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
         let addresses = config.get_hostaddrs().iter();
         hosts.extend(addresses.map(|ip| Host::Tcp(ip.to_string())));
     }
+
     let ports = config.get_ports();
-    let is_paired = ports.len() < 2 || ports.len() == hosts.len();
-    if hosts.is_empty() || !is_paired {
+    let do_ports_fit = ports.len() < 2 || ports.len() == hosts.len();
+    if hosts.is_empty() || !do_ports_fit {
         let message = "the PostgreSQL URL must name a host, and no port, one for all hosts, or one for each host, as in h1:5432,h2:5432 or ?host=h1,h2&port=5432,5433";
         return Err(postgres_error(ErrorKind::Invalid, message));
     }
-    let port_of = |index: usize| ports.get(index).or(ports.first()).copied();
-    Ok(hosts
-        .into_iter()
-        .enumerate()
-        .map(|(index, host)| (host, port_of(index).unwrap_or(DEFAULT_PORT)))
-        .collect())
+
+    // A single port holds for all hosts.
+    let common_port = ports.first().unwrap_or(&DEFAULT_PORT);
+    let hosts_with_ports = hosts.into_iter().enumerate().map(|(index, host)| {
+        let port = ports.get(index).unwrap_or(common_port);
+        (host, *port)
+    });
+    Ok(hosts_with_ports.collect())
 }
 
 /// Returns a host and its port as `host:port`.
-fn address((host, port): &(Host, u16)) -> String {
+fn host_and_port((host, port): &(Host, u16)) -> String {
     match host {
         Host::Tcp(name) => format!("{name}:{port}"),
         #[cfg(unix)]
@@ -245,11 +252,11 @@ mod tests {
         ] {
             let url = parsed(url).unwrap();
             assert_eq!(url.name(), "h1:1,h2:2/shop");
-            let servers = url.servers("-c enable_sort=off");
-            let ports: Vec<_> = servers.iter().map(|(_, one)| one.get_ports()).collect();
+            let configs = url.host_configs("-c enable_sort=off");
+            let ports: Vec<_> = configs.iter().map(|(_, one)| one.get_ports()).collect();
             assert_eq!(ports, [[1], [2]]);
-            assert_eq!(servers[1].1.get_hosts(), [Host::Tcp("h2".into())]);
-            assert_eq!(servers[1].1.get_user(), Some("u"));
+            assert_eq!(configs[1].1.get_hosts(), [Host::Tcp("h2".into())]);
+            assert_eq!(configs[1].1.get_user(), Some("u"));
         }
         let one_port = parsed("postgresql://h1,h2/shop?port=7").map(|url| url.name());
         assert!(

@@ -17,7 +17,7 @@ use async_trait::async_trait;
 use shop_core::log::{Headers, LogRecord};
 use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
-use shop_core::{Bytes, ErrorKind, Outcome, Result, Timestamp};
+use shop_core::{Bytes, Error, ErrorKind, Outcome, Result, Timestamp};
 use tokio::sync::Notify;
 use tokio_postgres::{Row, Transaction};
 
@@ -25,7 +25,7 @@ use crate::limits::row_limit;
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::connection::{DURABLE, PostgresConnection, Statement};
 use crate::postgres::error::{from_driver, postgres_error};
-use crate::postgres::rows::cell;
+use crate::postgres::rows::answer_column;
 use crate::postgres::schema::SchemaDefinition;
 
 /// The table of the events in a database of your own.
@@ -118,7 +118,7 @@ pub struct PostgresOutbox {
     table: String,
     connection: Arc<PostgresConnection>,
     /// Wakes the relay when an event was committed.
-    written: Arc<Notify>,
+    relay_wakeup: Arc<Notify>,
 }
 
 impl PostgresOutbox {
@@ -136,7 +136,7 @@ impl PostgresOutbox {
     ///   if a table `outbox` of another program exists and
     ///   [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
-        let outbox = Self::on(
+        let outbox = Self::with_table(
             PostgresConnection::open(options, &OUTBOX)?.into(),
             OUTBOX.name.to_owned(),
         );
@@ -145,11 +145,11 @@ impl PostgresOutbox {
     }
 
     /// Creates the outbox in `table` of a database that is open already, for users or orders.
-    pub(super) fn on(connection: Arc<PostgresConnection>, table: String) -> Self {
+    pub(super) fn with_table(connection: Arc<PostgresConnection>, table: String) -> Self {
         Self {
             table,
             connection,
-            written: Arc::default(),
+            relay_wakeup: Arc::default(),
         }
     }
 
@@ -172,18 +172,22 @@ impl PostgresOutbox {
     /// # Cancel safety
     /// If the future is dropped, the event may have been added to the transaction.
     pub async fn insert_event(transaction: &Transaction<'_>, event: &impl Event) -> Result<()> {
-        let insertion = with_event(Statement::new(INSERT), event.encode()?);
-        let parameters = insertion.parameters();
+        let insert = bind_event(Statement::new(INSERT), event.encode()?);
+        let parameters = insert.parameters();
+
         // Both statements are sent together and in this order, so there is one round trip.
-        let (durable, written) = tokio::join!(
+        let (made_durable, row_count) = tokio::join!(
             biased;
             transaction.batch_execute(DURABLE),
-            transaction.execute_typed(&insertion.sql, &parameters)
+            transaction.execute_typed(&insert.sql, &parameters)
         );
-        let skipped = "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
-        let error = match durable.and(written) {
+
+        let error = match made_durable.and(row_count) {
             Ok(1) => return Ok(()),
-            Ok(_) => postgres_error(ErrorKind::Unavailable, skipped),
+            Ok(_) => {
+                let message = "PostgreSQL has not stored the event: a trigger has skipped it; roll back the transaction";
+                postgres_error(ErrorKind::Unavailable, message)
+            }
             Err(error) => from_driver(error),
         };
         Err(error.with_outcome(Outcome::NotApplied))
@@ -193,64 +197,67 @@ impl PostgresOutbox {
     ///
     /// Without this call, the relay finds the event when it polls the table the next time.
     pub fn notify_relay(&self) {
-        self.written.notify_one();
+        self.relay_wakeup.notify_one();
     }
 }
 
 /// Binds the key, the headers and the value of `event` to the next three parameters of `statement`.
-pub(super) fn with_event(statement: Statement, event: LogRecord) -> Statement {
-    let bytes = |bytes: Option<Bytes>| bytes.map(|bytes| bytes.to_vec());
+pub(super) fn bind_event(statement: Statement, event: LogRecord) -> Statement {
     statement
-        .bind(bytes(event.key))
+        .bind(event.key.map(|key| key.to_vec()))
         .bind(event.headers.as_bytes().to_vec())
-        .bind(bytes(event.value))
+        .bind(event.value.map(|value| value.to_vec()))
 }
 
 /// Returns the query of at most `limit` events in `table`, in the order of their ids.
-pub(super) fn pending(table: &str, limit: usize) -> Statement {
+pub(super) fn pending_query(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
     Statement::new(sql).bind(row_limit(limit))
 }
 
 /// Returns the statement that deletes the events with these ids from `table`.
-pub(super) fn deletion(table: &str, ids: &[i64]) -> Statement {
+pub(super) fn delete_statement(table: &str, ids: &[i64]) -> Statement {
     Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec())
 }
 
-/// Reads an event from a row of [`pending`]. Returns `None` if a column is not valid.
-fn entry(row: &Row) -> Option<OutboxEntry> {
-    let bytes = |column: &str| {
-        row.try_get::<_, Option<Vec<u8>>>(column)
-            .ok()
-            .map(|bytes| bytes.map(Bytes::from))
-    };
-    let time = Timestamp::try_from(row.try_get::<_, SystemTime>("created").ok()?).ok()?;
-    let headers = Headers::from_bytes(bytes("headers")??).ok()?;
-    let record = LogRecord::new(0, Timestamp::MIN, bytes("value")?);
-    Some(OutboxEntry::new(
-        row.try_get("id").ok()?,
-        time,
-        record.with_key(bytes("key")?).with_headers(headers),
-    ))
+/// Reads an event from a row of [`pending_query`]. Returns `None` if a column is not valid.
+fn read_entry(row: &Row) -> Option<OutboxEntry> {
+    let id: i64 = row.try_get("id").ok()?;
+    let created: SystemTime = row.try_get("created").ok()?;
+    let key: Option<Vec<u8>> = row.try_get("key").ok()?;
+    let headers: Vec<u8> = row.try_get("headers").ok()?;
+    let value: Option<Vec<u8>> = row.try_get("value").ok()?;
+
+    // The log gives the record its offset and its time.
+    let record = LogRecord::new(0, Timestamp::MIN, value.map(Bytes::from))
+        .with_key(key.map(Bytes::from))
+        .with_headers(Headers::from_bytes(headers.into()).ok()?);
+    let time = Timestamp::try_from(created).ok()?;
+    Some(OutboxEntry::new(id, time, record))
+}
+
+/// Returns the error for a row of the outbox that [`read_entry`] cannot read.
+fn unreadable_entry_error(row: &Row) -> Error {
+    let id: i64 = row.try_get("id").unwrap_or_default();
+    postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read")
+        .with_context("id", id)
 }
 
 #[async_trait]
 impl Outbox for PostgresOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        let rows = self.connection.query(pending(&self.table, limit)).await?;
-        let unreadable = |row: &Row| {
-            let id: i64 = row.try_get("id").unwrap_or_default();
-            postgres_error(ErrorKind::Corrupt, "an event in the outbox cannot be read")
-                .with_context("id", id)
-        };
+        let rows = self
+            .connection
+            .query(pending_query(&self.table, limit))
+            .await?;
         rows.iter()
-            .map(|row| entry(row).ok_or_else(|| unreadable(row)))
+            .map(|row| read_entry(row).ok_or_else(|| unreadable_entry_error(row)))
             .collect()
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         self.connection
-            .write(deletion(&self.table, ids))
+            .write(delete_statement(&self.table, ids))
             .await
             .map(drop)
     }
@@ -260,15 +267,17 @@ impl Outbox for PostgresOutbox {
     async fn backlog(&self) -> Result<Backlog> {
         let table = &self.table;
         let sql = format!(
-            "select count(*), (select created from {table} order by id limit 1) from {table}"
+            "select count(*) as count, (select created from {table} order by id limit 1) as oldest
+             from {table}"
         );
         let rows = self.connection.query(Statement::new(sql)).await?;
-        let oldest: Option<SystemTime> = cell(&rows, 1)?;
-        let oldest = oldest.and_then(|oldest| Timestamp::try_from(oldest).ok());
-        Ok(Backlog::new(cell::<i64>(&rows, 0)?.unsigned_abs(), oldest))
+        let count: i64 = answer_column(&rows, "count")?;
+        let oldest: Option<SystemTime> = answer_column(&rows, "oldest")?;
+        let oldest = oldest.and_then(|created| Timestamp::try_from(created).ok());
+        Ok(Backlog::new(count.unsigned_abs(), oldest))
     }
 
     async fn wait_for_entries(&self) {
-        self.written.notified().await;
+        self.relay_wakeup.notified().await;
     }
 }

@@ -5,11 +5,17 @@
 //! the last one that this process knows:
 //!
 //! ```text
-//! create ──▶ insertion: is it the next number, is the key new, is the row allowed? ──yes──▶ inserted
-//!    ▲            │ no, or another transaction was first
-//!    │            ▼
-//!    └─retry── state: what is the last number, which row has the key, is the row allowed? ──▶ first row, or refused
+//! ┌─▶ insert_statement ── number, key and row are accepted ──▶ inserted
+//! │         │ nothing was inserted, or another transaction was first
+//! │         ▼
+//! │   read_insert_state ── the key is stored already ──▶ the first row with the key
+//! │         │          └── the row is not allowed   ──▶ refused
+//! │         ▼
+//! └── retry with the last number in the database
 //! ```
+//!
+//! `insert_statement` accepts a row if its number is the next one, its key is new, and the row is
+//! allowed, for example because its address is not used.
 //!
 //! The statement updates the row of `shop_numbers`, and so decides between concurrent inserts: the
 //! later one waits, finds another number there, and inserts nothing. The numbers do not come from a
@@ -30,9 +36,9 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_postgres::Row;
 
-use super::outbox::{PostgresOutbox, with_event};
+use super::outbox::{PostgresOutbox, bind_event};
 use crate::postgres::connection::{PostgresConnection, Statement, confirmed};
-use crate::postgres::error::{self, from_driver, postgres_error};
+use crate::postgres::error::{from_driver, postgres_error};
 use crate::postgres::insert::{self, Insertable};
 use crate::postgres::schema::SchemaDefinition;
 use crate::postgres::sqlstate;
@@ -49,9 +55,9 @@ pub struct PostgresEntities<E> {
     pub(super) connection: Arc<PostgresConnection>,
     /// The last number that this process knows. It is locked while a row is inserted, because only
     /// one row at a time can get the next number.
-    last: Arc<Mutex<LastNumber>>,
-    /// The log that the events are published to, if it is set. It is read after a promotion of a
-    /// server.
+    last_number: Arc<Mutex<LastNumber>>,
+    /// The log that the events are published to, if it is set. The log is read after the promotion
+    /// of a server.
     event_log: Arc<OnceLock<Arc<dyn LogAdmin>>>,
     outbox: PostgresOutbox,
     kind: PhantomData<E>,
@@ -126,13 +132,13 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// be read.
     pub async fn open(options: PostgresStoreOptions) -> Result<Self> {
         let connection = Arc::new(PostgresConnection::open(options, E::DEFINITION)?);
-        let outbox = PostgresOutbox::on(
+        let outbox = PostgresOutbox::with_table(
             Arc::clone(&connection),
             format!("{}_outbox", E::DEFINITION.name),
         );
         Ok(Self {
             connection,
-            last: Arc::default(),
+            last_number: Arc::default(),
             event_log: Arc::default(),
             outbox,
             kind: PhantomData,
@@ -165,18 +171,16 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         let mut unreadable = Vec::new();
         let mut last = i64::MIN;
         loop {
-            let rows = self.connection.query(slice::<E>(last)).await?;
+            let rows = self.connection.query(slice_query::<E>(last)).await?;
             if rows.is_empty() {
                 return Ok((count, unreadable));
             }
             count += rows.len() as u64;
             for row in &rows {
                 last = row.try_get("number").map_err(from_driver)?;
-                let read = E::from_row(row);
-                unreadable.extend(
-                    read.err()
-                        .map(|why| UnreadableEntry::new(last.to_string(), why)),
-                );
+                if let Err(error) = E::from_row(row) {
+                    unreadable.push(UnreadableEntry::new(last.to_string(), error));
+                }
             }
         }
     }
@@ -192,21 +196,23 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// - the server's error if the row violates a unique index that the store does not know
     /// - an error of the server, of the connection, or of
     ///   [`skip_published_numbers`](Self::skip_published_numbers)
-    async fn create(&self, new: &E::New) -> Result<Insertion<E>> {
+    async fn insert_with_next_number(&self, new: &E::New) -> Result<Insertion<E>> {
         let deadline = Instant::now() + self.connection.options.insert_timeout;
-        let mut last = timeout_at(deadline, self.last.lock())
+        let mut last = timeout_at(deadline, self.last_number.lock())
             .await
-            .map_err(|_elapsed| overloaded())?;
+            .map_err(|_elapsed| overload_error())?;
         // A failed attempt usually means that another process inserts too, so the pauses grow with
         // the contention.
         let mut pauses = pauses(Duration::from_millis(1), Duration::from_millis(100));
+
         loop {
             self.skip_published_numbers(&mut last, new, deadline)
                 .await?;
+
             let number = last.number.saturating_add(1);
             let row = E::with_number(new, number.into());
-            let insertion = insertion(&row, new)?;
-            let violation = match self.connection.write_by(insertion, deadline).await {
+            let insert = insert_statement(&row, new)?;
+            let violation = match self.connection.write_by(insert, deadline).await {
                 Ok(inserted) if inserted.is_empty() => None,
                 Ok(_) => {
                     last.number = number;
@@ -214,13 +220,11 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                 }
                 // The statement has found the number and the key unused in its snapshot, but
                 // another transaction has committed a row with one of them meanwhile.
-                Err(error) if error::code(&error) == Some(sqlstate::UNIQUE_VIOLATION) => {
-                    Some(error)
-                }
+                Err(error) if sqlstate::is_unique_violation(&error) => Some(error),
                 Err(error) => return Err(error),
             };
 
-            // Nothing was inserted. The state tells why.
+            // Nothing was inserted. The state in the database shows why.
             let state = self.read_insert_state(new, deadline).await?;
             if let Some(id) = state.id_with_key
                 && let Some(first) = self.find(id).await?
@@ -230,21 +234,25 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             if !state.is_free {
                 return Ok(Insertion::Refused);
             }
-            match violation {
-                // The last number is as expected, and the key is unused. So the row violates a
-                // unique index of another program, and a retry would fail too.
-                Some(error) if state.last_number == last.number => return Err(error),
+            // The last number is as expected, and the key is unused. So the row violates a unique
+            // index of another program, and a retry would fail too.
+            if let Some(error) = violation
+                && state.last_number == last.number
+            {
+                return Err(error);
+            }
+
+            if state.last_number < last.number {
                 // The server has lost rows. It is a standby that lacked them when it was promoted,
                 // or a restored backup.
-                _ if state.last_number < last.number => {
-                    self.skip_lost_numbers(state.last_number, last.number, deadline)
-                        .await?;
-                }
-                _ => last.number = state.last_number,
+                self.skip_lost_numbers(state.last_number, last.number, deadline)
+                    .await?;
+            } else {
+                last.number = state.last_number;
             }
 
             if Instant::now() >= deadline {
-                return Err(overloaded());
+                return Err(overload_error());
             }
             sleep(pauses.next().unwrap_or_default()).await;
         }
@@ -274,7 +282,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             return Ok(());
         };
         if last.compared_timeline.is_none() {
-            // The query is made to start a session, because the timeline is known only then.
+            // The timeline is known only after a session was started, so a query is made first.
             self.read_insert_state(new, deadline).await?;
         }
 
@@ -282,7 +290,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         if timeline > 1 && last.compared_timeline != Some(timeline) {
             let published = timeout_at(deadline, highest_published::<E>(event_log))
                 .await
-                .map_err(|_elapsed| overloaded())?
+                .map_err(|_elapsed| overload_error())?
                 .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
             last.number = last.number.max(published);
         }
@@ -304,8 +312,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             "the server has lost rows with these numbers, which are not given again"
         );
         let sql = "update shop_numbers set last = greatest(last, $1) where name = $2";
-        let raised = Statement::new(sql).bind(last).bind(table.to_owned());
-        self.connection.write_by(raised, deadline).await.map(drop)
+        let raise = Statement::new(sql).bind(last).bind(table.to_owned());
+        self.connection.write_by(raise, deadline).await.map(drop)
     }
 
     /// Queries the state that the insert of `new` depends on, see [`InsertState`].
@@ -313,16 +321,9 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if `shop_numbers` has no row of the table, or an error of the server.
     async fn read_insert_state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
-        let rows = self.connection.write_by(state::<E>(new), deadline).await?;
-        let read = |row: &Row| {
-            Some(InsertState {
-                last_number: row.try_get(0).ok()?,
-                is_free: row.try_get(1).ok()?,
-                id_with_key: row.try_get(2).ok()?,
-            })
-        };
-        let state = rows.first().and_then(read);
-        state.ok_or_else(|| {
+        let query = insert_state_query::<E>(new);
+        let rows = self.connection.write_by(query, deadline).await?;
+        rows.first().and_then(InsertState::from_row).ok_or_else(|| {
             postgres_error(ErrorKind::Corrupt, "shop_numbers has no row of the table")
         })
     }
@@ -332,7 +333,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the row is not a valid entity, or an error of the server.
     async fn find(&self, id: i64) -> Result<Option<E>> {
-        let rows = self.connection.query(row_by_id::<E>(id)).await?;
+        let rows = self.connection.query(row_by_id_query::<E>(id)).await?;
         rows.first().map(E::from_row).transpose().map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row cannot be read")
                 .with_context("id", id)
@@ -342,7 +343,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
 }
 
 /// Returns the query of the row with this number, unless the row is erased.
-pub(super) fn row_by_id<E: PostgresEntity>(id: i64) -> Statement {
+pub(super) fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
     let present = E::PRESENT;
@@ -353,7 +354,7 @@ pub(super) fn row_by_id<E: PostgresEntity>(id: i64) -> Statement {
 }
 
 /// Returns the query of the next 1,000 rows after the number `after`.
-fn slice<E: PostgresEntity>(after: i64) -> Statement {
+fn slice_query<E: PostgresEntity>(after: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS.join(", ");
     let sql = format!(
@@ -362,7 +363,8 @@ fn slice<E: PostgresEntity>(after: i64) -> Statement {
     Statement::new(sql).bind(after)
 }
 
-/// Returns the SQL expression of the last number, in a statement on `shop_numbers`.
+/// Returns the SQL expression of the last number that was given to a row, in a statement on
+/// `shop_numbers`.
 fn last_number_sql<E: PostgresEntity>() -> String {
     // Another program may insert rows without updating `shop_numbers`.
     format!(
@@ -380,35 +382,39 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 ///
 /// # Errors
 /// If the event of the row cannot be encoded.
-pub(super) fn insertion<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
+pub(super) fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
     let columns = E::COLUMNS.join(", ");
-    let parameter = |index: usize| format!("${}", index + 2);
-    let count = E::COLUMNS.len();
-    let values = (0..count).map(parameter).collect::<Vec<_>>().join(", ");
-    // The parameters are the key, the columns, the number, and the key, headers and value of the
-    // event.
-    let [number, key, headers, value] = [0, 1, 2, 3].map(|index| parameter(count + index));
+
+    // The parameters are the idempotency key, the columns, the number, and the key, headers and
+    // value of the event.
+    let number = E::COLUMNS.len() + 2;
+    let values: Vec<_> = (2..number).map(|index| format!("${index}")).collect();
+    let values = values.join(", ");
+    let event_key = number + 1;
+    let headers = number + 2;
+    let value = number + 3;
+
     let sql = format!(
         "with next as (
-            update shop_numbers set last = {number} where name = '{table}' and {last} = {number} - 1
+            update shop_numbers set last = ${number} where name = '{table}' and {last} = ${number} - 1
                 and not exists (select from {table}_keys where key = $1) and {is_free}
             returning last
         ), inserted as (insert into {table} (id, {columns}) select last, {values} from next returning 1
         ), keyed as (insert into {table}_keys (id, key) select last, $1 from next returning 1
         ), published as (
             insert into {table}_outbox (id, created, key, headers, value)
-                select last, clock_timestamp(), {key}, {headers}, {value} from next returning 1
+                select last, clock_timestamp(), ${event_key}, ${headers}, ${value} from next returning 1
         ), written as (
             select count(*) from (table inserted union all table keyed union all table published) as written (one)
         )
         select case (select count from written) when 3 then 0
             else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let statement = with_values(Statement::new(sql), row, new).bind(row.number().into());
-    Ok(with_event(statement, row.event(new)?))
+    let statement = bind_key_and_row(Statement::new(sql), row, new).bind(row.number().into());
+    Ok(bind_event(statement, row.event(new)?))
 }
 
 /// The state that an insert depends on.
@@ -421,30 +427,43 @@ struct InsertState {
     id_with_key: Option<i64>,
 }
 
+impl InsertState {
+    /// Reads the answer to [`insert_state_query`]. Returns `None` if a column is not valid.
+    fn from_row(row: &Row) -> Option<Self> {
+        Some(Self {
+            last_number: row.try_get("last_number").ok()?,
+            is_free: row.try_get("is_free").ok()?,
+            id_with_key: row.try_get("id_with_key").ok()?,
+        })
+    }
+}
+
 /// Returns the query of the [`InsertState`] for `new`.
 ///
 /// The query waits until the standby has the row with the key, see [`confirmed`], because the
 /// caller acknowledges that row.
-pub(super) fn state<E: PostgresEntity>(new: &E::New) -> Statement {
+pub(super) fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
     let confirmed = confirmed("keyed");
     let sql = format!(
         "with keyed as materialized (select id from {table}_keys where key = $1), {confirmed}
-         select {last}, {is_free}, (select id from keyed)
+         select {last} as last_number, {is_free} as is_free, (select id from keyed) as id_with_key
          from shop_numbers left join confirmed on true where name = '{table}'"
     );
-    with_values(Statement::new(sql), &E::with_number(new, 1.into()), new)
+    bind_key_and_row(Statement::new(sql), &E::with_number(new, 1.into()), new)
 }
 
-/// Binds the idempotency key of `new`, and the values of the columns of `row`.
-fn with_values<E: PostgresEntity>(statement: Statement, row: &E, new: &E::New) -> Statement {
+/// Binds the idempotency key of `new` and the values of the columns of `row` to the first parameters
+/// of `statement`.
+fn bind_key_and_row<E: PostgresEntity>(statement: Statement, row: &E, new: &E::New) -> Statement {
     row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
 
-/// Returns the error for an insert that was not made until its deadline, because others were first.
-fn overloaded() -> Error {
+/// Returns the error for an insert that was not made until its deadline, because other inserts were
+/// first.
+fn overload_error() -> Error {
     let message = "the insert had to wait too long for others";
     postgres_error(ErrorKind::DeadlineExceeded, message).with_outcome(Outcome::NotApplied)
 }
@@ -466,14 +485,14 @@ impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
     /// Inserts a row for `new` in a separate task, which wakes the relay even if the caller has
     /// dropped this future.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        let rows = self.clone();
+        let store = self.clone();
         let new = new.clone();
-        let created = tokio::spawn(async move {
-            let created = rows.create(&new).await;
-            rows.outbox.notify_relay();
-            created
+        let task = tokio::spawn(async move {
+            let insertion = store.insert_with_next_number(&new).await;
+            store.outbox.notify_relay();
+            insertion
         });
-        created.await.unwrap_or_else(|panicked| {
+        task.await.unwrap_or_else(|panicked| {
             Err(postgres_error(ErrorKind::Internal, "insert aborted").with_source(panicked))
         })
     }

@@ -16,7 +16,7 @@ use super::store::{PostgresEntities, PostgresEntity};
 use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
 use crate::postgres::insert;
-use crate::postgres::rows::{column, parsed};
+use crate::postgres::rows::{parse_column, read_column};
 use crate::postgres::schema::SchemaDefinition;
 use crate::unreadable::{Unreadable, not_valid};
 
@@ -72,9 +72,9 @@ pub(super) const USERS: SchemaDefinition = SchemaDefinition {
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
 
-/// Reads an integer column of four or eight bytes. The replaced system may have created either.
-fn number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
-    column::<i64>(row, name).or_else(|_| column::<i32>(row, name).map(i64::from))
+/// Reads an integer column of eight or four bytes. The replaced system may have created either.
+fn read_number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
+    read_column::<i64>(row, name).or_else(|_| read_column::<i32>(row, name).map(i64::from))
 }
 
 impl PostgresEntity for User {
@@ -100,16 +100,16 @@ impl PostgresEntity for User {
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
         Ok(Self::new(
-            UserNumber::new(number(row, "id")?),
-            parsed(row, "email")?,
-            parsed(row, "name")?,
+            UserNumber::new(read_number(row, "id")?),
+            parse_column(row, "email")?,
+            parse_column(row, "name")?,
         ))
     }
 }
 
 /// Returns the query of the numbers of a user's orders, the lowest first, up to
 /// [`MAX_LISTED_ORDERS`].
-pub(super) fn orders_of(id: UserNumber) -> Statement {
+pub(super) fn order_numbers_query(id: UserNumber) -> Statement {
     let sql = format!(
         "select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}"
     );
@@ -120,7 +120,7 @@ pub(super) fn orders_of(id: UserNumber) -> Statement {
 /// idempotency key and unpublished event.
 ///
 /// The answer has one row, or none if there is no such user or the user is erased already.
-pub(super) fn erasure(id: UserNumber) -> Statement {
+pub(super) fn erase_statement(id: UserNumber) -> Statement {
     let sql = "
         with erased as (
             update users set email = 'erased ' || id, name = ''
@@ -135,7 +135,7 @@ pub(super) fn erasure(id: UserNumber) -> Statement {
 impl UserErase for PostgresUsers {
     /// Erases a user. Returns whether there was such a user that was not erased yet.
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        Ok(!self.connection.write(erasure(id)).await?.is_empty())
+        Ok(!self.connection.write(erase_statement(id)).await?.is_empty())
     }
 }
 
@@ -146,10 +146,10 @@ impl UserOrders for PostgresUsers {
         if self.get(id).await?.is_none() {
             return Ok(None);
         }
-        let rows = self.connection.query(orders_of(id)).await?;
+        let rows = self.connection.query(order_numbers_query(id)).await?;
         let orders: Result<_, Unreadable> = rows
             .iter()
-            .map(|row| number(row, "id").map(OrderNumber::new))
+            .map(|row| read_number(row, "id").map(OrderNumber::new))
             .collect();
         orders.map(Some).map_err(|error| {
             postgres_error(ErrorKind::Corrupt, "a row of cached_orders cannot be read")
@@ -200,11 +200,11 @@ impl PostgresEntity for Order {
 
     fn from_row(row: &Row) -> Result<Self, Unreadable> {
         Ok(Self::new(
-            OrderNumber::new(number(row, "id")?),
-            UserNumber::new(number(row, "user_id")?),
-            parsed(row, "product")?,
-            column(row, "quantity")?,
-            TotalPrice::new(column(row, "total_price")?).map_err(not_valid("total_price"))?,
+            OrderNumber::new(read_number(row, "id")?),
+            UserNumber::new(read_number(row, "user_id")?),
+            parse_column(row, "product")?,
+            read_column(row, "quantity")?,
+            TotalPrice::new(read_column(row, "total_price")?).map_err(not_valid("total_price"))?,
         ))
     }
 }

@@ -304,7 +304,7 @@ async fn an_open_insert_delays_the_next_number() {
     let mut session = session(entities.url()).await;
     let (open, new) = (session.transaction().await.unwrap(), new_user("open"));
     let insertion =
-        super::store::insertion(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
+        super::store::insert_statement(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
     assert_eq!(
         open.query_typed(&insertion.sql, &insertion.parameters())
             .await
@@ -354,28 +354,34 @@ async fn every_statement_uses_an_index() {
     ))];
     let users_references = [Order::reference(&User::with_number(&user, seven))];
     let statements = [
-        (vec!["Index Scan"], super::store::row_by_id::<User>(7)),
+        (vec!["Index Scan"], super::store::row_by_id_query::<User>(7)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::state::<User>(&user),
+            super::store::insert_state_query::<User>(&user),
         ),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::insertion(&User::with_number(&user, seven), &user).unwrap(),
+            super::store::insert_statement(&User::with_number(&user, seven), &user).unwrap(),
         ),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::state::<Order>(&order),
+            super::store::insert_state_query::<Order>(&order),
         ),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insertion(&Order::with_number(&order, OrderNumber::new(7)), &order)
-                .unwrap(),
+            super::store::insert_statement(
+                &Order::with_number(&order, OrderNumber::new(7)),
+                &order,
+            )
+            .unwrap(),
         ),
-        (vec!["cached_orders_by_user"], tables::orders_of(seven)),
+        (
+            vec!["cached_orders_by_user"],
+            tables::order_numbers_query(seven),
+        ),
         (
             vec!["users_keys_pkey", "users_outbox_pkey"],
-            tables::erasure(seven),
+            tables::erase_statement(seven),
         ),
         (
             vec!["cached_orders"],
@@ -387,11 +393,11 @@ async fn every_statement_uses_an_index() {
         ),
         (
             vec!["users_outbox_pkey"],
-            outbox::pending("users_outbox", 100),
+            outbox::pending_query("users_outbox", 100),
         ),
         (
             vec!["users_outbox_pkey"],
-            outbox::deletion("users_outbox", &[1, 2, 3]),
+            outbox::delete_statement("users_outbox", &[1, 2, 3]),
         ),
     ];
     let connection =
