@@ -142,6 +142,10 @@ fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec
 }
 
 impl<R: Read> Read for DecodedInput<R> {
+    /// Passes on decoded text, and decodes the next chunk of the file when all text is passed on.
+    ///
+    /// The reader of rows sets `bytes_of_row` to 0 after each row. Checking it before a read is
+    /// enough: a read returns at most one chunk, so the memory for a row stays bounded.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         if self.bytes_of_row > self.max_bytes_of_row {
             let message = format!(

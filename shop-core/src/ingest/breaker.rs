@@ -194,8 +194,11 @@ impl DeadLetterCounts {
         admission
     }
 
-    /// Counts one dead letter at `position`, and forgets the dead letters that are older than the
-    /// window.
+    /// Counts the record at `position` as a dead letter, and removes the dead letters from the window
+    /// that are not among its last records any more.
+    ///
+    /// The queue has the dead letters in order, with the number of each record, to remove the oldest
+    /// ones. The set finds a position, so that a redelivered record is not counted again.
     fn add_dead_letter(&mut self, position: RecordPosition) {
         self.counted_positions.insert(position.clone());
         self.window_dead_letters

@@ -145,6 +145,10 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
         f.write_str("a JSON object")
     }
 
+    /// Reads the values of the known members, and the names of the unknown ones.
+    ///
+    /// `NameVisitor` yields the index of a known name, or the text of an unknown one. The last value
+    /// of a repeated member counts, unless repetitions are errors.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Self { names, once } = self;
         let mut values = [None; N];

@@ -283,8 +283,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 RecordVerdict::Erased => self.report.erased += 1,
                 RecordVerdict::Expired => self.report.expired += 1,
                 RecordVerdict::Waiting => self.report.waiting += 1,
-                // A refund that has waited in the store is dead-lettered under one of its records.
-                // That dead letter stands for all of them.
+                // The log may contain several records of one refund. If the store has refused the
+                // refund, one of these records is a dead letter, and the others are not missing: they
+                // count as that dead letter does.
                 RecordVerdict::NotFound(record) => {
                     match self.dead_letters.refund_disposition(&record) {
                         Some(disposition) => self.report.count_disposition(disposition),
@@ -359,7 +360,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     }
 
     /// Counts the offsets without a record, if they are more than the markers of transactions could
-    /// be. Then the log was probably compacted.
+    /// be: each transaction has at least as many records as markers. Then the log was probably
+    /// compacted.
     async fn count_compacted(&mut self) -> Result<()> {
         let max_markers = self.report.records + MAX_UNEXPLAINED;
         if self.hole_count() <= max_markers {
@@ -422,6 +424,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
     /// Reads the first and the end offset of each partition, and counts the offsets that were ever
     /// assigned.
+    ///
+    /// Also begins to count what the scan will not see: the records of open transactions behind the
+    /// readable end of a partition, and the offsets without a record in a sparse log.
     ///
     /// A log that cannot be followed has no bounds. Its first offsets are then the offsets of the
     /// first records that are scanned.

@@ -461,9 +461,9 @@ impl WriterThread {
     /// Copies the write-ahead log without the write lock, while other processes write.
     ///
     /// The copy that follows needs the lock, for which the other processes wait. After these
-    /// passes, few pages are left for it. Each pass copies only the pages that were written during
-    /// the pass before. So one of the first passes reaches the end of the log, and SQLite syncs the
-    /// file.
+    /// passes, few pages are left for it: each pass copies only the pages that were written during
+    /// the pass before, and is shorter than that pass. When a pass has copied all pages, SQLite has
+    /// synced the file, and no further pass is made.
     fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
         for _ in 0..MAX_PASSES {
             if self

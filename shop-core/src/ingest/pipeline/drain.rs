@@ -131,7 +131,8 @@ impl IngestPipeline {
 
     /// Leaves `partitions`, whose epoch has ended, and abandons their batches.
     ///
-    /// Their epochs are not entered again: later results of their batches are ignored.
+    /// Results of these batches that arrive later are ignored, because the epoch is marked as
+    /// ended. This includes an epoch of which no record has arrived yet.
     pub(super) fn leave_partitions(
         &mut self,
         partitions: &[Partition],
@@ -144,8 +145,9 @@ impl IngestPipeline {
             }
         }
 
-        // Without offsets no commit is tried, so a failure of commits would be reported for ever. A
-        // commit that does not end stays a failure, because no other one can start.
+        // If no offsets are left to commit, no further commit is tried, and none would end a reported
+        // failure of commits. So the failure ends here. A commit that is under way and hangs stays a
+        // failure, because no other commit can start.
         if !self.commits.is_under_way && !self.has_uncommitted_offsets() {
             self.failures_changed |= self.commits.backoff.record_success();
         }

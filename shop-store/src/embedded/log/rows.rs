@@ -65,6 +65,9 @@ pub(super) fn read_record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogR
 /// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
 /// which is `column`, and verifies the checksum.
 ///
+/// The checksum covers the columns from time to value. It was computed before SQLite assigned the
+/// offset.
+///
 /// # Errors
 /// Fails if a checksum shows that the disk has changed the record.
 pub(in crate::embedded) fn read_content(

@@ -95,7 +95,8 @@ impl BuyerCache {
         }
     }
 
-    /// Returns the buyer of `purchase`, and inserts it if the file does not contain it.
+    /// Returns the buyer of `purchase` from the cache or from the file, and inserts it if the file
+    /// does not contain it.
     ///
     /// # Errors
     /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.
@@ -127,7 +128,6 @@ impl BuyerCache {
             checksum: user_text_checksum(id.as_str(), name.as_str()),
         };
 
-        self.bytes += id.as_str().len() + name.as_str().len();
         // A full cache is emptied, and fills again with the buyers that are active now.
         if self.bytes > MAX_CACHED_BYTES {
             *self = Self {
@@ -135,6 +135,7 @@ impl BuyerCache {
                 ..Self::default()
             };
         }
+        self.bytes += id.as_str().len() + name.as_str().len();
         self.interned_buyers
             .insert(id.clone(), (name.clone(), buyer));
         Ok(buyer)

@@ -92,6 +92,10 @@ enum Granularity {
 impl Granularity {
     /// Returns the longest parts that each period of `request` consists of, or `None` if no sums of
     /// such parts are kept.
+    ///
+    /// The kept days are days of UTC, so days, weeks and months of another zone do not consist of
+    /// them, and an hour does not either. All zones but a few historical ones differ from UTC by
+    /// whole quarters of an hour, but the quarters are kept for all buyers together only.
     fn longest_for(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
         let consist_of_days = match request.period {
             Period::Whole => true,
@@ -124,10 +128,10 @@ impl Granularity {
     /// kept for all buyers only, so their query returns nothing for another buyer.
     const fn folded_sums_sql(&self) -> &'static str {
         match self {
-            // The primary key of `days` begins with the day, not with the buyer. The recursive
-            // `every` steps from each day with purchases of anyone to the next such day, and `one`
-            // is the row of the buyer on that day. Otherwise SQLite would read the rows of all
-            // buyers in the range.
+            // The primary key of `days` begins with the day, not with the buyer, so a plain condition
+            // would read the rows of all buyers in the range. Instead, the recursive `every` steps
+            // from each day with purchases of anyone to the next such day, and `one` is the row of
+            // the buyer on that day.
             Self::Days => {
                 "WITH RECURSIVE every (day) AS (
                      SELECT min(day) FROM days WHERE day >= ?1

@@ -262,8 +262,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     ///
     /// An asynchronous standby may lack the newest rows when it is promoted. Clients know the
     /// numbers of these rows, and events with these numbers are published, so the numbers must not
-    /// be given again. This process need not know the numbers, since another process may have
-    /// inserted the rows.
+    /// be given again. The event log has them, also if another process has inserted the rows.
     ///
     /// Does nothing if no event log is set. On timeline 1, no server was promoted yet, so the log
     /// is not read.
@@ -282,7 +281,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             return Ok(());
         };
         if last.compared_timeline.is_none() {
-            // The timeline is known only after a session was started, so a query is made first.
+            // The timeline is known only after a session was started, so a query is made first. Its
+            // answer is not needed here.
             self.read_insert_state(new, deadline).await?;
         }
 
