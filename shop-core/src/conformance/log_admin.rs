@@ -387,9 +387,13 @@ pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogF
         };
         yielded.push(dead_letter.position());
         assert!(yielded.len() <= dead_letters.len(), "the listing ends");
-        soon("replay", log.admin().replay(&[dead_letter], OF))
-            .await
-            .expect("replay");
+        soon(
+            "replay",
+            log.admin()
+                .resolve(&[dead_letter], OF, Resolution::Replayed),
+        )
+        .await
+        .expect("replay");
         let mut failed_again = as_dead_letters(fixture, OF).await;
         failed_again.retain(|record| !dead_letters.contains(record));
         soon("put", log.dead_letters().put(&failed_again))
@@ -413,9 +417,15 @@ pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogF
 /// A purchase whose id is derived from its position keeps it when it is replayed.
 pub async fn a_replayed_record_keeps_its_id(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &[ADA], OF).await;
-    let replayed = soon("replay", fixture.log().admin().replay(&dead_letters, OF))
-        .await
-        .expect("replay");
+    let replayed = soon(
+        "replay",
+        fixture
+            .log()
+            .admin()
+            .resolve(&dead_letters, OF, Resolution::Replayed),
+    )
+    .await
+    .expect("replay");
     assert_eq!(replayed, 1);
     let records = as_dead_letters(fixture, OF).await;
     let purchases = records.iter().map(|dead_letter| {
@@ -435,9 +445,12 @@ pub async fn a_replayed_event_is_unchanged(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["no user"], EVENT).await;
     let replayed = fixture.log().admin();
     assert_eq!(
-        soon("replay", replayed.replay(&dead_letters, EVENT))
-            .await
-            .expect("replay"),
+        soon(
+            "replay",
+            replayed.resolve(&dead_letters, EVENT, Resolution::Replayed)
+        )
+        .await
+        .expect("replay"),
         1
     );
     let records = as_dead_letters(fixture, EVENT).await;
@@ -457,7 +470,10 @@ pub async fn a_replayed_dead_letter_is_resolved(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &[ADA, "poison"], OF).await;
     soon(
         "replay",
-        fixture.log().admin().replay(&dead_letters[..1], OF),
+        fixture
+            .log()
+            .admin()
+            .resolve(&dead_letters[..1], OF, Resolution::Replayed),
     )
     .await
     .expect("replay");
@@ -486,7 +502,10 @@ pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["poison", "more poison"], OF).await;
     let discarded = soon(
         "discard",
-        fixture.log().admin().discard(&dead_letters[..1], OF),
+        fixture
+            .log()
+            .admin()
+            .resolve(&dead_letters[..1], OF, Resolution::Dropped),
     )
     .await
     .expect("discard");
@@ -507,12 +526,20 @@ pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
 pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["one", "two", "three"], OF).await;
     let log = fixture.log();
-    soon("replay", log.admin().replay(&dead_letters[..1], OF))
-        .await
-        .expect("replay");
-    soon("discard", log.admin().discard(&dead_letters[1..2], OF))
-        .await
-        .expect("discard");
+    soon(
+        "replay",
+        log.admin()
+            .resolve(&dead_letters[..1], OF, Resolution::Replayed),
+    )
+    .await
+    .expect("replay");
+    soon(
+        "discard",
+        log.admin()
+            .resolve(&dead_letters[1..2], OF, Resolution::Dropped),
+    )
+    .await
+    .expect("discard");
     let before = states(fixture).await;
     assert_eq!((&before.0[..], before.1.len()), (&dead_letters[2..], 2));
     soon("put", log.dead_letters().put(&dead_letters))
@@ -576,9 +603,12 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
         .contains(&reused.record, &reused.partition)
         .await;
     assert!(contains.expect("contains"));
-    soon("discard", log.admin().discard(&all[..1], OF))
-        .await
-        .expect("discard");
+    soon(
+        "discard",
+        log.admin().resolve(&all[..1], OF, Resolution::Dropped),
+    )
+    .await
+    .expect("discard");
     assert_eq!(pending().await, ids(&[rest, &all[1..]]), "the others stay");
 
     let chosen = BTreeSet::from([first.position()]);
@@ -606,11 +636,13 @@ pub async fn resolving_nothing_changes_nothing(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["poison"], OF).await;
     let admin = fixture.log().admin();
     assert_eq!(
-        soon("replay", admin.replay(&[], OF)).await.expect("replay"),
+        soon("replay", admin.resolve(&[], OF, Resolution::Replayed))
+            .await
+            .expect("replay"),
         0
     );
     assert_eq!(
-        soon("discard", admin.discard(&[], OF))
+        soon("discard", admin.resolve(&[], OF, Resolution::Dropped))
             .await
             .expect("discard"),
         0
@@ -643,7 +675,7 @@ pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
     };
     assert_eq!(dead_letter.gap(), Some(gap));
     let admin = fixture.log().admin();
-    let error = soon("replay", admin.replay(&pending, OF))
+    let error = soon("replay", admin.resolve(&pending, OF, Resolution::Replayed))
         .await
         .expect_err("nothing to replay");
     assert_eq!(error.kind(), ErrorKind::Invalid);
@@ -653,7 +685,7 @@ pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
         "nothing was published"
     );
     assert_eq!(
-        soon("discard", admin.discard(&pending, OF))
+        soon("discard", admin.resolve(&pending, OF, Resolution::Dropped))
             .await
             .expect("discard"),
         1
@@ -731,9 +763,12 @@ pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
         .await
         .expect("put");
     assert_eq!(contained().await, [true, false]);
-    soon("discard", log.admin().discard(&all[..1], OF))
-        .await
-        .expect("discard");
+    soon(
+        "discard",
+        log.admin().resolve(&all[..1], OF, Resolution::Dropped),
+    )
+    .await
+    .expect("discard");
     soon("put", log.dead_letters().put(&all[1..]))
         .await
         .expect("put");

@@ -17,7 +17,8 @@ use super::{LogFixture, StoreFixture};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
 use crate::log::{
-    Batch, DeadLetter, Headers, LogAdminExt as _, LogRecord, Reason, ReasonKind, RecordPosition,
+    Batch, DeadLetter, Headers, LogAdmin as _, LogRecord, Reason, ReasonKind, RecordPosition,
+    Resolution,
 };
 use crate::ports::Selector;
 use crate::record::{Record, decode, header};
@@ -405,7 +406,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     );
     assert_eq!(
         admin
-            .discard(&dead_letters, Purchase::TYPE)
+            .resolve(&dead_letters, Purchase::TYPE, Resolution::Dropped)
             .await
             .expect("discard"),
         1

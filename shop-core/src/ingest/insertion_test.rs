@@ -11,7 +11,7 @@ use super::logged_test::Logged;
 use super::time_limit_test::in_time;
 use super::{Component, Ingest, IngestMonitor, IngestOptions};
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::{DeadLetter, DeadLetters, LogAdmin, LogAdminExt, Reason, ReasonKind};
+use crate::log::{DeadLetter, DeadLetters, LogAdmin, LogAdminExt, Reason, ReasonKind, Resolution};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{InsertOutcome, PurchaseSink, PurchaseStore, RecordStore};
 use crate::record::Record as _;
@@ -439,7 +439,12 @@ async fn a_parked_record_is_skipped_without_a_restart() {
     );
 
     store.over.lock().unwrap().clear();
-    assert_eq!(log.replay(&kept, Purchase::TYPE).await.unwrap(), 1);
+    assert_eq!(
+        log.resolve(&kept, Purchase::TYPE, Resolution::Replayed)
+            .await
+            .unwrap(),
+        1
+    );
     drop(
         monitor
             .wait_for(|status| status.counters.inserted == 3)

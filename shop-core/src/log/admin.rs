@@ -23,14 +23,14 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// ```
 /// use shop_core::Purchase;
-/// use shop_core::log::{LogAdmin, LogAdminExt, ReasonKind};
+/// use shop_core::log::{LogAdmin, LogAdminExt, ReasonKind, Resolution};
 /// use shop_core::record::Record;
 ///
 /// /// Replays the purchases that could not be decoded, such as after an upgrade.
 /// async fn replay(log: &dyn LogAdmin) -> shop_core::Result<u64> {
 ///     let mut dead_letters = log.pending_dead_letters().await?;
 ///     dead_letters.retain(|letter| letter.reason.kind() == ReasonKind::Undecodable);
-///     log.replay(&dead_letters, Purchase::TYPE).await
+///     log.resolve(&dead_letters, Purchase::TYPE, Resolution::Replayed).await
 /// }
 /// ```
 ///
@@ -300,25 +300,6 @@ pub trait LogAdminExt: LogAdmin {
             // The attempts of ingest are not known here.
             DeadLetter::new(record, partition, Reason::parked(note), 0)
         }))
-    }
-
-    /// Publishes the records of `dead_letters` again, marks the dead letters as resolved, and
-    /// returns their number.
-    ///
-    /// # Errors
-    /// See [`LogAdmin::resolve`].
-    async fn replay(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        self.resolve(dead_letters, record_type, Resolution::Replayed)
-            .await
-    }
-
-    /// Drops `dead_letters`, so that their records are never processed, and returns their number.
-    ///
-    /// # Errors
-    /// See [`LogAdmin::resolve`].
-    async fn discard(&self, dead_letters: &[DeadLetter], record_type: RecordType) -> Result<u64> {
-        self.resolve(dead_letters, record_type, Resolution::Dropped)
-            .await
     }
 }
 

@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt as _, LogRecord,
-    LogTail, Offsets, Partition, Reason, RecordPosition, RecordType, Resolution,
+    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, LogTail, Offsets,
+    Partition, Reason, RecordPosition, RecordType, Resolution,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -279,7 +279,7 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     assert_eq!(
         world
             .log
-            .replay(&[dead_letter], Purchase::TYPE)
+            .resolve(&[dead_letter], Purchase::TYPE, Resolution::Replayed)
             .await
             .unwrap(),
         1
@@ -468,7 +468,7 @@ async fn discarded_dead_letters_are_resolved() {
     assert_eq!(
         world
             .log
-            .discard(&[dead_letter], Purchase::TYPE)
+            .resolve(&[dead_letter], Purchase::TYPE, Resolution::Dropped)
             .await
             .unwrap(),
         1

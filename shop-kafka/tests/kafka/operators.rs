@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::ErrorKind;
-use shop_core::log::{DeadLetters as _, LogAdmin as _, LogAdminExt as _, Resolution};
+use shop_core::log::{DeadLetters as _, LogAdmin as _, Resolution};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 
 use crate::fixture::{InProcessCluster, KafkaFixture};
@@ -26,7 +26,9 @@ async fn dead_letters_are_resolved_in_every_partition() {
     for _ in 0..2 {
         log.dead_letters().put(&letters).await.unwrap();
     }
-    log.discard(&letters[..30], OF).await.unwrap();
+    log.resolve(&letters[..30], OF, Resolution::Dropped)
+        .await
+        .unwrap();
     let (pending, resolved) = dead_letter_states(&log).await;
     assert_eq!(pending, letters[30..]);
     assert_eq!(resolved, [Resolution::Dropped; 30]);
@@ -44,9 +46,13 @@ async fn admin_calls_fail_during_an_outage() {
     let letters = scanned(&log).await;
     cluster.broker_down(1);
     let mut errors = vec![soon("scan", log.scan()).await.err().unwrap()];
-    errors.push(soon("replay", log.replay(&letters, OF)).await.unwrap_err());
     errors.push(
-        soon("discard", log.discard(&letters, OF))
+        soon("replay", log.resolve(&letters, OF, Resolution::Replayed))
+            .await
+            .unwrap_err(),
+    );
+    errors.push(
+        soon("discard", log.resolve(&letters, OF, Resolution::Dropped))
             .await
             .unwrap_err(),
     );

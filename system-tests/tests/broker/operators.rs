@@ -6,7 +6,7 @@ use std::time::Duration;
 use shop_core::conformance::LogFixture as _;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{
-    DeadLetterFilter, DeadLetters as _, LogAdmin, LogAdminExt as _, RecordPosition,
+    DeadLetterFilter, DeadLetters as _, LogAdmin, LogAdminExt as _, RecordPosition, Resolution,
 };
 use shop_core::memory::InMemoryStore;
 use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
@@ -57,7 +57,12 @@ async fn verify_compares_log_and_store(fixture: &KafkaFixture) {
     let mut letters = dead_letter_states(log).await.0;
     let stored = scanned(log).await.swap_remove(0);
     letters.push(stored);
-    assert_eq!(log.replay(&letters, OF).await.unwrap(), 2);
+    assert_eq!(
+        log.resolve(&letters, OF, Resolution::Replayed)
+            .await
+            .unwrap(),
+        2
+    );
     ingest_all(fixture, &store).await;
     let verified = verify(log, &store).await;
     assert!(
@@ -126,5 +131,13 @@ async fn of_a_dead_letter_that_is_too_large_the_head_is_kept() {
         "{}",
         kept[1].reason.detail()
     );
-    assert!(log.replay(&kept[..1], OF).await.is_ok() && log.replay(&kept[1..], OF).await.is_err());
+    assert!(
+        log.resolve(&kept[..1], OF, Resolution::Replayed)
+            .await
+            .is_ok()
+            && log
+                .resolve(&kept[1..], OF, Resolution::Replayed)
+                .await
+                .is_err()
+    );
 }

@@ -67,7 +67,10 @@ async fn concurrent_replays_publish_once() {
     log.append(record(ADA)).await.unwrap();
     let letters = scanned(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
-    let (one, two) = tokio::join!(log.replay(&letters, OF), log.replay(&letters, OF));
+    let (one, two) = tokio::join!(
+        log.resolve(&letters, OF, Resolution::Replayed),
+        log.resolve(&letters, OF, Resolution::Replayed)
+    );
     assert_eq!(
         (one.unwrap(), two.unwrap(), scanned(&log).await.len()),
         (1, 0, 2)
@@ -117,7 +120,9 @@ async fn resolutions_are_deleted_with_their_records() {
     let log = of_three_bad_records(&folder, &clock).await;
     let letters = scanned(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
-    log.discard(&letters[..2], OF).await.unwrap();
+    log.resolve(&letters[..2], OF, Resolution::Dropped)
+        .await
+        .unwrap();
     consume(&log, 4).await;
     clock.0.store(60_000, Ordering::Relaxed);
     let source = log.source("group").unwrap();
@@ -249,7 +254,9 @@ async fn open_without_create_creates_no_file() {
         "{while_open:?}"
     );
     assert_eq!(
-        log.replay(&letters, OF).await.unwrap(),
+        log.resolve(&letters, OF, Resolution::Replayed)
+            .await
+            .unwrap(),
         1,
         "a write takes the lock"
     );
