@@ -56,15 +56,13 @@ impl Backend for Mongodb<'_> {
     }
 }
 
-fn progress(
-    Migration {
-        scanned,
-        migrated,
-        skipped,
-        ..
-    }: Migration,
-) {
-    tracing::info!(scanned, migrated, skipped, "migrating");
+fn progress(migration: Migration) {
+    tracing::info!(
+        scanned = migration.scanned,
+        migrated = migration.migrated,
+        skipped = migration.skipped,
+        "migrating"
+    );
 }
 
 impl Mongodb<'_> {

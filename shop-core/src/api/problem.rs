@@ -89,23 +89,6 @@ pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 /// The `type` for a cursor of events whose records the log does not contain any more.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
-/// Returns the `type` of every kind of problem.
-pub fn all_problem_types() -> impl Iterator<Item = &'static str> {
-    let of_resources = [
-        UNKNOWN_PURCHASE,
-        UNKNOWN_DEAD_LETTER,
-        UNKNOWN_USER,
-        UNKNOWN_ORDER,
-        EMAIL_TAKEN,
-        KEY_TAKEN,
-        RATE_EXCEEDED,
-    ];
-    ErrorKind::ALL
-        .into_iter()
-        .map(problem_type)
-        .chain(of_resources)
-}
-
 /// Returns the `type` of the problem for an error of `kind`.
 #[must_use]
 pub const fn problem_type(kind: ErrorKind) -> &'static str {

@@ -272,10 +272,17 @@ fn trim_spare_zeros(text: &str) -> &str {
 /// decimals.
 fn parse_plain_decimal(text: &str) -> Result<Decimal, Invalid> {
     let number = text.strip_prefix(['+', '-']).unwrap_or(text);
-    let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    let points = number.bytes().filter(|byte| *byte == b'.').count();
-    // The parser below would also accept other characters, as in `1_000`.
-    if digits == 0 || points > 1 || digits + points < number.len() {
+    let mut digits = 0;
+    let mut points = 0;
+    for byte in number.bytes() {
+        match byte {
+            b'0'..=b'9' => digits += 1,
+            b'.' => points += 1,
+            // The parser below would also accept other characters, as in `1_000`.
+            _ => return Err(invalid(InvalidKind::NotANumber)),
+        }
+    }
+    if digits == 0 || points > 1 {
         return Err(invalid(InvalidKind::NotANumber));
     }
 

@@ -65,21 +65,14 @@ pub(super) struct Driver<R: Record> {
 
 impl<R: Record> Driver<R> {
     /// Creates the driver of an ingest. No call is made before [`run`](Self::run).
-    pub(super) fn new(
-        Ingest {
-            source,
-            worker,
-            status,
-            observer,
-        }: Ingest<R>,
-    ) -> Self {
+    pub(super) fn new(ingest: Ingest<R>) -> Self {
         let (sender, events) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
         Self {
-            source,
-            status,
-            observer,
-            pipeline: IngestPipeline::new(worker.options.clone()),
-            worker: Arc::new(worker),
+            source: ingest.source,
+            status: ingest.status,
+            observer: ingest.observer,
+            pipeline: IngestPipeline::new(ingest.worker.options.clone()),
+            worker: Arc::new(ingest.worker),
             cancellations: BTreeMap::new(),
             sender,
             events,

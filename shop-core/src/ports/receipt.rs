@@ -59,43 +59,31 @@ struct ReceiptJson {
 impl From<Receipt> for ReceiptJson {
     /// Keeps the members that are written as JSON. Whether the purchase is a duplicate is a fact of
     /// this call, and is not written.
-    fn from(
-        Receipt {
-            id,
-            durability,
-            position,
-            ..
-        }: Receipt,
-    ) -> Self {
-        let (durability, replicas) = durability.name();
+    fn from(receipt: Receipt) -> Self {
+        let (durability, replicas) = receipt.durability.name();
         Self {
-            id,
+            id: receipt.id,
             durability: durability.into(),
             replicas,
-            position,
+            position: receipt.position,
         }
     }
 }
 
 impl From<ReceiptJson> for Receipt {
-    fn from(
-        ReceiptJson {
-            id,
-            durability,
-            replicas,
-            position,
-        }: ReceiptJson,
-    ) -> Self {
-        let durability = match &*durability {
+    fn from(json: ReceiptJson) -> Self {
+        let durability = match &*json.durability {
             "local_disk" => Durability::LocalDisk,
-            "broker" => Durability::Broker { replicas },
+            "broker" => Durability::Broker {
+                replicas: json.replicas,
+            },
             "replicated" => Durability::Replicated,
             // A name that only newer services use guarantees nothing.
             _ => Durability::Memory,
         };
         Self {
-            position,
-            ..Self::new(id, durability)
+            position: json.position,
+            ..Self::new(json.id, durability)
         }
     }
 }

@@ -144,20 +144,13 @@ impl Pipeline {
     ///   longer: no acknowledged purchase is lost
     /// - the error of the ingest, if it had stopped by itself
     pub async fn close(self, timeout: Duration) -> Result<()> {
-        let Self {
-            shop,
-            feed,
-            monitor: _,
-            ingest_task,
-            stop,
-        } = self;
         let deadline = Instant::now() + timeout;
-        feed.close();
+        self.feed.close();
         // The ingest is stopped even if the purchases in flight could not be flushed: that error is
         // returned below.
-        let flushed = shop.close(timeout).await;
-        drop((shop, feed, stop));
-        let ended = timeout_at(deadline, ingest_task).await;
+        let flushed = self.shop.close(timeout).await;
+        drop((self.shop, self.feed, self.stop));
+        let ended = timeout_at(deadline, self.ingest_task).await;
 
         flushed?;
         let joined = ended.map_err(|_elapsed| {
