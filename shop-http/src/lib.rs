@@ -138,17 +138,20 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 // In the order in which a request passes them; each imports only those below it. `routes`: the table of routes, the way of a
-// request through it, and the builder. `resources`: a handler per resource. `request`: parsed and validated requests. `auth`:
-// senders, and what they may do. `server`: the listener, and what is around every route. `service`: the roles behind the
-// routes, with time-outs, idempotency keys and read-your-writes. `refreshed`: values that are read again when their files
-// change. `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
+// request through it, and the builder. `resources`: a handler per resource. `operations`: the handlers of probes, health and
+// metrics. `request`: parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and what
+// is around every route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes.
+// `permits`: the room and the rates of clients. `refreshed`: values that are read again when their files change.
+// `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
 #[cfg(feature = "accounts")]
 mod accounts;
 mod auth;
 mod compat;
 mod header_names;
 mod metrics;
+mod operations;
 mod options;
+mod permits;
 mod refreshed;
 mod request;
 mod resources;
@@ -169,10 +172,9 @@ pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 pub use axum;
 pub use compat::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
-pub use options::access_log::{AccessLog, InvalidAccessLog};
-pub use options::hosts::Hosts;
-pub use options::proxies::TrustedProxies;
-pub use options::{CorsOrigins, HttpOptions, InvalidList};
+pub use options::{
+    AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,
+};
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;

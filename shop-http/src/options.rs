@@ -1,23 +1,22 @@
-//! The options of the routers and the listener.
+//! The options of the routers and the listener, and the types of their values.
+//!
+//! Each type of a value is parsed from the text of a setting. [`CorsOrigins`], [`Hosts`] and [`TrustedProxies`] are lists
+//! separated by commas, and share [`parse_list`] and its error [`InvalidList`].
 
-pub(crate) mod access_log;
-pub(crate) mod hosts;
-pub(crate) mod proxies;
-
-use std::num::NonZeroU32;
+use std::net::IpAddr;
+use std::num::{NonZeroU32, NonZeroU64};
 use std::str::FromStr;
 use std::time::Duration;
 
 use axum::http::HeaderValue;
+use axum::http::uri::Authority;
+use ipnet::IpNet;
 use shop_core::domain::Currency;
 
 use crate::compat::Dialect;
-use access_log::AccessLog;
-use hosts::Hosts;
-use proxies::TrustedProxies;
 
 shop_core::options! {
-    /// The options of the routers and the listener.
+    /// Options of the routers and the listener.
     ///
     /// ```
     /// use std::time::Duration;
@@ -32,7 +31,7 @@ shop_core::options! {
     /// ```
     #[derive(Debug, Clone)]
     pub struct HttpOptions {
-        /// The dialect of the paths outside of `/v1` (default [`Dialect::DEFAULT`]).
+        /// The dialect of the paths outside `/v1` (default [`Dialect::DEFAULT`]).
         pub dialect: &'static Dialect = Dialect::DEFAULT,
         /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110 recommends at least
         /// 8,000).
@@ -46,10 +45,11 @@ shop_core::options! {
         pub max_batch_bytes: usize = 8 << 20,
         /// The maximum number of purchases in a batch (default 10,000).
         pub max_batch_purchases: usize = 10_000,
-        /// The maximum size of all batches and their results that are held, together, in bytes (default 64 MiB). Beyond
-        /// it a batch gets a 503.
+        /// The maximum size of all batches and their results that are held in memory together, in bytes (default
+        /// 64 MiB). Beyond this maximum, a batch gets a 503.
         pub max_batches_bytes: usize = 64 << 20,
-        /// The maximum size of a file that is imported, in bytes (default 32 MiB). It counts as a batch while it is held.
+        /// The maximum size of a file that is imported, in bytes (default 32 MiB). While the file is held in memory, it
+        /// counts towards [`max_batches_bytes`](Self::max_batches_bytes).
         pub max_import_bytes: usize = 32 << 20,
         /// How long a connection may take until its first byte, before it is closed (default 10 s).
         pub first_byte_timeout: Duration = Duration::from_secs(10),
@@ -62,52 +62,57 @@ shop_core::options! {
         pub tls_handshake_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send a body (default 10 s).
         pub body_read_timeout: Duration = Duration::from_secs(10),
-        /// How long a publish may take (default 5 s). After that its outcome is reported as unknown.
+        /// How long a publish may take (default 5 s). After this time, its outcome is reported as unknown.
         pub publish_timeout: Duration = Duration::from_secs(5),
         /// How long one query of the store or of another service may take (default 5 s).
         pub query_timeout: Duration = Duration::from_secs(5),
-        /// How long a request may take until its response begins (default 30 s). It is longer than the sum of the other
-        /// time-outs, so that these expire first and report more. A write continues after it, and its outcome is
-        /// reported as unknown.
+        /// How long a request may take until its response begins (default 30 s). This time-out is longer than the sum of
+        /// the other time-outs, so that these expire first and report more. A write continues after the time-out, and
+        /// its outcome is reported as unknown.
         pub request_timeout: Duration = Duration::from_secs(30),
         /// How long a client may read nothing of its response before the connection is closed (default 30 s).
         pub write_timeout: Duration = Duration::from_secs(30),
         /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client that is slower on
         /// average, over about [`write_timeout`](Self::write_timeout), loses its connection. 0 for no minimum.
         pub min_read_rate: u32 = 1_024,
-        /// The maximum of concurrent writes, and that of concurrent reads (default 1,024 each). A streamed listing
-        /// counts until its end. Requests beyond it get a 503 at once, except those for health and metrics.
+        /// The maximum number of concurrent writes, and also of concurrent reads (default 1,024 each). A streamed listing
+        /// counts until its end. Further requests get a 503 at once, except requests for health and metrics.
         pub max_requests: usize = 1_024,
-        /// The maximum of reads that wait for a purchase to be stored (default 1,024). They do not count as
-        /// [`max_requests`](Self::max_requests) while they wait. Beyond it they get a 503 at once.
+        /// The maximum number of reads that wait for a purchase to be stored (default 1,024). A read does not count
+        /// towards [`max_requests`](Self::max_requests) while it waits. Further reads get a 503 at once.
         pub max_waits: usize = 1_024,
-        /// The maximum size of all responses to reads that are held for clients, together, in bytes (default 64 MiB).
-        /// Responses below 16 KiB do not count, a streamed one counts as 256 KiB. Beyond it a read gets a 503.
+        /// The maximum size of all responses to reads that are held for clients together, in bytes (default 64 MiB).
+        /// Responses below 16 KiB do not count, a streamed response counts as 256 KiB. Beyond this maximum, a read gets
+        /// a 503.
         pub max_response_bytes: usize = 64 << 20,
-        /// The maximum of streams of events (default 1,000). Beyond it a reader gets a 503.
+        /// The maximum number of event streams (default 1,000). Further readers get a 503.
         pub max_event_streams: usize = 1_000,
-        /// How long a client may take to read a streamed response (default 10 min). After that it is truncated.
+        /// How long a client may take to read a streamed response (default 10 min). After this time, the response is
+        /// truncated.
         pub response_timeout: Duration = Duration::from_secs(600),
-        /// The maximum of writes of one client per second (default none). The client is the
-        /// [`Principal`](crate::Principal), else its address, of IPv6 a network of 64 bits. Beyond it a write gets a
-        /// 429. A request that authentication rejects with 401 counts for its address.
+        /// The maximum number of writes of one client per second (default none). Further writes get a 429. A client is
+        /// identified by its [`Principal`](crate::Principal), and without one by its address, of IPv6 by the network of
+        /// 64 bits. A request that authentication rejects with 401 counts for its address.
         ///
-        /// Clients are counted in this process alone: of *n* replicas, each allows as much. Outside of
-        /// [`serve`](crate::serve) the address is that of [`ConnectInfo`](axum::extract::ConnectInfo), if the program
-        /// adds it.
+        /// Clients are counted in this process alone: each of *n* replicas allows this rate. Outside
+        /// [`serve`](crate::serve), the address is read from [`ConnectInfo`](axum::extract::ConnectInfo), if the program
+        /// adds this extension.
         pub rate_writes: Option<NonZeroU32> = None,
-        /// The same for reads.
+        /// The maximum number of reads of one client per second (default none). Clients are identified and counted as
+        /// for [`rate_writes`](Self::rate_writes).
         pub rate_reads: Option<NonZeroU32> = None,
-        /// The maximum of open connections (default 4,096). For more, the connections that are idle for longest are
-        /// closed, those without any request first. While none is idle for a second, more wait to be accepted.
+        /// The maximum number of open connections (default 4,096). To accept more, the server closes the connections that
+        /// are idle for longest, and first the ones that never had a request. While no connection has been idle for a
+        /// second, new connections wait to be accepted.
         pub max_connections: usize = 4_096,
-        /// The maximum of open connections of one client address, of an IPv6 network of 64 bits (default none). For
-        /// more, the client's oldest idle connection is closed, or the new one. Trusted proxies have no maximum.
+        /// The maximum number of open connections of one client address, of IPv6 of a network of 64 bits (default none).
+        /// To accept one more, the server closes the client's oldest idle connection. If none is idle, it closes the new
+        /// connection. Trusted proxies have no maximum.
         pub client_connections: Option<NonZeroU32> = None,
         /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access log (default none).
         pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
-        /// The origins whose pages may call facing (default all). Pages of others, and on management those of all other
-        /// origins, may not write.
+        /// The origins whose pages may call facing (default all). Pages of other origins may not write. On management,
+        /// no page of another origin may write.
         pub cors: CorsOrigins = CorsOrigins::Any,
         /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default all).
         pub hosts: Hosts = Hosts::Any,
@@ -117,25 +122,25 @@ shop_core::options! {
         /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
         /// Useful where this process is the only one that accepts purchases.
         pub read_your_writes: bool = false,
-        /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older one is refused.
+        /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older timestamp is
+        /// refused.
         pub purchase_retention: Option<Duration> = None,
-        /// The currency of the shop (default none). Purchases without one get it. Those with another one are refused, or with
-        /// any if there is none here.
+        /// The currency of the shop (default none). A purchase without a currency gets this one. A purchase in another
+        /// currency is refused. In a shop without a currency, each purchase with a currency is refused.
         pub currency: Option<Currency> = None,
         /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A program of a replaced system
         /// that reads the same log would take a refund for a purchase.
         pub refunds: bool = true,
-        /// The system of the log and the topic that facing publishes to, as the spans of publishes name them (default
-        /// none: then publishes have no spans).
+        /// The messaging system and the topic that the spans of publishes name (default none: publishes have no spans).
         #[doc(hidden)]
         pub traced_topic: Option<(&'static str, String)> = None,
-        /// How long an order of an unknown user waits for the event of this user, at most
-        /// [`publish_timeout`](Self::publish_timeout) (default 0). Useful on management, which stores the orders.
+        /// How long an order of an unknown user waits for the event that registers the user (default 0, at most
+        /// [`publish_timeout`](Self::publish_timeout)). Useful on management, which stores the orders.
         pub unknown_user_wait: Duration = Duration::ZERO,
     }
 }
 
-/// The origins whose pages may call.
+/// The origins whose pages may send requests.
 ///
 /// ```
 /// use shop_http::CorsOrigins;
@@ -159,18 +164,209 @@ impl FromStr for CorsOrigins {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         const ORIGINS: &str =
             "an origin: use `*`, or origins such as https://shop.example separated by commas";
+
         if text.trim() == "*" {
             return Ok(Self::Any);
         }
-        list(text, ORIGINS, |origin| {
-            let host = origin
-                .strip_prefix("https://")
-                .or_else(|| origin.strip_prefix("http://"))?;
-            let fits = !host.is_empty() && !host.contains(['/', ' ', '*']);
-            HeaderValue::from_str(origin).ok().filter(|_| fits)
-        })
-        .map(Self::List)
+        parse_list(text, ORIGINS, parse_origin).map(Self::List)
     }
+}
+
+/// Reads an origin: the scheme `http` or `https`, and a host with an optional port.
+fn parse_origin(text: &str) -> Option<HeaderValue> {
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"))?;
+
+    if host.is_empty() || host.contains(['/', ' ', '*']) {
+        return None;
+    }
+    HeaderValue::from_str(text).ok()
+}
+
+/// Which requests have a line in the access log (default none).
+///
+/// A line is an event of `tracing` with the target `access`, at the level `INFO`. It is written when the response was sent
+/// or the client disconnected, and has these fields: the principal, and its user id if that is another; the address of the
+/// client, as [`TrustedProxies`] determine it; the route as a template; the status, the bytes of the body and the duration
+/// of the response; and the id of the request.
+///
+/// With an access log there is also an audit log, with the target `audit`. It has a line for each write, for each replay or
+/// discard of dead letters, and for each read by a known principal of what belongs to another user, whether the policy
+/// allowed it or not. Lines of the audit log are not sampled.
+///
+/// Neither log has a body, a name of a user, a key or a token.
+///
+/// ```
+/// use std::num::NonZeroU64;
+///
+/// use shop_http::AccessLog;
+///
+/// assert_eq!("on".parse(), Ok(AccessLog::All));
+/// assert_eq!("1/100".parse(), Ok(AccessLog::OneIn(NonZeroU64::new(100).unwrap())));
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum AccessLog {
+    /// No request, and no audit log.
+    #[default]
+    Off,
+    /// All requests.
+    All,
+    /// One of this many requests.
+    OneIn(NonZeroU64),
+}
+
+/// A text that is not an [`AccessLog`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be on, off, or 1/n for one of n requests")]
+pub struct InvalidAccessLog;
+
+impl FromStr for AccessLog {
+    type Err = InvalidAccessLog;
+
+    /// Reads `off`, `on` or `1/n`.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.to_ascii_lowercase().as_str() {
+            "off" => Ok(Self::Off),
+            "on" => Ok(Self::All),
+            fraction => {
+                let number = fraction.strip_prefix("1/").ok_or(InvalidAccessLog)?;
+                let number = number.parse().map_err(|_not_a_number| InvalidAccessLog)?;
+                Ok(Self::OneIn(number))
+            }
+        }
+    }
+}
+
+/// The hosts that a service responds for, by the header `Host`.
+///
+/// A page of another site can reach a service on the machine or in the network of its reader: by a name that resolves to
+/// an address there (DNS rebinding). The page cannot choose the `Host` of its requests, which is that name.
+///
+/// ```
+/// use shop_http::Hosts;
+///
+/// assert_eq!(Hosts::default(), Hosts::Any);
+/// assert!("shop.example, localhost:3000".parse::<Hosts>().is_ok());
+/// assert!("https://shop.example".parse::<Hosts>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum Hosts {
+    /// All hosts.
+    #[default]
+    Any,
+    /// These hosts. A host without a port allows all ports.
+    List(Vec<Authority>),
+    /// These hosts, and all that a page of another site cannot rebind: `localhost` and names below it, addresses, and
+    /// requests that name no host.
+    Local(Vec<Authority>),
+}
+
+impl FromStr for Hosts {
+    type Err = InvalidList;
+
+    /// Reads hosts separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const HOSTS: &str =
+            "a host: use names such as shop.example or localhost:3000, separated by commas";
+
+        parse_list(text, HOSTS, parse_host).map(Self::List)
+    }
+}
+
+impl Hosts {
+    /// Adds the hosts that [`Local`](Self::Local) always allows. [`Any`](Self::Any) becomes these hosts alone.
+    #[must_use]
+    pub fn or_local(self) -> Self {
+        match self {
+            Self::Any => Self::Local(Vec::new()),
+            Self::List(hosts) | Self::Local(hosts) => Self::Local(hosts),
+        }
+    }
+
+    /// Returns whether the service responds for `host`, which is `None` if a request names no host.
+    pub(crate) fn allows(&self, host: Option<&Authority>) -> bool {
+        let allowed_hosts = match self {
+            Self::Any => return true,
+            Self::Local(_) if host.is_none_or(|host| is_local(host.host())) => return true,
+            Self::List(hosts) | Self::Local(hosts) => hosts,
+        };
+        let Some(host) = host else {
+            return false;
+        };
+
+        let name = normalize_name(host);
+        allowed_hosts.iter().any(|allowed| {
+            normalize_name(allowed) == name
+                && (allowed.port().is_none() || allowed.port_u16() == host.port_u16())
+        })
+    }
+}
+
+/// Returns the name of a host in lower case, without the dot at its end that may stand for the root of DNS.
+fn normalize_name(host: &Authority) -> String {
+    host.host().trim_end_matches('.').to_ascii_lowercase()
+}
+
+/// Returns whether `host` is an address, or a name that resolves to this machine alone (RFC 6761, section 6.3).
+pub(crate) fn is_local(host: &str) -> bool {
+    if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
+        return true;
+    }
+    let name = host.to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Reads a host with an optional port.
+pub(crate) fn parse_host(text: &str) -> Option<Authority> {
+    let host: Authority = text.parse().ok()?;
+    if host.host().is_empty() || host.as_str().contains('@') {
+        return None;
+    }
+    Some(host)
+}
+
+/// The proxies whose header `X-Forwarded-For` is believed (default none).
+///
+/// The client of a request is the last address of the header that is not a proxy's. Without a trusted proxy it is the
+/// address of the connection, whatever the header says.
+///
+/// ```
+/// use shop_http::TrustedProxies;
+///
+/// assert!("10.0.0.0/8, 192.0.2.7, fd00::/8".parse::<TrustedProxies>().is_ok());
+/// assert!("proxy.example".parse::<TrustedProxies>().is_err());
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrustedProxies(Vec<IpNet>);
+
+impl FromStr for TrustedProxies {
+    type Err = InvalidList;
+
+    /// Reads addresses and networks separated by commas.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        const NETWORKS: &str =
+            "an address or a network: use 192.0.2.7 or 10.0.0.0/8, separated by commas";
+
+        parse_list(text, NETWORKS, parse_network).map(Self)
+    }
+}
+
+impl TrustedProxies {
+    /// Returns whether `address` is the address of a trusted proxy.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        let address = address.to_canonical();
+        self.0.iter().any(|network| network.contains(&address))
+    }
+}
+
+/// Reads a network, or an address as the network that has this address alone.
+fn parse_network(text: &str) -> Option<IpNet> {
+    if let Ok(address) = text.parse::<IpAddr>() {
+        return Some(address.into());
+    }
+    text.parse().ok()
 }
 
 /// A text that is not a list of the values of an option.
@@ -181,19 +377,26 @@ pub struct InvalidList {
     expected: &'static str,
 }
 
-/// The values in `text`, which are separated by commas. `expected` is what each of them must be.
-pub(crate) fn list<T>(
+/// Parses the items of `text`, which are separated by commas.
+///
+/// # Errors
+/// [`InvalidList`] with the first item that `parse_item` refuses, and with `expected`, which describes a valid item.
+fn parse_list<T>(
     text: &str,
     expected: &'static str,
-    parse: impl Fn(&str) -> Option<T>,
+    parse_item: fn(&str) -> Option<T>,
 ) -> Result<Vec<T>, InvalidList> {
-    let parse = |one: &str| {
-        parse(one).ok_or_else(|| InvalidList {
-            given: one.to_owned(),
-            expected,
-        })
-    };
-    text.split(',').map(|one| parse(one.trim())).collect()
+    let mut items = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        let Some(parsed) = parse_item(item) else {
+            return Err(InvalidList {
+                given: item.to_owned(),
+                expected,
+            });
+        };
+        items.push(parsed);
+    }
+    Ok(items)
 }
 
 #[cfg(test)]
@@ -216,6 +419,23 @@ mod tests {
             "https://a,",
         ] {
             assert!(text.parse::<CorsOrigins>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn an_access_log_is_on_off_or_sampled() {
+        let share = |number| Ok(AccessLog::OneIn(NonZeroU64::new(number).unwrap()));
+        for (text, log) in [
+            ("off", Ok(AccessLog::Off)),
+            ("On", Ok(AccessLog::All)),
+            ("1/1", share(1)),
+            ("1/250", share(250)),
+            ("1/0", Err(InvalidAccessLog)),
+            ("2/3", Err(InvalidAccessLog)),
+            ("0.1", Err(InvalidAccessLog)),
+            ("", Err(InvalidAccessLog)),
+        ] {
+            assert_eq!(text.parse(), log, "{text}");
         }
     }
 }

@@ -13,7 +13,7 @@ use crate::compat::Dialect;
 use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
 use crate::request::strict::line;
-use crate::request::{PathText, body, purchase};
+use crate::request::{PathText, body, context, purchase};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
 use crate::service::Service;
@@ -43,7 +43,7 @@ impl CreateRequest {
             dialect,
             body,
             key,
-            context: purchase::context(request.headers()),
+            context: context::request_context(request.headers()),
         })
     }
 

@@ -1,4 +1,7 @@
-//! API keys from a file.
+//! API keys from a file, which has the SHA-256 of each key.
+//!
+//! The hash of a key is compared with the hashes of all keys, in constant time. A changed file is parsed into a new list:
+//! once it was read, a key that was removed is refused.
 
 use std::sync::Arc;
 
@@ -13,7 +16,7 @@ use super::authorize::Principal;
 use super::scopes::Scopes;
 use crate::refreshed::Refreshed;
 
-/// A list of API keys, of which it has the hashes alone.
+/// A list of API keys, which is parsed from the hashes of the keys.
 ///
 /// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas; the key is for the user
 /// with the id `subject`, or for a service. Empty lines and lines that begin with `#` are skipped.
@@ -32,6 +35,7 @@ use crate::refreshed::Refreshed;
 #[derive(Debug, Clone, Default)]
 pub struct ApiKeys(Vec<ApiKey>);
 
+/// The SHA-256 of an API key, and the holder of the key.
 #[derive(Debug, Clone)]
 struct ApiKey {
     hash: [u8; 32],
@@ -56,35 +60,40 @@ impl From<InvalidApiKeys> for Error {
 }
 
 impl ApiKeys {
-    /// The keys of `text`.
+    /// Parses the keys of `text`.
     ///
     /// # Errors
     /// [`InvalidApiKeys`], with the number of the first invalid line. The error never contains the line.
     pub fn parse(text: &str) -> Result<Self, InvalidApiKeys> {
-        Self::parse_if(text, |_scope| true)
+        Self::parse_with_scopes(text, |_scope| true)
     }
 
-    /// As [`parse`](Self::parse), and refuses scopes that the default policy does not know.
+    /// Parses the keys of `text`, and refuses scopes that the default policy does not know.
     ///
     /// # Errors
-    /// As [`parse`](Self::parse).
+    /// [`InvalidApiKeys`], with the number of the first line that is invalid or has an unknown scope.
     #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
-        Self::parse_if(text, |scope| {
+        Self::parse_with_scopes(text, |scope| {
             Scopes::ALL.split(' ').any(|known| known == scope)
         })
     }
 
-    fn parse_if(text: &str, is_known: impl Fn(&str) -> bool) -> Result<Self, InvalidApiKeys> {
+    /// Parses the keys of `text`, and refuses scopes for which `is_known_scope` returns `false`.
+    fn parse_with_scopes(
+        text: &str,
+        is_known_scope: impl Fn(&str) -> bool,
+    ) -> Result<Self, InvalidApiKeys> {
         let mut keys = Vec::<ApiKey>::new();
         for (line, content) in (1..).zip(text.lines()) {
             let content = content.trim();
             if content.is_empty() || content.starts_with('#') {
                 continue;
             }
-            let key = parse_line(content, &is_known)
+
+            let key = parse_line(content, &is_known_scope)
                 .map_err(|problem| InvalidApiKeys { line, problem })?;
-            if keys.iter().any(|known| known.hash == key.hash) {
+            if keys.iter().any(|earlier| earlier.hash == key.hash) {
                 return Err(InvalidApiKeys {
                     line,
                     problem: "repeats the key of an earlier line",
@@ -95,19 +104,27 @@ impl ApiKeys {
         Ok(Self(keys))
     }
 
-    /// The holder of `key`. Takes the same time for every key.
+    /// Returns the holder of `key`. Takes the same time for every key of the same length.
     #[must_use]
     pub fn holder(&self, key: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
-        let mut found = u64::MAX;
-        for (index, known) in (0..).zip(&self.0) {
-            found.conditional_assign(&index, known.hash.ct_eq(&hash));
+
+        // The loop has no branches and visits all keys, so its duration says nothing about their hashes.
+        let mut matching_index = u64::MAX;
+        for (index, api_key) in (0..).zip(&self.0) {
+            matching_index.conditional_assign(&index, api_key.hash.ct_eq(&hash));
         }
-        Some(self.0.get(usize::try_from(found).ok()?)?.principal.clone())
+
+        let api_key = self.0.get(usize::try_from(matching_index).ok()?)?;
+        Some(api_key.principal.clone())
     }
 }
 
-fn parse_line(line: &str, is_known: impl Fn(&str) -> bool) -> Result<ApiKey, &'static str> {
+/// Parses a line that is neither empty nor a comment.
+///
+/// # Errors
+/// What is wrong with the line, as the end of the sentence "line 1 …".
+fn parse_line(line: &str, is_known_scope: impl Fn(&str) -> bool) -> Result<ApiKey, &'static str> {
     let mut words = line.split_whitespace();
     let name = words.next().unwrap_or_default();
     let hash = words.next().ok_or("has no hash")?;
@@ -116,18 +133,20 @@ fn parse_line(line: &str, is_known: impl Fn(&str) -> bool) -> Result<ApiKey, &'s
     if words.next().is_some() {
         return Err("has more than four words");
     }
+
     let scopes = scopes.split(',').filter(|scope| !scope.is_empty());
-    if !scopes.clone().all(is_known) {
+    if !scopes.clone().all(is_known_scope) {
         return Err("has an unknown scope");
     }
-    let hash = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
-    let hash = hash
-        .and_then(|hash| hash.try_into().ok())
+    let hash_bytes = HEXLOWER_PERMISSIVE.decode(hash.as_bytes()).ok();
+    let hash = hash_bytes
+        .and_then(|bytes| bytes.try_into().ok())
         .ok_or("has no SHA-256 of 64 hex digits")?;
-    let principal = subject.map_or_else(
-        || Principal::service(name),
-        |user| Principal::new(user).with_name(name),
-    );
+
+    let principal = match subject {
+        Some(subject) => Principal::new(subject).with_name(name),
+        None => Principal::service(name),
+    };
     Ok(ApiKey {
         hash,
         principal: principal.with_scopes(scopes),
@@ -146,7 +165,7 @@ impl Authenticate for ApiKeys {
 impl Authenticate for Arc<Refreshed<ApiKeys>> {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         let keys = self.get().await.ok_or(Rejection::Unavailable)?;
-        keys.principal(token).await
+        ApiKeys::principal(&keys, token).await
     }
 }
 

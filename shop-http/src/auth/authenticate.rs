@@ -1,18 +1,20 @@
 //! Bearer tokens: identifies the sender of a request before its body is read.
+//!
+//! [`bearer`] reads the token from the headers, and an implementation of [`Authenticate`] finds its [`Principal`].
 
 use std::borrow::Cow;
 use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, HeaderValue, header};
 
 use super::authorize::Principal;
 
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
 ///
-/// It is called for every request with a token, so an implementation keeps what it has verified.
+/// It is called for every request with a token, so an implementation remembers the tokens that it has verified.
 ///
 /// ```
 /// use shop_http::{Authenticate, Principal, Rejection, async_trait};
@@ -34,10 +36,11 @@ use super::authorize::Principal;
 /// ```
 #[async_trait]
 pub trait Authenticate: fmt::Debug + Send + Sync + 'static {
-    /// The sender with this token.
+    /// Returns the sender with this token.
     ///
     /// # Errors
-    /// [`Rejection::Invalid`] if the token is not valid, [`Rejection::Unavailable`] if that cannot be determined now.
+    /// - [`Rejection::Invalid`] if the token is not valid
+    /// - [`Rejection::Unavailable`] if the token cannot be verified now
     async fn principal(&self, token: &str) -> Result<Principal, Rejection>;
 }
 
@@ -59,18 +62,21 @@ pub enum Rejection {
 }
 
 impl Rejection {
-    /// The token is not valid, for this reason: the end of the sentence "The token …".
+    /// Creates the rejection of a token that is not valid. `reason` completes the sentence "The token …".
     pub fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(reason.into())
     }
 }
 
-/// Accepts a token that one of several accepts.
+/// An authenticator that accepts a token if one of several authenticators accepts it.
 #[derive(Debug, Clone, Default)]
 pub struct AnyOf(Vec<Arc<dyn Authenticate>>);
 
 impl AnyOf {
-    /// Tries these in order. The last one's rejection is that of all.
+    /// Creates an authenticator that tries `all` in order.
+    ///
+    /// A token that none of them accepts is rejected as [`Unavailable`](Rejection::Unavailable) if one of them is, else for
+    /// the reason of the last one.
     #[must_use]
     pub fn new(all: impl IntoIterator<Item = Arc<dyn Authenticate>>) -> Self {
         Self(all.into_iter().collect())
@@ -84,50 +90,60 @@ impl Authenticate for AnyOf {
         for authenticate in &self.0 {
             match authenticate.principal(token).await {
                 Ok(principal) => return Ok(principal),
-                // That a token is unknown elsewhere does not say that it is invalid.
-                Err(rejected) if rejection != Rejection::Unavailable => rejection = rejected,
-                Err(_) => {}
+                // The unavailable authenticator may know the token, so it must not count as invalid.
+                Err(_) if rejection == Rejection::Unavailable => {}
+                Err(latest_rejection) => rejection = latest_rejection,
             }
         }
         Err(rejection)
     }
 }
 
-/// The longest token that is looked at, in bytes. Tokens with many claims have 2 to 4 KiB.
+/// The maximum length of a token, in bytes. Tokens with many claims have 2 to 4 KiB.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// What a request was authenticated with. It is an extension of requests for a stream, which may outlive it.
+/// The token of a request, and the authenticator that has accepted it.
+///
+/// It is an extension of requests for a stream, which may outlive its token: the stream verifies the token again.
 #[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) token: String,
 }
 
-/// The token of a request, if there is one.
+/// Reads the bearer token of a request. Returns `None` for a request without the header `Authorization`.
+///
+/// # Errors
+/// The reason why the header has no token that could be valid. It completes the sentence "The token …".
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;
     if values.next().is_some() {
         return Some(Err("is sent in several Authorization headers"));
     }
+    Some(parse_bearer(value))
+}
+
+/// Parses the scheme `Bearer` and a token.
+fn parse_bearer(value: &HeaderValue) -> Result<&str, &'static str> {
+    const MISSING: &str = "is missing: Authorization must be Bearer and a token";
+
+    let text = value.to_str().map_err(|_not_ascii| MISSING)?;
+    let (scheme, token) = text.split_once(' ').ok_or(MISSING)?;
+    let token = token.trim_start_matches(' ');
+
     // The name of the scheme is case-insensitive.
-    let token = value.to_str().ok().and_then(|text| {
-        let (scheme, token) = text.split_once(' ')?;
-        scheme
-            .eq_ignore_ascii_case("bearer")
-            .then(|| token.trim_start_matches(' '))
-    });
-    Some(match token {
-        None | Some("") => Err("is missing: Authorization must be Bearer and a token"),
-        Some(token) if token.len() > MAX_TOKEN_BYTES => Err("is too long"),
-        Some(token) => Ok(token),
-    })
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() {
+        return Err(MISSING);
+    }
+    if token.len() > MAX_TOKEN_BYTES {
+        return Err("is too long");
+    }
+    Ok(token)
 }
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
 
     #[async_trait]

@@ -1,4 +1,8 @@
 //! Who sends a request, and what they may do.
+//!
+//! A handler asks the [`Policy`] of its service whether the [`Caller`] may perform an [`Action`]. The policy asks an
+//! [`Authorize`]: that of the embedder, or [`Scopes`](super::Scopes) where requests need a token. Without one, everything
+//! is allowed. The caller records the action in its [`Trail`], from which the audit log is written after the response.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -23,31 +27,31 @@ use crate::response::{HttpError, HttpResult};
 /// assert!(principal.has_scope("purchases:read:any"));
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Principal(Option<Arc<PrincipalData>>);
+pub struct Principal(Option<Arc<Identity>>);
 
-/// What is known of a sender. Shared, because each request clones its principal.
+/// The identity of a sender. It is shared, because each request clones its principal.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct PrincipalData {
+struct Identity {
     name: String,
     subject: Option<String>,
-    /// No user has the id of a service: it begins with a control character.
+    /// The subject of a user, or the name of a service after a control character, with which no user id begins.
     owner: String,
     scopes: BTreeSet<String>,
 }
 
 impl Principal {
-    /// The sender of a request without valid credentials.
+    /// Creates the sender of a request without valid credentials.
     #[must_use]
     pub const fn anonymous() -> Self {
         Self(None)
     }
 
-    /// The sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token. Its name
-    /// is the subject.
+    /// Creates the sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token.
+    /// Its name is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         let subject = subject.into();
-        Self(Some(Arc::new(PrincipalData {
+        Self(Some(Arc::new(Identity {
             name: subject.clone(),
             owner: subject.clone(),
             subject: Some(subject),
@@ -55,11 +59,11 @@ impl Principal {
         })))
     }
 
-    /// A sender that is not a user, such as the holder of an API key with this name. It owns nothing.
+    /// Creates a sender that is not a user, such as the holder of an API key with this name. It owns nothing.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
         let name = name.into();
-        Self(Some(Arc::new(PrincipalData {
+        Self(Some(Arc::new(Identity {
             owner: format!("\0{name}"),
             name,
             subject: None,
@@ -67,7 +71,7 @@ impl Principal {
         })))
     }
 
-    /// The same sender with this name, such as that of the API key of a user.
+    /// Replaces the name of the sender, such as by the name of a user's API key.
     #[must_use]
     pub fn with_name(mut self, name: impl Into<String>) -> Self {
         if let Some(identity) = &mut self.0 {
@@ -76,7 +80,7 @@ impl Principal {
         self
     }
 
-    /// The same sender with these scopes. Their meaning is up to the policy.
+    /// Replaces the scopes of the sender. Their meaning is up to the policy.
     #[must_use]
     pub fn with_scopes<S: Into<String>>(mut self, scopes: impl IntoIterator<Item = S>) -> Self {
         if let Some(identity) = &mut self.0 {
@@ -85,24 +89,25 @@ impl Principal {
         self
     }
 
-    /// The name for logs: by default the subject of a user. `None` if the sender is anonymous.
+    /// Returns the name for logs: by default the subject of a user. `None` if the sender is anonymous.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.name.as_str())
     }
 
-    /// The subject: the user id of the sender. `None` if the sender is anonymous or a service.
+    /// Returns the subject: the user id of the sender. `None` if the sender is anonymous or a service.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.0.as_ref()?.subject.as_deref()
     }
 
-    /// Whose requests these are, for limits and idempotency keys: a user's, whatever its keys are, else a service's.
+    /// Returns the id whose limits and idempotency keys the request uses. All API keys of a user have the same id, and
+    /// no service has the id of a user. `None` if the sender is anonymous.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.owner.as_str())
     }
 
-    /// Whether the sender has `scope`.
+    /// Returns whether the sender has `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0
@@ -135,8 +140,8 @@ pub enum Action<'a> {
     PlaceOrder(i64),
     /// Read orders of the user with this number.
     ReadOrders(i64),
-    /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also what a replay or a discard
-    /// of them would do.
+    /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also the dry run of a replay or a
+    /// discard.
     Observe,
     /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase or a refund into the
     /// store of management without the log.
@@ -144,7 +149,7 @@ pub enum Action<'a> {
 }
 
 impl Action<'_> {
-    /// The only user whose purchases the action concerns.
+    /// Returns the only user whose purchases the action concerns.
     ///
     /// Purchases that are selected by a user name are not of one user: names are not unique.
     ///
@@ -169,7 +174,8 @@ impl Action<'_> {
         }
     }
 
-    /// The number of the registered user whom, or whose orders, the action concerns. It is unrelated to the ids of purchases.
+    /// Returns the number of the registered user whom, or whose orders, the action concerns. It is unrelated to the ids of
+    /// purchases.
     #[must_use]
     pub const fn user_number(&self) -> Option<i64> {
         match self {
@@ -180,21 +186,52 @@ impl Action<'_> {
         }
     }
 
-    /// The id or the number of the only user that the action concerns, as text.
-    fn user(&self) -> Option<String> {
+    /// Returns the id or the number of the only user that the action concerns, as text.
+    fn user_text(&self) -> Option<String> {
         match self.user_id() {
             Some(id) => Some(id.to_string()),
             None => self.user_number().map(|number| number.to_string()),
         }
     }
 
-    /// Whether the action is limited to the user whose id, or whose number, is the subject.
+    /// Returns whether the action is limited to `sender`: whether its subject is the id, or the number, of the only user
+    /// that the action concerns.
     pub(super) fn is_limited_to(&self, sender: &Principal) -> bool {
-        sender.subject().is_some_and(|subject| {
-            self.user_id().is_some_and(|id| id.as_str() == subject)
-                || self
-                    .user_number()
-                    .is_some_and(|number| number.to_string() == subject)
+        let Some(subject) = sender.subject() else {
+            return false;
+        };
+        if let Some(id) = self.user_id() {
+            return id.as_str() == subject;
+        }
+        self.user_number()
+            .is_some_and(|number| number.to_string() == subject)
+    }
+
+    /// Returns whether the action changes data of a user.
+    const fn is_write(&self) -> bool {
+        matches!(
+            self,
+            Self::Buy(_) | Self::Refund(_) | Self::RegisterUser | Self::PlaceOrder(_)
+        )
+    }
+
+    /// Returns the name of the action in the audit log. `None` if the action is not about users.
+    const fn audit_name(&self) -> Option<&'static str> {
+        Some(match self {
+            Self::Buy(_) => "buy",
+            Self::Refund(_) => "refund",
+            Self::ReadPurchases(Selector::User(_) | Selector::Reference(_, Some(_))) => {
+                "read_purchases"
+            }
+            Self::ReadPurchases(Selector::Reference(_, None)) => "read_purchases_by_reference",
+            // The line has no user: a name is personal data, and not an id.
+            Self::ReadPurchases(Selector::Name(_)) => "read_purchases_by_name",
+            Self::ReadPurchases(_) => "read_all_purchases",
+            Self::RegisterUser => "register_user",
+            Self::ReadUser(_) => "read_user",
+            Self::PlaceOrder(_) => "place_order",
+            Self::ReadOrders(_) => "read_orders",
+            Self::ReadErased | Self::ReadPositions | Self::Observe | Self::Operate => return None,
         })
     }
 }
@@ -210,7 +247,7 @@ pub enum Decision {
 }
 
 impl Decision {
-    /// A refusal with this text for the client.
+    /// Creates a refusal with this text for the client.
     #[must_use]
     pub fn deny(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Deny(reason.into())
@@ -219,9 +256,10 @@ impl Decision {
 
 /// A policy: decides what a principal may do. See [`RouterBuilder::authorize`](crate::RouterBuilder::authorize).
 ///
-/// It is asked for every request for purchases, users, orders, `/metrics` and `/health`, after the request was validated and before anything is
-/// written or returned. It is called on the thread that serves the request and must not block: a policy that depends on
-/// a database belongs into the authentication layer, which stores the result in the scopes of the principal.
+/// It is asked for every request for purchases, users, orders, `/metrics` and `/health`, after the request was validated
+/// and before anything is written or returned. It is called on the thread that serves the request and must not block: a
+/// policy that depends on a database belongs into the authentication layer, which stores the result in the scopes of the
+/// principal.
 ///
 /// ```
 /// use shop_http::{Action, Authorize, Decision, Principal};
@@ -243,7 +281,7 @@ impl Decision {
 /// }
 /// ```
 pub trait Authorize: fmt::Debug + Send + Sync + 'static {
-    /// Whether `principal` may perform `action`.
+    /// Decides whether `principal` may perform `action`.
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision;
 }
 
@@ -253,15 +291,16 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
     }
 }
 
-/// The sender of a request.
+/// The sender of a request, and the trail that its actions leave for the audit log.
 pub(crate) struct Caller {
-    /// That of an authentication layer, or an anonymous one.
+    /// The principal that an authentication layer has found, or an anonymous one.
     pub(crate) principal: Principal,
-    /// The record for the access log, if there is one.
+    /// `None` without an access log, and where a stream verifies its token again.
     trail: Option<Arc<Trail>>,
 }
 
 impl Caller {
+    /// Creates the sender of a request, and records its principal in `trail`.
     pub(crate) fn new(principal: Principal, trail: Option<Arc<Trail>>) -> Self {
         if let Some(trail) = &trail {
             trail.principal.get_or_init(|| principal.clone());
@@ -274,20 +313,22 @@ impl Caller {
         if self.trail.is_none() {
             return;
         }
+        let Some(name) = action.audit_name() else {
+            return;
+        };
+
         let is_foreign = self.principal.name().is_some() && !action.is_limited_to(&self.principal);
-        if let Some((name, is_write)) = described(action)
-            && (is_write || is_foreign)
-        {
+        if action.is_write() || is_foreign {
             self.audit(Audited {
                 action: name,
-                user: action.user(),
+                user: action.user_text(),
                 is_allowed,
                 ..Audited::default()
             });
         }
     }
 
-    /// Records an action for the audit log.
+    /// Records an action for the audit log, unless an action of this request was recorded before.
     pub(crate) fn audit(&self, audited: Audited) {
         if let Some(trail) = &self.trail {
             trail.audited.get_or_init(|| audited);
@@ -302,7 +343,9 @@ impl Caller {
     }
 }
 
-/// What the routes find out about a request. The first value counts.
+/// The facts about a request that its routes find out for the access log and the audit log.
+///
+/// Each fact is recorded once: a later value does not replace it.
 #[derive(Default)]
 pub(crate) struct Trail {
     pub(crate) principal: OnceLock<Principal>,
@@ -311,44 +354,20 @@ pub(crate) struct Trail {
     pub(crate) resolved: OnceLock<usize>,
 }
 
-/// An action with a line in the audit log.
+/// The fields of a line in the audit log that describe the action of the request.
 #[derive(Default)]
 pub(crate) struct Audited {
     pub(crate) action: &'static str,
-    /// The user whose data it is about. `None` where that is not one user with a known id.
+    /// The user whose data the action is about. `None` if that is not one user with a known id.
     pub(crate) user: Option<String>,
-    /// Whether the policy allowed it.
+    /// Whether the policy allowed the action.
     pub(crate) is_allowed: bool,
-    /// Of a batch: the number of purchases, and of those that the policy denied.
+    /// The number of purchases in a batch, and the number of these that the policy denied.
     pub(crate) batch: Option<(usize, usize)>,
     /// The positions of the dead letters to resolve, separated by spaces.
     pub(crate) positions: Option<String>,
-    /// Why they are resolved, as the sender says.
+    /// Why the dead letters are resolved, as the sender says.
     pub(crate) reason: Option<String>,
-}
-
-/// The name of `action`, and whether it is a write. `None` if it is not about users.
-const fn described(action: &Action<'_>) -> Option<(&'static str, bool)> {
-    Some(match action {
-        Action::Buy(_) => ("buy", true),
-        Action::Refund(_) => ("refund", true),
-        Action::ReadPurchases(Selector::User(_) | Selector::Reference(_, Some(_))) => {
-            ("read_purchases", false)
-        }
-        Action::ReadPurchases(Selector::Reference(_, None)) => {
-            ("read_purchases_by_reference", false)
-        }
-        // A name is personal data, and not an id.
-        Action::ReadPurchases(Selector::Name(_)) => ("read_purchases_by_name", false),
-        Action::ReadPurchases(_) => ("read_all_purchases", false),
-        Action::RegisterUser => ("register_user", true),
-        Action::ReadUser(_) => ("read_user", false),
-        Action::PlaceOrder(_) => ("place_order", true),
-        Action::ReadOrders(_) => ("read_orders", false),
-        Action::ReadErased | Action::ReadPositions | Action::Observe | Action::Operate => {
-            return None;
-        }
-    })
 }
 
 /// The policy of a service. Without one, everything is allowed.
@@ -360,63 +379,89 @@ pub(crate) struct Policy {
 }
 
 impl Policy {
-    /// Asks whether `caller` may perform `action`, and records that.
+    /// Checks that `caller` may perform `action`, and records the action with the decision.
+    ///
+    /// # Errors
+    /// 403 if the policy denies the action.
     pub(crate) fn check(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
         let decision = self.decide(caller, action);
         caller.note(action, decision.is_ok());
         decision
     }
 
-    /// Asks whether `caller` may perform `action`, which is not about users, and records a refusal as one of `name`.
+    /// Checks that `caller` may perform `action`, which is not about users, and records a refusal under `name`.
+    ///
+    /// # Errors
+    /// 403 if the policy denies the action.
     pub(crate) fn check_as(
         &self,
         caller: &Caller,
         action: &Action<'_>,
         name: &'static str,
     ) -> HttpResult<()> {
-        self.decide(caller, action).inspect_err(|_denied| {
+        let decision = self.decide(caller, action);
+        if decision.is_err() {
             caller.audit(Audited {
                 action: name,
                 ..Audited::default()
             });
-        })
+        }
+        decision
     }
 
-    /// Asks whether `caller` may perform `action`.
+    /// Checks that `caller` may perform `action`, and records nothing.
+    ///
+    /// # Errors
+    /// 403 if the policy denies the action.
     pub(crate) fn decide(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
-        let Some(policy) = &self.authorize else {
-            return Ok(());
-        };
-        match policy.may(&caller.principal, action) {
+        match self.ask(caller, action) {
             Decision::Allow => Ok(()),
             Decision::Deny(reason) => Err(HttpError::denied(self.requires_token, reason)),
         }
     }
 
-    /// Those of `selectors` that `caller` may read. Records a refusal: of the last one, as a text that can be an id or a
-    /// name, in this order, counts as a name.
+    /// Returns whether `caller` may perform `action`, and records nothing.
+    ///
+    /// In contrast to [`decide`](Self::decide), this builds no error: the answer to the client does not mention a refusal.
+    pub(crate) fn allows(&self, caller: &Caller, action: &Action<'_>) -> bool {
+        self.ask(caller, action) == Decision::Allow
+    }
+
+    fn ask(&self, caller: &Caller, action: &Action<'_>) -> Decision {
+        match &self.authorize {
+            Some(policy) => policy.may(&caller.principal, action),
+            None => Decision::Allow,
+        }
+    }
+
+    /// Returns the `selectors` that `caller` may read.
+    ///
+    /// If `caller` may read none of them, the refusal is recorded for the last one. A text that can be an id or a name is
+    /// selected as both, in this order, so its refusal is recorded as a read by name.
     ///
     /// # Errors
-    /// When there are none of them.
+    /// 403 if the policy denies all selectors, with its reason for the first one.
     pub(crate) fn readable(
         &self,
         caller: &Caller,
         selectors: &[Selector],
     ) -> HttpResult<Vec<Selector>> {
-        let mut readable = Vec::with_capacity(selectors.len());
-        let mut denied = None;
+        let mut readable_selectors = Vec::with_capacity(selectors.len());
+        let mut first_reason = None;
         for selector in selectors {
-            match self.decide(caller, &Action::ReadPurchases(selector)) {
-                Ok(()) => readable.push(selector.clone()),
-                Err(failure) => denied = denied.or(Some(failure)),
+            match self.ask(caller, &Action::ReadPurchases(selector)) {
+                Decision::Allow => readable_selectors.push(selector.clone()),
+                Decision::Deny(reason) => first_reason = first_reason.or(Some(reason)),
             }
         }
-        match (denied, selectors.last()) {
-            (Some(failure), Some(last)) if readable.is_empty() => {
-                caller.note(&Action::ReadPurchases(last), false);
-                Err(failure)
-            }
-            _ => Ok(readable),
+
+        if readable_selectors.is_empty()
+            && let Some(reason) = first_reason
+            && let Some(last) = selectors.last()
+        {
+            caller.note(&Action::ReadPurchases(last), false);
+            return Err(HttpError::denied(self.requires_token, reason));
         }
+        Ok(readable_selectors)
     }
 }

@@ -1,4 +1,7 @@
 //! JSON Web Tokens, and the public keys of their issuers.
+//!
+//! A [`TokenVerifier`] verifies the signature of a token with a key of the [`KeySet`], then its [`Claims`]. A verified token
+//! is remembered, so that its signature is not verified for each request.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -56,7 +59,7 @@ struct JwksDocument {
 }
 
 impl KeySet {
-    /// The keys of a JSON Web Key Set (RFC 7517).
+    /// Parses a JSON Web Key Set (RFC 7517).
     ///
     /// # Errors
     /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
@@ -71,16 +74,15 @@ impl KeySet {
             .filter_map(verification_key)
             .collect();
         if keys.is_empty() {
-            Err(InvalidKeySet(None))
-        } else {
-            Ok(Self(keys))
+            return Err(InvalidKeySet(None));
         }
+        Ok(Self(keys))
     }
 
-    /// The key with this id. A token without an id is for the only key of the set.
+    /// Returns the key with this id. A token without an id is verified with the only key of the set.
     fn find(&self, id: Option<&str>) -> Option<&VerificationKey> {
         match (id, &self.0[..]) {
-            (None, [only]) => Some(only),
+            (None, [only_key]) => Some(only_key),
             (None, _) => None,
             // Of two keys with the same id, the last one counts.
             (id, keys) => keys.iter().rfind(|key| key.id.as_deref() == id),
@@ -88,25 +90,21 @@ impl KeySet {
     }
 }
 
-/// The key for signatures, unless its algorithm is not supported.
+/// Returns the key for signatures. `None` if the key is for something else, or its algorithm is not supported.
 fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
-    if jwk
-        .common
-        .public_key_use
-        .as_ref()
-        .is_some_and(|of| *of != PublicKeyUse::Signature)
+    let common = &jwk.common;
+    if let Some(key_use) = &common.public_key_use
+        && *key_use != PublicKeyUse::Signature
     {
         return None;
     }
-    if jwk
-        .common
-        .key_operations
-        .as_ref()
-        .is_some_and(|all| !all.contains(&KeyOperations::Verify))
+    if let Some(operations) = &common.key_operations
+        && !operations.contains(&KeyOperations::Verify)
     {
         return None;
     }
-    let (algorithm, name) = match &jwk.algorithm {
+
+    let (algorithm, algorithm_name) = match &jwk.algorithm {
         AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
             (Algorithm::ES256, KeyAlgorithm::ES256)
@@ -116,14 +114,12 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
         }
         _ => return None,
     };
-    if jwk
-        .common
-        .key_algorithm
-        .as_ref()
-        .is_some_and(|given| *given != name)
+    if let Some(given_name) = &common.key_algorithm
+        && *given_name != algorithm_name
     {
         return None;
     }
+
     let key = DecodingKey::from_jwk(&jwk).ok()?;
     Some(VerificationKey {
         id: jwk.common.key_id,
@@ -140,18 +136,25 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
 /// `scp`. Without a subject it is the service of the client in `client_id` or `azp`.
 ///
 /// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with unknown keys are
-/// rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires, or until the keys change; at most 4,096 are.
+/// rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires,
+/// or until the keys change; at most 4,096 are.
 #[derive(Debug)]
 pub struct TokenVerifier {
     keys: Arc<Refreshed<KeySet>>,
     issuer: String,
     audience: String,
     clock: Arc<dyn Clock>,
-    verified: Mutex<LruCache<Box<str>, Verified>>,
+    remembered: Mutex<LruCache<Box<str>, VerifiedToken>>,
 }
 
-/// The keys that a token was verified with, its principal, and until when it is valid, in seconds since 1970.
-type Verified = (Arc<KeySet>, Principal, i64);
+/// A token that was verified. It is remembered by its text.
+struct VerifiedToken {
+    /// The keys that have verified the token. Other keys verify it again, because its key may have been removed.
+    keys: Arc<KeySet>,
+    principal: Principal,
+    /// In seconds since 1970.
+    valid_until: i64,
+}
 
 /// The minimum time between two reads of the key set because of unknown key ids, which anyone can send.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
@@ -160,6 +163,7 @@ const LEEWAY: i64 = 60;
 /// The maximum number of remembered tokens: 8 MiB with tokens of 2 KiB.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
+/// The claims of a token that are used. The issuer and the audience were verified with the signature.
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -167,7 +171,7 @@ struct Claims {
     client_id: Option<String>,
     azp: Option<String>,
     exp: Option<f64>,
-    /// Only one: a list is not an issuer.
+    /// Never read: its type rejects a token with a list of issuers.
     #[serde(rename = "iss")]
     _issuer: Option<String>,
     nbf: Option<f64>,
@@ -184,6 +188,7 @@ enum ScopeClaim {
 }
 
 impl ScopeClaim {
+    /// Returns the scopes one by one.
     fn into_scopes(self) -> Vec<String> {
         match self {
             Self::Text(text) => text.split_ascii_whitespace().map(str::to_owned).collect(),
@@ -193,7 +198,7 @@ impl ScopeClaim {
 }
 
 impl TokenVerifier {
-    /// Verifies tokens of `issuer` for `audience`.
+    /// Creates a verifier for tokens of `issuer` for `audience`.
     pub fn new(
         keys: Arc<Refreshed<KeySet>>,
         issuer: impl Into<String>,
@@ -207,59 +212,69 @@ impl TokenVerifier {
             issuer: issuer.into(),
             audience: audience.into(),
             clock,
-            verified: Mutex::new(LruCache::new(MAX_REMEMBERED)),
+            remembered: Mutex::new(LruCache::new(MAX_REMEMBERED)),
         }
     }
 
-    /// Verifies a token. Returns its principal, and until when it is valid, in seconds since 1970.
-    fn verify(
-        &self,
-        key: &VerificationKey,
-        token: &str,
-        now: i64,
-    ) -> Result<(Principal, i64), Rejection> {
+    /// Verifies the signature, the issuer and the audience of a token.
+    ///
+    /// # Errors
+    /// [`Rejection::Invalid`] with the reason.
+    fn verify(&self, key: &VerificationKey, token: &str) -> Result<Claims, Rejection> {
         let mut validation = Validation::new(key.algorithm);
         validation.set_required_spec_claims(&["iss", "aud"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
-        // Compared below, with the clock of this service.
+        // `Claims::valid_until` compares `exp` with the clock of this service.
         validation.validate_exp = false;
-        let Claims {
-            sub,
-            client_id,
-            azp,
-            exp,
-            nbf,
-            scope,
-            scp,
-            ..
-        } = decode::<Claims>(token, &key.key, &validation)
-            .map_err(|error| rejection(error.kind()))?
-            .claims;
-        let exp = exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
-        let until = whole_seconds(exp).saturating_add(LEEWAY);
-        if until < now {
-            return Err(Rejection::invalid("has expired"));
-        }
-        if nbf.is_some_and(|nbf| whole_seconds(nbf).saturating_sub(LEEWAY) > now) {
-            return Err(Rejection::invalid("is not valid yet"));
-        }
-        let scopes = [scope, scp]
-            .into_iter()
-            .flatten()
-            .flat_map(ScopeClaim::into_scopes);
-        let principal = match sub {
-            Some(subject) => Principal::new(subject),
-            // No API key has such a name: it has no spaces.
-            None => Principal::service(format!(
-                "token of {}",
-                client_id.or(azp).as_deref().unwrap_or("no client")
-            )),
-        };
-        Ok((principal.with_scopes(scopes), until))
+
+        let decoded = decode::<Claims>(token, &key.key, &validation)
+            .map_err(|error| rejection(error.kind()))?;
+        Ok(decoded.claims)
     }
 }
 
+impl Claims {
+    /// Returns until when the token is valid, in seconds since 1970.
+    ///
+    /// # Errors
+    /// [`Rejection::Invalid`] if the token is not valid `now`, or never expires.
+    fn valid_until(&self, now: i64) -> Result<i64, Rejection> {
+        let expiry = self.exp.ok_or(Rejection::invalid(MISSING_CLAIM))?;
+        let valid_until = whole_seconds(expiry).saturating_add(LEEWAY);
+        if valid_until < now {
+            return Err(Rejection::invalid("has expired"));
+        }
+        if let Some(not_before) = self.nbf
+            && whole_seconds(not_before).saturating_sub(LEEWAY) > now
+        {
+            return Err(Rejection::invalid("is not valid yet"));
+        }
+        Ok(valid_until)
+    }
+
+    /// Returns the user in `sub`, or else the service of the client.
+    fn into_principal(self) -> Principal {
+        let principal = match self.sub {
+            Some(subject) => Principal::new(subject),
+            // No API key has such a name, because a name of the file has no spaces.
+            None => Principal::service(format!(
+                "token of {}",
+                self.client_id
+                    .or(self.azp)
+                    .as_deref()
+                    .unwrap_or("no client")
+            )),
+        };
+        let scopes = [self.scope, self.scp]
+            .into_iter()
+            .flatten()
+            .flat_map(ScopeClaim::into_scopes);
+        principal.with_scopes(scopes)
+    }
+}
+
+/// Returns the time of a claim without the fraction of its second.
 #[expect(
     clippy::cast_possible_truncation,
     reason = "out of range is far in the past or in the future"
@@ -268,15 +283,19 @@ const fn whole_seconds(time: f64) -> i64 {
     time as i64
 }
 
+/// The reason why a token without a required claim is rejected.
 const MISSING_CLAIM: &str = "lacks one of exp, iss and aud";
 
-/// Whether a token with this `typ` can be an access token (RFC 8725, section 3.11).
-fn is_access_token(kind: &str) -> bool {
-    let kind = kind.to_ascii_lowercase();
-    ["jwt", "at+jwt"].contains(&kind.strip_prefix("application/").unwrap_or(&kind))
+/// Returns whether a token with this `typ` can be an access token (RFC 8725, section 3.11).
+fn is_access_token(media_type: &str) -> bool {
+    let media_type = media_type.to_ascii_lowercase();
+    let subtype = media_type
+        .strip_prefix("application/")
+        .unwrap_or(&media_type);
+    ["jwt", "at+jwt"].contains(&subtype)
 }
 
-/// The reason why a token is refused. Says nothing about its contents.
+/// Returns the rejection of a token with this error. Its text has nothing of the contents of the token.
 const fn rejection(error: &errors::ErrorKind) -> Rejection {
     use std::borrow::Cow::Borrowed;
     Rejection::Invalid(Borrowed(match error {
@@ -295,18 +314,19 @@ const fn rejection(error: &errors::ErrorKind) -> Rejection {
 #[async_trait]
 impl Authenticate for TokenVerifier {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
-        // Before the keys, which may be unavailable: what is no token is never valid, such as an API key that was removed.
+        // The header is decoded before the keys are read, because they may be unavailable. A text that is no token, such as
+        // an API key that was removed, is not valid in any case.
         let Header { kid, typ, crit, .. } = decode_header(token)
             .map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;
         let now = self.clock.now().as_millis() / 1_000;
-        // A key that was removed has no valid tokens.
-        if let Some((verified_with, principal, until)) = self.verified.lock().get(token)
-            && Arc::ptr_eq(verified_with, &keys)
-            && *until >= now
+        if let Some(verified) = self.remembered.lock().get(token)
+            && Arc::ptr_eq(&verified.keys, &keys)
+            && verified.valid_until >= now
         {
-            return Ok(principal.clone());
+            return Ok(verified.principal.clone());
         }
+
         if crit.is_some() {
             return Err(Rejection::invalid(
                 "has extensions that are not supported (crit)",
@@ -315,6 +335,7 @@ impl Authenticate for TokenVerifier {
         if !typ.as_deref().is_none_or(is_access_token) {
             return Err(Rejection::invalid("is not an access token (typ)"));
         }
+
         if keys.find(kid.as_deref()).is_none() {
             keys = self
                 .keys
@@ -325,10 +346,16 @@ impl Authenticate for TokenVerifier {
         let key = keys
             .find(kid.as_deref())
             .ok_or(Rejection::invalid("is signed with an unknown key"))?;
-        let (principal, until) = self.verify(key, token, now)?;
-        self.verified
-            .lock()
-            .put(token.into(), (keys, principal.clone(), until));
+
+        let claims = self.verify(key, token)?;
+        let valid_until = claims.valid_until(now)?;
+        let principal = claims.into_principal();
+        let verified = VerifiedToken {
+            keys,
+            principal: principal.clone(),
+            valid_until,
+        };
+        self.remembered.lock().put(token.into(), verified);
         Ok(principal)
     }
 }

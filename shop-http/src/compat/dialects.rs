@@ -15,21 +15,19 @@ pub struct Dialect {
     pub(crate) item: ItemForm,
     /// The body of an error, except of the native API.
     pub(crate) errors: Errors,
-    /// Whether the text about missing members names all required ones, instead of those that are missing. Then an id or a
-    /// name that is falsy in JavaScript counts as missing.
-    pub(crate) names_all_required: bool,
+    /// Whether values that are falsy in JavaScript are refused: such an id or name counts as missing, and a price must
+    /// not be zero. The text about missing members then names all required ones, instead of those that are missing.
+    pub(crate) refuses_falsy: bool,
     /// Whether an empty body is reported differently from one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
-    /// Whether a price may be zero.
-    pub(crate) may_be_free: bool,
     /// The responses to failures of the log or the store.
     pub(crate) outages: Outages,
-    /// Whether it is the native API: errors are problems (RFC 9457), the response to a buy has a receipt, and unknown
-    /// members of a body are rejected, as are prices that are not JSON numbers or the text of one.
+    /// Whether it is the native API: errors are problems (RFC 9457), the response to a buy contains a receipt, and a
+    /// purchase is read by `request/purchase.rs`, whatever the fields about reading say.
     pub(crate) is_strict: bool,
     /// Whether integers are accepted as text.
     pub(crate) integers_are_text: bool,
-    /// The treatment of a purchase's timestamp.
+    /// How facing treats the timestamp that a client gives. Management is always lenient.
     pub(crate) timestamps: Timestamps,
     /// The response to a listing.
     pub(crate) listing: ListingForm,
@@ -173,8 +171,6 @@ pub(crate) enum Errors {
 /// The treatment of a purchase's timestamp.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timestamps {
-    /// RFC 3339 text only.
-    Strict,
     /// RFC 3339 text, or a number of seconds or of milliseconds.
     Lenient,
     /// As `Lenient`; an unreadable timestamp is replaced by the time of receipt.
@@ -216,33 +212,23 @@ const fn unavailable(text: &'static str) -> Outage {
     }
 }
 
-/// A response with the purchase under each of these names.
-const fn recorded(
-    code: StatusCode,
-    status: Option<&'static str>,
-    purchase_as: &'static [&'static str],
-) -> PurchaseResponse {
-    PurchaseResponse {
-        code,
-        status,
-        message: "Purchase recorded",
-        purchase_as,
-    }
-}
-
 /// The base of all dialects.
 const BASE: Dialect = Dialect {
     name: "default",
-    bought: recorded(StatusCode::CREATED, Some("success"), &["data", "purchase"]),
+    bought: PurchaseResponse {
+        code: StatusCode::CREATED,
+        status: Some("success"),
+        message: "Purchase recorded",
+        purchase_as: &["data", "purchase"],
+    },
     item: ItemForm {
         price_is_text: false,
         timestamp: TimestampForm::Iso,
         extras: Extras::Id,
     },
     errors: Errors::Text,
-    names_all_required: false,
+    refuses_falsy: false,
     distinguishes_empty_bodies: true,
-    may_be_free: true,
     outages: Outages {
         publish: unavailable("Failed to record purchase - messaging system unavailable"),
         write: unavailable("Failed to write purchase"),
@@ -307,12 +293,9 @@ pub(super) static NAMED: [&Dialect; 6] = [
 pub(super) static DEFAULT: Dialect = BASE;
 
 /// The native API.
-pub(crate) static V1: Dialect = Dialect {
+pub(super) static V1: Dialect = Dialect {
     name: "v1",
-    distinguishes_empty_bodies: false,
     is_strict: true,
-    integers_are_text: false,
-    timestamps: Timestamps::Strict,
     ..BASE
 };
 
@@ -342,14 +325,17 @@ pub(super) static SCALABLE_SHOP: Dialect = Dialect {
 
 pub(super) static USER_BUY_LIST: Dialect = Dialect {
     name: "user-buy-list",
-    bought: recorded(StatusCode::CREATED, None, &["purchase"]),
+    bought: PurchaseResponse {
+        status: None,
+        purchase_as: &["purchase"],
+        ..BASE.bought
+    },
     item: ItemForm {
         extras: Extras::IdAndVersion,
         ..BASE.item
     },
-    names_all_required: true,
+    refuses_falsy: true,
     distinguishes_empty_bodies: false,
-    may_be_free: false,
     outages: Outages {
         publish: failed("Failed to process purchase"),
         write: failed("Failed to write purchase"),
@@ -379,7 +365,10 @@ pub(super) static ECOMMERCE: Dialect = Dialect {
 
 static PURCHASE_TRACKING: Dialect = Dialect {
     name: "purchase-tracking",
-    bought: recorded(StatusCode::CREATED, Some("success"), &["data"]),
+    bought: PurchaseResponse {
+        purchase_as: &["data"],
+        ..BASE.bought
+    },
     item: ItemForm {
         timestamp: TimestampForm::IsoWithoutZone,
         extras: Extras::None,
@@ -411,7 +400,11 @@ static PURCHASE_TRACKING: Dialect = Dialect {
 /// Of the paths below `/api/v1`.
 pub(super) static SHOPPING_SYSTEM: Dialect = Dialect {
     name: "shopping-system",
-    bought: recorded(StatusCode::ACCEPTED, Some("success"), &["data"]),
+    bought: PurchaseResponse {
+        code: StatusCode::ACCEPTED,
+        purchase_as: &["data"],
+        ..BASE.bought
+    },
     item: ItemForm {
         timestamp: TimestampForm::Seconds,
         extras: Extras::None,

@@ -76,7 +76,7 @@ impl Dialect {
 
     /// Whether the system took a body of another media type for an empty one.
     fn counts_as_empty(&self, error: &HttpError) -> bool {
-        self.names_all_required && error.is_of_media_type()
+        self.refuses_falsy && error.is_of_media_type()
     }
 
     /// The response to a failed call, if the kind of the error makes no difference.
@@ -103,7 +103,7 @@ impl Dialect {
             .errors
             .iter()
             .any(|error| error.kind == ValidationErrorKind::Missing);
-        if self.counts_as_empty(error) || (is_missing && self.names_all_required) {
+        if self.counts_as_empty(error) || (is_missing && self.refuses_falsy) {
             return ALL_REQUIRED.to_owned();
         }
         texts(&error.errors)

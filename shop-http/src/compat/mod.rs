@@ -6,14 +6,14 @@
 mod choice;
 mod dialects;
 mod errors;
+pub(crate) mod members;
 pub(crate) mod purchase;
 
 pub(crate) use choice::INGRESS_PREFIXES;
 pub use choice::UnknownDialect;
 pub use dialects::Dialect;
 pub(crate) use dialects::{
-    By, Errors, Extras, ItemForm, ListingForm, Outage, PurchaseResponse, TimestampForm, Timestamps,
-    V1, View,
+    By, Errors, Extras, ItemForm, ListingForm, Outage, PurchaseResponse, TimestampForm, View,
 };
 
 /// The dialect of a request.

@@ -14,9 +14,9 @@ use shop_core::api::{NDJSON, RowFormat};
 
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
+use crate::permits::RequestPermit;
 use crate::response::validation_error::ValidationError;
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::Slot;
 
 /// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
 /// finding the connection closed.
@@ -24,13 +24,13 @@ const READ_ON_BYTES: usize = 32 << 20;
 /// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
 
-/// The part of a body that does not count: most bodies are smaller.
+/// The first bytes of a body that need no permit: most bodies are smaller.
 const SMALL: usize = 16 << 10;
 
-/// Takes the whole body of a write within the limits of `options`, and its place among the writes: a body that is sent
-/// slowly occupies none. A missing media type counts as JSON.
+/// Takes the whole body of a write within the limits of `options`, and then acquires the permit of the write: a body that
+/// is sent slowly occupies no room among the writes. A missing media type counts as JSON.
 pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
-    let slot = Slot::of(request.extensions())?;
+    let permit = RequestPermit::of(request.extensions())?;
     let body = std::mem::take(request.body_mut());
     let headers = request.headers();
     if let Some(other) = other_media_type(headers) {
@@ -38,19 +38,19 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
         let text = format!("Content-Type must be application/json, not {other}");
         return Err(HttpError::media_type(ACCEPT_POST, "application/json", text));
     }
-    let mut held = slot.body();
+    let mut body_permit = permit.empty_body_permit();
     let mut uncounted = SMALL;
-    let hold = |bytes: usize| {
+    let limit = options.max_body_bytes;
+    let body = read_up_to(headers, body, limit, options, |bytes| {
         let counted = bytes.saturating_sub(uncounted);
         uncounted = uncounted.saturating_sub(bytes);
         if counted == 0 {
-            Ok(())
-        } else {
-            held.hold(counted)
+            return Ok(());
         }
-    };
-    let body = read_up_to(headers, body, options.max_body_bytes, options, hold).await?;
-    slot.write(1)?;
+        body_permit.extend_for_write(counted)
+    })
+    .await?;
+    permit.acquire_write(1)?;
     Ok(body)
 }
 

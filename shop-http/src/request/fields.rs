@@ -1,6 +1,8 @@
-//! The members of a body, and all that is wrong with them.
-
-use std::borrow::Cow;
+//! Reads the members of a JSON body, and collects everything that is wrong with them.
+//!
+//! A [`Body`] is parsed once. Then each member is read by one of the `read` functions, which notes an error instead of
+//! returning it. [`Body::finish`] returns the value that was made of the members, or else all errors in the order in
+//! which they were noted, so that a client can correct them at once.
 
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
@@ -10,16 +12,19 @@ use crate::response::validation_error::{
 };
 use crate::response::{HttpError, HttpResult};
 
-/// The members of a body, and their errors.
+/// The members of a JSON object, and the errors that were noted about them.
 pub(crate) struct Body<'a, const N: usize> {
-    /// Sent back where a member is missing.
+    /// The whole body, which some errors about missing members repeat.
     pub(super) text: &'a [u8],
-    pub(super) members: Members<'a, N>,
+    pub(crate) members: Members<'a, N>,
     errors: Vec<ValidationError>,
 }
 
 impl<'a, const N: usize> Body<'a, N> {
-    /// An object with the members `names`, each at most once.
+    /// Parses an object whose known members are `names`.
+    ///
+    /// # Errors
+    /// 400 if `text` is not a JSON object, or repeats a known member.
     pub(crate) fn parse(text: &'a [u8], names: [&'static str; N]) -> HttpResult<Self> {
         let members = Members::parse(text, names).map_err(|error| no_object(text, &error))?;
         Ok(Self::new(text, members))
@@ -33,12 +38,12 @@ impl<'a, const N: usize> Body<'a, N> {
         }
     }
 
-    /// The value of a member, unless it is null.
+    /// Returns the value of a member, unless it is absent or null.
     pub(super) fn value(&self, member: &str) -> Option<RawScalar<'a>> {
         self.members.get(member).filter(|value| !value.is_null())
     }
 
-    /// Reads a member; an error is noted.
+    /// Reads a member. Notes an error if it is absent or invalid.
     pub(crate) fn read<T>(
         &mut self,
         member: &'static str,
@@ -47,8 +52,8 @@ impl<'a, const N: usize> Body<'a, N> {
         self.read_value(member, self.members.get(member), read)
     }
 
-    /// Reads a member that may be left out or null; an error is noted.
-    pub(super) fn read_nullable<T>(
+    /// Reads a member that may be absent or null. Notes an error if it is invalid.
+    pub(crate) fn read_nullable<T>(
         &mut self,
         member: &'static str,
         read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
@@ -56,7 +61,7 @@ impl<'a, const N: usize> Body<'a, N> {
         self.read_value(member, Some(self.value(member)?), read)
     }
 
-    /// As [`read`](Self::read), if the member is given.
+    /// Reads a member that may be absent, but not null. Notes an error if it is invalid.
     pub(crate) fn read_optional<T>(
         &mut self,
         member: &'static str,
@@ -65,64 +70,61 @@ impl<'a, const N: usize> Body<'a, N> {
         self.read_value(member, Some(self.members.get(member)?), read)
     }
 
-    /// Reads `value` of a member; an error is noted.
-    pub(super) fn read_value<'v, T>(
+    /// Reads the `value` of a member. Notes an error if there is no value, or if it is invalid.
+    pub(crate) fn read_value<'v, T>(
         &mut self,
         member: &'static str,
         value: Option<RawScalar<'v>>,
         read: impl FnOnce(RawScalar<'v>) -> Result<T, MemberError>,
     ) -> Option<T> {
+        let location = Location::Member(member.into());
         let Some(value) = value else {
-            let input = String::from_utf8_lossy(self.text).into_owned();
-            self.note(member, ValidationErrorKind::Missing, String::new(), input);
+            self.errors.push(ValidationError {
+                kind: ValidationErrorKind::Missing,
+                input: String::from_utf8_lossy(self.text).into_owned(),
+                ..location.error(String::new())
+            });
             return None;
         };
-        let read = read(value).map_err(|MemberError { kind, text }| {
-            // The texts of a price name the member themselves, and pydantic's name none.
-            let is_sentence =
-                member == "price" || matches!(kind, ValidationErrorKind::Pydantic(..));
-            let text = if is_sentence {
-                text
-            } else {
-                format!("{member} {text}")
-            };
-            self.note(member, kind, text, value.as_json().to_owned());
+
+        let MemberError { kind, text } = match read(value) {
+            Ok(read) => return Some(read),
+            Err(error) => error,
+        };
+        // The replaced systems wrote the name of this member with a capital letter.
+        let subject = if member == "price" { "Price" } else { member };
+        let text = match kind {
+            // The texts of pydantic do not name the member.
+            ValidationErrorKind::Pydantic(..) => text,
+            _ => format!("{subject} {text}"),
+        };
+        self.errors.push(ValidationError {
+            kind,
+            input: value.as_json().to_owned(),
+            ..location.error(text)
         });
-        read.ok()
+        None
     }
 
-    /// Notes that a member is refused. `problem` continues the sentence after its name.
+    /// Notes that a member is refused. `problem` continues the sentence after the name of the member.
     pub(super) fn refuse(&mut self, member: &'static str, problem: &str) {
         self.errors
             .push(Location::Member(member.into()).invalid(problem));
     }
 
-    fn note(
-        &mut self,
-        member: impl Into<Cow<'static, str>>,
-        kind: ValidationErrorKind,
-        text: String,
-        input: String,
-    ) {
-        self.errors.push(ValidationError {
-            kind,
-            input,
-            ..Location::Member(member.into()).error(text)
-        });
-    }
-
-    /// Returns `read` if there are no errors. Each unknown member is one.
+    /// Returns `read`, unless an error was noted or an unknown member was given.
+    ///
+    /// # Errors
+    /// 422 with all errors. Each unknown member is reported once.
     pub(crate) fn finish<T>(mut self, read: Option<T>) -> HttpResult<T> {
         let names = std::mem::take(&mut self.members.unknown);
         for (position, name) in names.iter().enumerate() {
             if !names[..position].contains(name) {
                 let text = unknown(name, &self.members.names);
-                self.note(
-                    name.clone(),
-                    ValidationErrorKind::Unknown,
-                    text,
-                    String::new(),
-                );
+                self.errors.push(ValidationError {
+                    kind: ValidationErrorKind::Unknown,
+                    ..Location::Member(name.clone().into()).error(text)
+                });
             }
         }
         read.filter(|_| self.errors.is_empty())
@@ -130,11 +132,11 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 }
 
-/// The reason why `body` is not an object, from `error`.
+/// Returns the error of a `body` that is not an object with unique members. `error` is the parser's.
 pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
-    // Valid JSON of another type.
+    // Behind a value of another type, or a repeated member, the text may not even be JSON, which is reported first.
     let broken = serde_json::from_slice::<IgnoredAny>(body)
         .err()
         .filter(|_| error.is_data());
@@ -153,10 +155,11 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
         // The body is truncated.
         (_, false) if error.is_eof() => ValidationError::no_json(body.len(), text),
         (_, false) => {
-            let lines = body
-                .split_inclusive(|byte| *byte == b'\n')
-                .take(error.line().saturating_sub(1));
-            let byte = lines.map(<[u8]>::len).sum::<usize>() + error.column().saturating_sub(1);
+            let rest = body
+                .splitn(error.line(), |byte| *byte == b'\n')
+                .last()
+                .unwrap_or_default();
+            let byte = body.len() - rest.len() + error.column().saturating_sub(1);
             ValidationError::no_json(byte, text)
         }
     })

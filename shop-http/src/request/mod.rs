@@ -2,6 +2,7 @@
 
 pub(crate) mod accept;
 pub(crate) mod body;
+pub(crate) mod context;
 pub(crate) mod fields;
 pub(crate) mod purchase;
 pub(crate) mod query;

@@ -6,12 +6,13 @@ use axum::extract::{Request, State};
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::json::write_member;
-use shop_core::{PublishedPurchase, Purchase, PurchaseId};
+use shop_core::{PublishedPurchase, Purchase};
 
 use crate::auth::{Action, Caller};
 use crate::compat::purchase::write_purchase;
-use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect};
+use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, members};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
+use crate::request::purchase::{idempotency_key, read_purchase};
 use crate::request::{self, Query};
 use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
 use crate::routes::mount::Mount;
@@ -38,12 +39,10 @@ pub(crate) async fn post_into_store(
     RequestDialect(dialect): RequestDialect,
     mut request: Request,
 ) -> HttpResult {
-    let PublishedPurchase {
-        purchase, replayed, ..
-    } = buy(&purchases, dialect, &mut request).await?;
+    let bought = buy(&purchases, dialect, &mut request).await?;
     let mut stored = Vec::with_capacity(PURCHASE_BYTES);
-    write_purchase(&mut stored, &purchase, dialect.item);
-    Ok(accepted(StatusCode::CREATED, purchase.id, replayed, stored))
+    write_purchase(&mut stored, &bought.purchase, dialect.item);
+    Ok(accepted(StatusCode::CREATED, &bought, stored))
 }
 
 async fn buy(
@@ -56,8 +55,13 @@ async fn buy(
         if dialect.is_strict {
             Query::refuse(request.uri())?;
         }
-        let key = request::purchase::idempotency_key(request.headers())?;
-        let new = request::purchase::read(&body, dialect, key, role)?;
+        let key = idempotency_key(request.headers())?;
+        let mut new = if dialect.is_strict {
+            read_purchase(&body, role)?
+        } else {
+            members::read_purchase(&body, dialect, role)?
+        };
+        new.key = key;
         let caller = Caller::of(request.extensions());
         let buy = Action::Buy(&new.user_id);
         let decision = match role.kind {
@@ -68,7 +72,7 @@ async fn buy(
         caller.note(&buy, decision.is_ok());
         decision?;
         let shows_position = role.shows_positions(&caller);
-        let bought = role.buy(new, request::purchase::context(request.headers()));
+        let bought = role.buy(new, request::context::request_context(request.headers()));
         // Before the purchase is published, as many requests wait there.
         drop(std::mem::take(request));
         (bought, shows_position)
@@ -80,9 +84,8 @@ async fn buy(
 
 /// The response to an accepted purchase.
 pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
-    let id = bought.purchase.id;
-    let replayed = bought.replayed;
     if dialect.is_strict {
+        let id = bought.purchase.id;
         // It is stored a moment later, so the location waits for it.
         let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
         let body = written(bought, 2 * PURCHASE_BYTES);
@@ -91,7 +94,7 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         } else {
             (StatusCode::CREATED, None)
         };
-        let accepted = accepted(status, id, replayed, body);
+        let accepted = accepted(status, bought, body);
         return ([(header::LOCATION, location)], pending, accepted).into_response();
     }
     let PurchaseResponse {
@@ -122,15 +125,15 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         json.extend_from_slice(&purchase);
     }
     json.push(b'}');
-    accepted(code, id, replayed, json)
+    accepted(code, bought, json)
 }
 
-/// The response about the purchase `id`, which says whether the request repeats one that was acknowledged before.
-fn accepted(code: StatusCode, id: PurchaseId, is_replayed: bool, json: Vec<u8>) -> Response {
-    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
+/// Returns the response about a purchase, which says whether the request repeats one that was acknowledged before.
+fn accepted(code: StatusCode, bought: &PublishedPurchase, json: Vec<u8>) -> Response {
+    let replayed = bought.replayed.then_some([(REPLAYED, "true")]);
     (
         code,
-        [(PURCHASE_ID, id.to_string())],
+        [(PURCHASE_ID, bought.purchase.id.to_string())],
         replayed,
         respond_json(json),
     )

@@ -20,11 +20,11 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller, Credential, Rejection};
+use crate::permits::{Permit, RequestPermit};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, written};
-use crate::server::pools::{Permit, Slot};
 use crate::service::{PurchaseService, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
@@ -42,7 +42,7 @@ const RETRY: Duration = Duration::from_secs(3);
 pub(crate) async fn get(
     State(purchases): State<Arc<PurchaseService>>,
     caller: Caller,
-    slot: Slot,
+    permit: RequestPermit,
     credential: Option<Extension<Credential>>,
     uri: Uri,
     headers: HeaderMap,
@@ -53,9 +53,9 @@ pub(crate) async fn get(
     may_select(&purchases, &caller, &selector)?;
     let after = last_event_id(&headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
-    let place = slot.stream()?;
+    let stream_permit = permit.exchange_for_stream()?;
     let catch_up = if after.is_some() {
-        slot.turn(|pools| &pools.catch_ups).await
+        permit.wait_for_catch_up_turn().await
     } else {
         None
     };
@@ -73,7 +73,7 @@ pub(crate) async fn get(
         ends: now + MAX_DURATION,
         is_first: true,
         catch_up,
-        _place: place,
+        _permit: stream_permit,
     }))
 }
 
@@ -149,7 +149,7 @@ struct EventStream {
     is_first: bool,
     /// Held while it catches up.
     catch_up: Option<OwnedSemaphorePermit>,
-    _place: Permit,
+    _permit: Permit,
 }
 
 impl EventStream {
@@ -181,7 +181,7 @@ impl EventStream {
             return None;
         }
         match next {
-            Ok(item) => Some(event(item?)),
+            Ok(item) => Some(event(&item?)),
             Err(_elapsed) if self.ends <= comment => None,
             Err(_elapsed) => Some(
                 Event::default()
@@ -214,14 +214,10 @@ impl EventStream {
     }
 }
 
-fn event(
-    FeedItem {
-        purchase, cursor, ..
-    }: FeedItem,
-) -> Event {
-    let json = written(&purchase, PURCHASE_BYTES);
+fn event(item: &FeedItem) -> Event {
+    let json = written(&item.purchase, PURCHASE_BYTES);
     Event::default()
         .event("purchase")
-        .id(cursor.as_str())
+        .id(item.cursor.as_str())
         .data(String::from_utf8_lossy(&json))
 }

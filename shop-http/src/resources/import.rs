@@ -16,13 +16,13 @@ use shop_core::import::{Import, ImportReport};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::auth::{Action, Audited, Caller};
+use crate::permits::{Permit, RequestPermit};
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
-use crate::server::pools::{Permit, Slot};
 use crate::service::PurchaseService;
 
-/// The places among the writes that an import takes, as a batch does.
+/// The units of the pool of writes that an import takes, as many as a batch.
 const WRITES: usize = 8;
 
 pub(crate) async fn post(
@@ -44,13 +44,15 @@ pub(crate) async fn post(
         }
     };
 
-    let slot = Slot::of(&parts.extensions)?;
-    let mut held = slot.body();
+    let permit = RequestPermit::of(&parts.extensions)?;
+    let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
     let limit = options.max_import_bytes;
-    let hold = |bytes| held.hold(bytes);
-    let file = request::body::read_up_to(&parts.headers, body, limit, options, hold).await?;
-    slot.write(WRITES)?;
+    let file = request::body::read_up_to(&parts.headers, body, limit, options, |bytes| {
+        body_permit.extend_for_write(bytes)
+    })
+    .await?;
+    permit.acquire_write(WRITES)?;
     // A file that cannot be read is refused by the status of the response.
     let preview = import.preview(&file[..]).map_err(|error| {
         HttpError::of(
@@ -67,7 +69,7 @@ pub(crate) async fn post(
         is_allowed: true,
         ..Audited::default()
     });
-    Ok(respond(purchases, import, file, held, slot))
+    Ok(respond(purchases, import, file, body_permit, permit))
 }
 
 /// Reads the import that a request asks for, and whether it is only to show how the file would be read.
@@ -93,12 +95,12 @@ fn respond(
     purchases: Arc<PurchaseService>,
     import: Import,
     file: Bytes,
-    held: Permit,
-    slot: Slot,
+    body_permit: Permit,
+    permit: RequestPermit,
 ) -> Response {
     let (lines, mut reports) = unbounded_channel();
     let importing = async move {
-        let _until_the_end = (held, slot);
+        let _until_the_end = (body_permit, permit);
         let mut report = ImportReport::default();
         let sink = purchases.sink.inner();
         let problem = import

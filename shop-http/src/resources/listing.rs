@@ -12,12 +12,12 @@ use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector
 use crate::auth::{Action, Caller};
 use crate::compat::{By, ItemForm, ListingForm, RequestDialect, View};
 use crate::header_names::FOUND_BY;
+use crate::permits::RequestPermit;
 use crate::request::query::Wait;
 use crate::request::{PathText, Query};
 use crate::resources::listing_body::{self, Envelope, StreamForm, page_body};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult};
-use crate::server::pools::Slot;
 use crate::service::PurchaseService;
 
 /// What the handlers get of a request, besides the text in its path.
@@ -25,7 +25,7 @@ type Request = (
     State<Arc<PurchaseService>>,
     RequestDialect,
     Caller,
-    Slot,
+    RequestPermit,
     OriginalUri,
 );
 
@@ -143,7 +143,7 @@ fn candidates(who: &str, by: Option<By>) -> Result<Vec<Selector>, ValidationErro
 }
 
 async fn list(
-    (State(purchases), RequestDialect(dialect), caller, slot, OriginalUri(uri)): &Request,
+    (State(purchases), RequestDialect(dialect), caller, permit, OriginalUri(uri)): &Request,
     form: ListingForm,
     who: Option<String>,
 ) -> HttpResult {
@@ -151,7 +151,7 @@ async fn list(
     let mut listing = ListingRequest::new(form, dialect.item, who, &mut query)?;
     listing.candidates = purchases.policy.readable(caller, &listing.candidates)?;
     let pending = purchases
-        .wait(caller, slot, listing.wait, &listing.candidates)
+        .wait(caller, permit, listing.wait, &listing.candidates)
         .await?;
     let found = find(purchases, &listing).await?;
     let found_selector = found.as_ref().map(|(selector, _)| selector);

@@ -6,12 +6,10 @@ pub(crate) mod dead_letters;
 #[cfg(feature = "docs")]
 pub(crate) mod docs;
 pub(crate) mod events;
-pub(crate) mod health;
 pub(crate) mod import;
 pub(crate) mod index;
 pub(crate) mod listing;
 mod listing_body;
-pub(crate) mod metrics;
 pub(crate) mod openapi;
 pub(crate) mod page;
 pub(crate) mod problems;

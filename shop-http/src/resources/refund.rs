@@ -13,13 +13,14 @@ use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
 use crate::compat::RequestDialect;
+use crate::permits::RequestPermit;
+use crate::request::purchase::RefundRequest;
 use crate::request::{self, PathText, Query};
 use crate::resources::{buy, v1_purchases};
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::server::browsers::ForeignOrigin;
-use crate::server::pools::Slot;
 use crate::service::{PurchaseService, ServiceKind};
 
 pub(crate) async fn post(
@@ -36,14 +37,16 @@ pub(crate) async fn post(
     request::purchase::idempotency_key(request.headers())?;
     let path = path.0.unwrap_or_default();
     let id = v1_purchases::read_id(path.strip_suffix(":refund").unwrap_or(&path))?;
-    let (amount, reason) = request::purchase::read_refund(&body)?;
+    let RefundRequest { amount, reason } = request::purchase::read_refund(&body)?;
     let caller = Caller::of(request.extensions());
     check_sender(&purchases, &caller, request.extensions())?;
-    let slot = Slot::of(request.extensions())?;
-    let context = request::purchase::context(request.headers());
+    let permit = RequestPermit::of(request.extensions())?;
+    let context = request::context::request_context(request.headers());
 
     // It waits for the store, which may be slow: other writes have room meanwhile.
-    let _waiting = slot.wait().map_err(|_full| HttpError::overloaded(true))?;
+    permit
+        .exchange_for_wait()
+        .map_err(|_full| HttpError::overloaded(true))?;
     let mut refund = find_refundable(&purchases, &caller, &id, until)
         .await?
         .refund(amount, purchases.clock.now())

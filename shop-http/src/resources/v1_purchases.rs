@@ -14,12 +14,12 @@ use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 use shop_core::{Invalid, PurchaseId};
 
 use crate::auth::{Action, Caller};
+use crate::permits::RequestPermit;
 use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
 use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
-use crate::server::pools::Slot;
 use crate::service::{IS_PENDING, PendingHeader, PurchaseService, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
@@ -37,12 +37,12 @@ pub(crate) fn may_select(
 }
 
 /// What the handlers get of a request.
-type ReadRequest = (State<Arc<PurchaseService>>, Caller, Slot, Uri);
+type ReadRequest = (State<Arc<PurchaseService>>, Caller, RequestPermit, Uri);
 
 /// The selection of a request and what else is `read` from its parameters, of which these are `known`. Returns when the
 /// purchase that it waits for is visible, or the wait is over.
 async fn selected<T>(
-    (State(purchases), caller, slot, uri): &ReadRequest,
+    (State(purchases), caller, permit, uri): &ReadRequest,
     known: &[&'static str],
     read: impl FnOnce(&mut Query) -> T,
 ) -> HttpResult<(PendingHeader, Selector, T)> {
@@ -53,7 +53,7 @@ async fn selected<T>(
     })?;
     may_select(purchases, caller, &selector)?;
     let pending = purchases
-        .wait(caller, slot, wait, std::slice::from_ref(&selector))
+        .wait(caller, permit, wait, std::slice::from_ref(&selector))
         .await?;
     Ok((pending, selector, read))
 }
@@ -104,9 +104,9 @@ fn file(format: RowFormat, content: Body) -> Response {
 /// `GET /v1/summary`: the number of purchases and their exact sum.
 pub(crate) async fn summary(read: ReadRequest) -> HttpResult {
     let (pending, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
-    let (State(purchases), _, slot, _) = &read;
+    let (State(purchases), _, permit, _) = &read;
     let whole = purchases
-        .totals(slot, &selector, &TotalsRequest::new(range, Period::Whole))
+        .totals(permit, &selector, &TotalsRequest::new(range, Period::Whole))
         .await?;
     let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
     Ok((pending, Json(summary)).into_response())
@@ -115,8 +115,8 @@ pub(crate) async fn summary(read: ReadRequest) -> HttpResult {
 /// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
 pub(crate) async fn totals(read: ReadRequest) -> HttpResult {
     let (pending, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
-    let (State(purchases), _, slot, _) = &read;
-    let buckets = purchases.totals(slot, &selector, &request).await?;
+    let (State(purchases), _, permit, _) = &read;
+    let buckets = purchases.totals(permit, &selector, &request).await?;
     Ok((pending, Json(TotalsBody::from(buckets))).into_response())
 }
 
@@ -139,12 +139,12 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
 }
 
 pub(crate) async fn get(
-    (State(purchases), caller, slot, uri): ReadRequest,
+    (State(purchases), caller, permit, uri): ReadRequest,
     path: PathText,
 ) -> HttpResult {
     let id = read_id(&path.0.unwrap_or_default());
     let (id, wait) = Query::read_from(&uri, Query::PURCHASE, |query| query.note(id))?;
-    let pending = purchases.wait(&caller, &slot, wait, &[]).await?;
+    let pending = purchases.wait(&caller, &permit, wait, &[]).await?;
     let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
@@ -160,12 +160,7 @@ pub(crate) async fn get(
         Lookup::Waiting(refund) if may_read(refund.user_id.clone()) => {
             (IS_PENDING, HttpError::WAITING_REFUND).into_response()
         }
-        Lookup::Erased
-            if purchases
-                .policy
-                .decide(&caller, &Action::ReadErased)
-                .is_ok() =>
-        {
+        Lookup::Erased if purchases.policy.allows(&caller, &Action::ReadErased) => {
             HttpError::ERASED_PURCHASE.into_response()
         }
         _ => HttpError::UNKNOWN_PURCHASE.into_response(),

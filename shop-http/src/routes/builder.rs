@@ -211,15 +211,9 @@ impl RouterBuilder {
     /// `/v1/purchases/{id}`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
-        let Self {
-            parts,
-            options,
-            groups,
-            policy,
-            ..
-        } = self.clone();
-        let service = Arc::new(Service::new(parts, options, policy, groups));
-        Listed::new(&table::routes(&service)).paths
+        let copy = self.clone();
+        let service = Service::new(copy.parts, copy.options, copy.policy, copy.groups);
+        Listed::new(&table::routes(&Arc::new(service))).paths
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.

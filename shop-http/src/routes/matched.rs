@@ -8,11 +8,11 @@ use axum::http::request::Parts;
 
 use crate::auth::{Caller, Principal, Trail};
 use crate::compat::{Dialect, RequestDialect};
+use crate::permits::RequestPermit;
 use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::routes::route::{Access, RequestClass, Route};
-use crate::server::pools::Slot;
 
 /// What is known about a request before its handler. It is the extension that every request has.
 #[derive(Clone)]
@@ -25,8 +25,8 @@ pub(crate) struct Matched {
     pub(crate) dialect: &'static Dialect,
     /// What it has in the access log, if there is one.
     pub(crate) trail: Option<Arc<Trail>>,
-    /// Its place among the others, once it is admitted.
-    pub(crate) slot: Option<Slot>,
+    /// The permit of the request, once it is admitted.
+    pub(crate) permit: Option<RequestPermit>,
 }
 
 impl Matched {
@@ -50,7 +50,7 @@ impl Matched {
                 |route| route.dialect,
             ),
             trail: None,
-            slot: None,
+            permit: None,
             route,
         }
     }
@@ -71,12 +71,12 @@ pub(crate) fn outer_template(request: &Request) -> &str {
         .trim_end_matches('/')
 }
 
-impl Slot {
-    /// The slot of the request with these extensions.
+impl RequestPermit {
+    /// Returns the permit of the request with these extensions.
     pub(crate) fn of(extensions: &Extensions) -> HttpResult<Self> {
         // Each request that is admitted has one.
         Matched::of(extensions)?
-            .slot
+            .permit
             .clone()
             .ok_or(HttpError::PANICKED)
     }
@@ -112,7 +112,7 @@ macro_rules! extracted {
 extracted! {
     RequestDialect: |parts| Matched::of(&parts.extensions).map(|matched| Self(matched.dialect)),
     Mount: |parts| Ok(Mount::of(parts).unwrap_or_default()),
-    Slot: |parts| Slot::of(&parts.extensions),
+    RequestPermit: |parts| RequestPermit::of(&parts.extensions),
     Caller: |parts| Ok(Caller::of(&parts.extensions)),
 }
 

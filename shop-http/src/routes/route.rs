@@ -100,7 +100,7 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
         let handled = service_fn(move |request| called(request).map(Ok::<Response, Infallible>));
         let compressed = CompressionLayer::new().layer(handled);
         let call = move |request: Request| {
-            let context = request::purchase::context(request.headers());
+            let context = request::context::request_context(request.headers());
             let response = compressed.clone().oneshot(request);
             async move {
                 let Ok(response) = match context {

@@ -21,6 +21,7 @@ use tracing::{Instrument, Span};
 use crate::auth::Authenticate;
 use crate::metrics::HasPanicked;
 use crate::options::HttpOptions;
+use crate::permits::RequestPermit;
 use crate::response::{HttpError, HttpResult};
 use crate::routes::groups::RouteGroup;
 use crate::routes::identify::identify;
@@ -31,7 +32,6 @@ use crate::server::admission::Admission;
 use crate::server::browsers::Browsers;
 use crate::server::gate;
 use crate::server::observe::RequestObserver;
-use crate::server::pools::Slot;
 use crate::service::Service;
 
 /// Adds a layer of the embedder around the routes that are not open to all.
@@ -163,7 +163,8 @@ impl Site {
         let admission = &self.gate.admission;
         let address = admission.counted_address(request);
         if let Err(refused) = self.browsers.check(request) {
-            return Ok(admission.count(address, class.writes(), refused.into_response()));
+            let response = refused.into_response();
+            return Ok(admission.rate_limit_rejected(address, class.writes(), response));
         }
         let response = async {
             let _turn = match class {
@@ -187,7 +188,7 @@ impl Site {
         if class == RequestClass::Operation && response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        Ok(admission.count(address, class.writes(), response))
+        Ok(admission.rate_limit_rejected(address, class.writes(), response))
     }
 
     fn check_head(&self, request: &Request, class: RequestClass) -> HttpResult<()> {
@@ -232,7 +233,7 @@ impl Site {
 }
 
 impl Gate {
-    /// The response to a request that has a valid token, where it needs one, and a place among the others.
+    /// The response to a request that has a valid token, where it needs one, and a permit.
     async fn enter(&self, request: &mut Request) -> HttpResult {
         let matched = Matched::of(request.extensions())?;
         let class = matched.class;
@@ -263,26 +264,26 @@ async fn handled(request: &mut Request) -> Response {
     let Ok(Matched {
         route: Some(route),
         class,
-        slot,
+        permit,
         ..
     }) = Matched::of(request.extensions())
     else {
         return HttpError::NO_ROUTE.into_response();
     };
     let route = Arc::clone(route);
-    let slot = slot.clone().filter(|_| class.writes());
+    let write_permit = if class.writes() { permit.clone() } else { None };
     let Some(endpoint) = route.endpoint(request.method()) else {
         return route.not_allowed();
     };
     let mut work = Work {
         rest: (endpoint.call)(take(request)).fuse(),
-        slot,
+        write_permit,
     };
     AssertUnwindSafe(&mut work.rest)
         .catch_unwind()
         .await
         .unwrap_or_else(|_panic| {
-            work.slot = None;
+            work.write_permit = None;
             panicked()
         })
 }
@@ -291,21 +292,21 @@ async fn handled(request: &mut Request) -> Response {
 /// disconnects nor a time-out cancels it.
 struct Work {
     rest: Fuse<BoxFuture<'static, Response>>,
-    /// The slot of a write.
-    slot: Option<Slot>,
+    /// The permit of a write, which is held until the handler ends.
+    write_permit: Option<RequestPermit>,
 }
 
 impl Drop for Work {
     fn drop(&mut self) {
         // Without a runtime the process is about to end.
-        if let Some(slot) = self.slot.take()
+        if let Some(permit) = self.write_permit.take()
             && !self.rest.is_terminated()
             && let Ok(runtime) = Handle::try_current()
         {
             let rest = std::mem::replace(&mut self.rest, Fuse::terminated());
             let rest = async move {
                 rest.await;
-                drop(slot);
+                drop(permit);
             };
             drop(runtime.spawn(rest.instrument(Span::current())));
         }

@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use crate::compat::{Dialect, INGRESS_PREFIXES};
 use crate::metrics::{Measured, RouteSeries};
+use crate::operations::{health, metrics, probes};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
 use crate::resources::{
-    batch, buy, dead_letters, events, health, import, index, listing, metrics, openapi, page,
-    problems, refund, v1_purchases, whoami,
+    batch, buy, dead_letters, events, import, index, listing, openapi, page, problems, refund,
+    v1_purchases, whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
 use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
@@ -30,7 +31,7 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
         to.plain(
             (Health, "/healthz", Probe),
             "Whether the process is alive",
-            health::alive_text,
+            probes::report_liveness_as_text,
         )
         .open(),
     );
@@ -74,7 +75,7 @@ fn of_systems(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
 #[rustfmt::skip]
 fn of_all(to: &To<Arc<Service>>) -> Vec<Route> {
     vec![
-        to.plain((V1, "/v1", Operation), "The roles of the service, and whether it is ready", health::of_v1).open(),
+        to.plain((V1, "/v1", Operation), "The roles of the service, and whether it is ready", probes::describe_service).open(),
         to.read((V1, "/v1/whoami", Read), "Who the token identifies, and what they may do", whoami::get),
         to.read((V1, "/problems/{name}", Read), "", problems::get).open(),
         to.plain((Page, "/", Read), "This description, or the page for a browser", index::get).open(),
@@ -154,7 +155,7 @@ fn add_prefixes(service: &Service, to: &To<Arc<Service>>, all: &mut Vec<Route>, 
 fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;
     let listed = |about: &'static str| if is_public { "" } else { about };
-    let mut all = vec![to.plain((Health, "/livez", Probe), "Whether the process is alive, for probes", health::alive).open()];
+    let mut all = vec![to.plain((Health, "/livez", Probe), "Whether the process is alive, for probes", probes::report_liveness).open()];
     if service.dead_letters.topics().next().is_some() {
         all.extend([
             to.read((V1, "/v1/dead-letters", Read), listed("Pending dead letters: topic, reason, since, limit, cursor"), dead_letters::list),
@@ -170,11 +171,11 @@ fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
     // Only operators and their tools reach an admin listener.
     let (partial, guarded) = if service.listener == Admin { (Open, Open) } else { (Partial, Guarded) };
     all.extend([
-        to.plain((Health, "/readyz", Probe), "Whether this process can serve requests, for probes", health::ready_to_answer).open(),
-        to.plain((Health, "/ready", Operation), "The same as /-/ready, in the form of user-buy-list", health::legacy_ready).open(),
-        to.plain((Health, "/-/healthy", Probe), "Whether the process is alive, as JSON", health::alive).open(),
-        to.plain((Health, "/-/ready", Operation), "Whether log, store and ingest are available", health::ready).open(),
-        to.read((Health, "/health", Operation), "The state of the service", health::health).with(partial, Measured::InFlask),
+        to.plain((Health, "/readyz", Probe), "Whether this process can serve requests, for probes", probes::report_local_readiness).open(),
+        to.plain((Health, "/ready", Operation), "The same as /-/ready, in the form of user-buy-list", probes::report_legacy_readiness).open(),
+        to.plain((Health, "/-/healthy", Probe), "Whether the process is alive, as JSON", probes::report_liveness).open(),
+        to.plain((Health, "/-/ready", Operation), "Whether log, store and ingest are available", probes::report_readiness).open(),
+        to.read((Health, "/health", Operation), "The state of the service", health::report_health).with(partial, Measured::InFlask),
         to.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(guarded, Measured::Nowhere),
     ]);
     all

@@ -14,9 +14,7 @@ use tokio::time::Instant;
 use crate::auth::{Principal, Trail};
 use crate::header_names::PURCHASE_ID;
 use crate::metrics::RouteSeries;
-use crate::options::HttpOptions;
-use crate::options::access_log::AccessLog;
-use crate::options::proxies::TrustedProxies;
+use crate::options::{AccessLog, HttpOptions, TrustedProxies};
 use crate::watched_body::watched;
 
 /// Writes the access log of a router.

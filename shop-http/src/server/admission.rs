@@ -1,4 +1,4 @@
-//! The rate of a client, and its place among the others.
+//! Admission: finds out which client sends a request, counts it towards the client's rate, and acquires its permit.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -8,16 +8,15 @@ use axum::extract::Request;
 use axum::response::{IntoResponse, Response};
 
 use crate::auth::Principal;
-use crate::options::HttpOptions;
-use crate::options::proxies::TrustedProxies;
+use crate::options::{HttpOptions, TrustedProxies};
+use crate::permits::{ClientId, Pools, RequestPermit};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::matched::Matched;
 use crate::routes::route::RequestClass;
 use crate::server::client::network;
-use crate::server::pools::{Client, Pools, Slot};
 
-/// Scopes of services, which ask on behalf of many: their requests have no share.
-const FOR_OTHERS: [&str; 5] = [
+/// The scopes of services that send requests on behalf of many users: their requests have no fair share.
+const SERVICE_SCOPES: [&str; 5] = [
     "observe",
     "operate",
     "purchases:read:any",
@@ -32,9 +31,16 @@ pub(crate) struct Admission {
     hasher: RandomState,
 }
 
-/// Marks the response to a request that counts for the rate of its principal.
+/// The mark of a response whose request went through [`Admission::admit`], which counts it.
 #[derive(Debug, Clone, Copy)]
 struct IsCounted;
+
+/// The room that an admitted request has.
+struct Admitted {
+    permit: RequestPermit,
+    /// How many more requests the client may send now, if that is known and there is a rate.
+    remaining: Option<u32>,
+}
 
 impl Admission {
     pub(crate) fn new(options: &HttpOptions) -> Self {
@@ -45,41 +51,53 @@ impl Admission {
         }
     }
 
-    /// The address of a client; `None` if that of its connection is unknown.
-    fn address(&self, request: &Request) -> Option<u64> {
+    /// Returns the hash of the client's address, or `None` if the address of its connection is unknown.
+    fn hash_address(&self, request: &Request) -> Option<u64> {
         let address: IpAddr = network(self.proxies.client_of(request)?);
         Some(self.hasher.hash_one(address))
     }
 
-    /// Counts a request that was not [admitted](Self::admit), such as one that authentication has rejected: for the rate of its
-    /// address. Valid tokens from the same address are not affected. The response to a write that was accepted stays, also if
-    /// a layer of the embedder has removed the mark.
-    pub(crate) fn count(&self, address: Option<u64>, writes: bool, response: Response) -> Response {
+    /// Returns the hash of the client's address that [`rate_limit_rejected`](Self::rate_limit_rejected) counts.
+    ///
+    /// Returns `None` if there are no rates, or the address is unknown.
+    pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
+        if !self.pools.rates.are_limited() {
+            return None;
+        }
+        self.hash_address(request)
+    }
+
+    /// Counts a request that was not admitted, such as one that authentication has rejected, towards the rate of its
+    /// address, and replaces `response` by a 429 once the rate is reached.
+    ///
+    /// An admitted request was counted in [`admit`](Self::admit), so it is not counted here. A successful write keeps its response in any case, also if a layer of the embedder has removed the mark of a counted
+    /// request: the purchase is recorded, and the client must learn its id.
+    pub(crate) fn rate_limit_rejected(
+        &self,
+        address: Option<u64>,
+        writes: bool,
+        mut response: Response,
+    ) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
-        let is_done = writes && response.status().is_success();
-        let rates = self
-            .pools
-            .rates
-            .as_ref()
-            .filter(|_| !is_counted && !is_done);
-        let Some(rates) = rates else { return response };
-        let (mut response, left) = match rates.check(address.unwrap_or_default(), writes) {
-            Ok(left) => (response, left),
-            Err(failure) => (failure.into_response(), None),
-        };
-        rates.describe(&mut response, writes, left);
+        let is_recorded_write = writes && response.status().is_success();
+        if is_counted || is_recorded_write {
+            return response;
+        }
+
+        let rates = &self.pools.rates;
+        let mut remaining = None;
+        match rates.count_requests(address.unwrap_or_default(), writes, 1) {
+            Ok(allowed) => remaining = allowed,
+            Err(exceeded) => response = exceeded.into_response(),
+        }
+        rates.add_headers(&mut response, writes, remaining);
         response
     }
 
-    /// The address, if requests are counted.
-    pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
-        self.pools
-            .rates
-            .as_ref()
-            .and_then(|_| self.address(request))
-    }
-
-    /// The response that `handle` makes of a request, if the rate of its client and the pools have room for it.
+    /// Returns the response that `handle` makes of a request, if the rate of its client and the pools have room for it.
+    ///
+    /// # Errors
+    /// 503 if there is no room for the response of a read beside the others.
     pub(crate) async fn admit(
         &self,
         request: &mut Request,
@@ -87,62 +105,72 @@ impl Admission {
     ) -> HttpResult {
         let class = Matched::of(request.extensions())?.class;
         let writes = class.writes();
-        let (mut response, left) = match self.enter(request, class) {
-            Ok((slot, left)) => {
+        let mut remaining = None;
+        let mut response = match self.acquire_permit(request, class) {
+            Ok(admitted) => {
+                remaining = admitted.remaining;
                 let response = handle(request).await;
-                (
-                    if writes {
-                        response
-                    } else {
-                        self.pools.hold(response, &slot)?
-                    },
-                    left,
-                )
+                if writes {
+                    response
+                } else {
+                    admitted.permit.track_response(response)?
+                }
             }
-            Err(failure) => (failure.into_response(), None),
+            Err(refused) => refused.into_response(),
         };
-        if let Some(rates) = &self.pools.rates {
-            rates.describe(&mut response, writes, left);
+
+        let rates = &self.pools.rates;
+        rates.add_headers(&mut response, writes, remaining);
+        if rates.are_limited() {
             response.extensions_mut().insert(IsCounted);
         }
         Ok(response)
     }
 
-    /// The slot of a request, and how many more its client may send now, if that is known and there is a rate.
-    fn enter(&self, request: &mut Request, class: RequestClass) -> HttpResult<(Slot, Option<u32>)> {
-        let principal = request
-            .extensions()
-            .get::<Principal>()
-            .filter(|principal| principal.name().is_some());
-        let client = match principal {
-            Some(principal) => {
-                let hash = self.hasher.hash_one(principal.owner());
-                if FOR_OTHERS.iter().any(|scope| principal.has_scope(scope)) {
-                    Client::ForOthers(hash)
-                } else {
-                    Client::Limited(hash)
-                }
-            }
-            None => self
-                .address(request)
-                .map_or(Client::Unlimited, Client::Limited),
-        };
-        let mut left = None;
-        if let Some(rates) = &self.pools.rates {
-            let checked = rates.check(client.id(), class.writes())?;
-            // What is left is known when the batch was read.
-            left = checked.filter(|_| class != RequestClass::Batch);
+    /// Counts a request towards the rate of its client, and acquires its permit, which handlers get as an extractor.
+    ///
+    /// # Errors
+    /// - 429 if the client has reached its rate
+    /// - 503 if there is no room for a read of this client
+    fn acquire_permit(&self, request: &mut Request, class: RequestClass) -> HttpResult<Admitted> {
+        let client = self.identify_client(request);
+        let rates = &self.pools.rates;
+        let mut remaining = rates.count_requests(client.hash(), class.writes(), 1)?;
+        if class == RequestClass::Batch {
+            // How many writes remain is only known once the purchases of the batch are counted.
+            remaining = None;
         }
-        let slot = Slot::new(&self.pools, client);
-        // The slot of a write is taken when its body is read.
+
+        let permit = RequestPermit::new(&self.pools, client);
+        // A write acquires its permit when its body is read.
         if !class.writes() {
-            slot.read()?;
+            permit.acquire_read()?;
         }
         let matched = request
             .extensions_mut()
             .get_mut::<Matched>()
             .ok_or(HttpError::PANICKED)?;
-        matched.slot = Some(slot.clone());
-        Ok((slot, left))
+        matched.permit = Some(permit.clone());
+        Ok(Admitted { permit, remaining })
+    }
+
+    /// Returns the client of a request: its principal, or else the address that it comes from.
+    fn identify_client(&self, request: &Request) -> ClientId {
+        if let Some(principal) = request.extensions().get::<Principal>()
+            && principal.name().is_some()
+        {
+            let hash = self.hasher.hash_one(principal.owner());
+            let is_service = SERVICE_SCOPES
+                .iter()
+                .any(|scope| principal.has_scope(scope));
+            if is_service {
+                return ClientId::Service(hash);
+            }
+            return ClientId::Fair(hash);
+        }
+        match self.hash_address(request) {
+            Some(hash) => ClientId::Fair(hash),
+            None => ClientId::Unknown,
+        }
     }
 }

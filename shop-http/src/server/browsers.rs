@@ -17,9 +17,9 @@ use crate::header_names::{
     CORRELATION_ID, FOUND_BY, IDEMPOTENCY_KEY, PENDING, PURCHASE_ID, REPLAYED, REQUEST_ID,
 };
 use crate::options::CorsOrigins;
+use crate::permits::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::response::{HttpError, HttpResult};
 use crate::routes::groups::Listener;
-use crate::server::rates::{RATE_LIMIT, RATE_LIMIT_POLICY};
 use crate::service::{self, ServiceKind};
 
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");

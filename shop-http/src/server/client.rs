@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use axum::extract::{ConnectInfo, Request};
 use axum::http::HeaderMap;
 
-use crate::options::proxies::TrustedProxies;
+use crate::options::TrustedProxies;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 

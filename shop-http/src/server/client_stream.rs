@@ -121,9 +121,9 @@ mod tests {
     use tokio::time::{sleep, timeout};
 
     use super::super::connections::Connections;
-    use super::super::pools::{Client, Pool};
     use super::*;
     use crate::options::HttpOptions;
+    use crate::permits::{ClientId, FairPool};
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -134,7 +134,7 @@ mod tests {
     /// Whether `sent` completes before its client is disconnected, which must read so many bytes per second.
     async fn is_served<S>(server: S, rate: u32, sent: impl AsyncFnOnce(ClientStream<S>)) -> bool {
         let all = Connections::new(&HttpOptions::default().min_read_rate(rate));
-        let registered = all.register(Client::Unlimited).unwrap();
+        let registered = all.register(ClientId::Unknown).unwrap();
         let _request = registered.connection.begin(Version::HTTP_11, None);
         tokio::select! {
             () = sent(stream(server, &registered.connection)) => true,
@@ -179,10 +179,10 @@ mod tests {
     #[tokio::test]
     async fn the_bytes_of_heads_are_bounded_until_their_requests_begin() {
         let (mut client, server) = duplex(64 << 10);
-        let held = Pool::new(16 << 10).nothing(Client::Unlimited);
+        let head_permit = FairPool::new(16 << 10).empty_permit(ClientId::Unknown);
         let mut server = stream(
             server,
-            &Arc::new(Connection::new(&HttpOptions::default(), held)),
+            &Arc::new(Connection::new(&HttpOptions::default(), head_permit)),
         );
         client.write_all(&[0; 64 << 10]).await.unwrap();
         let mut part = [0; 8 << 10];

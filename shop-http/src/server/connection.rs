@@ -12,8 +12,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
+use crate::permits::Permit;
 use crate::server::pace::Pace;
-use crate::server::pools::Permit;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// So many bytes of a head do not count: hyper's first buffer.
@@ -34,8 +34,8 @@ pub(super) struct ConnectionState {
     head_since: Option<Instant>,
     /// What has arrived of the head, in bytes.
     head: usize,
-    /// What it takes of the bytes of all heads.
-    held: Permit,
+    /// The permit for the bytes of a large head.
+    head_permit: Permit,
     /// Whether it has had a request.
     is_used: bool,
     /// Whether it has a part of a response over HTTP/1 whose end is not known from its head. Until the end is written,
@@ -84,14 +84,14 @@ impl ConnectionState {
 }
 
 impl Connection {
-    /// `held` is of the bytes of heads.
-    pub(super) fn new(options: &HttpOptions, held: Permit) -> Self {
+    /// Returns a new connection, whose large heads extend `head_permit`.
+    pub(super) fn new(options: &HttpOptions, head_permit: Permit) -> Self {
         let state = ConnectionState {
             requests: 0,
             pace: Pace::new(options.write_timeout, options.min_read_rate),
             head_since: None,
             head: 0,
-            held,
+            head_permit,
             is_used: false,
             is_streaming: false,
             idle_since: Instant::now(),
@@ -132,7 +132,7 @@ impl Connection {
         }
         state.head_since.get_or_insert_with(Instant::now);
         state.head += bytes;
-        if state.head > SMALL_HEAD && !state.held.grow(bytes) {
+        if state.head > SMALL_HEAD && !state.head_permit.try_extend(bytes) {
             return Err(io::Error::new(
                 io::ErrorKind::OutOfMemory,
                 "too many large heads at once",
@@ -145,18 +145,18 @@ impl Connection {
         self.state.lock().is_streaming
     }
 
-    /// Counts a request until the result is dropped.
+    /// Counts a request until the result is dropped. Its response keeps `permit` until its last byte is written.
     pub(crate) fn begin(
         self: &Arc<Self>,
         version: Version,
-        place: Option<Permit>,
+        permit: Option<Permit>,
     ) -> InFlightRequest {
         let mut state = self.state.lock();
         state.requests += 1;
         state.is_used = true;
         state.head_since = None;
         if state.head > SMALL_HEAD {
-            state.held.release();
+            state.head_permit.release();
         }
         state.head = 0;
         let is_stream = version == Version::HTTP_2;
@@ -165,7 +165,7 @@ impl Connection {
         InFlightRequest {
             connection: Arc::clone(self),
             stream,
-            place: place.map(Arc::new),
+            permit: permit.map(Arc::new),
         }
     }
 
@@ -201,8 +201,8 @@ pub(crate) struct InFlightRequest {
     connection: Arc<Connection>,
     /// The number of its response over HTTP/2, whose client may read some responses and not others.
     stream: Option<u64>,
-    /// Its place among the streams of HTTP/2, until the last byte is written.
-    place: Option<Arc<Permit>>,
+    /// The permit of its response over HTTP/2, until the last byte is written.
+    permit: Option<Arc<Permit>>,
 }
 
 impl InFlightRequest {
@@ -229,10 +229,10 @@ impl InFlightRequest {
             if is_streamed {
                 self.connection.state.lock().is_streaming = !matches!(polled, Polled::Ready(None));
             }
-            let Some(place) = &self.place else {
-                return polled;
-            };
-            polled.map_ok(|frame| frame.map_data(|bytes| place.held(bytes)))
+            match &self.permit {
+                Some(permit) => permit.attach_to_frame(polled),
+                None => polled,
+            }
         };
         WatchedBody { body, watch }
     }

@@ -10,8 +10,8 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
+use crate::permits::{ClientId, FairPool, Permit};
 use crate::server::connection::Connection;
-use crate::server::pools::{Client, Permit, Pool};
 
 /// A connection is idle after this time without a request.
 const MIN_IDLE: Duration = Duration::from_secs(1);
@@ -24,12 +24,13 @@ const PRECISION: u32 = 32;
 
 /// All connections of a listener.
 pub(crate) struct Connections {
-    /// What each client has of the connections, and of the bytes of heads.
-    shares: Arc<Pool>,
-    heads: Arc<Pool>,
+    /// The pool of connections.
+    shares: Arc<FairPool>,
+    /// The pool of the bytes of heads.
+    heads: Arc<FairPool>,
     options: HttpOptions,
     /// The open connections by their numbers.
-    open: Mutex<BTreeMap<u64, (Client, Arc<Connection>)>>,
+    open: Mutex<BTreeMap<u64, (ClientId, Arc<Connection>)>>,
     /// One of them was closed.
     closed: Notify,
 }
@@ -45,8 +46,8 @@ pub(crate) struct OpenConnection {
 impl Connections {
     pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
         Arc::new(Self {
-            shares: Pool::new(options.max_connections),
-            heads: Pool::new(HEADS_BYTES),
+            shares: FairPool::new(options.max_connections),
+            heads: FairPool::new(HEADS_BYTES),
             options: options.clone(),
             open: Mutex::default(),
             closed: Notify::new(),
@@ -68,10 +69,10 @@ impl Connections {
 
     /// Closes the longest idle of the connections that `is_eligible`, one of 64: a search for each newcomer takes too long.
     /// Returns whether there is one.
-    fn evict(&self, is_eligible: impl Fn(Client) -> bool, min_idle: Duration) -> bool {
+    fn evict(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();
         let now = Instant::now();
-        let is_idle = |(client, connection): &&(Client, Arc<Connection>)| {
+        let is_idle = |(client, connection): &&(ClientId, Arc<Connection>)| {
             let state = connection.state.lock();
             let is_long = now.saturating_duration_since(state.idle_since) >= min_idle;
             is_eligible(*client) && state.is_idle() && state.chosen_at.is_none() && is_long
@@ -79,7 +80,7 @@ impl Connections {
         let mut idle: Vec<_> = open.values().filter(is_idle).collect();
         idle.sort_by_cached_key(|(client, connection)| {
             (
-                !self.shares.exceeds_share(*client),
+                !self.shares.is_above_share(*client),
                 connection.state.lock().rank(),
             )
         });
@@ -130,8 +131,8 @@ impl Connections {
     }
 
     /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
-    pub(crate) fn register(self: &Arc<Self>, client: Client) -> Option<OpenConnection> {
-        let mut share = self.shares.nothing(client);
+    pub(crate) fn register(self: &Arc<Self>, client: ClientId) -> Option<OpenConnection> {
+        let mut share = self.shares.empty_permit(client);
         let own = || {
             self.open
                 .lock()
@@ -142,12 +143,14 @@ impl Connections {
         let limit = self
             .options
             .client_connections
-            .filter(|_| client != Client::Unlimited);
-        let has_room = share.add(1) && limit.is_none_or(|limit| own() < limit.get().into());
+            .filter(|_| client != ClientId::Unknown);
+        let has_room =
+            share.force_extend(1) && limit.is_none_or(|limit| own() < limit.get().into());
         if !has_room && !self.evict(|other| other == client, Duration::ZERO) {
             return None;
         }
-        let connection = Arc::new(Connection::new(&self.options, self.heads.nothing(client)));
+        let head_permit = self.heads.empty_permit(client);
+        let connection = Arc::new(Connection::new(&self.options, head_permit));
         let mut open = self.open.lock();
         let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
         open.insert(id, (client, Arc::clone(&connection)));
@@ -180,10 +183,10 @@ mod tests {
 
     use super::*;
 
-    const HERE: Client = Client::Limited(1);
-    const ELSEWHERE: Client = Client::Limited(2);
+    const HERE: ClientId = ClientId::Fair(1);
+    const ELSEWHERE: ClientId = ClientId::Fair(2);
 
-    async fn opened(all: &Arc<Connections>, client: Client) -> Option<OpenConnection> {
+    async fn opened(all: &Arc<Connections>, client: ClientId) -> Option<OpenConnection> {
         all.room().await;
         all.register(client)
     }
@@ -354,7 +357,7 @@ mod tests {
         let second = opened(&all, HERE).await.unwrap();
         let _also_busy = second.connection.begin(Version::HTTP_11, None);
         assert!(opened(&all, HERE).await.is_none());
-        assert!(opened(&all, Client::Unlimited).await.is_some(), "a proxy");
+        assert!(opened(&all, ClientId::Unknown).await.is_some(), "a proxy");
         assert!(opened(&all, ELSEWHERE).await.is_some());
         drop(busy);
         assert!(opened(&all, HERE).await.is_some());
@@ -386,7 +389,7 @@ mod tests {
             .map(|registered| registered.connection.begin(Version::HTTP_11, None))
             .collect();
         assert!(opened(&all, HERE).await.is_none(), "all are in use");
-        let _third = opened(&all, Client::Limited(3)).await.unwrap();
+        let _third = opened(&all, ClientId::Fair(3)).await.unwrap();
         // When all are taken, those of the client with more than its share are closed, though others are idle for longer.
         drop(busy);
         advance(MIN_IDLE).await;

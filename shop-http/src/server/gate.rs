@@ -4,7 +4,7 @@ use axum::extract::Request;
 use axum::http::{HeaderMap, StatusCode, Version, header};
 use shop_core::ErrorKind;
 
-use crate::options::hosts::{Hosts, is_local, parsed};
+use crate::options::{Hosts, is_local, parse_host};
 use crate::response::{HttpError, HttpResult};
 
 /// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are, and need no parser.
@@ -35,7 +35,7 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
     let is_plain_local = authority.is_none()
         && matches!(hosts, Hosts::Local(_))
         && text.and_then(plain).is_some_and(is_local);
-    let named = || authority.cloned().or_else(|| text.and_then(parsed));
+    let named = || authority.cloned().or_else(|| text.and_then(parse_host));
     if is_plain_local || hosts.allows(named().as_ref()) {
         Ok(())
     } else {
@@ -47,7 +47,8 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
 pub(crate) fn fault(version: Version, headers: &HeaderMap) -> Option<HttpError> {
     let fault = |status, kind, text| Some(HttpError::of(status, kind, text));
     let mut hosts = headers.get_all(header::HOST).iter();
-    let is_valid = |host: &str| host.is_empty() || plain(host).is_some() || parsed(host).is_some();
+    let is_valid =
+        |host: &str| host.is_empty() || plain(host).is_some() || parse_host(host).is_some();
     match (hosts.next(), hosts.next()) {
         (Some(host), None) if host.to_str().is_ok_and(is_valid) => {}
         (None, _) if version != Version::HTTP_11 => {}
@@ -102,7 +103,7 @@ mod tests {
             ("evil.example", false),
             ("shop.example.evil.example", false),
         ] {
-            assert_eq!(hosts.allows(parsed(host).as_ref()), allowed, "{host}");
+            assert_eq!(hosts.allows(parse_host(host).as_ref()), allowed, "{host}");
         }
         assert!(!hosts.allows(None) && Hosts::Any.allows(None));
         let local = hosts.or_local();
@@ -117,13 +118,13 @@ mod tests {
             ("localhost.evil.example", false),
             ("127.0.0.1.evil.example", false),
         ] {
-            assert_eq!(local.allows(parsed(host).as_ref()), allowed, "{host}");
+            assert_eq!(local.allows(parse_host(host).as_ref()), allowed, "{host}");
         }
         assert!(
             local.allows(None)
                 && !Hosts::Any
                     .or_local()
-                    .allows(parsed("shop.example").as_ref())
+                    .allows(parse_host("shop.example").as_ref())
         );
         for wrong in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
             assert!(wrong.parse::<Hosts>().is_err(), "{wrong}");

@@ -10,8 +10,6 @@ mod connections;
 pub(crate) mod gate;
 pub(crate) mod observe;
 mod pace;
-pub(crate) mod pools;
-pub(crate) mod rates;
 pub(crate) mod serve;
 #[cfg(feature = "tls")]
 pub(crate) mod tls;

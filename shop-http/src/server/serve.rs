@@ -28,12 +28,12 @@ use {
 };
 
 use crate::options::HttpOptions;
+use crate::permits::{ClientId, FairPool};
 use crate::server::client::network;
 use crate::server::client_stream::{ClientStream, reset_on_close};
 use crate::server::connection::Connection;
 use crate::server::connections::Connections;
 use crate::server::gate;
-use crate::server::pools::{Client, Pool};
 
 /// hyper's minimum.
 const MIN_BUFFER: usize = 8_192;
@@ -156,7 +156,7 @@ struct Server {
     router: Router,
     connections: Arc<Connections>,
     /// Responses over HTTP/2 that a client has not read: each of its streams can have one.
-    streams: Arc<Pool>,
+    streams: Arc<FairPool>,
     hasher: RandomState,
     options: HttpOptions,
     #[cfg(feature = "tls")]
@@ -176,7 +176,7 @@ impl Server {
             http1,
             router,
             connections: Connections::new(options),
-            streams: Pool::new(2 * options.max_requests),
+            streams: FairPool::new(2 * options.max_requests),
             hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
@@ -251,10 +251,14 @@ impl Server {
                 request.extensions_mut().insert(fault);
             }
             request.extensions_mut().insert(ConnectInfo(peer));
-            let is_stream = request.version() == Version::HTTP_2;
-            let place = is_stream.then(|| streams.take(client, 1));
-            let has_room = !matches!(place, Some(None));
-            let in_flight = counted.begin(request.version(), place.flatten());
+            let is_http2 = request.version() == Version::HTTP_2;
+            let permit = if is_http2 {
+                streams.try_acquire(client, 1)
+            } else {
+                None
+            };
+            let has_room = permit.is_some() || !is_http2;
+            let in_flight = counted.begin(request.version(), permit);
             let response = has_room.then(|| router.clone().call(request));
             async move {
                 let response = match response {
@@ -308,11 +312,11 @@ impl Server {
     }
 
     /// The client at `peer`.
-    fn client(&self, peer: SocketAddr) -> Client {
+    fn client(&self, peer: SocketAddr) -> ClientId {
         if self.options.trusted_proxies.contains(peer.ip()) {
-            return Client::Unlimited;
+            return ClientId::Unknown;
         }
-        Client::Limited(self.hasher.hash_one(network(peer.ip())))
+        ClientId::Fair(self.hasher.hash_one(network(peer.ip())))
     }
 }
 

@@ -19,9 +19,9 @@ use tokio::time::Instant;
 
 use crate::auth::{Action, Caller, Policy};
 use crate::options::HttpOptions;
+use crate::permits::RequestPermit;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Subject};
-use crate::server::pools::Slot;
 use crate::service::names::{self, Names};
 use crate::service::publisher::MeasuredSink;
 use crate::service::{ServiceKind, within};
@@ -190,7 +190,7 @@ impl PurchaseService {
 
     /// Whether `caller` gets positions in receipts: their offsets tell how much all buy.
     pub(crate) fn shows_positions(&self, caller: &Caller) -> bool {
-        self.policy.decide(caller, &Action::ReadPositions).is_ok()
+        self.policy.allows(caller, &Action::ReadPositions)
     }
 
     fn not_written(&self, error: Error, key: IdempotencyKey) -> HttpError {
@@ -230,7 +230,7 @@ impl PurchaseService {
     /// The counts and the sums of the selected purchases per period.
     pub(crate) async fn totals(
         &self,
-        slot: &Slot,
+        permit: &RequestPermit,
         selector: &Selector,
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
@@ -238,7 +238,7 @@ impl PurchaseService {
         let _turn = if *request == TotalsRequest::default() {
             None
         } else {
-            slot.turn(|pools| &pools.totals).await
+            permit.wait_for_totals_turn().await
         };
         self.query(self.query.totals(selector, request)).await
     }

@@ -10,9 +10,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
+use crate::permits::RequestPermit;
 use crate::request::query::DEFAULT_WAIT;
 use crate::response::HttpResult;
-use crate::server::pools::Slot;
 use crate::service::ServiceKind;
 use crate::service::purchases::PurchaseService;
 
@@ -30,17 +30,17 @@ impl PurchaseService {
     /// Waits for the purchase that the request has `with_user_name`, at most for its time. Without one, waits for the last
     /// purchase that this process acknowledged for the first of `selectors` that is cached.
     ///
-    /// While it waits it has a place among the waits in place of its `slot`. A purchase that `caller` may not read counts
-    /// as one that is not stored: the response does not reveal which ids are in use.
+    /// While the request waits, it exchanges its `permit` for one to wait. A purchase that `caller` may not read counts as
+    /// one that is not stored: the response does not reveal which ids are in use.
     pub(crate) async fn wait(
         &self,
         caller: &Caller,
-        slot: &Slot,
+        permit: &RequestPermit,
         named: Option<(PurchaseId, Duration)>,
         selectors: &[Selector],
     ) -> HttpResult<PendingHeader> {
         if let Some((id, time)) = named {
-            return self.wait_for(caller, slot, &id, Some(time)).await;
+            return self.wait_for(caller, permit, &id, Some(time)).await;
         }
         let Some(recent) = &self.sink.inner().recent else {
             return Ok(None);
@@ -51,7 +51,7 @@ impl PurchaseService {
         let Some((selector, id)) = last else {
             return Ok(None);
         };
-        let header = self.wait_for(caller, slot, &id, None).await?;
+        let header = self.wait_for(caller, permit, &id, None).await?;
         // Also one that is pending: it may never be stored.
         recent.forget(selector, id);
         Ok(header)
@@ -62,14 +62,14 @@ impl PurchaseService {
     async fn wait_for(
         &self,
         caller: &Caller,
-        slot: &Slot,
+        permit: &RequestPermit,
         id: &PurchaseId,
         asked: Option<Duration>,
     ) -> HttpResult<PendingHeader> {
         let until = Instant::now() + asked.unwrap_or(DEFAULT_WAIT);
         let left = || until.saturating_duration_since(Instant::now());
         let mut pause = FIRST_PAUSE;
-        let mut waiting = None;
+        let mut is_waiting = false;
         let header = loop {
             let progress = self.progress();
             if self.is_readable(caller, &self.look_up(id).await?) {
@@ -78,21 +78,23 @@ impl PurchaseService {
             if left().is_zero() {
                 break IS_PENDING;
             }
-            let waiting = match &mut waiting {
-                Some(waiting) => waiting,
-                first => match slot.wait() {
-                    Err(_full) if asked.is_none() => break IS_PENDING,
-                    waiting => first.insert(waiting?),
-                },
-            };
+            if !is_waiting {
+                let exchanged = permit.exchange_for_wait();
+                if exchanged.is_err() && asked.is_none() {
+                    break IS_PENDING;
+                }
+                exchanged?;
+                is_waiting = true;
+            }
             drop(timeout(pause.min(left()), progress).await);
-            if !waiting.pause().is_zero() {
-                sleep(waiting.pause().min(left())).await;
+            let wait_pause = permit.wait_pause();
+            if !wait_pause.is_zero() {
+                sleep(wait_pause.min(left())).await;
             }
             pause = (pause * 2).min(MAX_PAUSE);
         };
-        if let Some(waiting) = waiting {
-            waiting.end();
+        if is_waiting {
+            permit.resume_read();
         }
         Ok(header)
     }

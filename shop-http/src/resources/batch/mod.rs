@@ -15,12 +15,12 @@ use tokio::time::Instant;
 
 use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
+use crate::permits::{Permit, RequestPermit};
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
-use crate::server::pools::{Permit, Slot};
 use crate::service::purchases::{BatchResult, InBatch};
 use crate::service::{PurchaseService, ServiceKind};
 
@@ -28,7 +28,7 @@ use lines::BatchLine;
 
 /// The number of purchases that are published together. Other requests are served in between.
 const CHUNK: usize = 1_000;
-/// The places among the writes that a batch takes: single purchases have room beside batches.
+/// The units of the pool of writes that a batch takes: single purchases have room beside batches.
 const WRITES: usize = 8;
 /// A body above this size takes milliseconds to read: other requests of its worker would wait.
 const LARGE_BODY: usize = 1 << 20;
@@ -51,32 +51,30 @@ pub(crate) async fn post(
             return Err(failure);
         }
     };
-    let slot = Slot::of(&parts.extensions)?;
-    let mut held = slot.body();
-    let mut hold = |bytes| held.hold(bytes);
+    let permit = RequestPermit::of(&parts.extensions)?;
+    let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let body =
-        request::body::read_up_to(headers, body, options.max_batch_bytes, options, &mut hold)
-            .await?;
-    slot.write(WRITES)?;
+    let limit = options.max_batch_bytes;
+    let body = request::body::read_up_to(headers, body, limit, options, |bytes| {
+        body_permit.extend_for_write(bytes)
+    })
+    .await?;
+    permit.acquire_write(WRITES)?;
     Query::refuse(&parts.uri)?;
-    let rates = slot.rates();
-    let limit = rates
-        .map_or(usize::MAX, |(rates, _)| rates.max_purchases())
+    let max_purchases = permit
+        .max_batch_purchases()
         .min(options.max_batch_purchases);
     let lines = aside(body.len(), || {
         if is_ndjson {
-            lines::of_ndjson(&body, limit)
+            lines::of_ndjson(&body, max_purchases)
         } else {
-            lines::of_array(&body, limit)
+            lines::of_array(&body, max_purchases)
         }
     })?;
-    if let Some((rates, client)) = rates {
-        rates.check_purchases(client, lines.len())?;
-    }
-    hold(lines.len() * RESULT_BYTES)?;
+    permit.count_batch(lines.len())?;
+    body_permit.extend_for_write(lines.len() * RESULT_BYTES)?;
 
-    let context = request::purchase::context(headers);
+    let context = request::context::request_context(headers);
     let shows_positions = purchases.shows_positions(&caller);
     // Later chunks are not begun, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
@@ -113,7 +111,7 @@ pub(crate) async fn post(
         batch: Some((lines.len(), users.denied)),
         ..Audited::default()
     });
-    Ok(results.respond(held))
+    Ok(results.respond(body_permit))
 }
 
 /// The result of `work`, which reads a body of this size. Other tasks of the worker continue elsewhere if it is large.
@@ -156,9 +154,8 @@ fn read(
 ) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
     let mut new = Vec::with_capacity(lines.len());
     let mut failures = Vec::new();
-    let accepts = request::purchase::accepted(purchases);
     for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, &accepts, purchases.kind);
+        let purchase = request::purchase::read_line(text, purchases);
         let allowed = purchase.and_then(|purchase| {
             let user = &purchase.0.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
@@ -238,8 +235,8 @@ impl Results {
         Ok(())
     }
 
-    /// The response. `held` is released when it is sent.
-    fn respond(mut self, held: Permit) -> Response {
+    /// Returns the response, which keeps `body_permit` until it is sent.
+    fn respond(mut self, body_permit: Permit) -> Response {
         if !self.is_ndjson {
             self.text.push(b']');
         }
@@ -248,7 +245,7 @@ impl Results {
         } else {
             "application/json"
         };
-        let body = Arc::new(held).held(self.text.into());
+        let body = Arc::new(body_permit).attach_to(self.text.into());
         let media = [(header::CONTENT_TYPE, media)];
         let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
         if let Some(cause) = self.cause {

@@ -1,4 +1,7 @@
 //! `GET /metrics`: all metrics of this service, for Prometheus.
+//!
+//! The service counts most metrics as things happen. [`Source`] reads the others for each scrape: the state of the
+//! ingests and outboxes of this process, the faults of the log, and which parts work.
 
 use std::sync::Arc;
 
@@ -8,66 +11,71 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 
+use super::Checks;
 use crate::auth::Caller;
 use crate::metrics::{Scrape, Source};
-use crate::resources::health::Checks;
 use crate::response::HttpResult;
 use crate::routes::mount::Mount;
 use crate::service::{OtherRole, Service, check_with_timeout};
 
-/// Prometheus' text format.
-const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";
+/// The media type of Prometheus' text format.
+const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Exports the current state of another role.
-async fn note(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
-    let outbox = async {
+/// Exports the current state of the outbox and of the ingest of another role, as far as they run in this process.
+async fn export_role(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
+    let export_outbox = async {
         if let Some(outbox) = role.outbox {
             let pending = check_with_timeout(outbox.backlog).await.ok();
             scrape.note_outbox(role.name, outbox.published, pending, service.clock.now());
         }
     };
-    let events = async {
-        if let Some(events) = role.ingest {
-            let lag = check_with_timeout(events.lag()).await.ok();
+    let export_events = async {
+        if let Some(ingest) = role.ingest {
+            let lag = check_with_timeout(ingest.lag()).await.ok();
             scrape.note_events(
                 role.subscribed_topic,
-                events,
+                ingest,
                 lag.as_ref(),
                 service.clock.now(),
             );
         }
     };
-    tokio::join!(outbox, events);
+
+    tokio::join!(export_outbox, export_events);
 }
 
 #[async_trait]
 impl Source for Service {
     async fn read(&self, scrape: &Scrape) {
-        // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
-        let purchases = async {
+        scrape.note_faults(&self.faults());
+
+        let export_ingest = async {
             if let Some(ingest) = self.ingest() {
                 let lag = check_with_timeout(ingest.lag()).await.ok();
                 scrape.note_ingest(ingest, lag.as_ref(), self.clock.now());
             }
         };
-        scrape.note_faults(&self.faults());
-        let roles = join_all(self.own_roles().map(|role| note(scrape, self, role)));
-        let parts = async { scrape.note_dependencies(&Checks::all(self).await.parts()) };
-        tokio::join!(purchases, roles, parts);
+        let export_roles = join_all(self.own_roles().map(|role| export_role(scrape, self, role)));
+        let export_parts = async { scrape.note_dependencies(&Checks::run_all(self).await.parts()) };
+
+        // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
+        tokio::join!(export_ingest, export_roles, export_parts);
     }
 }
 
+/// Handles `GET /metrics`: exports all metrics.
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     mount: Mount,
     caller: Caller,
 ) -> HttpResult<impl IntoResponse> {
     service.may_inspect(&caller)?;
+
     let scrape = service.metrics.scrape();
     service.read(&scrape).await;
-    // The program around a mounted service has its own.
+    // The program around a mounted service exports the metrics of its process itself.
     if mount.prefix().is_empty() {
         scrape.note_process();
     }
-    Ok(([(CONTENT_TYPE, TEXT)], scrape.rendered().await))
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], scrape.rendered().await))
 }

@@ -1,4 +1,4 @@
-//! How many requests per second one client may send.
+//! Rates: how many requests per second one client may send. Each process counts its own requests.
 
 use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -14,64 +14,74 @@ use governor::{Quota, RateLimiter};
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
 
-/// The maximum of clients that are remembered, about 6 MB. Beyond it, the others share the rates of [`SHARED`] clients.
+/// The maximum number of tracked clients, about 6 MB. Further clients share the rates of [`SHARED`] clients.
 const MAX_CLIENTS: usize = 1 << 16;
+/// The number of rates that the clients beyond [`MAX_CLIENTS`] share.
 const SHARED: u64 = 1 << 10;
 
-/// What a client may still send, and may send per second.
+/// The header with the number of requests that a client may still send now.
 pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+/// The header with the number of requests that a client may send per second.
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The rates of a service. Clients are counted in this process alone.
+/// The rates of reads and of writes that each client of a service may send, if they have rates.
 pub(crate) struct Rates {
     writes: Option<Limiter<MonotonicClock>>,
     reads: Option<Limiter<MonotonicClock>>,
 }
 
 impl Rates {
-    /// The rates of `options`; `None` if there are none.
-    pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
-        let limiter =
-            |rate: Option<NonZeroU32>| rate.map(|rate| Limiter::new(rate, MonotonicClock));
-        let rates = Self {
-            writes: limiter(options.rate_writes),
-            reads: limiter(options.rate_reads),
-        };
-        (rates.writes.is_some() || rates.reads.is_some()).then_some(rates)
+    pub(crate) fn new(options: &HttpOptions) -> Self {
+        Self {
+            writes: options
+                .rate_writes
+                .map(|rate| Limiter::new(rate, MonotonicClock)),
+            reads: options
+                .rate_reads
+                .map(|rate| Limiter::new(rate, MonotonicClock)),
+        }
     }
 
-    /// Counts a request of `client`. Returns how many more it may send now, if there is a rate.
-    pub(crate) fn check(&self, client: u64, writes: bool) -> HttpResult<Option<u32>> {
-        self.check_many(client, writes, NonZeroU32::MIN)
+    /// Returns whether reads or writes have a rate.
+    pub(crate) const fn are_limited(&self) -> bool {
+        self.writes.is_some() || self.reads.is_some()
     }
 
-    fn check_many(&self, client: u64, writes: bool, count: NonZeroU32) -> HttpResult<Option<u32>> {
+    /// Counts requests of the client with this hash together, and returns how many more the client may send now.
+    ///
+    /// Returns `None` if such requests have no rate, or there are none to count.
+    ///
+    /// # Errors
+    /// 429 if they are more than the client may send now.
+    pub(crate) fn count_requests(
+        &self,
+        client: u64,
+        writes: bool,
+        count: u32,
+    ) -> HttpResult<Option<u32>> {
         let Some(limiter) = self.limiter(writes) else {
             return Ok(None);
         };
-        let exceeded =
-            |retry_after| HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes);
-        limiter.check(client, count).map(Some).map_err(exceeded)
+        let Some(count) = NonZeroU32::new(count) else {
+            return Ok(None);
+        };
+
+        match limiter.check(client, count) {
+            Ok(remaining) => Ok(Some(remaining)),
+            Err(retry_after) => Err(HttpError::rate_exceeded(
+                limiter.rate.get(),
+                retry_after,
+                writes,
+            )),
+        }
     }
 
-    /// The maximum number of purchases in a batch: those of a second.
-    pub(crate) fn max_purchases(&self) -> usize {
-        let rate = self
-            .writes
-            .as_ref()
-            .map_or(u32::MAX, |limiter| limiter.rate.get());
-        usize::try_from(rate).unwrap_or(usize::MAX)
-    }
-
-    /// Counts the purchases of a batch of `client`, which itself was counted as one write.
-    ///
-    /// # Errors
-    /// When they are more than the client may send now.
-    pub(crate) fn check_purchases(&self, client: u64, count: usize) -> HttpResult<()> {
-        let more = u32::try_from(count.saturating_sub(1))
-            .ok()
-            .and_then(NonZeroU32::new);
-        more.map_or(Ok(()), |more| self.check_many(client, true, more).map(drop))
+    /// Returns the maximum number of purchases in a batch: the writes of one second.
+    pub(crate) fn max_batch_purchases(&self) -> usize {
+        let Some(limiter) = &self.writes else {
+            return usize::MAX;
+        };
+        usize::try_from(limiter.rate.get()).unwrap_or(usize::MAX)
     }
 
     const fn limiter(&self, writes: bool) -> Option<&Limiter<MonotonicClock>> {
@@ -82,43 +92,51 @@ impl Rates {
         }
     }
 
-    /// Adds the rate to a response: <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
-    pub(crate) fn describe(&self, response: &mut Response, writes: bool, left: Option<u32>) {
+    /// Adds the headers of the rate, and of how many requests the client may still send, to `response`.
+    ///
+    /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
+    pub(crate) fn add_headers(
+        &self,
+        response: &mut Response,
+        writes: bool,
+        remaining: Option<u32>,
+    ) {
         let Some(limiter) = self.limiter(writes) else {
             return;
         };
         let name = if writes { "writes" } else { "reads" };
-        let is_exceeded = response.status() == StatusCode::TOO_MANY_REQUESTS;
-        let texts = [
-            (
-                RATE_LIMIT_POLICY,
-                Some(format!("\"{name}\";q={};w=1", limiter.rate)),
-            ),
-            (
-                RATE_LIMIT,
-                left.filter(|_| !is_exceeded)
-                    .map(|left| format!("\"{name}\";r={left}")),
-            ),
-        ];
-        for (header, text) in texts {
-            let value = text.and_then(|text| HeaderValue::try_from(text).ok());
-            value.and_then(|value| response.headers_mut().insert(header, value));
+        let policy = format!("\"{name}\";q={};w=1", limiter.rate);
+        insert_header(response, RATE_LIMIT_POLICY, policy);
+
+        if let Some(remaining) = remaining
+            && response.status() != StatusCode::TOO_MANY_REQUESTS
+        {
+            let limit = format!("\"{name}\";r={remaining}");
+            insert_header(response, RATE_LIMIT, limit);
         }
     }
 }
 
-/// The requests of each client. A client that has not sent any for a while may send those of a second at once.
+fn insert_header(response: &mut Response, name: HeaderName, text: String) {
+    if let Ok(value) = HeaderValue::try_from(text) {
+        response.headers_mut().insert(name, value);
+    }
+}
+
+/// Counts the requests of each client against one rate.
+///
+/// A client that has not sent any request for a while may send those of one second at once.
 struct Limiter<C: Clock> {
     rate: NonZeroU32,
     clients: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
-    begun: C::Instant,
-    /// The second of the last time that clients were forgotten.
-    swept: AtomicU64,
+    started_at: C::Instant,
+    /// The second after `started_at` in which idle clients were last forgotten.
+    swept_at: AtomicU64,
 }
 
 impl<C: Clock> Limiter<C> {
     fn new(rate: NonZeroU32, clock: C) -> Self {
-        let begun = clock.now();
+        let started_at = clock.now();
         let clients = RateLimiter::new(
             Quota::per_second(rate),
             HashMapStateStore::<u64>::default(),
@@ -127,12 +145,12 @@ impl<C: Clock> Limiter<C> {
         Self {
             rate,
             clients,
-            begun,
-            swept: AtomicU64::new(0),
+            started_at,
+            swept_at: AtomicU64::new(0),
         }
     }
 
-    /// Counts this many requests together. Returns how many more are allowed now.
+    /// Counts `count` requests of `client` together, and returns how many more are allowed now.
     ///
     /// # Errors
     /// The time until they are allowed, if they are too many now.
@@ -145,7 +163,7 @@ impl<C: Clock> Limiter<C> {
         let allowed = self
             .clients
             .check_key_n(&client, count)
-            // More than those of a second are never allowed together.
+            // More requests than those of a second are never allowed together.
             .map_err(|_never| Duration::from_secs(1))?
             .map_err(|until| until.wait_time_from(self.now()))?;
         Ok(allowed.remaining_burst_capacity())
@@ -155,14 +173,15 @@ impl<C: Clock> Limiter<C> {
         self.clients.clock().now()
     }
 
-    /// Whether one more client can be remembered. Forgets those who have not sent anything for a while, at most once a
-    /// second.
+    /// Returns whether one more client can be tracked.
+    ///
+    /// Forgets idle clients if there are too many, at most once a second.
     fn has_room(&self) -> bool {
         if self.clients.len() < MAX_CLIENTS {
             return true;
         }
-        let elapsed: Duration = self.now().duration_since(self.begun).into();
-        if self.swept.swap(elapsed.as_secs(), Ordering::Relaxed) != elapsed.as_secs() {
+        let elapsed: Duration = self.now().duration_since(self.started_at).into();
+        if self.swept_at.swap(elapsed.as_secs(), Ordering::Relaxed) != elapsed.as_secs() {
             self.clients.retain_recent();
         }
         self.clients.len() < MAX_CLIENTS

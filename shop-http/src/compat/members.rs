@@ -1,0 +1,131 @@
+//! Reads purchases as the replaced systems did.
+//!
+//! These systems were loose: they ignored unknown members, knew several names of the user id, and most of them accepted
+//! integers as texts. A price is rounded, because their clients computed with doubles. Where the systems differed, a field of
+//! [`Dialect`] says how. All errors of a body are reported, in the order in which its members are read.
+
+use std::str::FromStr;
+
+use shop_core::json::RawScalar;
+use shop_core::{Invalid, InvalidKind, NewPurchase, Price, Timestamp, record};
+
+use super::dialects::{Dialect, Timestamps};
+use crate::request::fields::{Body, no_object};
+use crate::request::purchase::{check_time, new_purchase, price_error};
+use crate::response::HttpResult;
+use crate::response::validation_error::{Location, MemberError};
+use crate::service::{PurchaseService, ServiceKind};
+
+/// Reads the purchase in `text`, the body of a request, without a key.
+///
+/// # Errors
+/// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
+/// - 422 for missing or invalid members, with all of them, or for an empty body where the dialect distinguishes it
+///
+/// The dialect maps these statuses to its own.
+pub(crate) fn read_purchase(
+    text: &[u8],
+    dialect: &Dialect,
+    purchases: &PurchaseService,
+) -> HttpResult<NewPurchase> {
+    let body = Body::parse(text, record::MEMBERS);
+    let is_empty = match &body {
+        Ok(body) => body.members.is_empty(),
+        // These values are falsy in the languages of the replaced systems. An object is among them if it
+        // stands beside a form feed, which is no white space of JSON.
+        Err(_) => matches!(
+            text.trim_ascii(),
+            b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
+        ),
+    };
+    if is_empty && dialect.distinguishes_empty_bodies {
+        return Err(Location::Body
+            .error("Request body must be JSON".to_owned())
+            .into());
+    }
+
+    let mut body = body?;
+    body.members.unknown.clear();
+    let given_id = body
+        .members
+        .get_alias(&record::USER_ID)
+        .map_err(|error| no_object(text, &error))?
+        .filter(|id| !is_missing(id, dialect));
+    let given_name = body
+        .members
+        .get("username")
+        .filter(|name| !is_missing(name, dialect));
+
+    let user_name = body.read_value("username", given_name, |name| read_text(name, dialect));
+    let user_id = body.read_value("userid", given_id, |id| read_text(id, dialect));
+    let price = body.read("price", |value| read_price(value, dialect));
+    let timestamp = body.read_nullable("timestamp", |value| {
+        read_timestamp(value, dialect, purchases)
+    });
+
+    let mut purchase = body.finish(new_purchase(user_id, user_name, price))?;
+    purchase.timestamp = timestamp.flatten();
+    if let Some(currency) = &purchases.options.currency {
+        purchase.details.currency = Some(currency.clone());
+    }
+    Ok(purchase)
+}
+
+/// Returns whether an id or a name with this value counts as missing.
+fn is_missing(value: &RawScalar<'_>, dialect: &Dialect) -> bool {
+    match value.as_json() {
+        "null" => true,
+        "false" | "0" | "\"\"" => dialect.refuses_falsy,
+        _ => false,
+    }
+}
+
+/// Reads an id or a name.
+fn read_text<T: FromStr<Err = Invalid>>(
+    value: RawScalar<'_>,
+    dialect: &Dialect,
+) -> Result<T, MemberError> {
+    let text = if dialect.integers_are_text {
+        value.text_or_integer()
+    } else {
+        value.text()
+    };
+    Ok(text.ok_or_else(MemberError::no_text)?.parse()?)
+}
+
+/// Reads a price, and rounds it.
+fn read_price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, MemberError> {
+    let price = value.price(false);
+    let is_positive = match &price {
+        Ok(price) => *price != Price::ZERO,
+        Err(invalid) => !matches!(
+            invalid.kind(),
+            InvalidKind::NotANumber | InvalidKind::Negative
+        ),
+    };
+    if dialect.refuses_falsy && !is_positive {
+        return Err(MemberError::value("must be a positive number"));
+    }
+    price.map_err(price_error)
+}
+
+/// Reads the time that a client gives. Returns `None` where the time of receipt takes its place.
+fn read_timestamp(
+    value: RawScalar<'_>,
+    dialect: &Dialect,
+    purchases: &PurchaseService,
+) -> Result<Option<Timestamp>, MemberError> {
+    // Past the log, the client's time counts in every system.
+    let timestamps = match purchases.kind {
+        ServiceKind::Facing => dialect.timestamps,
+        ServiceKind::Management => Timestamps::Lenient,
+    };
+    if timestamps == Timestamps::Ignored {
+        return Ok(None);
+    }
+
+    match value.timestamp() {
+        Err(_) if timestamps == Timestamps::LenientOrReceipt => Ok(None),
+        time => Ok(Some(check_time(time?, purchases)?)),
+    }
+}

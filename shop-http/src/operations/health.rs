@@ -1,0 +1,234 @@
+//! `GET /health`: the state of a service, for people and dashboards.
+//!
+//! The replaced systems differ in the word for a healthy service, in what the status depends on, and in the members that
+//! are there without `?details=true`. A caller that may not inspect the service gets the status alone.
+//!
+//! What a service does not have or does not know is absent, and not `null` (see [`without_nulls`]), except for an unknown
+//! `outbox` of a role.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::{StatusCode, Uri};
+use axum::response::{IntoResponse, Response};
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+use shop_core::ErrorKind;
+use shop_core::api::StuckBody;
+use shop_core::ingest::{Component, IngestMonitor};
+use shop_core::log::Lag;
+
+use super::{Checks, needs_operator};
+use crate::auth::Caller;
+use crate::compat::RequestDialect;
+use crate::metrics::phase_word;
+use crate::routes::groups::Listener;
+use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
+
+/// The query parameter of `/health` for all members, in the system that has few of them by default.
+const DETAILS: &str = "details=true";
+/// The query parameter of `/health` for the last hour.
+const HISTORY: &str = "history=true";
+/// The seconds after which an open transaction of another producer degrades a service: the default
+/// `transaction.timeout.ms` of producers.
+const MAX_TRANSACTION_SECONDS: u64 = 60;
+/// The maximum number of gaps in `/health`.
+const MAX_GAPS: usize = 10;
+
+/// Handles `GET /health`: reports the state of the service in the form of the dialect.
+pub(crate) async fn report_health(
+    State(service): State<Arc<Service>>,
+    RequestDialect(dialect): RequestDialect,
+    uri: Uri,
+    caller: Caller,
+) -> Response {
+    let (checks, ingest, roles) = tokio::join!(
+        Checks::run_all(&service),
+        read_purchase_ingest(&service),
+        join_all(service.own_roles().map(|role| read_role(&service, role))),
+    );
+    let parts = checks.parts();
+    let is_store_ready = checks.is_purchase_store_ready();
+    let faults = service.faults();
+    let logs = service.metrics.inspected(|_topic| true);
+    let reloads = service.metrics.freshness();
+    let is_log_failing = service.metrics.is_log_failing();
+    let now = service.clock.now();
+    let transaction_seconds = ingest
+        .as_ref()
+        .and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
+
+    let form = dialect.health;
+    let is_degraded = (form.counts_parts && parts.values().any(|works| !works))
+        || checks.has_ingest(|status| status.stuck.is_some() || needs_operator(status))
+        || transaction_seconds >= Some(MAX_TRANSACTION_SECONDS)
+        || logs.iter().any(|log| !log.gaps.is_empty())
+        || !faults.unavailable.is_empty()
+        || !faults.lost.is_empty()
+        || reloads
+            .values()
+            .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now))
+        || is_log_failing;
+    let is_unhealthy = form.reports_store && is_store_ready == Some(false);
+    let (code, status) = if is_unhealthy {
+        (StatusCode::INTERNAL_SERVER_ERROR, "unhealthy")
+    } else if is_degraded {
+        (StatusCode::OK, "degraded")
+    } else {
+        (StatusCode::OK, form.healthy)
+    };
+    if service.may_inspect(&caller).is_err() {
+        return (code, Json(json!({"status": status}))).into_response();
+    }
+
+    let mongodb = match is_store_ready {
+        Some(true) if form.reports_store => Some("connected"),
+        Some(false) if form.reports_store => Some("disconnected"),
+        _ => None,
+    };
+    let has_details =
+        form.has_details || service.listener == Listener::Admin || has_parameter(&uri, DETAILS);
+    if !has_details {
+        let body = without_nulls(json!({"status": status, "mongodb": mongodb}));
+        return (code, Json(body)).into_response();
+    }
+
+    // Facing writes the log, so it does not matter whether its ingest can read it.
+    let can_read_log = service.kind == ServiceKind::Facing
+        || !checks.has_ingest(|status| status.errors.contains_key(&Component::Source));
+    let history = has_parameter(&uri, HISTORY).then(|| service.metrics.history());
+    let mut body = without_nulls(json!({
+        "status": status,
+        "kafkaReady": checks.is_log_ready() && can_read_log,
+        "mongoReady": is_store_ready,
+        "mongodb": mongodb,
+        "parts": parts,
+        "ingest": ingest,
+        "history": history,
+        "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
+        "lost_acknowledgements": Some(faults.lost).filter(|gaps| !gaps.is_empty()),
+        "log_lines": is_log_failing.then(|| json!({"failing": true})),
+    }));
+    for (role, health) in roles {
+        body[role] = health;
+    }
+    for (name, reload) in reloads {
+        body[name] = without_nulls(json!({
+            "age_seconds": reload.age.as_secs(),
+            "failing": reload.is_failing,
+            "not_after": reload.not_after,
+        }));
+    }
+    (code, Json(body)).into_response()
+}
+
+/// Returns whether the query of `uri` has `parameter`, which is a name with its value.
+fn has_parameter(uri: &Uri, parameter: &str) -> bool {
+    let query = uri.query().unwrap_or_default();
+    query.split('&').any(|given| given == parameter)
+}
+
+/// Returns `body` without its members that are `null`. The members of its members stay as they are.
+fn without_nulls(mut body: Value) -> Value {
+    if let Some(members) = body.as_object_mut() {
+        members.retain(|_name, member| !member.is_null());
+    }
+    body
+}
+
+/// Reads the state of another role, and returns it with the name of the role.
+async fn read_role(service: &Service, role: OtherRole<'_>) -> (&'static str, Value) {
+    let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
+    let count_events = async {
+        let (events, _oldest) = check_with_timeout(role.outbox?.backlog).await.ok()?;
+        Some(events)
+    };
+    let read_events = async {
+        Some(
+            read_ingest(service, role.ingest?, |topic| {
+                topic == role.subscribed_topic
+            })
+            .await,
+        )
+    };
+
+    let (store, outbox, events) = tokio::join!(is_healthy(role.check), count_events, read_events);
+    let mut health = without_nulls(json!({
+        // Whether the store responds.
+        "store": store,
+        // The kind of the error that keeps events in the outbox.
+        "outbox_waits_for": outbox_error.map(ErrorKind::as_str),
+        // The ingest of the events of the other role.
+        "events": events,
+    }));
+    // The number of unpublished events is `null` if it is unknown.
+    health["outbox"] = outbox.into();
+    (role.name, health)
+}
+
+/// Reads the state of the ingest of purchases, if it runs in this process.
+async fn read_purchase_ingest(service: &Service) -> Option<Value> {
+    let other_roles = service.other_roles().into_iter();
+    let event_topics: Vec<_> = other_roles.map(|role| role.subscribed_topic).collect();
+    let is_of_purchases = |topic: &str| !event_topics.contains(&topic);
+    Some(read_ingest(service, service.ingest()?, is_of_purchases).await)
+}
+
+/// Reads the state of `ingest`, which consumes the topics for which `consumes` holds.
+async fn read_ingest(
+    service: &Service,
+    ingest: &IngestMonitor,
+    consumes: impl Fn(&str) -> bool,
+) -> Value {
+    let status = ingest.status();
+    let lag = check_with_timeout(ingest.lag()).await.ok();
+    let phase = phase_word(&status, lag.as_ref());
+    // A member without a partition does not know the lag of its group: another member has the partitions.
+    let lag = lag.filter(|lag| !lag.records.is_empty());
+    let open_since = lag.as_ref().and_then(Lag::transaction_since);
+
+    let counters = status.counters;
+    let refunds = status.waiting_refunds;
+    let logs = service.metrics.inspected(consumes);
+    let dead_letters = logs
+        .iter()
+        .map(|log| log.dead_letters.values().sum::<u64>());
+    let mut gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
+    let gap_records: u64 = gaps.iter().map(|gap| gap.offset_count()).sum();
+    gaps.truncate(MAX_GAPS);
+    let errors = status.errors.iter();
+
+    without_nulls(json!({
+        "phase": phase,
+        "inserted": counters.inserted,
+        "duplicates": counters.duplicates,
+        "dead_lettered": counters.dead_lettered,
+        // The pending dead letters in its log, of all processes, if they were counted.
+        "dead_letters_waiting": dead_letters.reduce(|sum, count| sum + count),
+        // The refunds in the store whose purchase is not there, and the time of the oldest, if there are any.
+        "waiting_refunds": (refunds.count > 0)
+            .then(|| json!({"count": refunds.count, "oldest": refunds.oldest})),
+        // The records that the log no longer had when they were to be read.
+        "lost_records": counters.lost,
+        // The gaps in its log whose dead letters are pending, if there are any.
+        "gaps": (!gaps.is_empty()).then(|| json!({"records": gap_records, "pending": gaps})),
+        "in_flight": status.in_flight,
+        // The records after the group's committed offset in the partitions assigned to this process, if known.
+        "lag": lag.as_ref().map(Lag::total),
+        // For how long records have been waiting for the end of another producer's transaction.
+        "open_transaction_seconds": open_since.map(|since| since.elapsed().as_secs()),
+        // The age in the log of the oldest record of the last batch when it was stored.
+        "freshness_ms": status.freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
+        // The failing components, with the kind of each error but not a driver's text.
+        "waiting_for": errors
+            .map(|(component, error)| (component.to_string(), error.kind().as_str()))
+            .collect::<BTreeMap<_, _>>(),
+        // The oldest record that the store does not accept while it accepts others. It has the text of the error, because
+        // without the text an operator cannot tell whether to fix the store or to park the record.
+        "stuck": status.stuck.map(StuckBody::from),
+        // The error that stopped the ingest.
+        "stopped_because": status.fatal_error.map(|error| error.message().to_owned()),
+    }))
+}

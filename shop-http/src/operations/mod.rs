@@ -1,0 +1,201 @@
+//! What probes, operators and their tools ask a service: whether it works, and its metrics.
+//!
+//! - `probes`: short responses for probes and load balancers, and `/v1` for clients
+//! - `health`: `/health`, the whole state for people and dashboards
+//! - `metrics`: `/metrics` for Prometheus
+//!
+//! All of them use [`Checks`], which calls the ports of a service concurrently. A port that does not respond within two
+//! seconds counts as unavailable. From the results, and from the states of the ingests of this process, follow whether
+//! the service is ready and which of its [parts](Checks::parts) work.
+
+pub(crate) mod health;
+pub(crate) mod metrics;
+pub(crate) mod probes;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use shop_core::ErrorKind;
+use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
+use shop_core::ports::PurchaseSink as _;
+
+use crate::service::{OtherRole, Service, ServiceKind, is_healthy};
+
+/// The time of failing inserts without a success after which the store of an ingest no longer counts as ready.
+const STORE_PATIENCE: Duration = Duration::from_secs(5);
+
+/// The ports of a service that respond. Ports that the service does not have, and ports that were not checked, count as
+/// responding.
+struct Checks<'a> {
+    service: &'a Service,
+    writes: bool,
+    reads: bool,
+    /// The stores of the checked roles, in the order of [`Service::other_roles`].
+    roles: Vec<bool>,
+}
+
+impl<'a> Checks<'a> {
+    /// Checks all ports concurrently.
+    async fn run_all(service: &'a Service) -> Self {
+        Self::run(service, true, true, |_role| true).await
+    }
+
+    /// Checks the ports on which readiness depends. Facing accepts purchases while listings are unavailable.
+    async fn run_for_readiness(service: &'a Service) -> Self {
+        match service.kind {
+            ServiceKind::Facing => Self::run(service, true, false, |_role| false).await,
+            ServiceKind::Management => Self::run_all(service).await,
+        }
+    }
+
+    /// Checks concurrently the sink of purchases, if `writes`, the store from which purchases are listed, if `reads`, and
+    /// the stores of the other roles that `is_checked` selects.
+    async fn run(
+        service: &'a Service,
+        writes: bool,
+        reads: bool,
+        is_checked: fn(&OtherRole<'_>) -> bool,
+    ) -> Self {
+        let check_writes = async {
+            match &service.purchases {
+                Some(purchases) if writes => is_healthy(purchases.sink.check()).await,
+                _ => true,
+            }
+        };
+        let check_reads = async {
+            match &service.purchases {
+                Some(purchases) if reads => is_healthy(purchases.query.check_reads()).await,
+                _ => true,
+            }
+        };
+        let checked_roles = service.other_roles().into_iter().filter(is_checked);
+        let check_roles = join_all(checked_roles.map(|role| is_healthy(role.check)));
+
+        let (writes, reads, roles) = tokio::join!(check_writes, check_reads, check_roles);
+        Self {
+            service,
+            writes,
+            reads,
+            roles,
+        }
+    }
+
+    /// Returns whether all checked ports respond.
+    fn all_respond(&self) -> bool {
+        self.writes && self.reads && !self.roles.contains(&false)
+    }
+
+    /// Returns whether the sink of purchases responds, and accepts purchases.
+    ///
+    /// The check of a log or store may succeed while every write fails, such as without enough replicas. So the last
+    /// writes count as well.
+    fn accepts_purchases(&self) -> bool {
+        let purchases = self.service.purchases.as_ref();
+        self.writes
+            && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.is_failing())
+    }
+
+    /// Returns whether an ingest of this process is in the state that `is_in_state` recognizes.
+    fn has_ingest(&self, is_in_state: fn(&IngestStatus) -> bool) -> bool {
+        let mut statuses = self.service.ingest_statuses();
+        statuses.any(|status| is_in_state(&status))
+    }
+
+    /// Returns whether the log is ready: on facing, whether it accepts purchases.
+    ///
+    /// On management, whether the ingests that read the log run. They also run while they wait to become the active
+    /// consumer, or for the end of an outage.
+    fn is_log_ready(&self) -> bool {
+        match self.service.kind {
+            ServiceKind::Facing => self.accepts_purchases(),
+            ServiceKind::Management => {
+                !self.has_ingest(|status| status.phase != Phase::Running || is_refused(status))
+            }
+        }
+    }
+
+    /// Returns whether the stores of management respond, and accept what callers and ingests write. On facing, stores
+    /// always count as ready.
+    fn is_store_ready(&self) -> bool {
+        self.service.kind == ServiceKind::Facing
+            || (self.all_respond()
+                && self.accepts_purchases()
+                && !self.has_ingest(has_failing_store))
+    }
+
+    /// Returns whether the store of purchases is ready, on management. Users and orders have another store.
+    fn is_purchase_store_ready(&self) -> Option<bool> {
+        let is_management = self.service.kind == ServiceKind::Management;
+        let stores_purchases = is_management && self.service.purchases.is_some();
+        stores_purchases.then(|| self.is_store_ready())
+    }
+
+    /// Returns whether the service is ready: its log and its stores are, and no ingest of this process needs an operator.
+    fn is_service_ready(&self) -> bool {
+        self.is_log_ready() && self.is_store_ready() && !self.has_ingest(needs_operator)
+    }
+
+    /// Returns the parts that requests need, and whether each of them works.
+    ///
+    /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is degraded while a part
+    /// does not work. All ports must have been checked: see [`run_all`](Self::run_all).
+    fn parts(&self) -> BTreeMap<&'static str, bool> {
+        let service = self.service;
+        let mut needs = Vec::new();
+
+        if service.purchases.is_some() {
+            let sink = match service.kind {
+                ServiceKind::Facing => "log",
+                ServiceKind::Management => "store",
+            };
+            needs.extend([(sink, self.accepts_purchases()), ("listings", self.reads)]);
+        }
+
+        if let Some(status) = service.ingest().map(IngestMonitor::status) {
+            let errors = &status.errors;
+            let is_log_failing = errors.keys().any(|part| *part != Component::Store);
+            let is_ingesting = status.phase == Phase::Running && status.stuck.is_none();
+            needs.extend([
+                ("log", !is_log_failing),
+                ("store", !errors.contains_key(&Component::Store)),
+                ("ingest", is_ingesting),
+            ]);
+        }
+
+        for (role, is_store_healthy) in service.other_roles().iter().zip(&self.roles) {
+            let is_consuming = role
+                .ingest
+                .map(IngestMonitor::status)
+                .is_none_or(|status| status.phase == Phase::Running && status.errors.is_empty());
+            let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
+            let works = *is_store_healthy && is_consuming && outbox_error.is_none();
+            needs.push((role.name, works));
+        }
+
+        let mut parts = BTreeMap::new();
+        for (part, works) in needs {
+            // A part that is needed twice, such as the store of management with an ingest, works if it works for both.
+            *parts.entry(part).or_insert(true) &= works;
+        }
+        parts
+    }
+}
+
+/// Returns whether the inserts of an ingest have been failing for [`STORE_PATIENCE`].
+fn has_failing_store(status: &IngestStatus) -> bool {
+    let failing_since = status.failing_since.get(&Component::Store);
+    // A store that fails over one record accepts the other records.
+    status.stuck.is_none() && failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
+}
+
+/// Returns whether an ingest has stopped or is refused by its log, so that it does not recover by itself.
+fn needs_operator(status: &IngestStatus) -> bool {
+    status.phase == Phase::Stopped || is_refused(status)
+}
+
+/// Returns whether the log refuses to be read: an operator has to change its settings or grant a right.
+fn is_refused(status: &IngestStatus) -> bool {
+    let error = status.errors.get(&Component::Source);
+    error.is_some_and(|error| error.kind() == ErrorKind::Denied)
+}

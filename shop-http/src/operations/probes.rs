@@ -1,0 +1,136 @@
+//! Short responses about a service: for probes, for load balancers, and at `/v1` for clients.
+//!
+//! | path | checks |
+//! |---|---|
+//! | `/healthz`, `/livez`, `/-/healthy` | nothing: the process responds |
+//! | `/readyz` | the files of this process |
+//! | `/ready`, `/-/ready` | the ports on which readiness depends |
+//! | `/v1` | all ports |
+//!
+//! A service that is not ready responds with 503.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+
+use super::Checks;
+use crate::service::{Service, ServiceKind};
+
+/// Handles `GET /healthz`: reports that the process is alive, as a text.
+pub(crate) async fn report_liveness_as_text() -> &'static str {
+    "Success"
+}
+
+/// Handles `GET /livez` and `GET /-/healthy`: reports that the process is alive.
+pub(crate) async fn report_liveness() -> Json<Value> {
+    Json(json!({"status": "alive"}))
+}
+
+/// Handles `GET /readyz`: reports whether this process can serve requests, because its own files are usable.
+///
+/// An unavailable broker or store does not count: requests that need neither still work, and `/health` reports it.
+pub(crate) async fn report_local_readiness(State(service): State<Arc<Service>>) -> Response {
+    let local = service.local();
+    // The sink of management is its store.
+    let is_sink_local = match service.kind {
+        ServiceKind::Facing => local.log,
+        ServiceKind::Management => local.store,
+    };
+
+    let checks = Checks::run(&service, is_sink_local, local.store, |role| role.is_local).await;
+    let is_ready = checks.all_respond();
+    respond_to_probe(is_ready, &json!({"status": readiness_word(is_ready)}))
+}
+
+/// Handles `GET /-/ready`: reports whether the service is ready for requests, in the form of 004.
+pub(crate) async fn report_readiness(State(service): State<Arc<Service>>) -> Response {
+    let checks = Checks::run_for_readiness(&service).await;
+    let is_ready = checks.is_service_ready();
+
+    let body = match service.kind {
+        ServiceKind::Facing if is_ready => json!({"status": "ready"}),
+        ServiceKind::Facing => json!({"detail": why_facing_is_not_ready(&checks)}),
+        ServiceKind::Management if is_ready => {
+            json!({"status": "ready", "mongo": "up", "kafka": "up"})
+        }
+        ServiceKind::Management => {
+            let mongo = up_or_down(checks.is_store_ready());
+            let kafka = up_or_down(checks.is_log_ready());
+            json!({"detail": {"status": "not_ready", "mongo": mongo, "kafka": kafka}})
+        }
+    };
+    respond_to_probe(is_ready, &body)
+}
+
+/// Handles `GET /ready`: reports whether the service is ready for requests, in the form of 001.
+pub(crate) async fn report_legacy_readiness(State(service): State<Arc<Service>>) -> Response {
+    let checks = Checks::run_for_readiness(&service).await;
+    let is_ready = checks.is_service_ready();
+
+    let mut body = json!({
+        "status": readiness_word(is_ready),
+        "kafkaReady": checks.is_log_ready(),
+    });
+    if let Some(is_store_ready) = checks.is_purchase_store_ready() {
+        body["mongoReady"] = is_store_ready.into();
+    }
+    respond_to_probe(is_ready, &body)
+}
+
+/// Handles `GET /v1`: describes the service to clients: its roles, whether it is ready, and its parts.
+///
+/// This path exists wherever `/v1` does, while the other paths may be on an admin listener alone.
+pub(crate) async fn describe_service(State(service): State<Arc<Service>>) -> Response {
+    let mut roles = Vec::new();
+    if service.purchases.is_some() {
+        roles.push("purchases");
+    }
+    roles.extend(service.other_roles().iter().map(|role| role.name));
+
+    let checks = Checks::run_all(&service).await;
+    let is_ready = checks.is_service_ready();
+    let mut body = json!({
+        "roles": roles,
+        "status": readiness_word(is_ready),
+        "parts": checks.parts(),
+    });
+    if let Some(currency) = &service.options.currency {
+        body["currency"] = currency.as_str().into();
+    }
+    respond_to_probe(is_ready, &body)
+}
+
+/// Returns a response with `body`, whose status is 200 if the service is ready, else 503.
+fn respond_to_probe(is_ready: bool, body: &Value) -> Response {
+    let status = if is_ready {
+        StatusCode::OK
+    } else {
+        StatusCode::SERVICE_UNAVAILABLE
+    };
+    (status, Json(body)).into_response()
+}
+
+/// Returns the word for the readiness of a service. Only management's `/-/ready` has another one.
+const fn readiness_word(is_ready: bool) -> &'static str {
+    if is_ready { "ready" } else { "not ready" }
+}
+
+/// Returns the word for the state of a part in management's `/-/ready`.
+const fn up_or_down(is_up: bool) -> &'static str {
+    if is_up { "up" } else { "down" }
+}
+
+/// Returns the reason why facing is not ready. The text about Kafka is the one that 004 documents.
+fn why_facing_is_not_ready(checks: &Checks<'_>) -> &'static str {
+    if checks.is_log_ready() {
+        return "Ingest has stopped";
+    }
+    if checks.service.local().log {
+        return "The log is not writable";
+    }
+    "Kafka not connected"
+}

@@ -1,0 +1,612 @@
+//! Permits: the room that requests, bodies and responses occupy, and the fair shares of it that clients get.
+//!
+//! Each kind of work has its own pool, so that none starves another, and no client with a fair share takes all of a pool.
+//!
+//! | pool | unit | held |
+//! |---|---|---|
+//! | `writes` | a write | from the end of the request body until the handler ends, or the import, also without its client; a refund exchanges it for `waits` |
+//! | `reads` | a read | from admission until the response is made, or until a streamed response is sent, except while the read waits |
+//! | `waits` | a request that waits for the store | a read while it waits; a refund until its handler ends |
+//! | `event_streams` | a stream of events | until the stream ends |
+//! | `request_bytes` | a byte of a request body or of the results of a batch | a single write, beyond its first 16 KiB: until the body is read; a batch: until its response is sent; an import: until it ends |
+//! | `response_bytes` | a byte of a large response to a read, or 256 KiB for a streamed one | until the whole response is written to the socket |
+//!
+//! A [`RequestPermit`] holds the [`Permit`] that its request needs now. [`Rates`] limit requests per second.
+
+pub(crate) mod rates;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::task::Poll;
+use std::time::Duration;
+
+use axum::body::HttpBody;
+use axum::response::Response;
+use bytes::Bytes;
+use parking_lot::Mutex;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::Instant;
+
+use crate::options::HttpOptions;
+use crate::permits::rates::Rates;
+use crate::response::{HttpError, HttpResult};
+use crate::watched_body::{Polled, watched};
+
+/// The size in bytes below which a response needs no permit: it is written at once.
+const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
+/// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the compression state.
+const STREAMED_RESPONSE_BYTES: u64 = 256 << 10;
+/// The maximum number of concurrent requests for the state or the metrics of the service. Further ones wait.
+const MAX_OPERATIONS: usize = 8;
+/// The number of waiting requests that may query the store as often as they like.
+///
+/// Each further one slows down all of them, so that many together make about 1,000 queries per second.
+const UNHURRIED_WAITS: usize = 32;
+/// The fraction of a pool, one eighth, that is reserved for clients below their fair share.
+const RESERVED_DIVISOR: usize = 8;
+/// The fraction of a pool, one sixteenth, that is the fair share of a client.
+const SHARE_DIVISOR: usize = 16;
+/// The number of totals that one client reads at once: one thread of an embedded store reads the totals of all clients.
+const TOTALS_PER_CLIENT: usize = 2;
+/// The number of event streams of one client that catch up at once: by default, 16 streams of all clients do.
+const CATCH_UPS_PER_CLIENT: usize = 4;
+/// The number of counters for clients. Clients with the same counter have one share together.
+const CLIENT_COUNTERS: usize = 1 << 10;
+
+/// The client that a permit or a rate is counted for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ClientId {
+    /// A client with an unknown address, or a trusted proxy. Only the capacity of a pool limits its requests.
+    Unknown,
+    /// The hash of a service that sends requests on behalf of many users. It waits for turns, but has no fair share.
+    Service(u64),
+    /// The hash of a principal or of an address, which has a fair share of each pool.
+    Fair(u64),
+}
+
+impl ClientId {
+    /// Returns the hash of this client. The clients with unknown addresses are one client for the rates.
+    pub(crate) const fn hash(self) -> u64 {
+        match self {
+            Self::Unknown => 0,
+            Self::Service(hash) | Self::Fair(hash) => hash,
+        }
+    }
+}
+
+/// Returns the one of the [`CLIENT_COUNTERS`] that belongs to the client with this hash.
+fn select_counter<T>(counters: &[T], hash: u64) -> Option<&T> {
+    let index = usize::try_from(hash % CLIENT_COUNTERS as u64).ok()?;
+    counters.get(index)
+}
+
+/// The turns of each client at work for which all clients wait in one queue.
+///
+/// A client waits here for its own turns, so that it does not fill that queue.
+struct ClientQueue {
+    turns: Box<[Arc<Semaphore>]>,
+}
+
+impl ClientQueue {
+    fn new(turns_per_client: usize) -> Self {
+        let turns = (0..CLIENT_COUNTERS)
+            .map(|_| Arc::new(Semaphore::new(turns_per_client)))
+            .collect();
+        Self { turns }
+    }
+
+    /// Waits for a turn of `client`, which lasts until the result is dropped.
+    ///
+    /// Returns `None` at once for a client with an unknown address, which needs no turn.
+    async fn wait_for_turn(&self, client: ClientId) -> Option<OwnedSemaphorePermit> {
+        if client == ClientId::Unknown {
+            return None;
+        }
+        let turns = select_counter(&self.turns, client.hash())?;
+        // The semaphore is never closed.
+        Arc::clone(turns).acquire_owned().await.ok()
+    }
+}
+
+/// A pool of units, such as requests or bytes.
+///
+/// A client within its fair share gets units as long as any are free. A client above its share leaves the reserved units
+/// to the others. Services and unknown clients have no share: only the capacity limits them.
+pub(crate) struct FairPool {
+    capacity: usize,
+    used: AtomicUsize,
+    used_by_client: Box<[AtomicUsize]>,
+}
+
+impl FairPool {
+    pub(crate) fn new(capacity: usize) -> Arc<Self> {
+        let used_by_client = (0..CLIENT_COUNTERS).map(|_| AtomicUsize::new(0)).collect();
+        Arc::new(Self {
+            capacity,
+            used: AtomicUsize::new(0),
+            used_by_client,
+        })
+    }
+
+    /// Acquires a permit of `client` for `units`, unless fewer are free for this client.
+    pub(crate) fn try_acquire(self: &Arc<Self>, client: ClientId, units: usize) -> Option<Permit> {
+        let mut permit = self.empty_permit(client);
+        if !permit.try_extend(units) {
+            return None;
+        }
+        Some(permit)
+    }
+
+    /// Returns a permit for zero units, which [`Permit::try_extend`] can extend later.
+    pub(crate) fn empty_permit(self: &Arc<Self>, client: ClientId) -> Permit {
+        Permit {
+            pool: Arc::clone(self),
+            client,
+            units: 0,
+        }
+    }
+
+    /// Returns whether `client` uses more than its fair share.
+    pub(crate) fn is_above_share(&self, client: ClientId) -> bool {
+        self.client_counter(client)
+            .is_some_and(|counter| counter.load(Ordering::Relaxed) > self.capacity / SHARE_DIVISOR)
+    }
+
+    /// Returns the number of units that all clients use together.
+    fn used(&self) -> usize {
+        self.used.load(Ordering::Relaxed)
+    }
+
+    /// Returns how many units all clients together may use when a client extends its own to `used_by_client`.
+    fn limit_for(&self, used_by_client: usize) -> usize {
+        if used_by_client <= self.capacity / SHARE_DIVISOR {
+            return self.capacity;
+        }
+        self.capacity - self.capacity / RESERVED_DIVISOR
+    }
+
+    /// Returns the counter of a client that has a fair share.
+    fn client_counter(&self, client: ClientId) -> Option<&AtomicUsize> {
+        match client {
+            ClientId::Fair(hash) => select_counter(&self.used_by_client, hash),
+            ClientId::Unknown | ClientId::Service(_) => None,
+        }
+    }
+}
+
+/// A permit of a client for `units` of a pool, until it is dropped.
+pub(crate) struct Permit {
+    pool: Arc<FairPool>,
+    client: ClientId,
+    units: usize,
+}
+
+impl Permit {
+    /// Adds `units` to this permit, unless fewer are free for its client.
+    #[must_use]
+    pub(crate) fn try_extend(&mut self, units: usize) -> bool {
+        self.extend(units, false)
+    }
+
+    /// Adds `units` of a write to this permit.
+    ///
+    /// # Errors
+    /// 503 if fewer are free for the client.
+    pub(crate) fn extend_for_write(&mut self, units: usize) -> HttpResult<()> {
+        if self.try_extend(units) {
+            return Ok(());
+        }
+        Err(HttpError::overloaded(true))
+    }
+
+    /// Adds `units` to this permit, even if fewer are free for its client. Returns whether enough were free.
+    pub(crate) fn force_extend(&mut self, units: usize) -> bool {
+        self.extend(units, true)
+    }
+
+    /// Adds `units` to this permit if they are within the limit or the extension is forced. Returns whether they are within
+    /// the limit.
+    fn extend(&mut self, units: usize, is_forced: bool) -> bool {
+        let client_counter = self.pool.client_counter(self.client);
+        let used_by_client = match client_counter {
+            Some(counter) => counter.fetch_add(units, Ordering::Relaxed) + units,
+            None => 0,
+        };
+        let limit = self.pool.limit_for(used_by_client);
+
+        // Units that are refused are never part of the sum, not even for a moment: they would refuse the units of others.
+        let extended = self
+            .pool
+            .used
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |used| {
+                used.checked_add(units)
+                    .filter(|sum| is_forced || *sum <= limit)
+            });
+
+        let Ok(used_before) = extended else {
+            if let Some(counter) = client_counter {
+                counter.fetch_sub(units, Ordering::Relaxed);
+            }
+            return false;
+        };
+        self.units += units;
+        used_before + units <= limit
+    }
+
+    /// Returns `bytes` that keep this permit until they are written.
+    pub(crate) fn attach_to(self: &Arc<Self>, bytes: Bytes) -> Bytes {
+        Bytes::from_owner(PermittedBytes {
+            bytes,
+            _permit: Arc::clone(self),
+        })
+    }
+
+    /// Returns the `polled` frame of a body, whose bytes keep this permit until they are written.
+    pub(crate) fn attach_to_frame(self: &Arc<Self>, polled: Polled) -> Polled {
+        polled.map_ok(|frame| frame.map_data(|bytes| self.attach_to(bytes)))
+    }
+
+    /// Returns all units to the pool.
+    pub(crate) fn release(&mut self) {
+        let units = std::mem::take(&mut self.units);
+        self.pool.used.fetch_sub(units, Ordering::Relaxed);
+        if let Some(counter) = self.pool.client_counter(self.client) {
+            counter.fetch_sub(units, Ordering::Relaxed);
+        }
+    }
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        self.release();
+    }
+}
+
+/// Bytes that keep a permit until they are written.
+struct PermittedBytes {
+    bytes: Bytes,
+    _permit: Arc<Permit>,
+}
+
+impl AsRef<[u8]> for PermittedBytes {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
+}
+
+/// The pools and the queues of a router, and the rates of its clients.
+pub(crate) struct Pools {
+    pub(crate) rates: Rates,
+    writes: Arc<FairPool>,
+    reads: Arc<FairPool>,
+    waits: Arc<FairPool>,
+    event_streams: Arc<FairPool>,
+    request_bytes: Arc<FairPool>,
+    response_bytes: Arc<FairPool>,
+    pub(crate) operations: Semaphore,
+    totals: ClientQueue,
+    catch_ups: ClientQueue,
+    response_timeout: Duration,
+}
+
+impl Pools {
+    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+        Arc::new(Self {
+            rates: Rates::new(options),
+            writes: FairPool::new(options.max_requests),
+            reads: FairPool::new(options.max_requests),
+            waits: FairPool::new(options.max_waits),
+            event_streams: FairPool::new(options.max_event_streams),
+            request_bytes: FairPool::new(options.max_batches_bytes),
+            response_bytes: FairPool::new(options.max_response_bytes),
+            operations: Semaphore::const_new(MAX_OPERATIONS),
+            totals: ClientQueue::new(TOTALS_PER_CLIENT),
+            catch_ups: ClientQueue::new(CATCH_UPS_PER_CLIENT),
+            response_timeout: options.response_timeout,
+        })
+    }
+}
+
+/// The permit that a request holds now, and the client that its other permits are counted for.
+///
+/// A read holds a permit from its admission on, a write once its body is read: a body that is sent slowly occupies no
+/// room among the writes. The permit is exchanged when the request begins to wait, or a stream of events begins. Each exchange acquires
+/// the new permit before it releases the old one, so a request that is refused keeps what it has.
+///
+/// Clones share one permit, which is released with the last clone.
+#[derive(Clone)]
+pub(crate) struct RequestPermit(Arc<RequestPermitInner>);
+
+struct RequestPermitInner {
+    pools: Arc<Pools>,
+    client: ClientId,
+    held: Mutex<Option<Permit>>,
+}
+
+impl RequestPermit {
+    /// Returns the permit of a request that holds no room yet.
+    pub(crate) fn new(pools: &Arc<Pools>, client: ClientId) -> Self {
+        Self(Arc::new(RequestPermitInner {
+            pools: Arc::clone(pools),
+            client,
+            held: Mutex::default(),
+        }))
+    }
+
+    /// Acquires room for a read.
+    ///
+    /// # Errors
+    /// 503 if there is none for this client.
+    pub(crate) fn acquire_read(&self) -> HttpResult<()> {
+        self.exchange(&self.0.pools.reads, 1, false)
+    }
+
+    /// Acquires room for `count` writes, or for as many as the pool has in all.
+    ///
+    /// # Errors
+    /// 503 if there is none for this client.
+    pub(crate) fn acquire_write(&self, count: usize) -> HttpResult<()> {
+        let pool = &self.0.pools.writes;
+        self.exchange(pool, count.min(pool.capacity), true)
+    }
+
+    /// Exchanges the permit for one to wait for the store, so that other requests have room meanwhile.
+    ///
+    /// A read calls [`resume_read`](Self::resume_read) after its wait. A write keeps the permit to wait until its handler
+    /// ends.
+    ///
+    /// # Errors
+    /// 503 if too many requests wait. The request keeps the permit that it holds.
+    pub(crate) fn exchange_for_wait(&self) -> HttpResult<()> {
+        self.exchange(&self.0.pools.waits, 1, false)
+    }
+
+    /// Makes a waiting request a read again, even if there are too many reads: it was admitted before.
+    pub(crate) fn resume_read(&self) {
+        let mut read_permit = self.0.pools.reads.empty_permit(self.0.client);
+        read_permit.force_extend(1);
+        self.hold(read_permit);
+    }
+
+    /// Returns the pause of a waiting request after each query, which is longer the more requests wait.
+    pub(crate) fn wait_pause(&self) -> Duration {
+        let hurried_waits = self.0.pools.waits.used().saturating_sub(UNHURRIED_WAITS);
+        Duration::from_millis(hurried_waits as u64)
+    }
+
+    /// Exchanges the permit for one of a stream of events, which the body of the response keeps.
+    ///
+    /// # Errors
+    /// 503 if there are too many streams. The request keeps the permit that it holds.
+    pub(crate) fn exchange_for_stream(&self) -> HttpResult<Permit> {
+        let stream_permit = self.acquire(&self.0.pools.event_streams, 1, false)?;
+        self.take();
+        Ok(stream_permit)
+    }
+
+    /// Waits for the turn of this client to read totals, which lasts until the result is dropped.
+    pub(crate) async fn wait_for_totals_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.pools.totals.wait_for_turn(self.0.client).await
+    }
+
+    /// Waits for the turn of a stream of this client to catch up, which lasts until the result is dropped.
+    pub(crate) async fn wait_for_catch_up_turn(&self) -> Option<OwnedSemaphorePermit> {
+        self.0.pools.catch_ups.wait_for_turn(self.0.client).await
+    }
+
+    /// Returns a permit for the bytes of a request body, none of which is received yet.
+    pub(crate) fn empty_body_permit(&self) -> Permit {
+        self.0.pools.request_bytes.empty_permit(self.0.client)
+    }
+
+    /// Returns the maximum number of purchases in a batch by the rate of writes.
+    pub(crate) fn max_batch_purchases(&self) -> usize {
+        self.0.pools.rates.max_batch_purchases()
+    }
+
+    /// Counts each purchase of a batch as a write of the client.
+    ///
+    /// The first purchase was counted when the batch was admitted.
+    ///
+    /// # Errors
+    /// 429 if they are more than the client may send now.
+    pub(crate) fn count_batch(&self, purchases: usize) -> HttpResult<()> {
+        let uncounted = u32::try_from(purchases.saturating_sub(1)).unwrap_or_default();
+        let rates = &self.0.pools.rates;
+        rates.count_requests(self.0.client.hash(), true, uncounted)?;
+        Ok(())
+    }
+
+    /// Returns the `response` of a read with the permits that it needs until its last byte is written to the socket.
+    ///
+    /// A large response holds a permit for its bytes. A streamed one also keeps the permit of the read, as it may query
+    /// the store until its end, and fails when its client takes too long to read it.
+    ///
+    /// # Errors
+    /// 503 if there is no room for the response beside the others.
+    pub(crate) fn track_response(&self, response: Response) -> HttpResult {
+        // The body of a stream of events has its own permit.
+        let Some(read_permit) = self.take() else {
+            return Ok(response);
+        };
+        let exact_size = response.body().size_hint().exact();
+        if exact_size.is_some_and(|size| size < LARGE_RESPONSE_BYTES) {
+            return Ok(response);
+        }
+
+        let size = exact_size.unwrap_or(STREAMED_RESPONSE_BYTES);
+        let size = usize::try_from(size).unwrap_or(usize::MAX);
+        let size_permit = Arc::new(self.acquire(&self.0.pools.response_bytes, size, false)?);
+        if exact_size.is_some() {
+            return Ok(watched(response, move |polled| {
+                size_permit.attach_to_frame(polled)
+            }));
+        }
+
+        let deadline = Instant::now() + self.0.pools.response_timeout;
+        Ok(watched(response, move |polled| {
+            let _until_sent = &read_permit;
+            if Instant::now() >= deadline {
+                let error = axum::Error::new("the client took too long to read the response");
+                return Poll::Ready(Some(Err(error)));
+            }
+            size_permit.attach_to_frame(polled)
+        }))
+    }
+
+    /// Acquires `units` of `pool` for the request, and releases the permit that it held.
+    fn exchange(&self, pool: &Arc<FairPool>, units: usize, writes: bool) -> HttpResult<()> {
+        let permit = self.acquire(pool, units, writes)?;
+        self.hold(permit);
+        Ok(())
+    }
+
+    /// Acquires `units` of `pool` for the client. If `writes` is set, the error tells the client that
+    /// nothing was applied.
+    fn acquire(&self, pool: &Arc<FairPool>, units: usize, writes: bool) -> HttpResult<Permit> {
+        pool.try_acquire(self.0.client, units)
+            .ok_or_else(|| HttpError::overloaded(writes))
+    }
+
+    /// Holds `permit`, and releases the one that the request held.
+    fn hold(&self, permit: Permit) {
+        *self.0.held.lock() = Some(permit);
+    }
+
+    /// Takes the permit out: the request holds none afterwards.
+    fn take(&self) -> Option<Permit> {
+        self.0.held.lock().take()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+    use std::sync::atomic::AtomicBool;
+
+    use axum::http::StatusCode;
+    use futures_util::stream;
+    use http_body_util::BodyExt;
+
+    use super::*;
+    use axum::body::Body;
+
+    fn pools() -> Arc<Pools> {
+        Pools::new(
+            &HttpOptions::default()
+                .max_requests(2)
+                .max_response_bytes(300 << 10),
+        )
+    }
+
+    fn read_permit(pools: &Arc<Pools>) -> RequestPermit {
+        let permit = RequestPermit::new(pools, ClientId::Unknown);
+        permit.acquire_read().unwrap();
+        permit
+    }
+
+    #[test]
+    fn one_client_leaves_room_to_others() {
+        let pool = FairPool::new(160);
+        let (greedy, other) = (ClientId::Fair(1), ClientId::Fair(2));
+        let places: Vec<_> = std::iter::from_fn(|| pool.try_acquire(greedy, 1)).collect();
+        assert_eq!(places.len(), 140, "all but what is reserved");
+        let others: Vec<_> = std::iter::from_fn(|| pool.try_acquire(other, 1)).collect();
+        assert_eq!(others.len(), 10, "a share");
+        assert!(
+            pool.try_acquire(greedy, 1).is_none()
+                && pool.try_acquire(ClientId::Fair(3), 10).is_some()
+        );
+        let unlimited: Vec<_> =
+            std::iter::from_fn(|| pool.try_acquire(ClientId::Unknown, 1)).collect();
+        assert_eq!(unlimited.len(), 10, "the rest");
+        drop((places, others, unlimited));
+        assert_eq!(pool.used(), 0);
+        assert!(
+            pool.used_by_client
+                .iter()
+                .all(|used| used.load(Ordering::Relaxed) == 0)
+        );
+        // A pool that is too small for shares has none.
+        let pool = FairPool::new(2);
+        let places: Vec<_> = std::iter::from_fn(|| pool.try_acquire(greedy, 1)).collect();
+        assert_eq!(places.len(), 2);
+    }
+
+    #[test]
+    fn what_does_not_fit_refuses_nothing_that_does() {
+        let (pool, ended) = (FairPool::new(10), AtomicBool::new(false));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !ended.load(Ordering::Relaxed) {
+                    assert!(pool.try_acquire(ClientId::Unknown, 11).is_none());
+                }
+            });
+            let refused = (0..1_000_000)
+                .filter(|_| pool.try_acquire(ClientId::Unknown, 1).is_none())
+                .count();
+            ended.store(true, Ordering::Relaxed);
+            assert_eq!((refused, pool.used()), (0, 0));
+        });
+    }
+
+    #[tokio::test]
+    async fn large_responses_count_until_they_are_written() {
+        let pools = pools();
+        let track = |response| read_permit(&pools).track_response(response);
+        let small = track(Response::new(Body::from(vec![0; 100]))).unwrap();
+        let large = || Response::new(Body::from(vec![0; 200 << 10]));
+        let held = track(large()).unwrap();
+        assert_eq!(pools.reads.used(), 0, "neither is streamed");
+        assert_eq!(
+            track(large()).unwrap_err().status,
+            StatusCode::SERVICE_UNAVAILABLE
+        );
+        let mut body = held.into_body();
+        let frame = body.frame().await.unwrap().unwrap();
+        drop((body, small));
+        assert!(track(large()).is_err(), "it is not written yet");
+        drop(frame);
+        assert!(track(large()).is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_streamed_response_keeps_its_slot_and_has_a_deadline() {
+        let pools = pools();
+        let frames = stream::repeat_with(|| Ok::<_, Infallible>(Bytes::from_static(b"x")));
+        let streamed = read_permit(&pools)
+            .track_response(Response::new(Body::from_stream(frames)))
+            .unwrap();
+        assert_eq!(pools.reads.used(), 1);
+        let mut body = streamed.into_body();
+        tokio::time::advance(Duration::from_secs(599)).await;
+        assert!(body.frame().await.unwrap().is_ok());
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert!(body.frame().await.unwrap().is_err());
+        drop(body);
+        assert_eq!((pools.reads.used(), pools.response_bytes.used()), (0, 0));
+    }
+
+    #[test]
+    fn a_wait_holds_no_read_slot() {
+        let pools = pools();
+        let wait = || {
+            let permit = read_permit(&pools);
+            permit.exchange_for_wait().map(|()| permit)
+        };
+        let first = wait().unwrap();
+        assert_eq!(
+            (pools.reads.used(), first.wait_pause()),
+            (0, Duration::ZERO)
+        );
+        let others = [read_permit(&pools), read_permit(&pools)];
+        first.resume_read();
+        assert_eq!(pools.reads.used(), 3, "it was admitted before");
+        drop((first, others));
+        assert_eq!(pools.reads.used(), 0);
+        let waits = HttpOptions::default().max_waits;
+        let many: Vec<_> = (0..waits).map(|_| wait().unwrap()).collect();
+        assert!(many[0].wait_pause() > Duration::from_millis(900));
+        assert!(wait().is_err());
+    }
+}
