@@ -8,8 +8,8 @@ use crate::Timestamp;
 
 /// A source of the current time, and of ids for purchases without a key.
 ///
-/// Timeouts do not use this clock: they are [`Duration`](std::time::Duration)s on tokio's clock, which a test can
-/// pause.
+/// Timeouts do not use this clock: they are [`Duration`](std::time::Duration)s on tokio's clock,
+/// which a test can pause.
 pub trait Clock: Debug + Send + Sync + 'static {
     /// Returns the current time.
     fn now(&self) -> Timestamp;

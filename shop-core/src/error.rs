@@ -34,7 +34,8 @@ named_enum! {
         Conflict = "conflict",
         /// The id was used by a purchase that was erased: use a new key.
         Erased = "erased",
-        /// The log no longer continues at a cursor of events: list the purchases, and follow without it.
+        /// The log no longer continues at a cursor of events: list the purchases, and follow
+        /// without it.
         Expired = "cursor-expired",
         /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
         Denied = "denied",

@@ -1,4 +1,5 @@
-//! Purchase tracking without I/O: the domain, the ports to logs and stores, and the pipeline between them.
+//! Purchase tracking without I/O: the domain, the ports to logs and stores, and the pipeline
+//! between them.
 //!
 //! ```
 //! use shop_core::{NewPurchase, Shop};
@@ -29,10 +30,11 @@
 //!
 //! # The pipeline
 //!
-//! A purchase is durable when a log has it, and listed when a store has it. A [`PurchaseSink`](ports::PurchaseSink)
-//! publishes to the log. An [`Ingest`](ingest::Ingest) reads the log as a member of a consumer group, writes to a
-//! [`PurchaseStore`](ports::PurchaseStore), and commits its position only after the write: after a crash records are
-//! read again, and a store recognizes them by their id. A [`PurchaseQuery`](ports::PurchaseQuery) lists what is stored.
+//! A purchase is durable when a log has it, and listed when a store has it. A
+//! [`PurchaseSink`](ports::PurchaseSink) publishes to the log. An [`Ingest`](ingest::Ingest) reads
+//! the log as a member of a consumer group, writes to a [`PurchaseStore`](ports::PurchaseStore),
+//! and commits its position only after the write: after a crash records are read again, and a store
+//! recognizes them by their id. A [`PurchaseQuery`](ports::PurchaseQuery) lists what is stored.
 //!
 //! ```
 //! use shop_core::NewPurchase;
@@ -53,31 +55,36 @@
 //! # }
 //! ```
 //!
-//! Records that can never be stored become [dead letters](log::DeadLetters), byte for byte; outages are retried.
+//! Records that can never be stored become [dead letters](log::DeadLetters), byte for byte; outages
+//! are retried.
 //!
 //! # Your own log or store
 //!
-//! Implement the ports in [`log`] or [`ports`] with [`async_trait`](macro@async_trait). Each line under `# Behavior` of
-//! a port is a promise, and names the function of the conformance kit that checks it. With the feature `conformance`
-//! one macro makes a test of each, for example `store_suite!(own_store, async { OwnStore::default() })`. Ports get new
-//! methods only with defaults.
+//! Implement the ports in [`log`] or [`ports`] with [`async_trait`](macro@async_trait). Each line
+//! under `# Behavior` of a port is a promise, and names the function of the conformance kit that
+//! checks it. With the feature `conformance` one macro makes a test of each, for example
+//! `store_suite!(own_store, async { OwnStore::default() })`. Ports get new methods only with
+//! defaults.
 //!
 //! # Your own records
 //!
 //! [`Ingest`](ingest::Ingest) applies every type that implements [`Record`](record::Record) to a
-//! [`RecordStore`](ports::RecordStore) of it. With the feature `accounts`, rows that have to be published as events are
-//! written with their event into an `outbox`, and its `Relay` publishes it; `users` and `orders` are made of these parts.
+//! [`RecordStore`](ports::RecordStore) of it. With the feature `accounts`, rows that have to be
+//! published as events are written with their event into an `outbox`, and its `Relay` publishes it;
+//! `users` and `orders` are made of these parts.
 //!
 //! # Erasure, retention and verification
 //!
-//! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store, [`run_retention`](retention::run_retention)
-//! deletes old purchases in the background, and [`verify`](verify::verify) compares a store with its log.
+//! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store,
+//! [`run_retention`](retention::run_retention) deletes old purchases in the background, and
+//! [`verify`](verify::verify) compares a store with its log.
 //!
 //! # Errors
 //!
-//! All ports have one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may help
-//! ([`is_retryable`](Error::is_retryable)), and whether the call may have taken effect ([`outcome`](Error::outcome)).
-//! Values that are not valid are an [`Invalid`], which `?` converts into an [`Error`].
+//! All ports have one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may
+//! help ([`is_retryable`](Error::is_retryable)), and whether the call may have taken effect
+//! ([`outcome`](Error::outcome)). Values that are not valid are an [`Invalid`], which `?` converts
+//! into an [`Error`].
 //!
 //! # Features
 //!
@@ -90,7 +97,8 @@
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
 //!
-//! None is on by default. `docs/stability.md` in the repository says what may change in which version.
+//! None is on by default. `docs/stability.md` in the repository says what may change in which
+//! version.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -1,11 +1,12 @@
 //! Macros.
 
-/// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the name and the
-/// documentation of each field. The fields are for this workspace to read, and not documented.
+/// Defines a struct of options: its fields with their defaults, `Default`, and a setter with the
+/// name and the documentation of each field. The fields are for this workspace to read, and not
+/// documented.
 ///
-/// With `pub fn new(…);` after the struct, this constructor replaces `Default`. Its arguments can be used in the values
-/// of the fields. The setter of a field takes the field's type, or what follows its `as`: conversions of numbers would
-/// leave the type of a literal open.
+/// With `pub fn new(…);` after the struct, this constructor replaces `Default`. Its arguments can
+/// be used in the values of the fields. The setter of a field takes the field's type, or what
+/// follows its `as`: conversions of numbers would leave the type of a literal open.
 ///
 /// ```
 /// shop_core::options! {
@@ -74,7 +75,8 @@ macro_rules! options {
     };
 }
 
-/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is a reason for other text.
+/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is a reason
+/// for other text.
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*
@@ -119,8 +121,8 @@ macro_rules! named_enum {
     };
 }
 
-/// Implements formatting traits of a type, each by that of an expression. A derive macro for this would be six more
-/// crates to compile.
+/// Implements formatting traits of a type, each by that of an expression. A derive macro for this
+/// would be six more crates to compile.
 ///
 /// ```text
 /// format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));

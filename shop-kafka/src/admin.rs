@@ -62,8 +62,8 @@ impl LogAdmin for KafkaLog {
         self.shared.faults()
     }
 
-    /// Returns the setting `retention.ms` of the topic, as it was last read. Returns `None` if it is
-    /// unlimited or cannot be read.
+    /// Returns the setting `retention.ms` of the topic, as it was last read. Returns `None` if it
+    /// is unlimited or cannot be read.
     fn retention(&self) -> Option<Duration> {
         self.shared.topic.description()?.settings.retention
     }

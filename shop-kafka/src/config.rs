@@ -1,7 +1,7 @@
 //! Maps [`KafkaLogOptions`] to librdkafka's configuration properties.
 //!
-//! `client` has the properties that all clients share. Each other function is for one kind of client,
-//! and builds on the function to its left:
+//! `client` has the properties that all clients share. Each other function is for one kind of
+//! client, and builds on the function to its left:
 //!
 //! ```text
 //! client ─┬─▶ metadata_client ──▶ reader ──▶ consumer

@@ -165,8 +165,8 @@ struct TopicScan {
 impl TopicScan {
     /// Requests the offsets of `range`, and assigns its partitions to a consumer. Blocks.
     ///
-    /// Returns the scan with the offsets that it reads, and with the numbers of unstable offsets of a
-    /// range without an end.
+    /// Returns the scan with the offsets that it reads, and with the numbers of unstable offsets of
+    /// a range without an end.
     ///
     /// # Errors
     /// The errors of the requests to the brokers.

@@ -152,8 +152,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The
-    /// [`outcome`](crate::Error::outcome) of the error states whether the row may have been inserted.
-    /// Retrying with the same key is safe.
+    /// [`outcome`](crate::Error::outcome) of the error states whether the row may have been
+    /// inserted. Retrying with the same key is safe.
     ///
     /// # Cancel safety
     /// Dropping the future inserts the row with its event, or neither.
@@ -192,8 +192,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// an event of each partition in time.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
-    // The ends of the partitions that were not read to their end yet. There is nothing to read in an
-    // empty partition.
+    // The ends of the partitions that were not read to their end yet. There is nothing to read in
+    // an empty partition.
     let mut unread_ends = log.tail(&Offsets::new()).await?.end;
     unread_ends.retain(|_partition, end| *end > 0);
 

@@ -271,8 +271,8 @@ impl DeadLetterBody {
     }
 }
 
-/// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases and
-/// the record is valid.
+/// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases
+/// and the record is valid.
 fn decode_purchase(dead_letter: &DeadLetter, record_type: RecordType) -> Option<Purchase> {
     if record_type.name != Purchase::TYPE.name || dead_letter.gap().is_some() {
         return None;

@@ -1,7 +1,8 @@
 //! What `shop-http` and `shop-client` share of the HTTP API `/v1`. Feature `api`.
 //!
-//! `shop-client` documents the bodies that its calls return. Unknown members of a response are ignored, so older clients
-//! accept responses of newer services. The bodies are for JSON only: in other formats, exact numbers would not be numbers.
+//! `shop-client` documents the bodies that its calls return. Unknown members of a response are
+//! ignored, so older clients accept responses of newer services. The bodies are for JSON only: in
+//! other formats, exact numbers would not be numbers.
 
 mod bodies;
 mod dead_letters;

@@ -109,7 +109,8 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// Returns the kind of the error behind a problem of `problem_type`, if an [`ErrorKind`] has this type.
+/// Returns the kind of the error behind a problem of `problem_type`, if an [`ErrorKind`] has this
+/// type.
 #[must_use]
 pub fn error_kind(problem_type: &str) -> Option<ErrorKind> {
     ErrorKind::ALL

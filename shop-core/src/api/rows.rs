@@ -8,8 +8,9 @@ use crate::macros::named_enum;
 use crate::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
-    /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export` writes, and what
-    /// `management import` reads. The names are extensions of files. Feature `csv`.
+    /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export`
+    /// writes, and what `management import` reads. The names are extensions of files. Feature
+    /// `csv`.
     ///
     /// ```
     /// use shop_core::api::RowFormat;
@@ -27,8 +28,8 @@ named_enum! {
     /// );
     /// ```
     pub enum RowFormat {
-        /// RFC 4180 with a header. What a spreadsheet would take for a formula in a name or a user id has an apostrophe in
-        /// front: see [`strip_formula_quote`](Self::strip_formula_quote).
+        /// RFC 4180 with a header. What a spreadsheet would take for a formula in a name or a user
+        /// id has an apostrophe in front: see [`strip_formula_quote`](Self::strip_formula_quote).
         Csv = "csv",
         /// A JSON object per line, with the same members. Its values are unchanged.
         Ndjson = "ndjson",
@@ -78,8 +79,8 @@ impl RowFormat {
         }
     }
 
-    /// Restores a text that was read from CSV: removes the apostrophes that [`write`](Self::write) adds
-    /// in front of formulas.
+    /// Restores a text that was read from CSV: removes the apostrophes that [`write`](Self::write)
+    /// adds in front of formulas.
     #[must_use]
     pub fn strip_formula_quote(text: &str) -> String {
         let restored_cells = split_cells(text).map(|cell| {

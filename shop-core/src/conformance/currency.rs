@@ -47,8 +47,8 @@ pub async fn a_purchase_gives_the_store_its_currency(fixture: &dyn EraseFixture)
     assert_eq!(stored_currency(fixture).await, Some(currency("EUR")));
 }
 
-/// A purchase in another currency than the store is rejected. The others of its batch are stored, also those without a
-/// currency.
+/// A purchase in another currency than the store is rejected. The others of its batch are stored,
+/// also those without a currency.
 pub async fn a_purchase_in_another_currency_is_rejected(fixture: &dyn EraseFixture) {
     let batch = [
         purchase_in("EUR", 0),
@@ -62,7 +62,8 @@ pub async fn a_purchase_in_another_currency_is_rejected(fixture: &dyn EraseFixtu
     assert_eq!(insert(fixture, &[purchase_in("USD", 4)]).await, "r");
 }
 
-/// A purchase with a currency repeats the same purchase without one, in both directions: the first one stays.
+/// A purchase with a currency repeats the same purchase without one, in both directions: the first
+/// one stays.
 pub async fn an_absent_currency_is_no_conflict(fixture: &dyn EraseFixture) {
     for (first, again) in [
         (purchase(0), purchase_in("EUR", 0)),

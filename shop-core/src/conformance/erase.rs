@@ -304,8 +304,8 @@ impl Clock for ClockAt {
     }
 }
 
-/// A process whose clock is years ahead, or behind what another one has seen, deletes nothing at its start. One whose
-/// clock is right again deletes what is old.
+/// A process whose clock is years ahead, or behind what another one has seen, deletes nothing at
+/// its start. One whose clock is right again deletes what is old.
 pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     let now = stored[9].timestamp;

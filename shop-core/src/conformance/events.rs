@@ -76,7 +76,8 @@ pub async fn purchases_are_yielded_in_order_and_once(fixture: &dyn ShopFixture) 
     assert_eq!(count, [5, 5]);
 }
 
-/// A cursor, stored as text, continues behind its event at another process, and yields nothing that was yielded before.
+/// A cursor, stored as text, continues behind its event at another process, and yields nothing that
+/// was yielded before.
 pub async fn a_cursor_yields_exactly_the_rest(fixture: &dyn ShopFixture) {
     let Some(shop) = shop_with_events(fixture).await else {
         return;
@@ -118,7 +119,8 @@ pub async fn a_foreign_cursor_is_refused(fixture: &dyn ShopFixture) {
     }
 }
 
-/// A position that was read before anything is bought continues with the first purchase, also at another process.
+/// A position that was read before anything is bought continues with the first purchase, also at
+/// another process.
 pub async fn a_position_yields_what_follows(fixture: &dyn ShopFixture) {
     let Some(shop) = shop_with_events(fixture).await else {
         return;

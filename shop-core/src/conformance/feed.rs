@@ -169,7 +169,8 @@ pub async fn purchases_are_yielded_in_order_and_once(
     running.end().await;
 }
 
-/// A record that was appended before the first subscription is yielded if ingest passes it after that.
+/// A record that was appended before the first subscription is yielded if ingest passes it after
+/// that.
 pub async fn records_in_flight_at_the_first_subscription_are_yielded(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -185,8 +186,8 @@ pub async fn records_in_flight_at_the_first_subscription_are_yielded(
     assert_next(&mut everything, &all[5..]).await;
 }
 
-/// While the store cannot be read, nothing is yielded or skipped, neither for an open subscription nor for one that
-/// continues.
+/// While the store cannot be read, nothing is yielded or skipped, neither for an open subscription
+/// nor for one that continues.
 pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     let source = log.source(GROUP).await;
@@ -214,8 +215,8 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
     assert_next(&mut from_log, &all).await;
 }
 
-/// More than 1,000 purchases that ingest has passed and the store does not have delay no other one, and neither do records
-/// that are no purchases or have other content than the store.
+/// More than 1,000 purchases that ingest has passed and the store does not have delay no other one,
+/// and neither do records that are no purchases or have other content than the store.
 pub async fn purchases_that_are_never_listed_delay_nothing(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -259,7 +260,8 @@ pub async fn purchases_that_are_never_listed_delay_nothing(
     }
 }
 
-/// A subscription that continues at a cursor yields what was yielded after it, in this process and in another one.
+/// A subscription that continues at a cursor yields what was yielded after it, in this process and
+/// in another one.
 pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let source = log.source(GROUP).await;
     let first = default_feed(log, store).await;
@@ -304,8 +306,8 @@ pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn 
     }
 }
 
-/// Many new subscriptions at once yield nothing that was visible before, and look nothing up. Each purchase is looked up
-/// once for all of them.
+/// Many new subscriptions at once yield nothing that was visible before, and look nothing up. Each
+/// purchase is looked up once for all of them.
 pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     let source = log.source(GROUP).await;
@@ -324,7 +326,8 @@ pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: 
     assert_eq!(faults.calls(Call::Query), 2);
 }
 
-/// A subscription that is not read ends when its queue is full, and another one continues at its cursor.
+/// A subscription that is not read ends when its queue is full, and another one continues at its
+/// cursor.
 pub async fn a_slow_subscription_ends_and_continues(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -365,8 +368,8 @@ pub async fn a_slow_subscription_ends_and_continues(
     assert_eq!(items[0].purchase.id, id(0));
 }
 
-/// A partition that ingest does not pass, or whose look-ups take long, delays no other one, also when it has more records
-/// than are kept for it. All of them are yielded later.
+/// A partition that ingest does not pass, or whose look-ups take long, delays no other one, also
+/// when it has more records than are kept for it. All of them are yielded later.
 pub async fn a_partition_delays_no_other_one(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     let source = log.source(GROUP).await;

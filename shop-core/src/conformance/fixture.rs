@@ -13,8 +13,8 @@ use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use crate::{Error, ErrorKind, Outcome};
 
-/// The maximum number of records in a batch of a [`LogFixture`]'s sources: small, so that few records make several
-/// batches.
+/// The maximum number of records in a batch of a [`LogFixture`]'s sources: small, so that few
+/// records make several batches.
 pub const BATCH_RECORDS: usize = 10;
 
 /// The size in bytes at which a batch of these sources ends: short records do not reach it.
@@ -62,14 +62,14 @@ pub trait LogFixture: Debug + Send + Sync {
             .expect("the dead letters")
     }
 
-    /// Appends a raw record, as another producer would; offset and time are assigned by the log. Only called if
-    /// [`Capabilities::foreign_records`] is set.
+    /// Appends a raw record, as another producer would; offset and time are assigned by the log.
+    /// Only called if [`Capabilities::foreign_records`] is set.
     async fn append(&self, record: LogRecord) {
         self.log().writer().append(record).await.expect("append");
     }
 
-    /// Deletes all records of a partition before `position`, as retention does, whether or not a group has read them.
-    /// Only called if [`Capabilities::deletes_records`] is set.
+    /// Deletes all records of a partition before `position`, as retention does, whether or not a
+    /// group has read them. Only called if [`Capabilities::deletes_records`] is set.
     async fn delete_before(&self, position: &RecordPosition) {
         panic!(
             "this fixture does not delete the records before {position}: declare it in its capabilities"
@@ -77,8 +77,8 @@ pub trait LogFixture: Debug + Send + Sync {
     }
 }
 
-/// A fresh store, and the way to read it. A store that is both ports and `Clone` is one; implement it for others, and
-/// where capabilities are missing.
+/// A fresh store, and the way to read it. A store that is both ports and `Clone` is one; implement
+/// it for others, and where capabilities are missing.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` is not a `StoreFixture`",
     note = "a store is one that implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`",
@@ -97,8 +97,8 @@ pub trait StoreFixture: Debug + Send + Sync {
     /// The reading port.
     async fn query(&self) -> Arc<dyn PurchaseQuery>;
 
-    /// The same store, as the next process opens it, best after the end of a process that did not close it. `None`, the
-    /// default, skips the test of it: nothing can be opened again.
+    /// The same store, as the next process opens it, best after the end of a process that did not
+    /// close it. `None`, the default, skips the test of it: nothing can be opened again.
     async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
         None
     }
@@ -119,7 +119,8 @@ impl<S: PurchaseStore + PurchaseQuery + Clone> StoreFixture for S {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Capabilities {
-    /// Partitions move between live members of a group. A log with one active consumer per group has nothing to revoke.
+    /// Partitions move between live members of a group. A log with one active consumer per group
+    /// has nothing to revoke.
     pub revokes: bool,
     /// The broker accepts the commits of a member while another one joins the group.
     pub commits_during_joins: bool,
@@ -132,11 +133,11 @@ pub struct Capabilities {
     /// [`Selector::All`](crate::ports::Selector::All) is supported. If not, a query returns
     /// [`Denied`](crate::ErrorKind::Denied).
     pub lists_everybody: bool,
-    /// Several writes with events can be open at a time: begun, and not committed. An outbox with one writer has nothing to
-    /// reorder.
+    /// Several writes with events can be open at a time: begun, and not committed. An outbox with
+    /// one writer has nothing to reorder.
     pub open_writes: bool,
-    /// Users and orders may be as the replaced systems accept them: with texts that are blank or have control
-    /// characters, and with numbers below their meaning. `/v1` refuses them.
+    /// Users and orders may be as the replaced systems accept them: with texts that are blank or
+    /// have control characters, and with numbers below their meaning. `/v1` refuses them.
     pub legacy_rows: bool,
 }
 
@@ -239,8 +240,8 @@ pub(crate) fn declared(can: bool, what: &str) -> bool {
 /// Long enough for any backend on a busy machine; only a failing test takes as long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// The result of `future`, which must complete. A case that calls this for ever is over at its [limit](limited), also where
-/// the backend never waits.
+/// The result of `future`, which must complete. A case that calls this for ever is over at its
+/// [limit](limited), also where the backend never waits.
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::task::coop::consume_budget().await;
     let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
@@ -272,7 +273,8 @@ pub fn assert_fails(error: &Error, kind: ErrorKind, outcome: Outcome) {
     );
 }
 
-/// Runs a case with a time limit. A case that hangs would otherwise end the whole run without its name.
+/// Runs a case with a time limit. A case that hangs would otherwise end the whole run without its
+/// name.
 #[doc(hidden)]
 pub async fn limited(name: &str, case: impl Future<Output = ()>) {
     const LIMIT: Duration = Duration::from_secs(300);

@@ -36,7 +36,8 @@ pub use super::log_many::{
     a_failed_purchase_does_not_fail_its_batch,
 };
 
-/// Every published purchase is delivered, in the order of its partition, in batches of one partition and epoch.
+/// Every published purchase is delivered, in the order of its partition, in batches of one
+/// partition and epoch.
 pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     let (sink, source) = sink_and_source(fixture, GROUP).await;
     publish(&*sink, &purchases(0..35)).await;
@@ -112,7 +113,8 @@ pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
     }
 }
 
-/// The record contains user, name, price with its scale, and time; its headers contain the request's context.
+/// The record contains user, name, price with its scale, and time; its headers contain the
+/// request's context.
 pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
     let (sink, source) = sink_and_source(fixture, GROUP).await;
     let mut published = purchase_of("ünï \"quoted\" 😀", 7);
@@ -333,7 +335,8 @@ pub async fn a_rebalance_waits_for_the_revocation(fixture: &dyn LogFixture) {
     let revocation = revocation_of(&*first, &*second).await;
     assert_eq!(revocation.cause, RevocationCause::Rebalance);
     assert!(!revocation.partitions.is_empty() && !revocation.timeout.is_zero());
-    // Commits succeed until the revocation is done, unless joins reject them; no other member gets the partitions before.
+    // Commits succeed until the revocation is done, unless joins reject them; no other member gets
+    // the partitions before.
     let outcomes = commit(&*first, &positions(&batches)).await;
     let can = fixture.capabilities().commits_during_joins;
     if outcomes.contains(&CommitOutcome::Fenced) && !declared(can, "commits during joins") {
@@ -365,8 +368,8 @@ pub async fn a_rebalance_waits_for_the_revocation(fixture: &dyn LogFixture) {
     }
 }
 
-/// A revocation that is never done ends at its timeout: another member gets the partitions, and commits of the old
-/// epoch are fenced.
+/// A revocation that is never done ends at its timeout: another member gets the partitions, and
+/// commits of the old epoch are fenced.
 pub async fn a_revocation_ends_at_its_timeout(fixture: &dyn LogFixture) {
     if !declared(fixture.capabilities().revokes, "revocations") {
         return;

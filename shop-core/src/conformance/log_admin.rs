@@ -1,5 +1,5 @@
-//! The tests of the administrative ports of every log: [`Log`](crate::log::Log), [`LogWriter`](crate::log::LogWriter)
-//! and [`LogAdmin`].
+//! The tests of the administrative ports of every log: [`Log`](crate::log::Log),
+//! [`LogWriter`](crate::log::LogWriter) and [`LogAdmin`].
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -196,8 +196,8 @@ async fn resolved(
     found
 }
 
-/// [`resolve`] resolves only the dead letters at the given positions, and leaves out positions without
-/// one. A dry run changes nothing, and a repetition finds nothing.
+/// [`resolve`] resolves only the dead letters at the given positions, and leaves out positions
+/// without one. A dry run changes nothing, and a repetition finds nothing.
 pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     let all = put(fixture, &[ADA, "poison", ""], OF).await;
     let replay = Resolution::Replayed;
@@ -249,7 +249,8 @@ pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
     assert_eq!(records, 4, "one was published again");
 }
 
-/// Pages follow each other by position, whatever the order of the puts, and have those that the filter selects.
+/// Pages follow each other by position, whatever the order of the puts, and have those that the
+/// filter selects.
 pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
     append(fixture, &["one", "two", "three", "four"]).await;
     let mut all = as_dead_letters(fixture, OF).await;
@@ -370,7 +371,8 @@ pub async fn a_listing_excludes_later_dead_letters(fixture: &dyn LogFixture) {
     assert_eq!(listed[0].position(), dead_letters[0].position());
 }
 
-/// A caller that replays each listed dead letter terminates, even if the records are dead-lettered again meanwhile.
+/// A caller that replays each listed dead letter terminates, even if the records are dead-lettered
+/// again meanwhile.
 pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["one", "two", "three"], OF).await;
     let log = fixture.log();
@@ -522,7 +524,8 @@ pub async fn a_discarded_dead_letter_is_resolved(fixture: &dyn LogFixture) {
     assert_eq!(as_dead_letters(fixture, OF).await.len(), 2);
 }
 
-/// A dead letter that was replayed or discarded is not pending again when its record is delivered again.
+/// A dead letter that was replayed or discarded is not pending again when its record is delivered
+/// again.
 pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
     let dead_letters = put(fixture, &["one", "two", "three"], OF).await;
     let log = fixture.log();
@@ -651,7 +654,8 @@ pub async fn resolving_nothing_changes_nothing(fixture: &dyn LogFixture) {
     assert_eq!(as_dead_letters(fixture, OF).await.len(), 1);
 }
 
-/// The dead letter of a gap is listed with its offsets and can be discarded. It has no record to replay.
+/// The dead letter of a gap is listed with its offsets and can be discarded. It has no record to
+/// replay.
 pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
     append(fixture, &[ADA]).await;
     let [first] = &as_dead_letters(fixture, OF).await[..] else {
@@ -738,7 +742,8 @@ pub async fn a_record_is_found_by_its_position(fixture: &dyn LogFixture) {
     }
 }
 
-/// The dead letters contain a record from the time its dead letter was put, also when it is resolved, and no others.
+/// The dead letters contain a record from the time its dead letter was put, also when it is
+/// resolved, and no others.
 pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
     append(fixture, &["poison", "more poison"]).await;
     let all = as_dead_letters(fixture, OF).await;
@@ -775,7 +780,8 @@ pub async fn a_dead_letter_is_found_by_its_record(fixture: &dyn LogFixture) {
     assert_eq!(contained().await, [true, true]);
 }
 
-/// Consumers receive an erased record at its position, without its content. Erasing it again changes nothing.
+/// Consumers receive an erased record at its position, without its content. Erasing it again
+/// changes nothing.
 pub async fn an_erased_record_keeps_its_position(fixture: &dyn LogFixture) {
     append(fixture, &[ADA, ADA, "poison"]).await;
     let admin = fixture.log().admin();

@@ -1,4 +1,5 @@
-//! The tests of a source's batches: their size in bytes, the timestamps of their records, and revoked partitions.
+//! The tests of a source's batches: their size in bytes, the timestamps of their records, and
+//! revoked partitions.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -69,8 +70,8 @@ async fn known(fixture: &dyn LogFixture, count: usize) -> Known {
     known
 }
 
-/// The timestamp of a record, and with it a derived id, is the same at each delivery. Later records have later
-/// timestamps.
+/// The timestamp of a record, and with it a derived id, is the same at each delivery. Later records
+/// have later timestamps.
 pub async fn a_record_keeps_its_timestamp(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let mut count = 2;

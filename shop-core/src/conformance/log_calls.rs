@@ -108,8 +108,8 @@ pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
         .collect()
 }
 
-/// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as ingest does: a broker on a
-/// busy machine may be between two phases of a rebalance.
+/// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as
+/// ingest does: a broker on a busy machine may be between two phases of a rebalance.
 pub(super) async fn commit(
     source: &dyn LogSource,
     positions: &[CommitOffset],

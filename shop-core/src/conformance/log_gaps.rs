@@ -56,7 +56,8 @@ fn assert_gap(gap: &Gap, batch: &Batch, (from, to): (u64, u64)) {
     );
 }
 
-/// Records that were deleted before the group has read them are delivered as a gap, then the records after them.
+/// Records that were deleted before the group has read them are delivered as a gap, then the
+/// records after them.
 pub async fn records_deleted_unread_are_a_gap(fixture: &dyn LogFixture) {
     if !declared(
         fixture.capabilities().deletes_records,
@@ -116,7 +117,8 @@ pub async fn an_uncommitted_gap_is_redelivered(fixture: &dyn LogFixture) {
     commit(&*source, &positions(&batches)).await;
 }
 
-/// Deleting records that the group has committed is no gap. A new group starts at the first record that is left.
+/// Deleting records that the group has committed is no gap. A new group starts at the first record
+/// that is left.
 pub async fn deleting_committed_records_is_no_gap(fixture: &dyn LogFixture) {
     if !declared(
         fixture.capabilities().deletes_records,

@@ -107,8 +107,8 @@ pub async fn a_batch_may_repeat_a_purchase(fixture: &dyn LogFixture) {
     }
 }
 
-/// Each purchase of a batch whose future was polled once and then dropped is published or not, and the batch can be
-/// published again.
+/// Each purchase of a batch whose future was polled once and then dropped is published or not, and
+/// the batch can be published again.
 pub async fn a_dropped_batch_can_be_published_again(fixture: &dyn LogFixture) {
     let (sink, source) = sink_and_source(fixture, GROUP).await;
     let batch = purchases(0..30);

@@ -1,5 +1,6 @@
 //! The tests of following a log, and of its groups: [`LogAdmin::tail`](crate::log::LogAdmin::tail),
-//! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and [`LogAdmin::usage`](crate::log::LogAdmin::usage).
+//! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and
+//! [`LogAdmin::usage`](crate::log::LogAdmin::usage).
 
 use std::collections::BTreeSet;
 
@@ -63,7 +64,8 @@ pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
     );
 }
 
-/// A tail starts at the offsets that it is given, and reports where it starts if the log does not have them.
+/// A tail starts at the offsets that it is given, and reports where it starts if the log does not
+/// have them.
 pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     publish(&*sink, &purchases(0..20)).await;
@@ -127,8 +129,8 @@ pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFix
     assert_eq!(of("another").await.expect("the positions"), Offsets::new());
 }
 
-/// A group is listed with its position, cannot be changed while it is consumed, and can be reset and forgotten. Or a
-/// server manages the groups.
+/// A group is listed with its position, cannot be changed while it is consumed, and can be reset
+/// and forgotten. Or a server manages the groups.
 pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     publish(&*fixture.sink().await, &purchases(0..15)).await;
     let log = fixture.log();

@@ -1,5 +1,5 @@
-//! The fixture of the in-memory implementations, for the examples of the macros and for pipeline tests of other
-//! implementations.
+//! The fixture of the in-memory implementations, for the examples of the macros and for pipeline
+//! tests of other implementations.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,9 +1,10 @@
-//! The conformance kit for logs and stores: every line of `# Behavior` in [`ports`](crate::ports) and
-//! [`log`](crate::log) is a function here, and every implementation in this workspace passes the same tests.
+//! The conformance kit for logs and stores: every line of `# Behavior` in [`ports`](crate::ports)
+//! and [`log`](crate::log) is a function here, and every implementation in this workspace passes
+//! the same tests.
 //!
-//! To test your own implementation, write a [`LogFixture`] or a [`StoreFixture`] that creates a fresh instance per
-//! test, and call the macro in a test file. Your crate needs `shop-core` with feature `conformance` and `tokio` with
-//! `macros` and `rt-multi-thread` as dev-dependencies.
+//! To test your own implementation, write a [`LogFixture`] or a [`StoreFixture`] that creates a
+//! fresh instance per test, and call the macro in a test file. Your crate needs `shop-core` with
+//! feature `conformance` and `tokio` with `macros` and `rt-multi-thread` as dev-dependencies.
 //!
 //! ```
 //! use shop_core::conformance::{MemoryFixture, store_suite};
@@ -12,8 +13,8 @@
 //! store_suite!(my_store, async { MemoryFixture::default() });
 //! ```
 //!
-//! Unsupported capabilities are declared in [`Capabilities`] and printed by the tests; no test is removed by hand. The
-//! kit is not covered by semantic versioning: a minor release may add tests.
+//! Unsupported capabilities are declared in [`Capabilities`] and printed by the tests; no test is
+//! removed by hand. The kit is not covered by semantic versioning: a minor release may add tests.
 
 #![expect(
     clippy::expect_used,

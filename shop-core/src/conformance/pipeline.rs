@@ -57,7 +57,8 @@ pub async fn redelivery_stores_once(log: &dyn LogFixture, store: &dyn StoreFixtu
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
-/// While the store is unavailable nothing is dead-lettered, and all purchases are stored when it recovers.
+/// While the store is unavailable nothing is dead-lettered, and all purchases are stored when it
+/// recovers.
 pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.always(Call::Insert, Fault::unavailable());
@@ -89,7 +90,8 @@ pub async fn an_outage_is_waited_for(log: &dyn LogFixture, store: &dyn StoreFixt
     assert_eq!(log.pending_dead_letters().await.len(), 0);
 }
 
-/// An insert with unknown outcomes, for all or half of its purchases, is retried for those that are unknown.
+/// An insert with unknown outcomes, for all or half of its purchases, is retried for those that are
+/// unknown.
 pub async fn unknown_outcomes_are_retried(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     for fault in [
@@ -133,7 +135,8 @@ pub async fn a_crash_before_commit_duplicates_nothing(
     assert_stored(&*store.query().await, &all).await;
 }
 
-/// The position never passes a batch that is not stored, however far later batches are, not even at shutdown.
+/// The position never passes a batch that is not stored, however far later batches are, not even at
+/// shutdown.
 pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_secs(600)));
@@ -146,7 +149,8 @@ pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &d
             tokio::task::yield_now().await;
         }
     };
-    // Tasks may run in another order than they were started in, and the slow batch has to be the first.
+    // Tasks may run in another order than they were started in, and the slow batch has to be the
+    // first.
     soon("begin to insert", first_insert).await;
     publish(log, &all[10..]).await;
     running.ingested(50).await;
@@ -197,7 +201,8 @@ pub async fn a_shutdown_drains_batches_in_flight(log: &dyn LogFixture, store: &d
     );
 }
 
-/// A record that does not decode is dead-lettered byte for byte, with key and headers; good records are stored.
+/// A record that does not decode is dead-lettered byte for byte, with key and headers; good records
+/// are stored.
 pub async fn poison_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let poison = Bytes::from_static(b"{\"not\": \"a purchase\xff\"");
     let headers = Headers::builder()
@@ -277,8 +282,8 @@ pub async fn a_conflict_is_dead_lettered(log: &dyn LogFixture, store: &dyn Store
     assert_stored(&*store.query().await, &[first, purchase(2)]).await;
 }
 
-/// A refund whose purchase is slow, or comes later, is applied when the purchase is stored. One that turns out to contradict
-/// its purchase becomes a dead letter about its record.
+/// A refund whose purchase is slow, or comes later, is applied when the purchase is stored. One
+/// that turns out to contradict its purchase becomes a dead letter about its record.
 pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     faults.once(Call::Insert, Fault::Delay(Duration::from_millis(200)));
@@ -320,8 +325,8 @@ pub async fn a_refund_waits_for_its_purchase(log: &dyn LogFixture, store: &dyn S
     }
 }
 
-/// A purchase that the store rejects is dead-lettered with the store's reason. The others are stored, and nothing is
-/// redelivered.
+/// A purchase that the store rejects is dead-lettered with the store's reason. The others are
+/// stored, and nothing is redelivered.
 pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let reason =
         Reason::refused(Error::new(ErrorKind::TooLarge, "too large on purpose")).expect("a reason");
@@ -352,8 +357,8 @@ pub async fn a_rejected_purchase_is_dead_lettered(log: &dyn LogFixture, store: &
     );
 }
 
-/// Records that the log has deleted unread are kept as a dead letter before the position passes them, and are reported
-/// until it is discarded. The records after them are stored.
+/// Records that the log has deleted unread are kept as a dead letter before the position passes
+/// them, and are reported until it is discarded. The records after them are stored.
 pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
     if !declared(
         log.capabilities().deletes_records,
@@ -438,7 +443,8 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     );
 }
 
-/// Valid records of other producers are stored once, even if they are delivered twice or redelivered after a crash.
+/// Valid records of other producers are stored once, even if they are delivered twice or
+/// redelivered after a crash.
 pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
     if !declared(
         log.capabilities().foreign_records,
@@ -480,8 +486,8 @@ pub async fn foreign_records_are_stored_once(log: &dyn LogFixture, store: &dyn S
     }
 }
 
-/// A partition may be revoked while its batches are in flight. Stored records are committed, the others are
-/// redelivered, and all are stored once.
+/// A partition may be revoked while its batches are in flight. Stored records are committed, the
+/// others are redelivered, and all are stored once.
 pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &dyn StoreFixture) {
     let faults = Faults::new();
     (0..3).for_each(|_| faults.once(Call::Next, Fault::Revoke(Duration::from_millis(300))));
@@ -548,7 +554,8 @@ pub async fn the_position_waits_for_the_dead_letters(
     assert_redelivered(log, store, &all).await;
 }
 
-/// Too many dead letters stop the pipeline with an error. A restart counts from zero and continues after them.
+/// Too many dead letters stop the pipeline with an error. A restart counts from zero and continues
+/// after them.
 pub async fn too_many_dead_letters_stop_the_pipeline(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -596,8 +603,8 @@ pub async fn too_many_dead_letters_stop_the_pipeline(
     assert_eq!(log.pending_dead_letters().await.len(), 20);
 }
 
-/// Conflicts are caused by clients: any number of them does not stop the pipeline, nor do they affect how other dead
-/// letters count.
+/// Conflicts are caused by clients: any number of them does not stop the pipeline, nor do they
+/// affect how other dead letters count.
 pub async fn conflicts_do_not_count_towards_the_limit(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,

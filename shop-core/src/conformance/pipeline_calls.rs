@@ -130,7 +130,8 @@ pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purcha
     );
 }
 
-/// The ids that are delivered to the group's next member, until all of `markers`, published now, are among them.
+/// The ids that are delivered to the group's next member, until all of `markers`, published now,
+/// are among them.
 pub(super) async fn delivered_next(
     log: &dyn LogFixture,
     markers: &[Purchase],
@@ -158,8 +159,8 @@ pub(super) async fn delivered_next(
     seen
 }
 
-/// Checks that at least one of `purchases` is not stored, and that all of those are delivered to the group's next
-/// member.
+/// Checks that at least one of `purchases` is not stored, and that all of those are delivered to
+/// the group's next member.
 pub(super) async fn assert_redelivered(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -173,7 +174,8 @@ pub(super) async fn assert_redelivered(
         }
     }
     assert!(!not_stored.is_empty());
-    // One per user, at the end of that user's partition: all earlier records were delivered by then.
+    // One per user, at the end of that user's partition: all earlier records were delivered by
+    // then.
     let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
     let markers: Vec<_> = (1_000..)
         .zip(users)

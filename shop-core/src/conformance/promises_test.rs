@@ -1,4 +1,5 @@
-//! Checks the ports' documentation against the kit: every line of `# Behavior` names its test, and every test is named.
+//! Checks the ports' documentation against the kit: every line of `# Behavior` names its test, and
+//! every test is named.
 
 use std::collections::BTreeSet;
 

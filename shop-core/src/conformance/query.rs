@@ -103,7 +103,8 @@ pub async fn all_purchases_are_listed_or_unsupported(fixture: &dyn StoreFixture)
 /// A page contains purchases of its selector only.
 pub async fn a_selector_matches_its_purchases_only(fixture: &dyn StoreFixture) {
     let (store, query) = store_and_query(fixture).await;
-    // One begins another, some are patterns, and two are the same character composed and decomposed.
+    // One begins another, some are patterns, and two are the same character composed and
+    // decomposed.
     let users = ["a", "b", "ab", "A", "a%", "a_", "a.*", "á", "a\u{301}"];
     let each = users.into_iter().cycle().zip(0..36);
     let mut all: Vec<_> = each
@@ -209,11 +210,12 @@ pub async fn the_limit_may_change(fixture: &dyn StoreFixture) {
     assert_eq!(request.cursor, None);
 }
 
-/// A scan yields all purchases that were stored throughout, and none twice, under concurrent inserts before, at and
-/// after its position.
+/// A scan yields all purchases that were stored throughout, and none twice, under concurrent
+/// inserts before, at and after its position.
 pub async fn a_scan_yields_purchases_present_throughout(fixture: &dyn StoreFixture) {
     let (store, query) = store_and_query(fixture).await;
-    // Of every three purchases, one is stored at the start, and the others are inserted during the scan.
+    // Of every three purchases, one is stored at the start, and the others are inserted during the
+    // scan.
     let of = |kind: u64| {
         (0..100)
             .map(move |number| purchase_of("u", number * 3 + kind))
@@ -295,7 +297,8 @@ fn range(from: Option<i64>, to: Option<i64>) -> TimeRange {
     TimeRange::new(from.map(at), to.map(at)).unwrap()
 }
 
-/// A listing has the purchases from the start of its range to before its end, in both orders and across pages.
+/// A listing has the purchases from the start of its range to before its end, in both orders and
+/// across pages.
 pub async fn a_range_selects_by_time(fixture: &dyn StoreFixture) {
     let (store, query) = store_and_query(fixture).await;
     // Two purchases at each millisecond from 0 to 9.
@@ -382,7 +385,8 @@ fn added_up<'a>(
 /// The minutes of an hour and of a day.
 const MINUTES: [i64; 2] = [60, 24 * 60];
 
-/// Purchases around the ends of hours, days and months, also before 1970, with prices that binary numbers do not have.
+/// Purchases around the ends of hours, days and months, also before 1970, with prices that binary
+/// numbers do not have.
 fn around_ends_of_periods() -> Vec<Purchase> {
     let days = [-20_500, -20_457, -1, 0, 1, 30, 31, 58, 59, 400];
     let times = days.into_iter().flat_map(|day| {
@@ -405,7 +409,8 @@ fn around_ends_of_periods() -> Vec<Purchase> {
     (0..).zip(times).map(make).collect()
 }
 
-/// The totals of a period are those of the purchases in it, exactly, and together the summary of the range.
+/// The totals of a period are those of the purchases in it, exactly, and together the summary of
+/// the range.
 pub async fn totals_are_exact_per_period(fixture: &dyn StoreFixture) {
     let (store, query) = store_and_query(fixture).await;
     let all = around_ends_of_periods();

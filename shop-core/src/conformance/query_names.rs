@@ -22,7 +22,8 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
         None,
         "the store is empty"
     );
-    // None has a character from U+E000 to U+FFFF: servers that only speak MongoDB's protocol sort these after 😀.
+    // None has a character from U+E000 to U+FFFF: servers that only speak MongoDB's protocol sort
+    // these after 😀.
     let mut names = [
         "ada", "Ada", "ada b", "ad", "adz", "Zoë", "Zoe", "ädä", "名前", "😀", "%_", "5",
     ];

@@ -28,7 +28,8 @@ pub trait RecordStoreFixture: Debug + Send + Sync {
     /// Record `number`, from 1. The same number gives the same record.
     fn record(&self, number: i64) -> Self::Record;
 
-    /// A record with the id of record `number` and other content. `None` where the store keeps ids only.
+    /// A record with the id of record `number` and other content. `None` where the store keeps ids
+    /// only.
     fn contradicting(&self, number: i64) -> Option<Self::Record>;
 }
 

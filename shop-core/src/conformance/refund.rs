@@ -55,7 +55,8 @@ pub async fn a_purchase_is_refunded_once(fixture: &dyn EraseFixture) {
     }
 }
 
-/// Sums are net in every selection and period, and counts are those of purchases. Pages and scans have both.
+/// Sums are net in every selection and period, and counts are those of purchases. Pages and scans
+/// have both.
 pub async fn sums_are_net(fixture: &dyn EraseFixture) {
     const DAY: i64 = 86_400_000;
     let refund = |bought: &Purchase| bought.refund(Some(price("0.05")), at(DAY)).unwrap();
@@ -141,7 +142,8 @@ pub async fn what_is_no_refund_is_refused(fixture: &dyn EraseFixture) {
     );
 }
 
-/// A refund takes the user name, the currency and the reference of its purchase, and is not earlier than that.
+/// A refund takes the user name, the currency and the reference of its purchase, and is not earlier
+/// than that.
 pub async fn a_refund_takes_name_and_reference_from_its_purchase(fixture: &dyn EraseFixture) {
     let bought = purchase(901);
     assert!(bought.details.reference.is_some());
@@ -158,8 +160,8 @@ pub async fn a_refund_takes_name_and_reference_from_its_purchase(fixture: &dyn E
     assert_eq!(insert(fixture, &[expected, other]).await, "dd");
 }
 
-/// A refund whose purchase is not stored is in no listing, no sum and no scan. It is found as waiting by its id, and is
-/// applied when its purchase is inserted.
+/// A refund whose purchase is not stored is in no listing, no sum and no scan. It is found as
+/// waiting by its id, and is applied when its purchase is inserted.
 pub async fn a_refund_waits_for_its_purchase(fixture: &dyn EraseFixture) {
     let bought = purchase(900);
     let refund = bought.refund(Some(price("1")), at(2_000)).unwrap();
@@ -232,7 +234,8 @@ pub async fn a_waiting_refund_is_kept_once(fixture: &dyn EraseFixture) {
     assert_eq!(get(fixture, &refund.id).await, Some(refund));
 }
 
-/// Of several refunds that wait for one purchase, the first valid one is applied, whatever arrived before it.
+/// Of several refunds that wait for one purchase, the first valid one is applied, whatever arrived
+/// before it.
 pub async fn the_first_valid_refund_is_applied(fixture: &dyn EraseFixture) {
     let bought = purchase(900);
     let refund_of = |amount| bought.refund(Some(price(amount)), at(2_000)).unwrap();
@@ -318,7 +321,8 @@ pub async fn an_old_waiting_refund_is_deleted(fixture: &dyn EraseFixture) {
     assert_eq!(insert(fixture, &[old]).await, "w");
 }
 
-/// A refund is deleted with its purchase, whose time decides: no sum becomes negative. Both may be stored again.
+/// A refund is deleted with its purchase, whose time decides: no sum becomes negative. Both may be
+/// stored again.
 pub async fn a_refund_is_deleted_with_its_purchase(fixture: &dyn EraseFixture) {
     let [old, new] = [purchase(100), purchase(900)];
     let [of_old, of_new] = [&old, &new].map(|bought| bought.refund(None, at(2_000)).unwrap());

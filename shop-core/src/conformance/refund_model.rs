@@ -1,7 +1,8 @@
 //! Random calls of a store, compared with a model of purchases, refunds, erasure and retention.
 //!
-//! A file that is imported, a log that is read again, a partition that is added and a backup that is restored are, for the
-//! store, purchases and refunds that arrive in another order, once more, or after others were deleted.
+//! A file that is imported, a log that is read again, a partition that is added and a backup that
+//! is restored are, for the store, purchases and refunds that arrive in another order, once more,
+//! or after others were deleted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -115,8 +116,8 @@ impl Model {
     }
 }
 
-/// The entries of a round: of each purchase itself, the same with a currency, another one with its id, and three refunds,
-/// the last of which is above the price.
+/// The entries of a round: of each purchase itself, the same with a currency, another one with its
+/// id, and three refunds, the last of which is above the price.
 fn entries(round: u64) -> Vec<Vec<Purchase>> {
     let of_purchase = |index: u64| {
         let number = round * ROUND + 1_000 + index * 300;

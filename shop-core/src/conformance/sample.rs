@@ -48,8 +48,8 @@ pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
     numbers.map(purchase).collect()
 }
 
-/// The raw record of another producer for purchase `number` of `user`: without an id, and every other one without a
-/// time.
+/// The raw record of another producer for purchase `number` of `user`: without an id, and every
+/// other one without a time.
 pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
     let Purchase {
         user_name,

@@ -158,7 +158,8 @@ pub async fn a_time_is_kept(fixture: &dyn ShopFixture) {
     );
 }
 
-/// A repetition returns the first purchase with its time, before and after it is stored, also at another process.
+/// A repetition returns the first purchase with its time, before and after it is stored, also at
+/// another process.
 pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let first = buy(&shop, order("29.99", "order-7").with_timestamp(at(5)))
@@ -182,7 +183,8 @@ pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) 
     assert_eq!(count(&shop, &first).await, 1);
 }
 
-/// A repetition without a lookup, because its key is as new as the purchase, returns the first purchase too.
+/// A repetition without a lookup, because its key is as new as the purchase, returns the first
+/// purchase too.
 pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let key = SystemClock.fresh_id().to_string();
@@ -208,7 +210,8 @@ pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn 
     assert_eq!(count(&shop, &first).await, 1);
 }
 
-/// A key with other content is a conflict, before and after the first purchase is stored, also at another process.
+/// A key with other content is a conflict, before and after the first purchase is stored, also at
+/// another process.
 pub async fn a_key_with_other_content_is_a_conflict(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let first = buy(&shop, order("29.99", "order-7")).await.expect("buy");
@@ -229,8 +232,8 @@ pub async fn a_key_with_other_content_is_a_conflict(fixture: &dyn ShopFixture) {
     );
 }
 
-/// Keys count per user, unless they are UUIDs that cannot be guessed: a UUID that was computed is not the id of another
-/// user's key.
+/// Keys count per user, unless they are UUIDs that cannot be guessed: a UUID that was computed is
+/// not the id of another user's key.
 pub async fn a_key_cannot_be_claimed_by_another_user(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let own = order("5", "order-7");
@@ -256,7 +259,8 @@ pub async fn a_key_cannot_be_claimed_by_another_user(fixture: &dyn ShopFixture) 
     );
 }
 
-/// The key of an erased purchase is refused, whatever the content: nothing is acknowledged that is never stored.
+/// The key of an erased purchase is refused, whatever the content: nothing is acknowledged that is
+/// never stored.
 pub async fn an_erased_key_is_refused(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let first = buy(&shop, order("29.99", "order-7")).await.expect("buy");

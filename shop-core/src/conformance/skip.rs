@@ -4,8 +4,9 @@ use std::io::{self, Write as _};
 use std::process::{ChildStdin, Command, Stdio};
 use std::sync::LazyLock;
 
-/// Skips a test because there is no `server`. When the process ends, one line for each reason `why` says how many tests
-/// were skipped: `kit: 118 tests skipped: …`. The test harness captures what a test prints, but not this line.
+/// Skips a test because there is no `server`. When the process ends, one line for each reason `why`
+/// says how many tests were skipped: `kit: 118 tests skipped: …`. The test harness captures what a
+/// test prints, but not this line.
 ///
 /// # Panics
 /// If `required`, a comma-separated list, contains the server: then a skip is a failure.
@@ -24,8 +25,8 @@ pub fn skip(server: &str, required: Option<&str>, why: &str) {
     }
 }
 
-/// The input of a process that counts equal lines and prints them at the end of the input, that is, of this process:
-/// the harness has no hook for its end. `None` if there is no shell.
+/// The input of a process that counts equal lines and prints them at the end of the input, that is,
+/// of this process: the harness has no hook for its end. `None` if there is no shell.
 static COUNTER: LazyLock<Option<ChildStdin>> = LazyLock::new(|| {
     let path = std::env::current_exe().unwrap_or_default();
     // Cargo appends a hash to the name of a test binary.

@@ -149,7 +149,8 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     }
 }
 
-/// The summary of all stored purchases: of all users, or of the sample users where a backend denies that.
+/// The summary of all stored purchases: of all users, or of the sample users where a backend denies
+/// that.
 async fn everything(fixture: &dyn StoreFixture, query: &dyn PurchaseQuery) -> Summary {
     let of_samples = (0..5)
         .map(|number| format!("user-{number}"))

@@ -1,8 +1,9 @@
 //! The macros that generate one named test per case.
 
-/// One `#[tokio::test]` per case of a log, in a module with the given name. The expression creates a fresh
-/// [`LogFixture`](crate::conformance::LogFixture), whose methods `log` and `sink` return the log and a sink on it. With a
-/// preceding `if` it returns an `Option`, and the tests pass without a fixture when a server is not available.
+/// One `#[tokio::test]` per case of a log, in a module with the given name. The expression creates
+/// a fresh [`LogFixture`](crate::conformance::LogFixture), whose methods `log` and `sink` return
+/// the log and a sink on it. With a preceding `if` it returns an `Option`, and the tests pass
+/// without a fixture when a server is not available.
 #[macro_export]
 macro_rules! log_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -47,8 +48,8 @@ macro_rules! log_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of the administration of a log, in a module with the given name. The expression
-/// creates a fresh [`LogFixture`](crate::conformance::LogFixture).
+/// One `#[tokio::test]` per case of the administration of a log, in a module with the given name.
+/// The expression creates a fresh [`LogFixture`](crate::conformance::LogFixture).
 #[macro_export]
 macro_rules! log_admin_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -82,10 +83,12 @@ macro_rules! log_admin_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store, in a module with the given name. The expression creates a fresh store,
-/// which implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or another
-/// [`StoreFixture`](crate::conformance::StoreFixture): `store_suite!(own_store, async { OwnStore::default() });`. It runs the
-/// cases of `PurchaseStore` and `PurchaseQuery`; `erase_suite!` those of `PurchaseErase`, and `refund_suite!` those of refunds.
+/// One `#[tokio::test]` per case of a store, in a module with the given name. The expression
+/// creates a fresh store, which implements `RecordStore<Purchase>`, `PurchaseQuery` and `Clone`, or
+/// another [`StoreFixture`](crate::conformance::StoreFixture):
+/// `store_suite!(own_store, async { OwnStore::default() });`. It runs the cases of `PurchaseStore`
+/// and `PurchaseQuery`; `erase_suite!` those of `PurchaseErase`, and `refund_suite!` those of
+/// refunds.
 #[macro_export]
 macro_rules! store_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -133,8 +136,9 @@ macro_rules! store_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store from which purchases can be erased, in a module with the given name. The
-/// expression creates a fresh [`EraseFixture`](crate::conformance::EraseFixture).
+/// One `#[tokio::test]` per case of a store from which purchases can be erased, in a module with
+/// the given name. The expression creates a fresh
+/// [`EraseFixture`](crate::conformance::EraseFixture).
 #[macro_export]
 macro_rules! erase_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -155,8 +159,8 @@ macro_rules! erase_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of refunds in a store, in a module with the given name. The expression creates a fresh
-/// [`EraseFixture`](crate::conformance::EraseFixture).
+/// One `#[tokio::test]` per case of refunds in a store, in a module with the given name. The
+/// expression creates a fresh [`EraseFixture`](crate::conformance::EraseFixture).
 #[macro_export]
 macro_rules! refund_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -180,8 +184,8 @@ macro_rules! refund_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of the currency of a store, in a module with the given name. The expression creates a fresh
-/// [`EraseFixture`](crate::conformance::EraseFixture).
+/// One `#[tokio::test]` per case of the currency of a store, in a module with the given name. The
+/// expression creates a fresh [`EraseFixture`](crate::conformance::EraseFixture).
 #[macro_export]
 macro_rules! currency_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -194,8 +198,9 @@ macro_rules! currency_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of the pipeline, in a module with the given name. The expression creates a pair of a
-/// fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh [`StoreFixture`](crate::conformance::StoreFixture).
+/// One `#[tokio::test]` per case of the pipeline, in a module with the given name. The expression
+/// creates a pair of a fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh
+/// [`StoreFixture`](crate::conformance::StoreFixture).
 #[macro_export]
 macro_rules! pipeline_suite {
     ($name:ident, $($fixtures:tt)+) => {
@@ -223,8 +228,9 @@ macro_rules! pipeline_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a [`PurchaseFeed`](crate::feed::PurchaseFeed) over a log and a store, in a module with
-/// the given name. The expression creates a fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh
+/// One `#[tokio::test]` per case of a [`PurchaseFeed`](crate::feed::PurchaseFeed) over a log and a
+/// store, in a module with the given name. The expression creates a fresh
+/// [`LogFixture`](crate::conformance::LogFixture) and a fresh
 /// [`StoreFixture`](crate::conformance::StoreFixture).
 #[macro_export]
 macro_rules! feed_suite {
@@ -242,8 +248,8 @@ macro_rules! feed_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a [`Shop`](crate::Shop), in a module with the given name. The expression creates a
-/// fresh [`ShopFixture`](crate::conformance::ShopFixture).
+/// One `#[tokio::test]` per case of a [`Shop`](crate::Shop), in a module with the given name. The
+/// expression creates a fresh [`ShopFixture`](crate::conformance::ShopFixture).
 #[macro_export]
 macro_rules! shop_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -272,8 +278,8 @@ macro_rules! shop_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store of records, in a module with the given name. The expression creates a fresh
-/// [`RecordStoreFixture`](crate::conformance::RecordStoreFixture).
+/// One `#[tokio::test]` per case of a store of records, in a module with the given name. The
+/// expression creates a fresh [`RecordStoreFixture`](crate::conformance::RecordStoreFixture).
 #[macro_export]
 macro_rules! record_store_suite {
     ($name:ident, $($fixture:tt)+) => {

@@ -20,8 +20,8 @@ use super::text::text_type;
 use super::{Invalid, UserId};
 use crate::macros::format_as;
 
-/// The UUID namespace of ids that are derived from keys. It must never change: with another value, a
-/// repeated purchase would get another id and be stored twice.
+/// The UUID namespace of ids that are derived from keys. It must never change: with another value,
+/// a repeated purchase would get another id and be stored twice.
 const KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7_0c11);
 
 /// The UUID namespace of the ids of refunds. It must never change: with another value, a repeated
@@ -126,7 +126,8 @@ const INVALID_ID: Invalid = Invalid::malformed(
 );
 
 impl PurchaseId {
-    /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so there is only one.
+    /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so
+    /// there is only one.
     #[must_use]
     pub fn refund_id(&self) -> Self {
         Self::from_uuid(uuid_from_parts(

@@ -4,8 +4,8 @@ use std::convert::Infallible;
 
 use crate::{Error, ErrorKind};
 
-/// A value that is not valid: the error of every conversion of this crate from text or numbers into a
-/// value.
+/// A value that is not valid: the error of every conversion of this crate from text or numbers into
+/// a value.
 ///
 /// It converts into an [`Error`] of the kind [`Invalid`](ErrorKind::Invalid), so that `?` works in
 /// functions that return either error.

@@ -1,7 +1,8 @@
 //! Exact money: the [`Price`] of one purchase, and the [`Total`] of many prices.
 //!
 //! Both are decimals with at most 8 digits behind the point, and nothing is rounded silently: a
-//! conversion or a sum that would lose a digit is an error. Only functions whose names say so round.
+//! conversion or a sum that would lose a digit is an error. Only functions whose names say so
+//! round.
 
 use std::fmt;
 use std::str::FromStr;
@@ -15,9 +16,9 @@ use crate::{Error, ErrorKind};
 
 /// The price of a purchase: an exact decimal from 0 to 10^15 with at most 8 decimals.
 ///
-/// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals. Further zeros, as
-/// in `29.9000000000`, are dropped. In JSON, a price is a number with all its digits, and is also
-/// read from text.
+/// Prices compare by value (`29.9 == 29.90`) and keep their scale, up to 8 decimals. Further zeros,
+/// as in `29.9000000000`, are dropped. In JSON, a price is a number with all its digits, and is
+/// also read from text.
 ///
 /// ```
 /// use shop_core::Price;
@@ -95,8 +96,8 @@ impl Price {
         exact.round_dp(Self::MAX_DECIMALS).normalize().try_into()
     }
 
-    /// Returns the amount with the other sign, which a refund of this price adds to a sum. Zero stays
-    /// without a sign.
+    /// Returns the amount with the other sign, which a refund of this price adds to a sum. Zero
+    /// stays without a sign.
     #[doc(hidden)]
     #[must_use]
     pub fn negated(self) -> Self {
@@ -137,7 +138,8 @@ impl Price {
     /// The maximum number of bytes of the text.
     pub(crate) const MAX_BYTES: usize = "-1000000000000000.00000000".len();
 
-    /// Writes the text into the end of `buffer`, without the cost of formatting, and returns the text.
+    /// Writes the text into the end of `buffer`, without the cost of formatting, and returns the
+    /// text.
     pub(crate) fn encode<'a>(&self, buffer: &'a mut [u8; Self::MAX_BYTES]) -> &'a [u8] {
         let units = self.0.mantissa().unsigned_abs();
         let decimals = self.0.scale() as usize;
@@ -169,8 +171,8 @@ impl Price {
     }
 }
 
-/// Writes the decimal digits of `number` in front of the index `end` of `buffer`, with leading zeros
-/// up to `min_digits`, and returns the index of the first digit.
+/// Writes the decimal digits of `number` in front of the index `end` of `buffer`, with leading
+/// zeros up to `min_digits`, and returns the index of the first digit.
 fn write_digits(buffer: &mut [u8], end: usize, mut number: u64, min_digits: usize) -> usize {
     let mut start = end;
     while number > 0 || end - start < min_digits {
@@ -205,8 +207,8 @@ impl TryFrom<Decimal> for Price {
             return Err(invalid(InvalidKind::Negative));
         }
         // The mantissas are compared first, because the comparison of decimals costs much more. A
-        // mantissa that is at most that of the maximum is in range: the maximum has no decimals, and
-        // decimals only make a value smaller.
+        // mantissa that is at most that of the maximum is in range: the maximum has no decimals,
+        // and decimals only make a value smaller.
         if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
@@ -254,8 +256,8 @@ impl Price {
 /// The number of digits of the maximum price.
 const MAX_WHOLE_DIGITS: usize = 16;
 
-/// Removes the zeros at the end of `text` that are behind its eighth decimal. They do not change the
-/// value, but may be too many to parse.
+/// Removes the zeros at the end of `text` that are behind its eighth decimal. They do not change
+/// the value, but may be too many to parse.
 fn trim_spare_zeros(text: &str) -> &str {
     let point = text.find('.').unwrap_or(text.len());
     match text.split_at_checked(point + 1 + Price::MAX_DECIMALS as usize) {

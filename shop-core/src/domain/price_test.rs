@@ -123,7 +123,8 @@ fn the_text_of_a_total_does_not_depend_on_the_scale_of_prices() {
     }
 }
 
-/// What every reader takes and refuses: JSON, CSV, the library and, by way of the service, the console.
+/// What every reader takes and refuses: JSON, CSV, the library and, by way of the service, the
+/// console.
 #[test]
 fn a_price_has_the_form_of_a_json_number() {
     for text in ["0", "5", "5.0", "0.50", "-0", "1e3", "1E-2", "1e+2"] {

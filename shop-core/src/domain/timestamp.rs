@@ -344,7 +344,8 @@ mod tests {
 
     #[test]
     fn epoch_seconds_are_rounded() {
-        // In binary this is 1700000000.1229999…: truncating instead of rounding would lose a millisecond.
+        // In binary this is 1700000000.1229999…: truncating instead of rounding would lose a
+        // millisecond.
         let at = Timestamp::from_unix_seconds(1_700_000_000.123).unwrap();
         assert_eq!(at.as_millis(), 1_700_000_000_123);
     }

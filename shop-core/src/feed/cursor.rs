@@ -1,7 +1,9 @@
-//! Positions in a log at which a subscription resumes, and the cursors that carry them to clients as text.
+//! Positions in a log at which a subscription resumes, and the cursors that carry them to clients
+//! as text.
 //!
-//! A cursor reads `DIGEST.PARTITION-OFFSET.PARTITION-OFFSET`. The digest identifies the log, so that a cursor of another
-//! log, or of this log before it was restored from a backup, is refused instead of resuming at unrelated records.
+//! A cursor reads `DIGEST.PARTITION-OFFSET.PARTITION-OFFSET`. The digest identifies the log, so
+//! that a cursor of another log, or of this log before it was restored from a backup, is refused
+//! instead of resuming at unrelated records.
 
 use std::fmt::Write as _;
 use std::str::FromStr;
@@ -12,9 +14,11 @@ use crate::log::{LogTail, Offsets};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Invalid, Result};
 
-/// An opaque position behind an event of [`PurchaseEvents`](crate::ports::PurchaseEvents), at which to resume.
+/// An opaque position behind an event of [`PurchaseEvents`](crate::ports::PurchaseEvents), at which
+/// to resume.
 ///
-/// Only the feed or the service that returned a cursor can read it. Store its `to_string()`, and parse that text.
+/// Only the feed or the service that returned a cursor can read it. Store its `to_string()`, and
+/// parse that text.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub struct FeedCursor(String);
 
@@ -33,7 +37,8 @@ crate::domain::try_from_text!(FeedCursor);
 impl FromStr for FeedCursor {
     type Err = Invalid;
 
-    /// Accepts any visible ASCII text, because each implementation of `PurchaseEvents` writes cursors of its own.
+    /// Accepts any visible ASCII text, because each implementation of `PurchaseEvents` writes
+    /// cursors of its own.
     ///
     /// The feed that receives the cursor checks the rest of the syntax.
     fn from_str(text: &str) -> Result<Self, Invalid> {
@@ -57,7 +62,8 @@ pub(super) struct FeedPosition {
 
 /// Returns a short digest of the cluster, generation and topic of the log that `tail` reads.
 ///
-/// The generation changes when a log is restored from a backup, and the digest changes with the generation.
+/// The generation changes when a log is restored from a backup, and the digest changes with the
+/// generation.
 pub(super) fn log_digest(tail: &LogTail) -> u32 {
     let names = [&tail.cluster]
         .into_iter()
@@ -71,7 +77,8 @@ pub(super) fn log_digest(tail: &LogTail) -> u32 {
     digest.as_fields().0
 }
 
-/// Returns the next offset of `partition` in `offsets`, or 0 if `offsets` does not contain the partition.
+/// Returns the next offset of `partition` in `offsets`, or 0 if `offsets` does not contain the
+/// partition.
 pub(super) fn next_offset(offsets: &Offsets, partition: u32) -> u64 {
     offsets.get(&partition).copied().unwrap_or_default()
 }
@@ -84,7 +91,8 @@ pub(super) fn advance_offsets(offsets: &mut Offsets, target: &Offsets) {
     }
 }
 
-/// Creates the [`Expired`](ErrorKind::Expired) error for a cursor at which the log cannot resume, because of `reason`.
+/// Creates the [`Expired`](ErrorKind::Expired) error for a cursor at which the log cannot resume,
+/// because of `reason`.
 fn expired_error(reason: &str) -> Error {
     Error::new(
         ErrorKind::Expired,
@@ -98,7 +106,8 @@ impl FeedPosition {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if `cursor` is not a cursor of a feed.
     pub(super) fn from_cursor(cursor: &FeedCursor) -> Result<Self> {
-        // A service recognizes by the source of the error that the cursor is at fault, and not another value.
+        // A service recognizes by the source of the error that the cursor is at fault, and not
+        // another value.
         Self::parse(&cursor.0)
             .ok_or_else(|| Error::from(INVALID_CURSOR).with_source(INVALID_CURSOR))
     }
@@ -135,14 +144,16 @@ impl FeedPosition {
         FeedCursor(text)
     }
 
-    /// Checks that a subscription can resume at this position: it is of the same log as `delivered`, and close enough.
+    /// Checks that a subscription can resume at this position: it is of the same log as
+    /// `delivered`, and close enough.
     ///
-    /// `delivered` is the position up to which this process has delivered purchases. This position may be ahead of
-    /// `delivered`, because the process that returned the cursor may have learned earlier what ingest has processed.
+    /// `delivered` is the position up to which this process has delivered purchases. This position
+    /// may be ahead of `delivered`, because the process that returned the cursor may have learned
+    /// earlier what ingest has processed.
     ///
     /// # Errors
-    /// [`Expired`](ErrorKind::Expired) if this position is of another log, or more than `max_catch_up` records behind
-    /// `delivered`.
+    /// [`Expired`](ErrorKind::Expired) if this position is of another log, or more than
+    /// `max_catch_up` records behind `delivered`.
     pub(super) fn check_resumable(&self, delivered: &Self, max_catch_up: u64) -> Result<()> {
         if self.log_digest != delivered.log_digest {
             return Err(expired_error("the cursor is of another log"));
@@ -162,8 +173,9 @@ impl FeedPosition {
 
     /// Checks that the log, which was asked for its records from this position on, contains them.
     ///
-    /// `tail_start` is the offset from which on the log returns each partition. A log that does not contain a requested
-    /// offset, for example because retention has deleted the record, returns the partition from its first record on.
+    /// `tail_start` is the offset from which on the log returns each partition. A log that does not
+    /// contain a requested offset, for example because retention has deleted the record, returns
+    /// the partition from its first record on.
     ///
     /// # Errors
     /// [`Expired`](ErrorKind::Expired) if a partition starts at another offset than requested.

@@ -1,4 +1,5 @@
-//! Tests of the feed on the log and the store in memory, in paused time. The kit has those of all logs and stores.
+//! Tests of the feed on the log and the store in memory, in paused time. The kit has those of all
+//! logs and stores.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;

@@ -1,8 +1,10 @@
-//! The hub: the subscribers of one reader of the log, and the purchases that were delivered to them.
+//! The hub: the subscribers of one reader of the log, and the purchases that were delivered to
+//! them.
 //!
-//! The reader calls [`deliver`](Hub::deliver) and [`advance`](Hub::advance). Each subscriber owns the receiving half of
-//! a bounded channel. The hub never waits for a subscriber: one whose channel is full loses its sender, so that its
-//! subscription ends after the deliveries that are already in the channel.
+//! The reader calls [`deliver`](Hub::deliver) and [`advance`](Hub::advance). Each subscriber owns
+//! the receiving half of a bounded channel. The hub never waits for a subscriber: one whose channel
+//! is full loses its sender, so that its subscription ends after the deliveries that are already in
+//! the channel.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
@@ -38,12 +40,14 @@ pub(super) struct Hub {
 
 #[derive(Debug, Default)]
 struct HubState {
-    /// The offset of each partition before which every purchase was sent to the subscribers that select it, or never
-    /// becomes visible.
+    /// The offset of each partition before which every purchase was sent to the subscribers that
+    /// select it, or never becomes visible.
     delivered_offsets: Arc<Offsets>,
-    /// The last purchases before the delivered offsets, of all selectors, for subscriptions that resume.
+    /// The last purchases before the delivered offsets, of all selectors, for subscriptions that
+    /// resume.
     recent: VecDeque<Arc<LoggedPurchase>>,
-    /// The first offset of each partition whose purchases are all in `recent`. Older purchases were dropped from there.
+    /// The first offset of each partition whose purchases are all in `recent`. Older purchases were
+    /// dropped from there.
     recent_complete_from: Offsets,
     subscribers: HashMap<Selector, Vec<mpsc::Sender<Delivery>>>,
     /// Whether the reader has ended or is about to end. A closed hub accepts no subscriber.
@@ -52,8 +56,9 @@ struct HubState {
 
 /// A subscriber's half of its registration with the hub, and a snapshot of the hub at that moment.
 ///
-/// The snapshot and the channel fit together without a gap: the hub had passed every purchase before `delivered` at the
-/// registration, and sends every visible, selected purchase from there on to `deliveries`.
+/// The snapshot and the channel fit together without a gap: the hub had passed every purchase
+/// before `delivered` at the registration, and sends every visible, selected purchase from there on
+/// to `deliveries`.
 pub(super) struct Registration {
     pub(super) hub: Arc<Hub>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
@@ -66,10 +71,11 @@ pub(super) struct Registration {
 }
 
 impl Registration {
-    /// Returns whether `recent` contains every selected purchase between `position` and `delivered`.
+    /// Returns whether `recent` contains every selected purchase between `position` and
+    /// `delivered`.
     ///
-    /// Returns `false` also for a position ahead of `delivered`, because only the log can tell whether the position
-    /// exists.
+    /// Returns `false` also for a position ahead of `delivered`, because only the log can tell
+    /// whether the position exists.
     pub(super) fn recent_covers(&self, position: &FeedPosition) -> bool {
         self.delivered.offsets.iter().all(|(partition, delivered)| {
             let complete_from = next_offset(&self.recent_complete_from, *partition);
@@ -97,7 +103,8 @@ fn matching_selectors(purchase: &Purchase) -> Vec<Selector> {
 }
 
 impl Hub {
-    /// Creates a hub without subscribers, for a reader that reads the log from the offsets `start` on.
+    /// Creates a hub without subscribers, for a reader that reads the log from the offsets `start`
+    /// on.
     pub(super) fn new(log_digest: u32, start: Offsets, options: &FeedOptions) -> Self {
         let state = HubState {
             delivered_offsets: Arc::new(start.clone()),
@@ -115,7 +122,8 @@ impl Hub {
 
     /// Registers a subscriber to the purchases of `selector`. Returns `None` if the hub is closed.
     pub(super) fn register(self: &Arc<Self>, selector: &Selector) -> Option<Registration> {
-        // The lock is held to the end, so that no purchase is delivered between adding the sender and the snapshot.
+        // The lock is held to the end, so that no purchase is delivered between adding the sender
+        // and the snapshot.
         let mut state = lock(&self.state);
         if state.is_closed {
             return None;
@@ -144,14 +152,17 @@ impl Hub {
         })
     }
 
-    /// Returns the delivered offsets, if the owner of `deliveries` has received every delivery before them.
+    /// Returns the delivered offsets, if the owner of `deliveries` has received every delivery
+    /// before them.
     ///
-    /// Returns `None` if the channel still contains a delivery, or was closed because its owner was too slow.
+    /// Returns `None` if the channel still contains a delivery, or was closed because its owner was
+    /// too slow.
     pub(super) fn offsets_if_caught_up(
         &self,
         deliveries: &mpsc::Receiver<Delivery>,
     ) -> Option<Arc<Offsets>> {
-        // The lock keeps the reader from delivering between the check of the channel and the clone of the offsets.
+        // The lock keeps the reader from delivering between the check of the channel and the clone
+        // of the offsets.
         let state = lock(&self.state);
         if !deliveries.is_empty() || deliveries.is_closed() {
             return None;
@@ -164,11 +175,13 @@ impl Hub {
         lock(&self.state).is_selected(purchase)
     }
 
-    /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select them.
+    /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select
+    /// them.
     ///
-    /// The reader looks up only purchases that a subscriber selects. If a subscriber has registered since then, it may
-    /// select a purchase that was not looked up. Delivery stops before the first such purchase, to keep the order of the
-    /// partition. Returns that purchase and all behind it: the caller looks them up, and delivers them again.
+    /// The reader looks up only purchases that a subscriber selects. If a subscriber has registered
+    /// since then, it may select a purchase that was not looked up. Delivery stops before the first
+    /// such purchase, to keep the order of the partition. Returns that purchase and all behind it:
+    /// the caller looks them up, and delivers them again.
     pub(super) fn deliver(
         &self,
         mut purchases: Vec<Arc<LoggedPurchase>>,
@@ -193,8 +206,9 @@ impl Hub {
 
     /// Moves the delivered offsets forward to `offsets` (partition and offset), and never back.
     ///
-    /// The caller knows that every purchase before these offsets was delivered or is never visible. Records that are
-    /// not purchases are passed in this way. A partition that the hub does not know yet begins at its offset.
+    /// The caller knows that every purchase before these offsets was delivered or is never visible.
+    /// Records that are not purchases are passed in this way. A partition that the hub does not
+    /// know yet begins at its offset.
     pub(super) fn advance(&self, offsets: impl Iterator<Item = (u32, u64)>) {
         let mut state = lock(&self.state);
         for (partition, offset) in offsets {
@@ -203,7 +217,8 @@ impl Hub {
                 .entry(partition)
                 .or_insert(offset);
 
-            // `make_mut` copies the offsets while a delivery refers to them, so it is called for a change only.
+            // `make_mut` copies the offsets while a delivery refers to them, so it is called for a
+            // change only.
             let delivered_offset = state.delivered_offsets.get(&partition);
             if delivered_offset.is_none_or(|delivered| *delivered < offset) {
                 Arc::make_mut(&mut state.delivered_offsets).insert(partition, offset);
@@ -211,7 +226,8 @@ impl Hub {
         }
     }
 
-    /// Closes the hub if every subscriber has dropped its receiver. Returns whether the hub is closed.
+    /// Closes the hub if every subscriber has dropped its receiver. Returns whether the hub is
+    /// closed.
     pub(super) fn close_if_unused(&self) -> bool {
         let mut state = lock(&self.state);
         state.subscribers.retain(|_selector, senders| {
@@ -226,7 +242,8 @@ impl Hub {
     pub(super) fn close(&self) {
         let mut state = lock(&self.state);
         state.is_closed = true;
-        // A receiver whose sender is dropped still yields the deliveries in the channel, and then ends.
+        // A receiver whose sender is dropped still yields the deliveries in the channel, and then
+        // ends.
         state.subscribers.clear();
     }
 }
@@ -241,7 +258,8 @@ impl HubState {
 
     /// Sends `logged_purchase`, if it is visible, to the subscribers that select it.
     ///
-    /// Removes a subscriber whose channel is full, because it reads too slowly, or closed, because it is gone.
+    /// Removes a subscriber whose channel is full, because it reads too slowly, or closed, because
+    /// it is gone.
     fn send_to_subscribers(&mut self, logged_purchase: &Arc<LoggedPurchase>) {
         if logged_purchase.visible_purchase().is_none() {
             return;
@@ -260,7 +278,8 @@ impl HubState {
         }
     }
 
-    /// Adds `purchases` to the recent purchases, and drops the oldest ones if more than `max_recent` are kept.
+    /// Adds `purchases` to the recent purchases, and drops the oldest ones if more than
+    /// `max_recent` are kept.
     fn keep_recent(&mut self, purchases: Vec<Arc<LoggedPurchase>>, max_recent: usize) {
         self.recent.extend(purchases);
         let excess_count = self.recent.len().saturating_sub(max_recent);

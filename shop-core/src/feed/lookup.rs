@@ -1,7 +1,8 @@
 //! Purchases in the log, and the queue in which they wait until the store has been asked for them.
 //!
-//! Each partition has a queue of its own, in the order of the log, and at most one group of purchases in lookup. A
-//! lookup that fails or takes long therefore delays its own partition and no other.
+//! Each partition has a queue of its own, in the order of the log, and at most one group of
+//! purchases in lookup. A lookup that fails or takes long therefore delays its own partition and no
+//! other.
 //!
 //! ```text
 //! push ──▶ queued ──start_lookups──▶ in lookup ──next_group──▶ the caller, which may requeue some
@@ -33,21 +34,23 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A purchase in the log, and the result of its lookup in the store.
 ///
-/// A purchase is *visible* if the store contains it with the content of the log. The lookup has a final result only
-/// after ingest has processed the record of the purchase, because ingest writes the purchase to the store.
+/// A purchase is *visible* if the store contains it with the content of the log. The lookup has a
+/// final result only after ingest has processed the record of the purchase, because ingest writes
+/// the purchase to the store.
 #[derive(Debug)]
 pub(super) struct LoggedPurchase {
     pub(super) partition: u32,
     pub(super) offset: u64,
     /// The purchase as the log contains it.
     pub(super) purchase: Purchase,
-    /// The result of the lookup, once there is one: the purchase as the store contains it, or `None` if it is not
-    /// visible.
+    /// The result of the lookup, once there is one: the purchase as the store contains it, or
+    /// `None` if it is not visible.
     lookup_result: OnceCell<Option<Purchase>>,
 }
 
 impl LoggedPurchase {
-    /// Decodes the purchases in `batch`. Skips records that do not decode, which ingest makes dead letters.
+    /// Decodes the purchases in `batch`. Skips records that do not decode, which ingest makes dead
+    /// letters.
     pub(super) fn decode_batch(batch: &Batch) -> impl Iterator<Item = Arc<Self>> {
         batch.records.iter().filter_map(move |record| {
             let purchase = decode(record, &batch.partition).ok()?;
@@ -70,9 +73,11 @@ impl LoggedPurchase {
             .await;
     }
 
-    /// Requests the purchase from the store of `feed` until the store answers, and returns it if it is visible.
+    /// Requests the purchase from the store of `feed` until the store answers, and returns it if it
+    /// is visible.
     ///
-    /// A failed request is repeated without a limit, because an error does not tell whether the purchase is visible.
+    /// A failed request is repeated without a limit, because an error does not tell whether the
+    /// purchase is visible.
     async fn request_until_answered(&self, feed: &FeedInner) -> Option<Purchase> {
         let mut pause = MIN_PAUSE;
         loop {
@@ -82,8 +87,8 @@ impl LoggedPurchase {
             drop(permit);
 
             match response {
-                // Of two records with the same id and different content, ingest makes the later one a dead letter. So
-                // the stored purchase may be of another record than this one.
+                // Of two records with the same id and different content, ingest makes the later one
+                // a dead letter. So the stored purchase may be of another record than this one.
                 Ok(Ok(stored)) => {
                     return stored.filter(|stored| stored.same_content(&self.purchase));
                 }
@@ -100,7 +105,8 @@ impl LoggedPurchase {
         self.lookup_result.initialized()
     }
 
-    /// Returns the purchase as the store contains it, or `None` if it is not visible or was not looked up.
+    /// Returns the purchase as the store contains it, or `None` if it is not visible or was not
+    /// looked up.
     pub(super) fn visible_purchase(&self) -> Option<&Purchase> {
         self.lookup_result.get()?.as_ref()
     }
@@ -110,7 +116,8 @@ impl LoggedPurchase {
 pub(super) struct LookupQueue {
     feed: Arc<FeedInner>,
     partitions: BTreeMap<u32, PartitionQueue>,
-    /// The running lookups. Each returns its group of purchases, which are consecutive in one partition.
+    /// The running lookups. Each returns its group of purchases, which are consecutive in one
+    /// partition.
     running_lookups: FuturesUnordered<BoxFuture<'static, Vec<Arc<LoggedPurchase>>>>,
 }
 
@@ -119,7 +126,8 @@ pub(super) struct LookupQueue {
 struct PartitionQueue {
     /// The queued purchases in the order of their offsets, without the group that is in lookup.
     queued: VecDeque<Arc<LoggedPurchase>>,
-    /// The first offset of the group that is in lookup. `None` if no lookup of this partition is running.
+    /// The first offset of the group that is in lookup. `None` if no lookup of this partition is
+    /// running.
     running_lookup: Option<u64>,
 }
 
@@ -141,7 +149,8 @@ impl LookupQueue {
         }
     }
 
-    /// Puts purchases that [`next_group`](Self::next_group) has returned back before all others of their partition.
+    /// Puts purchases that [`next_group`](Self::next_group) has returned back before all others of
+    /// their partition.
     pub(super) fn requeue(&mut self, purchases: Vec<Arc<LoggedPurchase>>) {
         // Each purchase goes to the front, so the last one goes first.
         for purchase in purchases.into_iter().rev() {
@@ -166,7 +175,8 @@ impl LookupQueue {
             .sum()
     }
 
-    /// Returns the offset of the first purchase of `partition` that is in lookup or queued, if there is one.
+    /// Returns the offset of the first purchase of `partition` that is in lookup or queued, if
+    /// there is one.
     pub(super) fn first_offset(&self, partition: u32) -> Option<u64> {
         let partition = self.partitions.get(&partition)?;
         // Purchases in lookup precede the queued ones.
@@ -175,12 +185,15 @@ impl LookupQueue {
             .or_else(|| Some(partition.queued.front()?.offset))
     }
 
-    /// Starts to look up the queued purchases that ingest has processed, in each partition without a running lookup.
+    /// Starts to look up the queued purchases that ingest has processed, in each partition without
+    /// a running lookup.
     ///
-    /// Ingest has processed the records before `ingest_positions`, the next offset of ingest in each partition.
+    /// Ingest has processed the records before `ingest_positions`, the next offset of ingest in
+    /// each partition.
     ///
-    /// Purchases that are not selected leave the queue in the same group, because the caller passes them in the order of
-    /// the partition. They are not requested from the store, because no subscriber waits for them.
+    /// Purchases that are not selected leave the queue in the same group, because the caller passes
+    /// them in the order of the partition. They are not requested from the store, because no
+    /// subscriber waits for them.
     pub(super) fn start_lookups(
         &mut self,
         ingest_positions: &Offsets,
@@ -216,7 +229,8 @@ impl LookupQueue {
         }
     }
 
-    /// Waits for the end of a lookup, and returns its group of purchases, which are consecutive in one partition.
+    /// Waits for the end of a lookup, and returns its group of purchases, which are consecutive in
+    /// one partition.
     ///
     /// Returns `None` if no lookup is running.
     ///

@@ -1,9 +1,10 @@
 //! The feed of purchases as they become visible, for any number of subscribers.
 //!
-//! The *position of ingest* in a partition is the offset of the next record that ingest processes. A purchase is
-//! *visible* once ingest has committed a position behind its record, and the store contains it with the content of the
-//! record. A [`PurchaseFeed`] follows the log and yields each purchase when it becomes visible. All subscriptions of a
-//! process share one task that reads the log, which runs while there is a subscription.
+//! The *position of ingest* in a partition is the offset of the next record that ingest processes.
+//! A purchase is *visible* once ingest has committed a position behind its record, and the store
+//! contains it with the content of the record. A [`PurchaseFeed`] follows the log and yields each
+//! purchase when it becomes visible. All subscriptions of a process share one task that reads the
+//! log, which runs while there is a subscription.
 //!
 //! ```text
 //!                  One task for all subscriptions                  Each subscription
@@ -25,14 +26,18 @@
 //! | `cursor` | Positions in the log, and their text |
 //! | `port` | [`PurchaseEvents`](crate::ports::PurchaseEvents), whose streams resume by themselves |
 //!
-//! - **Overrun**: where ingest is far behind the end of the log, the queue of a partition fills. The reader drops the
-//!   rest, and opens the log again at the first dropped record when half of the queue is free.
-//! - **Slow subscriber**: the hub never waits. A subscriber whose channel is full is removed, and its subscription ends
-//!   after the deliveries that are in the channel. A new subscription resumes at its last cursor.
-//! - **Failing store**: a lookup is retried until the store answers. Its partition waits, and the others do not.
-//! - **Restored log**: cursors and the hub carry a digest of the log, which a restoration from a backup changes. The
-//!   reader compares the digest whenever it opens the log again, and ends all subscriptions if the digest differs. A
-//!   cursor from before the restoration is refused as [`Expired`](crate::ErrorKind::Expired).
+//! - **Overrun**: where ingest is far behind the end of the log, the queue of a partition fills.
+//!   The reader drops the rest, and opens the log again at the first dropped record when half of
+//!   the queue is free.
+//! - **Slow subscriber**: the hub never waits. A subscriber whose channel is full is removed, and
+//!   its subscription ends after the deliveries that are in the channel. A new subscription resumes
+//!   at its last cursor.
+//! - **Failing store**: a lookup is retried until the store answers. Its partition waits, and the
+//!   others do not.
+//! - **Restored log**: cursors and the hub carry a digest of the log, which a restoration from a
+//!   backup changes. The reader compares the digest whenever it opens the log again, and ends all
+//!   subscriptions if the digest differs. A cursor from before the restoration is refused as
+//!   [`Expired`](crate::ErrorKind::Expired).
 
 mod cursor;
 #[cfg(test)]
@@ -61,19 +66,22 @@ pub use subscription::FeedItem;
 #[doc(hidden)]
 pub use subscription::{RecentIds, Subscription};
 
-/// A feed of the purchases of a log, as they become visible in a store. Clones share the reader of the log.
+/// A feed of the purchases of a log, as they become visible in a store. Clones share the reader of
+/// the log.
 ///
 /// # What is yielded
-/// - Each purchase that came through the log is yielded once, in the order of the log within its partition, after the
-///   position of ingest has passed its record and the store contains it with the same content.
-/// - A purchase that the log contains twice may be yielded again, with the same id, if its records are far apart or the
-///   stream has resumed between them.
-/// - A purchase that is never listed, such as a dead letter or an erased purchase, is not yielded, and delays no other
-///   purchase.
+/// - Each purchase that came through the log is yielded once, in the order of the log within its
+///   partition, after the position of ingest has passed its record and the store contains it with
+///   the same content.
+/// - A purchase that the log contains twice may be yielded again, with the same id, if its records
+///   are far apart or the stream has resumed between them.
+/// - A purchase that is never listed, such as a dead letter or an erased purchase, is not yielded,
+///   and delays no other purchase.
 /// - A lookup that fails is retried, and delays its partition alone.
 /// - A purchase that was written to the store without the log is not yielded.
-/// - A refund whose record precedes the record of its purchase is not yielded, but listed once the purchase is. This
-///   happens in a file that is imported newest first, or when partitions are added.
+/// - A refund whose record precedes the record of its purchase is not yielded, but listed once the
+///   purchase is. This happens in a file that is imported newest first, or when partitions are
+///   added.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -115,19 +123,20 @@ options! {
     pub struct FeedOptions {
         /// The maximum number of subscriptions (default 1,000).
         pub max_subscriptions: usize = 1_000,
-        /// The maximum number of records between a cursor and the newest delivered record (default 1,000,000). A
-        /// subscription cannot resume at an older cursor.
+        /// The maximum number of records between a cursor and the newest delivered record (default
+        /// 1,000,000). A subscription cannot resume at an older cursor.
         pub max_catch_up: u64 = 1_000_000,
-        /// The maximum number of subscriptions that read old records of the log concurrently (default 16). Further ones
-        /// wait.
+        /// The maximum number of subscriptions that read old records of the log concurrently
+        /// (default 16). Further ones wait.
         pub max_catch_ups: usize = 16,
-        /// The number of delivered purchases that are kept for subscriptions that resume (default 4,096).
+        /// The number of delivered purchases that are kept for subscriptions that resume (default
+        /// 4,096).
         pub kept_records: usize = 4_096,
-        /// The number of records that are queued until ingest passes them (default 65,536), in equal parts for the
-        /// partitions. Further records are read again later.
+        /// The number of records that are queued until ingest passes them (default 65,536), in
+        /// equal parts for the partitions. Further records are read again later.
         pub held_records: usize = 65_536,
-        /// The number of purchases that may wait for one subscription (default 1,024). A slower subscription ends, and
-        /// another one can resume at its cursor.
+        /// The number of purchases that may wait for one subscription (default 1,024). A slower
+        /// subscription ends, and another one can resume at its cursor.
         pub queue: usize = 1_024,
     }
 }
@@ -154,7 +163,8 @@ struct FeedInner {
 const MAX_LOOKUPS: usize = 16;
 
 impl PurchaseFeed {
-    /// Creates a feed of the purchases of `log` that the consumer group `group` has ingested into the store of `query`.
+    /// Creates a feed of the purchases of `log` that the consumer group `group` has ingested into
+    /// the store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
         let positions = GroupPositions {
@@ -164,10 +174,12 @@ impl PurchaseFeed {
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 
-    /// Creates a feed of the purchases of `log` that an ingest service has written to the store of `query`.
+    /// Creates a feed of the purchases of `log` that an ingest service has written to the store of
+    /// `query`.
     ///
-    /// `positions` reports how far ingest has processed the log. It may ask another service, unlike in
-    /// [`new`](Self::new), which reads the positions of a consumer group from the log. `options` sets the limits.
+    /// `positions` reports how far ingest has processed the log. It may ask another service, unlike
+    /// in [`new`](Self::new), which reads the positions of a consumer group from the log. `options`
+    /// sets the limits.
     #[must_use]
     #[doc(hidden)]
     pub fn with_options(
@@ -197,15 +209,17 @@ impl PurchaseFeed {
 
     /// Subscribes to the purchases of `selector` that become visible from now on.
     ///
-    /// `after` is the cursor of a purchase that an earlier subscription has yielded. With `after`, the new subscription
-    /// resumes behind this purchase: it first yields the purchases that became visible in between.
+    /// `after` is the cursor of a purchase that an earlier subscription has yielded. With `after`,
+    /// the new subscription resumes behind this purchase: it first yields the purchases that became
+    /// visible in between.
     ///
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) at the maximum number of subscriptions
-    /// - [`Expired`](ErrorKind::Expired) if `after` is too far behind or of another log: list the purchases, and
-    ///   subscribe without a cursor
+    /// - [`Expired`](ErrorKind::Expired) if `after` is too far behind or of another log: list the
+    ///   purchases, and subscribe without a cursor
     /// - [`Invalid`](ErrorKind::Invalid) if `after` is not a cursor of a feed
-    /// - [`Unsupported`](ErrorKind::Unsupported) if the log cannot be followed or does not report positions
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the log cannot be followed or does not report
+    ///   positions
     /// - [`Unavailable`](ErrorKind::Unavailable) if the log cannot be reached
     /// - [`Closed`](ErrorKind::Closed) after [`close`](Self::close)
     ///
@@ -229,8 +243,9 @@ impl PurchaseFeed {
             ));
         };
 
-        // From the registration on, the hub delivers new purchases into the channel of the subscription. So nothing is
-        // lost while the backlog, which ends at the registration, is opened and read.
+        // From the registration on, the hub delivers new purchases into the channel of the
+        // subscription. So nothing is lost while the backlog, which ends at the registration, is
+        // opened and read.
         let registration = self.register(&selector).await?;
         let mut backlog = None;
         if let Some(start) = &resume_position {
@@ -251,7 +266,8 @@ impl PurchaseFeed {
 
     /// Returns the positions of ingest: the next offset in each partition that ingest processes.
     ///
-    /// A service that runs ingest reports these positions to services whose feed follows the same log.
+    /// A service that runs ingest reports these positions to services whose feed follows the same
+    /// log.
     ///
     /// # Errors
     /// Returns the errors of [`IngestPositions::positions`].
@@ -266,13 +282,14 @@ impl PurchaseFeed {
         self.inner.closed.cancel();
     }
 
-    /// Registers a subscriber to the purchases of `selector` with the reader of the log, and starts a reader if none is
-    /// running.
+    /// Registers a subscriber to the purchases of `selector` with the reader of the log, and starts
+    /// a reader if none is running.
     ///
     /// # Errors
     /// Returns the errors of [`Reader::start`].
     async fn register(&self, selector: &Selector) -> Result<Registration> {
-        // The lock is held while a reader starts, so that concurrent callers do not start a second one.
+        // The lock is held while a reader starts, so that concurrent callers do not start a second
+        // one.
         let mut hub = self.inner.hub.lock().await;
         if let Some(last_hub) = hub.as_ref()
             && let Some(registration) = last_hub.register(selector)

@@ -1,7 +1,9 @@
-//! The port [`PurchaseEvents`], which follows purchases as they become visible, and the feed as this port.
+//! The port [`PurchaseEvents`], which follows purchases as they become visible, and the feed as
+//! this port.
 //!
-//! A [`Subscription`] ends when it is too slow or the log cannot be read. The stream of the port does not: it subscribes
-//! again at its last position until it can, so that callers see an end only after an error that does not pass.
+//! A [`Subscription`] ends when it is too slow or the log cannot be read. The stream of the port
+//! does not: it subscribes again at its last position until it can, so that callers see an end only
+//! after an error that does not pass.
 
 use std::fmt::Debug;
 use std::mem::take;
@@ -18,7 +20,8 @@ use crate::{ErrorKind, Result};
 
 /// Follows purchases as they become visible.
 ///
-/// A [`PurchaseFeed`] follows the purchases of a log, and a `ShopClient` follows the purchases of a service.
+/// A [`PurchaseFeed`] follows the purchases of a log, and a `ShopClient` follows the purchases of a
+/// service.
 ///
 /// ```
 /// use shop_core::TryStreamExt;
@@ -36,8 +39,8 @@ use crate::{ErrorKind, Result};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A purchase that becomes visible after the call has returned is yielded once, in the order of its user
-///   (`events::purchases_are_yielded_in_order_and_once`).
+/// - A purchase that becomes visible after the call has returned is yielded once, in the order of
+///   its user (`events::purchases_are_yielded_in_order_and_once`).
 /// - A stream resumes behind the event of its cursor, also in another process
 ///   (`events::a_cursor_yields_exactly_the_rest`).
 /// - A cursor at which the stream cannot resume is refused (`events::a_foreign_cursor_is_refused`).
@@ -47,15 +50,16 @@ use crate::{ErrorKind, Result};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseEvents: Debug + Send + Sync + 'static {
-    /// Yields the purchases of `selector` that become visible from now on, or since the event of `after`.
+    /// Yields the purchases of `selector` that become visible from now on, or since the event of
+    /// `after`.
     ///
-    /// Each item carries the cursor behind it. The stream resumes by itself after failures that pass, and ends after an
-    /// error. A purchase that the log contains twice may be yielded again, with the same id, if its records are far
-    /// apart.
+    /// Each item carries the cursor behind it. The stream resumes by itself after failures that
+    /// pass, and ends after an error. A purchase that the log contains twice may be yielded again,
+    /// with the same id, if its records are far apart.
     ///
     /// # Errors
-    /// - [`Expired`](crate::ErrorKind::Expired) if the log can no longer resume at `after`: list the purchases, and call
-    ///   this function without a cursor
+    /// - [`Expired`](crate::ErrorKind::Expired) if the log can no longer resume at `after`: list
+    ///   the purchases, and call this function without a cursor
     /// - [`Invalid`](crate::ErrorKind::Invalid) if `after` is not a cursor of this port
     /// - [`Denied`](crate::ErrorKind::Denied) if the caller may not follow `selector`
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log or the service cannot be reached
@@ -65,7 +69,8 @@ pub trait PurchaseEvents: Debug + Send + Sync + 'static {
     /// The items of the stream fail alike.
     ///
     /// # Cancel safety
-    /// Dropping the future or the stream has no effect. Dropping the future of the next item loses no item.
+    /// Dropping the future or the stream has no effect. Dropping the future of the next item loses
+    /// no item.
     async fn events(
         &self,
         selector: &Selector,
@@ -87,10 +92,12 @@ const RESUME_PAUSE: Duration = Duration::from_millis(100);
 
 #[async_trait]
 impl PurchaseEvents for PurchaseFeed {
-    /// Yields purchases from a subscription that begins now, or behind the purchase of the cursor `after`.
+    /// Yields purchases from a subscription that begins now, or behind the purchase of the cursor
+    /// `after`.
     ///
-    /// Subscribes again at the last position whenever the subscription ends. If that fails for about half a minute, the
-    /// stream yields the last error and ends. The stream ends without an error after [`close`](Self::close).
+    /// Subscribes again at the last position whenever the subscription ends. If that fails for
+    /// about half a minute, the stream yields the last error and ends. The stream ends without an
+    /// error after [`close`](Self::close).
     ///
     /// # Errors
     /// Returns the errors of [`subscribe`](Self::subscribe), for the first subscription.
@@ -114,7 +121,8 @@ impl PurchaseEvents for PurchaseFeed {
     }
 }
 
-/// A subscription that is replaced by a new one, which resumes at the same position, whenever it ends.
+/// A subscription that is replaced by a new one, which resumes at the same position, whenever it
+/// ends.
 struct ResumingSubscription {
     feed: PurchaseFeed,
     selector: Selector,
@@ -122,10 +130,11 @@ struct ResumingSubscription {
 }
 
 impl ResumingSubscription {
-    /// Waits for the next item, and returns it together with `self`, as [`stream::try_unfold`] requires.
+    /// Waits for the next item, and returns it together with `self`, as [`stream::try_unfold`]
+    /// requires.
     ///
-    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends. Returns `None` once the
-    /// feed is closed.
+    /// Subscribes again, at the position of the ended subscription, whenever a subscription ends.
+    /// Returns `None` once the feed is closed.
     ///
     /// # Errors
     /// Returns the error of subscribing, if it does not pass within about half a minute.
@@ -136,9 +145,11 @@ impl ResumingSubscription {
             }
 
             let position = self.subscription.position();
-            // The new subscription goes on with the ids of the ended one, to recognize a repeated record of a purchase.
+            // The new subscription goes on with the ids of the ended one, to recognize a repeated
+            // record of a purchase.
             let yielded = take(&mut self.subscription.yielded);
-            // Returns the permit of the ended subscription, so that another one can begin during the pause.
+            // Returns the permit of the ended subscription, so that another one can begin during
+            // the pause.
             drop(self.subscription);
             sleep(RESUME_PAUSE).await;
 

@@ -1,4 +1,5 @@
-//! The reader: the one task of a feed that follows the log, and delivers each purchase once it is visible.
+//! The reader: the one task of a feed that follows the log, and delivers each purchase once it is
+//! visible.
 //!
 //! The task selects over these events, and then starts the lookups that have become possible:
 //!
@@ -10,8 +11,9 @@
 //! | The check of each second | End the task if no subscriber is left |
 //! | The feed is closed | End the task |
 //!
-//! A partition whose queue is full is *paused*: its further batches are dropped, so that it cannot hold up the other
-//! partitions of the stream. When half of the queue is free, the log is opened again at the first dropped record.
+//! A partition whose queue is full is *paused*: its further batches are dropped, so that it cannot
+//! hold up the other partitions of the stream. When half of the queue is free, the log is opened
+//! again at the first dropped record.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -29,9 +31,11 @@ use crate::log::{Batch, Offsets, follow_positions};
 use crate::ports::Selector;
 use crate::{Error, ErrorKind, Result};
 
-/// The interval of the checks for subscribers, and the delay of a reopening after ingest names a new partition.
+/// The interval of the checks for subscribers, and the delay of a reopening after ingest names a
+/// new partition.
 const CHECK_INTERVAL: Duration = Duration::from_secs(1);
-/// The interval at which the log is opened again: a tail does not contain partitions that were added later.
+/// The interval at which the log is opened again: a tail does not contain partitions that were
+/// added later.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
 /// The minimum number of records of a partition that are queued until ingest has processed them.
 const MIN_QUEUED: usize = 64;
@@ -45,24 +49,28 @@ pub(super) struct Reader {
     opened_at: Instant,
     /// The next offset to read of each partition.
     read_offsets: Offsets,
-    /// The newest known positions of ingest: the next offset that ingest processes in each partition.
+    /// The newest known positions of ingest: the next offset that ingest processes in each
+    /// partition.
     ingest_positions: Offsets,
     /// A stream that requests the current positions of ingest whenever it is polled.
     position_updates: BoxStream<'static, Offsets>,
     lookups: LookupQueue,
-    /// The partitions whose queue is full, and whose batches are dropped until the log is opened again.
+    /// The partitions whose queue is full, and whose batches are dropped until the log is opened
+    /// again.
     paused_partitions: BTreeSet<u32>,
     /// The time after `opened_at` at which the log is opened again, also if no partition is paused.
     reopen_interval: Duration,
 }
 
 impl Reader {
-    /// Opens the log at the positions of ingest, registers a first subscriber to `selector`, and spawns the reader.
+    /// Opens the log at the positions of ingest, registers a first subscriber to `selector`, and
+    /// spawns the reader.
     ///
     /// # Errors
     /// Returns the errors of the log, which reports the positions of ingest and is opened.
     pub(super) async fn start(feed: &Arc<FeedInner>, selector: &Selector) -> Result<Registration> {
-        // Purchases that ingest has processed are visible already, and the feed yields those that become visible.
+        // Purchases that ingest has processed are visible already, and the feed yields those that
+        // become visible.
         let ingest_positions = feed.positions.positions().await?;
         let tail = feed.log.tail(&ingest_positions).await?;
 
@@ -71,7 +79,8 @@ impl Reader {
             tail.start.clone(),
             &feed.options,
         ));
-        // The reader ends when it has no subscriber, so the first one registers before the reader runs.
+        // The reader ends when it has no subscriber, so the first one registers before the reader
+        // runs.
         let registration = hub
             .register(selector)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a new reader of the log has ended"))?;
@@ -100,7 +109,8 @@ impl Reader {
         self.hub.close();
     }
 
-    /// Handles the events of the reader until the feed is closed, no subscriber is left, or the log ends.
+    /// Handles the events of the reader until the feed is closed, no subscriber is left, or the log
+    /// ends.
     ///
     /// # Errors
     /// Returns the errors of the log, which can then no longer be followed.
@@ -115,7 +125,8 @@ impl Reader {
                     None => return Ok(()),
                 },
                 Some(purchases) = self.lookups.next_group() => {
-                    // A subscriber that has registered since may select purchases that were not looked up.
+                    // A subscriber that has registered since may select purchases that were not
+                    // looked up.
                     let undelivered = self.hub.deliver(purchases);
                     self.lookups.requeue(undelivered);
                 }
@@ -127,7 +138,8 @@ impl Reader {
                 },
             }
 
-            // Each event may have made these steps possible. They are cheap if there is nothing to do.
+            // Each event may have made these steps possible. They are cheap if there is nothing to
+            // do.
             if self.is_reopening_due() {
                 self.reopen_log().await?;
             }
@@ -139,10 +151,11 @@ impl Reader {
         }
     }
 
-    /// Queues the purchases of `batch`, and pauses the partition of the batch if its queue is full then.
+    /// Queues the purchases of `batch`, and pauses the partition of the batch if its queue is full
+    /// then.
     ///
-    /// Drops the batch if the partition is paused already. The records are read again when the log is reopened, because
-    /// `read_offsets` stays before them.
+    /// Drops the batch if the partition is paused already. The records are read again when the log
+    /// is reopened, because `read_offsets` stays before them.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let partition = batch.partition.index;
         let Some(last) = batch.records.last() else {
@@ -159,13 +172,15 @@ impl Reader {
         }
     }
 
-    /// Returns the maximum number of queued purchases of one partition: an equal part of the limit of the feed.
+    /// Returns the maximum number of queued purchases of one partition: an equal part of the limit
+    /// of the feed.
     fn max_queued(&self) -> usize {
         let partition_count = self.read_offsets.len().max(1);
         (self.feed.options.held_records / partition_count).max(MIN_QUEUED)
     }
 
-    /// Returns whether the reader has read a record that ingest has not processed, as far as is known.
+    /// Returns whether the reader has read a record that ingest has not processed, as far as is
+    /// known.
     ///
     /// Otherwise newer positions of ingest would make no purchase visible, and are not requested.
     fn is_ahead_of_ingest(&self) -> bool {
@@ -174,8 +189,8 @@ impl Reader {
         })
     }
 
-    /// Moves the known positions of ingest forward to `positions`, and brings the reopening of the log forward if they
-    /// name a partition that the open log does not contain.
+    /// Moves the known positions of ingest forward to `positions`, and brings the reopening of the
+    /// log forward if they name a partition that the open log does not contain.
     fn update_ingest_positions(&mut self, positions: &Offsets) {
         if positions
             .keys()
@@ -186,10 +201,12 @@ impl Reader {
         advance_offsets(&mut self.ingest_positions, positions);
     }
 
-    /// Moves the delivered offsets of the hub forward to the first record of each partition that may still be delivered.
+    /// Moves the delivered offsets of the hub forward to the first record of each partition that
+    /// may still be delivered.
     ///
-    /// Deliveries alone do not move them past records that are not purchases. A record may still be delivered if it was
-    /// not read, ingest has not processed it, or its purchase is queued or in lookup.
+    /// Deliveries alone do not move them past records that are not purchases. A record may still be
+    /// delivered if it was not read, ingest has not processed it, or its purchase is queued or in
+    /// lookup.
     fn advance_hub(&self) {
         let delivered_offsets = self.read_offsets.iter().map(|(partition, read_offset)| {
             let ingest_position = next_offset(&self.ingest_positions, *partition);
@@ -200,8 +217,8 @@ impl Reader {
         self.hub.advance(delivered_offsets);
     }
 
-    /// Returns whether to open the log again: partitions may have been added, or the queue of a paused partition is at
-    /// most half full.
+    /// Returns whether to open the log again: partitions may have been added, or the queue of a
+    /// paused partition is at most half full.
     ///
     /// A reopening is expensive, so it is not worth a few free places in a queue.
     fn is_reopening_due(&self) -> bool {
@@ -213,12 +230,12 @@ impl Reader {
                 .any(|partition| self.lookups.queued_in(*partition) <= resume_at)
     }
 
-    /// Opens the log again at the next offset to read of each partition, and resumes the paused partitions whose queue is
-    /// at most half full.
+    /// Opens the log again at the next offset to read of each partition, and resumes the paused
+    /// partitions whose queue is at most half full.
     ///
     /// # Errors
-    /// - [`Unavailable`](ErrorKind::Unavailable) if the log no longer contains a record that was not read, or was restored
-    ///   from a backup
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the log no longer contains a record that was
+    ///   not read, or was restored from a backup
     /// - Errors of the log, unchanged
     async fn reopen_log(&mut self) -> Result<()> {
         let tail = self.feed.log.tail(&self.read_offsets).await?;

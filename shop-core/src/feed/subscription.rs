@@ -1,9 +1,10 @@
 //! One subscription of a feed, and its backlog.
 //!
-//! A subscription that resumes at a cursor first yields its backlog: the selected purchases between the cursor and the
-//! offsets that the hub had delivered when the subscription registered. Meanwhile the hub delivers the purchases from
-//! these offsets on into the channel of the subscription. The backlog comes from the hub's recent purchases or, if the
-//! cursor is older, from the log.
+//! A subscription that resumes at a cursor first yields its backlog: the selected purchases between
+//! the cursor and the offsets that the hub had delivered when the subscription registered.
+//! Meanwhile the hub delivers the purchases from these offsets on into the channel of the
+//! subscription. The backlog comes from the hub's recent purchases or, if the cursor is older, from
+//! the log.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -26,12 +27,15 @@ use crate::{Purchase, PurchaseId, Result};
 
 /// The number of yielded purchases that are recognized when the log contains one of them twice.
 const MAX_RECENT_IDS: usize = 256;
-/// The timeout of each further purchase of a backlog, once the subscription was too slow for the hub.
+/// The timeout of each further purchase of a backlog, once the subscription was too slow for the
+/// hub.
 const STALLED_BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
-/// The maximum number of purchases of a backlog that wait for their lookups before more of the log is read.
+/// The maximum number of purchases of a backlog that wait for their lookups before more of the log
+/// is read.
 const MAX_QUEUED: usize = 256;
 
-/// The ids of the last purchases that a stream has yielded, so that it does not yield a repeated record again.
+/// The ids of the last purchases that a stream has yielded, so that it does not yield a repeated
+/// record again.
 #[derive(Debug, Default)]
 pub struct RecentIds(VecDeque<PurchaseId>);
 
@@ -60,7 +64,8 @@ pub struct FeedItem {
 }
 
 impl FeedItem {
-    /// Creates an item, for an implementation of [`PurchaseEvents`](crate::ports::PurchaseEvents) of your own.
+    /// Creates an item, for an implementation of [`PurchaseEvents`](crate::ports::PurchaseEvents)
+    /// of your own.
     #[must_use]
     pub const fn new(purchase: Purchase, cursor: FeedCursor) -> Self {
         Self { purchase, cursor }
@@ -69,15 +74,17 @@ impl FeedItem {
 
 /// The purchases of one selector, as they become visible.
 ///
-/// The subscription ends when the feed is closed, when the log can no longer be followed, and when it is read too
-/// slowly. A new subscription resumes at the last cursor.
+/// The subscription ends when the feed is closed, when the log can no longer be followed, and when
+/// it is read too slowly. A new subscription resumes at the last cursor.
 pub struct Subscription {
     pub(super) closed: CancellationToken,
     pub(super) hub: Arc<Hub>,
     pub(super) deliveries: mpsc::Receiver<Delivery>,
-    /// The purchases to yield before the deliveries. `None` once every one is yielded, or without a cursor.
+    /// The purchases to yield before the deliveries. `None` once every one is yielded, or without a
+    /// cursor.
     pub(super) backlog: Option<Backlog>,
-    /// The position at which another subscription can resume: every purchase before this position is yielded.
+    /// The position at which another subscription can resume: every purchase before this position
+    /// is yielded.
     pub(super) position: FeedPosition,
     pub(super) yielded: RecentIds,
     /// Counts this subscription towards the maximum of the feed.
@@ -91,7 +98,8 @@ impl Subscription {
         self.backlog.is_some()
     }
 
-    /// Waits for the next purchase that becomes visible. Returns `None` when the subscription has ended.
+    /// Waits for the next purchase that becomes visible. Returns `None` when the subscription has
+    /// ended.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -104,8 +112,9 @@ impl Subscription {
                 logged_purchase = self.next_logged_purchase() => logged_purchase?,
             };
 
-            // A cursor of another process may be ahead of the purchases that this process has delivered, so the hub may
-            // deliver purchases that the other process has yielded already.
+            // A cursor of another process may be ahead of the purchases that this process has
+            // delivered, so the hub may deliver purchases that the other process has yielded
+            // already.
             let partition = logged_purchase.partition;
             if logged_purchase.offset < next_offset(&self.position.offsets, partition) {
                 continue;
@@ -123,9 +132,11 @@ impl Subscription {
         }
     }
 
-    /// Returns the position behind the last yielded purchase, at which another subscription can resume.
+    /// Returns the position behind the last yielded purchase, at which another subscription can
+    /// resume.
     ///
-    /// The position moves forward also while no purchase of the selector becomes visible, so that it does not expire.
+    /// The position moves forward also while no purchase of the selector becomes visible, so that
+    /// it does not expire.
     pub fn position(&mut self) -> FeedCursor {
         if self.backlog.is_none()
             && let Some(delivered) = self.hub.offsets_if_caught_up(&self.deliveries)
@@ -143,8 +154,8 @@ impl Subscription {
     /// Dropping the future loses nothing.
     async fn next_logged_purchase(&mut self) -> Option<Arc<LoggedPurchase>> {
         if let Some(backlog) = &mut self.backlog {
-            // The channel is closed if it filled up during the backlog, or if the reader of the log has ended. The
-            // subscription then ends after the deliveries that are in the channel.
+            // The channel is closed if it filled up during the backlog, or if the reader of the log
+            // has ended. The subscription then ends after the deliveries that are in the channel.
             let was_too_slow = self.deliveries.is_closed();
             let backlog_purchase = tokio::select! {
                 biased;
@@ -157,8 +168,8 @@ impl Subscription {
                 Ok(None) => advance_offsets(&mut self.position.offsets, &backlog.end_offsets),
                 Err(error) => {
                     tracing::info!(error = %error.chain(), "a subscription ends");
-                    // The deliveries would skip the rest of the backlog. The receiver of a new channel, whose sender is
-                    // dropped here, replaces them and yields nothing.
+                    // The deliveries would skip the rest of the backlog. The receiver of a new
+                    // channel, whose sender is dropped here, replaces them and yields nothing.
                     self.deliveries = mpsc::channel(1).1;
                 }
             }
@@ -173,14 +184,16 @@ impl Subscription {
 
 format_as!(Subscription: |this| Debug = Debug(format_args!("Subscription({:?})", this.position)));
 
-/// The selected purchases between a cursor and the delivered offsets of the hub, which a resuming subscription yields.
+/// The selected purchases between a cursor and the delivered offsets of the hub, which a resuming
+/// subscription yields.
 pub(super) struct Backlog {
     selector: Selector,
     /// The end of the backlog: the offsets from which on the hub delivers to the subscription.
     end_offsets: Offsets,
     /// The records of the log. Empty if the hub's recent purchases contain the backlog.
     batches: BoxStream<'static, Result<Batch>>,
-    /// The partitions that `batches` has not yet returned up to the end of the backlog, and these ends.
+    /// The partitions that `batches` has not yet returned up to the end of the backlog, and these
+    /// ends.
     unread_ends: Offsets,
     lookups: LookupQueue,
     /// The purchases to yield next.
@@ -190,13 +203,16 @@ pub(super) struct Backlog {
 }
 
 impl Backlog {
-    /// Opens the backlog between the position `start` and the position of the hub at the registration.
+    /// Opens the backlog between the position `start` and the position of the hub at the
+    /// registration.
     ///
-    /// The purchases come from the registration if the hub has kept them, and otherwise from the log. The number of
-    /// backlogs that read the log concurrently is limited, so this function may wait for a permit.
+    /// The purchases come from the registration if the hub has kept them, and otherwise from the
+    /// log. The number of backlogs that read the log concurrently is limited, so this function may
+    /// wait for a permit.
     ///
     /// # Errors
-    /// - [`Expired`](crate::ErrorKind::Expired) if the log no longer contains the records from `start` on
+    /// - [`Expired`](crate::ErrorKind::Expired) if the log no longer contains the records from
+    ///   `start` on
     /// - Errors of the log, unchanged
     pub(super) async fn open(
         feed: &Arc<FeedInner>,
@@ -229,8 +245,8 @@ impl Backlog {
         let tail = feed.log.tail(&start.offsets).await?;
         start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
-        // A partition that starts at its end has no backlog. The log may also lack a partition that the hub knows: no
-        // record of it would ever arrive, so the backlog must not wait for one.
+        // A partition that starts at its end has no backlog. The log may also lack a partition that
+        // the hub knows: no record of it would ever arrive, so the backlog must not wait for one.
         backlog.unread_ends = backlog.end_offsets.clone();
         backlog
             .unread_ends
@@ -249,8 +265,8 @@ impl Backlog {
     /// Dropping the future loses nothing.
     async fn next_purchase(&mut self) -> Result<Option<Arc<LoggedPurchase>>> {
         while self.looked_up.is_empty() {
-            // The hub has delivered up to the end of the backlog, so ingest has processed every record before this end.
-            // Only selected purchases are queued.
+            // The hub has delivered up to the end of the backlog, so ingest has processed every
+            // record before this end. Only selected purchases are queued.
             self.lookups
                 .start_lookups(&self.end_offsets, |_purchase| true);
             let reads_log =
@@ -261,15 +277,16 @@ impl Backlog {
                     Some(batch) => self.enqueue_batch(&batch),
                     None => self.unread_ends.clear(),
                 },
-                // Everything is read, and nothing is queued, because each queued purchase would now be in lookup.
+                // Everything is read, and nothing is queued, because each queued purchase would now
+                // be in lookup.
                 else => return Ok(None),
             }
         }
         Ok(self.looked_up.pop_front())
     }
 
-    /// Queues the selected purchases of `batch`, and removes its partition from the unread ones if the batch reaches the
-    /// end of the backlog.
+    /// Queues the selected purchases of `batch`, and removes its partition from the unread ones if
+    /// the batch reaches the end of the backlog.
     fn enqueue_batch(&mut self, batch: &Batch) {
         let Some(last) = batch.records.last() else {
             return;

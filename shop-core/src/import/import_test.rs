@@ -242,7 +242,8 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
     let (report, _) = import_into(&store, &csv(), first.as_bytes()).await.unwrap();
     assert_eq!(counts(&report), [3, 0, 0, 0]);
 
-    // Saved by a spreadsheet in another order: quoted, with other numbers, times and columns, and one row more.
+    // Saved by a spreadsheet in another order: quoted, with other numbers, times and columns, and
+    // one row more.
     let saved = "\u{feff}item;price;\"userid\";username;timestamp;currency\r\n;2.0;u2;bob;2024-01-15T23:30:00+01:00;\r\ntea;1.5;u1;\"ada\";;\r\n;7;u3;cy;;\r\ntea;1.5;u1;ada;;\r\n";
     let (report, stored) = import_into(&store, &csv(), saved.as_bytes()).await.unwrap();
     assert_eq!((counts(&report), stored.len()), ([1, 3, 0, 0], 4));

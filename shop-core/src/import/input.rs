@@ -131,8 +131,8 @@ impl<R: Read> DecodedInput<R> {
 
 /// Decodes `bytes` as UTF-8 into `text`.
 fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
-    // The maximum length of the text of a chunk does not overflow, so the default never applies. The
-    // decoder has room for all bytes, and reads them in one call.
+    // The maximum length of the text of a chunk does not overflow, so the default never applies.
+    // The decoder has room for all bytes, and reads them in one call.
     let max_length = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or_default();

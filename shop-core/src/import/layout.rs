@@ -168,7 +168,8 @@ impl FromStr for FileZone {
     }
 }
 
-/// Parses the time of a row: RFC 3339, or a time without an offset if the zone of the file is known.
+/// Parses the time of a row: RFC 3339, or a time without an offset if the zone of the file is
+/// known.
 ///
 /// # Errors
 /// Returns the reason why the text is not a time, and asks for a zone if only the zone is missing.

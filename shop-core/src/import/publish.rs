@@ -300,8 +300,8 @@ impl<'a> ImportPublisher<'a> {
     /// order.
     ///
     /// # Errors
-    /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or that
-    /// must not be retried.
+    /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or
+    /// that must not be retried.
     async fn row_outcomes(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {

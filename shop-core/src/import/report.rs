@@ -145,8 +145,8 @@ pub struct RowPreview {
 }
 
 impl Import {
-    /// Reads the header and the first five rows of `file`, and imports nothing. Blocks while the file
-    /// is read.
+    /// Reads the header and the first five rows of `file`, and imports nothing. Blocks while the
+    /// file is read.
     ///
     /// # Errors
     /// Returns the errors of [`run`](Self::run) that are about the file.

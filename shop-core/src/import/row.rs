@@ -121,8 +121,8 @@ impl RowParser {
         }
     }
 
-    /// Parses a price or the negative amount of a refund. Its decimals follow a comma if the setting
-    /// `decimal_comma` of the import is on.
+    /// Parses a price or the negative amount of a refund. Its decimals follow a comma if the
+    /// setting `decimal_comma` of the import is on.
     fn parse_price(&self, text: &str) -> Result<Price, String> {
         let price = if !self.import.decimal_comma {
             Price::parse_signed(text)

@@ -3,10 +3,11 @@
 //! A bad deployment can make the records of the log undecodable. The breaker counts dead letters in
 //! two ways, because such a deployment shows in two ways:
 //!
-//! - The *streak* is the latest dead letters in a row. Its length recognizes a deployment that fails
-//!   every record, after a fifth of the dead letters that the window needs.
-//! - The *window* is the last records. The number of dead letters among them recognizes a deployment
-//!   that fails about every second record: a good record ends the streak, so no streak grows long.
+//! - The *streak* is the latest dead letters in a row. Its length recognizes a deployment that
+//!   fails every record, after a fifth of the dead letters that the window needs.
+//! - The *window* is the last records. The number of dead letters among them recognizes a
+//!   deployment that fails about every second record: a good record ends the streak, so no streak
+//!   grows long.
 //!
 //! At either limit the breaker allows no further dead letter, and the pipeline stops with an error.
 
@@ -194,11 +195,11 @@ impl DeadLetterCounts {
         admission
     }
 
-    /// Counts the record at `position` as a dead letter, and removes the dead letters from the window
-    /// that are not among its last records any more.
+    /// Counts the record at `position` as a dead letter, and removes the dead letters from the
+    /// window that are not among its last records any more.
     ///
-    /// The queue has the dead letters in order, with the number of each record, to remove the oldest
-    /// ones. The set finds a position, so that a redelivered record is not counted again.
+    /// The queue has the dead letters in order, with the number of each record, to remove the
+    /// oldest ones. The set finds a position, so that a redelivered record is not counted again.
     fn add_dead_letter(&mut self, position: RecordPosition) {
         self.counted_positions.insert(position.clone());
         self.window_dead_letters

@@ -260,7 +260,8 @@ async fn no_record_is_stuck_while_the_store_rejects_all() {
     }
 }
 
-/// A store that accepts the second purchase during its call with the first one, and nothing afterwards.
+/// A store that accepts the second purchase during its call with the first one, and nothing
+/// afterwards.
 #[derive(Debug, Default)]
 struct LastTaken {
     inner: InMemoryStore,

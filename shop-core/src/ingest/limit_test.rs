@@ -1,4 +1,5 @@
-//! The limit of dead letters, and dead letters that are rejected. Deterministic: paused time, one thread.
+//! The limit of dead letters, and dead letters that are rejected. Deterministic: paused time, one
+//! thread.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -205,7 +206,8 @@ impl DeadLetters for Scripted {
     }
 }
 
-/// Puts two dead letters of one batch. Returns how long after the first call the failure of the last retry began.
+/// Puts two dead letters of one batch. Returns how long after the first call the failure of the
+/// last retry began.
 async fn failing_since(script: &[Option<ErrorKind>]) -> Duration {
     let log = log(10);
     poison(&log, 2);

@@ -32,8 +32,8 @@ impl Write for OfThread {
 }
 
 impl Logged {
-    /// The subscriber is one for all threads, for ever: a callsite that another test registers at the moment when a
-    /// subscriber of one thread comes is without a subscriber from then on.
+    /// The subscriber is one for all threads, for ever: a callsite that another test registers at
+    /// the moment when a subscriber of one thread comes is without a subscriber from then on.
     pub(super) fn begin() -> Self {
         static SUBSCRIBED: Once = Once::new();
         LINES

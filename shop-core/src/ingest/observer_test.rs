@@ -1,4 +1,5 @@
-//! The pipeline's reports to the observer and in its status. Deterministic: paused time, one thread.
+//! The pipeline's reports to the observer and in its status. Deterministic: paused time, one
+//! thread.
 
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,5 @@
-//! Shutdowns and rebalances complete in time, even if the store fails. Deterministic: paused time, one thread.
+//! Shutdowns and rebalances complete in time, even if the store fails. Deterministic: paused time,
+//! one thread.
 
 use std::future::pending;
 use std::sync::Arc;
@@ -109,8 +110,8 @@ async fn an_unavailable_store_does_not_block_a_rebalance() {
         .monitor
         .wait_for(|status| !status.errors.is_empty())
         .await;
-    // The store of the new member works: it stores what the first member gives up, without waiting for
-    // the whole timeout.
+    // The store of the new member works: it stores what the first member gives up, without waiting
+    // for the whole timeout.
     let asked = Instant::now();
     let second = start(&log, Arc::new(store.clone()));
     second

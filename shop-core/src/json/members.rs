@@ -29,8 +29,8 @@ pub struct Members<'a, const N: usize> {
     pub unknown: Vec<String>,
 }
 
-/// The maximum number of unknown members whose names are kept. The limit bounds the memory, because a
-/// body has room for hundreds of thousands of them.
+/// The maximum number of unknown members whose names are kept. The limit bounds the memory, because
+/// a body has room for hundreds of thousands of them.
 const MAX_UNKNOWN: usize = 1_000;
 
 impl<'a, const N: usize> Members<'a, N> {
@@ -42,8 +42,8 @@ impl<'a, const N: usize> Members<'a, N> {
         Self::parse_with(json, names, true)
     }
 
-    /// Parses a JSON object whose known members are `names`. If a member is repeated, its last value
-    /// counts.
+    /// Parses a JSON object whose known members are `names`. If a member is repeated, its last
+    /// value counts.
     ///
     /// # Errors
     /// Returns an error if `json` is not a JSON object.
@@ -147,8 +147,8 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
 
     /// Reads the values of the known members, and the names of the unknown ones.
     ///
-    /// `NameVisitor` yields the index of a known name, or the text of an unknown one. The last value
-    /// of a repeated member counts, unless repetitions are errors.
+    /// `NameVisitor` yields the index of a known name, or the text of an unknown one. The last
+    /// value of a repeated member counts, unless repetitions are errors.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Self { names, once } = self;
         let mut values = [None; N];

@@ -44,7 +44,8 @@ impl<'a> RawScalar<'a> {
         }
     }
 
-    /// Returns the text of a string, the digits of an integer, or the shortest text of another number.
+    /// Returns the text of a string, the digits of an integer, or the shortest text of another
+    /// number.
     ///
     /// Records and documents of the replaced systems contain ids and names in all these forms.
     #[must_use]
@@ -61,8 +62,8 @@ impl<'a> RawScalar<'a> {
 
     /// Parses a price from a number or a string.
     ///
-    /// If `is_exact` is false, the price comes from another system: it may have other forms and white
-    /// space around it, and it is rounded.
+    /// If `is_exact` is false, the price comes from another system: it may have other forms and
+    /// white space around it, and it is rounded.
     ///
     /// # Errors
     /// Returns the reason why the value is not a price.
@@ -113,8 +114,8 @@ impl<'de: 'a, 'a> Deserialize<'de> for RawScalar<'a> {
     }
 }
 
-/// Returns whether `text` is a number in the notation of JSON: without a plus, without leading zeros,
-/// and with digits on both sides of the point.
+/// Returns whether `text` is a number in the notation of JSON: without a plus, without leading
+/// zeros, and with digits on both sides of the point.
 #[must_use]
 pub fn is_json_number(text: &str) -> bool {
     // The parser would also accept white space around the number, and values other than numbers.

@@ -21,8 +21,9 @@ pub fn write_member(json: &mut impl BufMut, start: &str, value: &(impl WriteJson
     value.write_json(json);
 }
 
-/// Appends `purchase` as a JSON object with `username`, `userid`, `price`, `timestamp` and its details, in this order. Only
-/// the texts of a client are escaped, so it costs less than a derived implementation.
+/// Appends `purchase` as a JSON object with `username`, `userid`, `price`, `timestamp` and its
+/// details, in this order. Only the texts of a client are escaped, so it costs less than a derived
+/// implementation.
 ///
 /// ```
 /// use shop_core::json::write_members;

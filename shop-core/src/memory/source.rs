@@ -18,7 +18,8 @@ use crate::log::{
     Partition, Revocation, RevocationCause, SourceEvent,
 };
 
-/// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or dropped.
+/// A member of a consumer group on an [`InMemoryLog`](super::InMemoryLog), until it is closed or
+/// dropped.
 #[derive(Debug)]
 pub struct InMemorySource {
     log: Arc<InMemoryLogInner>,
@@ -118,8 +119,8 @@ impl InMemorySource {
         }
     }
 
-    /// Reads the event at `offset`: a batch, or a gap if the records there were deleted. Returns the
-    /// event, and the first offset after the event.
+    /// Reads the event at `offset`: a batch, or a gap if the records there were deleted. Returns
+    /// the event, and the first offset after the event.
     fn read_event(
         &self,
         partition: Partition,

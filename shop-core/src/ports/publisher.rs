@@ -1,11 +1,12 @@
 //! The port that accepts new purchases: it assigns their ids, and recognizes repetitions.
 //!
 //! A [`PurchaseSink`] publishes a [`Purchase`] as it is, with the id and the time that it has. A
-//! [`PurchasePublisher`] is a sink that takes a [`NewPurchase`] too, and decides which purchase that
-//! is: a new one, or the repetition of one that was published before. Two types do so, and a
+//! [`PurchasePublisher`] is a sink that takes a [`NewPurchase`] too, and decides which purchase
+//! that is: a new one, or the repetition of one that was published before. Two types do so, and a
 //! [`Shop`](crate::Shop) uses one of them:
 //!
-//! - an [`IdempotentSink`](super::IdempotentSink) around a sink, by a cache and by look-ups in a store
+//! - an [`IdempotentSink`](super::IdempotentSink) around a sink, by a cache and by look-ups in a
+//!   store
 //! - a client that calls another service, which decides there
 
 use async_trait::async_trait;
@@ -29,7 +30,8 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 /// - An acknowledged purchase is listed, unchanged (`shop::a_bought_purchase_is_listed`).
 /// - A purchase keeps the time that it came with (`shop::a_time_is_kept`).
 /// - A repetition under a key returns the first purchase with its time, before and after the
-///   purchase is stored, also from another process (`shop::a_repetition_returns_the_first_purchase`,
+///   purchase is stored, also from another process
+///   (`shop::a_repetition_returns_the_first_purchase`,
 ///   `shop::a_repetition_of_a_new_key_returns_the_first_purchase`).
 /// - A key with other content is a [`Conflict`](crate::ErrorKind::Conflict)
 ///   (`shop::a_key_with_other_content_is_a_conflict`).

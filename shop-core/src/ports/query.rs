@@ -43,11 +43,14 @@ use crate::{
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A page contains purchases of its selector only (`query::a_selector_matches_its_purchases_only`), and a reference
-///   those with exactly its text (`query::a_reference_selects_its_purchases_only`).
-/// - [`Selector::All`] is supported, or denied by all calls (`query::all_purchases_are_listed_or_unsupported`).
-/// - Pages are ordered by time, then by id, newest or oldest first (`query::pages_are_ordered_both_ways`), for all
-///   timestamps (`query::extreme_timestamps_are_ordered`).
+/// - A page contains purchases of its selector only
+///   (`query::a_selector_matches_its_purchases_only`), and a reference those with exactly its text
+///   (`query::a_reference_selects_its_purchases_only`).
+/// - [`Selector::All`] is supported, or denied by all calls
+///   (`query::all_purchases_are_listed_or_unsupported`).
+/// - Pages are ordered by time, then by id, newest or oldest first
+///   (`query::pages_are_ordered_both_ways`), for all timestamps
+///   (`query::extreme_timestamps_are_ordered`).
 /// - A page contains at most `limit` purchases, and `next` is `None` exactly at the end
 ///   (`query::next_is_none_exactly_at_the_end`).
 /// - The limit may change from page to page (`query::the_limit_may_change`).
@@ -55,22 +58,24 @@ use crate::{
 ///   (`shop::pages_are_those_of_the_selection`).
 /// - A scan yields all purchases that were stored throughout, and none twice
 ///   (`query::a_scan_yields_purchases_present_throughout`).
-/// - A cursor of another selector or order, or a forged one, is invalid (`query::a_foreign_cursor_is_invalid`).
-/// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without purchases they are
-///   zero (`query::an_unknown_user_has_an_empty_summary`).
-/// - A listing has exactly the purchases in its range (`query::a_range_selects_by_time`), and its cursors belong to that
-///   range (`query::a_cursor_belongs_to_its_range`).
-/// - The totals of a period are those of the purchases in it, and together they are the summary of the range
-///   (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
+/// - A cursor of another selector or order, or a forged one, is invalid
+///   (`query::a_foreign_cursor_is_invalid`).
+/// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without
+///   purchases they are zero (`query::an_unknown_user_has_an_empty_summary`).
+/// - A listing has exactly the purchases in its range (`query::a_range_selects_by_time`), and its
+///   cursors belong to that range (`query::a_cursor_belongs_to_its_range`).
+/// - The totals of a period are those of the purchases in it, and together they are the summary of
+///   the range (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
 /// - Totals have at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
-/// - `get` finds a purchase by its id, and returns `None` for an unknown one (`query::get_finds_by_id`).
+/// - `get` finds a purchase by its id, and returns `None` for an unknown one
+///   (`query::get_finds_by_id`).
 /// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
-/// - `next_name` leads through the names of all users in the order of their bytes; or it is unsupported
-///   (`query::names_are_ordered_by_their_bytes`).
-/// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that end
-///   (`query::scan_batches_yield_everything_once`).
+/// - `next_name` leads through the names of all users in the order of their bytes; or it is
+///   unsupported (`query::names_are_ordered_by_their_bytes`).
+/// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that
+///   end (`query::scan_batches_yield_everything_once`).
 /// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

@@ -2,8 +2,8 @@
 //!
 //! A [`PurchaseSink`] publishes a [`Purchase`], which has its id and its time already, and
 //! acknowledges it with a [`Receipt`]: from then on the purchase is as durable as the
-//! [`Durability`] in the receipt states. A [`PurchasePublisher`](super::PurchasePublisher) builds on
-//! it: it also accepts purchases without an id, and recognizes repetitions.
+//! [`Durability`] in the receipt states. A [`PurchasePublisher`](super::PurchasePublisher) builds
+//! on it: it also accepts purchases without an id, and recognizes repetitions.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -67,22 +67,24 @@ use crate::{Purchase, Result, UserId};
 ///   (`log::receipts_state_the_durability`).
 /// - Publishing a purchase again is harmless: the log may contain it twice, with the same id
 ///   (`log::publishing_again_keeps_the_id`).
-/// - The record contains user, name, price with its scale, and time; its headers contain the request's context
-///   (`log::published_records_are_unchanged`).
+/// - The record contains user, name, price with its scale, and time; its headers contain the
+///   request's context (`log::published_records_are_unchanged`).
 /// - Purchases of one user are delivered in the order in which they were acknowledged
 ///   (`log::one_users_records_keep_their_order`).
 /// - Dropping the future of a publish after its first poll does not cancel the publish
 ///   (`log::a_dropped_publish_may_still_complete`).
-/// - `publish_many` returns one result per purchase, in their order (`log::a_batch_has_one_result_per_purchase`).
+/// - `publish_many` returns one result per purchase, in their order
+///   (`log::a_batch_has_one_result_per_purchase`).
 /// - A purchase that fails does not affect the others of its batch
 ///   (`log::a_failed_purchase_does_not_fail_its_batch`).
-/// - Purchases of one user are delivered in the order of their batch (`log::a_batch_keeps_the_order_of_each_user`).
+/// - Purchases of one user are delivered in the order of their batch
+///   (`log::a_batch_keeps_the_order_of_each_user`).
 /// - A batch may contain a purchase twice: both have receipts, with the same id
 ///   (`log::a_batch_may_repeat_a_purchase`).
-/// - Dropping the future of `publish_many` leaves each purchase published or not, and the batch can be published again
-///   (`log::a_dropped_batch_can_be_published_again`).
-/// - After `close`, `publish` and `publish_many` return [`Closed`](crate::ErrorKind::Closed), and acknowledged purchases stay
-///   (`log::a_closed_sink_rejects_publishes`).
+/// - Dropping the future of `publish_many` leaves each purchase published or not, and the batch can
+///   be published again (`log::a_dropped_batch_can_be_published_again`).
+/// - After `close`, `publish` and `publish_many` return [`Closed`](crate::ErrorKind::Closed), and
+///   acknowledged purchases stay (`log::a_closed_sink_rejects_publishes`).
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseSink: Debug + Send + Sync + 'static {

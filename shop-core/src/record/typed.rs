@@ -60,8 +60,8 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
 
     /// Decodes `record`, which was read from `partition`.
     ///
-    /// [`Ingest`](crate::ingest::Ingest) calls this for every record. A record that does not decode becomes a dead
-    /// letter.
+    /// [`Ingest`](crate::ingest::Ingest) calls this for every record. A record that does not decode
+    /// becomes a dead letter.
     ///
     /// # Errors
     /// [`DecodeError`] if the record is not of this type. Retrying is pointless.
@@ -119,10 +119,12 @@ pub trait Event: Record {
     /// The name of the topic that contains these events.
     const TOPIC: &'static str;
 
-    /// Encodes this event as a record. The log assigns offset and timestamp when it appends the record.
+    /// Encodes this event as a record. The log assigns offset and timestamp when it appends the
+    /// record.
     ///
     /// # Errors
-    /// [`Internal`](crate::ErrorKind::Internal) if the event cannot be encoded, which would be a defect.
+    /// [`Internal`](crate::ErrorKind::Internal) if the event cannot be encoded, which would be a
+    /// defect.
     fn encode(&self) -> Result<LogRecord>;
 }
 
@@ -197,8 +199,9 @@ impl Record for Purchase {
 
     /// Decodes a purchase or a refund.
     ///
-    /// A refund carries the position of its record in its context. It may wait in the store for its purchase, and
-    /// become a dead letter long after the position of its group has passed that record.
+    /// A refund carries the position of its record in its context. It may wait in the store for its
+    /// purchase, and become a dead letter long after the position of its group has passed that
+    /// record.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         let mut purchase = decode(record, partition)?;
         if purchase.is_refund() {

@@ -22,8 +22,8 @@
 //! ```
 //!
 //! The same code runs over HTTP with the `shop()` of `shop_client::ShopClient`, on files with
-//! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::new`], and in tests with
-//! [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
+//! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::new`], and in tests
+//! with [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
 
 mod buy_all;
 mod pipeline;
@@ -219,10 +219,10 @@ impl Shop {
     /// ```
     ///
     /// # Errors
-    /// Returns the errors of [`PurchasePublisher::publish_new`], and the error of an argument that is no
-    /// valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a purchase
-    /// that was not recorded and a purchase that may have been recorded. Repeat the purchase with
-    /// the [`idempotency_key`](crate::Error::idempotency_key) of the error.
+    /// Returns the errors of [`PurchasePublisher::publish_new`], and the error of an argument that
+    /// is no valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a
+    /// purchase that was not recorded and a purchase that may have been recorded. Repeat the
+    /// purchase with the [`idempotency_key`](crate::Error::idempotency_key) of the error.
     ///
     /// # Cancel safety
     /// Once the future was polled, the purchase may be published even if the future is dropped.
@@ -285,10 +285,10 @@ impl Shop {
     /// [`replayed`](PublishedPurchase::replayed) then. Another amount or reason is a
     /// [`Conflict`](crate::ErrorKind::Conflict).
     ///
-    /// The store decides whether the refund is applied. The call waits at most [5
-    /// s](REFUND_TIMEOUT) for this decision. Before, it waits as long for a purchase that was
-    /// acknowledged but [may not be stored yet](PurchasePublisher::may_be_unstored). A refund without a
-    /// decision in time is in the log, and the returned refund is
+    /// The store decides whether the refund is applied. The call waits at most
+    /// [5 s](REFUND_TIMEOUT) for this decision. Before, it waits as long for a purchase that was
+    /// acknowledged but [may not be stored yet](PurchasePublisher::may_be_unstored). A refund
+    /// without a decision in time is in the log, and the returned refund is
     /// [`pending`](PublishedPurchase::pending).
     ///
     /// ```
@@ -346,8 +346,8 @@ impl Shop {
 
     /// Returns the purchase with this id, or `None` if it is not stored.
     ///
-    /// Waits up to [`REFUND_TIMEOUT`] while the publisher reports that the purchase may be acknowledged
-    /// but not stored yet.
+    /// Waits up to [`REFUND_TIMEOUT`] while the publisher reports that the purchase may be
+    /// acknowledged but not stored yet.
     ///
     /// # Errors
     /// Returns the first error of [`PurchaseQuery::get`].

@@ -284,8 +284,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 RecordVerdict::Expired => self.report.expired += 1,
                 RecordVerdict::Waiting => self.report.waiting += 1,
                 // The log may contain several records of one refund. If the store has refused the
-                // refund, one of these records is a dead letter, and the others are not missing: they
-                // count as that dead letter does.
+                // refund, one of these records is a dead letter, and the others are not missing:
+                // they count as that dead letter does.
                 RecordVerdict::NotFound(record) => {
                     match self.dead_letters.refund_disposition(&record) {
                         Some(disposition) => self.report.count_disposition(disposition),

@@ -299,9 +299,11 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
 struct Truncated {
     log: InMemoryLog,
     gone: usize,
-    /// By how much the partitions start later with each call of `tail`, and where they start at the next one.
+    /// By how much the partitions start later with each call of `tail`, and where they start at the
+    /// next one.
     deleted: (u64, AtomicU64),
-    /// The number of calls of `tail` until another producer's transaction ends. `None` if the log cannot be followed.
+    /// The number of calls of `tail` until another producer's transaction ends. `None` if the log
+    /// cannot be followed.
     open: Option<AtomicUsize>,
 }
 
@@ -526,7 +528,8 @@ async fn records_in_flight_are_waited_for() {
         late,
         lookups: AtomicUsize::new(0),
     };
-    // One by one, so the whole takes a minute: far longer than the quiet period, which restarts with each.
+    // One by one, so the whole takes a minute: far longer than the quiet period, which restarts
+    // with each.
     let options = VerifyOptions::default()
         .max_lookups(1)
         .quiet_period(Duration::from_secs(10));
@@ -542,8 +545,8 @@ async fn every_wait_lasts_for_the_quiet_period() {
     // Of two users, whose partitions are read in any order.
     for (first, other) in [(100, 101), (101, 100), (100, 102), (102, 100)] {
         let world = World::new().await;
-        // The first is found at once. The others, in another batch, are stored while they are looked for the second
-        // time, which is longer after the first than the quiet period.
+        // The first is found at once. The others, in another batch, are stored while they are
+        // looked for the second time, which is longer after the first than the quiet period.
         let first = purchase(first);
         let others: Vec<_> = (0..13).map(|number| purchase(other + 3 * number)).collect();
         for purchase in std::iter::once(&first).chain(&others) {

@@ -31,8 +31,8 @@ use crate::shared::KafkaLogInner;
 /// librdkafka's consumer, through which one membership polls, commits and makes requests.
 pub(super) type Consumer = BaseConsumer<Context<Arc<Member>>>;
 
-/// The state of a group member. It outlives the memberships: when one ends by an error, the member joins the group
-/// again with a new consumer.
+/// The state of a group member. It outlives the memberships: when one ends by an error, the member
+/// joins the group again with a new consumer.
 #[derive(Debug)]
 pub(super) struct Member {
     pub(super) log: Arc<KafkaLogInner>,
@@ -42,24 +42,27 @@ pub(super) struct Member {
     pub(super) queue: EventQueue,
     /// The owned partitions, by index.
     owned: Mutex<BTreeMap<u32, Ownership>>,
-    /// The consumer of the present membership, to commit with. It is dead while the member is between two memberships.
+    /// The consumer of the present membership, to commit with. It is dead while the member is
+    /// between two memberships.
     ///
-    /// The lock is held during a commit, and while ownership is given up. Kafka numbers the rounds of assignments
-    /// of a group, the generations, and rejects a commit of an earlier generation. librdkafka stamps a commit with
-    /// the generation that is current when it sends the request, not with the one in which the records were read.
-    /// So Kafka would accept the commit of a partition that is given up between the check of its ownership and the
-    /// request.
+    /// The lock is held during a commit, and while ownership is given up. Kafka numbers the rounds
+    /// of assignments of a group, the generations, and rejects a commit of an earlier generation.
+    /// librdkafka stamps a commit with the generation that is current when it sends the request,
+    /// not with the one in which the records were read. So Kafka would accept the commit of a
+    /// partition that is given up between the check of its ownership and the request.
     pub(super) commit_consumer: Mutex<Weak<Consumer>>,
     /// The group's lag by partition, from the latest statistics.
     lag: Mutex<BTreeMap<u32, u64>>,
-    /// The last stable offset of each partition with an open transaction, from the latest statistics.
+    /// The last stable offset of each partition with an open transaction, from the latest
+    /// statistics.
     stable_offsets: Mutex<BTreeMap<u32, StableOffset>>,
     /// Whether partitions were assigned since the reader thread last paused them.
     pub(super) assigned_since_pause: AtomicBool,
-    /// Whether partitions were assigned since the reader thread last compared committed positions with the log.
+    /// Whether partitions were assigned since the reader thread last compared committed positions
+    /// with the log.
     pub(super) assigned_since_check: AtomicBool,
-    /// The id of the topic that this membership reads, once it is known. The reader thread resets it when a membership
-    /// begins to read.
+    /// The id of the topic that this membership reads, once it is known. The reader thread resets
+    /// it when a membership begins to read.
     pub(super) topic_id: Mutex<Option<Arc<str>>>,
 }
 
@@ -72,13 +75,15 @@ struct Ownership {
     delivered_end: Option<i64>,
 }
 
-/// The last stable offset of a partition: the offset of the first record of the oldest open transaction.
+/// The last stable offset of a partition: the offset of the first record of the oldest open
+/// transaction.
 ///
 /// Records from this offset on cannot be read before the transaction ends.
 #[derive(Debug)]
 struct StableOffset {
     offset: i64,
-    /// The time of the first statistics with this offset. The transaction is open at least since then.
+    /// The time of the first statistics with this offset. The transaction is open at least since
+    /// then.
     unmoved_since: Instant,
 }
 
@@ -100,11 +105,12 @@ impl Member {
         }
     }
 
-    /// Returns the id of the topic that this membership reads, or `None` if the brokers have not stated an id.
+    /// Returns the id of the topic that this membership reads, or `None` if the brokers have not
+    /// stated an id.
     ///
     /// Keeps the first id that is known in the membership. If the topic is created again,
-    /// [`ClientHealth`](crate::client::ClientHealth) knows the id of the new topic at once, but the records and positions of
-    /// this membership belong to the earlier one.
+    /// [`ClientHealth`](crate::client::ClientHealth) knows the id of the new topic at once, but the
+    /// records and positions of this membership belong to the earlier one.
     pub(super) fn topic_id(&self) -> Option<Arc<str>> {
         let mut topic_id = lock(&self.topic_id);
         if topic_id.is_none() {
@@ -113,10 +119,12 @@ impl Member {
         topic_id.clone()
     }
 
-    /// Sets the id of the topic, if it is known, as the metadata of positions that are to be committed.
+    /// Sets the id of the topic, if it is known, as the metadata of positions that are to be
+    /// committed.
     ///
-    /// The next membership reads the metadata with the committed position. A topic that is created again under the same
-    /// name contains other records at the same offsets: by the id, a position of the earlier topic is recognized.
+    /// The next membership reads the metadata with the committed position. A topic that is created
+    /// again under the same name contains other records at the same offsets: by the id, a position
+    /// of the earlier topic is recognized.
     pub(super) fn add_topic_id(&self, positions: &mut TopicPartitionList) {
         if let Some(topic_id) = self.topic_id() {
             for mut position in positions.elements() {
@@ -125,8 +133,8 @@ impl Member {
         }
     }
 
-    /// Creates a consumer for the next membership, which commits go through from now on. The consumer has not
-    /// joined the group.
+    /// Creates a consumer for the next membership, which commits go through from now on. The
+    /// consumer has not joined the group.
     ///
     /// # Errors
     /// If librdkafka rejects the options.
@@ -135,16 +143,17 @@ impl Member {
         let config = config::consumer(&member.log.options, &member.group);
         let consumer = Consumer::from_config_and_context(&config, context).map_err(from_kafka)?;
         let consumer = Arc::new(consumer);
-        // The reference is weak, because the reader thread leaves the group by dropping the consumer.
+        // The reference is weak, because the reader thread leaves the group by dropping the
+        // consumer.
         *lock(&member.commit_consumer) = Arc::downgrade(&consumer);
         Ok(consumer)
     }
 
-    /// Marks the polled record at `offset` of partition `index` as delivered. The lag depends on the last delivered
-    /// record.
+    /// Marks the polled record at `offset` of partition `index` as delivered. The lag depends on
+    /// the last delivered record.
     ///
-    /// Returns the partition in its present epoch. Returns `None` and marks nothing if the member does not own the
-    /// partition.
+    /// Returns the partition in its present epoch. Returns `None` and marks nothing if the member
+    /// does not own the partition.
     pub(super) fn mark_delivered(&self, index: u32, offset: i64) -> Option<OwnedPartition> {
         let mut owned = lock(&self.owned);
         let ownership = owned.get_mut(&index)?;
@@ -157,8 +166,8 @@ impl Member {
 
     /// Converts `owned` to the [`Partition`] that callers of the source receive.
     ///
-    /// Returns `None` while the id of the cluster is unknown. The reader thread joins the group only once the id is
-    /// known, so a partition of a delivered record is always converted.
+    /// Returns `None` while the id of the cluster is unknown. The reader thread joins the group
+    /// only once the id is known, so a partition of a delivered record is always converted.
     pub(super) fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
         let cluster = self.log.monitor.cluster().ok()?;
         Some(Partition::new(
@@ -171,8 +180,8 @@ impl Member {
 
     /// Takes ownership of the partitions at `indices` in a new epoch, and returns the epoch.
     ///
-    /// Notifies the reader thread of the assignment by two flags: the partitions are not paused, and their committed
-    /// positions are not compared with the log.
+    /// Notifies the reader thread of the assignment by two flags: the partitions are not paused,
+    /// and their committed positions are not compared with the log.
     pub(super) fn take_ownership(&self, indices: &[u32]) -> u64 {
         let epoch = self.log.next_epoch();
         let ownership = Ownership {
@@ -195,7 +204,8 @@ impl Member {
         partitions.collect()
     }
 
-    /// Returns the group's lag and the open transactions in the owned partitions, as of librdkafka's latest statistics.
+    /// Returns the group's lag and the open transactions in the owned partitions, as of
+    /// librdkafka's latest statistics.
     pub(super) fn lag(&self) -> Lag {
         let owned = lock(&self.owned).clone();
         // A partition may have been given up since the statistics.
@@ -218,7 +228,8 @@ impl Member {
     /// Gives up ownership of `partitions`. From now on, commits of their epochs have the outcome
     /// [`CommitOutcome::Fenced`], which means that the position is not moved.
     ///
-    /// Blocks while a commit is in flight, since the commit relies on the ownership until the brokers respond.
+    /// Blocks while a commit is in flight, since the commit relies on the ownership until the
+    /// brokers respond.
     pub(super) fn release_ownership(&self, partitions: &[OwnedPartition]) {
         let _commits_excluded = lock(&self.commit_consumer);
         let mut owned = lock(&self.owned);
@@ -231,17 +242,21 @@ impl Member {
         }
     }
 
-    /// Commits those of the `positions` whose partitions this member owns, and blocks until the brokers respond.
+    /// Commits those of the `positions` whose partitions this member owns, and blocks until the
+    /// brokers respond.
     ///
-    /// Returns one outcome for each position, in the same order. A position whose partition this member does not
-    /// own in the position's epoch is not committed: its outcome is [`CommitOutcome::Fenced`].
+    /// Returns one outcome for each position, in the same order. A position whose partition this
+    /// member does not own in the position's epoch is not committed: its outcome is
+    /// [`CommitOutcome::Fenced`].
     ///
     /// # Errors
     /// - [`ErrorKind::Invalid`] if a position is out of Kafka's range
-    /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or has lost its partitions
+    /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or has lost its
+    ///   partitions
     /// - an error of librdkafka or of the brokers
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        // The lock is held until the brokers respond: ownership, which is checked first, must not be given up before.
+        // The lock is held until the brokers respond: ownership, which is checked first, must not
+        // be given up before.
         let commit_consumer = lock(&self.commit_consumer);
         let mut outcomes = Vec::with_capacity(positions.len());
         let mut next_offsets = BTreeMap::new();
@@ -264,10 +279,10 @@ impl Member {
                 "this member is rejoining its group",
             ));
         };
-        // The group has removed this member, and the next poll of the reader thread gives up its partitions. Until
-        // then, the positions count as owned, so the error asks for a retry, which is fenced later. The commit must
-        // not be sent: librdkafka would send it without a membership, and Kafka accepts such a commit in a group
-        // without members.
+        // The group has removed this member, and the next poll of the reader thread gives up its
+        // partitions. Until then, the positions count as owned, so the error asks for a retry,
+        // which is fenced later. The commit must not be sent: librdkafka would send it without a
+        // membership, and Kafka accepts such a commit in a group without members.
         if consumer.assignment_lost() {
             return Err(kafka_error(
                 ErrorKind::Unavailable,
@@ -279,10 +294,10 @@ impl Member {
         let mut list =
             offsets_to_commit(&consumer, &self.log.topic.name, next_offsets).map_err(from_kafka)?;
         self.add_topic_id(&mut list);
-        // Kafka rejects the commit if a rebalance has begun a new generation meanwhile. The rejection is returned
-        // as an error and not as the outcome `Fenced`: in a cooperative rebalance, this member may keep the
-        // partitions, and a retry in the new generation succeeds. If the member gives the partitions up, the retry
-        // is fenced.
+        // Kafka rejects the commit if a rebalance has begun a new generation meanwhile. The
+        // rejection is returned as an error and not as the outcome `Fenced`: in a cooperative
+        // rebalance, this member may keep the partitions, and a retry in the new generation
+        // succeeds. If the member gives the partitions up, the retry is fenced.
         consumer
             .commit(&list, CommitMode::Sync)
             .map_err(from_kafka)?;
@@ -299,12 +314,13 @@ impl Member {
 }
 
 impl StatisticsHandler for Arc<Member> {
-    /// Replaces the lag and the open transactions of this member by those in librdkafka's latest `statistics`.
+    /// Replaces the lag and the open transactions of this member by those in librdkafka's latest
+    /// `statistics`.
     ///
-    /// The statistics name the high watermark of a partition, the offset after its newest record, `hi_offset`. The
-    /// last stable offset, `ls_offset`, is before the high watermark while a transaction is open, and does not move
-    /// until the transaction ends. So the time for which the last stable offset has not moved shows how long the
-    /// transaction is open.
+    /// The statistics name the high watermark of a partition, the offset after its newest record,
+    /// `hi_offset`. The last stable offset, `ls_offset`, is before the high watermark while a
+    /// transaction is open, and does not move until the transaction ends. So the time for which the
+    /// last stable offset has not moved shows how long the transaction is open.
     fn update_statistics(&self, statistics: &Statistics) {
         let owned = lock(&self.owned).clone();
         let mut stable_offsets = lock(&self.stable_offsets);
@@ -370,13 +386,15 @@ fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
 ///
 /// `next_offsets` are the positions by the index of the partition.
 ///
-/// The leader epoch of a position tells which leader wrote the last record before it. A member that later seeks to the
-/// position notices by the epoch if an unclean election has replaced records before the position, see
+/// The leader epoch of a position tells which leader wrote the last record before it. A member that
+/// later seeks to the position notices by the epoch if an unclean election has replaced records
+/// before the position, see
 /// [`Membership::seek_to_committed`](super::membership::Membership::seek_to_committed).
 ///
-/// rdkafka has no call that sets a leader epoch. Only the list of the consumer's own read positions carries epochs,
-/// so the offsets in this list are replaced by the offsets to commit. The epoch there belongs to the last record
-/// that was read. It suits each position up to this record, but not a position that reading has not reached.
+/// rdkafka has no call that sets a leader epoch. Only the list of the consumer's own read positions
+/// carries epochs, so the offsets in this list are replaced by the offsets to commit. The epoch
+/// there belongs to the last record that was read. It suits each position up to this record, but
+/// not a position that reading has not reached.
 fn offsets_to_commit(
     consumer: &Consumer,
     topic: &str,
@@ -404,12 +422,13 @@ fn offsets_to_commit(
     Ok(list)
 }
 
-/// Returns the group's lag in a partition: the number of offsets from the committed position to the high watermark,
-/// which is the offset after the newest record. Returns `None` if the high watermark is unknown.
+/// Returns the group's lag in a partition: the number of offsets from the committed position to the
+/// high watermark, which is the offset after the newest record. Returns `None` if the high
+/// watermark is unknown.
 ///
-/// `delivered_end` is the offset after the last record that was delivered to this member, if there is one. If all
-/// delivered records are committed, the lag leaves out the offsets of transaction markers and aborted records that
-/// were passed since.
+/// `delivered_end` is the offset after the last record that was delivered to this member, if there
+/// is one. If all delivered records are committed, the lag leaves out the offsets of transaction
+/// markers and aborted records that were passed since.
 fn consumer_lag(partition: &PartitionStatistics, delivered_end: Option<i64>) -> Option<u64> {
     // Negative offsets in the statistics are unknown.
     if partition.hi_offset < 0 {
@@ -417,13 +436,15 @@ fn consumer_lag(partition: &PartitionStatistics, delivered_end: Option<i64>) -> 
     }
     let committed = partition.committed_offset;
     let position = if committed < 0 {
-        // The group has committed nothing and starts at the oldest record, so the lag is the whole partition.
+        // The group has committed nothing and starts at the oldest record, so the lag is the whole
+        // partition.
         partition.lo_offset.max(0)
     } else if delivered_end > Some(committed) {
         committed
     } else {
-        // Every delivered record is committed. `app_offset`, the position of the consumer, may be after the last
-        // record: the offsets that it has passed since belong to no record that is delivered.
+        // Every delivered record is committed. `app_offset`, the position of the consumer, may be
+        // after the last record: the offsets that it has passed since belong to no record that is
+        // delivered.
         committed.max(partition.app_offset)
     };
     Some(unsigned(partition.hi_offset - position))

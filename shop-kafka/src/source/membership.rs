@@ -1,8 +1,10 @@
-//! The requests that a member of a consumer group makes to the brokers about the partitions that it owns.
+//! The requests that a member of a consumer group makes to the brokers about the partitions that it
+//! owns.
 //!
-//! [`find_start`](super::start::find_start) and [`Positions`](super::positions::Positions) decide by the responses
-//! which records the log has lost. They use the trait [`Membership`], which [`Consumer`] implements, so that their
-//! tests run without brokers. The requests block the reader thread.
+//! [`find_start`](super::start::find_start) and [`Positions`](super::positions::Positions) decide
+//! by the responses which records the log has lost. They use the trait [`Membership`], which
+//! [`Consumer`] implements, so that their tests run without brokers. The requests block the reader
+//! thread.
 
 use std::ops::Range;
 use std::time::Duration;
@@ -19,9 +21,9 @@ use crate::number::{int32, unsigned};
 
 /// A partition that the member owns, in one epoch.
 ///
-/// Each time that the member takes ownership of a partition, it does so in a new epoch, which is greater than all
-/// earlier ones. The epoch tells the present ownership from an earlier one of the same partition. It is not Kafka's
-/// leader epoch.
+/// Each time that the member takes ownership of a partition, it does so in a new epoch, which is
+/// greater than all earlier ones. The epoch tells the present ownership from an earlier one of the
+/// same partition. It is not Kafka's leader epoch.
 #[derive(Clone, Copy)]
 pub(super) struct OwnedPartition {
     pub(super) index: u32,
@@ -32,12 +34,12 @@ pub(super) struct OwnedPartition {
 pub(super) struct Committed {
     /// The offset of the next record to read.
     pub(super) offset: i64,
-    /// Whether the position is one in an earlier topic of the same name, which was deleted. The offset means
-    /// nothing in the present topic then.
+    /// Whether the position is one in an earlier topic of the same name, which was deleted. The
+    /// offset means nothing in the present topic then.
     pub(super) is_of_earlier_topic: bool,
-    /// The position as the brokers returned it, in a list of one element. The element carries the epoch of the
-    /// leader that the last record was read from, which rdkafka does not expose. The list is empty if no broker
-    /// returned the position.
+    /// The position as the brokers returned it, in a list of one element. The element carries the
+    /// epoch of the leader that the last record was read from, which rdkafka does not expose. The
+    /// list is empty if no broker returned the position.
     list: TopicPartitionList,
 }
 
@@ -62,10 +64,12 @@ pub(super) trait Membership {
     /// Returns `None` while the id of the cluster is unknown.
     fn to_partition(&self, owned: OwnedPartition) -> Option<Partition>;
 
-    /// Requests the group's committed position in partition `index`. Returns `None` if the group has not committed one.
+    /// Requests the group's committed position in partition `index`. Returns `None` if the group
+    /// has not committed one.
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<Committed>>;
 
-    /// Seeks the partition to the committed position, or to the place where the log was cut before this position.
+    /// Seeks the partition to the committed position, or to the place where the log was cut before
+    /// this position.
     ///
     /// An unclean leader election may cut the log, and other records may be written at the same offsets. librdkafka
     /// recognizes the cut by the leader epoch that the position carries: it asks the present leader for the offset
@@ -76,21 +80,24 @@ pub(super) trait Membership {
 
     /// Returns whether the brokers have stated the id of the topic.
     ///
-    /// Kafka gives each topic an id. The id distinguishes a topic from an earlier one of the same name.
+    /// Kafka gives each topic an id. The id distinguishes a topic from an earlier one of the same
+    /// name.
     fn knows_topic_id(&self) -> bool;
 
     /// Seeks partition `index` to `offset`, so that reading continues there.
     fn seek_to(&self, index: u32, offset: i64, timeout: Duration) -> Result<()>;
 
-    /// Requests the low and the high watermark of partition `index`: the offset of the oldest record, and the
-    /// offset after the newest record.
+    /// Requests the low and the high watermark of partition `index`: the offset of the oldest
+    /// record, and the offset after the newest record.
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)>;
 
-    /// Commits `low`, the offset of the oldest record, as the first position of the group in partition `index`.
+    /// Commits `low`, the offset of the oldest record, as the first position of the group in
+    /// partition `index`.
     ///
-    /// From then on, the group has a position, so a deletion of records that it has not read is recognized as a
-    /// gap. Does not wait for the response: without the position, the group starts at the oldest record again. Logs
-    /// a warning if records were deleted before the group was created.
+    /// From then on, the group has a position, so a deletion of records that it has not read is
+    /// recognized as a gap. Does not wait for the response: without the position, the group starts
+    /// at the oldest record again. Logs a warning if records were deleted before the group was
+    /// created.
     fn commit_start(&self, index: u32, low: i64) -> Result<()>;
 
     /// Blocks for `time`, or until the source is closed.
@@ -116,7 +123,8 @@ pub(super) trait Membership {
     }
 }
 
-/// Each membership of a [`Member`](super::member::Member) has a consumer of its own, which joins the group once.
+/// Each membership of a [`Member`](super::member::Member) has a consumer of its own, which joins
+/// the group once.
 impl Membership for Consumer {
     fn owned_partitions(&self) -> Vec<OwnedPartition> {
         self.context().client_state.owned_partitions()
@@ -133,12 +141,14 @@ impl Membership for Consumer {
             .committed_offsets(requested, timeout)
             .map_err(from_kafka)?;
 
-        // The list has one element, for the requested partition. Its offset is invalid if nothing was committed.
+        // The list has one element, for the requested partition. Its offset is invalid if nothing
+        // was committed.
         let mut committed = None;
         for element in list.elements() {
             element.error().map_err(from_kafka)?;
             if let Offset::Offset(offset) = element.offset() {
-                // Members of the group commit the id of the topic as the metadata of their positions.
+                // Members of the group commit the id of the topic as the metadata of their
+                // positions.
                 let topic_id = self.context().client_state.topic_id();
                 committed = Some(Committed {
                     offset,

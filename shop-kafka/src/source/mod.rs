@@ -5,8 +5,8 @@
 //! | `shop-kafka-read`, the reader thread | polls the consumer, builds batches, and blocks during a revocation |
 //! | a thread of the runtime's blocking pool | commits, one call after the other, also while the reader thread blocks |
 //!
-//! The threads and the callers of [`KafkaSource`] share a [`member::Member`]. Its [`queue::EventQueue`] transfers
-//! events from the reader thread to the callers.
+//! The threads and the callers of [`KafkaSource`] share a [`member::Member`]. Its
+//! [`queue::EventQueue`] transfers events from the reader thread to the callers.
 //!
 //! | module | responsibility |
 //! |---|---|
@@ -45,7 +45,8 @@ const REBALANCE_PATIENCE: Duration = Duration::from_secs(3);
 /// The pause between two attempts of such a commit.
 const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 
-/// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or dropped.
+/// Consumes a [`KafkaLog`](crate::KafkaLog) as a member of a consumer group, until it is closed or
+/// dropped.
 ///
 /// [`Ingest`](shop_core::ingest::Ingest) is the usual caller:
 ///
@@ -68,22 +69,24 @@ const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
-    /// Held during a commit, even if its caller has dropped the future meanwhile. Commits that run at the same time
-    /// could reach the brokers in another order, so that an older position replaces a newer one.
+    /// Held during a commit, even if its caller has dropped the future meanwhile. Commits that run
+    /// at the same time could reach the brokers in another order, so that an older position
+    /// replaces a newer one.
     commit_lock: Arc<Mutex<()>>,
     /// Cancelled when the reader thread ends. The thread leaves the group before.
     reader_ended: CancellationToken,
 }
 
 impl KafkaSource {
-    /// Creates a source that reads `log` as a member of the consumer group `group`, and starts its reader thread.
+    /// Creates a source that reads `log` as a member of the consumer group `group`, and starts its
+    /// reader thread.
     ///
     /// # Errors
     /// If librdkafka rejects the options, or if the system starts no thread.
     pub(crate) fn start(log: &Arc<KafkaLogInner>, group: &str) -> Result<Self> {
         let member = Arc::new(Member::new(Arc::clone(log), group));
-        // The first consumer is created here and not on the reader thread, so that rejected options are an error of
-        // `start`.
+        // The first consumer is created here and not on the reader thread, so that rejected options
+        // are an error of `start`.
         let consumer = Member::create_consumer(&member)?;
         let reader = Reader::new(Arc::clone(&member));
         let reader_ended = start_thread("shop-kafka-read", move || reader.run(consumer))?;
@@ -94,7 +97,8 @@ impl KafkaSource {
         })
     }
 
-    /// Commits `positions`, and retries for up to [`REBALANCE_PATIENCE`] while the group is rebalancing.
+    /// Commits `positions`, and retries for up to [`REBALANCE_PATIENCE`] while the group is
+    /// rebalancing.
     ///
     /// Kafka rejects commits for a moment whenever a member joins or leaves the group.
     ///
@@ -103,8 +107,8 @@ impl KafkaSource {
     async fn commit_with_retries(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
         let started = Instant::now();
         loop {
-            // The guard moves to the blocking thread, which holds the lock until the commit ends, even if this
-            // future is dropped.
+            // The guard moves to the blocking thread, which holds the lock until the commit ends,
+            // even if this future is dropped.
             let commit_guard = Arc::clone(&self.commit_lock).lock_owned().await;
             let member = Arc::clone(&self.member);
             let positions = positions.to_vec();
@@ -124,7 +128,8 @@ impl KafkaSource {
 }
 
 impl Drop for KafkaSource {
-    /// Closes the queue, upon which the reader thread leaves the group and ends. Does not wait for the thread.
+    /// Closes the queue, upon which the reader thread leaves the group and ends. Does not wait for
+    /// the thread.
     fn drop(&mut self) {
         self.member.queue.close();
     }
@@ -148,8 +153,8 @@ impl LogSource for KafkaSource {
             return Err(closed("source"));
         }
 
-        // Commits are sent to the coordinator, which is one of the brokers. While the group has none, librdkafka
-        // waits for up to the session timeout.
+        // Commits are sent to the coordinator, which is one of the brokers. While the group has
+        // none, librdkafka waits for up to the session timeout.
         let timeout = self.member.log.options.session_timeout + Duration::from_secs(1);
         tokio::time::timeout(timeout, self.commit_with_retries(positions))
             .await

@@ -1,8 +1,8 @@
-//! Collects the records that the reader thread polls into batches, with at most one incomplete batch for each
-//! partition.
+//! Collects the records that the reader thread polls into batches, with at most one incomplete
+//! batch for each partition.
 //!
-//! A batch leaves [`Pending`] when the next record would exceed its limits, when it is old enough, or when a gap
-//! must be delivered after its records.
+//! A batch leaves [`Pending`] when the next record would exceed its limits, when it is old enough,
+//! or when a gap must be delivered after its records.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -42,9 +42,9 @@ impl Pending {
     ///
     /// `copy_record` copies the record into the buffer of the batch.
     ///
-    /// If the batch would exceed `limits` with the record, the record starts a new batch, and the full batch is
-    /// returned. A batch of another epoch than `epoch` is discarded: its ownership has ended, and the records that
-    /// were not committed are read again in the new epoch.
+    /// If the batch would exceed `limits` with the record, the record starts a new batch, and the
+    /// full batch is returned. A batch of another epoch than `epoch` is discarded: its ownership
+    /// has ended, and the records that were not committed are read again in the new epoch.
     pub(super) fn add(
         &mut self,
         index: u32,
@@ -75,7 +75,8 @@ impl Pending {
         full_batch
     }
 
-    /// Removes and returns one batch that is at least `linger` old, with the index of its partition.
+    /// Removes and returns one batch that is at least `linger` old, with the index of its
+    /// partition.
     ///
     /// The batch of partition `except` stays.
     pub(super) fn pop_older_than(

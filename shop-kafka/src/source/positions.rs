@@ -1,13 +1,14 @@
 //! Follows the offsets of the owned partitions, and finds records that the log no longer has.
 //!
-//! Offsets may be missing without a loss: the markers of transactions and the records of aborted transactions are
-//! not delivered, and compaction removes records. All such offsets are at or above the partition's low watermark,
-//! which is the offset of the oldest record. Missing offsets below the low watermark were deleted.
+//! Offsets may be missing without a loss: the markers of transactions and the records of aborted
+//! transactions are not delivered, and compaction removes records. All such offsets are at or above
+//! the partition's low watermark, which is the offset of the oldest record. Missing offsets below
+//! the low watermark were deleted.
 //!
-//! After an unclean election, the new leader may lack records that the group has read, and accept other records at the
-//! same offsets. For this reason, a newly assigned partition is sought to its committed position before a record is
-//! delivered, see [`find_start`]. librdkafka then goes back to where the log was cut: the offsets go backwards, and the
-//! offsets after the cut are a gap.
+//! After an unclean election, the new leader may lack records that the group has read, and accept
+//! other records at the same offsets. For this reason, a newly assigned partition is sought to its
+//! committed position before a record is delivered, see [`find_start`]. librdkafka then goes back
+//! to where the log was cut: the offsets go backwards, and the offsets after the cut are a gap.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -18,41 +19,47 @@ use shop_core::log::{Gap, GapCause};
 use super::membership::{Committed, Membership, OwnedPartition};
 use super::start::{PartitionStart, find_start};
 
-/// The timeout of a request to the brokers that is made when a record has arrived. The record waits for the response.
+/// The timeout of a request to the brokers that is made when a record has arrived. The record waits
+/// for the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
-/// The time for the requests about all partitions of an assignment together. The reader thread does not poll meanwhile.
+/// The time for the requests about all partitions of an assignment together. The reader thread does
+/// not poll meanwhile.
 const ASSIGNMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
-/// The minimum timeout of a request about one assigned partition, even if the partitions before it have used up
-/// [`ASSIGNMENT_TIMEOUT`].
+/// The minimum timeout of a request about one assigned partition, even if the partitions before it
+/// have used up [`ASSIGNMENT_TIMEOUT`].
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
 /// The time until the comparison of a committed position with the log is retried, if it has failed.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// The minimum time between two reads of a partition's low watermark. A topic that is compacted or written in
-/// transactions skips offsets all the time, and each read takes about a millisecond. librdkafka needs longer to find
-/// the first record after a deletion.
+/// The minimum time between two reads of a partition's low watermark. A topic that is compacted or
+/// written in transactions skips offsets all the time, and each read takes about a millisecond.
+/// librdkafka needs longer to find the first record after a deletion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The positions up to which the reader thread has read, by the index of the partition.
 #[derive(Default)]
 pub(super) struct Positions {
     partitions: BTreeMap<u32, Position>,
-    /// The offsets at which this process stopped reading an earlier topic of the same name, by the index of the
-    /// partition. An offset is removed once the partition of the present topic is compared with it.
+    /// The offsets at which this process stopped reading an earlier topic of the same name, by the
+    /// index of the partition. An offset is removed once the partition of the present topic is
+    /// compared with it.
     earlier_topic_offsets: BTreeMap<u32, i64>,
-    /// The time to retry the comparisons of committed positions with the log that have failed, or `None` if none has.
+    /// The time to retry the comparisons of committed positions with the log that have failed, or
+    /// `None` if none has.
     retry_at: Option<Instant>,
 }
 
 /// The position of the reader thread in one partition.
 struct Position {
-    /// The epoch of the ownership in which this position was set. In another epoch, the position counts as unknown.
+    /// The epoch of the ownership in which this position was set. In another epoch, the position
+    /// counts as unknown.
     epoch: u64,
-    /// The offset of the next record, or `None` until the first record if the group has no committed position.
+    /// The offset of the next record, or `None` until the first record if the group has no
+    /// committed position.
     next_offset: Option<i64>,
     /// When the low watermark was last read because an offset was skipped.
     checked_at: Option<Instant>,
-    /// The end of the log if the log was cut before the committed position, until the first record arrives. See
-    /// [`PartitionStart::truncated_end`].
+    /// The end of the log if the log was cut before the committed position, until the first record
+    /// arrives. See [`PartitionStart::truncated_end`].
     truncated_end: Option<i64>,
 }
 
@@ -60,21 +67,23 @@ struct Position {
 pub(super) enum Arrival {
     /// The record is at or after the position, and is delivered after this gap.
     InOrder(Option<Gap>),
-    /// The record was fetched before its partition was sought to the committed position. The record must not be
-    /// delivered: it arrives again after the seek, unless the log has lost it. The gap is delivered.
+    /// The record was fetched before its partition was sought to the committed position. The record
+    /// must not be delivered: it arrives again after the seek, unless the log has lost it. The gap
+    /// is delivered.
     TooEarly(Option<Gap>),
-    /// The record is before the position, because the log was cut or created again. The partition needs a new
-    /// epoch, see [`Positions::restart`].
+    /// The record is before the position, because the log was cut or created again. The partition
+    /// needs a new epoch, see [`Positions::restart`].
     Backwards,
 }
 
 impl Positions {
-    /// Seeks newly assigned partitions to their committed positions, and returns the records that the log has lost
-    /// before them.
+    /// Seeks newly assigned partitions to their committed positions, and returns the records that
+    /// the log has lost before them.
     ///
-    /// The reader thread calls this method before each poll. Requests are made only if `has_new_assignment` is set,
-    /// or if it is time to retry the partitions whose requests have failed. Partitions that are initialized already
-    /// are skipped: each ownership of a partition starts an epoch, and the requests succeed once in an epoch.
+    /// The reader thread calls this method before each poll. Requests are made only if
+    /// `has_new_assignment` is set, or if it is time to retry the partitions whose requests have
+    /// failed. Partitions that are initialized already are skipped: each ownership of a partition
+    /// starts an epoch, and the requests succeed once in an epoch.
     pub(super) fn initialize_assigned(
         &mut self,
         membership: &impl Membership,
@@ -97,8 +106,8 @@ impl Positions {
             let remaining = deadline.saturating_duration_since(Instant::now());
             match self.initialize_position(membership, partition, remaining.max(MIN_TIMEOUT)) {
                 Ok(start) => gaps.extend(start.gap),
-                // A record that arrives before the retry is not delivered unseen: `advance_past` makes the requests
-                // first.
+                // A record that arrives before the retry is not delivered unseen: `advance_past`
+                // makes the requests first.
                 Err(error) => {
                     tracing::debug!(log.partition = partition.index, %error, "failed to compare the position with the log");
                     self.retry_at = Some(Instant::now() + RETRY_INTERVAL);
@@ -110,9 +119,9 @@ impl Positions {
 
     /// Forgets the positions of a membership that has ended.
     ///
-    /// If the topic was created again, the next membership reads another topic of the same name. The offsets are
-    /// kept for its comparison then, because the brokers have deleted the group's commits together with the earlier
-    /// topic.
+    /// If the topic was created again, the next membership reads another topic of the same name.
+    /// The offsets are kept for its comparison then, because the brokers have deleted the group's
+    /// commits together with the earlier topic.
     pub(super) fn reset(&mut self, is_topic_recreated: bool) {
         let partitions = std::mem::take(&mut self.partitions);
         if is_topic_recreated {
@@ -131,7 +140,8 @@ impl Positions {
             .is_some_and(|position| position.epoch == partition.epoch)
     }
 
-    /// Seeks a newly assigned partition to the place where reading continues, and sets the position to this place.
+    /// Seeks a newly assigned partition to the place where reading continues, and sets the position
+    /// to this place.
     ///
     /// Returns the place and the gap before it, see [`find_start`].
     fn initialize_position(
@@ -157,12 +167,13 @@ impl Positions {
         Ok(start)
     }
 
-    /// Compares the `offset` of a polled record with the position in its partition, and moves the position past the
-    /// record unless the record must not be delivered.
+    /// Compares the `offset` of a polled record with the position in its partition, and moves the
+    /// position past the record unless the record must not be delivered.
     ///
-    /// Called for each record. Makes requests only for the first record of a partition that is not initialized, and
-    /// for records after skipped offsets. Skipped offsets are a gap if their records were deleted or replaced, but
-    /// not if they belong to transaction markers, aborted transactions or compacted records.
+    /// Called for each record. Makes requests only for the first record of a partition that is not
+    /// initialized, and for records after skipped offsets. Skipped offsets are a gap if their
+    /// records were deleted or replaced, but not if they belong to transaction markers, aborted
+    /// transactions or compacted records.
     ///
     /// # Errors
     /// If the brokers do not respond. The record must not be delivered then: it may follow a gap.
@@ -174,8 +185,9 @@ impl Positions {
     ) -> Result<Arrival> {
         if !self.is_initialized(partition) {
             let start = self.initialize_position(membership, partition, REQUEST_TIMEOUT)?;
-            // The partition was sought to the committed position just now. librdkafka discards the records that it
-            // fetched before the seek and fetches them again, so this record must be discarded as well.
+            // The partition was sought to the committed position just now. librdkafka discards the
+            // records that it fetched before the seek and fetches them again, so this record must
+            // be discarded as well.
             if start.next_offset.is_some() {
                 return Ok(Arrival::TooEarly(start.gap));
             }
@@ -198,14 +210,16 @@ impl Positions {
         if let Some(end) = truncated_end
             && offset < end
         {
-            // This is the first record after a seek to a position behind the end of the log. librdkafka went back
-            // to this record because the log was cut here. The records from here to the end were written after the
-            // cut, and replace records that the group has read.
+            // This is the first record after a seek to a position behind the end of the log.
+            // librdkafka went back to this record because the log was cut here. The records from
+            // here to the end were written after the cut, and replace records that the group has
+            // read.
             let gap = membership.new_gap(partition, offset..end, GapCause::Truncated, offset);
             return Ok(Arrival::InOrder(gap));
         }
 
-        // Offsets were skipped. Reading the low watermark tells deleted records from offsets without a record.
+        // Offsets were skipped. Reading the low watermark tells deleted records from offsets
+        // without a record.
         let checked_at = position.checked_at;
         if checked_at.is_some_and(|checked_at| checked_at.elapsed() < CHECK_INTERVAL) {
             return Ok(Arrival::InOrder(None));
@@ -214,21 +228,21 @@ impl Positions {
         let (low, _) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
         let mut gap = None;
         if low > expected {
-            // Records from this one on are not lost, even if the log has deleted them since: this one was fetched
-            // before.
+            // Records from this one on are not lost, even if the log has deleted them since: this
+            // one was fetched before.
             let end = low.min(offset);
             gap = membership.new_gap(partition, expected..end, GapCause::Deleted, end);
         }
         Ok(Arrival::InOrder(gap))
     }
 
-    /// Sets the position of a partition whose offsets went backwards: past the record at `offset`, and in the new
-    /// epoch of `partition`.
+    /// Sets the position of a partition whose offsets went backwards: past the record at `offset`,
+    /// and in the new epoch of `partition`.
     ///
     /// Called after [`Arrival::Backwards`], once the member owns the partition in a new epoch.
     ///
-    /// Returns the gap: the offsets of records that were read before the log was cut, and that the log no longer
-    /// contains or has replaced by other records.
+    /// Returns the gap: the offsets of records that were read before the log was cut, and that the
+    /// log no longer contains or has replaced by other records.
     ///
     /// # Errors
     /// If the brokers do not respond.
@@ -250,18 +264,18 @@ impl Positions {
         self.partitions.insert(partition.index, restarted);
 
         let cut_at = if offset > low {
-            // librdkafka knew the epoch of the leader that wrote the last record it read. By this epoch, it found
-            // the place where the log was cut, and went back to it.
+            // librdkafka knew the epoch of the leader that wrote the last record it read. By this
+            // epoch, it found the place where the log was cut, and went back to it.
             offset
         } else if read_end > Some(high) || !membership.knows_topic_id() {
-            // librdkafka went back to the oldest record, which it does without such an epoch if its position is
-            // after the end of the log. The records up to the end may be the ones that were read. Without a topic
-            // id, this may also be another topic of the same name. In both cases, only the offsets after the end
-            // are certainly lost.
+            // librdkafka went back to the oldest record, which it does without such an epoch if its
+            // position is after the end of the log. The records up to the end may be the ones that
+            // were read. Without a topic id, this may also be another topic of the same name. In
+            // both cases, only the offsets after the end are certainly lost.
             high
         } else {
-            // The position is within the log of the topic that was read, so librdkafka went back because the log
-            // was cut at its oldest record. The log has grown again since.
+            // The position is within the log of the topic that was read, so librdkafka went back
+            // because the log was cut at its oldest record. The log has grown again since.
             low
         };
         match read_end {

@@ -5,9 +5,10 @@
 //!                 wait_for_room           <
 //! ```
 //!
-//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded by count and by size.
-//! The queue itself accepts a batch beyond the bounds: the reader thread asks for room, and pauses while there is none.
-//! Once the queue is closed, it is empty, and every caller gets [`ControlEvent::Closed`].
+//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded
+//! by count and by size. The queue itself accepts a batch beyond the bounds: the reader thread asks
+//! for room, and pauses while there is none. Once the queue is closed, it is empty, and every
+//! caller gets [`ControlEvent::Closed`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -54,29 +55,33 @@ struct QueuedEvent {
     event: SourceEvent,
 }
 
-/// A queued revocation: partitions that a rebalance takes away from this member, or that the member has lost already.
+/// A queued revocation: partitions that a rebalance takes away from this member, or that the member
+/// has lost already.
 #[derive(Debug)]
 struct QueuedRevocation {
     partitions: Vec<Partition>,
-    /// The rebalance that waits for the caller to drain the partitions, or `None` if the partitions are lost.
+    /// The rebalance that waits for the caller to drain the partitions, or `None` if the partitions
+    /// are lost.
     rebalance: Option<BlockedRebalance>,
 }
 
-/// A rebalance on the reader thread that waits until a caller has drained the revoked partitions, which means that the
-/// caller has stored their records and committed.
+/// A rebalance on the reader thread that waits until a caller has drained the revoked partitions,
+/// which means that the caller has stored their records and committed.
 #[derive(Debug)]
 pub(super) struct BlockedRebalance {
     /// The time at which the rebalance stops waiting.
     pub(super) deadline: Instant,
-    /// The end of the channel that the rebalance waits on. It is dropped when the partitions are drained.
+    /// The end of the channel that the rebalance waits on. It is dropped when the partitions are
+    /// drained.
     ///
-    /// A message is sent when a caller receives the revocation: sending fails if the rebalance no longer waits.
+    /// A message is sent when a caller receives the revocation: sending fails if the rebalance no
+    /// longer waits.
     pub(super) done: Sender<()>,
 }
 
 impl EventQueue {
-    /// Creates a queue with room for two batches of `batch_bytes`: one that a caller receives next, and one that is
-    /// read ahead meanwhile.
+    /// Creates a queue with room for two batches of `batch_bytes`: one that a caller receives next,
+    /// and one that is read ahead meanwhile.
     pub(super) fn new(batch_bytes: usize) -> Self {
         Self {
             content: Mutex::default(),
@@ -86,13 +91,15 @@ impl EventQueue {
         }
     }
 
-    /// Returns whether the queue is below both of its bounds, the number of batches and gaps and their size.
+    /// Returns whether the queue is below both of its bounds, the number of batches and gaps and
+    /// their size.
     fn has_room(&self, content: &Content) -> bool {
         let sizes = content.events.iter().map(|queued| queued.bytes);
         content.events.len() < MAX_QUEUED_EVENTS && sizes.sum::<usize>() < self.max_bytes
     }
 
-    /// Adds a batch or gap of `partition`, and wakes the callers. `bytes` is the size of the batch, or 0 for a gap.
+    /// Adds a batch or gap of `partition`, and wakes the callers. `bytes` is the size of the batch,
+    /// or 0 for a gap.
     ///
     /// Does not wait for room. Returns whether there is room for another batch.
     pub(super) fn push(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {
@@ -119,8 +126,8 @@ impl EventQueue {
         lock(&self.content).closed
     }
 
-    /// Blocks until there is room for a batch or the queue is closed, at most for `timeout`. Returns whether there
-    /// is room.
+    /// Blocks until there is room for a batch or the queue is closed, at most for `timeout`.
+    /// Returns whether there is room.
     pub(super) fn wait_for_room(&self, timeout: Duration) -> bool {
         let content = self.wait_while(timeout, |content| {
             !content.closed && !self.has_room(content)
@@ -128,12 +135,14 @@ impl EventQueue {
         self.has_room(&content)
     }
 
-    /// Blocks until the queue is closed, at most for `timeout`. The reader thread uses it as a sleep that a close ends.
+    /// Blocks until the queue is closed, at most for `timeout`. The reader thread uses it as a
+    /// sleep that a close ends.
     pub(super) fn wait_for_close(&self, timeout: Duration) {
         drop(self.wait_while(timeout, |content| !content.closed));
     }
 
-    /// Blocks the reader thread while `condition` is true, at most for `timeout`. Returns the locked content.
+    /// Blocks the reader thread while `condition` is true, at most for `timeout`. Returns the
+    /// locked content.
     fn wait_while(
         &self,
         timeout: Duration,
@@ -146,22 +155,23 @@ impl EventQueue {
         wait_result.unwrap_or_else(PoisonError::into_inner).0
     }
 
-    /// Sets the error that a caller receives once no batch or gap is queued. Replaces an error that no caller has
-    /// received.
+    /// Sets the error that a caller receives once no batch or gap is queued. Replaces an error that
+    /// no caller has received.
     pub(super) fn set_error(&self, error: Error) {
         lock(&self.content).error = Some(error);
         self.callers_wakeup.notify_waiters();
     }
 
-    /// Removes the error if no caller has received it yet. Called when the cause of the error is gone.
+    /// Removes the error if no caller has received it yet. Called when the cause of the error is
+    /// gone.
     pub(super) fn clear_error(&self) {
         lock(&self.content).error = None;
     }
 
     /// Adds a revocation of `partitions`, and removes their queued batches and gaps.
     ///
-    /// `rebalance` is the rebalance that waits for the drain, or `None` if the partitions are lost. It is dropped
-    /// at once if the queue is closed, which ends the wait.
+    /// `rebalance` is the rebalance that waits for the drain, or `None` if the partitions are lost.
+    /// It is dropped at once if the queue is closed, which ends the wait.
     pub(super) fn revoke(&self, partitions: Vec<Partition>, rebalance: Option<BlockedRebalance>) {
         let mut content = lock(&self.content);
         content
@@ -181,7 +191,8 @@ impl EventQueue {
         self.reader_wakeup.notify_all();
     }
 
-    /// Closes and empties the queue, and ends every wait of callers, of the reader thread and of a blocked rebalance.
+    /// Closes and empties the queue, and ends every wait of callers, of the reader thread and of a
+    /// blocked rebalance.
     pub(super) fn close(&self) {
         let mut content = lock(&self.content);
         content.closed = true;
@@ -221,11 +232,12 @@ impl EventQueue {
         .await
     }
 
-    /// Calls `take_value` now and after every change of the queue until it returns a value, and returns this value.
+    /// Calls `take_value` now and after every change of the queue until it returns a value, and
+    /// returns this value.
     async fn wait_for<T>(&self, take_value: impl Fn(&mut Content) -> Option<T>) -> T {
         loop {
-            // The notification is enabled before the content is inspected: otherwise, a change between the
-            // inspection and the wait would be missed.
+            // The notification is enabled before the content is inspected: otherwise, a change
+            // between the inspection and the wait would be missed.
             let change = self.callers_wakeup.notified();
             tokio::pin!(change);
             change.as_mut().enable();
@@ -236,7 +248,8 @@ impl EventQueue {
         }
     }
 
-    /// Removes and returns the next event for a caller of [`next`](Self::next), which accepts every kind of event.
+    /// Removes and returns the next event for a caller of [`next`](Self::next), which accepts every
+    /// kind of event.
     ///
     /// Wakes the reader thread if the removal of a batch or gap made room.
     fn take_event(&self, content: &mut Content) -> Option<Result<SourceEvent>> {
@@ -268,14 +281,14 @@ impl Content {
 impl QueuedRevocation {
     /// Converts this queued revocation to the revocation that a caller receives now.
     ///
-    /// The caller may drain the partitions if a rebalance still waits for the drain. Otherwise there is no time
-    /// left, and the partitions are reported as lost.
+    /// The caller may drain the partitions if a rebalance still waits for the drain. Otherwise
+    /// there is no time left, and the partitions are reported as lost.
     fn into_revocation(self) -> Revocation {
         let partitions = self.partitions;
         if let Some(BlockedRebalance { deadline, done }) = self.rebalance {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            // Sending succeeds as long as the rebalance holds the receiver, and so waits. The end of the drain
-            // drops the sender, which lets the rebalance continue.
+            // Sending succeeds as long as the rebalance holds the receiver, and so waits. The end
+            // of the drain drops the sender, which lets the rebalance continue.
             if !remaining.is_zero() && done.send(()).is_ok() {
                 return Revocation::new(
                     partitions,

@@ -1,8 +1,8 @@
-//! The reader thread: joins the group, polls, builds batches, pauses partitions while the queue is full, and leaves the
-//! group.
+//! The reader thread: joins the group, polls, builds batches, pauses partitions while the queue is
+//! full, and leaves the group.
 //!
-//! A membership lasts from a join to a leave. An error ends it, and the thread starts the next one after a pause,
-//! until the source is closed.
+//! A membership lasts from a join to a leave. An error ends it, and the thread starts the next one
+//! after a pause, until the source is closed.
 //!
 //! ```text
 //! run ── run_membership ── join_group
@@ -36,17 +36,19 @@ use crate::topic::check_served;
 
 /// The maximum duration of a poll, after which the thread checks whether the source was closed.
 const POLL_TIMEOUT: Duration = Duration::from_millis(100);
-/// The poll timeout while partitions are paused. A poll returns no record then, but is needed to stay in the group.
+/// The poll timeout while partitions are paused. A poll returns no record then, but is needed to
+/// stay in the group.
 const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(20);
-/// How long the thread waits for room in the queue before it pauses the partitions. A pause discards librdkafka's
-/// prefetched records and costs about 250 ms after the resume, so short stalls of the store should not cause one. A
-/// rebalance is delayed by up to this time.
+/// How long the thread waits for room in the queue before it pauses the partitions. A pause
+/// discards librdkafka's prefetched records and costs about 250 ms after the resume, so short
+/// stalls of the store should not cause one. A rebalance is delayed by up to this time.
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often a lasting error is reported to the callers of the source.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The timeout of the request that checks whether Kafka is available.
 const CONNECTIVITY_CHECK_TIMEOUT: Duration = Duration::from_millis(500);
-/// The number of messages after which the clock and the queue are checked again: a few microseconds of work.
+/// The number of messages after which the clock and the queue are checked again: a few microseconds
+/// of work.
 const MAX_FURTHER_MESSAGES: usize = 64;
 /// How often the thread checks whether the topic exists before it joins the group.
 const TOPIC_CHECK_INTERVAL: Duration = Duration::from_millis(10);
@@ -62,14 +64,16 @@ pub(super) struct Reader {
     current_partition: Option<u32>,
     /// The position in each owned partition.
     positions: Positions,
-    /// Whether the queue has room for another batch, as of the last time that the thread used the queue.
+    /// Whether the queue has room for another batch, as of the last time that the thread used the
+    /// queue.
     has_room: bool,
     /// Whether the partitions are paused because the queue is full.
     is_paused: bool,
-    /// The time of the next check whether Kafka is available, or `None` if no connection error is unresolved.
+    /// The time of the next check whether Kafka is available, or `None` if no connection error is
+    /// unresolved.
     connectivity_check_at: Option<Instant>,
-    /// The number of times that a topic had been deleted and created again when the membership began to read. A higher
-    /// number shows that it has happened during the membership.
+    /// The number of times that a topic had been deleted and created again when the membership
+    /// began to read. A higher number shows that it has happened during the membership.
     topic_changes_at_start: u64,
 }
 
@@ -94,10 +98,11 @@ impl Reader {
         }
     }
 
-    /// Runs one membership after the other until the source is closed. This is the main function of the reader thread.
+    /// Runs one membership after the other until the source is closed. This is the main function of
+    /// the reader thread.
     ///
-    /// The first membership uses `consumer`, and each later one creates its own. After an error, the next
-    /// membership starts after a pause.
+    /// The first membership uses `consumer`, and each later one creates its own. After an error,
+    /// the next membership starts after a pause.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
         let mut consumer = Some(consumer);
         let mut backoff = RejoinBackoff::default();
@@ -111,7 +116,8 @@ impl Reader {
         }
     }
 
-    /// Joins the group, reads until the source is closed or an error ends the membership, and leaves the group.
+    /// Joins the group, reads until the source is closed or an error ends the membership, and
+    /// leaves the group.
     ///
     /// Creates a consumer if `consumer` is `None`.
     ///
@@ -130,10 +136,12 @@ impl Reader {
         result
     }
 
-    /// Blocks for `pause` or until the source is closed, and reports `error` to the callers of the source meanwhile.
+    /// Blocks for `pause` or until the source is closed, and reports `error` to the callers of the
+    /// source meanwhile.
     ///
-    /// A caller receives an error once, so it is set repeatedly: otherwise the source would look healthy after the
-    /// first report. An error that no caller has received is removed at the end of the pause.
+    /// A caller receives an error once, so it is set repeatedly: otherwise the source would look
+    /// healthy after the first report. An error that no caller has received is removed at the end
+    /// of the pause.
     fn report_error_during(&self, pause: Duration, error: &Error) {
         let queue = &self.member.queue;
         let deadline = Instant::now() + pause;
@@ -147,14 +155,16 @@ impl Reader {
         }
     }
 
-    /// Gives up all partitions without a commit, leaves the group, and resets the state for the next membership.
+    /// Gives up all partitions without a commit, leaves the group, and resets the state for the
+    /// next membership.
     ///
-    /// Callers of the source receive the partitions as lost. Records that they have not committed are read again in
-    /// the next membership, here or in another process.
+    /// Callers of the source receive the partitions as lost. Records that they have not committed
+    /// are read again in the next membership, here or in another process.
     fn leave_group(&mut self, consumer: Arc<Consumer>) {
         self.member
             .release_without_drain(&self.member.owned_partitions());
-        // The lock waits for a commit in flight. Later commits find no consumer, and fail until the next membership.
+        // The lock waits for a commit in flight. Later commits find no consumer, and fail until the
+        // next membership.
         *lock(&self.member.commit_consumer) = Weak::new();
 
         let log = &self.member.log;
@@ -167,12 +177,13 @@ impl Reader {
         drop(consumer);
     }
 
-    /// Waits until the topic exists and is accepted and the id of the cluster is known, and then subscribes to the
-    /// topic.
+    /// Waits until the topic exists and is accepted and the id of the cluster is known, and then
+    /// subscribes to the topic.
     ///
-    /// The subscription joins the group during the next polls. A subscription to a topic that does not exist would
-    /// be effective late, because librdkafka only rarely looks for the topic again. Reports what is missing to the
-    /// callers of the source. Returns without a subscription if the source is closed.
+    /// The subscription joins the group during the next polls. A subscription to a topic that does
+    /// not exist would be effective late, because librdkafka only rarely looks for the topic again.
+    /// Reports what is missing to the callers of the source. Returns without a subscription if the
+    /// source is closed.
     ///
     /// # Errors
     /// If librdkafka rejects the subscription.
@@ -181,7 +192,8 @@ impl Reader {
         let queue = &self.member.queue;
         let mut reported_at: Option<Instant> = None;
         while !queue.is_closed() {
-            // `None` means that the state of the topic is not known yet, so there is nothing to report.
+            // `None` means that the state of the topic is not known yet, so there is nothing to
+            // report.
             let topic_state = log.topic.state();
             let readiness = topic_state.map(|state| state.and_then(|_| log.monitor.cluster()));
             match readiness {
@@ -194,7 +206,8 @@ impl Reader {
             }
 
             queue.wait_for_close(TOPIC_CHECK_INTERVAL);
-            // Without a subscription there is no record to return: the poll delivers log lines and errors.
+            // Without a subscription there is no record to return: the poll delivers log lines and
+            // errors.
             drop(consumer.poll(Duration::ZERO));
         }
         Ok(())
@@ -203,11 +216,11 @@ impl Reader {
     /// Polls and delivers records until the source is closed.
     ///
     /// # Errors
-    /// The error that ends the membership: the topic is not accepted any more or was created again, a request to the
-    /// brokers about a record failed, or the consumer has failed fatally.
+    /// The error that ends the membership: the topic is not accepted any more or was created again,
+    /// a request to the brokers about a record failed, or the consumer has failed fatally.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
-        // From here on, a topic that is created again ends the membership. Both values are read again, because they
-        // belong to the topic that this membership reads.
+        // From here on, a topic that is created again ends the membership. Both values are read
+        // again, because they belong to the topic that this membership reads.
         self.topic_changes_at_start = self.member.log.health.topic_changes();
         *lock(&self.member.topic_id) = None;
         while !self.member.queue.is_closed() {
@@ -231,11 +244,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Waits for a message, handles it and the messages that are available right after it, and delivers the batches
-    /// that are old enough.
+    /// Waits for a message, handles it and the messages that are available right after it, and
+    /// delivers the batches that are old enough.
     ///
-    /// Stops early when the queue is full. At most [`MAX_FURTHER_MESSAGES`] messages follow the first one, so that
-    /// the checks in [`read`](Self::read) are made once for many messages, but soon enough.
+    /// Stops early when the queue is full. At most [`MAX_FURTHER_MESSAGES`] messages follow the
+    /// first one, so that the checks in [`read`](Self::read) are made once for many messages, but
+    /// soon enough.
     ///
     /// # Errors
     /// The error that ends the membership.
@@ -247,8 +261,9 @@ impl Reader {
                 Some(Ok(message)) => self.handle_message(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    // An empty queue means that the callers have received everything, so one may be waiting. As no
-                    // message is available, waiting for `linger` would not fill the batches: all are delivered now.
+                    // An empty queue means that the callers have received everything, so one may be
+                    // waiting. As no message is available, waiting for `linger` would not fill the
+                    // batches: all are delivered now.
                     let is_awaited = self.member.queue.is_empty();
                     self.flush_older_than(if is_awaited { Duration::ZERO } else { linger }, None);
                     break;
@@ -260,17 +275,18 @@ impl Reader {
             timeout = Duration::ZERO;
         }
 
-        // librdkafka may return the messages of one partition for a long time. The batches of other partitions do
-        // not fill up meanwhile, so they are delivered when they are old enough. The batch of the current partition
-        // fills up soon.
+        // librdkafka may return the messages of one partition for a long time. The batches of other
+        // partitions do not fill up meanwhile, so they are delivered when they are old enough. The
+        // batch of the current partition fills up soon.
         self.flush_older_than(linger, self.current_partition);
         Ok(())
     }
 
-    /// Pauses the assigned partitions if the queue is full, and resumes them if the queue has room again.
+    /// Pauses the assigned partitions if the queue is full, and resumes them if the queue has room
+    /// again.
     ///
-    /// Before a pause, blocks for up to [`PAUSE_AFTER`] until there is room. While the partitions are paused, does
-    /// not block, because the thread must poll to stay in the group.
+    /// Before a pause, blocks for up to [`PAUSE_AFTER`] until there is room. While the partitions
+    /// are paused, does not block, because the thread must poll to stay in the group.
     fn apply_backpressure(&mut self, consumer: &Consumer) {
         if self.is_paused
             && self
@@ -278,8 +294,8 @@ impl Reader {
                 .assigned_since_pause
                 .swap(false, Ordering::AcqRel)
         {
-            // Partitions that were assigned during the pause are not paused. All are resumed here, and all are
-            // paused below if the queue is still full.
+            // Partitions that were assigned during the pause are not paused. All are resumed here,
+            // and all are paused below if the queue is still full.
             self.resume_partitions(consumer);
         }
         // `deliver_batch` and `deliver_gaps` reset this when the queue is full.
@@ -320,9 +336,9 @@ impl Reader {
 
     /// Returns how long the next poll waits for a message.
     ///
-    /// While a batch is being built, the poll ends when the oldest batch must be delivered. If the queue is empty, a
-    /// caller may wait for that batch, so the poll does not wait at all. Without a batch, or while the partitions are
-    /// paused, the timeout is fixed.
+    /// While a batch is being built, the poll ends when the oldest batch must be delivered. If the
+    /// queue is empty, a caller may wait for that batch, so the poll does not wait at all. Without
+    /// a batch, or while the partitions are paused, the timeout is fixed.
     fn poll_timeout(&self) -> Duration {
         if self.is_paused {
             return PAUSED_POLL_TIMEOUT;
@@ -337,19 +353,21 @@ impl Reader {
         linger.saturating_sub(oldest.elapsed())
     }
 
-    /// Compares a record with the position in its partition, delivers the gap before the record, and adds the
-    /// record to the batch of its partition.
+    /// Compares a record with the position in its partition, delivers the gap before the record,
+    /// and adds the record to the batch of its partition.
     ///
-    /// Discards the record if its partition is not owned, or if it was fetched before its partition was sought.
+    /// Discards the record if its partition is not owned, or if it was fetched before its partition
+    /// was sought.
     ///
     /// # Errors
-    /// The error that ends the membership: the topic was created again, or the brokers did not respond to a request
-    /// about the record. The record is read again in the next membership.
+    /// The error that ends the membership: the topic was created again, or the brokers did not
+    /// respond to a request about the record. The record is read again in the next membership.
     fn handle_message(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         // A record shows that Kafka is available, so a planned check is not needed.
         self.connectivity_check_at = None;
         if self.member.log.health.topic_changes() != self.topic_changes_at_start {
-            // The record may be one of the new topic. The next membership compares its positions with the new topic.
+            // The record may be one of the new topic. The next membership compares its positions
+            // with the new topic.
             return Err(kafka_error(
                 ErrorKind::Unavailable,
                 "the topic was deleted and created again",
@@ -388,11 +406,13 @@ impl Reader {
         Ok(())
     }
 
-    /// Gives up a partition whose offsets went back to `offset`, and takes it again in a new epoch, which it returns.
+    /// Gives up a partition whose offsets went back to `offset`, and takes it again in a new epoch,
+    /// which it returns.
     ///
-    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its position. The callers
-    /// of the source are notified that the partition is lost in its earlier epoch. In the new epoch they start over,
-    /// so the committed position can go back as well. The records that the log has lost are delivered as a [`Gap`].
+    /// Offsets increase, unless the log was cut or created again: librdkafka then resets its
+    /// position. The callers of the source are notified that the partition is lost in its earlier
+    /// epoch. In the new epoch they start over, so the committed position can go back as well. The
+    /// records that the log has lost are delivered as a [`Gap`].
     ///
     /// # Errors
     /// If the brokers do not respond to the request for the watermarks.
@@ -412,8 +432,8 @@ impl Reader {
         Ok(restarted)
     }
 
-    /// Adds gaps to the queue. The incomplete batch of a gap's partition, whose records are before the gap, is
-    /// added first.
+    /// Adds gaps to the queue. The incomplete batch of a gap's partition, whose records are before
+    /// the gap, is added first.
     ///
     /// A gap of a partition that this member no longer owns is discarded.
     fn deliver_gaps(&mut self, gaps: impl IntoIterator<Item = Gap>) {
@@ -431,8 +451,8 @@ impl Reader {
         }
     }
 
-    /// Adds batches that are at least `linger` old to the queue, except the batch of partition `except`, while the
-    /// queue has room.
+    /// Adds batches that are at least `linger` old to the queue, except the batch of partition
+    /// `except`, while the queue has room.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
         while self.has_room
             && let Some((index, batch)) = self.pending.pop_older_than(linger, except)
@@ -441,8 +461,8 @@ impl Reader {
         }
     }
 
-    /// Adds a batch of partition `index` to the queue, or discards the batch if this member no longer owns the
-    /// partition in the epoch of the batch.
+    /// Adds a batch of partition `index` to the queue, or discards the batch if this member no
+    /// longer owns the partition in the epoch of the batch.
     fn deliver_batch(&mut self, index: u32, batch: BatchBuilder) {
         let epoch = batch.epoch;
         if let Some(partition) = self.member.to_partition(OwnedPartition { index, epoch })
@@ -458,13 +478,13 @@ impl Reader {
 
     /// Handles an error that a poll returned.
     ///
-    /// A connection error is not reported at once: it schedules a check whether Kafka is available, see
-    /// [`check_connectivity`](Self::check_connectivity). Any other error that is not fatal is returned to a caller
-    /// of the source, and the membership continues.
+    /// A connection error is not reported at once: it schedules a check whether Kafka is available,
+    /// see [`check_connectivity`](Self::check_connectivity). Any other error that is not fatal is
+    /// returned to a caller of the source, and the membership continues.
     ///
     /// # Errors
-    /// The fatal error of the consumer, which ends the membership. A consumer fails fatally if another member of
-    /// the group joins with the same instance id, for example.
+    /// The fatal error of the consumer, which ends the membership. A consumer fails fatally if
+    /// another member of the group joins with the same instance id, for example.
     fn handle_error(&mut self, consumer: &Consumer, error: KafkaError) -> Result<()> {
         // The end of a partition is not an error.
         if let KafkaError::PartitionEOF(_) = error {
@@ -476,8 +496,8 @@ impl Reader {
 
         let error = from_kafka(error);
         if error.kind() == ErrorKind::Unavailable {
-            // A lost connection to one broker is harmless while the others serve the topic, so Kafka is checked
-            // first. A check that is already scheduled keeps its time.
+            // A lost connection to one broker is harmless while the others serve the topic, so
+            // Kafka is checked first. A check that is already scheduled keeps its time.
             self.connectivity_check_at.get_or_insert_with(Instant::now);
         } else {
             let error = self.member.log.health.explain(error);
@@ -486,11 +506,12 @@ impl Reader {
         Ok(())
     }
 
-    /// Checks whether Kafka is available if a check is due, which [`handle_error`](Self::handle_error) schedules
-    /// after a connection error. Blocks for up to [`CONNECTIVITY_CHECK_TIMEOUT`].
+    /// Checks whether Kafka is available if a check is due, which
+    /// [`handle_error`](Self::handle_error) schedules after a connection error. Blocks for up to
+    /// [`CONNECTIVITY_CHECK_TIMEOUT`].
     ///
-    /// If Kafka is not available, reports an error to the callers of the source, and schedules the next check.
-    /// Otherwise, removes an error that no caller has received.
+    /// If Kafka is not available, reports an error to the callers of the source, and schedules the
+    /// next check. Otherwise, removes an error that no caller has received.
     fn check_connectivity(&mut self, consumer: &Consumer) {
         if self
             .connectivity_check_at
@@ -519,7 +540,8 @@ impl Reader {
     }
 }
 
-/// Closes the queue at the end of the reader thread, even if it panics: callers would wait for events forever.
+/// Closes the queue at the end of the reader thread, even if it panics: callers would wait for
+/// events forever.
 impl Drop for Reader {
     fn drop(&mut self) {
         self.member.queue.close();
@@ -528,8 +550,8 @@ impl Drop for Reader {
 
 /// Logs the failure of a pause or resume, which needs no further action.
 ///
-/// A failed pause is harmless, because librdkafka's queue is bounded. After a failed resume, the partitions stay
-/// paused until the next resume, which follows the next pause.
+/// A failed pause is harmless, because librdkafka's queue is bounded. After a failed resume, the
+/// partitions stay paused until the next resume, which follows the next pause.
 fn log_pause_failure(result: Result<(), KafkaError>) {
     if let Err(error) = result {
         tracing::warn!(%error, "failed to pause or resume partitions");
@@ -538,8 +560,8 @@ fn log_pause_failure(result: Result<(), KafkaError>) {
 
 /// The exponential backoff between memberships.
 ///
-/// If two members are configured with the same instance id, each evicts the other whenever it joins the group.
-/// Longer pauses leave more time to consume in between.
+/// If two members are configured with the same instance id, each evicts the other whenever it joins
+/// the group. Longer pauses leave more time to consume in between.
 #[derive(Default)]
 struct RejoinBackoff {
     /// The last pause, or zero if the next pause is to be the initial one.
@@ -550,8 +572,8 @@ struct RejoinBackoff {
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
 /// The pause up to which pauses double.
 const MAX_PAUSE: Duration = Duration::from_secs(30);
-/// The duration of a membership that resets the backoff. A member with the same instance id would evict this one
-/// earlier, because it joins again after at most [`MAX_PAUSE`].
+/// The duration of a membership that resets the backoff. A member with the same instance id would
+/// evict this one earlier, because it joins again after at most [`MAX_PAUSE`].
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
 impl RejoinBackoff {

@@ -1,15 +1,17 @@
 //! Handles rebalances: assignments of partitions to this member, and revocations.
 //!
-//! librdkafka calls `pre_rebalance` within a poll, on the reader thread, and continues the rebalance when the
-//! callback returns. So a revocation blocks the reader thread until a caller of the source has drained the revoked
-//! partitions, which means that the caller has stored their records and committed their positions:
+//! librdkafka calls `pre_rebalance` within a poll, on the reader thread, and continues the
+//! rebalance when the callback returns. So a revocation blocks the reader thread until a caller of
+//! the source has drained the revoked partitions, which means that the caller has stored their
+//! records and committed their positions:
 //!
 //! ```text
 //! reader thread:  poll > pre_rebalance > revocation queued, blocks ............ > released > poll continues
 //! caller:                                 next_control > drains > commits > done
 //! ```
 //!
-//! Rebalances are cooperative: a rebalance assigns or revokes only the partitions that move to another member.
+//! Rebalances are cooperative: a rebalance assigns or revokes only the partitions that move to
+//! another member.
 
 use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
@@ -28,34 +30,39 @@ use crate::client::Context;
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl ConsumerContext for Context<Arc<Member>> {
-    /// Takes ownership of assigned partitions, or gives up ownership of revoked partitions once they are drained.
+    /// Takes ownership of assigned partitions, or gives up ownership of revoked partitions once
+    /// they are drained.
     ///
-    /// librdkafka calls this method within a poll. It applies the assignment or revocation when the method returns.
+    /// librdkafka calls this method within a poll. It applies the assignment or revocation when the
+    /// method returns.
     fn pre_rebalance(&self, consumer: &Consumer, rebalance: &Rebalance<'_>) {
         let member = &self.client_state;
         match rebalance {
             Rebalance::Assign(list) => {
                 let indices = partition_indices(list);
                 tracing::info!(log.group = %member.group, partitions = ?indices, "partitions assigned");
-                // librdkafka keeps a partition paused that was paused when it was revoked. The partition is not fetched
-                // yet, so it is safe to resume it here.
+                // librdkafka keeps a partition paused that was paused when it was revoked. The
+                // partition is not fetched yet, so it is safe to resume it here.
                 if let Err(error) = consumer.resume(list) {
                     tracing::warn!(%error, "failed to resume partitions");
                 }
-                // Records are delivered only of owned partitions. librdkafka fetches none before this method returns.
+                // Records are delivered only of owned partitions. librdkafka fetches none before
+                // this method returns.
                 member.take_ownership(&indices);
             }
             Rebalance::Revoke(list) => member.drain_and_release(consumer, &partition_indices(list)),
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
-                // It is unknown which partitions the group still assigns to this member, so it gives up all of them.
+                // It is unknown which partitions the group still assigns to this member, so it
+                // gives up all of them.
                 member.release_without_drain(&member.owned_partitions());
             }
         }
     }
 }
 
-/// Returns the indices of the partitions in a list of librdkafka, which holds them as signed numbers.
+/// Returns the indices of the partitions in a list of librdkafka, which holds them as signed
+/// numbers.
 fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
     list.elements()
         .iter()
@@ -64,12 +71,12 @@ fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
 }
 
 impl Member {
-    /// Queues a revocation of the partitions at `indices`, blocks until a caller has drained them, and gives up
-    /// ownership.
+    /// Queues a revocation of the partitions at `indices`, blocks until a caller has drained them,
+    /// and gives up ownership.
     ///
-    /// Blocks no longer than the revocation timeout. Does not block if there is nothing to drain, because the
-    /// member owns none of the partitions or the source is closed, nor if the group has already taken the
-    /// partitions away.
+    /// Blocks no longer than the revocation timeout. Does not block if there is nothing to drain,
+    /// because the member owns none of the partitions or the source is closed, nor if the group has
+    /// already taken the partitions away.
     fn drain_and_release(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned_partitions();
         revoked.retain(|owned| indices.contains(&owned.index));
@@ -78,8 +85,8 @@ impl Member {
         if partitions.is_empty() || self.queue.is_closed() {
             return self.release_ownership(&revoked);
         }
-        // The group has removed this member, such as after a session timeout. A commit would be rejected, so a drain is
-        // pointless.
+        // The group has removed this member, such as after a session timeout. A commit would be
+        // rejected, so a drain is pointless.
         if consumer.assignment_lost() {
             tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions lost");
             return self.release_without_drain(&revoked);
@@ -87,27 +94,30 @@ impl Member {
 
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
         let deadline = Instant::now() + self.log.options.revocation_timeout;
-        // The sender travels with the revocation, and is dropped when the caller has drained the partitions.
+        // The sender travels with the revocation, and is dropped when the caller has drained the
+        // partitions.
         let (done, drain_end) = mpsc::channel();
         self.queue
             .revoke(partitions, Some(BlockedRebalance { deadline, done }));
         self.wait_for_drain(consumer, &drain_end, deadline);
-        // The revocation may still be queued if the wait has ended early. Without the receiver, the queue reports the
-        // partitions to the caller as lost: it must not start to drain them after their release.
+        // The revocation may still be queued if the wait has ended early. Without the receiver, the
+        // queue reports the partitions to the caller as lost: it must not start to drain them after
+        // their release.
         drop(drain_end);
         self.release_ownership(&revoked);
     }
 
     /// Blocks until the revoked partitions are drained, which drops the sender of `drain_end`.
     ///
-    /// Returns earlier if the wait becomes pointless: the deadline has passed, the source is closed, or the group
-    /// has taken the partitions away. None of these events wakes the receiver, so they are checked every
-    /// [`CHECK_INTERVAL`].
+    /// Returns earlier if the wait becomes pointless: the deadline has passed, the source is
+    /// closed, or the group has taken the partitions away. None of these events wakes the receiver,
+    /// so they are checked every [`CHECK_INTERVAL`].
     fn wait_for_drain(&self, consumer: &Consumer, drain_end: &Receiver<()>, deadline: Instant) {
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let received = drain_end.recv_timeout(remaining.min(CHECK_INTERVAL));
-            // A message only says that a caller has received the revocation, and does not end the wait.
+            // A message only says that a caller has received the revocation, and does not end the
+            // wait.
             if received == Err(RecvTimeoutError::Disconnected)
                 || Instant::now() >= deadline
                 || self.queue.is_closed()
@@ -118,7 +128,8 @@ impl Member {
         }
     }
 
-    /// Gives up ownership of `lost` partitions at once, and queues a revocation that reports them as lost.
+    /// Gives up ownership of `lost` partitions at once, and queues a revocation that reports them
+    /// as lost.
     pub(super) fn release_without_drain(&self, lost: &[OwnedPartition]) {
         self.release_ownership(lost);
         let partitions = self.to_partitions(lost);

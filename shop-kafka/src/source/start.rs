@@ -1,4 +1,5 @@
-//! Finds out where a newly assigned partition starts, and which of its unread records the log has lost.
+//! Finds out where a newly assigned partition starts, and which of its unread records the log has
+//! lost.
 //!
 //! | the group's committed position | the partition starts at | gap |
 //! |---|---|---|
@@ -8,8 +9,9 @@
 //! | between the watermarks | the committed position | none |
 //! | after the high watermark | where the log was cut, or the oldest record | truncated |
 //!
-//! The low watermark is the offset of the oldest record in the log, and the high watermark is the offset after the
-//! newest record. A log ends before a committed position if it was cut, which an unclean leader election does.
+//! The low watermark is the offset of the oldest record in the log, and the high watermark is the
+//! offset after the newest record. A log ends before a committed position if it was cut, which an
+//! unclean leader election does.
 
 use std::time::Duration;
 
@@ -18,7 +20,8 @@ use shop_core::log::{Gap, GapCause};
 
 use super::membership::{Committed, Membership, OwnedPartition};
 
-/// How long to wait before the high watermark is read again, if it is before the committed position.
+/// How long to wait before the high watermark is read again, if it is before the committed
+/// position.
 ///
 /// Right after its election, a leader may still report an end of the log that is too low.
 const HIGH_WATERMARK_RECHECK_DELAY: Duration = Duration::from_millis(300);
@@ -26,24 +29,26 @@ const HIGH_WATERMARK_RECHECK_DELAY: Duration = Duration::from_millis(300);
 /// The place where reading of a newly assigned partition starts.
 #[derive(Default)]
 pub(super) struct PartitionStart {
-    /// The lowest offset that the first record can have, after a seek. `None` if the partition was not sought: the
-    /// group has no committed position and starts at the oldest record.
+    /// The lowest offset that the first record can have, after a seek. `None` if the partition was
+    /// not sought: the group has no committed position and starts at the oldest record.
     pub(super) next_offset: Option<i64>,
-    /// The end of the log, if the log was cut before the committed position. If the first record is before this
-    /// end, the log was cut at this record, and was then written again up to the end.
+    /// The end of the log, if the log was cut before the committed position. If the first record is
+    /// before this end, the log was cut at this record, and was then written again up to the end.
     pub(super) truncated_end: Option<i64>,
     /// The records that the group has not read and the log has lost.
     pub(super) gap: Option<Gap>,
 }
 
-/// Compares the group's committed position in `partition` with the log, and seeks the partition to the place where
-/// reading continues.
+/// Compares the group's committed position in `partition` with the log, and seeks the partition to
+/// the place where reading continues.
 ///
-/// Called once for each assignment of a partition, before a record of the partition is delivered. If the group has not
-/// committed a position, commits the oldest offset as its first position instead of a seek.
+/// Called once for each assignment of a partition, before a record of the partition is delivered.
+/// If the group has not committed a position, commits the oldest offset as its first position
+/// instead of a seek.
 ///
-/// `earlier_topic_position` is where this process stopped reading an earlier topic of the same name. It is used if the
-/// brokers return no committed position, because they delete the commits of a topic together with the topic.
+/// `earlier_topic_position` is where this process stopped reading an earlier topic of the same
+/// name. It is used if the brokers return no committed position, because they delete the commits of
+/// a topic together with the topic.
 ///
 /// Each request to the brokers waits for at most `timeout`.
 ///
@@ -62,8 +67,8 @@ pub(super) fn find_start(
     let (low, high) = membership.watermarks(index, timeout)?;
 
     let Some(committed) = committed else {
-        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). The commit makes a later deletion of
-        // records that the group has not read recognizable.
+        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). The commit makes
+        // a later deletion of records that the group has not read recognizable.
         membership.commit_start(index, low)?;
         return Ok(PartitionStart::default());
     };
@@ -73,8 +78,8 @@ pub(super) fn find_start(
         ..PartitionStart::default()
     };
     if committed.is_of_earlier_topic {
-        // The offset means nothing in the present topic, so all its records are read. How many records of the
-        // earlier topic were not read is unknown: the gap contains no offset.
+        // The offset means nothing in the present topic, so all its records are read. How many
+        // records of the earlier topic were not read is unknown: the gap contains no offset.
         membership.seek_to(index, low, timeout)?;
         start.next_offset = Some(low);
         start.gap = membership.new_gap(partition, offset..offset, GapCause::Recreated, low);
@@ -87,13 +92,14 @@ pub(super) fn find_start(
         start.next_offset = Some(low);
         start.gap = membership.new_gap(partition, offset..low, GapCause::Deleted, low);
     } else if offset > high {
-        // The log is shorter than what the group has read. The end is read a second time, since a new leader may
-        // report it too low.
+        // The log is shorter than what the group has read. The end is read a second time, since a
+        // new leader may report it too low.
         membership.sleep_unless_closed(HIGH_WATERMARK_RECHECK_DELAY);
         let (_, confirmed_high) = membership.watermarks(index, timeout)?;
         if offset > confirmed_high {
-            // librdkafka continues where the log was cut or, if the committed position has no leader epoch, at the
-            // oldest record. So the offset of the first record can be any from the low watermark on.
+            // librdkafka continues where the log was cut or, if the committed position has no
+            // leader epoch, at the oldest record. So the offset of the first record can be any from
+            // the low watermark on.
             start.next_offset = Some(low);
             start.truncated_end = Some(confirmed_high);
             start.gap =

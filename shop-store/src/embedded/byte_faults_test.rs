@@ -1,5 +1,5 @@
-//! Files with a changed byte in any kind of page, and write-ahead logs that are truncated or damaged: acknowledgements,
-//! readiness and verification are right each time.
+//! Files with a changed byte in any kind of page, and write-ahead logs that are truncated or
+//! damaged: acknowledgements, readiness and verification are right each time.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -185,7 +185,8 @@ async fn judge(folder: &Path, expected: &[Purchase], what: &str) -> &'static str
             "{what}: verified, but the log has other records"
         );
     }
-    // Outcome: acknowledged purchases can be read. Readiness: a log that rejects purchases is not ready.
+    // Outcome: acknowledged purchases can be read. Readiness: a log that rejects purchases is not
+    // ready.
     let new = NewPurchase::for_user("new")
         .with_user_name("new")
         .with_price("1")
@@ -337,7 +338,8 @@ async fn a_flipped_bit_of_a_row_is_named_and_not_served() {
     }
 }
 
-/// Asserts that no answer has anything else than what was bought, and if no check names damage, that each has all of it.
+/// Asserts that no answer has anything else than what was bought, and if no check names damage,
+/// that each has all of it.
 async fn serves_only(folder: &Path, expected: &[Purchase], what: &str, is_sound: bool) {
     let Ok(store) = EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await else {
         return assert!(!is_sound, "{what}: does not open");
@@ -481,8 +483,8 @@ async fn a_damaged_write_ahead_log_leaves_the_first_purchases() {
     }
 }
 
-/// The log has the first records, and a verification reports exactly those that the store does not have. Returns
-/// whether it opens.
+/// The log has the first records, and a verification reports exactly those that the store does not
+/// have. Returns whether it opens.
 async fn judge_prefix(folder: &Path, expected: &[Purchase], what: &str) -> bool {
     let log = match EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await {
         Ok(log) => log,

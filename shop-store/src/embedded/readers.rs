@@ -51,7 +51,8 @@ impl Readers {
     ) -> Result<Self> {
         let (jobs, waiting) = mpsc::sync_channel::<ReadJob>(queue.max(1));
         let waiting = Arc::new(Mutex::new(waiting));
-        // All connections are opened before a thread is started, so an error leaves no thread behind.
+        // All connections are opened before a thread is started, so an error leaves no thread
+        // behind.
         let connections = (0..threads.max(1))
             .map(|_| database.reader())
             .collect::<Result<Vec<_>>>()?;

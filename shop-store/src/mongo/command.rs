@@ -1,7 +1,7 @@
 //! Serializes the insert command directly to the bytes that the driver sends.
 //!
-//! `insert_many` creates a document for each purchase, copies it into the command, and builds a map of all ids. Here
-//! a batch needs a single buffer.
+//! `insert_many` creates a document for each purchase, copies it into the command, and builds a map
+//! of all ids. Here a batch needs a single buffer.
 
 use std::fmt::Display;
 use std::io::Write as _;

@@ -1,4 +1,5 @@
-//! Reads purchases from documents, including those of the replaced systems. [`command`](super::command) writes them.
+//! Reads purchases from documents, including those of the replaced systems.
+//! [`command`](super::command) writes them.
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
@@ -10,7 +11,8 @@ use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
-/// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the coefficient.
+/// The position of the exponent, above the coefficient. A decimal's 96 bits fit into the
+/// coefficient.
 const EXPONENT_SHIFT: u32 = 113;
 
 /// The member that makes a document a mark: a document that replaces an erased purchase, so that
@@ -141,8 +143,8 @@ pub(super) fn member_value(document: &RawDocument, member: &str) -> Option<Bson>
 }
 
 impl Unreadables {
-    /// Returns the purchase in `document`, if it is one. A document that is neither a purchase nor a
-    /// mark is logged and counted, as by [`record`](Self::record).
+    /// Returns the purchase in `document`, if it is one. A document that is neither a purchase nor
+    /// a mark is logged and counted, as by [`record`](Self::record).
     pub(super) fn read_purchase(&self, document: &RawDocument) -> Option<Purchase> {
         if is_mark(document) {
             return None;

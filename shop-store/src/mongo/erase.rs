@@ -1,7 +1,8 @@
 //! Erases the purchases of a user, and deletes old ones.
 //!
-//! An erased document is replaced by a *mark* `{_id, erased: Date}` in the same collection: the index of `_id` then rejects
-//! the purchase when a log delivers it again, without another query. An old document is deleted without a mark.
+//! An erased document is replaced by a *mark* `{_id, erased: Date}` in the same collection: the
+//! index of `_id` then rejects the purchase when a log delivers it again, without another query. An
+//! old document is deleted without a mark.
 
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
@@ -113,8 +114,8 @@ impl PurchaseErase for MongoStore {
             .find(&collection, &dated_before(time), options.build())
             .await?;
 
-        // Each old document is a purchase or a refund. Its id and the id of its counterpart are both
-        // collected, because a purchase and its refund are deleted together.
+        // Each old document is a purchase or a refund. Its id and the id of its counterpart are
+        // both collected, because a purchase and its refund are deleted together.
         let mut purchase_ids = Vec::with_capacity(oldest.len());
         let mut refund_ids = Vec::with_capacity(oldest.len());
         for document in &oldest {

@@ -167,8 +167,8 @@ const fn classify_code(code: i32) -> MongoErrorClass {
             "the documents are too large for MongoDB",
             NotApplied,
         ),
-        // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option that an old server
-        // does not know. Servers that only speak the protocol have them.
+        // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option
+        // that an old server does not know. Servers that only speak the protocol have them.
         59 | 115 | 238 | 303 | 40415 => (
             Unsupported,
             "this MongoDB server does not support the operation",
@@ -191,13 +191,14 @@ const fn classify_code(code: i32) -> MongoErrorClass {
     }
 }
 
-/// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of capped collections.
+/// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of
+/// capped collections.
 const DUPLICATE_CODES: [i32; 3] = [11000, 11001, 12582];
 
 /// Codes that reject the document permanently: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
-/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure,
-/// BSONObjectTooLarge, KeyTooLong. All other codes count as transient: an unknown code must not turn an outage into a
-/// dead letter.
+/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName,
+/// DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong. All other codes count as transient:
+/// an unknown code must not turn an outage into a dead letter.
 const FINAL_CODES: [i32; 11] = [2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280];
 
 /// The class of the server's error about a single document.

@@ -1,4 +1,5 @@
-//! A server that is slow, steps down or loses connections: nothing is lost, duplicated, or dead-lettered.
+//! A server that is slow, steps down or loses connections: nothing is lost, duplicated, or
+//! dead-lettered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

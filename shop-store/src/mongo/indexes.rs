@@ -13,8 +13,8 @@ use super::document::REFERENCE;
 use super::error::from_driver;
 use crate::retries::pauses;
 
-/// The pause between two creations of the indexes. If the collection was dropped, the next insert creates it again, but
-/// without indexes.
+/// The pause between two creations of the indexes. If the collection was dropped, the next insert
+/// creates it again, but without indexes.
 pub(super) const RECREATE_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The task that creates the four listing indexes. The task retries until the handle is dropped.
@@ -77,8 +77,9 @@ async fn maintain_indexes(
     }
 }
 
-/// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`, `IndexKeySpecsConflict`,
-/// `CommandNotSupportedOnView`, those of servers without partial indexes, and the code of Atlas for Unauthorized.
+/// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`,
+/// `IndexKeySpecsConflict`, `CommandNotSupportedOnView`, those of servers without partial indexes,
+/// and the code of Atlas for Unauthorized.
 const PERMANENT_CODES: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
 
 /// Creates the index on `field`, the timestamp and the id, with retries after transient errors.

@@ -23,8 +23,8 @@ pub struct Migration {
     pub scanned: u64,
     /// Documents that were changed.
     pub migrated: u64,
-    /// Documents that are not purchases, which are logged with their `_id`, or were modified concurrently by another
-    /// client. They stay unchanged.
+    /// Documents that are not purchases, which are logged with their `_id`, or were modified
+    /// concurrently by another client. They stay unchanged.
     pub skipped: u64,
 }
 

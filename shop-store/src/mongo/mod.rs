@@ -16,8 +16,8 @@
 //! | `store` | [`MongoStore`], and its port for inserts |
 //! | `error` | mapping of the driver's errors, and classes of errors about a document |
 //!
-//! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its `_id` is the
-//! purchase's id as text, or the ObjectId of a document from a replaced system.
+//! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its
+//! `_id` is the purchase's id as text, or the ObjectId of a document from a replaced system.
 
 mod command;
 mod connection;

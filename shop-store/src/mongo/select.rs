@@ -1,8 +1,9 @@
-//! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then documents without a
-//! date, ordered by `_id`. The replaced systems wrote the latter. `migrate` moves them to the first range, except for
-//! dates that are not valid for a purchase.
+//! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then
+//! documents without a date, ordered by `_id`. The replaced systems wrote the latter. `migrate`
+//! moves them to the first range, except for dates that are not valid for a purchase.
 //!
-//! Each query of the first range reads one range of an index, without conditions that are checked in documents.
+//! Each query of the first range reads one range of an index, without conditions that are checked
+//! in documents.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -40,8 +40,9 @@ pub struct MongoStore {
 impl MongoStore {
     /// Opens the store in the collection of `options`. Does not wait for the server.
     ///
-    /// Creates the indexes in the background if [`create_indexes`](MongoStoreOptions::create_indexes) is set, and again
-    /// within a minute if the collection was dropped. Without authorization to create them, the store works without.
+    /// Creates the indexes in the background if
+    /// [`create_indexes`](MongoStoreOptions::create_indexes) is set, and again within a minute if
+    /// the collection was dropped. Without authorization to create them, the store works without.
     ///
     /// # Errors
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,

@@ -324,8 +324,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
                 Err(error) if sqlstate::is_unique_violation(&error) => {}
                 Err(error) => return Err(error),
             }
-            // The id of a row is stored or occurs twice, or a trigger has skipped a row. So the rows
-            // are sent again by the slower statement below.
+            // The id of a row is stored or occurs twice, or a trigger has skipped a row. So the
+            // rows are sent again by the slower statement below.
         }
 
         let insert_new = self.statement(self.table.insert_new(), indices);

@@ -1,4 +1,5 @@
-//! What a database cannot hold: rows that triggers skip are never reported as stored, and encodings are refused.
+//! What a database cannot hold: rows that triggers skip are never reported as stored, and encodings
+//! are refused.
 
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use super::faults_test::purchases;
 use super::fixture::{PostgresFixture, session};
 use super::{PostgresStore, PostgresStoreOptions};
 
-/// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that returns null.
+/// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that
+/// returns null.
 pub(super) async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
     let sql = format!(
         "create or replace function skip() returns trigger language plpgsql as 'begin return null; end';

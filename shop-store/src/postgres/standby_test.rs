@@ -1,4 +1,5 @@
-//! A primary that is killed, and its standby that is promoted: with synchronous replication and without.
+//! A primary that is killed, and its standby that is promoted: with synchronous replication and
+//! without.
 
 use std::sync::Arc;
 use std::time::Duration;

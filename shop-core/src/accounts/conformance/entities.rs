@@ -67,8 +67,9 @@ pub trait OutboxFixture: Debug + Send + Sync {
     /// Writes a row with an event. Returns the event, which is not equal to an earlier one.
     async fn write(&self) -> LogRecord;
 
-    /// Writes a row with `event`, awaits `before_commit`, and commits. If the outbox requires it of its callers, begins
-    /// when no other write of the key is open. Only called if [`Capabilities::open_writes`] is set.
+    /// Writes a row with `event`, awaits `before_commit`, and commits. If the outbox requires it of
+    /// its callers, begins when no other write of the key is open. Only called if
+    /// [`Capabilities::open_writes`] is set.
     async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
         drop(before_commit);
         panic!("this fixture does not hold the write of {event:?}: declare it in its capabilities");
@@ -117,8 +118,8 @@ impl<F: OrdersFixture> RecordStoreFixture for UsersOfOrders<F> {
     }
 }
 
-/// A store of users and a store of orders, each of which also applies the other's events and is its own outbox. A
-/// fixture of both.
+/// A store of users and a store of orders, each of which also applies the other's events and is its
+/// own outbox. A fixture of both.
 pub trait EntityStores: Debug + Send + Sync {
     /// The store of users.
     type Users: UserStore + RecordStore<Order> + Outbox + Clone;

@@ -216,7 +216,8 @@ pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// The same key of two users is two orders. A UUID that was computed from another user's key is another key.
+/// The same key of two users is two orders. A UUID that was computed from another user's key is
+/// another key.
 pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;

@@ -97,8 +97,8 @@ async fn pending_contents(outbox: &dyn Outbox) -> Vec<Content> {
     )
 }
 
-/// Of two open writes of one key, the later one commits first, or waits for the earlier one. The entries are in the order
-/// of the commits.
+/// Of two open writes of one key, the later one commits first, or waits for the earlier one. The
+/// entries are in the order of the commits.
 pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) {
     if !declared(fixture.capabilities().open_writes, "several open writes") {
         return;
@@ -133,7 +133,8 @@ pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) 
     );
 }
 
-/// An entry that is committed after later ones of other keys were published is pending then. It does not delay them.
+/// An entry that is committed after later ones of other keys were published is pending then. It
+/// does not delay them.
 pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
     if !declared(fixture.capabilities().open_writes, "several open writes") {
         return;
@@ -297,7 +298,8 @@ async fn published(log: &InMemoryLog) -> Vec<Content> {
     contents(batches.into_iter().flat_map(|batch| batch.records))
 }
 
-/// Under faults and restarts every event is published at least once, and events of one key in order.
+/// Under faults and restarts every event is published at least once, and events of one key in
+/// order.
 pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     let log = InMemoryLog::default();

@@ -1,7 +1,8 @@
 //! Macros that run the kit on a store of users or orders, or on an outbox.
 
-/// One `#[tokio::test]` per case of a store from which users can be erased, in a module with the given name. The
-/// expression creates a fresh [`EraseUsersFixture`](crate::conformance::EraseUsersFixture).
+/// One `#[tokio::test]` per case of a store from which users can be erased, in a module with the
+/// given name. The expression creates a fresh
+/// [`EraseUsersFixture`](crate::conformance::EraseUsersFixture).
 #[macro_export]
 macro_rules! erase_users_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -14,8 +15,8 @@ macro_rules! erase_users_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store of users, in a module with the given name. The expression creates a fresh
-/// [`UsersFixture`](crate::conformance::UsersFixture).
+/// One `#[tokio::test]` per case of a store of users, in a module with the given name. The
+/// expression creates a fresh [`UsersFixture`](crate::conformance::UsersFixture).
 #[macro_export]
 macro_rules! users_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -33,8 +34,8 @@ macro_rules! users_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of a store of orders, in a module with the given name. The expression creates a fresh
-/// [`OrdersFixture`](crate::conformance::OrdersFixture).
+/// One `#[tokio::test]` per case of a store of orders, in a module with the given name. The
+/// expression creates a fresh [`OrdersFixture`](crate::conformance::OrdersFixture).
 #[macro_export]
 macro_rules! orders_suite {
     ($name:ident, $($fixture:tt)+) => {
@@ -52,8 +53,8 @@ macro_rules! orders_suite {
     };
 }
 
-/// One `#[tokio::test]` per case of an outbox, in a module with the given name. The expression creates a fresh
-/// [`OutboxFixture`](crate::conformance::OutboxFixture).
+/// One `#[tokio::test]` per case of an outbox, in a module with the given name. The expression
+/// creates a fresh [`OutboxFixture`](crate::conformance::OutboxFixture).
 #[macro_export]
 macro_rules! outbox_suite {
     ($name:ident, $($fixture:tt)+) => {

@@ -31,8 +31,8 @@ impl TotalPrice {
     /// The exclusive bound of the absolute value.
     const LIMIT: Decimal = Decimal::from_parts(100_000_000, 0, 0, false, 0);
 
-    /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero, as
-    /// in PostgreSQL.
+    /// Converts an exact decimal. Digits after the second decimal are rounded half away from zero,
+    /// as in PostgreSQL.
     ///
     /// # Errors
     /// [`Invalid`] for more than 8 digits before the decimal point.

@@ -87,23 +87,26 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///   (`outbox::entries_keep_their_order`).
 /// - Entries of one key are pending in the order in which their writes were committed, even if
 ///   several writes were open at once (`outbox::open_writes_of_a_key_keep_their_order`). A sequence
-///   violates this rule, because it assigns ids in the order of the writes. Lock the key from before
-///   an entry gets its id until the commit.
-/// - An entry is pending from its commit on, even if greater ids of other keys were published before
-///   (`outbox::a_late_commit_is_not_skipped`). `pending` must not remember how far it was read.
-/// - The id of an entry is greater than the ids of all earlier entries, including deleted ones, even
-///   if the outbox was empty in between: ids are never reused (`outbox::an_id_is_never_reused`). A
-///   database that assigns the greatest existing id plus one violates this rule. SQLite needs
-///   `AUTOINCREMENT`.
+///   violates this rule, because it assigns ids in the order of the writes. Lock the key from
+///   before an entry gets its id until the commit.
+/// - An entry is pending from its commit on, even if greater ids of other keys were published
+///   before (`outbox::a_late_commit_is_not_skipped`). `pending` must not remember how far it was
+///   read.
+/// - The id of an entry is greater than the ids of all earlier entries, including deleted ones,
+///   even if the outbox was empty in between: ids are never reused
+///   (`outbox::an_id_is_never_reused`). A database that assigns the greatest existing id plus one
+///   violates this rule. SQLite needs `AUTOINCREMENT`.
 /// - `pending` returns at most the requested number of entries, oldest first
 ///   (`outbox::the_oldest_entries_are_listed_first`).
-/// - Deleted entries are no longer pending, and deleting again is harmless (`outbox::deleted_entries_stay_deleted`).
+/// - Deleted entries are no longer pending, and deleting again is harmless
+///   (`outbox::deleted_entries_stay_deleted`).
 /// - `backlog` counts the pending entries (`outbox::the_backlog_counts`).
 /// - `wait_for_entries` completes when this process has written an entry since the previous call
 ///   (`outbox::a_write_notifies_the_relay`).
-/// - A [`Relay`] publishes all entries and leaves none pending (`outbox::a_relay_empties_the_outbox`).
-/// - Under faults and restarts of the relay, every event is published at least once, and events of one key in order
-///   (`outbox::a_relay_under_faults_loses_nothing`).
+/// - A [`Relay`] publishes all entries and leaves none pending
+///   (`outbox::a_relay_empties_the_outbox`).
+/// - Under faults and restarts of the relay, every event is published at least once, and events of
+///   one key in order (`outbox::a_relay_under_faults_loses_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

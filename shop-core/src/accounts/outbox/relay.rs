@@ -240,9 +240,9 @@ impl Relay {
     /// published entries.
     ///
     /// `undeleted` contains the entries that an earlier round has published, but failed to delete.
-    /// They are deleted now, and not published again. After a round, `undeleted` contains all entries
-    /// that the round has tried to delete. The next round keeps those that are still pending.
-    /// Entries whose publish fails stay in the outbox.
+    /// They are deleted now, and not published again. After a round, `undeleted` contains all
+    /// entries that the round has tried to delete. The next round keeps those that are still
+    /// pending. Entries whose publish fails stay in the outbox.
     ///
     /// Returns the number of events that were published.
     ///
@@ -301,8 +301,8 @@ impl Relay {
         Ok(published_count)
     }
 
-    /// Publishes the events of one key in order, until the first error or until `drain_timed_out` is
-    /// cancelled.
+    /// Publishes the events of one key in order, until the first error or until `drain_timed_out`
+    /// is cancelled.
     ///
     /// Returns the entries that were published, and the error if there was one.
     async fn publish_group(

@@ -73,8 +73,8 @@ pub trait UserErase: Debug + Send + Sync + 'static {
     /// Erases the user with this number, durably. Returns `false` if there is no such user.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Repeating the call
-    /// is safe.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Repeating the
+    /// call is safe.
     ///
     /// # Cancel safety
     /// Dropping the future erases the user completely, or does nothing.

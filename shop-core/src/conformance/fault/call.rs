@@ -45,7 +45,8 @@ pub enum Fault {
     LoseAnswer,
     /// The call is delayed by this time.
     Delay(Duration),
-    /// Of an insert or a batch of publishes: every second record is skipped, and its outcome is unknown.
+    /// Of an insert or a batch of publishes: every second record is skipped, and its outcome is
+    /// unknown.
     PartialInsert,
     /// Of an insert: the first record is rejected for this reason, and not stored.
     Reject(Reason),
@@ -53,11 +54,12 @@ pub enum Fault {
     DeliverTwice,
     /// Of a next: the first record of the batch has this value instead.
     Poison(Bytes),
-    /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight. Records that are not
-    /// committed when the revocation ends are redelivered in the partition's next epoch.
+    /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight.
+    /// Records that are not committed when the revocation ends are redelivered in the partition's
+    /// next epoch.
     Revoke(Duration),
-    /// Of an insert, an append, a put or a commit: returns an unknown outcome at once, and makes the call
-    /// after this time, like a request that completes after its timeout.
+    /// Of an insert, an append, a put or a commit: returns an unknown outcome at once, and makes
+    /// the call after this time, like a request that completes after its timeout.
     CompleteAfterTimeout(Duration),
     /// Of a commit: reported as successful, but not made, like a log that loses a commit.
     LoseCommit,

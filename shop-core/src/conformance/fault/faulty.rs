@@ -97,7 +97,8 @@ faulty!(PurchaseSink {
     Check: check() -> ();
     Close: close(deadline: Duration) -> ();
 }
-    /// A fault applies to the whole batch, a [`PartialInsert`](Fault::PartialInsert) to every second purchase.
+    /// A fault applies to the whole batch, a [`PartialInsert`](Fault::PartialInsert) to every
+    /// second purchase.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let fault = self.faults.take(Call::Publish);
         let skips = matches!(fault, Some(Fault::PartialInsert));

@@ -55,7 +55,8 @@ impl Faults {
         self.script().once.entry(call).or_default().push_back(fault);
     }
 
-    /// Injects the fault into every `call` until [`clear`](Self::clear), after those injected [`once`](Self::once).
+    /// Injects the fault into every `call` until [`clear`](Self::clear), after those injected
+    /// [`once`](Self::once).
     ///
     /// # Panics
     /// When the fault does not apply to such a call.
@@ -77,8 +78,8 @@ impl Faults {
         self.script().calls.get(&call).copied().unwrap_or_default()
     }
 
-    /// The number of times each fault was injected, by variant name. A scripted fault that was never injected has
-    /// tested nothing.
+    /// The number of times each fault was injected, by variant name. A scripted fault that was
+    /// never injected has tested nothing.
     #[must_use]
     pub fn injected(&self) -> BTreeMap<(Call, &'static str), u64> {
         self.script().injected.clone()

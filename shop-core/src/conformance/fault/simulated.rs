@@ -36,9 +36,10 @@ pub(super) fn fault(random: &mut Rng, call: Call) -> Option<Fault> {
 }
 
 impl Shop {
-    /// A shop in memory whose calls fail by `seed`, for tests of what calls it: the same seed fails the same calls. Of ten
-    /// purchases one is refused because the service is unavailable, and one because it is overloaded; two have an unknown
-    /// outcome, of which one is stored; one takes up to 200 ms. Listings are only late.
+    /// A shop in memory whose calls fail by `seed`, for tests of what calls it: the same seed fails
+    /// the same calls. Of ten purchases one is refused because the service is unavailable, and one
+    /// because it is overloaded; two have an unknown outcome, of which one is stored; one takes up
+    /// to 200 ms. Listings are only late.
     ///
     /// ```
     /// use shop_core::{NewPurchase, Outcome, Result, Shop};

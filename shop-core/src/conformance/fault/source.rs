@@ -93,7 +93,8 @@ impl FaultySource {
         Some(Ok(SourceEvent::Batch(batch)))
     }
 
-    /// A scripted revocation. Batches that are not committed when it ends are redelivered in the next epoch.
+    /// A scripted revocation. Batches that are not committed when it ends are redelivered in the
+    /// next epoch.
     fn revocation(&self, partition: Partition, timeout: Duration) -> Revocation {
         let shared = Arc::clone(&self.shared);
         let index = partition.index;

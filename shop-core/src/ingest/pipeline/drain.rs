@@ -145,9 +145,9 @@ impl IngestPipeline {
             }
         }
 
-        // If no offsets are left to commit, no further commit is tried, and none would end a reported
-        // failure of commits. So the failure ends here. A commit that is under way and hangs stays a
-        // failure, because no other commit can start.
+        // If no offsets are left to commit, no further commit is tried, and none would end a
+        // reported failure of commits. So the failure ends here. A commit that is under way and
+        // hangs stays a failure, because no other commit can start.
         if !self.commits.is_under_way && !self.has_uncommitted_offsets() {
             self.failures_changed |= self.commits.backoff.record_success();
         }

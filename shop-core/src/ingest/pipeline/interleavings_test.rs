@@ -1,8 +1,8 @@
-//! All interleavings of a small scope, up to a depth: two partitions of two batches, and all events.
-//! At the end of each path all faults stop, and everything must be committed finally.
+//! All interleavings of a small scope, up to a depth: two partitions of two batches, and all
+//! events. At the end of each path all faults stop, and everything must be committed finally.
 //!
-//! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each further move takes three times as
-//! long.
+//! `SHOP_TEST_MODEL_DEPTH` sets the depth, in moves; a fault counts as two. Each further move takes
+//! three times as long.
 
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};

@@ -60,7 +60,8 @@ pub(super) enum CommitFate {
     Fails,
     /// The commit takes effect, but the response is lost.
     AnswerLost,
-    /// The log assigns the first partition to another member without a revocation, and fences its offset.
+    /// The log assigns the first partition to another member without a revocation, and fences its
+    /// offset.
     Fenced,
 }
 
@@ -345,7 +346,8 @@ impl World {
         };
     }
 
-    /// The log has assigned the partition to another member: nothing of this epoch may be committed any more.
+    /// The log has assigned the partition to another member: nothing of this epoch may be committed
+    /// any more.
     fn end_epoch(&mut self, partition: &Partition) {
         let log = &mut self.log[partition.index as usize];
         log.given_up = log.given_up.max(partition.epoch);

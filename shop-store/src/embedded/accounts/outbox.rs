@@ -25,11 +25,11 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The pending events of a SQLite database of your own, in its table `outbox`.
 ///
-/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both are stored or neither. A
-/// [`Relay`](shop_core::outbox::Relay) publishes it.
+/// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both
+/// are stored or neither. A [`Relay`](shop_core::outbox::Relay) publishes it.
 ///
-/// Leave `synchronous` at its default, `FULL`: with `NORMAL` in WAL mode, a power failure may lose a row whose event
-/// was published.
+/// Leave `synchronous` at its default, `FULL`: with `NORMAL` in WAL mode, a power failure may lose
+/// a row whose event was published.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -86,11 +86,12 @@ pub struct SqliteOutbox {
 }
 
 impl SqliteOutbox {
-    /// Opens a connection to the database at `path`, and creates the table `outbox` if it does not exist.
+    /// Opens a connection to the database at `path`, and creates the table `outbox` if it does not
+    /// exist.
     ///
     /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be opened or is locked for 5 s,
-    /// [`Corrupt`](shop_core::ErrorKind::Corrupt) when it is not a database.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) when the file cannot be opened or is
+    /// locked for 5 s, [`Corrupt`](shop_core::ErrorKind::Corrupt) when it is not a database.
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let file = Arc::clone(&path);
@@ -115,7 +116,8 @@ impl SqliteOutbox {
         insert(transaction, &record)
     }
 
-    /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls the table.
+    /// Wakes the relay after a commit. Without it, the relay finds new events when it next polls
+    /// the table.
     pub fn notify_relay(&self) {
         self.written.notify_one();
     }

@@ -381,7 +381,8 @@ async fn a_buyer_that_was_removed_or_rolled_back_is_added_again() {
         sink.publish(&purchase(number)).await.unwrap();
         assert_eq!(store.erase(&user, 10).await.unwrap(), 1);
     }
-    // While another process holds the lock, the writes are collected into one group, of which the last one fails.
+    // While another process holds the lock, the writes are collected into one group, of which the
+    // last one fails.
     let lock = std::fs::File::open(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
     let published =

@@ -92,8 +92,8 @@ impl EmbeddedSink {
         // transaction can take many.
         let mut writes = Vec::with_capacity(purchases.len());
         for purchase in purchases {
-            // No permit means that the semaphore is closed. Then `publish_work` returns the error of
-            // a closed sink.
+            // No permit means that the semaphore is closed. Then `publish_work` returns the error
+            // of a closed sink.
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.publish_work(purchase, room) {
                 Ok(work) => {

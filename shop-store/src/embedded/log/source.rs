@@ -314,8 +314,8 @@ impl GroupReader {
                 let start = next.max(group_position);
                 let records = rows::read_records(&snapshot, start, max_records, max_bytes)?;
 
-                // Without records, `start` is the end: the position of the group may have moved since
-                // the last read.
+                // Without records, `start` is the end: the position of the group may have moved
+                // since the last read.
                 let end = records.last().map_or(start, |last| last.offset + 1);
                 let events = gaps::split_at_gaps(&snapshot, &partition, start, records)?;
                 Ok((end, events))

@@ -32,8 +32,9 @@ const FEW_PURCHASES: u64 = if cfg!(test) { 20 } else { 1_000 };
 
 /// Reads the totals of the purchases of `selector` for each period of `request`.
 ///
-/// Adds up the rows of each buyer with few purchases, and the sums of parts for the other buyers and
-/// for all buyers together. If no sums of suitable parts are kept, adds up the rows in every case.
+/// Adds up the rows of each buyer with few purchases, and the sums of parts for the other buyers
+/// and for all buyers together. If no sums of suitable parts are kept, adds up the rows in every
+/// case.
 ///
 /// The outer result contains the errors of SQLite and of damaged rows. The inner one contains the
 /// errors of the totals, such as too many periods.
@@ -128,10 +129,10 @@ impl Granularity {
     /// kept for all buyers only, so their query returns nothing for another buyer.
     const fn folded_sums_sql(&self) -> &'static str {
         match self {
-            // The primary key of `days` begins with the day, not with the buyer, so a plain condition
-            // would read the rows of all buyers in the range. Instead, the recursive `every` steps
-            // from each day with purchases of anyone to the next such day, and `one` is the row of
-            // the buyer on that day.
+            // The primary key of `days` begins with the day, not with the buyer, so a plain
+            // condition would read the rows of all buyers in the range. Instead, the recursive
+            // `every` steps from each day with purchases of anyone to the next such day, and `one`
+            // is the row of the buyer on that day.
             Self::Days => {
                 "WITH RECURSIVE every (day) AS (
                      SELECT min(day) FROM days WHERE day >= ?1

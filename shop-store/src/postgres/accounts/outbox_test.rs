@@ -21,8 +21,8 @@ use super::fixture::{OwnTable, event};
 use crate::postgres::PostgresStoreOptions;
 use crate::postgres::fixture::{fresh_schema, session};
 
-/// Writes an event first, and then its place in the order of the commits, which fails if another transaction of the key is
-/// open.
+/// Writes an event first, and then its place in the order of the commits, which fails if another
+/// transaction of the key is open.
 async fn write(client: &mut Client, key: i64, name: &str) {
     let transaction = client.transaction().await.unwrap();
     PostgresOutbox::insert_event(&transaction, &event(key, name))
@@ -33,7 +33,8 @@ async fn write(client: &mut Client, key: i64, name: &str) {
     transaction.commit().await.unwrap();
 }
 
-/// Relays until `is_over` and nothing is pending. Each relay is killed when it has published, before or after it deletes.
+/// Relays until `is_over` and nothing is pending. Each relay is killed when it has published,
+/// before or after it deletes.
 async fn relay(own: &OwnTable, log: &InMemoryLog, is_over: &AtomicBool) {
     while !is_over.load(Ordering::SeqCst) || !own.outbox.pending(1).await.unwrap().is_empty() {
         let outbox = Arc::new(own.outbox.clone());

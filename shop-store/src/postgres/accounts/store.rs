@@ -455,8 +455,8 @@ pub(super) fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
     bind_key_and_row(Statement::new(sql), &E::with_number(new, 1.into()), new)
 }
 
-/// Binds the idempotency key of `new` and the values of the columns of `row` to the first parameters
-/// of `statement`.
+/// Binds the idempotency key of `new` and the values of the columns of `row` to the first
+/// parameters of `statement`.
 fn bind_key_and_row<E: PostgresEntity>(statement: Statement, row: &E, new: &E::New) -> Statement {
     row.bind(statement.bind(E::stored_key(new).as_str().to_owned()))
 }
