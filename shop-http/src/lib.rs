@@ -87,8 +87,8 @@
 //!
 //! The prefix must have no parameters.
 //!
-//! In a server other than [`serve`], a streamed response that fails ends without its last chunk. That cannot be seen over
-//! HTTP/1.0, where [`serve`] resets the connection: let proxies use HTTP/1.1.
+//! In a server other than [`serve()`], a streamed response that fails ends without its last chunk. That cannot be seen over
+//! HTTP/1.0, where [`serve()`] resets the connection: let proxies use HTTP/1.1.
 //!
 //! # What can be left out
 //!
@@ -137,10 +137,10 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// In the order in which a request passes them; each imports only those below it. `routes`: the table of routes, the way of a
-// request through it, and the builder. `resources`: a handler per resource. `operations`: the handlers of probes, health and
-// metrics. `request`: parsed and validated requests. `auth`: senders, and what they may do. `server`: the listener, and what
-// is around every route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes.
+// In the order in which a request passes them; each imports only those below it. `serve`: the listener and its connections.
+// `routes`: the table of routes, the way of a request through it, and the builder. `resources`: a handler per resource.
+// `operations`: the handlers of probes, health and metrics. `request`: parsed and validated requests. `auth`: senders, and
+// what they may do. `server`: what is around every route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes.
 // `permits`: the room and the rates of clients. `refreshed`: values that are read again when their files change.
 // `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
 #[cfg(feature = "accounts")]
@@ -157,6 +157,7 @@ mod request;
 mod resources;
 mod response;
 mod routes;
+mod serve;
 mod server;
 mod service;
 mod watched_body;
@@ -178,11 +179,9 @@ pub use options::{
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;
-pub use server::serve::serve;
+pub use serve::serve;
 #[cfg(feature = "tls")]
-pub use server::serve::serve_tls;
-#[cfg(feature = "tls")]
-pub use server::tls::Tls;
+pub use serve::{Tls, serve_tls};
 pub use service::kind::ServiceKind;
 pub use service::parts::Parts;
 pub use shop_core::ports::StoreSink;

@@ -95,7 +95,7 @@ shop_core::options! {
         /// 64 bits. A request that authentication rejects with 401 counts for its address.
         ///
         /// Clients are counted in this process alone: each of *n* replicas allows this rate. Outside
-        /// [`serve`](crate::serve), the address is read from [`ConnectInfo`](axum::extract::ConnectInfo), if the program
+        /// [`serve`](crate::serve()), the address is read from [`ConnectInfo`](axum::extract::ConnectInfo), if the program
         /// adds this extension.
         pub rate_writes: Option<NonZeroU32> = None,
         /// The maximum number of reads of one client per second (default none). Clients are identified and counted as

@@ -1,4 +1,8 @@
-//! A value that is read again from its source while it is in use.
+//! A value that is read again from its source while it is in use, such as keys or a certificate.
+//!
+//! [`Refreshed`] has no task of its own: a use of a value that is older than its maximum age starts
+//! a read, and waits for it. One read serves all callers that wait at the same time. After a failed
+//! read the last valid value stays in use, and reads are repeated after a pause.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -11,13 +15,22 @@ use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::watch;
 use tokio::time::timeout;
 
-/// Where a text is read from. Its `Debug` names it in the log, so it has no secret.
+/// The pause after a failed read while there is no valid value.
+const RETRY_WITHOUT_VALUE: Duration = Duration::from_secs(1);
+/// The longest pause after a failed read while there is a valid value.
+const RETRY_WITH_VALUE: Duration = Duration::from_secs(30);
+/// The maximum time that a call waits for one read of a source whose last read failed.
+const FAILED_SOURCE_WAIT: Duration = Duration::from_millis(500);
+/// The maximum duration of a read.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The source of a text. Its `Debug` names it in the log, so it must not contain a secret.
 #[async_trait]
 pub trait TextSource: fmt::Debug + Send + Sync + 'static {
     /// Reads the whole text.
     ///
     /// # Errors
-    /// If it cannot be read now.
+    /// If the text cannot be read now.
     async fn read(&self) -> Result<String>;
 }
 
@@ -26,16 +39,18 @@ pub trait TextSource: fmt::Debug + Send + Sync + 'static {
 pub struct FileSource(Vec<PathBuf>);
 
 impl FileSource {
-    /// What the texts of several files are separated by.
+    /// The separator between the texts of several files.
     pub const SEPARATOR: &str = "\0";
 
-    /// The file at `path`.
+    /// Creates a source that reads the file at `path`.
     pub fn new(path: impl Into<PathBuf>) -> Self {
         Self(vec![path.into()])
     }
 
-    /// Adds the file at `path`. The text of the source is that of all files in order, with a
-    /// [`SEPARATOR`](Self::SEPARATOR) between them.
+    /// Adds the file at `path`.
+    ///
+    /// The text of the source is that of all files in order, with a
+    /// [`SEPARATOR`](Self::SEPARATOR) between two files.
     #[must_use]
     pub fn and(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.push(path.into());
@@ -61,22 +76,22 @@ impl TextSource for FileSource {
 
 /// A value that is parsed from a text, and read again while it is in use.
 ///
-/// A value older than the maximum age is never used before its source was read again: what the text no longer allows is
-/// refused at once. A failed read or an invalid text keeps the last valid value and is logged. There is no task behind
-/// it: [`get`](Self::get) reads when that is due.
+/// A value older than the maximum age is never used before its source was read again: what the text
+/// no longer allows is refused at once. A failed read or an invalid text keeps the last valid value
+/// and is logged. There is no task behind it: [`get`](Self::get) reads when that is due.
 pub struct Refreshed<T> {
     source: Box<dyn TextSource>,
     parse: fn(&str) -> Result<T>,
     max_age: Duration,
     clock: Arc<dyn Clock>,
-    /// When a value expires, if it does.
+    /// Returns when a value expires, if it does.
     pub(crate) expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<RefreshedState<T>>,
-    /// The last read that was started by a use. It has ended when its sender is gone.
+    /// The last read that was started by a use. The read has ended when the sender is gone.
     reading: Mutex<Option<watch::Receiver<()>>>,
 }
 
-/// Without the value and its text, which may be secret.
+/// Shows neither the value nor its text, which may be secret.
 impl<T> fmt::Debug for Refreshed<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refreshed")
@@ -86,27 +101,38 @@ impl<T> fmt::Debug for Refreshed<T> {
     }
 }
 
+/// The last valid value, and when it was read.
 struct RefreshedState<T> {
     value: Option<Arc<T>>,
-    /// The text of the value. An unchanged text keeps the value, and what users of it have derived from it.
+    /// The text of the value. An unchanged text keeps the value, and what its users derived from it.
     text: String,
     /// When the last successful read was started; before that, when this was created.
     valid_at: Timestamp,
-    /// When the last read has failed, if it has.
+    /// When the last read failed, unless it succeeded.
     failed_at: Option<Timestamp>,
 }
 
-/// How current a value is.
+/// The value at one moment, and whether it may be used without another read.
+struct CurrentValue<T> {
+    value: Option<Arc<T>>,
+    is_read_due: bool,
+    /// Whether the last read failed.
+    has_failed: bool,
+}
+
+/// How current a value is, for the metrics and `/health`.
 pub(crate) struct Freshness {
-    /// The time since the last successful read. Before that, since the start.
+    /// The time since the last successful read or, before that, since the start.
     pub(crate) age: Duration,
-    /// Whether the last read has failed.
+    /// Whether the last read failed.
     pub(crate) is_failing: bool,
+    /// When the value expires, if it does.
     pub(crate) not_after: Option<Timestamp>,
 }
 
 impl<T: Send + Sync + 'static> Refreshed<T> {
-    /// A value that is read from `source` when it is first needed, and again at the first use after `max_age`.
+    /// Creates a value that is read from `source` when it is first needed, and again at the first
+    /// use after `max_age`.
     pub fn new(
         source: impl TextSource,
         parse: fn(&str) -> Result<T>,
@@ -130,34 +156,45 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         }
     }
 
-    /// The value, if there has been a valid one. Waits for a read if the value is older than the maximum age.
+    /// Returns the value, or `None` if none was valid yet.
+    ///
+    /// Waits for a read if the value is older than the maximum age.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop a read, for which others may wait.
     pub async fn get(self: &Arc<Self>) -> Option<Arc<T>> {
         self.no_older_than(self.max_age).await
     }
 
-    /// As [`get`](Self::get), with this maximum age.
+    /// Returns the value like [`get`](Self::get), with `age` as its maximum age.
     ///
     /// # Cancel safety
     /// Dropping the future does not stop a read, for which others may wait.
     pub async fn no_older_than(self: &Arc<Self>, age: Duration) -> Option<Arc<T>> {
-        let mut known = self.known(age);
-        // A read that another caller has started may have begun too early: then there is a second one.
+        let mut current = self.current_value(age);
+        // A read that another caller started may have begun too early: then a second one follows.
         for _read in 0..2 {
-            if let (_, true, has_failed) = known {
-                // A source that has failed, and now hangs, delays only a little.
-                let patience = if has_failed { PATIENCE } else { Duration::MAX };
-                drop(timeout(patience, self.read().changed()).await);
-                known = self.known(age);
+            if !current.is_read_due {
+                break;
             }
+            // A source that failed, and now hangs, delays the caller only a little.
+            let max_wait = if current.has_failed {
+                FAILED_SOURCE_WAIT
+            } else {
+                Duration::MAX
+            };
+            let _end = timeout(max_wait, self.start_read().changed()).await;
+            current = self.current_value(age);
         }
-        known.0
+        current.value
     }
 
-    /// The current freshness. Reads the value in the background if that is due.
+    /// Returns how current the value is, and starts a read in the background if that is due.
     pub(crate) fn freshness(self: &Arc<Self>) -> Freshness {
-        if self.known(self.max_age).1 {
-            drop(self.read());
+        if self.current_value(self.max_age).is_read_due {
+            let _reading = self.start_read();
         }
+
         let state = self.state.read();
         Freshness {
             age: self.clock.now().saturating_since(state.valid_at),
@@ -166,30 +203,35 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         }
     }
 
-    /// Reads the value in the background, unless a read is under way. Closed when the read has ended.
-    fn read(self: &Arc<Self>) -> watch::Receiver<()> {
+    /// Starts a read in the background, unless one is under way.
+    ///
+    /// Returns a receiver whose channel closes when the read has ended.
+    fn start_read(self: &Arc<Self>) -> watch::Receiver<()> {
         let mut reading = self.reading.lock();
-        if let Some(under_way) = reading.as_ref().filter(|read| read.has_changed().is_ok()) {
+        if let Some(under_way) = &*reading
+            && under_way.has_changed().is_ok()
+        {
             return under_way.clone();
         }
-        let (ended, read) = watch::channel(());
+
+        let (sender, receiver) = watch::channel(());
         let this = Arc::clone(self);
         tokio::spawn(async move {
-            let _ended = ended;
+            let _sender = sender;
             if let Err(error) = this.try_read().await {
                 tracing::warn!(source = ?this.source, error = %error.chain(), "refresh failed, the last valid value is used");
             }
         });
-        *reading = Some(read.clone());
-        read
+        *reading = Some(receiver.clone());
+        receiver
     }
 
-    /// Reads the value.
+    /// Reads the value now.
     ///
     /// # Errors
     /// If the source cannot be read, or its text is not valid. The last valid value stays in use.
     pub async fn try_read(&self) -> Result<()> {
-        let begun = self.clock.now();
+        let start = self.clock.now();
         let text = timeout(READ_TIMEOUT, self.source.read())
             .await
             .unwrap_or_else(|_elapsed| {
@@ -198,63 +240,73 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
                     "it was not read within 5 s",
                 ))
             });
-        let read = text.and_then(|text| self.use_text(text));
+        let result = text.and_then(|text| self.set_text(text));
+
         let mut state = self.state.write();
-        match read {
+        match result {
             Ok(()) => {
-                state.valid_at = begun;
+                state.valid_at = start;
                 state.failed_at = None;
             }
-            // A read that has failed late is not repeated at once by those who wait for it.
+            // The end of the read counts here: those who waited for a slow read that failed do not
+            // repeat it at once.
             Err(_) => state.failed_at = Some(self.clock.now()),
         }
-        read
+        result
     }
 
-    fn use_text(&self, text: String) -> Result<()> {
+    /// Parses `text` and uses its value from now on, unless the text is unchanged.
+    fn set_text(&self, text: String) -> Result<()> {
         let state = self.state.read();
-        let is_known = state.value.is_some() && state.text == text;
+        let is_unchanged = state.value.is_some() && state.text == text;
         drop(state);
-        if !is_known {
-            let value = (self.parse)(&text)?;
-            let mut state = self.state.write();
-            state.value = Some(Arc::new(value));
-            state.text = text;
+        if is_unchanged {
+            return Ok(());
         }
+
+        // The lock is not held meanwhile: parsing takes time.
+        let value = (self.parse)(&text)?;
+
+        let mut state = self.state.write();
+        state.value = Some(Arc::new(value));
+        state.text = text;
         Ok(())
     }
 
-    /// The last valid value, whether a read is due, because the last one is at least `age` ago, and whether that has failed.
-    fn known(&self, age: Duration) -> (Option<Arc<T>>, bool, bool) {
+    /// Returns the last valid value.
+    ///
+    /// A read is due without a value, or if the last read was started `age` ago or earlier. After a
+    /// failed read, it is due once a pause has passed since the end of that read.
+    fn current_value(&self, age: Duration) -> CurrentValue<T> {
         let state = self.state.read();
         let value = state.value.clone();
-        let now = self.clock.now().as_millis();
-        // A clock that was set back does not stop reads.
-        let is_within = |age: Duration, at: Timestamp| {
-            (0..i64::try_from(age.as_millis()).unwrap_or(i64::MAX))
-                .contains(&(now - at.as_millis()))
+        let now = self.clock.now();
+
+        let is_read_due = match state.failed_at {
+            Some(failed_at) => {
+                let pause = match value {
+                    Some(_) => age.min(RETRY_WITH_VALUE),
+                    None => RETRY_WITHOUT_VALUE,
+                };
+                !is_within(pause, failed_at, now)
+            }
+            None => value.is_none() || !is_within(age, state.valid_at, now),
         };
-        let pause = if value.is_some() {
-            age.min(RETRY_FAILED)
-        } else {
-            RETRY
-        };
-        let is_fresh = match state.failed_at {
-            Some(failed_at) => is_within(pause, failed_at),
-            None => value.is_some() && is_within(age, state.valid_at),
-        };
-        (value, !is_fresh, state.failed_at.is_some())
+        CurrentValue {
+            value,
+            is_read_due,
+            has_failed: state.failed_at.is_some(),
+        }
     }
 }
 
-/// The minimum time between two reads while there is no valid value.
-const RETRY: Duration = Duration::from_secs(1);
-/// The maximum time after a read that has failed.
-const RETRY_FAILED: Duration = Duration::from_secs(30);
-/// The maximum time that a call waits for a read of a source that has failed, of two.
-const PATIENCE: Duration = Duration::from_millis(500);
-/// The maximum duration of a read.
-const READ_TIMEOUT: Duration = Duration::from_secs(5);
+/// Returns whether `time` is less than `age` before `now`.
+///
+/// A time after `now` is not within any age, so that a clock that was set back does not stop reads.
+fn is_within(age: Duration, time: Timestamp, now: Timestamp) -> bool {
+    let max_millis = i64::try_from(age.as_millis()).unwrap_or(i64::MAX);
+    (0..max_millis).contains(&(now.as_millis() - time.as_millis()))
+}
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,8 @@
-//! A body that something watches until it is sent, or dropped.
+//! A response body with a callback for each frame.
+//!
+//! The pools, the connections, the metrics and the access log use it to learn how much of a body
+//! was sent, and when: the callback receives the result of each poll, may replace it, and is dropped
+//! with the body, which is when the response was sent or the client has disconnected.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -7,17 +11,17 @@ use axum::body::{Body, Bytes, HttpBody};
 use axum::response::Response;
 use hyper::body::{Frame, SizeHint};
 
-/// The result of polling a body.
+/// The result of polling a body for its next frame.
 pub(crate) type Polled = Poll<Option<Result<Frame<Bytes>, axum::Error>>>;
 
-/// A body whose frames pass through `watch`, which is dropped with the body.
+/// A body that passes each polled frame through `watch`, and drops `watch` when it is dropped.
 pub(crate) struct WatchedBody<F> {
     pub(crate) body: Body,
     pub(crate) watch: F,
 }
 
-/// `response`, whose frames pass through `watch`.
-pub(crate) fn watched(
+/// Passes each frame of the body of `response` through `watch`, and drops `watch` with the body.
+pub(crate) fn watch_body(
     response: Response,
     watch: impl FnMut(Polled) -> Polled + Send + Unpin + 'static,
 ) -> Response {

@@ -99,7 +99,7 @@ impl CreateRequest {
         let mut members = Members::parse_last(&self.body, names).map_err(|error| {
             match self.body.trim_ascii() {
                 // A body that is present but empty.
-                b"null" => HttpError::no_object(ValidationError::no_object(
+                b"null" => HttpError::not_an_object(ValidationError::no_object(
                     "null".to_owned(),
                     error.to_string(),
                 )),

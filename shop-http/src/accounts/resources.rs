@@ -23,7 +23,7 @@ use crate::compat::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
 use crate::request::PathText;
-use crate::response::error::{key_taken, unknown};
+use crate::response::error::{key_taken_text, not_found};
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::mount::Mount;
 use crate::service::{Service, within};
@@ -36,8 +36,8 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 const USER: Subject = Subject::Other(["user", "write user", "query users"]);
 const ORDER: Subject = Subject::Other(["order", "write order", "query orders"]);
 /// There is no such user, or its event has not been received yet.
-const UNKNOWN_USER: HttpError = unknown(problem::UNKNOWN_USER, "User not found");
-const UNKNOWN_ORDER: HttpError = unknown(problem::UNKNOWN_ORDER, "Order not found");
+const UNKNOWN_USER: HttpError = not_found(problem::UNKNOWN_USER, "User not found");
+const UNKNOWN_ORDER: HttpError = not_found(problem::UNKNOWN_ORDER, "Order not found");
 const EMAIL_TAKEN: HttpError = HttpError::new(
     StatusCode::CONFLICT,
     Some(problem::EMAIL_TAKEN),
@@ -64,7 +64,7 @@ pub(crate) async fn post_user(
         .map_or_else(|| new.key.clone(), |name| new.key.scoped_to_owner(name));
     let key = std::mem::replace(&mut new.key, own);
     let inserting = with_failpoints("row", store.insert(&new));
-    let failure = |error| HttpError::write(error, USER, key);
+    let failure = |error| HttpError::failed_write(error, USER, key);
     let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
     created(inserted, "/v1/users", USER, EMAIL_TAKEN, dialect, &mount)
 }
@@ -81,7 +81,7 @@ pub(crate) async fn post_order(
         .policy
         .check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
     let placing = place(&**store, &new, &service.options);
-    let failure = |error| HttpError::write(error, ORDER, new.key.clone());
+    let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
     let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
     created(inserted, "/v1/orders", ORDER, UNKNOWN_USER, dialect, &mount)
 }
@@ -108,7 +108,7 @@ async fn query<T>(
     call: impl Future<Output = PortResult<T>> + Send,
 ) -> HttpResult<T> {
     in_time(service.options.query_timeout, call, |error| {
-        HttpError::query(error, subject)
+        HttpError::failed_query(error, subject)
     })
     .await
 }
@@ -149,7 +149,7 @@ fn created<E: Entity + Serialize>(
         Insertion::AlreadyInserted(row) => (row, true),
         Insertion::KeyTaken => {
             let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
-            error.text = key_taken(subject).into();
+            error.text = key_taken_text(subject).into();
             return Err(error);
         }
         Insertion::Refused => return Err(refused),

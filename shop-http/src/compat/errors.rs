@@ -8,7 +8,7 @@ use shop_core::api::problem;
 
 use super::{Dialect, Errors, Outage};
 use crate::response::error::{FailedCall, HttpError, Subject};
-use crate::response::validation_error::{ValidationError, ValidationErrorKind, texts};
+use crate::response::validation_error::{ValidationError, ValidationErrorKind, error_texts};
 use crate::service::kind::ServiceKind;
 
 /// The text for missing members, where it names all that are required.
@@ -76,7 +76,7 @@ impl Dialect {
 
     /// Whether the system took a body of another media type for an empty one.
     fn counts_as_empty(&self, error: &HttpError) -> bool {
-        self.refuses_falsy && error.is_of_media_type()
+        self.refuses_falsy && error.is_unsupported_media_type()
     }
 
     /// The response to a failed call, if the kind of the error makes no difference.
@@ -106,7 +106,7 @@ impl Dialect {
         if self.counts_as_empty(error) || (is_missing && self.refuses_falsy) {
             return ALL_REQUIRED.to_owned();
         }
-        texts(&error.errors)
+        error_texts(&error.errors)
             .into_iter()
             .next()
             .unwrap_or_else(|| error.text.clone().into_owned())

@@ -1,5 +1,9 @@
-//! What a service did in each ten seconds of the last hour, for the page of operators. It is counted where the metrics are,
-//! in memory of a fixed size. A process that ingests also reads its lag and positions once for each interval.
+//! The activity of a service in each ten seconds of the last hour, for the page of operators.
+//!
+//! The places that count the metrics also report here: [`RequestTimer`](super::RequestTimer) each
+//! response, and [`PublishMetrics`](super::PublishMetrics) each acknowledged purchase. A process that ingests
+//! also reports its lag and positions once for each interval. The memory has a fixed size: a row of
+//! counts for each interval in which something happened. `/health` shows the history as JSON.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,50 +15,64 @@ use tokio::time::Instant;
 
 use super::names::REQUEST_SECONDS;
 
+/// The length of an interval.
 pub(super) const INTERVAL: Duration = Duration::from_secs(10);
-/// An hour.
+/// The number of intervals in an hour.
 const INTERVALS: u64 = 360;
-/// The last bucket is for what takes longer than the bounds.
+/// The number of duration buckets. The last one is for responses slower than all bounds.
 const BUCKETS: usize = REQUEST_SECONDS.len() + 1;
 
 /// The counts of one interval.
 #[derive(Debug, Default)]
 struct Interval {
-    /// How many intervals were before it.
+    /// The number of intervals between the start of the service and this one.
     number: u64,
+    /// The number of responses.
     responses: u64,
+    /// The number of responses with a status of 500 or above.
     errors: u64,
+    /// The number of purchases that this process acknowledged.
     bought: u64,
+    /// The number of records that ingest has passed in the log, if its positions were reported.
     stored: Option<u64>,
+    /// The lag of ingest in records, if it was reported.
     lag: Option<u64>,
-    /// The responses by duration.
+    /// The number of responses in each bucket of durations.
     durations: [u32; BUCKETS],
 }
 
 impl Interval {
-    /// The duration that 99 of 100 responses did not exceed, estimated within its bucket, in milliseconds with one decimal.
-    fn p99(&self) -> Option<f64> {
-        let all: u32 = self.durations.iter().sum();
-        let mut rest = f64::from(all) * 0.99;
-        let mut lower = 0.0;
-        for (&count, &upper) in self.durations.iter().zip(REQUEST_SECONDS) {
+    /// Estimates the duration that 99 of 100 responses did not exceed, in milliseconds.
+    ///
+    /// The responses of a bucket count as spread evenly between its bounds. The result has one
+    /// decimal, and is `None` without responses.
+    fn estimate_p99(&self) -> Option<f64> {
+        let total: u32 = self.durations.iter().sum();
+        if total == 0 {
+            return None;
+        }
+
+        let mut remaining = f64::from(total) * 0.99;
+        let mut seconds = 0.0;
+        for (&count, &upper_bound) in self.durations.iter().zip(REQUEST_SECONDS) {
             let count = f64::from(count);
-            if count > 0.0 && rest <= count {
-                lower += (upper - lower) * rest / count;
+            if count > 0.0 && remaining <= count {
+                seconds += (upper_bound - seconds) * remaining / count;
                 break;
             }
-            rest -= count;
-            lower = upper;
+            remaining -= count;
+            seconds = upper_bound;
         }
-        (all > 0).then(|| (lower * 10_000.0).round() / 10.0)
+        Some((seconds * 10_000.0).round() / 10.0)
     }
 }
 
-/// The last hour of a service. Intervals in which nothing happened are left out.
+/// The last hour of a service. Intervals in which nothing happened are not stored.
 pub(super) struct History {
     start: Instant,
+    /// The intervals by number, the oldest first.
     intervals: Mutex<VecDeque<Interval>>,
-    /// The positions of ingest at the last reading.
+    /// The positions of ingest that were reported last.
     positions: Mutex<Option<Offsets>>,
 }
 
@@ -69,13 +87,15 @@ impl Default for History {
 }
 
 impl History {
-    /// The number of the current interval.
-    fn now(&self) -> u64 {
+    /// Returns the number of the current interval.
+    fn current_number(&self) -> u64 {
         self.start.elapsed().as_secs() / INTERVAL.as_secs()
     }
 
-    fn note(&self, change: impl FnOnce(&mut Interval)) {
-        let number = self.now();
+    /// Applies `update` to the current interval. Drops the oldest one if more are stored than an hour
+    /// has.
+    fn update_current(&self, update: impl FnOnce(&mut Interval)) {
+        let number = self.current_number();
         let mut intervals = self.intervals.lock();
         if intervals.back().is_none_or(|last| last.number < number) {
             intervals.push_back(Interval {
@@ -86,56 +106,65 @@ impl History {
                 intervals.pop_front();
             }
         }
+
         if let Some(interval) = intervals.back_mut() {
-            change(interval);
+            update(interval);
         }
     }
 
-    /// A response; `seconds` is absent for a stream, whose duration the reader determines.
-    pub(super) fn responded(&self, seconds: Option<f64>, is_error: bool) {
-        self.note(|interval| {
+    /// Counts a response, and its duration unless `seconds` is `None`.
+    ///
+    /// A stream has no duration here, because its reader determines how long it takes.
+    pub(super) fn record_response(&self, seconds: Option<f64>, is_error: bool) {
+        self.update_current(|interval| {
             interval.responses += 1;
             interval.errors += u64::from(is_error);
             if let Some(seconds) = seconds {
-                let bucket = REQUEST_SECONDS.iter().position(|&upper| seconds <= upper);
+                let bucket = REQUEST_SECONDS.iter().position(|&bound| seconds <= bound);
                 interval.durations[bucket.unwrap_or(BUCKETS - 1)] += 1;
             }
         });
     }
 
-    /// Purchases that were acknowledged.
-    pub(super) fn bought(&self, count: u64) {
-        self.note(|interval| interval.bought += count);
+    /// Counts purchases that were acknowledged.
+    pub(super) fn record_purchases(&self, count: u64) {
+        self.update_current(|interval| interval.bought += count);
     }
 
-    /// Where ingest is now in its partitions, whichever process has them. A partition that was unknown does not count.
-    pub(super) fn passed(&self, now: Offsets) {
-        let mut positions = self.positions.lock();
-        let passed: Option<u64> = positions.as_ref().map(|before| {
-            now.iter()
+    /// Counts the records between the last reported positions of ingest and `positions`.
+    ///
+    /// The positions are those of all partitions, whichever process consumes them. A partition
+    /// whose last position is unknown does not count, and the first report counts nothing.
+    pub(super) fn record_positions(&self, positions: Offsets) {
+        let mut last_positions = self.positions.lock();
+        let passed_records: Option<u64> = last_positions.as_ref().map(|last_positions| {
+            positions
+                .iter()
                 .map(|(partition, next)| {
-                    next.saturating_sub(*before.get(partition).unwrap_or(next))
+                    next.saturating_sub(*last_positions.get(partition).unwrap_or(next))
                 })
                 .sum()
         });
-        *positions = Some(now);
-        drop(positions);
-        if let Some(passed) = passed {
-            self.note(|interval| {
-                interval.stored = Some(interval.stored.unwrap_or_default() + passed);
+        *last_positions = Some(positions);
+        drop(last_positions);
+
+        if let Some(passed_records) = passed_records {
+            self.update_current(|interval| {
+                *interval.stored.get_or_insert_default() += passed_records;
             });
         }
     }
 
-    /// The lag of ingest now.
-    pub(super) fn lags(&self, records: u64) {
-        self.note(|interval| interval.lag = Some(records));
+    /// Sets the lag of ingest in the current interval.
+    pub(super) fn record_lag(&self, records: u64) {
+        self.update_current(|interval| interval.lag = Some(records));
     }
 
-    /// The intervals of the last hour that have ended, for `/health`: a list for each figure, with a number for each
-    /// interval, the newest last.
-    pub(super) fn body(&self) -> Value {
-        let now = self.now();
+    /// Returns the intervals of the last hour that have ended, as an object for `/health`.
+    ///
+    /// Each figure is a list with an entry for each interval, the newest last.
+    pub(super) fn to_json(&self) -> Value {
+        let now = self.current_number();
         let idle = Interval::default();
         let intervals = self.intervals.lock();
         let hour: Vec<_> = (now.saturating_sub(INTERVALS)..now)
@@ -145,27 +174,27 @@ impl History {
                     .map_or(&idle, |index| &intervals[index])
             })
             .collect();
-        let all = |figure: fn(&Interval) -> Value| {
-            hour.iter()
-                .map(|interval| figure(interval))
-                .collect::<Value>()
-        };
+
         json!({
             "interval_seconds": INTERVAL.as_secs(),
-            // Responses, except of `/health` and `/metrics`.
-            "responses": all(|interval| interval.responses.into()),
-            // Those with a status of 500 or above.
-            "errors": all(|interval| interval.errors.into()),
-            // The 99th percentile of their durations, except of streams; null without any.
-            "p99_ms": all(|interval| interval.p99().into()),
+            // Requests of `/health` and `/metrics` do not count.
+            "responses": column(&hour, |interval| interval.responses.into()),
+            "errors": column(&hour, |interval| interval.errors.into()),
+            // Streams do not count; null without any response.
+            "p99_ms": column(&hour, |interval| interval.estimate_p99().into()),
             // Purchases that this process acknowledged.
-            "bought": all(|interval| interval.bought.into()),
-            // Records that ingest has passed in the log, in all processes; null where it was not read.
-            "stored": all(|interval| interval.stored.into()),
-            // Records that were not stored, by the last reading; null without any.
-            "lag": all(|interval| interval.lag.into()),
+            "bought": column(&hour, |interval| interval.bought.into()),
+            // Records that ingest has passed in the log, in all processes; null if it did not report.
+            "stored": column(&hour, |interval| interval.stored.into()),
+            // Records that are not stored yet, by the last report; null without a report.
+            "lag": column(&hour, |interval| interval.lag.into()),
         })
     }
+}
+
+/// Returns one figure of each interval as a JSON array.
+fn column(intervals: &[&Interval], figure: fn(&Interval) -> Value) -> Value {
+    intervals.iter().copied().map(figure).collect()
 }
 
 #[cfg(test)]
@@ -175,23 +204,23 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn an_hour_is_kept_in_intervals_of_ten_seconds() {
         let history = History::default();
-        history.bought(3);
-        history.lags(7);
+        history.record_purchases(3);
+        history.record_lag(7);
         assert_eq!(
-            history.body()["bought"],
+            history.to_json()["bought"],
             json!([]),
             "the interval has not ended"
         );
         tokio::time::advance(Duration::from_secs(25)).await;
         for number in 0..100 {
-            history.responded(Some(if number < 98 { 0.002 } else { 3.0 }), number == 0);
+            history.record_response(Some(if number < 98 { 0.002 } else { 3.0 }), number == 0);
         }
-        history.responded(None, false);
+        history.record_response(None, false);
         for next in [5, 7] {
-            history.passed([(0, next), (next.try_into().unwrap(), 1_000)].into());
+            history.record_positions([(0, next), (next.try_into().unwrap(), 1_000)].into());
         }
         tokio::time::advance(Duration::from_secs(10)).await;
-        let body = history.body();
+        let body = history.to_json();
         for (figure, expected) in [
             ("bought", json!([3, 0, 0])),
             ("stored", json!([null, null, 2])),
@@ -205,17 +234,17 @@ mod tests {
         }
 
         tokio::time::advance(Duration::from_secs(3_600)).await;
-        let body = history.body();
+        let body = history.to_json();
         assert_eq!(
             (&body["bought"], &body["stored"]),
             (&json!(vec![0; 360]), &json!(vec![(); 360]))
         );
         for _ in 0..400 {
-            history.responded(Some(60.0), true);
+            history.record_response(Some(60.0), true);
             tokio::time::advance(Duration::from_secs(10)).await;
         }
         assert_eq!(history.intervals.lock().len(), 360);
-        let body = history.body();
+        let body = history.to_json();
         assert_eq!(
             (&body["errors"], &body["p99_ms"][0]),
             (&json!(vec![1; 360]), &json!(10_000.0))

@@ -1,6 +1,10 @@
-//! Metrics of the ingests and relays of this process: histograms per batch, the rest read at each scrape.
+//! Metrics of the ingests and relays of this process, and of the logs that they read.
+//!
+//! An ingest reports each batch to its observer, which records histograms. Everything else is state
+//! that other parts hold, and is exported at each scrape: counters and lag of an ingest, pending
+//! events of an outbox, faults of a log.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +18,15 @@ use shop_core::log::{Gap, Lag, LogFaults, Offsets, ReasonKind};
 use shop_core::{Clock, SystemClock, Timestamp};
 
 use super::history;
-use super::names::{self, Name};
+use super::names::{self, MetricDefinition};
 use super::registry::{Labels, Metrics, Scrape};
 
-/// The phase of an ingest that runs and has no partition.
+/// The phase of an ingest that runs and consumes no partition.
 const STANDBY: &str = "standby";
 
-/// Measures batches.
+/// An observer of an ingest that records each batch in histograms.
 #[derive(Debug)]
-struct IngestMetrics {
+struct BatchMetrics {
     metrics: Metrics,
     records: Histogram,
     bytes: Histogram,
@@ -30,101 +34,113 @@ struct IngestMetrics {
     freshness: Histogram,
 }
 
-impl IngestObserver for IngestMetrics {
+impl IngestObserver for BatchMetrics {
     fn batch_completed(&self, batch: &BatchReport) {
-        self.records.record(float(batch.records));
-        self.bytes.record(float(batch.bytes));
+        self.records.record(count_value(batch.records));
+        self.bytes.record(count_value(batch.bytes));
         // One sample per batch: a sample for each record costs as much as a tenth of its processing.
         self.processing.record(batch.duration.as_secs_f64());
         if let Some(freshness) = batch.freshness {
             self.freshness.record(freshness.as_secs_f64());
         }
-        self.metrics.sampled(4);
+        self.metrics.count_samples(4);
     }
 }
 
 impl Metrics {
-    /// The [observer](shop_core::ingest::Ingest::with_observer) for the [`Ingest`](shop_core::ingest::Ingest) of this
-    /// process. The other metrics come from its monitor.
+    /// Returns an [observer](shop_core::ingest::Ingest::with_observer) for the
+    /// [`Ingest`](shop_core::ingest::Ingest) of this process.
+    ///
+    /// The observer records batches. The other metrics of the ingest come from its monitor.
     #[must_use]
     pub fn ingest_observer(&self) -> Arc<dyn IngestObserver> {
-        let histogram = |name| self.shared.registry.histogram(name, &[]);
-        Arc::new(IngestMetrics {
+        let registry = &self.shared.registry;
+        Arc::new(BatchMetrics {
             metrics: self.clone(),
-            records: histogram(names::INGEST_BATCH_RECORDS),
-            bytes: histogram(names::INGEST_BATCH_BYTES),
-            processing: histogram(names::KAFKA_MESSAGE_PROCESSING),
-            freshness: histogram(names::INGEST_FRESHNESS),
+            records: registry.histogram(names::INGEST_BATCH_RECORDS, &[]),
+            bytes: registry.histogram(names::INGEST_BATCH_BYTES, &[]),
+            processing: registry.histogram(names::KAFKA_MESSAGE_PROCESSING, &[]),
+            freshness: registry.histogram(names::INGEST_FRESHNESS, &[]),
         })
     }
 }
 
 #[doc(hidden)]
 impl Metrics {
-    /// Exports how long the log of `topic` keeps a record that was not read; `None` if that is unlimited or unknown.
+    /// Exports how long the log of `topic` keeps a record that was not read.
+    ///
+    /// `None` means that the retention is unlimited or unknown.
     pub fn note_retention(&self, topic: &str, retention: Option<Duration>) {
         let seconds = retention.map_or(f64::INFINITY, |retention| retention.as_secs_f64());
         self.shared
             .registry
-            .set(names::LOG_RETENTION, &[("topic", topic)], seconds);
+            .set_gauge(names::LOG_RETENTION, &[("topic", topic)], seconds);
     }
 
-    /// Exports what the log of `topic` says, as an ingest of this process has found it: its size if it manages its own
-    /// files, and the pending dead letters. `/health` names the gaps among these, and is degraded until there are none.
-    pub fn note_log(&self, topic: &str, found: LogInspection) {
-        let labels = [("topic", topic)];
-        if let Some(usage) = &found.usage {
-            let age = usage
+    /// Exports the last inspection of the log of `topic` by an ingest of this process.
+    ///
+    /// The log has a size if it manages its own files. Its pending dead letters are exported at
+    /// each scrape. `/health` names its gaps, and is degraded until there are none.
+    pub fn note_log(&self, topic: &str, inspection: LogInspection) {
+        if let Some(usage) = &inspection.usage {
+            let oldest_age = usage
                 .oldest
-                .map(|oldest| SystemClock.now().saturating_since(oldest));
-            let slowest = usage
+                .map(|oldest| SystemClock.now().saturating_since(oldest))
+                .unwrap_or_default();
+            let slowest_group = usage
                 .groups
                 .iter()
                 .map(|group| group.behind)
                 .max()
                 .unwrap_or_default();
-            for (name, value) in [
-                (names::LOG_BYTES, approximately(usage.bytes)),
-                (names::LOG_FREE_BYTES, approximately(usage.free_bytes)),
-                (names::LOG_OLDEST, age.unwrap_or_default().as_secs_f64()),
-                (names::LOG_SLOWEST_GROUP, approximately(slowest)),
+            for (metric, value) in [
+                (names::LOG_BYTES, gauge_value(usage.bytes)),
+                (names::LOG_FREE_BYTES, gauge_value(usage.free_bytes)),
+                (names::LOG_OLDEST, oldest_age.as_secs_f64()),
+                (names::LOG_SLOWEST_GROUP, gauge_value(slowest_group)),
             ] {
-                self.shared.registry.set(name, &labels, value);
+                self.shared
+                    .registry
+                    .set_gauge(metric, &[("topic", topic)], value);
             }
         }
-        self.shared.logs.lock().insert(topic.to_owned(), found);
+
+        self.shared.logs.lock().insert(topic.to_owned(), inspection);
     }
 
     /// The length of the intervals of the last hour in `/health`.
     pub const HISTORY_INTERVAL: Duration = history::INTERVAL;
 
-    /// Keeps the lag of the ingest of purchases for the last hour in `/health`, and how far it is. Without a partition
-    /// its lag is unknown.
+    /// Records the lag and the positions of the ingest of purchases for the last hour in `/health`.
+    ///
+    /// The lag of an ingest without a partition is unknown, and is not recorded.
     pub fn note_progress(&self, lag: &Lag, positions: Offsets) {
         if !lag.records.is_empty() {
-            self.shared.history.lags(lag.total());
+            self.shared.history.record_lag(lag.total());
         }
-        self.shared.history.passed(positions);
+        self.shared.history.record_positions(positions);
     }
 
-    /// What the logs of the topics for which `includes` holds said last, if they were inspected.
+    /// Returns the last inspection of each log whose topic `includes` accepts.
     pub(crate) fn inspected(&self, includes: impl Fn(&str) -> bool) -> Vec<LogInspection> {
         self.shared
             .logs
             .lock()
             .iter()
             .filter(|(topic, _)| includes(topic))
-            .map(|(_, log)| log.clone())
+            .map(|(_, inspection)| inspection.clone())
             .collect()
     }
 }
 
-/// The name of the phase of an ingest. Running without a partition, or without the lock of an embedded log, is a standby:
+/// Returns the name of the phase of an ingest.
+///
+/// An ingest that runs without a partition, or without the lock of an embedded log, is a standby:
 /// another member consumes, or the log refuses this one.
-pub(crate) fn phase_word(status: &IngestStatus, lag: Option<&Lag>) -> &'static str {
+pub(crate) fn phase_name(status: &IngestStatus, lag: Option<&Lag>) -> &'static str {
     let is_refused = status.errors.contains_key(&Component::Source);
-    let reads = lag.map_or(!is_refused, |lag| !lag.records.is_empty());
-    if status.phase == Phase::Running && !reads {
+    let is_consuming = lag.map_or(!is_refused, |lag| !lag.records.is_empty());
+    if status.phase == Phase::Running && !is_consuming {
         STANDBY
     } else {
         status.phase.as_str()
@@ -132,66 +148,66 @@ pub(crate) fn phase_word(status: &IngestStatus, lag: Option<&Lag>) -> &'static s
 }
 
 impl Scrape {
-    /// Exports the state of `monitor` at `now`; its `lag` was queried before.
-    pub(crate) fn note_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
+    /// Exports the state of the ingest of purchases at `now`. Its `lag` was queried before.
+    pub(crate) fn export_ingest(&self, monitor: &IngestMonitor, lag: Option<&Lag>, now: Timestamp) {
         let status = monitor.status();
-        self.note_counters(&status);
-        let waiting_refunds = approximately(status.waiting_refunds.count);
-        for (name, value) in [
-            (names::WAITING_REFUNDS, waiting_refunds),
+
+        self.export_counters(&status.counters);
+        for (metric, value) in [
+            (
+                names::WAITING_REFUNDS,
+                gauge_value(status.waiting_refunds.count),
+            ),
             (
                 names::KAFKA_MESSAGES_IN_QUEUE,
-                float(status.in_flight_records),
+                count_value(status.in_flight_records),
             ),
-            (names::INGEST_IN_FLIGHT_BATCHES, float(status.in_flight)),
-            (names::INGEST_IN_FLIGHT_BYTES, float(status.in_flight_bytes)),
+            (
+                names::INGEST_IN_FLIGHT_BATCHES,
+                count_value(status.in_flight),
+            ),
+            (
+                names::INGEST_IN_FLIGHT_BYTES,
+                count_value(status.in_flight_bytes),
+            ),
         ] {
-            self.registry.set(name, &[], value);
+            self.set_gauge(metric, &[], value);
         }
         for part in Component::ALL {
             let retries = status.retries.get(&part).copied().unwrap_or_default();
-            self.registry
-                .counter(names::INGEST_RETRIES, &[("part", part.as_str())])
-                .absolute(retries);
+            self.set_counter(names::INGEST_RETRIES, &[("part", part.as_str())], retries);
         }
-        self.note_waiting(names::INGEST_WAITING, &status, &[]);
-        let current = phase_word(&status, lag);
+
+        let current_phase = phase_name(&status, lag);
         for phase in Phase::ALL.map(Phase::as_str).into_iter().chain([STANDBY]) {
-            let is_it = f64::from(u8::from(phase == current));
-            self.registry
-                .set(names::INGEST_PHASE, &[("phase", phase)], is_it);
+            let is_current = f64::from(phase == current_phase);
+            self.set_gauge(names::INGEST_PHASE, &[("phase", phase)], is_current);
         }
-        self.note_oldest(&status, lag.map(|lag| &*lag.topic), now);
-        self.note_lost(&status, lag);
-        lag.into_iter().for_each(|lag| self.note_lag(lag));
+
+        self.export_failing_parts(names::INGEST_WAITING, &status, &[]);
+        self.export_progress(&status, lag.map(|lag| &*lag.topic), lag, now);
     }
 
-    /// Exports what is wrong with the log that this process publishes to.
-    pub(crate) fn note_faults(&self, faults: &LogFaults) {
-        self.registry.set(
-            names::LOG_UNAVAILABLE_PARTITIONS,
-            &[],
-            float(faults.unavailable.len()),
-        );
-        self.registry
-            .counter(names::LOG_TRUNCATED, &[])
-            .absolute(faults.lost.iter().map(Gap::offset_count).sum());
+    /// Exports the faults of the log that this process publishes to.
+    pub(crate) fn export_log_faults(&self, faults: &LogFaults) {
+        let unavailable = count_value(faults.unavailable.len());
+        self.set_gauge(names::LOG_UNAVAILABLE_PARTITIONS, &[], unavailable);
+
+        let lost_records = faults.lost.iter().map(Gap::offset_count).sum();
+        self.set_counter(names::LOG_TRUNCATED, &[], lost_records);
     }
 
     /// Exports whether each part that requests need works.
-    pub(crate) fn note_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
+    pub(crate) fn export_dependencies(&self, parts: &BTreeMap<&'static str, bool>) {
         for (part, works) in parts {
-            self.registry.set(
-                names::DEPENDENCY_UP,
-                &[("part", part)],
-                f64::from(u8::from(*works)),
-            );
+            self.set_gauge(names::DEPENDENCY_UP, &[("part", part)], f64::from(*works));
         }
     }
 
-    /// Exports the state of the outbox of `role`; the number of its pending events and the time of the oldest were
-    /// queried before.
-    pub(crate) fn note_outbox(
+    /// Exports the state of the outbox of `role`.
+    ///
+    /// The number of its `pending` events and the time of the oldest one were queried before.
+    pub(crate) fn export_outbox(
         &self,
         role: &str,
         published: u64,
@@ -199,141 +215,132 @@ impl Scrape {
         now: Timestamp,
     ) {
         let labels = [("role", role)];
-        self.registry
-            .counter(names::OUTBOX_PUBLISHED, &labels)
-            .absolute(published);
-        if let Some((entries, oldest)) = pending {
-            let oldest = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
-            self.registry
-                .set(names::OUTBOX_PENDING, &labels, approximately(entries));
-            self.registry.set(names::OUTBOX_OLDEST, &labels, oldest);
+        self.set_counter(names::OUTBOX_PUBLISHED, &labels, published);
+        if let Some((count, oldest)) = pending {
+            let age = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
+            self.set_gauge(names::OUTBOX_PENDING, &labels, gauge_value(count));
+            self.set_gauge(names::OUTBOX_OLDEST, &labels, age);
         }
     }
 
-    /// Exports the state of the ingest of the events of `topic`; its `lag` was queried before.
-    pub(crate) fn note_events(
+    /// Exports the state of the ingest of the events of `topic`. Its `lag` was queried before.
+    pub(crate) fn export_events(
         &self,
         topic: &str,
-        ingest: &IngestMonitor,
+        monitor: &IngestMonitor,
         lag: Option<&Lag>,
         now: Timestamp,
     ) {
-        let status = ingest.status();
-        for (outcome, count) in outcomes(&status.counters) {
+        let status = monitor.status();
+        for (outcome, count) in record_outcomes(&status.counters) {
             let labels = [("topic", topic), ("outcome", outcome)];
-            self.registry
-                .counter(names::EVENT_RECORDS, &labels)
-                .absolute(count);
+            self.set_counter(names::EVENT_RECORDS, &labels, count);
         }
-        self.note_waiting(names::EVENT_WAITING, &status, &[("topic", topic)]);
-        self.note_oldest(&status, Some(topic), now);
-        self.note_lost(&status, lag);
-        lag.into_iter().for_each(|lag| self.note_lag(lag));
+        self.export_failing_parts(names::EVENT_WAITING, &status, &[("topic", topic)]);
+        self.export_progress(&status, Some(topic), lag, now);
     }
 
-    /// For how long each part of an ingest has been failing.
-    fn note_waiting(&self, gauge: Name, status: &IngestStatus, labels: Labels<'_>) {
+    /// Exports for how long each part of an ingest has been failing; 0 for a part that works.
+    fn export_failing_parts(
+        &self,
+        metric: MetricDefinition,
+        status: &IngestStatus,
+        labels: Labels<'_>,
+    ) {
         for part in Component::ALL {
-            let waiting = status
+            let failing_for = status
                 .failing_since
                 .get(&part)
                 .map_or(0.0, |since| since.elapsed().as_secs_f64());
-            self.registry.set(
-                gauge,
-                &[labels, &[("part", part.as_str())]].concat(),
-                waiting,
-            );
+            let labels = [labels, &[("part", part.as_str())]].concat();
+            self.set_gauge(metric, &labels, failing_for);
         }
     }
 
-    /// The pending dead letters of each topic, by reason.
-    pub(super) fn note_pending(&self) {
+    /// Exports the pending dead letters of each topic, by reason.
+    pub(super) fn export_pending_dead_letters(&self) {
         for (topic, log) in &*self.metrics.shared.logs.lock() {
             for reason in ReasonKind::ALL {
                 let count = log.dead_letters.get(&reason).copied().unwrap_or_default();
                 let labels = [("topic", &**topic), ("reason", reason.as_str())];
-                self.registry
-                    .set(names::DEAD_LETTERS_WAITING, &labels, approximately(count));
+                self.set_gauge(names::DEAD_LETTERS_WAITING, &labels, gauge_value(count));
             }
         }
     }
 
-    /// The stuck record of an ingest, if it has one.
-    fn note_stuck(&self, status: &IngestStatus) {
-        let Some(StuckRecord {
-            topic,
-            partition,
-            offset,
-            since,
-            error,
-            ..
-        }) = &status.stuck
-        else {
-            return;
-        };
+    /// Exports how far an ingest is: its stuck record, its oldest records, losses, and its lag.
+    ///
+    /// `topic` has series of ages before the first record of it was consumed.
+    fn export_progress(
+        &self,
+        status: &IngestStatus,
+        topic: Option<&str>,
+        lag: Option<&Lag>,
+        now: Timestamp,
+    ) {
+        if let Some(record) = &status.stuck {
+            self.export_stuck_record(record);
+        }
+
+        let consumed_topics = status.oldest_uncommitted.keys().map(|topic| &**topic);
+        let topics: BTreeSet<&str> = consumed_topics.chain(topic).collect();
+        for topic in topics {
+            self.export_oldest_records(status, topic, now);
+        }
+
+        if let Some(lag) = lag {
+            self.export_lag(lag);
+        }
+        for ((topic, partition), count) in &status.lost {
+            self.export_lost(topic, *partition, *count);
+        }
+    }
+
+    /// Exports the time since a record was read that the healthy store refuses.
+    fn export_stuck_record(&self, record: &StuckRecord) {
         let labels = [
-            ("topic", &**topic),
-            ("partition", &partition.to_string()),
-            ("offset", &offset.to_string()),
-            ("error", error.kind().as_str()),
+            ("topic", &*record.topic),
+            ("partition", &record.partition.to_string()),
+            ("offset", &record.offset.to_string()),
+            ("error", record.error.kind().as_str()),
         ];
-        self.registry
-            .set(names::INGEST_STUCK, &labels, since.elapsed().as_secs_f64());
+        let stuck_for = record.since.elapsed().as_secs_f64();
+        self.set_gauge(names::INGEST_STUCK, &labels, stuck_for);
     }
 
-    /// Per topic that was consumed. `topic` has a series before its first record.
-    fn note_oldest(&self, status: &IngestStatus, topic: Option<&str>, now: Timestamp) {
-        self.note_stuck(status);
-        let unread = topic.filter(|topic| !status.oldest_uncommitted.contains_key(*topic));
-        let read = status
-            .oldest_uncommitted
-            .iter()
-            .map(|(topic, oldest)| (&**topic, *oldest));
-        for (topic, oldest) in read.chain(unread.map(|topic| (topic, None))) {
-            let age = oldest.map_or(0.0, |read| read.elapsed().as_secs_f64());
-            self.registry
-                .set(names::INGEST_OLDEST_UNCOMMITTED, &[("topic", topic)], age);
-            let age = status
-                .oldest_unread
-                .get(topic)
-                .copied()
-                .flatten()
-                .map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
-            self.registry
-                .set(names::INGEST_OLDEST_UNREAD, &[("topic", topic)], age);
-        }
+    /// Exports the ages of the oldest record of `topic` that is not committed; 0 without any.
+    fn export_oldest_records(&self, status: &IngestStatus, topic: &str, now: Timestamp) {
+        let labels = [("topic", topic)];
+
+        let read_at = status.oldest_uncommitted.get(topic).copied().flatten();
+        let since_read = read_at.map_or(0.0, |read_at| read_at.elapsed().as_secs_f64());
+        self.set_gauge(names::INGEST_OLDEST_UNCOMMITTED, &labels, since_read);
+
+        let appended_at = status.oldest_unread.get(topic).copied().flatten();
+        let age = appended_at.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
+        self.set_gauge(names::INGEST_OLDEST_UNREAD, &labels, age);
     }
 
-    /// Per partition that was assigned or has lost records. Others are unknown.
-    fn note_lost(&self, status: &IngestStatus, lag: Option<&Lag>) {
-        let assigned = lag
-            .into_iter()
-            .flat_map(|lag| lag.records.keys().map(|index| (&lag.topic, *index)));
-        let lost = status.lost.keys().map(|(topic, index)| (topic, *index));
-        for (topic, index) in assigned.chain(lost) {
-            let count = status
-                .lost
-                .get(&(Arc::clone(topic), index))
-                .copied()
-                .unwrap_or_default();
-            let labels = [("topic", &**topic), ("partition", &*index.to_string())];
-            self.registry
-                .counter(names::INGEST_LOST, &labels)
-                .absolute(count);
-        }
+    /// Exports the number of records of a partition that the log lost before they were read.
+    ///
+    /// A counter never decreases, so the 0 of an assigned partition does not replace its losses.
+    fn export_lost(&self, topic: &str, partition: u32, count: u64) {
+        let labels = [("topic", topic), ("partition", &*partition.to_string())];
+        self.set_counter(names::INGEST_LOST, &labels, count);
     }
 
-    fn note_counters(&self, IngestStatus { counters, .. }: &IngestStatus) {
+    /// Exports what an ingest has done with the records of purchases so far.
+    fn export_counters(&self, counters: &IngestCounters) {
         let stored = counters.inserted + counters.duplicates;
         for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {
-            self.registry
-                .counter(names::KAFKA_MESSAGES_PROCESSED, &[("status", status)])
-                .absolute(count);
+            self.set_counter(
+                names::KAFKA_MESSAGES_PROCESSED,
+                &[("status", status)],
+                count,
+            );
         }
-        for (outcome, count) in outcomes(counters) {
-            self.registry
-                .counter(names::INGEST_RECORDS, &[("outcome", outcome)])
-                .absolute(count);
+        for (outcome, count) in record_outcomes(counters) {
+            self.set_counter(names::INGEST_RECORDS, &[("outcome", outcome)], count);
         }
         for (reason, count) in [
             (ReasonKind::Undecodable, counters.undecodable),
@@ -341,41 +348,40 @@ impl Scrape {
             (ReasonKind::Refused, counters.refused),
             (ReasonKind::Parked, counters.parked),
         ] {
-            self.registry
-                .counter(names::DEAD_LETTERS, &[("reason", reason.as_str())])
-                .absolute(count);
+            self.set_counter(names::DEAD_LETTERS, &[("reason", reason.as_str())], count);
         }
     }
 
-    fn note_lag(&self, lag: &Lag) {
-        let Lag {
-            topic,
-            group,
-            records,
-            ..
-        } = lag;
+    /// Exports the lag of a group in the partitions that are assigned to this process. Also begins the
+    /// counter of lost records of these partitions with 0.
+    fn export_lag(&self, lag: &Lag) {
         let waiting = lag
             .transaction_since()
             .map_or(0.0, |since| since.elapsed().as_secs_f64());
-        self.registry
-            .set(names::INGEST_OPEN_TRANSACTION, &[("topic", topic)], waiting);
-        for (index, behind) in records {
+        self.set_gauge(
+            names::INGEST_OPEN_TRANSACTION,
+            &[("topic", &*lag.topic)],
+            waiting,
+        );
+
+        for (partition, behind) in &lag.records {
             let labels = [
-                ("topic", &**topic),
-                ("group", group),
-                ("partition", &index.to_string()),
+                ("topic", &*lag.topic),
+                ("group", &*lag.group),
+                ("partition", &partition.to_string()),
             ];
-            self.registry.set(
+            self.set_gauge(
                 names::KAFKA_CONSUMER_GROUP_LAG,
                 &labels,
-                approximately(*behind),
+                gauge_value(*behind),
             );
+            self.export_lost(&lag.topic, *partition, 0);
         }
     }
 }
 
-/// The outcomes of records, with their counts.
-const fn outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
+/// Returns the number of records with each outcome, by its name.
+const fn record_outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
     [
         ("inserted", counters.inserted),
         ("duplicate", counters.duplicates),
@@ -383,13 +389,14 @@ const fn outcomes(counters: &IngestCounters) -> [(&'static str, u64); 3] {
     ]
 }
 
-fn float(count: usize) -> f64 {
-    approximately(count as u64)
+/// Returns a number of items as the value of a gauge or a sample.
+fn count_value(count: usize) -> f64 {
+    gauge_value(count as u64)
 }
 
-/// Prometheus has no other numbers; up to 2^53 they are exact.
+/// Returns `count` as the value of a gauge. It is exact up to 2^53.
 #[expect(clippy::cast_precision_loss, reason = "no count is near 2^53")]
-pub(super) const fn approximately(count: u64) -> f64 {
+pub(super) const fn gauge_value(count: u64) -> f64 {
     count as f64
 }
 
@@ -425,12 +432,12 @@ mod tests {
                 status.errors.insert(Component::Source, error);
             }
             assert_eq!(
-                phase_word(&status, lag.as_ref()),
+                phase_name(&status, lag.as_ref()),
                 expected,
                 "{lag:?} {is_refused}"
             );
             status.phase = Phase::Stopped;
-            assert_eq!(phase_word(&status, lag.as_ref()), "stopped");
+            assert_eq!(phase_name(&status, lag.as_ref()), "stopped");
         }
     }
 

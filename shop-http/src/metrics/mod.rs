@@ -1,7 +1,11 @@
-//! Metrics, and their exposition to Prometheus. `docs/metrics.md` lists all of them.
+//! Metrics of a service, and their exposition to Prometheus. `docs/metrics.md` lists all of them.
 //!
-//! Every service has its own recorder, so that services in one process do not share metrics. What is known only at a
-//! scrape is read for it. No label value comes from a client: a route is its template, a method one of those of HTTP.
+//! Every service has its own [`Metrics`], so that services in one process do not share them.
+//! Requests, publishes and batches of ingest are counted as they happen. The current state of other
+//! parts is read when Prometheus asks: a [`ScrapeSource`] exports it to a [`Scrape`].
+//!
+//! No label value comes from a client: a route is labelled by its template, and a method is one of
+//! those that HTTP defines. So a client cannot make the number of series grow.
 
 mod history;
 mod ingest;
@@ -10,8 +14,8 @@ mod publishing;
 mod registry;
 mod requests;
 
-pub(crate) use ingest::phase_word;
-pub(crate) use publishing::Publishing;
+pub(crate) use ingest::phase_name;
+pub(crate) use publishing::PublishMetrics;
 pub use registry::Metrics;
-pub(crate) use registry::{Scrape, Source};
-pub(crate) use requests::{HasPanicked, Measured, RequestTimer, RouteSeries};
+pub(crate) use registry::{Scrape, ScrapeSource};
+pub(crate) use requests::{HasPanicked, MetricFamilies, RequestTimer, RouteSeries};

@@ -1,44 +1,50 @@
-//! All metric names with their help texts. The names without `shop_` are queried by dashboards and autoscalers of the
-//! replaced systems and keep their meaning.
+//! All metrics of the service: their names, kinds, help texts and buckets.
+//!
+//! Dashboards and autoscalers of the replaced systems query the names without `shop_`, which
+//! therefore keep their meaning.
 
-/// One metric.
+/// The definition of one metric.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Name {
+pub(super) struct MetricDefinition {
     pub(super) name: &'static str,
     pub(super) kind: MetricKind,
     pub(super) help: &'static str,
 }
 
+/// The kind of a metric, as Prometheus distinguishes them.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum MetricKind {
     Counter,
     Gauge,
-    /// With the upper bounds of its buckets, at least one.
+    /// A histogram with the upper bounds of its buckets, at least one.
     Histogram(&'static [f64]),
 }
 
-/// Also those of [`SECONDS`], from a listing of the embedded store.
+/// The buckets of requests, in seconds. The smallest ones are for listings of the embedded store;
+/// from 5 ms on, the bounds are those of [`SECONDS`].
 pub(super) const REQUEST_SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75,
     1.0, 2.5, 5.0, 7.5, 10.0,
 ];
-/// The buckets of user-buy-list with `prom-client`, and the defaults of Python's client in purchase-tracking.
+/// The buckets of the replaced systems, in seconds: user-buy-list set them in `prom-client`, and
+/// they are the defaults of Python's client, which purchase-tracking used.
 const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
-/// From a commit on a fast disk to the time-out of a publish.
+/// The buckets of publishes, in seconds: from a commit on a fast disk to the time-out.
 const PUBLISH_SECONDS: &[f64] = &[
     0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0,
 ];
-/// From an idle pipeline to an outage of a day.
+/// The buckets of freshness, in seconds: from an idle pipeline to an outage of a day.
 const FRESHNESS_SECONDS: &[f64] = &[
     0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3_600.0,
     14_400.0, 86_400.0,
 ];
+/// The buckets of the number of records in a batch.
 const RECORDS: &[f64] = &[
     1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 200.0, 500.0, 1_000.0, 2_000.0, 5_000.0,
 ];
-/// Powers of four, from 1 KiB to 4 MiB.
+/// The buckets of the size of a batch: powers of four, from 1 KiB to 4 MiB.
 const BYTES: &[f64] = &[
     1_024.0,
     4_096.0,
@@ -49,12 +55,12 @@ const BYTES: &[f64] = &[
     4_194_304.0,
 ];
 
-/// Declares the names and the list of all of them.
+/// Declares a constant for each metric, and `ALL`, the list of them.
 macro_rules! names {
     ($($constant:ident = $kind:ident($name:literal, $($buckets:ident,)? $help:literal);)+) => {
-        $(pub(super) const $constant: Name =
-            Name { name: $name, kind: MetricKind::$kind$(($buckets))?, help: $help };)+
-        pub(super) const ALL: &[Name] = &[$($constant),+];
+        $(pub(super) const $constant: MetricDefinition =
+            MetricDefinition { name: $name, kind: MetricKind::$kind$(($buckets))?, help: $help };)+
+        pub(super) const ALL: &[MetricDefinition] = &[$($constant),+];
     };
 }
 

@@ -1,4 +1,7 @@
-//! Attempts to publish.
+//! Metrics of publishing purchases: attempts by outcome, and their duration.
+//!
+//! A service registers its series when it is created, with zeros, so that a rate over the first
+//! failure is right. The sink of the service reports each publish, of one purchase or of a batch.
 
 use metrics::{Counter, Histogram};
 use shop_core::ports::Receipt;
@@ -9,59 +12,65 @@ use super::names;
 use super::registry::Metrics;
 use crate::service::kind::ServiceKind;
 
-/// Measures attempts to publish, by outcome.
+/// The metrics of publishing purchases in one service.
 #[derive(Debug)]
-pub(crate) struct Publishing {
+pub(crate) struct PublishMetrics {
     metrics: Metrics,
     acknowledged: Counter,
     not_sent: Counter,
     unknown: Counter,
     duration: Histogram,
-    /// Purchases that the log has acknowledged, where the sink is a log.
-    in_log: Option<Counter>,
+    /// The counter of purchases that the log has acknowledged, if the sink is a log.
+    log_messages: Option<Counter>,
 }
 
-impl Publishing {
+impl PublishMetrics {
     /// Registers the metrics for a service of this kind.
-    pub(crate) fn new(metrics: &Metrics, role: ServiceKind) -> Self {
+    pub(crate) fn new(metrics: &Metrics, kind: ServiceKind) -> Self {
         let registry = &metrics.shared.registry;
-        let outcome = |outcome| {
-            let counter = registry.counter(names::PUBLISH, &[("outcome", outcome)]);
-            counter.absolute(0);
-            counter
-        };
         Self {
             metrics: metrics.clone(),
-            acknowledged: outcome("acknowledged"),
-            not_sent: outcome("not_sent"),
-            unknown: outcome("unknown"),
+            acknowledged: register_outcome(metrics, "acknowledged"),
+            not_sent: register_outcome(metrics, "not_sent"),
+            unknown: register_outcome(metrics, "unknown"),
             duration: registry.histogram(names::PUBLISH_DURATION, &[]),
-            in_log: (role == ServiceKind::Facing)
+            log_messages: (kind == ServiceKind::Facing)
                 .then(|| registry.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
         }
     }
 
-    /// Records the outcomes of purchases that were published together since `begun`.
-    pub(crate) fn ended(&self, begun: Instant, results: &[Result<Receipt>]) {
-        let failed = |outcome| {
-            results
-                .iter()
-                .filter_map(|result| result.as_ref().err())
-                .filter(|error| error.outcome() == outcome)
-                .count() as u64
-        };
-        let not_sent = failed(Outcome::NotApplied);
-        let unknown = failed(Outcome::Unknown);
+    /// Records the results of purchases that were published together, from `start` until now.
+    pub(crate) fn record_results(&self, start: Instant, results: &[Result<Receipt>]) {
+        let not_sent = count_failures(results, Outcome::NotApplied);
+        let unknown = count_failures(results, Outcome::Unknown);
         let acknowledged = results.len() as u64 - not_sent - unknown;
+
         self.acknowledged.increment(acknowledged);
-        self.metrics.shared.history.bought(acknowledged);
-        self.in_log
-            .iter()
-            .for_each(|counter| counter.increment(acknowledged));
+        self.metrics.shared.history.record_purchases(acknowledged);
+        if let Some(log_messages) = &self.log_messages {
+            log_messages.increment(acknowledged);
+        }
         self.not_sent.increment(not_sent);
         self.unknown.increment(unknown);
+
         self.duration
-            .record_many(begun.elapsed().as_secs_f64(), results.len());
-        self.metrics.sampled(results.len());
+            .record_many(start.elapsed().as_secs_f64(), results.len());
+        self.metrics.count_samples(results.len());
     }
+}
+
+/// Registers the counter of the attempts with this outcome, which is exported as 0 from now on.
+fn register_outcome(metrics: &Metrics, outcome: &str) -> Counter {
+    let labels = [("outcome", outcome)];
+    let counter = metrics.shared.registry.counter(names::PUBLISH, &labels);
+    counter.absolute(0);
+    counter
+}
+
+/// Counts the failures with this outcome.
+fn count_failures(results: &[Result<Receipt>], outcome: Outcome) -> u64 {
+    results
+        .iter()
+        .filter(|result| matches!(result, Err(error) if error.outcome() == outcome))
+        .count() as u64
 }

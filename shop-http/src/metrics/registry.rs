@@ -1,4 +1,13 @@
-//! The metrics registry of one service: its recorder, and the text for Prometheus.
+//! The metrics registry of one service, and the text that Prometheus scrapes.
+//!
+//! | type | holds |
+//! |---|---|
+//! | [`Metrics`] | what is counted between the scrapes, and who is asked at a scrape |
+//! | [`Scrape`] | the state at the moment of one scrape, in a registry of its own |
+//! | [`Registry`] | a recorder that knows the kind, help and buckets of each metric |
+//!
+//! The text is that of both registries. A series that is not read for a scrape is absent from it,
+//! such as the lag of a partition that meanwhile another process consumes.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,13 +26,14 @@ use shop_core::inspect::LogInspection;
 use shop_core::retention::RetentionMonitor;
 
 use super::history::History;
-use super::ingest::approximately;
-use super::names::{self, ALL, MetricKind, Name};
+use super::ingest::gauge_value;
+use super::names::{self, ALL, MetricDefinition, MetricKind};
 use crate::refreshed::{Freshness, Refreshed};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
 ///
-/// Ingest reports to an observer of them:
+/// An ingest in the same process reports to their
+/// [`ingest_observer`](Self::ingest_observer):
 ///
 /// ```
 /// use std::sync::Arc;
@@ -54,43 +64,48 @@ impl fmt::Debug for Metrics {
 
 #[derive(Default)]
 pub(super) struct MetricsInner {
-    /// What is counted between the scrapes.
+    /// The metrics that are counted between the scrapes.
     pub(super) registry: Registry,
-    /// The service that reports here, if its router exists.
-    source: Mutex<Option<Weak<dyn Source>>>,
-    /// Set for the dialects of the replaced systems: whether durations are exported too.
-    flask: OnceLock<bool>,
+    /// The service whose state a scrape includes, while its router exists.
+    source: Mutex<Option<Weak<dyn ScrapeSource>>>,
+    /// Set if `flask_*` are exported, for the replaced systems: whether their durations are too.
+    flask_durations: OnceLock<bool>,
     /// The labels of `app_info` besides the version.
-    build: OnceLock<Labels<'static>>,
-    /// Held while the text is rendered, which takes milliseconds of processor time.
+    build_labels: OnceLock<Labels<'static>>,
+    /// Locked while the text is rendered, which takes milliseconds of processor time.
     rendering: tokio::sync::Mutex<()>,
+    /// The number of requests in flight.
     pub(super) in_flight: AtomicU64,
     /// The number of histogram samples so far.
     samples: AtomicUsize,
-    /// What the log of each topic said last.
+    /// The last inspection of the log of each topic.
     pub(super) logs: Mutex<BTreeMap<String, LogInspection>>,
-    /// What is counted elsewhere, and read for each scrape.
-    counted: Mutex<Vec<(Name, ValueReader<u64>)>>,
+    /// The metrics that are counted elsewhere, and read for each scrape.
+    external_counts: Mutex<Vec<(MetricDefinition, ValueReader<u64>)>>,
     /// Whether the log of the program cannot be written.
     is_log_failing: OnceLock<Arc<AtomicBool>>,
-    /// What is read again while it is in use, by name.
-    watched: Mutex<BTreeMap<&'static str, ValueReader<Freshness>>>,
+    /// The values that are read again while they are in use, by name.
+    refreshed_values: Mutex<BTreeMap<&'static str, ValueReader<Freshness>>>,
     /// The last hour.
     pub(super) history: History,
 }
 
-/// Reads what is known elsewhere.
+/// A function that reads the current value of something that is held elsewhere.
 type ValueReader<T> = Box<dyn Fn() -> T + Send + Sync>;
 
 /// The labels of one series.
 pub(super) type Labels<'a> = &'a [(&'static str, &'a str)];
 
-/// After this many samples they are moved into their buckets even without a scrape: until then each takes 24 bytes
-/// (`metrics-rs/metrics#467`).
-const SAMPLES: usize = 4_096;
+/// The number of samples after which they are moved into their buckets even without a scrape.
+///
+/// Until then each sample takes 24 bytes (`metrics-rs/metrics#467`).
+const SAMPLES_PER_UPKEEP: usize = 4_096;
+/// The label of the version of this crate.
 const VERSION: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
-/// The collector of `process_*` has no counter with fractions, and 0 for unlimited.
-const PROCESS: [(&str, &str); 3] = [
+/// Corrections of the text of `process_*`: what the collector writes, and what Prometheus expects.
+///
+/// The collector has no counter with fractions, and writes 0 for an unlimited value.
+const PROCESS_CORRECTIONS: [(&str, &str); 3] = [
     (
         "# TYPE process_cpu_seconds_total gauge\n",
         "# TYPE process_cpu_seconds_total counter\n",
@@ -101,6 +116,7 @@ const PROCESS: [(&str, &str); 3] = [
         "\nprocess_virtual_memory_max_bytes +Inf\n",
     ),
 ];
+/// The metadata that a recorder wants with each metric. The one of Prometheus ignores it.
 const METADATA: Metadata<'static> = Metadata::new("shop_http", Level::INFO, None);
 
 impl Metrics {
@@ -110,8 +126,10 @@ impl Metrics {
         Self::default()
     }
 
-    /// The metrics of the service in Prometheus' text format, version 0.0.4: those of its `/metrics` without `process_*`.
-    /// Append them to the metrics of your own program, whose names must be others.
+    /// Returns the metrics of the service in Prometheus' text format, version 0.0.4.
+    ///
+    /// The text is that of `/metrics` without `process_*`. Append it to the metrics of your own
+    /// program, whose names must differ.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -132,26 +150,24 @@ impl Metrics {
         let source = self.shared.source.lock().clone();
         let scrape = self.scrape();
         if let Some(source) = source.and_then(|source| source.upgrade()) {
-            source.read(&scrape).await;
+            source.export_state(&scrape).await;
         }
-        scrape.rendered().await
+        scrape.into_text().await
     }
 
-    /// Scrapes include what `source` reads, while it exists.
-    pub(crate) fn read_from(&self, source: Weak<dyn Source>) {
+    /// Sets the service whose state scrapes include while it exists.
+    pub(crate) fn set_scrape_source(&self, source: Weak<dyn ScrapeSource>) {
         *self.shared.source.lock() = Some(source);
     }
 
-    /// Exports `flask_*` as well, for the dialects of the replaced systems; their durations for that which had them.
+    /// Exports `flask_*` as well, for the replaced systems, with durations if `has_durations`.
     pub(crate) fn enable_flask(&self, has_durations: bool) {
-        self.shared.flask.get_or_init(|| {
-            self.shared
-                .registry
-                .set(names::FLASK_EXPORTER_INFO, VERSION, 1.0);
+        self.shared.flask_durations.get_or_init(|| {
+            let registry = &self.shared.registry;
+            registry.set_gauge(names::FLASK_EXPORTER_INFO, VERSION, 1.0);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
-                self.shared
-                    .registry
+                registry
                     .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
                     .absolute(0);
             }
@@ -159,9 +175,9 @@ impl Metrics {
         });
     }
 
-    /// Whether `flask_*` are exported, and if so, whether with durations.
-    pub(super) fn flask(&self) -> Option<bool> {
-        self.shared.flask.get().copied()
+    /// Returns whether `flask_*` include durations, or `None` if `flask_*` are not exported.
+    pub(super) fn flask_durations(&self) -> Option<bool> {
+        self.shared.flask_durations.get().copied()
     }
 }
 
@@ -176,10 +192,12 @@ impl Metrics {
 
     /// Exports `labels` of the build of this program with `app_info`. The first call wins.
     pub fn note_build(&self, labels: &'static [(&'static str, &'static str)]) {
-        self.shared.build.get_or_init(|| labels);
+        self.shared.build_labels.get_or_init(|| labels);
     }
 
-    /// Exposes the number of lines that the log of the program has dropped, and whether it cannot be written.
+    /// Exports `count`, the number of lines that the log of the program has dropped.
+    ///
+    /// `/health` reports the log as failing while `is_failing`.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
         self.read_count(names::LOG_LINES_DROPPED, move || {
             count.load(Ordering::Relaxed)
@@ -187,7 +205,7 @@ impl Metrics {
         self.shared.is_log_failing.get_or_init(|| is_failing);
     }
 
-    /// Whether the log of the program cannot be written.
+    /// Returns whether the log of the program cannot be written.
     pub(crate) fn is_log_failing(&self) -> bool {
         self.shared
             .is_log_failing
@@ -195,7 +213,7 @@ impl Metrics {
             .is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
-    /// Exports what the retention has deleted, and what it will delete.
+    /// Exports how many purchases the retention has deleted, and how many it will delete.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
         let deleted = Arc::clone(&monitor);
         self.read_count(names::STORE_EXPIRED, move || {
@@ -206,35 +224,45 @@ impl Metrics {
         });
     }
 
-    fn read_count(&self, name: Name, count: impl Fn() -> u64 + Send + Sync + 'static) {
-        self.shared.counted.lock().push((name, Box::new(count)));
+    /// Exports the value that `count` returns at each scrape.
+    fn read_count(
+        &self,
+        metric: MetricDefinition,
+        count: impl Fn() -> u64 + Send + Sync + 'static,
+    ) {
+        self.shared
+            .external_counts
+            .lock()
+            .push((metric, Box::new(count)));
     }
 
-    /// Exposes how current `value` is, as `what`, here and in `/health`. It is read again for that, if it is due.
+    /// Exports how current `value` is, as `what`, here and in `/health`.
+    ///
+    /// Each scrape, and each `/health`, starts a read in the background if one is due.
     pub fn watch<T: Send + Sync + 'static>(&self, what: &'static str, value: &Arc<Refreshed<T>>) {
         let value = Arc::clone(value);
         self.shared
-            .watched
+            .refreshed_values
             .lock()
             .insert(what, Box::new(move || value.freshness()));
     }
 
-    /// How current each watched value is.
+    /// Returns how current each watched value is, by name.
     pub(crate) fn freshness(&self) -> BTreeMap<&'static str, Freshness> {
         self.shared
-            .watched
+            .refreshed_values
             .lock()
             .iter()
-            .map(|(what, freshness)| (*what, freshness()))
+            .map(|(what, read_freshness)| (*what, read_freshness()))
             .collect()
     }
 
-    /// The last hour of the service.
+    /// Returns the last hour of the service, for `/health`.
     pub(crate) fn history(&self) -> Value {
-        self.shared.history.body()
+        self.shared.history.to_json()
     }
 
-    /// Starts a scrape.
+    /// Starts a scrape, to which the state at this moment is exported.
     pub(crate) fn scrape(&self) -> Scrape {
         Scrape {
             registry: Registry::default(),
@@ -242,32 +270,32 @@ impl Metrics {
         }
     }
 
-    /// Counts histogram samples.
-    pub(super) fn sampled(&self, count: usize) {
+    /// Counts histogram samples, and moves them into their buckets when there are many.
+    pub(super) fn count_samples(&self, count: usize) {
         let before = self.shared.samples.fetch_add(count, Ordering::Relaxed);
-        if before / SAMPLES != before.wrapping_add(count) / SAMPLES {
+        let after = before.wrapping_add(count);
+        if before / SAMPLES_PER_UPKEEP != after / SAMPLES_PER_UPKEEP {
             self.shared.registry.0.handle().run_upkeep();
         }
     }
 }
 
-/// What is read for each scrape.
+/// A service whose state is read for each scrape.
 #[async_trait]
-pub(crate) trait Source: Send + Sync {
-    /// Exports the current state.
-    async fn read(&self, scrape: &Scrape);
+pub(crate) trait ScrapeSource: Send + Sync {
+    /// Exports the current state to `scrape`.
+    async fn export_state(&self, scrape: &Scrape);
 }
 
-/// The metrics of one scrape: what is read for it, and what the service has counted. A series that is not read is absent,
-/// such as the lag of a partition that another process has.
+/// The metrics of one scrape: the state that is read for it, and what the service has counted.
 pub(crate) struct Scrape {
     pub(super) registry: Registry,
     pub(super) metrics: Metrics,
 }
 
 impl Scrape {
-    /// Exports the metrics of the process. A program exports them once.
-    pub(crate) fn note_process(&self) {
+    /// Exports the metrics of the process, which a program does once per scrape.
+    pub(crate) fn export_process(&self) {
         let process = Collector::default();
         with_local_recorder(&self.registry.0, || {
             process.describe();
@@ -275,64 +303,87 @@ impl Scrape {
         });
     }
 
-    /// The same as [`text`](Self::text), when no other call renders it.
-    pub(crate) async fn rendered(self) -> String {
-        let _one = self.metrics.shared.rendering.lock().await;
+    /// Renders all metrics as [`text`](Self::text) does, after other scrapes have rendered theirs.
+    pub(crate) async fn into_text(self) -> String {
+        let _rendering = self.metrics.shared.rendering.lock().await;
         self.text()
     }
 
-    /// All metrics in Prometheus' text format, version 0.0.4.
+    /// Renders all metrics in Prometheus' text format, version 0.0.4.
     pub(crate) fn text(&self) -> String {
-        let MetricsInner {
-            registry,
-            build,
-            in_flight,
-            counted,
-            ..
-        } = &*self.metrics.shared;
-        let build = build.get().copied().unwrap_or_default();
-        let in_flight = approximately(in_flight.load(Ordering::Relaxed));
-        self.registry
-            .set(names::HTTP_REQUESTS_IN_FLIGHT, &[], in_flight);
-        self.registry
-            .set(names::APP_INFO, &[VERSION, build].concat(), 1.0);
-        for (name, count) in &*counted.lock() {
-            match name.kind {
-                MetricKind::Counter => self.registry.counter(*name, &[]).absolute(count()),
-                _ => self.registry.set(*name, &[], approximately(count())),
+        self.export_service();
+        self.export_external_counts();
+        self.export_freshness();
+        self.export_pending_dead_letters();
+
+        let counted = self.metrics.shared.registry.0.handle().render();
+        let mut text = counted + &self.registry.0.handle().render();
+        for (written, expected) in PROCESS_CORRECTIONS {
+            text = text.replacen(written, expected, 1);
+        }
+        text
+    }
+
+    /// Exports the version and the build of the service, and its requests in flight.
+    fn export_service(&self) {
+        let shared = &self.metrics.shared;
+        let in_flight = gauge_value(shared.in_flight.load(Ordering::Relaxed));
+        self.set_gauge(names::HTTP_REQUESTS_IN_FLIGHT, &[], in_flight);
+
+        let build_labels = shared.build_labels.get().copied().unwrap_or_default();
+        self.set_gauge(names::APP_INFO, &[VERSION, build_labels].concat(), 1.0);
+    }
+
+    /// Exports the metrics that are counted elsewhere.
+    fn export_external_counts(&self) {
+        for (metric, count) in &*self.metrics.shared.external_counts.lock() {
+            match metric.kind {
+                MetricKind::Counter => self.set_counter(*metric, &[], count()),
+                _ => self.set_gauge(*metric, &[], gauge_value(count())),
             }
         }
-        for (what, Freshness { age, not_after, .. }) in self.metrics.freshness() {
-            self.registry
-                .set(names::RELOAD_AGE, &[("what", what)], age.as_secs_f64());
-            if let Some(end) = not_after {
-                let seconds = approximately((end.as_millis() / 1_000).unsigned_abs());
-                self.registry.set(names::TLS_NOT_AFTER, &[], seconds);
+    }
+
+    /// Exports the age of each watched value, and the end of the validity of a certificate.
+    fn export_freshness(&self) {
+        for (what, freshness) in self.metrics.freshness() {
+            let age = freshness.age.as_secs_f64();
+            self.set_gauge(names::RELOAD_AGE, &[("what", what)], age);
+            if let Some(end) = freshness.not_after {
+                let seconds = gauge_value((end.as_millis() / 1_000).unsigned_abs());
+                self.set_gauge(names::TLS_NOT_AFTER, &[], seconds);
             }
         }
-        self.note_pending();
-        let text = registry.0.handle().render() + &self.registry.0.handle().render();
-        PROCESS.iter().fold(text, |text, (given, conventional)| {
-            text.replacen(given, conventional, 1)
-        })
+    }
+
+    /// Sets a gauge of this scrape.
+    pub(super) fn set_gauge(&self, metric: MetricDefinition, labels: Labels<'_>, value: f64) {
+        self.registry.set_gauge(metric, labels, value);
+    }
+
+    /// Sets a counter of this scrape.
+    pub(super) fn set_counter(&self, metric: MetricDefinition, labels: Labels<'_>, value: u64) {
+        self.registry.counter(metric, labels).absolute(value);
     }
 }
 
+/// A recorder of the metrics of this crate.
 pub(super) struct Registry(PrometheusRecorder);
 
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
     fn default() -> Self {
-        let recorder = ALL
-            .iter()
-            .fold(PrometheusBuilder::new(), |builder, name| match name.kind {
-                MetricKind::Histogram(buckets) => builder
-                    .set_buckets_for_metric(Matcher::Full(name.name.to_owned()), buckets)
-                    .expect("a list of buckets"),
-                MetricKind::Counter | MetricKind::Gauge => builder,
-            })
-            .build_recorder();
-        for &Name { name, kind, help } in ALL {
+        let mut builder = PrometheusBuilder::new();
+        for metric in ALL {
+            if let MetricKind::Histogram(buckets) = metric.kind {
+                builder = builder
+                    .set_buckets_for_metric(Matcher::Full(metric.name.to_owned()), buckets)
+                    .expect("a list of buckets");
+            }
+        }
+
+        let recorder = builder.build_recorder();
+        for &MetricDefinition { name, kind, help } in ALL {
             let help = SharedString::const_str(help);
             match kind {
                 MetricKind::Counter => recorder.describe_counter(name.into(), None, help),
@@ -345,25 +396,30 @@ impl Default for Registry {
 }
 
 impl Registry {
-    pub(super) fn counter(&self, name: Name, labels: Labels<'_>) -> Counter {
-        self.0.register_counter(&key(name, labels), &METADATA)
+    /// Returns the counter with these labels, and registers it at first.
+    pub(super) fn counter(&self, metric: MetricDefinition, labels: Labels<'_>) -> Counter {
+        self.0
+            .register_counter(&series_key(metric, labels), &METADATA)
     }
 
-    /// Sets a gauge.
-    pub(super) fn set(&self, name: Name, labels: Labels<'_>, value: f64) {
+    /// Sets the gauge with these labels.
+    pub(super) fn set_gauge(&self, metric: MetricDefinition, labels: Labels<'_>, value: f64) {
         self.0
-            .register_gauge(&key(name, labels), &METADATA)
+            .register_gauge(&series_key(metric, labels), &METADATA)
             .set(value);
     }
 
-    pub(super) fn histogram(&self, name: Name, labels: Labels<'_>) -> Histogram {
-        self.0.register_histogram(&key(name, labels), &METADATA)
+    /// Returns the histogram with these labels, and registers it at first.
+    pub(super) fn histogram(&self, metric: MetricDefinition, labels: Labels<'_>) -> Histogram {
+        self.0
+            .register_histogram(&series_key(metric, labels), &METADATA)
     }
 }
 
-fn key(name: Name, labels: Labels<'_>) -> Key {
+/// Returns the key of the series of `metric` with these labels.
+fn series_key(metric: MetricDefinition, labels: Labels<'_>) -> Key {
     let labels = labels
         .iter()
         .map(|(name, value)| Label::new(*name, (*value).to_owned()));
-    Key::from_parts(name.name, labels.collect::<Vec<_>>())
+    Key::from_parts(metric.name, labels.collect::<Vec<_>>())
 }

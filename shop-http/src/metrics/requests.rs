@@ -1,4 +1,12 @@
-//! Metrics of requests, by template of their route.
+//! Metrics of requests, by the template of their route.
+//!
+//! Each route owns a [`RouteSeries`], which remembers the series of the route, so that a request
+//! finds its counters without building labels. A [`RequestTimer`] measures one request, from its
+//! head until its response was sent, and records it when it is dropped.
+//!
+//! There are two families of metrics: those of this service, which leave out `/health` and
+//! `/metrics`, and those of the Flask exporter of the replaced systems, which leave out `/metrics`
+//! alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,171 +21,197 @@ use tokio::time::Instant;
 
 use super::names;
 use super::registry::Metrics;
-use crate::watched_body::watched;
+use crate::watched_body::watch_body;
 
-/// The route label of a request without a route: its path is chosen by the client and unbounded.
+/// The route label of requests without a route, whose path is chosen by the client and unbounded.
 const UNMATCHED: &str = "unmatched";
 
-/// Marks the response of a handler that has panicked.
+/// A response extension that marks the response of a handler that panicked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HasPanicked;
 
-/// Which metrics have the requests of a route.
+/// The families of metrics that count the requests of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) enum Measured {
+pub(crate) enum MetricFamilies {
+    /// The metrics of this service and those of Flask.
     #[default]
-    Everywhere,
-    /// Only those of Flask, as in the replaced systems.
-    InFlask,
-    Nowhere,
+    All,
+    /// The metrics of Flask alone, as in the replaced systems.
+    Flask,
+    /// No metrics at all.
+    None,
 }
 
-/// What the metrics know about one route. The default is for all requests without one.
+/// The series of one route. The default is for all requests without a route.
 #[derive(Default)]
 pub(crate) struct RouteSeries {
     /// The template of the path, below the prefix of outer routers.
     path: Option<String>,
-    measured: Measured,
-    /// There are few: comparing is cheaper than hashing.
-    known: RwLock<Vec<(RequestLabels, Arc<Series>)>>,
+    families: MetricFamilies,
+    /// The series that were used already. There are few: comparing is cheaper than hashing.
+    series: RwLock<Vec<Arc<Series>>>,
 }
 
-/// The template of the prefix of outer routers, the method, and the status.
-type RequestLabels = (String, &'static str, StatusCode);
-
 impl RouteSeries {
-    pub(crate) fn new(path: &str, measured: Measured) -> Arc<Self> {
+    /// Creates the series of the route with the template `path`.
+    pub(crate) fn new(path: &str, families: MetricFamilies) -> Arc<Self> {
         Arc::new(Self {
             path: Some(path.to_owned()),
-            measured,
-            known: RwLock::default(),
+            families,
+            series: RwLock::default(),
         })
     }
 
-    /// The template of the whole path below the prefix `outer`; `None` without a route.
+    /// Returns the template of the whole path below the prefix `outer`, or `None` without a route.
     pub(crate) fn template(&self, outer: &str) -> Option<Cow<'_, str>> {
         let path = self.path.as_deref()?;
         Some(match (outer, path) {
             ("", path) => path.into(),
-            // What is mounted at `/shop` has its root there.
+            // A service that is mounted at `/shop` has its root at `/shop`, without a slash.
             (outer, "/") => outer.to_owned().into(),
             (outer, path) => format!("{outer}{path}").into(),
         })
     }
 
-    fn get(
+    /// Returns the series of responses with this method and status, and registers it at first.
+    fn get_or_register(
         &self,
         metrics: &Metrics,
         outer: &str,
         method: &'static str,
         status: StatusCode,
     ) -> Arc<Series> {
-        let known = self.known.read();
-        if let Some((_, series)) = known
-            .iter()
-            .find(|((prefix, of, code), _)| *code == status && *of == method && prefix == outer)
-        {
+        if let Some(series) = self.series.read().iter().find(|series| {
+            series.status == status && series.method == method && series.outer == outer
+        }) {
             return Arc::clone(series);
         }
-        drop(known);
-        let route = self.template(outer).unwrap_or(UNMATCHED.into());
-        let made = Arc::new(Series::new(metrics, &route, method, status, self.measured));
-        let mut known = self.known.write();
-        known.push(((outer.to_owned(), method, status), Arc::clone(&made)));
-        made
+
+        let series = Arc::new(self.register(metrics, outer, method, status));
+        self.series.write().push(Arc::clone(&series));
+        series
+    }
+
+    /// Registers the series of responses with this method and status.
+    fn register(
+        &self,
+        metrics: &Metrics,
+        outer: &str,
+        method: &'static str,
+        status: StatusCode,
+    ) -> Series {
+        let registry = &metrics.shared.registry;
+        let template = self.template(outer).unwrap_or(UNMATCHED.into());
+        let method_label = ("method", method);
+        let status_label = ("status", status.as_str());
+        let route_label = ("route", &*template);
+        let path_label = ("path", &*template);
+
+        let service = (self.families == MetricFamilies::All).then(|| RequestMetrics {
+            requests: registry.counter(
+                names::HTTP_REQUESTS,
+                &[method_label, route_label, status_label],
+            ),
+            durations: Some(
+                registry.histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
+            ),
+        });
+        let flask = metrics
+            .flask_durations()
+            .map(|has_durations| RequestMetrics {
+                requests: registry
+                    .counter(names::FLASK_HTTP_REQUESTS, &[method_label, status_label]),
+                durations: has_durations.then(|| {
+                    registry.histogram(
+                        names::FLASK_HTTP_REQUEST_DURATION,
+                        &[method_label, path_label, status_label],
+                    )
+                }),
+            });
+        Series {
+            outer: outer.to_owned(),
+            method,
+            status,
+            service,
+            flask,
+        }
     }
 }
 
 /// The metrics of requests with one route, method and status.
 struct Series {
-    /// The metrics that exclude probes, as in the replaced systems.
-    of_work: Option<(Counter, Option<Histogram>)>,
-    flask: Option<(Counter, Option<Histogram>)>,
+    /// The template of the prefix of outer routers.
+    outer: String,
+    method: &'static str,
+    status: StatusCode,
+    /// The metrics of this service, which leave out `/health` and `/metrics`.
+    service: Option<RequestMetrics>,
+    /// The metrics of Flask, if they are exported.
+    flask: Option<RequestMetrics>,
+}
+
+/// The number of requests, and their durations if these are exported.
+struct RequestMetrics {
+    requests: Counter,
+    durations: Option<Histogram>,
 }
 
 impl Metrics {
-    /// Starts measuring a request of `route`, below the prefix `outer`, at `begun`.
-    pub(crate) fn begin(
+    /// Starts measuring a request of `route`, below the prefix `outer`, whose head came at `start`.
+    pub(crate) fn start_request(
         &self,
         route: Arc<RouteSeries>,
         outer: String,
         method: &Method,
-        begun: Instant,
+        start: Instant,
     ) -> RequestTimer {
-        if route.measured == Measured::Everywhere {
+        if route.families == MetricFamilies::All {
             self.shared.in_flight.fetch_add(1, Ordering::Relaxed);
         }
-        let metrics = self.clone();
-        let method = word(method);
         RequestTimer {
-            metrics,
+            metrics: self.clone(),
             route,
             outer,
-            method,
-            begun,
-            answered: None,
+            method: defined_name(method),
+            start,
+            status: None,
+            has_panicked: false,
             is_stream: false,
         }
     }
 }
 
-impl Series {
-    fn new(
-        metrics: &Metrics,
-        route: &str,
-        method: &str,
-        status: StatusCode,
-        measured: Measured,
-    ) -> Self {
-        let method = ("method", method);
-        let status = ("status", status.as_str());
-        let (route, path) = (("route", route), ("path", route));
-        let registry = &metrics.shared.registry;
-        Self {
-            of_work: (measured == Measured::Everywhere).then(|| {
-                (
-                    registry.counter(names::HTTP_REQUESTS, &[method, route, status]),
-                    Some(registry.histogram(names::HTTP_REQUEST_DURATION, &[method, route])),
-                )
-            }),
-            flask: metrics.flask().map(|has_durations| {
-                let durations = has_durations.then(|| {
-                    registry.histogram(names::FLASK_HTTP_REQUEST_DURATION, &[method, path, status])
-                });
-                (
-                    registry.counter(names::FLASK_HTTP_REQUESTS, &[method, status]),
-                    durations,
-                )
-            }),
-        }
-    }
-}
-
-/// A request in flight, measured until this is dropped.
+/// A request in flight, which is recorded in the metrics when this timer is dropped.
 pub(crate) struct RequestTimer {
     metrics: Metrics,
     route: Arc<RouteSeries>,
+    /// The template of the prefix of outer routers.
     outer: String,
     method: &'static str,
-    begun: Instant,
-    /// The status once it is known, and whether the handler panicked.
-    answered: Option<(StatusCode, bool)>,
+    start: Instant,
+    /// The status of the response, once there is one.
+    status: Option<StatusCode>,
+    /// Whether the handler panicked.
+    has_panicked: bool,
     /// Whether the reader of the response determines how long it takes.
     is_stream: bool,
 }
 
 impl RequestTimer {
-    /// Measures until `response` was sent, or the client disconnected.
+    /// Measures the request until `response` was sent, or the client has disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
-        let has_panicked = response.extensions().get::<HasPanicked>().is_some();
-        self.answered = Some((response.status(), has_panicked));
+        self.status = Some(response.status());
+        self.has_panicked = response.extensions().get::<HasPanicked>().is_some();
+
+        // A body of a known size is written at once.
         if response.body().size_hint().exact().is_some() {
-            // It is written at once.
             return response;
         }
+
         self.is_stream = true;
-        watched(response, move |polled| {
-            let _until_sent = &self;
+        watch_body(response, move |polled| {
+            // The closure owns the timer, and is dropped with the body.
+            let _timer = &self;
             polled
         })
     }
@@ -185,44 +219,49 @@ impl RequestTimer {
 
 impl Drop for RequestTimer {
     fn drop(&mut self) {
-        let metrics = &self.metrics;
-        let method = self.method;
-        let measured = self.route.measured;
-        if measured == Measured::Everywhere {
-            metrics.shared.in_flight.fetch_sub(1, Ordering::Relaxed);
+        let shared = &self.metrics.shared;
+        let families = self.route.families;
+        if families == MetricFamilies::All {
+            shared.in_flight.fetch_sub(1, Ordering::Relaxed);
         }
-        // A client that disconnected earlier got no response. Scrapes of the metrics are not counted.
-        let Some((status, has_panicked)) = self.answered.filter(|_| measured != Measured::Nowhere)
-        else {
+
+        // A client that disconnected before the head of the response got none.
+        let Some(status) = self.status else {
             return;
         };
-        let series = self.route.get(metrics, &self.outer, method, status);
-        let seconds = self.begun.elapsed().as_secs_f64();
-        if series.of_work.is_some() {
+        if families == MetricFamilies::None {
+            return;
+        }
+
+        let series = self
+            .route
+            .get_or_register(&self.metrics, &self.outer, self.method, status);
+        let seconds = self.start.elapsed().as_secs_f64();
+        if series.service.is_some() {
             let seconds = (!self.is_stream).then_some(seconds);
-            let is_error = status.is_server_error();
-            metrics.shared.history.responded(seconds, is_error);
+            shared
+                .history
+                .record_response(seconds, status.is_server_error());
         }
-        for (count, duration) in series.of_work.iter().chain(&series.flask) {
-            count.increment(1);
-            duration
-                .iter()
-                .for_each(|duration| duration.record(seconds));
+        for family in series.service.iter().chain(&series.flask) {
+            family.requests.increment(1);
+            if let Some(durations) = &family.durations {
+                durations.record(seconds);
+            }
         }
-        if has_panicked && metrics.flask().is_some() {
-            let labels = [("method", method), ("status", status.as_str())];
-            metrics
-                .shared
+        if self.has_panicked && self.metrics.flask_durations().is_some() {
+            let labels = [("method", self.method), ("status", status.as_str())];
+            shared
                 .registry
                 .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
                 .increment(1);
         }
-        metrics.sampled(2);
+        self.metrics.count_samples(2);
     }
 }
 
-/// The method if HTTP defines it: a client may send others.
-fn word(method: &Method) -> &'static str {
+/// Returns the name of the method if HTTP defines it, else `OTHER`: a client may send any method.
+fn defined_name(method: &Method) -> &'static str {
     const DEFINED: [&str; 9] = [
         "GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "CONNECT",
     ];

@@ -23,7 +23,7 @@ use shop_core::log::Lag;
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
 use crate::compat::RequestDialect;
-use crate::metrics::phase_word;
+use crate::metrics::phase_name;
 use crate::routes::groups::Listener;
 use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
@@ -184,7 +184,7 @@ async fn read_ingest(
 ) -> Value {
     let status = ingest.status();
     let lag = check_with_timeout(ingest.lag()).await.ok();
-    let phase = phase_word(&status, lag.as_ref());
+    let phase = phase_name(&status, lag.as_ref());
     // A member without a partition does not know the lag of its group: another member has the partitions.
     let lag = lag.filter(|lag| !lag.records.is_empty());
     let open_since = lag.as_ref().and_then(Lag::transaction_since);

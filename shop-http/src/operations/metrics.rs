@@ -1,6 +1,6 @@
 //! `GET /metrics`: all metrics of this service, for Prometheus.
 //!
-//! The service counts most metrics as things happen. [`Source`] reads the others for each scrape: the state of the
+//! The service counts most metrics as things happen. [`ScrapeSource`] exports the others for each scrape: the state of the
 //! ingests and outboxes of this process, the faults of the log, and which parts work.
 
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use futures_util::future::join_all;
 
 use super::Checks;
 use crate::auth::Caller;
-use crate::metrics::{Scrape, Source};
+use crate::metrics::{Scrape, ScrapeSource};
 use crate::response::HttpResult;
 use crate::routes::mount::Mount;
 use crate::service::{OtherRole, Service, check_with_timeout};
@@ -26,13 +26,13 @@ async fn export_role(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
     let export_outbox = async {
         if let Some(outbox) = role.outbox {
             let pending = check_with_timeout(outbox.backlog).await.ok();
-            scrape.note_outbox(role.name, outbox.published, pending, service.clock.now());
+            scrape.export_outbox(role.name, outbox.published, pending, service.clock.now());
         }
     };
     let export_events = async {
         if let Some(ingest) = role.ingest {
             let lag = check_with_timeout(ingest.lag()).await.ok();
-            scrape.note_events(
+            scrape.export_events(
                 role.subscribed_topic,
                 ingest,
                 lag.as_ref(),
@@ -45,18 +45,19 @@ async fn export_role(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
 }
 
 #[async_trait]
-impl Source for Service {
-    async fn read(&self, scrape: &Scrape) {
-        scrape.note_faults(&self.faults());
+impl ScrapeSource for Service {
+    async fn export_state(&self, scrape: &Scrape) {
+        scrape.export_log_faults(&self.faults());
 
         let export_ingest = async {
             if let Some(ingest) = self.ingest() {
                 let lag = check_with_timeout(ingest.lag()).await.ok();
-                scrape.note_ingest(ingest, lag.as_ref(), self.clock.now());
+                scrape.export_ingest(ingest, lag.as_ref(), self.clock.now());
             }
         };
         let export_roles = join_all(self.own_roles().map(|role| export_role(scrape, self, role)));
-        let export_parts = async { scrape.note_dependencies(&Checks::run_all(self).await.parts()) };
+        let export_parts =
+            async { scrape.export_dependencies(&Checks::run_all(self).await.parts()) };
 
         // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
         tokio::join!(export_ingest, export_roles, export_parts);
@@ -72,10 +73,10 @@ pub(crate) async fn get(
     service.may_inspect(&caller)?;
 
     let scrape = service.metrics.scrape();
-    service.read(&scrape).await;
+    service.export_state(&scrape).await;
     // The program around a mounted service exports the metrics of its process itself.
     if mount.prefix().is_empty() {
-        scrape.note_process();
+        scrape.export_process();
     }
-    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], scrape.rendered().await))
+    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], scrape.into_text().await))
 }

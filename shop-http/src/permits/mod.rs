@@ -30,7 +30,7 @@ use tokio::time::Instant;
 use crate::options::HttpOptions;
 use crate::permits::rates::Rates;
 use crate::response::{HttpError, HttpResult};
-use crate::watched_body::{Polled, watched};
+use crate::watched_body::{Polled, watch_body};
 
 /// The size in bytes below which a response needs no permit: it is written at once.
 const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
@@ -438,13 +438,13 @@ impl RequestPermit {
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let size_permit = Arc::new(self.acquire(&self.0.pools.response_bytes, size, false)?);
         if exact_size.is_some() {
-            return Ok(watched(response, move |polled| {
+            return Ok(watch_body(response, move |polled| {
                 size_permit.attach_to_frame(polled)
             }));
         }
 
         let deadline = Instant::now() + self.0.pools.response_timeout;
-        Ok(watched(response, move |polled| {
+        Ok(watch_body(response, move |polled| {
             let _until_sent = &read_permit;
             if Instant::now() >= deadline {
                 let error = axum::Error::new("the client took too long to read the response");

@@ -35,7 +35,7 @@ pub(crate) fn row_format(request: &HeaderMap) -> HttpResult<Option<RowFormat>> {
     };
     match named(request, header::ACCEPT, "application/json") {
         json if most > json.unwrap_or_default() => Ok(Some(format)),
-        Some(0.0) => Err(HttpError::of(
+        Some(0.0) => Err(HttpError::with_kind(
             StatusCode::NOT_ACCEPTABLE,
             ErrorKind::Invalid,
             "Accept must allow application/json, application/x-ndjson or text/csv",

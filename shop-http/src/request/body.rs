@@ -36,7 +36,11 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
     if let Some(other) = other_media_type(headers) {
         read_on(headers, body).await;
         let text = format!("Content-Type must be application/json, not {other}");
-        return Err(HttpError::media_type(ACCEPT_POST, "application/json", text));
+        return Err(HttpError::unsupported_media_type(
+            ACCEPT_POST,
+            "application/json",
+            text,
+        ));
     }
     let mut body_permit = permit.empty_body_permit();
     let mut uncounted = SMALL;
@@ -67,7 +71,7 @@ pub(crate) async fn read_up_to(
     if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         read_on(headers, body).await;
         let text = "Content-Encoding must be left out: the body is read as it is";
-        return Err(HttpError::media_type(
+        return Err(HttpError::unsupported_media_type(
             header::ACCEPT_ENCODING,
             "identity",
             text.to_owned(),
@@ -86,7 +90,7 @@ pub(crate) async fn read_up_to(
                 "Request body must be sent within {} seconds",
                 time.as_secs()
             );
-            Err(HttpError::of(
+            Err(HttpError::with_kind(
                 StatusCode::REQUEST_TIMEOUT,
                 ErrorKind::DeadlineExceeded,
                 text,
@@ -104,7 +108,7 @@ async fn collect(
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
-            HttpError::no_object(ValidationError::no_json(
+            HttpError::not_an_object(ValidationError::no_json(
                 bytes.len(),
                 format!("it ended early: {error}"),
             ))
@@ -179,7 +183,7 @@ pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
     other_media_type(headers).map_or(Ok(false), |other| {
         let text =
             format!("Content-Type must be application/x-ndjson or application/json, not {other}");
-        Err(HttpError::media_type(
+        Err(HttpError::unsupported_media_type(
             ACCEPT_POST,
             "application/json, application/x-ndjson",
             text,
@@ -199,7 +203,7 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
         }
     }
     let text = "Content-Type must be text/csv or application/x-ndjson".to_owned();
-    Err(HttpError::media_type(
+    Err(HttpError::unsupported_media_type(
         ACCEPT_POST,
         "text/csv, application/x-ndjson",
         text,

@@ -8,7 +8,7 @@ use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
 
 use crate::response::validation_error::{
-    Location, MemberError, ValidationError, ValidationErrorKind, unknown,
+    Location, MemberError, ValidationError, ValidationErrorKind, unknown_name_text,
 };
 use crate::response::{HttpError, HttpResult};
 
@@ -120,7 +120,7 @@ impl<'a, const N: usize> Body<'a, N> {
         let names = std::mem::take(&mut self.members.unknown);
         for (position, name) in names.iter().enumerate() {
             if !names[..position].contains(name) {
-                let text = unknown(name, &self.members.names);
+                let text = unknown_name_text(name, &self.members.names);
                 self.errors.push(ValidationError {
                     kind: ValidationErrorKind::Unknown,
                     ..Location::Member(name.clone().into()).error(text)
@@ -142,7 +142,7 @@ pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
         .filter(|_| error.is_data());
     let error = broken.as_ref().unwrap_or(error);
     let text = error.to_string();
-    HttpError::no_object(match (trimmed, error.is_data()) {
+    HttpError::not_an_object(match (trimmed, error.is_data()) {
         (b"" | b"null", _) => ValidationError {
             kind: ValidationErrorKind::Missing,
             ..Location::Body.error(text)

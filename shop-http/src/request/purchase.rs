@@ -25,7 +25,7 @@ use crate::request::fields::Body;
 use crate::request::strict;
 use crate::response::HttpResult;
 use crate::response::validation_error::{Location, MemberError, ValidationErrorKind};
-use crate::service::purchases::InBatch;
+use crate::service::purchases::BatchPurchase;
 use crate::service::{PurchaseService, ServiceKind};
 
 /// The members of a purchase, in the order of error reports.
@@ -66,7 +66,7 @@ pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpRes
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
-pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<InBatch> {
+pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<BatchPurchase> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -103,7 +103,10 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
 
     let mut purchase = read_members(body, purchases)?;
     purchase.key = key.or(id);
-    Ok((purchase, purchase_id))
+    Ok(BatchPurchase {
+        new: purchase,
+        given_id: purchase_id,
+    })
 }
 
 /// Reads the amount and the reason of a refund. An empty body has neither.

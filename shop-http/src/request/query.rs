@@ -18,7 +18,9 @@ use shop_core::ports::{
 use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
 use crate::compat::{By, View};
-use crate::response::validation_error::{Location, ValidationError, invalid_parameter, unknown};
+use crate::response::validation_error::{
+    Location, ValidationError, invalid_parameter, unknown_name_text,
+};
 use crate::response::{HttpError, HttpResult};
 
 /// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them: what
@@ -152,7 +154,7 @@ impl Query {
                 }
                 Some(_) => format!("{name} must be given once"),
                 None if known == Self::LEGACY => continue,
-                None => unknown(&name, known),
+                None => unknown_name_text(&name, known),
             };
             // A repeated name is reported once.
             let location = Location::Parameter(name.into());

@@ -14,7 +14,7 @@ use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect,
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::purchase::{idempotency_key, read_purchase};
 use crate::request::{self, Query};
-use crate::response::{HttpResult, PURCHASE_BYTES, respond_json, written};
+use crate::response::{HttpResult, PURCHASE_BYTES, json_response, to_json};
 use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
 
@@ -88,7 +88,7 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
         let id = bought.purchase.id;
         // It is stored a moment later, so the location waits for it.
         let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
-        let body = written(bought, 2 * PURCHASE_BYTES);
+        let body = to_json(bought, 2 * PURCHASE_BYTES);
         let (status, pending) = if bought.pending {
             (StatusCode::ACCEPTED, IS_PENDING)
         } else {
@@ -135,7 +135,7 @@ fn accepted(code: StatusCode, bought: &PublishedPurchase, json: Vec<u8>) -> Resp
         code,
         [(PURCHASE_ID, bought.purchase.id.to_string())],
         replayed,
-        respond_json(json),
+        json_response(json),
     )
         .into_response()
 }

@@ -254,5 +254,5 @@ async fn query<T>(
 ) -> HttpResult<T> {
     within(service.options.request_timeout, call)
         .await
-        .map_err(|error| HttpError::query(error, Subject::DEAD_LETTER))
+        .map_err(|error| HttpError::failed_query(error, Subject::DEAD_LETTER))
 }

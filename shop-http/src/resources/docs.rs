@@ -1,4 +1,7 @@
-//! Swagger UI, embedded in the binary.
+//! Swagger UI, embedded in the binary: `/docs` and its files.
+//!
+//! It shows the document `openapi.json` beside the page, so that it works below every prefix. The
+//! files come from `utoipa-swagger-ui`, and are compressed when they are first requested.
 
 use std::sync::{Arc, LazyLock};
 
@@ -10,7 +13,7 @@ use crate::request::PathText;
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 
-/// Swagger UI sets inline styles with images; nothing else is allowed.
+/// The header that allows own files, and the inline styles and images that Swagger UI sets.
 const POLICY: (HeaderName, HeaderValue) = (
     header::CONTENT_SECURITY_POLICY,
     HeaderValue::from_static(
@@ -18,18 +21,18 @@ const POLICY: (HeaderName, HeaderValue) = (
     ),
 );
 
-/// The document is beside the page. No external validator is used.
+/// The configuration: the document is beside the page, and no external validator is used.
 static CONFIG: LazyLock<Arc<Config<'static>>> =
     LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
-/// The page and its files.
+/// The page, with an empty name, and its files.
 static FILES: Constants = Constants::new();
 
-/// `GET /docs`.
+/// Handles `GET /docs`: answers with the page.
 pub(crate) async fn page(request: HeaderMap) -> HttpResult {
     FILES.respond("", &request, || {
-        // The page is beside its folder, so that no redirect is needed.
-        vendored("index.html", |html| {
+        // The page is beside its folder, so that no redirect to a path with a slash is needed.
+        create_file("index.html", |html| {
             String::from_utf8_lossy(html)
                 .replace("\"./", "\"docs/")
                 .replace("\"index.css", "\"docs/index.css")
@@ -38,32 +41,37 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
     })
 }
 
-/// `GET /docs/{file}`: a file of the page.
+/// Handles `GET /docs/{file}`: answers with a file of the page.
 pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
     let name = path.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES.respond(&name, &request, || vendored(&name, <[u8]>::to_vec))
+    FILES.respond(&name, &request, || create_file(&name, <[u8]>::to_vec))
 }
 
-/// `GET /redoc`: redirects to the page. Relative, so that it works behind every prefix that a proxy removes.
+/// Handles `GET /redoc`: redirects to the page.
+///
+/// The redirect is relative, so that it works behind every prefix that a proxy removes.
 pub(crate) async fn redirected() -> Redirect {
     Redirect::temporary("docs")
 }
 
-/// A file of Swagger UI, whose content is `edited`.
-fn vendored(name: &str, edited: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constant> {
+/// Creates the file of Swagger UI with this name, with the content that `edit` returns.
+fn create_file(name: &str, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constant> {
     let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)).ok()??;
-    let kind = match file.content_type.as_str() {
-        // Without a charset a browser guesses.
+    let media_type = match file.content_type.as_str() {
+        // Without a charset a browser guesses one.
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
         other => other.to_owned(),
     };
-    let kind = (header::CONTENT_TYPE, HeaderValue::from_str(&kind).ok()?);
-    let kept = (
-        header::CACHE_CONTROL,
-        HeaderValue::from_static("max-age=3600"),
-    );
-    Some(Constant::new(
-        [POLICY, kind, kept],
-        edited(&file.bytes).into(),
-    ))
+    let headers = [
+        POLICY,
+        (
+            header::CONTENT_TYPE,
+            HeaderValue::try_from(media_type).ok()?,
+        ),
+        (
+            header::CACHE_CONTROL,
+            HeaderValue::from_static("max-age=3600"),
+        ),
+    ];
+    Some(Constant::new(headers, edit(&file.bytes).into()))
 }

@@ -24,7 +24,7 @@ use crate::permits::{Permit, RequestPermit};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
 use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, written};
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, to_json};
 use crate::service::{PurchaseService, within};
 
 /// The time without a purchase after which a comment is sent: proxies close idle connections.
@@ -104,7 +104,7 @@ fn failure(error: Error, purchases: &PurchaseService) -> HttpError {
         ErrorKind::Expired => HttpError::CURSOR_EXPIRED,
         ErrorKind::Unsupported => HttpError::NO_EVENTS,
         ErrorKind::Overloaded => HttpError::overloaded(false),
-        _ => HttpError::query(error, purchases.subject()),
+        _ => HttpError::failed_query(error, purchases.subject()),
     }
 }
 
@@ -215,7 +215,7 @@ impl EventStream {
 }
 
 fn event(item: &FeedItem) -> Event {
-    let json = written(&item.purchase, PURCHASE_BYTES);
+    let json = to_json(&item.purchase, PURCHASE_BYTES);
     Event::default()
         .event("purchase")
         .id(item.cursor.as_str())

@@ -55,7 +55,7 @@ pub(crate) async fn post(
     permit.acquire_write(WRITES)?;
     // A file that cannot be read is refused by the status of the response.
     let preview = import.preview(&file[..]).map_err(|error| {
-        HttpError::of(
+        HttpError::with_kind(
             StatusCode::UNPROCESSABLE_ENTITY,
             error.kind(),
             error.message().to_owned(),

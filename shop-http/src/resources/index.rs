@@ -1,4 +1,8 @@
 //! `GET /`: the paths of this service, or the page for a browser.
+//!
+//! The response depends on `Accept`: a client that prefers HTML gets the page, any other one a JSON
+//! object with a description of each path. The object names the paths with the prefix of outer
+//! routers; the links of the page are relative.
 
 use std::sync::Arc;
 
@@ -8,29 +12,32 @@ use axum::http::{HeaderMap, HeaderValue, header};
 use axum::response::{IntoResponse, Redirect};
 use serde_json::{Map, Value};
 
-use crate::resources::page::{is_asked_for, respond, respond_above};
+use crate::resources::page::{prefers_html, serve_document, serve_document_above};
 use crate::response::HttpResult;
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::Mount;
 use crate::service::Service;
 
-/// The page if the client prefers HTML, else the paths.
+/// Handles `GET /`: answers with the page if the client prefers HTML, else with the paths.
 pub(crate) async fn get(
     service: State<Arc<Service>>,
     mount: Mount,
     OriginalUri(uri): OriginalUri,
     request: HeaderMap,
 ) -> HttpResult {
-    // The pages use the native API.
+    // The page needs the native API.
     let has_page = service.has(RouteGroup::V1);
     let mut response = match uri.path().rsplit_once('/') {
-        _ if !has_page || !is_asked_for(&request) => describe(service, mount).await.into_response(),
-        // At the root without a slash. The files of the page are below this path, which may not exist with a slash.
-        Some((_, last)) if mount.prefix() == uri.path() => respond_above(&service, last, &request),
-        Some((_, last)) if !last.is_empty() => {
-            Redirect::permanent(&format!("{last}/")).into_response()
+        _ if !has_page || !prefers_html(&request) => describe(service, mount).await.into_response(),
+        // The path is the root without a slash. The files of the page are below this path, which
+        // may not exist with a slash.
+        Some((_, folder)) if mount.prefix() == uri.path() => {
+            serve_document_above(&service, folder, &request)
         }
-        _ => respond(&service, &request)?,
+        Some((_, folder)) if !folder.is_empty() => {
+            Redirect::permanent(&format!("{folder}/")).into_response()
+        }
+        _ => serve_document(&service, &request)?,
     };
     response
         .headers_mut()
@@ -38,25 +45,23 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// The paths alone, as a client sees them.
+/// Returns the paths of the service with their descriptions.
 pub(crate) async fn describe(
     State(service): State<Arc<Service>>,
     mount: Mount,
 ) -> Json<Map<String, Value>> {
-    let listed = service
-        .listed
-        .get()
-        .into_iter()
-        .flat_map(|listed| &listed.index);
-    Json(
-        listed
-            .map(|(path, about)| (mounted(path, &mount), mounted(about, &mount).into()))
-            .collect(),
-    )
+    let mut descriptions = Map::new();
+    if let Some(listed) = service.listed.get() {
+        for (path, description) in &listed.index {
+            let description = add_prefix(description, &mount);
+            descriptions.insert(add_prefix(path, &mount), description.into());
+        }
+    }
+    Json(descriptions)
 }
 
-/// `text` with the prefix of `mount` before each path.
-fn mounted(text: &str, mount: &Mount) -> String {
+/// Adds the prefix of `mount` to each path in `text`. A path begins the text, or follows a space.
+fn add_prefix(text: &str, mount: &Mount) -> String {
     let text = text.replace(" /", &format!(" {}/", mount.prefix()));
     if text.starts_with('/') {
         mount.path(text)

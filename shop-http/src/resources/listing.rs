@@ -178,7 +178,11 @@ async fn list(
         let summary = match listing.sums {
             _ if !counts => Summary::default(),
             Some(sums) => sums,
-            None => purchases.query(purchases.query.summary(&selector)).await?,
+            None => {
+                purchases
+                    .run_query(purchases.query.summary(&selector))
+                    .await?
+            }
         };
         if counts {
             page.next = page.next.map(|next| with_sums(&next, summary));

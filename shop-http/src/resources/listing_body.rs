@@ -148,7 +148,7 @@ pub(crate) fn whole(
     let context = RequestContext::current().unwrap_or_default();
     let (chunk, more) = writer
         .chunk(first)
-        .map_err(|error| HttpError::query(error, subject))?;
+        .map_err(|error| HttpError::failed_query(error, subject))?;
     // Most listings fit in one page: they are sent with their length.
     if !more {
         return Ok(chunk.into());

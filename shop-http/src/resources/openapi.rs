@@ -1,4 +1,8 @@
-//! The API as an OpenAPI 3.1 document: `docs/openapi.json`, restricted to the routes of the service.
+//! `GET /openapi.json`: the API of this service as an OpenAPI 3.1 document.
+//!
+//! The crate contains one document of `/v1` with all roles, and documents of replaced systems. The
+//! document of a service is the one of `/v1`, with the one of the system that its dialect replaces,
+//! restricted to the routes that the service has.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,10 +17,10 @@ use crate::response::constant::Constant;
 use crate::routes::mount::Mount;
 use crate::service::Service;
 
-/// `/v1`, as it is with all roles on both services.
+/// The document of `/v1` with all roles on both services.
 const V1: &str = include_str!("../../openapi.json");
 
-/// The document of a service.
+/// An OpenAPI document, as far as it is changed here.
 #[derive(Default, Serialize, Deserialize)]
 struct OpenApiDocument {
     openapi: String,
@@ -24,28 +28,32 @@ struct OpenApiDocument {
     tags: Vec<Value>,
     components: BTreeMap<String, BTreeMap<String, Value>>,
     /// The operations by path and method.
-    #[serde(serialize_with = "purchases_first")]
+    #[serde(serialize_with = "serialize_purchases_first")]
     paths: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    /// Where clients reach the service, if that is below a prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Value>,
 }
 
 impl OpenApiDocument {
-    /// The document of `service`, whose routes are at `paths`.
+    /// Creates the document of the routes of `service`.
     fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
         if let Some(routes_of_system) = service.options.dialect.document {
             document.extend(Self::parse(routes_of_system));
         }
+
         let title = format!("Purchase tracking: {}", service.kind.name());
         document.info.insert("title".to_owned(), title.into());
         document
             .info
             .insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
+
         let listed = service.listed.get();
         document
             .paths
             .retain(|path, _| listed.is_some_and(|listed| listed.paths.contains(path)));
+
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
             let operations = document.paths.values_mut().flat_map(BTreeMap::values_mut);
@@ -56,12 +64,12 @@ impl OpenApiDocument {
         document
     }
 
-    /// One of the documents of this crate. A test reads each of them.
+    /// Parses one of the documents of this crate. A test reads each of them, so that it is valid.
     fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
 
-    /// Adds the routes of another document.
+    /// Adds the routes of another document, with their tags and components.
     fn extend(&mut self, other: Self) {
         self.tags.extend(other.tags);
         for (kind, components) in other.components {
@@ -70,35 +78,33 @@ impl OpenApiDocument {
         self.paths.extend(other.paths);
     }
 
-    /// The document for clients that reach the service at `mount`.
-    fn at(mut self, mount: &Mount) -> Option<Constant> {
+    /// Returns the response with this document for clients that reach the service at `mount`.
+    fn into_response_at(mut self, mount: &Mount) -> Option<Constant> {
         if !mount.prefix().is_empty() {
             self.servers = Some(json!([{"url": mount.prefix()}]));
         }
-        let json = (
-            header::CONTENT_TYPE,
-            HeaderValue::from_static("application/json"),
-        );
+        let media_type = HeaderValue::from_static("application/json");
+        let json = serde_json::to_vec(&self).ok()?;
         Some(Constant::new(
-            [json],
-            serde_json::to_vec(&self).ok()?.into(),
+            [(header::CONTENT_TYPE, media_type)],
+            json.into(),
         ))
     }
 }
 
-/// `GET /openapi.json`.
+/// Handles `GET /openapi.json`: answers with the document for the prefix of the request.
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     mount: Mount,
     request: HeaderMap,
 ) -> HttpResult {
     service.documents.respond(mount.prefix(), &request, || {
-        OpenApiDocument::new(&service).at(&mount)
+        OpenApiDocument::new(&service).into_response_at(&mount)
     })
 }
 
-/// In the order in which `/docs` shows them.
-fn purchases_first<S: Serializer>(
+/// Serializes the paths with those of purchases first, which is the order that `/docs` shows.
+fn serialize_purchases_first<S: Serializer>(
     paths: &BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {

@@ -1,4 +1,8 @@
-//! The page for browsers: the files of the folder `page`, embedded in the binary, without external files.
+//! The page for browsers: the files of the folder `page`, embedded in the binary.
+//!
+//! A page is a document, which depends on the service, and the files that the document loads: one
+//! script for each document or view, joined from modules, a style and an icon. The page loads no
+//! external files, and a Content-Security-Policy forbids them.
 
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
@@ -8,13 +12,13 @@ use shop_core::domain::Currency;
 
 use crate::request::PathText;
 use crate::request::accept::weight;
-use crate::resources::script::{Module, joined};
+use crate::resources::script::{Module, join_modules};
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
 
-/// The characters to encode in an attribute, besides those that a path cannot have.
-const QUOTED: &AsciiSet = &CONTROLS
+/// The characters that are encoded in an attribute of a document. A path has no others to encode.
+const ATTRIBUTE_ENCODED: &AsciiSet = &CONTROLS
     .add(b'"')
     .add(b'&')
     .add(b'\'')
@@ -22,10 +26,12 @@ const QUOTED: &AsciiSet = &CONTROLS
     .add(b'>')
     .add(b'`');
 
+/// The media type of a script.
 const SCRIPT: &str = "text/javascript; charset=utf-8";
+/// The media type of a document.
 const DOCUMENT: &str = "text/html; charset=utf-8";
 
-/// The files of these modules.
+/// Lists the names and the texts of these modules.
 macro_rules! modules {
     ($($name:ident)+) => {
         &[$((
@@ -35,7 +41,7 @@ macro_rules! modules {
     };
 }
 
-/// The modules of the scripts.
+/// The modules from which the scripts are joined.
 const MODULES: &[Module] = modules! {
     access address anypurchases api attempt bars deadletters elements entities events exact facing following health
     history identity importing input loaded management mapping markdown metrics money overview preact purchase
@@ -45,8 +51,9 @@ const MODULES: &[Module] = modules! {
 /// The files that the documents load.
 static FILES: Constants = Constants::new();
 
-/// Own files only, and no inline scripts: text of users stays text. Forms are sent by script only, so none is submitted
-/// before the script is loaded.
+/// The header that allows own files only, and no inline scripts, so that text of users stays text.
+///
+/// Forms are sent by script only, so that none is submitted before the script is loaded.
 const POLICY: (HeaderName, HeaderValue) = (
     header::CONTENT_SECURITY_POLICY,
     HeaderValue::from_static(
@@ -56,28 +63,37 @@ const POLICY: (HeaderName, HeaderValue) = (
     ),
 );
 
-/// The response to a browser: the document of the page.
-pub(crate) fn respond(service: &Service, request: &HeaderMap) -> HttpResult {
-    // Beside the OpenAPI documents, whose names are prefixes: empty, or with a slash first.
-    service
-        .documents
-        .respond("page", request, || Some(constant(DOCUMENT, text(service))))
+/// Returns the document of the page.
+pub(crate) fn serve_document(service: &Service, request: &HeaderMap) -> HttpResult {
+    // The name differs from those of the OpenAPI documents beside it, which are prefixes: empty, or
+    // with a slash first.
+    service.documents.respond("page", request, || {
+        Some(constant(DOCUMENT, render_document(service)))
+    })
 }
 
-/// The response at a path that ends with the segment `folder` and not with a slash: links lead below this segment.
-pub(crate) fn respond_above(service: &Service, folder: &str, request: &HeaderMap) -> Response {
+/// Returns the document for a path that ends with the segment `folder`, and not with a slash.
+///
+/// A browser resolves links against the parent of this path, so they begin with the segment.
+pub(crate) fn serve_document_above(
+    service: &Service,
+    folder: &str,
+    request: &HeaderMap,
+) -> Response {
     // With the dot, a segment with a colon is not a scheme.
-    let folder = format!("./{}", utf8_percent_encode(folder, QUOTED));
-    let links = ["href", "src"].map(|name| format!(" {name}=\""));
-    let content = links.iter().fold(text(service), |text, link| {
-        text.replace(link, &format!("{link}{folder}/"))
-    });
-    constant(DOCUMENT, content).respond(request)
+    let folder = format!("./{}", utf8_percent_encode(folder, ATTRIBUTE_ENCODED));
+
+    let mut document = render_document(service);
+    for attribute in [" href=\"", " src=\""] {
+        document = document.replace(attribute, &format!("{attribute}{folder}/"));
+    }
+    constant(DOCUMENT, document).respond(request)
 }
 
-fn text(service: &Service) -> String {
-    let text = match service.kind {
-        // For buyers. Users and orders are on the console.
+/// Renders the document with the settings of the service, which the script reads from it.
+fn render_document(service: &Service) -> String {
+    let document = match service.kind {
+        // The page of a facing service is for buyers. Users and orders are on the console.
         ServiceKind::Facing if service.purchases.is_some() => {
             include_str!("../../page/facing.html")
         }
@@ -91,52 +107,56 @@ fn text(service: &Service) -> String {
     };
     let currency = service.options.currency.as_ref();
     let currency = currency.map_or("", Currency::as_str);
-    text.replace(
+
+    let document = document.replace(
         "name=\"access\" content=\"open\"",
         &format!("name=\"access\" content=\"{access}\""),
-    )
-    .replace(
+    );
+    document.replace(
         "name=\"currency\" content=\"",
         &format!("name=\"currency\" content=\"{currency}"),
     )
 }
 
-/// `GET /page/{name}`: a file of the page.
+/// Handles `GET /page/{name}`: answers with a file of the page.
 pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
     let name = name.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES.respond(&name, &request, || made(&name))
+    FILES.respond(&name, &request, || create_file(&name))
 }
 
-/// The file with this name.
-fn made(name: &str) -> Option<Constant> {
-    let script = |page| Some(constant(SCRIPT, joined(MODULES, name, page)));
-    let (media_type, text) = match name {
-        "facing.js" | "management.js" => return script(None),
-        // Views that are loaded when they are first shown.
-        "deadletters.js" | "importing.js" => return script(Some("management.js")),
-        "icon.svg" => ("image/svg+xml", include_str!("../../page/icon.svg")),
-        "page.css" => (
+/// Creates the file with this name, if there is one.
+fn create_file(name: &str) -> Option<Constant> {
+    let file = match name {
+        "facing.js" | "management.js" => constant(SCRIPT, join_modules(MODULES, name, None)),
+        // These views are loaded when they are first shown.
+        "deadletters.js" | "importing.js" => {
+            constant(SCRIPT, join_modules(MODULES, name, Some("management.js")))
+        }
+        "icon.svg" => constant("image/svg+xml", include_str!("../../page/icon.svg")),
+        "page.css" => constant(
             "text/css; charset=utf-8",
             include_str!("../../page/page.css"),
         ),
-        // A link to `docs/runbooks.md`. As text, a browser shows it too.
-        "runbooks.txt" => (
+        // The file is a link to `docs/runbooks.md`. As text, a browser shows it too.
+        "runbooks.txt" => constant(
             "text/plain; charset=utf-8",
             include_str!("../../page/runbooks.txt"),
         ),
         _ => return None,
     };
-    Some(constant(media_type, text))
+    Some(file)
 }
 
-/// A browser revalidates it each time: the next version of the program has other files under the same names.
+/// Creates a response that a browser revalidates each time.
+///
+/// The next version of the program has other files under the same names.
 fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Constant::new([POLICY, media_type], content.into())
 }
 
-/// Whether the client prefers HTML: it accepts HTML, and does not prefer JSON.
-pub(crate) fn is_asked_for(request: &HeaderMap) -> bool {
+/// Returns whether the client accepts HTML, and does not prefer JSON.
+pub(crate) fn prefers_html(request: &HeaderMap) -> bool {
     let html = weight(request, "text/html").max(weight(request, "application/xhtml+xml"));
     html > 0.0 && html >= weight(request, "application/json")
 }

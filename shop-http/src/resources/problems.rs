@@ -1,4 +1,7 @@
-//! `GET /problems/{name}`: what the `type` of a problem means and what to do.
+//! `GET /problems/{name}`: what the `type` of a problem means, and what to do.
+//!
+//! The `type` of a problem of this service, if it has one, is the path of such a page. The texts are in
+//! `problems.json`.
 
 use std::sync::LazyLock;
 
@@ -9,41 +12,49 @@ use serde::Deserialize;
 use crate::request::PathText;
 use crate::response::{HttpError, HttpResult};
 
-/// The page has no script, style or image.
+/// The header that forbids everything else: the page has no script, style or image.
 const POLICY: [(HeaderName, &str); 1] = [(
     header::CONTENT_SECURITY_POLICY,
     "default-src 'none'; frame-ancestors 'none'",
 )];
 
-/// A type of problems.
+/// The page about one type of problems.
 #[derive(Deserialize)]
 struct ProblemPage {
     /// The last segment of the type.
     name: String,
+    /// What the type means.
     title: String,
-    /// What to do.
+    /// What a client should do.
     advice: String,
 }
 
-/// The types, from the file `problems.json`. A test reads it.
+/// The pages, from the file `problems.json`.
+///
+/// A test reads the file, so that it is valid here.
 static PROBLEMS: LazyLock<Vec<ProblemPage>> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../problems.json")).unwrap_or_default());
 
-/// `GET /problems/{name}`.
+/// Handles `GET /problems/{name}`: answers with the page about a type.
+///
+/// # Errors
+/// 404 if there is no such type.
 pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
-    let known = |name: String| PROBLEMS.iter().find(|known| known.name == name);
-    let problem = path.0.and_then(known).ok_or(HttpError::NO_ROUTE)?;
-    Ok((POLICY, Html(page(problem))))
+    let name = path.0.ok_or(HttpError::NO_ROUTE)?;
+    let page = PROBLEMS
+        .iter()
+        .find(|page| page.name == name)
+        .ok_or(HttpError::NO_ROUTE)?;
+    Ok((POLICY, Html(render_page(page))))
 }
 
-/// The texts are ours and need no escaping.
-fn page(
-    ProblemPage {
+/// Renders a page as HTML. Its texts are those of this crate, and need no escaping.
+fn render_page(page: &ProblemPage) -> String {
+    let ProblemPage {
         name,
         title,
         advice,
-    }: &ProblemPage,
-) -> String {
+    } = page;
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n\
          <meta name=\"viewport\" content=\"width=device-width\">\n<meta name=\"color-scheme\" content=\"light dark\">\n\

@@ -1,30 +1,39 @@
-//! The script of a page: its modules as one file, so that a browser loads them by one request.
+//! The script of a page: JavaScript modules that are joined to one file.
+//!
+//! So a browser loads them with one request. A joined script is a sequence of functions, one for
+//! each module, which run at once and store their exports in `globalThis.modules`. Modules that are
+//! loaded later find the exports of the earlier ones there.
 
 use std::collections::BTreeSet;
 
-/// A module: its name and its text.
+/// The name of a module, and its text.
 pub(super) type Module = (&'static str, &'static str);
 
-/// The module `entry` and all that it imports, at any depth, in the order in which a browser runs them. A module that is
-/// loaded after a `page` leaves out what that has.
+/// Joins the module `entry` and all that it imports, at any depth, in the order in which a browser
+/// runs them.
 ///
-/// Each becomes a function that runs once and returns its exports. This understands what the modules of the pages have:
-/// imports of names on a line of their own, exports in front of declarations, and a list of exports as the last thing.
-pub(super) fn joined(modules: &[Module], entry: &str, page: Option<&str>) -> String {
+/// A module that is loaded after the script of a `page` leaves out the modules of that script, and
+/// exports its names.
+///
+/// The parser understands what the modules of the pages contain, and no more: imports of names on a
+/// line of their own, exports in front of declarations, and a list of exports as the last thing.
+pub(super) fn join_modules(modules: &[Module], entry: &str, page: Option<&str>) -> String {
     let mut seen = BTreeSet::new();
     if let Some(page) = page {
-        append(modules, page, &mut seen, &mut String::new());
+        append_module(modules, page, &mut seen, &mut String::new());
     }
     let mut script = "const modules = globalThis.modules ??= {};\n".to_owned();
-    let exports = append(modules, entry, &mut seen, &mut script);
+    let exports = append_module(modules, entry, &mut seen, &mut script);
     if page.is_some() {
         script += &format!("export const {{ {exports} }} = modules[\"{entry}\"];\n");
     }
     script
 }
 
-/// Appends a module to `script`, and returns the names of its exports.
-fn append(
+/// Appends a module to `script`, after the modules that it imports.
+///
+/// Returns the members of its exports. A module that was `seen` is not appended again.
+fn append_module(
     modules: &[Module],
     name: &str,
     seen: &mut BTreeSet<&'static str>,
@@ -36,17 +45,18 @@ fn append(
     if !seen.insert(name) {
         return String::new();
     }
+
     let mut body = String::new();
     let mut exports = Vec::new();
-    for line in code(text) {
-        if let Some((names, from)) = import(line) {
-            append(modules, from, seen, script);
+    for line in code_lines(text) {
+        if let Some((names, from)) = parse_import(line) {
+            append_module(modules, from, seen, script);
             body += &format!(
                 "const {{{}}} = modules[\"{from}\"];",
                 names.replace(" as ", ": ")
             );
         } else if let Some(declaration) = line.strip_prefix("export ") {
-            exports.push(declared(declaration).to_owned());
+            exports.push(declared_name(declaration).to_owned());
             body += declaration;
         } else if let Some((code, list)) = line.rsplit_once("export{") {
             let pairs = list.trim_end_matches([';', '}']).split(',');
@@ -60,13 +70,16 @@ fn append(
         }
         body.push('\n');
     }
+
     let exports = exports.join(", ");
     *script += &format!("modules[\"{name}\"] = (() => {{\n{body}return {{ {exports} }};\n}})();\n");
     exports
 }
 
-/// The lines of `text` without comments and indentation, which are a third of it. Each comment is on lines of its own.
-fn code(text: &str) -> impl Iterator<Item = &str> {
+/// Returns the lines of `text` without comments and indentation, which are a third of the text.
+///
+/// A comment must be on lines of its own.
+fn code_lines(text: &str) -> impl Iterator<Item = &str> {
     let mut is_comment = false;
     text.lines().map(str::trim_start).filter(move |line| {
         is_comment |= line.starts_with("/**");
@@ -76,14 +89,14 @@ fn code(text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// The names and the module of an import.
-fn import(line: &str) -> Option<(&str, &str)> {
+/// Returns the names and the module of an import, if the line is one.
+fn parse_import(line: &str) -> Option<(&str, &str)> {
     let (names, from) = line.strip_prefix("import {")?.split_once("} from \"./")?;
     Some((names, from.strip_suffix("\";")?))
 }
 
-/// The name that a declaration declares.
-fn declared(declaration: &str) -> &str {
+/// Returns the name that a declaration declares.
+fn declared_name(declaration: &str) -> &str {
     declaration
         .split(|c: char| !c.is_alphanumeric() && c != '_' && c != '$')
         .find(|part| !["async", "function", "class", "const", "let"].contains(part))
@@ -131,7 +144,7 @@ mod tests {
             "return {  };",
             "})();",
         ]);
-        assert_eq!(joined(&modules, "a.js", None), script);
+        assert_eq!(join_modules(&modules, "a.js", None), script);
         // Loaded after another one, it leaves out what that has.
         let later = lines(&[
             "const modules = globalThis.modules ??= {};",
@@ -143,6 +156,6 @@ mod tests {
             "})();",
             "export const { b, c } = modules[\"b.js\"];",
         ]);
-        assert_eq!(joined(&modules, "b.js", Some("e.js")), later);
+        assert_eq!(join_modules(&modules, "b.js", Some("e.js")), later);
     }
 }

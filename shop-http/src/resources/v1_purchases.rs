@@ -19,7 +19,7 @@ use crate::request::accept::row_format;
 use crate::request::{PathText, Query};
 use crate::resources::listing_body::{self, StreamForm};
 use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, respond_json, written};
+use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, json_response, to_json};
 use crate::service::{IS_PENDING, PendingHeader, PurchaseService, ServiceKind};
 
 /// Only management lists all users' purchases. The policy decides the rest.
@@ -69,7 +69,7 @@ pub(crate) async fn list(read: ReadRequest, headers: HeaderMap) -> HttpResult {
     let State(purchases) = read.0;
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
-        None => respond_json(written(&page, 100 + page.items.len() * PURCHASE_BYTES)),
+        None => json_response(to_json(&page, 100 + page.items.len() * PURCHASE_BYTES)),
         Some(format) => {
             let form = StreamForm::Rows(format);
             let body = listing_body::whole(purchases, form, selector, request, &page)?;
@@ -149,13 +149,13 @@ pub(crate) async fn get(
     // A client does not learn which purchases of others exist.
     let response = match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
-            let mut json = written(&purchase, PURCHASE_BYTES);
-            if let Some(refund) = purchases.refund_of(&purchase).await? {
+            let mut json = to_json(&purchase, PURCHASE_BYTES);
+            if let Some(refund) = purchases.find_refund(&purchase).await? {
                 json.pop();
                 write_member(&mut json, ",\"refunded\":", &refund.price.negated());
                 json.push(b'}');
             }
-            respond_json(json)
+            json_response(json)
         }
         Lookup::Waiting(refund) if may_read(refund.user_id.clone()) => {
             (IS_PENDING, HttpError::WAITING_REFUND).into_response()

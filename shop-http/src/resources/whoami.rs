@@ -1,4 +1,6 @@
-//! `GET /v1/whoami`: who sends the request, and what they may do, for clients that show what works alone.
+//! `GET /v1/whoami`: who sends the request, and what they may do.
+//!
+//! Clients use it to show only what works. The page for browsers asks it whenever it has a key.
 
 use std::sync::Arc;
 
@@ -10,22 +12,19 @@ use shop_core::ports::Selector;
 use crate::auth::{Action, Caller};
 use crate::service::Service;
 
+/// Handles `GET /v1/whoami`: lists the actions that the policy allows to the caller.
 pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> Json<Value> {
-    let may = |action: &Action<'_>| service.policy.decide(&caller, action).is_ok();
-    let of_others = || {
-        "any"
-            .parse()
-            .is_ok_and(|name| may(&Action::ReadPurchases(&Selector::Name(name))))
-    };
-    let allowed: Vec<_> = [
-        ("observe", may(&Action::Observe)),
-        ("operate", may(&Action::Operate)),
-        ("list_any_user", of_others()),
-        ("list_everyone", may(&Action::ReadPurchases(&Selector::All))),
-    ]
-    .into_iter()
-    .filter_map(|(name, may)| may.then_some(name))
-    .collect();
+    // A selection by a name may include other users, whatever the name is.
+    let any_user = "any".parse().map(Selector::Name);
+    let everyone = Selector::All;
+    let mut actions = vec![("observe", Action::Observe), ("operate", Action::Operate)];
+    if let Ok(any_user) = &any_user {
+        actions.push(("list_any_user", Action::ReadPurchases(any_user)));
+    }
+    actions.push(("list_everyone", Action::ReadPurchases(&everyone)));
+
+    actions.retain(|(_, action)| service.policy.decide(&caller, action).is_ok());
+    let allowed: Vec<_> = actions.iter().map(|(name, _)| name).collect();
     let principal = &caller.principal;
     Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
 }

@@ -1,4 +1,7 @@
-//! Responses that do not change: compressed once, with a validator.
+//! Responses whose content does not change: compressed once, with a validator (`ETag`).
+//!
+//! [`Constants`] creates each [`Constant`] when it is first requested, and keeps the first
+//! [`MAX_KEPT`]. A client that has the content sends its validator, and gets a 304.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,43 +12,42 @@ use axum::response::Response;
 use bytes::Bytes;
 use flate2::Compression;
 use flate2::write::GzEncoder;
-use headers::{ETag, HeaderMapExt, IfNoneMatch};
+use headers::{HeaderMapExt, IfNoneMatch};
 use parking_lot::Mutex;
 use uuid::Uuid;
 
 use crate::request::accept::named;
 use crate::response::{HttpError, HttpResult};
 
-/// The maximum of constants of a [`Constants`]: the files and the prefixes of a service are fewer.
+/// The maximum number of constants that a [`Constants`] keeps.
+///
+/// The files and the prefixes of a service are fewer: the limit is for prefixes that a client
+/// makes up.
 const MAX_KEPT: usize = 64;
 
-/// The response to `GET` of content that does not change.
+/// A response to `GET` whose content does not change.
 pub(crate) struct Constant {
-    /// With its validator.
+    /// The headers of the response, with its validator.
     headers: HeaderMap,
     content: Bytes,
-    /// The compressed content, unless it is as large.
+    /// The compressed content, if it is smaller than the content.
     gzip: Option<Bytes>,
 }
 
 impl Constant {
-    /// A response with `headers`. A client asks again each time, which costs it a 304.
+    /// Creates a response with `headers`, and a validator with which clients ask again at each use.
     pub(crate) fn new(
         headers: impl IntoIterator<Item = (HeaderName, HeaderValue)>,
         content: Bytes,
     ) -> Self {
         let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
         let mut headers: HeaderMap = [revalidated].into_iter().chain(headers).collect();
-        // Weak: both forms have it.
-        let tag = format!(
-            "W/\"{}\"",
-            Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple()
-        );
-        headers.extend(
-            HeaderValue::try_from(tag)
-                .ok()
-                .map(|tag| (header::ETAG, tag)),
-        );
+
+        // The tag is weak, because the plain and the compressed content share it.
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple();
+        if let Ok(tag) = HeaderValue::try_from(format!("W/\"{hash}\"")) {
+            headers.insert(header::ETAG, tag);
+        }
         Self {
             headers,
             content,
@@ -53,77 +55,97 @@ impl Constant {
         }
     }
 
-    /// Compresses the content, for the clients that accept that.
-    fn compressed(mut self) -> Self {
+    /// Compresses the content, for the clients that accept gzip.
+    fn with_gzip(mut self) -> Self {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
         let gzip = encoder
             .write_all(&self.content)
             .and_then(|()| encoder.finish());
-        self.gzip = gzip
-            .ok()
-            .filter(|gzip| gzip.len() < self.content.len())
-            .map(Bytes::from);
+        if let Ok(gzip) = gzip
+            && gzip.len() < self.content.len()
+        {
+            self.gzip = Some(gzip.into());
+        }
+
         self.headers
             .insert(header::VARY, HeaderValue::from_static("accept-encoding"));
         self
     }
 
-    /// The response to a request with these headers: 304 if the client has the content.
+    /// Returns the response to a request with these headers: 304 if the client has the content.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
-        let known = request
-            .typed_get::<IfNoneMatch>()
-            .zip(self.headers.typed_get::<ETag>());
-        let accepts_gzip =
-            || named(request, header::ACCEPT_ENCODING, "gzip").is_some_and(|weight| weight > 0.0);
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();
-        if known.is_some_and(|(known, tag)| !known.precondition_passes(&tag)) {
+
+        if self.is_cached_by_client(request) {
             *response.status_mut() = StatusCode::NOT_MODIFIED;
-        } else if let Some(gzip) = self.gzip.as_ref().filter(|_| accepts_gzip()) {
-            let gzipped = HeaderValue::from_static("gzip");
+            return response;
+        }
+
+        let gzip_weight = named(request, header::ACCEPT_ENCODING, "gzip").unwrap_or_default();
+        let mut body = &self.content;
+        if let Some(gzip) = &self.gzip
+            && gzip_weight > 0.0
+        {
+            let encoding = HeaderValue::from_static("gzip");
             response
                 .headers_mut()
-                .insert(header::CONTENT_ENCODING, gzipped);
-            *response.body_mut() = gzip.clone().into();
-        } else {
-            *response.body_mut() = self.content.clone().into();
+                .insert(header::CONTENT_ENCODING, encoding);
+            body = gzip;
         }
+        *response.body_mut() = body.clone().into();
         response
+    }
+
+    /// Returns whether the client sent the validator of this content.
+    fn is_cached_by_client(&self, request: &HeaderMap) -> bool {
+        match (request.typed_get::<IfNoneMatch>(), self.headers.typed_get()) {
+            (Some(sent_tags), Some(tag)) => !sent_tags.precondition_passes(&tag),
+            _ => false,
+        }
     }
 }
 
-/// Constants by name, made when they are first requested.
+/// Constants by name, which are created when they are first requested.
 pub(crate) struct Constants(Mutex<BTreeMap<String, Arc<Constant>>>);
 
 impl Constants {
+    /// Creates an empty map.
     pub(crate) const fn new() -> Self {
         Self(Mutex::new(BTreeMap::new()))
     }
 
-    /// The response to `request` with the constant of this name.
+    /// Returns the response to a request of the constant `name`, which `create` creates at first.
     ///
     /// # Errors
-    /// 404 if `make` knows none.
+    /// 404 if `create` returns `None`: there is no such constant.
     pub(crate) fn respond(
         &self,
         name: &str,
         request: &HeaderMap,
-        make: impl FnOnce() -> Option<Constant>,
+        create: impl FnOnce() -> Option<Constant>,
     ) -> HttpResult {
-        self.get(name, make)
-            .map(|constant| constant.respond(request))
-            .ok_or(HttpError::NO_ROUTE)
+        match self.get_or_create(name, create) {
+            Some(constant) => Ok(constant.respond(request)),
+            None => Err(HttpError::NO_ROUTE),
+        }
     }
 
-    fn get(&self, name: &str, make: impl FnOnce() -> Option<Constant>) -> Option<Arc<Constant>> {
-        let mut kept = self.0.lock();
-        if let Some(known) = kept.get(name) {
-            return Some(Arc::clone(known));
+    /// Returns the constant `name`. The lock is held while it is created, so that this happens once.
+    fn get_or_create(
+        &self,
+        name: &str,
+        create: impl FnOnce() -> Option<Constant>,
+    ) -> Option<Arc<Constant>> {
+        let mut constants = self.0.lock();
+        if let Some(constant) = constants.get(name) {
+            return Some(Arc::clone(constant));
         }
-        let made = Arc::new(make()?.compressed());
-        if kept.len() < MAX_KEPT {
-            kept.insert(name.to_owned(), Arc::clone(&made));
+
+        let constant = Arc::new(create()?.with_gzip());
+        if constants.len() < MAX_KEPT {
+            constants.insert(name.to_owned(), Arc::clone(&constant));
         }
-        Some(made)
+        Some(constant)
     }
 }

@@ -1,4 +1,9 @@
-//! The errors of requests. Only this module maps kinds of errors to statuses.
+//! The errors of requests, and their statuses and texts.
+//!
+//! Only this module maps the kinds of errors of the ports to statuses. There is one constant or
+//! constructor per meaning. An [`HttpError`] becomes a response without a body, which carries the
+//! error as an extension; the body is written where the language of the path is known: as a problem
+//! of RFC 9457 for `/v1`, or in the form of a replaced system.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -13,26 +18,30 @@ use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers}
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
-use crate::response::validation_error::{ValidationError, texts};
+use crate::response::validation_error::{ValidationError, error_texts};
 use crate::service::kind::ServiceKind;
 
-/// The error of a request, as `/v1` reports it. A response that is made of it has no body:
-/// [`Dialect::render`](crate::compat::Dialect::render) writes it, in the form of the path.
+/// The error of a request, as `/v1` reports it.
+///
+/// The response of an error has no body until
+/// [`Dialect::render`](crate::compat::Dialect::render) writes it in the form of the path.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
-    /// The type of an outcome that our client recognizes, or that of the kind of error, so that the client restores the
-    /// error of the port.
+    /// The type of the problem: the one of an outcome that our client recognizes, or the one of the
+    /// kind of error, from which the client restores the error of the port.
     pub(crate) problem_type: Option<&'static str>,
+    /// The error in words, for people.
     pub(crate) text: Cow<'static, str>,
     /// The errors of an invalid request.
     pub(crate) errors: Vec<ValidationError>,
-    /// Of a write.
+    /// The outcome of a write.
     outcome: Option<Outcome>,
-    /// Seconds.
+    /// The seconds after which the client may repeat the request.
     retry_after: u64,
-    /// What the client must send instead.
+    /// A header that says what the client must send instead.
     wanted: Option<Box<(HeaderName, &'static str)>>,
+    /// The call of a port that failed, if that is the cause.
     pub(crate) failed: Option<Arc<FailedCall>>,
 }
 
@@ -41,68 +50,78 @@ pub(crate) struct HttpError {
 pub(crate) struct FailedCall {
     pub(crate) error: Error,
     pub(crate) subject: Subject,
-    /// Of a write: the key to repeat it with.
+    /// The key to repeat a write with; `None` for a query.
     pub(crate) key: Option<IdempotencyKey>,
 }
 
 impl FailedCall {
-    /// The failed operation, such as `write purchase`.
+    /// Returns the name of the failed operation, such as `write purchase`.
     pub(crate) fn operation(&self) -> &'static str {
         let [_, write, query] = self.subject.words();
         if self.key.is_some() { write } else { query }
     }
 }
 
-/// The subject of a request.
+/// The subject of a request, for texts and log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Subject {
     /// Purchases, in a service of this kind.
     Purchase(ServiceKind),
-    /// Another one: the noun, and the names of a failed write and a failed query in the log.
+    /// Another subject: its noun, and the names of a failed write and a failed query in the log.
     Other([&'static str; 3]),
 }
 
 impl Subject {
+    /// Pending dead letters.
     pub(crate) const DEAD_LETTER: Self =
         Self::Other(["dead letter", "resolve dead letters", "query dead letters"]);
 
-    /// The noun, and the names of a failed write and a failed query in the log.
+    /// Returns the noun, and the names of a failed write and a failed query in the log.
     const fn words(self) -> [&'static str; 3] {
         match self {
             Self::Purchase(_) => ["purchase", "write purchase", "query purchases"],
             Self::Other(words) => words,
         }
     }
+
+    /// Returns the noun in the singular.
+    const fn noun(self) -> &'static str {
+        self.words()[0]
+    }
 }
 
 /// The default `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
-/// The maximum number of entries: a body has room for thousands of errors.
+/// The maximum number of errors in a problem. A request body has room for thousands of errors.
 const MAX_ERRORS: usize = 64;
 /// The maximum number of errors in the text of a problem.
 const MAX_TEXTS: usize = 8;
-/// The start of the text about a body that is not an object.
+/// The start of the text about a body that is not a JSON object.
 const BODY: &str = "Request body ";
-/// The end of the text about a write that is not, or not known to be, recorded.
+/// The end of the text about a write that is not recorded, or not known to be recorded.
 const UNAVAILABLE: &str = "the service behind is unavailable";
 
+/// Creates an error that refuses what the client may not do.
 const fn denied(status: StatusCode, text: &'static str) -> HttpError {
     of_kind(status, ErrorKind::Denied, text)
 }
 
+/// Creates an error with the problem type of `kind`.
 const fn of_kind(status: StatusCode, kind: ErrorKind, text: &'static str) -> HttpError {
     HttpError::new(status, Some(problem_type(kind)), text)
 }
 
+/// Creates the error 501 for what this service or its store cannot do.
 const fn unsupported(text: &'static str) -> HttpError {
     of_kind(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text)
 }
 
-pub(crate) const fn unknown(problem_type: &'static str, text: &'static str) -> HttpError {
+/// Creates the error 404 for an entity that does not exist.
+pub(crate) const fn not_found(problem_type: &'static str, text: &'static str) -> HttpError {
     HttpError::new(StatusCode::NOT_FOUND, Some(problem_type), text)
 }
 
-/// A problem (RFC 9457).
+/// The body of a problem (RFC 9457).
 #[derive(Serialize)]
 struct ProblemBody<'a> {
     #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
@@ -115,7 +134,9 @@ struct ProblemBody<'a> {
 }
 
 impl HttpError {
+    /// No route, file or role of this service answers the path.
     pub(crate) const NO_ROUTE: Self = Self::new(StatusCode::NOT_FOUND, None, "Not Found");
+    /// The route does not answer the method.
     pub(crate) const METHOD_NOT_ALLOWED: Self =
         Self::new(StatusCode::METHOD_NOT_ALLOWED, None, "Method Not Allowed");
     /// All users' purchases were requested from a service that does not list them.
@@ -123,6 +144,7 @@ impl HttpError {
         StatusCode::FORBIDDEN,
         "everyone=true is answered by management alone",
     );
+    /// The `Host` is not one of the configured hosts.
     pub(crate) const UNKNOWN_HOST: Self = denied(
         StatusCode::MISDIRECTED_REQUEST,
         "This service is not configured for this host: name it in SHOP_HOSTS",
@@ -136,52 +158,60 @@ impl HttpError {
         ErrorKind::Unavailable,
         "Tokens cannot be verified now - please try again",
     );
-    pub(crate) const UNKNOWN_PURCHASE: Self = unknown(
+    /// The store has no purchase with the id.
+    pub(crate) const UNKNOWN_PURCHASE: Self = not_found(
         problem::UNKNOWN_PURCHASE,
         "No purchase with this id is stored",
     );
-    /// The refund is in the store, and its purchase is not.
-    pub(crate) const WAITING_REFUND: Self = unknown(
+    /// The store has the refund, and does not have its purchase yet.
+    pub(crate) const WAITING_REFUND: Self = not_found(
         problem::UNKNOWN_PURCHASE,
         "This refund waits until its purchase is stored",
     );
+    /// The purchase was erased, and only its mark is left.
     pub(crate) const ERASED_PURCHASE: Self = Self::new(
         StatusCode::GONE,
         Some(problem::ERASED),
         "The purchase with this id was erased",
     );
+    /// The purchase is free, or a refund itself.
     pub(crate) const NOT_REFUNDABLE: Self = of_kind(
         StatusCode::CONFLICT,
         ErrorKind::Conflict,
         "Nothing was paid that can be refunded",
     );
-    pub(crate) const UNKNOWN_DEAD_LETTER: Self = unknown(
+    /// No dead letter is pending at the position.
+    pub(crate) const UNKNOWN_DEAD_LETTER: Self = not_found(
         problem::UNKNOWN_DEAD_LETTER,
         "There is no pending dead letter at this position",
     );
-    /// Events cannot continue at this cursor.
+    /// Events cannot continue at the cursor of the client: it is of another log, too far behind, or
+    /// the log no longer has its events.
     pub(crate) const CURSOR_EXPIRED: Self = Self::new(
         StatusCode::GONE,
         Some(problem::CURSOR_EXPIRED),
         "The log does not continue at this Last-Event-ID: list the purchases, and read the events without it",
     );
+    /// The service has no feed of events.
     pub(crate) const NO_EVENTS: Self = unsupported("This service does not follow a log");
+    /// The store has no search for names.
     pub(crate) const NO_NAMES: Self = unsupported("This store finds no names by their beginning");
-    /// A route has panicked.
+    /// A handler panicked.
     pub(crate) const PANICKED: Self = of_kind(
         StatusCode::INTERNAL_SERVER_ERROR,
         ErrorKind::Internal,
         "Internal Server Error",
     );
 
+    /// Creates an error with a constant text.
     pub(crate) const fn new(
         status: StatusCode,
-        kind: Option<&'static str>,
+        problem_type: Option<&'static str>,
         text: &'static str,
     ) -> Self {
         Self {
             status,
-            problem_type: kind,
+            problem_type,
             text: Cow::Borrowed(text),
             errors: Vec::new(),
             outcome: None,
@@ -191,8 +221,8 @@ impl HttpError {
         }
     }
 
-    /// An error of this kind.
-    pub(crate) fn of(
+    /// Creates an error with the problem type of `kind`.
+    pub(crate) fn with_kind(
         status: StatusCode,
         kind: ErrorKind,
         text: impl Into<Cow<'static, str>>,
@@ -203,80 +233,94 @@ impl HttpError {
         }
     }
 
-    /// Something of the request is larger than allowed.
+    /// Creates the error of a request of which a part is larger than allowed.
     pub(crate) fn too_large(status: StatusCode, text: String) -> Self {
-        Self::of(status, ErrorKind::TooLarge, text)
+        Self::with_kind(status, ErrorKind::TooLarge, text)
     }
 
-    /// The body is not a JSON object, or not JSON at all. The text of `error` says why.
-    pub(crate) fn no_object(mut error: ValidationError) -> Self {
+    /// Creates the error 400 of a body that is not a JSON object, or not JSON at all.
+    ///
+    /// The text of `error` says why.
+    pub(crate) fn not_an_object(mut error: ValidationError) -> Self {
         error.text = format!("{BODY}must be a JSON object: {}", error.text);
         Self {
             errors: vec![error.clone()],
-            ..Self::of(StatusCode::BAD_REQUEST, ErrorKind::Invalid, error.text)
+            ..Self::with_kind(StatusCode::BAD_REQUEST, ErrorKind::Invalid, error.text)
         }
     }
 
-    /// The media type or the encoding of the body is not supported; `wanted` says which ones are.
-    pub(crate) fn media_type(header: HeaderName, value: &'static str, text: String) -> Self {
+    /// Creates the error 415 of a body whose media type or encoding is not supported.
+    ///
+    /// The header of the response with this value says which ones are.
+    pub(crate) fn unsupported_media_type(
+        header: HeaderName,
+        value: &'static str,
+        text: String,
+    ) -> Self {
         Self {
             errors: vec![ValidationError::no_object(String::new(), text.clone())],
             wanted: Some(Box::new((header, value))),
-            ..Self::of(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text)
+            ..Self::with_kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text)
         }
     }
 
-    /// Whether the media type of the body is not that of JSON.
-    pub(crate) fn is_of_media_type(&self) -> bool {
+    /// Returns whether the body was refused because its media type is not the one of JSON.
+    pub(crate) fn is_unsupported_media_type(&self) -> bool {
         self.wanted
             .as_ref()
             .is_some_and(|wanted| wanted.0 == ACCEPT_POST)
     }
 
-    /// Members, parameters, a header or a part of the path are missing or invalid; at least one.
+    /// Creates the error 422 of a request of which parts are missing or invalid, at least one.
+    ///
+    /// A part is a member, a parameter, a header or a segment of the path.
     pub(crate) fn invalid(errors: Vec<ValidationError>) -> Self {
-        let text = in_short(texts(&errors));
+        let text = join_first(error_texts(&errors));
         Self {
             errors,
-            ..Self::of(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, text)
+            ..Self::with_kind(StatusCode::UNPROCESSABLE_ENTITY, ErrorKind::Invalid, text)
         }
     }
 
-    /// The policy refuses the request, with this text. `by_token` says whether a token with more scopes would do.
+    /// Creates the error 403 of a request that the policy refuses.
+    ///
+    /// `by_token` says whether a token with more scopes would be accepted.
     pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
         let challenge = "Bearer error=\"insufficient_scope\"";
         Self {
             wanted: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
-            ..Self::of(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
+            ..Self::with_kind(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
         }
     }
 
-    /// The request has no valid credentials. The challenge is that of RFC 6750.
+    /// Creates the error 401 of a request without valid credentials, with a challenge of RFC 6750.
     pub(crate) fn unauthenticated(
         challenge: &'static str,
         text: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
             wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
-            ..Self::of(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text)
+            ..Self::with_kind(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text)
         }
     }
 
-    /// There are too many concurrent requests; this one was not processed.
+    /// Creates the error 503 of a request that was not processed: there were too many at once.
     pub(crate) fn overloaded(writes: bool) -> Self {
         let text = "Too many requests at once - please try again";
         Self {
             outcome: writes.then_some(Outcome::NotApplied),
-            ..Self::of(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text)
+            ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text)
         }
     }
 
-    /// A purchase that this process has acknowledged is on its way to the store. Nothing was published for the request.
+    /// Creates the error 503 of a refund whose purchase was acknowledged, and is not stored yet.
+    ///
+    /// Nothing was published for the request.
     pub(crate) fn not_stored_yet() -> Self {
         let text = "The purchase is not stored yet - please try again";
         Self {
             outcome: Some(Outcome::NotApplied),
-            ..Self::of(
+            ..Self::with_kind(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorKind::Unavailable,
                 text,
@@ -284,12 +328,14 @@ impl HttpError {
         }
     }
 
-    /// The client sends more than `rate` requests per second; this one was not processed.
+    /// Creates the error 429 of a request that was not processed.
+    ///
+    /// The client sends more than `rate` requests per second.
     pub(crate) fn rate_exceeded(rate: u32, retry_after: Duration, writes: bool) -> Self {
         let what = if writes { "writes" } else { "reads" };
         let text =
             format!("Too many requests: at most {rate} {what} per second - please try again");
-        // Rounded up: earlier is too early.
+        // The time is rounded up, because a request before its end would be refused again.
         let retry_after = retry_after.as_secs() + 1;
         Self {
             text: text.into(),
@@ -303,12 +349,12 @@ impl HttpError {
         }
     }
 
-    /// The response did not begin within `deadline`.
+    /// Creates the error 503 of a request whose response did not begin within `deadline`.
     pub(crate) fn timed_out(deadline: Duration, writes: bool) -> Self {
         let text = format!("No answer within {} seconds", deadline.as_secs());
         Self {
             outcome: writes.then_some(Outcome::Unknown),
-            ..Self::of(
+            ..Self::with_kind(
                 StatusCode::SERVICE_UNAVAILABLE,
                 ErrorKind::DeadlineExceeded,
                 text,
@@ -316,94 +362,95 @@ impl HttpError {
         }
     }
 
-    /// A write with `key` failed, or its outcome is unknown.
-    pub(crate) fn write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
-        let noun = subject.words()[0];
+    /// Creates the error of a write with `key` that failed, or whose outcome is unknown.
+    pub(crate) fn failed_write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
+        use ErrorKind::{Conflict, Corrupt, Erased, Internal, Invalid, TooLarge, Unsupported};
+
+        let noun = subject.noun();
         let status = match error.kind() {
-            ErrorKind::Conflict | ErrorKind::Erased => StatusCode::CONFLICT,
-            ErrorKind::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
-            ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
-            ErrorKind::Corrupt | ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+            Conflict | Erased => StatusCode::CONFLICT,
+            TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            Unsupported => StatusCode::NOT_IMPLEMENTED,
+            Corrupt | Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::SERVICE_UNAVAILABLE,
         };
         let text = match (error.kind(), error.outcome()) {
-            (ErrorKind::Conflict, _) => key_taken(subject),
-            (ErrorKind::Erased, _) => format!("The {noun} with this Idempotency-Key was erased"),
-            (ErrorKind::TooLarge, _) => format!("The {noun} is too large for the log"),
-            (ErrorKind::Invalid, _) => format!("The {noun} can never be stored"),
+            (Conflict, _) => key_taken_text(subject),
+            (Erased, _) => format!("The {noun} with this Idempotency-Key was erased"),
+            (TooLarge, _) => format!("The {noun} is too large for the log"),
+            (Invalid, _) => format!("The {noun} can never be stored"),
             (_, Outcome::NotApplied) => format!("The {noun} was not recorded: {UNAVAILABLE}"),
             _ => format!("It is not known whether the {noun} was recorded: {UNAVAILABLE}"),
         };
         Self {
             outcome: Some(error.outcome()),
-            ..Self::of(status, error.kind(), text)
+            ..Self::with_kind(status, error.kind(), text)
         }
-        .failed(FailedCall {
+        .caused_by(FailedCall {
             error,
             subject,
             key: Some(key),
         })
     }
 
-    /// A query failed.
-    pub(crate) fn query(error: Error, subject: Subject) -> Self {
-        let (status, text) = match error.kind() {
-            ErrorKind::DeadlineExceeded => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "Service timeout - please try again".into(),
-            ),
-            ErrorKind::Corrupt | ErrorKind::Internal => {
-                let text = format!("Failed to fetch {}s", subject.words()[0]);
-                (StatusCode::INTERNAL_SERVER_ERROR, text.into())
+    /// Creates the error of a query that failed.
+    pub(crate) fn failed_query(error: Error, subject: Subject) -> Self {
+        use ErrorKind::{
+            Conflict, Corrupt, DeadlineExceeded, Internal, Invalid, TooLarge, Unavailable,
+            Unsupported,
+        };
+
+        let mut status = StatusCode::SERVICE_UNAVAILABLE;
+        let text: Cow<'static, str> = match error.kind() {
+            DeadlineExceeded => "Service timeout - please try again".into(),
+            Corrupt | Internal => {
+                status = StatusCode::INTERNAL_SERVER_ERROR;
+                format!("Failed to fetch {}s", subject.noun()).into()
             }
-            _ => (
-                StatusCode::SERVICE_UNAVAILABLE,
-                Cow::Borrowed("Service unavailable"),
-            ),
+            _ => "Service unavailable".into(),
         };
         let kind = match error.kind() {
-            // Not the request's fault: the service behind does not respond.
-            ErrorKind::Invalid
-            | ErrorKind::TooLarge
-            | ErrorKind::Conflict
-            | ErrorKind::Unsupported => ErrorKind::Unavailable,
+            // The fault is not the request's: the service behind does not respond as it should.
+            Invalid | TooLarge | Conflict | Unsupported => Unavailable,
             kind => kind,
         };
-        Self::of(status, kind, text).failed(FailedCall {
+        Self::with_kind(status, kind, text).caused_by(FailedCall {
             error,
             subject,
             key: None,
         })
     }
 
-    fn failed(mut self, call: FailedCall) -> Self {
+    /// Adds the call of a port that failed, and the pause that the port asks for.
+    fn caused_by(mut self, call: FailedCall) -> Self {
         if let Retry::After(time) = call.error.retry() {
             self.retry_after = time.as_secs().max(RETRY_AFTER_SECONDS);
         }
-        Self {
-            failed: Some(Arc::new(call)),
-            ..self
-        }
+        self.failed = Some(Arc::new(call));
+        self
     }
 
-    /// The key to repeat a write with.
+    /// Returns the key to repeat a write with.
     pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
         self.failed.as_ref()?.key.as_ref()
     }
 
-    /// Whether a write that failed fails again.
+    /// Returns whether a write that failed would fail again.
     pub(crate) fn is_final(&self) -> bool {
         use ErrorKind::{Conflict, Erased, Invalid, TooLarge};
-        let kind = self.failed.as_ref().map(|call| call.error.kind());
-        matches!(kind, Some(Invalid | Conflict | Erased | TooLarge))
+
+        self.failed
+            .as_ref()
+            .is_some_and(|call| matches!(call.error.kind(), Conflict | Erased | Invalid | TooLarge))
     }
 
+    /// Returns the name of the outcome of a write.
     pub(crate) fn outcome(&self) -> Option<&'static str> {
         self.outcome.map(ProblemMembers::outcome_name)
     }
 
-    /// The entries of a problem.
+    /// Returns the first errors of an invalid request, as members of a problem.
     fn problem_errors(&self) -> Vec<ProblemError> {
         self.errors
             .iter()
@@ -412,7 +459,7 @@ impl HttpError {
             .collect()
     }
 
-    /// The response with a problem.
+    /// Returns a response with this error as a problem.
     pub(crate) fn problem(&self) -> Response {
         let members = ProblemMembers {
             outcome: self.outcome().map(str::to_owned),
@@ -439,20 +486,20 @@ impl HttpError {
             .into_response()
     }
 
-    /// As a problem of one purchase of a batch.
-    pub(crate) fn of_line(&self, line: usize) -> BatchResultBody {
-        let key = self
-            .key()
-            .filter(|_| !self.is_final())
-            .map(ToString::to_string);
-        let status = if key.is_some() {
-            BatchStatus::Unknown
-        } else {
-            BatchStatus::Rejected
-        };
-        let mut result = BatchResultBody::new(line, status);
-        result.outcome = self.outcome().filter(|_| key.is_some()).map(str::to_owned);
-        result.key = key;
+    /// Returns the result of one purchase of a batch.
+    ///
+    /// A write that is not final has the status `Unknown`, the key to repeat it with, and its
+    /// outcome.
+    pub(crate) fn to_batch_result(&self, line: usize) -> BatchResultBody {
+        let mut result = BatchResultBody::new(line, BatchStatus::Rejected);
+        if let Some(key) = self.key()
+            && !self.is_final()
+        {
+            result.status = BatchStatus::Unknown;
+            result.outcome = self.outcome().map(str::to_owned);
+            result.key = Some(key.to_string());
+        }
+
         result.problem_type = self.problem_type.map(str::to_owned);
         result.detail = Some(
             self.text
@@ -464,7 +511,9 @@ impl HttpError {
         result
     }
 
-    /// The failed call, for the log, with all that the client does not see.
+    /// Returns the failed call for the log, which says what the client does not see.
+    ///
+    /// A write that is final has none: the fault is the client's.
     pub(crate) fn cause(&self) -> Option<Arc<FailedCall>> {
         self.failed
             .clone()
@@ -505,16 +554,16 @@ impl IntoResponse for HttpError {
     }
 }
 
-/// The text for a key that was used for another one.
-pub(crate) fn key_taken(subject: Subject) -> String {
+/// Returns the text of the error of an idempotency key that was used for another `subject`.
+pub(crate) fn key_taken_text(subject: Subject) -> String {
     format!(
         "The Idempotency-Key was used for another {}",
-        subject.words()[0]
+        subject.noun()
     )
 }
 
-/// All of `texts` in one line, truncated after the first few.
-fn in_short(mut texts: Vec<String>) -> String {
+/// Joins the first of `texts` to one line, and appends how many more there are.
+fn join_first(mut texts: Vec<String>) -> String {
     let more = texts.len().saturating_sub(MAX_TEXTS);
     texts.truncate(MAX_TEXTS);
     if more > 0 {

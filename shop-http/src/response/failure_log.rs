@@ -1,5 +1,7 @@
-//! Logs why requests fail: one line per cause and interval. An unavailable log or store fails thousands of requests per
-//! second, and a line for each would fill the disk that may be the cause.
+//! The log lines about requests that fail: one line per cause and interval.
+//!
+//! An unavailable log or store fails thousands of requests per second, and a line for each would
+//! fill the disk that may be the cause. The line says how many failures were not logged.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -11,41 +13,57 @@ use tracing::Span;
 
 use crate::response::error::FailedCall;
 
-/// The time between two lines about the same cause.
+/// The minimum time between two lines about the same cause.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
 
-/// An operation, and the kind of its error.
+/// The cause of a failure: the operation that failed, and the kind of its error.
 type FailureCause = (&'static str, ErrorKind);
 
-/// The lines of each cause: there are as many causes as operations and kinds together.
+/// The log of the failures of a service.
 #[derive(Default)]
 pub(crate) struct FailureLog {
-    /// When the next line may be logged, and the number of failures since the last one.
-    causes: Mutex<HashMap<FailureCause, (Instant, u64)>>,
+    /// The state of each cause. There are at most as many as operations times kinds of errors.
+    causes: Mutex<HashMap<FailureCause, CauseState>>,
+}
+
+/// The state of the lines about one cause.
+struct CauseState {
+    /// When the next line may be logged.
+    due_at: Instant,
+    /// The number of failures since the last line.
+    suppressed: u64,
 }
 
 impl FailureLog {
-    /// Logs in the request's span why it failed, if a line of its cause is due. `call` is an extension of its response.
+    /// Logs in the span of a request why it failed, if a line about the cause is due.
+    ///
+    /// `call` is an extension of the response to the request.
     pub(crate) fn note(&self, call: &FailedCall, request: &Span) {
         let operation = call.operation();
-        if let Some(suppressed) = self.due(operation, call.error.kind()) {
+        if let Some(suppressed) = self.take_suppressed(operation, call.error.kind()) {
             let error = call.error.chain();
             let outcome = call.error.outcome();
             tracing::warn!(parent: request, %error, ?outcome, operation, suppressed, "request failed");
         }
     }
 
-    /// The number of failures of this cause since the last line, if a line is due now.
-    fn due(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
+    /// Returns the number of failures of this cause since the last line, if a line is due now.
+    ///
+    /// Counts this failure as one without a line if none is due.
+    fn take_suppressed(&self, operation: &'static str, kind: ErrorKind) -> Option<u64> {
         let now = Instant::now();
         let mut causes = self.causes.lock();
-        let (due, suppressed) = causes.entry((operation, kind)).or_insert((now, 0));
-        if now < *due {
-            *suppressed += 1;
+        let state = causes.entry((operation, kind)).or_insert(CauseState {
+            due_at: now,
+            suppressed: 0,
+        });
+        if now < state.due_at {
+            state.suppressed += 1;
             return None;
         }
-        *due = now + INTERVAL;
-        Some(std::mem::take(suppressed))
+
+        state.due_at = now + INTERVAL;
+        Some(std::mem::take(&mut state.suppressed))
     }
 }
 
@@ -56,11 +74,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_cause_is_one_line_per_interval() {
         let log = FailureLog::default();
-        let write = || log.due("write purchase", ErrorKind::Unavailable);
+        let write = || log.take_suppressed("write purchase", ErrorKind::Unavailable);
         assert_eq!(write(), Some(0));
         assert!((0..5_000).all(|_| write().is_none()));
         assert_eq!(
-            log.due("query purchase", ErrorKind::Unavailable),
+            log.take_suppressed("query purchase", ErrorKind::Unavailable),
             Some(0),
             "another cause"
         );

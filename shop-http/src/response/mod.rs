@@ -1,4 +1,9 @@
-//! Response bodies, and errors of requests.
+//! Response bodies, and the errors of requests.
+//!
+//! A handler returns an [`HttpResult`]: a response, or the [`HttpError`] that says why there is
+//! none. [`error`] decides the status and the text of each error, [`validation_error`] describes
+//! what is invalid in a request, [`constant`] answers with content that does not change, and
+//! [`failure_log`] logs the causes that clients do not see.
 
 pub(crate) mod constant;
 pub(crate) mod error;
@@ -12,21 +17,21 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::json::WriteJson;
 
-/// The result of a handler, or of a step of it.
+/// The result of a handler, or of a step of a handler.
 pub(crate) type HttpResult<T = Response> = Result<T, HttpError>;
 
-/// The usual size of a purchase in JSON.
+/// The usual size of a purchase in JSON, for the capacity of buffers.
 pub(crate) const PURCHASE_BYTES: usize = 160;
 
-/// The JSON of `value`, whose usual size is so many bytes.
-pub(crate) fn written(value: &impl WriteJson, bytes: usize) -> Vec<u8> {
-    let mut json = Vec::with_capacity(bytes);
+/// Writes `value` as JSON into a buffer with a capacity of `expected_bytes`.
+pub(crate) fn to_json(value: &impl WriteJson, expected_bytes: usize) -> Vec<u8> {
+    let mut json = Vec::with_capacity(expected_bytes);
     value.write_json(&mut json);
     json
 }
 
-/// A response with the body `json`.
-pub(crate) fn respond_json(json: Vec<u8>) -> Response {
+/// Returns a response with the status 200 and the body `json`.
+pub(crate) fn json_response(json: Vec<u8>) -> Response {
     (
         [(
             header::CONTENT_TYPE,

@@ -1,4 +1,8 @@
-//! The errors of an invalid request, and their entries in the lists of the dialects.
+//! The errors of an invalid request, and how they are listed in responses.
+//!
+//! A reader of requests collects a [`ValidationError`] for each part that is missing or invalid. A
+//! problem of `/v1` lists them with pointers to the parts. The replaced systems on FastAPI list
+//! them as pydantic does: with a type, a `loc`, a message, and the input.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -15,7 +19,9 @@ pub(crate) struct ValidationError {
     pub(crate) kind: ValidationErrorKind,
     /// The error in words, for people.
     pub(crate) text: String,
-    /// The value as it was sent, as JSON; the whole body when a member is missing. Empty for none.
+    /// The value as it was sent, as JSON, or the whole body if a member is missing.
+    ///
+    /// It is empty if there is no value.
     pub(crate) input: String,
 }
 
@@ -24,36 +30,46 @@ pub(crate) struct ValidationError {
 pub(crate) enum Location {
     /// The body as a whole.
     Body,
-    /// The body, from this byte on.
+    /// The body, from the byte with this index on.
     Byte(usize),
+    /// The member of the body with this name.
     Member(Cow<'static, str>),
+    /// The segment of the path with this name in the template.
     Path(&'static str),
+    /// The header with this name.
     Header(&'static str),
     /// The query string as a whole.
     Query,
+    /// The query parameter with this name.
     Parameter(Cow<'static, str>),
 }
 
 /// The kind of an error, as pydantic distinguishes them.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum ValidationErrorKind {
+    /// A required member, or the whole body, is missing.
     Missing,
+    /// A value is not text.
     NoText,
+    /// A value is not a number.
     NoNumber,
-    /// Of the right type, but out of bounds.
+    /// A value has the right type, and is out of bounds.
     Value,
-    /// There is no such member or parameter.
+    /// There is no member or parameter with this name.
     Unknown,
-    /// Not JSON.
+    /// The body is not JSON.
     NoJson,
-    /// JSON of another type than an object.
+    /// The body is JSON of another type than an object.
     NoObject,
-    /// Another one, whose text is that of pydantic, with the parameter of the text.
+    /// Another kind, with its type in pydantic's list. The text is the one of pydantic, and the
+    /// second value is the parameter in that text, if it has one.
     #[cfg_attr(not(feature = "accounts"), expect(dead_code))]
     Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
 
-/// Why the value of a member is refused. The text continues the sentence after the name of the member.
+/// The reason why the value of a member is refused.
+///
+/// The text continues a sentence that begins with the name of the member.
 #[derive(Debug)]
 pub(crate) struct MemberError {
     pub(crate) kind: ValidationErrorKind,
@@ -61,6 +77,7 @@ pub(crate) struct MemberError {
 }
 
 impl MemberError {
+    /// Creates an error of this kind.
     pub(crate) fn new(kind: ValidationErrorKind, text: impl Into<String>) -> Self {
         Self {
             kind,
@@ -68,12 +85,12 @@ impl MemberError {
         }
     }
 
-    /// The value has the right type, and is out of bounds.
+    /// Creates the error of a value of the right type that is out of bounds.
     pub(crate) fn value(text: impl Into<String>) -> Self {
         Self::new(ValidationErrorKind::Value, text)
     }
 
-    /// The value is not text.
+    /// Creates the error of a value that is not text.
     pub(crate) fn no_text() -> Self {
         Self::new(ValidationErrorKind::NoText, "must be text")
     }
@@ -85,11 +102,13 @@ impl From<Invalid> for MemberError {
     }
 }
 
-/// The maximum length of a client's name that is sent back.
-const MAX_NAME: usize = 64;
-/// The maximum size of a value that is sent back. The whole body is sent back once per missing member.
+/// The maximum number of characters of a client's name that are sent back.
+const MAX_NAME_CHARS: usize = 64;
+/// The maximum size of a value that is sent back.
+///
+/// The whole body would be sent back once per missing member.
 const MAX_INPUT_BYTES: usize = 8 << 10;
-/// The characters to encode in the fragment of a URI.
+/// The characters that are encoded in the fragment of a URI.
 const FRAGMENT: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
@@ -98,7 +117,9 @@ const FRAGMENT: AsciiSet = NON_ALPHANUMERIC
     .remove(b'$');
 
 impl Location {
-    /// The name of the member, the parameter or the header.
+    /// Returns the name of the member, the parameter, the segment or the header.
+    ///
+    /// The query as a whole has the name `query`, and the body has none.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Body | Self::Byte(_) => None,
@@ -108,13 +129,15 @@ impl Location {
         }
     }
 
-    /// The error of what is here; `problem` continues the sentence after its name.
+    /// Creates an error at this location.
+    ///
+    /// `problem` continues a sentence that begins with the name of the location.
     pub(crate) fn invalid(self, problem: impl Display) -> ValidationError {
         let text = format!("{} {problem}", self.name().unwrap_or_default());
         self.error(text)
     }
 
-    /// The error of what is here, whose `text` is a whole sentence.
+    /// Creates an error at this location, whose `text` is a whole sentence.
     pub(crate) fn error(self, text: String) -> ValidationError {
         ValidationError {
             location: self,
@@ -125,13 +148,15 @@ impl Location {
     }
 }
 
-/// The error of the query parameter `name`; `problem` continues the sentence after it.
+/// Creates the error of the query parameter `name`.
+///
+/// `problem` continues a sentence that begins with the name.
 pub(crate) fn invalid_parameter(name: &'static str, problem: impl Display) -> ValidationError {
     Location::Parameter(name.into()).invalid(problem)
 }
 
-/// The texts of `errors`, with one for all missing members.
-pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
+/// Returns the texts of `errors`. One text, the first, names all missing members.
+pub(crate) fn error_texts(errors: &[ValidationError]) -> Vec<String> {
     let mut missing = Vec::new();
     let mut texts = Vec::new();
     for error in errors {
@@ -147,27 +172,41 @@ pub(crate) fn texts(errors: &[ValidationError]) -> Vec<String> {
     texts
 }
 
-/// `name`, truncated.
-fn shown(name: &str) -> &str {
-    name.char_indices()
-        .nth(MAX_NAME)
-        .map_or(name, |(end, _)| &name[..end])
-}
-
-/// The error of an unknown `name`, with the `known` ones.
-pub(crate) fn unknown(name: &str, known: &[&str]) -> String {
-    let plain = |name: &str| name.replace(['_', '-'], "").to_ascii_lowercase();
-    let meant = known.iter().find(|known| plain(known) == plain(name));
-    let name = shown(name);
-    match (meant, known) {
-        (Some(meant), _) => format!("{name} is unknown here: use {meant}"),
-        (None, []) => format!("{name} is unknown here: this request has none"),
-        (None, known) => format!("{name} is unknown here: there are {}", known.join(", ")),
+/// Returns `name`, truncated to the length that is sent back.
+fn truncate_name(name: &str) -> &str {
+    match name.char_indices().nth(MAX_NAME_CHARS) {
+        Some((end, _)) => &name[..end],
+        None => name,
     }
 }
 
+/// Returns the text of the error of a `name` that is not one of `known_names`.
+///
+/// The text suggests the known name that differs only in case or separators, or lists all of them.
+pub(crate) fn unknown_name_text(name: &str, known_names: &[&str]) -> String {
+    let letters = letters_of(name);
+    let meant = known_names
+        .iter()
+        .find(|known| letters_of(known) == letters);
+
+    let name = truncate_name(name);
+    match (meant, known_names) {
+        (Some(meant), _) => format!("{name} is unknown here: use {meant}"),
+        (None, []) => format!("{name} is unknown here: this request has none"),
+        _ => format!(
+            "{name} is unknown here: there are {}",
+            known_names.join(", ")
+        ),
+    }
+}
+
+/// Returns `name` in lower case without separators.
+fn letters_of(name: &str) -> String {
+    name.replace(['_', '-'], "").to_ascii_lowercase()
+}
+
 impl ValidationError {
-    /// The body is not JSON from `byte` on.
+    /// Creates the error of a body that is not JSON from `byte` on.
     pub(crate) fn no_json(byte: usize, text: String) -> Self {
         Self {
             kind: ValidationErrorKind::NoJson,
@@ -176,7 +215,7 @@ impl ValidationError {
         }
     }
 
-    /// The body is `input`, which is not an object.
+    /// Creates the error of the body `input`, which is not an object.
     pub(crate) fn no_object(input: String, text: String) -> Self {
         Self {
             kind: ValidationErrorKind::NoObject,
@@ -185,15 +224,18 @@ impl ValidationError {
         }
     }
 
-    /// The entry of a problem's `errors`. An error of the whole body has none.
+    /// Returns the entry of this error in a problem's `errors`.
+    ///
+    /// An error of the whole body has none: the problem says the same.
     pub(crate) fn problem_error(&self) -> Option<ProblemError> {
-        let name = shown(self.location.name()?);
+        let name = truncate_name(self.location.name()?);
         let mut error = ProblemError::new(match self.kind {
             ValidationErrorKind::Missing => format!("{name} is missing"),
             _ => self.text.clone(),
         });
         match self.location {
             Location::Member(_) => {
+                // A pointer of RFC 6901, in the fragment of a URI.
                 let name = name.replace('~', "~0").replace('/', "~1");
                 error.pointer = Some(format!("#/{}", utf8_percent_encode(&name, &FRAGMENT)));
             }
@@ -204,7 +246,7 @@ impl ValidationError {
         Some(error)
     }
 
-    /// The entry of pydantic's list.
+    /// Returns the entry of this error in pydantic's list.
     pub(crate) fn entry(&self) -> Value {
         let (kind, message) = self.kind_and_message();
         let mut entry =
@@ -216,6 +258,7 @@ impl ValidationError {
         entry
     }
 
+    /// Returns pydantic's path to the location.
     fn loc(&self) -> Value {
         match &self.location {
             Location::Body => json!(["body"]),
@@ -228,6 +271,7 @@ impl ValidationError {
         }
     }
 
+    /// Returns pydantic's type of this error, and its message.
     fn kind_and_message(&self) -> (&'static str, Cow<'_, str>) {
         let (kind, message) = match &self.kind {
             ValidationErrorKind::Missing => ("missing", "Field required"),
@@ -251,7 +295,7 @@ impl ValidationError {
         (kind, message.into())
     }
 
-    /// The value that was sent, to be sent back, unless it is too large or nested too deeply.
+    /// Returns the value that was sent, or null if it is too large or nested too deeply.
     fn input(&self) -> Value {
         if self.input.len() > MAX_INPUT_BYTES {
             return Value::Null;

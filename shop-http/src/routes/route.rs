@@ -15,7 +15,7 @@ use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 
 use crate::compat::Dialect;
-use crate::metrics::{Measured, RouteSeries};
+use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::request;
 use crate::response::HttpError;
 use crate::routes::groups::RouteGroup;
@@ -140,7 +140,7 @@ pub(crate) struct Route {
     /// With at most one parameter, below the prefix of outer routers. An action may follow the parameter.
     pub(crate) path: String,
     pub(crate) access: Access,
-    pub(crate) measured: Measured,
+    pub(crate) measured: MetricFamilies,
     /// That of its errors and bodies.
     pub(crate) dialect: &'static Dialect,
     /// The path in the index, where that is another one.
@@ -161,7 +161,7 @@ impl Route {
             group,
             path: path.to_owned(),
             access: Access::Guarded,
-            measured: Measured::Everywhere,
+            measured: MetricFamilies::All,
             dialect: Dialect::DEFAULT,
             listed_as: None,
             endpoints: vec![Endpoint {
@@ -182,10 +182,10 @@ impl Route {
 
     /// The same route, open to all.
     pub(crate) fn open(self) -> Self {
-        self.with(Access::Open, Measured::Everywhere)
+        self.with(Access::Open, MetricFamilies::All)
     }
 
-    pub(crate) fn with(self, access: Access, measured: Measured) -> Self {
+    pub(crate) fn with(self, access: Access, measured: MetricFamilies) -> Self {
         Self {
             access,
             measured,

@@ -62,7 +62,7 @@ pub(crate) fn router(
 ) -> Router {
     let service = Arc::new(service);
     let source = Arc::downgrade(&service);
-    service.metrics.read_from(source);
+    service.metrics.set_scrape_source(source);
     if service.has(RouteGroup::Dialects) {
         service
             .metrics

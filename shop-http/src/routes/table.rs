@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use crate::compat::{Dialect, INGRESS_PREFIXES};
-use crate::metrics::{Measured, RouteSeries};
+use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::operations::{health, metrics, probes};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
@@ -175,8 +175,8 @@ fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
         to.plain((Health, "/ready", Operation), "The same as /-/ready, in the form of user-buy-list", probes::report_legacy_readiness).open(),
         to.plain((Health, "/-/healthy", Probe), "Whether the process is alive, as JSON", probes::report_liveness).open(),
         to.plain((Health, "/-/ready", Operation), "Whether log, store and ingest are available", probes::report_readiness).open(),
-        to.read((Health, "/health", Operation), "The state of the service", health::report_health).with(partial, Measured::InFlask),
-        to.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(guarded, Measured::Nowhere),
+        to.read((Health, "/health", Operation), "The state of the service", health::report_health).with(partial, MetricFamilies::Flask),
+        to.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(guarded, MetricFamilies::None),
     ]);
     all
 }

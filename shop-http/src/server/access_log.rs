@@ -15,7 +15,7 @@ use crate::auth::{Principal, Trail};
 use crate::header_names::PURCHASE_ID;
 use crate::metrics::RouteSeries;
 use crate::options::{AccessLog, HttpOptions, TrustedProxies};
-use crate::watched_body::watched;
+use crate::watched_body::watch_body;
 
 /// Writes the access log of a router.
 pub(crate) struct AccessLogger {
@@ -90,7 +90,7 @@ impl AccessLogEntry {
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase = response.headers().get(PURCHASE_ID).cloned();
-        watched(response, move |polled| {
+        watch_body(response, move |polled| {
             let entry = &mut self;
             if let Poll::Ready(Some(Ok(frame))) = &polled {
                 entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);

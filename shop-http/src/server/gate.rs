@@ -45,7 +45,7 @@ pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpRe
 
 /// The first fault in the head of a request, by RFC 9110 and 9112. hyper accepts these.
 pub(crate) fn fault(version: Version, headers: &HeaderMap) -> Option<HttpError> {
-    let fault = |status, kind, text| Some(HttpError::of(status, kind, text));
+    let fault = |status, kind, text| Some(HttpError::with_kind(status, kind, text));
     let mut hosts = headers.get_all(header::HOST).iter();
     let is_valid =
         |host: &str| host.is_empty() || plain(host).is_some() || parse_host(host).is_some();

@@ -111,9 +111,9 @@ impl RequestObserver {
                 begun,
             )
         });
-        let timer = self
-            .metrics
-            .begin(Arc::clone(series), outer.to_owned(), &head.method, begun);
+        let timer =
+            self.metrics
+                .start_request(Arc::clone(series), outer.to_owned(), &head.method, begun);
         matched.trail = entry.as_ref().map(|entry| Arc::clone(&entry.trail));
         Observed {
             head,

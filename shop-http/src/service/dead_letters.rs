@@ -1,4 +1,8 @@
-//! The dead letters of the logs of this process.
+//! The dead letters of the logs of this process: pages, replays, discards, and parked records.
+//!
+//! A position names the log by its topic, so a request may contain positions of several logs. The
+//! result of a request is a map from positions to outcomes. A position without an outcome has no
+//! pending dead letter, or no record to park, and the handler says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -18,23 +22,25 @@ use tokio::sync::Mutex;
 use crate::request::query::DeadLetterPage;
 use crate::service::PurchaseService;
 
-/// How many purchases a forecast looks up at once.
-const LOOKUPS: usize = 8;
+/// The number of purchases that a forecast looks up concurrently.
+const MAX_LOOKUPS: usize = 8;
 
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetterLogs {
     logs: Arc<[DeadLetterLog]>,
-    /// One request resolves at a time, so that two of this process do not publish the same record.
+    /// The lock of the request that resolves dead letters. Only one request does at a time, so that
+    /// two requests of this process do not publish the same record.
     resolving: Arc<Mutex<()>>,
 }
 
-/// What became of the dead letters at a position, and why.
+/// The status of the dead letters at a position, and the reason for it.
 pub(crate) type ResolveOutcome = (ResolvedStatus, Option<String>);
-/// By position.
+/// The outcomes of a request by position.
 pub(crate) type ResolveOutcomes = BTreeMap<RecordPosition, ResolveOutcome>;
 
 impl DeadLetterLogs {
+    /// Creates the service of the dead letters of `logs`.
     pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
         Self {
             logs: logs.into(),
@@ -42,57 +48,68 @@ impl DeadLetterLogs {
         }
     }
 
+    /// Returns the topics of the logs.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
         self.logs.iter().map(|log| &*log.topic)
     }
 
-    /// The page of these dead letters, in the order of the positions, and the position of its last one if there are
-    /// more. The dead letters of one position are on one page.
+    /// Returns a page of pending dead letters in the order of their positions, and the cursor of the
+    /// next page if there are more.
+    ///
+    /// The cursor is the last position of the page. The dead letters of one position are on one
+    /// page.
+    ///
+    /// # Errors
+    /// See [`LogAdmin::dead_letters`](shop_core::log::LogAdmin::dead_letters).
     pub(crate) async fn page(
         &self,
         (topic, filter, limit): &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in self
-            .logs
-            .iter()
-            .filter(|log| topic.as_ref().is_none_or(|topic| *topic == log.topic))
-        {
+        for log in self.logs.iter() {
+            if topic.as_ref().is_some_and(|topic| *topic != log.topic) {
+                continue;
+            }
             for dead_letter in log.log.admin().dead_letters(filter, limit + 1).await? {
                 let body = DeadLetterBody::without_record(&dead_letter, log.record_type);
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
-        let next = page
-            .keys()
-            .nth(limit - 1)
-            .filter(|_| page.len() > *limit)
-            .map(ToString::to_string);
+
+        let next = if page.len() > *limit {
+            page.keys().nth(limit - 1).map(ToString::to_string)
+        } else {
+            None
+        };
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
-    /// The log of the topic of `position`.
-    fn of(&self, position: &RecordPosition) -> Option<&DeadLetterLog> {
-        self.logs.iter().find(|log| *log.topic == *position.topic)
+    /// Returns the log that contains `position`.
+    fn find_log(&self, position: &RecordPosition) -> Option<&DeadLetterLog> {
+        self.logs.iter().find(|log| log.topic == *position.topic)
     }
 
-    /// The first pending dead letter at `position`, with its record.
+    /// Returns the first pending dead letter at `position`, with its record.
+    ///
+    /// # Errors
+    /// See [`LogAdmin::dead_letters`](shop_core::log::LogAdmin::dead_letters).
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
-        let Some(log) = self.of(position) else {
+        let Some(log) = self.find_log(position) else {
             return Ok(None);
         };
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        Ok(log
-            .log
-            .admin()
-            .dead_letters(&filter, 1)
-            .await?
+        let dead_letters = log.log.admin().dead_letters(&filter, 1).await?;
+        Ok(dead_letters
             .first()
             .map(|dead_letter| DeadLetterBody::with_record(dead_letter, log.record_type)))
     }
 
-    /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue. Leaves out where there
-    /// is no such record.
+    /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.
+    ///
+    /// A position without a record has no outcome. In a dry run, nothing is dead-lettered.
+    ///
+    /// # Errors
+    /// The errors of the logs. The records at earlier positions may be dead-lettered by then.
     pub(crate) async fn park(
         &self,
         positions: BTreeSet<RecordPosition>,
@@ -101,7 +118,7 @@ impl DeadLetterLogs {
     ) -> Result<ResolveOutcomes> {
         let mut outcomes = ResolveOutcomes::new();
         for position in positions {
-            if let Some(DeadLetterLog { log, .. }) = self.of(&position)
+            if let Some(DeadLetterLog { log, .. }) = self.find_log(&position)
                 && let Some(dead_letter) = log.admin().parked_dead_letter(&position, reason).await?
             {
                 if !dry_run {
@@ -113,87 +130,120 @@ impl DeadLetterLogs {
         Ok(outcomes)
     }
 
-    /// Resolves the dead letters at `positions`, in all logs. A caller that stops waiting does not stop it. With a store to
-    /// compare with, states what a replay cannot change: which purchases ingest would dead-letter again, and why.
+    /// Resolves the pending dead letters at `positions`, in all logs.
+    ///
+    /// With `compared_with`, the outcomes of a replay are a forecast: which purchases ingest would
+    /// dead-letter again, compared with the store, and why.
+    ///
+    /// # Errors
+    /// The errors of the logs. Some of the dead letters may be resolved by then.
+    ///
+    /// # Cancel safety
+    /// Dropping the future does not stop the resolving, which runs in a task.
     pub(crate) async fn resolve(
         &self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
         compared_with: Option<Arc<PurchaseService>>,
     ) -> Result<ResolveOutcomes> {
-        let this = self.clone();
-        let resolved = tokio::spawn(async move {
-            let _only = this.resolving.lock().await;
-            let mut outcomes = ResolveOutcomes::new();
-            let mut compared = Vec::new();
-            let done = if options.resolution == Resolution::Replayed {
-                ResolvedStatus::Replayed
-            } else {
-                ResolvedStatus::Discarded
-            };
-            for log in this.logs.iter() {
-                if !positions
-                    .iter()
-                    .any(|position| *position.topic == *log.topic)
-                {
-                    continue;
-                }
-                let filter = DeadLetterFilter::default().positions(positions.clone());
-                let admin = log.log.admin();
-                let selected = admin.select_dead_letters(filter).await?;
-                let is_compared =
-                    compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
-                let each = |dead_letter: DeadLetter, refused: Option<&str>| {
-                    let refuse = |why: &str| (ResolvedStatus::Refused, Some(why.to_owned()));
-                    let position = dead_letter.position();
-                    // A gap among several at a position is left out.
-                    let known = outcomes
-                        .remove(&position)
-                        .filter(|(status, _)| *status == done);
-                    outcomes.insert(
-                        position,
-                        known.unwrap_or_else(|| refused.map_or((done, None), refuse)),
-                    );
-                    compared.extend((is_compared && refused.is_none()).then_some(dead_letter));
-                    true
-                };
-                resolve(&*admin, log.record_type, selected, &options, each).await?;
-            }
-            if let Some(purchases) = &compared_with {
-                let faults =
-                    stream::iter(compared).map(|dead_letter| fault(dead_letter, purchases));
-                let faults: Vec<_> = faults.buffered(LOOKUPS).collect().await;
-                outcomes.extend(faults.into_iter().flatten());
-            }
-            Ok::<_, Error>(outcomes)
-        });
-        resolved.await.unwrap_or_else(|panicked| {
+        let task = self
+            .clone()
+            .resolve_alone(positions, options, compared_with);
+        tokio::spawn(task).await.unwrap_or_else(|panicked| {
             Err(
                 Error::new(ErrorKind::Internal, "resolving dead letters panicked")
                     .with_source(panicked),
             )
         })
     }
+
+    /// Resolves dead letters like [`resolve`](Self::resolve), once no other request does.
+    async fn resolve_alone(
+        self,
+        positions: BTreeSet<RecordPosition>,
+        options: ResolveOptions,
+        compared_with: Option<Arc<PurchaseService>>,
+    ) -> Result<ResolveOutcomes> {
+        let _only_request = self.resolving.lock().await;
+        let resolved_status = if options.resolution == Resolution::Replayed {
+            ResolvedStatus::Replayed
+        } else {
+            ResolvedStatus::Discarded
+        };
+
+        let mut outcomes = ResolveOutcomes::new();
+        let mut to_compare = Vec::new();
+        for log in self.logs.iter() {
+            if positions
+                .iter()
+                .all(|position| log.topic != *position.topic)
+            {
+                continue;
+            }
+
+            let filter = DeadLetterFilter::default().positions(positions.clone());
+            let admin = log.log.admin();
+            let selected = admin.select_dead_letters(filter).await?;
+            let is_compared =
+                compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
+            resolve(
+                &*admin,
+                log.record_type,
+                selected,
+                &options,
+                |dead_letter, refusal| {
+                    let position = dead_letter.position();
+                    let resolved = (resolved_status, None);
+                    let outcome = match refusal {
+                        // Several dead letters may have one position. If one of them is resolved,
+                        // the outcome does not tell about another that is refused, such as a gap.
+                        Some(_) if outcomes.get(&position) == Some(&resolved) => return true,
+                        Some(reason) => (ResolvedStatus::Refused, Some(reason.to_owned())),
+                        None => resolved,
+                    };
+                    outcomes.insert(position, outcome);
+
+                    if is_compared && refusal.is_none() {
+                        to_compare.push(dead_letter);
+                    }
+                    true
+                },
+            )
+            .await?;
+        }
+
+        if let Some(purchases) = &compared_with {
+            let forecasts: Vec<_> = stream::iter(to_compare)
+                .map(|dead_letter| forecast_replay(dead_letter, purchases))
+                .buffered(MAX_LOOKUPS)
+                .collect()
+                .await;
+            outcomes.extend(forecasts.into_iter().flatten());
+        }
+        Ok(outcomes)
+    }
 }
 
-/// Why the replayed record would be a dead letter again. It is decoded and compared as ingest does it.
-async fn fault(
+/// Forecasts the outcome of a replayed dead letter, as ingest would decide about its record.
+///
+/// Returns `None` if ingest would not dead-letter the record again.
+async fn forecast_replay(
     dead_letter: DeadLetter,
     purchases: &PurchaseService,
 ) -> Option<(RecordPosition, ResolveOutcome)> {
-    let again = |reason: Reason| (ResolvedStatus::DeadLetter, Some(reason.to_string()));
-    let outcome = match decode(&dead_letter.record, &dead_letter.partition) {
-        Err(error) => again(Reason::from(error)),
+    let (status, detail) = match decode(&dead_letter.record, &dead_letter.partition) {
+        Err(error) => (ResolvedStatus::DeadLetter, Reason::from(error).to_string()),
         Ok(purchase) => match purchases.look_up(&purchase.id).await {
             Ok(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
-                again(Reason::conflict(Purchase::TYPE))
+                let reason = Reason::conflict(Purchase::TYPE);
+                (ResolvedStatus::DeadLetter, reason.to_string())
             }
             Ok(_) => return None,
-            Err(_) => {
+            Err(_unavailable) => {
                 let detail = "not compared with the store, which does not answer";
-                (ResolvedStatus::Replayed, Some(detail.to_owned()))
+                (ResolvedStatus::Replayed, detail.to_owned())
             }
         },
     };
-    Some((dead_letter.position(), outcome))
+    Some((dead_letter.position(), (status, Some(detail))))
 }

@@ -1,6 +1,9 @@
-//! The two services.
+//! The kind of a service: facing or management.
+//!
+//! The kind decides who may write, which routes and ids there are, and what errors and metrics are
+//! called. It has a module of its own, because errors and metrics need it without the service.
 
-/// Which of the two services this is.
+/// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ServiceKind {
     /// Accepts purchases, by default into a log, and lists them.
@@ -10,7 +13,7 @@ pub enum ServiceKind {
 }
 
 impl ServiceKind {
-    /// Its name: `facing` or `management`.
+    /// Returns the name of the service: `facing` or `management`.
     #[must_use]
     pub const fn name(self) -> &'static str {
         match self {

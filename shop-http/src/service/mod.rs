@@ -1,4 +1,15 @@
-//! The roles of a service.
+//! The service: the roles of the process, and what their handlers share.
+//!
+//! | module | contents |
+//! |---|---|
+//! | `parts`, `kind` | the roles that an embedder gives, and whether they are facing or management |
+//! | `purchases`, `publisher`, `names` | the role purchases: publishing, and queries |
+//! | `waiting` | read-your-writes: waits until a purchase is stored |
+//! | `dead_letters` | the dead letters of the logs of the process |
+//! | `other_role` | the state of a role beside purchases |
+//!
+//! Ports may be implemented by the embedder. [`within`] gives a call of a port a timeout, and makes
+//! a panic in it an error. The look-ups of an `IdempotentSink` have limits of their own.
 
 pub(crate) mod dead_letters;
 pub(crate) mod kind;
@@ -22,13 +33,13 @@ use futures_util::FutureExt;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
 use shop_core::ports::{IdempotentSink, PurchaseSink as _, RecentOutcomes};
-use shop_core::shop::{LocalPorts, PurchasesRole};
+use shop_core::shop::LocalPorts;
 use shop_core::{Clock, Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
 use crate::auth::{Action, Caller, Policy};
-use crate::metrics::{Metrics, Publishing};
+use crate::metrics::{Metrics, PublishMetrics};
 use crate::options::HttpOptions;
 use crate::response::HttpResult;
 use crate::response::constant::Constants;
@@ -39,7 +50,10 @@ use crate::service::parts::Parts;
 use crate::service::publisher::{LastPurchases, MeasuredSink};
 pub(crate) use kind::ServiceKind;
 
-/// The state of all routes.
+/// The timeout of a check of a port: a readiness probe does not wait long.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The state that the handlers of all routes share.
 pub(crate) struct Service {
     pub(crate) kind: ServiceKind,
     pub(crate) purchases: Option<Arc<PurchaseService>>,
@@ -51,15 +65,17 @@ pub(crate) struct Service {
     pub(crate) options: Arc<HttpOptions>,
     pub(crate) policy: Policy,
     pub(crate) listener: Listener,
+    /// The groups of routes that the router has.
     groups: BTreeSet<RouteGroup>,
-    /// Set once its routes exist, whose handlers have the service.
+    /// The list of all routes. It is set later than the other members, because the handlers of the
+    /// routes need the service.
     pub(crate) listed: OnceLock<Listed>,
     /// The OpenAPI documents by prefix, and the document of the page.
     pub(crate) documents: Constants,
 }
 
 impl Service {
-    /// A service with the roles of `parts`.
+    /// Creates a service with the roles of `parts`, for a router with the routes of `groups`.
     pub(crate) fn new(
         parts: Parts,
         options: HttpOptions,
@@ -75,44 +91,34 @@ impl Service {
             ..
         } = parts;
         let options = Arc::new(options);
-        // Registers the series at the start, also in a service without purchases.
-        let publishing = Publishing::new(&metrics, kind);
-        let purchases = purchases.map(
-            |PurchasesRole {
-                 sink,
-                 query,
-                 ingest,
-                 local,
-                 feed,
-                 ..
-             }| {
-                let recent = (kind == ServiceKind::Facing && options.read_your_writes)
-                    .then(LastPurchases::new);
-                let sink = MeasuredSink {
-                    port: sink,
-                    publishing,
-                    outcomes: RecentOutcomes::default(),
-                    options: Arc::clone(&options),
-                    recent,
-                };
-                let sink =
-                    IdempotentSink::new(sink, Arc::clone(&query)).with_clock(Arc::clone(&clock));
-                let batches = Semaphore::const_new(purchases::PUBLISHING);
-                Arc::new(PurchaseService {
-                    kind,
-                    sink,
-                    query,
-                    ingest,
-                    local,
-                    feed,
-                    clock: Arc::clone(&clock),
-                    options: Arc::clone(&options),
-                    batches,
-                    policy: policy.clone(),
-                })
-            },
-        );
-        let dead_letters = DeadLetterLogs::new(dead_letters);
+
+        // The series are registered at the start, also in a service without purchases.
+        let publish_metrics = PublishMetrics::new(&metrics, kind);
+
+        let purchases = purchases.map(|role| {
+            let measured_sink = MeasuredSink {
+                port: role.sink,
+                metrics: publish_metrics,
+                outcomes: RecentOutcomes::default(),
+                options: Arc::clone(&options),
+                recent: (kind == ServiceKind::Facing && options.read_your_writes)
+                    .then(LastPurchases::new),
+            };
+            Arc::new(PurchaseService {
+                kind,
+                sink: IdempotentSink::new(measured_sink, Arc::clone(&role.query))
+                    .with_clock(Arc::clone(&clock)),
+                query: role.query,
+                ingest: role.ingest,
+                local: role.local,
+                feed: role.feed,
+                clock: Arc::clone(&clock),
+                options: Arc::clone(&options),
+                batches: Semaphore::const_new(purchases::MAX_PUBLISHING_BATCHES),
+                policy: policy.clone(),
+            })
+        });
+
         Self {
             kind,
             purchases,
@@ -121,7 +127,7 @@ impl Service {
                 users: parts.users,
                 orders: parts.orders,
             },
-            dead_letters,
+            dead_letters: DeadLetterLogs::new(dead_letters),
             clock,
             metrics,
             options,
@@ -133,7 +139,12 @@ impl Service {
         }
     }
 
-    /// Whether `caller` may read the metrics and the whole state: on an admin listener, everyone who reaches it.
+    /// Checks that `caller` may read the metrics and the whole state of the service.
+    ///
+    /// On an admin listener, everyone who reaches the listener may read them.
+    ///
+    /// # Errors
+    /// 403 if the policy denies it.
     pub(crate) fn may_inspect(&self, caller: &Caller) -> HttpResult<()> {
         match self.listener {
             Listener::Admin => Ok(()),
@@ -141,23 +152,26 @@ impl Service {
         }
     }
 
-    /// Whether the router has the routes of `group`.
+    /// Returns whether the router has the routes of `group`.
     pub(crate) fn has(&self, group: RouteGroup) -> bool {
         self.groups.contains(&group)
     }
 
-    /// The ingest of purchases, if it runs in this process.
+    /// Returns the ingest of purchases, if it runs in this process.
     pub(crate) fn ingest(&self) -> Option<&IngestMonitor> {
         self.purchases.as_ref()?.ingest.as_ref()
     }
 
-    /// Returns what is wrong with the log that purchases are published to, as far as its sink knows.
+    /// Returns the faults of the log to which purchases are published, as far as its sink knows
+    /// them.
     pub(crate) fn faults(&self) -> LogFaults {
-        let purchases = self.purchases.as_ref();
-        purchases.map_or_else(LogFaults::default, |purchases| purchases.sink.faults())
+        self.purchases
+            .as_ref()
+            .map(|purchases| purchases.sink.faults())
+            .unwrap_or_default()
     }
 
-    /// The ports of purchases that are files of this process.
+    /// Returns which ports of purchases are files of this process.
     pub(crate) fn local(&self) -> LocalPorts {
         self.purchases
             .as_ref()
@@ -165,7 +179,7 @@ impl Service {
             .unwrap_or_default()
     }
 
-    /// The roles beside purchases.
+    /// Returns the roles beside purchases.
     pub(crate) fn other_roles(&self) -> Vec<OtherRole<'_>> {
         #[cfg(feature = "accounts")]
         return self.accounts.roles();
@@ -173,19 +187,19 @@ impl Service {
         Vec::new()
     }
 
-    /// The states of all ingests of this process: of purchases and of events.
+    /// Returns the statuses of all ingests of this process: of purchases and of events.
     pub(crate) fn ingest_statuses(&self) -> impl Iterator<Item = IngestStatus> {
-        let events = self
+        let event_ingests = self
             .other_roles()
             .into_iter()
             .filter_map(|role| role.ingest);
         self.ingest()
             .into_iter()
-            .chain(events)
+            .chain(event_ingests)
             .map(IngestMonitor::status)
     }
 
-    /// The other roles whose tasks run in this process.
+    /// Returns the roles beside purchases whose tasks run in this process.
     pub(crate) fn own_roles(&self) -> impl Iterator<Item = OtherRole<'_>> {
         self.other_roles().into_iter().filter(move |role| {
             self.kind == ServiceKind::Management || role.ingest.is_some() || role.outbox.is_some()
@@ -193,11 +207,13 @@ impl Service {
     }
 }
 
-/// The time-out of a check of a port: a readiness probe does not wait long.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The result of `call`, if it completes within `time`. A port may be the embedder's own: a panic in it is an error
-/// with an unknown outcome.
+/// Returns the result of `call`, a call of a port, if it completes within `time`.
+///
+/// # Errors
+/// - the error of `call`
+/// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `time`
+/// - [`Internal`](ErrorKind::Internal) with an unknown outcome if the port, which an embedder may
+///   have implemented, panics
 pub(crate) async fn within<T>(
     time: Duration,
     call: impl Future<Output = Result<T>> + Send,
@@ -212,7 +228,10 @@ pub(crate) async fn within<T>(
     }
 }
 
-/// The result of a call that reads the state of a port, if it completes in time.
+/// Returns the result of `call`, which reads the state of a port, if it completes in time.
+///
+/// # Errors
+/// The errors of [`within`], which are also logged.
 pub(crate) async fn check_with_timeout<T>(
     call: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
@@ -223,7 +242,7 @@ pub(crate) async fn check_with_timeout<T>(
     result
 }
 
-/// Whether a port reports in time that it is healthy.
+/// Returns whether `check` reports in time that a port is healthy.
 pub(crate) async fn is_healthy(check: impl Future<Output = Result<()>> + Send) -> bool {
     check_with_timeout(check).await.is_ok()
 }

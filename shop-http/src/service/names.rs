@@ -1,7 +1,8 @@
 //! Finds the names of users by their beginning, in upper or lower case.
 //!
-//! A store steps from name to name in the order of its index. Each step begins at the least text that a found name can have,
-//! so what is between the forms of a beginning (`AD`, `Ad`, `aD`, `ad`) is skipped.
+//! A store steps from name to name in the order of its index. Each step begins at the least text
+//! that a matching name can be, so the names between the forms of a beginning (`AD`, `Ad`, `aD`,
+//! `ad`) are skipped.
 
 use std::collections::BTreeSet;
 
@@ -9,109 +10,114 @@ use serde::Serialize;
 use shop_core::ports::PurchaseQuery;
 use shop_core::{Result, UserName};
 
-/// Maximum number of names that are found.
+/// The maximum number of names that are returned.
 const MAX_NAMES: usize = 20;
-/// Maximum number of steps. Only a long beginning that many names have in part, in mixed case, needs more than two for each name.
+/// The maximum number of steps. More than two steps for each name are needed only by a long
+/// beginning of which many names have a part, in mixed case.
 const MAX_STEPS: usize = 100;
 
 /// The names that begin with a prefix, ordered by their bytes.
 #[derive(Debug, PartialEq, Eq, Serialize)]
 pub(crate) struct Names {
     items: Vec<UserName>,
-    /// Whether there may be others.
+    /// Whether there may be more names with the prefix.
     has_more: bool,
 }
 
-/// The first names that begin with `prefix`, in any case.
+/// Finds the first names that begin with `prefix`, in any case.
+///
+/// # Errors
+/// See [`PurchaseQuery::next_name`].
 pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result<Names> {
     let prefix = Prefix::new(prefix.as_str());
     let mut from = String::new();
     let mut items = Vec::new();
-    for _ in 0..MAX_STEPS {
-        let name = match prefix.least_from(&from) {
+    let mut has_more = true;
+    for _step in 0..MAX_STEPS {
+        let next_name = match prefix.least_match_from(&from) {
             Some(least) => query.next_name(&least).await?,
             None => None,
         };
-        let Some(name) = name else {
-            return Ok(Names {
-                items,
-                has_more: false,
-            });
+        let Some(name) = next_name else {
+            has_more = false;
+            break;
         };
-        if !prefix.begins(&name) {
+
+        if !prefix.matches(&name) {
             from = name;
             continue;
         }
         if items.len() == MAX_NAMES {
             break;
         }
-        // A name has no control character, so none is skipped.
+
+        // A name contains no control character, so no name is between this one and this text.
         from = format!("{name}\u{1}");
-        // Another program may have written a name that is none.
+        // Another program may have written a name that is not valid.
         items.extend(name.parse::<UserName>());
     }
-    Ok(Names {
-        items,
-        has_more: true,
-    })
+    Ok(Names { items, has_more })
 }
 
-/// The beginning of a text in any case: the forms that each of its characters may have, in their order.
+/// The beginning of a text in any case: the forms of each of its characters, in their order.
 struct Prefix(Vec<BTreeSet<char>>);
 
 impl Prefix {
+    /// Creates the prefix `text`.
     fn new(text: &str) -> Self {
-        // A form of several characters, such as SS of ß, is none.
-        let single =
-            |of: char, mut forms: Box<dyn ExactSizeIterator<Item = char>>| match forms.len() {
-                1 => forms.next().unwrap_or(of),
-                _ => of,
-            };
-        let lower = |of: char| single(of, Box::new(of.to_lowercase()));
-        let upper = |of: char| single(of, Box::new(of.to_uppercase()));
-        Self(
-            text.chars()
-                .map(|of| BTreeSet::from([of, lower(of), upper(of), lower(upper(of))]))
-                .collect(),
-        )
+        Self(text.chars().map(case_forms).collect())
     }
 
-    /// The number of characters at the beginning of `text` that fit.
-    fn fits(&self, text: &[char]) -> usize {
+    /// Counts the characters at the beginning of `text` that match this prefix.
+    fn count_matching(&self, text: &str) -> usize {
         self.0
             .iter()
-            .zip(text)
+            .zip(text.chars())
             .take_while(|(forms, char)| forms.contains(char))
             .count()
     }
 
-    fn begins(&self, text: &str) -> bool {
-        self.fits(&text.chars().collect::<Vec<_>>()) == self.0.len()
+    /// Returns whether `text` begins with this prefix.
+    fn matches(&self, text: &str) -> bool {
+        self.count_matching(text) == self.0.len()
     }
 
-    /// The least text that is `from` or greater, and begins so.
-    fn least_from(&self, from: &str) -> Option<String> {
-        let chars: Vec<char> = from.chars().collect();
-        let fits = self.fits(&chars);
-        if fits == self.0.len() {
+    /// Returns the least text that begins with this prefix and is not less than `from`.
+    fn least_match_from(&self, from: &str) -> Option<String> {
+        let matching = self.count_matching(from);
+        if matching == self.0.len() {
             return Some(from.to_owned());
         }
-        // The last place at which a greater form fits, after which the least forms follow.
-        let (place, greater) = (0..=fits).rev().find_map(|place| {
-            let greater = self.0[place]
-                .iter()
-                .find(|form| Some(*form) > chars.get(place));
-            greater.map(|greater| (place, *greater))
-        })?;
-        let least = self.0[place + 1..].iter().filter_map(BTreeSet::first);
-        Some(
-            chars[..place]
-                .iter()
-                .chain([&greater])
-                .chain(least)
-                .collect(),
-        )
+
+        // The text keeps as many characters of `from` as possible. At the next place it has the
+        // least greater form, and behind that place the least forms.
+        let chars: Vec<char> = from.chars().collect();
+        for place in (0..=matching).rev() {
+            let mut forms = self.0[place].iter();
+            if let Some(greater) = forms.find(|form| Some(*form) > chars.get(place)) {
+                let kept = chars[..place].iter();
+                let least = self.0[place + 1..].iter().filter_map(BTreeSet::first);
+                return Some(kept.chain([greater]).chain(least).collect());
+            }
+        }
+        None
     }
+}
+
+/// Returns the forms of `char` in upper and in lower case, and `char` itself.
+fn case_forms(char: char) -> BTreeSet<char> {
+    let lower = single_form(char.to_lowercase()).unwrap_or(char);
+    let upper = single_form(char.to_uppercase()).unwrap_or(char);
+    let lower_of_upper = single_form(upper.to_lowercase()).unwrap_or(upper);
+    BTreeSet::from([char, lower, upper, lower_of_upper])
+}
+
+/// Returns the only character of `form`, or `None` if it has several, such as `SS` for `ß`.
+fn single_form(mut form: impl ExactSizeIterator<Item = char>) -> Option<char> {
+    if form.len() > 1 {
+        return None;
+    }
+    form.next()
 }
 
 #[cfg(test)]

@@ -1,4 +1,7 @@
 //! The parts of a router: the roles of the process, each of them optional.
+//!
+//! An embedder fills [`Parts`] and gives it to the builder of the router, which makes a service of
+//! it.
 
 use std::sync::Arc;
 
@@ -11,7 +14,7 @@ use crate::accounts::role::{OrdersRole, UsersRole};
 use crate::metrics::Metrics;
 use crate::service::kind::ServiceKind;
 
-/// A service: its roles, and what they share.
+/// The parts of a service: its roles, and the clock and the metrics that they share.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -24,37 +27,37 @@ use crate::service::kind::ServiceKind;
 #[derive(Debug, Clone)]
 #[non_exhaustive]
 pub struct Parts {
-    /// Facing or management.
+    /// The kind of the service: facing or management.
     pub kind: ServiceKind,
-    /// Purchases. Without them their routes do not exist, and there is no page for browsers.
+    /// The role purchases. Without it, its routes and the page for browsers do not exist.
     pub purchases: Option<PurchasesRole>,
-    /// Users.
+    /// The role users.
     #[cfg(feature = "accounts")]
     pub users: Option<UsersRole>,
-    /// Orders.
+    /// The role orders.
     #[cfg(feature = "accounts")]
     pub orders: Option<OrdersRole>,
-    /// The logs whose dead letters are served (default: that of the purchases, if they have one).
+    /// The logs whose dead letters are served (default: the log of the purchases, if they have one).
     pub dead_letters: Vec<DeadLetterLog>,
-    /// The time of day, and fresh ids (default: those of the system).
+    /// The source of times and of fresh ids (default: the clock of the system).
     pub clock: Arc<dyn Clock>,
     /// The registry that `/metrics` exposes (default: a new one).
     pub metrics: Metrics,
 }
 
 impl From<PurchasesRole> for Parts {
-    /// Facing with these purchases.
+    /// Creates the parts of a facing service with the role `purchases`.
     fn from(purchases: PurchasesRole) -> Self {
         Self::new(ServiceKind::Facing, purchases)
     }
 }
 
 impl Parts {
-    /// A service with purchases, or without any role. It serves the dead letters of their log.
+    /// Creates the parts of a service with purchases, or without any role.
+    ///
+    /// The service serves the dead letters of the log of its purchases.
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
-        let clock = Arc::new(SystemClock);
-        let metrics = Metrics::new();
         let purchases = purchases.into();
         let dead_letters = purchases
             .iter()
@@ -68,18 +71,22 @@ impl Parts {
             #[cfg(feature = "accounts")]
             orders: None,
             dead_letters,
-            clock,
-            metrics,
+            clock: Arc::new(SystemClock),
+            metrics: Metrics::new(),
         }
     }
 
-    /// Facing, which publishes purchases to `sink` and lists them from `query`.
+    /// Creates the parts of a facing service, which publishes purchases to `sink` and lists them
+    /// from `query`.
     #[must_use]
     pub fn facing(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
         Self::new(ServiceKind::Facing, PurchasesRole::new(sink, query))
     }
 
-    /// Management, which writes purchases straight into `store`, with this durability, and lists them from `query`.
+    /// Creates the parts of a management service, which writes purchases straight into `store` and
+    /// lists them from `query`.
+    ///
+    /// `durability` is the durability of a write to `store`, for receipts.
     #[must_use]
     pub fn management(
         store: Arc<dyn PurchaseStore>,

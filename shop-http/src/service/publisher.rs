@@ -1,7 +1,15 @@
-//! The sink of a service, with time-outs, measurements and a cache of each user's last purchase.
+//! The sink of a service, which adds a timeout, metrics and a span to each publish.
+//!
+//! ```text
+//! IdempotentSink ──▶ MeasuredSink ──▶ the port: a log or a store
+//!                         └─ results ──▶ metrics, span, RecentOutcomes, LastPurchases
+//! ```
+//!
+//! [`LastPurchases`] keeps the last purchase of each user, for which listings wait.
 
 use std::borrow::Cow;
 use std::num::NonZeroUsize;
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,15 +22,19 @@ use tokio::time::Instant;
 use tracing::Span;
 use tracing::field::{Empty, display};
 
-use crate::metrics::Publishing;
+use crate::metrics::PublishMetrics;
 use crate::options::HttpOptions;
 use crate::service::within;
 
-/// Publishes to a port in time, and measures it.
+/// The number of cached selectors, two or three for each purchase. At about 100 bytes each, they
+/// take 2 MB.
+const MAX_SELECTORS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+
+/// A sink that publishes to a port within a timeout, and records the results.
 #[derive(Debug)]
 pub(crate) struct MeasuredSink {
     pub(super) port: Arc<dyn PurchaseSink>,
-    pub(super) publishing: Publishing,
+    pub(super) metrics: PublishMetrics,
     pub(crate) outcomes: RecentOutcomes,
     pub(super) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
@@ -30,9 +42,11 @@ pub(crate) struct MeasuredSink {
 }
 
 impl MeasuredSink {
-    /// The span of a publish of the purchase `id`, or of `count` purchases, if publishes have spans. It is not entered:
-    /// lines of the log belong to the request.
-    fn span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
+    /// Creates the span of a publish of the purchase `id`, or of `count` purchases, if publishes
+    /// have spans.
+    ///
+    /// The span is not entered, because lines of the log belong to the request.
+    fn create_span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {
         let Some((system, topic)) = &self.options.traced_topic else {
             return Span::none();
         };
@@ -53,21 +67,18 @@ impl MeasuredSink {
         )
     }
 
-    /// Notes the results of what was published since `begun`. Its span has the position of a single record, or the first
-    /// error.
-    fn ended(
+    /// Records the `results` of `purchases`, which were published together since `start`.
+    ///
+    /// The span gets the position of a single record, or the first error.
+    fn record_results(
         &self,
         span: &Span,
-        begun: Instant,
+        start: Instant,
         purchases: &[Purchase],
         results: &[Result<Receipt>],
     ) {
-        if let [
-            Ok(Receipt {
-                position: Some(position),
-                ..
-            }),
-        ] = results
+        if let [Ok(receipt)] = results
+            && let Some(position) = &receipt.position
         {
             span.record(
                 "messaging.destination.partition.id",
@@ -79,20 +90,21 @@ impl MeasuredSink {
             span.record("error.type", error.kind().as_str());
             span.record("otel.status_code", "error");
         }
-        self.publishing.ended(begun, results);
+
+        self.metrics.record_results(start, results);
         self.outcomes.record(results);
         if let Some(recent) = &self.recent {
-            let all = purchases.iter().zip(results);
+            let attempts = purchases.iter().zip(results);
             recent.remember(
-                all.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))),
+                attempts.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))),
             );
         }
     }
 }
 
-/// `purchases` with `span` as their trace context, if it is exported.
+/// Returns copies of `purchases` with `span` as their trace context, if the span is exported.
 #[cfg(feature = "otel")]
-fn in_trace(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+fn with_trace_context(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
     use std::collections::HashMap;
 
     use opentelemetry::global::get_text_map_propagator;
@@ -103,6 +115,7 @@ fn in_trace(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
     let mut headers = HashMap::new();
     get_text_map_propagator(|propagator| propagator.inject_context(&span.context(), &mut headers));
     let traceparent = headers.remove(TRACEPARENT)?;
+
     let mut purchases = purchases.to_vec();
     for purchase in &mut purchases {
         purchase.context.get_or_insert_default().traceparent = Some(traceparent.clone());
@@ -111,43 +124,40 @@ fn in_trace(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchase>> {
 }
 
 #[cfg(not(feature = "otel"))]
-const fn in_trace(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>> {
+const fn with_trace_context(_span: &Span, _purchases: &[Purchase]) -> Option<Vec<Purchase>> {
     None
 }
 
 #[async_trait]
 impl PurchaseSink for MeasuredSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let begun = Instant::now();
-        let span = self.span(Some(&purchase.id), None);
-        let traced = in_trace(&span, std::slice::from_ref(purchase));
+        let start = Instant::now();
+        let span = self.create_span(Some(&purchase.id), None);
+        let traced = with_trace_context(&span, from_ref(purchase));
         let purchase = traced
             .as_ref()
             .and_then(|traced| traced.first())
             .unwrap_or(purchase);
-        let published = within(self.options.publish_timeout, self.port.publish(purchase)).await;
-        self.ended(
-            &span,
-            begun,
-            std::slice::from_ref(purchase),
-            std::slice::from_ref(&published),
-        );
-        published
+
+        let result = within(self.options.publish_timeout, self.port.publish(purchase)).await;
+        self.record_results(&span, start, from_ref(purchase), from_ref(&result));
+        result
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        let begun = Instant::now();
-        let span = self.span(None, i64::try_from(purchases.len()).ok());
-        let traced = in_trace(&span, purchases);
+        let start = Instant::now();
+        let span = self.create_span(None, i64::try_from(purchases.len()).ok());
+        let traced = with_trace_context(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
-        // The sink may wait for room as long as for the publish itself.
+
+        // The port may wait for room as long as for the publish itself.
         let timeout = self.options.publish_timeout.saturating_mul(2);
         let results = within(timeout, async {
             Ok(self.port.publish_many(purchases).await)
         })
         .await
         .unwrap_or_else(|error| vec![Err(error); purchases.len()]);
-        self.ended(&span, begun, purchases, &results);
+        self.record_results(&span, start, purchases, &results);
         results
     }
 
@@ -172,62 +182,77 @@ impl PurchaseSink for MeasuredSink {
     }
 }
 
-/// The last purchase of each user id and of each user name, for recent buyers: its id, and its offset in the log if
-/// that is known.
+/// A cache of the last acknowledged purchase of each user id, user name and reference.
 #[derive(Debug)]
-pub(crate) struct LastPurchases(Mutex<LruCache<Selector, (PurchaseId, Option<u64>)>>);
+pub(crate) struct LastPurchases(Mutex<LruCache<Selector, LastPurchase>>);
 
-/// The number of cached selectors, two for each user. At about 100 bytes each that is 2 MB.
-const REMEMBERED: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
+/// The last purchase of a selector.
+#[derive(Debug, Clone, Copy)]
+struct LastPurchase {
+    id: PurchaseId,
+    /// The offset of the purchase in the log, if the receipt contains it.
+    offset: Option<u64>,
+}
 
 impl LastPurchases {
+    /// Creates an empty cache.
     pub(crate) fn new() -> Self {
-        Self(Mutex::new(LruCache::new(REMEMBERED)))
+        Self(Mutex::new(LruCache::new(MAX_SELECTORS)))
     }
 
-    /// Remembers acknowledged purchases. Of two concurrent ones, the one with the higher offset counts: it is stored
-    /// later.
+    /// Remembers acknowledged purchases for their users and references.
+    ///
+    /// Of two concurrent purchases, the one with the higher offset is the last: it is stored later.
     fn remember<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
-        let mut last = self.0.lock();
+        let mut cache = self.0.lock();
         for (purchase, receipt) in purchases {
-            let offset = receipt.position.as_ref().map(|position| position.offset);
-            let user = purchase.user_id.clone();
-            let name = purchase.user_name.clone();
-            let reference = purchase.details.reference.clone();
-            let reference = reference.map(|reference| Selector::Reference(reference, None));
-            for selector in [Selector::User(user), Selector::Name(name)]
-                .into_iter()
-                .chain(reference)
-            {
-                if last
-                    .peek(&selector)
-                    .is_none_or(|(_, known)| *known <= offset)
-                {
-                    last.put(selector, (purchase.id, offset));
+            let last = LastPurchase {
+                id: purchase.id,
+                offset: receipt.position.as_ref().map(|position| position.offset),
+            };
+
+            let user = Selector::User(purchase.user_id.clone());
+            let name = Selector::Name(purchase.user_name.clone());
+            let reference = purchase
+                .details
+                .reference
+                .clone()
+                .map(|reference| Selector::Reference(reference, None));
+
+            for selector in [Some(user), Some(name), reference].into_iter().flatten() {
+                let cached = cache.peek(&selector);
+                if cached.is_none_or(|cached| cached.offset <= last.offset) {
+                    cache.put(selector, last);
                 }
             }
         }
     }
 
-    /// The last of the selected purchases. One with a reference, of any user, may be later than those of one.
+    /// Returns the last purchase that `selector` selects, if it is cached.
+    ///
+    /// The purchases with a reference are cached together for all users, so the last one of a
+    /// reference may be later than the last one of the selected user.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
         self.0
             .lock()
-            .get(&*of_any_user(selector))
-            .map(|(id, _)| *id)
+            .get(&*select_any_user(selector))
+            .map(|last| last.id)
     }
 
-    /// Forgets a purchase: listings do not wait for it any more.
+    /// Forgets the purchase `id` of `selector`, so that listings do not wait for it any more.
+    ///
+    /// A later purchase of `selector` stays.
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
-        let mut last = self.0.lock();
-        let selector = of_any_user(selector);
-        if last.peek(&*selector).is_some_and(|(last, _)| *last == id) {
-            last.pop(&*selector);
+        let mut cache = self.0.lock();
+        let selector = select_any_user(selector);
+        if cache.peek(&*selector).is_some_and(|last| last.id == id) {
+            cache.pop(&*selector);
         }
     }
 }
 
-fn of_any_user(selector: &Selector) -> Cow<'_, Selector> {
+/// Returns `selector`, or the selector of all users if it selects a reference of one user.
+fn select_any_user(selector: &Selector) -> Cow<'_, Selector> {
     match selector {
         Selector::Reference(reference, Some(_)) => {
             Cow::Owned(Selector::Reference(reference.clone(), None))

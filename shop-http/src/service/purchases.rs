@@ -1,4 +1,12 @@
-//! The role purchases: publishing, finding and listing, with time-outs and failures.
+//! The role purchases: publishes, refunds, finds and lists purchases.
+//!
+//! Handlers call [`PurchaseService`]. It calls the ports of the role within their timeouts, and
+//! turns their errors into responses:
+//!
+//! | call | port |
+//! |---|---|
+//! | a buy, a refund, a batch | `sink`, which publishes each given id once, through [`MeasuredSink`] |
+//! | a look-up, a page, totals, names | `query`, within its timeout, mostly by [`run_query`](PurchaseService::run_query) |
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +23,7 @@ use shop_core::{
     PurchaseId, RequestContext, Result, UserName,
 };
 use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::auth::{Action, Caller, Policy};
 use crate::options::HttpOptions;
@@ -26,16 +34,31 @@ use crate::service::names::{self, Names};
 use crate::service::publisher::MeasuredSink;
 use crate::service::{ServiceKind, within};
 
-/// The number of batches that publish concurrently. With few purchases each, they leave room in the log's queue to
-/// single purchases.
-pub(super) const PUBLISHING: usize = 4;
-/// The result of one purchase of a batch.
+/// The number of batches that publish concurrently.
+///
+/// A batch publishes few purchases at a time, so this number of batches leaves room in the queue of
+/// the log for single purchases.
+pub(super) const MAX_PUBLISHING_BATCHES: usize = 4;
+
+/// The result of one purchase or refund of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
-/// A purchase of a batch, with its id if that is not made of its key, which then is the text of the id.
-pub(crate) type InBatch = (NewPurchase, Option<PurchaseId>);
+/// A purchase or a refund of a batch, as the client sent it.
+pub(crate) struct BatchPurchase {
+    pub(crate) new: NewPurchase,
+    /// The id that the client gave, whose text is also the key of `new`. Without a given id, the id
+    /// follows from the key, or is generated. The id of a refund follows from its purchase alone.
+    pub(crate) given_id: Option<PurchaseId>,
+}
 
-/// The purchases of a service.
+/// What the error of a purchase or a refund needs, after the sink has taken the purchase.
+struct AttemptedWrite {
+    key: Option<IdempotencyKey>,
+    id: PurchaseId,
+    is_refund: bool,
+}
+
+/// The role purchases of a service.
 pub(crate) struct PurchaseService {
     pub(crate) kind: ServiceKind,
     pub(crate) sink: IdempotentSink<MeasuredSink>,
@@ -45,46 +68,59 @@ pub(crate) struct PurchaseService {
     pub(crate) feed: Option<PurchaseFeed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,
-    /// The turns of batches that publish.
+    /// The turns of the batches that publish.
     pub(super) batches: Semaphore,
     pub(crate) policy: Policy,
 }
 
 impl PurchaseService {
-    /// Gives a purchase its id and publishes it.
+    /// Assigns an id to a purchase, and publishes it.
     ///
-    /// A client that disconnects does not cancel it.
+    /// The id and the time are assigned at once. The returned future publishes the purchase.
+    ///
+    /// # Errors
+    /// The errors of [`HttpError::failed_write`].
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves the purchase published or not. With a key, a repetition with the
+    /// same key is safe. A client that disconnects does not drop the future: the router completes
+    /// every write that has begun.
     pub(crate) fn buy(
         &self,
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
         let key = new.key.clone();
-        let fresh = self.clock.fresh_id();
-        let mut purchase = new.into_purchase(self.clock.now(), || fresh);
+        let fresh_id = self.clock.fresh_id();
+        let mut purchase = new.into_purchase(self.clock.now(), || fresh_id);
         purchase.context = context;
-        // A block after the preparation: an `async fn` stores its arguments twice, and many of these are in flight.
+
+        // A block follows the preparation, because an `async fn` stores its arguments twice, and
+        // many of these futures are in flight.
         async move {
-            let Some(key) = key else {
-                // A failed purchase can be repeated: this key is the id.
-                let receipt = self
-                    .sink
-                    .inner()
-                    .publish(&purchase)
+            if let Some(key) = key {
+                return Box::pin(self.sink.publish_once(purchase))
                     .await
-                    .map_err(|error| self.not_written(error, fresh.into()))?;
-                self.sink.remember_receipt(&purchase, &receipt);
-                return Ok(PublishedPurchase::new(purchase, receipt));
-            };
-            Box::pin(self.sink.publish_once(purchase))
+                    .map_err(|error| self.map_write_error(error, key));
+            }
+
+            // The id was generated for this purchase, so it is published without a look-up. If that
+            // fails, the client can repeat the purchase with the id as its key.
+            let receipt = self
+                .sink
+                .inner()
+                .publish(&purchase)
                 .await
-                .map_err(|error| self.not_written(error, key))
+                .map_err(|error| self.map_write_error(error, fresh_id.into()))?;
+            self.sink.remember_receipt(&purchase, &receipt);
+            Ok(PublishedPurchase::new(purchase, receipt))
         }
     }
 
-    /// Publishes a refund, and waits for at most `limit` until the store has decided over it.
+    /// Publishes a refund, and waits until the store has decided about it, for at most `limit`.
     ///
-    /// A client that disconnects does not cancel it.
+    /// # Errors
+    /// The errors of [`HttpError::failed_write`], with texts about refunds.
     pub(crate) async fn refund(
         &self,
         refund: Purchase,
@@ -93,157 +129,195 @@ impl PurchaseService {
         let id = refund.id;
         Box::pin(self.sink.publish_refund(refund, limit))
             .await
-            .map_err(|error| self.not_refunded(error, &id))
+            .map_err(|error| self.map_refund_error(error, &id))
     }
 
-    /// The failure of the refund with this id.
-    fn not_refunded(&self, error: Error, id: &PurchaseId) -> HttpError {
-        let text = match error.kind() {
-            ErrorKind::Conflict => {
-                Some("The purchase was refunded with another amount or reason".into())
-            }
-            ErrorKind::Erased => Some("The purchase was erased".into()),
-            ErrorKind::Invalid => Some(error.message().to_owned().into()),
-            _ => None,
-        };
-        let mut failure = self.not_written(error, key_of(id));
-        if let Some(text) = text {
-            failure.text = text;
-        }
-        failure
-    }
-
-    /// Gives each purchase its id and publishes them together, if they can begin before `deadline`. Returns one result
-    /// per purchase.
+    /// Assigns ids to the purchases and refunds of `batch`, and publishes them together.
+    ///
+    /// Returns one result per purchase, in the order of `batch`. If the turn of the batch does not
+    /// come before `deadline`, nothing is published, and each result is an error.
     pub(crate) async fn buy_many(
         &self,
-        new: Vec<InBatch>,
+        batch: Vec<BatchPurchase>,
         context: Option<&RequestContext>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        let _turn = match self.turn(deadline).await {
+        let _turn = match self.wait_for_batch_turn(deadline).await {
             Ok(turn) => turn,
-            Err(error) => {
-                return new
-                    .into_iter()
-                    .map(|new| Err(self.not_begun(new, &error)))
-                    .collect();
-            }
+            Err(error) => return self.reject_batch(batch, &error),
         };
+
         let now = self.clock.now();
-        let mut keys = Vec::with_capacity(new.len());
-        let with_id = |(new, id): InBatch| {
+        let mut attempts = Vec::with_capacity(batch.len());
+        let mut purchases = Vec::with_capacity(batch.len());
+        for BatchPurchase { new, given_id } in batch {
             let key = new.key.clone();
             let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
-            let is_refund = purchase.details.of.is_some();
-            // That of a refund is derived from its purchase alone.
-            purchase.id = id.filter(|_| !is_refund).unwrap_or(purchase.id);
-            purchase.context = context.map(|context| Box::new(context.clone()));
-            let source = if key.is_some() || is_refund {
+            purchase.context = context.cloned().map(Box::new);
+
+            // The id of a refund is derived from the id of its purchase alone.
+            let is_refund = purchase.is_refund();
+            if let Some(given_id) = given_id
+                && !is_refund
+            {
+                purchase.id = given_id;
+            }
+            let id_source = if key.is_some() || is_refund {
                 IdSource::Given
             } else {
                 IdSource::Generated
             };
-            keys.push((key, purchase.id, is_refund));
-            (purchase, source)
-        };
-        let purchases = new.into_iter().map(with_id).collect();
-        self.sink
-            .publish_once_many(purchases)
-            .await
+
+            attempts.push(AttemptedWrite {
+                key,
+                id: purchase.id,
+                is_refund,
+            });
+            purchases.push((purchase, id_source));
+        }
+
+        let results = self.sink.publish_once_many(purchases).await.into_iter();
+        results
+            .zip(attempts)
+            .map(|(result, attempt)| result.map_err(|error| self.map_attempt_error(error, attempt)))
+            .collect()
+    }
+
+    /// Waits until fewer than [`MAX_PUBLISHING_BATCHES`] batches publish. The turn ends when the
+    /// permit is dropped.
+    ///
+    /// # Errors
+    /// [`Overloaded`](ErrorKind::Overloaded) if the turn does not come before `deadline`.
+    async fn wait_for_batch_turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
+        // `timeout_at` would give a free turn also after the deadline. The semaphore is never
+        // closed, so the only other failure is the timeout.
+        if Instant::now() < deadline
+            && let Ok(Ok(turn)) = timeout_at(deadline, self.batches.acquire()).await
+        {
+            return Ok(turn);
+        }
+
+        let message = "other batches were published for too long";
+        Err(Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied))
+    }
+
+    /// Returns the results of a batch that is not published because of `error`.
+    ///
+    /// The error of a purchase without a key contains a new key for the next attempt.
+    fn reject_batch(&self, batch: Vec<BatchPurchase>, error: &Error) -> Vec<BatchResult> {
+        batch
             .into_iter()
-            .zip(keys)
-            .map(|(published, (key, id, is_refund))| {
-                published.map_err(|error| match (key, is_refund) {
-                    (_, true) => self.not_refunded(error, &id),
-                    (Some(key), false) => self.not_written(error, key),
-                    (None, false) => self.not_written(error, key_of(&id)),
-                })
+            .map(|purchase| {
+                let retry_key = purchase
+                    .new
+                    .key
+                    .unwrap_or_else(|| self.clock.fresh_id().into());
+                Err(self.map_write_error(error.clone(), retry_key))
             })
             .collect()
     }
 
-    async fn turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
-        let late = || {
-            Error::new(
-                ErrorKind::Overloaded,
-                "other batches were published for too long",
-            )
-            .with_outcome(Outcome::NotApplied)
-        };
-        if Instant::now() >= deadline {
-            return Err(late());
-        }
-        tokio::time::timeout_at(deadline, self.batches.acquire())
-            .await
-            .ok()
-            // The semaphore is never closed.
-            .and_then(Result::ok)
-            .ok_or_else(late)
-    }
-
-    /// The failure of a purchase that was not published. Its key is that of the next attempt.
-    fn not_begun(&self, (new, _): InBatch, error: &Error) -> HttpError {
-        let key = new.key.unwrap_or_else(|| self.clock.fresh_id().into());
-        self.not_written(error.clone(), key)
-    }
-
-    /// Whether `caller` gets positions in receipts: their offsets tell how much all buy.
+    /// Returns whether `caller` gets positions in receipts: offsets tell how much all users buy.
     pub(crate) fn shows_positions(&self, caller: &Caller) -> bool {
         self.policy.allows(caller, &Action::ReadPositions)
     }
 
-    fn not_written(&self, error: Error, key: IdempotencyKey) -> HttpError {
-        HttpError::write(error, self.subject(), key)
+    /// Converts the error of a purchase or a refund in a batch.
+    fn map_attempt_error(&self, error: Error, attempt: AttemptedWrite) -> HttpError {
+        if attempt.is_refund {
+            return self.map_refund_error(error, &attempt.id);
+        }
+        let key = attempt.key.unwrap_or_else(|| key_from_id(&attempt.id));
+        self.map_write_error(error, key)
     }
 
-    /// The subject of failures.
+    /// Converts the error of the refund with the id `id`, with a text about the refund.
+    fn map_refund_error(&self, error: Error, id: &PurchaseId) -> HttpError {
+        let key = key_from_id(id);
+        let refund_text = match error.kind() {
+            ErrorKind::Conflict => "The purchase was refunded with another amount or reason".into(),
+            ErrorKind::Erased => "The purchase was erased".into(),
+            ErrorKind::Invalid => error.message().to_owned().into(),
+            _ => return self.map_write_error(error, key),
+        };
+
+        let mut http_error = self.map_write_error(error, key);
+        http_error.text = refund_text;
+        http_error
+    }
+
+    /// Converts the error of a write, which the client can repeat with `key`.
+    fn map_write_error(&self, error: Error, key: IdempotencyKey) -> HttpError {
+        HttpError::failed_write(error, self.subject(), key)
+    }
+
+    /// Returns the subject of the errors of this role.
     pub(crate) const fn subject(&self) -> Subject {
         Subject::Purchase(self.kind)
     }
 
-    /// What is stored under `id`.
+    /// Returns what is stored under `id`.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
     pub(crate) async fn look_up(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        self.query(self.query.look_up(id)).await
+        self.run_query(self.query.look_up(id)).await
     }
 
-    /// What is stored under `id`, for a write that needs the purchase. An error says that nothing was written.
+    /// Returns what is stored under `id`, for a write that needs the purchase.
+    ///
+    /// # Errors
+    /// The errors of [`HttpError::failed_write`], which say that nothing was written.
     pub(crate) async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
         within(self.options.query_timeout, self.query.look_up(id))
             .await
-            .map_err(|error| self.not_written(error.with_outcome(Outcome::NotApplied), key_of(id)))
+            .map_err(|error| {
+                self.map_write_error(error.with_outcome(Outcome::NotApplied), key_from_id(id))
+            })
     }
 
-    /// The stored refund of `purchase`, whose id is derived from that of the purchase.
-    pub(crate) async fn refund_of(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
-        // Neither a refund nor a price of zero can be refunded.
+    /// Returns the stored refund of `purchase`, whose id is derived from the id of the purchase.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
+    pub(crate) async fn find_refund(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
+        // Neither a refund nor a purchase with a price of zero can be refunded.
         let Ok(refund) = purchase.refund(None, purchase.timestamp) else {
             return Ok(None);
         };
-        let found = self.look_up(&refund.id).await?.stored();
-        // What an operator has imported may have this id.
-        Ok(found.filter(|stored| {
+
+        // An operator may have imported another purchase with this id.
+        let stored = self.look_up(&refund.id).await?.stored();
+        Ok(stored.filter(|stored| {
             stored.details.of == refund.details.of && stored.user_id == refund.user_id
         }))
     }
 
-    /// The counts and the sums of the selected purchases per period.
+    /// Returns the counts and the sums of the selected purchases per period.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
     pub(crate) async fn totals(
         &self,
         permit: &RequestPermit,
         selector: &Selector,
         request: &TotalsRequest,
     ) -> HttpResult<Vec<Bucket>> {
-        // Those of everything are kept, and read at once.
+        // The default request is for one sum of all times, which stores keep: it needs no turn.
         let _turn = if *request == TotalsRequest::default() {
             None
         } else {
             permit.wait_for_totals_turn().await
         };
-        self.query(self.query.totals(selector, request)).await
+
+        self.run_query(self.query.totals(selector, request)).await
     }
 
-    /// The names of users that begin with `prefix`, in any case.
+    /// Returns the names of users that begin with `prefix`, in any case.
+    ///
+    /// # Errors
+    /// - 501 if the store cannot find names
+    /// - The errors of [`HttpError::failed_query`]
     pub(crate) async fn names(&self, prefix: &UserName) -> HttpResult<Names> {
         within(
             self.options.query_timeout,
@@ -252,20 +326,26 @@ impl PurchaseService {
         .await
         .map_err(|error| match error.kind() {
             ErrorKind::Unsupported => HttpError::NO_NAMES,
-            _ => HttpError::query(error, self.subject()),
+            _ => HttpError::failed_query(error, self.subject()),
         })
     }
 
-    /// One page of a listing.
+    /// Returns one page of a listing.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
     pub(crate) async fn page(
         &self,
         selector: &Selector,
         request: &PageRequest,
     ) -> HttpResult<Page> {
-        self.query(self.query.page(selector, request)).await
+        self.run_query(self.query.page(selector, request)).await
     }
 
-    /// One page of a listing, or the error of the port.
+    /// Returns one page of a listing whose response has begun.
+    ///
+    /// # Errors
+    /// The error of the port, and the errors of [`within`].
     pub(crate) async fn read_page(
         &self,
         selector: &Selector,
@@ -278,28 +358,33 @@ impl PurchaseService {
         .await
     }
 
-    /// The result of a call of the port `query`, if it completes in time.
-    pub(crate) async fn query<T>(
+    /// Returns the result of `call`, a call of the port `query`, if it completes in time.
+    ///
+    /// # Errors
+    /// - 422 for a parameter of the request that the store rejects
+    /// - The errors of [`HttpError::failed_query`]
+    pub(crate) async fn run_query<T>(
         &self,
         call: impl Future<Output = Result<T>> + Send,
     ) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| match (error.kind(), error.context("field")) {
-            (ErrorKind::Invalid, Some("per")) => {
-                let text =
-                    "must be longer, or the range shorter: more than 1,000 periods have purchases";
-                invalid_parameter("per", text).into()
-            }
-            (ErrorKind::Invalid, Some("cursor")) => {
-                let text = "does not belong to this listing; omit it to start over";
-                invalid_parameter("cursor", text).into()
-            }
-            _ => HttpError::query(error, self.subject()),
+            (ErrorKind::Invalid, Some("per")) => invalid_parameter(
+                "per",
+                "must be longer, or the range shorter: more than 1,000 periods have purchases",
+            )
+            .into(),
+            (ErrorKind::Invalid, Some("cursor")) => invalid_parameter(
+                "cursor",
+                "does not belong to this listing; omit it to start over",
+            )
+            .into(),
+            _ => HttpError::failed_query(error, self.subject()),
         })
     }
 }
 
-/// The key to repeat a purchase with that had none.
-fn key_of(id: &PurchaseId) -> IdempotencyKey {
+/// Returns the key with which a client can repeat a purchase that had no key: the text of its id.
+fn key_from_id(id: &PurchaseId) -> IdempotencyKey {
     id.as_uuid().copied().unwrap_or_default().into()
 }

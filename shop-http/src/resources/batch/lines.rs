@@ -56,7 +56,7 @@ fn too_many_purchases(limit: usize) -> HttpError {
 
 fn no_array(error: &dyn fmt::Display) -> HttpError {
     let text = format!("Request body must be a JSON array: {error}");
-    HttpError::of(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
+    HttpError::with_kind(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
 }
 
 /// Reads the elements of an array, and keeps at most one more than `limit`.

@@ -21,7 +21,7 @@ use crate::response::error::FailedCall;
 use crate::response::validation_error::Location;
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
-use crate::service::purchases::{BatchResult, InBatch};
+use crate::service::purchases::{BatchPurchase, BatchResult};
 use crate::service::{PurchaseService, ServiceKind};
 
 use lines::BatchLine;
@@ -151,15 +151,15 @@ fn read(
     extensions: &Extensions,
     lines: &[BatchLine<'_>],
     users: &mut BatchUsers,
-) -> (Vec<InBatch>, Vec<(usize, HttpError)>) {
+) -> (Vec<BatchPurchase>, Vec<(usize, HttpError)>) {
     let mut new = Vec::with_capacity(lines.len());
     let mut failures = Vec::new();
     for (line, text) in lines {
         let purchase = request::purchase::read_line(text, purchases);
         let allowed = purchase.and_then(|purchase| {
-            let user = &purchase.0.user_id;
+            let user = &purchase.new.user_id;
             users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
-            let is_refund = purchase.0.details.of.is_some();
+            let is_refund = purchase.new.details.of.is_some();
             if is_refund {
                 ForeignOrigin::refuse(extensions)?;
             }
@@ -216,7 +216,7 @@ impl Results {
             Some(Ok(published)) => write_acknowledged(line, &published, &mut self.text),
             Some(Err(failure)) => {
                 self.cause = self.cause.take().or_else(|| failure.cause());
-                let mut result = failure.of_line(line);
+                let mut result = failure.to_batch_result(line);
                 // Beyond what is held for the response, results are short.
                 if self.text.len() > self.held {
                     result.errors.clear();

@@ -1,4 +1,23 @@
-//! Serves a router on a listener until shutdown.
+//! Serves a router on a listener until shutdown, within the limits of connections.
+//!
+//! ```text
+//! listener ─▶ HttpServer ── OpenConnection ──▶ a task for each connection: ClientStream ─▶ TLS ─▶ hyper ─▶ router
+//!                 │                                         ▲
+//!                 └──▶ Connections: room and time-outs ─────┘ closes
+//! ```
+//!
+//! | policy | is about clients that |
+//! |---|---|
+//! | `SlowReaderPolicy` in `connection` | read a response slowly or not at all |
+//! | `HalfHeadPolicy` in `half_heads` | send the head of a request in part |
+//! | `Http2Policy` in `http2` | have many requests on one connection |
+
+mod connection;
+mod connections;
+mod half_heads;
+mod http2;
+#[cfg(feature = "tls")]
+mod tls;
 
 use std::convert::Infallible;
 use std::hash::{BuildHasher, RandomState};
@@ -20,25 +39,21 @@ use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
-#[cfg(feature = "tls")]
-use {
-    crate::server::tls::{HTTP2, Tls},
-    hyper::server::conn::http2,
-    hyper_util::rt::{TokioExecutor, TokioTimer},
-};
 
 use crate::options::HttpOptions;
-use crate::permits::{ClientId, FairPool};
+use crate::permits::ClientId;
+use crate::serve::connection::{ClientStream, Connection, reset_on_close};
+use crate::serve::connections::Connections;
+use crate::serve::half_heads::max_head_bytes;
+use crate::serve::http2::{Http2Policy, Protocol};
 use crate::server::client::network;
-use crate::server::client_stream::{ClientStream, reset_on_close};
-use crate::server::connection::Connection;
-use crate::server::connections::Connections;
 use crate::server::gate;
+#[cfg(feature = "tls")]
+pub use tls::Tls;
 
-/// hyper's minimum.
-const MIN_BUFFER: usize = 8_192;
-
-/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes. Then accepts no more connections, completes the requests in flight, and returns.
+/// Serves `router` on `listener`, within the limits of `options`, until `shutdown` completes.
+///
+/// After `shutdown`, it accepts no more connections, completes the requests in flight, and returns.
 ///
 /// The caller binds the listener, so a test can bind port 0 and read the port.
 ///
@@ -75,11 +90,12 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
     options: &HttpOptions,
     shutdown: S,
 ) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
-    Server::new(router, options).run(listener, shutdown)
+    HttpServer::new(router, options).run(listener, shutdown)
 }
 
-/// Serves `router` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses, within the limits of `options`. Everything
-/// else is as in [`serve`].
+/// Serves `router` on `listener` over TLS, with HTTP/1.1 or HTTP/2 as the client chooses.
+///
+/// Everything else is as in [`serve`].
 ///
 /// ```no_run
 /// use std::sync::Arc;
@@ -100,7 +116,7 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
 /// ```
 ///
 /// # Errors
-/// None so far, as [`serve`].
+/// None so far: accepting is retried when the listener fails, for example without free file handles.
 #[cfg(feature = "tls")]
 pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
@@ -109,74 +125,39 @@ pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     options: &HttpOptions,
     shutdown: S,
 ) -> impl Future<Output = std::io::Result<()>> + Send + use<S> {
-    let mut server = Server::new(router, options);
-    server.tls = Some((tls, http2(max_head(options))));
+    let mut server = HttpServer::new(router, options);
+    server.tls = Some(tls);
     server.run(listener, shutdown)
 }
 
-#[cfg(feature = "tls")]
-fn http2(max_head: usize) -> http2::Builder<TokioExecutor> {
-    /// The maximum of concurrent requests on a connection.
-    const MAX_STREAMS: u32 = 100;
-    /// How much a client may send of one body, and of all bodies on a connection, before a handler reads it.
-    const STREAM_WINDOW: u32 = 64 << 10;
-    const CONNECTION_WINDOW: u32 = 1 << 20;
-    /// How much of a response waits for a client that does not read.
-    const SEND_BUFFER: usize = 16 << 10;
-    /// A client that does not respond to a ping for this time is disconnected.
-    const PING_INTERVAL: Duration = Duration::from_secs(20);
-    const PING_TIMEOUT: Duration = Duration::from_secs(10);
-    let mut builder = http2::Builder::new(TokioExecutor::new());
-    builder
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(MAX_STREAMS)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_send_buf_size(SEND_BUFFER)
-        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
-        .keep_alive_interval(PING_INTERVAL)
-        .keep_alive_timeout(PING_TIMEOUT);
-    builder
-}
-
-/// What a head has beside its URI and the names and values of its headers: the request line, and separators.
-const HEAD_SLACK: usize = 4 << 10;
-
-/// The maximum size of a request's head. One below it and above a limit gets a response with a body from the router. A
-/// longer head gets the status 431 without a body.
-const fn max_head(options: &HttpOptions) -> usize {
-    options
-        .max_uri_bytes
-        .saturating_add(options.max_header_bytes)
-        .saturating_add(HEAD_SLACK)
-}
-
-struct Server {
-    http1: http1::Builder,
+/// A server of one router on one listener.
+struct HttpServer {
     router: Router,
     connections: Arc<Connections>,
-    /// Responses over HTTP/2 that a client has not read: each of its streams can have one.
-    streams: Arc<FairPool>,
+    http1: http1::Builder,
+    http2: Http2Policy,
+    /// Hashes the addresses of clients.
     hasher: RandomState,
     options: HttpOptions,
     #[cfg(feature = "tls")]
-    tls: Option<(Tls, http2::Builder<TokioExecutor>)>,
+    tls: Option<Tls>,
 }
 
-impl Server {
+impl HttpServer {
     fn new(router: Router, options: &HttpOptions) -> Self {
+        let max_head = max_head_bytes(options);
         let mut http1 = http1::Builder::new();
         http1
             // `Connections::close_overdue` is cheaper.
             .header_read_timeout(None)
-            .max_header_size(max_head(options))
-            // Of a response, so much is held for a client that reads it slowly.
-            .max_buf_size(max_head(options).max(MIN_BUFFER));
+            .max_header_size(max_head)
+            // This is also the size of what is held of a response for a client that reads it slowly. hyper panics below 8 KiB.
+            .max_buf_size(max_head.max(8_192));
         Self {
-            http1,
             router,
             connections: Connections::new(options),
-            streams: FairPool::new(2 * options.max_requests),
+            http1,
+            http2: Http2Policy::new(options),
             hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
@@ -184,20 +165,22 @@ impl Server {
         }
     }
 
+    /// Accepts connections until `shutdown` completes, and then waits for the end of those that are open.
     async fn run(
         self,
         mut listener: TcpListener,
         shutdown: impl Future<Output = ()>,
     ) -> std::io::Result<()> {
-        let mut shutdown = pin!(shutdown);
         let server = Arc::new(self);
+        let mut shutdown = pin!(shutdown);
+        let mut close_overdue = pin!(server.connections.close_overdue());
         // Every connection has a receiver until it ends.
         let (stop, _) = watch::channel(());
-        let mut close_overdue = pin!(server.connections.close_overdue());
+
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
-                server.connections.room().await;
+                server.connections.wait_for_room().await;
                 // Waits and tries again when the listener fails, such as without free file handles.
                 Listener::accept(&mut listener).await
             };
@@ -206,19 +189,23 @@ impl Server {
                 never = &mut close_overdue => match never {},
                 () = &mut shutdown => break,
             };
-            let Some(registered) = server.connections.register(server.client(peer)) else {
+
+            let Some(registered) = server.connections.register(server.client_at(peer)) else {
                 tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
                 continue;
             };
+
             let server = Arc::clone(&server);
             let mut stopping = stop.subscribe();
             tokio::spawn(async move {
                 server
-                    .serve(stream, peer, &registered.connection, &mut stopping)
+                    .serve_connection(stream, peer, &registered.connection, &mut stopping)
                     .await;
-                drop((registered, stopping));
+                // Only then the receiver is dropped, which `run` waits for.
+                drop(registered);
             });
         }
+
         drop(listener);
         stop.send_replace(());
         tokio::select! {
@@ -230,8 +217,8 @@ impl Server {
 
     /// Serves a connection until it ends, is evicted, or its requests in flight are completed after the server has
     /// stopped.
-    async fn serve(
-        &self,
+    async fn serve_connection(
+        self: &Arc<Self>,
         stream: TcpStream,
         peer: SocketAddr,
         connection: &Arc<Connection>,
@@ -242,24 +229,24 @@ impl Server {
             tracing::debug!(%error, "cannot set TCP_NODELAY");
         }
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
-        let router = self.router.clone();
+
+        let server = Arc::clone(self);
         let counted = Arc::clone(connection);
-        let streams = Arc::clone(&self.streams);
-        let client = self.client(peer);
         let service = service_fn(move |mut request: Request<Incoming>| {
             if let Some(fault) = gate::fault(request.version(), request.headers()) {
                 request.extensions_mut().insert(fault);
             }
             request.extensions_mut().insert(ConnectInfo(peer));
-            let is_http2 = request.version() == Version::HTTP_2;
-            let permit = if is_http2 {
-                streams.try_acquire(client, 1)
+
+            let protocol = if request.version() == Version::HTTP_2 {
+                Protocol::Http2(server.http2.unread_responses.try_acquire(counted.client, 1))
             } else {
-                None
+                Protocol::Http1
             };
-            let has_room = permit.is_some() || !is_http2;
-            let in_flight = counted.begin(request.version(), permit);
-            let response = has_room.then(|| router.clone().call(request));
+            let has_room = !matches!(protocol, Protocol::Http2(None));
+            let in_flight = counted.begin(protocol);
+            let response = has_room.then(|| server.router.clone().call(request));
+
             async move {
                 let response = match response {
                     Some(response) => response.await?,
@@ -272,29 +259,31 @@ impl Server {
                 Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
             }
         });
+
         #[cfg(feature = "tls")]
-        if let Some((tls, http2)) = &self.tls {
-            // Boxed, as it would make the future of every connection four times as large.
+        if let Some(tls) = &self.tls {
+            // Boxed, because it would make the future of every connection four times as large.
             let served = async {
-                let stream = tokio::select! {
-                    accepted = tls.accept(stream, self.options.tls_handshake_timeout) => accepted?,
-                    _ = stopping.changed() => return None,
-                    () = connection.evicted() => return None,
+                let accepted = tokio::select! {
+                    accepted = tls.accept(stream, self.options.tls_handshake_timeout) => accepted,
+                    _ = stopping.changed() => None,
+                    () = connection.evicted() => None,
                 };
-                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(HTTP2);
+                let Some(stream) = accepted else { return };
+
+                let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
                 let io = TokioIo::new(stream);
                 if is_http2 {
-                    /// What a client of HTTP/2 has to notice the end.
-                    const CLOSE_TIME: Duration = Duration::from_secs(1);
-                    until_end(
-                        http2.serve_connection(io, service),
+                    serve_until_end(
+                        self.http2.builder.serve_connection(io, service),
                         connection,
                         stopping,
-                        CLOSE_TIME,
+                        // A client of HTTP/2 gets this time to notice the end.
+                        Duration::from_secs(1),
                     )
                     .await;
                 } else {
-                    until_end(
+                    serve_until_end(
                         self.http1.serve_connection(io, service),
                         connection,
                         stopping,
@@ -302,17 +291,17 @@ impl Server {
                     )
                     .await;
                 }
-                Some(())
             };
             Box::pin(served).await;
             return;
         }
+
         let http = self.http1.serve_connection(TokioIo::new(stream), service);
-        until_end(http, connection, stopping, Duration::ZERO).await;
+        serve_until_end(http, connection, stopping, Duration::ZERO).await;
     }
 
-    /// The client at `peer`.
-    fn client(&self, peer: SocketAddr) -> ClientId {
+    /// Returns the client at `peer`, which is unknown behind a trusted proxy.
+    fn client_at(&self, peer: SocketAddr) -> ClientId {
         if self.options.trusted_proxies.contains(peer.ip()) {
             return ClientId::Unknown;
         }
@@ -320,9 +309,11 @@ impl Server {
     }
 }
 
-/// Serves a connection until it ends. When the server stops, the requests in flight are completed. When the connection is
-/// evicted, its end may take `close_time`: over HTTP/1 a client that has no request in flight has nothing to wait for.
-async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
+/// Serves a connection until it ends. When the server stops, the requests in flight are completed.
+///
+/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client that has no request in flight has
+/// nothing to wait for.
+async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,
     stopping: &mut watch::Receiver<()>,
@@ -337,6 +328,7 @@ async fn until_end<C: GracefulConnection<Error = hyper::Error>>(
             false
         }
     };
+
     http.as_mut().graceful_shutdown();
     let evicted = async {
         if is_stopping {

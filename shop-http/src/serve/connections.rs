@@ -1,4 +1,7 @@
-//! The open connections of a listener, and which of them is closed: when there are too many, or its client does nothing.
+//! The open connections of a listener, and which of them is closed: when there are too many, or when its client does
+//! nothing for too long.
+//!
+//! A connection is only marked for closing here. Its task closes it, unless the client does something first.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -11,163 +14,169 @@ use tokio::time::{Instant, sleep, timeout};
 
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, FairPool, Permit};
-use crate::server::connection::Connection;
+use crate::serve::connection::Connection;
+use crate::serve::half_heads::HEAD_BYTES;
 
-/// A connection is idle after this time without a request.
+/// The time without a request after which a full listener may close a connection.
 const MIN_IDLE: Duration = Duration::from_secs(1);
 /// How often a full listener looks for an idle connection.
 const EVICT_EVERY: Duration = Duration::from_millis(100);
-/// The bytes of heads that have arrived in part, of all connections together, beside 8 KiB of each.
-const HEADS_BYTES: usize = 32 << 20;
-/// The time-outs of connections are exact to this part of the shortest.
+/// The time-outs of connections are exact to the shortest one divided by this number.
 const PRECISION: u32 = 32;
 
-/// All connections of a listener.
-pub(crate) struct Connections {
-    /// The pool of connections.
-    shares: Arc<FairPool>,
-    /// The pool of the bytes of heads.
-    heads: Arc<FairPool>,
+/// The open connections of a listener.
+pub(super) struct Connections {
+    pool: Arc<FairPool>,
+    /// The pool of the bytes of half heads.
+    head_bytes: Arc<FairPool>,
     options: HttpOptions,
-    /// The open connections by their numbers.
-    open: Mutex<BTreeMap<u64, (ClientId, Arc<Connection>)>>,
-    /// One of them was closed.
+    /// The open connections by their numbers, in the order in which they were opened.
+    open: Mutex<BTreeMap<u64, Arc<Connection>>>,
+    /// Notified when a connection is closed.
     closed: Notify,
 }
 
-/// An open connection, until it is dropped.
-pub(crate) struct OpenConnection {
-    all: Arc<Connections>,
-    id: u64,
-    pub(crate) connection: Arc<Connection>,
-    _share: Permit,
+/// An open connection, which leaves its listener when it is dropped.
+pub(super) struct OpenConnection {
+    listener: Arc<Connections>,
+    number: u64,
+    pub(super) connection: Arc<Connection>,
+    _permit: Permit,
 }
 
 impl Connections {
-    pub(crate) fn new(options: &HttpOptions) -> Arc<Self> {
+    pub(super) fn new(options: &HttpOptions) -> Arc<Self> {
         Arc::new(Self {
-            shares: FairPool::new(options.max_connections),
-            heads: FairPool::new(HEADS_BYTES),
+            pool: FairPool::new(options.max_connections),
+            head_bytes: FairPool::new(HEAD_BYTES),
             options: options.clone(),
             open: Mutex::default(),
             closed: Notify::new(),
         })
     }
 
-    /// Waits for room for one more connection. When there is none, the oldest idle connection is closed, of a client with
-    /// more than its share if there is one.
-    pub(crate) async fn room(&self) {
+    /// Waits for room for one more connection.
+    ///
+    /// While there is none, connections that are idle for [`MIN_IDLE`] are closed: first those of clients with more than
+    /// their share, of these first the ones that never had a request, and then the longest idle ones.
+    pub(super) async fn wait_for_room(&self) {
         loop {
             let closed = self.closed.notified();
             if self.open.lock().len() < self.options.max_connections {
                 return;
             }
-            self.evict(|_| true, MIN_IDLE);
+            self.evict_idle(|_| true, MIN_IDLE);
             drop(timeout(EVICT_EVERY, closed).await);
         }
     }
 
-    /// Closes the longest idle of the connections that `is_eligible`, one of 64: a search for each newcomer takes too long.
-    /// Returns whether there is one.
-    fn evict(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
+    /// Marks idle connections of the eligible clients for closing, in the order of [`wait_for_room`](Self::wait_for_room).
+    ///
+    /// Returns whether it has marked one: whether a connection of these clients has been idle for `min_idle`, and was not
+    /// marked before.
+    fn evict_idle(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();
         let now = Instant::now();
-        let is_idle = |(client, connection): &&(ClientId, Arc<Connection>)| {
-            let state = connection.state.lock();
-            let is_long = now.saturating_duration_since(state.idle_since) >= min_idle;
-            is_eligible(*client) && state.is_idle() && state.chosen_at.is_none() && is_long
-        };
-        let mut idle: Vec<_> = open.values().filter(is_idle).collect();
-        idle.sort_by_cached_key(|(client, connection)| {
+
+        let mut idle: Vec<_> = open
+            .values()
+            .filter(|connection| {
+                is_eligible(connection.client) && connection.is_evictable(min_idle, now)
+            })
+            .collect();
+        idle.sort_by_cached_key(|connection| {
             (
-                !self.shares.is_above_share(*client),
-                connection.state.lock().rank(),
+                !self.pool.is_above_share(connection.client),
+                connection.eviction_rank(),
             )
         });
-        for (_, connection) in idle.iter().take(idle.len() / 64 + 1) {
-            connection.choose();
+
+        // One of 64 is closed, not only one: a search for each newcomer takes too long.
+        for connection in idle.iter().take(idle.len() / 64 + 1) {
+            connection.mark_for_closing();
         }
         !idle.is_empty()
     }
 
     /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
-    /// do not read a response over HTTP/2. One task for all of them: a timer for every request is not free.
-    pub(crate) async fn close_overdue(&self) -> Infallible {
-        let HttpOptions {
-            first_byte_timeout,
-            header_read_timeout,
-            idle_timeout,
-            write_timeout,
-            ..
-        } = self.options;
-        let shortest = first_byte_timeout
-            .min(header_read_timeout)
-            .min(idle_timeout)
-            .min(write_timeout);
+    /// do not read a response.
+    ///
+    /// One task does this for all connections: a timer for every request is not free.
+    pub(super) async fn close_overdue(&self) -> Infallible {
+        let options = &self.options;
+        let shortest_timeout = options
+            .first_byte_timeout
+            .min(options.header_read_timeout)
+            .min(options.idle_timeout)
+            .min(options.write_timeout);
+        let min_pause = (shortest_timeout / PRECISION).max(Duration::from_millis(1));
+
         loop {
-            let next = self.close_overdue_now().unwrap_or(shortest).min(shortest);
-            sleep(next.max(shortest / PRECISION).max(Duration::from_millis(1))).await;
+            let pause = self.close_overdue_now(shortest_timeout);
+            sleep(pause.max(min_pause)).await;
         }
     }
 
-    /// Closes those that are overdue now. Returns the time until the next one may be.
-    fn close_overdue_now(&self) -> Option<Duration> {
+    /// Closes the connections that are overdue now. Returns the time until the next one may be, at most `max_pause`.
+    fn close_overdue_now(&self, max_pause: Duration) -> Duration {
         let now = Instant::now();
-        let left = |connection: &Connection| {
-            let deadline = connection.state.lock().deadline(&self.options)?;
-            let left = deadline
-                .checked_duration_since(now)
-                .filter(|left| !left.is_zero());
-            if left.is_none() {
-                connection.choose();
+        let mut pause = max_pause;
+        for connection in self.open.lock().values() {
+            let Some(deadline) = connection.deadline(&self.options) else {
+                continue;
+            };
+
+            if deadline <= now {
+                connection.mark_for_closing();
+            } else {
+                pause = pause.min(deadline - now);
             }
-            left
-        };
-        self.open
-            .lock()
-            .values()
-            .filter_map(|(_, connection)| left(connection))
-            .min()
+        }
+        pause
     }
 
-    /// Adds a connection of `client`. `None` if there are too many of this client, all of them in use.
-    pub(crate) fn register(self: &Arc<Self>, client: ClientId) -> Option<OpenConnection> {
-        let mut share = self.shares.empty_permit(client);
-        let own = || {
-            self.open
-                .lock()
-                .values()
-                .filter(|(other, _)| *other == client)
-                .count() as u64
-        };
-        let limit = self
-            .options
-            .client_connections
-            .filter(|_| client != ClientId::Unknown);
-        let has_room =
-            share.force_extend(1) && limit.is_none_or(|limit| own() < limit.get().into());
-        if !has_room && !self.evict(|other| other == client, Duration::ZERO) {
+    /// Adds a connection of `client`.
+    ///
+    /// Returns `None` if there are too many of this client, all of them in use.
+    pub(super) fn register(self: &Arc<Self>, client: ClientId) -> Option<OpenConnection> {
+        let mut permit = self.pool.empty_permit(client);
+        let has_room = permit.force_extend(1) && self.is_below_client_limit(client);
+        if !has_room && !self.evict_idle(|other| other == client, Duration::ZERO) {
             return None;
         }
-        let head_permit = self.heads.empty_permit(client);
-        let connection = Arc::new(Connection::new(&self.options, head_permit));
+
+        let head_permit = self.head_bytes.empty_permit(client);
+        let connection = Arc::new(Connection::new(&self.options, client, head_permit));
         let mut open = self.open.lock();
-        let id = open.last_key_value().map_or(0, |(last, _)| last + 1);
-        open.insert(id, (client, Arc::clone(&connection)));
-        drop(open);
+        let number = open.last_key_value().map_or(0, |(last, _)| last + 1);
+        open.insert(number, Arc::clone(&connection));
         Some(OpenConnection {
-            all: Arc::clone(self),
-            id,
+            listener: Arc::clone(self),
+            number,
             connection,
-            _share: share,
+            _permit: permit,
         })
+    }
+
+    /// Returns whether the options allow `client` one more connection.
+    fn is_below_client_limit(&self, client: ClientId) -> bool {
+        let Some(limit) = self.options.client_connections else {
+            return true;
+        };
+        if client == ClientId::Unknown {
+            return true;
+        }
+
+        let open = self.open.lock();
+        let own_count = open.values().filter(|other| other.client == client).count() as u64;
+        own_count < limit.get().into()
     }
 }
 
 impl Drop for OpenConnection {
     fn drop(&mut self) {
-        self.all.open.lock().remove(&self.id);
-        self.all.closed.notify_waiters();
+        self.listener.open.lock().remove(&self.number);
+        self.listener.closed.notify_waiters();
     }
 }
 
@@ -177,17 +186,17 @@ mod tests {
     use std::task::Poll;
 
     use axum::body::Body;
-    use axum::http::Version;
     use futures_util::FutureExt;
     use tokio::time::advance;
 
     use super::*;
+    use crate::serve::http2::Protocol;
 
     const HERE: ClientId = ClientId::Fair(1);
     const ELSEWHERE: ClientId = ClientId::Fair(2);
 
     async fn opened(all: &Arc<Connections>, client: ClientId) -> Option<OpenConnection> {
-        all.room().await;
+        all.wait_for_room().await;
         all.register(client)
     }
 
@@ -204,12 +213,12 @@ mod tests {
             advance(MIN_IDLE).await;
         }
         // Of the four, one is in use, one was used before, and one does not read its response.
-        let busy = open[0].connection.begin(Version::HTTP_11, None);
-        drop(open[1].connection.begin(Version::HTTP_11, None));
-        open[2].connection.write(&Poll::Pending);
+        let busy = open[0].connection.begin(Protocol::Http1);
+        drop(open[1].connection.begin(Protocol::Http1));
+        open[2].connection.record_write(&Poll::Pending);
         advance(MIN_IDLE).await;
         for expected in [3, 1] {
-            let mut room = std::pin::pin!(all.room());
+            let mut room = std::pin::pin!(all.wait_for_room());
             assert!(room.as_mut().now_or_never().is_none());
             let evicted: Vec<_> = open.iter().map(is_evicted).collect();
             let mut expected_all = vec![false; open.len()];
@@ -219,17 +228,17 @@ mod tests {
             room.await;
             let more = opened(&all, HERE).await.unwrap();
             // In use, as all the others.
-            std::mem::forget(more.connection.begin(Version::HTTP_11, None));
+            std::mem::forget(more.connection.begin(Protocol::Http1));
             open.push(more);
         }
         assert!(
-            timeout(10 * MIN_IDLE, all.room()).await.is_err(),
+            timeout(10 * MIN_IDLE, all.wait_for_room()).await.is_err(),
             "none is idle"
         );
         drop(busy);
         advance(MIN_IDLE).await;
         assert!(
-            timeout(MIN_IDLE, all.room()).await.is_err(),
+            timeout(MIN_IDLE, all.wait_for_room()).await.is_err(),
             "it is not closed yet"
         );
         assert!(is_evicted(&open[0]));
@@ -266,9 +275,11 @@ mod tests {
         );
 
         let (partial, idle, busy) = (open(), open(), open());
-        drop(idle.connection.begin(Version::HTTP_11, None));
-        let request = busy.connection.begin(Version::HTTP_11, None);
-        assert!(partial.connection.receive(1).is_ok() && busy.connection.receive(1).is_ok());
+        drop(idle.connection.begin(Protocol::Http1));
+        let request = busy.connection.begin(Protocol::Http1);
+        assert!(
+            partial.connection.record_read(1).is_ok() && busy.connection.record_read(1).is_ok()
+        );
         for (unused, time) in [(partial, time), (idle, 2 * time)] {
             let after = closed_after(&mut closing, &unused, 2 * time).await.unwrap();
             assert!(
@@ -281,14 +292,14 @@ mod tests {
             None,
             "a request is in progress"
         );
-        busy.connection.write(&Poll::Pending);
+        busy.connection.record_write(&Poll::Pending);
         drop(request);
         assert_eq!(
             closed_after(&mut closing, &busy, 10 * time).await,
             None,
             "the response is not read yet"
         );
-        busy.connection.write(&Poll::Ready(Ok(1)));
+        busy.connection.record_write(&Poll::Ready(Ok(1)));
         let time = 3 * time;
         let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
         assert!(
@@ -302,7 +313,7 @@ mod tests {
         let all = Connections::new(&HttpOptions::default());
         let mut closing = std::pin::pin!(all.close_overdue());
         let open = opened(&all, HERE).await.unwrap();
-        let [unread, other] = [(); 2].map(|()| open.connection.begin(Version::HTTP_2, None));
+        let [unread, other] = [(); 2].map(|()| open.connection.begin(Protocol::Http2(None)));
         assert_eq!(
             closed_after(&mut closing, &open, 100 * MIN_IDLE).await,
             None,
@@ -312,10 +323,10 @@ mod tests {
         drop(other.until_sent(Body::empty()));
         // One that has only begun when the connection is chosen does not count.
         let begun = opened(&all, HERE).await.unwrap();
-        begun.connection.choose();
+        begun.connection.mark_for_closing();
         let _response = begun
             .connection
-            .begin(Version::HTTP_2, None)
+            .begin(Protocol::Http2(None))
             .until_sent(Body::empty());
         assert!(!is_evicted(&begun));
         assert!(
@@ -332,12 +343,12 @@ mod tests {
         let open = opened(&all, HERE).await.unwrap();
         let _unread = open
             .connection
-            .begin(Version::HTTP_2, None)
+            .begin(Protocol::Http2(None))
             .until_sent(Body::empty());
         let mut seconds = 0;
         loop {
-            open.connection.write(&Poll::Ready(Ok(2_000)));
-            open.connection.write(&Poll::Pending);
+            open.connection.record_write(&Poll::Ready(Ok(2_000)));
+            open.connection.record_write(&Poll::Pending);
             if closed_after(&mut closing, &open, MIN_IDLE).await.is_some() {
                 break;
             }
@@ -351,11 +362,11 @@ mod tests {
         let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
         let busy = [
-            first.connection.begin(Version::HTTP_11, None),
-            first.connection.begin(Version::HTTP_11, None),
+            first.connection.begin(Protocol::Http1),
+            first.connection.begin(Protocol::Http1),
         ];
         let second = opened(&all, HERE).await.unwrap();
-        let _also_busy = second.connection.begin(Version::HTTP_11, None);
+        let _also_busy = second.connection.begin(Protocol::Http1);
         assert!(opened(&all, HERE).await.is_none());
         assert!(opened(&all, ClientId::Unknown).await.is_some(), "a proxy");
         assert!(opened(&all, ELSEWHERE).await.is_some());
@@ -386,14 +397,14 @@ mod tests {
         let other = opened(&all, ELSEWHERE).await.unwrap();
         let busy: Vec<_> = greedy
             .iter()
-            .map(|registered| registered.connection.begin(Version::HTTP_11, None))
+            .map(|registered| registered.connection.begin(Protocol::Http1))
             .collect();
         assert!(opened(&all, HERE).await.is_none(), "all are in use");
         let _third = opened(&all, ClientId::Fair(3)).await.unwrap();
         // When all are taken, those of the client with more than its share are closed, though others are idle for longer.
         drop(busy);
         advance(MIN_IDLE).await;
-        assert!(timeout(EVICT_EVERY, all.room()).await.is_err());
+        assert!(timeout(EVICT_EVERY, all.wait_for_room()).await.is_err());
         assert!(!is_evicted(&other) && greedy.iter().any(is_evicted));
     }
 }

@@ -1,4 +1,7 @@
 //! TLS with a certificate that is read again when it changes.
+//!
+//! [`Tls`] reads the files of the certificate through `Refreshed`, at the start, and at most once a second when clients
+//! connect or when its expiry is asked for. The handshake decides between HTTP/1.1 and HTTP/2.
 
 use std::io;
 use std::path::PathBuf;
@@ -21,13 +24,13 @@ use x509_cert::der::Decode;
 use crate::metrics::Metrics;
 use crate::refreshed::{FileSource, Refreshed};
 
-/// The protocols that a client may choose, in the order of preference.
-const PROTOCOLS: [&[u8]; 2] = [HTTP2, b"http/1.1"];
+/// The name of HTTP/2 among the protocols that a client may choose.
 pub(super) const HTTP2: &[u8] = b"h2";
-/// The files are read again by the first handshake after this time.
+/// The time after which the next use reads the files again.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The certificate of a listener, and whose certificates its clients must have. For [`serve_tls`](crate::serve_tls).
+/// The certificate of a listener, and the authorities that must have signed the certificates of its clients, for
+/// [`serve_tls`](crate::serve_tls).
 ///
 /// The files are read again while the listener is in use, at most once a second and when a client connects. New
 /// connections get the new certificate; open ones are not interrupted. Files that cannot be read, or do not fit
@@ -42,8 +45,9 @@ struct Certified {
 }
 
 impl Tls {
-    /// Reads a certificate with its chain and its private key, both PEM. With the certificates of `client_ca`, a client
-    /// must have a certificate that one of them has signed.
+    /// Reads a certificate with its chain and its private key, both PEM.
+    ///
+    /// With `client_ca`, a client must have a certificate that one of the certificates in this file has signed.
     ///
     /// # Errors
     /// If a file cannot be read or is invalid, or the key is not that of the certificate.
@@ -61,7 +65,7 @@ impl Tls {
         Ok(Self(Arc::new(certified)))
     }
 
-    /// The end of the validity of the certificate in use. `None` if it cannot be found.
+    /// Returns the end of the validity of the certificate in use. `None` if it cannot be found.
     pub async fn not_after(&self) -> Option<Timestamp> {
         self.0.get().await?.not_after
     }
@@ -71,7 +75,9 @@ impl Tls {
         metrics.watch("certificate", &self.0);
     }
 
-    /// Does the handshake on a new connection. `None` if it fails, or has not ended within `time`.
+    /// Does the handshake on a new connection.
+    ///
+    /// Returns `None` if the handshake fails, or has not ended within `time`.
     pub(super) async fn accept<S>(&self, stream: S, time: Duration) -> Option<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
@@ -95,46 +101,49 @@ impl Tls {
     }
 }
 
-/// The configuration in the texts of the certificate, the key, and if there is one, the file of client CAs.
+/// Parses the texts of the certificate, of the key, and if there is one, of the file of client CAs.
 fn parse(text: &str) -> Result<Certified> {
     let mut files = text.split(FileSource::SEPARATOR);
-    let chain = certificates(files.next(), "the certificate file is invalid")?;
+    let chain = parse_certificates(files.next(), "the certificate file is invalid")?;
     let key = PrivateKeyDer::from_pem_slice(files.next().unwrap_or_default().as_bytes())
-        .map_err(|error| invalid("the key file has no private key", error))?;
+        .map_err(invalid("the key file has no private key"))?;
+
     let provider = Arc::new(aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()
-        .map_err(|error| invalid("TLS cannot be used", error))?;
+        .map_err(invalid("TLS cannot be used"))?;
     let builder = match files.next() {
         None => builder.with_no_client_auth(),
         Some(text) => {
             const INVALID: &str = "the file of client CAs is invalid";
             let mut roots = RootCertStore::empty();
-            for certificate in certificates(Some(text), INVALID)? {
-                roots
-                    .add(certificate)
-                    .map_err(|error| invalid(INVALID, error))?;
+            for certificate in parse_certificates(Some(text), INVALID)? {
+                roots.add(certificate).map_err(invalid(INVALID))?;
             }
             let verifier =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider).build();
-            builder.with_client_cert_verifier(verifier.map_err(|error| invalid(INVALID, error))?)
+            builder.with_client_cert_verifier(verifier.map_err(invalid(INVALID))?)
         }
     };
+
     let not_after = chain.first().and_then(|certificate| not_after(certificate));
     if not_after.is_none() {
         tracing::warn!("the end of the certificate's validity cannot be read, and is not exported");
     }
+
     let mut config = builder
         .with_single_cert(chain, key)
-        .map_err(|error| invalid("the certificate and the key do not fit", error))?;
-    config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).to_vec();
+        .map_err(invalid("the certificate and the key do not fit"))?;
+    // In the order of preference.
+    config.alpn_protocols = vec![HTTP2.to_vec(), b"http/1.1".to_vec()];
+
     Ok(Certified {
         config: Arc::new(config),
         not_after,
     })
 }
 
-/// The end of the validity of a certificate in DER.
+/// Returns the end of the validity of a certificate in DER.
 fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     let end = Certificate::from_der(certificate)
         .ok()?
@@ -145,20 +154,28 @@ fn not_after(certificate: &[u8]) -> Option<Timestamp> {
     Timestamp::from_millis(end.as_millis().try_into().ok()?).ok()
 }
 
-/// The certificates in `text`, of which there is at least one.
-fn certificates(text: Option<&str>, problem: &'static str) -> Result<Vec<CertificateDer<'static>>> {
-    let text = text.unwrap_or_default().as_bytes();
-    let all = CertificateDer::pem_slice_iter(text).collect::<Result<Vec<_>, _>>();
-    match all {
-        Ok(all) if all.is_empty() => {
-            Err(Error::new(ErrorKind::Invalid, problem).with_context("has", "no certificate"))
-        }
-        all => all.map_err(|error| invalid(problem, error)),
+/// Parses the certificates in `text`.
+///
+/// # Errors
+/// If a certificate is invalid, or there is none.
+fn parse_certificates(
+    text: Option<&str>,
+    problem: &'static str,
+) -> Result<Vec<CertificateDer<'static>>> {
+    let certificates = CertificateDer::pem_slice_iter(text.unwrap_or_default().as_bytes())
+        .collect::<Result<Vec<_>, _>>()
+        .map_err(invalid(problem))?;
+    if certificates.is_empty() {
+        return Err(Error::new(ErrorKind::Invalid, problem).with_context("has", "no certificate"));
     }
+    Ok(certificates)
 }
 
-fn invalid(message: &'static str, error: impl std::error::Error + Send + Sync + 'static) -> Error {
-    Error::new(ErrorKind::Invalid, message).with_source(error)
+/// Returns a function that makes an error with this message from its source.
+fn invalid<E: std::error::Error + Send + Sync + 'static>(
+    message: &'static str,
+) -> impl FnOnce(E) -> Error {
+    move |error| Error::new(ErrorKind::Invalid, message).with_source(error)
 }
 
 #[cfg(test)]
