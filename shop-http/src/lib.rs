@@ -1,13 +1,15 @@
 //! Purchase tracking over HTTP: axum routers over the ports of [`shop_core`].
 //!
-//! The routes accept purchases and list them per user, on any log and store that implements the ports. They repeat safely
-//! with idempotency keys, page with stable cursors, return errors as RFC 9457 problems, and describe themselves in OpenAPI.
-//! The same routes are the services `facing` and `management`, and can be a part of your own axum program.
+//! The routes accept purchases and list them per user, on any log and store that implements the
+//! ports. They repeat safely with idempotency keys, page with stable cursors, return errors as RFC
+//! 9457 problems, and describe themselves in OpenAPI. The same routes are the services `facing` and
+//! `management`, and can be a part of your own axum program.
 //!
 //! # A service
 //!
-//! Purchases are written to a sink, by default a log. Ingest consumes the log and writes to the store, which listings are
-//! read from: without a running ingest, purchases are accepted and never listed.
+//! Purchases are written to a sink, by default a log. Ingest consumes the log and writes to the
+//! store, which listings are read from: without a running ingest, purchases are accepted and never
+//! listed.
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -34,7 +36,8 @@
 //! # }
 //! ```
 //!
-//! Without a log, [management](Parts::management) writes purchases straight into a store, where they are listed at once:
+//! Without a log, [management](Parts::management) writes purchases straight into a store, where
+//! they are listed at once:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -64,9 +67,10 @@
 //!
 //! # Mounting
 //!
-//! [`routes()`] builds the same router with a part of the routes, and it can be nested below a path of your program. Links,
-//! locations and the server in the OpenAPI document have the prefix, which is derived from the request. The ports can be
-//! those of a [`Shop`](shop_core::Shop) that the program itself uses:
+//! [`routes()`] builds the same router with a part of the routes, and it can be nested below a path
+//! of your program. Links, locations and the server in the OpenAPI document have the prefix, which
+//! is derived from the request. The ports can be those of a [`Shop`](shop_core::Shop) that the
+//! program itself uses:
 //!
 //! ```
 //! use shop_core::Shop;
@@ -87,8 +91,9 @@
 //!
 //! The prefix must have no parameters.
 //!
-//! In a server other than [`serve()`], a streamed response that fails ends without its last chunk. That cannot be seen over
-//! HTTP/1.0, where [`serve()`] resets the connection: let proxies use HTTP/1.1.
+//! In a server other than [`serve()`], a streamed response that fails ends without its last chunk.
+//! That cannot be seen over HTTP/1.0, where [`serve()`] resets the connection: let proxies use
+//! HTTP/1.1.
 //!
 //! # What can be left out
 //!
@@ -101,16 +106,16 @@
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
 //! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
 //!
-//! The roles are optional as well: [`Parts`] have purchases, users and orders, or some of them. [`HttpOptions`] has limits,
-//! time-outs and CORS.
+//! The roles are optional as well: [`Parts`] have purchases, users and orders, or some of them.
+//! [`HttpOptions`] has limits, time-outs and CORS.
 //!
 //! # Who may do what
 //!
-//! By default everything is allowed. [`RouterBuilder::authenticate`] requires a bearer token on every route that is not open
-//! to all. API keys and JSON Web Tokens come with the feature `auth`; other ways are a few lines ([`Authenticate`]), or an
-//! authentication layer of yours that inserts a [`Principal`] into the extensions of the request
-//! ([`RouterBuilder::auth_layer`]). An [`Authorize`] policy decides what the principal may do. The default policy is
-//! [`Scopes`].
+//! By default everything is allowed. [`RouterBuilder::authenticate`] requires a bearer token on
+//! every route that is not open to all. API keys and JSON Web Tokens come with the feature `auth`;
+//! other ways are a few lines ([`Authenticate`]), or an authentication layer of yours that inserts
+//! a [`Principal`] into the extensions of the request ([`RouterBuilder::auth_layer`]). An
+//! [`Authorize`] policy decides what the principal may do. The default policy is [`Scopes`].
 //!
 //! The order of the layers, from the outside:
 //!
@@ -118,12 +123,14 @@
 //! 2. request ids, log and metrics
 //! 3. CORS, which answers preflight requests (facing only)
 //! 4. limits of size, time and number of requests
-//! 5. authentication: [`authenticate`](RouterBuilder::authenticate) or [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
-//! 6. rates of one client ([`HttpOptions::rate_writes`], [`HttpOptions::rate_reads`]), around the same routes
+//! 5. authentication: [`authenticate`](RouterBuilder::authenticate) or
+//!    [`auth_layer`](RouterBuilder::auth_layer), around data, `/health` and `/metrics`
+//! 6. rates of one client ([`HttpOptions::rate_writes`], [`HttpOptions::rate_reads`]), around the
+//!    same routes
 //! 7. the routes, which ask the policy
 //!
-//! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS` pass, or be inside of a
-//! CORS layer of yours, which then replaces this one's headers.
+//! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS`
+//! pass, or be inside of a CORS layer of yours, which then replaces this one's headers.
 //!
 //! # Features
 //!
@@ -137,12 +144,14 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// In the order in which a request passes them; each imports only those below it. `serve`: the listener and its connections.
-// `routes`: the table of routes, the way of a request through it, and the builder. `resources`: a handler per resource.
-// `operations`: the handlers of probes, health and metrics. `request`: parsed and validated requests. `auth`: senders, and
-// what they may do. `server`: what is around every route. `service`: the roles behind the routes, with time-outs, idempotency keys and read-your-writes.
-// `permits`: the room and the rates of clients. `refreshed`: values that are read again when their files change.
-// `response`: bodies, and failures. `compat`: the requests, errors and bodies of the replaced systems.
+// In the order in which a request passes them; each imports only those below it. `serve`: the
+// listener and its connections. `routes`: the table of routes, the way of a request through it, and
+// the builder. `resources`: a handler per resource. `operations`: the handlers of probes, health
+// and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may do.
+// `server`: what is around every route. `service`: the roles behind the routes, with time-outs,
+// idempotency keys and read-your-writes. `permits`: the room and the rates of clients. `refreshed`:
+// values that are read again when their files change. `response`: bodies, and failures. `compat`:
+// the requests, errors and bodies of the replaced systems.
 #[cfg(feature = "accounts")]
 mod accounts;
 mod auth;

@@ -1,7 +1,8 @@
 //! The options of the routers and the listener, and the types of their values.
 //!
-//! Each type of a value is parsed from the text of a setting. [`CorsOrigins`], [`Hosts`] and [`TrustedProxies`] are lists
-//! separated by commas, and share [`parse_list`] and its error [`InvalidList`].
+//! Each type of a value is parsed from the text of a setting. [`CorsOrigins`], [`Hosts`] and
+//! [`TrustedProxies`] are lists separated by commas, and share [`parse_list`] and its error
+//! [`InvalidList`].
 
 use std::net::IpAddr;
 use std::num::{NonZeroU32, NonZeroU64};
@@ -33,11 +34,11 @@ shop_core::options! {
     pub struct HttpOptions {
         /// The dialect of the paths outside `/v1` (default [`Dialect::DEFAULT`]).
         pub dialect: &'static Dialect = Dialect::DEFAULT,
-        /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110 recommends at least
-        /// 8,000).
+        /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110
+        /// recommends at least 8,000).
         pub max_uri_bytes: usize = 8_192,
-        /// The maximum size of the names and values of a request's headers together, in bytes (default 16 KiB). More
-        /// than 100 headers are always rejected.
+        /// The maximum size of the names and values of a request's headers together, in bytes
+        /// (default 16 KiB). More than 100 headers are always rejected.
         pub max_header_bytes: usize = 16_384,
         /// The maximum size of a request's body, in bytes (default 100 KiB).
         pub max_body_bytes: usize = 102_400,
@@ -45,97 +46,111 @@ shop_core::options! {
         pub max_batch_bytes: usize = 8 << 20,
         /// The maximum number of purchases in a batch (default 10,000).
         pub max_batch_purchases: usize = 10_000,
-        /// The maximum size of all batches and their results that are held in memory together, in bytes (default
-        /// 64 MiB). Beyond this maximum, a batch gets a 503.
+        /// The maximum size of all batches and their results that are held in memory together, in
+        /// bytes (default 64 MiB). Beyond this maximum, a batch gets a 503.
         pub max_batches_bytes: usize = 64 << 20,
-        /// The maximum size of a file that is imported, in bytes (default 32 MiB). While the file is held in memory, it
-        /// counts towards [`max_batches_bytes`](Self::max_batches_bytes).
+        /// The maximum size of a file that is imported, in bytes (default 32 MiB). While the file
+        /// is held in memory, it counts towards [`max_batches_bytes`](Self::max_batches_bytes).
         pub max_import_bytes: usize = 32 << 20,
         /// How long a connection may take until its first byte, before it is closed (default 10 s).
         pub first_byte_timeout: Duration = Duration::from_secs(10),
-        /// How long a client may take to send the head of a request, before the connection is closed (default 30 s).
+        /// How long a client may take to send the head of a request, before the connection is
+        /// closed (default 30 s).
         pub header_read_timeout: Duration = Duration::from_secs(30),
-        /// How long a connection may be idle between two requests, before it is closed (default 620 s: longer than proxies
-        /// keep theirs, so that no request meets the end of its connection).
+        /// How long a connection may be idle between two requests, before it is closed (default 620
+        /// s: longer than proxies keep theirs, so that no request meets the end of its connection).
         pub idle_timeout: Duration = Duration::from_secs(620),
         /// How long a TLS handshake may take (default 10 s).
         pub tls_handshake_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send a body (default 10 s).
         pub body_read_timeout: Duration = Duration::from_secs(10),
-        /// How long a publish may take (default 5 s). After this time, its outcome is reported as unknown.
+        /// How long a publish may take (default 5 s). After this time, its outcome is reported as
+        /// unknown.
         pub publish_timeout: Duration = Duration::from_secs(5),
         /// How long one query of the store or of another service may take (default 5 s).
         pub query_timeout: Duration = Duration::from_secs(5),
-        /// How long a request may take until its response begins (default 30 s). This time-out is longer than the sum of
-        /// the other time-outs, so that these expire first and report more. A write continues after the time-out, and
-        /// its outcome is reported as unknown.
+        /// How long a request may take until its response begins (default 30 s). This time-out is
+        /// longer than the sum of the other time-outs, so that these expire first and report more.
+        /// A write continues after the time-out, and its outcome is reported as unknown.
         pub request_timeout: Duration = Duration::from_secs(30),
-        /// How long a client may read nothing of its response before the connection is closed (default 30 s).
+        /// How long a client may read nothing of its response before the connection is closed
+        /// (default 30 s).
         pub write_timeout: Duration = Duration::from_secs(30),
-        /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client that is slower on
-        /// average, over about [`write_timeout`](Self::write_timeout), loses its connection. 0 for no minimum.
+        /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client
+        /// that is slower on average, over about [`write_timeout`](Self::write_timeout), loses its
+        /// connection. 0 for no minimum.
         pub min_read_rate: u32 = 1_024,
-        /// The maximum number of concurrent writes, and also of concurrent reads (default 1,024 each). A streamed listing
-        /// counts until its end. Further requests get a 503 at once, except requests for health and metrics.
+        /// The maximum number of concurrent writes, and also of concurrent reads (default 1,024
+        /// each). A streamed listing counts until its end. Further requests get a 503 at once,
+        /// except requests for health and metrics.
         pub max_requests: usize = 1_024,
-        /// The maximum number of reads that wait for a purchase to be stored (default 1,024). A read does not count
-        /// towards [`max_requests`](Self::max_requests) while it waits. Further reads get a 503 at once.
+        /// The maximum number of reads that wait for a purchase to be stored (default 1,024). A
+        /// read does not count towards [`max_requests`](Self::max_requests) while it waits. Further
+        /// reads get a 503 at once.
         pub max_waits: usize = 1_024,
-        /// The maximum size of all responses to reads that are held for clients together, in bytes (default 64 MiB).
-        /// Responses below 16 KiB do not count, a streamed response counts as 256 KiB. Beyond this maximum, a read gets
-        /// a 503.
+        /// The maximum size of all responses to reads that are held for clients together, in bytes
+        /// (default 64 MiB). Responses below 16 KiB do not count, a streamed response counts as 256
+        /// KiB. Beyond this maximum, a read gets a 503.
         pub max_response_bytes: usize = 64 << 20,
         /// The maximum number of event streams (default 1,000). Further readers get a 503.
         pub max_event_streams: usize = 1_000,
-        /// How long a client may take to read a streamed response (default 10 min). After this time, the response is
-        /// truncated.
+        /// How long a client may take to read a streamed response (default 10 min). After this
+        /// time, the response is truncated.
         pub response_timeout: Duration = Duration::from_secs(600),
-        /// The maximum number of writes of one client per second (default none). Further writes get a 429. A client is
-        /// identified by its [`Principal`](crate::Principal), and without one by its address, of IPv6 by the network of
-        /// 64 bits. A request that authentication rejects with 401 counts for its address.
+        /// The maximum number of writes of one client per second (default none). Further writes get
+        /// a 429. A client is identified by its [`Principal`](crate::Principal), and without one by
+        /// its address, of IPv6 by the network of 64 bits. A request that authentication rejects
+        /// with 401 counts for its address.
         ///
-        /// Clients are counted in this process alone: each of *n* replicas allows this rate. Outside
-        /// [`serve`](crate::serve()), the address is read from [`ConnectInfo`](axum::extract::ConnectInfo), if the program
-        /// adds this extension.
+        /// Clients are counted in this process alone: each of *n* replicas allows this rate.
+        /// Outside [`serve`](crate::serve()), the address is read from
+        /// [`ConnectInfo`](axum::extract::ConnectInfo), if the program adds this extension.
         pub rate_writes: Option<NonZeroU32> = None,
-        /// The maximum number of reads of one client per second (default none). Clients are identified and counted as
-        /// for [`rate_writes`](Self::rate_writes).
+        /// The maximum number of reads of one client per second (default none). Clients are
+        /// identified and counted as for [`rate_writes`](Self::rate_writes).
         pub rate_reads: Option<NonZeroU32> = None,
-        /// The maximum number of open connections (default 4,096). To accept more, the server closes the connections that
-        /// are idle for longest, and first the ones that never had a request. While no connection has been idle for a
-        /// second, new connections wait to be accepted.
+        /// The maximum number of open connections (default 4,096). To accept more, the server
+        /// closes the connections that are idle for longest, and first the ones that never had a
+        /// request. While no connection has been idle for a second, new connections wait to be
+        /// accepted.
         pub max_connections: usize = 4_096,
-        /// The maximum number of open connections of one client address, of IPv6 of a network of 64 bits (default none).
-        /// To accept one more, the server closes the client's oldest idle connection. If none is idle, it closes the new
-        /// connection. Trusted proxies have no maximum.
+        /// The maximum number of open connections of one client address, of IPv6 of a network of 64
+        /// bits (default none). To accept one more, the server closes the client's oldest idle
+        /// connection. If none is idle, it closes the new connection. Trusted proxies have no
+        /// maximum.
         pub client_connections: Option<NonZeroU32> = None,
-        /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access log (default none).
+        /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access
+        /// log (default none).
         pub trusted_proxies: TrustedProxies = TrustedProxies::default(),
-        /// The origins whose pages may call facing (default all). Pages of other origins may not write. On management,
-        /// no page of another origin may write.
+        /// The origins whose pages may call facing (default all). Pages of other origins may not
+        /// write. On management, no page of another origin may write.
         pub cors: CorsOrigins = CorsOrigins::Any,
-        /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default all).
+        /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default
+        /// all).
         pub hosts: Hosts = Hosts::Any,
         /// Which requests have a line in the access log, and whether there is an audit log (default
         /// [`AccessLog::Off`]).
         pub access_log: AccessLog = AccessLog::Off,
-        /// Whether facing remembers each user's last purchase, and listings wait until it is stored (default `false`).
-        /// Useful where this process is the only one that accepts purchases.
+        /// Whether facing remembers each user's last purchase, and listings wait until it is stored
+        /// (default `false`). Useful where this process is the only one that accepts purchases.
         pub read_your_writes: bool = false,
-        /// How long purchases are kept, by their timestamp (default for ever). A purchase with an older timestamp is
-        /// refused.
+        /// How long purchases are kept, by their timestamp (default for ever). A purchase with an
+        /// older timestamp is refused.
         pub purchase_retention: Option<Duration> = None,
-        /// The currency of the shop (default none). A purchase without a currency gets this one. A purchase in another
-        /// currency is refused. In a shop without a currency, each purchase with a currency is refused.
+        /// The currency of the shop (default none). A purchase without a currency gets this one. A
+        /// purchase in another currency is refused. In a shop without a currency, each purchase
+        /// with a currency is refused.
         pub currency: Option<Currency> = None,
-        /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A program of a replaced system
-        /// that reads the same log would take a refund for a purchase.
+        /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A
+        /// program of a replaced system that reads the same log would take a refund for a purchase.
         pub refunds: bool = true,
-        /// The messaging system and the topic that the spans of publishes name (default none: publishes have no spans).
+        /// The messaging system and the topic that the spans of publishes name (default none:
+        /// publishes have no spans).
         #[doc(hidden)]
         pub traced_topic: Option<(&'static str, String)> = None,
-        /// How long an order of an unknown user waits for the event that registers the user (default 0, at most
-        /// [`publish_timeout`](Self::publish_timeout)). Useful on management, which stores the orders.
+        /// How long an order of an unknown user waits for the event that registers the user
+        /// (default 0, at most [`publish_timeout`](Self::publish_timeout)). Useful on management,
+        /// which stores the orders.
         pub unknown_user_wait: Duration = Duration::ZERO,
     }
 }
@@ -186,14 +201,16 @@ fn parse_origin(text: &str) -> Option<HeaderValue> {
 
 /// Which requests have a line in the access log (default none).
 ///
-/// A line is an event of `tracing` with the target `access`, at the level `INFO`. It is written when the response was sent
-/// or the client disconnected, and has these fields: the principal, and its user id if that is another; the address of the
-/// client, as [`TrustedProxies`] determine it; the route as a template; the status, the bytes of the body and the duration
-/// of the response; and the id of the request.
+/// A line is an event of `tracing` with the target `access`, at the level `INFO`. It is written
+/// when the response was sent or the client disconnected, and has these fields: the principal, and
+/// its user id if that is another; the address of the client, as [`TrustedProxies`] determine it;
+/// the route as a template; the status, the bytes of the body and the duration of the response; and
+/// the id of the request.
 ///
-/// With an access log there is also an audit log, with the target `audit`. It has a line for each write, for each replay or
-/// discard of dead letters, and for each read by a known principal of what belongs to another user, whether the policy
-/// allowed it or not. Lines of the audit log are not sampled.
+/// With an access log there is also an audit log, with the target `audit`. It has a line for each
+/// write, for each replay or discard of dead letters, and for each read by a known principal of
+/// what belongs to another user, whether the policy allowed it or not. Lines of the audit log are
+/// not sampled.
 ///
 /// Neither log has a body, a name of a user, a key or a token.
 ///
@@ -241,8 +258,9 @@ impl FromStr for AccessLog {
 
 /// The hosts that a service responds for, by the header `Host`.
 ///
-/// A page of another site can reach a service on the machine or in the network of its reader: by a name that resolves to
-/// an address there (DNS rebinding). The page cannot choose the `Host` of its requests, which is that name.
+/// A page of another site can reach a service on the machine or in the network of its reader: by a
+/// name that resolves to an address there (DNS rebinding). The page cannot choose the `Host` of its
+/// requests, which is that name.
 ///
 /// ```
 /// use shop_http::Hosts;
@@ -258,8 +276,8 @@ pub enum Hosts {
     Any,
     /// These hosts. A host without a port allows all ports.
     List(Vec<Authority>),
-    /// These hosts, and all that a page of another site cannot rebind: `localhost` and names below it, addresses, and
-    /// requests that name no host.
+    /// These hosts, and all that a page of another site cannot rebind: `localhost` and names below
+    /// it, addresses, and requests that name no host.
     Local(Vec<Authority>),
 }
 
@@ -276,7 +294,8 @@ impl FromStr for Hosts {
 }
 
 impl Hosts {
-    /// Adds the hosts that [`Local`](Self::Local) always allows. [`Any`](Self::Any) becomes these hosts alone.
+    /// Adds the hosts that [`Local`](Self::Local) always allows. [`Any`](Self::Any) becomes these
+    /// hosts alone.
     #[must_use]
     pub fn or_local(self) -> Self {
         match self {
@@ -304,12 +323,14 @@ impl Hosts {
     }
 }
 
-/// Returns the name of a host in lower case, without the dot at its end that may stand for the root of DNS.
+/// Returns the name of a host in lower case, without the dot at its end that may stand for the root
+/// of DNS.
 fn normalize_name(host: &Authority) -> String {
     host.host().trim_end_matches('.').to_ascii_lowercase()
 }
 
-/// Returns whether `host` is an address, or a name that resolves to this machine alone (RFC 6761, section 6.3).
+/// Returns whether `host` is an address, or a name that resolves to this machine alone (RFC 6761,
+/// section 6.3).
 pub(crate) fn is_local(host: &str) -> bool {
     if host.trim_matches(['[', ']']).parse::<IpAddr>().is_ok() {
         return true;
@@ -329,8 +350,8 @@ pub(crate) fn parse_host(text: &str) -> Option<Authority> {
 
 /// The proxies whose header `X-Forwarded-For` is believed (default none).
 ///
-/// The client of a request is the last address of the header that is not a proxy's. Without a trusted proxy it is the
-/// address of the connection, whatever the header says.
+/// The client of a request is the last address of the header that is not a proxy's. Without a
+/// trusted proxy it is the address of the connection, whatever the header says.
 ///
 /// ```
 /// use shop_http::TrustedProxies;
@@ -380,7 +401,8 @@ pub struct InvalidList {
 /// Parses the items of `text`, which are separated by commas.
 ///
 /// # Errors
-/// [`InvalidList`] with the first item that `parse_item` refuses, and with `expected`, which describes a valid item.
+/// [`InvalidList`] with the first item that `parse_item` refuses, and with `expected`, which
+/// describes a valid item.
 fn parse_list<T>(
     text: &str,
     expected: &'static str,

@@ -104,7 +104,8 @@ impl<T> fmt::Debug for Refreshed<T> {
 /// The last valid value, and when it was read.
 struct RefreshedState<T> {
     value: Option<Arc<T>>,
-    /// The text of the value. An unchanged text keeps the value, and what its users derived from it.
+    /// The text of the value. An unchanged text keeps the value, and what its users derived from
+    /// it.
     text: String,
     /// When the last successful read was started; before that, when this was created.
     valid_at: Timestamp,

@@ -1,4 +1,5 @@
-//! Users and orders: their routes, requests and roles, under `/v1` and as in the replaced system. Feature `accounts`.
+//! Users and orders: their routes, requests and roles, under `/v1` and as in the replaced system.
+//! Feature `accounts`.
 
 mod pydantic;
 mod request;

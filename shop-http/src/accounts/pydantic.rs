@@ -1,4 +1,5 @@
-//! Values as pydantic 2 reads them in its non-strict mode, and its errors, as in the replaced system.
+//! Values as pydantic 2 reads them in its non-strict mode, and its errors, as in the replaced
+//! system.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -83,8 +84,8 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
     })
 }
 
-/// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64 bits becomes the
-/// nearest that does not.
+/// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64
+/// bits becomes the nearest that does not.
 pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
     match value.as_json() {
         "true" => Ok(1),

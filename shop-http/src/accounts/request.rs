@@ -1,4 +1,5 @@
-//! The requests that create users and orders: validated strictly under `/v1`, and like the replaced system elsewhere.
+//! The requests that create users and orders: validated strictly under `/v1`, and like the replaced
+//! system elsewhere.
 
 use axum::extract::Request;
 use axum::http::Uri;

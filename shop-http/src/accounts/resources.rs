@@ -1,5 +1,5 @@
-//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`, `POST /orders` and `GET /orders/{order_id}`:
-//! users and orders, under `/v1` and as in the replaced system.
+//! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`, `POST /orders` and
+//! `GET /orders/{order_id}`: users and orders, under `/v1` and as in the replaced system.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +28,8 @@ use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::mount::Mount;
 use crate::service::{Service, within};
 
-/// The bounds of the pauses between two attempts to place an order of an unknown user: short at first, as the user's
-/// event usually is in flight.
+/// The bounds of the pauses between two attempts to place an order of an unknown user: short at
+/// first, as the user's event usually is in flight.
 const FIRST_PAUSE: Duration = Duration::from_millis(5);
 const MAX_PAUSE: Duration = Duration::from_millis(50);
 
@@ -135,7 +135,8 @@ async fn place(
     }
 }
 
-/// The response to an insert at `path`. Under `/v1` it has a location, and says whether the key was used before.
+/// The response to an insert at `path`. Under `/v1` it has a location, and says whether the key was
+/// used before.
 fn created<E: Entity + Serialize>(
     insertion: Insertion<E>,
     path: &str,

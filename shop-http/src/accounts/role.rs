@@ -36,12 +36,14 @@ pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
 pub struct EntityRole<S> {
     /// The store of the rows, or another service.
     pub store: S,
-    /// The ingest of the other role's events, if it runs in this process. Management is not ready while the ingest has
-    /// stopped.
+    /// The ingest of the other role's events, if it runs in this process. Management is not ready
+    /// while the ingest has stopped.
     pub ingest: Option<IngestMonitor>,
-    /// The relay that publishes the rows' events, if it runs in this process. `/health` and `/metrics` report its state.
+    /// The relay that publishes the rows' events, if it runs in this process. `/health` and
+    /// `/metrics` report its state.
     pub relay: Option<RelayMonitor>,
-    /// The topic that the role consumes, as metrics name it (default: the topic of the events' type).
+    /// The topic that the role consumes, as metrics name it (default: the topic of the events'
+    /// type).
     pub subscribed_topic: Option<String>,
     /// Whether the store is a file of this process, which `/readyz` checks (default `false`).
     pub is_local: bool,

@@ -1,7 +1,7 @@
 //! API keys from a file, which has the SHA-256 of each key.
 //!
-//! The hash of a key is compared with the hashes of all keys, in constant time. A changed file is parsed into a new list:
-//! once it was read, a key that was removed is refused.
+//! The hash of a key is compared with the hashes of all keys, in constant time. A changed file is
+//! parsed into a new list: once it was read, a key that was removed is refused.
 
 use std::sync::Arc;
 
@@ -18,8 +18,9 @@ use crate::refreshed::Refreshed;
 
 /// A list of API keys, which is parsed from the hashes of the keys.
 ///
-/// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas; the key is for the user
-/// with the id `subject`, or for a service. Empty lines and lines that begin with `#` are skipped.
+/// A line is `name sha256-of-the-key scopes [subject]`. Scopes are separated by commas; the key is
+/// for the user with the id `subject`, or for a service. Empty lines and lines that begin with `#`
+/// are skipped.
 ///
 /// ```
 /// use shop_http::ApiKeys;
@@ -63,7 +64,8 @@ impl ApiKeys {
     /// Parses the keys of `text`.
     ///
     /// # Errors
-    /// [`InvalidApiKeys`], with the number of the first invalid line. The error never contains the line.
+    /// [`InvalidApiKeys`], with the number of the first invalid line. The error never contains the
+    /// line.
     pub fn parse(text: &str) -> Result<Self, InvalidApiKeys> {
         Self::parse_with_scopes(text, |_scope| true)
     }
@@ -71,7 +73,8 @@ impl ApiKeys {
     /// Parses the keys of `text`, and refuses scopes that the default policy does not know.
     ///
     /// # Errors
-    /// [`InvalidApiKeys`], with the number of the first line that is invalid or has an unknown scope.
+    /// [`InvalidApiKeys`], with the number of the first line that is invalid or has an unknown
+    /// scope.
     #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
         Self::parse_with_scopes(text, |scope| {
@@ -109,7 +112,8 @@ impl ApiKeys {
     pub fn holder(&self, key: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
 
-        // The loop has no branches and visits all keys, so its duration says nothing about their hashes.
+        // The loop has no branches and visits all keys, so its duration says nothing about their
+        // hashes.
         let mut matching_index = u64::MAX;
         for (index, api_key) in (0..).zip(&self.0) {
             matching_index.conditional_assign(&index, api_key.hash.ct_eq(&hash));

@@ -1,6 +1,7 @@
 //! Bearer tokens: identifies the sender of a request before its body is read.
 //!
-//! [`bearer`] reads the token from the headers, and an implementation of [`Authenticate`] finds its [`Principal`].
+//! [`bearer`] reads the token from the headers, and an implementation of [`Authenticate`] finds its
+//! [`Principal`].
 
 use std::borrow::Cow;
 use std::fmt;
@@ -14,7 +15,8 @@ use super::authorize::Principal;
 /// Identifies the sender of a request by its bearer token. See
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
 ///
-/// It is called for every request with a token, so an implementation remembers the tokens that it has verified.
+/// It is called for every request with a token, so an implementation remembers the tokens that it
+/// has verified.
 ///
 /// ```
 /// use shop_http::{Authenticate, Principal, Rejection, async_trait};
@@ -57,12 +59,14 @@ impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
 pub enum Rejection {
     /// The token is not valid. The response is 401. The text completes the sentence "The token …".
     Invalid(Cow<'static, str>),
-    /// The token cannot be verified now, such as without the keys of its issuer. The response is 503.
+    /// The token cannot be verified now, such as without the keys of its issuer. The response is
+    /// 503.
     Unavailable,
 }
 
 impl Rejection {
-    /// Creates the rejection of a token that is not valid. `reason` completes the sentence "The token …".
+    /// Creates the rejection of a token that is not valid. `reason` completes the sentence "The
+    /// token …".
     pub fn invalid(reason: impl Into<Cow<'static, str>>) -> Self {
         Self::Invalid(reason.into())
     }
@@ -75,8 +79,8 @@ pub struct AnyOf(Vec<Arc<dyn Authenticate>>);
 impl AnyOf {
     /// Creates an authenticator that tries `all` in order.
     ///
-    /// A token that none of them accepts is rejected as [`Unavailable`](Rejection::Unavailable) if one of them is, else for
-    /// the reason of the last one.
+    /// A token that none of them accepts is rejected as [`Unavailable`](Rejection::Unavailable) if
+    /// one of them is, else for the reason of the last one.
     #[must_use]
     pub fn new(all: impl IntoIterator<Item = Arc<dyn Authenticate>>) -> Self {
         Self(all.into_iter().collect())
@@ -90,7 +94,8 @@ impl Authenticate for AnyOf {
         for authenticate in &self.0 {
             match authenticate.principal(token).await {
                 Ok(principal) => return Ok(principal),
-                // The unavailable authenticator may know the token, so it must not count as invalid.
+                // The unavailable authenticator may know the token, so it must not count as
+                // invalid.
                 Err(_) if rejection == Rejection::Unavailable => {}
                 Err(latest_rejection) => rejection = latest_rejection,
             }
@@ -104,17 +109,20 @@ const MAX_TOKEN_BYTES: usize = 8 << 10;
 
 /// The token of a request, and the authenticator that has accepted it.
 ///
-/// It is an extension of requests for a stream, which may outlive its token: the stream verifies the token again.
+/// It is an extension of requests for a stream, which may outlive its token: the stream verifies
+/// the token again.
 #[derive(Clone)]
 pub(crate) struct Credential {
     pub(crate) authenticate: Arc<dyn Authenticate>,
     pub(crate) token: String,
 }
 
-/// Reads the bearer token of a request. Returns `None` for a request without the header `Authorization`.
+/// Reads the bearer token of a request. Returns `None` for a request without the header
+/// `Authorization`.
 ///
 /// # Errors
-/// The reason why the header has no token that could be valid. It completes the sentence "The token …".
+/// The reason why the header has no token that could be valid. It completes the sentence "The token
+/// …".
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;

@@ -1,8 +1,9 @@
 //! Who sends a request, and what they may do.
 //!
-//! A handler asks the [`Policy`] of its service whether the [`Caller`] may perform an [`Action`]. The policy asks an
-//! [`Authorize`]: that of the embedder, or [`Scopes`](super::Scopes) where requests need a token. Without one, everything
-//! is allowed. The caller records the action in its [`Trail`], from which the audit log is written after the response.
+//! A handler asks the [`Policy`] of its service whether the [`Caller`] may perform an [`Action`].
+//! The policy asks an [`Authorize`]: that of the embedder, or [`Scopes`](super::Scopes) where
+//! requests need a token. Without one, everything is allowed. The caller records the action in its
+//! [`Trail`], from which the audit log is written after the response.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -16,8 +17,8 @@ use crate::response::{HttpError, HttpResult};
 
 /// The sender of a request.
 ///
-/// An authentication layer inserts it into the extensions of the request, and an [`Authorize`] policy reads it. A request
-/// without a principal is [anonymous](Self::anonymous).
+/// An authentication layer inserts it into the extensions of the request, and an [`Authorize`]
+/// policy reads it. A request without a principal is [anonymous](Self::anonymous).
 ///
 /// ```
 /// use shop_http::Principal;
@@ -34,7 +35,8 @@ pub struct Principal(Option<Arc<Identity>>);
 struct Identity {
     name: String,
     subject: Option<String>,
-    /// The subject of a user, or the name of a service after a control character, with which no user id begins.
+    /// The subject of a user, or the name of a service after a control character, with which no
+    /// user id begins.
     owner: String,
     scopes: BTreeSet<String>,
 }
@@ -46,8 +48,8 @@ impl Principal {
         Self(None)
     }
 
-    /// Creates the sender that an authentication layer has identified as `subject`, such as the claim `sub` of a token.
-    /// Its name is the subject.
+    /// Creates the sender that an authentication layer has identified as `subject`, such as the
+    /// claim `sub` of a token. Its name is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         let subject = subject.into();
@@ -59,7 +61,8 @@ impl Principal {
         })))
     }
 
-    /// Creates a sender that is not a user, such as the holder of an API key with this name. It owns nothing.
+    /// Creates a sender that is not a user, such as the holder of an API key with this name. It
+    /// owns nothing.
     #[must_use]
     pub fn service(name: impl Into<String>) -> Self {
         let name = name.into();
@@ -89,20 +92,22 @@ impl Principal {
         self
     }
 
-    /// Returns the name for logs: by default the subject of a user. `None` if the sender is anonymous.
+    /// Returns the name for logs: by default the subject of a user. `None` if the sender is
+    /// anonymous.
     #[must_use]
     pub fn name(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.name.as_str())
     }
 
-    /// Returns the subject: the user id of the sender. `None` if the sender is anonymous or a service.
+    /// Returns the subject: the user id of the sender. `None` if the sender is anonymous or a
+    /// service.
     #[must_use]
     pub fn subject(&self) -> Option<&str> {
         self.0.as_ref()?.subject.as_deref()
     }
 
-    /// Returns the id whose limits and idempotency keys the request uses. All API keys of a user have the same id, and
-    /// no service has the id of a user. `None` if the sender is anonymous.
+    /// Returns the id whose limits and idempotency keys the request uses. All API keys of a user
+    /// have the same id, and no service has the id of a user. `None` if the sender is anonymous.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.owner.as_str())
     }
@@ -140,11 +145,11 @@ pub enum Action<'a> {
     PlaceOrder(i64),
     /// Read orders of the user with this number.
     ReadOrders(i64),
-    /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also the dry run of a replay or a
-    /// discard.
+    /// Observe the service: read `/metrics`, the details of `/health` and dead letters, also the
+    /// dry run of a replay or a discard.
     Observe,
-    /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase or a refund into the
-    /// store of management without the log.
+    /// Operate the service: replay or discard dead letters, park stuck records, or write a purchase
+    /// or a refund into the store of management without the log.
     Operate,
 }
 
@@ -174,8 +179,8 @@ impl Action<'_> {
         }
     }
 
-    /// Returns the number of the registered user whom, or whose orders, the action concerns. It is unrelated to the ids of
-    /// purchases.
+    /// Returns the number of the registered user whom, or whose orders, the action concerns. It is
+    /// unrelated to the ids of purchases.
     #[must_use]
     pub const fn user_number(&self) -> Option<i64> {
         match self {
@@ -194,8 +199,8 @@ impl Action<'_> {
         }
     }
 
-    /// Returns whether the action is limited to `sender`: whether its subject is the id, or the number, of the only user
-    /// that the action concerns.
+    /// Returns whether the action is limited to `sender`: whether its subject is the id, or the
+    /// number, of the only user that the action concerns.
     pub(super) fn is_limited_to(&self, sender: &Principal) -> bool {
         let Some(subject) = sender.subject() else {
             return false;
@@ -254,12 +259,13 @@ impl Decision {
     }
 }
 
-/// A policy: decides what a principal may do. See [`RouterBuilder::authorize`](crate::RouterBuilder::authorize).
+/// A policy: decides what a principal may do. See
+/// [`RouterBuilder::authorize`](crate::RouterBuilder::authorize).
 ///
-/// It is asked for every request for purchases, users, orders, `/metrics` and `/health`, after the request was validated
-/// and before anything is written or returned. It is called on the thread that serves the request and must not block: a
-/// policy that depends on a database belongs into the authentication layer, which stores the result in the scopes of the
-/// principal.
+/// It is asked for every request for purchases, users, orders, `/metrics` and `/health`, after the
+/// request was validated and before anything is written or returned. It is called on the thread
+/// that serves the request and must not block: a policy that depends on a database belongs into the
+/// authentication layer, which stores the result in the scopes of the principal.
 ///
 /// ```
 /// use shop_http::{Action, Authorize, Decision, Principal};
@@ -308,7 +314,8 @@ impl Caller {
         Self { principal, trail }
     }
 
-    /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by a known sender.
+    /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by
+    /// a known sender.
     pub(crate) fn note(&self, action: &Action<'_>, is_allowed: bool) {
         if self.trail.is_none() {
             return;
@@ -389,7 +396,8 @@ impl Policy {
         decision
     }
 
-    /// Checks that `caller` may perform `action`, which is not about users, and records a refusal under `name`.
+    /// Checks that `caller` may perform `action`, which is not about users, and records a refusal
+    /// under `name`.
     ///
     /// # Errors
     /// 403 if the policy denies the action.
@@ -422,7 +430,8 @@ impl Policy {
 
     /// Returns whether `caller` may perform `action`, and records nothing.
     ///
-    /// In contrast to [`decide`](Self::decide), this builds no error: the answer to the client does not mention a refusal.
+    /// In contrast to [`decide`](Self::decide), this builds no error: the answer to the client does
+    /// not mention a refusal.
     pub(crate) fn allows(&self, caller: &Caller, action: &Action<'_>) -> bool {
         self.ask(caller, action) == Decision::Allow
     }
@@ -436,8 +445,9 @@ impl Policy {
 
     /// Returns the `selectors` that `caller` may read.
     ///
-    /// If `caller` may read none of them, the refusal is recorded for the last one. A text that can be an id or a name is
-    /// selected as both, in this order, so its refusal is recorded as a read by name.
+    /// If `caller` may read none of them, the refusal is recorded for the last one. A text that can
+    /// be an id or a name is selected as both, in this order, so its refusal is recorded as a read
+    /// by name.
     ///
     /// # Errors
     /// 403 if the policy denies all selectors, with its reason for the first one.

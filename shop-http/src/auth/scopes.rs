@@ -1,7 +1,7 @@
 //! The default policy: scopes, and a user's own purchases, account and orders.
 //!
-//! An action on data of any user requires a scope that ends with `:any`, or `observe` to list everybody's purchases. For
-//! data of the principal itself, the same name without `:any` is enough.
+//! An action on data of any user requires a scope that ends with `:any`, or `observe` to list
+//! everybody's purchases. For data of the principal itself, the same name without `:any` is enough.
 
 use shop_core::ports::Selector;
 
@@ -25,8 +25,8 @@ use super::authorize::{Action, Authorize, Decision, Principal};
 ///
 /// `operate` includes `observe`.
 ///
-/// A purchase is a principal's own if its user id is the [subject](Principal::subject); a user and an order are, if the
-/// subject is the user's number.
+/// A purchase is a principal's own if its user id is the [subject](Principal::subject); a user and
+/// an order are, if the subject is the user's number.
 ///
 /// ```
 /// use shop_http::{Action, Authorize, Decision, Principal, Scopes};
@@ -69,7 +69,8 @@ impl Authorize for Scopes {
         {
             return Decision::Allow;
         }
-        // `format!` would cost more, and a policy is often asked only to choose an answer, so its refusals are frequent.
+        // `format!` would cost more, and a policy is often asked only to choose an answer, so its
+        // refusals are frequent.
         Decision::deny(["The scope ", required_scope, " is required"].concat())
     }
 }

@@ -1,7 +1,8 @@
 //! JSON Web Tokens, and the public keys of their issuers.
 //!
-//! A [`TokenVerifier`] verifies the signature of a token with a key of the [`KeySet`], then its [`Claims`]. A verified token
-//! is remembered, so that its signature is not verified for each request.
+//! A [`TokenVerifier`] verifies the signature of a token with a key of the [`KeySet`], then its
+//! [`Claims`]. A verified token is remembered, so that its signature is not verified for each
+//! request.
 
 use std::num::NonZeroUsize;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ use super::authenticate::{Authenticate, Rejection};
 use super::authorize::Principal;
 use crate::refreshed::Refreshed;
 
-/// The public keys of an issuer: a JSON Web Key Set. Keys for RS256, ES256 and EdDSA are used, others are skipped.
+/// The public keys of an issuer: a JSON Web Key Set. Keys for RS256, ES256 and EdDSA are used,
+/// others are skipped.
 ///
 /// Each key is for one algorithm, so a token cannot choose another one.
 pub struct KeySet(Vec<VerificationKey>);
@@ -79,7 +81,8 @@ impl KeySet {
         Ok(Self(keys))
     }
 
-    /// Returns the key with this id. A token without an id is verified with the only key of the set.
+    /// Returns the key with this id. A token without an id is verified with the only key of the
+    /// set.
     fn find(&self, id: Option<&str>) -> Option<&VerificationKey> {
         match (id, &self.0[..]) {
             (None, [only_key]) => Some(only_key),
@@ -90,7 +93,8 @@ impl KeySet {
     }
 }
 
-/// Returns the key for signatures. `None` if the key is for something else, or its algorithm is not supported.
+/// Returns the key for signatures. `None` if the key is for something else, or its algorithm is not
+/// supported.
 fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
     let common = &jwk.common;
     if let Some(key_use) = &common.public_key_use
@@ -130,14 +134,15 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
 ///
-/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the issuer and the
-/// audience; has the `typ` of an access token (`JWT`, `at+jwt`) or none, and no `crit`; and is used between `nbf` and
-/// `exp`, with 60 seconds of leeway. The subject of the principal is the claim `sub`, its scopes are those in `scope` and
-/// `scp`. Without a subject it is the service of the client in `client_id` or `azp`.
+/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the
+/// issuer and the audience; has the `typ` of an access token (`JWT`, `at+jwt`) or none, and no
+/// `crit`; and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the
+/// principal is the claim `sub`, its scopes are those in `scope` and `scp`. Without a subject it is
+/// the service of the client in `client_id` or `azp`.
 ///
-/// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with unknown keys are
-/// rejected. While the issuer is unavailable, the known keys stay in use. A verified token is remembered until it expires,
-/// or until the keys change; at most 4,096 are.
+/// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with
+/// unknown keys are rejected. While the issuer is unavailable, the known keys stay in use. A
+/// verified token is remembered until it expires, or until the keys change; at most 4,096 are.
 #[derive(Debug)]
 pub struct TokenVerifier {
     keys: Arc<Refreshed<KeySet>>,
@@ -149,21 +154,24 @@ pub struct TokenVerifier {
 
 /// A token that was verified. It is remembered by its text.
 struct VerifiedToken {
-    /// The keys that have verified the token. Other keys verify it again, because its key may have been removed.
+    /// The keys that have verified the token. Other keys verify it again, because its key may have
+    /// been removed.
     keys: Arc<KeySet>,
     principal: Principal,
     /// In seconds since 1970.
     valid_until: i64,
 }
 
-/// The minimum time between two reads of the key set because of unknown key ids, which anyone can send.
+/// The minimum time between two reads of the key set because of unknown key ids, which anyone can
+/// send.
 const MIN_READ_INTERVAL: Duration = Duration::from_secs(30);
 /// The tolerated difference between two clocks, in seconds.
 const LEEWAY: i64 = 60;
 /// The maximum number of remembered tokens: 8 MiB with tokens of 2 KiB.
 const MAX_REMEMBERED: NonZeroUsize = NonZeroUsize::new(4_096).unwrap();
 
-/// The claims of a token that are used. The issuer and the audience were verified with the signature.
+/// The claims of a token that are used. The issuer and the audience were verified with the
+/// signature.
 #[derive(Deserialize)]
 struct Claims {
     sub: Option<String>,
@@ -205,7 +213,8 @@ impl TokenVerifier {
         audience: impl Into<String>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        // A program may have both backends of jsonwebtoken, which then needs a choice. Another choice stands.
+        // A program may have both backends of jsonwebtoken, which then needs a choice. Another
+        // choice stands.
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         Self {
             keys,
@@ -295,7 +304,8 @@ fn is_access_token(media_type: &str) -> bool {
     ["jwt", "at+jwt"].contains(&subtype)
 }
 
-/// Returns the rejection of a token with this error. Its text has nothing of the contents of the token.
+/// Returns the rejection of a token with this error. Its text has nothing of the contents of the
+/// token.
 const fn rejection(error: &errors::ErrorKind) -> Rejection {
     use std::borrow::Cow::Borrowed;
     Rejection::Invalid(Borrowed(match error {
@@ -314,8 +324,8 @@ const fn rejection(error: &errors::ErrorKind) -> Rejection {
 #[async_trait]
 impl Authenticate for TokenVerifier {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
-        // The header is decoded before the keys are read, because they may be unavailable. A text that is no token, such as
-        // an API key that was removed, is not valid in any case.
+        // The header is decoded before the keys are read, because they may be unavailable. A text
+        // that is no token, such as an API key that was removed, is not valid in any case.
         let Header { kid, typ, crit, .. } = decode_header(token)
             .map_err(|_error| Rejection::invalid("is not a valid JSON Web Token"))?;
         let mut keys = self.keys.get().await.ok_or(Rejection::Unavailable)?;

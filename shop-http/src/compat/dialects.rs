@@ -1,5 +1,5 @@
-//! The parts of a dialect, their variants, and the dialects: the default one, the native API, and one for each replaced
-//! system.
+//! The parts of a dialect, their variants, and the dialects: the default one, the native API, and
+//! one for each replaced system.
 
 use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
@@ -15,15 +15,17 @@ pub struct Dialect {
     pub(crate) item: ItemForm,
     /// The body of an error, except of the native API.
     pub(crate) errors: Errors,
-    /// Whether values that are falsy in JavaScript are refused: such an id or name counts as missing, and a price must
-    /// not be zero. The text about missing members then names all required ones, instead of those that are missing.
+    /// Whether values that are falsy in JavaScript are refused: such an id or name counts as
+    /// missing, and a price must not be zero. The text about missing members then names all
+    /// required ones, instead of those that are missing.
     pub(crate) refuses_falsy: bool,
     /// Whether an empty body is reported differently from one with missing members.
     pub(crate) distinguishes_empty_bodies: bool,
     /// The responses to failures of the log or the store.
     pub(crate) outages: Outages,
-    /// Whether it is the native API: errors are problems (RFC 9457), the response to a buy contains a receipt, and a
-    /// purchase is read by `request/purchase.rs`, whatever the fields about reading say.
+    /// Whether it is the native API: errors are problems (RFC 9457), the response to a buy contains
+    /// a receipt, and a purchase is read by `request/purchase.rs`, whatever the fields about
+    /// reading say.
     pub(crate) is_strict: bool,
     /// Whether integers are accepted as text.
     pub(crate) integers_are_text: bool,
@@ -33,11 +35,12 @@ pub struct Dialect {
     pub(crate) listing: ListingForm,
     /// The response of `/health`.
     pub(crate) health: HealthForm,
-    /// Whether pages of all origins may call facing by default, and management lists all users' purchases at
-    /// `/purchases`, as not all replaced systems did.
+    /// Whether pages of all origins may call facing by default, and management lists all users'
+    /// purchases at `/purchases`, as not all replaced systems did.
     pub is_open: bool,
-    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system documents: `Published
-    /// purchase` when facing has published it. The process that runs ingest is to log `Received purchase`.
+    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system
+    /// documents: `Published purchase` when facing has published it. The process that runs ingest
+    /// is to log `Received purchase`.
     pub logs_purchases: bool,
     /// Whether the durations of requests are also exported as Flask's exporter does.
     pub(crate) has_flask_durations: bool,
@@ -72,7 +75,8 @@ pub(crate) struct ListingForm {
     /// The members around the purchases.
     pub(crate) view: View,
     pub(crate) order: ListOrder,
-    /// The meaning of the text in the path. If `None`, a user id, or a user name if no user has that id.
+    /// The meaning of the text in the path. If `None`, a user id, or a user name if no user has
+    /// that id.
     pub(crate) by: Option<By>,
     /// The status of an empty listing.
     pub(crate) nothing: StatusCode,
@@ -270,8 +274,8 @@ const FASTAPI: Dialect = Dialect {
     ..BASE
 };
 
-/// The dialects that can be configured. Two of the replaced systems have routes under their own prefixes only;
-/// elsewhere their dialect is the default one.
+/// The dialects that can be configured. Two of the replaced systems have routes under their own
+/// prefixes only; elsewhere their dialect is the default one.
 pub(super) static NAMED: [&Dialect; 6] = [
     &DEFAULT,
     &SCALABLE_SHOP,

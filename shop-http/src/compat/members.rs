@@ -1,8 +1,9 @@
 //! Reads purchases as the replaced systems did.
 //!
-//! These systems were loose: they ignored unknown members, knew several names of the user id, and most of them accepted
-//! integers as texts. A price is rounded, because their clients computed with doubles. Where the systems differed, a field of
-//! [`Dialect`] says how. All errors of a body are reported, in the order in which its members are read.
+//! These systems were loose: they ignored unknown members, knew several names of the user id, and
+//! most of them accepted integers as texts. A price is rounded, because their clients computed with
+//! doubles. Where the systems differed, a field of [`Dialect`] says how. All errors of a body are
+//! reported, in the order in which its members are read.
 
 use std::str::FromStr;
 
@@ -20,7 +21,8 @@ use crate::service::{PurchaseService, ServiceKind};
 ///
 /// # Errors
 /// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
-/// - 422 for missing or invalid members, with all of them, or for an empty body where the dialect distinguishes it
+/// - 422 for missing or invalid members, with all of them, or for an empty body where the dialect
+///   distinguishes it
 ///
 /// The dialect maps these statuses to its own.
 pub(crate) fn read_purchase(
@@ -31,8 +33,8 @@ pub(crate) fn read_purchase(
     let body = Body::parse(text, record::MEMBERS);
     let is_empty = match &body {
         Ok(body) => body.members.is_empty(),
-        // These values are falsy in the languages of the replaced systems. An object is among them if it
-        // stands beside a form feed, which is no white space of JSON.
+        // These values are falsy in the languages of the replaced systems. An object is among them
+        // if it stands beside a form feed, which is no white space of JSON.
         Err(_) => matches!(
             text.trim_ascii(),
             b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"

@@ -1,7 +1,7 @@
 //! The response format for one group of clients: statuses, envelopes and texts, as a value.
 //!
-//! Routes are written once; the dialect of the request supplies the differences. It is selected by the path's prefix,
-//! and is [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
+//! Routes are written once; the dialect of the request supplies the differences. It is selected by
+//! the path's prefix, and is [`HttpOptions::dialect`](crate::HttpOptions::dialect) elsewhere.
 
 mod choice;
 mod dialects;

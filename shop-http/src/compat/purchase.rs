@@ -5,7 +5,8 @@ use shop_core::{Purchase, Timestamp};
 
 use crate::compat::{Extras, ItemForm, TimestampForm};
 
-/// Appends the four members that every replaced system has, and the extra members of a listing in `form`.
+/// Appends the four members that every replaced system has, and the extra members of a listing in
+/// `form`.
 pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: ItemForm) {
     let mut start = "{\"username\":";
     if form.extras != Extras::None {

@@ -1,9 +1,10 @@
 //! The activity of a service in each ten seconds of the last hour, for the page of operators.
 //!
 //! The places that count the metrics also report here: [`RequestTimer`](super::RequestTimer) each
-//! response, and [`PublishMetrics`](super::PublishMetrics) each acknowledged purchase. A process that ingests
-//! also reports its lag and positions once for each interval. The memory has a fixed size: a row of
-//! counts for each interval in which something happened. `/health` shows the history as JSON.
+//! response, and [`PublishMetrics`](super::PublishMetrics) each acknowledged purchase. A process
+//! that ingests also reports its lag and positions once for each interval. The memory has a fixed
+//! size: a row of counts for each interval in which something happened. `/health` shows the history
+//! as JSON.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -92,8 +93,8 @@ impl History {
         self.start.elapsed().as_secs() / INTERVAL.as_secs()
     }
 
-    /// Applies `update` to the current interval. Drops the oldest one if more are stored than an hour
-    /// has.
+    /// Applies `update` to the current interval. Drops the oldest one if more are stored than an
+    /// hour has.
     fn update_current(&self, update: impl FnOnce(&mut Interval)) {
         let number = self.current_number();
         let mut intervals = self.intervals.lock();
@@ -184,7 +185,8 @@ impl History {
             "p99_ms": column(&hour, |interval| interval.estimate_p99().into()),
             // Purchases that this process acknowledged.
             "bought": column(&hour, |interval| interval.bought.into()),
-            // Records that ingest has passed in the log, in all processes; null if it did not report.
+            // Records that ingest has passed in the log, in all processes; null if it did not
+            // report.
             "stored": column(&hour, |interval| interval.stored.into()),
             // Records that are not stored yet, by the last report; null without a report.
             "lag": column(&hour, |interval| interval.lag.into()),

@@ -38,7 +38,8 @@ impl IngestObserver for BatchMetrics {
     fn batch_completed(&self, batch: &BatchReport) {
         self.records.record(count_value(batch.records));
         self.bytes.record(count_value(batch.bytes));
-        // One sample per batch: a sample for each record costs as much as a tenth of its processing.
+        // One sample per batch: a sample for each record costs as much as a tenth of its
+        // processing.
         self.processing.record(batch.duration.as_secs_f64());
         if let Some(freshness) = batch.freshness {
             self.freshness.record(freshness.as_secs_f64());
@@ -352,8 +353,8 @@ impl Scrape {
         }
     }
 
-    /// Exports the lag of a group in the partitions that are assigned to this process. Also begins the
-    /// counter of lost records of these partitions with 0.
+    /// Exports the lag of a group in the partitions that are assigned to this process. Also begins
+    /// the counter of lost records of these partitions with 0.
     fn export_lag(&self, lag: &Lag) {
         let waiting = lag
             .transaction_since()

@@ -1,10 +1,11 @@
 //! `GET /health`: the state of a service, for people and dashboards.
 //!
-//! The replaced systems differ in the word for a healthy service, in what the status depends on, and in the members that
-//! are there without `?details=true`. A caller that may not inspect the service gets the status alone.
+//! The replaced systems differ in the word for a healthy service, in what the status depends on,
+//! and in the members that are there without `?details=true`. A caller that may not inspect the
+//! service gets the status alone.
 //!
-//! What a service does not have or does not know is absent, and not `null` (see [`without_nulls`]), except for an unknown
-//! `outbox` of a role.
+//! What a service does not have or does not know is absent, and not `null` (see [`without_nulls`]),
+//! except for an unknown `outbox` of a role.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -185,7 +186,8 @@ async fn read_ingest(
     let status = ingest.status();
     let lag = check_with_timeout(ingest.lag()).await.ok();
     let phase = phase_name(&status, lag.as_ref());
-    // A member without a partition does not know the lag of its group: another member has the partitions.
+    // A member without a partition does not know the lag of its group: another member has the
+    // partitions.
     let lag = lag.filter(|lag| !lag.records.is_empty());
     let open_since = lag.as_ref().and_then(Lag::transaction_since);
 
@@ -207,7 +209,8 @@ async fn read_ingest(
         "dead_lettered": counters.dead_lettered,
         // The pending dead letters in its log, of all processes, if they were counted.
         "dead_letters_waiting": dead_letters.reduce(|sum, count| sum + count),
-        // The refunds in the store whose purchase is not there, and the time of the oldest, if there are any.
+        // The refunds in the store whose purchase is not there, and the time of the oldest, if
+        // there are any.
         "waiting_refunds": (refunds.count > 0)
             .then(|| json!({"count": refunds.count, "oldest": refunds.oldest})),
         // The records that the log no longer had when they were to be read.
@@ -215,7 +218,8 @@ async fn read_ingest(
         // The gaps in its log whose dead letters are pending, if there are any.
         "gaps": (!gaps.is_empty()).then(|| json!({"records": gap_records, "pending": gaps})),
         "in_flight": status.in_flight,
-        // The records after the group's committed offset in the partitions assigned to this process, if known.
+        // The records after the group's committed offset in the partitions assigned to this
+        // process, if known.
         "lag": lag.as_ref().map(Lag::total),
         // For how long records have been waiting for the end of another producer's transaction.
         "open_transaction_seconds": open_since.map(|since| since.elapsed().as_secs()),
@@ -225,8 +229,9 @@ async fn read_ingest(
         "waiting_for": errors
             .map(|(component, error)| (component.to_string(), error.kind().as_str()))
             .collect::<BTreeMap<_, _>>(),
-        // The oldest record that the store does not accept while it accepts others. It has the text of the error, because
-        // without the text an operator cannot tell whether to fix the store or to park the record.
+        // The oldest record that the store does not accept while it accepts others. It has the text
+        // of the error, because without the text an operator cannot tell whether to fix the store
+        // or to park the record.
         "stuck": status.stuck.map(StuckBody::from),
         // The error that stopped the ingest.
         "stopped_because": status.fatal_error.map(|error| error.message().to_owned()),

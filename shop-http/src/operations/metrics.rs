@@ -1,7 +1,8 @@
 //! `GET /metrics`: all metrics of this service, for Prometheus.
 //!
-//! The service counts most metrics as things happen. [`ScrapeSource`] exports the others for each scrape: the state of the
-//! ingests and outboxes of this process, the faults of the log, and which parts work.
+//! The service counts most metrics as things happen. [`ScrapeSource`] exports the others for each
+//! scrape: the state of the ingests and outboxes of this process, the faults of the log, and which
+//! parts work.
 
 use std::sync::Arc;
 
@@ -21,7 +22,8 @@ use crate::service::{OtherRole, Service, check_with_timeout};
 /// The media type of Prometheus' text format.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Exports the current state of the outbox and of the ingest of another role, as far as they run in this process.
+/// Exports the current state of the outbox and of the ingest of another role, as far as they run in
+/// this process.
 async fn export_role(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
     let export_outbox = async {
         if let Some(outbox) = role.outbox {

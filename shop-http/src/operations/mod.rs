@@ -4,9 +4,10 @@
 //! - `health`: `/health`, the whole state for people and dashboards
 //! - `metrics`: `/metrics` for Prometheus
 //!
-//! All of them use [`Checks`], which calls the ports of a service concurrently. A port that does not respond within two
-//! seconds counts as unavailable. From the results, and from the states of the ingests of this process, follow whether
-//! the service is ready and which of its [parts](Checks::parts) work.
+//! All of them use [`Checks`], which calls the ports of a service concurrently. A port that does
+//! not respond within two seconds counts as unavailable. From the results, and from the states of
+//! the ingests of this process, follow whether the service is ready and which of its
+//! [parts](Checks::parts) work.
 
 pub(crate) mod health;
 pub(crate) mod metrics;
@@ -22,11 +23,12 @@ use shop_core::ports::PurchaseSink as _;
 
 use crate::service::{OtherRole, Service, ServiceKind, is_healthy};
 
-/// The time of failing inserts without a success after which the store of an ingest no longer counts as ready.
+/// The time of failing inserts without a success after which the store of an ingest no longer
+/// counts as ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ports of a service that respond. Ports that the service does not have, and ports that were not checked, count as
-/// responding.
+/// The ports of a service that respond. Ports that the service does not have, and ports that were
+/// not checked, count as responding.
 struct Checks<'a> {
     service: &'a Service,
     writes: bool,
@@ -41,7 +43,8 @@ impl<'a> Checks<'a> {
         Self::run(service, true, true, |_role| true).await
     }
 
-    /// Checks the ports on which readiness depends. Facing accepts purchases while listings are unavailable.
+    /// Checks the ports on which readiness depends. Facing accepts purchases while listings are
+    /// unavailable.
     async fn run_for_readiness(service: &'a Service) -> Self {
         match service.kind {
             ServiceKind::Facing => Self::run(service, true, false, |_role| false).await,
@@ -49,8 +52,8 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Checks concurrently the sink of purchases, if `writes`, the store from which purchases are listed, if `reads`, and
-    /// the stores of the other roles that `is_checked` selects.
+    /// Checks concurrently the sink of purchases, if `writes`, the store from which purchases are
+    /// listed, if `reads`, and the stores of the other roles that `is_checked` selects.
     async fn run(
         service: &'a Service,
         writes: bool,
@@ -88,8 +91,8 @@ impl<'a> Checks<'a> {
 
     /// Returns whether the sink of purchases responds, and accepts purchases.
     ///
-    /// The check of a log or store may succeed while every write fails, such as without enough replicas. So the last
-    /// writes count as well.
+    /// The check of a log or store may succeed while every write fails, such as without enough
+    /// replicas. So the last writes count as well.
     fn accepts_purchases(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
         self.writes
@@ -104,8 +107,8 @@ impl<'a> Checks<'a> {
 
     /// Returns whether the log is ready: on facing, whether it accepts purchases.
     ///
-    /// On management, whether the ingests that read the log run. They also run while they wait to become the active
-    /// consumer, or for the end of an outage.
+    /// On management, whether the ingests that read the log run. They also run while they wait to
+    /// become the active consumer, or for the end of an outage.
     fn is_log_ready(&self) -> bool {
         match self.service.kind {
             ServiceKind::Facing => self.accepts_purchases(),
@@ -115,8 +118,8 @@ impl<'a> Checks<'a> {
         }
     }
 
-    /// Returns whether the stores of management respond, and accept what callers and ingests write. On facing, stores
-    /// always count as ready.
+    /// Returns whether the stores of management respond, and accept what callers and ingests write.
+    /// On facing, stores always count as ready.
     fn is_store_ready(&self) -> bool {
         self.service.kind == ServiceKind::Facing
             || (self.all_respond()
@@ -124,22 +127,25 @@ impl<'a> Checks<'a> {
                 && !self.has_ingest(has_failing_store))
     }
 
-    /// Returns whether the store of purchases is ready, on management. Users and orders have another store.
+    /// Returns whether the store of purchases is ready, on management. Users and orders have
+    /// another store.
     fn is_purchase_store_ready(&self) -> Option<bool> {
         let is_management = self.service.kind == ServiceKind::Management;
         let stores_purchases = is_management && self.service.purchases.is_some();
         stores_purchases.then(|| self.is_store_ready())
     }
 
-    /// Returns whether the service is ready: its log and its stores are, and no ingest of this process needs an operator.
+    /// Returns whether the service is ready: its log and its stores are, and no ingest of this
+    /// process needs an operator.
     fn is_service_ready(&self) -> bool {
         self.is_log_ready() && self.is_store_ready() && !self.has_ingest(needs_operator)
     }
 
     /// Returns the parts that requests need, and whether each of them works.
     ///
-    /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is degraded while a part
-    /// does not work. All ports must have been checked: see [`run_all`](Self::run_all).
+    /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is
+    /// degraded while a part does not work. All ports must have been checked: see
+    /// [`run_all`](Self::run_all).
     fn parts(&self) -> BTreeMap<&'static str, bool> {
         let service = self.service;
         let mut needs = Vec::new();
@@ -175,7 +181,8 @@ impl<'a> Checks<'a> {
 
         let mut parts = BTreeMap::new();
         for (part, works) in needs {
-            // A part that is needed twice, such as the store of management with an ingest, works if it works for both.
+            // A part that is needed twice, such as the store of management with an ingest, works if
+            // it works for both.
             *parts.entry(part).or_insert(true) &= works;
         }
         parts
@@ -189,12 +196,14 @@ fn has_failing_store(status: &IngestStatus) -> bool {
     status.stuck.is_none() && failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
 }
 
-/// Returns whether an ingest has stopped or is refused by its log, so that it does not recover by itself.
+/// Returns whether an ingest has stopped or is refused by its log, so that it does not recover by
+/// itself.
 fn needs_operator(status: &IngestStatus) -> bool {
     status.phase == Phase::Stopped || is_refused(status)
 }
 
-/// Returns whether the log refuses to be read: an operator has to change its settings or grant a right.
+/// Returns whether the log refuses to be read: an operator has to change its settings or grant a
+/// right.
 fn is_refused(status: &IngestStatus) -> bool {
     let error = status.errors.get(&Component::Source);
     error.is_some_and(|error| error.kind() == ErrorKind::Denied)

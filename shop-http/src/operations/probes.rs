@@ -30,9 +30,11 @@ pub(crate) async fn report_liveness() -> Json<Value> {
     Json(json!({"status": "alive"}))
 }
 
-/// Handles `GET /readyz`: reports whether this process can serve requests, because its own files are usable.
+/// Handles `GET /readyz`: reports whether this process can serve requests, because its own files
+/// are usable.
 ///
-/// An unavailable broker or store does not count: requests that need neither still work, and `/health` reports it.
+/// An unavailable broker or store does not count: requests that need neither still work, and
+/// `/health` reports it.
 pub(crate) async fn report_local_readiness(State(service): State<Arc<Service>>) -> Response {
     let local = service.local();
     // The sink of management is its store.
@@ -81,7 +83,8 @@ pub(crate) async fn report_legacy_readiness(State(service): State<Arc<Service>>)
     respond_to_probe(is_ready, &body)
 }
 
-/// Handles `GET /v1`: describes the service to clients: its roles, whether it is ready, and its parts.
+/// Handles `GET /v1`: describes the service to clients: its roles, whether it is ready, and its
+/// parts.
 ///
 /// This path exists wherever `/v1` does, while the other paths may be on an admin listener alone.
 pub(crate) async fn describe_service(State(service): State<Arc<Service>>) -> Response {

@@ -1,6 +1,8 @@
-//! Permits: the room that requests, bodies and responses occupy, and the fair shares of it that clients get.
+//! Permits: the room that requests, bodies and responses occupy, and the fair shares of it that
+//! clients get.
 //!
-//! Each kind of work has its own pool, so that none starves another, and no client with a fair share takes all of a pool.
+//! Each kind of work has its own pool, so that none starves another, and no client with a fair
+//! share takes all of a pool.
 //!
 //! | pool | unit | held |
 //! |---|---|---|
@@ -11,7 +13,8 @@
 //! | `request_bytes` | a byte of a request body or of the results of a batch | a single write, beyond its first 16 KiB: until the body is read; a batch: until its response is sent; an import: until it ends |
 //! | `response_bytes` | a byte of a large response to a read, or 256 KiB for a streamed one | until the whole response is written to the socket |
 //!
-//! A [`RequestPermit`] holds the [`Permit`] that its request needs now. [`Rates`] limit requests per second.
+//! A [`RequestPermit`] holds the [`Permit`] that its request needs now. [`Rates`] limit requests
+//! per second.
 
 pub(crate) mod rates;
 
@@ -34,21 +37,26 @@ use crate::watched_body::{Polled, watch_body};
 
 /// The size in bytes below which a response needs no permit: it is written at once.
 const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
-/// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the compression state.
+/// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the
+/// compression state.
 const STREAMED_RESPONSE_BYTES: u64 = 256 << 10;
-/// The maximum number of concurrent requests for the state or the metrics of the service. Further ones wait.
+/// The maximum number of concurrent requests for the state or the metrics of the service. Further
+/// ones wait.
 const MAX_OPERATIONS: usize = 8;
 /// The number of waiting requests that may query the store as often as they like.
 ///
-/// Each further one slows down all of them, so that many together make about 1,000 queries per second.
+/// Each further one slows down all of them, so that many together make about 1,000 queries per
+/// second.
 const UNHURRIED_WAITS: usize = 32;
 /// The fraction of a pool, one eighth, that is reserved for clients below their fair share.
 const RESERVED_DIVISOR: usize = 8;
 /// The fraction of a pool, one sixteenth, that is the fair share of a client.
 const SHARE_DIVISOR: usize = 16;
-/// The number of totals that one client reads at once: one thread of an embedded store reads the totals of all clients.
+/// The number of totals that one client reads at once: one thread of an embedded store reads the
+/// totals of all clients.
 const TOTALS_PER_CLIENT: usize = 2;
-/// The number of event streams of one client that catch up at once: by default, 16 streams of all clients do.
+/// The number of event streams of one client that catch up at once: by default, 16 streams of all
+/// clients do.
 const CATCH_UPS_PER_CLIENT: usize = 4;
 /// The number of counters for clients. Clients with the same counter have one share together.
 const CLIENT_COUNTERS: usize = 1 << 10;
@@ -56,16 +64,19 @@ const CLIENT_COUNTERS: usize = 1 << 10;
 /// The client that a permit or a rate is counted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ClientId {
-    /// A client with an unknown address, or a trusted proxy. Only the capacity of a pool limits its requests.
+    /// A client with an unknown address, or a trusted proxy. Only the capacity of a pool limits its
+    /// requests.
     Unknown,
-    /// The hash of a service that sends requests on behalf of many users. It waits for turns, but has no fair share.
+    /// The hash of a service that sends requests on behalf of many users. It waits for turns, but
+    /// has no fair share.
     Service(u64),
     /// The hash of a principal or of an address, which has a fair share of each pool.
     Fair(u64),
 }
 
 impl ClientId {
-    /// Returns the hash of this client. The clients with unknown addresses are one client for the rates.
+    /// Returns the hash of this client. The clients with unknown addresses are one client for the
+    /// rates.
     pub(crate) const fn hash(self) -> u64 {
         match self {
             Self::Unknown => 0,
@@ -110,8 +121,9 @@ impl ClientQueue {
 
 /// A pool of units, such as requests or bytes.
 ///
-/// A client within its fair share gets units as long as any are free. A client above its share leaves the reserved units
-/// to the others. Services and unknown clients have no share: only the capacity limits them.
+/// A client within its fair share gets units as long as any are free. A client above its share
+/// leaves the reserved units to the others. Services and unknown clients have no share: only the
+/// capacity limits them.
 pub(crate) struct FairPool {
     capacity: usize,
     used: AtomicUsize,
@@ -157,7 +169,8 @@ impl FairPool {
         self.used.load(Ordering::Relaxed)
     }
 
-    /// Returns how many units all clients together may use when a client extends its own to `used_by_client`.
+    /// Returns how many units all clients together may use when a client extends its own to
+    /// `used_by_client`.
     fn limit_for(&self, used_by_client: usize) -> usize {
         if used_by_client <= self.capacity / SHARE_DIVISOR {
             return self.capacity;
@@ -199,13 +212,14 @@ impl Permit {
         Err(HttpError::overloaded(true))
     }
 
-    /// Adds `units` to this permit, even if fewer are free for its client. Returns whether enough were free.
+    /// Adds `units` to this permit, even if fewer are free for its client. Returns whether enough
+    /// were free.
     pub(crate) fn force_extend(&mut self, units: usize) -> bool {
         self.extend(units, true)
     }
 
-    /// Adds `units` to this permit if they are within the limit or the extension is forced. Returns whether they are within
-    /// the limit.
+    /// Adds `units` to this permit if they are within the limit or the extension is forced. Returns
+    /// whether they are within the limit.
     fn extend(&mut self, units: usize, is_forced: bool) -> bool {
         let client_counter = self.pool.client_counter(self.client);
         let used_by_client = match client_counter {
@@ -214,7 +228,8 @@ impl Permit {
         };
         let limit = self.pool.limit_for(used_by_client);
 
-        // Units that are refused are never part of the sum, not even for a moment: they would refuse the units of others.
+        // Units that are refused are never part of the sum, not even for a moment: they would
+        // refuse the units of others.
         let extended = self
             .pool
             .used
@@ -309,9 +324,10 @@ impl Pools {
 
 /// The permit that a request holds now, and the client that its other permits are counted for.
 ///
-/// A read holds a permit from its admission on, a write once its body is read: a body that is sent slowly occupies no
-/// room among the writes. The permit is exchanged when the request begins to wait, or a stream of events begins. Each exchange acquires
-/// the new permit before it releases the old one, so a request that is refused keeps what it has.
+/// A read holds a permit from its admission on, a write once its body is read: a body that is sent
+/// slowly occupies no room among the writes. The permit is exchanged when the request begins to
+/// wait, or a stream of events begins. Each exchange acquires the new permit before it releases the
+/// old one, so a request that is refused keeps what it has.
 ///
 /// Clones share one permit, which is released with the last clone.
 #[derive(Clone)]
@@ -350,10 +366,11 @@ impl RequestPermit {
         self.exchange(pool, count.min(pool.capacity), true)
     }
 
-    /// Exchanges the permit for one to wait for the store, so that other requests have room meanwhile.
+    /// Exchanges the permit for one to wait for the store, so that other requests have room
+    /// meanwhile.
     ///
-    /// A read calls [`resume_read`](Self::resume_read) after its wait. A write keeps the permit to wait until its handler
-    /// ends.
+    /// A read calls [`resume_read`](Self::resume_read) after its wait. A write keeps the permit to
+    /// wait until its handler ends.
     ///
     /// # Errors
     /// 503 if too many requests wait. The request keeps the permit that it holds.
@@ -361,14 +378,16 @@ impl RequestPermit {
         self.exchange(&self.0.pools.waits, 1, false)
     }
 
-    /// Makes a waiting request a read again, even if there are too many reads: it was admitted before.
+    /// Makes a waiting request a read again, even if there are too many reads: it was admitted
+    /// before.
     pub(crate) fn resume_read(&self) {
         let mut read_permit = self.0.pools.reads.empty_permit(self.0.client);
         read_permit.force_extend(1);
         self.hold(read_permit);
     }
 
-    /// Returns the pause of a waiting request after each query, which is longer the more requests wait.
+    /// Returns the pause of a waiting request after each query, which is longer the more requests
+    /// wait.
     pub(crate) fn wait_pause(&self) -> Duration {
         let hurried_waits = self.0.pools.waits.used().saturating_sub(UNHURRIED_WAITS);
         Duration::from_millis(hurried_waits as u64)
@@ -389,7 +408,8 @@ impl RequestPermit {
         self.0.pools.totals.wait_for_turn(self.0.client).await
     }
 
-    /// Waits for the turn of a stream of this client to catch up, which lasts until the result is dropped.
+    /// Waits for the turn of a stream of this client to catch up, which lasts until the result is
+    /// dropped.
     pub(crate) async fn wait_for_catch_up_turn(&self) -> Option<OwnedSemaphorePermit> {
         self.0.pools.catch_ups.wait_for_turn(self.0.client).await
     }
@@ -417,10 +437,12 @@ impl RequestPermit {
         Ok(())
     }
 
-    /// Returns the `response` of a read with the permits that it needs until its last byte is written to the socket.
+    /// Returns the `response` of a read with the permits that it needs until its last byte is
+    /// written to the socket.
     ///
-    /// A large response holds a permit for its bytes. A streamed one also keeps the permit of the read, as it may query
-    /// the store until its end, and fails when its client takes too long to read it.
+    /// A large response holds a permit for its bytes. A streamed one also keeps the permit of the
+    /// read, as it may query the store until its end, and fails when its client takes too long to
+    /// read it.
     ///
     /// # Errors
     /// 503 if there is no room for the response beside the others.
@@ -461,8 +483,8 @@ impl RequestPermit {
         Ok(())
     }
 
-    /// Acquires `units` of `pool` for the client. If `writes` is set, the error tells the client that
-    /// nothing was applied.
+    /// Acquires `units` of `pool` for the client. If `writes` is set, the error tells the client
+    /// that nothing was applied.
     fn acquire(&self, pool: &Arc<FairPool>, units: usize, writes: bool) -> HttpResult<Permit> {
         pool.try_acquire(self.0.client, units)
             .ok_or_else(|| HttpError::overloaded(writes))

@@ -14,7 +14,8 @@ use governor::{Quota, RateLimiter};
 use crate::options::HttpOptions;
 use crate::response::{HttpError, HttpResult};
 
-/// The maximum number of tracked clients, about 6 MB. Further clients share the rates of [`SHARED`] clients.
+/// The maximum number of tracked clients, about 6 MB. Further clients share the rates of [`SHARED`]
+/// clients.
 const MAX_CLIENTS: usize = 1 << 16;
 /// The number of rates that the clients beyond [`MAX_CLIENTS`] share.
 const SHARED: u64 = 1 << 10;
@@ -47,7 +48,8 @@ impl Rates {
         self.writes.is_some() || self.reads.is_some()
     }
 
-    /// Counts requests of the client with this hash together, and returns how many more the client may send now.
+    /// Counts requests of the client with this hash together, and returns how many more the client
+    /// may send now.
     ///
     /// Returns `None` if such requests have no rate, or there are none to count.
     ///
@@ -92,7 +94,8 @@ impl Rates {
         }
     }
 
-    /// Adds the headers of the rate, and of how many requests the client may still send, to `response`.
+    /// Adds the headers of the rate, and of how many requests the client may still send, to
+    /// `response`.
     ///
     /// See <https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/>.
     pub(crate) fn add_headers(

@@ -18,8 +18,8 @@ use crate::permits::RequestPermit;
 use crate::response::validation_error::ValidationError;
 use crate::response::{HttpError, HttpResult};
 
-/// How much of an oversized body is read and discarded, so that the client can finish and read the response instead of
-/// finding the connection closed.
+/// How much of an oversized body is read and discarded, so that the client can finish and read the
+/// response instead of finding the connection closed.
 const READ_ON_BYTES: usize = 32 << 20;
 /// How long an oversized body is read and discarded.
 const READ_ON_TIME: Duration = Duration::from_secs(2);
@@ -27,8 +27,9 @@ const READ_ON_TIME: Duration = Duration::from_secs(2);
 /// The first bytes of a body that need no permit: most bodies are smaller.
 const SMALL: usize = 16 << 10;
 
-/// Takes the whole body of a write within the limits of `options`, and then acquires the permit of the write: a body that
-/// is sent slowly occupies no room among the writes. A missing media type counts as JSON.
+/// Takes the whole body of a write within the limits of `options`, and then acquires the permit of
+/// the write: a body that is sent slowly occupies no room among the writes. A missing media type
+/// counts as JSON.
 pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
     let permit = RequestPermit::of(request.extensions())?;
     let body = std::mem::take(request.body_mut());
@@ -58,8 +59,8 @@ pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpRe
     Ok(body)
 }
 
-/// Reads the whole body, of any media type, within `limit` and the time of `options`. `received` is called with the
-/// length of each part before it is kept.
+/// Reads the whole body, of any media type, within `limit` and the time of `options`. `received` is
+/// called with the length of each part before it is kept.
 pub(crate) async fn read_up_to(
     headers: &HeaderMap,
     body: Body,
@@ -210,9 +211,11 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
     ))
 }
 
-/// Reads the rest of a body that is not used. Boxed: the future of a request is no larger for what is rare.
+/// Reads the rest of a body that is not used. Boxed: the future of a request is no larger for what
+/// is rare.
 pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
-    // A client that expects 100 gets the response at once, and the rest of a far too long body is not read.
+    // A client that expects 100 gets the response at once, and the rest of a far too long body is
+    // not read.
     let asks_first = headers.contains_key(header::EXPECT);
     if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {
         return std::future::ready(()).boxed();

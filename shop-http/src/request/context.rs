@@ -21,8 +21,8 @@ fn header_text(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     Some(headers.get(name)?.to_str().ok()?.to_owned())
 }
 
-/// Returns whether `text` is a [`traceparent`]: four groups of lower-case hex digits, of which the ids are not zero,
-/// and the version is not `ff`.
+/// Returns whether `text` is a [`traceparent`]: four groups of lower-case hex digits, of which the
+/// ids are not zero, and the version is not `ff`.
 ///
 /// [`traceparent`]: https://www.w3.org/TR/trace-context/#traceparent-header
 fn is_traceparent(text: &str) -> bool {

@@ -1,8 +1,9 @@
 //! Reads the members of a JSON body, and collects everything that is wrong with them.
 //!
-//! A [`Body`] is parsed once. Then each member is read by one of the `read` functions, which notes an error instead of
-//! returning it. [`Body::finish`] returns the value that was made of the members, or else all errors in the order in
-//! which they were noted, so that a client can correct them at once.
+//! A [`Body`] is parsed once. Then each member is read by one of the `read` functions, which notes
+//! an error instead of returning it. [`Body::finish`] returns the value that was made of the
+//! members, or else all errors in the order in which they were noted, so that a client can correct
+//! them at once.
 
 use serde::de::IgnoredAny;
 use shop_core::json::{Members, RawScalar};
@@ -106,7 +107,8 @@ impl<'a, const N: usize> Body<'a, N> {
         None
     }
 
-    /// Notes that a member is refused. `problem` continues the sentence after the name of the member.
+    /// Notes that a member is refused. `problem` continues the sentence after the name of the
+    /// member.
     pub(super) fn refuse(&mut self, member: &'static str, problem: &str) {
         self.errors
             .push(Location::Member(member.into()).invalid(problem));
@@ -132,11 +134,13 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 }
 
-/// Returns the error of a `body` that is not an object with unique members. `error` is the parser's.
+/// Returns the error of a `body` that is not an object with unique members. `error` is the
+/// parser's.
 pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
-    // Behind a value of another type, or a repeated member, the text may not even be JSON, which is reported first.
+    // Behind a value of another type, or a repeated member, the text may not even be JSON, which is
+    // reported first.
     let broken = serde_json::from_slice::<IgnoredAny>(body)
         .err()
         .filter(|_| error.is_data());

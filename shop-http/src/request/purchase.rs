@@ -1,7 +1,8 @@
 //! Reads purchases and refunds under `/v1`, and idempotency keys.
 //!
-//! `/v1` is strict: it refuses unknown members, values of other JSON types, and texts with invisible characters. A price
-//! and a quantity may also be the text of a number. All errors of a body are reported at once, in the order in which its members are read.
+//! `/v1` is strict: it refuses unknown members, values of other JSON types, and texts with
+//! invisible characters. A price and a quantity may also be the text of a number. All errors of a
+//! body are reported at once, in the order in which its members are read.
 //!
 //! | body | function |
 //! |---|---|
@@ -36,7 +37,8 @@ const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
 const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len() + 1] =
     Details::columns_after(["key", "id", "username", "userid", "price", "timestamp"]);
 
-/// The maximum number of unknown members of one line that are reported, because a batch has room for millions.
+/// The maximum number of unknown members of one line that are reported, because a batch has room
+/// for millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
 /// The error of a value that is not an idempotency key.
@@ -61,8 +63,8 @@ pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpRes
 
 /// Reads a purchase or a refund in a batch, with the key that is a member of its `line`.
 ///
-/// Management keeps the `id` of a line. Facing has no ids but those that it makes of keys, so there the `id` is a key,
-/// which must be an id for every user.
+/// Management keeps the `id` of a line. Facing has no ids but those that it makes of keys, so there
+/// the `id` is a key, which must be an id for every user.
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
@@ -195,7 +197,8 @@ pub(crate) fn new_purchase(
 /// Checks a time that a client gives, and returns it.
 ///
 /// # Errors
-/// [`Invalid`] if `time` is more than 5 minutes in the future, or older than the retention of purchases.
+/// [`Invalid`] if `time` is more than 5 minutes in the future, or older than the retention of
+/// purchases.
 pub(crate) fn check_time(
     time: Timestamp,
     purchases: &PurchaseService,
@@ -253,8 +256,8 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<Idempote
         .into())
 }
 
-/// Returns the content of `key` if it is a string of RFC 9651, as the draft of the header demands. Both are the same
-/// key.
+/// Returns the content of `key` if it is a string of RFC 9651, as the draft of the header demands.
+/// Both are the same key.
 fn unquoted(key: &str) -> &str {
     match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
         Some(content) if !content.is_empty() && !content.contains(['"', '\\']) => content,

@@ -23,8 +23,9 @@ use crate::response::validation_error::{
 };
 use crate::response::{HttpError, HttpResult};
 
-/// The parameters of a request, each given at most once. Errors are collected, so that one response has all of them: what
-/// is read in spite of one is only used if [`finish`](Self::finish) finds none.
+/// The parameters of a request, each given at most once. Errors are collected, so that one response
+/// has all of them: what is read in spite of one is only used if [`finish`](Self::finish) finds
+/// none.
 pub(crate) struct Query {
     parameters: BTreeMap<&'static str, String>,
     errors: Vec<ValidationError>,
@@ -119,7 +120,8 @@ impl Query {
         Self::read_from(uri, &[], |_| Some(())).map(drop)
     }
 
-    /// Reads what a request asks for from its parameters, of which `known` are allowed, and what it waits for.
+    /// Reads what a request asks for from its parameters, of which `known` are allowed, and what it
+    /// waits for.
     ///
     /// # Errors
     /// All errors of the parameters.
@@ -133,7 +135,8 @@ impl Query {
         query.finish(read)
     }
 
-    /// The parameters of the request to `uri`, of which `known` are allowed. Those of the replaced systems ignore others.
+    /// The parameters of the request to `uri`, of which `known` are allowed. Those of the replaced
+    /// systems ignore others.
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
         let unreadable = |problem: &str| {
             Location::Query.error(format!("the query string cannot be read: {problem}"))
@@ -255,7 +258,8 @@ impl Query {
         .unwrap_or(default)
     }
 
-    /// The requested import, with the other options of `import`; and whether it is only to show how the file would be read.
+    /// The requested import, with the other options of `import`; and whether it is only to show how
+    /// the file would be read.
     pub(crate) fn import(&mut self, import: Import) -> (Import, bool) {
         let is_on = [("true", true), ("false", false)];
         let columns = self.read("columns", ColumnNames::from_str);
@@ -278,7 +282,8 @@ impl Query {
         (import, is_dry_run.unwrap_or_default())
     }
 
-    /// The query string of the page of `limit` at `cursor`, with the other parameters of this request.
+    /// The query string of the page of `limit` at `cursor`, with the other parameters of this
+    /// request.
     pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
         let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
         let limit = limit.get().to_string();
@@ -315,7 +320,8 @@ impl Query {
         Some((id?, time.unwrap_or(DEFAULT_WAIT)))
     }
 
-    /// The selected purchases: of exactly one of three parameters, or with a reference, which may be of one user.
+    /// The selected purchases: of exactly one of three parameters, or with a reference, which may
+    /// be of one user.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
         let reference: Option<Reference> = self.parse("reference");
         if reference.is_none() && self.get("reference").is_some() {

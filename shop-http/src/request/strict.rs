@@ -27,8 +27,8 @@ pub(crate) fn check_visible(text: &str) -> Result<(), MemberError> {
     ))
 }
 
-/// Whether a character hides in a text, or changes its direction. Joiners and variation selectors do not: words and
-/// emoji need them.
+/// Whether a character hides in a text, or changes its direction. Joiners and variation selectors
+/// do not: words and emoji need them.
 const fn is_invisible(character: char) -> bool {
     matches!(
         character,

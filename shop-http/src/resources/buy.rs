@@ -128,7 +128,8 @@ pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurcha
     accepted(code, bought, json)
 }
 
-/// Returns the response about a purchase, which says whether the request repeats one that was acknowledged before.
+/// Returns the response about a purchase, which says whether the request repeats one that was
+/// acknowledged before.
 fn accepted(code: StatusCode, bought: &PublishedPurchase, json: Vec<u8>) -> Response {
     let replayed = bought.replayed.then_some([(REPLAYED, "true")]);
     (

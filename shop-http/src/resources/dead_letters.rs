@@ -246,8 +246,8 @@ fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
     }
 }
 
-/// The result of a call of a log, if it completes in time: that of the whole request, because each call reads all dead
-/// letters and takes longer than a query of a store.
+/// The result of a call of a log, if it completes in time: that of the whole request, because each
+/// call reads all dead letters and takes longer than a query of a store.
 async fn query<T>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,

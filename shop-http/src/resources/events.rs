@@ -1,5 +1,5 @@
-//! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events. `GET /v1/purchases:positions`: how
-//! far ingest is, for the events of other services.
+//! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events.
+//! `GET /v1/purchases:positions`: how far ingest is, for the events of other services.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -31,7 +31,8 @@ use crate::service::{PurchaseService, within};
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
 /// How often a reader that catches up checks whether it has: another one waits for its turn.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
-/// A reader is authorized again after this time: a token that is revoked or expires ends its streams.
+/// A reader is authorized again after this time: a token that is revoked or expires ends its
+/// streams.
 const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 /// After this time a stream ends.
 const MAX_DURATION: Duration = Duration::from_secs(3_600);
@@ -108,7 +109,8 @@ fn failure(error: Error, purchases: &PurchaseService) -> HttpError {
     }
 }
 
-/// Where to continue, by the header, or by the parameter of clients that cannot send it. Empty is absent.
+/// Where to continue, by the header, or by the parameter of clients that cannot send it. Empty is
+/// absent.
 fn last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
     let of_header = headers
         .get("last-event-id")

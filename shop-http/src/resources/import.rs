@@ -1,4 +1,5 @@
-//! `POST /v1/purchases:import` of management: imports a file of purchases, as `management import` does.
+//! `POST /v1/purchases:import` of management: imports a file of purchases, as `management import`
+//! does.
 
 use std::convert::Infallible;
 use std::io::Cursor;
@@ -72,7 +73,8 @@ pub(crate) async fn post(
     Ok(respond(purchases, import, file, body_permit, permit))
 }
 
-/// Reads the import that a request asks for, and whether it is only to show how the file would be read.
+/// Reads the import that a request asks for, and whether it is only to show how the file would be
+/// read.
 fn requested(
     uri: &Uri,
     headers: &HeaderMap,
@@ -89,8 +91,8 @@ fn requested(
     Ok(requested)
 }
 
-/// Responds with the report after each batch as a line of NDJSON. The last line has `done`, and a `problem` if the import has
-/// failed. A client that disconnects stops the import.
+/// Responds with the report after each batch as a line of NDJSON. The last line has `done`, and a
+/// `problem` if the import has failed. A client that disconnects stops the import.
 fn respond(
     purchases: Arc<PurchaseService>,
     import: Import,

@@ -1,5 +1,5 @@
-//! `GET /getAllUserBuys/{x}`, `GET /purchases/{x}` and `GET /buyList/{x}`: one user's purchases, by id or by name. `GET
-//! /purchases`: all users' purchases.
+//! `GET /getAllUserBuys/{x}`, `GET /purchases/{x}` and `GET /buyList/{x}`: one user's purchases, by
+//! id or by name. `GET /purchases`: all users' purchases.
 
 use std::sync::Arc;
 
@@ -208,7 +208,8 @@ async fn list(
     Ok((status, pending, media_type, link, found_by, body).into_response())
 }
 
-/// The first page of the first candidate with purchases, or the page of the candidate that the cursor belongs to.
+/// The first page of the first candidate with purchases, or the page of the candidate that the
+/// cursor belongs to.
 async fn find(
     purchases: &PurchaseService,
     listing: &ListingRequest,
@@ -230,7 +231,8 @@ async fn find(
     Ok(None)
 }
 
-/// Separates a cursor and the sums of the listing, which are added up for the first page only. Cursors do not contain it.
+/// Separates a cursor and the sums of the listing, which are added up for the first page only.
+/// Cursors do not contain it.
 const SEPARATOR: char = '~';
 
 /// The cursor with the sums of the whole listing.

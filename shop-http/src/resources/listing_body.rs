@@ -1,5 +1,6 @@
-//! The bodies of listings: a page outside of `/v1`, and a whole listing, streamed page by page in constant memory: as JSON
-//! with the count and the sum of exactly the streamed purchases, or as a file.
+//! The bodies of listings: a page outside of `/v1`, and a whole listing, streamed page by page in
+//! constant memory: as JSON with the count and the sum of exactly the streamed purchases, or as a
+//! file.
 
 use std::sync::Arc;
 
@@ -21,8 +22,8 @@ pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
     Ok(limit) => limit,
     Err(_) => PageLimit::MAX,
 };
-/// The intended size of a chunk in bytes: the next page has as many purchases as fit, if they are as long as those
-/// before.
+/// The intended size of a chunk in bytes: the next page has as many purchases as fit, if they are
+/// as long as those before.
 const CHUNK: usize = 64 << 10;
 /// The purchases of the smallest page.
 const MIN_PAGE: usize = 16;

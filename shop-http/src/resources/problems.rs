@@ -1,7 +1,7 @@
 //! `GET /problems/{name}`: what the `type` of a problem means, and what to do.
 //!
-//! The `type` of a problem of this service, if it has one, is the path of such a page. The texts are in
-//! `problems.json`.
+//! The `type` of a problem of this service, if it has one, is the path of such a page. The texts
+//! are in `problems.json`.
 
 use std::sync::LazyLock;
 

@@ -1,7 +1,7 @@
 //! `POST /v1/purchases/{id}:refund`: refunds a purchase, once.
 //!
-//! The store decides over a refund. The response is 201 when the store has applied it, and 202 with the header
-//! `X-Purchase-Pending` if the log has it and the store has not decided in time.
+//! The store decides over a refund. The response is 201 when the store has applied it, and 202 with
+//! the header `X-Purchase-Pending` if the log has it and the store has not decided in time.
 
 use std::sync::Arc;
 
@@ -78,7 +78,8 @@ fn check_sender(
     Ok(())
 }
 
-/// Returns the purchase with this id, if `caller` may refund it. Waits for one that is not stored yet.
+/// Returns the purchase with this id, if `caller` may refund it. Waits for one that is not stored
+/// yet.
 async fn find_refundable(
     purchases: &PurchaseService,
     caller: &Caller,

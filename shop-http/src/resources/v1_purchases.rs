@@ -1,5 +1,5 @@
-//! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary`, `GET /v1/totals` and `GET /v1/usernames`: purchases in
-//! the native API.
+//! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary`, `GET /v1/totals` and
+//! `GET /v1/usernames`: purchases in the native API.
 
 use std::sync::Arc;
 
@@ -39,8 +39,8 @@ pub(crate) fn may_select(
 /// What the handlers get of a request.
 type ReadRequest = (State<Arc<PurchaseService>>, Caller, RequestPermit, Uri);
 
-/// The selection of a request and what else is `read` from its parameters, of which these are `known`. Returns when the
-/// purchase that it waits for is visible, or the wait is over.
+/// The selection of a request and what else is `read` from its parameters, of which these are
+/// `known`. Returns when the purchase that it waits for is visible, or the wait is over.
 async fn selected<T>(
     (State(purchases), caller, permit, uri): &ReadRequest,
     known: &[&'static str],
@@ -120,7 +120,8 @@ pub(crate) async fn totals(read: ReadRequest) -> HttpResult {
     Ok((pending, Json(TotalsBody::from(buckets))).into_response())
 }
 
-/// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all purchases.
+/// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all
+/// purchases.
 pub(crate) async fn names(
     State(purchases): State<Arc<PurchaseService>>,
     caller: Caller,

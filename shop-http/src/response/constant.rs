@@ -131,7 +131,8 @@ impl Constants {
         }
     }
 
-    /// Returns the constant `name`. The lock is held while it is created, so that this happens once.
+    /// Returns the constant `name`. The lock is held while it is created, so that this happens
+    /// once.
     fn get_or_create(
         &self,
         name: &str,

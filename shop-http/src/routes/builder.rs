@@ -73,7 +73,8 @@ impl RouterBuilder {
         self
     }
 
-    /// Adds these groups of routes and no others (default [`RouteGroup::ALL`]). Other paths are 404.
+    /// Adds these groups of routes and no others (default [`RouteGroup::ALL`]). Other paths are
+    /// 404.
     pub fn only(mut self, groups: impl IntoIterator<Item = RouteGroup>) -> Self {
         self.groups = groups.into_iter().collect();
         self
@@ -87,13 +88,16 @@ impl RouterBuilder {
         self
     }
 
-    /// Asks `policy` about every request for purchases, users and orders (default: all are allowed).
+    /// Asks `policy` about every request for purchases, users and orders (default: all are
+    /// allowed).
     ///
-    /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has inserted into the
-    /// extensions of the request. A refusal is a 403 in the dialect of the path. A row that is requested by its own id
-    /// and belongs to another user is a 404, as if it did not exist.
+    /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has
+    /// inserted into the extensions of the request. A refusal is a 403 in the dialect of the path.
+    /// A row that is requested by its own id and belongs to another user is a 404, as if it did not
+    /// exist.
     ///
-    /// A listing whose path can be a user id or a user name is restricted to those of the two that the policy allows.
+    /// A listing whose path can be a user id or a user name is restricted to those of the two that
+    /// the policy allows.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -119,10 +123,12 @@ impl RouterBuilder {
         self
     }
 
-    /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and `/metrics`. Other requests are
-    /// a 401 in the dialect of the path, before their body is read. `/health` without a token has the status alone.
+    /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and
+    /// `/metrics`. Other requests are a 401 in the dialect of the path, before their body is read.
+    /// `/health` without a token has the status alone.
     ///
-    /// What the principal may do is decided by [`Scopes`], unless [`authorize`](Self::authorize) sets another policy.
+    /// What the principal may do is decided by [`Scopes`], unless [`authorize`](Self::authorize)
+    /// sets another policy.
     ///
     /// ```
     /// # #[cfg(feature = "auth")] {
@@ -155,12 +161,13 @@ impl RouterBuilder {
         self.auth_layer(layer)
     }
 
-    /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`, such as an
-    /// authentication layer. The last layer that is added is the outermost one.
+    /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`,
+    /// such as an authentication layer. The last layer that is added is the outermost one.
     ///
-    /// The layer is inside of CORS, request ids, metrics and the limits of requests. So a preflight request, which has
-    /// no credentials, is answered, and a refusal of the layer is measured and can be read by pages of other origins.
-    /// Around the whole router, the same layer refuses preflight requests, unless it lets `OPTIONS` pass.
+    /// The layer is inside of CORS, request ids, metrics and the limits of requests. So a preflight
+    /// request, which has no credentials, is answered, and a refusal of the layer is measured and
+    /// can be read by pages of other origins. Around the whole router, the same layer refuses
+    /// preflight requests, unless it lets `OPTIONS` pass.
     ///
     /// Probes, the list of paths, the page and the documentation are outside of the layer.
     ///
@@ -199,16 +206,16 @@ impl RouterBuilder {
 
     /// Builds the router.
     ///
-    /// It can be nested below a prefix. Links, locations and the servers of the OpenAPI document then have the prefix,
-    /// and the page loads its files below it. With [`Router::nest`], the page is at the prefix without a slash at its
-    /// end; with [`Router::nest_service`], it is at both.
+    /// It can be nested below a prefix. Links, locations and the servers of the OpenAPI document
+    /// then have the prefix, and the page loads its files below it. With [`Router::nest`], the page
+    /// is at the prefix without a slash at its end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
         let service = Service::new(self.parts, self.options, self.policy, self.groups);
         site::router(service, self.authenticate, &self.guards)
     }
 
-    /// The paths of the router that [`build`](Self::build) returns, with the names of their parameters, such as
-    /// `/v1/purchases/{id}`.
+    /// The paths of the router that [`build`](Self::build) returns, with the names of their
+    /// parameters, such as `/v1/purchases/{id}`.
     #[must_use]
     pub fn paths(&self) -> Vec<String> {
         let copy = self.clone();
@@ -216,17 +223,21 @@ impl RouterBuilder {
         Listed::new(&table::routes(&Arc::new(service))).paths
     }
 
-    /// Builds two routers: one for clients, and one for a listener that only probes and operators reach.
+    /// Builds two routers: one for clients, and one for a listener that only probes and operators
+    /// reach.
     ///
-    /// - The public router has all routes but probes, `/health` and `/metrics`; `/healthz` and `/livez` remain. On
-    ///   management it refuses (403) writes past the log, and listings of everyone's purchases.
-    /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no token.
+    /// - The public router has all routes but probes, `/health` and `/metrics`; `/healthz` and
+    ///   `/livez` remain. On management it refuses (403) writes past the log, and listings of
+    ///   everyone's purchases.
+    /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no
+    ///   token.
     /// - The admin router of management has these, and all routes of management.
     ///
-    /// The admin router answers for [`Hosts::Local`](crate::Hosts::Local) and the hosts of the options alone.
+    /// The admin router answers for [`Hosts::Local`](crate::Hosts::Local) and the hosts of the
+    /// options alone.
     ///
-    /// Each router has its own limits, so requests to the public one cannot keep a probe from its response. Serve
-    /// them on two listeners:
+    /// Each router has its own limits, so requests to the public one cannot keep a probe from its
+    /// response. Serve them on two listeners:
     ///
     /// ```no_run
     /// use shop_core::Shop;
@@ -280,8 +291,8 @@ impl RouterBuilder {
     }
 }
 
-/// The router of a service: of facing, which accepts purchases into a log and serves listings, or of management, the
-/// service behind it, which owns the store.
+/// The router of a service: of facing, which accepts purchases into a log and serves listings, or
+/// of management, the service behind it, which owns the store.
 ///
 /// This is [`routes(parts).options(options).build()`](crate::routes()), with all groups of routes.
 ///

@@ -11,7 +11,8 @@ use crate::auth::{Action, Authorize, Decision, Policy, Principal};
 pub enum RouteGroup {
     /// The native API under `/v1`.
     V1,
-    /// The paths of the replaced systems: `/buy`, `/getAllUserBuys/{who}`, `/users`, `/orders`, `/api/…` and others.
+    /// The paths of the replaced systems: `/buy`, `/getAllUserBuys/{who}`, `/users`, `/orders`,
+    /// `/api/…` and others.
     Dialects,
     /// The page for browsers, which uses [`V1`](Self::V1). Programs get a list of all paths there.
     Page,

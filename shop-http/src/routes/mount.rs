@@ -5,7 +5,8 @@ use std::fmt::Display;
 use axum::extract::OriginalUri;
 use axum::http::request::Parts;
 
-/// The prefix below which an outer router has mounted these routes, as the client has sent it; empty without one.
+/// The prefix below which an outer router has mounted these routes, as the client has sent it;
+/// empty without one.
 #[derive(Default)]
 pub(crate) struct Mount(String);
 

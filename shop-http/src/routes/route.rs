@@ -25,7 +25,8 @@ use crate::routes::groups::RouteGroup;
 pub(crate) enum RequestClass {
     /// Served even at the limit of concurrent requests.
     Probe,
-    /// Has a separate pool, whose requests wait for each other: they query servers, or render all metrics.
+    /// Has a separate pool, whose requests wait for each other: they query servers, or render all
+    /// metrics.
     Operation,
     Read,
     /// A read that may outlive its token.
@@ -88,8 +89,8 @@ impl<T, S, H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync> Handl
 pub(crate) struct To<S>(pub(crate) S);
 
 impl<S: Clone + Send + Sync + 'static> To<S> {
-    /// A route for `GET` within the context of the request: other services that it calls get the same request id and trace.
-    /// Responses are compressed if the client accepts that.
+    /// A route for `GET` within the context of the request: other services that it calls get the
+    /// same request id and trace. Responses are compressed if the client accepts that.
     pub(crate) fn read<T>(
         &self,
         row: RouteSpec,
@@ -130,14 +131,16 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
     }
 }
 
-/// The group of a route, its path, and the class of its requests, which are `POST` if they write, else `GET`.
+/// The group of a route, its path, and the class of its requests, which are `POST` if they write,
+/// else `GET`.
 pub(crate) type RouteSpec = (RouteGroup, &'static str, RequestClass);
 
 /// A path, and all that is known about it before a request.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) group: RouteGroup,
-    /// With at most one parameter, below the prefix of outer routers. An action may follow the parameter.
+    /// With at most one parameter, below the prefix of outer routers. An action may follow the
+    /// parameter.
     pub(crate) path: String,
     pub(crate) access: Access,
     pub(crate) measured: MetricFamilies,
@@ -222,7 +225,8 @@ impl Route {
         route
     }
 
-    /// The route with a slash at its end, which redirects to the one without. The client repeats its method and body there.
+    /// The route with a slash at its end, which redirects to the one without. The client repeats
+    /// its method and body there.
     pub(crate) fn with_slash(&self) -> Self {
         let redirect = async |OriginalUri(uri): OriginalUri| {
             let path = uri.path().trim_end_matches('/');
@@ -241,7 +245,8 @@ impl Route {
         route
     }
 
-    /// The path of what it acts on, and the end of this path, such as `:refund` in `/v1/purchases/{id}:refund`.
+    /// The path of what it acts on, and the end of this path, such as `:refund` in
+    /// `/v1/purchases/{id}:refund`.
     pub(crate) fn action(&self) -> Option<(&str, &str)> {
         self.path.split_at_checked(self.path.find("}:")? + 1)
     }
@@ -258,7 +263,8 @@ impl Route {
             .find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
     }
 
-    /// The class of requests with `method`, also where no endpoint has it: a probe is never limited.
+    /// The class of requests with `method`, also where no endpoint has it: a probe is never
+    /// limited.
     pub(crate) fn class(&self, method: &Method) -> RequestClass {
         self.endpoint(method)
             .or_else(|| {

@@ -37,8 +37,8 @@ use crate::service::Service;
 /// Adds a layer of the embedder around the routes that are not open to all.
 pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
 
-/// The routes of a service, with what is around all of them. Its functions borrow a request: each that owned it would store
-/// it once more in the future of the request.
+/// The routes of a service, with what is around all of them. Its functions borrow a request: each
+/// that owned it would store it once more in the future of the request.
 struct Site {
     options: Arc<HttpOptions>,
     observer: RequestObserver,
@@ -54,7 +54,8 @@ struct Gate {
     authenticate: Option<Arc<dyn Authenticate>>,
 }
 
-/// The router of `service`, with `guards` and the tokens of `authenticate` around the routes that are not open to all.
+/// The router of `service`, with `guards` and the tokens of `authenticate` around the routes that
+/// are not open to all.
 pub(crate) fn router(
     service: Service,
     authenticate: Option<Arc<dyn Authenticate>>,
@@ -70,7 +71,8 @@ pub(crate) fn router(
     }
     let routes = table::routes(&service);
     service.listed.get_or_init(|| Listed::new(&routes));
-    // A path of the router ends with its parameter: what follows it, such as `:refund`, is found in the request.
+    // A path of the router ends with its parameter: what follows it, such as `:refund`, is found in
+    // the request.
     let mut routes_by_path = BTreeMap::<String, Vec<(String, Arc<Route>)>>::new();
     for route in routes {
         let (path, end) = route.action().unwrap_or((&route.path, ""));
@@ -118,7 +120,8 @@ pub(crate) fn router(
             async move { Ok::<_, Infallible>(site.respond(&mut request, route).await) }
         })
     };
-    // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and replaced by its fallback.
+    // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and
+    // replaced by its fallback.
     let router = Router::new().fallback_service(served(Vec::new()));
     routes_by_path
         .into_iter()
@@ -254,7 +257,8 @@ impl Gate {
     }
 }
 
-/// The response to a request whose handler or authentication has panicked. The panic hook of the process logs a panic.
+/// The response to a request whose handler or authentication has panicked. The panic hook of the
+/// process logs a panic.
 fn panicked() -> Response {
     (Extension(HasPanicked), HttpError::PANICKED).into_response()
 }
@@ -288,8 +292,8 @@ async fn handled(request: &mut Request) -> Response {
         })
 }
 
-/// What a handler does. A write that has begun continues in a separate task when it is dropped: neither a client that
-/// disconnects nor a time-out cancels it.
+/// What a handler does. A write that has begun continues in a separate task when it is dropped:
+/// neither a client that disconnects nor a time-out cancels it.
 struct Work {
     rest: Fuse<BoxFuture<'static, Response>>,
     /// The permit of a write, which is held until the handler ends.

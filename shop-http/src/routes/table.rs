@@ -1,5 +1,5 @@
-//! The table of the routes of the two services. They differ in their paths outside of `/v1` and in where purchases are
-//! written.
+//! The table of the routes of the two services. They differ in their paths outside of `/v1` and in
+//! where purchases are written.
 
 use std::sync::Arc;
 
@@ -94,7 +94,8 @@ fn of_all(to: &To<Arc<Service>>) -> Vec<Route> {
 #[rustfmt::skip]
 fn purchases(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
     let is_management = service.kind == Management;
-    // On management these are writes past the log, which the public listener beside an admin listener refuses.
+    // On management these are writes past the log, which the public listener beside an admin
+    // listener refuses.
     let is_refused = is_management && service.listener == Public;
     let listed = |about: &'static str| if is_refused { "" } else { about };
     let mut all = vec![
@@ -109,7 +110,8 @@ fn purchases(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
     if service.options.refunds {
         all.push(to.plain((V1, "/v1/purchases/{id}:refund", Write), listed("Refunds a purchase, once: optionally amount and reason"), refund::post));
     }
-    // Facing follows management, and no service follows facing. Only management lists all users' purchases.
+    // Facing follows management, and no service follows facing. Only management lists all users'
+    // purchases.
     if is_management {
         all.push(to.plain((V1, "/v1/purchases:import", Batch), listed("Imports a file of purchases, CSV or NDJSON"), import::post));
         all.push(to.read((V1, "/v1/purchases:positions", Read), "How far ingest is, for the events of other services", events::positions));
@@ -118,8 +120,8 @@ fn purchases(service: &Service, to: &To<Arc<PurchaseService>>) -> Vec<Route> {
     all
 }
 
-/// Adds the routes below the prefixes of the replaced systems: those of `own` below `/api` and, but for the probe and what
-/// management alone has, `/api/v1`; all below the prefixes of ingresses.
+/// Adds the routes below the prefixes of the replaced systems: those of `own` below `/api` and, but
+/// for the probe and what management alone has, `/api/v1`; all below the prefixes of ingresses.
 fn add_prefixes(service: &Service, to: &To<Arc<Service>>, all: &mut Vec<Route>, own: &[Route]) {
     let described = to.plain((Page, "/", Read), "", index::describe).open();
     let in_v1 = own.iter().filter(|route| match service.kind {
@@ -150,7 +152,8 @@ fn add_prefixes(service: &Service, to: &To<Arc<Service>>, all: &mut Vec<Route>, 
     }
 }
 
-/// The routes for operators and probes. They have no prefix: below one that an ingress publishes, they would be public.
+/// The routes for operators and probes. They have no prefix: below one that an ingress publishes,
+/// they would be public.
 #[rustfmt::skip]
 fn operations(service: &Service, to: &To<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;

@@ -1,4 +1,5 @@
-//! One connection: its requests in flight, how its client reads and writes, and when it is to be closed.
+//! One connection: its requests in flight, how its client reads and writes, and when it is to be
+//! closed.
 //!
 //! ```text
 //! hyper ── reads, writes ──▶ ClientStream ──▶ socket of the client
@@ -7,7 +8,8 @@
 //!   └────▶ InFlightRequest ──▶ Connection ◀── deadline, mark_for_closing ── Connections
 //! ```
 //!
-//! [`SlowReaderPolicy`] and [`HalfHeadPolicy`] measure how long the client keeps the server waiting.
+//! [`SlowReaderPolicy`] and [`HalfHeadPolicy`] measure how long the client keeps the server
+//! waiting.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -42,20 +44,22 @@ struct ConnectionState {
     requests_in_flight: u32,
     /// Whether the connection has had a request.
     is_used: bool,
-    /// Whether the connection has a part of a response over HTTP/1 whose end is not known from its head. Until the end is
-    /// written, closing resets the connection: else a client of HTTP/1.0 would take the part for the whole.
+    /// Whether the connection has a part of a response over HTTP/1 whose end is not known from its
+    /// head. Until the end is written, closing resets the connection: else a client of HTTP/1.0
+    /// would take the part for the whole.
     is_streaming: bool,
-    /// When the connection was opened, its last request has ended, or its client has accepted a part of a response that it
-    /// had kept waiting.
+    /// When the connection was opened, its last request has ended, or its client has accepted a
+    /// part of a response that it had kept waiting.
     idle_since: Instant,
-    /// When the connection was marked for closing. `evicted` takes the mark back if the client has done something since.
+    /// When the connection was marked for closing. `evicted` takes the mark back if the client has
+    /// done something since.
     marked_at: Option<Instant>,
     slow_reader: SlowReaderPolicy,
     half_head: HalfHeadPolicy,
     /// The number of requests over HTTP/2 so far, which numbers their responses.
     http2_responses: u64,
-    /// The responses over HTTP/2 whose next part the client has not accepted yet, by their numbers, with the time since
-    /// when.
+    /// The responses over HTTP/2 whose next part the client has not accepted yet, by their numbers,
+    /// with the time since when.
     unread_responses: BTreeMap<u64, Instant>,
 }
 
@@ -91,14 +95,15 @@ impl Connection {
         }
     }
 
-    /// Returns whether the connection has been idle for `min_idle`, and is not marked for closing yet.
+    /// Returns whether the connection has been idle for `min_idle`, and is not marked for closing
+    /// yet.
     pub(super) fn is_evictable(&self, min_idle: Duration, now: Instant) -> bool {
         let state = self.state.lock();
         state.is_idle() && state.marked_at.is_none() && now - state.idle_since >= min_idle
     }
 
-    /// Returns the order in which idle connections are closed: those without any request first, then by the time of the
-    /// last request.
+    /// Returns the order in which idle connections are closed: those without any request first,
+    /// then by the time of the last request.
     pub(super) fn eviction_rank(&self) -> (bool, Instant) {
         let state = self.state.lock();
         (state.is_used, state.idle_since)
@@ -106,8 +111,9 @@ impl Connection {
 
     /// Returns when the connection is to be closed if its client does nothing until then.
     ///
-    /// Returns `None` if a request is in flight whose response does not wait for the client, or if the connection is marked
-    /// for closing already. Bodies of requests have time-outs of their own.
+    /// Returns `None` if a request is in flight whose response does not wait for the client, or if
+    /// the connection is marked for closing already. Bodies of requests have time-outs of their
+    /// own.
     pub(super) fn deadline(&self, options: &HttpOptions) -> Option<Instant> {
         let state = self.state.lock();
         if state.marked_at.is_some() {
@@ -185,7 +191,8 @@ impl Connection {
         request
     }
 
-    /// Completes when the connection is to be closed: it is marked for that, and its client still does nothing.
+    /// Completes when the connection is to be closed: it is marked for that, and its client still
+    /// does nothing.
     pub(super) async fn evicted(&self) {
         loop {
             self.marked.notified().await;
@@ -240,8 +247,8 @@ impl InFlightRequest {
 
     /// Returns `body` so that this request is in flight until the body is sent.
     ///
-    /// hyper polls the body only when the client accepts more: after a poll that was ready, the response waits for its
-    /// client until the next poll.
+    /// hyper polls the body only when the client accepts more: after a poll that was ready, the
+    /// response waits for its client until the next poll.
     pub(super) fn until_sent(
         self,
         body: Body,
@@ -275,10 +282,11 @@ impl Drop for InFlightRequest {
     }
 }
 
-/// The policy for slow readers, with the time that the client of one connection may still keep responses waiting.
+/// The policy for slow readers, with the time that the client of one connection may still keep
+/// responses waiting.
 ///
-/// The time passes while the client accepts nothing. Each byte that the client accepts adds the time that the minimum rate
-/// allows for a byte, up to the maximum.
+/// The time passes while the client accepts nothing. Each byte that the client accepts adds the
+/// time that the minimum rate allows for a byte, up to the maximum.
 struct SlowReaderPolicy {
     max_time: Duration,
     /// Bytes per second. With 0, each byte restores the maximum.
@@ -327,7 +335,8 @@ pub(super) fn reset_on_close(stream: &TcpStream, is_reset: bool) -> io::Result<(
     }
 }
 
-/// The stream of a client, which records in its connection what arrives, and what the client accepts.
+/// The stream of a client, which records in its connection what arrives, and what the client
+/// accepts.
 ///
 /// The stream is reset if it is closed after a part of a streamed response.
 pub(super) struct ClientStream<S> {
@@ -439,7 +448,8 @@ mod tests {
         ClientStream::new(stream, Arc::clone(connection), |_, _| Ok(()))
     }
 
-    /// Whether `sent` completes before its client is disconnected, which must read so many bytes per second.
+    /// Whether `sent` completes before its client is disconnected, which must read so many bytes
+    /// per second.
     async fn is_served<S>(server: S, rate: u32, sent: impl AsyncFnOnce(ClientStream<S>)) -> bool {
         let all = Connections::new(&HttpOptions::default().min_read_rate(rate));
         let registered = all.register(ClientId::Unknown).unwrap();

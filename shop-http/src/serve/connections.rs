@@ -1,7 +1,8 @@
-//! The open connections of a listener, and which of them is closed: when there are too many, or when its client does
-//! nothing for too long.
+//! The open connections of a listener, and which of them is closed: when there are too many, or
+//! when its client does nothing for too long.
 //!
-//! A connection is only marked for closing here. Its task closes it, unless the client does something first.
+//! A connection is only marked for closing here. Its task closes it, unless the client does
+//! something first.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -57,8 +58,9 @@ impl Connections {
 
     /// Waits for room for one more connection.
     ///
-    /// While there is none, connections that are idle for [`MIN_IDLE`] are closed: first those of clients with more than
-    /// their share, of these first the ones that never had a request, and then the longest idle ones.
+    /// While there is none, connections that are idle for [`MIN_IDLE`] are closed: first those of
+    /// clients with more than their share, of these first the ones that never had a request, and
+    /// then the longest idle ones.
     pub(super) async fn wait_for_room(&self) {
         loop {
             let closed = self.closed.notified();
@@ -70,10 +72,11 @@ impl Connections {
         }
     }
 
-    /// Marks idle connections of the eligible clients for closing, in the order of [`wait_for_room`](Self::wait_for_room).
+    /// Marks idle connections of the eligible clients for closing, in the order of
+    /// [`wait_for_room`](Self::wait_for_room).
     ///
-    /// Returns whether it has marked one: whether a connection of these clients has been idle for `min_idle`, and was not
-    /// marked before.
+    /// Returns whether it has marked one: whether a connection of these clients has been idle for
+    /// `min_idle`, and was not marked before.
     fn evict_idle(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();
         let now = Instant::now();
@@ -98,8 +101,8 @@ impl Connections {
         !idle.is_empty()
     }
 
-    /// Closes the connections whose clients do nothing for too long: send no byte, no request or a part of its head, or
-    /// do not read a response.
+    /// Closes the connections whose clients do nothing for too long: send no byte, no request or a
+    /// part of its head, or do not read a response.
     ///
     /// One task does this for all connections: a timer for every request is not free.
     pub(super) async fn close_overdue(&self) -> Infallible {
@@ -117,7 +120,8 @@ impl Connections {
         }
     }
 
-    /// Closes the connections that are overdue now. Returns the time until the next one may be, at most `max_pause`.
+    /// Closes the connections that are overdue now. Returns the time until the next one may be, at
+    /// most `max_pause`.
     fn close_overdue_now(&self, max_pause: Duration) -> Duration {
         let now = Instant::now();
         let mut pause = max_pause;
@@ -401,7 +405,8 @@ mod tests {
             .collect();
         assert!(opened(&all, HERE).await.is_none(), "all are in use");
         let _third = opened(&all, ClientId::Fair(3)).await.unwrap();
-        // When all are taken, those of the client with more than its share are closed, though others are idle for longer.
+        // When all are taken, those of the client with more than its share are closed, though
+        // others are idle for longer.
         drop(busy);
         advance(MIN_IDLE).await;
         assert!(timeout(EVICT_EVERY, all.wait_for_room()).await.is_err());

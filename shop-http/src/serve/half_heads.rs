@@ -7,7 +7,8 @@
 //! | `HttpOptions::first_byte_timeout` | a new connection, until its first byte | the connection is closed |
 //! | `HttpOptions::header_read_timeout` | one head, from its first byte on | the connection is closed |
 //!
-//! [`HalfHeadPolicy`] measures the half head of one connection; the sweep of `Connections` closes what is overdue.
+//! [`HalfHeadPolicy`] measures the half head of one connection; the sweep of `Connections` closes
+//! what is overdue.
 
 use std::io;
 
@@ -23,8 +24,9 @@ const FREE_HEAD_BYTES: usize = 8 << 10;
 
 /// Returns the maximum size of the head of a request.
 ///
-/// It is above the limits of the options, so that a head a little above one of these gets a response with a body from the
-/// router. A head beyond this maximum gets the status 431 without a body from hyper.
+/// It is above the limits of the options, so that a head a little above one of these gets a
+/// response with a body from the router. A head beyond this maximum gets the status 431 without a
+/// body from hyper.
 pub(super) fn max_head_bytes(options: &HttpOptions) -> usize {
     options
         .max_uri_bytes
@@ -33,11 +35,11 @@ pub(super) fn max_head_bytes(options: &HttpOptions) -> usize {
         .saturating_add(4 << 10)
 }
 
-/// The policy for half heads, with what one connection has received since its last request over HTTP/1, or before its
-/// first one over HTTP/2. Over TLS, the bytes of the handshake count, too.
+/// The policy for half heads, with what one connection has received since its last request over
+/// HTTP/1, or before its first one over HTTP/2. Over TLS, the bytes of the handshake count, too.
 pub(super) struct HalfHeadPolicy {
-    /// When the first byte of the head arrived, over TLS of the handshake. `None` while a request is in flight, and until
-    /// the next one begins to arrive.
+    /// When the first byte of the head arrived, over TLS of the handshake. `None` while a request
+    /// is in flight, and until the next one begins to arrive.
     pub(super) begun_at: Option<Instant>,
     arrived_bytes: usize,
     /// The permit for the bytes of a large head.

@@ -1,7 +1,9 @@
-//! The policy for HTTP/2, where a client has many requests on one connection and may read some responses and not others.
+//! The policy for HTTP/2, where a client has many requests on one connection and may read some
+//! responses and not others.
 //!
-//! The limits of one connection are those of its builder. All connections of a listener share the pool of responses that
-//! clients have not read. Since when a client has not read its responses is part of its `Connection`.
+//! The limits of one connection are those of its builder. All connections of a listener share the
+//! pool of responses that clients have not read. Since when a client has not read its responses is
+//! part of its `Connection`.
 
 use std::sync::Arc;
 
@@ -20,15 +22,16 @@ use crate::permits::{FairPool, Permit};
 pub(super) struct Http2Policy {
     #[cfg(feature = "tls")]
     pub(super) builder: http2::Builder<TokioExecutor>,
-    /// The pool of responses that clients have not read to the end, each counted from the beginning of its request: each
-    /// stream of a connection can have one.
+    /// The pool of responses that clients have not read to the end, each counted from the beginning
+    /// of its request: each stream of a connection can have one.
     pub(super) unread_responses: Arc<FairPool>,
 }
 
 /// The protocol of a request.
 pub(super) enum Protocol {
     Http1,
-    /// HTTP/2, with the permit for its response until the client has read it. `None` if the pool has no room for one.
+    /// HTTP/2, with the permit for its response until the client has read it. `None` if the pool
+    /// has no room for one.
     Http2(Option<Permit>),
 }
 
@@ -50,7 +53,8 @@ fn builder(options: &HttpOptions) -> http2::Builder<TokioExecutor> {
         .timer(TokioTimer::new())
         // The maximum number of concurrent requests on a connection.
         .max_concurrent_streams(100)
-        // The bytes that a client may send before handlers read them: of one body, and of all bodies on a connection.
+        // The bytes that a client may send before handlers read them: of one body, and of all
+        // bodies on a connection.
         .initial_stream_window_size(64 << 10)
         .initial_connection_window_size(1 << 20)
         // The bytes of a response that wait for a client that does not read.

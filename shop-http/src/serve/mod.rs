@@ -83,7 +83,8 @@ pub use tls::Tls;
 /// ```
 ///
 /// # Errors
-/// None so far: accepting is retried when the listener fails, for example without free file handles.
+/// None so far: accepting is retried when the listener fails, for example without free file
+/// handles.
 pub fn serve<S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
     router: Router,
@@ -116,7 +117,8 @@ pub fn serve<S: Future<Output = ()> + Send + 'static>(
 /// ```
 ///
 /// # Errors
-/// None so far: accepting is retried when the listener fails, for example without free file handles.
+/// None so far: accepting is retried when the listener fails, for example without free file
+/// handles.
 #[cfg(feature = "tls")]
 pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     listener: TcpListener,
@@ -151,7 +153,8 @@ impl HttpServer {
             // `Connections::close_overdue` is cheaper.
             .header_read_timeout(None)
             .max_header_size(max_head)
-            // This is also the size of what is held of a response for a client that reads it slowly. hyper panics below 8 KiB.
+            // This is also the size of what is held of a response for a client that reads it
+            // slowly. hyper panics below 8 KiB.
             .max_buf_size(max_head.max(8_192));
         Self {
             router,
@@ -165,7 +168,8 @@ impl HttpServer {
         }
     }
 
-    /// Accepts connections until `shutdown` completes, and then waits for the end of those that are open.
+    /// Accepts connections until `shutdown` completes, and then waits for the end of those that are
+    /// open.
     async fn run(
         self,
         mut listener: TcpListener,
@@ -215,8 +219,8 @@ impl HttpServer {
         Ok(())
     }
 
-    /// Serves a connection until it ends, is evicted, or its requests in flight are completed after the server has
-    /// stopped.
+    /// Serves a connection until it ends, is evicted, or its requests in flight are completed after
+    /// the server has stopped.
     async fn serve_connection(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -311,8 +315,8 @@ impl HttpServer {
 
 /// Serves a connection until it ends. When the server stops, the requests in flight are completed.
 ///
-/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client that has no request in flight has
-/// nothing to wait for.
+/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client that has no
+/// request in flight has nothing to wait for.
 async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,

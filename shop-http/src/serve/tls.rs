@@ -1,7 +1,8 @@
 //! TLS with a certificate that is read again when it changes.
 //!
-//! [`Tls`] reads the files of the certificate through `Refreshed`, at the start, and at most once a second when clients
-//! connect or when its expiry is asked for. The handshake decides between HTTP/1.1 and HTTP/2.
+//! [`Tls`] reads the files of the certificate through `Refreshed`, at the start, and at most once a
+//! second when clients connect or when its expiry is asked for. The handshake decides between
+//! HTTP/1.1 and HTTP/2.
 
 use std::io;
 use std::path::PathBuf;
@@ -29,12 +30,12 @@ pub(super) const HTTP2: &[u8] = b"h2";
 /// The time after which the next use reads the files again.
 const MAX_AGE: Duration = Duration::from_secs(1);
 
-/// The certificate of a listener, and the authorities that must have signed the certificates of its clients, for
-/// [`serve_tls`](crate::serve_tls).
+/// The certificate of a listener, and the authorities that must have signed the certificates of its
+/// clients, for [`serve_tls`](crate::serve_tls).
 ///
-/// The files are read again while the listener is in use, at most once a second and when a client connects. New
-/// connections get the new certificate; open ones are not interrupted. Files that cannot be read, or do not fit
-/// together, are logged, and the last valid ones stay in use.
+/// The files are read again while the listener is in use, at most once a second and when a client
+/// connects. New connections get the new certificate; open ones are not interrupted. Files that
+/// cannot be read, or do not fit together, are logged, and the last valid ones stay in use.
 #[derive(Debug, Clone)]
 pub struct Tls(Arc<Refreshed<Certified>>);
 
@@ -47,7 +48,8 @@ struct Certified {
 impl Tls {
     /// Reads a certificate with its chain and its private key, both PEM.
     ///
-    /// With `client_ca`, a client must have a certificate that one of the certificates in this file has signed.
+    /// With `client_ca`, a client must have a certificate that one of the certificates in this file
+    /// has signed.
     ///
     /// # Errors
     /// If a file cannot be read or is invalid, or the key is not that of the certificate.

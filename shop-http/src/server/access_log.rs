@@ -1,4 +1,5 @@
-//! The access log: a line per request. The audit log: a line per write, and per read of what belongs to others.
+//! The access log: a line per request. The audit log: a line per write, and per read of what
+//! belongs to others.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;

@@ -1,4 +1,5 @@
-//! Admission: finds out which client sends a request, counts it towards the client's rate, and acquires its permit.
+//! Admission: finds out which client sends a request, counts it towards the client's rate, and
+//! acquires its permit.
 
 use std::hash::{BuildHasher, RandomState};
 use std::net::IpAddr;
@@ -15,7 +16,8 @@ use crate::routes::matched::Matched;
 use crate::routes::route::RequestClass;
 use crate::server::client::network;
 
-/// The scopes of services that send requests on behalf of many users: their requests have no fair share.
+/// The scopes of services that send requests on behalf of many users: their requests have no fair
+/// share.
 const SERVICE_SCOPES: [&str; 5] = [
     "observe",
     "operate",
@@ -51,13 +53,15 @@ impl Admission {
         }
     }
 
-    /// Returns the hash of the client's address, or `None` if the address of its connection is unknown.
+    /// Returns the hash of the client's address, or `None` if the address of its connection is
+    /// unknown.
     fn hash_address(&self, request: &Request) -> Option<u64> {
         let address: IpAddr = network(self.proxies.client_of(request)?);
         Some(self.hasher.hash_one(address))
     }
 
-    /// Returns the hash of the client's address that [`rate_limit_rejected`](Self::rate_limit_rejected) counts.
+    /// Returns the hash of the client's address that
+    /// [`rate_limit_rejected`](Self::rate_limit_rejected) counts.
     ///
     /// Returns `None` if there are no rates, or the address is unknown.
     pub(crate) fn counted_address(&self, request: &Request) -> Option<u64> {
@@ -67,11 +71,12 @@ impl Admission {
         self.hash_address(request)
     }
 
-    /// Counts a request that was not admitted, such as one that authentication has rejected, towards the rate of its
-    /// address, and replaces `response` by a 429 once the rate is reached.
+    /// Counts a request that was not admitted, such as one that authentication has rejected,
+    /// towards the rate of its address, and replaces `response` by a 429 once the rate is reached.
     ///
-    /// An admitted request was counted in [`admit`](Self::admit), so it is not counted here. A successful write keeps its response in any case, also if a layer of the embedder has removed the mark of a counted
-    /// request: the purchase is recorded, and the client must learn its id.
+    /// An admitted request was counted in [`admit`](Self::admit), so it is not counted here. A
+    /// successful write keeps its response in any case, also if a layer of the embedder has removed
+    /// the mark of a counted request: the purchase is recorded, and the client must learn its id.
     pub(crate) fn rate_limit_rejected(
         &self,
         address: Option<u64>,
@@ -94,7 +99,8 @@ impl Admission {
         response
     }
 
-    /// Returns the response that `handle` makes of a request, if the rate of its client and the pools have room for it.
+    /// Returns the response that `handle` makes of a request, if the rate of its client and the
+    /// pools have room for it.
     ///
     /// # Errors
     /// 503 if there is no room for the response of a read beside the others.
@@ -127,7 +133,8 @@ impl Admission {
         Ok(response)
     }
 
-    /// Counts a request towards the rate of its client, and acquires its permit, which handlers get as an extractor.
+    /// Counts a request towards the rate of its client, and acquires its permit, which handlers get
+    /// as an extractor.
     ///
     /// # Errors
     /// - 429 if the client has reached its rate

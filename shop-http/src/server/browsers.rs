@@ -49,11 +49,13 @@ pub(crate) struct Browsers {
     constant: HeaderMap,
     /// Refuses writes by pages of other origins than the service's and those that CORS allows.
     protection: Option<CsrfLayer>,
-    /// Marks writes by pages of other origins with [`ForeignOrigin`]. On facing without authentication.
+    /// Marks writes by pages of other origins with [`ForeignOrigin`]. On facing without
+    /// authentication.
     refund_protection: Option<CsrfLayer>,
 }
 
-/// The mark of a request by a page of another origin that may buy, and not refund: nothing says who sends it.
+/// The mark of a request by a page of another origin that may buy, and not refund: nothing says who
+/// sends it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ForeignOrigin;
 
@@ -142,7 +144,8 @@ impl Browsers {
     }
 }
 
-/// The response of `layer` around a service that responds with nothing; `None` if it waits, which it does not.
+/// The response of `layer` around a service that responds with nothing; `None` if it waits, which
+/// it does not.
 fn passed<L, S>(layer: &L, request: Request) -> Option<Response>
 where
     L: Layer<Nothing, Service = S>,

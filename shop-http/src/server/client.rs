@@ -51,7 +51,8 @@ fn parse(text: &str) -> Option<IpAddr> {
         .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
 }
 
-/// What counts as one client of those without a principal: an IPv4 address, or an IPv6 network of 64 bits.
+/// What counts as one client of those without a principal: an IPv4 address, or an IPv6 network of
+/// 64 bits.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => {

@@ -7,7 +7,8 @@ use shop_core::ErrorKind;
 use crate::options::{Hosts, is_local, parse_host};
 use crate::response::{HttpError, HttpResult};
 
-/// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are, and need no parser.
+/// The name in `host`, if it is letters, digits, dots and hyphens with an optional port: most are,
+/// and need no parser.
 fn plain(host: &str) -> Option<&str> {
     let (name, port) = host.split_once(':').unwrap_or((host, ""));
     (!name.is_empty()
@@ -18,7 +19,8 @@ fn plain(host: &str) -> Option<&str> {
     .then_some(name)
 }
 
-/// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a probe.
+/// Refuses `request` by its head. `is_exempt` says whether it names the host of a pod, such as a
+/// probe.
 pub(crate) fn check(request: &Request, hosts: &Hosts, is_exempt: bool) -> HttpResult<()> {
     // A fault in a head that came over a connection: it is reported in the dialect of the path.
     if let Some(fault) = request.extensions().get::<HttpError>() {

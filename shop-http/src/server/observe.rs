@@ -49,8 +49,8 @@ impl RequestObserver {
         }
     }
 
-    /// The span of `request`, if spans are exported or the log has the level `debug`. At other levels most requests log
-    /// nothing: the span is made for the lines of those that do.
+    /// The span of `request`, if spans are exported or the log has the level `debug`. At other
+    /// levels most requests log nothing: the span is made for the lines of those that do.
     #[cfg_attr(
         not(feature = "otel"),
         expect(unused_variables, reason = "the span of a trace has more of it")
@@ -178,7 +178,8 @@ pub(crate) struct Observed {
     entry: Option<AccessLogEntry>,
 }
 
-/// An id that the client has sent. It is used in the log and in the pipeline, so it must be short and visible ASCII.
+/// An id that the client has sent. It is used in the log and in the pipeline, so it must be short
+/// and visible ASCII.
 fn sent<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     headers.get(name).filter(|id| {
         (1..=MAX_ID_BYTES).contains(&id.len()) && id.as_bytes().iter().all(u8::is_ascii_graphic)

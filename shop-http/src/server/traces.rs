@@ -16,7 +16,8 @@ pub(crate) fn is_set_up() -> bool {
     get_text_map_propagator(|propagator| propagator.fields().next().is_some())
 }
 
-/// The span of `request` for `route`, whose id is `id`. Its parent is the span in the headers, if there is one.
+/// The span of `request` for `route`, whose id is `id`. Its parent is the span in the headers, if
+/// there is one.
 pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> Span {
     let method = request.method().as_str();
     let path = request.uri().path();

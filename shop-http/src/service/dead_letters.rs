@@ -53,8 +53,8 @@ impl DeadLetterLogs {
         self.logs.iter().map(|log| &*log.topic)
     }
 
-    /// Returns a page of pending dead letters in the order of their positions, and the cursor of the
-    /// next page if there are more.
+    /// Returns a page of pending dead letters in the order of their positions, and the cursor of
+    /// the next page if there are more.
     ///
     /// The cursor is the last position of the page. The dead letters of one position are on one
     /// page.

@@ -1,7 +1,8 @@
 //! The state of a role beside purchases, such as users or orders.
 //!
-//! `/health` and `/metrics` report each role in the same way, and `/readyz` checks its store. The `accounts` feature
-//! describes its roles with the types of this module, so that the reports do not depend on it.
+//! `/health` and `/metrics` report each role in the same way, and `/readyz` checks its store. The
+//! `accounts` feature describes its roles with the types of this module, so that the reports do not
+//! depend on it.
 
 use futures_util::future::BoxFuture;
 use shop_core::ingest::IngestMonitor;

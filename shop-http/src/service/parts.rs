@@ -37,7 +37,8 @@ pub struct Parts {
     /// The role orders.
     #[cfg(feature = "accounts")]
     pub orders: Option<OrdersRole>,
-    /// The logs whose dead letters are served (default: the log of the purchases, if they have one).
+    /// The logs whose dead letters are served (default: the log of the purchases, if they have
+    /// one).
     pub dead_letters: Vec<DeadLetterLog>,
     /// The source of times and of fresh ids (default: the clock of the system).
     pub clock: Arc<dyn Clock>,

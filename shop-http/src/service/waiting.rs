@@ -33,7 +33,8 @@ pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
 pub(crate) const IS_PENDING: PendingHeader = Some([(PENDING, "true")]);
 
 impl PurchaseService {
-    /// Waits until the purchase that a read needs is stored, and returns the header of the response.
+    /// Waits until the purchase that a read needs is stored, and returns the header of the
+    /// response.
     ///
     /// The purchase and the time limit are `requested` by the client. Without a requested purchase,
     /// this waits for the last purchase that this process acknowledged for the first of `selectors`

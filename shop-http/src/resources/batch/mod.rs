@@ -114,7 +114,8 @@ pub(crate) async fn post(
     Ok(results.respond(body_permit))
 }
 
-/// The result of `work`, which reads a body of this size. Other tasks of the worker continue elsewhere if it is large.
+/// The result of `work`, which reads a body of this size. Other tasks of the worker continue
+/// elsewhere if it is large.
 fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
     if size > LARGE_BODY && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
         tokio::task::block_in_place(work)
