@@ -76,8 +76,8 @@ impl TlsOptions {
                 return Err(postgres_error(ErrorKind::Invalid, message));
             }
         };
-        // Whoever names a file of authorities wants certificates to be verified. So the file holds
-        // in every mode with TLS.
+        // A file of authorities is set to verify certificates by it. So in every mode with TLS, the
+        // certificate of the server must be signed by one of these authorities.
         if let Some(file) = authorities_file {
             trust = CertificateTrust::File(file.into());
         }
