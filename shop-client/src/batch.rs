@@ -1,4 +1,12 @@
-//! Many purchases in one request.
+//! Sends many purchases in one request.
+//!
+//! A batch is one call with one or more attempts. Each attempt sends the purchases whose result is
+//! not known yet, one per line, and the service responds with one line for each of them. The
+//! results of all attempts are collected in the [`PurchaseBatch`]:
+//!
+//! 1. [`PurchaseBatch::begin_attempt`] writes the body of the request
+//! 2. [`PurchaseBatch::record_response`] keeps the results in the response
+//! 3. [`PurchaseBatch::take_results`] returns all results, once the call has ended
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,108 +19,126 @@ use shop_core::{Clock, SystemClock};
 use crate::client::generate_key;
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::{Sent, json};
+use crate::transport::{RequestBody, json};
 use crate::{
     Error, ErrorKind, NewPurchase, Outcome, PublishedPurchase, RequestContext, Result, ShopClient,
 };
 
-/// The purchases of a batch, and what is known of them so far. An attempt sends those without a result.
+/// The purchases of a batch, and their results so far.
 #[derive(Debug)]
 pub(crate) struct PurchaseBatch {
     pub(crate) purchases: Vec<NewPurchase>,
-    state: Mutex<BatchProgress>,
+    progress: Mutex<BatchProgress>,
 }
 
 #[derive(Debug)]
 struct BatchProgress {
+    /// The results of the purchases, in their order. `None` is the result of a purchase that the
+    /// next attempt sends.
     results: Vec<Option<Result<PublishedPurchase>>>,
-    /// The indices of the purchases that the current attempt sends.
-    sent: Vec<usize>,
+    /// The number of requests.
     attempts: u32,
 }
 
 impl PurchaseBatch {
-    /// All purchases must have a key.
+    /// Creates a batch of `purchases`, all of which must have a key.
     fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
         let results = purchases.iter().map(|_| None).collect();
         Arc::new(Self {
             purchases,
-            state: Mutex::new(BatchProgress {
+            progress: Mutex::new(BatchProgress {
                 results,
-                sent: Vec::new(),
                 attempts: 0,
             }),
         })
     }
 
-    fn state(&self) -> MutexGuard<'_, BatchProgress> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    fn progress(&self) -> MutexGuard<'_, BatchProgress> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The body of the next attempt.
-    pub(crate) fn body(&self) -> Result<Vec<u8>> {
-        let mut state = self.state();
-        state.attempts += 1;
-        state.sent = (0..self.purchases.len())
-            .filter(|index| state.results[*index].is_none())
-            .collect();
-        let mut body = Vec::with_capacity(state.sent.len() * 160);
-        for index in &state.sent {
-            body.extend(json(&self.purchases[*index])?);
-            body.push(b'\n');
+    /// Counts a request, which after a rejected token is the second one of an attempt, and returns
+    /// its body: the purchases without a result.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) if a purchase cannot be written as JSON.
+    pub(crate) fn begin_attempt(&self) -> Result<Vec<u8>> {
+        let mut progress = self.progress();
+        progress.attempts += 1;
+
+        let mut body = Vec::with_capacity(self.purchases.len() * 160);
+        for (purchase, result) in self.purchases.iter().zip(&progress.results) {
+            if result.is_none() {
+                body.extend(json(purchase)?);
+                body.push(b'\n');
+            }
         }
         Ok(body)
     }
 
-    /// Keeps the results in a response.
+    /// Keeps the results in the response to the current attempt.
     ///
     /// # Errors
-    /// When the outcome of a purchase is still unknown: the next attempt repeats it.
-    pub(crate) fn judged(&self, answer: Response) -> Result<Response> {
-        let results = answer
+    /// - A retryable error if a purchase failed with it: the next attempt sends the purchase again
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not have exactly one result
+    ///   for each purchase of the attempt
+    pub(crate) fn record_response(&self, response: Response) -> Result<Response> {
+        let results: Option<Vec<(BatchResultBody, &[u8])>> = response
             .body
             .split(|byte| *byte == b'\n')
             .filter(|line| !line.is_empty())
-            .enumerate()
-            .map(|(index, line)| {
-                let result: BatchResultBody = serde_json::from_slice(line).ok()?;
-                (result.line == index).then_some((result, line))
-            });
-        let mut state = self.state();
-        let sent = std::mem::take(&mut state.sent);
-        let results: Option<Vec<_>> = results.collect();
-        let Some(results) = results.filter(|results| results.len() == sent.len()) else {
-            return Err(
-                answer.unreadable("the response is not one of this service: check the address")
-            );
+            .map(|line| Some((serde_json::from_slice(line).ok()?, line)))
+            .collect();
+
+        let mut progress = self.progress();
+        let attempts = progress.attempts;
+        let sent: Vec<_> = self
+            .purchases
+            .iter()
+            .zip(&mut progress.results)
+            .filter(|(_, stored_result)| stored_result.is_none())
+            .collect();
+        // The service numbers its results from 0 on.
+        let results = results.filter(|results| {
+            let numbers = results.iter().map(|(result, _)| result.line);
+            numbers.eq(0..sent.len())
+        });
+        let Some(results) = results else {
+            let message = "the response is not one of this service: check the address";
+            return Err(response.unreadable_error(message));
         };
-        let mut failed = None;
-        for (index, (result, line)) in sent.into_iter().zip(results) {
-            match published(&self.purchases[index], result, line, state.attempts) {
-                Err(error) if error.is_retryable() => failed = Some(error),
-                result => state.results[index] = Some(result),
+
+        let mut retryable_error = None;
+        for ((purchase, stored_result), (result, line)) in sent.into_iter().zip(results) {
+            match convert_result(purchase, result, line, attempts) {
+                Err(error) if error.is_retryable() => retryable_error = Some(error),
+                final_result => *stored_result = Some(final_result),
             }
         }
-        failed.map_or(Ok(answer), Err)
+        retryable_error.map_or(Ok(response), Err)
     }
 
-    /// The results; `error` is that of purchases without one.
-    fn take_results(&self, error: Option<&Error>) -> Vec<Result<PublishedPurchase>> {
-        let missing = || {
-            Err(error
-                .cloned()
-                .unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing")))
-        };
-        let results = std::mem::take(&mut self.state().results);
+    /// Takes the results out of the batch, in the order of the purchases. A purchase without a
+    /// result fails with `error`, the error of the call.
+    fn take_results(&self, error: Option<Error>) -> Vec<Result<PublishedPurchase>> {
+        let error =
+            error.unwrap_or_else(|| client_error(ErrorKind::Internal, "a result is missing"));
+        let results = std::mem::take(&mut self.progress().results);
         results
             .into_iter()
-            .map(|result| result.unwrap_or_else(missing))
+            .map(|result| result.unwrap_or_else(|| Err(error.clone())))
             .collect()
     }
 }
 
-/// The `result` of `purchase`, which has a key, after so many attempts. Its `line` is also a problem.
-fn published(
+/// Converts the `result` of `purchase`, which has a key, after so many `attempts`.
+///
+/// `line` is the text of the result. It is also a problem, unless the purchase is acknowledged.
+///
+/// # Errors
+/// - The error in the result, unless the purchase is acknowledged
+/// - [`Unsupported`](ErrorKind::Unsupported) if the result is about another purchase
+fn convert_result(
     purchase: &NewPurchase,
     result: BatchResultBody,
     line: &[u8],
@@ -135,23 +161,23 @@ fn published(
         published.pending = result.pending;
         return Ok(published);
     }
+
     let kind = result
         .problem_type
         .as_deref()
         .and_then(error_kind)
         .unwrap_or(ErrorKind::Internal);
-    let error = Response::new(status_of(kind), line.to_vec())
-        .refused("")
+    let mut error = Response::new(status_of_kind(kind), line.to_vec())
+        .refusal_error("")
         .with_attempts(attempts);
-    Err(if result.status == BatchStatus::Rejected {
-        error.with_outcome(Outcome::NotApplied)
-    } else {
-        error
-    })
+    if result.status == BatchStatus::Rejected {
+        error = error.with_outcome(Outcome::NotApplied);
+    }
+    Err(error)
 }
 
-/// The status that the error of a single purchase has.
-const fn status_of(kind: ErrorKind) -> StatusCode {
+/// Returns the status of the response if a single purchase fails with an error of `kind`.
+const fn status_of_kind(kind: ErrorKind) -> StatusCode {
     match kind {
         ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
         ErrorKind::Conflict | ErrorKind::Erased => StatusCode::CONFLICT,
@@ -163,8 +189,10 @@ const fn status_of(kind: ErrorKind) -> StatusCode {
 }
 
 impl ShopClient {
-    /// Sends all purchases in one request, and those whose outcome is unknown again. A service that refuses so many at
-    /// once gets them in halves.
+    /// Sends all purchases in one request, and returns one result for each, in their order.
+    ///
+    /// A service that refuses so many purchases at once gets them in halves. A single purchase is
+    /// sent as a buy. `context` is the context of the purchases, if they have one of their own.
     pub(crate) async fn send_batch(
         &self,
         mut purchases: Vec<NewPurchase>,
@@ -173,27 +201,29 @@ impl ShopClient {
         for purchase in &mut purchases {
             purchase.key.get_or_insert_with(generate_key);
         }
-        let mut left = vec![purchases];
+
+        // A stack, so that the results have the order of the purchases.
+        let mut remaining_parts = vec![purchases];
         let mut results = Vec::new();
-        while let Some(mut part) = left.pop() {
+        while let Some(part) = remaining_parts.pop() {
             if part.len() < 2 {
                 results.extend(publish_new_each(self, &part, context).await);
                 continue;
             }
-            let batch = PurchaseBatch::new(part.clone());
-            let sent = Sent::Batch(Arc::clone(&batch));
+
+            let batch = PurchaseBatch::new(part);
+            let sent = RequestBody::Batch(Arc::clone(&batch));
             let call = self
-                .inner
                 .transport
                 .post("buy_many", "v1/purchases:batch", sent)
-                .large();
-            let sent = self.send(call, context).await;
-            match sent.as_ref().map_err(Error::kind) {
-                Err(ErrorKind::TooLarge) => {
-                    let second = part.split_off(part.len() / 2);
-                    left.extend([second, part]);
-                }
-                _ => results.extend(batch.take_results(sent.as_ref().err())),
+                .with_large_response();
+            let error = self.send(call, context).await.err();
+
+            if error.as_ref().map(Error::kind) == Some(ErrorKind::TooLarge) {
+                let (first, second) = batch.purchases.split_at(batch.purchases.len() / 2);
+                remaining_parts.extend([second.to_vec(), first.to_vec()]);
+            } else {
+                results.extend(batch.take_results(error));
             }
         }
         results

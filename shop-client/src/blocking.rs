@@ -27,9 +27,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// # }
 /// ```
 ///
-/// The calls run on one runtime of this process with one thread, which is started by the first call. Within an
-/// asynchronous task, `await` the call: one that blocks holds up other tasks of its thread. When the process ends, writes
-/// in flight are aborted; [`close`](crate::Shop::close) waits for them.
+/// The calls run on one runtime of this process with one thread, which is started by the first
+/// call. Within an asynchronous task, `await` the call: one that blocks holds up other tasks of its
+/// thread. When the process ends, writes in flight are aborted; [`close`](crate::Shop::close) waits
+/// for them.
 pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
     /// Blocks the thread until the call completes.
     ///
@@ -48,8 +49,8 @@ pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
 
 impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 
-/// Makes the streams of a client iterators, such as [`purchases`](crate::UserPurchases::purchases) and
-/// [`buy_all`](crate::Shop::buy_all).
+/// Makes the streams of a client iterators, such as [`purchases`](crate::UserPurchases::purchases)
+/// and [`buy_all`](crate::Shop::buy_all).
 ///
 /// ```no_run
 /// use shop_client::{BlockingStream, NewPurchase, ShopClient, stream};

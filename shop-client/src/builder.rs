@@ -1,4 +1,11 @@
-//! The builder of a client.
+//! Builds clients.
+//!
+//! A [`ShopClientBuilder`] collects the options, and checks those that are used when the client is
+//! built. The client sends its requests with an HTTP client that is passed, or else with one that
+//! is created here with TLS for https, no redirects and no retries of its own.
+//!
+//! - `headers`: the options for headers and tokens
+//! - `environment`: a client that is configured by environment variables
 
 mod environment;
 mod headers;
@@ -7,7 +14,6 @@ use std::fmt;
 use std::future::ready;
 use std::time::Duration;
 
-use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 use reqwest::redirect::Policy;
 use reqwest::{Client, ClientBuilder, Proxy, Url};
@@ -18,12 +24,9 @@ use crate::error::client_error;
 use crate::observer::{CallEvent, CallObserver};
 use crate::tokens::Tokens;
 use crate::transport::{HttpProvider, Timeouts, Transport};
-use crate::{ErrorKind, Result, RetryPolicy};
+use crate::{Error, ErrorKind, Result, RetryPolicy};
 
 pub(crate) use headers::further_header;
-
-/// How long an unused connection is kept.
-const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 
 /// Builds a [`ShopClient`].
 ///
@@ -46,16 +49,17 @@ const IDLE_CONNECTION: Duration = Duration::from_secs(20);
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
-    /// The caller's, in place of that of `client`.
+    /// The provider that the caller has passed, in place of an HTTP client built by `client`.
     http: Option<HttpProvider>,
     client: ClientBuilder,
     user_agent: Option<String>,
     headers: Vec<(String, String)>,
+    /// The certificates of the trusted authorities, as PEM.
     #[cfg(feature = "rustls")]
-    ca: Option<Vec<u8>>,
-    /// The client's certificate and its key.
+    ca_certificates: Option<Vec<u8>>,
+    /// The client's certificate with its chain and its private key, as PEM.
     #[cfg(feature = "rustls")]
-    identity: Option<Vec<u8>>,
+    client_certificate: Option<Vec<u8>>,
     timeouts: Timeouts,
     tokens: Result<Tokens>,
     retries: RetryPolicy,
@@ -63,19 +67,19 @@ pub struct ShopClientBuilder {
     observer: CallObserver,
 }
 
-/// High enough for a busy program, low enough to bound the sockets that abandoned calls hold while a service hangs.
-const DEFAULT_MAX_IN_FLIGHT: usize = 1_000;
-
-/// Slightly more than the service's own 5 s, so that the service reports the outcome.
+/// The default time-out of an attempt: slightly more than the service's own 5 s, so that the
+/// service reports the outcome.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// The default user agent.
+/// The default user agent, which names this crate and its version.
 const DEFAULT_USER_AGENT: HeaderValue =
     HeaderValue::from_static(concat!("shop-client/", env!("CARGO_PKG_VERSION")));
 
 impl ShopClient {
-    /// Returns a builder of a client for the service at `base_url`, such as `http://localhost:3000`, or
-    /// `https://shop.example/purchases` behind a path prefix.
+    /// Returns a builder of a client for the service at `base_url`.
+    ///
+    /// The address is one such as `http://localhost:3000`, or `https://shop.example/purchases` for
+    /// a service behind a path prefix.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -84,20 +88,16 @@ impl ShopClient {
     /// # Ok::<(), shop_client::Error>(())
     /// ```
     pub fn builder(base_url: impl Into<String>) -> ShopClientBuilder {
-        let timeouts = Timeouts {
-            buy: DEFAULT_TIMEOUT,
-            query: DEFAULT_TIMEOUT,
-            check: Duration::from_secs(3),
-        };
         let client = Client::builder()
             .no_proxy()
             .connect_timeout(Duration::from_secs(2))
             // A purchase is sent to the configured address only.
             .redirect(Policy::none())
-            // Retries are made here, within the budget.
+            // This crate retries by itself, within the budget.
             .retry(reqwest::retry::never())
-            // Shorter than the idle time-out of the services: a request on a connection that is being closed fails.
-            .pool_idle_timeout(IDLE_CONNECTION)
+            // The services keep idle connections for longer. A request on a connection that the
+            // service is closing would fail.
+            .pool_idle_timeout(Duration::from_secs(20))
             .tcp_nodelay(true);
         ShopClientBuilder {
             base_url: base_url.into(),
@@ -106,25 +106,36 @@ impl ShopClient {
             user_agent: None,
             headers: Vec::new(),
             #[cfg(feature = "rustls")]
-            ca: None,
+            ca_certificates: None,
             #[cfg(feature = "rustls")]
-            identity: None,
-            timeouts,
+            client_certificate: None,
+            timeouts: Timeouts {
+                buy: DEFAULT_TIMEOUT,
+                query: DEFAULT_TIMEOUT,
+                check: Duration::from_secs(3),
+            },
             tokens: Ok(Tokens::default()),
             retries: RetryPolicy::default(),
-            max_in_flight: DEFAULT_MAX_IN_FLIGHT,
+            // High enough for a busy program, and low enough to bound the sockets that abandoned
+            // calls hold while a service hangs.
+            max_in_flight: 1_000,
             observer: CallObserver::default(),
         }
     }
 }
 
 impl ShopClientBuilder {
-    /// Uses this HTTP client, with its pool, proxies, compression and certificates; those set here are ignored, as is
-    /// the connect time-out. Its other time-outs apply in addition to those set here. Disable its redirects and
-    /// retries: this client rejects the former and does the latter.
+    /// Sends requests with this HTTP client, and with its pool, proxies, compression and
+    /// certificates.
     ///
-    /// It is the way to another TLS backend or provider of cryptography: disable the default features of this crate,
-    /// and enable those in your dependency on [`reqwest`].
+    /// The proxies, compression, certificates and connect time-out of this builder are ignored. The
+    /// other time-outs of the HTTP client apply in addition to the time-outs of this builder.
+    /// Disable redirects and retries of the HTTP client: a [`ShopClient`] rejects redirects, and
+    /// retries by itself.
+    ///
+    /// An HTTP client of your own is the way to another TLS backend or provider of cryptography:
+    /// disable the default features of this crate, and enable the TLS features in your dependency
+    /// on [`reqwest`].
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -139,11 +150,13 @@ impl ShopClientBuilder {
         self.http_client_provider(move || ready(Ok(client.clone())))
     }
 
-    /// Sends each request with the HTTP client that `provider` returns for it, such as one with certificates that
-    /// change: the same one, until they do. See [`http_client`](Self::http_client) and
+    /// Sends each request with the HTTP client that `provider` returns for the request.
+    ///
+    /// So the certificates of a client can change: `provider` returns the same HTTP client until
+    /// they do. See [`http_client`](Self::http_client) and
     /// [`build_http_client`](Self::build_http_client).
     ///
-    /// When it returns an error, the request is not sent, and the call fails with it.
+    /// If `provider` returns an error, the request is not sent, and the call fails with this error.
     pub fn http_client_provider<F, T>(mut self, provider: F) -> Self
     where
         F: Fn() -> T + Send + Sync + 'static,
@@ -153,8 +166,10 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends requests through this proxy, if it is for the address of the service. The first that is applies. By default
-    /// no proxy is used, whatever the environment says: a purchase is sent to the configured address only.
+    /// Sends requests through this proxy, if the proxy is for the address of the service.
+    ///
+    /// Of several proxies for the address, the first one is used. By default no proxy is used,
+    /// whatever the environment says: a purchase is sent to the configured address only.
     ///
     /// ```
     /// use shop_client::{ShopClient, reqwest::Proxy};
@@ -171,14 +186,16 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Whether responses may be compressed (default yes). Within one network, no compression takes less time.
+    /// Sets whether responses may be compressed (default yes). Within one network, responses
+    /// without compression take less time.
     #[cfg(feature = "gzip")]
     pub fn gzip(mut self, enable: bool) -> Self {
         self.client = self.client.gzip(enable);
         self
     }
 
-    /// Trusts these certificate authorities only, in place of the system's: one or several certificates, PEM.
+    /// Trusts only these certificate authorities, in place of the system's: one or several
+    /// certificates, as PEM.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -193,20 +210,20 @@ impl ShopClientBuilder {
     /// ```
     #[cfg(feature = "rustls")]
     pub fn ca_certificates(mut self, pem: &[u8]) -> Self {
-        self.ca = Some(pem.to_vec());
+        self.ca_certificates = Some(pem.to_vec());
         self
     }
 
-    /// Presents this certificate to a service that asks for one: the certificate with its chain and its private key,
-    /// PEM.
+    /// Presents this certificate to a service that asks for one: the certificate with its chain and
+    /// its private key, as PEM.
     #[cfg(feature = "rustls")]
     pub fn client_certificate(mut self, pem: &[u8]) -> Self {
-        self.identity = Some(pem.to_vec());
+        self.client_certificate = Some(pem.to_vec());
         self
     }
 
-    /// Calls `observer` for every retry and at the end of every call, for metrics. It runs within the call and must not
-    /// block.
+    /// Calls `observer` for every retry and at the end of every call, for metrics. The observer
+    /// runs within the call and must not block.
     ///
     /// ```
     /// use shop_client::{CallEvent, CallState, ShopClient};
@@ -227,9 +244,12 @@ impl ShopClientBuilder {
         self
     }
 
-    /// The maximum of concurrent writes: buys, also those of a [stream](crate::Shop::buy_all), registrations and orders
-    /// (default 1,000, at least 1). Writes whose callers no longer wait count as well. A write beyond the limit waits
-    /// for its turn; after the [total time-out](RetryPolicy::total_timeout) it fails with
+    /// Sets the maximum number of concurrent writes (default 1,000, at least 1).
+    ///
+    /// Writes are buys, including the buys of a [stream](crate::Shop::buy_all), refunds,
+    /// registrations, orders, actions on dead letters, and other requests that are not safe. Writes
+    /// whose callers no longer wait count as well. A write beyond the limit waits for its turn.
+    /// After the [total time-out](RetryPolicy::total_timeout), the write fails with
     /// [`Overloaded`](ErrorKind::Overloaded) and is not sent. Clones of a client share the limit.
     ///
     /// ```
@@ -246,59 +266,64 @@ impl ShopClientBuilder {
         self
     }
 
-    /// How failed calls are retried (default [`RetryPolicy::default`]): a policy, or the maximum number of retries.
+    /// Sets how failed calls are retried: by a policy, or by the default policy with a maximum
+    /// number of retries (default [`RetryPolicy::default`]).
     pub fn retries(mut self, retries: impl Into<RetryPolicy>) -> Self {
-        let before = std::mem::replace(&mut self.retries, retries.into());
-        self.retries.timeout = before.timeout;
+        let timeout = self.retries.timeout;
+        self.retries = retries.into();
+        self.retries.timeout = timeout;
         self
     }
 
-    /// The maximum duration of a call with all attempts and pauses, in place of the [total
+    /// Sets the maximum duration of a call with all attempts and pauses, in place of the [total
     /// time-out](RetryPolicy::total_timeout) of the retries (default 20 s).
     pub const fn timeout(mut self, time: Duration) -> Self {
         self.retries.timeout = Some(time);
         self
     }
 
-    /// The time-out for opening a connection (default 2 s).
+    /// Sets the time-out for opening a connection (default 2 s).
     pub fn connect_timeout(mut self, time: Duration) -> Self {
         self.client = self.client.connect_timeout(time);
         self
     }
 
-    /// The time-out for one attempt to buy, to register a user or to place an order (default 7 s). The service itself
-    /// gives up after 5 s and reports the outcome.
+    /// Sets the time-out for one attempt to buy, to register a user or to place an order (default
+    /// 7 s). The service itself gives up after 5 s and reports the outcome.
     pub const fn buy_timeout(mut self, time: Duration) -> Self {
         self.timeouts.buy = time;
         self
     }
 
-    /// The time-out for one attempt to read: a page, a sum, or one purchase, user or order (default 7 s).
+    /// Sets the time-out for one attempt to read a page, a sum, or one purchase, user or order
+    /// (default 7 s).
     pub const fn query_timeout(mut self, time: Duration) -> Self {
         self.timeouts.query = time;
         self
     }
 
-    /// The time-out for a check (default 3 s).
+    /// Sets the time-out for a check (default 3 s).
     pub const fn check_timeout(mut self, time: Duration) -> Self {
         self.timeouts.check = time;
         self
     }
 
-    /// Builds the client. It opens no connection yet.
+    /// Builds the client, which opens no connection yet.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when the address is not that of a service, or the user agent, a default header,
-    /// the bearer token or a certificate is not valid; [`Unsupported`](ErrorKind::Unsupported) when no certificates are
-    /// found to verify `https` with, or this build has no TLS: enable the feature `rustls`, or pass an HTTP client.
+    /// - [`Invalid`](ErrorKind::Invalid) if the address is not the address of a service, or if the
+    ///   user agent, a default header, the bearer token or a certificate is not valid
+    /// - [`Unsupported`](ErrorKind::Unsupported) if there are no certificates to verify `https`
+    ///   with, or if this build has no TLS: enable the feature `rustls`, or pass an HTTP client
     pub fn build(mut self) -> Result<ShopClient> {
-        let base = self.parsed_url()?;
+        let base = self.parse_base_url()?;
         let headers = self.default_headers()?;
-        let http = match self.http.take() {
+
+        let http: HttpProvider = match self.http.take() {
             Some(http) => http,
             None => {
-                let client = self.http_client_for(&base)?;
-                Box::new(move || -> BoxFuture<'static, _> { Box::pin(ready(Ok(client.clone()))) })
+                let client = self.create_http_client(&base)?;
+                Box::new(move || Box::pin(ready(Ok(client.clone()))))
             }
         };
         let transport = Transport {
@@ -307,7 +332,7 @@ impl ShopClientBuilder {
             headers,
             timeouts: self.timeouts,
             tokens: self.tokens?,
-            budget: self.retries.shared_budget(),
+            budget: self.retries.new_budget(),
             observer: self.observer,
         };
         Ok(ShopClient::with_transport(
@@ -317,53 +342,54 @@ impl ShopClientBuilder {
         ))
     }
 
-    /// Builds the HTTP client alone: the one that [`build`](Self::build) creates if none is passed.
+    /// Builds the HTTP client alone, which is the one that [`build`](Self::build) creates if none
+    /// is passed.
     ///
     /// # Errors
-    /// Those of [`build`](Self::build).
+    /// Returns the errors of [`build`](Self::build).
     pub fn build_http_client(mut self) -> Result<Client> {
-        self.http_client_for(&self.parsed_url()?)
+        let base = self.parse_base_url()?;
+        self.create_http_client(&base)
     }
 
-    fn http_client_for(&mut self, base: &Url) -> Result<Client> {
+    /// Creates the HTTP client for the service at `base`.
+    fn create_http_client(&mut self, base: &Url) -> Result<Client> {
         let agent = self.user_agent_header()?.unwrap_or(DEFAULT_USER_AGENT);
         let builder = std::mem::take(&mut self.client).user_agent(agent);
         self.with_tls(builder, base)?.build().map_err(|error| {
-            let message = "cannot create an HTTP client: https needs the system's CA certificates (on Debian: \
-                           apt-get install ca-certificates), or pass a client of your own";
+            let message = "cannot create an HTTP client: https needs the system's CA certificates \
+                (on Debian: apt-get install ca-certificates), or pass a client of your own";
             client_error(ErrorKind::Unsupported, message).with_source(error)
         })
     }
 
+    /// Adds the certificates for `https` to the builder of the HTTP client.
     #[cfg(feature = "rustls")]
     fn with_tls(&self, mut builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
         if base.scheme() == "http" {
             // Plain HTTP needs no certificates on the machine.
             return Ok(builder.tls_certs_only([]));
         }
-        let invalid = |what: &str, error| {
-            client_error(ErrorKind::Invalid, format!("{what} not valid PEM")).with_source(error)
-        };
-        if let Some(pem) = &self.ca {
-            let all = reqwest::Certificate::from_pem_bundle(pem)
-                .map_err(|error| invalid("the CA certificates are", error))?;
-            if all.is_empty() {
-                return Err(client_error(
-                    ErrorKind::Invalid,
-                    "there is no CA certificate in the PEM",
-                ));
+
+        if let Some(pem) = &self.ca_certificates {
+            let certificates = reqwest::Certificate::from_pem_bundle(pem).map_err(|error| {
+                invalid("the CA certificates are not valid PEM").with_source(error)
+            })?;
+            if certificates.is_empty() {
+                return Err(invalid("there is no CA certificate in the PEM"));
             }
-            builder = builder.tls_certs_only(all);
+            builder = builder.tls_certs_only(certificates);
         }
-        if let Some(pem) = &self.identity {
-            let identity = reqwest::Identity::from_pem(pem)
-                .map_err(|error| invalid("the client certificate is", error))?;
+        if let Some(pem) = &self.client_certificate {
+            let identity = reqwest::Identity::from_pem(pem).map_err(|error| {
+                invalid("the client certificate is not valid PEM").with_source(error)
+            })?;
             builder = builder.identity(identity);
         }
         Ok(builder)
     }
 
-    /// A build without TLS.
+    /// Rejects `https`, because this build has no TLS.
     #[cfg(not(feature = "rustls"))]
     fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
         if base.scheme() == "http" {
@@ -373,27 +399,31 @@ impl ShopClientBuilder {
         Err(client_error(ErrorKind::Unsupported, message))
     }
 
-    fn parsed_url(&self) -> Result<Url> {
-        let wrong = |problem: &str| {
-            client_error(
-                ErrorKind::Invalid,
-                format!("the address of the service {problem}"),
-            )
-        };
+    /// Parses and checks the address of the service. Returns an address that ends with a slash.
+    fn parse_base_url(&self) -> Result<Url> {
         let mut url: Url = self.base_url.parse().map_err(|error| {
-            wrong("is not a URL: use one such as http://localhost:3000").with_source(error)
+            let message = "the address of the service is not a URL: use one such as \
+                http://localhost:3000";
+            invalid(message).with_source(error)
         })?;
+
         if !matches!(url.scheme(), "http" | "https") || !url.has_host() {
-            return Err(wrong("must start with http:// or https:// and have a host"));
+            return Err(invalid(
+                "the address of the service must start with http:// or https:// and have a host",
+            ));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong(
-                "must not contain a user name or a password: use bearer_token, or an http_client that sends them",
+            return Err(invalid(
+                "the address of the service must not contain a user name or a password: use \
+                bearer_token, or an http_client that sends them",
             ));
         }
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(wrong("must not have a query or a fragment"));
+            return Err(invalid(
+                "the address of the service must not have a query or a fragment",
+            ));
         }
+
         // Paths are appended, so a service behind a prefix can be reached.
         if !url.path().ends_with('/') {
             let path = format!("{}/", url.path());
@@ -403,7 +433,12 @@ impl ShopClientBuilder {
     }
 }
 
-/// Without the address, which may contain a password until `build` rejects it.
+/// Returns the error of an option that is not valid.
+fn invalid(message: impl Into<String>) -> Error {
+    client_error(ErrorKind::Invalid, message)
+}
+
+/// Shows the builder without its address, which may contain a password until `build` rejects it.
 impl fmt::Debug for ShopClientBuilder {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ShopClientBuilder")
@@ -457,7 +492,10 @@ mod tests {
         ] {
             let retries = options.build().unwrap().retries;
             assert_eq!(
-                (retries.delays().count(), retries.longest(Duration::ZERO)),
+                (
+                    retries.delays().count(),
+                    retries.max_call_duration(Duration::ZERO)
+                ),
                 (3, time)
             );
         }
@@ -469,7 +507,10 @@ mod tests {
         assert!(!never.retries.is_enabled());
         let patient = never.with_retries(1).retries;
         assert_eq!(
-            (patient.delays().count(), patient.longest(Duration::ZERO)),
+            (
+                patient.delays().count(),
+                patient.max_call_duration(Duration::ZERO)
+            ),
             (1, time)
         );
     }

@@ -1,4 +1,12 @@
-//! The client and its calls for purchases.
+//! The client, and how it sends its requests.
+//!
+//! - A write, such as a buy, is sent by `send`: it waits for a permit, and then runs in a task of
+//!   its own, which continues if the caller drops its future
+//! - A query is sent by `query`, in the future of the caller
+//! - A check or a report is a query that is sent once: `request_report`
+//!
+//! All of them hand a [`Call`] to the [`Transport`], which authorizes, sends and retries the call.
+//! The ports that are implemented on top of them are in [`ports`](crate::ports).
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -22,18 +30,20 @@ use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::CallState;
 use crate::response::Response;
-use crate::transport::{Call, Sent, Transport};
+use crate::transport::{Call, RequestBody, Transport};
 use crate::{
     ErrorKind, Health, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase,
     PurchaseId, RequestContext, Result, RetryPolicy, Shop,
 };
 
-/// A client of facing or of management; both have the same API. Cheap to clone: clones share connections, the bearer
-/// token and the retry budget.
+/// A client of facing or of management, which have the same API.
 ///
-/// A client dereferences to a [`Shop`] and has its calls: [`buy`](Shop::buy), [`buy_many`](Shop::buy_many),
-/// [`buy_all`](Shop::buy_all), [`refund`](Shop::refund), [`user`](Shop::user), [`user_with_name`](Shop::user_with_name),
-/// [`all_users`](Shop::all_users), [`get`](Shop::get) and [`close`](Shop::close).
+/// A client is cheap to clone: clones share connections, the bearer token and the retry budget.
+///
+/// A client dereferences to a [`Shop`], and has the calls of a shop: [`buy`](Shop::buy),
+/// [`buy_many`](Shop::buy_many), [`buy_all`](Shop::buy_all), [`refund`](Shop::refund),
+/// [`user`](Shop::user), [`user_with_name`](Shop::user_with_name), [`all_users`](Shop::all_users),
+/// [`get`](Shop::get) and [`close`](Shop::close).
 ///
 /// ```no_run
 /// use shop_client::{NewPurchase, ShopClient};
@@ -52,68 +62,79 @@ use crate::{
 /// ```
 ///
 /// # Buys
-/// All attempts of a [`buy`](Shop::buy) send the same key, the purchase's own or one that is generated. The purchase is
-/// recorded once, however often it is sent. What is bought together counts towards
-/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) as so many writes, at most as all of it.
+/// All attempts of a [`buy`](Shop::buy) send the same key: the key of the purchase, or a generated
+/// one. The purchase is recorded once, however often it is sent. Purchases that are bought together
+/// count one by one towards [`max_in_flight`](crate::ShopClientBuilder::max_in_flight), but never
+/// for more than this limit.
 ///
-/// A buy fails as [`Invalid`](ErrorKind::Invalid), [`Conflict`](ErrorKind::Conflict) when the key was used for another
-/// purchase, [`Erased`](ErrorKind::Erased) when that was erased, [`Denied`](ErrorKind::Denied),
-/// [`Unavailable`](ErrorKind::Unavailable), [`Overloaded`](ErrorKind::Overloaded), also when
-/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight for the whole time, and
-/// [`DeadlineExceeded`](ErrorKind::DeadlineExceeded). The error's [`outcome`](crate::Error::outcome) tells apart a
-/// purchase that was not recorded and one that may have been. Its [`idempotency_key`](crate::Error::idempotency_key) is
-/// the key to repeat the purchase with.
+/// A buy fails mainly with these kinds:
+/// - [`Invalid`](ErrorKind::Invalid) if the purchase is not valid
+/// - [`Conflict`](ErrorKind::Conflict) if the key was used for another purchase
+/// - [`Erased`](ErrorKind::Erased) if the purchase with this key was erased
+/// - [`Denied`](ErrorKind::Denied) if the caller may not buy
+/// - [`Unavailable`](ErrorKind::Unavailable) if the service does not respond, or cannot record
+///   purchases now
+/// - [`Overloaded`](ErrorKind::Overloaded) if the service is overloaded, or if
+///   [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes were in flight for the whole
+///   time
+/// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the time is up
+///
+/// The [`outcome`](crate::Error::outcome) of the error tells apart a purchase that was not recorded
+/// and a purchase that may have been recorded. The
+/// [`idempotency_key`](crate::Error::idempotency_key) of the error is the key to repeat the
+/// purchase with.
 ///
 /// # Cancel safety
-/// Once polled, a purchase is sent and retried even if the future is dropped, unless it still waits because
-/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. It counts towards them until the
-/// service responds or the retries end.
+/// Once the future of a buy was polled, the purchase is sent and retried even if the future is
+/// dropped. The exception is a purchase that still waits because
+/// [`max_in_flight`](crate::ShopClientBuilder::max_in_flight) writes are in flight. A purchase
+/// counts as in flight until the service responds or the retries end.
 #[derive(Debug, Clone)]
 pub struct ShopClient {
-    pub(crate) inner: Arc<ClientInner>,
+    pub(crate) transport: Arc<Transport>,
+    /// The tasks of the writes in flight, whether or not their callers still wait. All clones share
+    /// them.
+    pub(crate) writes: TaskTracker,
+    /// One permit for each write that may be in flight. A write releases its permit when its task
+    /// ends.
+    pub(crate) write_permits: Arc<Semaphore>,
+    max_in_flight: usize,
     correlation: Correlation,
     pub(crate) retries: RetryPolicy,
-    /// This client as a shop, once it is needed. It contains clones without one.
+    /// This client as a shop, which is made once it is needed. The clones of this client in the
+    /// shop have no shop themselves.
     shop: OnceLock<Shop>,
 }
 
-#[derive(Debug)]
-pub(crate) struct ClientInner {
-    pub(crate) transport: Transport,
-    /// The writes in flight, whether or not their callers still wait.
-    pub(crate) writes: TaskTracker,
-    /// The limit of concurrent writes. A write releases its permit when its task ends.
-    pub(crate) write_permits: Arc<Semaphore>,
-    max_in_flight: usize,
-}
-
-/// The maximum wait for a purchase in one request to the service.
+/// The maximum time for which the service waits for a purchase in one request.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
 
+/// The error message if a service does not report at `/v1` whether it is ready.
 const NO_READINESS: &str =
     "whether it is ready is unknown: the service is older, or at another address";
 
 impl ShopClient {
+    /// Creates a client that sends its calls by `transport`, of which at most `max_in_flight` are
+    /// writes at the same time.
     pub(crate) fn with_transport(
         transport: Transport,
         retries: RetryPolicy,
         max_in_flight: usize,
     ) -> Self {
-        let inner = ClientInner {
-            transport,
+        Self {
+            transport: Arc::new(transport),
             writes: TaskTracker::new(),
             write_permits: Arc::new(Semaphore::new(max_in_flight)),
             max_in_flight,
-        };
-        Self {
-            inner: Arc::new(inner),
             correlation: Correlation::default(),
             retries,
             shop: OnceLock::new(),
         }
     }
 
-    /// The service as a [`Shop`], for code that does not depend on the backend. It shares everything with this client.
+    /// Returns the service as a [`Shop`], for code that does not depend on the backend.
+    ///
+    /// The shop shares everything with this client.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, Shop, ShopClient};
@@ -135,11 +156,13 @@ impl ShopClient {
         (**self).clone()
     }
 
-    /// A client whose requests belong to `context`: they send its id as `X-Request-Id`, and its W3C `traceparent`.
+    /// Returns a client whose requests belong to `context`: they send the id of the context as
+    /// `X-Request-Id`, and its W3C `traceparent`.
     ///
-    /// Without a context, that of the [current request](RequestContext::scope) is sent, else a fresh id for each call. The
-    /// service logs the id, and an [error](crate::Error) contains it. With the
-    /// feature `otel`, the trace is that of the current span.
+    /// A client without a context sends the context of the
+    /// [current request](RequestContext::scope), or else a fresh id for each call. The service logs
+    /// the id, and an [error](crate::Error) contains the id. With the feature `otel`, the trace is
+    /// the trace of the current span.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, RequestContext, ShopClient};
@@ -152,15 +175,18 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
-        Self {
-            correlation: Correlation::new(context),
-            shop: OnceLock::new(),
-            ..self.clone()
-        }
+        let mut client = self.clone();
+        client.correlation = Correlation::new(context);
+        // The calls of the shop would have the old context.
+        client.shop.take();
+        client
     }
 
-    /// A client whose calls are retried by `policy`, or at most so many times. Connections, token, limits and the retry
-    /// budget are those of this client: the [budget](RetryPolicy::budget) of `policy` is not used.
+    /// Returns a client whose calls are retried by `policy`, which may also be a maximum number of
+    /// retries.
+    ///
+    /// The connections, the token, the limits and the retry budget are shared with this client: the
+    /// [budget](RetryPolicy::budget) of `policy` is not used.
     ///
     /// ```no_run
     /// use std::time::Duration;
@@ -177,17 +203,18 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_retries(&self, policy: impl Into<RetryPolicy>) -> Self {
-        let mut policy: RetryPolicy = policy.into();
-        policy.timeout = self.retries.timeout;
-        Self {
-            retries: policy,
-            shop: OnceLock::new(),
-            ..self.clone()
-        }
+        let mut client = self.clone();
+        client.retries = policy.into();
+        client.retries.timeout = self.retries.timeout;
+        // The calls of the shop would have the old policy.
+        client.shop.take();
+        client
     }
 
-    /// A client whose calls take at most `time` each, with all attempts and pauses. It replaces the
-    /// [total time-out](RetryPolicy::total_timeout) of the retries, and cuts off the time-out of an attempt.
+    /// Returns a client whose calls take at most `time` each, with all attempts and pauses.
+    ///
+    /// `time` replaces the [total time-out](RetryPolicy::total_timeout) of the retries, and cuts
+    /// off the time-out of an attempt.
     ///
     /// A write that timed out may have taken effect, as after any lost response.
     ///
@@ -202,16 +229,18 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn with_timeout(&self, time: Duration) -> Self {
-        let mut retries = self.retries.clone();
-        retries.timeout = Some(time);
-        Self {
-            retries,
-            shop: OnceLock::new(),
-            ..self.clone()
-        }
+        let mut client = self.clone();
+        client.retries.timeout = Some(time);
+        // The calls of the shop would have the old time-out.
+        client.shop.take();
+        client
     }
 
-    /// Sends a purchase, which has no key itself: `key` is sent in a header, and determines the id.
+    /// Sends `purchase`, which has no key itself: `key` is sent in a header, and determines the id.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains another purchase
+    /// - The errors of a buy: see [`ShopClient`]
     pub(crate) async fn send_purchase(
         &self,
         purchase: &NewPurchase,
@@ -219,57 +248,75 @@ impl ShopClient {
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
         let id = id_from_key(&purchase.user_id, &key);
-        let call = self
-            .inner
-            .transport
-            .write("buy", "v1/purchases", purchase, key)?;
-        self.published(call, context, move |published| published.id == id)
+        let call = self.transport.write("buy", "v1/purchases", purchase, key)?;
+        self.send_and_read_purchase(call, context, move |published| published.id == id)
             .await
     }
 
-    /// Sends the refund of the purchase `of`. The service derives its id from that, whatever the key is.
+    /// Sends the refund of the purchase `refunded_id`. The service derives the id of the refund
+    /// from the id of the purchase, whatever the key is.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the service does not refund, or if the response
+    ///   contains another purchase
+    /// - The errors of a buy: see [`ShopClient`]
     pub(crate) async fn send_refund(
         &self,
         refund: &NewPurchase,
-        of: PurchaseId,
+        refunded_id: PurchaseId,
         context: Option<&RequestContext>,
     ) -> Result<PublishedPurchase> {
-        // As text, which keeps all digits.
+        // A text keeps all digits, which a number in JSON may lose.
         let amount = refund.price.negated().to_string();
         let body = json!({"amount": amount, "reason": refund.details.reason});
-        let path = format!("v1/purchases/{of}:refund");
+        let path = format!("v1/purchases/{refunded_id}:refund");
         let mut call = self
-            .inner
             .transport
             .write("refund", &path, &body, generate_key())?;
-        // 202: the store has not decided over it yet.
-        call.accepts = |status| matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED);
+        // With 202, the store has not decided over the refund yet.
+        call.expects_status = |status| matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED);
         call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
-        self.published(call, context, move |published| {
-            published.details.of == Some(of)
+        self.send_and_read_purchase(call, context, move |published| {
+            published.details.of == Some(refunded_id)
         })
         .await
     }
 
-    /// The purchase that the service has published, if it is the expected one.
-    async fn published(
+    /// Sends a write, and returns the purchase that the service has published.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains a purchase that is not
+    ///   expected
+    /// - The errors of [`send`](Self::send)
+    async fn send_and_read_purchase(
         &self,
         call: Call,
         context: Option<&RequestContext>,
         is_expected: impl FnOnce(&Purchase) -> bool + Send,
     ) -> Result<PublishedPurchase> {
-        let answer = self.send(call, context).await?;
-        let published: PublishedPurchase = answer.parsed()?;
+        let response = self.send(call, context).await?;
+        let mut published: PublishedPurchase = response.parse_json()?;
         if published.receipt.id != published.purchase.id || !is_expected(&published.purchase) {
-            return Err(answer.unreadable("the response contains another purchase"));
+            return Err(response.unreadable_error("the response contains another purchase"));
         }
-        let mut published = published.with_attempts(answer.attempts);
-        published.replayed = answer.is_replayed();
-        published.pending = answer.is_pending();
+
+        published.attempts = response.attempts;
+        published.replayed = response.is_replayed();
+        published.pending = response.is_pending();
         Ok(published)
     }
 
-    /// Sends a write in a separate task, which continues when the caller drops its future.
+    /// Sends a write in a separate task, which continues if the caller drops its future.
+    ///
+    /// `context` is the context of the write itself, if it has one. It takes precedence over the
+    /// context of this client.
+    ///
+    /// # Errors
+    /// - [`Overloaded`](ErrorKind::Overloaded) if too many writes are in flight for the whole time
+    /// - [`Closed`](ErrorKind::Closed) if the client is closed
+    /// - [`Unsupported`](ErrorKind::Unsupported) outside of a Tokio runtime
+    /// - [`Internal`](ErrorKind::Internal) if the runtime shuts down, or if the task panics
+    /// - The error of the last attempt
     pub(crate) async fn send(
         &self,
         call: Call,
@@ -277,57 +324,99 @@ impl ShopClient {
     ) -> Result<Response> {
         let start = Instant::now();
         let mut retries = self.retries.clone();
-        let total = retries.longest(call.timeout);
-        let permit = self.inner.admit(&call, total).await.inspect_err(|error| {
-            self.inner.transport.observer.report(
-                call.name,
-                0,
-                start.elapsed(),
-                CallState::Failed(error),
-            );
-        })?;
+        let total = retries.max_call_duration(call.timeout);
+
+        let permit = self
+            .acquire_permit(&call, total)
+            .await
+            .inspect_err(|error| {
+                self.transport.observer.report(
+                    call.name,
+                    0,
+                    start.elapsed(),
+                    CallState::Failed(error),
+                );
+            })?;
         retries.timeout = Some(total.saturating_sub(start.elapsed()));
-        let inner = Arc::clone(&self.inner);
-        // The context of the purchase itself takes precedence over that of the client.
+
         let correlation = context
             .cloned()
             .map_or_else(|| self.correlation.clone(), Correlation::new)
             .or_current();
+        let transport = Arc::clone(&self.transport);
         let sending = async move {
             let _permit = permit;
-            inner.transport.answer(&call, &correlation, &retries).await
+            transport.execute(&call, &correlation, &retries).await
         };
-        let task = self.inner.writes.spawn(sending.in_current_span());
+        let task = self.writes.spawn(sending.in_current_span());
         task.await.unwrap_or_else(|error| {
             let message = "the task that sent the request was aborted";
             Err(client_error(ErrorKind::Internal, message).with_source(error))
         })
     }
 
-    /// The response to a query.
+    /// Waits for a permit for all writes of `call`, for at most `limit`. Calls get their permits in
+    /// the order in which they began to wait.
+    ///
+    /// # Errors
+    /// - [`Overloaded`](ErrorKind::Overloaded) if there is no permit in time
+    /// - [`Closed`](ErrorKind::Closed) if the client is closed
+    /// - [`Unsupported`](ErrorKind::Unsupported) outside of a Tokio runtime
+    async fn acquire_permit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
+        require_runtime()?;
+        let writes = if let Some(RequestBody::Batch(batch)) = &call.body {
+            batch.purchases.len()
+        } else {
+            1
+        };
+        // A batch that is larger than the limit waits until no other write is in flight.
+        let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
+
+        let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
+        let permit = tokio::time::timeout(limit, permit)
+            .await
+            .map_err(|_elapsed| {
+                let message = format!("{} writes of this client are in flight", self.max_in_flight);
+                client_error(ErrorKind::Overloaded, message)
+            })?;
+        permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
+    }
+
+    /// Sends a query, and returns its response.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) outside of a Tokio runtime
+    /// - The error of the last attempt
     pub(crate) async fn query(&self, call: &Call) -> Result<Response> {
         require_runtime()?;
         let correlation = self.correlation.clone().or_current();
-        self.inner
-            .transport
-            .answer(call, &correlation, &self.retries)
+        self.transport
+            .execute(call, &correlation, &self.retries)
             .await
     }
 
-    /// What the service has under this id, once it is stored; waits for at most `wait`, and at most [`MAX_WAIT`].
+    /// Returns the entry that the service has under the id `id`. Waits for at most `wait` until the
+    /// purchase is stored.
+    ///
+    /// `wait` is at most [`MAX_WAIT`].
+    ///
+    /// # Errors
+    /// Returns the errors of [`query`](Self::query).
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
         let mut parameters = Vec::new();
         if !wait.is_zero() {
             parameters.push(("wait_for", id.to_string()));
             parameters.push(("wait", format!("{:.3}", wait.as_secs_f64())));
         }
+
         let path = format!("v1/purchases/{id}");
-        let mut call = self.inner.transport.query("get", &path, &parameters);
+        let mut call = self.transport.query("get", &path, &parameters);
         call.timeout = call.timeout.saturating_add(wait);
-        call.outcomes = &[UNKNOWN_PURCHASE, ERASED];
-        let answer = self.query(&call).await?;
-        match answer.status {
-            StatusCode::OK => answer.parsed().map(Lookup::Stored),
+        call.expected_problems = &[UNKNOWN_PURCHASE, ERASED];
+
+        let response = self.query(&call).await?;
+        match response.status {
+            StatusCode::OK => response.parse_json().map(Lookup::Stored),
             StatusCode::GONE => Ok(Lookup::Erased),
             _ => Ok(Lookup::Missing),
         }
@@ -344,24 +433,28 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// The reason why it is not ready. [`Unsupported`](ErrorKind::Unsupported) when that cannot be known: there is no
-    /// service at the address, or one that does not have this path yet. A check is not retried.
+    /// Returns the reason why the service is not ready, or [`Unsupported`](ErrorKind::Unsupported)
+    /// if the readiness cannot be known: there is no service at the address, or one that does not
+    /// have this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
-        self.readiness("v1", NO_READINESS, None).await
+        self.check_readiness("v1", NO_READINESS, None).await
     }
 
-    /// Checks whether a part of the service works. One that reports no parts works while it is ready.
+    /// Checks whether a part of the service works. A service that reports no parts works while it
+    /// is ready.
     pub(crate) async fn check_part(&self, part: &str) -> Result<()> {
-        self.readiness("v1", NO_READINESS, Some(part)).await
+        self.check_readiness("v1", NO_READINESS, Some(part)).await
     }
 
-    /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`. Beside an admin listener, only
-    /// that one has this path. An unavailable broker or store does not count.
+    /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`.
+    ///
+    /// Beside an admin listener, only the admin listener has this path. An unavailable broker or
+    /// store does not count.
     ///
     /// # Errors
-    /// The reason why it cannot. A check is not retried.
+    /// Returns the reason why the process cannot serve anything. A check is not retried.
     pub async fn check_process(&self) -> Result<()> {
-        self.readiness(
+        self.check_readiness(
             "readyz",
             "there is no such probe at this address: check it",
             None,
@@ -372,52 +465,74 @@ impl ShopClient {
     /// Returns the currency of all purchases of the shop, if it has one.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) and others when the service does not respond. It is not retried.
+    /// Returns [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not
+    /// respond. The request is not retried.
     pub async fn currency(&self) -> Result<Option<Currency>> {
         #[derive(Deserialize)]
         struct ServiceBody {
             currency: Option<Currency>,
         }
 
-        let service: ServiceBody = self.report("currency", "v1", &[], NO_READINESS).await?;
+        let service: ServiceBody = self
+            .request_report("currency", "v1", &[], NO_READINESS)
+            .await?;
         Ok(service.currency)
     }
 
-    async fn readiness(&self, path: &str, hint: &'static str, part: Option<&str>) -> Result<()> {
-        let Health { status, parts, .. } = self.report("check", path, &[], hint).await?;
-        if part
-            .and_then(|part| parts.get(part).copied())
-            .unwrap_or(status == "ready")
-        {
+    /// Checks whether the report at `path` says that the service is ready, or that `part` works if
+    /// the report has this part.
+    async fn check_readiness(
+        &self,
+        path: &str,
+        not_found_hint: &'static str,
+        part: Option<&str>,
+    ) -> Result<()> {
+        let report: Health = self
+            .request_report("check", path, &[], not_found_hint)
+            .await?;
+        let works = part.and_then(|part| report.parts.get(part).copied());
+        if works.unwrap_or(report.status == "ready") {
             return Ok(());
         }
+
         let message = "the service does not report that it is ready";
         Err(client_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied))
     }
 
-    /// The state that the service reports at `path`, good or bad. It is requested once.
-    pub(crate) async fn report<T: DeserializeOwned>(
+    /// Requests the report of the service at `path` once, and returns the report, whether its state
+    /// is good or bad.
+    ///
+    /// # Errors
+    /// - The error in the response, if it is an error without a report
+    /// - [`Unsupported`](ErrorKind::Unsupported) with `not_found_hint` if the path does not exist,
+    ///   or without it if the response is no report
+    /// - [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not respond
+    pub(crate) async fn request_report<T: DeserializeOwned>(
         &self,
         name: &'static str,
         path: &str,
         parameters: &[(&str, String)],
         not_found_hint: &'static str,
     ) -> Result<T> {
-        let mut call = self.inner.transport.query(name, path, parameters);
-        call.timeout = self.inner.transport.timeouts.check;
-        call.repeats = false;
+        let mut call = self.transport.query(name, path, parameters);
+        call.timeout = self.transport.timeouts.check;
+        call.is_repeatable = false;
         call.not_found_hint = not_found_hint;
-        // A service that is not well says why. Some other server may respond 200 to every request.
-        call.accepts = |status| [200, 500, 503].contains(&status.as_u16());
-        let answer = self.query(&call).await?;
-        answer.parsed().map_err(|error| match answer.status {
-            StatusCode::OK => error,
-            _ => answer.refused(not_found_hint),
-        })
+        // A service with a bad state reports it with an error status.
+        call.expects_status = |status| [200, 500, 503].contains(&status.as_u16());
+
+        let response = self.query(&call).await?;
+        response
+            .parse_json()
+            .map_err(|error| match response.status {
+                // Another server may respond to every request with 200.
+                StatusCode::OK => error,
+                _ => response.refusal_error(not_found_hint),
+            })
     }
 }
 
-/// The client's [`Shop`]: buys, and lists purchases.
+/// Gives a client the calls of its [`Shop`], which buys and lists purchases.
 impl Deref for ShopClient {
     type Target = Shop;
 
@@ -428,28 +543,10 @@ impl Deref for ShopClient {
     }
 }
 
-impl ClientInner {
-    /// The permit for the writes of this call, once it is free. Permits are given in the order of the calls.
-    async fn admit(&self, call: &Call, limit: Duration) -> Result<OwnedSemaphorePermit> {
-        require_runtime()?;
-        let writes = if let Some(Sent::Batch(batch)) = &call.sent {
-            batch.purchases.len()
-        } else {
-            1
-        };
-        let writes = u32::try_from(writes.min(self.max_in_flight)).unwrap_or(u32::MAX);
-        let permit = Arc::clone(&self.write_permits).acquire_many_owned(writes);
-        let permit = tokio::time::timeout(limit, permit)
-            .await
-            .map_err(|_all_taken| {
-                let message = format!("{} writes of this client are in flight", self.max_in_flight);
-                client_error(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied)
-            })?;
-        permit.map_err(|_closed| client_error(ErrorKind::Closed, "the client is closed"))
-    }
-}
-
-/// Tokio panics outside of a runtime.
+/// Returns an error outside of a Tokio runtime, where Tokio would panic.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported) outside of a runtime.
 pub(crate) fn require_runtime() -> Result<()> {
     Handle::try_current().map(drop).map_err(|error| {
         let message = "a call needs a Tokio runtime: make it within one, or wait for it with BlockingFuture of the feature blocking";
@@ -457,7 +554,7 @@ pub(crate) fn require_runtime() -> Result<()> {
     })
 }
 
-/// A new key. It becomes the id of a purchase, as every UUID key does.
+/// Generates a key. The key becomes the id of a purchase, as every UUID key does.
 pub(crate) fn generate_key() -> IdempotencyKey {
     SystemClock.fresh_id().into()
 }

@@ -1,4 +1,5 @@
-//! The request id and trace context that link a request of this client to the request that caused it.
+//! The request id and trace context that link a request of this client to the request that caused
+//! it.
 
 use std::sync::Arc;
 

@@ -1,4 +1,8 @@
 //! The dead letters of a service, for its operators.
+//!
+//! A [`DeadLetterRequest`] reads dead letters: a page, all of them, or a single one. It also
+//! changes them: each of `replay`, `discard` and `park` sends the positions of the records to one
+//! path, and checks that the response is about the same positions.
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
@@ -9,11 +13,13 @@ use shop_core::api::problem::UNKNOWN_DEAD_LETTER;
 use shop_core::api::{DeadLetterBody, DeadLettersBody, ResolvedBody};
 use shop_core::log::{ReasonKind, RecordPosition};
 
-use crate::transport::{Sent, json};
+use crate::transport::RequestBody;
 use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 
-/// The pending dead letters of management: lists, shows, replays and discards them. The caller needs the right to
-/// observe, and to operate for what changes something.
+/// A request for the pending dead letters of management, which lists, shows, replays or discards
+/// dead letters, or parks records on which ingest is stuck.
+///
+/// The caller needs the right to observe, and the right to operate for calls that change something.
 ///
 /// ```no_run
 /// use shop_client::{ShopClient, TryStreamExt};
@@ -31,19 +37,20 @@ use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
 #[must_use = "nothing is sent until the dead letters are listed, shown or resolved"]
 pub struct DeadLetterRequest {
     client: ShopClient,
+    /// The query parameters that select dead letters.
     filter: Vec<(&'static str, String)>,
     dry_run: bool,
 }
 
-/// The response to a replay.
+/// The body of the response if dead letters are resolved.
 #[derive(Deserialize)]
-struct Resolved {
+struct ResolvedLetters {
     dry_run: bool,
     results: Vec<ResolvedBody>,
 }
 
 impl ShopClient {
-    /// The dead letters of the service.
+    /// Prepares a request for the dead letters of the service.
     pub fn dead_letters(&self) -> DeadLetterRequest {
         DeadLetterRequest {
             client: self.clone(),
@@ -54,82 +61,88 @@ impl ShopClient {
 }
 
 impl DeadLetterRequest {
+    /// Selects by the query parameter `name`, in place of an earlier value.
     fn filter(mut self, name: &'static str, value: String) -> Self {
         self.filter.retain(|(other, _)| *other != name);
         self.filter.push((name, value));
         self
     }
 
-    /// Lists those of this topic alone.
+    /// Lists only the dead letters of `topic`.
     pub fn topic(self, topic: impl Into<String>) -> Self {
         self.filter("topic", topic.into())
     }
 
-    /// Lists those with this reason alone.
+    /// Lists only the dead letters with this reason.
     pub fn reason(self, reason: ReasonKind) -> Self {
         self.filter("reason", reason.as_str().to_owned())
     }
 
-    /// Lists those whose record is not older than this.
+    /// Lists only the dead letters whose record is not older than `time`.
     pub fn since(self, time: Timestamp) -> Self {
         self.filter("since", time.to_string())
     }
 
-    /// Only reports what [`replay`](Self::replay) and [`discard`](Self::discard) would do.
+    /// Only reports what [`replay`](Self::replay), [`discard`](Self::discard) and
+    /// [`park`](Self::park) would do.
     pub const fn dry_run(mut self) -> Self {
         self.dry_run = true;
         self
     }
 
-    /// One page, in the order of the positions, after `cursor`: the `next` of the page before. It also has the records
-    /// that block an ingest.
+    /// Reads one page of the list, in the order of the positions.
+    ///
+    /// `cursor` is the member `next` of the previous page, or `None` for the first page. A page
+    /// also contains the records that block an ingest.
     ///
     /// # Errors
-    /// [`Denied`](crate::ErrorKind::Denied), [`Unavailable`](crate::ErrorKind::Unavailable) and others when the log
-    /// cannot be read.
+    /// - [`Denied`](crate::ErrorKind::Denied) without the right to observe
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the log cannot be read
     pub async fn page(&self, limit: PageLimit, cursor: Option<&str>) -> Result<DeadLettersBody> {
         let mut parameters = self.filter.clone();
         parameters.push(("limit", limit.get().to_string()));
         parameters.extend(cursor.map(|cursor| ("cursor", cursor.to_owned())));
+
         let call = self
             .client
-            .inner
             .transport
             .query("dead_letters", "v1/dead-letters", &parameters)
-            .large();
-        let answer = self.client.query(&call).await?;
-        let page: DeadLettersBody = answer.parsed()?;
-        if page.next.is_some() && page.next.as_deref() == cursor {
-            return Err(answer
-                .unreadable("the cursor of a page does not advance: the list would never end"));
+            .with_large_response();
+        let response = self.client.query(&call).await?;
+        let page: DeadLettersBody = response.parse_json()?;
+        if cursor.is_some() && page.next.as_deref() == cursor {
+            let message = "the cursor of a page does not advance: the list would never end";
+            return Err(response.unreadable_error(message));
         }
         Ok(page)
     }
 
-    /// All of them, without their records. Pages are requested as the stream is read. It ends after an error.
+    /// Returns a stream of all dead letters, without their records.
+    ///
+    /// Pages are requested as the stream is read. The stream ends after an error.
     #[must_use]
     pub fn list(&self) -> BoxStream<'static, Result<DeadLetterBody>> {
-        stream::try_unfold(
-            (self.clone(), Some(None::<String>)),
-            async |(this, cursor)| {
-                let Some(cursor) = cursor else {
-                    return Ok::<_, Error>(None);
-                };
-                let page = this.page(PageLimit::MAX, cursor.as_deref()).await?;
-                Ok(Some((
-                    stream::iter(page.items.into_iter().map(Ok)),
-                    (this, page.next.map(Some)),
-                )))
-            },
-        )
-        .try_flatten()
-        .boxed()
+        let first_page = Some((self.clone(), None::<String>));
+        let pages = stream::try_unfold(first_page, async |state| {
+            let Some((request, cursor)) = state else {
+                return Ok::<_, Error>(None);
+            };
+            let page = request.page(PageLimit::MAX, cursor.as_deref()).await?;
+            let next_page = page.next.map(|next| (request, Some(next)));
+            Ok(Some((
+                stream::iter(page.items.into_iter().map(Ok)),
+                next_page,
+            )))
+        });
+        pages.try_flatten().boxed()
     }
 
-    /// The one at this position, with its record; `None` when none is pending there.
+    /// Reads the dead letter at this position, with its record. Returns `None` if no dead letter is
+    /// pending there.
     ///
     /// # Errors
-    /// As [`page`](Self::page).
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if `position` is not valid
+    /// - The errors of [`page`](Self::page)
     pub async fn get(
         &self,
         position: impl IntoValid<RecordPosition>,
@@ -137,30 +150,35 @@ impl DeadLetterRequest {
         let path = format!("v1/dead-letters/{}", position.into_valid()?);
         let mut call = self
             .client
-            .inner
             .transport
             .query("dead_letter", &path, &[])
-            .large();
-        call.outcomes = &[UNKNOWN_DEAD_LETTER];
-        let answer = self.client.query(&call).await?;
-        if answer.status == StatusCode::OK {
-            answer.parsed().map(Some)
+            .with_large_response();
+        call.expected_problems = &[UNKNOWN_DEAD_LETTER];
+
+        let response = self.client.query(&call).await?;
+        if response.status == StatusCode::OK {
+            response.parse_json().map(Some)
         } else {
             Ok(None)
         }
     }
 
-    /// Publishes the records at these positions again, 1 to 1,000, and resolves their dead letters. Returns a result
-    /// for each, in their order.
+    /// Publishes the records at these positions again, 1 to 1,000, and resolves their dead letters.
+    /// Returns a result for each position, in the order of the positions.
     ///
-    /// It is retried only as a [dry run](Self::dry_run). Repeat it when its outcome is unknown: what was resolved before
-    /// is then [`Unknown`](shop_core::api::ResolvedStatus::Unknown).
+    /// A replay is retried only as a [dry run](Self::dry_run). Repeat the call if its outcome is
+    /// unknown: the result of a dead letter that was resolved before is then
+    /// [`Unknown`](shop_core::api::ResolvedStatus::Unknown).
     ///
     /// # Errors
-    /// As [`page`](Self::page), and [`Invalid`](crate::ErrorKind::Invalid).
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if a position or the number of positions is not
+    ///   valid
+    /// - [`Denied`](crate::ErrorKind::Denied) without the right to operate
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the log cannot be read
+    ///   or written
     ///
     /// # Cancel safety
-    /// Once polled, it is sent even if the future is dropped.
+    /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn replay(
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
@@ -168,13 +186,16 @@ impl DeadLetterRequest {
         self.resolve("replay", positions, None).await
     }
 
-    /// Discards the dead letters at these positions, as [`replay`](Self::replay).
+    /// Discards the dead letters at these positions, 1 to 1,000. Returns a result for each
+    /// position, in the order of the positions.
+    ///
+    /// A discard is retried only as a [dry run](Self::dry_run), as a [`replay`](Self::replay) is.
     ///
     /// # Errors
-    /// As [`replay`](Self::replay).
+    /// Returns the errors of [`replay`](Self::replay).
     ///
     /// # Cancel safety
-    /// As [`replay`](Self::replay).
+    /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn discard(
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
@@ -182,14 +203,17 @@ impl DeadLetterRequest {
         self.resolve("discard", positions, None).await
     }
 
-    /// Dead-letters the records at these positions, on which an ingest of the service is stuck, so that it continues. The
-    /// dead letters and the audit log have the reason, one line of at most 200 characters.
+    /// Makes dead letters of the records at these positions, on which an ingest of the service is
+    /// stuck, so that the ingest continues. Returns a result for each position, in the order of the
+    /// positions.
+    ///
+    /// The dead letters and the audit log contain `reason`, one line of at most 200 characters.
     ///
     /// # Errors
-    /// As [`replay`](Self::replay).
+    /// Returns the errors of [`replay`](Self::replay).
     ///
     /// # Cancel safety
-    /// As [`replay`](Self::replay).
+    /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn park(
         &self,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
@@ -198,9 +222,15 @@ impl DeadLetterRequest {
         self.resolve("park", positions, Some(reason)).await
     }
 
+    /// Sends the positions to the path for `action`, and returns a result for each position.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the response is about other positions,
+    ///   about a dry run that was not requested, or about no dry run although one was requested
+    /// - The errors of [`replay`](Self::replay)
     async fn resolve(
         &self,
-        how: &'static str,
+        action: &'static str,
         positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
         reason: Option<&str>,
     ) -> Result<Vec<ResolvedBody>> {
@@ -212,16 +242,23 @@ impl DeadLetterRequest {
         if let Some(reason) = reason {
             body["reason"] = reason.into();
         }
-        let sent = Sent::One(json(&body)?.into());
-        let path = format!("v1/dead-letters:{how}");
-        let mut call = self.client.inner.transport.post(how, &path, sent).large();
-        call.repeats = self.dry_run;
-        let answer = self.client.send(call, None).await?;
-        let Resolved { dry_run, results } = answer.parsed()?;
-        let is_same = results.iter().map(|result| &result.position).eq(&positions);
-        if is_same && dry_run == self.dry_run {
-            return Ok(results);
+
+        let path = format!("v1/dead-letters:{action}");
+        let sent = RequestBody::Json(body.to_string().into());
+        let mut call = self
+            .client
+            .transport
+            .post(action, &path, sent)
+            .with_large_response();
+        // Only a dry run has the same result if it is sent twice.
+        call.is_repeatable = self.dry_run;
+
+        let response = self.client.send(call, None).await?;
+        let ResolvedLetters { dry_run, results } = response.parse_json()?;
+        let resolved_positions = results.iter().map(|result| &result.position);
+        if dry_run != self.dry_run || !resolved_positions.eq(&positions) {
+            return Err(response.unreadable_error("the response is about other dead letters"));
         }
-        Err(answer.unreadable("the response is about other dead letters"))
+        Ok(results)
     }
 }

@@ -67,8 +67,8 @@ impl StdError for ErrorResponse {
     }
 }
 
-/// The problem in an error response, in the form of RFC 9457. Do not trust its texts: they come from the server at that
-/// address.
+/// The problem in an error response, in the form of RFC 9457. Do not trust its texts: they come
+/// from the server at that address.
 ///
 /// ```no_run
 /// use shop_client::HttpErrorExt;

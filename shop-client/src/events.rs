@@ -1,4 +1,8 @@
-//! The client as [`PurchaseEvents`]: server-sent events, over as many connections as it takes.
+//! Implements [`PurchaseEvents`] for the client, by server-sent events.
+//!
+//! An [`EventReader`] reads one stream of events over as many connections as needed. Each event has
+//! a position. After a lost connection, the reader pauses, connects again with the position of the
+//! last event, and skips the purchases that it has yielded before.
 
 use std::time::Duration;
 
@@ -6,27 +10,32 @@ use async_trait::async_trait;
 use backon::ExponentialBackoff;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::header::{HeaderName, HeaderValue};
+use reqwest::header::HeaderValue;
 use shop_core::feed::RecentIds;
 use tokio::time::{sleep, timeout};
 
 use crate::error::client_error;
-use crate::ports::selection;
-use crate::response::foreign_line;
+use crate::ports::selection_parameters;
+use crate::response::unknown_line_error;
 use crate::transport::Call;
-use crate::{Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient};
+use crate::{
+    Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient, TimeRange,
+};
 
-/// Without a byte for this time a connection is renewed. The service sends a comment every 15 s.
+/// The time without a line after which a connection is renewed. The service sends a comment every
+/// 15 s.
 const MAX_IDLE: Duration = Duration::from_secs(45);
 
-const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 const EVENT_STREAM: &str = "text/event-stream";
 
-/// Over HTTP the stream resumes by itself: after a lost or silent connection, the regular end of a stream, a 503 and a
-/// restart of the service it connects again, with the pauses of the [`RetryPolicy`](crate::RetryPolicy) and a valid
-/// token, until that succeeds or fails permanently. With [`RetryPolicy::none`](crate::RetryPolicy::none) a connection
-/// that cannot be renewed at once is an error. An [observer](crate::ShopClientBuilder::observer) sees each connection
-/// as a call `events`.
+/// Over HTTP, a stream of events resumes by itself.
+///
+/// The stream connects again after a lost or silent connection, the regular end of a response, a
+/// 503, and a restart of the service. It tries with a valid token and with the pauses of the
+/// [`RetryPolicy`](crate::RetryPolicy), until a connection succeeds or fails permanently. With
+/// [`RetryPolicy::none`](crate::RetryPolicy::none), a connection that cannot be renewed at once is
+/// an error. An [observer](crate::ShopClientBuilder::observer) sees each connection as a call
+/// `events`.
 #[async_trait]
 impl PurchaseEvents for ShopClient {
     async fn events(
@@ -38,9 +47,10 @@ impl PurchaseEvents for ShopClient {
         let first = events
             .connect()
             .await?
-            .filter(|first| events.yielded.add(first.purchase.id));
+            .filter(|item| events.yielded_ids.add(item.purchase.id));
+
         let rest = stream::try_unfold(events, async |mut events| {
-            Ok(Some((events.next().await?, events)))
+            Ok(Some((events.next_item().await?, events)))
         });
         Ok(stream::iter(first.map(Ok)).chain(rest).boxed())
     }
@@ -48,133 +58,152 @@ impl PurchaseEvents for ShopClient {
     async fn position(&self, selector: &Selector) -> Result<FeedCursor> {
         let mut events = EventReader::new(self.clone(), selector, None);
         events.connect().await?;
-        events.last.ok_or_else(foreign_line)
+        events.position.ok_or_else(unknown_line_error)
     }
 }
 
-/// A stream of events.
+/// A reader of the events of one selector, which must [connect](Self::connect) first.
 struct EventReader {
     client: ShopClient,
     call: Call,
-    /// Where the next connection continues.
-    last: Option<FeedCursor>,
-    /// The lines of the connection.
-    lines: Option<BoxStream<'static, Result<String>>>,
+    /// The position behind the last event, at which the next connection continues.
+    position: Option<FeedCursor>,
+    /// The lines of the current connection. There are none without a connection.
+    lines: BoxStream<'static, Result<String>>,
     /// The pauses before the next connections.
-    delays: ExponentialBackoff,
-    yielded: RecentIds,
+    pauses: ExponentialBackoff,
+    yielded_ids: RecentIds,
 }
 
 impl EventReader {
-    fn new(client: ShopClient, selector: &Selector, last: Option<FeedCursor>) -> Self {
-        let transport = &client.inner.transport;
-        let call = transport.query("events", "v1/purchases/events", &selection(selector));
+    fn new(client: ShopClient, selector: &Selector, position: Option<FeedCursor>) -> Self {
+        let parameters = selection_parameters(selector, TimeRange::ALL);
+        let call = client
+            .transport
+            .query("events", "v1/purchases/events", &parameters);
         Self {
-            call: call.streaming(EVENT_STREAM),
-            last,
-            lines: None,
-            delays: client.retries.delays(),
+            call: call.with_streamed_response(EVENT_STREAM),
+            position,
+            lines: stream::empty().boxed(),
+            pauses: client.retries.delays(),
             client,
-            yielded: RecentIds::default(),
+            yielded_ids: RecentIds::default(),
         }
     }
 
-    async fn next(&mut self) -> Result<FeedItem> {
+    /// Waits for the next purchase that was not yielded before. Connects again as often as needed.
+    ///
+    /// # Errors
+    /// Returns the errors of [`reconnect`](Self::reconnect).
+    async fn next_item(&mut self) -> Result<FeedItem> {
         loop {
-            let was_connected = self.lines.is_some();
-            let read = if was_connected {
-                self.event().await
-            } else {
-                self.connect().await
-            };
-            let retries = &self.client.retries;
-            match read {
+            let item = match self.read_event().await {
                 Ok(item) => {
-                    if was_connected {
-                        self.delays = retries.delays();
-                    }
-                    if let Some(item) = item.filter(|item| self.yielded.add(item.purchase.id)) {
-                        return Ok(item);
-                    }
+                    // The connection works, so a later outage begins with the shortest pause.
+                    self.pauses = self.client.retries.delays();
+                    item
                 }
-                Err(error) if error.is_retryable() && (was_connected || retries.is_enabled()) => {
-                    self.lines = None;
-                    let pause = self
-                        .delays
-                        .next()
-                        .max(error.retry_after())
-                        .unwrap_or_default();
-                    tracing::debug!(%error, ?pause, "connecting again");
-                    sleep(pause).await;
-                }
-                Err(error) => return Err(error),
+                Err(error) => self.reconnect(error).await?,
+            };
+            if let Some(item) = item
+                && self.yielded_ids.add(item.purchase.id)
+            {
+                return Ok(item);
             }
         }
     }
 
-    /// Connects, and reads the first event: that has the position alone, from which on nothing is missed.
-    async fn connect(&mut self) -> Result<Option<FeedItem>> {
-        if let Some(last) = self
-            .last
-            .as_ref()
-            .and_then(|last| HeaderValue::from_str(last.as_str()).ok())
-        {
-            self.call.head.insert(LAST_EVENT_ID, last);
+    /// Connects again after `error` has ended the connection, and reads the first event. Pauses
+    /// before each attempt.
+    ///
+    /// # Errors
+    /// - The first error that is permanent, be it `error` or the error of an attempt
+    /// - The error of the first attempt, if retries are disabled
+    async fn reconnect(&mut self, mut error: Error) -> Result<Option<FeedItem>> {
+        while error.is_retryable() {
+            // Closes the connection before the pause.
+            self.lines = stream::empty().boxed();
+            let pause = self
+                .pauses
+                .next()
+                .max(error.retry_after())
+                .unwrap_or_default();
+            tracing::debug!(%error, ?pause, "connecting again");
+            sleep(pause).await;
+
+            error = match self.connect().await {
+                Err(error) if self.client.retries.is_enabled() => error,
+                result => return result,
+            };
         }
-        self.lines = Some(
-            self.client
-                .query(&self.call)
-                .await?
-                .lines(EVENT_STREAM, MAX_IDLE)?,
-        );
-        timeout(self.call.timeout, self.event())
-            .await
-            .unwrap_or_else(|_elapsed| Err(lost("no first event in time")))
+        Err(error)
     }
 
-    /// The purchase of the next event, if it has one. It continues behind it from then on.
-    async fn event(&mut self) -> Result<Option<FeedItem>> {
+    /// Connects behind the position of the last event, and reads the first event.
+    ///
+    /// A service sends the first event at once. The event usually has only a position, from which
+    /// on no purchase is missed; a purchase in it is returned.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) without a first event in time
+    /// - The errors of [`ShopClient::query`] and of [`read_event`](Self::read_event)
+    async fn connect(&mut self) -> Result<Option<FeedItem>> {
+        if let Some(position) = &self.position
+            && let Ok(position) = HeaderValue::from_str(position.as_str())
+        {
+            self.call.headers.insert("last-event-id", position);
+        }
+
+        let response = self.client.query(&self.call).await?;
+        self.lines = response.into_lines(EVENT_STREAM, MAX_IDLE)?;
+        timeout(self.call.timeout, self.read_event())
+            .await
+            .unwrap_or_else(|_elapsed| {
+                Err(client_error(
+                    ErrorKind::Unavailable,
+                    "no first event in time",
+                ))
+            })
+    }
+
+    /// Reads the next event, and returns its purchase, if the event has one. Remembers the position
+    /// of the event.
+    ///
+    /// # Errors
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the connection is lost, silent or at its end
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the event is not one of this service
+    async fn read_event(&mut self) -> Result<Option<FeedItem>> {
         let mut id = None;
         let mut data = String::new();
         let mut is_purchase = false;
         loop {
-            let line = self.line().await?;
+            let Some(line) = self.lines.try_next().await? else {
+                return Err(client_error(ErrorKind::Unavailable, "the stream has ended"));
+            };
+            // An empty line ends the event.
+            if line.is_empty() {
+                break;
+            }
             let (field, value) = line.split_once(':').unwrap_or((&line, ""));
             let value = value.strip_prefix(' ').unwrap_or(value);
             match field {
-                "" if line.is_empty() => break,
                 "id" => id = Some(value.to_owned()),
                 "event" => is_purchase = value == "purchase",
-                // One line of JSON.
+                // The service sends the JSON of a purchase in one line.
                 "data" => value.clone_into(&mut data),
                 _ => {}
             }
         }
+
         if let Some(id) = id {
-            self.last = Some(id.parse().map_err(|_invalid| foreign_line())?);
+            self.position = Some(id.parse().map_err(|_invalid| unknown_line_error())?);
         }
         if !is_purchase {
             return Ok(None);
         }
         let purchase =
-            serde_json::from_str(&data).map_err(|error| foreign_line().with_source(error))?;
-        Ok(Some(FeedItem::new(
-            purchase,
-            self.last.clone().ok_or_else(foreign_line)?,
-        )))
+            serde_json::from_str(&data).map_err(|error| unknown_line_error().with_source(error))?;
+        let position = self.position.clone().ok_or_else(unknown_line_error)?;
+        Ok(Some(FeedItem::new(purchase, position)))
     }
-
-    async fn line(&mut self) -> Result<String> {
-        let Some(lines) = &mut self.lines else {
-            return Err(lost("there is no connection"));
-        };
-        lines
-            .try_next()
-            .await?
-            .ok_or_else(|| lost("the stream has ended"))
-    }
-}
-
-fn lost(why: &str) -> Error {
-    client_error(ErrorKind::Unavailable, why)
 }

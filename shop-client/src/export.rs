@@ -1,4 +1,8 @@
-//! Whole listings in one response.
+//! Reads whole listings, each in one response.
+//!
+//! [`ShopClient::export`] selects the purchases, and the functions of [`Export`] choose how they
+//! are read: as purchases, or as the bytes of a file. All of them open the response when their
+//! stream is read for the first time.
 
 use std::time::Duration;
 
@@ -7,19 +11,19 @@ use futures_util::{StreamExt, TryStreamExt};
 use shop_core::Bytes;
 use shop_core::api::NDJSON;
 
-use crate::ports::listing;
-use crate::response::{Response, foreign_line};
+use crate::ports::listing_parameters;
+use crate::response::{BodyStream, Response, unknown_line_error};
 use crate::{ListOrder, Purchase, Result, Selector, ShopClient, TimeRange};
 
-const CSV: &str = "text/csv";
-
-/// All selected purchases in one response, as purchases or as a file.
+/// A request for all selected purchases in one response, as purchases or as a file.
 ///
-/// It is read as it arrives, so memory does not depend on its size. Opening it is retried; reading it is not, because a
-/// part may have been used. The time-out of a query applies to the beginning, and to the wait for each part.
+/// The response is read as it arrives, so memory does not depend on its size. Opening the response
+/// is retried. Reading is not retried, because a part may have been used. The time-out of a query
+/// applies to the beginning of the response, and to the wait for each part.
 ///
-/// Each stream ends after an error. A listing that breaks off is
-/// [`Unavailable`](crate::ErrorKind::Unavailable), one of another server [`Unsupported`](crate::ErrorKind::Unsupported).
+/// Each stream ends after an error. The error is [`Unavailable`](crate::ErrorKind::Unavailable) if
+/// the listing breaks off, and [`Unsupported`](crate::ErrorKind::Unsupported) if the response is
+/// from another server.
 ///
 /// ```no_run
 /// use std::io::Write;
@@ -45,7 +49,9 @@ pub struct Export {
 }
 
 impl ShopClient {
-    /// All purchases of `selector`, newest first, in one response. Only management exports those of all users.
+    /// Prepares an export of the purchases of `selector`, the newest purchase first.
+    ///
+    /// Only management exports the purchases of all users.
     pub fn export(&self, selector: Selector) -> Export {
         Export {
             client: self.clone(),
@@ -63,53 +69,61 @@ impl Export {
         self
     }
 
-    /// Selects the purchases in `range` alone.
+    /// Selects only the purchases in `range`.
     pub const fn within(mut self, range: TimeRange) -> Self {
         self.range = range;
         self
     }
 
-    /// The purchases.
+    /// Returns a stream of the purchases.
     #[must_use]
     pub fn purchases(self) -> BoxStream<'static, Result<Purchase>> {
-        let lines = self.open(NDJSON, |answer, idle| answer.lines(NDJSON, idle));
-        // Nothing follows an error.
+        let lines = self.open(NDJSON, Response::into_lines);
+        // Unlike `and_then`, `try_unfold` ends the stream after a line that is not a purchase.
         stream::try_unfold(lines, async |mut lines| {
             let Some(line) = lines.try_next().await? else {
                 return Ok(None);
             };
-            let purchase =
-                serde_json::from_str(&line).map_err(|error| foreign_line().with_source(error))?;
+            let purchase = serde_json::from_str(&line)
+                .map_err(|error| unknown_line_error().with_source(error))?;
             Ok(Some((purchase, lines)))
         })
         .boxed()
     }
 
-    /// The file of an object of JSON per line, in parts of any size.
+    /// Returns a file with one JSON object per line, as a stream of parts of any size.
     #[must_use]
     pub fn ndjson(self) -> BoxStream<'static, Result<Bytes>> {
-        self.open(NDJSON, |answer, idle| answer.parts(NDJSON, idle))
+        self.open(NDJSON, Response::into_chunks)
     }
 
-    /// The file of comma-separated values with a header, in parts of any size. A name or user id that a spreadsheet
-    /// would take for a formula has an apostrophe in front.
+    /// Returns a file of comma-separated values with a header, as a stream of parts of any size.
+    ///
+    /// A name or user id that a spreadsheet would take for a formula has an apostrophe in front.
     #[must_use]
     pub fn csv(self) -> BoxStream<'static, Result<Bytes>> {
-        self.open(CSV, |answer, idle| answer.parts(CSV, idle))
+        self.open("text/csv", Response::into_chunks)
     }
 
+    /// Returns a stream that requests the export when it is read for the first time, and then
+    /// yields the items that `read` reads from the response.
+    ///
+    /// The arguments of `read` are the response, the media type of its body, and the maximum time
+    /// between two parts of the body.
     fn open<T: Send + 'static>(
         self,
         media_type: &'static str,
-        read: fn(Response, Duration) -> Result<BoxStream<'static, Result<T>>>,
-    ) -> BoxStream<'static, Result<T>> {
+        read: fn(Response, &str, Duration) -> Result<BodyStream<T>>,
+    ) -> BodyStream<T> {
         let opened = async move {
-            let transport = &self.client.inner.transport;
-            let parameters = listing(&self.selector, self.order, self.range);
-            let call = transport
+            let parameters = listing_parameters(&self.selector, self.order, self.range);
+            let call = self
+                .client
+                .transport
                 .query("export", "v1/purchases", &parameters)
-                .streaming(media_type);
-            read(self.client.query(&call).await?, call.timeout)
+                .with_streamed_response(media_type);
+            let response = self.client.query(&call).await?;
+            read(response, media_type, call.timeout)
         };
         stream::once(opened).try_flatten().boxed()
     }

@@ -36,66 +36,72 @@
 //!
 //! # Create one client
 //!
-//! [`ShopClient::builder`] takes the address and the options: a [time-out](ShopClientBuilder::timeout), the
-//! [retries](ShopClientBuilder::retries), a user agent, a [bearer token](ShopClientBuilder::bearer_token) or a
-//! [provider](TokenProvider) that renews it, or your own HTTP client. [`ShopClient::from_env`] reads variables of the
-//! process.
+//! [`ShopClient::builder`] takes the address and the options: a
+//! [time-out](ShopClientBuilder::timeout), the [retries](ShopClientBuilder::retries), a user agent,
+//! a [bearer token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it,
+//! or your own HTTP client. [`ShopClient::from_env`] reads variables of the process.
 //!
-//! A client is cheap to clone; clones share connections, token and budget. [`with_retries`](ShopClient::with_retries)
-//! and [`with_timeout`](ShopClient::with_timeout) are clones for other calls, such as a batch beside requests of users.
+//! A client is cheap to clone; clones share connections, token and budget.
+//! [`with_retries`](ShopClient::with_retries) and [`with_timeout`](ShopClient::with_timeout) are
+//! clones for other calls, such as a batch beside requests of users.
 //!
-//! Plain http needs no certificates on the machine; https uses those of the system. No proxy is used unless you
-//! [choose](ShopClientBuilder::proxy) one.
+//! Plain http needs no certificates on the machine; https uses those of the system. No proxy is
+//! used unless you [choose](ShopClientBuilder::proxy) one.
 //!
 //! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime they fail as
 //! [`Unsupported`](ErrorKind::Unsupported); `BlockingFuture` of the feature `blocking` has its own.
 //!
 //! # Buy, exactly once
 //!
-//! A purchase has an idempotency key: your own, such as an order number, or one that the client generates. All attempts
-//! of a call send the same key, so [`buy`](Shop::buy) retries failures and the purchase is still recorded once.
-//! [`RetryPolicy`] sets the total time, the backoff and the budget of the retries.
+//! A purchase has an idempotency key: your own, such as an order number, or one that the client
+//! generates. All attempts of a call send the same key, so [`buy`](Shop::buy) retries failures and
+//! the purchase is still recorded once. [`RetryPolicy`] sets the total time, the backoff and the
+//! budget of the retries.
 //!
-//! The [`Receipt`] has the durability of the purchase and its position in the log. [`buy_all`](Shop::buy_all)
-//! buys a whole stream with a limit of purchases in flight. With your own keys the stream can be interrupted and
-//! restarted at any point.
+//! The [`Receipt`] has the durability of the purchase and its position in the log.
+//! [`buy_all`](Shop::buy_all) buys a whole stream with a limit of purchases in flight. With your
+//! own keys the stream can be interrupted and restarted at any point.
 //!
 //! # Read purchases
 //!
-//! [`user`](Shop::user) and [`user_with_name`](Shop::user_with_name) select a user's purchases: all of them [as a
-//! stream](UserPurchases::purchases), one [page](UserPurchases::page), or their [count and
-//! sum](UserPurchases::summary). A purchase appears in listings shortly after it was accepted. To read your own
-//! purchase, [wait for it](UserPurchases::wait_for).
+//! [`user`](Shop::user) and [`user_with_name`](Shop::user_with_name) select a user's purchases: all
+//! of them [as a stream](UserPurchases::purchases), one [page](UserPurchases::page), or their
+//! [count and sum](UserPurchases::summary). A purchase appears in listings shortly after it was
+//! accepted. To read your own purchase, [wait for it](UserPurchases::wait_for).
 //!
-//! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by itself after lost
-//! connections and restarts of the service; the cursor of an event continues behind it in another process. To miss
-//! nothing, read the [position](UserPurchases::events_position), list, and follow from that position.
+//! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by
+//! itself after lost connections and restarts of the service; the cursor of an event continues
+//! behind it in another process. To miss nothing, read the
+//! [position](UserPurchases::events_position), list, and follow from that position.
 //!
-//! [`export`](ShopClient::export) streams a whole listing in one response, as purchases or as a file of CSV or NDJSON.
+//! [`export`](ShopClient::export) streams a whole listing in one response, as purchases or as a
+//! file of CSV or NDJSON.
 //!
 //! # Operate
 //!
-//! [`health`](ShopClient::health) is the state of a service. [`dead_letters`](ShopClient::dead_letters) lists, replays
-//! and discards the records that ingest of management could not store.
+//! [`health`](ShopClient::health) is the state of a service.
+//! [`dead_letters`](ShopClient::dead_letters) lists, replays and discards the records that ingest
+//! of management could not store.
 //!
 //! # Users and orders
 //!
-//! A service may have two more roles, with the feature `accounts`. `users` registers and finds users, `orders` places and
-//! finds orders. Both kinds of write have a key and are retried like a buy.
-//! An email address that is already registered, or a user that the service does not know yet, is an outcome and not an
-//! error.
+//! A service may have two more roles, with the feature `accounts`. `users` registers and finds
+//! users, `orders` places and finds orders. Both kinds of write have a key and are retried like a
+//! buy. An email address that is already registered, or a user that the service does not know yet,
+//! is an outcome and not an error.
 //!
 //! # Handle errors
 //!
-//! An [`Error`] has a [kind](Error::kind), whether [a retry](Error::is_retryable) may help, and whether the call [took
-//! effect](Error::outcome). The reason for a rejected request is in its [problem](HttpErrorExt::problem). A buy with an
-//! unknown outcome has the [key](Error::idempotency_key) to repeat it with. The [request id](Error::request_id) is also
-//! in the service's log.
+//! An [`Error`] has a [kind](Error::kind), whether [a retry](Error::is_retryable) may help, and
+//! whether the call [took effect](Error::outcome). The reason for a rejected request is in its
+//! [problem](HttpErrorExt::problem). A buy with an unknown outcome has the
+//! [key](Error::idempotency_key) to repeat it with. The [request id](Error::request_id) is also in
+//! the service's log.
 //!
 //! # Independent of the backend
 //!
-//! A client dereferences to a [`Shop`]; [`shop`](ShopClient::shop) is an owned one. Code that takes a `&Shop` runs
-//! unchanged over HTTP, on files, and [in memory](Shop::in_memory).
+//! A client dereferences to a [`Shop`]; [`shop`](ShopClient::shop) is an owned one. Code that takes
+//! a `&Shop` runs unchanged over HTTP, on files, and [in memory](Shop::in_memory).
 //!
 //! ```
 //! use shop_client::{Result, Shop, UserId};
@@ -113,19 +119,22 @@
 //! # }
 //! ```
 //!
-//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchasePublisher`], a [`PurchaseQuery`] and [`PurchaseEvents`], and `Users` and `Orders` are an
-//! `EntityStore`: the ports of [`shop_core`].
+//! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchasePublisher`], a [`PurchaseQuery`] and
+//! [`PurchaseEvents`], and `Users` and `Orders` are an `EntityStore`: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchasePublisher`, `MockPurchaseQuery`, `MockPurchaseEvents`, `MockEntityStore` and
-//! `MockUserOrders`, for tests that need a specific error or count calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchasePublisher`, `MockPurchaseQuery`,
+//! `MockPurchaseEvents`, `MockEntityStore` and `MockUserOrders`, for tests that need a specific
+//! error or count calls.
 //!
 //! # Trace requests
 //!
-//! Every call is a `tracing` span with a request id that the service logs. [`with_context`](ShopClient::with_context)
-//! takes over the id and the W3C trace context of the request that you serve. With the feature `otel` the trace is that
-//! of the current span, as your OpenTelemetry propagator writes it. Retries are logged at level debug. Nothing is
-//! logged above that level: errors are for the caller to handle. For metrics, an
-//! [observer](ShopClientBuilder::observer) sees every retry, and the attempts, duration and outcome of every call.
+//! Every call is a `tracing` span with a request id that the service logs.
+//! [`with_context`](ShopClient::with_context) takes over the id and the W3C trace context of the
+//! request that you serve. With the feature `otel` the trace is that of the current span, as your
+//! OpenTelemetry propagator writes it. Retries are logged at level debug. Nothing is logged above
+//! that level: errors are for the caller to handle. For metrics, an
+//! [observer](ShopClientBuilder::observer) sees every retry, and the attempts, duration and outcome
+//! of every call.
 //!
 //! # Features
 //!
@@ -138,8 +147,8 @@
 //! | `mock` | | mocks of the ports |
 //! | `otel` | | the trace of the current OpenTelemetry span |
 //!
-//! Without `rustls` nothing is built that is not needed for plain http. For another TLS backend pass an
-//! [HTTP client](ShopClientBuilder::http_client) that has it.
+//! Without `rustls` nothing is built that is not needed for plain http. For another TLS backend
+//! pass an [HTTP client](ShopClientBuilder::http_client) that has it.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

@@ -8,8 +8,9 @@ use crate::Error;
 
 /// A moment of a call, as an [observer](crate::ShopClientBuilder::observer) sees it.
 ///
-/// Every call ends with one event that is [`Succeeded`](CallState::Succeeded) or [`Failed`](CallState::Failed), after one
-/// [`Retrying`](CallState::Retrying) for each further attempt. A query whose future is dropped has no last event.
+/// Every call ends with one event that is [`Succeeded`](CallState::Succeeded) or
+/// [`Failed`](CallState::Failed), after one [`Retrying`](CallState::Retrying) for each further
+/// attempt. A query whose future is dropped has no last event.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {

@@ -1,4 +1,11 @@
-//! The client as an implementation of the ports of purchases: sink, publisher and query.
+//! Implements the ports of purchases for the client, by requests to the service.
+//!
+//! - [`PurchaseSink`] and [`PurchasePublisher`] send purchases and refunds, alone or as a batch
+//! - [`PurchaseQuery`] lists, sums up and finds purchases
+//! - [`IngestPositions`] reads how far management's ingest has come
+//!
+//! Code that depends on a port, such as a [`Shop`](crate::Shop), works with a client as with a log
+//! or a store. The functions at the end write the query parameters that select purchases.
 
 use std::time::Duration;
 
@@ -18,51 +25,59 @@ use crate::{
 
 #[async_trait]
 impl PurchaseSink for ShopClient {
-    /// Sends the purchase with its id as the key. Only a UUID of version 4 or 7 can be sent: the service gives another
-    /// id to every other key. A refund is sent as one.
+    /// Sends the purchase with its id as the key, or the refund.
+    ///
+    /// The id of a purchase must be a UUID of version 4 or 7, because the service derives another
+    /// id from every other key.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         let new = NewPurchase::from(purchase.clone());
         let context = purchase.context.as_deref();
-        let published = match (new.details.of, purchase.id.as_key()) {
-            (Some(of), _) => self.send_refund(&new, of, context).await?,
-            (None, Some(key)) => self.send_purchase(&new, key, context).await?,
-            (None, None) => {
-                let message =
-                    "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
-                return Err(client_error(ErrorKind::Unsupported, message));
-            }
+
+        if let Some(refunded_id) = new.details.of {
+            let refund = self.send_refund(&new, refunded_id, context).await?;
+            return Ok(refund.receipt);
+        }
+
+        let Some(key) = purchase.id.as_key() else {
+            let message =
+                "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
+            return Err(client_error(ErrorKind::Unsupported, message));
         };
+        let published = self.send_purchase(&new, key, context).await?;
         Ok(published.receipt)
     }
 
     /// Sends the purchases in one request, with their ids as the keys.
+    ///
+    /// The purchases are sent each in a request of its own if an id cannot be a key, or if they
+    /// belong to different requests, because a request to the service has one context.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        // A request has one context.
         let context = purchases
             .first()
             .and_then(|purchase| purchase.context.as_deref());
-        let new = purchases.iter().map(|purchase| {
+        let keyed_purchases = purchases.iter().map(|purchase| {
+            if purchase.context.as_deref() != context {
+                return None;
+            }
             let mut new = NewPurchase::from(purchase.clone());
-            new.key = Some(
-                purchase
-                    .id
-                    .as_key()
-                    .filter(|_| purchase.context.as_deref() == context)?,
-            );
+            new.key = Some(purchase.id.as_key()?);
             Some(new)
         });
-        let Some(new) = new.collect() else {
+        let Some(batch) = keyed_purchases.collect() else {
             return publish_each(self, purchases).await;
         };
-        self.send_batch(new, context)
-            .await
+
+        let results = self.send_batch(batch, context).await;
+        results
             .into_iter()
-            .map(|published| published.map(|published| published.receipt))
+            .map(|result| Ok(result?.receipt))
             .collect()
     }
 
-    /// Always [`Durability::Memory`], which promises nothing. Only a receipt has the durability of the service that
-    /// issued it, and another service may serve the next request.
+    /// Returns [`Durability::Memory`], which promises nothing.
+    ///
+    /// Only a receipt has the durability of the service that issued the receipt, and another
+    /// service may serve the next request.
     fn durability(&self) -> Durability {
         Durability::Memory
     }
@@ -71,12 +86,13 @@ impl PurchaseSink for ShopClient {
         Self::check(self).await
     }
 
-    /// Rejects further writes of this client and its clones, and waits for those in flight.
+    /// Rejects further writes of this client and its clones, and waits for the writes in flight.
     async fn close(&self, timeout: Duration) -> Result<()> {
-        self.inner.writes.close();
-        self.inner.write_permits.close();
+        self.writes.close();
+        self.write_permits.close();
+
         require_runtime()?;
-        tokio::time::timeout(timeout, self.inner.writes.wait())
+        tokio::time::timeout(timeout, self.writes.wait())
             .await
             .map_err(|_elapsed| {
                 client_error(
@@ -96,8 +112,10 @@ impl PurchasePublisher for ShopClient {
         mut new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        if let Some(of) = new.details.of {
-            return self.send_refund(&new, of, context.as_deref()).await;
+        if let Some(refunded_id) = new.details.of {
+            return self
+                .send_refund(&new, refunded_id, context.as_deref())
+                .await;
         }
         let key = new.key.take().unwrap_or_else(generate_key);
         self.send_purchase(&new, key, context.as_deref()).await
@@ -113,59 +131,59 @@ impl PurchasePublisher for ShopClient {
     }
 }
 
-/// Only management lists and sums the purchases of all users; facing responds with [`Denied`](ErrorKind::Denied).
+/// Only management lists and sums up the purchases of all users. Facing responds with
+/// [`Denied`](ErrorKind::Denied).
 #[async_trait]
 impl PurchaseQuery for ShopClient {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let mut parameters = listing(selector, request.order, request.range);
+        let mut parameters = listing_parameters(selector, request.order, request.range);
         parameters.push(("limit", request.limit.get().to_string()));
-        parameters.extend(
-            request
-                .cursor
-                .as_ref()
-                .map(|cursor| ("cursor", cursor.to_string())),
-        );
+        if let Some(cursor) = &request.cursor {
+            parameters.push(("cursor", cursor.to_string()));
+        }
+
         let call = self
-            .inner
             .transport
             .query("page", "v1/purchases", &parameters)
-            .large();
-        let answer = self.query(&call).await?;
-        let mut page: Page = answer.parsed()?;
-        page.is_pending = answer.is_pending();
+            .with_large_response();
+        let response = self.query(&call).await?;
+        let mut page: Page = response.parse_json()?;
+        page.is_pending = response.is_pending();
         Ok(page)
     }
 
-    /// One request: the service sums.
+    /// Reads the summary in one request: the service adds up.
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        self.summary_of(selector, TimeRange::ALL).await
+        self.summary_in_range(selector, TimeRange::ALL).await
     }
 
-    /// One request: the service sums.
+    /// Reads the totals in one request: the service adds up.
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
-        let per = match request.period {
+        let period = match request.period {
             Period::Hour => "hour",
             Period::Day => "day",
             Period::Month => "month",
+            // The service has no totals of a whole range, whose only bucket is the summary. Every
+            // time belongs to this bucket, also the earliest one.
             _ => {
-                let mut whole = Totals::new(*request);
-                let summary = self.summary_of(selector, request.range).await?;
-                whole.add_summary(Timestamp::MIN, summary)?;
-                return Ok(whole.into_buckets());
+                let summary = self.summary_in_range(selector, request.range).await?;
+                let mut totals = Totals::new(*request);
+                totals.add_summary(Timestamp::MIN, summary)?;
+                return Ok(totals.into_buckets());
             }
         };
-        let mut parameters = vec![("per", per.to_owned()), ("zone", request.zone.to_string())];
-        parameters.extend(selection(selector));
-        parameters.extend(times(request.range));
+
+        let mut parameters = vec![
+            ("per", period.to_owned()),
+            ("zone", request.zone.to_string()),
+        ];
+        parameters.extend(selection_parameters(selector, request.range));
         let call = self
-            .inner
             .transport
             .query("totals", "v1/totals", &parameters)
-            .large();
-        self.query(&call)
-            .await?
-            .parsed()
-            .map(|body: TotalsBody| body.into())
+            .with_large_response();
+        let totals: TotalsBody = self.query(&call).await?.parse_json()?;
+        Ok(totals.into())
     }
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
@@ -176,7 +194,7 @@ impl PurchaseQuery for ShopClient {
         self.find(id, Duration::ZERO).await
     }
 
-    /// The service waits, for up to 10 s with each request.
+    /// Lets the service wait for the purchase, for up to 10 s with each request.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {
@@ -195,8 +213,29 @@ impl PurchaseQuery for ShopClient {
     }
 }
 
-/// The query parameters of a listing.
-pub(crate) fn listing(
+impl ShopClient {
+    /// Reads the number and the total price of the selected purchases in `range`.
+    async fn summary_in_range(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
+        let parameters = selection_parameters(selector, range);
+        let call = self.transport.query("summary", "v1/summary", &parameters);
+        self.query(&call).await?.parse_json()
+    }
+}
+
+/// Reads the positions of management's ingest.
+#[async_trait]
+impl IngestPositions for ShopClient {
+    async fn positions(&self) -> Result<Offsets> {
+        let call = self
+            .transport
+            .query("positions", "v1/purchases:positions", &[]);
+        let body: PositionsBody = self.query(&call).await?.parse_json()?;
+        Ok(body.into())
+    }
+}
+
+/// Returns the query parameters for a listing of the selected purchases in `range`.
+pub(crate) fn listing_parameters(
     selector: &Selector,
     order: ListOrder,
     range: TimeRange,
@@ -207,56 +246,38 @@ pub(crate) fn listing(
         "newest"
     };
     let mut parameters = vec![("order", order.to_owned())];
-    parameters.extend(selection(selector));
-    parameters.extend(times(range));
+    parameters.extend(selection_parameters(selector, range));
     parameters
 }
 
-/// The query parameters for `range`.
-fn times(range: TimeRange) -> impl Iterator<Item = (&'static str, String)> {
-    [("from", range.from()), ("to", range.to())]
-        .into_iter()
-        .filter_map(|(name, time)| Some((name, time?.to_string())))
-}
+/// Returns the query parameters for the selected purchases in `range`.
+///
+/// A selector that this client does not know has no parameter, and the service rejects a request
+/// without a selector.
+pub(crate) fn selection_parameters(
+    selector: &Selector,
+    range: TimeRange,
+) -> Vec<(&'static str, String)> {
+    let mut parameters = Vec::new();
 
-impl ShopClient {
-    async fn summary_of(&self, selector: &Selector, range: TimeRange) -> Result<Summary> {
-        let mut parameters = selection(selector);
-        parameters.extend(times(range));
-        let call = self
-            .inner
-            .transport
-            .query("summary", "v1/summary", &parameters);
-        self.query(&call).await?.parsed()
-    }
-}
-
-/// The positions of management's ingest.
-#[async_trait]
-impl IngestPositions for ShopClient {
-    async fn positions(&self) -> Result<Offsets> {
-        let call = self
-            .inner
-            .transport
-            .query("positions", "v1/purchases:positions", &[]);
-        self.query(&call)
-            .await?
-            .parsed()
-            .map(|body: PositionsBody| body.into())
-    }
-}
-
-/// The query parameters for `selector`. A service rejects a request without one.
-pub(crate) fn selection(selector: &Selector) -> Vec<(&'static str, String)> {
     match selector {
-        Selector::User(id) => vec![("userid", id.to_string())],
-        Selector::Name(name) => vec![("username", name.to_string())],
+        Selector::User(id) => parameters.push(("userid", id.to_string())),
+        Selector::Name(name) => parameters.push(("username", name.to_string())),
         Selector::Reference(reference, user) => {
-            let mut parameters = vec![("reference", reference.to_string())];
-            parameters.extend(user.as_ref().map(|user| ("userid", user.to_string())));
-            parameters
+            parameters.push(("reference", reference.to_string()));
+            if let Some(user) = user {
+                parameters.push(("userid", user.to_string()));
+            }
         }
-        Selector::All => vec![("everyone", "true".to_owned())],
-        _ => Vec::new(),
+        Selector::All => parameters.push(("everyone", "true".to_owned())),
+        _ => {}
     }
+
+    if let Some(from) = range.from() {
+        parameters.push(("from", from.to_string()));
+    }
+    if let Some(to) = range.to() {
+        parameters.push(("to", to.to_string()));
+    }
+    parameters
 }

@@ -1,9 +1,13 @@
-//! Requests of the caller's own.
+//! Requests that the program of the caller makes itself, for paths that no other call has.
+//!
+//! A [`RawRequest`] is a [`Call`] that is built step by step. The first step that is not valid
+//! makes the call an error, which [`RawRequest::send`] returns without sending anything. Otherwise
+//! the call is sent as every call of a client, so it has the same limits, retries and reports.
 
 use std::fmt::Display;
 
+use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderMap};
-use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_core::Bytes;
@@ -11,14 +15,15 @@ use shop_core::Bytes;
 use crate::builder::further_header;
 use crate::error::client_error;
 use crate::response::Response;
-use crate::transport::{Call, Sent, json};
-use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
+use crate::transport::{Call, RequestBody, json};
+use crate::{ErrorKind, IdempotencyKey, Result, ShopClient};
 
 /// A request for a path that no other call has: see [`ShopClient::request`].
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RawRequest {
     client: ShopClient,
+    /// The call, or the error of the first invalid part.
     call: Result<Call>,
 }
 
@@ -27,8 +32,10 @@ pub struct RawRequest {
 pub struct RawResponse(Response);
 
 impl ShopClient {
-    /// A request for `path`, below the address of the service. It has the token, the headers, the request id, the
-    /// time-outs, the retries and the observer of this client.
+    /// Creates a request for `path`, below the address of the service.
+    ///
+    /// The request has the token, the headers, the request id, the time-outs, the retries and the
+    /// observer of this client.
     ///
     /// ```no_run
     /// use shop_client::ShopClient;
@@ -42,18 +49,18 @@ impl ShopClient {
     /// # }
     /// ```
     pub fn request(&self, method: Method, path: &str) -> RawRequest {
-        let transport = &self.inner.transport;
+        let transport = &self.transport;
         let mut call = transport
             .query("request", path.trim_start_matches('/'), &[])
-            .large();
-        let is_below =
-            call.url.path().starts_with(transport.base.path()) && !path.contains(['?', '#']);
-        let call = if is_below {
+            .with_large_response();
+        let is_below_address = call.url.path().starts_with(transport.base.path());
+
+        let call = if is_below_address && !path.contains(['?', '#']) {
             if !method.is_safe() {
                 call.timeout = transport.timeouts.buy;
             }
-            call.repeats = method.is_idempotent();
-            call.accepts = |status: StatusCode| status.is_success();
+            call.is_repeatable = method.is_idempotent();
+            call.expects_status = |status| status.is_success();
             call.method = method;
             Ok(call)
         } else {
@@ -68,7 +75,8 @@ impl ShopClient {
 }
 
 impl RawRequest {
-    fn with(self, change: impl FnOnce(Call) -> Result<Call>) -> Self {
+    /// Changes the call, unless an earlier part of the request was not valid.
+    fn change_call(self, change: impl FnOnce(Call) -> Result<Call>) -> Self {
         Self {
             call: self.call.and_then(change),
             ..self
@@ -77,7 +85,7 @@ impl RawRequest {
 
     /// Adds a query parameter.
     pub fn query(self, name: &str, value: impl Display) -> Self {
-        self.with(|mut call| {
+        self.change_call(|mut call| {
             call.url
                 .query_pairs_mut()
                 .append_pair(name, &value.to_string());
@@ -85,36 +93,37 @@ impl RawRequest {
         })
     }
 
-    /// Sets a header. Of those that the client sends itself, only `Accept` can be replaced.
+    /// Sets a header. Of the headers that the client sends itself, only `Accept` can be replaced.
     pub fn header(self, name: &str, value: &str) -> Self {
-        self.with(|mut call| {
+        self.change_call(|mut call| {
             let (name, value) = further_header(name, value, Some(&ACCEPT))?;
-            call.head.insert(name, value);
+            call.headers.insert(name, value);
             Ok(call)
         })
     }
 
     /// Sends `body` as JSON.
     pub fn json(self, body: &impl Serialize) -> Self {
-        self.with(|mut call| {
-            call.sent = Some(Sent::One(json(body)?.into()));
+        self.change_call(|mut call| {
+            call.body = Some(RequestBody::Json(json(body)?.into()));
             Ok(call)
         })
     }
 
-    /// Sends this key, with which the service applies the request once: it is then retried.
+    /// Sends `key`, with which the service applies the request only once. So the request is
+    /// retried.
     pub fn idempotency_key(self, key: IdempotencyKey) -> Self {
-        self.idempotent().with(|mut call| {
-            call.key = Some(key);
+        self.idempotent().change_call(|mut call| {
+            call.idempotency_key = Some(key);
             Ok(call)
         })
     }
 
-    /// Retries the request whatever its method, because its effect is the same however often it is sent. `POST` and
-    /// `PATCH` are not retried otherwise.
+    /// Retries the request whatever its method is, because its effect is the same however often it
+    /// is sent. Otherwise, `POST` and `PATCH` are not retried.
     pub fn idempotent(self) -> Self {
-        self.with(|mut call| {
-            call.repeats = true;
+        self.change_call(|mut call| {
+            call.is_repeatable = true;
             Ok(call)
         })
     }
@@ -122,58 +131,65 @@ impl RawRequest {
     /// Sends the request. At most 16 MiB of a response are read.
     ///
     /// # Errors
-    /// Those of other calls: a status other than 2xx is an error with the
-    /// [status and problem](crate::HttpErrorExt) of the response. [`Invalid`](ErrorKind::Invalid) when a part of the
-    /// request is not valid.
+    /// - [`Invalid`](ErrorKind::Invalid) if a part of the request is not valid
+    /// - An error with the [status and problem](crate::HttpErrorExt) of the response if its status
+    ///   is not 2xx
+    /// - The errors of other calls, such as a query if the method is safe, or else a buy
     ///
     /// # Cancel safety
-    /// As a buy of a [`ShopClient`], unless the method is safe, such as `GET`.
+    /// Once the future was polled, the request is sent even if the future is dropped, and retried
+    /// if it may be repeated, as with a buy of a [`ShopClient`]. The exception is a safe method,
+    /// such as `GET`: such a request is aborted.
     pub async fn send(self) -> Result<RawResponse> {
         let Self { client, call } = self;
         let mut call = call?;
-        let key = call.key.clone();
+
+        let key = call.idempotency_key.clone();
         if key.is_some() {
-            call.sent.get_or_insert(Sent::One(Bytes::new()));
+            // A request with a key always has a body, even if it is only an empty one.
+            call.body.get_or_insert(RequestBody::Json(Bytes::new()));
         }
-        let answer = if call.method.is_safe() {
+
+        let result = if call.method.is_safe() {
             client.query(&call).await
         } else {
             client.send(call, None).await
         };
-        answer
-            .map(RawResponse)
-            .map_err(|error| key.into_iter().fold(error, Error::with_idempotency_key))
+        result.map(RawResponse).map_err(|error| match key {
+            Some(key) => error.with_idempotency_key(key),
+            None => error,
+        })
     }
 }
 
 impl RawResponse {
-    /// The status, from 200 to 299.
+    /// Returns the status, from 200 to 299.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.0.status.as_u16()
     }
 
-    /// The headers, such as `Idempotent-Replayed` and `X-Purchase-Pending`.
+    /// Returns the headers, such as `Idempotent-Replayed` and `X-Purchase-Pending`.
     #[must_use]
     pub const fn headers(&self) -> &HeaderMap {
         &self.0.headers
     }
 
-    /// The body.
+    /// Returns the body.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         &self.0.body
     }
 
-    /// Reads the body as JSON.
+    /// Parses the body as JSON.
     ///
     /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) when it is not the JSON of a `T`.
+    /// [`Unsupported`](ErrorKind::Unsupported) if the body is not the JSON of a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
-        self.0.parsed()
+        self.0.parse_json()
     }
 
-    /// The number of attempts.
+    /// Returns the number of attempts.
     #[must_use]
     pub const fn attempts(&self) -> u32 {
         self.0.attempts

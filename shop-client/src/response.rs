@@ -1,4 +1,15 @@
-//! Responses, and errors made of them.
+//! Reads responses, and converts unexpected ones to errors.
+//!
+//! [`Response::read`] reads the body of a response within a limit, or leaves the body as a stream.
+//! The caller then takes from the [`Response`] what it expects: JSON, chunks or lines.
+//!
+//! The error of a whole response is made in one of three ways:
+//! - [`Response::refusal_error`]: the service responds with an error, which this module reads from
+//!   the problem in the body, or else derives from the status
+//! - [`Response::unreadable_error`]: the response is not one that this service sends
+//! - [`no_response_error`]: there is no response at all
+//!
+//! A stream that breaks off ends with the error of a lost connection, or of an unknown line.
 
 use std::io;
 use std::time::Duration;
@@ -20,31 +31,37 @@ use crate::error::{ErrorResponse, Problem, ResponseCause, client_error};
 use crate::transport::TYPICAL_RESPONSE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
-/// The maximum `Retry-After` that is honoured: a misconfigured service cannot block a caller for days.
+/// A stream of the parts of the body of a response.
+pub(crate) type BodyStream<T> = BoxStream<'static, Result<T>>;
+
+/// The maximum `Retry-After` that is honoured: a misconfigured service cannot block a caller for
+/// days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The maximum size of an error response that is read. Those of the service have less than 1 kB; a proxy's page is
-/// ignored.
-const REFUSAL_BYTES: usize = 64 << 10;
+/// The maximum size of an error response that is read. The error responses of the service have less
+/// than 1 kB; a larger page of a proxy is ignored.
+const MAX_ERROR_BYTES: usize = 64 << 10;
 
-/// The maximum length of a service's text in a message.
-const MAX_DETAIL_BYTES: usize = 300;
+/// The maximum number of characters of a service's text in an error message.
+const MAX_DETAIL_CHARS: usize = 300;
 
-/// A response, with its body if that is needed.
+/// A response with its body, which is either read already or a stream.
 #[derive(Debug)]
 pub(crate) struct Response {
     pub(crate) status: StatusCode,
     pub(crate) headers: HeaderMap,
+    /// The body, unless it is left as a stream.
     pub(crate) body: Vec<u8>,
-    /// The body of a call that streams.
+    /// The response whose body is still to be read, if the call streams.
     pub(crate) stream: Option<reqwest::Response>,
-    /// The attempts of the call.
+    /// The number of attempts of the call.
     pub(crate) attempts: u32,
-    /// Whether the request cannot have changed anything.
+    /// Whether the request only reads, and so cannot have changed anything.
     pub(crate) is_read: bool,
 }
 
 impl Response {
+    /// Creates the response to a single attempt of a write, without headers.
     pub(crate) fn new(status: StatusCode, body: Vec<u8>) -> Self {
         Self {
             status,
@@ -56,104 +73,127 @@ impl Response {
         }
     }
 
-    /// Reads at most `limit` bytes of `response`; without a limit it is a stream that is read later.
+    /// Reads the body of `response`. Without `max_bytes`, the body of a success is left as a
+    /// stream.
+    ///
+    /// The body of an error response that is too large or breaks off is cut off: its status matters
+    /// more than its body.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the body of a success is larger than
+    ///   `max_bytes`
+    /// - [`Unavailable`](ErrorKind::Unavailable) or another kind if the body of a success breaks
+    ///   off
     pub(crate) async fn read(
         mut response: reqwest::Response,
-        limit: Option<usize>,
+        max_bytes: Option<usize>,
     ) -> Result<Self> {
         let mut answer = Self::new(response.status(), Vec::new());
         answer.headers = std::mem::take(response.headers_mut());
-        let is_refusal = !answer.status.is_success();
-        let limit = if is_refusal {
-            Some(REFUSAL_BYTES)
+
+        let is_error = !answer.status.is_success();
+        let max_bytes = if is_error {
+            Some(MAX_ERROR_BYTES)
         } else {
-            limit
+            max_bytes
         };
-        let Some(limit) = limit else {
-            return Ok(Self {
-                stream: Some(response),
-                ..answer
-            });
+        let Some(max_bytes) = max_bytes else {
+            answer.stream = Some(response);
+            return Ok(answer);
         };
+
         loop {
             match response.chunk().await {
-                Ok(Some(chunk)) if answer.body.len() + chunk.len() <= limit => {
+                Ok(Some(chunk)) if answer.body.len() + chunk.len() <= max_bytes => {
                     answer.body.extend_from_slice(&chunk);
                 }
-                // The status of an error response matters more than its body.
                 Ok(None) => return Ok(answer),
-                _ if is_refusal => return Ok(answer),
-                Ok(Some(_)) => return Err(answer.unreadable("the response is too large")),
-                // It was not read to its end.
-                Err(failure) => {
-                    let cause = failure.without_url();
-                    return Err(answer.annotate(failed(&cause), None, Some(cause.into())));
+                _ if is_error => return Ok(answer),
+                Ok(Some(_)) => return Err(answer.unreadable_error("the response is too large")),
+                Err(error) => {
+                    let cause = error.without_url();
+                    return Err(answer.annotate(transport_error(&cause), None, Some(cause.into())));
                 }
             }
         }
     }
 
+    /// Returns the value of a header, if it is visible ASCII.
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.get(name)?.to_str().ok()
     }
 
-    pub(crate) fn parsed<T: DeserializeOwned>(&self) -> Result<T> {
-        serde_json::from_slice(&self.body).map_err(|failure| {
-            let message = "the response is not one of this service: check the address";
-            self.unreadable_because(message, Some(failure.into()))
+    /// Parses the body as JSON.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the body is not the JSON of a `T`.
+    pub(crate) fn parse_json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).map_err(|error| {
+            self.unreadable_error_because(
+                "the response is not one of this service: check the address",
+                Some(error.into()),
+            )
         })
     }
 
-    /// The body of a call that streams, if it has this type.
-    fn chunks(&mut self, media_type: &str) -> Result<BoxStream<'static, io::Result<Bytes>>> {
-        let is_expected = self
-            .header("content-type")
-            .is_some_and(|found| found.starts_with(media_type));
-        let Some(body) = self.stream.take().filter(|_| is_expected) else {
+    /// Returns the body of a call that streams, in chunks of any size.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
+    fn into_body_stream(
+        mut self,
+        media_type: &str,
+    ) -> Result<BoxStream<'static, io::Result<Bytes>>> {
+        let content_type = self.header("content-type").unwrap_or_default();
+        let is_expected = content_type.starts_with(media_type);
+        let Some(response) = self.stream.take().filter(|_| is_expected) else {
             return Err(
-                self.unreadable("the response is not one of this service: check the address")
+                self.unreadable_error("the response is not one of this service: check the address")
             );
         };
-        let chunks = stream::try_unfold(body, async |mut body| {
-            let chunk = body
+
+        let chunks = stream::try_unfold(response, async |mut response| {
+            let chunk = response
                 .chunk()
                 .await
-                .map_err(|failure| io::Error::other(failure.without_url()))?;
-            Ok(chunk.map(|chunk| (chunk, body)))
+                .map_err(|error| io::Error::other(error.without_url()))?;
+            Ok(chunk.map(|chunk| (chunk, response)))
         });
         Ok(chunks.boxed())
     }
 
-    /// The parts of that body, with at most `idle` between them.
-    pub(crate) fn parts(
-        mut self,
-        media_type: &str,
-        idle: Duration,
-    ) -> Result<BoxStream<'static, Result<Bytes>>> {
-        Ok(until_silent(self.chunks(media_type)?.map_err(lost), idle))
+    /// Returns the body of a call that streams, in chunks of any size. The stream ends with an
+    /// error after `idle` without a chunk.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
+    pub(crate) fn into_chunks(self, media_type: &str, idle: Duration) -> Result<BodyStream<Bytes>> {
+        let chunks = self.into_body_stream(media_type)?.map_err(connection_lost);
+        Ok(until_silent(chunks, idle))
     }
 
-    /// The lines of that body, with at most `idle` between them.
-    pub(crate) fn lines(
-        mut self,
-        media_type: &str,
-        idle: Duration,
-    ) -> Result<BoxStream<'static, Result<String>>> {
-        let chunks = StreamReader::new(self.chunks(media_type)?);
+    /// Returns the lines of the body of a call that streams. The stream ends with an error after
+    /// `idle` without a line.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
+    pub(crate) fn into_lines(self, media_type: &str, idle: Duration) -> Result<BodyStream<String>> {
+        let reader = StreamReader::new(self.into_body_stream(media_type)?);
         let codec = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
-        let lines = FramedRead::new(chunks, codec).map_err(|failure| match failure {
-            LinesCodecError::Io(failure) => lost(failure),
-            LinesCodecError::MaxLineLengthExceeded => foreign_line(),
+        let lines = FramedRead::new(reader, codec).map_err(|error| match error {
+            LinesCodecError::Io(error) => connection_lost(error),
+            LinesCodecError::MaxLineLengthExceeded => unknown_line_error(),
         });
         Ok(until_silent(lines, idle))
     }
 
+    /// Parses the body as a problem, if it is one.
     fn problem(&self) -> Option<Problem> {
         serde_json::from_slice(&self.body).ok()
     }
 
-    /// The type of its problem, if that is one of these.
-    pub(crate) fn problem_among(&self, types: &'static [&'static str]) -> Option<&'static str> {
+    /// Returns the type of the problem in a client error, if it is one of `types`.
+    pub(crate) fn find_problem_type(&self, types: &'static [&'static str]) -> Option<&'static str> {
         if types.is_empty() || !self.status.is_client_error() {
             return None;
         }
@@ -161,92 +201,89 @@ impl Response {
         types.iter().copied().find(|known| *known == uri)
     }
 
-    /// Whether the key was used before, for the same content.
+    /// Returns whether the key of the request was used before, for the same content.
     pub(crate) fn is_replayed(&self) -> bool {
         self.header(header::IDEMPOTENT_REPLAYED) == Some("true")
     }
 
-    /// Whether the purchase that was to be awaited is not stored yet.
+    /// Returns whether the purchase that was to be awaited is not stored yet.
     pub(crate) fn is_pending(&self) -> bool {
         self.header(header::PURCHASE_PENDING) == Some("true")
     }
 
-    /// Seconds, or a date of <https://www.rfc-editor.org/rfc/rfc9110#field.retry-after>, relative to the service's
-    /// clock if the response has its date.
+    /// Returns the pause before a retry that the service asks for, at most [`MAX_RETRY_AFTER`].
+    ///
+    /// The header [`Retry-After`](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after) has
+    /// seconds or a date. A date is compared with the service's clock, if the response has its
+    /// date, because the clocks of the two machines may differ.
     fn retry_after(&self) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
-        let time = match text.parse() {
-            Ok(seconds) => Duration::from_secs(seconds),
-            Err(_no_number) => {
-                let date = |text: &str| DateTimeParser::new().parse_timestamp(text).ok();
-                let now = self
-                    .header("date")
-                    .and_then(date)
-                    .map(shop_core::jiff::Timestamp::as_millisecond)
-                    .unwrap_or_else(|| SystemClock.now().as_millis());
-                let millis = date(text)?.as_millisecond().saturating_sub(now);
-                Duration::from_millis(u64::try_from(millis).unwrap_or_default())
-            }
-        };
-        Some(time.min(MAX_RETRY_AFTER))
+        if let Ok(seconds) = text.parse() {
+            return Some(Duration::from_secs(seconds).min(MAX_RETRY_AFTER));
+        }
+
+        let now = self
+            .header("date")
+            .and_then(parse_date_millis)
+            .unwrap_or_else(|| SystemClock.now().as_millis());
+        let millis = parse_date_millis(text)?.saturating_sub(now);
+        let pause = Duration::from_millis(u64::try_from(millis).unwrap_or_default());
+        Some(pause.min(MAX_RETRY_AFTER))
     }
 
-    /// The error for a response that cannot be understood. The request may have taken effect.
-    pub(crate) fn unreadable(&self, message: &str) -> Error {
-        self.unreadable_because(message, None)
+    /// Returns the error of a response that cannot be understood. The request may have taken
+    /// effect.
+    pub(crate) fn unreadable_error(&self, message: &str) -> Error {
+        self.unreadable_error_because(message, None)
     }
 
-    fn unreadable_because(&self, message: &str, cause: Option<ResponseCause>) -> Error {
+    /// Returns the error of a response that cannot be understood, because of `cause`.
+    fn unreadable_error_because(&self, message: &str, cause: Option<ResponseCause>) -> Error {
         let error = client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown);
         self.annotate(error, None, cause)
     }
 
-    /// The error for a response that is a refusal. `not_found_hint` is the message when nothing is at this address.
-    pub(crate) fn refused(&self, not_found_hint: &str) -> Error {
+    /// Returns the error of a response that refuses the call.
+    ///
+    /// Kind, message and outcome are those of the problem in the response, or else follow from the
+    /// status. `not_found_hint` is the message if nothing is at the address of the request.
+    pub(crate) fn refusal_error(&self, not_found_hint: &str) -> Error {
         let response_problem = self.problem();
         let problem = response_problem.clone().unwrap_or_default();
-        let named = problem.uri.as_deref().and_then(error_kind);
-        let kind = match named.unwrap_or_else(|| kind_of_status(self.status)) {
-            // The service is closed, perhaps to be restarted; this client is not.
-            ErrorKind::Closed => ErrorKind::Unavailable,
-            kind => kind,
+
+        let kind = match problem.uri.as_deref().and_then(error_kind) {
+            // The service is closed, perhaps to be restarted. This client is not closed.
+            Some(ErrorKind::Closed) => ErrorKind::Unavailable,
+            Some(kind) => kind,
+            None => kind_from_status(self.status),
         };
-        let detail = problem
-            .detail
-            .as_deref()
-            .filter(|detail| Some(*detail) != self.status.canonical_reason())
-            .map(in_one_line);
-        let message = detail.unwrap_or_else(|| match self.status {
-            StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED => not_found_hint.to_owned(),
-            StatusCode::UNAUTHORIZED => {
-                "the service requires authentication: set a bearer token".to_owned()
+        let message = match &problem.detail {
+            Some(detail) if Some(detail.as_str()) != self.status.canonical_reason() => {
+                in_one_line(detail)
             }
-            status if status.is_redirection() => {
-                "the service responded with a redirect, which is not followed: check the address"
-                    .to_owned()
-            }
-            status => format!("the service responded with {status}"),
-        });
-        let outcome = match problem.outcome() {
-            Some(outcome) => outcome,
-            None if self.status.is_client_error() || self.status.is_redirection() => {
-                Outcome::NotApplied
-            }
-            // Another success, or an undefined status: the request may have taken effect.
-            None => Outcome::Unknown,
+            _ => message_from_status(self.status, not_found_hint),
         };
+        let status_outcome = if self.status.is_client_error() || self.status.is_redirection() {
+            Outcome::NotApplied
+        } else {
+            // After another success, or an undefined status, the request may have taken effect.
+            Outcome::Unknown
+        };
+        let outcome = problem.outcome().unwrap_or(status_outcome);
+
         let error = client_error(kind, message).with_outcome(outcome);
         let mut error = self.annotate(error, response_problem, None);
         if let Some(field) = &problem.field {
             error = error.with_context("field", in_one_line(field));
         }
         match self.retry_after() {
-            Some(time) if error.is_retryable() => error.with_retry(Retry::After(time)),
+            Some(pause) if error.is_retryable() => error.with_retry(Retry::After(pause)),
             _ => error,
         }
     }
 
-    /// Adds the response and its headers to the error.
+    /// Adds the status of this response, its request id and its problem to `error`, and `cause` as
+    /// the reason why the response could not be read.
     fn annotate(
         &self,
         error: Error,
@@ -261,109 +298,130 @@ impl Response {
                 problem,
                 cause,
             });
+
         if self.is_read {
             error = error.with_outcome(Outcome::NotApplied);
         }
-        match self.header(header::REQUEST_ID) {
-            Some(id) => error.with_request_id(id),
-            None => error,
+        if let Some(id) = self.header(header::REQUEST_ID) {
+            error = error.with_request_id(id);
         }
+        error
     }
 }
 
-/// `items`, until an error or none for `idle`.
+/// Returns the stream of `items`, which ends after an error, or with an error after `idle` without
+/// an item.
 fn until_silent<T: Send + 'static>(
-    items: impl Stream<Item = Result<T>> + Send + 'static,
+    items: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
     idle: Duration,
 ) -> BoxStream<'static, Result<T>> {
-    stream::try_unfold(items.boxed(), move |mut items| async move {
+    stream::try_unfold(items, move |mut items| async move {
         let item = timeout(idle, items.try_next())
             .await
-            .unwrap_or_else(|_elapsed| Err(lost(io::ErrorKind::TimedOut.into())))?;
+            .unwrap_or_else(|_elapsed| Err(connection_lost(io::ErrorKind::TimedOut.into())))?;
         Ok(item.map(|item| (item, items)))
     })
     .boxed()
 }
 
-fn lost(failure: io::Error) -> Error {
+/// Parses a date in a header, as milliseconds since 1970.
+fn parse_date_millis(text: &str) -> Option<i64> {
+    let time = DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(time.as_millisecond())
+}
+
+/// Returns the error of a stream that breaks off or is silent. Only reads are streamed, so nothing
+/// was changed.
+fn connection_lost(cause: io::Error) -> Error {
     let message = "the connection was lost or silent before the end of the response";
     client_error(ErrorKind::Unavailable, message)
         .with_outcome(Outcome::NotApplied)
-        .with_source(failure)
+        .with_source(cause)
 }
 
-/// The error for a line of a stream that cannot be understood.
-pub(crate) fn foreign_line() -> Error {
-    let message = "a line of the response is too long, or not one of this service";
-    client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::NotApplied)
+/// Returns the error of a line of a stream that cannot be understood. Only reads are streamed, so
+/// nothing was changed.
+pub(crate) fn unknown_line_error() -> Error {
+    client_error(
+        ErrorKind::Unsupported,
+        "a line of the response is too long, or not one of this service",
+    )
 }
 
-/// Untrusted text, made fit for a line of a log.
+/// Returns the beginning of an untrusted text, without control characters, which could break the
+/// line of a log.
 fn in_one_line(text: &str) -> String {
     text.chars()
-        .take(MAX_DETAIL_BYTES)
+        .take(MAX_DETAIL_CHARS)
         .map(|char| if char.is_control() { ' ' } else { char })
         .collect()
 }
 
-/// For responses of other servers, such as a proxy in front of the service.
-fn kind_of_status(status: StatusCode) -> ErrorKind {
-    match status {
-        StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => ErrorKind::Denied,
-        StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED | StatusCode::NOT_IMPLEMENTED => {
-            ErrorKind::Unsupported
-        }
-        StatusCode::CONFLICT => ErrorKind::Conflict,
-        StatusCode::PAYLOAD_TOO_LARGE => ErrorKind::TooLarge,
-        StatusCode::TOO_MANY_REQUESTS => ErrorKind::Overloaded,
-        StatusCode::REQUEST_TIMEOUT | StatusCode::GATEWAY_TIMEOUT => ErrorKind::DeadlineExceeded,
-        StatusCode::BAD_GATEWAY | StatusCode::SERVICE_UNAVAILABLE => ErrorKind::Unavailable,
-        status if status.is_client_error() => ErrorKind::Invalid,
-        status if status.is_server_error() => ErrorKind::Internal,
+/// Returns the kind of the error in a response whose body names no known type of a problem, such as
+/// the response of a proxy in front of the service.
+fn kind_from_status(status: StatusCode) -> ErrorKind {
+    match status.as_u16() {
+        401 | 403 => ErrorKind::Denied,
+        404 | 405 | 501 => ErrorKind::Unsupported,
+        408 | 504 => ErrorKind::DeadlineExceeded,
+        409 => ErrorKind::Conflict,
+        413 => ErrorKind::TooLarge,
+        429 => ErrorKind::Overloaded,
+        502 | 503 => ErrorKind::Unavailable,
+        400..=499 => ErrorKind::Invalid,
+        500..=599 => ErrorKind::Internal,
         // An unexpected success or redirection.
         _ => ErrorKind::Unsupported,
     }
 }
 
-/// The error for a request without a response.
-pub(crate) fn not_answered(failure: reqwest::Error) -> Error {
-    // Without the address, which may contain a password.
-    failed(&failure).with_source(failure.without_url())
+/// Returns the message of the error in a response without a detail. `not_found_hint` is the message
+/// if nothing is at the address of the request.
+fn message_from_status(status: StatusCode, not_found_hint: &str) -> String {
+    let message = match status.as_u16() {
+        404 | 405 => not_found_hint,
+        401 => "the service requires authentication: set a bearer token",
+        300..=399 => {
+            "the service responded with a redirect, which is not followed: check the address"
+        }
+        _ => return format!("the service responded with {status}"),
+    };
+    message.to_owned()
 }
 
-fn failed(failure: &reqwest::Error) -> Error {
-    let (kind, outcome, message) = if failure.is_connect() {
-        (
-            ErrorKind::Unavailable,
-            Outcome::NotApplied,
-            "the service cannot be reached",
-        )
-    } else if failure.is_timeout() {
-        (
-            ErrorKind::DeadlineExceeded,
-            Outcome::Unknown,
-            "no response in time",
-        )
-    } else if failure.is_builder() {
-        (
-            ErrorKind::Invalid,
-            Outcome::NotApplied,
-            "the request could not be built",
-        )
-    } else if failure.is_redirect() {
-        (
-            ErrorKind::Unsupported,
-            Outcome::Unknown,
-            "too many redirects: check the address",
-        )
-    } else {
-        (
-            ErrorKind::Unavailable,
-            Outcome::Unknown,
-            "the connection failed before the response was read",
-        )
-    };
-    client_error(kind, message).with_outcome(outcome)
+/// Returns the error of a request without a response.
+pub(crate) fn no_response_error(error: reqwest::Error) -> Error {
+    // The source is without the address, which may contain a password.
+    transport_error(&error).with_source(error.without_url())
+}
+
+/// Returns the error of a request that was not sent, or whose response was not read to its end.
+///
+/// The outcome is unknown, unless the service cannot have received the request.
+fn transport_error(error: &reqwest::Error) -> Error {
+    if error.is_connect() {
+        return client_error(ErrorKind::Unavailable, "the service cannot be reached")
+            .with_outcome(Outcome::NotApplied);
+    }
+    if error.is_timeout() {
+        return response_timed_out();
+    }
+    if error.is_builder() {
+        return client_error(ErrorKind::Invalid, "the request could not be built");
+    }
+    if error.is_redirect() {
+        let message = "too many redirects: check the address";
+        return client_error(ErrorKind::Unsupported, message).with_outcome(Outcome::Unknown);
+    }
+    client_error(
+        ErrorKind::Unavailable,
+        "the connection failed before the response was read",
+    )
+}
+
+/// Returns the error of a request whose response takes too long. Its outcome is unknown.
+pub(crate) fn response_timed_out() -> Error {
+    client_error(ErrorKind::DeadlineExceeded, "no response in time")
 }
 
 #[cfg(test)]
@@ -395,7 +453,7 @@ mod tests {
             ("-1", None),
             ("soon", None),
         ] {
-            let error = answer(429, &[date, ("retry-after", after)], "").refused("absent");
+            let error = answer(429, &[date, ("retry-after", after)], "").refusal_error("absent");
             assert_eq!(
                 error.retry_after(),
                 seconds.map(Duration::from_secs),
@@ -405,7 +463,7 @@ mod tests {
         }
         assert_eq!(
             answer(400, &[("retry-after", "3")], "")
-                .refused("absent")
+                .refusal_error("absent")
                 .retry_after(),
             None
         );
@@ -415,7 +473,7 @@ mod tests {
     fn a_problem_is_kept_and_its_text_sanitized() {
         let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
             "outcome":"unknown","more":{"deep":[1]}}"#;
-        let error = answer(500, &[("x-request-id", "r-1")], body).refused("absent");
+        let error = answer(500, &[("x-request-id", "r-1")], body).refusal_error("absent");
         assert_fails(&error, ErrorKind::Conflict, Outcome::Unknown);
         assert_eq!(
             (error.status(), error.request_id(), error.message()),
@@ -428,8 +486,11 @@ mod tests {
         );
         let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
         assert_eq!(
-            answer(400, &[], &long).refused("absent").message().len(),
-            MAX_DETAIL_BYTES
+            answer(400, &[], &long)
+                .refusal_error("absent")
+                .message()
+                .len(),
+            MAX_DETAIL_CHARS
         );
     }
 
@@ -440,7 +501,7 @@ mod tests {
             &[],
             r#"{"type":"/problems/closed","outcome":"not_sent"}"#,
         )
-        .refused("absent");
+        .refusal_error("absent");
         assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
         assert!(error.is_retryable());
     }

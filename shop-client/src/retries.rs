@@ -1,4 +1,8 @@
 //! Retries of failed calls, with backoff, a total time-out and a budget.
+//!
+//! [`RetryPolicy::run`] repeats the attempts of one call. Four things end the retries: a permanent
+//! error, the maximum number of attempts, the time-out of the call, and a spent budget. The
+//! budget belongs to a client and all its clones, everything else to the policy of the call.
 
 use std::time::Duration;
 
@@ -8,13 +12,14 @@ use tower::retry::budget::{Budget, TpsBudget};
 
 use crate::{Error, Outcome, Result};
 
-/// How failed calls are retried.
+/// The policy by which failed calls are retried.
 ///
-/// Only safe calls are retried: queries, and writes, which send the same key on every attempt. And only errors that may
-/// pass: the service was unavailable, slow or overloaded. A pause is never shorter than the service's `Retry-After`.
+/// Only safe calls are retried: queries, and writes, which send the same key on every attempt. And
+/// only errors that may pass are retried: the service was unavailable, slow or overloaded. A pause
+/// is never shorter than the service's `Retry-After`.
 ///
-/// All clones of a client share the budget. It prevents retries from multiplying the load of a failing service: once it
-/// is spent, failed calls return at once.
+/// All clones of a client share the budget. The budget prevents retries from multiplying the load
+/// of a failing service: once the budget is spent, failed calls return at once.
 ///
 /// ```
 /// use std::time::Duration;
@@ -33,14 +38,17 @@ use crate::{Error, Outcome, Result};
 /// ```
 #[derive(Debug, Clone)]
 pub struct RetryPolicy {
-    /// `None` disables retries.
+    /// The maximum duration of a call, or `None` to disable retries.
     total_timeout: Option<Duration>,
-    /// The maximum duration of a call of one client, in place of the total time-out. It enables no retries.
+    /// The maximum duration of a call of one client, in place of the total time-out. It enables no
+    /// retries.
     pub(crate) timeout: Option<Duration>,
     first_pause: Duration,
     longest_pause: Duration,
     max_attempts: u32,
+    /// The retries per second in the budget.
     per_second: u32,
+    /// The retries in the budget for each call.
     share: f32,
 }
 
@@ -48,8 +56,8 @@ pub struct RetryPolicy {
 const BUDGET_WINDOW: Duration = Duration::from_secs(10);
 
 impl Default for RetryPolicy {
-    /// A total of 20 s, pauses from 100 ms to 5 s, and a budget of 10 retries per second plus one for every five calls
-    /// (the figures of `tower` and `reqwest`).
+    /// Returns a policy with a total of 20 s, pauses from 100 ms to 5 s, and a budget of 10 retries
+    /// per second plus one for every five calls, which are the figures of `tower` and `reqwest`.
     fn default() -> Self {
         Self {
             total_timeout: Some(Duration::from_secs(20)),
@@ -63,7 +71,8 @@ impl Default for RetryPolicy {
     }
 }
 
-/// The default policy with at most so many retries, as a number of most clients means them.
+/// Converts a maximum number of retries, as most clients have it, to the default policy with this
+/// maximum.
 impl From<u32> for RetryPolicy {
     fn from(retries: u32) -> Self {
         Self::default().max_attempts(retries.saturating_add(1))
@@ -71,7 +80,7 @@ impl From<u32> for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// Disables retries, for a program behind another client that retries.
+    /// Returns a policy that disables retries, for a program behind another client that retries.
     ///
     /// ```
     /// use shop_client::{RetryPolicy, ShopClient};
@@ -81,21 +90,22 @@ impl RetryPolicy {
     /// ```
     #[must_use]
     pub fn none() -> Self {
-        Self {
-            total_timeout: None,
-            ..Self::default()
-        }
+        Self::default().without_retries()
     }
 
-    /// The maximum duration of a call with all retries and pauses (default 20 s). The last attempt is cut off by it.
+    /// Sets the maximum duration of a call with all retries and pauses (default 20 s). The last
+    /// attempt is cut off by this time-out.
     #[must_use]
     pub const fn total_timeout(mut self, time: Duration) -> Self {
         self.total_timeout = Some(time);
         self
     }
 
-    /// The pause after the first attempt, and the maximum (default 100 ms and 5 s). Each pause is twice the one before,
-    /// plus up to as much again at random, so that many clients do not retry at the same moment.
+    /// Sets the pause after the first attempt, and the maximum pause before the random part is
+    /// added (default 100 ms and 5 s).
+    ///
+    /// Each pause is twice as long as the previous one, plus up to as much again at random, so that
+    /// many clients do not retry at the same moment.
     #[must_use]
     pub const fn backoff(mut self, first: Duration, longest: Duration) -> Self {
         self.first_pause = first;
@@ -103,8 +113,8 @@ impl RetryPolicy {
         self
     }
 
-    /// The maximum number of attempts, the first included (default: as many as there is time and budget for). With 1
-    /// nothing is retried.
+    /// Sets the maximum number of attempts, including the first one (default: as many as there is
+    /// time and budget for). With 1, nothing is retried.
     ///
     /// ```
     /// use shop_client::{RetryPolicy, ShopClient};
@@ -118,8 +128,8 @@ impl RetryPolicy {
         self
     }
 
-    /// The budget: retries per second, averaged over 10 s, plus `share` of a retry for each call, from 0 to 1,000
-    /// (default 10 and 0.2).
+    /// Sets the budget: `per_second` retries per second, averaged over 10 s, plus `share` of a
+    /// retry for each call, from 0 to 1,000 (default 10 and 0.2).
     #[must_use]
     pub const fn budget(mut self, per_second: u32, share: f32) -> Self {
         self.per_second = per_second;
@@ -127,101 +137,110 @@ impl RetryPolicy {
         self
     }
 
-    pub(crate) fn without_retries(&self) -> Self {
-        Self {
-            total_timeout: None,
-            ..self.clone()
-        }
+    /// Disables retries. The total time-out no longer applies.
+    pub(crate) const fn without_retries(mut self) -> Self {
+        self.total_timeout = None;
+        self
     }
 
-    /// The maximum duration of a call with its attempts and pauses. Without retries, that of one attempt.
-    pub(crate) fn longest(&self, attempt: Duration) -> Duration {
-        self.timeout.or(self.total_timeout).unwrap_or(attempt)
+    /// Returns the maximum duration of a call with all attempts and pauses.
+    ///
+    /// Without retries and without a time-out, it is `attempt_timeout`, because the call has only
+    /// one attempt.
+    pub(crate) fn max_call_duration(&self, attempt_timeout: Duration) -> Duration {
+        self.timeout
+            .or(self.total_timeout)
+            .unwrap_or(attempt_timeout)
     }
 
+    /// Returns whether calls are retried.
     pub(crate) const fn is_enabled(&self) -> bool {
         self.total_timeout.is_some()
     }
 
+    /// Returns the pauses of a call, one for each retry.
     pub(crate) fn delays(&self) -> ExponentialBackoff {
         ExponentialBuilder::new()
             .with_jitter()
             .with_min_delay(self.first_pause)
             .with_max_delay(self.longest_pause.max(self.first_pause))
-            .with_max_times(
-                usize::try_from(self.max_attempts.saturating_sub(1)).unwrap_or(usize::MAX),
-            )
+            .with_max_times(self.max_attempts.saturating_sub(1) as usize)
             .build()
     }
 
-    /// The budget of a client and its clones.
-    pub(crate) fn shared_budget(&self) -> TpsBudget {
-        // Values outside of this range would make the budget panic.
-        let share = if self.share.is_nan() {
-            0.0
-        } else {
-            self.share.clamp(0.0, 1_000.0)
-        };
-        TpsBudget::new(BUDGET_WINDOW, self.per_second.min(1_000_000), share)
+    /// Creates the budget that a client shares with its clones.
+    pub(crate) fn new_budget(&self) -> TpsBudget {
+        // Values outside of these ranges would make the budget panic. The maximum of NaN and 0 is
+        // 0.
+        let share = self.share.max(0.0);
+        TpsBudget::new(
+            BUDGET_WINDOW,
+            self.per_second.min(1_000_000),
+            share.min(1_000.0),
+        )
     }
 
-    /// Runs `attempt` until it succeeds or may not be retried; returns the number of attempts, too. The argument of
-    /// `attempt` is the time left. `retrying` is called before each pause.
-    pub(crate) async fn run<T, A, F>(
+    /// Runs `attempt` until an attempt succeeds or must not be retried. Returns the result of the
+    /// last attempt, and the number of attempts.
+    ///
+    /// The argument of `attempt` is the time left for the call. `before_pause` gets the error of
+    /// each attempt that is retried, the number of attempts, and the pause.
+    ///
+    /// The outcome of an error is unknown if the outcome of any attempt is.
+    pub(crate) async fn run<T, F: Future<Output = Result<T>>>(
         &self,
         budget: &TpsBudget,
-        mut attempt: A,
-        retrying: impl Fn(&Error, u32, Duration),
-    ) -> (Result<T>, u32)
-    where
-        A: FnMut(Duration) -> F,
-        F: Future<Output = Result<T>>,
-    {
+        mut attempt: impl FnMut(Duration) -> F,
+        before_pause: impl Fn(&Error, u32, Duration),
+    ) -> (Result<T>, u32) {
         let start = Instant::now();
-        let total_timeout = self.longest(Duration::MAX);
+        let time_limit = self.max_call_duration(Duration::MAX);
         if !self.is_enabled() {
-            return (attempt(total_timeout).await, 1);
+            return (attempt(time_limit).await, 1);
         }
+
         budget.deposit();
-        let left = || total_timeout.saturating_sub(start.elapsed());
+        let time_left = || time_limit.saturating_sub(start.elapsed());
         let mut delays = self.delays();
         let mut attempts = 0;
-        let mut unknown = false;
+        let mut may_be_applied = false;
         loop {
             attempts += 1;
-            let error = match attempt(left()).await {
+            let mut error = match attempt(time_left()).await {
                 Ok(value) => return (Ok(value), attempts),
                 Err(error) => error,
             };
-            unknown |= error.outcome() == Outcome::Unknown;
-            let Some(pause) = pause(&error, &mut delays, left(), budget) else {
+            may_be_applied |= error.outcome() == Outcome::Unknown;
+
+            let Some(pause) = next_pause(&error, &mut delays, time_left(), budget) else {
                 // A failed last attempt does not undo an earlier one that may have taken effect.
-                let error = if unknown {
-                    error.with_outcome(Outcome::Unknown)
-                } else {
-                    error
-                };
+                if may_be_applied {
+                    error = error.with_outcome(Outcome::Unknown);
+                }
                 return (Err(error), attempts);
             };
             tracing::debug!(%error, ?pause, "retrying");
-            retrying(&error, attempts, pause);
+            before_pause(&error, attempts, pause);
             sleep(pause).await;
         }
     }
 }
 
-/// The pause before the next attempt; `None` when there is none.
-fn pause(
+/// Returns the pause before the next attempt, and withdraws the attempt from the budget.
+///
+/// Returns `None` if there is no further attempt: the error is permanent, the maximum number of
+/// attempts is reached, the pause would not end within `time_left`, or the budget is spent.
+fn next_pause(
     error: &Error,
     delays: &mut ExponentialBackoff,
-    left: Duration,
+    time_left: Duration,
     budget: &TpsBudget,
 ) -> Option<Duration> {
     if !error.is_retryable() {
         return None;
     }
     let pause = delays.next()?.max(error.retry_after().unwrap_or_default());
-    if pause >= left {
+    if pause >= time_left {
         return None;
     }
     if !budget.withdraw() {
@@ -238,7 +257,7 @@ mod tests {
 
     /// A budget, and the policy of the calls that share it.
     fn retries(policy: RetryPolicy) -> (TpsBudget, RetryPolicy) {
-        (policy.shared_budget(), policy)
+        (policy.new_budget(), policy)
     }
 
     /// The result of a call whose attempts fail with `errors`, and the number of attempts.

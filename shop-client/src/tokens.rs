@@ -1,4 +1,8 @@
-//! Bearer tokens, fetched when needed.
+//! Bearer tokens, which are fetched when they are needed.
+//!
+//! A [`TokenProvider`] fetches tokens, and [`Tokens`] keeps the last one for all calls of a client
+//! and its clones. A token is replaced shortly before it expires, or when the service has refused
+//! it. Concurrent calls wait for the same fetch.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -14,10 +18,10 @@ use crate::{ErrorKind, Outcome, Result};
 /// The reason why a provider has no token.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 
-/// Provides bearer tokens.
+/// A source of bearer tokens.
 ///
-/// The client keeps a token until it is about to expire or is rejected with 401. It never fetches two at the same time.
-/// A function that returns a token is a provider as well:
+/// The client keeps a token until the token is about to expire, or is rejected with 401. It never
+/// fetches two tokens at the same time. A function that returns a token is a provider as well:
 ///
 /// ```
 /// use std::time::Duration;
@@ -40,10 +44,11 @@ pub trait TokenProvider: Send + Sync + 'static {
     /// Fetches a valid token.
     ///
     /// # Errors
-    /// When there is no token. The call that needs it fails as [`Unavailable`](ErrorKind::Unavailable) and is retried.
+    /// Returns the reason why there is no token. The call that needs the token fails with
+    /// [`Unavailable`](ErrorKind::Unavailable), and is retried if it may be repeated.
     ///
     /// # Cancel safety
-    /// Dropped when the call that needs the token times out.
+    /// The future is dropped if the call that needs the token times out.
     async fn fetch(&self) -> Result<BearerToken, TokenError>;
 }
 
@@ -58,7 +63,7 @@ where
     }
 }
 
-/// A bearer token of RFC 6750. `Debug` does not show its text.
+/// A bearer token of RFC 6750. Its `Debug` does not show the text of the token.
 ///
 /// ```
 /// use shop_client::BearerToken;
@@ -69,35 +74,36 @@ where
 /// ```
 #[derive(Clone)]
 pub struct BearerToken {
+    /// The value of the header `Authorization`.
     header: HeaderValue,
+    /// The lifetime from the fetch of the token on, if it is limited.
     ends_in: Option<Duration>,
 }
 
 impl BearerToken {
-    /// A token that is valid until it is rejected.
+    /// Creates a token that is valid until the service rejects it.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) when it is empty, or contains anything but visible ASCII.
+    /// [`Invalid`](ErrorKind::Invalid) if `token` is empty, or contains anything but visible ASCII.
     pub fn new(token: impl AsRef<str>) -> Result<Self> {
         let token = token.as_ref();
-        let fits = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
-        let mut header = HeaderValue::try_from(format!("Bearer {token}"))
-            .ok()
-            .filter(|_| fits)
-            .ok_or_else(|| {
-                client_error(
-                    ErrorKind::Invalid,
-                    "a bearer token must be visible ASCII without spaces",
-                )
-            })?;
-        header.set_sensitive(true);
-        Ok(Self {
-            header,
-            ends_in: None,
-        })
+        let is_valid = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+        match HeaderValue::try_from(format!("Bearer {token}")) {
+            Ok(mut header) if is_valid => {
+                header.set_sensitive(true);
+                Ok(Self {
+                    header,
+                    ends_in: None,
+                })
+            }
+            _ => Err(client_error(
+                ErrorKind::Invalid,
+                "a bearer token must be visible ASCII without spaces",
+            )),
+        }
     }
 
-    /// The same token, which expires after `time` from now.
+    /// Returns this token with an end: the token expires `time` after the client has fetched it.
     #[must_use]
     pub const fn expires_in(mut self, time: Duration) -> Self {
         self.ends_in = Some(time);
@@ -113,26 +119,50 @@ impl fmt::Debug for BearerToken {
     }
 }
 
-/// How long before it expires a token is replaced: at most this, or a tenth of a short lifetime.
+/// The time before its end from which on a token is replaced, or a tenth of its lifetime if that is
+/// shorter.
 const MAX_MARGIN: Duration = Duration::from_secs(30);
 
-/// The tokens of a provider, if there is one.
+/// The tokens of a client: its provider, if it has one, and the last token.
 #[derive(Default)]
 pub(crate) struct Tokens {
     provider: Option<Box<dyn TokenProvider>>,
-    /// The token in use, and when it was fetched.
-    held: Mutex<Option<(BearerToken, Instant)>>,
+    cached: Mutex<Option<CachedToken>>,
+}
+
+/// The last token that the provider returned.
+struct CachedToken {
+    token: BearerToken,
+    fetched_at: Instant,
+}
+
+impl CachedToken {
+    /// Returns whether the token is valid at `now`, and for some time more: for `margin`, or for a
+    /// tenth of its lifetime if that is shorter.
+    fn is_valid(&self, now: Instant, margin: Duration) -> bool {
+        self.token
+            .ends_in
+            .is_none_or(|lifetime| now - self.fetched_at + margin.min(lifetime / 10) < lifetime)
+    }
 }
 
 impl Tokens {
     pub(crate) fn new(provider: impl TokenProvider) -> Self {
         Self {
             provider: Some(Box::new(provider)),
-            held: Mutex::default(),
+            cached: Mutex::default(),
         }
     }
 
-    /// The header to send, if there is one other than `refused`.
+    /// Returns the value of the header `Authorization` to send. Waits for the provider for at most
+    /// `limit`.
+    ///
+    /// Returns `None` without a provider, or if the provider has no other token than `refused`, the
+    /// value that the service has refused.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the provider takes too long
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the provider fails
     pub(crate) async fn header(
         &self,
         refused: Option<&HeaderValue>,
@@ -141,47 +171,52 @@ impl Tokens {
         let Some(provider) = &self.provider else {
             return Ok(None);
         };
-        let token = timeout(limit, self.valid(&**provider, refused))
+        let header = timeout(limit, self.valid_header(&**provider, refused))
             .await
             .unwrap_or_else(|_elapsed| {
-                let late = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
-                Err(late.with_outcome(Outcome::NotApplied))
+                let error = client_error(ErrorKind::DeadlineExceeded, "no bearer token in time");
+                Err(error.with_outcome(Outcome::NotApplied))
             })?;
-        Ok(Some(token).filter(|token| Some(token) != refused))
+        Ok(Some(header).filter(|header| Some(header) != refused))
     }
 
-    /// The cached token, or a new one of `provider` when that is `refused` or about to expire.
-    async fn valid(
+    /// Returns the header with the cached token, or with a new token of `provider` if the cached
+    /// one is about to expire or has the header `refused`.
+    async fn valid_header(
         &self,
         provider: &dyn TokenProvider,
         refused: Option<&HeaderValue>,
     ) -> Result<HeaderValue> {
         // Concurrent callers wait here for the same fetch.
-        let mut held = self.held.lock().await;
+        let mut cached = self.cached.lock().await;
         let now = Instant::now();
-        let is_valid = |(token, fetched): &&(BearerToken, Instant), margin: Duration| {
-            token
-                .ends_in
-                .is_none_or(|life| (now - *fetched) + margin.min(life / 10) < life)
+        let usable = cached.as_ref().filter(|cached| {
+            Some(&cached.token.header) != refused && cached.is_valid(now, Duration::ZERO)
+        });
+        if let Some(usable) = usable
+            && usable.is_valid(now, MAX_MARGIN)
+        {
+            return Ok(usable.token.header.clone());
+        }
+
+        let error = match provider.fetch().await {
+            Ok(token) => {
+                let header = token.header.clone();
+                let fetched_at = Instant::now();
+                *cached = Some(CachedToken { token, fetched_at });
+                return Ok(header);
+            }
+            Err(error) => error,
         };
-        let usable = held
-            .as_ref()
-            .filter(|(token, _)| Some(&token.header) != refused);
-        if let Some((token, _)) = usable.filter(|held| is_valid(held, MAX_MARGIN)) {
-            return Ok(token.header.clone());
+        // A token that is about to expire is still better than none.
+        if let Some(usable) = usable {
+            return Ok(usable.token.header.clone());
         }
-        match provider.fetch().await {
-            Ok(token) => Ok(held.insert((token, Instant::now())).0.header.clone()),
-            Err(error) => match usable.filter(|held| is_valid(held, Duration::ZERO)) {
-                // Still valid for a moment.
-                Some((token, _)) => Ok(token.header.clone()),
-                None => Err(
-                    client_error(ErrorKind::Unavailable, "no bearer token available")
-                        .with_outcome(Outcome::NotApplied)
-                        .with_source(io::Error::other(error)),
-                ),
-            },
-        }
+        Err(
+            client_error(ErrorKind::Unavailable, "no bearer token available")
+                .with_outcome(Outcome::NotApplied)
+                .with_source(io::Error::other(error)),
+        )
     }
 }
 

@@ -1,4 +1,12 @@
-//! One call: its attempts and their responses, with limits of time and size.
+//! Sends calls to a service, and retries them.
+//!
+//! A [`Call`] describes a request and the responses that are expected. [`Transport::write`],
+//! [`post`](Transport::post) and [`query`](Transport::query) create calls, whose fields the caller
+//! may change. [`Transport::execute`] sends a call:
+//!
+//! - `execute` retries by the [`RetryPolicy`], and reports to the span and to the observer
+//! - `attempt` adds the bearer token, renews a rejected one, and checks the status
+//! - `send` exchanges one request for one response, within a time limit
 
 use std::fmt;
 use std::sync::Arc;
@@ -19,11 +27,11 @@ use crate::batch::PurchaseBatch;
 use crate::correlation::Correlation;
 use crate::error::client_error;
 use crate::observer::{CallObserver, CallState};
-use crate::response::{Response, not_answered};
+use crate::response::{Response, no_response_error, response_timed_out};
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, RetryPolicy};
 
-/// The maximum size of a response that is not a page.
+/// The maximum size of a response that is not a page, and of a line of a stream.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
 /// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
@@ -34,22 +42,24 @@ const ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 
-/// The connection to one service.
+/// The connections to one service, and the settings that all calls share.
 pub(crate) struct Transport {
     pub(crate) http: HttpProvider,
+    /// The address of the service, which ends with a slash.
     pub(crate) base: Url,
-    /// The headers of every request, besides those of the client.
+    /// The headers of every request, in addition to the headers that this module writes.
     pub(crate) headers: HeaderMap,
     pub(crate) timeouts: Timeouts,
     pub(crate) tokens: Tokens,
+    /// The budget of retries.
     pub(crate) budget: TpsBudget,
     pub(crate) observer: CallObserver,
 }
 
-/// Returns the HTTP client that sends a request.
+/// A function that returns the HTTP client for the next request.
 pub(crate) type HttpProvider = Box<dyn Fn() -> BoxFuture<'static, Result<Client>> + Send + Sync>;
 
-/// The time-outs of one attempt, by call.
+/// The time-outs of one attempt, by kind of call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timeouts {
     pub(crate) buy: Duration,
@@ -57,65 +67,65 @@ pub(crate) struct Timeouts {
     pub(crate) check: Duration,
 }
 
-/// One call.
+/// A call: its request, and the responses that are expected.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// The name in the span.
+    /// The name of the call in spans and in events of the observer.
     pub(crate) name: &'static str,
     pub(crate) method: Method,
     pub(crate) url: Url,
-    pub(crate) sent: Option<Sent>,
-    pub(crate) key: Option<IdempotencyKey>,
+    pub(crate) body: Option<RequestBody>,
+    pub(crate) idempotency_key: Option<IdempotencyKey>,
+    /// The time-out of one attempt.
     pub(crate) timeout: Duration,
-    /// Whether it is retried.
-    pub(crate) repeats: bool,
-    /// The maximum size of the response; `None` for a stream, which the time-out does not include.
-    answer_bytes: Option<usize>,
-    /// Headers beside those of every call, or in place of them.
-    pub(crate) head: HeaderMap,
-    /// Whether a response with this status is the expected one.
-    pub(crate) accepts: fn(StatusCode) -> bool,
-    /// The problem types that are outcomes rather than errors.
-    pub(crate) outcomes: &'static [&'static str],
-    /// The error message when nothing of the kind is at this address.
+    /// Whether the call may be retried.
+    pub(crate) is_repeatable: bool,
+    /// The maximum size of the response, or `None` for a stream. The time-out of a streaming call
+    /// does not include the stream.
+    max_response_bytes: Option<usize>,
+    /// The headers of this call, which replace headers of the same name that every call has.
+    pub(crate) headers: HeaderMap,
+    /// Returns whether a response with this status is expected.
+    pub(crate) expects_status: fn(StatusCode) -> bool,
+    /// The problem types that are expected as well: they are results rather than errors.
+    pub(crate) expected_problems: &'static [&'static str],
+    /// The error message if there is no such path at the address.
     pub(crate) not_found_hint: &'static str,
 }
 
 /// The body of a request.
 #[derive(Debug)]
-pub(crate) enum Sent {
-    One(Bytes),
+pub(crate) enum RequestBody {
+    /// A JSON value.
+    Json(Bytes),
+    /// The purchases of a batch that have no result yet, one in each line.
     Batch(Arc<PurchaseBatch>),
 }
 
-/// The default hint.
-const NO_SERVICE: &str = "there is no such service at this address: check it";
-
 impl Call {
-    /// The same call, whose response may be as large as a page.
-    pub(crate) fn large(self) -> Self {
-        Self {
-            answer_bytes: Some(PAGE_BYTES),
-            ..self
-        }
+    /// Allows a response that is as large as a page.
+    pub(crate) fn with_large_response(mut self) -> Self {
+        self.max_response_bytes = Some(PAGE_BYTES);
+        self
     }
 
-    /// The same call, whose response is a stream of this type.
-    pub(crate) fn streaming(self, media_type: &'static str) -> Self {
-        let head = [(ACCEPT, HeaderValue::from_static(media_type))]
-            .into_iter()
-            .collect();
-        Self {
-            answer_bytes: None,
-            head,
-            ..self
-        }
+    /// Requests a response of `media_type`, which is left as a stream.
+    pub(crate) fn with_streamed_response(mut self, media_type: &'static str) -> Self {
+        self.max_response_bytes = None;
+        self.headers
+            .insert(ACCEPT, HeaderValue::from_static(media_type));
+        self
     }
 }
 
 impl Transport {
-    /// The response to `call`, retried as far as that is safe and allowed.
-    pub(crate) async fn answer(
+    /// Sends `call`, retries it as far as that is safe and `retries` allow, and returns the
+    /// response.
+    ///
+    /// # Errors
+    /// Returns the error of the last attempt. Its outcome is unknown if the outcome of an earlier
+    /// attempt is.
+    pub(crate) async fn execute(
         &self,
         call: &Call,
         correlation: &Correlation,
@@ -128,119 +138,164 @@ impl Transport {
             otel.name = call.name,
             call = call.name,
             request.id = id.as_str(),
-            idempotency.key = call.key.as_ref().map(IdempotencyKey::as_str),
+            idempotency.key = call.idempotency_key.as_ref().map(IdempotencyKey::as_str),
             http.response.status_code = tracing::field::Empty,
             attempts = tracing::field::Empty,
         );
-        let answered = async {
-            let head = self.head(call, correlation, &id);
+
+        let execution = async {
+            let headers = self.build_headers(call, correlation, &id);
             let start = Instant::now();
             let report = |attempts, state: CallState<'_>| {
                 self.observer
                     .report(call.name, attempts, start.elapsed(), state);
             };
             let is_read = call.method.is_safe();
-            let attempt = |left| {
-                // Boxed, as it would make the futures of callers several times as large.
-                Box::pin(self.attempt(call, head.clone(), call.timeout.min(left)))
-                    .map_err(|error| read_has_no_effect(error, is_read))
+
+            let attempt = |time_left| {
+                let time_limit = call.timeout.min(time_left);
+                // Boxed, because the futures of callers would be several times as large otherwise.
+                Box::pin(self.attempt(call, headers.clone(), time_limit))
+                    .map_err(|error| correct_outcome(error, is_read))
             };
-            let retries = if call.repeats {
-                retries.clone()
-            } else {
-                retries.without_retries()
-            };
-            let (answer, attempts) = retries
+            let mut retries = retries.clone();
+            if !call.is_repeatable {
+                retries = retries.without_retries();
+            }
+            let (result, attempts) = retries
                 .run(&self.budget, attempt, |error, attempts, pause| {
                     report(attempts, CallState::Retrying { error, pause });
                 })
                 .await;
-            let answer = answer
-                .map(|answer| Response {
-                    attempts,
-                    is_read,
-                    ..answer
-                })
-                .map_err(|error| {
-                    let error = error.with_attempts(attempts);
+
+            let span = Span::current();
+            match result {
+                Ok(response) => {
+                    span.record("http.response.status_code", response.status.as_u16());
+                    span.record("attempts", attempts);
+                    report(attempts, CallState::Succeeded);
+                    Ok(Response {
+                        attempts,
+                        is_read,
+                        ..response
+                    })
+                }
+                Err(error) => {
+                    let mut error = error.with_attempts(attempts);
                     // The service may have replaced the id.
-                    if error.request_id().is_some() {
-                        error
-                    } else {
-                        error.with_request_id(&id)
+                    if error.request_id().is_none() {
+                        error = error.with_request_id(&id);
                     }
-                });
-            record(&answer, attempts);
-            report(
-                attempts,
-                answer
-                    .as_ref()
-                    .map_or_else(CallState::Failed, |_| CallState::Succeeded),
-            );
-            answer
-        };
-        answered.instrument(span).await
-    }
-
-    /// The headers of every attempt.
-    fn head(&self, call: &Call, correlation: &Correlation, id: &str) -> HeaderMap {
-        let mut head = self.headers.clone();
-        head.insert(ACCEPT, ACCEPTED);
-        match &call.sent {
-            Some(Sent::One(_)) => drop(head.insert(CONTENT_TYPE, JSON)),
-            Some(Sent::Batch(_)) => {
-                drop(head.insert(CONTENT_TYPE, HeaderValue::from_static(NDJSON)));
+                    if let Some(status) = error.status() {
+                        span.record("http.response.status_code", status);
+                    }
+                    span.record("attempts", attempts);
+                    report(attempts, CallState::Failed(&error));
+                    Err(error)
+                }
             }
-            None => {}
-        }
-        // A key is visible ASCII.
-        let key = call
-            .key
-            .as_ref()
-            .and_then(|key| HeaderValue::from_str(key.as_str()).ok());
-        head.extend(key.map(|key| (IDEMPOTENCY_KEY, key)));
-        correlation.write(&mut head, id);
-        head.extend(call.head.clone());
-        head
+        };
+        execution.instrument(span).await
     }
 
-    async fn attempt(&self, call: &Call, mut head: HeaderMap, limit: Duration) -> Result<Response> {
-        let start = Instant::now();
-        let left = || limit.saturating_sub(start.elapsed());
-        let token = self.tokens.header(None, limit).await?;
-        head.extend(token.clone().map(|token| (AUTHORIZATION, token)));
-        let mut answer = self.send(call, head.clone(), left()).await?;
-        if answer.status == StatusCode::UNAUTHORIZED
-            && let Some(fresh) = self.tokens.header(token.as_ref(), left()).await?
+    /// Builds the headers that every attempt of `call` sends in addition to the bearer token. `id`
+    /// is the id of the request.
+    fn build_headers(&self, call: &Call, correlation: &Correlation, id: &str) -> HeaderMap {
+        let mut headers = self.headers.clone();
+        headers.insert(ACCEPT, ACCEPTED);
+
+        if let Some(body) = &call.body {
+            let content_type = match body {
+                RequestBody::Json(_) => JSON,
+                RequestBody::Batch(_) => HeaderValue::from_static(NDJSON),
+            };
+            headers.insert(CONTENT_TYPE, content_type);
+        }
+
+        // Every key is visible ASCII, and so a valid value.
+        if let Some(key) = &call.idempotency_key
+            && let Ok(value) = HeaderValue::from_str(key.as_str())
         {
-            head.insert(AUTHORIZATION, fresh);
-            answer = self.send(call, head, left()).await?;
+            headers.insert(IDEMPOTENCY_KEY, value);
         }
-        judged(call, answer)
+
+        correlation.write(&mut headers, id);
+        headers.extend(call.headers.clone());
+        headers
     }
 
-    async fn send(&self, call: &Call, head: HeaderMap, limit: Duration) -> Result<Response> {
+    /// Sends `call` once, or twice if the service rejects the bearer token and there is a new one.
+    ///
+    /// # Errors
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if `time_limit` has passed
+    /// - The error of the provider of HTTP clients or of tokens
+    /// - The error of a request without a response, of an unreadable response, or of one that is
+    ///   not expected
+    async fn attempt(
+        &self,
+        call: &Call,
+        mut headers: HeaderMap,
+        time_limit: Duration,
+    ) -> Result<Response> {
+        let start = Instant::now();
+        let time_left = || time_limit.saturating_sub(start.elapsed());
+
+        let token = self.tokens.header(None, time_limit).await?;
+        headers.extend(token.clone().map(|token| (AUTHORIZATION, token)));
+        let mut response = self.send(call, headers.clone(), time_left()).await?;
+
+        if response.status == StatusCode::UNAUTHORIZED
+            && let Some(new_token) = self.tokens.header(token.as_ref(), time_left()).await?
+        {
+            headers.insert(AUTHORIZATION, new_token);
+            response = self.send(call, headers, time_left()).await?;
+        }
+
+        if response.status == StatusCode::OK
+            && let Some(RequestBody::Batch(batch)) = &call.body
+        {
+            return batch.record_response(response);
+        }
+        if (call.expects_status)(response.status)
+            || response.find_problem_type(call.expected_problems).is_some()
+        {
+            return Ok(response);
+        }
+        Err(response.refusal_error(call.not_found_hint))
+    }
+
+    /// Sends one request, and reads its response within `time_limit`. The time until there is an
+    /// HTTP client does not count.
+    async fn send(
+        &self,
+        call: &Call,
+        headers: HeaderMap,
+        time_limit: Duration,
+    ) -> Result<Response> {
         let request = (self.http)()
             .await?
             .request(call.method.clone(), call.url.clone())
-            .headers(head);
-        let request = match &call.sent {
-            Some(Sent::One(body)) => request.body(body.clone()),
-            Some(Sent::Batch(batch)) => request.body(batch.body()?),
+            .headers(headers);
+        let request = match &call.body {
+            Some(RequestBody::Json(body)) => request.body(body.clone()),
+            Some(RequestBody::Batch(batch)) => request.body(batch.begin_attempt()?),
             None => request,
         };
-        let answered = async {
-            let response = request.send().await.map_err(not_answered)?;
-            Response::read(response, call.answer_bytes).await
+
+        let exchange = async {
+            let response = request.send().await.map_err(no_response_error)?;
+            Response::read(response, call.max_response_bytes).await
         };
-        // reqwest's own time-out would end a stream as well.
-        timeout(limit, answered).await.unwrap_or_else(|_elapsed| {
-            let late = client_error(ErrorKind::DeadlineExceeded, "no response in time");
-            Err(late.with_outcome(Outcome::Unknown))
-        })
+        // The time-out of reqwest would also end a stream.
+        timeout(time_limit, exchange)
+            .await
+            .unwrap_or_else(|_elapsed| Err(response_timed_out()))
     }
 
-    /// A write of `body` with `key`, whose expected status is 201.
+    /// Creates a write of `body` as JSON with `key`. Its expected status is 201.
+    ///
+    /// # Errors
+    /// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
     pub(crate) fn write(
         &self,
         name: &'static str,
@@ -248,26 +303,22 @@ impl Transport {
         body: &impl Serialize,
         key: IdempotencyKey,
     ) -> Result<Call> {
-        let call = self.post(name, path, Sent::One(json(body)?.into()));
-        Ok(Call {
-            key: Some(key),
-            accepts: |status| status == StatusCode::CREATED,
-            ..call
-        })
+        let mut call = self.post(name, path, RequestBody::Json(json(body)?.into()));
+        call.idempotency_key = Some(key);
+        call.expects_status = |status| status == StatusCode::CREATED;
+        Ok(call)
     }
 
-    /// A request with a body.
-    pub(crate) fn post(&self, name: &'static str, path: &str, sent: Sent) -> Call {
-        let call = self.query(name, path, &[]);
-        Call {
-            method: Method::POST,
-            sent: Some(sent),
-            timeout: self.timeouts.buy,
-            ..call
-        }
+    /// Creates a request with a body. Its expected status is 200.
+    pub(crate) fn post(&self, name: &'static str, path: &str, body: RequestBody) -> Call {
+        let mut call = self.query(name, path, &[]);
+        call.method = Method::POST;
+        call.body = Some(body);
+        call.timeout = self.timeouts.buy;
+        call
     }
 
-    /// A query of `path` below the address of the service. Its expected status is 200.
+    /// Creates a query of `path` below the address of the service. Its expected status is 200.
     pub(crate) fn query(
         &self,
         name: &'static str,
@@ -280,24 +331,28 @@ impl Transport {
         if !parameters.is_empty() {
             url.query_pairs_mut().extend_pairs(parameters);
         }
+
         Call {
             name,
             method: Method::GET,
             url,
-            sent: None,
-            key: None,
+            body: None,
+            idempotency_key: None,
             timeout: self.timeouts.query,
-            repeats: true,
-            answer_bytes: Some(TYPICAL_RESPONSE_BYTES),
-            head: HeaderMap::new(),
-            accepts: |status| status == StatusCode::OK,
-            outcomes: &[],
-            not_found_hint: NO_SERVICE,
+            is_repeatable: true,
+            max_response_bytes: Some(TYPICAL_RESPONSE_BYTES),
+            headers: HeaderMap::new(),
+            expects_status: |status| status == StatusCode::OK,
+            expected_problems: &[],
+            not_found_hint: "there is no such service at this address: check it",
         }
     }
 }
 
-/// The body of a request, as JSON.
+/// Writes the body of a request as JSON.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
 pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
     serde_json::to_vec(body).map_err(|error| {
         client_error(
@@ -308,43 +363,20 @@ pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
     })
 }
 
-/// Returns `error` with the outcome "not applied" if the call only reads, because a read changes nothing.
-fn read_has_no_effect(error: Error, is_read: bool) -> Error {
+/// Returns `error` with the outcome "not applied" if the call only reads. A read changes nothing,
+/// also if its response is lost.
+fn correct_outcome(error: Error, is_read: bool) -> Error {
     if is_read {
-        error.with_outcome(Outcome::NotApplied)
-    } else {
-        error
+        return error.with_outcome(Outcome::NotApplied);
     }
+    error
 }
 
-fn judged(call: &Call, answer: Response) -> Result<Response> {
-    if let (Some(Sent::Batch(batch)), StatusCode::OK) = (&call.sent, answer.status) {
-        return batch.judged(answer);
-    }
-    if (call.accepts)(answer.status) || answer.problem_among(call.outcomes).is_some() {
-        Ok(answer)
-    } else {
-        Err(answer.refused(call.not_found_hint))
-    }
-}
-
-/// Records the outcome of the call in the span.
-fn record(answer: &Result<Response>, attempts: u32) {
-    let status = match answer {
-        Ok(answer) => Some(answer.status.as_u16()),
-        Err(error) => error.status(),
-    };
-    let span = Span::current();
-    status.map(|status| span.record("http.response.status_code", status));
-    span.record("attempts", attempts);
-}
-
-/// Without the address, which may contain a password.
+/// Shows the transport without its address, which may contain a password.
 impl fmt::Debug for Transport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self.base.host_str().unwrap_or_default();
         f.debug_struct("Transport")
-            .field("host", &host)
+            .field("host", &self.base.host_str().unwrap_or_default())
             .field("port", &self.base.port())
             .field("timeouts", &self.timeouts)
             .finish_non_exhaustive()

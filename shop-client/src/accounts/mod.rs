@@ -65,8 +65,8 @@ pub type Users = Entities<User>;
 pub type Orders = Entities<Order>;
 
 impl ShopClient {
-    /// The users of the service, if it has the role of users. They are identified by numbers, and are unrelated to the
-    /// user ids of [purchases](crate::Shop::user).
+    /// The users of the service, if it has the role of users. They are identified by numbers, and
+    /// are unrelated to the user ids of [purchases](crate::Shop::user).
     ///
     /// ```no_run
     /// use shop_client::{Insertion, ShopClient};
@@ -141,13 +141,13 @@ impl Resource for Order {
 }
 
 impl<E: Resource> Entities<E> {
-    /// Creates a user or an order. Its key makes it the same one, however often it is sent. Its own context takes
-    /// precedence over that of the client.
+    /// Creates a user or an order. Its key makes it the same one, however often it is sent. Its own
+    /// context takes precedence over that of the client.
     ///
-    /// Returns [`Refused`](Insertion::Refused) when another user has the address, or when the service does not know the
-    /// user of the order; a user becomes known shortly after the registration. Returns
-    /// [`AlreadyInserted`](Insertion::AlreadyInserted) when the key was used before, possibly by an earlier attempt of
-    /// this call whose response was lost.
+    /// Returns [`Refused`](Insertion::Refused) when another user has the address, or when the
+    /// service does not know the user of the order; a user becomes known shortly after the
+    /// registration. Returns [`AlreadyInserted`](Insertion::AlreadyInserted) when the key was used
+    /// before, possibly by an earlier attempt of this call whose response was lost.
     ///
     /// ```no_run
     /// use shop_client::{NewUser, ShopClient};
@@ -168,20 +168,19 @@ impl<E: Resource> Entities<E> {
     pub async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let key = E::key(new);
         let created = async {
-            let mut call =
-                self.client
-                    .inner
-                    .transport
-                    .write(E::CREATE, E::PATH, new, key.clone())?;
-            call.outcomes = E::REFUSALS;
+            let mut call = self
+                .client
+                .transport
+                .write(E::CREATE, E::PATH, new, key.clone())?;
+            call.expected_problems = E::REFUSALS;
             call.not_found_hint = E::NOT_FOUND_HINT;
             let answer = self.client.send(call, E::context(new)).await?;
-            match answer.problem_among(E::REFUSALS) {
+            match answer.find_problem_type(E::REFUSALS) {
                 Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
                 Some(_) => return Ok(Insertion::Refused),
                 None => {}
             }
-            let row: E = answer.parsed()?;
+            let row: E = answer.parse_json()?;
             if row.number() < 1.into() || row != E::with_number(new, row.number()) {
                 return Err(Self::another(&answer));
             }
@@ -205,7 +204,7 @@ impl<E: Resource> Entities<E> {
         let Some(answer) = self.find(E::NOUN, &format!("/{number}")).await? else {
             return Ok(None);
         };
-        let row: E = answer.parsed()?;
+        let row: E = answer.parse_json()?;
         if row.number() == number {
             Ok(Some(row))
         } else {
@@ -217,22 +216,22 @@ impl<E: Resource> Entities<E> {
     async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
         let mut call = self
             .client
-            .inner
             .transport
             .query(name, &format!("{}{path}", E::PATH), &[]);
-        call.outcomes = &[E::UNKNOWN];
+        call.expected_problems = &[E::UNKNOWN];
         call.not_found_hint = E::NOT_FOUND_HINT;
         let answer = self.client.query(&call).await?;
         Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
     }
 
     fn another(answer: &Response) -> Error {
-        answer.unreadable(&format!("the response contains another {}", E::NOUN))
+        answer.unreadable_error(&format!("the response contains another {}", E::NOUN))
     }
 }
 
 impl Users {
-    /// Registers a user with a key that is generated here. An error [contains](crate::Error::idempotency_key) it.
+    /// Registers a user with a key that is generated here. An error
+    /// [contains](crate::Error::idempotency_key) it.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).
@@ -250,8 +249,8 @@ impl Users {
             .map_err(|error| error.with_generated_key(new.key))
     }
 
-    /// The numbers of the orders that this user is known to have placed, the first 1,000 in ascending order. `None`
-    /// when there is no such user.
+    /// The numbers of the orders that this user is known to have placed, the first 1,000 in
+    /// ascending order. `None` when there is no such user.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -259,21 +258,24 @@ impl Users {
         let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else {
             return Ok(None);
         };
-        let body: UserOrdersBody = answer.parsed()?;
+        let body: UserOrdersBody = answer.parse_json()?;
         if body.user_id != id {
             return Err(Self::another(&answer));
         }
         if body.orders.len() > MAX_LISTED_ORDERS
             || !body.orders.is_sorted_by(|one, next| one < next)
         {
-            return Err(answer.unreadable("the orders in the response are too many or not sorted"));
+            return Err(
+                answer.unreadable_error("the orders in the response are too many or not sorted")
+            );
         }
         Ok(Some(body.orders))
     }
 }
 
 impl Orders {
-    /// Places an order with a key that is generated here. An error [contains](crate::Error::idempotency_key) it.
+    /// Places an order with a key that is generated here. An error
+    /// [contains](crate::Error::idempotency_key) it.
     ///
     /// # Errors
     /// As [`insert`](Self::insert).

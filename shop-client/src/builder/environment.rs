@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use shop_core::jiff::SignedDuration;
 
-use super::ShopClientBuilder;
-use crate::error::client_error;
-use crate::{BearerToken, Error, ErrorKind, Result, ShopClient};
+use super::{ShopClientBuilder, invalid};
+use crate::{BearerToken, Result, ShopClient};
 
 impl ShopClient {
-    /// A client of the service that the environment names. A variable that is empty counts as unset.
+    /// A client of the service that the environment names. A variable that is empty counts as
+    /// unset.
     ///
     /// | variable | |
     /// |---|---|
@@ -32,8 +32,8 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// Those of [`ShopClientBuilder::build`], and [`Invalid`](ErrorKind::Invalid) for a variable that is missing or
-    /// wrong.
+    /// Those of [`ShopClientBuilder::build`], and [`Invalid`](crate::ErrorKind::Invalid) for a
+    /// variable that is missing or wrong.
     #[expect(
         clippy::disallowed_methods,
         reason = "the caller asks for the variables of its process"
@@ -89,10 +89,6 @@ fn duration_in(name: &str, text: &str) -> Result<Duration> {
         })
 }
 
-fn invalid(message: impl Into<String>) -> Error {
-    client_error(ErrorKind::Invalid, message)
-}
-
 fn token_in(file: &str) -> Result<BearerToken> {
     let text = fs::read_to_string(file).map_err(|error| {
         invalid(format!("SHOP_TOKEN_FILE: {file} cannot be read")).with_source(error)
@@ -102,6 +98,8 @@ fn token_in(file: &str) -> Result<BearerToken> {
 
 #[cfg(test)]
 mod tests {
+    use crate::ErrorKind;
+
     use super::*;
 
     fn built(variables: &[(&str, &str)]) -> Result<ShopClient> {
@@ -126,11 +124,11 @@ mod tests {
         ]);
         let client = client.unwrap();
         assert_eq!(
-            client.inner.transport.base.as_str(),
+            client.transport.base.as_str(),
             "http://localhost:3000/shop/"
         );
         assert_eq!(
-            client.retries.longest(Duration::ZERO),
+            client.retries.max_call_duration(Duration::ZERO),
             Duration::from_millis(300)
         );
     }
@@ -169,7 +167,7 @@ mod tests {
         let write = |token: &str| fs::write(file.path(), format!("{token}\n")).unwrap();
         write("first");
         let client = built(&[URL, ("SHOP_TOKEN_FILE", file.path().to_str().unwrap())]).unwrap();
-        let tokens = &client.inner.transport.tokens;
+        let tokens = &client.transport.tokens;
         let held = tokens.header(None, Duration::from_secs(5)).await.unwrap();
         assert_eq!(held.as_ref().unwrap(), "Bearer first");
         write("second");

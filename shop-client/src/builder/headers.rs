@@ -16,12 +16,12 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends this header with every request, such as a tenant or the key of a gateway. Its value is not logged. The last
-    /// value of a name is sent.
+    /// Sends this header with every request, such as a tenant or the key of a gateway. Its value is
+    /// not logged. The last value of a name is sent.
     ///
-    /// A header that the client sends itself is [`Invalid`](ErrorKind::Invalid) when the client is built: use
-    /// [`bearer_token`](Self::bearer_token), [`user_agent`](Self::user_agent), the key of a purchase, or
-    /// [`with_context`](crate::ShopClient::with_context).
+    /// A header that the client sends itself is [`Invalid`](ErrorKind::Invalid) when the client is
+    /// built: use [`bearer_token`](Self::bearer_token), [`user_agent`](Self::user_agent), the key
+    /// of a purchase, or [`with_context`](crate::ShopClient::with_context).
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -45,8 +45,8 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is rejected.
-    /// [`TokenProvider`] has an example.
+    /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is
+    /// rejected. [`TokenProvider`] has an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Ok(Tokens::new(provider));
         self
