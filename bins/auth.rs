@@ -1,4 +1,7 @@
-//! Who may send requests, by the settings.
+//! The authentication of requests, as the settings select it.
+//!
+//! API keys come from a file. The keys of an issuer of tokens come from a file or from the issuer.
+//! Both are read again while they are in use.
 
 use std::fmt;
 use std::sync::Arc;
@@ -13,34 +16,33 @@ use shop_http::{
 use crate::settings::{AuthMode, HostPort, Settings};
 use crate::{CliError, Result};
 
-/// A file is read again at the first request after this time.
+/// The age after which a request reads a file again.
 const FILE_MAX_AGE: Duration = Duration::from_secs(1);
-/// The keys of an issuer are fetched again at the first request after this time, so that a withdrawn key is noticed.
+/// The age after which a request fetches the keys of an issuer again, so that a withdrawn key is
+/// noticed.
 const JWKS_MAX_AGE: Duration = Duration::from_secs(600);
-/// The time limit of a request to an issuer, and the maximum size of its response.
+/// The time limit of a request to an issuer.
 pub(crate) const ISSUER_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum size of an issuer's response.
 const ISSUER_MAX_BYTES: usize = 1 << 20;
 
-/// Refuses to listen on an address that other machines can reach, unless the settings say who may send requests.
+/// Refuses to listen on an address that other machines can reach, unless the settings say who may
+/// send requests.
 ///
 /// # Errors
-/// The settings to choose from.
+/// An error that lists the settings to choose from.
 pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     if settings.auth.is_some() || settings.api_keys_file.is_some() {
         return Ok(());
     }
-    let listeners = [
-        Some(("SHOP_HOST", settings.listen())),
-        settings
-            .admin_addr
-            .clone()
-            .map(|addr| ("SHOP_ADMIN_ADDR", addr)),
-    ];
-    for (setting, HostPort { host, port }) in listeners.into_iter().flatten() {
+    let mut listeners = vec![("SHOP_HOST", settings.listen())];
+    if let Some(listener) = &settings.admin_addr {
+        listeners.push(("SHOP_ADMIN_ADDR", listener.clone()));
+    }
+    for (setting, HostPort { host, port }) in listeners {
         // An address that does not resolve is an error when the service listens on it.
-        let addresses = tokio::net::lookup_host((host.as_str(), port)).await;
-        if addresses
-            .is_ok_and(|mut all| all.any(|address| !address.ip().to_canonical().is_loopback()))
+        if let Ok(mut addresses) = tokio::net::lookup_host((host.as_str(), port)).await
+            && addresses.any(|address| !address.ip().to_canonical().is_loopback())
         {
             return Err(CliError::new(format!(
                 "{setting} {host} can be reached from other machines, and SHOP_AUTH is not set: set SHOP_AUTH=jwt or \
@@ -51,71 +53,32 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Identifies the senders of requests; `None` if all senders are allowed. `metrics` expose how current the keys are.
+/// Returns the authenticator of requests, or `None` if all senders are allowed. `metrics` expose
+/// how current the keys are.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid. When this is only a check: when the keys of the issuer cannot be fetched.
+/// - an error if a file cannot be read, or is invalid
+/// - for a check of the settings, an error if the keys of the issuer cannot be fetched
 pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
-    let mut all = Vec::<Arc<dyn Authenticate>>::new();
+    let mut authenticators = Vec::<Arc<dyn Authenticate>>::new();
     if let Some(path) = &settings.api_keys_file {
-        let keys = Arc::new(Refreshed::new(
-            FileSource::new(path),
-            |text| Ok(ApiKeys::parse_known(text)?),
-            FILE_MAX_AGE,
-            Arc::new(SystemClock),
-        ));
-        check("SHOP_API_KEYS_FILE", &*keys).await?;
+        let source = FileSource::new(path);
+        let parse = |text: &str| Ok(ApiKeys::parse_known(text)?);
+        let clock = Arc::new(SystemClock);
+        let keys = Arc::new(Refreshed::new(source, parse, FILE_MAX_AGE, clock));
+        keys.try_read()
+            .await
+            .map_err(CliError::about("SHOP_API_KEYS_FILE"))?;
         metrics.watch("api_keys", &keys);
-        all.push(Arc::new(keys));
+        authenticators.push(Arc::new(keys));
     }
     if settings.auth == Some(AuthMode::Jwt) {
-        let parse = |text: &str| Ok(KeySet::parse(text)?);
-        let keys = match (&settings.auth_jwks_file, &settings.auth_jwks_url) {
-            (Some(path), _) => {
-                let keys = Refreshed::new(
-                    FileSource::new(path),
-                    parse,
-                    FILE_MAX_AGE,
-                    Arc::new(SystemClock),
-                );
-                check("SHOP_AUTH_JWKS_FILE", &keys).await?;
-                keys
-            }
-            (None, Some(url)) => {
-                if url.starts_with("http://") {
-                    tracing::warn!(
-                        "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
-                    );
-                }
-                let http = reqwest::Client::builder()
-                    .timeout(ISSUER_TIMEOUT)
-                    .build()
-                    .map_err(CliError::new)?;
-                let source = UrlSource {
-                    http,
-                    url: url.clone(),
-                };
-                let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::new(SystemClock));
-                // For a service, an issuer that is unavailable now may be available for the first request.
-                if settings.check_config {
-                    check("SHOP_AUTH_JWKS_URL", &keys).await?;
-                }
-                keys
-            }
-            (None, None) => {
-                return Err(CliError::new(
-                    "SHOP_AUTH=jwt requires the keys of the issuer",
-                ));
-            }
-        };
-        let issuer = settings.auth_issuer.clone().unwrap_or_default();
-        let audience = settings.auth_audience.clone().unwrap_or_default();
-        let keys = Arc::new(keys);
+        let keys = Arc::new(issuer_keys(settings).await?);
         metrics.watch("issuer_keys", &keys);
-        all.push(Arc::new(TokenVerifier::new(
+        authenticators.push(Arc::new(TokenVerifier::new(
             keys,
-            issuer,
-            audience,
+            settings.auth_issuer.clone().unwrap_or_default(),
+            settings.auth_audience.clone().unwrap_or_default(),
             Arc::new(SystemClock),
         )));
     }
@@ -124,35 +87,70 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
             "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
         );
     }
-    Ok((!all.is_empty()).then(|| AnyOf::new(all)))
+    Ok((!authenticators.is_empty()).then(|| AnyOf::new(authenticators)))
 }
 
-/// Reads keys for the first time.
-async fn check<T: Send + Sync + 'static>(setting: &str, file: &Refreshed<T>) -> Result<()> {
-    file.try_read()
-        .await
-        .map_err(|error| CliError::new(format!("{setting}: {}", error.chain())))
+/// Returns the keys of the issuer, from the file or the address of the settings.
+///
+/// # Errors
+/// - an error if the settings name no keys, or the HTTP client cannot be created
+/// - an error if the file cannot be read, or is invalid
+/// - for a check of the settings, an error if the keys cannot be fetched
+async fn issuer_keys(settings: &Settings) -> Result<Refreshed<KeySet>> {
+    let parse = |text: &str| Ok(KeySet::parse(text)?);
+    if let Some(path) = &settings.auth_jwks_file {
+        let source = FileSource::new(path);
+        let keys = Refreshed::new(source, parse, FILE_MAX_AGE, Arc::new(SystemClock));
+        keys.try_read()
+            .await
+            .map_err(CliError::about("SHOP_AUTH_JWKS_FILE"))?;
+        return Ok(keys);
+    }
+
+    let Some(url) = &settings.auth_jwks_url else {
+        return Err(CliError::new(
+            "SHOP_AUTH=jwt requires the keys of the issuer",
+        ));
+    };
+    if url.starts_with("http://") {
+        tracing::warn!(
+            "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
+        );
+    }
+    let client = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build();
+    let source = UrlSource {
+        http: client.map_err(CliError::new)?,
+        url: url.clone(),
+    };
+    let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::new(SystemClock));
+    // A service starts without the keys: the issuer may be available for the first request.
+    if settings.check_config {
+        keys.try_read()
+            .await
+            .map_err(CliError::about("SHOP_AUTH_JWKS_URL"))?;
+    }
+    Ok(keys)
 }
 
-/// The keys at an address.
+/// The source of the keys at an address.
 struct UrlSource {
     http: reqwest::Client,
     url: String,
 }
 
-/// Without the path and the query, which may be secret.
+/// Shows the host alone: the path and the query may be secret.
 impl fmt::Debug for UrlSource {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let host = self
-            .url
-            .parse::<reqwest::Url>()
-            .ok()
-            .and_then(|url| url.host_str().map(str::to_owned));
-        f.write_str(host.as_deref().unwrap_or("an address without a host"))
+        let url = self.url.parse::<reqwest::Url>().ok();
+        let host = url.as_ref().and_then(reqwest::Url::host_str);
+        f.write_str(host.unwrap_or("an address without a host"))
     }
 }
 
-/// The text of an issuer's response. A text that is too long is cut off.
+/// Reads the text of an issuer's response. A text that is too long is cut off.
+///
+/// # Errors
+/// The errors of the connection.
 pub(crate) async fn text_of(mut response: reqwest::Response) -> Result<String, reqwest::Error> {
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {

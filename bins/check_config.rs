@@ -1,4 +1,10 @@
 //! `--check-config`: prints the settings in effect, and checks every connection.
+//!
+//! [`check`] checks all parts that a service would open, concurrently and each with a time limit.
+//! It opens no file that does not exist, and creates nothing. `management status` uses the same
+//! check.
+//!
+//! Parts that fail by one cause, such as the stores on one server, share a line of the report.
 
 use std::path::Path;
 use std::time::Duration;
@@ -6,33 +12,37 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rustix::fs::{Access, access};
 use serde_json::json;
-use shop_core::ports::PurchaseQuery as _;
+use shop_core::ports::{PurchaseQuery as _, RecordStore};
 use shop_http::Metrics;
 
 use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, places};
 use crate::log_file::LogFile;
-use crate::settings::{InEffect, Settings};
+use crate::settings::{EffectiveSetting, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
 
-/// The time limit of each check; all run concurrently.
+/// The time limit of the check of anything but a store. All checks run concurrently.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time limit of a store, which may have several hosts of which one does not answer.
+/// The time limit of the check of a store. The store may have several hosts, and a host that does
+/// not respond takes time.
 const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 
-/// Prints the settings, and checks the backends that they select. Creates nothing: what is missing and can be created
-/// is not an error.
+/// Prints the settings, and checks the parts that they select. Creates nothing: a part that is
+/// missing, and that a service could create, is not an error.
 ///
 /// # Errors
-/// All parts that do not work, or that the check was interrupted.
+/// - an error with a line for each fault
+/// - an error if `shutdown` began before the end of the checks
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     let checked = shutdown.run_until_cancelled(check(settings)).await;
-    let (parts, faults) =
-        checked.ok_or_else(|| CliError::new("interrupted before every part was checked"))?;
+    let Some((parts, faults)) = checked else {
+        return Err(CliError::new("interrupted before every part was checked"));
+    };
     print(settings, parts, &faults)?;
     CliError::if_any(faults)
 }
 
+/// Prints the settings, the names of `parts`, and whether there are `faults`.
 fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
     let ingest = if settings.ingests() { "on" } else { "off" };
     let mut states = vec![("listen", settings.url())];
@@ -43,11 +53,11 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
     let mut text = format!("{service}\n");
     let mut values = json!({});
     let mut origins = json!({});
-    for (what, state) in states {
-        text += &format!("  {what:<31} {state}\n");
-        values[what.replace(' ', "_")] = state.into();
+    for (name, state) in states {
+        text += &format!("  {name:<31} {state}\n");
+        values[name.replace(' ', "_")] = state.into();
     }
-    for InEffect {
+    for EffectiveSetting {
         name,
         value,
         origin,
@@ -63,14 +73,14 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
         origins[name.to_lowercase()] = (*origin).into();
     }
 
-    let works = faults.is_empty();
-    text += if works {
+    let is_ok = faults.is_empty();
+    text += if is_ok {
         "all is well"
     } else {
         "not all is well"
     };
     let report = json!({
-        "service": service, "ok": works, "settings": values, "origins": origins,
+        "service": service, "ok": is_ok, "settings": values, "origins": origins,
         "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
     });
     commands::print_report(settings.json, &[], text, &report)
@@ -79,31 +89,33 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
 /// A part that a service would use, and whether it works.
 pub(crate) struct Part<'a> {
     pub(crate) place: ServiceComponent<'a>,
-    /// Where it is, by the backend if that was opened, with its state.
+    /// The name of the part, by its backend if that was opened, and whether the part is missing.
     pub(crate) name: String,
-    /// Whether it exists. A service creates it otherwise.
+    /// Whether the part exists, as far as is known: `true` if the check failed. A service creates a
+    /// part that does not exist.
     pub(crate) exists: bool,
+    /// Why the part does not work, if it does not.
     pub(crate) failure: Option<String>,
 }
 
 impl Part<'_> {
-    /// Returns whether two parts fail by one cause. On one server, errors differ at most in what they were about.
-    fn has_cause_of(&self, other: &Self) -> bool {
+    /// Returns whether this part and `other` fail by one cause. The errors of parts on one server
+    /// differ at most in the subject of the error.
+    fn shares_cause_with(&self, other: &Self) -> bool {
         self.failure == other.failure
             || (self.place.name == other.place.name && self.cause() == other.cause())
     }
 
-    /// Returns the failure without what it was about, which stands in parentheses.
+    /// Returns the failure without its subject, which stands in parentheses.
     fn cause(&self) -> Option<&str> {
         self.failure.as_ref()?.split(" (").next()
     }
 }
 
-/// The name of an opened part, and whether it exists, and works then. A service creates it otherwise.
-type ComponentCheck = Result<(String, Result<bool>)>;
-
-/// Checks all parts that the settings select, in the order in which a service opens them, and returns the faults of them
-/// and of the settings.
+/// Checks the settings, and all parts that they select.
+///
+/// Returns the parts in the order in which a service opens them, and the faults of the settings and
+/// of the parts.
 pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     let metrics = Metrics::new();
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
@@ -119,7 +131,7 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
             "SHOP_TLS_CERT_FILE",
             tls::of_listener(settings)
         ),
-        join_all(places(settings).map(|place| part(settings, place))),
+        join_all(places(settings).map(|place| check_part(settings, place))),
     );
 
     let mut faults = Vec::new();
@@ -130,70 +142,84 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     }
 
     // Parts that fail by one cause share a line.
-    let mut causes: Vec<(Vec<&str>, &Part<'_>)> = Vec::new();
+    let mut groups: Vec<Vec<&Part<'_>>> = Vec::new();
     for part in &parts {
-        match causes
+        match groups
             .iter_mut()
-            .find(|(_, first)| first.has_cause_of(part))
+            .find(|group| group[0].shares_cause_with(part))
         {
-            Some((names, _)) => names.push(part.place.what),
-            None => causes.push((vec![part.place.what], part)),
+            Some(group) => group.push(part),
+            None => groups.push(vec![part]),
         }
     }
-    for (names, part) in causes {
-        if let Some(failure) = &part.failure {
+    for group in groups {
+        if let Some(failure) = &group[0].failure {
+            let names: Vec<_> = group.iter().map(|part| part.place.what).collect();
             faults.push(format!("{}: {failure}", names.join(", ")));
         }
     }
     (parts, faults)
 }
 
-/// Checks the part at `place`, without opening it when its file is missing or not accessible.
-async fn part<'a>(settings: &Settings, place: ServiceComponent<'a>) -> Part<'a> {
-    let checked = match place.file.as_deref().map_or(Ok(true), usable) {
+/// Checks the part at `place`. Does not open the part if its file is missing or not accessible.
+async fn check_part<'a>(settings: &Settings, place: ServiceComponent<'a>) -> Part<'a> {
+    let mut name = place.name.clone();
+    let checked = match place.file.as_deref().map_or(Ok(true), check_file) {
         Ok(true) => {
             let limit = match place.kind {
                 ComponentKind::Log(_) | ComponentKind::Service(_) => CHECK_TIMEOUT,
                 _ => STORE_TIMEOUT,
             };
-            within(limit, &place.name, opened(settings, place.kind)).await
+            let check = open_and_check(settings, place.kind, &mut name);
+            within(limit, &place.name, check).await
         }
-        unopened => Ok((place.name.clone(), unopened)),
+        unopened => unopened,
     };
-    let (mut name, state) = checked.unwrap_or_else(|failure| (place.name.clone(), Err(failure)));
-    let exists = state != Ok(false);
+
+    let exists = checked != Ok(false);
     if !exists {
         name += " (not there yet: a service makes it)";
     }
-    let failure = state.err().map(|failure| failure.to_string());
     Part {
         place,
         name,
         exists,
-        failure,
+        failure: checked.err().map(|failure| failure.to_string()),
     }
 }
 
-/// Opens a part, and checks it.
-async fn opened(settings: &Settings, kind: ComponentKind<'_>) -> ComponentCheck {
-    let rows = backend::for_entities(settings);
+/// Opens a part, and checks the part if it exists. Returns whether the part exists.
+///
+/// Replaces `name` by the name of the backend, if the part was opened and the check ended in time.
+/// The name of another service is its address, which does not change.
+///
+/// # Errors
+/// Returns an error if the part cannot be opened, or does not work.
+async fn open_and_check(
+    settings: &Settings,
+    kind: ComponentKind<'_>,
+    name: &mut String,
+) -> Result<bool> {
+    let entities = backend::for_entities(settings);
     match kind {
         ComponentKind::Log(topic) => {
             let log = backend::for_log(settings).log(topic).await?;
             let check = async { log.port.log.writer().check().await };
-            let (mut name, works) = state(&log, check).await;
-            // The check has read what is wrong with the topic.
+            let checked = check_opened(&log, check, name).await;
+
+            // If the topic exists, the check has read its settings and its state.
             let faults = log.port.log.admin().faults();
             for weakness in &faults.weak_settings {
-                name += "; ";
-                name += weakness;
+                *name += "; ";
+                *name += weakness;
             }
             let unavailable = faults.unavailable.join(", ");
-            if works.is_ok() && !unavailable.is_empty() {
-                let failure = format!("partitions take no records: {unavailable}");
-                return Ok((name, Err(CliError::new(failure))));
+            if checked.is_ok() && !unavailable.is_empty() {
+                return Err(CliError::new(format!(
+                    "partitions take no records: {unavailable}"
+                )));
             }
-            Ok((name, works))
+            checked
         }
         ComponentKind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
@@ -202,73 +228,93 @@ async fn opened(settings: &Settings, kind: ComponentKind<'_>) -> ComponentCheck 
             }
             let purchases = &store.port.store;
             let check = async { purchases.check().await.and(purchases.check_reads().await) };
-            Ok(state(&store, check).await)
+            check_opened(&store, check, name).await
         }
         ComponentKind::Users => {
-            let users = rows.users().await?;
-            Ok(state(&users, users.port.projection.check()).await)
+            let users = entities.users().await?;
+            check_opened(&users, RecordStore::check(&*users.port), name).await
         }
         ComponentKind::Orders => {
-            let orders = rows.orders().await?;
-            Ok(state(&orders, orders.port.projection.check()).await)
+            let orders = entities.orders().await?;
+            check_opened(&orders, RecordStore::check(&*orders.port), name).await
         }
         ComponentKind::Service(url) => {
             client(url, settings).await?.check_reads().await?;
-            Ok((url.to_owned(), Ok(true)))
+            Ok(true)
         }
     }
 }
 
-/// Returns the name of a part, and whether it exists. Runs `check` if it exists.
-async fn state<T: Sync>(
+/// Runs `check` if the port exists, and then replaces `name` by the name of the port. Returns
+/// whether the port exists.
+///
+/// # Errors
+/// Returns the error of `check`.
+async fn check_opened<T: Sync>(
     opened: &OpenPort<T>,
     check: impl Future<Output = shop_core::Result<()>> + Send,
-) -> (String, Result<bool>) {
-    let mut state = Ok(false);
-    if !opened.to_be_made {
-        state = check.await.map(|()| true).map_err(CliError::from);
-    }
-    (opened.name.clone(), state)
+    name: &mut String,
+) -> Result<bool> {
+    let checked = if opened.to_be_made {
+        Ok(())
+    } else {
+        check.await
+    };
+    name.clone_from(&opened.name);
+    checked?;
+    Ok(!opened.to_be_made)
 }
 
-/// Returns the result of `check`, or that it takes longer than `limit`.
+/// Waits for `check` until `limit`.
+///
+/// # Errors
+/// - the error of `check`
+/// - an error with the `name` of the check if the time limit has passed
 async fn within<T>(
     limit: Duration,
-    what: &str,
+    name: &str,
     check: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
     tokio::time::timeout(limit, check)
         .await
         .unwrap_or_else(|_elapsed| {
-            Err(CliError::new(format!("{what}: no answer within {limit:?}")))
+            Err(CliError::new(format!("{name}: no answer within {limit:?}")))
         })
 }
 
 /// Returns whether `file` exists.
 ///
 /// # Errors
-/// When the file is not writable, or cannot be created.
-fn usable(file: &Path) -> Result<bool> {
-    let refused = |path: &Path, why: &str| {
-        CliError::new(format!(
-            "the data folder (SHOP_DATA_DIR) cannot be used: {why}: {}",
-            path.display()
-        ))
-    };
+/// Returns an error if this user may not read and write the file, or could not create the file.
+fn check_file(file: &Path) -> Result<bool> {
+    // A service also creates the folders of the file that are missing.
     let folder = file
         .ancestors()
         .skip(1)
-        .find(|path| !path.as_os_str().is_empty() && path.exists())
+        .find(|path| path.exists())
         .unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        return Err(refused(folder, "there is a file where a folder is needed"));
+        let reason = "there is a file where a folder is needed";
+        return Err(unusable_data_folder(folder, reason));
     }
+
     let denied = "no permission: let this user read and write there";
-    access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(|_errno| refused(folder, denied))?;
-    if file.exists() {
-        access(file, Access::READ_OK | Access::WRITE_OK).map_err(|_errno| refused(file, denied))?;
+    access(folder, Access::WRITE_OK | Access::EXEC_OK)
+        .map_err(|_errno| unusable_data_folder(folder, denied))?;
+    let exists = file.exists();
+    if exists {
+        access(file, Access::READ_OK | Access::WRITE_OK)
+            .map_err(|_errno| unusable_data_folder(file, denied))?;
     }
-    Ok(file.exists())
+    Ok(exists)
+}
+
+/// Returns the error of a data folder in which `path` cannot be used.
+fn unusable_data_folder(path: &Path, reason: &str) -> CliError {
+    CliError::new(format!(
+        "the data folder (SHOP_DATA_DIR) cannot be used: {reason}: {}",
+        path.display()
+    ))
 }
 
 #[cfg(test)]
@@ -279,15 +325,15 @@ mod tests {
     fn a_missing_file_needs_a_writable_folder() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("a/b/shop.db");
-        assert!(!usable(&file).unwrap());
+        assert!(!check_file(&file).unwrap());
         assert!(!folder.path().join("a").exists());
         std::fs::write(folder.path().join("a"), "").unwrap();
         assert!(
-            usable(&file)
+            check_file(&file)
                 .unwrap_err()
                 .to_string()
                 .contains("a file where a folder is needed")
         );
-        assert!(usable(&folder.path().join("a")).unwrap());
+        assert!(check_file(&folder.path().join("a")).unwrap());
     }
 }

@@ -1,18 +1,24 @@
 //! The error of a binary, and its exit code.
+//!
+//! A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or
+//! settings, and 3 for every other failure, such as an unavailable server, or a log or store that
+//! does not exist.
 
 use std::fmt;
 use std::io::Write as _;
 use std::process::ExitCode;
 
+use shop_core::ErrorKind;
+
 /// The result of a step of a binary.
 pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
 
-/// All errors that end a binary, one line each.
+/// An error that ends a binary. It has one or more faults, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct CliError {
     faults: Vec<String>,
     cause: ExitCause,
-    /// Whether a command has failed: its exit code depends on the cause.
+    /// Whether a command has failed. Only the exit code of a command depends on the cause.
     is_command: bool,
 }
 
@@ -23,34 +29,41 @@ enum ExitCause {
     Finding = 1,
     /// Options or settings are wrong.
     Usage = 2,
-    /// The command failed: a server is unavailable, or the log or store does not exist.
+    /// The command failed in another way, such as because a server is unavailable.
     Undone = 3,
 }
 
 impl CliError {
-    /// One fault.
+    /// Creates an error with one fault.
     pub(crate) fn new(fault: impl fmt::Display) -> Self {
-        Self::all(vec![fault.to_string()])
+        Self::with_cause(ExitCause::Undone, fault)
     }
 
-    const fn all(faults: Vec<String>) -> Self {
+    /// Creates an error with one fault, whose exit code follows from `cause`.
+    fn with_cause(cause: ExitCause, fault: impl fmt::Display) -> Self {
         Self {
-            faults,
-            cause: ExitCause::Undone,
+            faults: vec![fault.to_string()],
+            cause,
             is_command: false,
         }
     }
 
-    /// An error if there are `faults`.
+    /// Succeeds if there are no `faults`.
+    ///
+    /// # Errors
+    /// An error with all `faults`, if there are any.
     pub(crate) fn if_any(faults: Vec<String>) -> Result<()> {
         if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Self::all(faults))
+            return Ok(());
         }
+        Err(Self {
+            faults,
+            cause: ExitCause::Undone,
+            is_command: false,
+        })
     }
 
-    /// All faults in the settings or options, of which there is at least one.
+    /// Creates an error with all faults in the settings or options, of which there is at least one.
     pub(crate) const fn in_settings(faults: Vec<String>, is_command: bool) -> Self {
         Self {
             faults,
@@ -59,36 +72,29 @@ impl CliError {
         }
     }
 
-    /// A finding of a command.
+    /// Creates an error for a command that has ended with a finding.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
-        Self {
-            cause: ExitCause::Finding,
-            ..Self::new(fault)
-        }
+        Self::with_cause(ExitCause::Finding, fault)
     }
 
-    /// A wrong option or setting.
+    /// Creates an error for a wrong option or setting.
     pub(crate) fn usage(fault: impl fmt::Display) -> Self {
-        Self {
-            cause: ExitCause::Usage,
-            ..Self::new(fault)
-        }
+        Self::with_cause(ExitCause::Usage, fault)
     }
 
-    /// Converts an error of a port; `what` is its prefix.
+    /// Returns a function that converts the error of a port. The text of the error begins with
+    /// `what`.
     pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {
         move |error| {
-            let fault = format!("{what}: {}", error.chain());
-            match error.kind() {
-                shop_core::ErrorKind::Invalid | shop_core::ErrorKind::Unsupported => {
-                    Self::usage(fault)
-                }
-                _ => Self::new(fault),
-            }
+            let cause = match error.kind() {
+                ErrorKind::Invalid | ErrorKind::Unsupported => ExitCause::Usage,
+                _ => ExitCause::Undone,
+            };
+            Self::with_cause(cause, format!("{what}: {}", error.chain()))
         }
     }
 
-    /// The same error, of a command.
+    /// Returns this error as the error of a command.
     pub(crate) fn for_command(self) -> Self {
         Self {
             is_command: true,
@@ -101,17 +107,14 @@ impl CliError {
     }
 }
 
-/// Prints the error, if there is one, and returns the exit code.
-///
-/// A service exits with 0 or 1. A command exits with 0, 1 for a finding, 2 for wrong options or settings, and 3 when a
-/// server is unavailable, or the log or store does not exist.
+/// Prints the error, if there is one, to standard error, and returns the exit code of the process.
 pub(crate) fn ended(result: Result<()>) -> ExitCode {
-    let Err(failure) = result else {
+    let Err(error) = result else {
         return ExitCode::SUCCESS;
     };
     // A closed standard error does not change the exit code.
-    let _unread = writeln!(std::io::stderr(), "Error: {failure}");
-    ExitCode::from(failure.exit_code())
+    let _unread = writeln!(std::io::stderr(), "Error: {error}");
+    ExitCode::from(error.exit_code())
 }
 
 impl fmt::Display for CliError {

@@ -1,4 +1,13 @@
-//! The writer of log lines: a thread with a bounded queue. No request waits for a reader of standard error, or for a disk.
+//! The writer of log lines: a thread with a bounded queue, so that no request waits for a reader of
+//! standard error, or for a disk.
+//!
+//! | Part | Runs on | Responsibility |
+//! |---|---|---|
+//! | [`Lines`] | any thread | adds lines to the queue, and drops lines for which there is no room |
+//! | [`write_queued_lines`] | the thread `log` | writes the lines to the output, many at once |
+//! | [`Records`] | any thread | formats the events of the access log and the audit log |
+//!
+//! Dropped lines are counted, and `/health` reports whether the last write has failed.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -13,16 +22,19 @@ use tracing_subscriber::layer::{Context, Layer};
 
 use crate::telemetry::AUDIT;
 
-/// The lines that wait to be written: about 4 MiB.
-const QUEUE: usize = 1 << 14;
-/// So many of them are lines of the audit log only: lines that anyone can cause do not take their room.
-const OF_AUDIT: usize = QUEUE / 4;
-/// So many bytes are written at once.
-const CHUNK: usize = 64 << 10;
-/// How long the lines in the queue may take at the end of the process.
-const FLUSH_WAIT: Duration = Duration::from_secs(1);
+/// The maximum number of lines in the queue: about 4 MiB.
+const MAX_QUEUED: usize = 1 << 14;
+/// The part of the queue for lines of the audit log only, so that lines that anyone can cause do
+/// not take their room.
+const AUDIT_RESERVE: usize = MAX_QUEUED / 4;
+/// The approximate number of bytes that are written at once.
+const CHUNK_BYTES: usize = 64 << 10;
+/// The time limit of each of two waits at the end of the process: for room in the queue, and until
+/// the queued lines are written.
+const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Lines for an output. Clones share the queue. Lines beyond it are dropped, and counted.
+/// A queue of lines for an output. Clones share the queue. Lines for which the queue has no room
+/// are dropped, and counted.
 #[derive(Clone)]
 pub(crate) struct Lines {
     queue: Sender<Message>,
@@ -32,90 +44,97 @@ pub(crate) struct Lines {
     pub(crate) dropped: Arc<AtomicU64>,
 }
 
+/// An entry of the queue.
 enum Message {
     Line(Vec<u8>),
-    /// Everything before this is written when the other end is dropped.
+    /// A request to drop this sender once all lines before it are written.
     Flush(Sender<()>),
 }
 
 impl Lines {
-    /// Starts the thread that writes to `output`, whose writes take whole lines.
+    /// Starts the thread that writes to `output`. Each write of `output` must take whole lines.
     ///
     /// # Errors
-    /// When the operating system cannot start it.
+    /// Returns an error if the operating system cannot start the thread.
     pub(crate) fn start(output: impl Write + Send + 'static) -> io::Result<Self> {
-        let (queue, received) = bounded(QUEUE);
+        let (queue, messages) = bounded(MAX_QUEUED);
         let lines = Self {
             queue,
             is_failing: Arc::default(),
             dropped: Arc::default(),
         };
+
         let is_failing = Arc::clone(&lines.is_failing);
         let dropped = Arc::clone(&lines.dropped);
         std::thread::Builder::new()
             .name("log".to_owned())
-            .spawn(move || write_all(&received, output, &is_failing, &dropped))?;
+            .spawn(move || write_queued_lines(&messages, output, &is_failing, &dropped))?;
         Ok(lines)
     }
 
-    /// Adds a line, or drops it if there is no room.
+    /// Adds a line to the queue, or drops the line if there is no room.
     fn add(&self, line: Vec<u8>, is_audit: bool) {
-        let has_room = is_audit || self.queue.len() < QUEUE - OF_AUDIT;
+        let has_room = is_audit || self.queue.len() < MAX_QUEUED - AUDIT_RESERVE;
         let is_added = has_room && self.queue.try_send(Message::Line(line)).is_ok();
         self.dropped
             .fetch_add(u64::from(!is_added), Ordering::Relaxed);
     }
 
-    /// Waits until the lines are written, at most for [`FLUSH_WAIT`].
+    /// Waits until the queued lines are written, at most twice [`FLUSH_TIMEOUT`].
     pub(crate) fn write_out(&self) {
-        let (written, end) = bounded(0);
-        if self
-            .queue
-            .send_timeout(Message::Flush(written), FLUSH_WAIT)
-            .is_ok()
-        {
-            let _written = end.recv_timeout(FLUSH_WAIT);
+        let (sender, written) = bounded(0);
+        let request = Message::Flush(sender);
+        if self.queue.send_timeout(request, FLUSH_TIMEOUT).is_ok() {
+            // Nothing is sent: the wait ends when the thread drops the sender.
+            let _disconnected = written.recv_timeout(FLUSH_TIMEOUT);
         }
     }
 }
 
-/// Writes the lines, many at once. Lines that cannot be written are dropped.
-fn write_all(
-    received: &Receiver<Message>,
+/// Writes the lines of the queue to `output` until all senders are dropped. Lines that cannot be
+/// written are dropped, and counted in `dropped`.
+fn write_queued_lines(
+    messages: &Receiver<Message>,
     mut output: impl Write,
     is_failing: &AtomicBool,
     dropped: &AtomicU64,
 ) {
-    let mut chunk = Vec::with_capacity(CHUNK);
+    let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     let mut reported = 0;
-    while let Ok(first) = received.recv() {
-        let mut flushed = Vec::new();
-        for message in std::iter::once(first).chain(received.try_iter()) {
+    while let Ok(first) = messages.recv() {
+        // The senders are dropped, which ends the waits for them, once the chunk is written.
+        let mut flush_requests = Vec::new();
+        for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
                 Message::Line(line) => chunk.extend_from_slice(&line),
-                Message::Flush(written) => flushed.push(written),
+                Message::Flush(sender) => flush_requests.push(sender),
             }
-            if chunk.len() >= CHUNK {
+            if chunk.len() >= CHUNK_BYTES {
                 break;
             }
         }
+
         if !chunk.is_empty() {
-            is_failing.store(!write_lines(&mut output, &mut chunk), Ordering::Relaxed);
+            is_failing.store(!write_chunk(&mut output, &mut chunk), Ordering::Relaxed);
         }
-        let lost = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
+        let unwritten = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         chunk.clear();
-        let count = dropped.fetch_add(lost, Ordering::Relaxed) + lost;
-        // A line about a failed write would fail too.
-        if count > reported && lost == 0 {
-            let reason = "their reader is too slow, or their file could not be written";
-            tracing::warn!(lines = count - reported, "log lines were dropped: {reason}");
-            reported = count;
+
+        let total = dropped.fetch_add(unwritten, Ordering::Relaxed) + unwritten;
+        // A line about a failed write would fail, too.
+        if total > reported && unwritten == 0 {
+            tracing::warn!(
+                lines = total - reported,
+                "log lines were dropped: their reader is too slow, or their file could not be written"
+            );
+            reported = total;
         }
     }
 }
 
-/// Writes the lines of `chunk`, and removes those that were written. Returns whether all were.
-fn write_lines(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
+/// Writes the lines of `chunk`, and removes from it the lines that were written. Returns whether
+/// all lines were written.
+fn write_chunk(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
     while !chunk.is_empty() {
         match output.write(chunk) {
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
@@ -128,7 +147,7 @@ fn write_lines(output: &mut impl Write, chunk: &mut Vec<u8>) -> bool {
     true
 }
 
-/// A formatter writes a line at once.
+/// Adds a line per call, because a formatter of `tracing-subscriber` writes each line at once.
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         self.add(bytes.to_vec(), false);
@@ -140,16 +159,19 @@ impl Write for Lines {
     }
 }
 
-/// Writes events as JSON, in the form of `tracing-subscriber`. For the lines of each request its formatter costs about as
-/// much as the rest of the request.
+/// A layer that adds events to the queue as JSON, in the form of `tracing-subscriber`.
+///
+/// The access log has a line for each request. The formatter of `tracing-subscriber` would cost
+/// about as much as the rest of the request.
 pub(crate) struct Records(pub(crate) Lines);
 
 impl<S: Subscriber> Layer<S> for Records {
     fn on_event(&self, event: &Event<'_>, _context: Context<'_, S>) {
         let target = event.metadata().target();
-        let mut line = Fields(Vec::with_capacity(512));
         let now = SystemClock.now();
-        // A vector accepts everything.
+
+        let mut line = JsonMembers(Vec::with_capacity(512));
+        // A write to a vector cannot fail.
         let _written = write!(line.0, "{{\"timestamp\":\"{now}\",\"level\":\"INFO\"");
         event.record(&mut line);
         line.add("target", target);
@@ -158,27 +180,28 @@ impl<S: Subscriber> Layer<S> for Records {
     }
 }
 
-/// The members of a JSON object.
-struct Fields(Vec<u8>);
+/// The text of a JSON object, to which members are added.
+struct JsonMembers(Vec<u8>);
 
-impl Fields {
+impl JsonMembers {
+    /// Adds a member. `name` must need no escaping, as the names of fields do.
     fn add(&mut self, name: &str, value: impl serde::Serialize) {
-        self.0.extend_from_slice(b",\"");
-        // Names of fields need no escaping.
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
-        // A vector accepts everything.
+        for part in [",\"", name, "\":"] {
+            self.0.extend_from_slice(part.as_bytes());
+        }
+        // A write to a vector cannot fail.
         drop(serde_json::to_writer(&mut self.0, &value));
     }
 }
 
-impl Visit for Fields {
+impl Visit for JsonMembers {
     fn record_debug(&mut self, field: &Field, value: &dyn std::fmt::Debug) {
         self.add(field.name(), format!("{value:?}"));
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // Most texts need no escaping, and this test takes many bytes at once.
+        // Most texts need no escaping. This test has no early end, so that it can be compiled to
+        // instructions that test many bytes at once.
         let is_plain = value.bytes().fold(true, |plain, byte| {
             plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\')
         });
@@ -209,7 +232,8 @@ mod tests {
 
     use super::*;
 
-    /// An output that accepts a write for each permit. It sends nothing when a write begins, and then what is written.
+    /// An output that accepts a write for each permit. It sends nothing when a write begins, and
+    /// then what is written.
     struct Slow(Receiver<()>, Sender<Vec<u8>>);
 
     impl Write for Slow {
@@ -227,7 +251,7 @@ mod tests {
 
     #[test]
     fn records_are_json_whatever_their_texts_are() {
-        let (written, output) = bounded(QUEUE);
+        let (written, output) = bounded(MAX_QUEUED);
         let (permit, permits) = bounded(1);
         permit.send(()).unwrap();
         let lines = Lines::start(Slow(permits, written)).unwrap();
@@ -254,12 +278,12 @@ mod tests {
 
     #[test]
     fn a_stuck_output_drops_lines_and_keeps_room_for_the_audit_log() {
-        let ((permit, permits), (written, output)) = (bounded(0), bounded(QUEUE));
+        let ((permit, permits), (written, output)) = (bounded(0), bounded(MAX_QUEUED));
         let lines = Lines::start(Slow(permits, written)).unwrap();
         lines.add(b"first\n".to_vec(), false);
         // The thread has taken it alone, and waits for the output.
         assert_eq!(output.recv(), Ok(Vec::new()));
-        for (is_audit, room) in [(false, QUEUE - OF_AUDIT), (true, OF_AUDIT)] {
+        for (is_audit, room) in [(false, MAX_QUEUED - AUDIT_RESERVE), (true, AUDIT_RESERVE)] {
             let before = lines.dropped.load(Ordering::Relaxed);
             let taken = (0..).take_while(|_| {
                 lines.add(b"line\n".to_vec(), is_audit);
@@ -272,7 +296,7 @@ mod tests {
         lines.add(b"last\n".to_vec(), true);
         lines.write_out();
         let all: Vec<u8> = output.try_iter().flatten().collect();
-        assert!(all.len() >= QUEUE * b"line\n".len() && all.ends_with(b"last\n"));
+        assert!(all.len() >= MAX_QUEUED * b"line\n".len() && all.ends_with(b"last\n"));
     }
 
     /// A disk with room for so many bytes, which takes whole lines.
@@ -299,7 +323,7 @@ mod tests {
 
     #[test]
     fn lines_that_a_full_disk_refuses_are_counted() {
-        let (written, output) = bounded(QUEUE);
+        let (written, output) = bounded(MAX_QUEUED);
         let lines = Lines::start(Full(8, written)).unwrap();
         for (line, is_failing, dropped) in [
             ("one\n", false, 0),

@@ -1,4 +1,9 @@
 //! The log file of a service.
+//!
+//! [`LogFile`] is a writer of whole lines. When it writes, at most once a second, it checks that
+//! its file is still at the path of the setting, and opens a new file if another program has
+//! renamed or deleted the old one. A line that a full disk accepts only in part is removed again,
+//! so that each line of the file is complete.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
@@ -11,65 +16,70 @@ use rustix::fs::{Access, OFlags, access, fcntl_setfl};
 
 use crate::{CliError, Result};
 
-/// The time between two checks that the file is still at its path.
-const CHECK_EVERY: Duration = Duration::from_secs(1);
+/// The minimum time between two checks that the file is still at its path.
+const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// A file that lines are appended to. After it was renamed or deleted, as logrotate does, the next lines are written to a
-/// new one at the same path.
+/// A file to which lines are appended.
+///
+/// After the file was renamed or deleted, as logrotate does, the next lines are written to a new
+/// file at the same path.
 #[derive(Debug)]
 pub(crate) struct LogFile {
     path: PathBuf,
     file: File,
-    checked: Instant,
-    check_every: Duration,
+    last_check: Instant,
+    check_interval: Duration,
 }
 
 impl LogFile {
-    /// Opens the file, or creates it.
+    /// Opens the file at `path`, or creates it.
     ///
     /// # Errors
-    /// When it cannot be written, with the setting that names it.
+    /// Returns an error with the name of the setting if the file cannot be written.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let file = open(path).map_err(|error| unusable(path, error))?;
+        let file = open_file(path).map_err(|error| unwritable(path, error))?;
         Ok(Self {
             path: path.to_owned(),
             file,
-            checked: Instant::now(),
-            check_every: CHECK_EVERY,
+            last_check: Instant::now(),
+            check_interval: CHECK_INTERVAL,
         })
     }
 
-    /// Whether the file can be written, or created. Creates nothing.
+    /// Checks that the file at `path` can be written, or created. Creates nothing.
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// Returns an error with the name of the setting if the file could not be written.
     pub(crate) fn check(path: &Path) -> Result<()> {
-        let refused = |error| unusable(path, error);
         if path.is_dir() {
-            return Err(unusable(path, io::ErrorKind::IsADirectory));
+            return Err(unwritable(path, io::ErrorKind::IsADirectory));
         }
-        if path.exists() {
-            return access(path, Access::WRITE_OK).map_err(refused);
-        }
+
         let folder = path
             .parent()
             .filter(|folder| !folder.as_os_str().is_empty())
             .unwrap_or(Path::new("."));
-        access(folder, Access::WRITE_OK | Access::EXEC_OK).map_err(refused)
-    }
-
-    fn is_at_its_path(&self) -> bool {
-        let [Ok(there), Ok(opened)] = [fs::metadata(&self.path), self.file.metadata()] else {
-            return false;
+        let checked = if path.exists() {
+            access(path, Access::WRITE_OK)
+        } else {
+            access(folder, Access::WRITE_OK | Access::EXEC_OK)
         };
-        (there.dev(), there.ino()) == (opened.dev(), opened.ino())
+        checked.map_err(|error| unwritable(path, error))
     }
 
-    fn file(&mut self) -> &mut File {
-        if self.checked.elapsed() >= self.check_every {
-            self.checked = Instant::now();
-            if !self.is_at_its_path()
-                && let Ok(file) = open(&self.path)
+    /// Returns whether the open file is the one at the path.
+    fn is_at_its_path(&self) -> io::Result<bool> {
+        let current = fs::metadata(&self.path)?;
+        let opened = self.file.metadata()?;
+        Ok(current.dev() == opened.dev() && current.ino() == opened.ino())
+    }
+
+    /// Returns the file to write to, after the check that is due once per interval.
+    fn current_file(&mut self) -> &mut File {
+        if self.last_check.elapsed() >= self.check_interval {
+            self.last_check = Instant::now();
+            if !self.is_at_its_path().unwrap_or(false)
+                && let Ok(file) = open_file(&self.path)
             {
                 self.file = file;
             }
@@ -78,8 +88,10 @@ impl LogFile {
     }
 }
 
-fn open(path: &Path) -> io::Result<File> {
-    // A named pipe without a reader is an error. Writes to one wait for its reader.
+/// Opens the file at `path` to append lines, or creates the file.
+fn open_file(path: &Path) -> io::Result<File> {
+    // To open a named pipe without a reader is an error, and does not block. Later writes to a pipe
+    // do wait for its reader.
     let flags = OFlags::NONBLOCK.bits().cast_signed();
     let file = OpenOptions::new()
         .append(true)
@@ -91,37 +103,41 @@ fn open(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
-fn unusable(path: &Path, error: impl Display) -> CliError {
+/// Returns the error of a log file that cannot be written.
+fn unwritable(path: &Path, error: impl Display) -> CliError {
     CliError::new(format!(
         "SHOP_LOG_FILE: {} cannot be written: {error}",
         path.display()
     ))
 }
 
-/// Removes what `written`, the end of `file`, has behind its last whole line. Returns the number of bytes that are left.
-fn remove_half_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
-    let half = written
+/// Removes the incomplete line at the end of `written`, which are the last bytes of `file`.
+///
+/// Returns the number of bytes of `written` that remain.
+fn remove_incomplete_line(file: &mut File, written: &[u8]) -> io::Result<usize> {
+    let incomplete = written
         .iter()
         .rev()
         .take_while(|byte| **byte != b'\n')
         .count();
-    // A pipe has no position, and keeps what it has taken. So does a file that another process has appended to.
-    if half > 0
+    // A pipe has no position, and its bytes cannot be removed. Neither can they be removed from a
+    // file to which another process has appended since.
+    if incomplete > 0
         && let Ok(end) = file.stream_position()
         && file.metadata()?.len() == end
     {
-        file.set_len(end - half as u64)?;
-        return Ok(written.len() - half);
+        file.set_len(end - incomplete as u64)?;
+        return Ok(written.len() - incomplete);
     }
     Ok(written.len())
 }
 
 impl Write for LogFile {
-    /// Writes whole lines: what a full disk has accepted of the next one is removed again.
+    /// Writes whole lines: the part of a line that a full disk has accepted is removed again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let file = self.file();
+        let file = self.current_file();
         let written = file.write(bytes)?;
-        remove_half_line(file, &bytes[..written])
+        remove_incomplete_line(file, &bytes[..written])
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -139,7 +155,7 @@ mod tests {
         let (path, rotated) = (folder.path().join("a.log"), folder.path().join("a.log.1"));
         fs::write(&path, "before\n").unwrap();
         let mut log = LogFile {
-            check_every: Duration::ZERO,
+            check_interval: Duration::ZERO,
             ..LogFile::open(&path).unwrap()
         };
         log.write_all(b"one\n").unwrap();
@@ -177,10 +193,10 @@ mod tests {
         let path = folder.path().join("a.log");
         for (written, left) in [("one\ntwo", "one\n"), ("one\n", "one\n"), ("on", "")] {
             fs::write(&path, "before\n").unwrap();
-            let mut file = open(&path).unwrap();
+            let mut file = open_file(&path).unwrap();
             file.write_all(written.as_bytes()).unwrap();
             assert_eq!(
-                remove_half_line(&mut file, written.as_bytes()).unwrap(),
+                remove_incomplete_line(&mut file, written.as_bytes()).unwrap(),
                 left.len()
             );
             assert_eq!(
@@ -189,10 +205,10 @@ mod tests {
             );
         }
         // The bytes of another process stay.
-        let mut file = open(&path).unwrap();
+        let mut file = open_file(&path).unwrap();
         file.write_all(b"one\ntwo").unwrap();
-        open(&path).unwrap().write_all(b"other\n").unwrap();
-        assert_eq!(remove_half_line(&mut file, b"one\ntwo").unwrap(), 7);
+        open_file(&path).unwrap().write_all(b"other\n").unwrap();
+        assert_eq!(remove_incomplete_line(&mut file, b"one\ntwo").unwrap(), 7);
     }
 
     #[test]

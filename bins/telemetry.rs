@@ -1,5 +1,8 @@
-//! Logging, to standard error or a file: text on a terminal, JSON elsewhere. The lines of the access log and of the audit
-//! log are always JSON.
+//! Logging, to standard error or a file, and the start of traces.
+//!
+//! Without SHOP_LOG_FORMAT, lines are text on a terminal, and JSON elsewhere. The lines of the
+//! access log and of the audit log of a service are always JSON. A service writes its lines on a
+//! thread: see `lines`. A command or a check writes each line itself, to standard error.
 
 use std::io::{IsTerminal, Write, stderr};
 
@@ -20,13 +23,13 @@ use crate::{CliError, Result};
 
 /// The target of the audit log.
 pub(crate) const AUDIT: &str = "audit";
-/// The targets of the access log and the audit log. `SHOP_LOG_LEVEL` does not apply to them.
+/// The targets of the access log and of the audit log, to which `SHOP_LOG_LEVEL` does not apply.
 const ACCESS: [&str; 2] = ["access", AUDIT];
 
-/// What telemetry needs until the end of the process.
+/// The parts of telemetry that last until the end of the process.
 pub(crate) struct Telemetry {
     pub(crate) exporter: Option<Exporter>,
-    /// The lines of a service. Commands and checks write each line themselves.
+    /// The queue of the lines of a service, or `None` for a command or a check.
     pub(crate) lines: Option<Lines>,
 }
 
@@ -36,42 +39,36 @@ impl Drop for Telemetry {
     }
 }
 
-/// Starts logging, and exporting traces. Commands and checks log to standard error.
+/// Starts logging, and the export of traces.
 ///
 /// # Errors
-/// When logging was started before, the log file cannot be written, or a setting of traces is invalid.
+/// An error if logging was started before, if the log file cannot be written, or if a setting of
+/// the log or of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
-    let filter = format!("{},{AUDIT}=info", settings.log_level);
-    let filter = EnvFilter::try_new(filter).map_err(CliError::new)?;
+    let filter = EnvFilter::try_new(format!("{},{AUDIT}=info", settings.log_level))
+        .map_err(CliError::new)?;
 
     let mut on_terminal = stderr().is_terminal();
     let mut lines = None;
     if settings.serves() {
-        let output: Box<dyn Write + Send> = match &settings.log_file {
-            Some(path) => {
-                on_terminal = false;
-                Box::new(LogFile::open(path)?)
-            }
-            None => Box::new(stderr()),
-        };
+        let mut output: Box<dyn Write + Send> = Box::new(stderr());
+        if let Some(path) = &settings.log_file {
+            on_terminal = false;
+            output = Box::new(LogFile::open(path)?);
+        }
         lines = Some(Lines::start(output).map_err(CliError::new)?);
     }
 
-    let queue = lines.clone();
-    let output = move || match &queue {
+    let exporter = Exporter::start(settings)?;
+    let line_queue = lines.clone();
+    let layer = fmt::layer().with_writer(move || match &line_queue {
         Some(lines) => EitherWriter::A(lines.clone()),
         None => EitherWriter::B(stderr()),
-    };
-    let is_json = match settings.log_format {
-        Some(format) => format == LogFormat::Json,
-        None => !on_terminal,
-    };
-    let exporter = Exporter::start(settings)?;
-    // A command has no access log, and writes its audit lines like the others.
-    let is_plain =
-        !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
-    let layer = fmt::layer().with_writer(output);
-    let text_or_json = if is_json {
+    });
+    let is_json = settings
+        .log_format
+        .map_or(!on_terminal, |format| format == LogFormat::Json);
+    let layer = if is_json {
         layer
             .json()
             .flatten_event(true)
@@ -81,48 +78,58 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     } else {
         layer.with_ansi(on_terminal).boxed()
     };
-    // One filter around everything: filters of single layers cost more per span.
-    let begun = if is_plain {
-        registry().with(text_or_json).with(filter).try_init()
+
+    // A command has no access log, and writes its audit lines like the other lines.
+    let has_one_layer =
+        !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
+    let started = if has_one_layer {
+        // One filter around everything: filters of single layers cost more per span.
+        registry().with(layer).with(filter).try_init()
     } else {
         let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
-        // Without this hint it would enable every level.
-        let others =
-            text_or_json.with_filter(filter.and(is_other.with_max_level_hint(Level::TRACE)));
+        // Without this hint, the filter would enable every level.
+        let is_other = is_other.with_max_level_hint(Level::TRACE);
         let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
-        let records = lines.clone().map(Records).with_filter(access);
         registry()
-            .with(others)
-            .with(records)
+            .with(layer.with_filter(filter.and(is_other)))
+            .with(lines.clone().map(Records).with_filter(access))
             .with(exporter.as_ref().map(Exporter::layer))
             .try_init()
     };
-    begun.map_err(CliError::new)?;
+    started.map_err(CliError::new)?;
+
     if settings.serves() {
-        let places: Vec<_> = places(settings).collect();
-        let place = |what| {
-            places
-                .iter()
-                .find(|place| place.what == what)
-                .map(|place| &*place.name)
-        };
-        let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
-        tracing::info!(
-            log = place("log"),
-            store = place("store"),
-            listings = place("listings"),
-            users = place("users"),
-            orders = place("orders"),
-            folder = %folder.display(),
-            roles = settings.role_names(),
-            topic = settings.purchases_topic,
-            group = settings.purchases_group_id,
-            dialect = settings.dialect.name(),
-            ingest = settings.ingests(),
-            "{} {} starts",
-            settings.service.name(),
-            crate::version::VERSION
-        );
+        log_start(settings)?;
     }
     Ok(Telemetry { exporter, lines })
+}
+
+/// Logs that the service starts, and where its components are.
+///
+/// # Errors
+/// An error if the data folder has no absolute path: it is empty, or the working directory is gone.
+fn log_start(settings: &Settings) -> Result<()> {
+    let components: Vec<_> = places(settings).collect();
+    let place = |what| {
+        let component = components.iter().find(|component| component.what == what)?;
+        Some(&*component.name)
+    };
+    let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
+    tracing::info!(
+        log = place("log"),
+        store = place("store"),
+        listings = place("listings"),
+        users = place("users"),
+        orders = place("orders"),
+        folder = %folder.display(),
+        roles = settings.role_names(),
+        topic = settings.purchases_topic,
+        group = settings.purchases_group_id,
+        dialect = settings.dialect.name(),
+        ingest = settings.ingests(),
+        "{} {} starts",
+        settings.service.name(),
+        crate::version::VERSION
+    );
+    Ok(())
 }

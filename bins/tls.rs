@@ -1,7 +1,8 @@
-//! Certificates, by the settings.
+//! The certificates of this service, and of its calls of other services.
+//!
+//! The files are read again while they are in use, so that a renewed certificate needs no restart.
 
 use std::fs;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +13,18 @@ use shop_http::{FileSource, Refreshed, Tls};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// The certificate of this service; `None` if it serves plain HTTP.
+/// The maximum age of the files for calls of other services. The first call after it reads the
+/// files again.
+const MAX_AGE: Duration = Duration::from_secs(1);
+/// The time before the end of a certificate in which it causes a warning: 14 days.
+const WARNING_MILLIS: i64 = 14 * 86_400_000;
+
+/// Returns the certificate of this service, or `None` if the service has no TLS. Warns if the
+/// certificate expires soon.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid. When it is only checked: when the certificate has expired.
+/// - an error if a file cannot be read, or is invalid
+/// - for a check of the settings, an error if the certificate has expired
 pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
@@ -25,28 +34,31 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
         .map_err(CliError::about(
             "SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE",
         ))?;
+
     if let Some(end) = tls.not_after().await {
-        let days = (end.as_millis() - SystemClock.now().as_millis()).div_euclid(DAY_MILLIS);
-        let expires = if days < 0 { "has expired" } else { "expires" };
+        let remaining_millis = end.as_millis() - SystemClock.now().as_millis();
+        let has_expired = remaining_millis < 0;
+        let expires = if has_expired {
+            "has expired"
+        } else {
+            "expires"
+        };
         let text = format!("SHOP_TLS_CERT_FILE: the certificate {expires} on {end}");
-        if days < 0 && settings.check_config {
+        if has_expired && settings.check_config {
             return Err(CliError::new(text));
         }
-        if days < WARNING_DAYS {
+        if remaining_millis < WARNING_MILLIS {
             tracing::warn!("{text}");
         }
     }
     Ok(Some(tls))
 }
 
-/// For so many days before its end, a certificate causes a warning.
-const WARNING_DAYS: i64 = 14;
-const DAY_MILLIS: i64 = 86_400_000;
-
-/// `client`, with the certificates for calls of other services, which are read again when they change.
+/// Returns `client` with the certificates for calls of other services, which are read again when
+/// their files change.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid.
+/// An error if a file cannot be read, or is invalid.
 pub(crate) async fn for_services(
     client: ShopClientBuilder,
     settings: &Settings,
@@ -61,19 +73,17 @@ pub(crate) async fn for_services(
     let Some(first) = files.next() else {
         return Ok(client);
     };
+
     let source = files.fold(FileSource::new(first), FileSource::and);
-    let http = Arc::new(Refreshed::new(
-        source,
-        http_client,
-        MAX_AGE,
-        Arc::new(SystemClock),
-    ));
+    let clock = Arc::new(SystemClock);
+    let http = Arc::new(Refreshed::new(source, http_client, MAX_AGE, clock));
     let about = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
     http.try_read().await.map_err(CliError::about(about))?;
+
     Ok(client.http_client_provider(move || {
         let http = Arc::clone(&http);
         async move {
-            // There is one since the start.
+            // `try_read` has succeeded above, so there is a client.
             http.get().await.as_deref().cloned().ok_or_else(|| {
                 shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate")
             })
@@ -81,14 +91,15 @@ pub(crate) async fn for_services(
     }))
 }
 
-/// The files are read again by the first call after this time.
-const MAX_AGE: Duration = Duration::from_secs(1);
-
-/// An HTTP client with the texts of the file of authorities, if there is one, and of a certificate and its key, if there
-/// are these.
+/// Creates an HTTP client from the texts of the files for calls of other services: the authorities,
+/// the certificate and its key. Either the authorities or the other two may be absent.
+///
+/// # Errors
+/// The error of an invalid text.
 fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
     let mut client = ShopClient::builder("https://localhost").gzip(false);
     let mut files: Vec<&str> = text.split(FileSource::SEPARATOR).collect();
+    // Two files are a certificate and its key.
     if files.len() != 2 {
         client = client.ca_certificates(files.remove(0).as_bytes());
     }
@@ -98,13 +109,14 @@ fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
     client.build_http_client()
 }
 
-/// An HTTP client for the service with these settings on this machine; `None` if it serves plain HTTP.
+/// Creates an HTTP client for the service with these settings on this machine. Returns `None` if
+/// the service has no TLS.
 ///
-/// It does not verify the certificate, which need not be for the loopback address, and presents the client certificate
-/// of the settings, or else the certificate of the service itself.
+/// The client does not verify the certificate, which need not be for the loopback address. It
+/// presents the client certificate of the settings, or else the certificate of the service itself.
 ///
 /// # Errors
-/// When a file cannot be read, or is invalid.
+/// An error if a file cannot be read, or is invalid.
 pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwest::Client>> {
     let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
         return Ok(None);
@@ -113,19 +125,23 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
         .no_proxy()
         .tls_certs_only([])
         .tls_danger_accept_invalid_certs(true);
+
     if settings.tls_client_ca_file.is_some() {
-        let (certificate, key) = settings
-            .service_cert_file
-            .as_ref()
-            .zip(settings.service_key_file.as_ref())
-            .unwrap_or((certificate, key));
-        let pem = [read(certificate)?, read(key)?].join(&b'\n');
+        let mut identity_files = [certificate, key];
+        if let Some(certificate) = &settings.service_cert_file
+            && let Some(key) = &settings.service_key_file
+        {
+            identity_files = [certificate, key];
+        }
+        let mut pem = Vec::new();
+        for file in identity_files {
+            let text = fs::read(file).map_err(|error| {
+                CliError::new(format!("failed to read {}: {error}", file.display()))
+            })?;
+            pem.extend(text);
+            pem.push(b'\n');
+        }
         client = client.identity(reqwest::Identity::from_pem(&pem).map_err(CliError::new)?);
     }
     client.build().map(Some).map_err(CliError::new)
-}
-
-fn read(path: &Path) -> Result<Vec<u8>> {
-    fs::read(path)
-        .map_err(|error| CliError::new(format!("failed to read {}: {error}", path.display())))
 }

@@ -1,4 +1,8 @@
-//! The currency of the shop, which its store keeps.
+//! The currency of the shop, on which the settings and the store must agree.
+//!
+//! The store keeps one currency, so that no sum ever adds two. A start compares that currency with
+//! the one of the settings. A store or a service that is unavailable does not prevent the start,
+//! because the store itself rejects purchases in another currency later.
 
 use std::time::Duration;
 
@@ -11,66 +15,83 @@ use tokio::time::timeout;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// How long a start waits for a store that may be unavailable. The store itself rejects purchases in another currency.
+/// How long a start waits for a store that may be unavailable.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns the currency of the shop: the one of its store, which takes that of the settings if it has none.
+/// Returns the currency of the settings, which `store` adopts if it has none, or else the currency
+/// of `store`.
+///
+/// A store that is unavailable is not an error.
 ///
 /// # Errors
-/// If the settings have another one than the store. A store that cannot be asked is no error.
-pub(crate) async fn of_store(
+/// An error if the store has another currency than the settings.
+pub(crate) async fn resolve_from_store(
     settings: &Settings,
     store: &dyn CurrencyStore,
 ) -> Result<Option<Currency>> {
-    let Some(given) = &settings.currency else {
-        let kept = timeout(TIMEOUT, store.currency()).await;
-        return Ok(kept.ok().and_then(shop_core::Result::ok).flatten());
+    let Some(configured) = &settings.currency else {
+        let read = timeout(TIMEOUT, store.currency()).await;
+        return Ok(read.unwrap_or(Ok(None)).unwrap_or_default());
     };
-    match timeout(TIMEOUT, store.adopt_currency(given)).await {
-        Ok(Err(error)) if error.kind() == ErrorKind::Conflict => return Err(refused(&error)),
+
+    match timeout(TIMEOUT, store.adopt_currency(configured)).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) if error.kind() == ErrorKind::Conflict => return Err(setting_error(&error)),
         Ok(Err(error)) => {
             tracing::warn!(error = %error.chain(), "the store cannot be asked for its currency");
         }
-        Ok(Ok(())) => {}
         Err(_elapsed) => tracing::warn!("the store cannot be asked for its currency in time"),
     }
-    Ok(Some(given.clone()))
+    Ok(Some(configured.clone()))
 }
 
-/// Returns the currency of the shop where another service has the store: that of the service, or of the settings.
+/// Returns the currency of the settings, or else the currency of the service `management`, which
+/// has the store.
+///
+/// A service that is unavailable is not an error.
 ///
 /// # Errors
-/// If the settings have another one than the service. A service that cannot be asked is no error.
-pub(crate) async fn of_service(
+/// An error if the service has another currency than the settings.
+pub(crate) async fn resolve_from_service(
     settings: &Settings,
     management: &ShopClient,
 ) -> Result<Option<Currency>> {
-    let kept = timeout(TIMEOUT, management.currency())
-        .await
-        .ok()
-        .and_then(shop_core::Result::ok)
-        .flatten();
-    match (&settings.currency, kept) {
-        (Some(given), Some(kept)) if *given != kept => Err(refused(&other_currency(&kept, given))),
-        (Some(given), _) => Ok(Some(given.clone())),
-        (None, kept) => Ok(kept),
-    }
+    let read = timeout(TIMEOUT, management.currency()).await;
+    let stored = read.unwrap_or(Ok(None)).unwrap_or_default();
+    let Some(configured) = &settings.currency else {
+        return Ok(stored);
+    };
+
+    reject_other_currency(stored, configured)?;
+    Ok(Some(configured.clone()))
 }
 
-/// Checks that the settings have no other currency than the store. Writes nothing.
+/// Checks that `store` has no other currency than the settings. Writes nothing.
 ///
 /// # Errors
-/// If they have another one, and as [`CurrencyStore::currency`].
+/// - an error if the store has another currency
+/// - the errors of [`CurrencyStore::currency`]
 pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Result<()> {
-    let Some(given) = &settings.currency else {
+    let Some(configured) = &settings.currency else {
         return Ok(());
     };
-    match store.currency().await? {
-        Some(kept) if kept != *given => Err(refused(&other_currency(&kept, given))),
+    reject_other_currency(store.currency().await?, configured)
+}
+
+/// Checks that the currency of the store is `configured`, if the store has one.
+///
+/// # Errors
+/// An error if `stored` is another currency.
+fn reject_other_currency(stored: Option<Currency>, configured: &Currency) -> Result<()> {
+    match stored {
+        Some(stored) if stored != *configured => {
+            Err(setting_error(&other_currency(&stored, configured)))
+        }
         _ => Ok(()),
     }
 }
 
-fn refused(error: &Error) -> CliError {
+/// Returns `error` as an error of the setting of the currency.
+fn setting_error(error: &Error) -> CliError {
     CliError::new(format!("SHOP_CURRENCY: {}", error.message()))
 }

@@ -1,13 +1,13 @@
-//! Logs and stores in files of the data folder.
+//! The backend of logs and stores in files of the data folder.
+//!
+//! The log and the store of the purchases are one file if both are embedded. Users, orders,
+//! and the events of each have a file of their own.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::entity::EntityStore;
-use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseSink};
-use shop_core::users::User;
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
     EmbeddedUsers, FILE, check_integrity,
@@ -15,19 +15,21 @@ use shop_store::embedded::{
 
 use super::ComponentKind;
 use super::port::{
-    Backend, CopiedFile, EntityPorts, OpenPort, PurchasesStore, Sinks, TopicLog, TopicSpec,
-    UserBackend, note_opened,
+    Backend, CopiedFile, OpenPort, OrderBackend, PurchasesStore, TopicLog, TopicSpec, UserBackend,
+    close_at_exit,
 };
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
 
+/// The beginning of the errors of this backend.
 const ABOUT: &str = "the data folder (SHOP_DATA_DIR) cannot be used";
 
-/// The fault of a file that cannot be used.
+/// Converts the error of a file that cannot be used.
 fn unusable(error: shop_core::Error) -> CliError {
     CliError::about(ABOUT)(error)
 }
 
+/// The files of the settings.
 pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 
 #[async_trait]
@@ -37,50 +39,59 @@ impl Backend for Embedded<'_> {
         if self.0.serves() && self.0.ingests() && !topic.is_events {
             log.register(topic.group).await.map_err(unusable)?;
         }
-        let sinks = log.clone();
-        Ok(self.topic_log(topic, log, Arc::new(move || Arc::new(sinks.sink()))))
+        let producing_log = log.clone();
+        let port = TopicLog::new(
+            topic,
+            Arc::new(log),
+            Arc::new(move || Arc::new(producing_log.sink())),
+            ABOUT,
+        );
+        Ok(self.open_port(port, ComponentKind::Log(topic)))
     }
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
         let store = EmbeddedStore::open(&self.0.data_dir, self.store_options())
             .await
             .map_err(unusable)?;
-        Ok(self.purchases_store(store))
+        Ok(self.purchases_port(store))
     }
 
     async fn log_and_purchases(
         &self,
-        topic: TopicSpec<'_>,
     ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
         if !self.0.stores_at_once() {
             return Ok(None);
         }
+        let topic = TopicSpec::purchases(self.0);
         let log = self.open_log(topic).await?;
         let store = log.store(&self.store_options()).await.map_err(unusable)?;
-        let group = &self.0.purchases_group_id;
-        let sink = log.storing_sink(group).await.map_err(unusable)?;
+        let sink = log.storing_sink(topic.group).await.map_err(unusable)?;
         let sink: Arc<dyn PurchaseSink> = Arc::new(sink);
-        let log = self.topic_log(topic, log, Arc::new(move || Arc::clone(&sink)));
-        Ok(Some((log, self.purchases_store(store))))
+
+        let log = TopicLog::new(
+            topic,
+            Arc::new(log),
+            Arc::new(move || Arc::clone(&sink)),
+            ABOUT,
+        );
+        let log = self.open_port(log, ComponentKind::Log(topic));
+        Ok(Some((log, self.purchases_port(store))))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
-        let store = EmbeddedUsers::open(&self.0.data_dir, self.entity_options())
+    async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
+        let users = EmbeddedUsers::open(&self.0.data_dir, self.entity_options())
             .await
             .map_err(unusable)?;
-        note_opened(store.closed());
-        Ok(self.opened(EntityPorts::new(store, |store| store), ComponentKind::Users))
+        close_at_exit(users.closed());
+        Ok(self.open_port(Arc::new(users), ComponentKind::Users))
     }
 
-    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        let store = EmbeddedOrders::open(&self.0.data_dir, self.entity_options())
+    async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
+        let orders = EmbeddedOrders::open(&self.0.data_dir, self.entity_options())
             .await
             .map_err(unusable)?;
-        note_opened(store.closed());
-        Ok(self.opened(
-            EntityPorts::new(store, |store| store),
-            ComponentKind::Orders,
-        ))
+        close_at_exit(orders.closed());
+        Ok(self.open_port(Arc::new(orders), ComponentKind::Orders))
     }
 
     async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
@@ -88,19 +99,19 @@ impl Backend for Embedded<'_> {
     }
 
     async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
-        copied(embedded::backup(&self.0.data_dir, into).await)
+        copied_files(embedded::backup(&self.0.data_dir, into).await)
     }
 
     async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
-        copied(embedded::restore(from, &self.0.data_dir).await)
+        copied_files(embedded::restore(from, &self.0.data_dir).await)
     }
 
     async fn vacuum(&self) -> Result<()> {
         embedded::vacuum(&self.0.data_dir).await.map_err(unusable)
     }
 
-    fn file(&self, part: ComponentKind<'_>) -> Option<PathBuf> {
-        let name = match part {
+    fn file(&self, component: ComponentKind<'_>) -> Option<PathBuf> {
+        let name = match component {
             ComponentKind::Log(topic) => self.log_options(topic).file,
             ComponentKind::Purchases => FILE.to_owned(),
             ComponentKind::Users => "users".to_owned(),
@@ -112,31 +123,32 @@ impl Backend for Embedded<'_> {
 }
 
 impl Embedded<'_> {
+    /// Opens the log of `topic`.
+    ///
+    /// # Errors
+    /// The errors of the data folder.
     async fn open_log(&self, topic: TopicSpec<'_>) -> Result<EmbeddedLog> {
-        let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic)).await;
-        log.inspect(|log| note_opened(log.closed()))
-            .map_err(unusable)
+        let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic))
+            .await
+            .map_err(unusable)?;
+        close_at_exit(log.closed());
+        Ok(log)
     }
 
-    fn topic_log(&self, topic: TopicSpec<'_>, log: EmbeddedLog, sink: Sinks) -> OpenPort<TopicLog> {
-        self.opened(
-            TopicLog::new(topic, Arc::new(log), sink, ABOUT),
-            ComponentKind::Log(topic),
-        )
-    }
-
-    fn purchases_store(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
-        note_opened(store.closed());
+    /// Returns the port of an opened store of purchases.
+    fn purchases_port(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
+        close_at_exit(store.closed());
         let port = PurchasesStore {
             store: Arc::new(store),
             durability: Durability::LocalDisk,
             unreadable: None,
         };
-        self.opened(port, ComponentKind::Purchases)
+        self.open_port(port, ComponentKind::Purchases)
     }
 
-    fn opened<T>(&self, port: T, part: ComponentKind<'_>) -> OpenPort<T> {
-        let file = self.file(part).unwrap_or_default();
+    /// Returns `port` with the name of the file of `component`.
+    fn open_port<T>(&self, port: T, component: ComponentKind<'_>) -> OpenPort<T> {
+        let file = self.file(component).unwrap_or_default();
         OpenPort {
             port,
             name: format!("embedded, {}", file.display()),
@@ -144,6 +156,7 @@ impl Embedded<'_> {
         }
     }
 
+    /// Returns the options of the log of `topic`. Events are retained for ever.
     fn log_options(&self, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
         let mut options = EmbeddedLogOptions::for_events(topic.name);
         if !topic.is_events {
@@ -157,18 +170,24 @@ impl Embedded<'_> {
         options
     }
 
+    /// Returns the options of the store of purchases, which a service creates.
     fn store_options(&self) -> EmbeddedStoreOptions {
         EmbeddedStoreOptions::default().create(self.0.serves())
     }
 
-    /// The options of users and of orders. A replay may rebuild a missing store from nothing.
+    /// Returns the options of the stores of users and of orders. A replay may rebuild a missing
+    /// store from nothing.
     fn entity_options(&self) -> EmbeddedStoreOptions {
         let creates = self.0.serves() || matches!(self.0.command, Some(Command::Replay { .. }));
-        self.store_options().create(creates)
+        EmbeddedStoreOptions::default().create(creates)
     }
 }
 
-fn copied(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
+/// Returns the name and the size of each copied file.
+///
+/// # Errors
+/// The error of the copy.
+fn copied_files(files: shop_core::Result<Vec<embedded::CopiedFile>>) -> Result<Vec<CopiedFile>> {
     Ok(files?
         .into_iter()
         .map(|file| (file.name, file.bytes))

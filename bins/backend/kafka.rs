@@ -1,4 +1,4 @@
-//! The log on Kafka.
+//! The backend of a log on Kafka.
 
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -11,33 +11,38 @@ use super::port::{Backend, OpenPort, TopicLog, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
+/// The beginning of the errors of this backend.
 const ABOUT: &str = "Kafka cannot be used with these settings";
 
+/// The brokers of the settings.
 pub(super) struct Kafka<'a> {
     pub(super) settings: &'a Settings,
     pub(super) brokers: &'a str,
-    /// The log of the first topic, whose clients the others use too.
-    pub(super) first: OnceLock<KafkaLog>,
+    /// The log that was opened first. The logs of the other topics share its clients.
+    pub(super) first_log: OnceLock<KafkaLog>,
 }
 
 #[async_trait]
 impl Backend for Kafka<'_> {
     async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
-        let options = self.options(topic)?;
-        let log = match self.first.get() {
-            Some(first) => first.open_topic(options),
+        let options = self.log_options(topic)?;
+        let opened = match self.first_log.get() {
+            Some(first_log) => first_log.open_topic(options),
             None => KafkaLog::open(options).await,
         };
-        let log = log.map_err(CliError::about(ABOUT))?;
-        self.first.get_or_init(|| log.clone());
+        let log = opened.map_err(CliError::about(ABOUT))?;
+        self.first_log.get_or_init(|| log.clone());
+
+        // A check reports the topic that a service would create.
         let may_create = self.settings.check_config && self.settings.kafka_create_topics;
         let to_be_made = may_create && !log.exists().await?;
-        let sinks = log.clone();
+
+        let producing_log = log.clone();
         Ok(OpenPort {
             port: TopicLog::new(
                 topic,
                 Arc::new(log),
-                Arc::new(move || Arc::new(sinks.sink()) as _),
+                Arc::new(move || Arc::new(producing_log.sink()) as _),
                 ABOUT,
             ),
             name: format!("Kafka, topic {} at {}", topic.name, self.brokers),
@@ -47,7 +52,11 @@ impl Backend for Kafka<'_> {
 }
 
 impl Kafka<'_> {
-    fn options(&self, topic: TopicSpec<'_>) -> Result<KafkaLogOptions> {
+    /// Returns the options of the log of `topic`.
+    ///
+    /// # Errors
+    /// The errors of [`TokenEndpoint::from_settings`].
+    fn log_options(&self, topic: TopicSpec<'_>) -> Result<KafkaLogOptions> {
         let settings = self.settings;
         let mut options = KafkaLogOptions::new(self.brokers);
         topic.name.clone_into(&mut options.topic);
@@ -63,23 +72,24 @@ impl Kafka<'_> {
         options
             .group_instance_id
             .clone_from(&settings.kafka_instance_id);
+
         options.username.clone_from(&settings.kafka_username);
         options.password.clone_from(&settings.kafka_password);
-        options.oauth =
-            TokenEndpoint::from_settings(settings)?.map(|endpoint| Arc::new(endpoint) as _);
-        if options.oauth.is_some() {
+        if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
+            options.oauth = Some(Arc::new(endpoint));
             options.mechanism = SaslMechanism::OauthBearer;
         }
         if let Some(mechanism) = settings.kafka_sasl_mechanism {
             options.mechanism = mechanism;
         }
+
         options.tls = settings.kafka_tls;
         options.ca_file.clone_from(&settings.kafka_ca_file);
         options.cert_file.clone_from(&settings.kafka_cert_file);
         options.key_file.clone_from(&settings.kafka_key_file);
         options.compression = settings.kafka_compression;
         if settings.check_config {
-            // Within the time of the whole check.
+            // Kafka must respond before the time limit of the whole check ends.
             options.publish_timeout = Duration::from_millis(1_700);
         }
         Ok(options)

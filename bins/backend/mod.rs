@@ -1,5 +1,9 @@
-//! The backends of logs and stores, one file each, and the parts of a service that are in them, by its settings alone. Only
-//! this module depends on which backends are compiled in.
+//! The backends of logs and stores, and the components of a service that are in them.
+//!
+//! Each backend has one file, and the tokens of Kafka are in `oauth`. The settings alone select the
+//! backend: [`for_log`] for the log, [`for_purchases`] and [`for_entities`] for the stores. Only
+//! this module depends on which backends are compiled in. [`places`] lists the components that a
+//! service uses.
 
 pub(crate) mod currency;
 #[cfg(feature = "embedded")]
@@ -31,18 +35,18 @@ use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 pub(crate) use port::{
-    Backend, CLOSE_TIMEOUT, CopiedFile, EntityPorts, OpenPort, PurchaseBackend, PurchasesStore,
-    TopicLog, TopicSpec, authorized, client, close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, PurchaseBackend, PurchasesStore, TopicLog,
+    TopicSpec, authorized, client, close,
 };
 
-/// The backend of the log, by the settings.
+/// Returns the backend of the log.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.kafka_bootstrap_servers {
         #[cfg(feature = "kafka")]
         Some(brokers) => Box::new(kafka::Kafka {
             settings,
             brokers,
-            first: std::sync::OnceLock::new(),
+            first_log: std::sync::OnceLock::new(),
         }),
         #[cfg(feature = "embedded")]
         None => Box::new(embedded::Embedded(settings)),
@@ -51,26 +55,33 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
     }
 }
 
-/// Opens the log of the purchases and their store, for a command that writes both. Where they are one file, what the sink
-/// publishes is stored at once.
+/// Opens the log of the purchases and their store, for a command that writes both. If the sink
+/// stores a purchase at once, by [`Settings::stores_at_once`], both are one file.
+///
+/// # Errors
+/// The errors of the backends.
 pub(crate) async fn log_and_purchases(
     settings: &Settings,
 ) -> Result<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)> {
-    let logs = for_log(settings);
-    let topic = TopicSpec::purchases(settings);
-    if let Some(both) = logs.log_and_purchases(topic).await? {
-        return Ok(both);
+    let log_backend = for_log(settings);
+    if let Some(log_and_store) = log_backend.log_and_purchases().await? {
+        return Ok(log_and_store);
     }
-    let log = logs.log(topic).await?;
-    // Before the store, so that none is created without a log.
-    (log.port.sink)()
+
+    let log = log_backend.log(TopicSpec::purchases(settings)).await?;
+    // The log is checked before the store is opened, so that no store is created without a log.
+    (log.port.new_sink)()
         .check()
         .await
         .map_err(CliError::about(&log.name))?;
     Ok((log, for_purchases(settings).purchases().await?))
 }
 
-/// Opens the log of `topic` for a command: before a store, so that none is created without a log.
+/// Opens the log of `topic` for a command. A command opens the log before a store, so that no store
+/// is created without a log.
+///
+/// # Errors
+/// The errors of the backend.
 pub(crate) async fn log_admin(
     settings: &Settings,
     topic: TopicSpec<'_>,
@@ -83,15 +94,16 @@ pub(crate) async fn log_admin(
     })
 }
 
-/// The backend of files in the data folder, if the log or the store is one.
+/// Returns the backend of files in the data folder, if the log or the store is one.
 pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
-    match settings.kafka_bootstrap_servers {
-        None => for_log(settings),
-        Some(_) => for_purchases(settings),
+    if settings.kafka_bootstrap_servers.is_none() {
+        for_log(settings)
+    } else {
+        for_purchases(settings)
     }
 }
 
-/// The backend of users and orders, by the settings.
+/// Returns the backend of users and orders.
 pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.postgres_url {
         #[cfg(feature = "postgres")]
@@ -103,7 +115,7 @@ pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
     }
 }
 
-/// The backend of purchases, by the settings.
+/// Returns the backend of purchases.
 pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
     match &settings.mongodb_uri {
         #[cfg(feature = "mongodb")]
@@ -114,58 +126,56 @@ pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
     }
 }
 
-/// What a part of a service is.
+/// The kind of a component of a service.
 #[derive(Clone, Copy)]
 pub(crate) enum ComponentKind<'a> {
     Log(TopicSpec<'a>),
-    /// The stores of purchases, of users and of orders.
+    /// The store of the purchases.
     Purchases,
+    /// The store of the users.
     Users,
+    /// The store of the orders.
     Orders,
-    /// Another service.
+    /// Another service, by its address.
     Service(&'a str),
 }
 
-/// A part that a service uses.
+/// A component that a service uses, and its place.
 pub(crate) struct ServiceComponent<'a> {
+    /// The name of the component for operators.
     pub(crate) what: &'static str,
     pub(crate) kind: ComponentKind<'a>,
-    /// Where it is, without credentials.
+    /// The name of the place, without credentials.
     pub(crate) name: String,
-    /// Its file, if it is one.
+    /// The file of the component, if it is one.
     pub(crate) file: Option<PathBuf>,
 }
 
-/// The parts that a service uses, in the order in which it opens them.
+/// Returns the components that a service uses, in the order in which the service opens them.
 pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
     let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
     let (keeps_users, keeps_orders) = settings.keeps();
     let has_events = keeps_users || keeps_orders;
+    let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);
+
     [
         (
             "log",
-            has_purchases.then(|| ComponentKind::Log(TopicSpec::purchases(settings))),
+            has_purchases.then_some(ComponentKind::Log(TopicSpec::purchases(settings))),
         ),
         (
             "events of users",
-            has_events.then(|| ComponentKind::Log(TopicSpec::users(settings))),
+            has_events.then_some(ComponentKind::Log(TopicSpec::users(settings))),
         ),
         (
             "events of orders",
-            has_events.then(|| ComponentKind::Log(TopicSpec::orders(settings))),
+            has_events.then_some(ComponentKind::Log(TopicSpec::orders(settings))),
         ),
         ("store", has_store.then_some(ComponentKind::Purchases)),
         ("users", keeps_users.then_some(ComponentKind::Users)),
         ("orders", keeps_orders.then_some(ComponentKind::Orders)),
-        (
-            "listings",
-            settings
-                .management_url
-                .as_deref()
-                .filter(|_| has_purchases)
-                .map(ComponentKind::Service),
-        ),
+        ("listings", listings_url.map(ComponentKind::Service)),
         (
             "users",
             settings.users_url.as_deref().map(ComponentKind::Service),
@@ -178,26 +188,26 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceCompone
     .into_iter()
     .filter_map(|(what, kind)| {
         let kind = kind?;
-        let (server, file) = match kind {
-            ComponentKind::Log(_) => (
-                settings
-                    .kafka_bootstrap_servers
-                    .as_ref()
-                    .map(|brokers| format!("Kafka at {brokers}")),
-                for_log(settings).file(kind),
-            ),
-            ComponentKind::Purchases => {
-                (settings.store_address(), for_purchases(settings).file(kind))
-            }
-            ComponentKind::Users | ComponentKind::Orders => (
-                settings
-                    .postgres_url
-                    .as_ref()
-                    .map(|url| Settings::address(url.expose_secret())),
-                for_entities(settings).file(kind),
-            ),
-            ComponentKind::Service(url) => (Some(url.to_owned()), None),
+        let server = match kind {
+            ComponentKind::Log(_) => settings
+                .kafka_bootstrap_servers
+                .as_ref()
+                .map(|brokers| format!("Kafka at {brokers}")),
+            ComponentKind::Purchases => settings.store_address(),
+            ComponentKind::Users | ComponentKind::Orders => settings
+                .postgres_url
+                .as_ref()
+                .map(|url| Settings::address(url.expose_secret())),
+            ComponentKind::Service(url) => Some(url.to_owned()),
         };
+
+        let backend = match kind {
+            ComponentKind::Log(_) => for_log(settings),
+            ComponentKind::Users | ComponentKind::Orders => for_entities(settings),
+            // A service has no file in any backend.
+            _ => for_purchases(settings),
+        };
+        let file = backend.file(kind);
         let name = server
             .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
         Some(ServiceComponent {

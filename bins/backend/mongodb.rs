@@ -1,4 +1,4 @@
-//! Purchases in MongoDB.
+//! The backend of purchases in MongoDB.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +11,16 @@ use shop_core::{Error, ErrorKind};
 use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
-use super::port::{Backend, OpenPort, PurchasesStore, note_opened};
+use super::port::{Backend, OpenPort, PurchasesStore, close_at_exit};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
+/// The beginning of the errors of this backend.
 const ABOUT: &str = "SHOP_MONGODB_URI (or another name of it)";
-/// The pause between two questions to a name server.
+/// The pause between two queries of a name server.
 const DNS_PAUSE: Duration = Duration::from_secs(10);
 
+/// The collection of the settings.
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
     pub(super) uri: &'a SecretString,
@@ -27,7 +29,7 @@ pub(super) struct Mongodb<'a> {
 #[async_trait]
 impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = self.connect().await?;
+        let store = self.open_store().await?;
         Ok(OpenPort {
             name: format!("MongoDB, {}", store.namespace()),
             port: PurchasesStore {
@@ -40,23 +42,28 @@ impl Backend for Mongodb<'_> {
     }
 
     async fn convert(&self, back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
-        let store = self.connect().await?;
+        let store = self.open_store().await?;
         let Migration {
             scanned,
             migrated,
             skipped,
             ..
         } = match back_to {
-            None => store.migrate(progress).await?,
-            Some(system) => store.convert_back(system, progress).await?,
+            None => store.migrate(log_progress).await?,
+            Some(system) => store.convert_back(system, log_progress).await?,
         };
-        let done = "migrated; skipped ones are not purchases, or changed meanwhile";
-        tracing::info!(scanned, migrated, skipped, "{done}");
+        tracing::info!(
+            scanned,
+            migrated,
+            skipped,
+            "migrated; skipped ones are not purchases, or changed meanwhile"
+        );
         Ok(serde_json::json!({ "scanned": scanned, "migrated": migrated, "skipped": skipped }))
     }
 }
 
-fn progress(migration: Migration) {
+/// Logs the progress of a migration.
+fn log_progress(migration: Migration) {
     tracing::info!(
         scanned = migration.scanned,
         migrated = migration.migrated,
@@ -66,27 +73,37 @@ fn progress(migration: Migration) {
 }
 
 impl Mongodb<'_> {
-    async fn connect(&self) -> Result<MongoStore> {
+    /// Opens the collection. A command requires that the collection exists.
+    ///
+    /// # Errors
+    /// The errors of MongoDB, and of [`check_collection`] for a command.
+    async fn open_store(&self) -> Result<MongoStore> {
         let mut options = MongoStoreOptions::new(self.uri.expose_secret());
         options.database.clone_from(&self.settings.mongodb_database);
         options
             .collection
             .clone_from(&self.settings.mongodb_collection);
         options.create_indexes = self.settings.serves();
-        let store = self.open(options).await?;
-        let opened = store.clone();
-        // The driver panics if the runtime ends before.
-        note_opened(async move { opened.close().await });
+        let store = self.connect(options).await?;
+
+        let closing_store = store.clone();
+        // The driver panics if the runtime ends before the store is closed.
+        close_at_exit(async move { closing_store.close().await });
+
         if let Some(command) = &self.settings.command {
-            is_there(&store, command.writes())
+            check_collection(&store, command.writes())
                 .await
                 .map_err(CliError::about(ABOUT))?;
         }
         Ok(store)
     }
 
-    /// Opens a store. A service waits for the name server of a `mongodb+srv://…`, as it does for other servers.
-    async fn open(&self, options: MongoStoreOptions) -> Result<MongoStore> {
+    /// Connects to MongoDB. A service waits for the name server of a `mongodb+srv://…`, as it does
+    /// for other servers.
+    ///
+    /// # Errors
+    /// The errors of MongoDB.
+    async fn connect(&self, options: MongoStoreOptions) -> Result<MongoStore> {
         loop {
             match MongoStore::open(options.clone()).await {
                 Err(error) if self.settings.serves() && error.is_retryable() => {
@@ -99,17 +116,27 @@ impl Mongodb<'_> {
     }
 }
 
-/// Rejects a collection that does not exist. Without permission to list collections, it is assumed to exist. Before the
-/// check, which is too short for a new connection to a busy server.
-async fn is_there(store: &MongoStore, writes: bool) -> shop_core::Result<()> {
+/// Checks that the collection exists and, if the command `writes`, that it can be written.
+///
+/// Without the permission to list collections, the collection is assumed to exist. It is looked for
+/// before the check of the store, whose time limit is too short for a new connection to a busy
+/// server.
+///
+/// # Errors
+/// - [`Unavailable`](ErrorKind::Unavailable) if the collection does not exist
+/// - the errors of MongoDB
+async fn check_collection(store: &MongoStore, writes: bool) -> shop_core::Result<()> {
     match store.exists().await {
         Ok(false) => {
             let message = "the collection does not exist: name the database and the collection that the services use";
-            Err(Error::new(ErrorKind::Unavailable, message)
-                .with_context("missing", store.namespace()))
+            return Err(Error::new(ErrorKind::Unavailable, message)
+                .with_context("missing", store.namespace()));
         }
-        Err(error) if error.kind() != ErrorKind::Denied => Err(error),
-        Ok(true) | Err(_) if writes => store.check().await,
-        Ok(true) | Err(_) => Ok(()),
+        Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
+        _ => {}
     }
+    if writes {
+        store.check().await?;
+    }
+    Ok(())
 }

@@ -1,34 +1,44 @@
 //! Tokens for Kafka from a token endpoint, by client credentials (RFC 6749, section 4.4).
+//!
+//! A task per [`TokenEndpoint`] requests each token well before the last one expires, and publishes
+//! the token, or the error, on a watch channel. The clients of Kafka read the channel, so they wait
+//! for the endpoint only until the first response.
 
 use std::time::Duration;
 
 use secrecy::ExposeSecret as _;
-use shop_core::{Clock as _, Error, ErrorKind, SystemClock};
+use shop_core::{Clock as _, Error, ErrorKind, Result, SystemClock};
 use shop_kafka::{OauthToken, OauthTokenProvider};
 use tokio::runtime::Handle;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
+use crate::CliError;
 use crate::auth::{ISSUER_TIMEOUT, text_of};
 use crate::settings::{Secret, Settings, encoded};
-use crate::{CliError, Result};
 
-/// The lifetime of a token whose endpoint does not say it.
+/// The lifetime of a token whose endpoint does not report a lifetime.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
-/// The time until the next request after one has failed.
-const RETRY: Duration = Duration::from_secs(2);
+/// The pause after a failed request, and the minimum pause after a successful one.
+const RETRY_PAUSE: Duration = Duration::from_secs(2);
 
-/// A token endpoint, with the last token. A task replaces the token in time, so that clients of Kafka wait only for the
-/// first one.
+/// The last token, or the error of the last request; `None` before the first response.
+type LatestToken = Option<Result<OauthToken>>;
+
+/// A provider of tokens. A task renews the token until the provider is dropped.
 #[derive(Debug)]
 pub(super) struct TokenEndpoint {
-    latest: watch::Receiver<Option<shop_core::Result<OauthToken>>>,
+    latest: watch::Receiver<LatestToken>,
     runtime: Handle,
 }
 
 impl TokenEndpoint {
-    /// The endpoint of the settings, if there is one. Requests the first token.
-    pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>> {
+    /// Returns the token endpoint of the settings, if they have one, and starts the task that
+    /// requests its tokens.
+    ///
+    /// # Errors
+    /// Returns an error if the HTTP client cannot be created.
+    pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>, CliError> {
         let (Some(url), Some(client_id), Some(secret)) = (
             &settings.kafka_oauth_token_url,
             &settings.kafka_oauth_client_id,
@@ -36,26 +46,25 @@ impl TokenEndpoint {
         ) else {
             return Ok(None);
         };
-        let credentials = Credentials {
-            http: reqwest::Client::builder()
-                .timeout(ISSUER_TIMEOUT)
-                .build()
-                .map_err(CliError::new)?,
+
+        let http = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build();
+        Ok(Some(Self::new(Credentials {
+            http: http.map_err(CliError::new)?,
             url: url.clone(),
             client_id: client_id.clone(),
             secret: settings.secret("SHOP_KAFKA_OAUTH_CLIENT_SECRET", secret),
             scope: settings.kafka_oauth_scope.clone(),
-        };
-        Ok(Some(Self::new(credentials)))
+        })))
     }
 
+    /// Starts the task that requests tokens with `credentials`.
     fn new(credentials: Credentials) -> Self {
         let (sender, latest) = watch::channel(None);
         let runtime = Handle::current();
         runtime.spawn(async move {
-            // Ends when the endpoint is dropped, with the log that uses it.
+            // The channel is closed when this endpoint is dropped, with the log that uses it.
             tokio::select! {
-                () = renew(&credentials, &sender) => {}
+                () = renew_token(&credentials, &sender) => {}
                 () = sender.closed() => {}
             }
         });
@@ -64,14 +73,15 @@ impl TokenEndpoint {
 }
 
 impl OauthTokenProvider for TokenEndpoint {
-    fn token(&self) -> shop_core::Result<OauthToken> {
+    fn token(&self) -> Result<OauthToken> {
         let mut latest = self.latest.clone();
-        let known = self.runtime.block_on(async {
-            // On the runtime, which has the timers.
-            timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await
-        });
-        if let Ok(Ok(known)) = known
-            && let Some(token) = &*known
+        // A client of Kafka calls this function on a thread of its own. The timers of the timeout
+        // are those of the runtime.
+        let first_response = self
+            .runtime
+            .block_on(async { timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await });
+        if let Ok(Ok(response)) = first_response
+            && let Some(token) = &*response
         {
             return token.clone();
         }
@@ -82,31 +92,33 @@ impl OauthTokenProvider for TokenEndpoint {
     }
 }
 
-/// Keeps a valid token in `latest`.
-async fn renew(
-    credentials: &Credentials,
-    latest: &watch::Sender<Option<shop_core::Result<OauthToken>>>,
-) {
+/// Requests tokens forever, and keeps a valid token in `latest`.
+async fn renew_token(credentials: &Credentials, latest: &watch::Sender<LatestToken>) {
     loop {
-        let fetched = credentials.fetch().await;
-        let wait = match &fetched {
-            // librdkafka asks for the next one after four fifths of the lifetime.
-            Ok((_, lifetime)) => *lifetime / 2,
+        let pause = match credentials.request_token().await {
+            Ok(response) => {
+                latest.send_replace(Some(Ok(response.token)));
+                // librdkafka requests the next token after four fifths of the lifetime.
+                RETRY_PAUSE.max(response.lifetime / 2)
+            }
             Err(error) => {
                 tracing::warn!(error = %error.chain(), "failed to get a token for Kafka");
-                RETRY
+                // A token that is still valid is more useful than the error.
+                let has_valid_token = matches!(
+                    &*latest.borrow(),
+                    Some(Ok(token)) if token.expires_at > SystemClock.now()
+                );
+                if !has_valid_token {
+                    latest.send_replace(Some(Err(error)));
+                }
+                RETRY_PAUSE
             }
         };
-        let keeps = fetched.is_err()
-            && matches!(&*latest.borrow(), Some(Ok(token)) if token.expires_at > SystemClock.now());
-        if !keeps {
-            latest.send_replace(Some(fetched.map(|(token, _)| token)));
-        }
-        sleep(wait.max(RETRY)).await;
+        sleep(pause).await;
     }
 }
 
-/// The endpoint and the credentials with which tokens are requested.
+/// The token endpoint, and the credentials with which tokens are requested.
 struct Credentials {
     http: reqwest::Client,
     url: String,
@@ -115,32 +127,43 @@ struct Credentials {
     scope: Option<String>,
 }
 
+/// A token, with the time for which it is valid after the response.
+struct TokenResponse {
+    token: OauthToken,
+    lifetime: Duration,
+}
+
 impl Credentials {
-    /// Requests a new token, and returns it with its lifetime.
-    async fn fetch(&self) -> shop_core::Result<(OauthToken, Duration)> {
-        let unavailable = |error: reqwest::Error| {
-            Error::new(
-                ErrorKind::Unavailable,
-                "the token endpoint of Kafka is unavailable",
-            )
-            .with_source(error.without_url())
-        };
-        let response = self.request().send().await.map_err(unavailable)?;
+    /// Requests a new token.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Denied`] if the endpoint rejects the request with a 4xx status
+    /// - [`ErrorKind::Unavailable`] if the endpoint does not respond, or its response has no token
+    async fn request_token(&self) -> Result<TokenResponse> {
+        let response = self.request().send().await.map_err(endpoint_unavailable)?;
         let status = response.status();
-        let text = text_of(response).await.map_err(unavailable)?;
+        let text = text_of(response).await.map_err(endpoint_unavailable)?;
+
         if status.is_client_error() {
-            let message = "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret";
-            return Err(Error::new(ErrorKind::Denied, message).with_context("status", status));
+            return Err(Error::new(
+                ErrorKind::Denied,
+                "the token endpoint of Kafka refused: check SHOP_KAFKA_OAUTH_CLIENT_ID and its secret",
+            )
+            .with_context("status", status));
         }
         if status.is_success()
-            && let Some(token) = parse(&text, &self.client_id)
+            && let Some(response) = parse_response(&text, &self.client_id)
         {
-            return Ok(token);
+            return Ok(response);
         }
-        let message = "the token endpoint of Kafka returned no token";
-        Err(Error::new(ErrorKind::Unavailable, message).with_context("status", status))
+        Err(Error::new(
+            ErrorKind::Unavailable,
+            "the token endpoint of Kafka returned no token",
+        )
+        .with_context("status", status))
     }
 
+    /// Returns the request for a token, with the secret that is in its file now.
     fn request(&self) -> reqwest::RequestBuilder {
         let secret = self.secret.current();
         // Without a scope, the form has no member for it.
@@ -155,9 +178,21 @@ impl Credentials {
     }
 }
 
-/// The token in the response of an endpoint, and its lifetime.
-fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
-    let response: serde_json::Value = serde_json::from_str(text).ok()?;
+/// Returns the error of an endpoint that cannot be reached. The URL of the endpoint may be secret,
+/// so the error does not have it.
+fn endpoint_unavailable(error: reqwest::Error) -> Error {
+    Error::new(
+        ErrorKind::Unavailable,
+        "the token endpoint of Kafka is unavailable",
+    )
+    .with_source(error.without_url())
+}
+
+/// Reads the token and its lifetime from the text of a response.
+///
+/// Returns `None` if the text is not JSON, or has no token.
+fn parse_response(text: &str, client_id: &str) -> Option<TokenResponse> {
+    let response: serde_json::Value = text.parse().ok()?;
     let token = response["access_token"]
         .as_str()
         .filter(|token| !token.is_empty())?;
@@ -165,7 +200,10 @@ fn parse(text: &str, client_id: &str) -> Option<(OauthToken, Duration)> {
         .as_u64()
         .map_or(DEFAULT_LIFETIME, Duration::from_secs);
     let expires_at = SystemClock.now().saturating_add(lifetime);
-    Some((OauthToken::new(token, client_id, expires_at), lifetime))
+    Some(TokenResponse {
+        token: OauthToken::new(token, client_id, expires_at),
+        lifetime,
+    })
 }
 
 #[cfg(test)]
@@ -239,9 +277,9 @@ mod tests {
                 file: Some(file.path().into()),
             },
         );
-        let (token, lifetime) = credentials.fetch().await.unwrap();
+        let response = credentials.request_token().await.unwrap();
         assert_eq!(
-            (token.token.expose_secret(), lifetime),
+            (response.token.token.expose_secret(), response.lifetime),
             ("abc", Duration::from_secs(60))
         );
         for kind in [
@@ -249,10 +287,13 @@ mod tests {
             ErrorKind::Unavailable,
             ErrorKind::Unavailable,
         ] {
-            assert_eq!(credentials.fetch().await.unwrap_err().kind(), kind);
+            assert_eq!(
+                credentials.request_token().await.err().unwrap().kind(),
+                kind
+            );
         }
         std::fs::write(file.path(), "second\n").unwrap();
-        credentials.fetch().await.unwrap();
+        credentials.request_token().await.unwrap();
         let requests = served.await.unwrap();
         // shop%3A1:first
         assert!(

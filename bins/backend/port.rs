@@ -1,4 +1,9 @@
 //! The interface of backends, and the ports that they open.
+//!
+//! A [`Backend`] opens the ports of one system. Each port is an [`OpenPort`], which also has the
+//! name of its backend for output. The stores have one trait each that unites all the ports of the
+//! store, so that one `Arc` serves as each of its ports. What a process opens is closed by
+//! [`close()`] at the end of the process. [`client`] opens the port of another service.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -18,7 +23,7 @@ use shop_core::ports::{
     CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
     RecordStore, UnreadableEntry,
 };
-use shop_core::record::{Record, ReplacedSystem};
+use shop_core::record::{Record as _, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
@@ -26,7 +31,8 @@ use super::ComponentKind;
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result, tls};
 
-/// A backend of logs, of stores, or of both. The other operations return an error.
+/// A backend of logs, of stores, or of both. The operations that a backend does not have return an
+/// error, unless their documentation says otherwise.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     /// Opens the log of a topic.
@@ -39,38 +45,40 @@ pub(crate) trait Backend: Send + Sync {
         unsupported()
     }
 
-    /// Opens the log of the purchases and their store, if they are one file: what the sink publishes is listed.
+    /// Opens the log of the purchases together with their store.
+    ///
+    /// Returns `None` unless both are one file in which a sink stores a purchase at once.
     async fn log_and_purchases(
         &self,
-        _topic: TopicSpec<'_>,
     ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
         Ok(None)
     }
 
     /// Opens the store of the users.
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
+    async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
         unsupported()
     }
 
     /// Opens the store of the orders.
-    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
+    async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
         unsupported()
     }
 
-    /// Reads all rows of users or of orders. Returns their number, and those that ours cannot show.
-    async fn read_rows(&self, _of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
+    /// Reads all rows of users or of orders. Returns their number, and the rows that cannot be
+    /// read.
+    async fn read_rows(&self, _role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
         unsupported()
     }
 
-    /// Converts the documents of the replaced systems to the current form, or back to that of one. Returns what it has
-    /// converted.
+    /// Converts the documents of the replaced systems to the current format, or back to the format
+    /// of one system. Returns the counts of the converted documents.
     async fn convert(&self, _back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
-        let message =
-            "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it";
-        Err(CliError::usage(message))
+        Err(CliError::usage(
+            "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it",
+        ))
     }
 
-    /// What is damaged in one of this backend's files.
+    /// Checks one file of this backend. Returns a line for each damage.
     async fn damage_of(&self, _file: &Path) -> Result<Vec<String>> {
         unsupported()
     }
@@ -89,17 +97,19 @@ pub(crate) trait Backend: Send + Sync {
         ))
     }
 
-    /// Rewrites the files of purchases and users, so that unused parts have no erased content. Servers have none.
+    /// Rewrites the files of purchases and users, so that their unused parts have no erased
+    /// content. Does nothing for servers.
     async fn vacuum(&self) -> Result<()> {
         Ok(())
     }
 
-    /// The file of a part, if it has one.
-    fn file(&self, _part: ComponentKind<'_>) -> Option<PathBuf> {
+    /// Returns the file of a component, or `None` if the component is not a file.
+    fn file(&self, _component: ComponentKind<'_>) -> Option<PathBuf> {
         None
     }
 }
 
+/// Returns the error of an operation that a backend does not have.
 fn unsupported<T>() -> Result<T> {
     Err(CliError::new("this backend does not support the operation"))
 }
@@ -107,18 +117,19 @@ fn unsupported<T>() -> Result<T> {
 /// The name of a file of a backup, and its size in bytes.
 pub(crate) type CopiedFile = (String, u64);
 
-/// A topic, and the type of its records.
+/// A topic, the type of its records, and the group that consumes them.
 #[derive(Clone, Copy)]
 pub(crate) struct TopicSpec<'a> {
     pub(crate) name: &'a str,
     pub(crate) record: RecordType,
-    /// Whether its records are events, which are retained forever.
+    /// Whether the records are events, which are retained for ever.
     pub(crate) is_events: bool,
-    /// The group whose ingest consumes it.
+    /// The group whose ingest consumes the topic.
     pub(crate) group: &'a str,
 }
 
 impl<'a> TopicSpec<'a> {
+    /// Returns the topic of the purchases.
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
         Self {
             name: &settings.purchases_topic,
@@ -128,6 +139,7 @@ impl<'a> TopicSpec<'a> {
         }
     }
 
+    /// Returns the topic of the events of users, which the orders consume.
     pub(crate) fn users(settings: &'a Settings) -> Self {
         Self {
             name: &settings.users_topic,
@@ -137,6 +149,7 @@ impl<'a> TopicSpec<'a> {
         }
     }
 
+    /// Returns the topic of the events of orders, which the users consume.
     pub(crate) fn orders(settings: &'a Settings) -> Self {
         Self {
             name: &settings.orders_topic,
@@ -147,23 +160,25 @@ impl<'a> TopicSpec<'a> {
     }
 }
 
-/// What completes when the ports that this process has opened are closed.
-static OPENED: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
-/// How long they may take at the end of the process, when the drain has timed out and a task still uses them.
+/// Futures that complete when the ports that this process has opened are closed.
+static CLOSING_PORTS: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
+/// How long the process waits for its ports at its end, when the drain has timed out and a task
+/// still uses a port.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Lets the process wait for `closed` at its end.
-pub(super) fn note_opened(closed: impl Future<Output = ()> + Send + 'static) {
-    OPENED
+/// Lets [`close()`] wait for `closed`, which completes when an opened port is closed.
+pub(super) fn close_at_exit(closed: impl Future<Output = ()> + Send + 'static) {
+    CLOSING_PORTS
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
         .push(Box::pin(closed));
 }
 
-/// Waits when all ports are dropped, at most for `limit`, until their files and connections are closed.
+/// Waits until the files and connections of all dropped ports are closed, at most for `limit`.
 pub(crate) async fn close(limit: Duration) {
-    let opened = std::mem::take(&mut *OPENED.lock().unwrap_or_else(PoisonError::into_inner));
-    let _timed_out = timeout(limit, join_all(opened)).await;
+    let closing_ports =
+        std::mem::take(&mut *CLOSING_PORTS.lock().unwrap_or_else(PoisonError::into_inner));
+    let _timed_out = timeout(limit, join_all(closing_ports)).await;
 }
 
 /// A port that was opened.
@@ -171,43 +186,49 @@ pub(crate) struct OpenPort<T> {
     pub(crate) port: T,
     /// The name of its backend, for output.
     pub(crate) name: String,
-    /// Whether it does not exist yet, and a service creates it.
+    /// Whether the topic or the store does not exist yet, and a service creates it.
     pub(crate) to_be_made: bool,
 }
 
-/// Makes sinks of a log.
-pub(crate) type Sinks = Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>;
+/// A function that creates a sink of a log.
+type SinkFactory = Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>;
 
 /// The log of a topic, with all its ports.
 #[derive(Clone)]
 pub(crate) struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
-    /// Makes a sink. A process without one has no producer.
-    pub(crate) sink: Sinks,
+    /// Creates a sink. A process that creates no sink has no producer.
+    pub(crate) new_sink: SinkFactory,
     pub(crate) topic: String,
-    /// The group whose ingest consumes it.
+    pub(crate) record: RecordType,
+    /// The group whose ingest consumes the topic.
     group: String,
-    /// The prefix of its errors.
+    /// The beginning of the errors of the backend.
     about: &'static str,
 }
 
 impl TopicLog {
+    /// Creates the ports of the log of `topic`. Errors of the log begin with `about`.
     pub(super) fn new(
         topic: TopicSpec<'_>,
         log: Arc<dyn Log>,
-        sink: Sinks,
+        new_sink: SinkFactory,
         about: &'static str,
     ) -> Self {
         Self {
             log,
-            sink,
+            new_sink,
             topic: topic.name.to_owned(),
+            record: topic.record,
             group: topic.group.to_owned(),
             about,
         }
     }
 
-    /// A new member of the topic's group.
+    /// Creates a new member of the topic's group.
+    ///
+    /// # Errors
+    /// The errors of [`Log::source`].
     pub(crate) fn source(&self) -> Result<Arc<dyn LogSource>> {
         self.log
             .source(&self.group)
@@ -215,7 +236,7 @@ impl TopicLog {
     }
 }
 
-/// All ports of a store of purchases.
+/// A store of purchases with all its ports.
 pub(crate) trait PurchaseBackend:
     PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore
 {
@@ -223,7 +244,7 @@ pub(crate) trait PurchaseBackend:
 
 impl<S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore> PurchaseBackend for S {}
 
-/// A store of purchases.
+/// An opened store of purchases.
 pub(crate) struct PurchasesStore {
     pub(crate) store: Arc<dyn PurchaseBackend>,
     pub(crate) durability: Durability,
@@ -231,52 +252,45 @@ pub(crate) struct PurchasesStore {
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
 }
 
-/// A store of users from which they can be erased.
-pub(crate) trait UserBackend: UserStore + UserErase {}
+/// A store of users with all its ports. The store applies the events of orders.
+pub(crate) trait UserBackend: UserStore + UserErase + Outbox + RecordStore<Order> {}
 
-impl<S: UserStore + UserErase> UserBackend for S {}
+impl<S: UserStore + UserErase + Outbox + RecordStore<Order>> UserBackend for S {}
 
-/// A store of users or of orders, with all its ports. It consumes the events `R`.
-pub(crate) struct EntityPorts<S: ?Sized, R: Record> {
-    pub(crate) store: Arc<S>,
-    pub(crate) outbox: Arc<dyn Outbox>,
-    pub(crate) projection: Arc<dyn RecordStore<R>>,
-}
+/// A store of orders with all its ports. The store applies the events of users.
+pub(crate) trait OrderBackend: EntityStore<Order> + Outbox + RecordStore<User> {}
 
-impl<S: ?Sized, R: Record> EntityPorts<S, R> {
-    /// All ports of `store`; `as_store` converts it to the store itself.
-    pub(super) fn new<T: Outbox + RecordStore<R>>(
-        store: T,
-        as_store: fn(Arc<T>) -> Arc<S>,
-    ) -> Self {
-        let store = Arc::new(store);
-        Self {
-            outbox: Arc::clone(&store) as _,
-            projection: Arc::clone(&store) as _,
-            store: as_store(store),
-        }
-    }
-}
+impl<S: EntityStore<Order> + Outbox + RecordStore<User>> OrderBackend for S {}
 
-/// A client of another service of this project.
+/// Creates a client of another service of this project.
+///
+/// # Errors
+/// - an error if the token of the services is invalid
+/// - the errors of [`tls::for_services`] and of the client
 pub(crate) async fn client(url: &str, settings: &Settings) -> Result<ShopClient> {
     let client = authorized(ShopClient::builder(url), settings)?;
     Ok(tls::for_services(client, settings).await?.build()?)
 }
 
-/// `client` with the token of the services.
+/// Returns `client` with the token of the services, and with the options for calls between the
+/// services.
+///
+/// # Errors
+/// An error if the token is invalid.
 pub(crate) fn authorized(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
-    // Callers of facing retry; retrying here too would multiply the load. Between the services no compression is faster.
+    // The callers of facing retry. Retries here would multiply the load. Between the services,
+    // responses without compression are faster.
     let client = client.retries(RetryPolicy::none()).gzip(false);
     let Some(token) = &settings.service_token else {
         return Ok(client);
     };
+
     BearerToken::new(token.expose_secret())?;
     let token = settings.secret("SHOP_SERVICE_TOKEN", token);
-    // The client keeps it until it is rejected.
+    // The client keeps a token until a service rejects it.
     Ok(client.token_provider(move || {
         let token = BearerToken::new(token.current().expose_secret());
         async move { Ok(token?) }

@@ -1,26 +1,24 @@
-//! Stores in PostgreSQL.
+//! The backend of stores in PostgreSQL.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use secrecy::{ExposeSecret as _, SecretString};
-use shop_core::entity::EntityStore;
-use shop_core::orders::Order;
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
-use shop_core::users::User;
 use shop_store::postgres::{
     DatabaseInspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
 };
 
-use super::port::{Backend, EntityPorts, OpenPort, PurchasesStore, UserBackend};
+use super::port::{Backend, OpenPort, OrderBackend, PurchasesStore, UserBackend};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
-/// The fault of a database that cannot be used.
+/// Converts the error of a database that cannot be used.
 fn unusable(error: shop_core::Error) -> CliError {
     CliError::about("SHOP_POSTGRES_URL (or DATABASE_URL)")(error)
 }
 
+/// The database of the settings.
 pub(super) struct Postgres<'a> {
     pub(super) settings: &'a Settings,
     pub(super) url: &'a SecretString,
@@ -37,39 +35,36 @@ impl Backend for Postgres<'_> {
         }
         let inspection = self.run_inspection(store.inspect()).await?;
         let name = store.name().to_owned();
-        let unreadable = Some(store.unreadable());
-        // What the standbys have depends on the settings of the server.
         let port = PurchasesStore {
+            unreadable: Some(store.unreadable()),
             store: Arc::new(store),
+            // Whether standbys have a purchase depends on the settings of the server.
             durability: Durability::LocalDisk,
-            unreadable,
         };
-        Ok(opened(&name, &inspection, port))
+        Ok(open_port(&name, &inspection, port))
     }
 
-    async fn users(&self) -> Result<OpenPort<EntityPorts<dyn UserBackend, Order>>> {
-        let store = PostgresUsers::open(self.entity_options())
+    async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
+        let users = PostgresUsers::open(self.entity_options())
             .await
             .map_err(unusable)?;
-        let inspection = self.run_inspection(store.inspect()).await?;
-        let name = store.name().to_owned();
-        let ports = EntityPorts::new(store, |store| store as _);
-        Ok(opened(&name, &inspection, ports))
+        let inspection = self.run_inspection(users.inspect()).await?;
+        let name = users.name().to_owned();
+        Ok(open_port(&name, &inspection, Arc::new(users)))
     }
 
-    async fn orders(&self) -> Result<OpenPort<EntityPorts<dyn EntityStore<Order>, User>>> {
-        let store = PostgresOrders::open(self.entity_options())
+    async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
+        let orders = PostgresOrders::open(self.entity_options())
             .await
             .map_err(unusable)?;
-        let inspection = self.run_inspection(store.inspect()).await?;
-        let name = store.name().to_owned();
-        let ports = EntityPorts::new(store, |store| store as _);
-        Ok(opened(&name, &inspection, ports))
+        let inspection = self.run_inspection(orders.inspect()).await?;
+        let name = orders.name().to_owned();
+        Ok(open_port(&name, &inspection, Arc::new(orders)))
     }
 
-    async fn read_rows(&self, of: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
+    async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
         let options = self.entity_options();
-        Ok(match of {
+        Ok(match role {
             ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
             _ => PostgresOrders::open(options).await?.read_all().await?,
         })
@@ -77,30 +72,34 @@ impl Backend for Postgres<'_> {
 }
 
 impl Postgres<'_> {
-    /// For purchases: half of the connections.
+    /// Returns the options of the store of purchases, which uses half of the connections.
     fn options(&self) -> PostgresStoreOptions {
         PostgresStoreOptions::new(self.url.expose_secret())
             .create_schema(self.settings.serves())
             .max_connections(self.settings.postgres_max_connections as usize / 2)
     }
 
-    /// For users or orders, whose inserts wait for each other: a quarter.
+    /// Returns the options of the stores of users and of orders, which use a quarter of the
+    /// connections each: their inserts wait for each other.
     fn entity_options(&self) -> PostgresStoreOptions {
-        let connections = self.settings.postgres_max_connections as usize / 4;
         self.options()
-            .max_connections(connections)
+            .max_connections(self.settings.postgres_max_connections as usize / 4)
             .adopt_tables(self.settings.adopt_tables)
     }
 
-    /// Returns what an inspection of the database finds.
+    /// Runs an inspection of the database, unless a command only reads: such a command needs no
+    /// right to write.
     ///
-    /// A service waits for a server or a right that is missing, but does not start on tables of another program, or on
-    /// a database that cannot hold every name.
+    /// A service waits for a server that is unavailable and for a missing right, so these are not
+    /// errors.
+    ///
+    /// # Errors
+    /// - for a service: tables of another program, or an encoding that cannot hold every name
+    /// - for a command or a check: every error of the inspection
     async fn run_inspection(
         &self,
         inspection: impl Future<Output = shop_core::Result<DatabaseInspection>> + Send,
     ) -> Result<DatabaseInspection> {
-        // A command that reads needs no right to write.
         if let Some(command) = &self.settings.command
             && !command.writes()
         {
@@ -120,19 +119,18 @@ impl Postgres<'_> {
     }
 }
 
-fn opened<T>(name: &str, inspection: &DatabaseInspection, port: T) -> OpenPort<T> {
-    let rows = inspection
-        .taken_over
-        .map(|rows| format!(", takes over {rows} rows"))
-        .unwrap_or_default();
-    let standbys = if inspection.has_asynchronous_standbys {
-        ", with asynchronous standbys: set synchronous_standby_names"
-    } else {
-        ""
-    };
+/// Returns `port` with the name of its database, and with what the inspection says about it.
+fn open_port<T>(database: &str, inspection: &DatabaseInspection, port: T) -> OpenPort<T> {
+    let mut name = format!("PostgreSQL, {database}");
+    if let Some(rows) = inspection.taken_over {
+        name += &format!(", takes over {rows} rows");
+    }
+    if inspection.has_asynchronous_standbys {
+        name += ", with asynchronous standbys: set synchronous_standby_names";
+    }
     OpenPort {
         port,
-        name: format!("PostgreSQL, {name}{rows}{standbys}"),
+        name,
         to_be_made: !inspection.exists,
     }
 }

@@ -1,10 +1,20 @@
-//! `management backup` and `management restore`: copies of the embedded files, in a folder or as one stream.
+//! `management backup` and `management restore`: copies of the embedded files, in a folder or as
+//! one stream.
+//!
+//! The folder `-` stands for a stream, which is a tar archive on standard output or standard input.
+//! Its files are copied through a [`Scratch`] folder:
+//!
+//! | command | steps of a stream |
+//! |---|---|
+//! | `backup -` | data folder → scratch folder → [`write_archive`] → standard output |
+//! | `restore -` | standard input → [`read_archive`] → scratch folder → data folder |
+//!
+//! The streams are written and read on a thread, because the other end of a pipe may never go on.
 
 use std::fs::{self, DirBuilder, File};
 use std::io::{self, IsTerminal as _, Read, Write, stderr, stdin, stdout};
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
-use std::thread;
 
 use rustix::fs::statvfs;
 use serde_json::json;
@@ -17,78 +27,109 @@ use crate::backend::{self, ComponentKind, CopiedFile, places};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-pub(super) async fn backup(settings: &Settings, into: &Path) -> Result<()> {
-    let is_stream = into == Path::new("-");
+/// The prefix of the names of scratch folders.
+const SCRATCH_PREFIX: &str = "stream-";
+/// The name of the last entry of an archive, which is empty. Without this entry, a stream that ends
+/// early between two files would be an archive, too.
+const END_ENTRY: &str = "complete";
+
+/// Copies the embedded files into the folder `target`, or to standard output if `target` is `-`.
+///
+/// # Errors
+/// - a usage error if standard output is a terminal, or if the settings select no embedded files
+/// - the errors of the files, of the folder and of standard output
+pub(super) async fn backup(settings: &Settings, target: &Path) -> Result<()> {
+    let is_stream = target == Path::new("-");
     if is_stream && stdout().is_terminal() {
         return Err(CliError::usage(
             "standard output is a terminal: write to a file or a pipe",
         ));
     }
+
     let scratch = is_stream.then(|| Scratch::new(settings, false));
     let progress = progress();
     progress.set_message(format!("copying {}", settings.data_dir.display()));
-    let folder = scratch.as_ref().map_or(into, |scratch| &scratch.folder);
+    let folder = scratch.as_ref().map_or(target, |scratch| &scratch.folder);
     let copied = backend::for_files(settings).backup(folder).await?;
+
     if is_stream {
         let folder = folder.to_owned();
-        let names: Vec<_> = copied.iter().map(|(name, _)| name.clone()).collect();
-        let write = move || write_archive(stdout().lock(), &folder, &names);
-        piped("standard output", write).await?;
+        let files = copied.clone();
+        run_on_thread("standard output", move || {
+            write_archive(stdout().lock(), &folder, &files)
+        })
+        .await?;
     }
     drop(progress);
-    report(settings, into, &copied, &left_out(settings))
+    report(settings, target, &copied, &server_parts(settings))
 }
 
-pub(super) async fn restore(settings: &Settings, from: &Path) -> Result<()> {
-    let scratch = (from == Path::new("-")).then(|| Scratch::new(settings, true));
+/// Copies the files of a backup into the data folder: those of the folder `source`, or of the
+/// archive on standard input if `source` is `-`.
+///
+/// # Errors
+/// - a usage error if the settings select no embedded files
+/// - an error if the archive is not complete, or the disk has no room for its files
+/// - the errors of the files, of the folders and of standard input
+pub(super) async fn restore(settings: &Settings, source: &Path) -> Result<()> {
+    let scratch = (source == Path::new("-")).then(|| Scratch::new(settings, true));
     let progress = progress();
-    progress.set_message(format!("copying {}", from.display()));
-    let mut source = from;
-    if let Some(scratch) = &scratch {
-        source = &scratch.folder;
-        let folder = source.to_owned();
-        piped("standard input", move || {
+    progress.set_message(format!("copying {}", source.display()));
+    let folder = scratch.as_ref().map_or(source, |scratch| &scratch.folder);
+
+    if scratch.is_some() {
+        let folder = folder.to_owned();
+        run_on_thread("standard input", move || {
             read_archive(stdin().lock(), &folder)
         })
         .await?;
     }
-    let copied = backend::for_files(settings).restore(source).await;
+    let copied = backend::for_files(settings).restore(folder).await;
     drop(progress);
     report(settings, &settings.data_dir, &copied?, &[])
 }
 
-/// Runs `work` on a thread that the end of the process does not wait for, as the other end of a pipe may never go on.
-async fn piped(what: &str, work: impl FnOnce() -> io::Result<()> + Send + 'static) -> Result<()> {
+/// Runs `work` on a thread, for which the end of the process does not wait.
+///
+/// # Errors
+/// The error of `work`, with the name of the `stream` before it.
+async fn run_on_thread(
+    stream: &str,
+    work: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<()> {
     let (sender, done) = oneshot::channel();
-    thread::spawn(move || drop(sender.send(work())));
+    std::thread::spawn(move || drop(sender.send(work())));
     done.await
         .unwrap_or_else(|_panicked| Err(io::ErrorKind::Other.into()))
-        .map_err(|error| CliError::new(format!("{what}: {error}")))
+        .map_err(|error| CliError::new(format!("{stream}: {error}")))
 }
 
-/// A folder in the data folder, whose disk has room for it. It is locked, and deleted on drop.
+/// A folder for the files of a stream. It is in the data folder, whose disk has room for the files.
+///
+/// The folder is locked while it is in use, and deleted on drop.
 struct Scratch {
     folder: PathBuf,
     _lock: Option<File>,
 }
 
-const SCRATCH: &str = "stream-";
-
 impl Scratch {
-    /// Without a data folder none is made, unless it `creates` that.
-    fn new(settings: &Settings, creates: bool) -> Self {
+    /// Creates a scratch folder, and deletes those of processes that were killed.
+    ///
+    /// Without a data folder no scratch folder is created, unless `creates_data_folder` is set.
+    fn new(settings: &Settings, creates_data_folder: bool) -> Self {
         remove_left_copies(settings);
-        let folder = settings
-            .data_dir
-            .join(format!("{SCRATCH}{}", SystemClock.fresh_id()));
-        // What uses the folder reports an error.
-        let lock = DirBuilder::new()
-            .recursive(creates)
+        let name = format!("{SCRATCH_PREFIX}{}", SystemClock.fresh_id());
+        let folder = settings.data_dir.join(name);
+        // An error is not lost: the command that uses the folder fails in turn, when it creates the
+        // folder or a file in it.
+        let _created = DirBuilder::new()
+            .recursive(creates_data_folder)
             .mode(0o700)
-            .create(&folder)
-            .and_then(|()| File::open(&folder))
-            .ok()
-            .filter(|lock| lock.try_lock().is_ok());
+            .create(&folder);
+        let lock = File::open(&folder).ok();
+        if let Some(lock) = &lock {
+            let _locked = lock.try_lock();
+        }
         Self {
             folder,
             _lock: lock,
@@ -98,29 +139,32 @@ impl Scratch {
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        // A backup that was stopped goes on until it misses the folder.
+        // A backup that was stopped goes on in its thread until it misses the folder.
         let gone = self.folder.with_extension("gone");
         let _missing = fs::rename(&self.folder, &gone).and_then(|()| fs::remove_dir_all(gone));
     }
 }
 
-/// Removes the copies of `backup -` and `restore -` that were killed.
+/// Deletes the scratch folders of `backup -` and `restore -` that were killed.
 pub(super) fn remove_left_copies(settings: &Settings) {
-    for folder in fs::read_dir(&settings.data_dir)
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
-        if folder.file_name().to_string_lossy().starts_with(SCRATCH)
-            && File::open(folder.path()).is_ok_and(|left| left.try_lock().is_ok())
+    let Ok(entries) = fs::read_dir(&settings.data_dir) else {
+        return;
+    };
+    for entry in entries.flatten() {
+        // The lock of a process that was killed is free.
+        if entry
+            .file_name()
+            .to_string_lossy()
+            .starts_with(SCRATCH_PREFIX)
+            && File::open(entry.path()).is_ok_and(|folder| folder.try_lock().is_ok())
         {
-            let _missing = fs::remove_dir_all(folder.path());
+            let _missing = fs::remove_dir_all(entry.path());
         }
     }
 }
 
 /// Returns the names of the parts that are on servers, and so not in a backup.
-fn left_out(settings: &Settings) -> Vec<&'static str> {
+fn server_parts(settings: &Settings) -> Vec<&'static str> {
     let mut names = Vec::new();
     for place in places(settings) {
         if place.file.is_none() {
@@ -134,7 +178,12 @@ fn left_out(settings: &Settings) -> Vec<&'static str> {
     names
 }
 
-/// Prints the files that were copied into `folder`: to standard error if standard output carries an archive.
+/// Prints the files that were copied into `folder`, and the parts that were not copied.
+///
+/// The report is on standard error if `folder` is `-`, because standard output has the archive.
+///
+/// # Errors
+/// Returns an error if the report cannot be written.
 fn report(
     settings: &Settings,
     folder: &Path,
@@ -167,55 +216,65 @@ fn report(
     writeln!(stderr(), "{text}").map_err(CliError::new)
 }
 
-/// The name of the last entry, which is empty: a stream that ends early at the end of a file is an archive, too.
-const END: &str = "complete";
-
-/// Writes the files `names` of `folder` as one stream: a tar archive, as other programs read it.
-fn write_archive(output: impl Write, folder: &Path, names: &[impl AsRef<Path>]) -> io::Result<()> {
+/// Writes `files`, which are in `folder`, to `output` as a tar archive, which other programs can
+/// read.
+fn write_archive(output: impl Write, folder: &Path, files: &[CopiedFile]) -> io::Result<()> {
     let mut archive = Builder::new(output);
     archive.sparse(false);
-    for name in names {
+    for (name, _) in files {
         archive.append_path_with_name(folder.join(name), name)?;
     }
+
     let mut end = Header::new_gnu();
     end.set_size(0);
-    archive.append_data(&mut end, END, io::empty())?;
+    archive.append_data(&mut end, END_ENTRY, io::empty())?;
     archive.into_inner()?.flush()
 }
 
-/// Reads the database files of an archive into `folder`.
+/// Writes the database files of an archive into `folder`.
+///
+/// # Errors
+/// - [`io::ErrorKind::UnexpectedEof`] if the archive is not complete
+/// - [`io::ErrorKind::StorageFull`] if the disk has no room for a file
+/// - [`io::ErrorKind::Other`] if a database file is a link, or of another special kind
+/// - the errors of `input` and of the files
 fn read_archive(input: impl Read, folder: &Path) -> io::Result<()> {
     let mut archive = Archive::new(input);
     let mut is_complete = false;
     for entry in archive.entries()? {
         let mut entry = entry?;
-        // Only the last part: an archive must not write elsewhere.
+        // Only the last part of the path is used, so that no file is written outside of the folder.
         let path = entry.path()?.into_owned();
         let name = path.file_name().unwrap_or_default();
-        is_complete |= name == END;
+        is_complete |= name == END_ENTRY;
         if !name.to_string_lossy().ends_with(".db") {
             continue;
         }
-        // A sparse one writes any amount of zeros.
+
+        // A sparse file could expand to any number of zeros.
         if !entry.header().entry_type().is_file() {
             return Err(io::Error::other(format!(
                 "{} is not a plain file",
                 name.display()
             )));
         }
-        // The file is copied once more.
+        // The file is copied once more, from this folder to the data folder on the same disk.
         let free = statvfs(folder)?;
         if entry.size() > free.f_bavail.saturating_mul(free.f_frsize) / 2 {
             return Err(io::ErrorKind::StorageFull.into());
         }
+
         let copied = io::copy(&mut entry, &mut File::create_new(folder.join(name))?)?;
         if copied < entry.size() {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
     }
+
     if !is_complete {
-        let message = format!("the archive is not complete: it has no entry {END}");
-        return Err(io::Error::new(io::ErrorKind::UnexpectedEof, message));
+        return Err(io::Error::new(
+            io::ErrorKind::UnexpectedEof,
+            format!("the archive is not complete: it has no entry {END_ENTRY}"),
+        ));
     }
     Ok(())
 }
@@ -231,7 +290,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("shop.db"), content).unwrap();
         let mut output = Vec::new();
-        write_archive(&mut output, folder.path(), &["shop.db"]).unwrap();
+        write_archive(&mut output, folder.path(), &[("shop.db".to_owned(), 0)]).unwrap();
         output
     }
 
@@ -291,7 +350,7 @@ mod tests {
     fn no_file_is_written_elsewhere() {
         let folder = tempfile::tempdir().unwrap();
         let mut outside = Builder::new(Vec::new());
-        for name in ["../../shop.db", END] {
+        for name in ["../../shop.db", END_ENTRY] {
             let mut header = Header::new_gnu();
             header.as_gnu_mut().unwrap().name[..name.len()].copy_from_slice(name.as_bytes());
             header.set_size(0);

@@ -1,4 +1,7 @@
-//! `management doctor`: finds what cannot be read in the store, and damaged files.
+//! `management doctor`: finds damaged files, and entries of the store that cannot be read.
+//!
+//! The command checks the embedded files first, then reads all purchases of the store. It prints
+//! each finding as a line, and ends with a finding if there are any.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -17,8 +20,13 @@ use crate::backend::{self, ComponentKind, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
+/// Checks the files and the store, and prints the findings.
+///
+/// # Errors
+/// - a finding if some of the data cannot be read
+/// - the errors of the store and of standard output
 pub(super) async fn run(settings: &Settings) -> Result<()> {
-    let mut report = Report {
+    let mut report = DoctorReport {
         json: settings.json,
         progress: progress(),
         purchases: 0,
@@ -27,14 +35,15 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     for file in files(settings) {
         let name = file.display().to_string();
         report.progress.set_message(format!("checking {name}"));
-        for line in backend::for_files(settings).damage_of(&file).await? {
-            report.found(&name, line)?;
+        for damage in backend::for_files(settings).damage_of(&file).await? {
+            report.print_finding(&name, damage)?;
         }
     }
-    // A damaged file may not open: that is a finding, not a failure of this command.
+
+    // A damaged file may not open. That is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
-            scan(store.port.store, &mut report).await?;
+            read_purchases(store.port.store, &mut report).await?;
             let name = store.name;
             let purchases = report.purchases;
             let unreadable = report.findings;
@@ -44,90 +53,101 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
             )?;
         }
         Err(error) if report.findings == 0 => return Err(error),
-        Err(error) => report.found("store", error)?,
+        Err(error) => report.print_finding("store", error)?,
     }
-    if report.findings == 0 {
-        return Ok(());
+    if report.findings > 0 {
+        return Err(CliError::finding(
+            "some of the data cannot be read: standard output names it",
+        ));
     }
-    Err(CliError::finding(
-        "some of the data cannot be read: standard output names it",
-    ))
+    Ok(())
 }
 
-/// The findings so far.
-struct Report {
+/// The counts of purchases and findings so far, and the output of the command.
+struct DoctorReport {
     json: bool,
     progress: ProgressBar,
     purchases: u64,
     findings: u64,
 }
 
-impl Report {
-    fn found(&mut self, id: &str, reason: impl Display) -> Result<()> {
+impl DoctorReport {
+    /// Counts and prints a finding: the file or the entry `id` cannot be read for a `reason`.
+    ///
+    /// # Errors
+    /// The errors of standard output.
+    fn print_finding(&mut self, id: &str, reason: impl Display) -> Result<()> {
         self.findings += 1;
         let reason = reason.to_string();
         let text = format!("{id}  {}", reason.replace(char::is_control, " "));
         self.print(text, &json!({ "id": id, "reason": reason }))
     }
 
+    /// Prints a line above the progress line, as `text` or as JSON.
+    ///
+    /// # Errors
+    /// The errors of standard output.
     fn print(&self, text: String, report: &Value) -> Result<()> {
         self.progress
             .suspend(|| print_report(self.json, &[], text, report))
     }
 }
 
-/// The files of the embedded log and stores that exist.
+/// Returns the files of the embedded log and stores that exist.
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let log = backend::for_log(settings);
     let store = backend::for_purchases(settings);
-    let logs = [
+    let log_files = [
         TopicSpec::purchases(settings),
         TopicSpec::users(settings),
         TopicSpec::orders(settings),
     ]
     .into_iter()
     .filter_map(|topic| log.file(ComponentKind::Log(topic)));
-    let stores = [
+    let store_files = [
         ComponentKind::Purchases,
         ComponentKind::Users,
         ComponentKind::Orders,
     ]
     .into_iter()
-    .filter_map(|part| store.file(part));
-    logs.chain(stores).filter(|file| file.exists()).collect()
+    .filter_map(|store_kind| store.file(store_kind));
+    let files = log_files.chain(store_files);
+    files.filter(|file| file.exists()).collect()
 }
 
-/// Reads all purchases of the store, and reports those that are unreadable.
-async fn scan(query: Arc<dyn PurchaseQuery>, report: &mut Report) -> Result<()> {
-    // Progress needs the total only to be shown. The summary of a damaged store may fail.
+/// Reads all purchases of the store, and reports the entries that cannot be read.
+///
+/// # Errors
+/// The errors of the store and of standard output. A damaged file is a finding.
+async fn read_purchases(query: Arc<dyn PurchaseQuery>, report: &mut DoctorReport) -> Result<()> {
+    // The total is only shown. The summary of a damaged store may fail.
     let total = match query.summary(&Selector::All).await {
         Ok(summary) => format!(" of {}", summary.count),
         Err(_) => String::new(),
     };
-    // The time that the files took does not count towards the rate.
+    // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
+
     let mut batches = pin!(query.scan_batches());
     loop {
-        match batches.try_next().await {
-            Ok(Some(batch)) => {
-                report.purchases += batch.purchases.len() as u64;
-                batch
-                    .unreadable
-                    .iter()
-                    .try_for_each(|entry| report.found(&entry.id, &entry.reason))?;
-                let purchases = report.purchases;
-                report.progress.set_position(purchases);
-                report.progress.set_message(format!(
-                    "{purchases}{total} purchases read, {:.0} per second",
-                    report.progress.per_sec()
-                ));
-            }
+        let batch = match batches.try_next().await {
+            Ok(Some(batch)) => batch,
             Ok(None) => return Ok(()),
             // The rest of a damaged file cannot be read.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return report.found("store", error.chain());
+                return report.print_finding("store", error.chain());
             }
             Err(error) => return Err(error.into()),
+        };
+        for entry in &batch.unreadable {
+            report.print_finding(&entry.id, &entry.reason)?;
         }
+        report.purchases += batch.purchases.len() as u64;
+        report.progress.set_position(report.purchases);
+        report.progress.set_message(format!(
+            "{}{total} purchases read, {:.0} per second",
+            report.purchases,
+            report.progress.per_sec()
+        ));
     }
 }

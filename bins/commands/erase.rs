@@ -1,8 +1,11 @@
 //! `management erase user`: erases a user from the logs, the stores and the dead letters.
+//!
+//! The steps are repeatable: if one fails, the same command continues. The audit log has what was
+//! erased until then.
 
 use std::time::Duration;
 
-use shop_core::erase::{Erase, EraseProgress};
+use shop_core::erase::Erase;
 
 use super::backup::remove_left_copies;
 use super::output::{print_report, progress};
@@ -11,24 +14,27 @@ use crate::settings::{self, ProcessRole, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
-/// Erases the purchases of the user, and the user of that number.
+/// Erases the purchases of a user and, if the user's id is a number, the user of that number.
+///
+/// # Errors
+/// The errors of the logs, of the stores and of standard output.
 pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -> Result<()> {
     let settings::EraseCommand::User {
-        user: id,
+        user,
         dry_run,
         vacuum,
         ..
     } = command;
     let (keeps_users, _) = settings.keeps();
     let progress = progress();
-    let show = |EraseProgress {
-                    records, purchases, ..
-                }: EraseProgress| {
+    let mut erase = Erase::new(user.clone(), |erased| {
         progress.set_message(format!(
-            "{records} records read, {purchases} purchases erased"
+            "{} records read, {} purchases erased",
+            erased.records, erased.purchases
         ));
-    };
-    let mut erase = Erase::new(id.clone(), show).dry_run(*dry_run);
+    })
+    .dry_run(*dry_run);
+
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let log = backend::log_admin(settings, TopicSpec::purchases(settings)).await?;
@@ -41,23 +47,25 @@ pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -
                 .erase_purchases(&log.name, &*log.port, &*store, &*store)
                 .await?;
         }
-        if let Some(number) = erase.user_number().filter(|_| keeps_users) {
-            let users = backend::for_entities(settings).users().await?.port.store;
-            let is_found = if *dry_run {
+
+        if keeps_users && let Some(number) = erase.user_number() {
+            let users = backend::for_entities(settings).users().await?.port;
+            let exists = if *dry_run {
                 users.get(number).await?.is_some()
             } else {
                 users.erase_user(number).await?
             };
-            erase.report.users = is_found.into();
+            erase.report.users = exists.into();
             let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
             erase
                 .erase_user_events(&log.name, &*log.port, number)
                 .await?;
         }
+
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
-            // The files are rewritten when no other connection has them open.
+            // A file can be rewritten only when no other connection has it open.
             backend::close(Duration::MAX).await;
             backend::for_files(settings).vacuum().await?;
         }
@@ -66,6 +74,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -
     .await;
     let report = erase.report;
     drop(progress);
+
     if !dry_run {
         tracing::info!(
             target: AUDIT,

@@ -1,7 +1,9 @@
 //! `management groups`: lists, resets and forgets the consumer groups of the embedded log.
+//!
+//! Only the embedded log keeps its groups itself. For Kafka, the command names the tool of Kafka.
 
-use serde_json::{Value, json};
-use shop_core::log::{LogAdmin, LogUsage};
+use serde_json::json;
+use shop_core::log::LogUsage;
 
 use super::dlq::named_topic;
 use super::output::print_report;
@@ -9,78 +11,79 @@ use crate::settings::{GroupsAction, OfTopic, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
 
+/// Applies the action of `command` to the groups of a topic, and prints the result.
+///
+/// # Errors
+/// - a usage error for Kafka, for an unknown topic, and for an offset behind the end of the log
+/// - an error if there is no such group
+/// - the errors of the log and of standard output
 pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
     if let Some(brokers) = &settings.kafka_bootstrap_servers {
-        let tool = format!("kafka-consumer-groups.sh --bootstrap-server {brokers}");
-        let message = "management groups is for the embedded log. For Kafka, use";
-        let all = "--list, --describe, --delete or --reset-offsets";
-        return Err(CliError::usage(format!("{message} {tool} with {all}")));
+        return Err(CliError::usage(format!(
+            "management groups is for the embedded log. For Kafka, use kafka-consumer-groups.sh --bootstrap-server {brokers} with --list, --describe, --delete or --reset-offsets"
+        )));
     }
-    let log = backend::log_admin(settings, named_topic(settings, command.topic.as_deref())?)
-        .await?
-        .port;
-    let (text, report) = apply(&*log, &command.action).await?;
-    print_report(settings.json, &[], text, &report)
-}
 
-/// Returns the output, as text and as JSON.
-async fn apply(log: &dyn LogAdmin, action: &GroupsAction) -> Result<(String, Value)> {
+    let topic = named_topic(settings, command.topic.as_deref())?;
+    let log = backend::log_admin(settings, topic).await?.port;
     let groups = log
         .groups()
         .ok_or_else(|| CliError::new("the groups of this log are not known"))?;
     let usage = groups.usage().await?;
-    // An unknown group would get the file of a lock.
+    // A group is looked up first, because a lock file would be created for an unknown one.
     let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
-    match action {
-        GroupsAction::Ls => Ok((list(&usage), json!(usage))),
+
+    let (text, report) = match &command.action {
+        GroupsAction::Ls => (format_usage(&usage), json!(usage)),
         GroupsAction::Forget { group } => {
-            found(is_known(group) && groups.forget(group).await?, group)?;
+            if !is_known(group) || !groups.forget(group).await? {
+                return Err(unknown_group(group));
+            }
             tracing::info!(target: AUDIT, action = "forget_group", group);
-            Ok((format!("{group} forgotten"), json!({ "forgotten": group })))
+            let report = json!({ "forgotten": group });
+            (format!("{group} forgotten"), report)
         }
         GroupsAction::Reset { group, to } => {
-            let next_offset = match to.to_offset {
-                Some(offset) if offset > usage.next_offset => {
-                    let end = usage.next_offset;
-                    let fault = format!("--to-offset {offset} is behind the end of the log, {end}");
-                    return Err(CliError::usage(fault));
+            let end = usage.next_offset;
+            let mut next_offset = match to.to_offset {
+                Some(offset) if offset > end => {
+                    return Err(CliError::usage(format!(
+                        "--to-offset {offset} is behind the end of the log, {end}"
+                    )));
                 }
                 Some(offset) => offset,
-                None if to.to_end => usage.next_offset,
+                None if to.to_end => end,
                 None => log.first_offset(),
             };
-            found(
-                is_known(group) && groups.reset(group, next_offset).await?,
-                group,
-            )?;
+            if !is_known(group) || !groups.reset(group, next_offset).await? {
+                return Err(unknown_group(group));
+            }
             tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
-            // Records before the first one do not exist any more.
-            let next_offset = groups
-                .usage()
-                .await?
-                .groups
-                .into_iter()
-                .find(|known| known.name == *group)
-                .map_or(next_offset, |known| known.next_offset);
+
+            // The position is read again: records before the first one of the log do not exist.
+            let usage = groups.usage().await?;
+            if let Some(known) = usage.groups.iter().find(|known| known.name == *group) {
+                next_offset = known.next_offset;
+            }
             let report = json!({ "group": group, "next_offset": next_offset });
-            Ok((format!("{group} is at offset {next_offset}"), report))
+            (format!("{group} is at offset {next_offset}"), report)
         }
-    }
+    };
+    print_report(settings.json, &[], text, &report)
 }
 
-fn found(is_found: bool, group: &str) -> Result<()> {
-    if is_found {
-        return Ok(());
-    }
-    Err(CliError::new(format!(
+/// Returns the error for a group that the log does not have.
+fn unknown_group(group: &str) -> CliError {
+    CliError::new(format!(
         "there is no group {group:?}: management groups ls lists all"
-    )))
+    ))
 }
 
-fn list(usage: &LogUsage) -> String {
-    let mut groups = String::new();
+/// Formats a line for each group, and one for the log.
+fn format_usage(usage: &LogUsage) -> String {
+    let mut text = String::new();
     for group in &usage.groups {
-        groups += &format!(
+        text += &format!(
             "{}  next offset {}, {} behind\n",
             group.name, group.next_offset, group.behind
         );
@@ -88,8 +91,8 @@ fn list(usage: &LogUsage) -> String {
     let oldest = usage.oldest.map_or("no records".to_owned(), |time| {
         format!("oldest record {time}")
     });
-    format!(
-        "{groups}log  {} bytes, {oldest}, {} bytes free",
+    text + &format!(
+        "log  {} bytes, {oldest}, {} bytes free",
         usage.bytes, usage.free_bytes
     )
 }

@@ -1,5 +1,5 @@
-//! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`, `groups`, `backup`, `restore`, `erase`,
-//! `refund`, `import`, `export`.
+//! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`,
+//! `groups`, `backup`, `restore`, `erase`, `refund`, `import`, `export`.
 
 mod backup;
 mod dlq;
@@ -29,7 +29,8 @@ pub(crate) use output::{print, print_report};
 /// Runs `command` until it ends or `shutdown` begins.
 ///
 /// # Errors
-/// When a backend cannot be opened or fails, when a verification has findings, and when it was stopped.
+/// - an error if a backend cannot be opened or fails, or if `shutdown` began before the end
+/// - a finding of the command
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     shutdown
         .run_until_cancelled(Box::pin(work(command, settings)))

@@ -1,7 +1,11 @@
-//! Output of the commands: results on standard output, progress on standard error.
+//! The output of commands: results on standard output, and progress on standard error.
+//!
+//! A command prints a result by [`print_report`]: as text, or as one line of JSON with `--json`. A
+//! command that lists or exports many entries writes them by [`print()`], and ends early when
+//! standard output is closed. A [`progress`] line appears on terminals only.
 
 use std::fmt::Display;
-use std::io::Write;
+use std::io::{ErrorKind, Write as _, stdout};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
@@ -10,50 +14,58 @@ use serde_json::Value;
 
 use crate::{CliError, Result};
 
-/// The refresh interval of a progress line.
-const TICK: Duration = Duration::from_millis(100);
+/// The interval in which a progress line is drawn again.
+const REFRESH_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A progress line on standard error, if that is a terminal. It is cleared when it is dropped.
+/// Shows a progress line on standard error, if standard error is a terminal. The line is cleared
+/// when the result is dropped.
 pub(super) fn progress() -> ProgressBar {
     let progress = ProgressBar::new_spinner();
-    // A hidden line needs no thread.
+    // A hidden line needs no thread that draws the line again.
     if !progress.is_hidden() {
-        progress.enable_steady_tick(TICK);
+        progress.enable_steady_tick(REFRESH_INTERVAL);
     }
     progress
 }
 
-/// Prints a report: its `text`, or as JSON the members of `report` and those of `names`.
+/// Prints the result of a command in one form: as `text`, or as JSON if `is_json`.
+///
+/// The JSON has the members of `report`, and those of `names`, which are pairs of a member and its
+/// value.
+///
+/// # Errors
+/// Returns an error if `report` cannot be serialized, or if standard output cannot be written. A
+/// closed standard output is not an error.
 pub(crate) fn print_report(
     is_json: bool,
     names: &[(&str, &str)],
     text: impl Display,
     report: &impl Serialize,
 ) -> Result<()> {
-    if !is_json {
-        return print(format!("{text}\n")).map(drop);
-    }
-    let mut value = serde_json::to_value(report).map_err(CliError::new)?;
-    for (member, name) in names {
-        value[*member] = (*name).into();
-    }
-    print(format!("{value}\n")).map(drop)
+    let output = if is_json {
+        let mut json = serde_json::to_value(report).map_err(CliError::new)?;
+        for (member, name) in names {
+            json[*member] = (*name).into();
+        }
+        json.to_string()
+    } else {
+        text.to_string()
+    };
+    print(output + "\n").map(drop)
 }
 
-/// Lays out `rows`, which are arrays of cells, in columns below `titles`, which are separated by spaces.
+/// Lays out `rows`, which are JSON arrays of cells, in columns below `titles`, which are separated
+/// by spaces.
 ///
-/// Returns an empty text if there are no rows.
-pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
+/// Returns a text that begins with an empty line, or an empty text if there are no rows.
+pub(super) fn table(titles: &str, rows: impl IntoIterator<Item = Value>) -> String {
     let titles: Vec<_> = titles.split(' ').map(str::to_owned).collect();
     let mut widths = vec![0; titles.len()];
     let mut lines = vec![titles];
-    lines.extend(rows.map(|row| {
-        row.as_array()
-            .into_iter()
-            .flatten()
-            .map(cell_text)
-            .collect()
-    }));
+    for row in rows {
+        let cells = row.as_array().into_iter().flatten();
+        lines.push(cells.map(cell_text).collect());
+    }
     if lines.len() == 1 {
         return String::new();
     }
@@ -76,7 +88,7 @@ pub(super) fn table(titles: &str, rows: impl Iterator<Item = Value>) -> String {
     text
 }
 
-/// Returns the text of a cell, without the quotation marks of JSON.
+/// Returns the text of a cell, without the quotation marks of JSON. A null cell is a dash.
 fn cell_text(cell: &Value) -> String {
     match cell {
         Value::Null => "-".to_owned(),
@@ -85,11 +97,16 @@ fn cell_text(cell: &Value) -> String {
     }
 }
 
-/// Writes `text` to standard output. Returns whether it is still read.
+/// Writes `text` to standard output.
+///
+/// Returns `false` if nobody reads standard output any more, such as when `head` has ended.
+///
+/// # Errors
+/// Returns an error if standard output cannot be written for another reason.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<bool> {
-    match std::io::stdout().lock().write_all(text.as_ref()) {
+    match stdout().lock().write_all(text.as_ref()) {
         Ok(()) => Ok(true),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::new(format!(
             "standard output cannot be written: {error}"
         ))),

@@ -1,9 +1,9 @@
 //! `management refund`: refunds a purchase, once.
-
-use std::sync::Arc;
+//!
+//! The command can be run again: a repetition with the same amount and reason changes nothing, and
+//! prints the same refund.
 
 use serde_json::json;
-use shop_core::ports::PurchaseQuery;
 use shop_core::{ErrorKind, Shop};
 
 use super::output::print_report;
@@ -11,21 +11,23 @@ use crate::settings::{self, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
 
+/// Refunds the purchase that `command` names, and prints the refund.
+///
+/// # Errors
+/// - a usage error if refunds are off, if there is no such purchase, or if the amount is invalid
+/// - a finding if the purchase was refunded with another amount or reason
+/// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Result<()> {
     if !settings.refunds() {
         return Err(CliError::usage(
             "purchases cannot be refunded: set SHOP_REFUNDS to on",
         ));
     }
-    let settings::Refund {
-        purchase: id,
-        amount,
-        reason,
-    } = command;
+
+    let id = command.purchase;
     let (log, store) = backend::log_and_purchases(settings).await?;
-    let query: Arc<dyn PurchaseQuery> = store.port.store;
-    let refunded = Shop::new((log.port.sink)(), query)
-        .refund(*id, *amount, reason.clone())
+    let refunded = Shop::new((log.port.new_sink)(), store.port.store)
+        .refund(id, command.amount, command.reason.clone())
         .await
         .map_err(|error| match error.kind() {
             ErrorKind::Conflict => CliError::finding(format!(
@@ -34,27 +36,27 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
             _ => CliError::about(&id.to_string())(error),
         })?;
     let refund = &refunded.purchase;
-    let is_repetition = refunded.replayed;
     tracing::info!(
         target: AUDIT,
         action = "refund",
         user.id = refund.user_id.as_str(),
         purchase.id = %refund.id,
-        replayed = is_repetition,
+        replayed = refunded.replayed,
     );
-    let state = match (refunded.pending, is_repetition) {
-        (true, _) => {
-            ", pending: it is in the log, and ingest has not stored it yet; run it again to see the decision"
-        }
-        (false, true) => ", as before: it was refunded already",
-        (false, false) => "",
+
+    let state = if refunded.pending {
+        ", pending: it is in the log, and ingest has not stored it yet; run it again to see the decision"
+    } else if refunded.replayed {
+        ", as before: it was refunded already"
+    } else {
+        ""
     };
     let text = format!(
         "log    {}\nrefund {} of {id}: {}{state}",
         log.name, refund.id, refund.price
     );
     let mut report = json!(refunded);
-    report["replayed"] = is_repetition.into();
+    report["replayed"] = refunded.replayed.into();
     report["pending"] = refunded.pending.into();
     print_report(settings.json, &[("log", &log.name)], text, &report)
 }

@@ -1,7 +1,15 @@
 //! `management replace`: replaces the programs of an earlier system, and returns to them.
 //!
-//! It keeps no state: which steps are done is seen in the topics, the groups and the collection, so it can be stopped and
-//! run again.
+//! A replacement is a list of [`Step`]s. This command does some steps, such as to migrate the
+//! documents. The others are steps of an operator, such as to stop the old consumer, or of the
+//! services. [`Replacement::wait`] waits until the [`Effect`] of such a step has lasted for a
+//! while.
+//!
+//! The command keeps no state. The topics, the groups and the collection show which steps are done,
+//! so the command can be stopped and run again.
+//!
+//! System 002 has a service of users and a service of orders, which are replaced one by one on
+//! their database. The other systems have a facing and a consumer, whose purchases are documents.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -13,7 +21,7 @@ use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
 use shop_core::Purchase;
 use shop_core::inspect::GroupProgress;
-use shop_core::log::{LogAdmin, RecordPosition};
+use shop_core::log::{LogAdmin, Offsets, RecordPosition};
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::PurchaseQueryExt as _;
@@ -28,419 +36,473 @@ use crate::backend::{self, TopicSpec};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
-/// The pause between two looks.
-const PAUSE: Duration = Duration::from_secs(1);
-/// The maximum number of kinds that are reported.
-const MAX_KINDS: usize = 100;
+/// The pause between two observations of an effect.
+const OBSERVATION_PAUSE: Duration = Duration::from_secs(1);
+/// The maximum number of kinds of odd entries that are reported by their names.
+const MAX_ODD_KINDS: usize = 100;
 
+/// Replaces the programs of an earlier system, returns to them, or only reports the steps.
+///
+/// # Errors
+/// - a usage error if settings are missing
+/// - a finding if rows are missing, if the verification has findings, or if there is nothing to
+///   return from
+/// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
-    let role = role(settings, options)?;
+    let role = choose_role(settings, options.system)?;
     let entities = backend::for_entities(settings);
-    let (ours, rows) = match role {
-        ProcessRole::Purchases => (TopicSpec::purchases(settings), None),
+    let mut rows = None;
+    let new_topic = match role {
+        ProcessRole::Purchases => TopicSpec::purchases(settings),
         ProcessRole::Users => {
             let users = entities.users().await?;
-            (
-                TopicSpec::orders(settings),
-                Some((users.name, users.port.outbox)),
-            )
+            rows = Some(EntityRows {
+                database: users.name,
+                outbox: users.port,
+            });
+            TopicSpec::orders(settings)
         }
         ProcessRole::Orders => {
             let orders = entities.orders().await?;
-            (
-                TopicSpec::users(settings),
-                Some((orders.name, orders.port.outbox)),
-            )
+            rows = Some(EntityRows {
+                database: orders.name,
+                outbox: orders.port,
+            });
+            TopicSpec::users(settings)
         }
     };
-    let theirs = TopicSpec {
-        name: options.old_topic.as_deref().unwrap_or(ours.name),
-        group: options.old_group.as_deref().unwrap_or(ours.group),
-        ..ours
+    let old_topic = TopicSpec {
+        name: options.old_topic.as_deref().unwrap_or(new_topic.name),
+        group: options.old_group.as_deref().unwrap_or(new_topic.group),
+        ..new_topic
     };
-    let old = TopicGroup {
-        topic: theirs,
-        log: backend::log_admin(settings, theirs).await?.port,
-    };
-    let new = TopicGroup {
-        topic: ours,
-        log: backend::log_admin(settings, ours).await?.port,
-    };
+
+    let old_log = backend::log_admin(settings, old_topic).await?.port;
+    let new_log = backend::log_admin(settings, new_topic).await?.port;
     let replacement = Replacement {
         settings,
         role,
         rows,
         system: options.system,
         settle: Duration::from_secs(options.settle.into()),
-        old,
-        new,
-        first_ends: OnceLock::new(),
+        old: TopicGroup {
+            topic: old_topic,
+            log: old_log,
+            first_ends: OnceLock::new(),
+        },
+        new: TopicGroup {
+            topic: new_topic,
+            log: new_log,
+            first_ends: OnceLock::new(),
+        },
     };
+
     if options.dry_run {
-        return replacement.survey().await;
+        return replacement.print_survey().await;
     }
-    let end = "done: to return, run `management replace --back` with the same options";
-    let (steps, end) = if options.back {
-        let (_ours, old) = replacement.old.members(settings).await?;
-        if let [member, ..] = &old[..] {
-            let text =
-                format!("the old consumer runs, as {member}: there is nothing to return from");
-            return Err(CliError::finding(text));
-        }
-        replacement.steps_back()
+    if !options.back {
+        let end = "done: to return, run `management replace --back` with the same options";
+        return replacement.run_steps(replacement.steps(), end).await;
+    }
+
+    let Members { names, our_count } = replacement.old.read_members(settings).await?;
+    if let Some(member) = names.into_iter().nth(our_count) {
+        return Err(CliError::finding(format!(
+            "the old consumer runs, as {member}: there is nothing to return from"
+        )));
+    }
+    let end = if replacement.rows.is_some() {
+        "done"
     } else {
-        (replacement.steps(), end)
+        "done: start the old consumer in its group, then the old facing"
     };
-    replacement.walk(steps, end).await
+    replacement.run_steps(replacement.steps_back(), end).await
 }
 
-/// The role of ours that replaces a program of the system.
-fn role(settings: &Settings, options: &Replace) -> Result<ProcessRole> {
-    let role = match (options.system, settings.keeps()) {
-        (ReplacedSystem::Ecommerce, (true, false)) => ProcessRole::Users,
-        (ReplacedSystem::Ecommerce, (false, true)) => ProcessRole::Orders,
-        (ReplacedSystem::Ecommerce, _) => {
-            let needs = "replace needs a service of 002: set SHOP_ROLES to users or orders, and its settings";
-            return Err(CliError::usage(needs));
-        }
-        _ => ProcessRole::Purchases,
-    };
-    let (store, has_store) = match role {
-        ProcessRole::Purchases => ("SHOP_MONGODB_URI", settings.mongodb_uri.is_some()),
-        _ => ("SHOP_POSTGRES_URL", settings.postgres_url.is_some()),
-    };
+/// Returns the role of our service that replaces a program of `system`.
+///
+/// # Errors
+/// A usage error if the settings do not choose one role of system 002, or lack the servers of the
+/// old programs.
+fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRole> {
+    let mut role = ProcessRole::Purchases;
+    let mut store_setting = "SHOP_MONGODB_URI";
+    let mut has_store = settings.mongodb_uri.is_some();
+    if system == ReplacedSystem::Ecommerce {
+        role = match settings.keeps() {
+            (true, false) => ProcessRole::Users,
+            (false, true) => ProcessRole::Orders,
+            _ => {
+                return Err(CliError::usage(
+                    "replace needs a service of 002: set SHOP_ROLES to users or orders, and its settings",
+                ));
+            }
+        };
+        store_setting = "SHOP_POSTGRES_URL";
+        has_store = settings.postgres_url.is_some();
+    }
+
     if settings.kafka_bootstrap_servers.is_none() || !has_store {
-        let needs =
-            "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and";
-        return Err(CliError::usage(format!("{needs} {store}")));
+        return Err(CliError::usage(format!(
+            "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and {store_setting}"
+        )));
     }
     Ok(role)
 }
 
-/// A topic, and the group that consumes it.
+/// A topic, and the group that consumes the topic.
 struct TopicGroup<'a> {
     topic: TopicSpec<'a>,
     log: Arc<dyn LogAdmin>,
+    /// The ends of the partitions when the progress of the group was first read.
+    first_ends: OnceLock<Offsets>,
+}
+
+/// How far a group has read all partitions of its topic together.
+#[derive(Default)]
+struct TotalProgress {
+    /// The number of records that the group has not read.
+    lag: u64,
+    /// The number of these records that were there when the progress was first read.
+    first_lag: u64,
+    /// The sum of the ends of the partitions.
+    end: u64,
+}
+
+/// The members of a group.
+struct Members {
+    /// The client ids of the members, those of our services first.
+    names: Vec<String>,
+    /// The number of members that are our services. The others are old programs.
+    our_count: usize,
 }
 
 impl TopicGroup<'_> {
-    /// The number of records that the group has not read, and the end of the topic.
-    async fn lag(&self) -> shop_core::Result<(u64, u64)> {
+    /// Reads how far the group has read the topic.
+    async fn read_progress(&self) -> shop_core::Result<TotalProgress> {
         let partitions = GroupProgress::read(self.topic.group, &*self.log).await?;
-        let lag = partitions.iter().map(|at| at.lag);
-        let end = partitions.iter().map(|at| at.end);
-        Ok((lag.sum(), end.sum()))
+        let first_ends = self.first_ends.get_or_init(|| {
+            partitions
+                .iter()
+                .map(|partition| (partition.partition, partition.end))
+                .collect()
+        });
+
+        let mut total = TotalProgress::default();
+        for partition in partitions {
+            total.lag += partition.lag;
+            total.end += partition.end;
+            if let Some(first_end) = first_ends.get(&partition.partition) {
+                let next_offset = partition.end - partition.lag;
+                total.first_lag += first_end.saturating_sub(next_offset);
+            }
+        }
+        Ok(total)
     }
 
-    /// The members by whether they are ours.
-    async fn members(&self, settings: &Settings) -> shop_core::Result<(Vec<String>, Vec<String>)> {
-        let ours = settings
+    /// Reads the members of the group.
+    async fn read_members(&self, settings: &Settings) -> shop_core::Result<Members> {
+        let our_id = settings
             .kafka_client_id
             .as_deref()
             .unwrap_or("shop-management");
-        Ok(self
-            .log
-            .members(self.topic.group)
-            .await?
-            .into_iter()
-            .partition(|member| member == ours))
+
+        let mut names = self.log.members(self.topic.group).await?;
+        names.sort_by_key(|name| name != our_id);
+        let our_count = names.partition_point(|name| name == our_id);
+        Ok(Members { names, our_count })
     }
 
-    /// Whether the newest record was written by one of our services.
+    /// Returns whether one of our services has written the newest record of the topic.
     async fn is_written_by_us(&self) -> shop_core::Result<bool> {
         let mut newest = None;
-        for at in GroupProgress::read(self.topic.group, &*self.log)
-            .await?
-            .iter()
-            .filter(|at| at.end > 0)
-        {
-            let found = self.log.find(at.partition, at.end - 1).await?;
-            newest = newest.max(
-                found.map(|(_, record)| (record.time, record.headers.contains(header::SCHEMA))),
-            );
+        for partition in GroupProgress::read(self.topic.group, &*self.log).await? {
+            if partition.end > 0
+                && let Some((_, record)) = self
+                    .log
+                    .find(partition.partition, partition.end - 1)
+                    .await?
+            {
+                let is_ours = record.headers.contains(header::SCHEMA);
+                newest = newest.max(Some((record.time, is_ours)));
+            }
         }
         Ok(newest.is_some_and(|(_, is_ours)| is_ours))
     }
 }
 
+/// The replacement of the programs of an earlier system by one of our services.
 struct Replacement<'a> {
     settings: &'a Settings,
+    /// The role of our service.
     role: ProcessRole,
-    /// The name of the database of users or of orders, and its events that are not published.
-    rows: Option<(String, Arc<dyn Outbox>)>,
+    /// The rows of users or of orders, unless purchases are replaced.
+    rows: Option<EntityRows>,
     system: ReplacedSystem,
-    /// How long what is waited for must last.
+    /// How long an effect must last.
     settle: Duration,
+    /// The topic and the group of the old programs.
     old: TopicGroup<'a>,
+    /// The topic and the group of our services.
     new: TopicGroup<'a>,
-    /// The ends of the partitions of the old topic when they were first looked at.
-    first_ends: OnceLock<BTreeMap<u32, u64>>,
 }
 
-/// The entries that are not purchases, users or orders: by kind, their number and one of them.
-#[derive(Default)]
-struct OddEntries(BTreeMap<String, (u64, String)>);
-
-impl OddEntries {
-    fn add(&mut self, kind: impl Display, example: impl Display) {
-        let mut kind = kind.to_string().replace(char::is_control, " ");
-        if self.0.len() >= MAX_KINDS && !self.0.contains_key(&kind) {
-            kind = "others".to_owned();
-        }
-
-        let entry = self.0.entry(kind);
-        entry.or_insert_with(|| (0, example.to_string())).0 += 1;
-    }
-
-    fn count(&self) -> u64 {
-        self.0.values().map(|(count, _)| count).sum()
-    }
-
-    fn lines(&self, what: &str) -> String {
-        let mut lines = String::new();
-        for (kind, (count, example)) in &self.0 {
-            lines += &format!("\n  {what} {count}: {kind} (for example {example})");
-        }
-        lines
-    }
-
-    fn json(&self) -> Value {
-        self.0
-            .iter()
-            .map(|(kind, (count, example))| json!({ "kind": kind, "count": count, "example": example }))
-            .collect()
-    }
+/// The rows of users or of orders.
+struct EntityRows {
+    /// The name of the database.
+    database: String,
+    /// The events about the rows that are not published yet.
+    outbox: Arc<dyn Outbox>,
 }
 
 impl Replacement<'_> {
-    /// Reports what there is, and the steps. Changes nothing.
-    async fn survey(&self) -> Result<()> {
+    /// Prints what the topic, the group and the store have, and the steps. Changes nothing.
+    async fn print_survey(&self) -> Result<()> {
         let started = Instant::now();
-        let [events, entries, stored] = match self.role {
-            ProcessRole::Purchases => ["purchases", "purchases", "documents"],
-            ProcessRole::Users => ["orders", "users", "rows"],
-            ProcessRole::Orders => ["users", "orders", "rows"],
-        };
-        let (store, count, odd_entries) = self.stored().await?;
+        let stored = self.read_store().await?;
         let seconds = started.elapsed().as_secs() + 1;
-        let (records, odd_records) = self.records().await?;
-        let (lag, _) = self.old.lag().await?;
-        let (ours, theirs) = self.old.members(self.settings).await?;
-        let members = [&*ours, &*theirs].concat();
-        let TopicSpec { name, group, .. } = self.old.topic;
-        let steps: Vec<_> = self.steps().into_iter().map(|step| step.0).collect();
-        let times = match &self.rows {
-            None => format!(", of which `migrate` and `verify` take about {seconds} s each"),
-            Some(_) => String::new(),
-        };
+        let records = self.read_topic().await?;
+        let lag = self.old.read_progress().await?.lag;
+        let members = self.old.read_members(self.settings).await?.names;
+        let group = self.old.topic.group;
+
+        let mut entries = "purchases";
+        let mut consumed = "purchases";
+        let mut form = "rows";
+        let mut times = String::new();
+        match self.role {
+            ProcessRole::Purchases => {
+                form = "documents";
+                times = format!(", of which `migrate` and `verify` take about {seconds} s each");
+            }
+            // Each of the two services consumes the events of the other.
+            ProcessRole::Users => {
+                entries = "users";
+                consumed = "orders";
+            }
+            ProcessRole::Orders => {
+                entries = "orders";
+                consumed = "users";
+            }
+        }
+
+        let steps: Vec<_> = self.steps().into_iter().map(|step| step.text).collect();
         let mut numbered_steps = String::new();
         for (number, step) in (1..).zip(&steps) {
             numbered_steps += &format!("\n  {number}. {step}");
         }
+
         let text = format!(
-            "topic  {name}: {records} records, {} are not {events} and become dead letters{}\n\
+            "topic  {}: {} records, {} are not {consumed} and become dead letters{}\n\
              group  {group}: {lag} records behind, members {members:?}\n\
-             store  {store}: {count} {entries}, {} {stored} are not listed{}\n\
+             store  {}: {} {entries}, {} {form} are not listed{}\n\
              steps{times}:{numbered_steps}",
-            odd_records.count(),
-            odd_records.lines("dead letters"),
-            odd_entries.count(),
-            odd_entries.lines("not listed"),
+            records.name,
+            records.count,
+            records.odd_count,
+            records.odd_lines("dead letters"),
+            stored.name,
+            stored.count,
+            stored.odd_count,
+            stored.odd_lines("not listed"),
         );
         let report = json!({
-            "topic": name, "records": records, "odd_records": odd_records.json(),
+            "topic": records.name, "records": records.count, "odd_records": records.odd_json(),
             "group": group, "lag": lag, "members": members,
-            "store": store, entries: count, format!("odd_{stored}"): odd_entries.json(),
+            "store": stored.name, entries: stored.count, format!("odd_{form}"): stored.odd_json(),
             "seconds": seconds, "steps": steps,
         });
         print_report(self.settings.json, &[], text, &report)
     }
 
-    /// Returns the name of the store, the number of its purchases or rows, and the entries that are not listed.
-    async fn stored(&self) -> Result<(String, u64, OddEntries)> {
+    /// Reads the whole store: the documents of purchases, or the rows of users or of orders. The
+    /// odd entries are those that are not listed.
+    async fn read_store(&self) -> Result<Contents> {
         let progress = progress();
-        let mut odd = OddEntries::default();
-        let mut purchases = 0;
-        if let Some((name, _)) = &self.rows {
-            let (count, unreadable) = backend::for_entities(self.settings)
-                .read_rows(self.role)
-                .await?;
+        if let Some(rows) = &self.rows {
+            let entities = backend::for_entities(self.settings);
+            let (count, unreadable) = entities.read_rows(self.role).await?;
+            let mut contents = Contents {
+                name: rows.database.clone(),
+                count,
+                ..Contents::default()
+            };
             for entry in unreadable {
-                odd.add(entry.reason, entry.id);
+                contents.count_odd_entry(entry.reason, entry.id);
             }
-            return Ok((name.clone(), count, odd));
+            return Ok(contents);
         }
+
         let store = backend::for_purchases(self.settings).purchases().await?;
+        let mut contents = Contents {
+            name: store.name,
+            ..Contents::default()
+        };
         let mut batches = pin!(store.port.store.scan_batches());
         while let Some(batch) = batches.try_next().await? {
-            purchases += batch.purchases.len() as u64;
+            contents.count += batch.purchases.len() as u64;
             for entry in batch.unreadable {
-                odd.add(entry.reason, entry.id);
+                contents.count_odd_entry(entry.reason, entry.id);
             }
-            progress.set_message(format!("{purchases} purchases read"));
+            progress.set_message(format!("{} purchases read", contents.count));
         }
-        Ok((store.name, purchases, odd))
+        Ok(contents)
     }
 
-    /// Returns the number of records in the old topic, and the records that cannot be decoded.
-    async fn records(&self) -> Result<(u64, OddEntries)> {
+    /// Reads all records of the old topic. The odd entries are the records that cannot be decoded.
+    async fn read_topic(&self) -> Result<Contents> {
         let progress = progress();
-        let mut odd = OddEntries::default();
-        let mut records = 0;
+        let mut contents = Contents {
+            name: self.old.topic.name.to_owned(),
+            ..Contents::default()
+        };
         let mut batches = self.old.log.scan().await?;
         while let Some(batch) = batches.try_next().await? {
-            records += batch.records.len() as u64;
-            for record in batch.records.iter().filter(|record| !record.is_erased()) {
+            let partition = &batch.partition;
+            for record in &batch.records {
+                contents.count += 1;
+                if record.is_erased() {
+                    continue;
+                }
                 let error = match self.role {
-                    ProcessRole::Purchases => Purchase::decode(record, &batch.partition).err(),
-                    ProcessRole::Users => Order::decode(record, &batch.partition).err(),
-                    ProcessRole::Orders => User::decode(record, &batch.partition).err(),
+                    ProcessRole::Purchases => Purchase::decode(record, partition).err(),
+                    ProcessRole::Users => Order::decode(record, partition).err(),
+                    ProcessRole::Orders => User::decode(record, partition).err(),
                 };
                 if let Some(error) = error {
-                    let topic = Arc::clone(&batch.partition.topic);
-                    odd.add(
-                        error,
-                        RecordPosition::new(topic, batch.partition.index, record.offset),
-                    );
+                    let topic = Arc::clone(&partition.topic);
+                    let position = RecordPosition::new(topic, partition.index, record.offset);
+                    contents.count_odd_entry(error, position);
                 }
             }
-            progress.set_message(format!("{records} records read"));
+            progress.set_message(format!("{} records read", contents.count));
         }
-        Ok((records, odd))
+        Ok(contents)
     }
 
-    fn is_by_new_topic(&self) -> bool {
+    /// Returns whether our services use another topic than the old programs.
+    fn has_new_topic(&self) -> bool {
         self.old.topic.name != self.new.topic.name
     }
 
-    /// Returns the steps, each with the observation that shows that it is done.
-    fn steps(&self) -> Vec<(String, Seen)> {
-        let TopicSpec {
-            name: topic, group, ..
-        } = self.new.topic;
+    /// Returns the steps of the replacement.
+    fn steps(&self) -> Vec<Step> {
+        let topic = self.new.topic.name;
+        let group = self.new.topic.group;
         if self.rows.is_some() {
             let role = self.settings.role_names();
             let port = self.settings.listen().port;
-            let start = format!(
-                "start our {role} beside the old, with these settings and SHOP_ADOPT_TABLES=on (SHOP_ROLES={role} \
-                 PORT={port} management), and turn the proxy to it; then stop the old {role}: every replica"
-            );
             return vec![
-                (start, Seen::NoOldMember),
-                (
-                    format!("wait until ours has taken the group {group}"),
-                    Seen::OurMember,
-                ),
-                (
-                    "wait until ours has read what was written".to_owned(),
-                    Seen::Read,
-                ),
-                ("count the rows".to_owned(), Seen::Counted),
+                Effect::NoOldMember.to_step(format!(
+                    "start our {role} beside the old, with these settings and SHOP_ADOPT_TABLES=on \
+                     (SHOP_ROLES={role} PORT={port} management), and turn the proxy to it; then \
+                     stop the old {role}: every replica"
+                )),
+                Effect::OurMember.to_step(format!("wait until ours has taken the group {group}")),
+                Effect::OldGroupRead.to_step("wait until ours has read what was written"),
+                Effect::Counted.to_step("count the rows"),
             ];
         }
-        let listings = listings(self.system);
+
+        let listings = listings_setting(self.system);
         let start = format!(
-            "start our management with topic {topic} and group {group} on the old collection, and point the listings of \
-             the old facing to it: {listings}"
+            "start our management with topic {topic} and group {group} on the old collection, and \
+             point the listings of the old facing to it: {listings}"
         );
-        let facing = format!(
+        let stop = "stop the old consumer: every replica, and its autoscaler";
+        let read = Effect::OldGroupRead.to_step("wait until the old consumer has read everything");
+        let facing = Effect::OurRecords.to_step(format!(
             "start our facing on topic {topic}, move the clients to it, and stop the old facing"
-        );
-        let stop = "stop the old consumer: every replica, and its autoscaler".to_owned();
-        let read = "wait until the old consumer has read everything".to_owned();
-        let migrate = "migrate the documents (management migrate)".to_owned();
-        let verify = "verify the store against the topics (management verify)".to_owned();
-        let mut steps = if self.is_by_new_topic() {
-            vec![
-                (start, Seen::OurMember),
-                (facing, Seen::OurRecords),
-                (read, Seen::Read),
-                (stop, Seen::NoOldMember),
-            ]
-        } else {
-            // Ours waits until the last old member has left the group.
-            let taken = "wait until ours has taken the group".to_owned();
-            vec![
-                (read, Seen::Read),
-                (format!("{start}; then {stop}"), Seen::NoOldMember),
-                (taken, Seen::OurMember),
-                (facing, Seen::OurRecords),
-            ]
-        };
-        steps.push((migrate, Seen::Migrated));
-        steps.push((verify, Seen::Verified));
-        steps
+        ));
+        let migrate = Effect::Migrated.to_step("migrate the documents (management migrate)");
+        let verify =
+            Effect::Verified.to_step("verify the store against the topics (management verify)");
+        if self.has_new_topic() {
+            return vec![
+                Effect::OurMember.to_step(start),
+                facing,
+                read,
+                Effect::NoOldMember.to_step(stop),
+                migrate,
+                verify,
+            ];
+        }
+        // On the same topic, our management waits until the last old member has left the group.
+        vec![
+            read,
+            Effect::NoOldMember.to_step(format!("{start}; then {stop}")),
+            Effect::OurMember.to_step("wait until ours has taken the group"),
+            facing,
+            migrate,
+            verify,
+        ]
     }
 
-    /// The steps back, and what remains to do. The documents are converted while ours serves, and the rest when it has
-    /// stopped.
-    fn steps_back(&self) -> (Vec<(String, Seen)>, &'static str) {
+    /// Returns the steps back to the old programs.
+    ///
+    /// Documents are converted twice: most of them while our services run, and the rest when our
+    /// services have stopped.
+    fn steps_back(&self) -> Vec<Step> {
         if self.rows.is_some() {
             let role = self.settings.role_names();
-            let stop = format!("let the clients of {role} wait, and stop ours: every replica");
-            let start = format!("start the old {role} on the database, and turn the proxy to it");
-            let count = "count the rows".to_owned();
-            return (
-                vec![
-                    (stop, Seen::NoMember),
-                    (start, Seen::OldMember),
-                    (count, Seen::Counted),
-                ],
-                "done",
-            );
+            return vec![
+                Effect::NoMember.to_step(format!(
+                    "let the clients of {role} wait, and stop ours: every replica"
+                )),
+                Effect::OldMember.to_step(format!(
+                    "start the old {role} on the database, and turn the proxy to it"
+                )),
+                Effect::Counted.to_step("count the rows"),
+            ];
         }
-        let steps = [
-            (
-                "convert the documents back, while our services run",
-                Seen::ConvertedBack,
-            ),
-            (
-                "stop our facing, and let the clients wait or use the old facing",
-                Seen::ReadByUs,
-            ),
-            ("stop our management, every replica", Seen::NoMember),
-            ("convert what was written meanwhile", Seen::ConvertedBack),
-        ];
-        let steps = steps.map(|(step, seen)| (step.to_owned(), seen)).into();
-        (
-            steps,
-            "done: start the old consumer in its group, then the old facing",
-        )
+        vec![
+            Effect::ConvertedBack.to_step("convert the documents back, while our services run"),
+            Effect::OurGroupRead
+                .to_step("stop our facing, and let the clients wait or use the old facing"),
+            Effect::NoMember.to_step("stop our management, every replica"),
+            Effect::ConvertedBack.to_step("convert what was written meanwhile"),
+        ]
     }
 
-    async fn walk(&self, steps: Vec<(String, Seen)>, end: &str) -> Result<()> {
-        let before = if self.rows.is_some() {
-            self.stored().await?.1
-        } else {
-            0
-        };
-        for (step, seen) in steps {
-            self.say(&step)?;
-            match seen {
-                Seen::Migrated => convert(self.settings, None).await?,
-                Seen::ConvertedBack => convert(self.settings, Some(self.system)).await?,
-                Seen::Counted => {
-                    let rows = self.stored().await?.1;
-                    self.say(&format!("{rows} rows are there, {before} at the beginning"))?;
-                    if rows < before {
-                        return Err(CliError::finding(format!(
-                            "{} rows are missing",
-                            before - rows
-                        )));
+    /// Prints each of `steps`, and does the step or waits for its effect. Prints `end` at the end.
+    ///
+    /// # Errors
+    /// - a finding if rows are missing, or if the verification has findings
+    /// - the errors of the log, of the store and of standard output
+    async fn run_steps(&self, steps: Vec<Step>, end: &str) -> Result<()> {
+        let mut rows_before = 0;
+        if self.rows.is_some() {
+            rows_before = self.read_store().await?.count;
+        }
+
+        for step in steps {
+            self.print_step(&step.text)?;
+            match step.effect {
+                Effect::Migrated => convert(self.settings, None).await?,
+                Effect::ConvertedBack => convert(self.settings, Some(self.system)).await?,
+                Effect::Counted => {
+                    let rows = self.read_store().await?.count;
+                    self.print_step(&format!(
+                        "{rows} rows are there, {rows_before} at the beginning"
+                    ))?;
+                    if rows < rows_before {
+                        let missing = rows_before - rows;
+                        return Err(CliError::finding(format!("{missing} rows are missing")));
                     }
                 }
-                Seen::Verified => {
+                Effect::Verified => {
                     self.verify(self.old.topic).await?;
-                    if self.is_by_new_topic() {
+                    if self.has_new_topic() {
                         self.verify(self.new.topic).await?;
                     }
                 }
-                seen => self.wait(seen).await?,
+                effect => self.wait(effect).await?,
             }
         }
-        self.say(end)
+        self.print_step(end)
     }
 
+    /// Verifies the store against `topic`. Records that are not purchases are no findings.
     async fn verify(&self, topic: TopicSpec<'_>) -> Result<()> {
         let options = VerifyOptions::default()
             .quiet_period(self.settle)
@@ -448,108 +510,130 @@ impl Replacement<'_> {
         verify::run(self.settings, topic, options).await
     }
 
-    fn say(&self, step: &str) -> Result<()> {
-        print_report(self.settings.json, &[], step, &json!({ "step": step }))
+    /// Prints the text of a step.
+    fn print_step(&self, text: &str) -> Result<()> {
+        print_report(self.settings.json, &[], text, &json!({ "step": text }))
     }
 
-    /// Waits until `seen` has lasted.
-    async fn wait(&self, seen: Seen) -> Result<()> {
+    /// Waits until `effect` has lasted.
+    ///
+    /// # Errors
+    /// The errors of an observation that are not retryable.
+    async fn wait(&self, effect: Effect) -> Result<()> {
         let progress = progress();
         let mut since = Instant::now();
-        let mut last = String::new();
+        let mut last_state = String::new();
         while since.elapsed() < self.settle {
-            let (is_seen, state) = match self.look(seen).await {
-                // Such as a topic that our management is to create.
-                Err(error) if error.is_retryable() => (false, error.to_string()),
-                looked => looked?,
+            let Observation { is_there, state } = match self.observe(effect).await {
+                // For example, our management has not created its topic yet.
+                Err(error) if error.is_retryable() => Observation {
+                    is_there: false,
+                    state: error.to_string(),
+                },
+                observed => observed?,
             };
-            let ends = seen == Seen::ReadByUs || seen == Seen::OurRecords && self.is_by_new_topic();
-            let still_written = ends && state != last;
-            if !is_seen || still_written {
+
+            // Nobody may write records any more. The state tells their number, so that it changes
+            // while records are written.
+            let must_not_change = effect == Effect::OurGroupRead
+                || effect == Effect::OurRecords && self.has_new_topic();
+            let has_changed = state != last_state;
+            if !is_there || must_not_change && has_changed {
                 since = Instant::now();
             }
-            if state != last {
+
+            if has_changed {
                 tracing::info!("{state}");
-                last.clone_from(&state);
+                last_state.clone_from(&state);
             }
             progress.set_message(state);
-            sleep(PAUSE).await;
+            sleep(OBSERVATION_PAUSE).await;
         }
         Ok(())
     }
 
-    /// Returns whether `seen` holds now, and a text about the present state.
-    async fn look(&self, seen: Seen) -> shop_core::Result<(bool, String)> {
-        let old = &self.old;
-        let new = &self.new;
-        Ok(match seen {
-            // The old facing goes on writing.
-            Seen::Read if !self.is_by_new_topic() => {
-                let consumed = GroupProgress::read(old.topic.group, &*old.log).await?;
-                let first_ends = self
-                    .first_ends
-                    .get_or_init(|| consumed.iter().map(|at| (at.partition, at.end)).collect());
-                let mut behind = 0;
-                for at in consumed {
-                    if let Some(first_end) = first_ends.get(&at.partition) {
-                        behind += first_end.saturating_sub(at.end - at.lag);
-                    }
+    /// Observes whether `effect`, of a step that this command does not do, is there now.
+    ///
+    /// # Errors
+    /// The errors of the log and of the outbox.
+    async fn observe(&self, effect: Effect) -> shop_core::Result<Observation> {
+        let group = match effect {
+            Effect::OldGroupRead | Effect::NoOldMember => &self.old,
+            _ => &self.new,
+        };
+        let name = group.topic.group;
+
+        let mut state;
+        let is_there = match effect {
+            Effect::OldGroupRead | Effect::OurGroupRead => {
+                let TotalProgress {
+                    lag,
+                    first_lag,
+                    end,
+                } = group.read_progress().await?;
+                // On the same topic, the old facing goes on writing.
+                if effect == Effect::OldGroupRead && !self.has_new_topic() {
+                    state = format!("group {name} is {first_lag} records behind");
+                    first_lag == 0
+                } else {
+                    state = format!("group {name} is {lag} records behind, of {end}");
+                    lag == 0
                 }
-                (
-                    behind == 0,
-                    format!("group {} is {behind} records behind", old.topic.group),
-                )
             }
-            Seen::Read | Seen::ReadByUs => {
-                let group = if seen == Seen::Read { old } else { new };
-                let (lag, end) = group.lag().await?;
-                let group = group.topic.group;
-                (
-                    lag == 0,
-                    format!("group {group} is {lag} records behind, of {end}"),
-                )
+            Effect::OurRecords => {
+                let end = self.old.read_progress().await?.end;
+                let is_ours = group.is_written_by_us().await?;
+                state = format!("topic {} has {end} records", self.old.topic.name);
+                is_ours
             }
-            Seen::NoOldMember | Seen::OurMember | Seen::NoMember | Seen::OldMember => {
-                let group = if seen == Seen::NoOldMember { old } else { new };
-                let (ours, theirs) = group.members(self.settings).await?;
-                let members = [&*ours, &*theirs].concat();
-                let mut state = format!("group {} has the members {members:?}", group.topic.group);
-                let mut is_seen = match seen {
-                    Seen::NoOldMember => theirs.is_empty(),
-                    Seen::OurMember => theirs.is_empty() && !ours.is_empty(),
-                    Seen::OldMember => ours.is_empty() && !theirs.is_empty(),
-                    _ => members.is_empty(),
+            // This command does the other effects itself, so that only those of members are left.
+            _ => {
+                let Members { names, our_count } = group.read_members(self.settings).await?;
+                let no_ours = our_count == 0;
+                let no_others = our_count == names.len();
+                state = format!("group {name} has the members {names:?}");
+                let mut is_there = match effect {
+                    Effect::NoOldMember => no_others,
+                    Effect::OurMember => no_others && !no_ours,
+                    Effect::OldMember => no_ours && !no_others,
+                    _ => no_ours && no_others,
                 };
-                if seen == Seen::NoMember
-                    && let Some((_, outbox)) = &self.rows
+                if effect == Effect::NoMember
+                    && let Some(rows) = &self.rows
                 {
-                    let events = outbox.backlog().await?.entries;
-                    is_seen &= events == 0;
+                    let events = rows.outbox.backlog().await?.entries;
                     state += &format!(", {events} events are left: if they stay, start ours again");
+                    is_there &= events == 0;
                 }
-                (is_seen, state)
+                is_there
             }
-            Seen::OurRecords => {
-                let (_, end) = old.lag().await?;
-                let is_ours = new.is_written_by_us().await?;
-                (
-                    is_ours,
-                    format!("topic {} has {end} records", old.topic.name),
-                )
-            }
-            // The steps of this command itself end with it.
-            _ => (true, String::new()),
-        })
+        };
+        Ok(Observation { is_there, state })
     }
 }
 
-/// The observation that shows that a step is done.
+/// A step of a replacement.
+struct Step {
+    /// The instruction to the operator, or the task of this command.
+    text: String,
+    effect: Effect,
+}
+
+/// The state of an effect at one moment.
+struct Observation {
+    is_there: bool,
+    /// The text about what the observation has read, for the operator.
+    state: String,
+}
+
+/// The effect that shows that a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Seen {
-    /// The old group has read everything.
-    Read,
-    /// Our group has read everything, and nothing is written.
-    ReadByUs,
+enum Effect {
+    /// The old group has read everything that was in its topic when the step began, or everything
+    /// if our services use another topic.
+    OldGroupRead,
+    /// Our group has read everything, and nothing more is written.
+    OurGroupRead,
     /// The old group has no member but ours.
     NoOldMember,
     /// Our service is the only member of our group.
@@ -560,18 +644,85 @@ enum Seen {
     OldMember,
     /// The newest record is one of ours, and the old facing writes none.
     OurRecords,
-    /// Done by this command.
+    /// This command has migrated the documents to our form.
     Migrated,
-    /// Done by this command.
+    /// This command has converted the documents to the form of the old programs.
     ConvertedBack,
-    /// Done by this command.
+    /// This command has verified the store against the topics.
     Verified,
-    /// Done by this command.
+    /// This command has counted the rows, and none is missing.
     Counted,
 }
 
-/// The setting of the old facing that names where it lists from.
-const fn listings(system: ReplacedSystem) -> &'static str {
+impl Effect {
+    /// Returns the step with this effect and this text.
+    fn to_step(self, text: impl Into<String>) -> Step {
+        Step {
+            text: text.into(),
+            effect: self,
+        }
+    }
+}
+
+/// The contents of a store or of a topic.
+#[derive(Default)]
+struct Contents {
+    /// The name of the store or of the topic.
+    name: String,
+    /// The number of purchases, of rows or of records.
+    count: u64,
+    /// The number of entries that are not purchases, users or orders.
+    odd_count: u64,
+    /// These odd entries by what is wrong with them.
+    odd_kinds: BTreeMap<String, OddKind>,
+}
+
+/// The odd entries of one kind.
+struct OddKind {
+    count: u64,
+    /// The id or the position of one of the entries.
+    example: String,
+}
+
+impl Contents {
+    /// Counts an odd entry. A kind that would exceed [`MAX_ODD_KINDS`] is counted as `others`.
+    fn count_odd_entry(&mut self, kind: impl Display, example: impl Display) {
+        let mut kind = kind.to_string().replace(char::is_control, " ");
+        if self.odd_kinds.len() >= MAX_ODD_KINDS && !self.odd_kinds.contains_key(&kind) {
+            kind = "others".to_owned();
+        }
+
+        let entry = self.odd_kinds.entry(kind);
+        let odd_kind = entry.or_insert_with(|| OddKind {
+            count: 0,
+            example: example.to_string(),
+        });
+        odd_kind.count += 1;
+        self.odd_count += 1;
+    }
+
+    /// Returns a line for each kind of odd entries, which begins with `label`.
+    fn odd_lines(&self, label: &str) -> String {
+        let mut lines = String::new();
+        for (kind, OddKind { count, example }) in &self.odd_kinds {
+            lines += &format!("\n  {label} {count}: {kind} (for example {example})");
+        }
+        lines
+    }
+
+    /// Returns the kinds of odd entries as JSON.
+    fn odd_json(&self) -> Value {
+        let kinds = self.odd_kinds.iter();
+        kinds
+            .map(|(kind, OddKind { count, example })| {
+                json!({ "kind": kind, "count": count, "example": example })
+            })
+            .collect()
+    }
+}
+
+/// Returns the setting of the old facing for the address at which it lists purchases.
+const fn listings_setting(system: ReplacedSystem) -> &'static str {
     match system {
         ReplacedSystem::ScalableShop => "CM_API_HOST=host:port",
         ReplacedSystem::UserBuyList => {

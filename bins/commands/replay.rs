@@ -1,14 +1,20 @@
 //! `management replay`: applies all events of a topic to the store of a role again.
+//!
+//! A replay completes a store that was restored from an older copy, or rebuilds one from nothing.
+//! It can be run any number of times, because a store applies each event once.
 
-use futures_util::TryStreamExt;
-use indicatif::ProgressBar;
+use std::sync::Arc;
+
+use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use shop_core::log::LogAdmin;
+use shop_core::orders::Order;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
+use shop_core::users::User;
 
 use super::output::{print_report, progress};
-use crate::backend::{self, EntityPorts, OpenPort, TopicSpec};
+use crate::backend::{self, OpenPort, TopicSpec};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -21,27 +27,23 @@ struct ReplayCounters {
     skipped: u64,
 }
 
-/// Replays the events that `role` consumes into its store.
+/// Replays the events that `role` consumes into its store, and prints their number by outcome.
+///
+/// # Errors
+/// - a usage error if the role consumes no events
+/// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
-    let store = backend::for_entities(settings);
+    let entities = backend::for_entities(settings);
     match role {
         ProcessRole::Users => {
-            replay(
-                settings,
-                "users",
-                TopicSpec::orders(settings),
-                store.users(),
-            )
-            .await
+            let log = backend::log_admin(settings, TopicSpec::orders(settings)).await?;
+            let users = entities.users().await?;
+            replay::<Order>(settings, "users", &log, &users.name, &*users.port).await
         }
         ProcessRole::Orders => {
-            replay(
-                settings,
-                "orders",
-                TopicSpec::users(settings),
-                store.orders(),
-            )
-            .await
+            let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
+            let orders = entities.orders().await?;
+            replay::<User>(settings, "orders", &log, &orders.name, &*orders.port).await
         }
         ProcessRole::Purchases => Err(CliError::usage(
             "purchases consume no events: choose users or orders",
@@ -49,42 +51,21 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
     }
 }
 
-async fn replay<S: ?Sized + Send + Sync, R: Record>(
+/// Applies all events of `log` to `store`, and prints their number by outcome.
+///
+/// # Errors
+/// The errors of the log, of the store and of standard output. An event whose outcome is unknown
+/// ends the replay.
+async fn replay<R: Record>(
     settings: &Settings,
     role: &str,
-    topic: TopicSpec<'_>,
-    opening: impl Future<Output = Result<OpenPort<EntityPorts<S, R>>>> + Send,
-) -> Result<()> {
-    let log = backend::log_admin(settings, topic).await?;
-    let store = opening.await?;
-    let counters = apply_all(&*log.port, &*store.port.projection, &progress()).await?;
-    let log = log.name;
-    let store = store.name;
-    let ReplayCounters {
-        records,
-        new,
-        known,
-        skipped,
-    } = counters;
-    let text = format!(
-        "log    {log}: {records} records\n{role:<6} {store}\nnew {new}, known already {known}, skipped {skipped}"
-    );
-    print_report(
-        settings.json,
-        &[("log", &log), ("store", &store), ("role", role)],
-        text,
-        &counters,
-    )
-}
-
-/// An unknown outcome ends the replay; it is safe to run again.
-async fn apply_all<R: Record>(
-    log: &dyn LogAdmin,
+    log: &OpenPort<Arc<dyn LogAdmin>>,
+    store_name: &str,
     store: &dyn RecordStore<R>,
-    progress: &ProgressBar,
-) -> Result<ReplayCounters> {
+) -> Result<()> {
+    let progress = progress();
     store.check().await?;
-    let mut batches = log.scan().await?;
+    let mut batches = log.port.scan().await?;
     let mut counters = ReplayCounters::default();
     while let Some(batch) = batches.try_next().await? {
         let events: Vec<R> = batch
@@ -102,8 +83,21 @@ async fn apply_all<R: Record>(
                 _ => counters.skipped += 1,
             }
         }
-        let ReplayCounters { records, new, .. } = counters;
-        progress.set_message(format!("{records} records read, {new} of them new"));
+        progress.set_message(format!(
+            "{} records read, {} of them new",
+            counters.records, counters.new
+        ));
     }
-    Ok(counters)
+    drop(progress);
+
+    let text = format!(
+        "log    {}: {} records\n{role:<6} {store_name}\nnew {}, known already {}, skipped {}",
+        log.name, counters.records, counters.new, counters.known, counters.skipped
+    );
+    print_report(
+        settings.json,
+        &[("log", &log.name), ("store", store_name), ("role", role)],
+        text,
+        &counters,
+    )
 }

@@ -1,13 +1,17 @@
 //! `management status`: the state of every part, and how far each log is consumed.
+//!
+//! [`Status::read`] checks the parts and asks the running service at the same time, then reads the
+//! logs whose check succeeded. Everything that needs an operator becomes a finding, and the
+//! findings decide the exit code. The whole [`Status`] is printed as text or as JSON.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use futures_util::future::join_all;
+use serde::Serialize;
 use serde_json::{Value, json};
 use shop_client::Health;
-use shop_core::api::StuckBody;
 use shop_core::inspect::{GroupProgress, LogInspection};
 use shop_core::ports::WaitingSummary;
 use shop_core::{Clock as _, SystemClock};
@@ -21,69 +25,25 @@ use crate::settings::Settings;
 use crate::version::VERSION;
 use crate::{CliError, Result, healthcheck};
 
-/// The time limit of reading the state of a log.
+/// The time limit for reading the state of a log, and for counting the refunds that wait.
 const READ_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Prints the state of every part.
+///
+/// # Errors
+/// - an error if a part is unavailable or does not exist, or if settings do not work
+/// - a finding if an operator is needed for another reason
+/// - the errors of standard output
 pub(super) async fn run(settings: &Settings) -> Result<()> {
-    let url = settings.probe_url();
-    let ((parts, mut findings), service) = tokio::join!(check(settings), health(settings, &url));
-    let mut reads = Vec::new();
-    for Part {
-        place,
-        exists,
-        failure,
-        ..
-    } in &parts
-    {
-        match place.kind {
-            // A command runs on what services have created.
-            _ if !exists => {
-                findings.push(format!(
-                    "{}: does not exist: give the settings of the services",
-                    place.what
-                ));
-            }
-            ComponentKind::Log(topic) if failure.is_none() => {
-                reads.push(async move { (place.what, TopicStatus::read(settings, topic).await) });
-            }
-            _ => {}
-        }
-    }
-    let mut topics = Vec::new();
-    for (what, read) in join_all(reads).await {
-        match read {
-            Ok(topic) => topics.push(topic),
-            Err(failure) => findings.push(format!("{what}: {failure}")),
-        }
-    }
-    let waiting = waiting_refunds(settings, &parts)
-        .await
-        .unwrap_or_else(|failure| {
-            findings.push(format!("refunds that wait: {failure}"));
-            None
-        });
-    let is_available = findings.is_empty();
-    topics.iter().for_each(|topic| topic.find(&mut findings));
-    service
-        .iter()
-        .for_each(|health| find_of_service(health, &mut findings));
-    let is_healthy = findings.is_empty();
-    let (text, report) = rendered(
-        settings,
-        &findings,
-        &parts,
-        &url,
-        service.as_ref().ok(),
-        &topics,
-        waiting,
-    );
-    print_report(settings.json, &[], text.trim_end(), &report)?;
-    if !is_available {
+    let status = Status::read(settings).await;
+    print_report(settings.json, &[], status.text().trim_end(), &status.json())?;
+
+    if !status.is_available {
         return Err(CliError::new(
             "a part is unavailable: standard output names it",
         ));
     }
-    if !is_healthy {
+    if !status.findings.is_empty() {
         return Err(CliError::finding(
             "an operator is needed: standard output says why",
         ));
@@ -91,103 +51,192 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     Ok(())
 }
 
-/// Returns the report as text and as JSON.
-fn rendered(
-    settings: &Settings,
-    findings: &[String],
-    parts: &[Part<'_>],
-    url: &str,
-    service: Option<&Health>,
-    topics: &[TopicStatus<'_>],
-    waiting: Option<WaitingSummary>,
-) -> (String, Value) {
-    let is_healthy = findings.is_empty();
-    let state = service.map(|health| &*health.status);
-    let files: Vec<_> = files(settings).collect();
-    let service = json!(["service", state.unwrap_or("no response"), url]);
-    let text = [
-        format!("Version:  {VERSION}\nHealthy:  {is_healthy}\n"),
-        findings
-            .iter()
-            .map(|finding| format!("  - {finding}\n"))
-            .collect(),
-        table(
-            "PART STATE BACKEND",
-            parts.iter().map(part_row).chain([service]),
-        ),
-        table(
-            "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
-            topics.iter().flat_map(TopicStatus::rows),
-        ),
-        table(
-            "TOPIC REASON DEAD-LETTERS",
-            topics.iter().flat_map(TopicStatus::dead_letter_rows),
-        ),
-        table(
-            "WAITING-REFUNDS OLDEST",
-            waiting
-                .iter()
-                .map(|waiting| json!([waiting.count, waiting.oldest])),
-        ),
-        table("FILE BYTES", files.iter().map(|file| json!(file))),
-    ];
-    let parts = parts.iter().map(
-        |Part {
-             place,
-             name,
-             exists,
-             failure,
-         }| json!({ "part": place.what, "backend": name, "exists": exists, "failure": failure }),
-    );
-    let files = files
-        .iter()
-        .map(|(path, bytes)| json!({ "path": path, "bytes": bytes }));
-    let report = json!({
-        "healthy": is_healthy,
-        "findings": findings,
-        "version": VERSION,
-        "parts": parts.collect::<Value>(),
-        "service": { "url": url, "status": state },
-        "waiting_refunds": waiting.map_or(0, |waiting| waiting.count),
-        "topics": topics.iter().map(TopicStatus::json).collect::<Value>(),
-        "files": files.collect::<Value>(),
-    });
-    (text.concat(), report)
+/// The state of all parts of a service, of the service itself, and of its logs.
+struct Status<'a> {
+    parts: Vec<Part<'a>>,
+    /// The address at which the service was asked for its state.
+    url: String,
+    /// The state that the service reports, unless it does not respond.
+    service_state: Option<String>,
+    topics: Vec<TopicStatus<'a>>,
+    waiting_refunds: WaitingSummary,
+    files: Vec<FileSize>,
+    /// Whether every part exists and was read, and the settings work.
+    is_available: bool,
+    /// A sentence about each problem that needs an operator.
+    findings: Vec<String>,
 }
 
-/// Counts the refunds in the store that wait for their purchase. Returns `None` if there are none.
-async fn waiting_refunds(
-    settings: &Settings,
-    parts: &[Part<'_>],
-) -> Result<Option<WaitingSummary>> {
-    let is_readable = parts.iter().any(|part| {
-        matches!(part.place.kind, ComponentKind::Purchases) && part.exists && part.failure.is_none()
-    });
-    if !is_readable {
-        return Ok(None);
+impl<'a> Status<'a> {
+    /// Reads the state of all parts that `settings` select. A part that cannot be read becomes a
+    /// finding.
+    async fn read(settings: &'a Settings) -> Self {
+        let url = settings.probe_url();
+        let (checked, response) = tokio::join!(check(settings), read_health(settings, &url));
+        let (parts, mut findings) = checked;
+
+        let mut topic_reads = Vec::new();
+        let mut is_store_readable = false;
+        for part in &parts {
+            let name = part.place.what;
+            if !part.exists {
+                // A command runs on what services have created.
+                findings.push(format!(
+                    "{name}: does not exist: give the settings of the services"
+                ));
+            } else if part.failure.is_none() {
+                match part.place.kind {
+                    ComponentKind::Log(topic) => topic_reads
+                        .push(async move { (name, TopicStatus::read(settings, topic).await) }),
+                    ComponentKind::Purchases => is_store_readable = true,
+                    _ => {}
+                }
+            }
+        }
+
+        let mut topics = Vec::new();
+        for (name, read) in join_all(topic_reads).await {
+            match read {
+                Ok(topic) => topics.push(topic),
+                Err(error) => findings.push(format!("{name}: {error}")),
+            }
+        }
+
+        let mut waiting_refunds = WaitingSummary::default();
+        if is_store_readable {
+            match read_waiting_refunds(settings).await {
+                Ok(summary) => waiting_refunds = summary,
+                Err(error) => findings.push(format!("refunds that wait: {error}")),
+            }
+        }
+
+        // All findings so far are about parts or settings that do not work. The next ones are not.
+        let is_available = findings.is_empty();
+        for topic in &topics {
+            topic.add_findings(&mut findings);
+        }
+        let mut service_state = None;
+        if let Ok(health) = response {
+            add_service_findings(&health, &mut findings);
+            service_state = Some(health.status);
+        }
+
+        let files = doctor::files(settings).into_iter();
+        Self {
+            parts,
+            url,
+            service_state,
+            topics,
+            waiting_refunds,
+            files: files.map(|path| FileSize::read(&path)).collect(),
+            is_available,
+            findings,
+        }
     }
 
-    let store = backend::for_purchases(settings).purchases().await?;
-    let Some(refunds) = store.port.store.waiting_refunds() else {
-        return Ok(None);
-    };
-    let waiting = read_in_time(refunds.waiting_summary()).await?;
-    Ok(Some(waiting).filter(|waiting| waiting.count > 0))
+    /// Returns the status as text: the findings, and a table for each kind of part.
+    fn text(&self) -> String {
+        let is_healthy = self.findings.is_empty();
+        let mut text = format!("Version:  {VERSION}\nHealthy:  {is_healthy}\n");
+        for finding in &self.findings {
+            text += &format!("  - {finding}\n");
+        }
+
+        let service_state = self.service_state.as_deref().unwrap_or("no response");
+        let service_row = json!(["service", service_state, self.url]);
+        text += &table(
+            "PART STATE BACKEND",
+            self.parts.iter().map(part_row).chain([service_row]),
+        );
+        text += &table(
+            "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
+            self.topics.iter().flat_map(TopicStatus::partition_rows),
+        );
+        text += &table(
+            "TOPIC REASON DEAD-LETTERS",
+            self.topics.iter().flat_map(TopicStatus::dead_letter_rows),
+        );
+        let waiting = self.waiting_refunds;
+        text += &table(
+            "WAITING-REFUNDS OLDEST",
+            (waiting.count > 0).then(|| json!([waiting.count, waiting.oldest])),
+        );
+        text += &table(
+            "FILE BYTES",
+            self.files.iter().map(|file| json!([file.path, file.bytes])),
+        );
+        text
+    }
+
+    /// Returns the status as JSON.
+    fn json(&self) -> Value {
+        let parts = self.parts.iter().map(|part| {
+            json!({
+                "part": part.place.what,
+                "backend": part.name,
+                "exists": part.exists,
+                "failure": part.failure,
+            })
+        });
+        json!({
+            "healthy": self.findings.is_empty(),
+            "findings": self.findings,
+            "version": VERSION,
+            "parts": parts.collect::<Value>(),
+            "service": { "url": self.url, "status": self.service_state },
+            "waiting_refunds": self.waiting_refunds.count,
+            "topics": self.topics.iter().map(TopicStatus::json).collect::<Value>(),
+            "files": self.files,
+        })
+    }
 }
 
-/// Waits until `read` ends, at most for [`READ_TIMEOUT`].
-async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send) -> Result<T> {
-    let ended = timeout(READ_TIMEOUT, read).await;
-    Ok(ended.map_err(|_elapsed| CliError::new(format!("not read within {READ_TIMEOUT:?}")))??)
+/// Returns the row of a part in the table of parts.
+fn part_row(part: &Part<'_>) -> Value {
+    let state = if part.failure.is_some() {
+        "unavailable"
+    } else if part.exists {
+        "reachable"
+    } else {
+        "missing"
+    };
+    json!([part.place.what, state, part.name])
 }
 
 /// Requests the health of the service with these settings, which runs on this machine.
-async fn health(settings: &Settings, url: &str) -> Result<Health> {
+///
+/// # Errors
+/// The errors of the client, such as when no service responds.
+async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
     let client = authorized(healthcheck::client(settings, url)?, settings)?.build()?;
     Ok(client.health().await?)
 }
 
-/// A topic, and how far its group has consumed it.
+/// Counts the refunds in the store that wait for their purchase. A store that keeps no such refunds
+/// has none.
+///
+/// # Errors
+/// The errors of the store, or that the refunds were not counted in time.
+async fn read_waiting_refunds(settings: &Settings) -> Result<WaitingSummary> {
+    let store = backend::for_purchases(settings).purchases().await?;
+    let Some(refunds) = store.port.store.waiting_refunds() else {
+        return Ok(WaitingSummary::default());
+    };
+    read_in_time(refunds.waiting_summary()).await
+}
+
+/// Waits until `read` ends, at most for [`READ_TIMEOUT`].
+///
+/// # Errors
+/// The error of `read`, or that the time is over.
+async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send) -> Result<T> {
+    match timeout(READ_TIMEOUT, read).await {
+        Ok(result) => Ok(result?),
+        Err(_elapsed) => Err(CliError::new(format!("not read within {READ_TIMEOUT:?}"))),
+    }
+}
+
+/// A topic, and how far its group has consumed the topic.
 struct TopicStatus<'a> {
     topic: TopicSpec<'a>,
     log: LogInspection,
@@ -195,6 +244,10 @@ struct TopicStatus<'a> {
 }
 
 impl<'a> TopicStatus<'a> {
+    /// Reads the state of a topic and the progress of its group.
+    ///
+    /// # Errors
+    /// The errors of the log, or that it was not read in time.
     async fn read(settings: &Settings, topic: TopicSpec<'a>) -> Result<Self> {
         let log = backend::log_admin(settings, topic).await?.port;
         read_in_time(async {
@@ -208,63 +261,57 @@ impl<'a> TopicStatus<'a> {
         .await
     }
 
+    /// Returns the state of the topic as JSON.
     fn json(&self) -> Value {
-        let dead_letters = self
-            .log
-            .dead_letters
-            .iter()
-            .map(|(reason, count)| (reason.as_str(), *count));
+        let dead_letters = self.log.dead_letters.iter();
+        let counts = dead_letters.map(|(reason, count)| (reason.as_str(), *count));
         json!({
             "topic": self.topic.name,
             "group": self.topic.group,
-            "lag": self.partitions.iter().map(|at| at.lag).sum::<u64>(),
+            "lag": self.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
             "partitions": self.partitions,
-            "retention_seconds": self.log.retention.map(|kept| kept.as_secs()),
-            "dead_letters": dead_letters.collect::<Value>(),
+            "retention_seconds": self.log.retention.map(|retention| retention.as_secs()),
+            "dead_letters": counts.collect::<Value>(),
             "gaps": self.log.gaps,
         })
     }
 
-    fn rows(&self) -> impl Iterator<Item = Value> {
-        let retention = self.log.retention.map(human);
-        self.partitions.iter().map(move |at| {
-            let TopicSpec { name, group, .. } = self.topic;
-            let age = age(at).map(human);
+    /// Returns a row for each partition of the topic.
+    fn partition_rows(&self) -> impl Iterator<Item = Value> {
+        let retention = self.log.retention.map(format_duration);
+        self.partitions.iter().map(move |partition| {
             json!([
-                group,
-                name,
-                at.partition,
-                at.committed,
-                at.end,
-                at.lag,
-                age,
+                self.topic.group,
+                self.topic.name,
+                partition.partition,
+                partition.committed,
+                partition.end,
+                partition.lag,
+                unread_age(partition).map(format_duration),
                 retention
             ])
         })
     }
 
+    /// Returns a row for each reason for which dead letters of the topic are pending.
     fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        self.log
-            .dead_letters
-            .iter()
-            .map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
+        let dead_letters = self.log.dead_letters.iter();
+        dead_letters.map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
     }
 
     /// Adds to `findings` the losses and delays of this topic that need an operator.
-    fn find(&self, findings: &mut Vec<String>) {
-        findings.extend(
-            self.log
-                .gaps
-                .iter()
-                .map(|gap| format!("lost records: {gap}")),
-        );
+    fn add_findings(&self, findings: &mut Vec<String>) {
+        for gap in &self.log.gaps {
+            findings.push(format!("lost records: {gap}"));
+        }
+
         // The alert ShopRetentionNear uses the same limit.
-        if let Some(age) = self.partitions.iter().filter_map(age).max()
+        if let Some(age) = self.partitions.iter().filter_map(unread_age).max()
             && let Some(retention) = self.log.retention
             && age > retention / 2
         {
             let topic = self.topic.name;
-            let age = human(age);
+            let age = format_duration(age);
             findings.push(format!(
                 "{topic}: records have been unread for {age}, half of the retention"
             ));
@@ -272,61 +319,61 @@ impl<'a> TopicStatus<'a> {
     }
 }
 
-/// The age of the oldest unread record.
-fn age(at: &GroupProgress) -> Option<Duration> {
-    Some(SystemClock.now().saturating_since(at.oldest_unread?))
+/// Returns the age of the oldest unread record of a partition, if the record was read in time.
+fn unread_age(partition: &GroupProgress) -> Option<Duration> {
+    Some(SystemClock.now().saturating_since(partition.oldest_unread?))
 }
 
-/// Adds to `findings` what the service reports and needs an operator.
-fn find_of_service(health: &Health, findings: &mut Vec<String>) {
-    if ["degraded", "unhealthy"].contains(&&*health.status) {
-        findings.push(format!("service: /health is {}", health.status));
+/// Adds to `findings` the problems that the service reports and that need an operator.
+fn add_service_findings(health: &Health, findings: &mut Vec<String>) {
+    let state = &health.status;
+    if matches!(state.as_str(), "degraded" | "unhealthy") {
+        findings.push(format!("service: /health is {state}"));
     }
-    let ingests = [&health.users, &health.orders]
-        .into_iter()
-        .flatten()
-        .filter_map(|entity| entity.events.as_ref())
-        .chain(&health.ingest);
-    for StuckBody {
-        position,
-        age_seconds,
-        error,
-        ..
-    } in ingests.filter_map(|ingest| ingest.stuck.as_ref())
-    {
-        let age = human(Duration::from_secs(*age_seconds));
-        findings.push(format!(
-            "{position} has been stuck for {age} ({error}): fix the store, or management dlq park {position}"
-        ));
+
+    let entities = [&health.users, &health.orders].into_iter().flatten();
+    let ingests = entities.flat_map(|entity| &entity.events);
+    for ingest in ingests.chain(&health.ingest) {
+        if let Some(stuck) = &ingest.stuck {
+            let position = &stuck.position;
+            let error = &stuck.error;
+            let age = format_duration(Duration::from_secs(stuck.age_seconds));
+            findings.push(format!(
+                "{position} has been stuck for {age} ({error}): fix the store, or management dlq park {position}"
+            ));
+        }
     }
 }
 
-fn part_row(part: &Part<'_>) -> Value {
-    let state = match &part.failure {
-        Some(_) => "unavailable",
-        None if part.exists => "reachable",
-        None => "missing",
-    };
-    json!([part.place.what, state, part.name])
+/// An embedded file, and its size together with its write-ahead log.
+#[derive(Serialize)]
+struct FileSize {
+    path: String,
+    bytes: u64,
 }
 
-/// The embedded files, and their sizes with their write-ahead logs.
-fn files(settings: &Settings) -> impl Iterator<Item = (String, u64)> {
-    let bytes = |path: &Path| fs::metadata(path).map_or(0, |found| found.len());
-    doctor::files(settings).into_iter().map(move |path| {
-        (
-            path.display().to_string(),
-            bytes(&path) + bytes(&path.with_extension("db-wal")),
-        )
-    })
+impl FileSize {
+    /// Reads the size of the file at `path`.
+    fn read(path: &Path) -> Self {
+        Self {
+            path: path.display().to_string(),
+            bytes: file_bytes(path) + file_bytes(&path.with_extension("db-wal")),
+        }
+    }
 }
 
-/// The duration in its largest unit, such as `7d`.
-fn human(duration: Duration) -> String {
+/// Returns the size of a file, which is 0 if the file does not exist.
+fn file_bytes(path: &Path) -> u64 {
+    fs::metadata(path).map_or(0, |metadata| metadata.len())
+}
+
+/// Formats a duration in its largest unit of which the duration has at least two, such as `7d`.
+fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
-    let (size, unit) = [(86_400, 'd'), (3_600, 'h'), (60, 'm')]
-        .into_iter()
-        .find(|(size, _)| seconds >= 2 * size)
-        .unwrap_or((1, 's'));
-    format!("{}{unit}", seconds / size)
+    for (unit_seconds, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
+        if seconds >= 2 * unit_seconds {
+            return format!("{}{unit}", seconds / unit_seconds);
+        }
+    }
+    format!("{seconds}s")
 }

@@ -1,4 +1,7 @@
 //! `management import` and `management export`: files of purchases.
+//!
+//! An import publishes the rows of a file like new purchases, with their ids and times. An export
+//! writes the rows of the store to standard output, in an order in which they can be imported.
 
 use std::fs::File;
 use std::io::Read;
@@ -21,12 +24,17 @@ use crate::settings::{ImportFile, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
 
-/// Imports a file, or shows how it would be read.
+/// Imports a file, or shows how its rows would be read.
+///
+/// # Errors
+/// - a finding if rows were not imported
+/// - an error with the line at which an import that was stopped continues
+/// - the errors of the file, of the log, of the store and of standard output
 pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<()> {
     let name = command.file.display().to_string();
     let about_file = CliError::about(&name);
-    let file = open(&command.file)?;
-    let import = import_of(command)
+    let file = open_file(&command.file)?;
+    let import = import_with_options(command)
         .retention(settings.purchase_retention)
         .refunds(settings.refunds());
     if command.dry_run {
@@ -38,60 +46,59 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
     }
 
     let (log, store) = backend::log_and_purchases(settings).await?;
-    let currency = backend::currency::of_store(settings, &store.port.store).await?;
-    let import = import.currency(currency);
-    let sink = (log.port.sink)();
+    let store = store.port.store;
+    let currency = backend::currency::resolve_from_store(settings, &store).await?;
+    let sink = (log.port.new_sink)();
     let mut report = ImportReport::default();
-    let line = progress();
-    let begun = Instant::now();
-    let show = |report: &ImportReport| {
-        line.set_message(format!(
-            "{} rows, {} per second, {} failed",
-            report.rows,
-            report.rows / begun.elapsed().as_secs().max(1),
-            report.failed()
-        ));
-    };
+    let progress = progress();
+    let start = Instant::now();
     let imported = import
-        .run(&*sink, &*store.port.store, file, &mut report, show)
+        .currency(currency)
+        .run(&*sink, &*store, file, &mut report, |report| {
+            progress.set_message(format!(
+                "{} rows, {} per second, {} failed",
+                report.rows,
+                report.rows / start.elapsed().as_secs().max(1),
+                report.failed()
+            ));
+        })
         .await;
-    drop(line);
+    drop(progress);
 
     if imported.is_ok() || report.rows > 0 {
         let text = format!("log    {}\n{report}", log.name);
         print_report(settings.json, &[("log", &log.name)], text, &report)?;
     }
+    let failed = report.failed();
     tracing::info!(
         target: AUDIT,
         action = "import",
         imported = report.imported,
-        failed = report.failed(),
+        failed,
     );
-    imported.map_err(|error| match report.resume_at {
-        Some(line) => {
-            let error = error.chain();
-            CliError::new(format!(
-                "line {line}: {error}: run it again, with --from-line {line} for the rest"
-            ))
-        }
-        None => about_file(error),
-    })?;
-    match report.failed() {
-        0 => Ok(()),
-        failed => Err(CliError::finding(format!("rows not imported: {failed}"))),
+    if let Err(error) = imported {
+        let Some(line) = report.resume_at else {
+            return Err(about_file(error));
+        };
+        let error = error.chain();
+        return Err(CliError::new(format!(
+            "line {line}: {error}: run it again, with --from-line {line} for the rest"
+        )));
     }
+    if failed > 0 {
+        return Err(CliError::finding(format!("rows not imported: {failed}")));
+    }
+    Ok(())
 }
 
-/// Returns the import that a command asks for. Without a format, it follows from the file's name.
-fn import_of(command: &ImportFile) -> Import {
+/// Creates an import with the options of `command`. Without a format, the name of the file decides.
+fn import_with_options(command: &ImportFile) -> Import {
     let extension = command.file.extension();
-    let is_csv = extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv"));
-    let by_name = if is_csv {
-        RowFormat::Csv
-    } else {
-        RowFormat::Ndjson
-    };
-    Import::new(command.format.unwrap_or(by_name))
+    let mut format_by_name = RowFormat::Ndjson;
+    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+        format_by_name = RowFormat::Csv;
+    }
+    Import::new(command.format.unwrap_or(format_by_name))
         .from_line(command.from_line)
         .columns(command.columns.clone())
         .delimiter(command.delimiter)
@@ -100,30 +107,38 @@ fn import_of(command: &ImportFile) -> Import {
         .time_zone(command.time_zone.clone())
 }
 
-/// Opens a file of purchases, or standard input.
-fn open(file: &Path) -> Result<Box<dyn Read + Send>> {
-    if file == Path::new("-") {
+/// Opens a file of purchases, or standard input for `-`.
+///
+/// # Errors
+/// An error if the file cannot be opened.
+fn open_file(path: &Path) -> Result<Box<dyn Read + Send>> {
+    if path == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }
-    let opened =
-        File::open(file).map_err(|error| CliError::new(format!("{}: {error}", file.display())))?;
-    Ok(Box::new(opened))
+    match File::open(path) {
+        Ok(file) => Ok(Box::new(file)),
+        Err(error) => Err(CliError::new(format!("{}: {error}", path.display()))),
+    }
 }
 
-/// Exports the purchases of a user, or all.
+/// Exports the purchases of a user, or all purchases.
+///
+/// # Errors
+/// - a finding if some entries of the store cannot be read
+/// - the errors of the store and of standard output
 pub(super) async fn export(
     settings: &Settings,
     user: Option<&UserId>,
     format: RowFormat,
 ) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?;
-    // Pages skip what cannot be read, and only the store counts it.
+    // The pages of a user skip the entries that cannot be read. Only the store counts them.
     let skipped = store
         .port
         .unreadable
         .filter(|_| user.is_some())
         .unwrap_or_default();
-    let left_out = write_all(store.port.store, user, format, &progress()).await?;
+    let left_out = write_purchases(store.port.store, user, format, &progress()).await?;
     let unreadable = left_out + skipped.load(Ordering::Relaxed);
     if unreadable > 0 {
         let name = store.name;
@@ -134,8 +149,14 @@ pub(super) async fn export(
     Ok(())
 }
 
-/// Writes the selected purchases. Returns the number of unreadable entries, if it reads all.
-async fn write_all(
+/// Writes the purchases of a user, or all purchases, to standard output.
+///
+/// Returns the number of entries that cannot be read, which is 0 for a user. Ends early if standard
+/// output is closed.
+///
+/// # Errors
+/// The errors of the store and of standard output.
+async fn write_purchases(
     query: Arc<dyn PurchaseQuery>,
     user: Option<&UserId>,
     format: RowFormat,
@@ -144,9 +165,11 @@ async fn write_all(
     let mut head = Vec::new();
     format.write_head(&mut head);
     print(head)?;
+
     let mut written = 0_u64;
     let mut unreadable = 0;
-    // A scan has refunds anywhere, and an import needs the purchase of each before it: they are those of a second scan.
+    // An import needs each purchase before its refund, but a scan yields the refunds anywhere. So a
+    // first scan writes the other purchases, and a second scan the refunds, if there are any.
     let mut has_refunds = false;
     let mut are_refunds = false;
     loop {
@@ -161,16 +184,19 @@ async fn write_all(
             }
             None => query
                 .scan_batches()
-                .map_ok(|batch| (batch.purchases, batch.unreadable.len()))
+                .map_ok(|batch| (batch.purchases, batch.unreadable.len() as u64))
                 .boxed(),
         };
         while let Some((mut purchases, left_out)) = batches.try_next().await? {
-            unreadable += if are_refunds { 0 } else { left_out as u64 };
-            if user.is_none() {
-                let all = purchases.len();
-                purchases.retain(|purchase| purchase.details.of.is_some() == are_refunds);
-                has_refunds |= all > purchases.len();
+            if !are_refunds {
+                unreadable += left_out;
             }
+            if user.is_none() {
+                let read = purchases.len();
+                purchases.retain(|purchase| purchase.details.of.is_some() == are_refunds);
+                has_refunds |= read > purchases.len();
+            }
+
             written += purchases.len() as u64;
             progress.set_message(format!("{written} purchases exported"));
             let mut rows = Vec::with_capacity(purchases.len() * 192);

@@ -1,4 +1,8 @@
-//! `management verify`: checks the store against the log.
+//! `management verify`: checks the store of purchases against the log.
+//!
+//! [`run`] prints the [`VerifyReport`] as text, by [`report_text`], or as JSON, by [`report_json`].
+//! The text has a line for each count that is not zero, and a line for each sample of the findings.
+//! The exit code is 1 for findings, and 3 if there was nothing to verify.
 
 use serde_json::{Value, json};
 use shop_core::verify::{
@@ -11,9 +15,12 @@ use crate::backend::{self, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// What to do about missing purchases, after a restore.
-const OLDER_STORE: &str = ". If the store is an older copy, reset the offsets of its group to before it, then start management";
-
+/// Verifies the store of purchases against the log of `topic`, and prints the report.
+///
+/// # Errors
+/// - a finding if the store differs from the log, or the log was not complete
+/// - an error if there was nothing to verify
+/// - the errors of the log, of the store and of standard output
 pub(super) async fn run(
     settings: &Settings,
     topic: TopicSpec<'_>,
@@ -23,133 +30,156 @@ pub(super) async fn run(
     let store = backend::for_purchases(settings).purchases().await?;
     options.retained_from = settings
         .purchase_retention
-        .map(|keep| SystemClock.now().saturating_sub(keep));
+        .map(|retention| SystemClock.now().saturating_sub(retention));
+
     let progress = progress();
-    let show = |VerifyProgress {
-                    records,
-                    pending,
-                    scanned,
-                    ..
-                }: VerifyProgress| {
-        progress.set_message(match (pending, scanned) {
-            (0, 0) => format!("{records} records checked"),
-            (0, _) => format!("{records} records checked, {scanned} purchases scanned"),
-            _ => format!("{records} records checked, waiting for {pending} of them"),
-        });
-    };
-    let verified = Verify::new(store.port.store, options)
-        .run(&*log.port, show)
+    let report = Verify::new(store.port.store, options)
+        .run(&*log.port, |state| {
+            progress.set_message(progress_text(state));
+        })
         .await?;
     drop(progress);
-    let result = text(&verified, log.port.first_offset());
-    let log = log.name;
-    let store = store.name;
-    let VerifyReport {
-        records, purchases, ..
-    } = verified;
-    let written = verified
+
+    let written = report
         .written
         .map_or_else(String::new, |count| format!(", {count} ever written"));
     let text = format!(
-        "log    {log}: {records} records{written}\nstore  {store}: {purchases} purchases\n{result}"
+        "log    {}: {} records{written}\nstore  {}: {} purchases\n{}",
+        log.name,
+        report.records,
+        store.name,
+        report.purchases,
+        report_text(&report, log.port.first_offset())
     );
     print_report(
         settings.json,
-        &[("log", &log), ("store", &store)],
+        &[("log", &log.name), ("store", &store.name)],
         text,
-        &json(&verified),
+        &report_json(&report),
     )?;
-    if verified.is_clean() {
+
+    if report.is_clean() {
         return Ok(());
     }
-    if !verified.has_findings() {
-        return Err(CliError::new(verified));
+    if !report.has_findings() {
+        return Err(CliError::new(report));
     }
-    let differs =
-        verified.missing.count + verified.mismatched.count + verified.duplicates.count > 0;
-    let what = if differs {
+
+    let differences = report.missing.count + report.mismatched.count + report.duplicates.count;
+    let finding = if differences > 0 {
         "the store differs from the log"
-    } else if verified.gaps.count > 0 {
+    } else if report.gaps.count > 0 {
         "the log has lost records"
-    } else if verified.compacted > 0 {
+    } else if report.compacted > 0 {
         "the log may have lost records"
     } else {
         "the log was not read to its end"
     };
-    let remedy = if verified.missing.count > 0 {
-        OLDER_STORE
+    let remedy = if report.missing.count > 0 {
+        ". If the store is an older copy, reset the offsets of its group to before it, then start management"
     } else {
         ""
     };
     Err(CliError::finding(format!(
-        "{what}: standard output has the findings{remedy}"
+        "{finding}: standard output has the findings{remedy}"
     )))
 }
 
-/// The report as JSON. Counts have the words of the text, and samples their names beside them.
-fn json(report: &VerifyReport) -> Value {
-    let records = |found: &Findings<UnverifiedRecord>| -> Value {
-        found
-            .samples
-            .iter()
-            .map(|found| {
-                json!({ "id": found.id.to_string(), "position": found.position.to_string() })
-            })
-            .collect()
-    };
-    let mut json = json!(report);
-    json["clean"] = (report.is_clean() || report.has_findings())
-        .then_some(report.is_clean())
-        .into();
-    json["missing"] = report.missing.count.into();
-    json["mismatched"] = report.mismatched.count.into();
-    json["twice"] = report.duplicates.count.into();
-    json["gaps"] = report.gaps.count.into();
-    json["first_offsets"] = report
+/// Returns the text of the progress line.
+fn progress_text(
+    VerifyProgress {
+        records,
+        pending,
+        scanned,
+    }: VerifyProgress,
+) -> String {
+    let mut text = format!("{records} records checked");
+    if pending > 0 {
+        text += &format!(", waiting for {pending} of them");
+    } else if scanned > 0 {
+        text += &format!(", {scanned} purchases scanned");
+    }
+    text
+}
+
+/// Returns the report as JSON.
+///
+/// The counts of findings have the words of the text as their names. The samples of the findings
+/// have names of their own.
+fn report_json(report: &VerifyReport) -> Value {
+    let first_offsets: Value = report
         .first_offsets
         .iter()
         .map(|((topic, partition), offset)| {
             json!({ "topic": topic, "partition": partition, "offset": offset })
         })
         .collect();
-    json["missing_records"] = records(&report.missing);
-    json["mismatched_records"] = records(&report.mismatched);
-    json["lost_records"] = json!(report.gaps.samples);
-    json["twice_ids"] = json!(report.duplicates.samples);
+    let findings = json!({
+        // `null` if there was nothing to verify.
+        "clean": (report.is_clean() || report.has_findings()).then_some(report.is_clean()),
+        "missing": report.missing.count,
+        "mismatched": report.mismatched.count,
+        "twice": report.duplicates.count,
+        "gaps": report.gaps.count,
+        "first_offsets": first_offsets,
+        "missing_records": records_json(&report.missing.samples),
+        "mismatched_records": records_json(&report.mismatched.samples),
+        "lost_records": report.gaps.samples,
+        "twice_ids": report.duplicates.samples,
+    });
+
+    let mut json = json!(report);
+    for (name, value) in findings.as_object().into_iter().flatten() {
+        json[name] = value.clone();
+    }
     json
 }
 
-/// Returns the report as text. `first_offset` is the first offset that a partition ever had.
-fn text(verified: &VerifyReport, first_offset: u64) -> String {
-    let mut lines = vec![verified.to_string()];
-    lines.extend(notes(verified));
-    for ((topic, partition), first) in &verified.first_offsets {
+/// Returns the ids and the positions of `records` as JSON.
+fn records_json(records: &[UnverifiedRecord]) -> Value {
+    records
+        .iter()
+        .map(|record| {
+            json!({ "id": record.id.to_string(), "position": record.position.to_string() })
+        })
+        .collect()
+}
+
+/// Returns the report as text.
+///
+/// `first_offset` is the offset of the first record that a partition ever had.
+fn report_text(report: &VerifyReport, first_offset: u64) -> String {
+    let mut lines = vec![report.to_string()];
+    add_counts(&mut lines, report);
+
+    for ((topic, partition), first) in &report.first_offsets {
         if *first > first_offset {
             lines.push(format!(
                 "the log begins at {topic}-{partition}-{first}: records before it are gone and were not verified"
             ));
         }
     }
-    let place = |found: &UnverifiedRecord| format!("{} at {}", found.id, found.position);
-    add_findings(&mut lines, "gap", &verified.gaps, ToString::to_string);
-    add_findings(&mut lines, "missing", &verified.missing, place);
+
+    add_findings(&mut lines, "gap", &report.gaps, ToString::to_string);
+    add_findings(&mut lines, "missing", &report.missing, record_text);
     add_findings(
         &mut lines,
         "stored with other content",
-        &verified.mismatched,
-        place,
+        &report.mismatched,
+        record_text,
     );
-    add_findings(
-        &mut lines,
-        "twice",
-        &verified.duplicates,
-        ToString::to_string,
-    );
+    add_findings(&mut lines, "twice", &report.duplicates, ToString::to_string);
     lines.join("\n")
 }
 
-/// A line for each count that is not zero and is not in the first line of the report.
-fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
+/// Returns the id and the position of `record`.
+fn record_text(record: &UnverifiedRecord) -> String {
+    format!("{} at {}", record.id, record.position)
+}
+
+/// Adds a line for each count that is not zero, and that the first line of the report does not
+/// have.
+fn add_counts(lines: &mut Vec<String>, report: &VerifyReport) {
     let VerifyReport {
         written,
         purchases,
@@ -167,12 +197,13 @@ fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
         ..
     } = *report;
     let other_dead_letters = dead_lettered - conflicts;
-    let beyond = written.map_or(0, |written| purchases.saturating_sub(written));
-    [
+    let never_written = written.map_or(0, |written| purchases.saturating_sub(written));
+
+    let counted_lines = [
         (
-            beyond,
+            never_written,
             format!(
-                "stored but never written to this log {beyond}: it is older, or not the only source"
+                "stored but never written to this log {never_written}: it is older, or not the only source"
             ),
         ),
         (
@@ -210,24 +241,27 @@ fn notes(report: &VerifyReport) -> impl Iterator<Item = String> {
             unreadable,
             format!("unreadable {unreadable}: `management doctor` names them"),
         ),
-    ]
-    .into_iter()
-    .filter(|(count, _)| *count > 0)
-    .map(|(_, note)| note)
+    ];
+    for (count, line) in counted_lines {
+        if count > 0 {
+            lines.push(line);
+        }
+    }
 }
 
-/// Adds a line for each sample of `findings`, and one for the number of findings without a sample.
+/// Adds a line for each sample of `findings`, and a line for the number of findings without a
+/// sample.
 fn add_findings<T>(
     lines: &mut Vec<String>,
-    what: &str,
+    name: &str,
     findings: &Findings<T>,
-    show: impl Fn(&T) -> String,
+    sample_text: impl Fn(&T) -> String,
 ) {
-    for finding in &findings.samples {
-        lines.push(format!("  {what}: {}", show(finding)));
+    for sample in &findings.samples {
+        lines.push(format!("  {name}: {}", sample_text(sample)));
     }
     let more = findings.count - findings.samples.len() as u64;
     if more > 0 {
-        lines.push(format!("  {what}: {more} more"));
+        lines.push(format!("  {name}: {more} more"));
     }
 }

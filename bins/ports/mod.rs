@@ -1,4 +1,8 @@
-//! Opens the ports of a service, by its settings, and runs its background tasks.
+//! The ports of a service, as the settings select them, and its background tasks.
+//!
+//! [`Ports::open`] opens the ports of purchases, of users and of orders. [`Ports::start`] then
+//! starts the [`Background`] tasks: ingest, the relays, the retention, and the tasks that observe
+//! the logs for metrics. [`Ports::parts`] returns what the router of the service serves.
 
 mod entities;
 mod pending_dead_letters;
@@ -11,7 +15,6 @@ use shop_core::domain::Currency;
 use shop_core::entity::EntityStore;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::log::RecordType;
 use shop_core::orders::Order;
 use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
@@ -29,7 +32,7 @@ use crate::{CliError, Result};
 use entities::EntityRuntime;
 use purchases::PurchasePorts;
 
-/// The ports of a service.
+/// The ports of a service, one member for each role of the process.
 #[derive(Default)]
 pub(crate) struct Ports {
     purchases: Option<PurchasePorts>,
@@ -41,25 +44,25 @@ impl Ports {
     /// Opens the ports that the settings select. Does not read from the log yet.
     ///
     /// # Errors
-    /// The first port that cannot be opened, and why.
+    /// The error of the first port that cannot be opened.
     pub(crate) async fn open(settings: &Settings) -> Result<Self> {
-        // Not in optimized programs, also if they are built together with tests.
+        // Optimized programs have no failpoints, even if they are built together with tests.
         #[cfg(all(feature = "failpoints", debug_assertions))]
         shop_core::init_failpoints();
-        // The logs share its clients.
+        // The logs of all topics share the clients of one backend.
         let logs = &*backend::for_log(settings);
         let mut ports = Self::default();
         if settings.has(ProcessRole::Purchases) {
-            ports.purchases = Some(purchases::open(settings, logs).await?);
+            ports.purchases = Some(PurchasePorts::open(settings, logs).await?);
         }
-        (ports.users, ports.orders) = entities::open(settings, logs).await?;
+        ports.open_entities(settings, logs).await?;
         Ok(ports)
     }
 
-    /// Starts the background tasks that the settings select: joins the consumer groups.
+    /// Starts the background tasks that the settings select, which join the consumer groups.
     ///
     /// # Errors
-    /// When the log cannot be read.
+    /// The errors of the log, if it cannot be read.
     pub(crate) fn start(
         &mut self,
         settings: &Settings,
@@ -72,7 +75,7 @@ impl Ports {
             served: CancellationToken::new(),
         };
         if let Some(purchases) = &mut self.purchases {
-            purchases.start(&mut background, settings, metrics, shutdown)?;
+            purchases.start(&mut background, settings, metrics)?;
         }
         if let Some(users) = &mut self.users {
             users.start(&mut background, settings, metrics)?;
@@ -92,68 +95,68 @@ impl Ports {
             parts.clock = Arc::new(purchases.clock);
         }
 
+        parts.users = self.users.as_ref().map(|users| users.role.clone());
+        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
         // Operators replay and drop dead letters at management.
-        let is_management = service == ServiceKind::Management;
-        if let Some(users) = &self.users {
-            parts.users = Some(users.role.clone());
-            if is_management {
-                parts.dead_letters.extend(users.dead_letters());
-            }
-        }
-        if let Some(orders) = &self.orders {
-            parts.orders = Some(orders.role.clone());
-            if is_management {
-                parts.dead_letters.extend(orders.dead_letters());
-            }
+        if service == ServiceKind::Management {
+            let dead_letters = &mut parts.dead_letters;
+            dead_letters.extend(self.users.iter().filter_map(EntityRuntime::dead_letters));
+            dead_letters.extend(self.orders.iter().filter_map(EntityRuntime::dead_letters));
         }
         parts
     }
 
-    /// The currency of the purchases, if they have one.
+    /// Returns the currency of the purchases, if they have one.
     pub(crate) fn currency(&self) -> Option<Currency> {
         self.purchases.as_ref()?.currency.clone()
     }
 
-    /// Rejects new purchases, and waits until the accepted ones are durable, at most for `drain`.
+    /// Rejects new purchases, and waits until the accepted purchases are durable, at most for
+    /// `drain`.
     ///
     /// # Errors
-    /// When some are not durable by then.
+    /// An error if some purchases are not durable by then.
     pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
-        match &self.purchases {
-            Some(purchases) => Ok(purchases.role.sink.close(drain).await?),
-            None => Ok(()),
+        if let Some(purchases) = &self.purchases {
+            purchases.role.sink.close(drain).await?;
         }
+        Ok(())
     }
 }
 
-/// The dead letters of `log`, whose records are of type `of`.
-fn dead_letters(log: &TopicLog, of: RecordType) -> DeadLetterLog {
-    DeadLetterLog::new(&*log.topic, of, Arc::clone(&log.log))
+/// Returns the dead letters of `log`.
+fn dead_letters(log: &TopicLog) -> DeadLetterLog {
+    DeadLetterLog::new(&*log.topic, log.record, Arc::clone(&log.log))
 }
 
-/// The background tasks of a service. Ingest runs until the shutdown begins; relays run until the server has completed
-/// its requests.
+/// The background tasks of a service.
+///
+/// Ingest, the retention and the observing tasks run until the shutdown begins; ingest then
+/// completes what it has begun. Relays run until the server has completed its requests.
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<shop_core::Result<()>>>,
     shutdown: Shutdown,
+    /// Is cancelled when the server has completed its requests.
     served: CancellationToken,
 }
 
 impl Background {
-    /// Runs `relay`.
-    fn relay(&mut self, relay: Relay) -> RelayMonitor {
+    /// Runs `relay` in a task. Returns the monitor of the relay.
+    fn run_relay(&mut self, relay: Relay) -> RelayMonitor {
         let monitor = relay.monitor();
-        let served = self.served.clone();
+        let run = relay.run(self.served.clone().cancelled_owned());
         self.tasks.push(tokio::spawn(async move {
-            relay.run(served.cancelled_owned()).await;
+            run.await;
             Ok(())
         }));
         monitor
     }
 
-    /// Runs `ingest`, and counts the pending dead-lettered records of its `log` in `metrics`, among them what
-    /// `spot_check` finds.
-    fn ingest<R: Record>(
+    /// Runs `ingest` in a task, and returns its monitor.
+    ///
+    /// Another task counts the pending dead-lettered records of the ingest's `log` in `metrics`,
+    /// and among them the gaps that `spot_check` finds.
+    fn run_ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
         log: &TopicLog,
@@ -161,11 +164,11 @@ impl Background {
         spot_check: Option<SpotCheck>,
     ) -> IngestMonitor {
         let monitor = ingest.monitor();
-        let shutdown = self.shutdown.clone();
-        let run = ingest.run(shutdown.cancelled_owned());
+        let run = ingest.run(self.shutdown.clone().cancelled_owned());
         self.tasks
             .push(tokio::spawn(async move { run.await.map(drop) }));
-        self.until_shutdown(pending_dead_letters::count(
+
+        self.run_until_shutdown(pending_dead_letters::observe_log(
             log.log.admin(),
             log.topic.clone(),
             monitor.clone(),
@@ -175,12 +178,13 @@ impl Background {
         monitor
     }
 
-    /// Reads for the last hour in `/health` how far `ingest` is, once for each of its intervals.
-    fn sample(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
+    /// Records in `metrics`, at regular intervals, the lag of `ingest` and the positions of `feed`.
+    /// `/health` shows the records of the last hour.
+    fn record_progress(&mut self, ingest: IngestMonitor, feed: PurchaseFeed, metrics: &Metrics) {
         let metrics = metrics.clone();
         let mut ticks = tokio::time::interval(Metrics::HISTORY_INTERVAL);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
-        self.until_shutdown(async move {
+        self.run_until_shutdown(async move {
             loop {
                 ticks.tick().await;
                 if let (Ok(lag), Ok(positions)) = (ingest.lag().await, feed.positions().await) {
@@ -190,8 +194,8 @@ impl Background {
         });
     }
 
-    /// Runs `work` until it ends, or the process does.
-    fn until_shutdown<T: Send>(&mut self, work: impl Future<Output = T> + Send + 'static) {
+    /// Runs `work` in a task, which ends with `work` or when the shutdown begins.
+    fn run_until_shutdown(&mut self, work: impl Future<Output: Send> + Send + 'static) {
         let shutdown = self.shutdown.clone();
         self.tasks.push(tokio::spawn(async move {
             let _ended = shutdown.run_until_cancelled(work).await;
@@ -199,7 +203,10 @@ impl Background {
         }));
     }
 
-    /// Waits for the end of all tasks, also when one fails, so that ingest can commit. Returns the first error.
+    /// Waits until all tasks have ended, even if one of them fails, so that ingest can commit.
+    ///
+    /// # Errors
+    /// The error of the first task that has failed.
     pub(crate) async fn ended(self) -> Result<()> {
         self.served.cancel();
         let mut first_failure = Ok(());
@@ -207,7 +214,7 @@ impl Background {
             let ended = task
                 .await
                 .map_err(CliError::new)
-                .and_then(|ended| Ok(ended?));
+                .and_then(|result| Ok(result?));
             first_failure = first_failure.and(ended);
         }
         first_failure

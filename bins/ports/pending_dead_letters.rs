@@ -1,26 +1,33 @@
-//! Observes a log periodically: its pending dead-lettered records and gaps, which survive a restart, and its size.
+//! Observes a log periodically: its size, its pending dead-lettered records and its gaps.
+//!
+//! The observation survives a restart, because it reads the log itself: the counters of ingest
+//! begin at 0. It also runs a spot check of the store. The gaps that the check finds become dead
+//! letters.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_core::ingest::{IngestMonitor, IngestStatus};
+use shop_core::ingest::{IngestCounters, IngestMonitor};
 use shop_core::inspect::LogInspection;
 use shop_core::log::LogAdmin;
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 
-/// The interval between counts when ingest dead-letters nothing: other processes may resolve records.
+/// The interval between observations while ingest dead-letters nothing. Other processes may resolve
+/// dead letters meanwhile.
 const COUNT_INTERVAL: Duration = Duration::from_secs(60);
 /// The interval between retries when the log cannot be read.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
-/// A count reads all pending dead letters. The pause after it is this multiple of its duration: 2 % of the time.
+/// The pause after an observation, as a multiple of its duration. An observation reads all pending
+/// dead letters, so this limits the reads to 2 % of the time.
 const PAUSE_FACTOR: u32 = 50;
-/// The maximum pause: a count also takes long because the broker is busy.
+/// The maximum pause. An observation also takes long because the broker is busy.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// Counts the pending records of the log of `topic` periodically, and when `ingest` has dead-lettered a record.
-pub(crate) async fn count(
+/// Records in `metrics` the state of the log of `topic`, periodically and when `ingest` has
+/// dead-lettered a record or lost one. Does not end.
+pub(crate) async fn observe_log(
     log: Arc<dyn LogAdmin>,
     topic: String,
     ingest: IngestMonitor,
@@ -29,16 +36,20 @@ pub(crate) async fn count(
 ) {
     let mut has_failed = false;
     loop {
-        let begun = Instant::now();
-        let kept = kept(&ingest.status());
-        // An alert divides by it, also where dead letters cannot be read.
+        let start = Instant::now();
+        let IngestCounters {
+            lost,
+            dead_lettered,
+            ..
+        } = ingest.status().counters;
+        // An alert divides by the retention, even while dead letters cannot be read.
         metrics.note_retention(&topic, log.retention());
         match LogInspection::read(&*log).await {
-            Ok(found) => {
+            Ok(inspection) => {
                 has_failed = false;
-                metrics.note_log(&topic, found);
+                metrics.note_log(&topic, inspection);
             }
-            // The last count stays.
+            // The metrics keep the last observation.
             Err(error) => {
                 if !has_failed {
                     tracing::warn!(log.topic = topic, error = %error.chain(), "counting dead-lettered records failed");
@@ -48,12 +59,12 @@ pub(crate) async fn count(
                 continue;
             }
         }
+
         let mut interval = COUNT_INTERVAL;
-        if let Some(check) = &mut spot_check {
-            let lost = until(&ingest, |status| status.counters.lost != kept.1);
+        if let Some(spot_check) = &mut spot_check {
             let checked = tokio::select! {
-                checked = check.check() => checked,
-                () = lost => continue,
+                checked = spot_check.check() => checked,
+                () = wait_for_loss(&ingest, lost) => continue,
             };
             match checked {
                 Ok(0) => {}
@@ -64,25 +75,33 @@ pub(crate) async fn count(
                 }
             }
         }
-        // Lost records are counted at once, other changes after the pause, and else after the interval.
-        let pause = (begun.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
-        let lost = until(&ingest, |status| status.counters.lost != kept.1);
-        if tokio::time::timeout(pause, lost).await.is_err() {
-            let changed = until(&ingest, |status| self::kept(status) != kept);
-            let _timed_out = tokio::time::timeout(interval.saturating_sub(pause), changed).await;
+
+        // Lost records are counted at once, dead-lettered ones after the pause, and the changes of
+        // other processes after the interval.
+        let pause = (start.elapsed() * PAUSE_FACTOR).min(MAX_PAUSE);
+        let loss = wait_for_loss(&ingest, lost);
+        if timeout(pause, loss).await.is_err() {
+            let change = wait_until(&ingest, |current| {
+                current.lost != lost || current.dead_lettered != dead_lettered
+            });
+            let _timed_out = timeout(interval.saturating_sub(pause), change).await;
         }
     }
 }
 
-/// Waits until `condition` holds. An ingest that has ended dead-letters nothing any more.
-async fn until(ingest: &IngestMonitor, condition: impl Fn(&IngestStatus) -> bool + Send + Sync) {
-    let status = ingest.wait_for(&condition).await;
-    if !condition(&status) {
-        std::future::pending::<()>().await;
-    }
+/// Waits until the number of records that `ingest` has lost is no longer `lost`.
+fn wait_for_loss(ingest: &IngestMonitor, lost: u64) -> impl Future<Output = ()> + Send {
+    wait_until(ingest, move |current| current.lost != lost)
 }
 
-/// The numbers of dead letters and of lost records since the start.
-const fn kept(status: &IngestStatus) -> (u64, u64) {
-    (status.counters.dead_lettered, status.counters.lost)
+/// Waits until `condition` holds for the counters of `ingest`. An ingest that has ended does not
+/// change them any more, so the wait does not end then.
+async fn wait_until(
+    ingest: &IngestMonitor,
+    condition: impl Fn(&IngestCounters) -> bool + Send + Sync,
+) {
+    let status = ingest.wait_for(|status| condition(&status.counters)).await;
+    if !condition(&status.counters) {
+        std::future::pending::<()>().await;
+    }
 }

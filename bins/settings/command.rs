@@ -1,4 +1,7 @@
-//! The commands of management, as clap parses them. The settings are parsed beside them: see `command_line`.
+//! The commands of management, as clap parses them.
+//!
+//! The doc comments of the commands and of their arguments are the texts of the help. The settings
+//! are parsed beside the commands: see `command_line`.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -13,7 +16,7 @@ use shop_core::{Price, PurchaseId, Timestamp, UserId};
 
 use super::variables::ProcessRole;
 
-/// A command of management.
+// A command of management. A doc comment would replace the description of the program in its help.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Shows whether every part is reachable, how far each log is consumed, and what needs an operator
@@ -169,8 +172,7 @@ pub(crate) enum Command {
     ///
     /// It exits with 0, 2 for wrong options or settings, and with 3 when a server is unavailable, or there is no log or
     /// store.
-    #[command(verbatim_doc_comment)]
-    #[command(subcommand)]
+    #[command(verbatim_doc_comment, subcommand)]
     Erase(EraseCommand),
     /// Refunds a purchase, once
     ///
@@ -231,7 +233,7 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    /// Whether it needs the right to write to the store.
+    /// Returns whether the command needs the right to write to the store.
     pub(crate) const fn writes(&self) -> bool {
         !matches!(
             self,
@@ -240,7 +242,7 @@ impl Command {
     }
 }
 
-/// How to replace a system.
+/// The arguments of the replacement of a system.
 #[derive(Debug, Args)]
 pub(crate) struct Replace {
     /// The system that is replaced: 000, 001, 002, 003 or 004
@@ -263,7 +265,7 @@ pub(crate) struct Replace {
     pub(crate) settle: u32,
 }
 
-/// What is refunded.
+/// The arguments of a refund.
 #[derive(Debug, Args)]
 pub(crate) struct Refund {
     /// Id of the purchase
@@ -276,7 +278,7 @@ pub(crate) struct Refund {
     pub(crate) reason: Option<RefundReason>,
 }
 
-/// A file that is imported, and how it is written.
+/// A file to import, and its format.
 #[derive(Debug, Args)]
 pub(crate) struct ImportFile {
     /// File with one purchase per line or row; - for standard input
@@ -312,7 +314,7 @@ pub(crate) struct ImportFile {
     pub(crate) time_zone: Option<FileZone>,
 }
 
-/// An action on the log of a topic.
+/// An action on the log of a topic, with the topic.
 #[derive(Debug, Args)]
 pub(crate) struct OfTopic<A: Subcommand> {
     /// Topic, such as user_created [default: the topic of purchases]
@@ -408,7 +410,7 @@ pub(crate) enum DlqAction {
     },
 }
 
-/// The arguments of [`Selection`].
+/// The ids of the arguments of [`Selection`].
 const CRITERIA: [&str; 4] = ["positions", "reason", "since", "until"];
 
 /// Selects the dead-lettered records that match all criteria.
@@ -428,6 +430,7 @@ pub(crate) struct Selection {
 }
 
 impl Selection {
+    /// Returns the filter of dead letters with these criteria.
     pub(crate) fn filter(&self) -> DeadLetterFilter {
         DeadLetterFilter::default()
             .reason(self.reason)
@@ -437,7 +440,7 @@ impl Selection {
     }
 }
 
-/// An action on groups.
+/// An action on consumer groups.
 #[derive(Debug, Subcommand)]
 pub(crate) enum GroupsAction {
     /// Lists the groups of the embedded log
@@ -477,7 +480,7 @@ pub(crate) enum GroupsAction {
     },
 }
 
-/// The position to which a group is reset: one of them.
+/// The position to which a group is reset: exactly one of the arguments.
 #[derive(Debug, Args)]
 #[group(required = true, multiple = false)]
 pub(crate) struct ResetTo {
@@ -492,7 +495,7 @@ pub(crate) struct ResetTo {
     pub(crate) to_offset: Option<u64>,
 }
 
-/// What is erased.
+/// The subject to erase.
 #[derive(Debug, Subcommand)]
 pub(crate) enum EraseCommand {
     /// Erases a user and its purchases
@@ -533,12 +536,10 @@ pub(crate) enum EraseCommand {
     },
 }
 
+/// Reads a time or a date, which stands for the beginning of the day in UTC.
 fn read_time(text: &str) -> Result<Timestamp, String> {
-    text.parse::<Timestamp>()
-        .or_else(|error| {
-            format!("{text}T00:00:00Z")
-                .parse()
-                .map_err(|_no_date| error)
-        })
-        .map_err(|error| format!("{error}, or a date such as 2026-03-01"))
+    text.parse::<Timestamp>().or_else(|error| {
+        let midnight = format!("{text}T00:00:00Z").parse::<Timestamp>();
+        midnight.map_err(|_no_date| format!("{error}, or a date such as 2026-03-01"))
+    })
 }

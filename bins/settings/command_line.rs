@@ -1,4 +1,8 @@
 //! The command line: help, version, completions, the manual page, and the texts of wrong arguments.
+//!
+//! [`command_line`] builds the command line of a service from the settings of `variables` and the
+//! commands of `command`. [`parse`] parses the arguments twice: first only to find the file of
+//! `--config`, then with the values of the file and of the variables as defaults of the flags.
 
 use std::error::Error as _;
 use std::ffi::OsString;
@@ -8,15 +12,15 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
 
-use super::environment::{Environment, Given, InEffect};
+use super::environment::{EffectiveSetting, Environment, SettingValue};
 use super::variables::Variables;
 use super::{ServiceKind, Settings, command, names};
 use crate::version;
 
-/// The settings that `-h` lists; `--help` lists all.
+/// The flags of the settings that `-h` lists; `--help` lists all settings.
 const COMMON: &str = "config check-config json host port data-dir kafka-bootstrap-servers purchases-topic management-url roles log-level";
 
-/// The groups of settings, each with the first of them in [`Variables`].
+/// The groups of settings in the help, each with the id of its first setting in [`Variables`].
 pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Instead of serving", "check_config"),
     ("HTTP", "host"),
@@ -28,60 +32,53 @@ pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Operation", "config"),
 ];
 
-/// The origin of a default.
-pub(super) const DEFAULT: &str = "default";
-
-/// What the help of management adds to that of facing.
+/// The text that only the help of management has.
 const COMMANDS: &str = "Each command takes the same settings, and shows more with --help (management dlq --help). A \
     command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
     store does not exist.";
 
-/// Builds the command line of `service`: its settings, and the commands of management.
+/// Builds the command line of `service`: its settings and, for management, its commands.
 ///
 /// Settings are valid before, between and behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
     let is_facing = service == ServiceKind::Facing;
     let mut group = "";
-    let line = names::arguments().mut_args(|setting| {
+    let mut line = names::arguments().mut_args(|setting| {
         for (name, first) in GROUPS {
             if setting.get_id() == first {
                 group = name;
             }
         }
-        let is_common = setting
-            .get_long()
-            .is_some_and(|long| COMMON.split(' ').any(|common| common == long));
-        let setting = readable(setting).global(!is_facing);
+
+        let flag = setting.get_long().unwrap_or_default();
+        let is_common = COMMON.split(' ').any(|common| common == flag);
+        let setting = with_readable_help(setting).global(!is_facing);
         if is_common && (is_facing || group != "Facing") {
-            setting
-        } else {
-            setting.help_heading(group).hide_short_help(true)
+            return setting;
         }
+        setting.help_heading(group).hide_short_help(true)
     });
 
-    let mut hidden = "Environment variables without a flag:\n".to_owned();
+    let mut hidden_settings = "Environment variables without a flag:\n".to_owned();
     for setting in line.get_arguments() {
         if setting.is_hide_set()
             && let Some(name) = setting.get_long()
             && let Some(help) = setting.get_help()
         {
-            hidden += &format!("  {name}\n          {help}\n");
+            hidden_settings += &format!("  {name}\n          {help}\n");
         }
     }
 
-    let line = line
+    line = line
         .name(service.name())
         .version(version::VERSION)
         .propagate_version(true);
-    let [short, long] =
-        [line.get_about(), line.get_long_about()].map(|text| text.cloned().unwrap_or_default());
-    let line = match service {
-        ServiceKind::Facing => line,
-        ServiceKind::Management => command::Command::augment_subcommands(line)
-            .about(short)
-            .long_about(format!("{long}\n\n{COMMANDS}")),
-    };
-    with_hints(line, &hidden)
+    if !is_facing {
+        let about = line.get_long_about().cloned().unwrap_or_default();
+        line = command::Command::augment_subcommands(line)
+            .long_about(format!("{about}\n\n{COMMANDS}"));
+    }
+    with_hints(line, &hidden_settings)
 }
 
 /// The command and the settings of a process.
@@ -89,150 +86,171 @@ pub(super) fn command_line(service: ServiceKind) -> Command {
 pub(super) struct Arguments {
     pub(super) command: Option<command::Command>,
     pub(super) variables: Variables,
-    pub(super) in_effect: Vec<InEffect>,
+    pub(super) in_effect: Vec<EffectiveSetting>,
 }
 
-/// Why the arguments are wrong, and whether they are those of a command.
-type InvalidArguments = (String, bool);
+/// Arguments that cannot be parsed.
+#[derive(Debug)]
+pub(super) struct InvalidArguments {
+    /// The error in one sentence.
+    pub(super) fault: String,
+    /// Whether the arguments are meant to run a command.
+    pub(super) is_command: bool,
+}
 
-/// Parses the arguments, and the values of `environment` that no flag sets; it gets the settings of the file, and the
-/// faults of invalid values. Ends the process when help or the version was requested.
+/// Parses the arguments, and the values of `environment` that no flag sets.
+///
+/// Adds the settings of the file of `--config` to `environment`, and the faults of invalid values.
+/// Ends the process when help or the version was requested.
+///
+/// # Errors
+/// The first error in the arguments.
 pub(super) fn parse(
     service: ServiceKind,
     arguments: &[OsString],
     environment: &mut Environment,
 ) -> Result<Arguments, InvalidArguments> {
-    let plain = command_line(service);
-    let invalid = |error: clap::Error| {
-        // A misspelled option or command must not hide that there is one: the exit code depends on it.
-        let is_name = |word: &OsString| {
-            plain
-                .get_subcommands()
-                .any(|command| command.get_name() == word)
-        };
-        let is_command =
-            error.kind() == ErrorKind::InvalidSubcommand || arguments.iter().any(is_name);
-        (argument_fault(&error, &plain), is_command)
+    let line = command_line(service);
+    parse_line(&line, arguments, environment).map_err(|error| {
+        // The exit code depends on whether a command was meant, also if an option or the command
+        // itself is misspelled.
+        let names_command = arguments
+            .iter()
+            .any(|word| line.find_subcommand(word).is_some());
+        InvalidArguments {
+            fault: argument_fault(&error, &line),
+            is_command: names_command || error.kind() == ErrorKind::InvalidSubcommand,
+        }
+    })
+}
+
+/// Parses the arguments by the command line `line`. See [`parse`].
+fn parse_line(
+    line: &Command,
+    arguments: &[OsString],
+    environment: &mut Environment,
+) -> clap::error::Result<Arguments> {
+    let flags = match line.clone().try_get_matches_from(arguments) {
+        // Help or the version was requested: this prints it, and ends the process. The help shows
+        // the defaults, rather than the values of variables.
+        Err(requested) if requested.exit_code() == 0 => {
+            with_short_commands(line.clone()).get_matches_from(arguments)
+        }
+        parsed => parsed?,
     };
-    let flags = match plain.clone().try_get_matches_from(arguments) {
-        // Help shows the defaults, rather than the values of variables.
-        Err(requested) if requested.exit_code() == 0 => with_short_commands(plain)
-            .try_get_matches_from(arguments)
-            .err()
-            .unwrap_or(requested)
-            .exit(),
-        parsed => parsed.map_err(invalid)?,
-    };
+
     let flag = flags
         .get_one::<PathBuf>("config")
         .map(|path| path.display().to_string());
     let variable = environment
         .values
         .get("SHOP_CONFIG")
-        .map(|given| given.text.clone());
+        .map(|value| value.text.clone());
     if let Some(path) = flag.or(variable) {
         environment.add_file(&path);
     }
+
+    // Valid values of variables and of the file become the defaults of the flags.
     let Environment { values, faults, .. } = environment;
-    let given = |setting: &Arg| values.get(&names::variable(setting)?);
-    let line = plain.clone().mut_args(|setting| match given(&setting) {
-        Some(given) => match value_fault(&setting, given) {
-            None => setting.default_value(&given.text),
-            Some(fault) => {
-                faults.push(fault);
-                setting
-            }
-        },
-        None => setting,
+    let line_with_values = line.clone().mut_args(|setting| {
+        let name = names::variable(&setting).unwrap_or_default();
+        let Some(value) = values.get(&name) else {
+            return setting;
+        };
+        if let Some(fault) = value_fault(&setting, value) {
+            faults.push(fault);
+            return setting;
+        }
+        setting.default_value(&value.text)
     });
-    let matches = line.try_get_matches_from(arguments).map_err(invalid)?;
-    let is_flag = |setting: &Arg| {
-        matches.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine)
-    };
-    for setting in plain.get_arguments() {
-        if setting.is_hide_set()
-            && is_flag(setting)
-            && let Some(name) = setting.get_long()
-        {
+    let matches = line_with_values.try_get_matches_from(arguments)?;
+
+    let mut in_effect = Vec::new();
+    for setting in line.get_arguments() {
+        let Some(name) = names::variable(setting) else {
+            continue;
+        };
+        let id = setting.get_id().as_str();
+        let is_flag = matches.value_source(id) == Some(ValueSource::CommandLine);
+        let is_hidden = setting.is_hide_set();
+        if is_flag && is_hidden {
             faults.push(format!("{name} has no flag: set the variable"));
         }
-    }
-    let command = matches
-        .subcommand_name()
-        .map(|_| command::Command::from_arg_matches(&matches));
-    let command = command.transpose().map_err(invalid)?;
-    let variables = Variables::from_arg_matches(&matches).map_err(invalid)?;
-    let in_effect = plain.get_arguments().filter_map(|setting| {
-        let name = names::variable(setting)?;
-        let is_flag = is_flag(setting);
-        if let Some(given) = given(setting).filter(|_| !is_flag) {
-            return Some(InEffect::given(&name, setting.is_hide_set(), given));
+
+        if !is_flag && let Some(value) = values.get(&name) {
+            in_effect.push(EffectiveSetting::from_value(name, is_hidden, value));
+            continue;
         }
-        let value = match matches.get_raw(setting.get_id().as_str()) {
-            Some(values) => values
-                .map(|value| Settings::address(&value.to_string_lossy()))
+        let value = match matches.get_raw(id) {
+            Some(raw_values) => raw_values
+                .map(|raw_value| Settings::address(&raw_value.to_string_lossy()))
                 .collect::<Vec<_>>()
                 .join(","),
-            None => words_of_default(setting).unwrap_or_else(|| "none".to_owned()),
+            None => describe_default(setting).unwrap_or_else(|| "none".to_owned()),
         };
-        let origin = if is_flag { "flag" } else { DEFAULT };
-        Some(InEffect {
+        in_effect.push(EffectiveSetting {
             name,
             value,
-            origin,
+            origin: if is_flag { "flag" } else { "default" },
             alias: None,
-        })
-    });
+        });
+    }
+
+    let command = matches
+        .subcommand_name()
+        .map(|_name| command::Command::from_arg_matches(&matches));
     Ok(Arguments {
-        command,
-        variables,
-        in_effect: in_effect.collect(),
+        command: command.transpose()?,
+        variables: Variables::from_arg_matches(&matches)?,
+        in_effect,
     })
 }
 
-/// The words for a default that depends on other settings.
-pub(super) fn words_of_default(setting: &Arg) -> Option<String> {
+/// Returns the words with which the help of `setting` describes a default that depends on other
+/// settings.
+fn describe_default(setting: &Arg) -> Option<String> {
     let help = setting.get_help()?.to_string();
-    Some(
-        help.split_once("[default: ")?
-            .1
-            .split_once(']')?
-            .0
-            .to_owned(),
-    )
+    let (_, rest) = help.split_once("[default: ")?;
+    let (words, _) = rest.split_once(']')?;
+    Some(words.to_owned())
 }
 
-/// Why a value is invalid for `setting`.
-fn value_fault(setting: &Arg, Given { text, name, .. }: &Given) -> Option<String> {
+/// Returns why `value` is invalid for `setting`, with the name by which the value is set.
+fn value_fault(setting: &Arg, value: &SettingValue) -> Option<String> {
+    let SettingValue { text, name, .. } = value;
     let flag = format!("--{}={text}", setting.get_long().unwrap_or_default());
-    let line = Command::new("").no_binary_name(true).arg(setting.clone());
+    let line = Command::new("").no_binary_name(true).arg(setting);
     let error = line.try_get_matches_from([flag]).err()?;
-    Some(format!(
-        "{name}: invalid value '{text}': {}",
-        reason(&error)?
-    ))
+    let reason = invalid_value_reason(&error)?;
+    Some(format!("{name}: invalid value '{text}': {reason}"))
 }
 
-/// Why a value is invalid.
-fn reason(error: &clap::Error) -> Option<String> {
-    match (error.source(), error.get(ContextKind::ValidValue)) {
-        (Some(cause), _) => Some(match cause.to_string() {
-            // The words of the standard library are those of its types.
-            cause if cause.contains("digit") || cause.contains("empty string") => {
-                "must be a whole number of 0 or more".to_owned()
-            }
-            cause if cause.contains("non-zero type") => "must be 1 or more".to_owned(),
-            cause if cause.contains("target type") => "is too large".to_owned(),
-            cause => cause,
-        }),
-        (None, Some(ContextValue::Strings(choices))) if !choices.is_empty() => {
-            Some(format!("must be one of {}", choices.join(", ")))
+/// Returns why a value is invalid, without the value. `None` if `error` is not about a value.
+fn invalid_value_reason(error: &clap::Error) -> Option<String> {
+    let Some(cause) = error.source() else {
+        let choices = context_list(error, ContextKind::ValidValue);
+        return (!choices.is_empty()).then(|| format!("must be one of {}", choices.join(", ")));
+    };
+
+    // The standard library describes its own types.
+    let cause = cause.to_string();
+    for (words, reason) in [
+        ("digit", "must be a whole number of 0 or more"),
+        ("empty string", "must be a whole number of 0 or more"),
+        ("non-zero type", "must be 1 or more"),
+        ("target type", "is too large"),
+    ] {
+        if cause.contains(words) {
+            return Some(reason.to_owned());
         }
-        _ => None,
     }
+    Some(cause)
 }
 
-/// The completions or the manual page that `variables` request.
+/// Returns the completions or the manual page that `variables` request.
+///
+/// # Errors
+/// The manual page cannot be rendered.
 pub(super) fn generated(
     service: ServiceKind,
     variables: &Variables,
@@ -247,152 +265,166 @@ pub(super) fn generated(
     Ok(Some(text))
 }
 
-/// `command` and those below it, with what their help does not list.
-fn with_hints(command: Command, hidden: &str) -> Command {
+/// Adds to the help of `command`, and of its subcommands, what this help does not list.
+fn with_hints(command: Command, hidden_settings: &str) -> Command {
     let more = "SHOP_MONGODB_URI names MongoDB for purchases, SHOP_POSTGRES_URL PostgreSQL. `--help` lists all settings and their variables.";
     // A missing word is an error that lists the choices, rather than the help.
     let command = command
         .after_help(more)
-        .after_long_help(hidden.to_owned())
+        .after_long_help(hidden_settings.to_owned())
         .arg_required_else_help(false);
-    command.mut_subcommands(|command| with_hints(command, hidden))
+    command.mut_subcommands(|subcommand| with_hints(subcommand, hidden_settings))
 }
 
-/// `line` for help: the help of its commands has no settings but the common ones.
+/// Returns `line` with short help: the help of its commands lists no settings but the common ones.
 fn with_short_commands(line: Command) -> Command {
-    fn shorten(command: Command, hidden: &[Arg]) -> Command {
-        let command = command
-            .args(hidden)
-            .after_long_help("All settings: `management --help`.");
-        command.mut_subcommands(|command| shorten(command, hidden))
+    let mut uncommon_settings = Vec::new();
+    for setting in line.get_arguments() {
+        if setting.is_hide_short_help_set() {
+            uncommon_settings.push(setting.clone().hide(true));
+        }
     }
-    let uncommon = line
-        .get_arguments()
-        .filter(|setting| setting.is_hide_short_help_set());
-    let hidden: Vec<Arg> = uncommon.map(|setting| setting.clone().hide(true)).collect();
-    line.mut_subcommands(|command| shorten(command, &hidden))
+    with_short_subcommands(line, &uncommon_settings)
 }
 
-/// `setting` with its variable and, in the long help, other names; the last word of the variable is its placeholder.
-fn readable(setting: Arg) -> Arg {
-    let id = setting.get_id().to_string();
+/// Hides `uncommon_settings` in the help of the subcommands of `command`.
+fn with_short_subcommands(command: Command, uncommon_settings: &[Arg]) -> Command {
+    command.mut_subcommands(|subcommand| {
+        let subcommand = subcommand
+            .args(uncommon_settings)
+            .after_long_help("All settings: `management --help`.");
+        with_short_subcommands(subcommand, uncommon_settings)
+    })
+}
+
+/// Adds the variable and, in the long help, the other names of `setting` to its help.
+///
+/// The last word of the variable becomes the placeholder of the value.
+fn with_readable_help(mut setting: Arg) -> Arg {
     let help = setting
         .get_help()
         .map(ToString::to_string)
         .unwrap_or_default();
-    let name = if help.contains("on or off") {
-        "ON|OFF"
-    } else {
-        id.rsplit('_').next().unwrap_or_default()
-    };
-    let name = name.to_uppercase();
-    let setting = if setting.get_action().takes_values() {
-        setting.value_name(name).hide_possible_values(true)
-    } else {
-        setting
-    };
-    let variable = names::variable(&setting);
-    let aliases = variable
-        .iter()
-        .flat_map(|name| names::aliases(name))
-        .collect::<Vec<_>>()
-        .join(", ");
-    let also = if aliases.is_empty() {
-        aliases
-    } else {
-        format!(" [also: {aliases}]")
-    };
-    match variable.filter(|_| !setting.is_hide_set()) {
-        Some(name) => setting
-            .help(format!("{help} [env: {name}]"))
-            .long_help(format!("{help}{also} [env: {name}]")),
-        None => setting.help(help + &also),
+    if setting.get_action().takes_values() {
+        let placeholder = if help.contains("on or off") {
+            "ON|OFF"
+        } else {
+            let id = setting.get_id().as_str();
+            id.rsplit('_').next().unwrap_or_default()
+        };
+        let placeholder = placeholder.to_uppercase();
+        setting = setting.value_name(placeholder).hide_possible_values(true);
     }
+
+    let Some(variable) = names::variable(&setting) else {
+        return setting;
+    };
+    let mut also = names::aliases(&variable).join(", ");
+    if !also.is_empty() {
+        also = format!(" [also: {also}]");
+    }
+    if setting.is_hide_set() {
+        return setting.help(help + &also);
+    }
+    setting
+        .help(format!("{help} [env: {variable}]"))
+        .long_help(format!("{help}{also} [env: {variable}]"))
 }
 
-/// The error of the arguments, in one sentence.
+/// Returns the error of the arguments in one sentence.
 fn argument_fault(error: &clap::Error, line: &Command) -> String {
-    let context = |kind| error.get(kind).map(ToString::to_string);
-    let list = |kind| match error.get(kind) {
-        Some(ContextValue::Strings(all)) => all.clone(),
-        _ => Vec::new(),
-    };
-    let (what, given, similar) = match error.kind() {
-        ErrorKind::InvalidSubcommand => (
-            "command",
-            context(ContextKind::InvalidSubcommand),
-            context(ContextKind::SuggestedSubcommand),
-        ),
-        ErrorKind::UnknownArgument => (
-            "argument",
-            context(ContextKind::InvalidArg),
-            context(ContextKind::SuggestedArg),
-        ),
+    match error.kind() {
+        ErrorKind::InvalidSubcommand => {
+            let word = context_text(error, ContextKind::InvalidSubcommand);
+            let suggestion = error.get(ContextKind::SuggestedSubcommand);
+            unknown_word_fault("command", &word, suggestion, line)
+        }
+        ErrorKind::UnknownArgument => {
+            let word = context_text(error, ContextKind::InvalidArg);
+            let suggestion = error.get(ContextKind::SuggestedArg);
+            unknown_word_fault("argument", &word, suggestion, line)
+        }
         ErrorKind::MissingSubcommand => {
-            let command = context(ContextKind::InvalidSubcommand).unwrap_or_default();
-            let mut choices = list(ContextKind::ValidSubcommand);
+            let command = context_text(error, ContextKind::InvalidSubcommand);
+            let mut choices = context_list(error, ContextKind::ValidSubcommand);
             choices.retain(|choice| choice != "help");
-            return format!(
-                "{command}: select one of {} (--help describes each)",
-                choices.join(", ")
-            );
+            let choices = choices.join(", ");
+            format!("{command}: select one of {choices} (--help describes each)")
         }
         ErrorKind::MissingRequiredArgument => {
-            let usage = context(ContextKind::Usage).unwrap_or_default();
-            let usage = usage
-                .trim_start_matches("Usage: ")
-                .lines()
-                .next()
-                .unwrap_or_default();
-            let missing = list(ContextKind::InvalidArg);
+            let usage = context_text(error, ContextKind::Usage);
+            let usage = usage.trim_start_matches("Usage: ");
+            let usage = usage.lines().next().unwrap_or_default();
+            let missing = context_list(error, ContextKind::InvalidArg);
             let verb = if missing.len() == 1 { "is" } else { "are" };
-            return format!("{} {verb} missing: {usage}", missing.join(" and "));
+            format!("{} {verb} missing: {usage}", missing.join(" and "))
         }
-        _ => ("", None, None),
-    };
-    if let Some(given) = given.as_deref().filter(|given| given.starts_with("--")) {
-        let mut owners = Vec::new();
-        find_owners(line, "", given.trim_start_matches('-'), &mut owners);
-        if !owners.is_empty() {
-            return format!(
-                "`{given}` is an option of `{}`: it follows that",
-                owners.join("`, `")
-            );
+        _ => {
+            let text = error.to_string();
+            let text = text.trim_start_matches("error: ");
+            let text = text.lines().next().unwrap_or_default();
+            let Some(reason) = invalid_value_reason(error) else {
+                return text.to_owned();
+            };
+            match error.source() {
+                Some(cause) => text.replace(&cause.to_string(), &reason),
+                None => format!("{text}: {reason}"),
+            }
         }
-    }
-    let text = error.to_string();
-    let text = text
-        .lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ");
-    match (given, similar) {
-        (Some(given), _) if given == "version" => {
-            format!("unknown {what} `{given}`; did you mean `--version`?")
-        }
-        (Some(given), Some(similar)) => {
-            format!("unknown {what} `{given}`; did you mean `{similar}`?")
-        }
-        (Some(given), None) => format!("unknown {what} `{given}`; `--help` lists all"),
-        _ => match (error.source(), reason(error)) {
-            (Some(cause), Some(why)) => text.replace(&cause.to_string(), &why),
-            (None, Some(why)) => format!("{text}: {why}"),
-            (_, None) => text.to_owned(),
-        },
     }
 }
 
-/// Finds the commands below `command`, which is `path`, that have the option `long`.
-fn find_owners(command: &Command, path: &str, long: &str, owners: &mut Vec<String>) {
-    for command in command.get_subcommands() {
-        let path = format!("{path} {}", command.get_name()).trim().to_owned();
-        find_owners(command, &path, long, owners);
-        if command
+/// Returns the fault of a word that is no command or no argument: it belongs to another command,
+/// or `suggestion` was probably meant.
+fn unknown_word_fault(
+    what: &str,
+    word: &str,
+    suggestion: Option<&ContextValue>,
+    line: &Command,
+) -> String {
+    if word.starts_with("--") {
+        let owners = find_owners(line, "", word.trim_start_matches('-'));
+        if !owners.is_empty() {
+            let owners = owners.join("`, `");
+            return format!("`{word}` is an option of `{owners}`: it follows that");
+        }
+    }
+
+    match suggestion {
+        _ if word == "version" => {
+            format!("unknown {what} `{word}`; did you mean `--version`?")
+        }
+        Some(suggestion) => format!("unknown {what} `{word}`; did you mean `{suggestion}`?"),
+        None => format!("unknown {what} `{word}`; `--help` lists all"),
+    }
+}
+
+/// Returns the commands below `command` that have the option `long`. `path` leads to `command`.
+fn find_owners(command: &Command, path: &str, long: &str) -> Vec<String> {
+    let mut owners = Vec::new();
+    for subcommand in command.get_subcommands() {
+        let path = format!("{path} {}", subcommand.get_name());
+        owners.extend(find_owners(subcommand, &path, long));
+        if subcommand
             .get_arguments()
             .any(|argument| argument.get_long() == Some(long))
         {
-            owners.push(path);
+            owners.push(path.trim().to_owned());
         }
+    }
+    owners
+}
+
+/// Returns the context `kind` of `error` as text, empty without this context.
+fn context_text(error: &clap::Error, kind: ContextKind) -> String {
+    error.get(kind).map(ToString::to_string).unwrap_or_default()
+}
+
+/// Returns the words in the context `kind` of `error`, none without this context.
+fn context_list(error: &clap::Error, kind: ContextKind) -> Vec<String> {
+    match error.get(kind) {
+        Some(ContextValue::Strings(words)) => words.clone(),
+        _ => Vec::new(),
     }
 }
 

@@ -201,7 +201,11 @@ fn wrong_values_are_reported_without_types_and_titles() {
         ),
     ] {
         let is_command = !line.starts_with("m --");
-        assert_eq!(wrong(line), (expected.to_owned(), is_command), "{line}");
+        let InvalidArguments {
+            fault,
+            is_command: names_command,
+        } = wrong(line);
+        assert_eq!((&*fault, names_command), (expected, is_command), "{line}");
     }
     for (line, owners) in [
         (
@@ -213,7 +217,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
             "`--dry-run` is an option of `replace`, `dlq replay`, `dlq drop`, `erase user`, `import`: it follows that",
         ),
     ] {
-        assert_eq!(wrong(line).0, owners, "{line}");
+        assert_eq!(wrong(line).fault, owners, "{line}");
     }
     for (line, missing) in [
         ("m groups forget", "<GROUP> is missing"),
@@ -232,7 +236,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
         ("m dlq drop", "--all is missing"),
         ("m dlq park", "<POSITIONS>... is missing"),
     ] {
-        let text = wrong(line).0;
+        let text = wrong(line).fault;
         assert!(
             text.starts_with(missing) && text.contains(": management "),
             "{line}: {text}"
@@ -242,7 +246,7 @@ fn wrong_values_are_reported_without_types_and_titles() {
         "m dlq drop --all --reason conflict",
         "m erase user u1 --dry-run --confirm",
     ] {
-        let text = wrong(line).0;
+        let text = wrong(line).fault;
         assert!(text.contains("cannot be used with"), "{line}: {text}");
     }
 }
@@ -298,7 +302,7 @@ fn settings_may_be_anywhere_in_a_command() {
         ("m dlq --dry-run drop --all", true),
         ("m --kafka-topik x", false),
     ] {
-        assert_eq!(wrong(line).1, is_command, "{line}");
+        assert_eq!(wrong(line).is_command, is_command, "{line}");
     }
     assert_eq!(
         parsed("m --host verify", &[]).0.unwrap().variables.host,

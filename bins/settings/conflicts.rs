@@ -1,4 +1,7 @@
 //! Conflicts between settings, and settings that this build does not support.
+//!
+//! [`conflicts`] checks settings that are valid by themselves, and opens nothing. Each fault is a
+//! sentence that names the settings, and tells what to change.
 
 use std::collections::BTreeSet;
 
@@ -8,10 +11,10 @@ use shop_client::ShopClient;
 
 use super::ServiceKind;
 use super::command::Command;
-use super::names::is_in_group;
+use super::names::is_in_groups;
 use super::variables::{AuthMode, ProcessRole, Variables};
 
-/// Settings of which all are set, or none.
+/// Groups of settings of which all are set, or none.
 const TOGETHER: [&[&str]; 5] = [
     &["SHOP_KAFKA_USERNAME", "SHOP_KAFKA_PASSWORD"],
     &[
@@ -24,37 +27,9 @@ const TOGETHER: [&[&str]; 5] = [
     &["SHOP_SERVICE_CERT_FILE", "SHOP_SERVICE_KEY_FILE"],
 ];
 
-/// Settings, and beginnings of settings, that facing alone reads; the roles users and orders; the embedded log.
-const OF_FACING: [&str; 5] = [
-    "SHOP_MANAGEMENT_URL",
-    "SHOP_USERS_URL",
-    "SHOP_ORDERS_URL",
-    "SHOP_SERVICE_",
-    "SHOP_CORS_",
-];
-const OF_ENTITIES: [&str; 4] = [
-    "SHOP_USERS_",
-    "SHOP_ORDERS_",
-    "SHOP_ORDER_",
-    "SHOP_ADOPT_TABLES",
-];
-const OF_FILES: [&str; 2] = ["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"];
-
-/// The only protocol of traces.
-const OTLP: &str = "http/protobuf";
-
-/// Settings of the verification of tokens, the keys of the issuer first.
-const OF_TOKENS: [&str; 4] = [
-    "SHOP_AUTH_JWKS_URL",
-    "SHOP_AUTH_JWKS_FILE",
-    "SHOP_AUTH_ISSUER",
-    "SHOP_AUTH_AUDIENCE",
-];
-
-/// Returns the faults of settings that select a backend that this program was built without.
-fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
-    let mut faults = Vec::new();
-    for (is_selected, is_built, feature, what, setting, embedded) in [
+/// Adds the faults of settings that select a backend that this program was built without.
+fn check_features(kafka: bool, mongodb: bool, postgres: bool, faults: &mut Vec<String>) {
+    for (is_selected, is_built, feature, backend, setting, embedded) in [
         (
             kafka,
             cfg!(feature = "kafka"),
@@ -82,7 +57,7 @@ fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
     ] {
         if is_selected && !is_built {
             faults.push(format!(
-                "{setting} (or another name of it) selects {what}, but this program was built without it: unset it to \
+                "{setting} (or another name of it) selects {backend}, but this program was built without it: unset it to \
                  use the embedded {embedded}, or build it with feature `{feature}`"
             ));
         }
@@ -94,53 +69,54 @@ fn missing_features(kafka: bool, mongodb: bool, postgres: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
-    faults
 }
 
 /// Returns the conflicts between settings that are valid by themselves.
 ///
-/// `set` contains the names of all settings with a value.
+/// `set` contains the names of all settings that a flag, a variable or the file sets, even to their
+/// default.
 pub(super) fn conflicts(
     service: ServiceKind,
     command: Option<&Command>,
-    given: &Variables,
+    variables: &Variables,
     mut set: BTreeSet<&str>,
 ) -> Vec<String> {
-    let has_kafka = given.kafka_bootstrap_servers.is_some();
-    let has_mongodb = given.mongodb_uri.is_some();
-    let has_postgres = given.postgres_url.is_some();
+    let has_kafka = variables.kafka_bootstrap_servers.is_some();
+    let has_mongodb = variables.mongodb_uri.is_some();
+    let has_postgres = variables.postgres_url.is_some();
     let has_store = has_mongodb || has_postgres;
     let has_both = has_mongodb && has_postgres;
-    let mut faults = missing_features(has_kafka, has_mongodb, has_postgres);
-    let [opens_log, opens_purchases, opens_entities] = opened(service, command, given);
+    let mut faults = Vec::new();
+    check_features(has_kafka, has_mongodb, has_postgres, &mut faults);
+
+    let opened = opened_parts(service, command, variables);
     let is_facing = service == ServiceKind::Facing;
-    let has_listings = given.management_url.is_some() || has_store;
     let wrong = [
         (
-            command.is_some() && given.check_config,
+            command.is_some() && variables.check_config,
             "--check-config checks a service: leave out the command",
         ),
         (
-            has_mongodb && !has_postgres && opens_entities,
+            has_mongodb && !has_postgres && opened.entities,
             "SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it, with a database for each service, or \
              unset it to use the embedded files, or name only purchases in SHOP_ROLES",
         ),
         (
-            has_both && !given.has_entities(),
+            has_both && !variables.has_entities(),
             "SHOP_MONGODB_URI and SHOP_POSTGRES_URL (or other names of them) name two stores of purchases: unset one of them, or \
              add users or orders, which PostgreSQL stores, to SHOP_ROLES",
         ),
         (
-            has_both && !given.has(ProcessRole::Purchases),
+            has_both && !variables.has(ProcessRole::Purchases),
             "SHOP_MONGODB_URI stores purchases, which are not in SHOP_ROLES: unset it; SHOP_POSTGRES_URL stores users and orders",
         ),
         (
-            is_facing && has_kafka && !has_listings,
+            is_facing && has_kafka && !has_store && variables.management_url.is_none(),
             "SHOP_KAFKA_BOOTSTRAP_SERVERS is set, but neither SHOP_MANAGEMENT_URL nor SHOP_MONGODB_URI nor SHOP_POSTGRES_URL: \
              facing would have no store to list purchases from. Set one of them",
         ),
         (
-            is_facing && !given.has(ProcessRole::Purchases),
+            is_facing && !variables.has(ProcessRole::Purchases),
             "SHOP_ROLES: facing requires purchases, name them too; users and orders alone are served by management",
         ),
     ];
@@ -153,92 +129,108 @@ pub(super) fn conflicts(
         (
             "SHOP_KAFKA_BOOTSTRAP_SERVERS",
             "log",
-            opens_log && !has_kafka,
+            opened.log && !has_kafka,
         ),
-        ("SHOP_MONGODB_URI", "store", opens_purchases && !has_store),
-        ("SHOP_POSTGRES_URL", "store", opens_entities && !has_store),
+        ("SHOP_MONGODB_URI", "store", opened.purchases && !has_store),
+        ("SHOP_POSTGRES_URL", "store", opened.entities && !has_store),
     ] {
-        if given.require_servers && is_missing {
+        if variables.require_servers && is_missing {
             faults.push(format!(
                 "{name}: not set, but SHOP_REQUIRE_SERVERS is on: name the server, or set \
                  SHOP_REQUIRE_SERVERS=off to use the embedded {embedded}"
             ));
         }
     }
-    faults.extend(name_conflicts(given));
+    check_values(variables, &mut faults);
+
+    // SHOP_KAFKA_TLS=off and SHOP_KAFKA_CREATE_TOPICS=on are the defaults: they count as unset.
     set.retain(|name| match *name {
-        "SHOP_KAFKA_TLS" => given.kafka_tls,
-        "SHOP_KAFKA_CREATE_TOPICS" => !given.kafka_create_topics,
+        "SHOP_KAFKA_TLS" => variables.kafka_tls,
+        "SHOP_KAFKA_CREATE_TOPICS" => !variables.kafka_create_topics,
         _ => true,
     });
-    faults.extend(incomplete(given.auth, &set));
-    // A command takes the settings of both services.
+    check_completeness(variables.auth, &set, &mut faults);
+    // A command accepts the settings of both services.
     let serves = command.is_none().then_some(service);
-    faults.extend(without_effect(serves, given, &set));
+    check_effect(serves, variables, &set, &mut faults);
     faults
 }
 
-/// Returns the faults of settings that others require, and that are not set.
-fn incomplete(auth: Option<AuthMode>, set: &BTreeSet<&str>) -> Vec<String> {
-    let mut faults = Vec::new();
+/// Adds the faults of settings that other settings require, and that are not set.
+fn check_completeness(auth: Option<AuthMode>, set: &BTreeSet<&str>, faults: &mut Vec<String>) {
     for all in TOGETHER {
-        let given = all.iter().filter(|name| set.contains(*name)).count();
-        if given > 0 && given < all.len() {
+        let set_count = all.iter().filter(|name| set.contains(*name)).count();
+        if set_count > 0 && set_count < all.len() {
             let all = all.join(" and ");
             faults.push(format!("{all} go together: set all or none"));
         }
     }
 
-    let (of_issuer, of_claims) = OF_TOKENS.split_at(2);
-    let is_one_source = set.contains(of_issuer[0]) != set.contains(of_issuer[1]);
-    if auth == Some(AuthMode::Jwt) && !is_one_source {
-        let all = of_issuer.join(" or ");
-        faults.push(format!(
-            "SHOP_AUTH=jwt requires the keys of the issuer: set {all}, one of them"
-        ));
-    }
-    let (required, mode): (&[_], _) = match auth {
-        Some(AuthMode::Jwt) => (of_claims, "jwt"),
-        Some(AuthMode::Keys) => (&["SHOP_API_KEYS_FILE"], "keys"),
-        Some(AuthMode::Off) | None => (&[], ""),
-    };
-    for name in required {
-        if !set.contains(name) {
-            faults.push(format!("{name}: not set, but SHOP_AUTH={mode} requires it"));
+    match auth {
+        Some(AuthMode::Jwt) => {
+            if set.contains("SHOP_AUTH_JWKS_URL") == set.contains("SHOP_AUTH_JWKS_FILE") {
+                faults.push(
+                    "SHOP_AUTH=jwt requires the keys of the issuer: set SHOP_AUTH_JWKS_URL or \
+                     SHOP_AUTH_JWKS_FILE, one of them"
+                        .to_owned(),
+                );
+            }
+            for name in ["SHOP_AUTH_ISSUER", "SHOP_AUTH_AUDIENCE"] {
+                if !set.contains(name) {
+                    faults.push(format!("{name}: not set, but SHOP_AUTH=jwt requires it"));
+                }
+            }
         }
+        Some(AuthMode::Keys) if !set.contains("SHOP_API_KEYS_FILE") => {
+            faults.push("SHOP_API_KEYS_FILE: not set, but SHOP_AUTH=keys requires it".to_owned());
+        }
+        _ => {}
     }
-    faults
 }
 
-/// Returns the faults of settings that have no effect beside other settings.
-fn without_effect(
+/// Adds the faults of settings that have no effect beside other settings.
+///
+/// `serves` is the service that the process runs, or `None` for a command.
+fn check_effect(
     serves: Option<ServiceKind>,
-    given: &Variables,
+    variables: &Variables,
     set: &BTreeSet<&str>,
-) -> Vec<String> {
-    let has_kafka = given.kafka_bootstrap_servers.is_some();
+    faults: &mut Vec<String>,
+) {
+    let has_kafka = variables.kafka_bootstrap_servers.is_some();
     let is_management = serves == Some(ServiceKind::Management);
-    let has_no_entities = serves.is_some() && !given.has_entities();
-    let is_off = given.auth == Some(AuthMode::Off);
-    let is_jwt = given.auth == Some(AuthMode::Jwt);
+    let has_no_entities = serves.is_some() && !variables.has_entities();
+    let is_off = variables.auth == Some(AuthMode::Off);
+    let is_jwt = variables.auth == Some(AuthMode::Jwt);
     let rules: [(bool, &[&str], &str); 12] = [
         (
             is_management,
-            &OF_FACING,
+            &[
+                "SHOP_MANAGEMENT_URL",
+                "SHOP_USERS_URL",
+                "SHOP_ORDERS_URL",
+                "SHOP_SERVICE_",
+                "SHOP_CORS_",
+            ],
             "management does not read it: unset it, or set it for facing alone",
         ),
         (
             has_no_entities,
-            &OF_ENTITIES,
+            &[
+                "SHOP_USERS_",
+                "SHOP_ORDERS_",
+                "SHOP_ORDER_",
+                "SHOP_ADOPT_TABLES",
+            ],
             "only the roles users and orders read it: unset it, or add them to SHOP_ROLES",
         ),
         (
-            given.mongodb_uri.is_none(),
+            variables.mongodb_uri.is_none(),
             &["SHOP_MONGODB_"],
             "SHOP_MONGODB_URI is not: unset this to use another store",
         ),
         (
-            given.postgres_url.is_none(),
+            variables.postgres_url.is_none(),
             &["SHOP_POSTGRES_"],
             "SHOP_POSTGRES_URL is not: unset this to use another store",
         ),
@@ -249,25 +241,29 @@ fn without_effect(
         ),
         (
             has_kafka,
-            &OF_FILES,
+            &["SHOP_LOG_RETENTION", "SHOP_LOG_MAX_SIZE"],
             "the log is on Kafka: set the retention of the topic, or unset SHOP_KAFKA_BOOTSTRAP_SERVERS to use the embedded log",
         ),
         (
-            given.kafka_username.is_some(),
+            variables.kafka_username.is_some(),
             &["SHOP_KAFKA_OAUTH_TOKEN_URL"],
             "SHOP_KAFKA_USERNAME is too: unset one of them",
         ),
         (
-            !given.kafka_tls,
+            !variables.kafka_tls,
             &["SHOP_KAFKA_CERT_FILE"],
             "SHOP_KAFKA_TLS is off: set SHOP_KAFKA_TLS=on",
         ),
         (
-            given.tls_cert_file.is_none(),
+            variables.tls_cert_file.is_none(),
             &["SHOP_TLS_CLIENT_CA_FILE"],
             "SHOP_TLS_CERT_FILE is not: plain HTTP has no certificates of clients",
         ),
-        (is_off, &OF_TOKENS, "SHOP_AUTH is off: unset one of them"),
+        (
+            is_off,
+            &["SHOP_AUTH_"],
+            "SHOP_AUTH is off: unset one of them",
+        ),
         (
             is_off,
             &["SHOP_API_KEYS_FILE"],
@@ -275,46 +271,46 @@ fn without_effect(
         ),
         (
             !is_off && !is_jwt,
-            &OF_TOKENS,
+            &["SHOP_AUTH_"],
             "only SHOP_AUTH=jwt accepts tokens",
         ),
     ];
-    let mut faults = Vec::new();
-    for (applies, names, why) in rules {
-        let mut useless = set.clone();
-        useless.retain(|setting| names.iter().any(|name| is_in_group(setting, name)));
+    for (applies, groups, reason) in rules {
+        let mut useless: Vec<&str> = set.iter().copied().collect();
+        useless.retain(|setting| is_in_groups(setting, groups));
         if applies && !useless.is_empty() {
-            let useless = Vec::from_iter(useless).join(", ");
-            faults.push(format!("{useless}: set, but {why}"));
+            let useless = useless.join(", ");
+            faults.push(format!("{useless}: set, but {reason}"));
         }
     }
-    faults
 }
 
-/// Returns the faults of topics with one name, of invalid addresses, and of unsupported protocols of traces.
-fn name_conflicts(given: &Variables) -> Vec<String> {
+/// Adds the faults of topics with one name, of invalid addresses, and of unsupported protocols of
+/// traces.
+fn check_values(variables: &Variables, faults: &mut Vec<String>) {
     let topics = [
-        ("SHOP_PURCHASES_TOPIC", &given.purchases_topic),
-        ("SHOP_USERS_TOPIC", &given.users_topic),
-        ("SHOP_ORDERS_TOPIC", &given.orders_topic),
+        ("SHOP_PURCHASES_TOPIC", &variables.purchases_topic),
+        ("SHOP_USERS_TOPIC", &variables.users_topic),
+        ("SHOP_ORDERS_TOPIC", &variables.orders_topic),
     ];
-    let mut faults = Vec::new();
     for (index, (name, topic)) in topics.iter().enumerate() {
-        for (other, _) in topics[..index].iter().filter(|(_, before)| before == topic) {
-            faults.push(format!(
-                "{other} and {name} are both {topic}: each needs its own topic"
-            ));
+        for (other_name, other_topic) in &topics[..index] {
+            if other_topic == topic {
+                faults.push(format!(
+                    "{other_name} and {name} are both {topic}: each needs its own topic"
+                ));
+            }
         }
     }
     for (name, url, schemes) in [
         (
             "SHOP_MONGODB_URI",
-            &given.mongodb_uri,
+            &variables.mongodb_uri,
             ["mongodb://", "mongodb+srv://"],
         ),
         (
             "SHOP_POSTGRES_URL",
-            &given.postgres_url,
+            &variables.postgres_url,
             ["postgresql://", "postgres://"],
         ),
     ] {
@@ -330,9 +326,9 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
         }
     }
     for (name, url) in [
-        ("SHOP_MANAGEMENT_URL", &given.management_url),
-        ("SHOP_USERS_URL", &given.users_url),
-        ("SHOP_ORDERS_URL", &given.orders_url),
+        ("SHOP_MANAGEMENT_URL", &variables.management_url),
+        ("SHOP_USERS_URL", &variables.users_url),
+        ("SHOP_ORDERS_URL", &variables.orders_url),
     ] {
         if let Some(url) = url
             && let Err(error) = ShopClient::builder(url).build()
@@ -343,30 +339,31 @@ fn name_conflicts(given: &Variables) -> Vec<String> {
     for (name, protocol) in [
         (
             "OTEL_EXPORTER_OTLP_PROTOCOL",
-            &given.otel_exporter_otlp_protocol,
+            &variables.otel_exporter_otlp_protocol,
         ),
         (
             "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
-            &given.otel_exporter_otlp_traces_protocol,
+            &variables.otel_exporter_otlp_traces_protocol,
         ),
     ] {
         if let Some(protocol) = protocol
-            && protocol != OTLP
-            && given.has_traces()
+            && protocol != "http/protobuf"
+            && variables.has_traces()
         {
-            let port = "and the port of that, usually 4318, in the address";
             faults.push(format!(
-                "{name}: {protocol} is not supported: set {OTLP}, {port}, or OTEL_TRACES_EXPORTER=none"
+                "{name}: {protocol} is not supported: set http/protobuf, and the port of that, usually 4318, in the address, or \
+                 OTEL_TRACES_EXPORTER=none"
             ));
         }
     }
-    if let Some(url) = &given.auth_jwks_url
+    if let Some(url) = &variables.auth_jwks_url
         && !url.parse().is_ok_and(|url: Url| is_key_address(&url))
     {
-        let needs = "must start with https:// and have a host, without a user name or a password";
-        faults.push(format!("SHOP_AUTH_JWKS_URL: {needs}"));
+        faults.push(
+            "SHOP_AUTH_JWKS_URL: must start with https:// and have a host, without a user name or a password"
+                .to_owned(),
+        );
     }
-    faults
 }
 
 /// Returns whether public keys can be fetched from `url`.
@@ -375,36 +372,56 @@ fn is_key_address(url: &Url) -> bool {
     matches!(url.scheme(), "http" | "https") && url.has_host() && !has_login
 }
 
-/// Returns whether the service or the command opens a log, the store of purchases, and a store of users or orders.
-fn opened(service: ServiceKind, command: Option<&Command>, given: &Variables) -> [bool; 3] {
+/// The parts that a process opens.
+struct OpenedParts {
+    log: bool,
+    purchases: bool,
+    /// A store of users or orders.
+    entities: bool,
+}
+
+/// Returns the parts that the service or the command opens.
+fn opened_parts(
+    service: ServiceKind,
+    command: Option<&Command>,
+    variables: &Variables,
+) -> OpenedParts {
+    let mut opened = OpenedParts {
+        log: true,
+        purchases: true,
+        entities: false,
+    };
     match command {
-        Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => [false, true, false],
-        Some(Command::Dlq(_)) => [true, false, false],
-        // They are for the embedded files.
-        Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => [false; 3],
         Some(
             Command::Verify { .. } | Command::Replace(_) | Command::Refund(_) | Command::Import(_),
-        ) => [true, true, false],
-        Some(Command::Replay { .. }) => [true, false, true],
-        Some(Command::Erase(_)) => [
-            true,
-            given.has(ProcessRole::Purchases),
-            given.has(ProcessRole::Users),
-        ],
+        ) => {}
+        Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => opened.log = false,
+        Some(Command::Dlq(_)) => opened.purchases = false,
+        // These commands are for the embedded files.
+        Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => {
+            opened.log = false;
+            opened.purchases = false;
+        }
+        Some(Command::Replay { .. }) => {
+            opened.purchases = false;
+            opened.entities = true;
+        }
+        Some(Command::Erase(_)) => {
+            opened.purchases = variables.has(ProcessRole::Purchases);
+            opened.entities = variables.has(ProcessRole::Users);
+        }
         Some(Command::Status) | None => {
-            let forwards = |url: &Option<String>| {
-                service == ServiceKind::Facing && (url.is_some() || given.management_url.is_some())
-            };
+            let is_facing = service == ServiceKind::Facing;
+            let calls_management = is_facing && variables.management_url.is_some();
+            let calls_users = calls_management || (is_facing && variables.users_url.is_some());
+            let calls_orders = calls_management || (is_facing && variables.orders_url.is_some());
+
             // Without SHOP_MANAGEMENT_URL, listings come from the store.
-            let lists = !forwards(&None) || given.ingest == Some(true);
-            let keeps = |role, url: &Option<String>| given.has(role) && !forwards(url);
-            let keeps_entities = keeps(ProcessRole::Users, &given.users_url)
-                || keeps(ProcessRole::Orders, &given.orders_url);
-            [
-                true,
-                given.has(ProcessRole::Purchases) && lists,
-                keeps_entities,
-            ]
+            let reads_store = !calls_management || variables.ingest == Some(true);
+            opened.purchases = variables.has(ProcessRole::Purchases) && reads_store;
+            opened.entities = (variables.has(ProcessRole::Users) && !calls_users)
+                || (variables.has(ProcessRole::Orders) && !calls_orders);
         }
     }
+    opened
 }

@@ -1,34 +1,40 @@
-//! Reads variables and the file of settings: finds the setting of each name, reads files of secrets, and composes
-//! addresses from their parts. The only module that reads the environment.
+//! Reads settings from variables and from the file of `--config`. The only module that reads the
+//! environment.
+//!
+//! An [`Environment`] finds the setting of each name with the help of `names`, reads the files of
+//! secrets, and composes addresses from their parts. It collects all errors on the way.
+//! `command_line` then checks the values, which it parses together with the flags.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use toml_edit::{DocumentMut, TableLike, Value};
 
 use super::Settings;
-use super::names::{self, OURS, PARTS};
+use super::names::{self, OURS};
 
 /// The values of settings, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    pub(super) values: BTreeMap<String, Given>,
+    /// The values, by the variable of their setting. Parts of addresses and properties of
+    /// librdkafka have their own variables.
+    pub(super) values: BTreeMap<String, SettingValue>,
     pub(super) faults: Vec<String>,
     /// The names that are set, but empty, each with its setting.
     pub(super) empty: Vec<(String, String)>,
-    /// The file that these settings are from; without one, they are variables.
+    /// The file that these settings are from. Without a file, they are variables.
     config: Option<String>,
 }
 
 /// A value of a setting.
 #[derive(Debug)]
-pub(super) struct Given {
+pub(super) struct SettingValue {
     pub(super) text: String,
-    /// The name by which it is set.
+    /// The name by which the setting is set, as the user wrote it.
     pub(super) name: String,
     /// `environment` or `file`.
     pub(super) origin: &'static str,
@@ -36,36 +42,36 @@ pub(super) struct Given {
     pub(super) file: Option<PathBuf>,
 }
 
-/// A setting, and where its value is from.
+/// A setting with its value in effect, and where this value is from.
 #[derive(Debug)]
-pub(crate) struct InEffect {
+pub(crate) struct EffectiveSetting {
     pub(crate) name: String,
     /// The value, unless it is secret; or the words for a default that depends on other settings.
     pub(crate) value: String,
     /// `default`, `file`, `environment` or `flag`.
     pub(crate) origin: &'static str,
-    /// The name by which it is set, if that is not the name of the setting.
+    /// The name by which the setting is set, if that is another name than its own.
     pub(crate) alias: Option<String>,
 }
 
-impl InEffect {
-    /// A setting of a variable or a file.
-    pub(super) fn given(name: &str, is_secret: bool, given: &Given) -> Self {
+impl EffectiveSetting {
+    /// Creates the setting `name` with a value from a variable or a file.
+    pub(super) fn from_value(name: String, is_secret: bool, value: &SettingValue) -> Self {
         Self {
-            name: name.to_owned(),
             value: if is_secret {
                 "***".to_owned()
             } else {
-                Settings::address(&given.text)
+                Settings::address(&value.text)
             },
-            origin: given.origin,
-            alias: (given.name != name).then(|| given.name.clone()),
+            origin: value.origin,
+            alias: (value.name != name).then(|| value.name.clone()),
+            name,
         }
     }
 }
 
 impl Environment {
-    /// The variables of this process.
+    /// Reads the variables of this process.
     #[expect(
         clippy::disallowed_methods,
         reason = "the only place that reads the environment"
@@ -74,70 +80,78 @@ impl Environment {
         Self::from_os(std::env::vars_os())
     }
 
-    fn from_os(all: impl Iterator<Item = (OsString, OsString)>) -> Self {
+    /// Reads `variables`. A value that is not UTF-8 is a fault if its name may be a setting.
+    fn from_os(variables: impl Iterator<Item = (OsString, OsString)>) -> Self {
+        let mut pairs = Vec::new();
         let mut faults = Vec::new();
-        let pairs = all.filter_map(|(name, value)| {
+        for (name, value) in variables {
             // A name that is not UTF-8 is not a setting.
-            let name = name.into_string().ok()?;
-            let value = value.into_string();
-            if value.is_err() && names::may_be_setting(&name) {
+            let Ok(name) = name.into_string() else {
+                continue;
+            };
+            if let Ok(value) = value.into_string() {
+                pairs.push((name, value));
+            } else if names::may_be_setting(&name) {
                 faults.push(format!("{name}: its value is not UTF-8"));
             }
-            Some((name, value.ok()?))
-        });
+        }
+
         let mut environment = Self::from_pairs(pairs);
         environment.faults.extend(faults);
         environment
     }
 
-    /// The variables in `pairs`. Empty ones count as unset; those of Kubernetes services are ignored.
+    /// Reads variables from `pairs` of their names and values.
+    ///
+    /// Empty variables count as unset, and the variables of Kubernetes services are ignored.
     pub(super) fn from_pairs(pairs: impl IntoIterator<Item = (String, String)>) -> Self {
         Self::read(None, pairs.into_iter().collect())
     }
 
+    /// Reads `pairs` of names and values, which are from the file `config`, or else variables.
     fn read(config: Option<String>, mut pairs: Vec<(String, String)>) -> Self {
+        let mut known_names = names::known();
+        known_names.retain(|name| config.is_none() || name.starts_with(OURS));
         let mut environment = Self {
             config,
             ..Self::default()
         };
-        let mut known = names::known();
-        known.retain(|name| environment.config.is_none() || name.starts_with(OURS));
-        pairs.retain(|(name, value)| !names::is_of_kubernetes(name, value));
+
+        pairs.retain(|(name, value)| !names::is_kubernetes_variable(name, value));
         pairs.sort();
         for (name, value) in pairs {
-            match names::setting(names::secret_of_file(&name).unwrap_or(&name), "") {
-                Some(setting) if value.trim().is_empty() => {
+            if value.trim().is_empty() {
+                let secret = names::secret_of_file(&name).unwrap_or(&name);
+                if let Some(setting) = names::setting(secret) {
                     environment.empty.push((environment.shown(&name), setting));
                 }
-                None if value.trim().is_empty() => {}
-                _ => {
-                    let shown = |name: &str| environment.shown(name);
-                    let fault = names::misspelled(&name, &known, shown);
-                    environment.faults.extend(fault);
-                    environment.add(&name, value);
-                }
+                continue;
             }
+            let fault = names::misspelled(&name, &known_names, |name| environment.shown(name));
+            environment.faults.extend(fault);
+            environment.add(&name, value);
         }
-        environment.compose();
+        environment.compose_addresses();
         environment
     }
 
-    /// How the user wrote the name of a variable.
+    /// Returns the name of a variable as the user wrote it.
     fn shown(&self, name: &str) -> String {
-        self.config.as_ref().map_or(name.to_owned(), |file| {
-            format!("{} in {file}", names::key(name))
-        })
+        match &self.config {
+            Some(file) => format!("{} in {file}", names::key(name)),
+            None => name.to_owned(),
+        }
     }
 
-    /// Adds the settings of a TOML file that no variable sets.
+    /// Adds the settings of the TOML file at `path` that no variable sets.
     pub(super) fn add_file(&mut self, path: &str) {
         let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
-        match text.and_then(|text| pairs(&text)) {
+        match text.and_then(|text| parse_toml(&text)) {
             Ok(pairs) => {
-                let of_file = Self::read(Some(path.to_owned()), pairs);
-                self.faults.extend(of_file.faults);
-                self.empty.extend(of_file.empty);
-                for (name, value) in of_file.values {
+                let file_settings = Self::read(Some(path.to_owned()), pairs);
+                self.faults.extend(file_settings.faults);
+                self.empty.extend(file_settings.empty);
+                for (name, value) in file_settings.values {
                     self.values.entry(name).or_insert(value);
                 }
             }
@@ -145,122 +159,176 @@ impl Environment {
         }
     }
 
-    /// Adds the value of a variable, if it is a setting.
+    /// Adds the value of a variable, if the variable is a setting or a part of an address.
     fn add(&mut self, variable: &str, mut text: String) {
+        let shown = self.shown(variable);
         let mut name = variable;
         let mut file = None;
-        let shown = self.shown(variable);
         if let Some(secret) = names::secret_of_file(variable) {
             let path = PathBuf::from(text);
-            text = match fs::read_to_string(&path) {
-                Ok(text) if text.trim().is_empty() => {
+            text = match read_secret(&path) {
+                Ok(secret) => secret,
+                Err(problem) => {
                     return self
                         .faults
-                        .push(format!("{shown}: {} is empty", path.display()));
-                }
-                Ok(text) => without_line_end(&text).to_owned(),
-                Err(error) => {
-                    return self.faults.push(format!(
-                        "{shown}: {} cannot be read: {error}",
-                        path.display()
-                    ));
+                        .push(format!("{shown}: {} {problem}", path.display()));
                 }
             };
             name = secret;
             file = Some(path);
         }
-        // These two have the form `host:port`.
+
+        // This variable names MongoDB, unless its value is an address of PostgreSQL.
+        if name == "DATABASE_URL" && text.starts_with("postgres") {
+            name = "SHOP_POSTGRES_URL";
+        }
+        // These two variables have the form `host:port`.
         if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {
             text.insert_str(0, "http://");
         }
-        let Some(setting) = names::setting(name, &text) else {
+        let Some(setting) = names::setting(name) else {
             return;
         };
-        let origin = if self.config.is_some() {
-            "file"
-        } else {
-            "environment"
+        let Some(other) = self.values.get(&setting) else {
+            let origin = if self.config.is_some() {
+                "file"
+            } else {
+                "environment"
+            };
+            let value = SettingValue {
+                text,
+                name: shown,
+                origin,
+                file,
+            };
+            self.values.insert(setting, value);
+            return;
         };
-        match self.values.get(&setting) {
-            // Their values may be secret, so they are not printed.
-            Some(other) if other.text != text => self.faults.push(format!(
+        if other.text != text {
+            // The values may be secret, so they are not printed.
+            self.faults.push(format!(
                 "{} and {shown} are two names of one setting with different values: unset one of them",
                 other.name
-            )),
-            Some(_) => {}
-            None => drop(self.values.insert(setting, Given { text, name: shown, origin, file })),
+            ));
         }
     }
 
-    /// The properties of librdkafka, and the variables that set them.
-    pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<InEffect>) {
+    /// Returns the properties of librdkafka, and the variables that set these properties.
+    ///
+    /// Two variables of one property are a fault.
+    pub(super) fn properties(&mut self) -> (BTreeMap<String, SecretString>, Vec<EffectiveSetting>) {
         let mut properties = BTreeMap::new();
         let mut in_effect = Vec::new();
-        for (name, given) in &self.values {
+        for (name, value) in &self.values {
             let Some(property) = names::property(name) else {
                 continue;
             };
-            let is_secret = ["pass", "secret", "pem", "jaas"]
-                .iter()
-                .any(|word| property.contains(word))
-                || given.file.is_some();
-            in_effect.push(InEffect::given(name, is_secret, given));
-            if properties
-                .insert(property, given.text.as_str().into())
-                .is_some()
-            {
-                let fault = "is another name of a variable that is set: unset one of them";
-                self.faults.push(format!("{} {fault}", given.name));
+            let is_secret = value.file.is_some()
+                || ["pass", "secret", "pem", "jaas"]
+                    .iter()
+                    .any(|word| property.contains(word));
+            in_effect.push(EffectiveSetting::from_value(name.clone(), is_secret, value));
+
+            let previous = properties.insert(property, value.text.as_str().into());
+            if previous.is_some() {
+                self.faults.push(format!(
+                    "{} is another name of a variable that is set: unset one of them",
+                    value.name
+                ));
             }
         }
         (properties, in_effect)
     }
 
-    /// Composes addresses from their parts, unless they are set themselves.
-    fn compose(&mut self) {
-        let [
-            host,
-            port,
-            hosts,
-            user,
-            password,
-            database,
-            management_host,
-            management_port,
-        ] = PARTS.map(|part| self.values.remove(part).map(|given| given.text));
-        if let (Some(host), Some(port)) = (management_host, management_port)
+    /// Composes the addresses of management and of MongoDB from their parts, unless the addresses
+    /// themselves are set.
+    fn compose_addresses(&mut self) {
+        let host = self.take_part("CM_API_HOSTNAME");
+        let port = self.take_part("CM_API_PORT");
+        if let (Some(host), Some(port)) = (host, port)
             && !self.values.contains_key("SHOP_MANAGEMENT_URL")
         {
             self.add("SHOP_MANAGEMENT_URL", format!("http://{host}:{port}"));
         }
+
+        let mongodb_uri = self.compose_mongodb_uri();
         if self.values.contains_key("SHOP_MONGODB_URI") {
             return;
         }
-        let host = host.map(|host| format!("{host}:{}", port.as_deref().unwrap_or("27017")));
-        match mongodb_uri(host, hosts, user, password, database) {
+        match mongodb_uri {
             Ok(Some(uri)) => self.add("SHOP_MONGODB_URI", uri),
             Ok(None) => {}
             Err(fault) => self.faults.push(fault.to_owned()),
         }
     }
+
+    /// Composes the URI of MongoDB from its parts, and removes these parts. Returns `None` without
+    /// a host.
+    ///
+    /// # Errors
+    /// The parts name different hosts, or a login without hosts, or only one half of a login.
+    fn compose_mongodb_uri(&mut self) -> Result<Option<String>, &'static str> {
+        let port = self.take_part("MONGO_PORT");
+        let port = port.as_deref().unwrap_or("27017");
+        let host = self.take_part("MONGO_HOSTNAME");
+        let host = host.map(|host| format!("{host}:{port}"));
+        let hosts = self.take_part("MONGODB_HOSTS");
+        let user = self.take_part("MONGODB_USERNAME");
+        let password = self.take_part("MONGODB_PASSWORD");
+        let database = self.take_part("MONGODB_AUTHDB");
+
+        if host.is_some() && hosts.is_some() && host != hosts {
+            return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
+        }
+        let hosts = hosts.or(host);
+        let login = match (user, password) {
+            (None, None) => String::new(),
+            _ if hosts.is_none() => {
+                return Err(
+                    "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
+                        name the hosts, or unset the login to use the embedded store",
+                );
+            }
+            (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
+            (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
+            (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
+        };
+        let path = database
+            .map(|database| format!("{}?authSource={0}", encoded(&database)))
+            .unwrap_or_default();
+        Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
+    }
+
+    /// Removes a part of an address, and returns its value.
+    fn take_part(&mut self, name: &str) -> Option<String> {
+        self.values.remove(name).map(|value| value.text)
+    }
 }
 
-/// The settings in the text of a TOML file, by their variables. A table is a prefix of its keys.
-fn pairs(text: &str) -> Result<Vec<(String, String)>, String> {
+/// Reads the settings in the text of a TOML file, as pairs of a variable and its value. The name of
+/// a table is a prefix of its keys.
+///
+/// # Errors
+/// The text is not TOML, or a value cannot be the value of a setting.
+fn parse_toml(text: &str) -> Result<Vec<(String, String)>, String> {
     let document = text.parse::<DocumentMut>().map_err(|error| {
-        // Its whole text quotes the line, which may have a secret.
-        let line = error
-            .span()
-            .and_then(|span| text.get(..span.start))
-            .map_or(1, |text| text.split('\n').count());
+        // The whole text of the error quotes the line, which may have a secret.
+        let start = error.span().map_or(0, |span| span.start);
+        let text_before = text.get(..start).unwrap_or_default();
+        let line = text_before.split('\n').count();
         format!("line {line}: {}", error.message())
     })?;
     let mut pairs = Vec::new();
-    flatten(document.as_table(), OURS, &mut pairs)?;
+    flatten_table(document.as_table(), OURS, &mut pairs)?;
     Ok(pairs)
 }
 
-fn flatten(
+/// Adds the settings of `table`, and of the tables in it, to `pairs`. `prefix` is the beginning of
+/// their variables.
+///
+/// # Errors
+/// A value cannot be the value of a setting.
+fn flatten_table(
     table: &dyn TableLike,
     prefix: &str,
     pairs: &mut Vec<(String, String)>,
@@ -268,19 +336,19 @@ fn flatten(
     for (key, item) in table.iter() {
         let name = format!("{prefix}{}", key.to_uppercase());
         if let Some(table) = item.as_table_like() {
-            flatten(table, &format!("{name}_"), pairs)?;
+            flatten_table(table, &format!("{name}_"), pairs)?;
             continue;
         }
+        if name == "SHOP_CONFIG" {
+            return Err("config: a file cannot name another one".to_owned());
+        }
+
         let text = match item.as_value() {
-            _ if name == "SHOP_CONFIG" => {
-                return Err("config: a file cannot name another one".to_owned());
+            Some(Value::Array(array)) => {
+                let texts: Option<Vec<_>> = array.iter().map(scalar_text).collect();
+                texts.map(|texts| texts.join(","))
             }
-            Some(Value::Array(all)) => all
-                .iter()
-                .map(text_of)
-                .collect::<Option<Vec<_>>>()
-                .map(|all| all.join(",")),
-            value => value.and_then(text_of),
+            value => value.and_then(scalar_text),
         };
         let Some(text) = text else {
             return Err(format!(
@@ -293,52 +361,35 @@ fn flatten(
     Ok(())
 }
 
-fn text_of(value: &Value) -> Option<String> {
-    match value {
-        Value::String(text) => Some(text.value().clone()),
-        Value::Integer(number) => Some(number.value().to_string()),
-        Value::Float(number) => Some(number.value().to_string()),
-        Value::Boolean(flag) => Some(if *flag.value() { "on" } else { "off" }.to_owned()),
-        _ => None,
-    }
+/// Returns a text, a number or a boolean as the text of a variable.
+fn scalar_text(value: &Value) -> Option<String> {
+    Some(match value {
+        Value::String(text) => text.value().clone(),
+        Value::Integer(number) => number.value().to_string(),
+        Value::Float(number) => number.value().to_string(),
+        Value::Boolean(flag) => if *flag.value() { "on" } else { "off" }.to_owned(),
+        _ => return None,
+    })
 }
 
-/// The secret in the text of a file.
+/// Reads the secret in the file at `path`.
+///
+/// # Errors
+/// The file cannot be read or is empty.
+fn read_secret(path: &Path) -> Result<String, String> {
+    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+    if text.trim().is_empty() {
+        return Err("is empty".to_owned());
+    }
+    Ok(without_line_end(&text).to_owned())
+}
+
+/// Returns the secret in the text of a file: the text without the line ends behind it.
 pub(super) fn without_line_end(text: &str) -> &str {
     text.trim_end_matches(['\n', '\r'])
 }
 
-/// The URI of `host` or `hosts`, if there are any.
-fn mongodb_uri(
-    host: Option<String>,
-    hosts: Option<String>,
-    user: Option<String>,
-    password: Option<String>,
-    database: Option<String>,
-) -> Result<Option<String>, &'static str> {
-    if host.is_some() && hosts.is_some() && host != hosts {
-        return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
-    }
-    let hosts = hosts.or(host);
-    let login = match (user, password) {
-        (None, None) => String::new(),
-        _ if hosts.is_none() => {
-            return Err(
-                "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
-                        name the hosts, or unset the login to use the embedded store",
-            );
-        }
-        (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
-        (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
-        (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
-    };
-    let path = database
-        .map(|database| format!("{}?authSource={0}", encoded(&database)))
-        .unwrap_or_default();
-    Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
-}
-
-/// `text` with everything but the unreserved characters of a URI encoded.
+/// Percent-encodes all characters of `text` but the unreserved characters of a URI.
 pub(crate) fn encoded(text: &str) -> String {
     const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
         .remove(b'-')
@@ -360,7 +411,7 @@ mod tests {
         (
             values
                 .into_iter()
-                .map(|(name, given)| (name, given.text))
+                .map(|(name, value)| (name, value.text))
                 .collect(),
             faults,
         )

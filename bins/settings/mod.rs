@@ -1,10 +1,15 @@
-//! The settings of a process: parsed from variables and flags, and checked without opening anything.
+//! The settings of a process: parsed from flags, variables and a file, and checked without opening
+//! anything.
+//!
+//! [`Settings::read`] reads the variables, parses the command line with the values of the variables
+//! and the file as defaults, and checks for conflicts. It reports all errors at once; but of
+//! wrong arguments only the first one, and then no conflicts.
 //!
 //! | module | content |
 //! |---|---|
 //! | `variables` | every setting, its default and its help |
 //! | `names` | the names of settings, and misspelled names |
-//! | `environment` | variables, with aliases, files and composed addresses |
+//! | `environment` | the values of variables and of the file, secrets in files, composed addresses |
 //! | `command` | the commands of management |
 //! | `command_line` | the arguments, help, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
@@ -37,7 +42,7 @@ use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_http::{AccessLog, CorsOrigins, Dialect, HttpOptions};
 
 use crate::{CliError, Result};
-use command_line::{Arguments, DEFAULT};
+use command_line::Arguments;
 use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
@@ -45,7 +50,7 @@ use variables::Variables;
 pub(crate) use command::{
     Command, DlqAction, EraseCommand, GroupsAction, ImportFile, OfTopic, Refund, Replace, Selection,
 };
-pub(crate) use environment::InEffect;
+pub(crate) use environment::EffectiveSetting;
 #[cfg(feature = "kafka")]
 pub(crate) use environment::encoded;
 pub(crate) use host_port::HostPort;
@@ -53,7 +58,7 @@ pub(crate) use secret::Secret;
 pub use service::ServiceKind;
 pub(crate) use variables::{AuthMode, LogFormat, ProcessRole};
 
-/// The maximum of connections of the admin listener.
+/// The maximum number of connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 128;
 
 /// The settings of a process, with the values that follow from other settings.
@@ -64,13 +69,13 @@ pub(crate) struct Settings {
     /// The command to run instead of the service.
     pub(crate) command: Option<Command>,
     /// The values of all settings.
-    pub(crate) in_effect: Vec<InEffect>,
+    pub(crate) in_effect: Vec<EffectiveSetting>,
     /// The names that are set, but empty, each with its setting.
     empty: Vec<(String, String)>,
     variables: Variables,
     /// The properties of librdkafka.
     pub(crate) kafka_properties: BTreeMap<String, SecretString>,
-    /// The files that secrets were read from.
+    /// The files that secrets were read from, by the variable of the setting.
     secret_files: BTreeMap<String, PathBuf>,
 }
 
@@ -85,59 +90,61 @@ impl Deref for Settings {
 /// Checks variables as a service does at its start, without opening anything.
 ///
 /// # Errors
-/// The text with all faults.
+/// All errors at once, as one text.
 pub fn check_settings(
     service: ServiceKind,
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> std::result::Result<(), String> {
-    let arguments = [OsString::from(service.name())];
-    Settings::from_parts(service, &arguments, Environment::from_pairs(variables))
+    let environment = Environment::from_pairs(variables);
+    Settings::from_parts(service, &[service.name().into()], environment)
         .map(drop)
         .map_err(|error| error.to_string())
 }
 
 impl Settings {
-    /// The settings of this process. Ends the process when help or the version was requested.
+    /// Reads the settings of this process. Ends the process when help or the version was requested.
     ///
     /// # Errors
-    /// All errors at once, each with its variable.
+    /// All errors at once, each with its variable; but of wrong arguments only the first one, and
+    /// then no conflicts.
     pub(crate) fn read(service: ServiceKind) -> Result<Self> {
         let arguments: Vec<_> = std::env::args_os().collect();
         Self::from_parts(service, &arguments, Environment::from_process())
     }
 
+    /// Reads the settings from arguments and variables.
+    ///
+    /// # Errors
+    /// All errors at once, each with its variable; but of wrong arguments only the first one, and
+    /// then no conflicts.
     fn from_parts(
         service: ServiceKind,
         arguments: &[OsString],
         mut environment: Environment,
     ) -> Result<Self> {
         let parsed = command_line::parse(service, arguments, &mut environment);
-        let (kafka_properties, of_properties) = environment.properties();
-        let Environment {
-            values,
-            mut faults,
-            empty,
-            ..
-        } = environment;
+        let (kafka_properties, effective_properties) = environment.properties();
+        let mut faults = environment.faults;
         let Arguments {
             command,
             mut variables,
             mut in_effect,
         } = match parsed {
             Ok(parsed) => parsed,
-            Err((fault, is_command)) => {
-                faults.push(fault);
-                return Err(CliError::in_settings(faults, is_command));
+            Err(invalid) => {
+                faults.push(invalid.fault);
+                return Err(CliError::in_settings(faults, invalid.is_command));
             }
         };
-        in_effect.extend(of_properties);
+        in_effect.extend(effective_properties);
+
         // Which servers are required depends on all settings.
         variables.require_servers &= faults.is_empty();
         // The health check of an image does not depend on the service.
         if !variables.healthcheck && !variables.man && variables.completions.is_none() {
             let set = in_effect
                 .iter()
-                .filter(|setting| setting.origin != DEFAULT)
+                .filter(|setting| setting.origin != "default")
                 .map(|setting| setting.name.as_str())
                 .collect();
             faults.extend(conflicts(service, command.as_ref(), &variables, set));
@@ -145,39 +152,47 @@ impl Settings {
         if !faults.is_empty() {
             return Err(CliError::in_settings(faults, command.is_some()));
         }
-        // Only facing calls another service. A command takes the settings of both.
+
+        // Only facing calls other services. A command accepts the settings of both services.
         let is_facing = service == ServiceKind::Facing;
-        variables.management_url.take_if(|_| !is_facing);
-        let called_url = |role, url: &Option<String>| {
-            url.as_ref()
-                .or(variables.management_url.as_ref())
-                .filter(|_| is_facing && variables.has(role))
-                .cloned()
-        };
-        let users_url = called_url(ProcessRole::Users, &variables.users_url);
-        let orders_url = called_url(ProcessRole::Orders, &variables.orders_url);
-        variables.users_url = users_url;
-        variables.orders_url = orders_url;
+        let calls_users = is_facing && variables.has(ProcessRole::Users);
+        let calls_orders = is_facing && variables.has(ProcessRole::Orders);
+        if !is_facing {
+            variables.management_url = None;
+        }
+        let management_url = &variables.management_url;
+        variables.users_url = variables
+            .users_url
+            .or_else(|| management_url.clone())
+            .filter(|_url| calls_users);
+        variables.orders_url = variables
+            .orders_url
+            .or_else(|| management_url.clone())
+            .filter(|_url| calls_orders);
         if variables.orders_url.is_some() {
             // The process that stores the orders waits.
             variables.order_user_wait = Duration::ZERO;
         }
-        let secret_files = values
+
+        let secret_files = environment
+            .values
             .into_iter()
-            .filter_map(|(name, given)| Some((name, given.file?)))
+            .filter_map(|(name, value)| Some((name, value.file?)))
             .collect();
         Ok(Self {
             service,
             command,
             in_effect,
-            empty,
+            empty: environment.empty,
             variables,
             kafka_properties,
             secret_files,
         })
     }
 
-    /// The secret of the setting `name`, whose value at the start was `value`. It is read again from its file.
+    /// Returns the secret of the setting `name`, whose value at the start was `value`.
+    ///
+    /// A secret that was read from a file is read again from this file when it is used.
     pub(crate) fn secret(&self, name: &str, value: &SecretString) -> Secret {
         Secret {
             at_start: value.clone(),
@@ -185,73 +200,73 @@ impl Settings {
         }
     }
 
-    /// The completions or the manual page, when one of them was requested.
+    /// Returns the completions or the manual page, if one of them was requested.
+    ///
+    /// # Errors
+    /// The manual page cannot be rendered.
     pub(crate) fn generated(&self) -> Result<Option<Vec<u8>>> {
         command_line::generated(self.service, &self.variables).map_err(CliError::new)
     }
 
-    /// Whether this process runs ingest.
+    /// Returns whether this process runs ingest.
     pub(crate) fn ingests(&self) -> bool {
         self.ingest.unwrap_or(self.management_url.is_none())
     }
 
-    /// Whether a purchase is stored in the transaction that appends it to the log: both are in one file. A dialect that
-    /// logs each purchase that ingest receives keeps the ingest.
+    /// Returns whether a purchase is stored in the transaction that appends it to the log, because
+    /// this process ingests, and the log and the store are in one file.
+    ///
+    /// With a dialect that logs each purchase that ingest receives, ingest stores the purchases.
     pub(crate) fn stores_at_once(&self) -> bool {
         self.is_one_file() && self.ingests() && !self.dialect.logs_purchases
     }
 
-    /// Whether the log and the store of purchases are one file of this process.
+    /// Returns whether the log and the store of purchases are one file of this process.
     pub(crate) fn is_one_file(&self) -> bool {
         self.kafka_bootstrap_servers.is_none() && self.has_local_store()
     }
 
-    /// The scheme, hosts and database of the server that stores the purchases; `None` for a file.
+    /// Returns the scheme, hosts and database of the server that stores the purchases, or `None` if
+    /// a file stores the purchases.
     pub(crate) fn store_address(&self) -> Option<String> {
-        self.mongodb_uri
-            .as_ref()
-            .or(self.postgres_url.as_ref())
-            .map(|url| Self::address(url.expose_secret()))
+        let url = self.mongodb_uri.as_ref().or(self.postgres_url.as_ref())?;
+        Some(Self::address(url.expose_secret()))
     }
 
-    /// What the log of this folder feeds, if that is not in the folder. The URI of MongoDB need not name the database.
+    /// Returns the address of the store that the log in the data folder feeds, or `None` if the
+    /// store is in the folder too.
+    ///
+    /// The address of MongoDB has the database, which the URI need not name, and the collection.
     pub(crate) fn fed_store(&self) -> Option<String> {
-        let address = self.store_address()?;
-        let collection = &self.mongodb_collection;
-        let database = self.mongodb_database.as_deref().unwrap_or("default");
-        Some(if self.mongodb_uri.is_some() {
-            format!("{address} {database}.{collection}")
-        } else {
-            address
-        })
+        let mut store = self.store_address()?;
+        if self.mongodb_uri.is_some() {
+            let database = self.mongodb_database.as_deref().unwrap_or("default");
+            let collection = &self.mongodb_collection;
+            store += &format!(" {database}.{collection}");
+        }
+        Some(store)
     }
 
-    /// `text`, and if it is a URL, without its login and query.
+    /// Returns `text` and, if it is a URL, without its login and its query.
     pub(crate) fn address(text: &str) -> String {
         let Some((scheme, rest)) = text.split_once("://") else {
             return text.to_owned();
         };
-        // A password may have a question mark.
-        let place = rest
-            .rsplit('@')
-            .next()
-            .unwrap_or_default()
-            .split('?')
-            .next()
-            .unwrap_or_default();
+        // The login is removed first, because a password may have a question mark.
+        let place = rest.rsplit('@').next().unwrap_or_default();
+        let place = place.split('?').next().unwrap_or_default();
         format!("{scheme}://{place}")
     }
 
-    /// Whether this process stores users, and whether it stores orders.
+    /// Returns whether this process stores users, and whether it stores orders.
     pub(crate) fn keeps(&self) -> (bool, bool) {
-        let keeps = |role, url: &Option<String>| self.has(role) && url.is_none();
         (
-            keeps(ProcessRole::Users, &self.users_url),
-            keeps(ProcessRole::Orders, &self.orders_url),
+            self.has(ProcessRole::Users) && self.users_url.is_none(),
+            self.has(ProcessRole::Orders) && self.orders_url.is_none(),
         )
     }
 
-    /// Host and port to listen on.
+    /// Returns the host and the port to listen on.
     pub(crate) fn listen(&self) -> HostPort {
         HostPort {
             host: self.host.trim_matches(['[', ']']).to_owned(),
@@ -266,7 +281,7 @@ impl Settings {
         }
     }
 
-    /// `http`, or `https` with a certificate.
+    /// Returns `https` if this service has a certificate, and `http` otherwise.
     pub(crate) const fn scheme(&self) -> &'static str {
         if self.variables.tls_cert_file.is_some() {
             "https"
@@ -275,12 +290,12 @@ impl Settings {
         }
     }
 
-    /// The address in messages.
+    /// Returns the address of this service for messages.
     pub(crate) fn url(&self) -> String {
         format!("{}://{}", self.scheme(), self.listen())
     }
 
-    /// The address of the listener with the probes, on this machine.
+    /// Returns the address at which this machine reaches the listener with the probes.
     pub(crate) fn probe_url(&self) -> String {
         match &self.admin_addr {
             Some(listener) => format!("http://{}", listener.seen_from_here()),
@@ -288,21 +303,20 @@ impl Settings {
         }
     }
 
-    /// What the settings that are set, but empty, have in place of a value.
+    /// Returns a warning for each name that is set, but empty, with the value that its setting has
+    /// instead.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
-        self.empty.iter().map(|(given, name)| {
-            let effect = self
-                .in_effect
-                .iter()
-                .find(|setting| setting.name == *name)
-                .map_or_else(String::new, |InEffect { value, origin, .. }| {
-                    format!(": {name} is {value} ({origin})")
-                });
-            format!("{given} is set, but empty, which counts as unset{effect}")
+        self.empty.iter().map(|(empty_name, name)| {
+            let mut warning = format!("{empty_name} is set, but empty, which counts as unset");
+            if let Some(setting) = self.in_effect.iter().find(|setting| setting.name == *name) {
+                let EffectiveSetting { value, origin, .. } = setting;
+                warning += &format!(": {name} is {value} ({origin})");
+            }
+            warning
         })
     }
 
-    /// The options of ingest.
+    /// Returns the options of ingest.
     pub(crate) fn ingest_options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
         options.dead_letter_limit = DeadLetterLimit::consecutive(self.dead_letter_limit)
@@ -312,7 +326,7 @@ impl Settings {
         options
     }
 
-    /// The options of the HTTP server.
+    /// Returns the options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = HttpOptions::default();
         options.dialect = self.dialect;
@@ -326,24 +340,25 @@ impl Settings {
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
         options.refunds = self.refunds();
-        // Management publishes to its store.
-        let system = self
-            .messaging_system()
-            .filter(|_| self.service == ServiceKind::Facing);
-        options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
+        // Management publishes to its store, rather than to a topic.
+        if self.service == ServiceKind::Facing {
+            let system = self.messaging_system();
+            options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
+        }
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.is_one_file() && !self.stores_at_once();
         options
     }
 
-    /// Whether purchases can be refunded.
+    /// Returns whether purchases can be refunded.
     pub(crate) fn refunds(&self) -> bool {
         self.variables
             .refunds
             .unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
     }
 
-    /// The options of the admin listener: a limit of a client would reject a scrape, and few connections are enough.
+    /// Returns the options of the admin listener: it has no limits per client, which would reject
+    /// scrapes, and accepts few connections.
     pub(crate) fn admin_options(&self) -> HttpOptions {
         let mut options = self.http_options();
         options.rate_writes = None;
@@ -353,38 +368,39 @@ impl Settings {
         options
     }
 
-    /// Whether requests are authenticated.
+    /// Returns whether requests are authenticated.
     fn authenticates(&self) -> bool {
         matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
     }
 
-    /// Whether this process runs the service, rather than a command or a check.
+    /// Returns whether this process runs the service, rather than a command or a check.
     pub(crate) fn serves(&self) -> bool {
         self.command.is_none() && !self.check_config && !self.healthcheck
     }
 
-    /// Which requests have a line in the access log.
+    /// Returns which requests have a line in the access log.
     pub(crate) fn access_log(&self) -> AccessLog {
-        match self.variables.access_log {
-            Some(access_log) => access_log,
-            None if self.authenticates() => AccessLog::All,
-            None => AccessLog::Off,
-        }
+        let default = if self.authenticates() {
+            AccessLog::All
+        } else {
+            AccessLog::Off
+        };
+        self.variables.access_log.unwrap_or(default)
     }
 
-    /// Whether this process exports traces.
+    /// Returns whether this process exports traces.
     pub(crate) fn exports_traces(&self) -> bool {
         self.serves() && self.has_traces() && cfg!(feature = "otel")
     }
 
-    /// The system of the log, as traces name it, if this process exports traces.
+    /// Returns the name that the system of the log has in traces, if this process exports traces.
     pub(crate) fn messaging_system(&self) -> Option<&'static str> {
         let is_kafka = self.kafka_bootstrap_servers.is_some();
         self.exports_traces()
             .then_some(if is_kafka { "kafka" } else { "shop_embedded" })
     }
 
-    /// The origins whose pages may call facing.
+    /// Returns the origins whose pages may call facing.
     pub(crate) fn cors(&self) -> CorsOrigins {
         match &self.cors_allow_origins {
             Some(origins) => origins.clone(),
@@ -393,7 +409,7 @@ impl Settings {
         }
     }
 
-    /// Whether purchases are listed from a file of this process.
+    /// Returns whether purchases are listed from a file of this process.
     pub(crate) fn has_local_store(&self) -> bool {
         self.mongodb_uri.is_none() && self.postgres_url.is_none() && self.management_url.is_none()
     }

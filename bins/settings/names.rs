@@ -1,6 +1,9 @@
 //! The names of settings, and the detection of misspelled names.
 //!
-//! A misspelled name would leave a setting at its default, such as the embedded log in place of Kafka.
+//! A setting has the name of its field in [`Variables`], and may have other names: its name without
+//! `SHOP_`, and the names that the replaced systems used. [`setting`] finds the setting of any of
+//! these names. A misspelled name is an error, because it would leave a setting at its default,
+//! such as the embedded log in place of Kafka.
 
 use std::sync::LazyLock;
 
@@ -8,7 +11,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::variables::Variables;
 
-/// The names of settings that the replaced systems have, beside those of [`BARE`].
+/// Settings, and the names that the replaced systems have for them, beside the names by [`BARE`].
 const ALIASES: [(&str, &[&str]); 10] = [
     (
         "SHOP_KAFKA_BOOTSTRAP_SERVERS",
@@ -36,11 +39,23 @@ const ALIASES: [(&str, &[&str]); 10] = [
     ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
 ];
 
-/// Settings, and beginnings of settings, that are accepted without `SHOP_` too.
-const BARE: &str = "KAFKA_ MONGODB_ POSTGRES_ CORS_ MANAGEMENT_URL USERS_URL ORDERS_URL HOST PORT LOG_LEVEL LOG_FORMAT";
+/// The names without `SHOP_`, and beginnings of them, that are accepted too.
+const BARE: [&str; 11] = [
+    "KAFKA_",
+    "MONGODB_",
+    "POSTGRES_",
+    "CORS_",
+    "MANAGEMENT_URL",
+    "USERS_URL",
+    "ORDERS_URL",
+    "HOST",
+    "PORT",
+    "LOG_LEVEL",
+    "LOG_FORMAT",
+];
 
-/// The parts of the addresses of MongoDB and of management.
-pub(super) const PARTS: [&str; 8] = [
+/// The variables with the parts of the addresses of MongoDB and of management.
+const PARTS: [&str; 8] = [
     "MONGO_HOSTNAME",
     "MONGO_PORT",
     "MONGODB_HOSTS",
@@ -51,17 +66,27 @@ pub(super) const PARTS: [&str; 8] = [
     "CM_API_PORT",
 ];
 
-/// Secrets. `<name>_FILE` names a file to read one from.
-const SECRETS: &str = "SHOP_KAFKA_PASSWORD SHOP_KAFKA_OAUTH_CLIENT_SECRET SHOP_MONGODB_URI SHOP_POSTGRES_URL SHOP_SERVICE_TOKEN MONGODB_PASSWORD";
+/// Settings that may be secret, and the beginning of such names: `<name>_FILE` names a file to read
+/// a secret from. The help hides these settings.
+const SECRETS: [&str; 7] = [
+    "SHOP_KAFKA_PASSWORD",
+    "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
+    "SHOP_MONGODB_URI",
+    "SHOP_POSTGRES_URL",
+    "SHOP_SERVICE_TOKEN",
+    "MONGODB_PASSWORD",
+    PROPERTY,
+];
 
-/// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` is `client.rack`. As in
-/// Confluent's images, `_` is a dot, and `__` is `_`.
+/// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets
+/// `client.rack`. As in Confluent's images, `_` stands for a dot, and `__` for `_`.
 const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
 
 /// Every variable with this prefix is a setting.
 pub(super) const OURS: &str = "SHOP_";
 
-/// A variable with one of these prefixes may be for another program; a name similar to a setting is an error.
+/// The prefixes of variables that may be for this program or for another one. An unknown name with
+/// such a prefix is an error only if it is similar to a known name, or in [`MISTAKEN`].
 const SHARED: [&str; 9] = [
     "KAFKA_",
     "MONGO",
@@ -77,7 +102,7 @@ const SHARED: [&str; 9] = [
 /// The maximum edit distance of a misspelled name.
 const MAX_DISTANCE: usize = 2;
 
-/// Names of other programs, and the settings that they correspond to.
+/// Names that other programs have for settings, each with the name to use.
 const MISTAKEN: [(&str, &str); 10] = [
     ("ORDER_USER_WAIT_MS", "SHOP_ORDER_USER_WAIT"),
     ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
@@ -91,61 +116,59 @@ const MISTAKEN: [(&str, &str); 10] = [
     ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_ORIGINS"),
 ];
 
-/// Variables of the project's tests, benches, image and compose file, which a shell may export, and of librdkafka.
-const FOR_OTHERS: [&str; 5] = [
+/// Variables, and beginnings of variables, whose names are not checked: a shell may export those of
+/// the project's tests, benches, image and compose file, and librdkafka knows its own properties.
+const UNCHECKED: [&str; 8] = [
     "SHOP_IMAGE",
     "SHOP_BIND",
     "SHOP_SECRETS",
     "SHOP_BUILD_ARGS",
     "MANAGEMENT_PORT",
+    "SHOP_TEST_",
+    "SHOP_BENCH_",
+    PROPERTY,
 ];
-const PREFIXES_FOR_OTHERS: [&str; 3] = ["SHOP_TEST_", "SHOP_BENCH_", PROPERTY];
 
-/// All settings, by their variables.
+/// The variables of all settings, in the order of the settings.
 pub(super) static SETTINGS: LazyLock<Vec<String>> =
     LazyLock::new(|| arguments().get_arguments().filter_map(variable).collect());
 
-/// The property of the variable `name`, if it is that of one.
+/// Returns the property of librdkafka that the variable `name` sets, if it sets a property.
 pub(super) fn property(name: &str) -> Option<String> {
-    Some(
-        name.strip_prefix(PROPERTY)?
-            .split("__")
-            .map(|words| words.replace('_', "."))
-            .collect::<Vec<_>>()
-            .join("_")
-            .to_lowercase(),
-    )
+    let words = name.strip_prefix(PROPERTY)?.split("__");
+    let words: Vec<_> = words.map(|word| word.replace('_', ".")).collect();
+    Some(words.join("_").to_lowercase())
 }
 
-/// Returns whether `name` is in `group`: a name, or if it ends with an underscore, the beginning of names.
-pub(super) fn is_in_group(name: &str, group: &str) -> bool {
-    name == group || (group.ends_with('_') && name.starts_with(group))
+/// Returns whether `name` is in one of `groups`.
+///
+/// A group is a name or, if it ends with an underscore, the beginning of names.
+pub(super) fn is_in_groups(name: &str, groups: &[&str]) -> bool {
+    groups
+        .iter()
+        .any(|group| name == *group || (group.ends_with('_') && name.starts_with(group)))
 }
 
 /// Returns the other names of a setting.
-pub(super) fn aliases(setting: &str) -> impl Iterator<Item = &str> {
-    let is_bare = |name: &&str| BARE.split(' ').any(|group| is_in_group(name, group));
-    let of_others = ALIASES.iter().filter(move |(known, _)| *known == setting);
-    setting
-        .strip_prefix(OURS)
-        .filter(is_bare)
-        .into_iter()
-        .chain(of_others.flat_map(|(_, names)| *names).copied())
+pub(super) fn aliases(setting: &str) -> Vec<&str> {
+    let mut names = Vec::new();
+    if let Some(bare) = setting.strip_prefix(OURS)
+        && is_in_groups(bare, &BARE)
+    {
+        names.push(bare);
+    }
+    for (known, other_names) in ALIASES {
+        if known == setting {
+            names.extend(other_names);
+        }
+    }
+    names
 }
 
-/// The setting, or the part of one, that a variable with this value sets.
-pub(super) fn setting(name: &str, value: &str) -> Option<String> {
-    if name == "DATABASE_URL" {
-        let is_postgres = value.starts_with("postgres");
-        return Some(
-            if is_postgres {
-                "SHOP_POSTGRES_URL"
-            } else {
-                "SHOP_MONGODB_URI"
-            }
-            .to_owned(),
-        );
-    }
+/// Returns the setting, or the part of an address, that the variable `name` sets.
+///
+/// `DATABASE_URL` is a name of two settings, of which the first is returned: `SHOP_MONGODB_URI`.
+pub(super) fn setting(name: &str) -> Option<String> {
     let bare = name.strip_prefix(OURS).unwrap_or(name);
     if PARTS.contains(&bare) {
         return Some(bare.to_owned());
@@ -156,26 +179,21 @@ pub(super) fn setting(name: &str, value: &str) -> Option<String> {
     }
     SETTINGS
         .iter()
-        .find(|setting| *setting == name || aliases(setting).any(|alias| alias == name))
+        .find(|setting| *setting == name || aliases(setting).contains(&name))
         .cloned()
 }
 
-/// The secret whose file the variable `name` names, by a name of the secret.
+/// Returns the name of the secret whose file the variable `name` names, if it names such a file.
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
     let secret = name.strip_suffix("_FILE")?;
-    let of_file = setting(secret, "")?;
-    (is_secret(&of_file) || of_file.starts_with(PROPERTY)).then_some(secret)
-}
-
-fn is_secret(setting: &str) -> bool {
-    SECRETS.split(' ').any(|secret| secret == setting)
+    is_in_groups(&setting(secret)?, &SECRETS).then_some(secret)
 }
 
 /// Returns all names of settings: variables, aliases, parts of addresses, and files of secrets.
 pub(super) fn known() -> Vec<String> {
     let mut names = SETTINGS.clone();
     for setting in &*SETTINGS {
-        names.extend(aliases(setting).map(str::to_owned));
+        names.extend(aliases(setting).into_iter().map(str::to_owned));
     }
     for part in PARTS {
         names.push(format!("{OURS}{part}"));
@@ -188,13 +206,16 @@ pub(super) fn known() -> Vec<String> {
     names
 }
 
-/// All settings, in their order. Secrets and the variables of OpenTelemetry are hidden: the flag of one is its variable,
-/// so that its use can be explained.
+/// Returns the command line with all settings, in their order.
+///
+/// Secrets and the variables of OpenTelemetry are hidden. The flag of a hidden setting is the name
+/// of its variable, so that the fault of such a flag can say to set the variable.
 pub(super) fn arguments() -> Command {
     let mut order = 0..;
     Variables::command().mut_args(|setting| {
         let flag = setting.get_id().as_str().replace('_', "-");
-        let hidden = variable(&setting).filter(|name| !name.starts_with(OURS) || is_secret(name));
+        let hidden = variable(&setting)
+            .filter(|name| !name.starts_with(OURS) || is_in_groups(name, &SECRETS));
         setting
             .hide(hidden.is_some())
             .long(hidden.unwrap_or(flag))
@@ -202,7 +223,7 @@ pub(super) fn arguments() -> Command {
     })
 }
 
-/// The variable of a setting; `None` if it is only a flag.
+/// Returns the variable of a setting, or `None` if the setting is only a flag.
 pub(super) fn variable(setting: &Arg) -> Option<String> {
     const FLAGS: [&str; 5] = ["check_config", "healthcheck", "json", "completions", "man"];
     let id = setting.get_id().as_str();
@@ -210,60 +231,58 @@ pub(super) fn variable(setting: &Arg) -> Option<String> {
     (!FLAGS.contains(&id)).then(|| format!("{prefix}{}", id.to_uppercase()))
 }
 
-/// Whether `name` is a setting, or has the prefix of one.
+/// Returns whether `name` is the name of a setting, or has a prefix of such names.
 pub(super) fn may_be_setting(name: &str) -> bool {
     name.starts_with(OURS)
         || SHARED.iter().any(|prefix| name.starts_with(prefix))
-        || setting(name, "").is_some()
+        || setting(name).is_some()
 }
 
-/// The key of a variable in a file of settings.
+/// Returns the key of a variable in a file of settings.
 pub(super) fn key(name: &str) -> String {
     name.strip_prefix(OURS).unwrap_or(name).to_lowercase()
 }
 
-/// The fault of a name that is similar to one of `known`; `shown` is how the user wrote a name.
+/// Returns the fault of `name` if it is not one of the `known` names, but was probably meant to be
+/// one.
+///
+/// `shown` returns a name as the user writes it.
 pub(super) fn misspelled(
     name: &str,
     known: &[String],
     shown: impl Fn(&str) -> String,
 ) -> Option<String> {
-    let is_for_others = FOR_OTHERS.contains(&name)
-        || PREFIXES_FOR_OTHERS
-            .iter()
-            .any(|prefix| name.starts_with(prefix));
-    if is_for_others || known.iter().any(|known| known == name) {
+    if is_in_groups(name, &UNCHECKED) || known.iter().any(|known| known == name) {
         return None;
     }
+
+    let given = shown(name);
     if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
-        return Some(format!(
-            "{} is not a setting: use {}",
-            shown(name),
-            shown(meant)
-        ));
+        return Some(format!("{given} is not a setting: use {}", shown(meant)));
     }
     if !may_be_setting(name) {
         return None;
     }
+
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
-    let given = shown(name);
     let meant = shown(nearest);
-    match distance(nearest) {
-        0..=MAX_DISTANCE => Some(format!(
+    if distance(nearest) <= MAX_DISTANCE {
+        return Some(format!(
             "{given} is not a setting: {meant} was probably meant"
-        )),
-        _ if name.starts_with(OURS) => Some(format!(
-            "{given} is not a setting: remove it (the nearest is {meant}; --help lists all)"
-        )),
-        _ => None,
+        ));
     }
+    // With this prefix, the name cannot be for another program.
+    name.starts_with(OURS).then(|| {
+        format!("{given} is not a setting: remove it (the nearest is {meant}; --help lists all)")
+    })
 }
 
-/// Returns whether Kubernetes sets the variable in every pod, for a service of the namespace.
+/// Returns whether Kubernetes sets the variable `name` in every pod, for a service of the
+/// namespace.
 ///
 /// For a service `kafka` it sets `KAFKA_PORT=tcp://10.0.0.1:9092`.
-pub(super) fn is_of_kubernetes(name: &str, value: &str) -> bool {
+pub(super) fn is_kubernetes_variable(name: &str, value: &str) -> bool {
     const PROTOCOLS: [&str; 3] = ["TCP", "UDP", "SCTP"];
 
     if name.ends_with("_SERVICE_HOST")
@@ -353,7 +372,7 @@ mod tests {
             ("SHOP_KAFKA_PROPERTY_client.rack", "client.rack"),
             ("KAFKA_PROPERTY_LOG__LEVEL", "log_level"),
         ] {
-            let setting = setting(name, "").unwrap();
+            let setting = setting(name).unwrap();
             assert_eq!(
                 (property(&setting).as_deref(), fault_of(name)),
                 (Some(expected), None)
@@ -363,7 +382,7 @@ mod tests {
     }
 
     #[test]
-    fn is_of_kubernetes_recognizes_service_variables() {
+    fn is_kubernetes_variable_recognizes_service_variables() {
         let url = "tcp://10.96.0.1:9092";
         for (name, value) in [
             ("KAFKA_SERVICE_HOST", "10.96.0.1"),
@@ -375,7 +394,7 @@ mod tests {
             ("MONGODB_PORT_27017_TCP_ADDR", "10.96.0.1"),
             ("SHOP_PORT_132_SCTP_PROTO", "sctp"),
         ] {
-            assert!(is_of_kubernetes(name, value), "{name}");
+            assert!(is_kubernetes_variable(name, value), "{name}");
         }
         for (name, value) in [
             ("MONGO_PORT", "27017"),
@@ -383,7 +402,7 @@ mod tests {
             ("SHOP_PORT_X_TCP", "1"),
             ("SHOP_DATA_DIR", url),
         ] {
-            assert!(!is_of_kubernetes(name, value), "{name}");
+            assert!(!is_kubernetes_variable(name, value), "{name}");
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Traces, exported to an OpenTelemetry collector: a purchase from its request through the log into the store.
+//! Traces, which are exported to an OpenTelemetry collector.
+//!
+//! A trace follows a purchase from its request through the log into the store:
 //!
 //! | span | kind | from | parent |
 //! |---|---|---|---|

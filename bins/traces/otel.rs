@@ -1,4 +1,7 @@
-//! The exporter of spans, OTLP over HTTP, and a span per stored record. The SDK reads the other variables `OTEL_*` itself.
+//! The exporter of spans, OTLP over HTTP, and the span of each stored record.
+//!
+//! The settings decide whether spans are exported. The SDK reads the other variables `OTEL_*`
+//! itself.
 
 use std::collections::HashMap;
 use std::str;
@@ -20,14 +23,14 @@ use tracing_subscriber::registry::LookupSpan;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Exports spans until its shutdown.
+/// An exporter of spans, which exports until its shutdown.
 pub(crate) struct Exporter(SdkTracerProvider);
 
 impl Exporter {
-    /// Starts it, if the settings name a collector. The collector need not be available.
+    /// Starts the exporter, if the settings name a collector. The collector need not be available.
     ///
     /// # Errors
-    /// When a variable `OTEL_*` has an invalid value.
+    /// An error if a variable `OTEL_*` has an invalid value.
     pub(crate) fn start(settings: &Settings) -> Result<Option<Self>> {
         if !settings.exports_traces() {
             return Ok(None);
@@ -45,7 +48,7 @@ impl Exporter {
         Ok(Some(Self(provider)))
     }
 
-    /// Exports the spans that have a kind: those of our crates.
+    /// Returns the layer that exports the spans with a kind, which are the spans of this workspace.
     pub(crate) fn layer<S: Subscriber + for<'a> LookupSpan<'a> + Send + Sync>(
         &self,
     ) -> impl Layer<S> + Send + Sync + use<S> {
@@ -60,7 +63,7 @@ impl Exporter {
             }))
     }
 
-    /// Exports what is queued, for at most five seconds.
+    /// Exports the spans that are queued, for at most five seconds.
     pub(crate) async fn shutdown(self) {
         let shutdown = tokio::task::spawn_blocking(move || self.0.shutdown());
         if let Ok(Err(error)) = shutdown.await {
@@ -69,24 +72,25 @@ impl Exporter {
     }
 }
 
-/// What exports: the service, unless `OTEL_SERVICE_NAME` or `OTEL_RESOURCE_ATTRIBUTES` name another one.
+/// Returns the resource that exports: the service, unless `OTEL_SERVICE_NAME` or
+/// `OTEL_RESOURCE_ATTRIBUTES` name another one.
 fn resource(settings: &Settings) -> Resource {
     const SERVICE_NAME: Key = Key::from_static_str("service.name");
     let is_named = Resource::builder()
         .build()
         .get(&SERVICE_NAME)
         .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    let resource = Resource::builder().with_attribute(version);
-    if is_named {
-        resource
-    } else {
-        resource.with_service_name(settings.service.name())
+    let mut resource = Resource::builder().with_attribute(version);
+    if !is_named {
+        resource = resource.with_service_name(settings.service.name());
     }
-    .build()
+    resource.build()
 }
 
-/// Returns a span for each record of `batch` that belongs to a trace. `group` has read the records from `system`.
+/// Returns a span for each record of `batch` that belongs to a trace. `group` has read the records
+/// from `system`.
 pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for record in &batch.records {
@@ -98,7 +102,7 @@ pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
             })
             .collect();
         let sender = global::get_text_map_propagator(|propagator| propagator.extract(&headers));
-        // Without a trace of the sender there is nothing to continue.
+        // Without a trace of the sender, there is no trace to continue.
         if !sender.span().span_context().is_sampled() {
             continue;
         }
@@ -118,7 +122,7 @@ pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
             messaging.batch.message_count = i64::try_from(batch.records.len()).ok(),
             messaging.message.id = headers.get(header::PURCHASE_ID),
         );
-        // An error says that no layer exports spans.
+        // The only error is that no layer exports spans.
         drop(span.set_parent(sender));
         spans.push(span);
     }

@@ -1,4 +1,4 @@
-//! A build without traces.
+//! The placeholder for traces in a build without them.
 
 use shop_core::log::Batch;
 use tracing::Span;
@@ -7,7 +7,7 @@ use tracing_subscriber::layer::Identity;
 use crate::Result;
 use crate::settings::Settings;
 
-/// There is none.
+/// An exporter of spans, which this build does not have.
 pub(crate) enum Exporter {}
 
 impl Exporter {
