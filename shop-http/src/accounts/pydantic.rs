@@ -1,5 +1,8 @@
-//! Values as pydantic 2 reads them in its non-strict mode, and its errors, as in the replaced
-//! system.
+//! Reads values as pydantic 2 does in its non-strict mode, and reports its errors.
+//!
+//! The replaced system for users and orders was built on pydantic. Its paths accept the same values
+//! as before, such as numbers in text, and refuse others with the same types of errors and the same
+//! messages. `/v1` reads values with the `strict` module instead.
 
 use std::borrow::Cow;
 use std::str::FromStr;
@@ -12,189 +15,264 @@ use shop_core::{Invalid, InvalidKind};
 
 use crate::response::validation_error::{MemberError, ValidationErrorKind};
 
-fn error((kind, text): (&'static str, &str)) -> MemberError {
-    MemberError::new(ValidationErrorKind::Pydantic(kind, None), text)
-}
-
-/// An error with the parameter `name` of its message.
-fn error_with(
-    kind: &'static str,
-    text: String,
-    name: &'static str,
-    value: impl Into<Value>,
-) -> MemberError {
-    MemberError::new(
-        ValidationErrorKind::Pydantic(kind, Some(Box::new((name, value.into())))),
-        text,
-    )
-}
-
-const NO_INTEGER_TEXT: (&str, &str) = (
-    "int_parsing",
-    "Input should be a valid integer, unable to parse string as an integer",
-);
-const TOO_MANY_DIGITS: (&str, &str) = (
-    "int_parsing_size",
-    "Unable to parse input string as an integer, exceeded maximum size",
-);
-const NOT_FINITE: (&str, &str) = ("finite_number", "Input should be a finite number");
-const NO_DECIMAL_TEXT: (&str, &str) = ("decimal_parsing", "Input should be a valid decimal");
-
-/// Python rejects longer integer texts.
+/// The maximum length of a text that Python parses as an integer.
 const MAX_INTEGER_DIGITS: usize = 4_300;
 /// The smallest float that exceeds a 64-bit integer.
 const INTEGER_LIMIT: f64 = 9_223_372_036_854_775_808.0;
 /// The maximum number of digits of a price before the decimal point.
-const WHOLE_DIGITS: i64 = 8;
+const MAX_WHOLE_DIGITS: i64 = 8;
 
-/// A text.
+/// Creates an error with a type of pydantic's list, and a message without a parameter.
+fn error(kind: &'static str, message: &str) -> MemberError {
+    MemberError::new(ValidationErrorKind::Pydantic(kind, None), message)
+}
+
+/// Creates an error whose message contains the `value` of a parameter, which the error also lists
+/// under `name`.
+fn error_with_parameter(
+    kind: &'static str,
+    message: String,
+    name: &'static str,
+    value: impl Into<Value>,
+) -> MemberError {
+    let parameter = Box::new((name, value.into()));
+    MemberError::new(
+        ValidationErrorKind::Pydantic(kind, Some(parameter)),
+        message,
+    )
+}
+
+/// Creates the error of a text that is not an integer.
+fn no_integer_text() -> MemberError {
+    error(
+        "int_parsing",
+        "Input should be a valid integer, unable to parse string as an integer",
+    )
+}
+
+/// Creates the error of an integer with too many digits.
+fn too_many_digits() -> MemberError {
+    error(
+        "int_parsing_size",
+        "Unable to parse input string as an integer, exceeded maximum size",
+    )
+}
+
+/// Creates the error of a number that is an infinity or NaN.
+fn not_finite() -> MemberError {
+    error("finite_number", "Input should be a finite number")
+}
+
+/// Creates the error of a text that is not a decimal number.
+fn no_decimal_text() -> MemberError {
+    error("decimal_parsing", "Input should be a valid decimal")
+}
+
+/// Returns whether the JSON of `value` is a string, even if its escapes are not valid Unicode.
+fn is_string(value: RawScalar<'_>) -> bool {
+    value.as_json().starts_with('"')
+}
+
+/// Reads a text.
+///
+/// # Errors
+/// - `string_unicode` if the value is a string whose escapes are not valid Unicode
+/// - `string_type` if the value is not a string
 pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
-    value.text().ok_or_else(|| {
-        if value.as_json().starts_with('"') {
-            let text =
-                "Input should be a valid string, unable to parse raw data as a unicode string";
-            return error(("string_unicode", text));
-        }
-        error(("string_type", "Input should be a valid string"))
-    })
+    if let Some(text) = value.text() {
+        return Ok(text);
+    }
+    if is_string(value) {
+        return Err(error(
+            "string_unicode",
+            "Input should be a valid string, unable to parse raw data as a unicode string",
+        ));
+    }
+    Err(error("string_type", "Input should be a valid string"))
 }
 
-/// A text of at most `most` characters.
-pub(crate) fn short_text<T: FromStr>(value: RawScalar<'_>, most: usize) -> Result<T, MemberError> {
+/// Reads a text of at most `max_chars` characters, which is the maximum of `T`.
+///
+/// # Errors
+/// - `string_too_long` if the text is longer
+/// - The errors of [`text`]
+pub(crate) fn short_text<T: FromStr>(
+    value: RawScalar<'_>,
+    max_chars: usize,
+) -> Result<T, MemberError> {
     text(value)?.parse().map_err(|_too_long| {
-        let text = format!("String should have at most {most} characters");
-        error_with("string_too_long", text, "max_length", most)
+        let message = format!("String should have at most {max_chars} characters");
+        error_with_parameter("string_too_long", message, "max_length", max_chars)
     })
 }
 
-/// An email address. A name before it is dropped: `Ada <ada@example.com>`.
+/// Reads an email address.
+///
+/// A name before the address is dropped, as in `Ada <ada@example.com>`.
+///
+/// # Errors
+/// - `value_error` if the address is not valid
+/// - The errors of [`text`]
 pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
-    let text = text(value)?;
-    let trimmed = text.trim_matches([' ', '\t']);
-    let in_brackets = trimmed
-        .strip_suffix('>')
-        .and_then(|rest| rest.split_once('<'));
-    let address = in_brackets
-        .filter(|(name, _)| !name.contains('@'))
-        .map_or(trimmed, |(_, address)| address);
-    address.parse().map_err(|why: Invalid| {
-        let why = why.reason();
-        let text = format!("value is not a valid email address: {why}");
-        error_with("value_error", text, "reason", why)
+    let mailbox = text(value)?;
+
+    let mut address = mailbox.trim_matches([' ', '\t']);
+    if let Some(inner) = address.strip_suffix('>')
+        && let Some((name, bracketed)) = inner.split_once('<')
+        && !name.contains('@')
+    {
+        address = bracketed;
+    }
+
+    address.parse().map_err(|invalid: Invalid| {
+        let reason = invalid.reason();
+        let message = format!("value is not a valid email address: {reason}");
+        error_with_parameter("value_error", message, "reason", reason)
     })
 }
 
-/// An integer, from a number without a fraction, from text, or from a boolean. One that exceeds 64
-/// bits becomes the nearest that does not.
+/// Reads an integer from a number without a fraction, from text, or from a boolean.
+///
+/// An integer that exceeds 64 bits is clamped, unless the number has a fraction or an exponent.
+///
+/// # Errors
+/// - `int_type` if the value has another type
+/// - `finite_number`, `int_from_float` or `int_parsing_size` if a number with a fraction or an
+///   exponent is not finite, is not whole, or exceeds 64 bits
+/// - The errors of [`integer_of_text`]
 pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
-    match value.as_json() {
+    let json = value.as_json();
+    if value.is_number() {
+        if json.contains(['.', 'e', 'E']) {
+            return integer_of_float(value);
+        }
+        return integer_of_text(json);
+    }
+    if let Some(text) = value.text() {
+        return integer_of_text(&text);
+    }
+
+    match json {
         "true" => Ok(1),
         "false" => Ok(0),
-        json if value.is_number() && json.contains(['.', 'e', 'E']) => integer_of_float(value),
-        json if value.is_number() => integer_of_text(json),
-        json => match value.text() {
-            Some(text) => integer_of_text(&text),
-            None if json.starts_with('"') => Err(error(NO_INTEGER_TEXT)),
-            None => Err(error(("int_type", "Input should be a valid integer"))),
-        },
+        _ if is_string(value) => Err(no_integer_text()),
+        _ => Err(error("int_type", "Input should be a valid integer")),
     }
 }
 
-/// An integer of 32 bits.
+/// Reads an integer of 32 bits.
+///
+/// # Errors
+/// - `less_than_equal` or `greater_than_equal` if the integer exceeds 32 bits
+/// - The errors of [`integer`]
 pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, MemberError> {
     let integer = integer(value)?;
-    i32::try_from(integer).map_err(|_beyond| {
-        let (kind, name, words, limit) = if integer > 0 {
-            ("less_than_equal", "le", "less", i32::MAX)
+    i32::try_from(integer).map_err(|_out_of_range| {
+        if integer > 0 {
+            let message = format!("Input should be less than or equal to {}", i32::MAX);
+            error_with_parameter("less_than_equal", message, "le", i32::MAX)
         } else {
-            ("greater_than_equal", "ge", "greater", i32::MIN)
-        };
-        let text = format!("Input should be {words} than or equal to {limit}");
-        error_with(kind, text, name, limit)
+            let message = format!("Input should be greater than or equal to {}", i32::MIN);
+            error_with_parameter("greater_than_equal", message, "ge", i32::MIN)
+        }
     })
 }
 
-/// The same as [`integer`], from text.
+/// Reads an integer from text: with an optional sign, with underscores between digits, and with
+/// zeros as decimals, as in `+1_000.00`.
+///
+/// An integer that exceeds 64 bits is clamped.
+///
+/// # Errors
+/// - `int_parsing_size` if the text is too long
+/// - `int_parsing` if the text is not an integer
 pub(crate) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
     let text = text.trim();
     if text.len() > MAX_INTEGER_DIGITS {
-        return Err(error(TOO_MANY_DIGITS));
+        return Err(too_many_digits());
     }
-    let behind_minus = text.strip_prefix('-');
-    let number = behind_minus
-        .or_else(|| text.strip_prefix('+'))
-        .unwrap_or(text);
-    let digits = match number.split_once('.') {
-        Some((whole, zeros)) if !zeros.is_empty() && zeros.bytes().all(|digit| digit == b'0') => {
-            whole
-        }
-        Some(_) => return Err(error(NO_INTEGER_TEXT)),
-        None => number,
-    };
-    let is_number =
-        |group: &str| !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit());
-    if !digits.split('_').all(is_number) {
-        return Err(error(NO_INTEGER_TEXT));
+
+    let unsigned = text.strip_prefix(['-', '+']).unwrap_or(text);
+    let (whole, decimals) = unsigned.split_once('.').unwrap_or((unsigned, "0"));
+    let has_zero_decimals = !decimals.is_empty() && decimals.bytes().all(|digit| digit == b'0');
+    if !has_zero_decimals || !whole.split('_').all(is_digit_group) {
+        return Err(no_integer_text());
     }
-    let magnitude = digits
-        .bytes()
-        .filter(u8::is_ascii_digit)
-        .fold(0_i64, |so_far, digit| {
-            so_far
-                .saturating_mul(10)
-                .saturating_add(i64::from(digit - b'0'))
-        });
-    Ok(if behind_minus.is_some() {
+
+    let mut magnitude = 0_i64;
+    for digit in whole.bytes().filter(u8::is_ascii_digit) {
+        magnitude = magnitude
+            .saturating_mul(10)
+            .saturating_add(i64::from(digit - b'0'));
+    }
+    Ok(if text.starts_with('-') {
         -magnitude
     } else {
         magnitude
     })
 }
 
+/// Returns whether `group` consists of one or more digits.
+fn is_digit_group(group: &str) -> bool {
+    !group.is_empty() && group.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+/// Reads an integer from a number with a fraction or an exponent, which Python reads as a float.
 fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
     let float = value
         .float()
         .filter(|float| float.is_finite())
-        .ok_or_else(|| error(NOT_FINITE))?;
+        .ok_or_else(not_finite)?;
     if float.fract() != 0.0 {
-        let text = "Input should be a valid integer, got a number with a fractional part";
-        return Err(error(("int_from_float", text)));
+        return Err(error(
+            "int_from_float",
+            "Input should be a valid integer, got a number with a fractional part",
+        ));
     }
     if float.abs() >= INTEGER_LIMIT {
-        return Err(error(TOO_MANY_DIGITS));
+        return Err(too_many_digits());
     }
+
+    // The text of a whole float below the limit is an exact integer. A cast could truncate.
     format!("{float:.0}")
         .parse()
-        .map_err(|_no_integer| error(NO_INTEGER_TEXT))
+        .map_err(|_no_integer| no_integer_text())
 }
 
-/// A price, from a number or from numeric text, digit by digit: without floats.
+/// Reads a price from a number or from numeric text.
+///
+/// The digits are read as they are: a float would be rounded.
+///
+/// # Errors
+/// - `decimal_type` if the value is neither a number nor a string
+/// - `decimal_parsing` if the text is not a decimal number
+/// - `finite_number` if the text is an infinity or NaN
+/// - `decimal_whole_digits` if the price has too many digits before the decimal point
 pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
-    let json = value.as_json();
-    let text = match value.text() {
-        Some(text) => text,
-        None if value.is_number() => Cow::Borrowed(json),
-        None if json.starts_with('"') => return Err(error(NO_DECIMAL_TEXT)),
-        None => {
-            let text = "Decimal input should be an integer, float, string or Decimal object";
-            return Err(error(("decimal_type", text)));
+    let Some(text) = value.text_or_json_number() else {
+        if is_string(value) {
+            return Err(no_decimal_text());
         }
+        return Err(error(
+            "decimal_type",
+            "Decimal input should be an integer, float, string or Decimal object",
+        ));
     };
-    text.trim()
-        .replace('_', "")
+
+    let digits = text.trim().replace('_', "");
+    digits
         .parse()
-        .map_err(|why: Invalid| match why.kind() {
-            InvalidKind::TooLarge => {
-                let text =
-                    "Decimal input should have no more than 8 digits before the decimal point";
-                error_with(
-                    "decimal_whole_digits",
-                    text.to_owned(),
-                    "whole_digits",
-                    WHOLE_DIGITS,
-                )
-            }
-            InvalidKind::NotFinite => error(NOT_FINITE),
-            _ => error(NO_DECIMAL_TEXT),
+        .map_err(|invalid: Invalid| match invalid.kind() {
+            InvalidKind::TooLarge => error_with_parameter(
+                "decimal_whole_digits",
+                format!(
+                    "Decimal input should have no more than {MAX_WHOLE_DIGITS} digits before the \
+                     decimal point"
+                ),
+                "whole_digits",
+                MAX_WHOLE_DIGITS,
+            ),
+            InvalidKind::NotFinite => not_finite(),
+            _ => no_decimal_text(),
         })
 }

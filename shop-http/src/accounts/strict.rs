@@ -1,4 +1,7 @@
-//! Values of users and orders under `/v1`: JSON's own types only.
+//! Reads the values of users and orders under `/v1`.
+//!
+//! In contrast to the `pydantic` module, a value must have its own JSON type, and is neither
+//! trimmed nor rounded. Only a price may also be sent as text.
 
 use shop_core::json::{RawScalar, is_json_number};
 use shop_core::orders::TotalPrice;
@@ -7,67 +10,82 @@ use shop_core::{Decimal, Invalid};
 
 use crate::response::validation_error::{MemberError, ValidationErrorKind};
 
-/// The error of a value in a path or a body that is not an integer.
+/// The text of the error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
 
-/// An email address, with nothing around it.
+/// Reads an email address, without a name or white space around it.
+///
+/// # Errors
+/// - The value is not text
+/// - The text is not an email address
 pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
-    value
-        .text()
-        .ok_or_else(MemberError::no_text)?
-        .parse()
-        .map_err(|why: Invalid| MemberError::value(format!("is not valid: {}", why.reason())))
+    let text = value.text().ok_or_else(MemberError::no_text)?;
+    text.parse().map_err(|invalid: Invalid| {
+        MemberError::value(format!("is not valid: {}", invalid.reason()))
+    })
 }
 
-/// An integer within its bounds, without a fraction or an exponent.
+/// Reads an integer without a fraction or an exponent.
+///
+/// # Errors
+/// The value is not such an integer, or exceeds the bounds of `T`.
 pub(super) fn integer<T: TryFrom<i64>>(value: RawScalar<'_>) -> Result<T, MemberError> {
-    let bits = 8 * size_of::<T>();
-    parsed_integer(value.as_json())
-        .and_then(|number| T::try_from(number).ok())
-        .ok_or_else(|| {
-            MemberError::new(
-                ValidationErrorKind::NoNumber,
-                format!("{INTEGER} of {bits} bits"),
-            )
-        })
+    let integer = parsed_integer(value.as_json()).and_then(|integer| T::try_from(integer).ok());
+    integer.ok_or_else(|| {
+        let bits = 8 * size_of::<T>();
+        let text = format!("{INTEGER} of {bits} bits");
+        MemberError::new(ValidationErrorKind::NoNumber, text)
+    })
 }
 
-/// The quantity of an order.
+/// Reads the quantity of an order.
+///
+/// # Errors
+/// - The quantity is less than 1
+/// - The errors of [`integer`]
 pub(super) fn quantity(value: RawScalar<'_>) -> Result<i32, MemberError> {
     let quantity = integer(value)?;
-    if quantity > 0 {
-        Ok(quantity)
-    } else {
-        Err(MemberError::value("must be at least 1"))
+    if quantity < 1 {
+        return Err(MemberError::value("must be at least 1"));
     }
+    Ok(quantity)
 }
 
-/// The integer in a text that is a valid JSON integer.
+/// Returns the integer in `text`, or `None` if the text is not a JSON integer of 64 bits.
 pub(super) fn parsed_integer(text: &str) -> Option<i64> {
+    // Rust also parses `+1`, `01` and `-0`, which are not the usual text of their integer.
     text.parse()
         .ok()
-        .filter(|number: &i64| number.to_string() == text)
+        .filter(|integer: &i64| integer.to_string() == text)
 }
 
-/// A price, from a number or its text. It is not negative, and not rounded.
+/// Reads a price from a number or from the text of a number, exactly.
+///
+/// # Errors
+/// - The value is not a decimal number
+/// - The price is too large
+/// - The price is negative
+/// - The price has more than two decimals other than zeros
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
-    let digits = value.text_or_json_number();
-    let Some(digits) = digits.filter(|digits| is_json_number(digits)) else {
+    let text = value.text_or_json_number();
+    let Some(digits) = text.filter(|text| is_json_number(text)) else {
         return Err(MemberError::new(
             ValidationErrorKind::NoNumber,
             "must be a decimal number",
         ));
     };
+
     let price: TotalPrice = digits.parse()?;
     if price.cents() < 0 {
         return Err(MemberError::value("must not be negative"));
     }
+
+    // Parsing a price rounds it, so the price is compared with the unrounded number.
     let exact = Decimal::from_str_exact(&digits).or_else(|_| Decimal::from_scientific(&digits));
-    if exact.is_ok_and(|exact| exact == Decimal::new(price.cents(), 2)) {
-        Ok(price)
-    } else {
-        Err(MemberError::value("must not have more than 2 decimals"))
+    if exact != Ok(Decimal::new(price.cents(), 2)) {
+        return Err(MemberError::value("must not have more than 2 decimals"));
     }
+    Ok(price)
 }
 
 #[cfg(test)]

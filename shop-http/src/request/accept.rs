@@ -1,4 +1,9 @@
-//! The media types that a client accepts.
+//! The media types and the encodings that a client accepts, with their weights.
+//!
+//! An element of a header such as `Accept` names a value and may end with its weight (RFC 9110,
+//! 12.4.2), as in `text/csv;q=0.5`. An element without a weight has the weight 1, and the weight 0
+//! excludes the value. A value only counts as accepted if the client names it: the wildcards of a
+//! browser, such as `*/*`, select nothing here.
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use shop_core::ErrorKind;
@@ -6,52 +11,65 @@ use shop_core::api::{NDJSON, RowFormat};
 
 use crate::response::{HttpError, HttpResult};
 
-/// The weight of a media type in the header `Accept`; 0 if it is not named.
-pub(crate) fn weight(request: &HeaderMap, wanted: &str) -> f32 {
-    named(request, header::ACCEPT, wanted).unwrap_or_default()
+/// Returns the weight of `media_type` in the header `Accept`, or 0 if the header does not name the
+/// media type.
+pub(crate) fn weight(request: &HeaderMap, media_type: &str) -> f32 {
+    named(request, header::ACCEPT, media_type).unwrap_or_default()
 }
 
-/// The weight of a value in a header such as `Accept-Encoding`, if it is named.
-pub(crate) fn named(request: &HeaderMap, name: HeaderName, wanted: &str) -> Option<f32> {
+/// Returns the weight of `value` in a header such as `Accept-Encoding`, or `None` if the header
+/// does not name the value.
+pub(crate) fn named(request: &HeaderMap, header_name: HeaderName, value: &str) -> Option<f32> {
     request
-        .get_all(name)
+        .get_all(header_name)
         .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(','))
-        .find_map(|range| weight_of(range, wanted))
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(','))
+        .find_map(|element| weight_in_element(element, value))
 }
 
-/// The form of a file in which the client prefers purchases to JSON, by its name.
+/// Chooses the format of a listing from the header `Accept`: a format of a file, or `None` for
+/// JSON.
+///
+/// The value with the highest weight wins. JSON wins a tie, and is the default if the header names
+/// none of the formats. CSV wins a tie with NDJSON.
 ///
 /// # Errors
-/// When it accepts neither.
+/// 406 if the header excludes JSON and accepts neither of the other formats.
 pub(crate) fn row_format(request: &HeaderMap) -> HttpResult<Option<RowFormat>> {
-    let csv = weight(request, "text/csv");
-    let ndjson = weight(request, NDJSON);
-    let (format, most) = if ndjson > csv {
-        (RowFormat::Ndjson, ndjson)
-    } else {
-        (RowFormat::Csv, csv)
-    };
-    match named(request, header::ACCEPT, "application/json") {
-        json if most > json.unwrap_or_default() => Ok(Some(format)),
-        Some(0.0) => Err(HttpError::with_kind(
+    let mut file_format = RowFormat::Csv;
+    let mut file_weight = weight(request, "text/csv");
+    let ndjson_weight = weight(request, NDJSON);
+    if ndjson_weight > file_weight {
+        file_format = RowFormat::Ndjson;
+        file_weight = ndjson_weight;
+    }
+
+    let json_weight = named(request, header::ACCEPT, "application/json");
+    if file_weight > json_weight.unwrap_or_default() {
+        return Ok(Some(file_format));
+    }
+    if json_weight == Some(0.0) {
+        return Err(HttpError::with_kind(
             StatusCode::NOT_ACCEPTABLE,
             ErrorKind::Invalid,
             "Accept must allow application/json, application/x-ndjson or text/csv",
-        )),
-        _ => Ok(None),
+        ));
     }
+    Ok(None)
 }
 
-/// The weight of a media range (RFC 9110, 12.4.2), if it is of this type.
-fn weight_of(range: &str, wanted: &str) -> Option<f32> {
-    let mut parts = range.split(';').map(str::trim);
-    let is_wanted = parts
-        .next()
-        .is_some_and(|name| name.eq_ignore_ascii_case(wanted));
+/// Returns the weight of an `element` of a header, if the element names `value`.
+///
+/// A weight that is not a number counts as 0.
+fn weight_in_element(element: &str, value: &str) -> Option<f32> {
+    let mut parts = element.split(';').map(str::trim);
+    if !parts.next()?.eq_ignore_ascii_case(value) {
+        return None;
+    }
+
     let weight = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-    is_wanted.then(|| weight.map_or(1.0, |weight| weight.parse().unwrap_or_default()))
+    Some(weight.map_or(1.0, |weight| weight.parse().unwrap_or_default()))
 }
 
 #[cfg(test)]

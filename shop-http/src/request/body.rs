@@ -1,4 +1,11 @@
-//! Reading the body of a request: JSON by its media type, with limits of size and time.
+//! Reads the bodies of requests that write: whole, with limits of size and time.
+//!
+//! - [`read`] reads the JSON body of one write, and acquires the permit of the write.
+//! - [`read_up_to`] reads a body of any media type, for batches and files.
+//! - [`is_ndjson`] and [`row_format`] find out the form of a batch and of a file.
+//!
+//! A body that is refused is not left in the connection: [`read_on`] discards it, so that the
+//! client can finish sending and read the response instead of finding the connection closed.
 
 use std::time::Duration;
 
@@ -18,94 +25,101 @@ use crate::permits::RequestPermit;
 use crate::response::validation_error::ValidationError;
 use crate::response::{HttpError, HttpResult};
 
-/// How much of an oversized body is read and discarded, so that the client can finish and read the
-/// response instead of finding the connection closed.
-const READ_ON_BYTES: usize = 32 << 20;
-/// How long an oversized body is read and discarded.
-const READ_ON_TIME: Duration = Duration::from_secs(2);
+/// The maximum number of bytes of a refused body that are read and discarded.
+const MAX_DISCARDED_BYTES: usize = 32 << 20;
+/// The maximum time for which a refused body is read and discarded.
+const DISCARD_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The first bytes of a body that need no permit: most bodies are smaller.
-const SMALL: usize = 16 << 10;
+/// The first bytes of a body, which need no permit. Most bodies are smaller.
+const BYTES_WITHOUT_PERMIT: usize = 16 << 10;
 
-/// Takes the whole body of a write within the limits of `options`, and then acquires the permit of
-/// the write: a body that is sent slowly occupies no room among the writes. A missing media type
-/// counts as JSON.
+/// Reads the whole JSON body of a write, and then acquires the permit of the write.
+///
+/// The permit comes last, so that a body that is sent slowly occupies no room among the writes. A
+/// missing media type counts as JSON.
+///
+/// # Errors
+/// - 415 for another media type
+/// - the errors of [`read_up_to`], with the limit in `options`
+/// - 503 if there is no room for the bytes of the body, or for the write
 pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
     let permit = RequestPermit::of(request.extensions())?;
     let body = std::mem::take(request.body_mut());
     let headers = request.headers();
-    if let Some(other) = other_media_type(headers) {
+    if let Some(media_type) = other_media_type(headers) {
         read_on(headers, body).await;
-        let text = format!("Content-Type must be application/json, not {other}");
         return Err(HttpError::unsupported_media_type(
             ACCEPT_POST,
             "application/json",
-            text,
+            format!("Content-Type must be application/json, not {media_type}"),
         ));
     }
+
     let mut body_permit = permit.empty_body_permit();
-    let mut uncounted = SMALL;
-    let limit = options.max_body_bytes;
-    let body = read_up_to(headers, body, limit, options, |bytes| {
-        let counted = bytes.saturating_sub(uncounted);
-        uncounted = uncounted.saturating_sub(bytes);
-        if counted == 0 {
+    let mut free_bytes = BYTES_WITHOUT_PERMIT;
+    let body = read_up_to(headers, body, options.max_body_bytes, options, |bytes| {
+        let counted_bytes = bytes.saturating_sub(free_bytes);
+        free_bytes = free_bytes.saturating_sub(bytes);
+        if counted_bytes == 0 {
             return Ok(());
         }
-        body_permit.extend_for_write(counted)
+        body_permit.extend_for_write(counted_bytes)
     })
     .await?;
+
     permit.acquire_write(1)?;
     Ok(body)
 }
 
-/// Reads the whole body, of any media type, within `limit` and the time of `options`. `received` is
-/// called with the length of each part before it is kept.
+/// Reads the whole `body`, of any media type, within `limit` bytes and the timeout in `options`.
+///
+/// `acquire` is called with the number of bytes of each frame before the frame is kept. An error
+/// of `acquire` ends the reading.
+///
+/// # Errors
+/// - 415 if the body is compressed
+/// - 413 if the body is larger than `limit`
+/// - 408 if the client does not send the body in time
+/// - 400 if the client ends the body early
+/// - the errors of `acquire`
 pub(crate) async fn read_up_to(
     headers: &HeaderMap,
     body: Body,
     limit: usize,
     options: &HttpOptions,
-    received: impl FnMut(usize) -> HttpResult<()>,
+    acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    let mut codings = headers.get_all(header::CONTENT_ENCODING).iter();
-    if codings.any(|coding| !coding.as_bytes().eq_ignore_ascii_case(b"identity")) {
+    let mut encodings = headers.get_all(header::CONTENT_ENCODING).iter();
+    if encodings.any(|encoding| !encoding.as_bytes().eq_ignore_ascii_case(b"identity")) {
         read_on(headers, body).await;
-        let text = "Content-Encoding must be left out: the body is read as it is";
         return Err(HttpError::unsupported_media_type(
             header::ACCEPT_ENCODING,
             "identity",
-            text.to_owned(),
+            "Content-Encoding must be left out: the body is read as it is".to_owned(),
         ));
     }
-    if declared_length(headers).is_some_and(|length| length > limit) {
+    if declared_length(headers) > limit {
         read_on(headers, body).await;
         return Err(body_too_large(limit));
     }
-    let time = options.body_read_timeout;
-    let body = collect(headers, body, limit, received);
-    tokio::time::timeout(time, body)
+
+    let timeout = options.body_read_timeout;
+    let frames = read_frames(headers, body, limit, acquire);
+    tokio::time::timeout(timeout, frames)
         .await
-        .unwrap_or_else(|_elapsed| {
-            let text = format!(
-                "Request body must be sent within {} seconds",
-                time.as_secs()
-            );
-            Err(HttpError::with_kind(
-                StatusCode::REQUEST_TIMEOUT,
-                ErrorKind::DeadlineExceeded,
-                text,
-            ))
-        })
+        .unwrap_or_else(|_elapsed| Err(body_timed_out(timeout)))
 }
 
-async fn collect(
+/// Reads all frames of `body`, and returns their data in one piece.
+///
+/// # Errors
+/// The errors of [`read_up_to`] about the frames: 413, 400, and the errors of `acquire`.
+async fn read_frames(
     headers: &HeaderMap,
     mut body: Body,
     limit: usize,
-    mut received: impl FnMut(usize) -> HttpResult<()>,
+    mut acquire: impl FnMut(usize) -> HttpResult<()>,
 ) -> HttpResult<Bytes> {
-    // Most bodies are one frame, which is not copied.
     let mut bytes = Bytes::new();
     while let Some(frame) = body.frame().await {
         let frame = frame.map_err(|error| {
@@ -114,88 +128,102 @@ async fn collect(
                 format!("it ended early: {error}"),
             ))
         })?;
+        // A frame without data contains trailers, which are ignored.
         let Ok(data) = frame.into_data() else {
             continue;
         };
+
         if bytes.len() + data.len() > limit {
             read_on(headers, body).await;
             return Err(body_too_large(limit));
         }
-        if let Err(failure) = received(data.len()) {
+        if let Err(error) = acquire(data.len()) {
             read_on(headers, body).await;
-            return Err(failure);
+            return Err(error);
         }
-        bytes = if bytes.is_empty() {
-            data
-        } else {
-            let mut joined = BytesMut::from(bytes);
-            joined.extend_from_slice(&data);
-            joined.freeze()
-        };
+
+        // Most bodies are one frame, which is not copied.
+        if bytes.is_empty() {
+            bytes = data;
+            continue;
+        }
+        let mut joined = BytesMut::from(bytes);
+        joined.extend_from_slice(&data);
+        bytes = joined.freeze();
     }
     Ok(bytes)
 }
 
+/// Creates the error 413 of a body with more than `limit` bytes.
 fn body_too_large(limit: usize) -> HttpError {
-    let text = format!("Request body must not have more than {limit} bytes");
-    HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text)
-}
-
-fn declared_length(headers: &HeaderMap) -> Option<usize> {
-    headers
-        .get(header::CONTENT_LENGTH)?
-        .to_str()
-        .ok()?
-        .parse()
-        .ok()
-}
-
-/// The media type, if it is not that of JSON.
-fn other_media_type(headers: &HeaderMap) -> Option<String> {
-    let essence = media_type(headers)?;
-    if essence.is_empty() || essence.eq_ignore_ascii_case(b"application/json") {
-        return None;
-    }
-    let other = String::from_utf8_lossy(essence).to_ascii_lowercase();
-    let is_json = other.starts_with("application/") && other.ends_with("+json");
-    (!is_json).then_some(other)
-}
-
-/// The media type without parameters.
-fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
-    let given = headers.get(header::CONTENT_TYPE)?.as_bytes();
-    Some(
-        given
-            .split(|byte| *byte == b';')
-            .next()
-            .unwrap_or_default()
-            .trim_ascii(),
+    HttpError::too_large(
+        StatusCode::PAYLOAD_TOO_LARGE,
+        format!("Request body must not have more than {limit} bytes"),
     )
 }
 
-/// Whether a batch is NDJSON, and not a JSON array.
-///
-/// # Errors
-/// When it is neither.
-pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
-    if media_type(headers).is_some_and(|kind| kind.eq_ignore_ascii_case(NDJSON.as_bytes())) {
-        return Ok(true);
-    }
-    other_media_type(headers).map_or(Ok(false), |other| {
-        let text =
-            format!("Content-Type must be application/x-ndjson or application/json, not {other}");
-        Err(HttpError::unsupported_media_type(
-            ACCEPT_POST,
-            "application/json, application/x-ndjson",
-            text,
-        ))
-    })
+/// Creates the error 408 of a body that was not received within `timeout`.
+fn body_timed_out(timeout: Duration) -> HttpError {
+    let seconds = timeout.as_secs();
+    HttpError::with_kind(
+        StatusCode::REQUEST_TIMEOUT,
+        ErrorKind::DeadlineExceeded,
+        format!("Request body must be sent within {seconds} seconds"),
+    )
 }
 
-/// The format of a file of purchases.
+/// Returns the number of bytes that the header `Content-Length` declares, or 0 if the header is
+/// missing or is not a number.
+fn declared_length(headers: &HeaderMap) -> usize {
+    let content_length = headers.get(header::CONTENT_LENGTH);
+    content_length
+        .and_then(|length| length.to_str().ok()?.parse().ok())
+        .unwrap_or_default()
+}
+
+/// Returns the media type of the body in lower case, unless it is JSON.
+///
+/// A missing or empty media type, and a type such as `application/problem+json`, count as JSON.
+fn other_media_type(headers: &HeaderMap) -> Option<String> {
+    let media_type = media_type(headers)?;
+    if media_type.is_empty() || media_type.eq_ignore_ascii_case(b"application/json") {
+        return None;
+    }
+
+    let media_type = String::from_utf8_lossy(media_type).to_ascii_lowercase();
+    let is_json = media_type.starts_with("application/") && media_type.ends_with("+json");
+    (!is_json).then_some(media_type)
+}
+
+/// Returns the media type in the header `Content-Type`, without its parameters.
+fn media_type(headers: &HeaderMap) -> Option<&[u8]> {
+    let content_type = headers.get(header::CONTENT_TYPE)?.as_bytes();
+    let mut parts = content_type.split(|byte| *byte == b';');
+    Some(parts.next()?.trim_ascii())
+}
+
+/// Returns whether a batch is NDJSON rather than a JSON array.
 ///
 /// # Errors
-/// When it is neither CSV nor NDJSON.
+/// 415 if the batch is neither.
+pub(crate) fn is_ndjson(headers: &HeaderMap) -> HttpResult<bool> {
+    if media_type(headers).is_some_and(|name| name.eq_ignore_ascii_case(NDJSON.as_bytes())) {
+        return Ok(true);
+    }
+    let Some(other) = other_media_type(headers) else {
+        return Ok(false);
+    };
+    Err(HttpError::unsupported_media_type(
+        ACCEPT_POST,
+        "application/json, application/x-ndjson",
+        format!("Content-Type must be application/x-ndjson or application/json, not {other}"),
+    ))
+}
+
+/// Returns the format of a file of purchases.
+///
+/// # Errors
+/// 415 if the file is neither CSV nor NDJSON.
 pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
     let media_type = media_type(headers).unwrap_or_default();
     for format in RowFormat::ALL {
@@ -203,34 +231,36 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
             return Ok(format);
         }
     }
-    let text = "Content-Type must be text/csv or application/x-ndjson".to_owned();
     Err(HttpError::unsupported_media_type(
         ACCEPT_POST,
         "text/csv, application/x-ndjson",
-        text,
+        "Content-Type must be text/csv or application/x-ndjson".to_owned(),
     ))
 }
 
-/// Reads the rest of a body that is not used. Boxed: the future of a request is no larger for what
-/// is rare.
+/// Reads and discards the rest of a `body` that is refused, within limits of size and time.
+///
+/// If the rest exceeds a limit, the connection is closed after the response. The returned future is
+/// boxed, because refused bodies are rare and the future of each request would become larger.
 pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
-    // A client that expects 100 gets the response at once, and the rest of a far too long body is
-    // not read.
-    let asks_first = headers.contains_key(header::EXPECT);
-    if asks_first || declared_length(headers).is_some_and(|length| length > READ_ON_BYTES) {
+    // A client that expects 100 waits for the response before it sends the body.
+    let waits_for_response = headers.contains_key(header::EXPECT);
+    if waits_for_response || declared_length(headers) > MAX_DISCARDED_BYTES {
         return std::future::ready(()).boxed();
     }
-    let rest = async move {
-        let mut read = 0;
+
+    let discard_rest = async move {
+        let mut discarded_bytes = 0;
         while let Some(Ok(frame)) = body.frame().await {
-            read += frame.data_ref().map_or(0, Bytes::len);
-            if read > READ_ON_BYTES {
+            discarded_bytes += frame.data_ref().map_or(0, Bytes::len);
+            if discarded_bytes > MAX_DISCARDED_BYTES {
                 break;
             }
         }
     };
-    // After that time the connection is closed.
-    tokio::time::timeout(READ_ON_TIME, rest).map(drop).boxed()
+    tokio::time::timeout(DISCARD_TIMEOUT, discard_rest)
+        .map(drop)
+        .boxed()
 }
 
 #[cfg(test)]

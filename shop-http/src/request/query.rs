@@ -1,7 +1,15 @@
-//! The query string of a request, validated.
+//! The query string of a request: reads its parameters, and collects everything that is wrong with
+//! them.
+//!
+//! A handler gives [`Query::read_from`] the names of the parameters that it allows, and a function
+//! that reads the values. Each value is read by one of the methods of [`Query`], which notes an
+//! error instead of returning it. [`Query::finish`] returns the value that was made of the
+//! parameters, or else all errors, so that a client can correct them at once. It also reads the
+//! purchase for which the request waits.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,41 +31,64 @@ use crate::response::validation_error::{
 };
 use crate::response::{HttpError, HttpResult};
 
-/// The parameters of a request, each given at most once. Errors are collected, so that one response
-/// has all of them: what is read in spite of one is only used if [`finish`](Self::finish) finds
-/// none.
+/// The parameters of a request, each at most once, and the errors that were noted about them.
+///
+/// A value that was read despite an error is only used if [`finish`](Self::finish) finds no errors.
 pub(crate) struct Query {
     parameters: BTreeMap<&'static str, String>,
     errors: Vec<ValidationError>,
 }
 
-/// The awaited purchase, and the maximum wait.
-pub(crate) type Wait = Option<(PurchaseId, Duration)>;
+/// The wait that a client requests, or `None` if the client requests none.
+pub(crate) type Wait = Option<RequestedWait>;
 
-/// Which dead letters are listed: the topic, the filter and the limit.
-pub(crate) type DeadLetterPage = (Option<String>, DeadLetterFilter, usize);
+/// A purchase that a client wants to be stored before the request is answered.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestedWait {
+    pub(crate) id: PurchaseId,
+    /// The maximum time to wait.
+    pub(crate) limit: Duration,
+}
 
-/// So many errors are reported: each is compared with all names before it.
+/// A request for a page of dead letters.
+pub(crate) struct DeadLetterPage {
+    /// The topic of the log. `None` for the logs of all topics.
+    pub(crate) topic: Option<String>,
+    pub(crate) filter: DeadLetterFilter,
+    /// The maximum number of positions on the page.
+    pub(crate) limit: usize,
+}
+
+/// A request to import a file.
+pub(crate) struct ImportRequest {
+    pub(crate) import: Import,
+    /// Whether the response only shows how the file would be read.
+    pub(crate) is_dry_run: bool,
+}
+
+/// The maximum number of errors about the names of parameters. Each error is compared with all
+/// errors before it.
 const MAX_ERRORS: usize = 64;
 
-/// The default wait for a purchase.
+/// The maximum time to wait for a purchase, if the client does not set one.
 pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
-/// The maximum wait of a request.
+/// The longest time to wait that a client may set.
 const MAX_WAIT_SECONDS: f64 = 10.0;
 
-/// The characters to encode in a query: all but the unreserved characters of RFC 3986.
-const RESERVED: AsciiSet = NON_ALPHANUMERIC
+/// The characters that are encoded in a query string: all but the unreserved characters of
+/// RFC 3986.
+const ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
     .remove(b'~');
 
 impl Query {
-    /// The parameters of a listing outside of `/v1`.
+    /// The names of the parameters of a listing outside of `/v1`.
     pub(crate) const LEGACY: &[&str] =
         &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
-    /// The parameters of a listing.
+    /// The names of the parameters of a listing.
     pub(crate) const LISTING: &[&str] = &[
         "userid",
         "username",
@@ -71,7 +102,7 @@ impl Query {
         "wait_for",
         "wait",
     ];
-    /// The parameters of a summary.
+    /// The names of the parameters of a summary.
     pub(crate) const SUMMARY: &[&str] = &[
         "userid",
         "username",
@@ -82,7 +113,7 @@ impl Query {
         "wait_for",
         "wait",
     ];
-    /// The parameters of totals.
+    /// The names of the parameters of totals.
     pub(crate) const TOTALS: &[&str] = &[
         "userid",
         "username",
@@ -95,14 +126,14 @@ impl Query {
         "wait_for",
         "wait",
     ];
-    /// The parameters of events.
+    /// The names of the parameters of events.
     pub(crate) const EVENTS: &[&str] =
         &["userid", "username", "everyone", "reference", "lastEventId"];
-    /// The parameters of a list of dead letters.
+    /// The names of the parameters of a list of dead letters.
     pub(crate) const DEAD_LETTERS: &[&str] = &["topic", "reason", "since", "limit", "cursor"];
-    /// The parameters of a search for user names.
+    /// The names of the parameters of a search for user names.
     pub(crate) const NAMES: &[&str] = &["prefix"];
-    /// The parameters of an import.
+    /// The names of the parameters of an import.
     pub(crate) const IMPORT: &[&str] = &[
         "columns",
         "decimal_comma",
@@ -112,41 +143,50 @@ impl Query {
         "from_line",
         "time_zone",
     ];
-    /// The parameters of one purchase.
+    /// The names of the parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
-    /// Refuses parameters.
-    pub(crate) fn refuse(uri: &Uri) -> HttpResult<()> {
-        Self::read_from(uri, &[], |_| Some(())).map(drop)
-    }
-
-    /// Reads what a request asks for from its parameters, of which `known` are allowed, and what it
-    /// waits for.
+    /// Checks that a request has no parameters.
     ///
     /// # Errors
-    /// All errors of the parameters.
+    /// 422 with an error for each parameter.
+    pub(crate) fn refuse(uri: &Uri) -> HttpResult<()> {
+        Self::read_from(uri, &[], |_| Some(()))?;
+        Ok(())
+    }
+
+    /// Reads a value with `read` from the parameters of the request to `uri`. Also returns the wait
+    /// that the client requests.
+    ///
+    /// `known` are the names of the allowed parameters.
+    ///
+    /// # Errors
+    /// 422 with all errors of the parameters.
     pub(crate) fn read_from<T>(
         uri: &Uri,
         known: &[&'static str],
         read: impl FnOnce(&mut Self) -> Option<T>,
     ) -> HttpResult<(T, Wait)> {
         let mut query = Self::new(uri, known)?;
-        let read = read(&mut query);
-        query.finish(read)
+        let value = read(&mut query);
+        query.finish(value)
     }
 
-    /// The parameters of the request to `uri`, of which `known` are allowed. Those of the replaced
-    /// systems ignore others.
+    /// Parses the query string of `uri`. Notes an error for each name that is not `known`, or that
+    /// is repeated.
+    ///
+    /// With [`LEGACY`](Self::LEGACY), unknown names are ignored, as the replaced systems do.
+    ///
+    /// # Errors
+    /// 422 if the query string cannot be read, such as because it is not UTF-8.
     pub(crate) fn new(uri: &Uri, known: &[&'static str]) -> HttpResult<Self> {
-        let unreadable = |problem: &str| {
-            Location::Query.error(format!("the query string cannot be read: {problem}"))
-        };
-        // Invalid UTF-8 would be replaced below, and select another user.
+        // `Pairs` would replace invalid UTF-8, and so select another user.
         percent_decode_str(uri.query().unwrap_or_default())
             .decode_utf8()
             .map_err(|_not_utf8| unreadable("it is not UTF-8"))?;
-        let pairs = Pairs::<Vec<(String, String)>>::try_from_uri(uri);
-        let Pairs(pairs) = pairs.map_err(|rejection| unreadable(&rejection.body_text()))?;
+        let Pairs(pairs) = Pairs::<Vec<(String, String)>>::try_from_uri(uri)
+            .map_err(|rejection| unreadable(&rejection.body_text()))?;
+
         let mut parameters = BTreeMap::new();
         let mut errors = Vec::<ValidationError>::new();
         for (name, value) in pairs {
@@ -159,234 +199,61 @@ impl Query {
                 None if known == Self::LEGACY => continue,
                 None => unknown_name_text(&name, known),
             };
-            // A repeated name is reported once.
+
+            // A name that is repeated several times is reported once.
             let location = Location::Parameter(name.into());
-            if errors.len() < MAX_ERRORS && !errors.iter().any(|known| known.location == location) {
+            if errors.len() < MAX_ERRORS && errors.iter().all(|error| error.location != location) {
                 errors.push(location.error(text));
             }
         }
         Ok(Self { parameters, errors })
     }
 
+    /// Returns the text of the parameter `name`, if the request has the parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
 
     /// Notes that a parameter is refused. `problem` continues the sentence after its name.
-    fn note_invalid(&mut self, name: &'static str, problem: impl Display) {
+    fn note_refused(&mut self, name: &'static str, problem: impl Display) {
         self.errors.push(invalid_parameter(name, problem));
     }
 
-    /// Notes an error.
-    pub(crate) fn note<T>(&mut self, read: Result<T, ValidationError>) -> Option<T> {
-        read.map_err(|error| self.errors.push(error)).ok()
+    /// Returns the value of `result`, or notes its error.
+    pub(crate) fn note<T>(&mut self, result: Result<T, ValidationError>) -> Option<T> {
+        match result {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.errors.push(error);
+                None
+            }
+        }
     }
 
-    /// The value that is `read` from a parameter, if it is given and valid. An error is noted.
+    /// Reads a parameter that may be absent. Notes an error if the parameter is invalid.
+    ///
+    /// The error of `read` continues a sentence that begins with the name of the parameter.
     fn read<T, P: Display>(
         &mut self,
         name: &'static str,
         read: impl FnOnce(&str) -> Result<T, P>,
     ) -> Option<T> {
-        self.note(read(self.get(name)?).map_err(|problem| invalid_parameter(name, problem)))
+        let value = read(self.get(name)?);
+        self.note(value.map_err(|problem| invalid_parameter(name, problem)))
     }
 
-    /// The value of a parameter that is parsed from its text.
+    /// Parses the text of a parameter that may be absent. Notes an error if the text is invalid.
     fn parse<T: FromStr<Err = Invalid>>(&mut self, name: &'static str) -> Option<T> {
         self.read(name, |text| {
             text.parse().map_err(|error: Invalid| error.reason())
         })
     }
 
-    /// The value of a parameter with a fixed set of words.
-    fn word<T: Clone>(
-        &mut self,
-        name: &'static str,
-        words: &[(&str, T)],
-        problem: &str,
-    ) -> Option<T> {
-        self.read(name, |given| {
-            words
-                .iter()
-                .find(|(word, _)| *word == given)
-                .map(|(_, value)| value.clone())
-                .ok_or(problem)
-        })
-    }
-
-    pub(crate) fn by(&mut self) -> Option<By> {
-        let words = [("userid", By::UserId), ("username", By::UserName)];
-        self.word("by", &words, "must be userid or username")
-    }
-
-    /// The requested view, if any.
-    pub(crate) fn view(&mut self) -> Option<View> {
-        let words = [
-            ("summary", View::Summary),
-            ("list", View::List),
-            ("user", View::Owner),
-        ];
-        self.word("view", &words, "must be summary, list or user")
-    }
-
-    /// The requested page, with defaults for its order and its limit, of all times.
-    pub(crate) fn page_of_all_times(
-        &mut self,
-        default: ListOrder,
-        default_limit: PageLimit,
-    ) -> PageRequest {
-        let words = [
-            ("newest", ListOrder::NewestFirst),
-            ("oldest", ListOrder::OldestFirst),
-        ];
-        let order = self.word("order", &words, "must be newest or oldest");
-        let limit = self.limit(default_limit);
-        let mut request = PageRequest::first(order.unwrap_or(default), limit);
-        request.cursor = self
-            .get("cursor")
-            .map(|cursor| Cursor::from_text(cursor.to_owned()));
-        request
-    }
-
-    fn limit(&mut self, default: PageLimit) -> PageLimit {
-        self.read("limit", |text| {
-            text.parse::<u16>()
-                .ok()
-                .and_then(|number| PageLimit::new(number).ok())
-                .ok_or("must be a whole number from 1 to 1000")
-        })
-        .unwrap_or(default)
-    }
-
-    /// The requested import, with the other options of `import`; and whether it is only to show how
-    /// the file would be read.
-    pub(crate) fn import(&mut self, import: Import) -> (Import, bool) {
-        let is_on = [("true", true), ("false", false)];
-        let columns = self.read("columns", ColumnNames::from_str);
-        let decimal_comma = self.word("decimal_comma", &is_on, "must be true or false");
-        let delimiter = self.read("delimiter", Delimiter::from_str);
-        let is_dry_run = self.word("dry_run", &is_on, "must be true or false");
-        let encoding = self.read("encoding", TextEncoding::from_str);
-        let from_line = self.read("from_line", |text| {
-            let line: Option<u64> = text.parse().ok();
-            line.filter(|line| *line > 0)
-                .ok_or("must be a whole number from 1")
-        });
-        let import = import
-            .columns(columns.unwrap_or_default())
-            .decimal_comma(decimal_comma.unwrap_or_default())
-            .delimiter(delimiter)
-            .encoding(encoding)
-            .from_line(from_line.unwrap_or(1))
-            .time_zone(self.read("time_zone", FileZone::from_str));
-        (import, is_dry_run.unwrap_or_default())
-    }
-
-    /// The query string of the page of `limit` at `cursor`, with the other parameters of this
-    /// request.
-    pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
-        let [by, view, order] = ["by", "view", "order"].map(|name| (name, self.get(name)));
-        let limit = limit.get().to_string();
-        [
-            by,
-            view,
-            order,
-            ("limit", Some(&*limit)),
-            ("cursor", Some(cursor.as_str())),
-        ]
-        .into_iter()
-        .filter_map(|(name, value)| {
-            let value = utf8_percent_encode(value?, &RESERVED);
-            Some(format!("{name}={value}"))
-        })
-        .collect::<Vec<_>>()
-        .join("&")
-    }
-
-    fn wait(&mut self) -> Wait {
-        let time = self.read("wait", |text| {
-            let seconds = text
-                .parse()
-                .ok()
-                .filter(|seconds| (0.0..=MAX_WAIT_SECONDS).contains(seconds));
-            seconds
-                .map(Duration::from_secs_f64)
-                .ok_or("must be a number of seconds from 0 to 10")
-        });
-        let id = self.read("wait_for", |text| {
-            text.parse()
-                .map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
-        });
-        Some((id?, time.unwrap_or(DEFAULT_WAIT)))
-    }
-
-    /// The selected purchases: of exactly one of three parameters, or with a reference, which may
-    /// be of one user.
-    pub(crate) fn selector(&mut self) -> Option<Selector> {
-        let reference: Option<Reference> = self.parse("reference");
-        if reference.is_none() && self.get("reference").is_some() {
-            return None;
-        }
-        let given: Vec<_> = ["userid", "username", "everyone"]
-            .into_iter()
-            .filter(|name| self.get(name).is_some())
-            .collect();
-        if given.is_empty()
-            && let Some(reference) = reference
-        {
-            return Some(Selector::Reference(reference, None));
-        }
-        match &given[..] {
-            [_] => {}
-            [] => self.note_invalid("userid", "or username must be given, or everyone=true"),
-            [first, rest @ ..] => {
-                let others = rest.join(" and ");
-                self.note_invalid(
-                    first,
-                    format!("and {others} exclude each other: give one of them"),
-                );
-            }
-        }
-        let errors_before = self.errors.len();
-        let user = self.parse("userid").map(Selector::User);
-        let name = self.parse("username").map(Selector::Name);
-        let all = self.word("everyone", &[("true", Selector::All)], "must be true");
-        if self.errors.len() > errors_before {
-            return None;
-        }
-        let users = user.or(name).or(all)?;
-        let Some(reference) = reference else {
-            return Some(users);
-        };
-        match users {
-            Selector::User(user) => Some(Selector::Reference(reference, Some(user))),
-            Selector::All => Some(Selector::Reference(reference, None)),
-            _ => {
-                let problem = "and username exclude each other: give one of them";
-                self.note_invalid("reference", problem);
-                None
-            }
-        }
-    }
-
-    /// The requested page: newest first, 50 purchases and all times by default.
-    pub(crate) fn page(&mut self) -> PageRequest {
-        self.page_of_all_times(ListOrder::NewestFirst, PageLimit::DEFAULT)
-            .with_range(self.range())
-    }
-
-    /// Everything that is selected, for a file: newest first and all times by default.
-    pub(crate) fn whole(&mut self) -> PageRequest {
-        for name in ["limit", "cursor"] {
-            if self.parameters.remove(name).is_some() {
-                self.note_invalid(name, "is of pages: a file has everything that is selected");
-            }
-        }
-        self.page()
-    }
-
-    /// A parameter that is parsed from its text. A `+` that is not encoded is read as a space.
-    fn parsed<T>(
+    /// Parses a parameter whose text may contain a `+`, such as a time with an offset.
+    ///
+    /// In a query string, a `+` that is not encoded stands for a space. So the error of a text with
+    /// a space tells how to encode a `+`.
+    fn parse_with_plus<T>(
         &mut self,
         name: &'static str,
         parse: impl FnOnce(&str) -> Result<T, Invalid>,
@@ -397,69 +264,286 @@ impl Query {
             } else {
                 ""
             };
-            parse(text).map_err(|problem| format!("{}{hint}", problem.reason()))
+            parse(text).map_err(|error| format!("{}{hint}", error.reason()))
         })
     }
 
-    /// The requested range of time.
-    pub(crate) fn range(&mut self) -> TimeRange {
-        let [from, to] = ["from", "to"].map(|name| self.parsed(name, Timestamp::from_rfc3339));
-        TimeRange::new(from, to).unwrap_or_else(|_empty| {
-            self.note_invalid("to", "must be after from");
-            TimeRange::ALL
+    /// Reads a parameter whose text is one of `words`, and returns the value of the word. Notes
+    /// `problem` for another text.
+    fn read_word<T: Clone>(
+        &mut self,
+        name: &'static str,
+        words: &[(&str, T)],
+        problem: &str,
+    ) -> Option<T> {
+        self.read(name, |text| {
+            for (word, value) in words {
+                if *word == text {
+                    return Ok(value.clone());
+                }
+            }
+            Err(problem)
         })
     }
 
-    /// The requested totals: per day in UTC by default.
-    pub(crate) fn totals(&mut self) -> TotalsRequest {
-        let words = [
-            ("hour", Period::Hour),
-            ("day", Period::Day),
-            ("month", Period::Month),
+    /// Reads whether the text in the path is a user's id or a user's name.
+    pub(crate) fn by(&mut self) -> Option<By> {
+        self.read_word(
+            "by",
+            &[("userid", By::UserId), ("username", By::UserName)],
+            "must be userid or username",
+        )
+    }
+
+    /// Reads the view of a listing outside of `/v1`.
+    pub(crate) fn view(&mut self) -> Option<View> {
+        self.read_word(
+            "view",
+            &[
+                ("summary", View::Summary),
+                ("list", View::List),
+                ("user", View::Owner),
+            ],
+            "must be summary, list or user",
+        )
+    }
+
+    /// Reads a request for a page of all times. `default_order` and `default_limit` replace absent
+    /// parameters.
+    pub(crate) fn page_of_all_times(
+        &mut self,
+        default_order: ListOrder,
+        default_limit: PageLimit,
+    ) -> PageRequest {
+        let order = self.read_word(
+            "order",
+            &[
+                ("newest", ListOrder::NewestFirst),
+                ("oldest", ListOrder::OldestFirst),
+            ],
+            "must be newest or oldest",
+        );
+        let limit = self.read_limit(default_limit);
+
+        let mut request = PageRequest::first(order.unwrap_or(default_order), limit);
+        request.cursor = self.get("cursor").map(str::to_owned).map(Cursor::from_text);
+        request
+    }
+
+    /// Reads the maximum number of entries on a page, or returns `default`.
+    fn read_limit(&mut self, default: PageLimit) -> PageLimit {
+        self.read("limit", |text| {
+            // A text that is not a number counts as 0, which has the same error.
+            PageLimit::new(text.parse().unwrap_or_default()).map_err(|error| error.reason())
+        })
+        .unwrap_or(default)
+    }
+
+    /// Reads a request for a page: newest first, 50 purchases and all times by default.
+    pub(crate) fn page(&mut self) -> PageRequest {
+        self.page_of_all_times(ListOrder::NewestFirst, PageLimit::DEFAULT)
+            .with_range(self.range())
+    }
+
+    /// Reads a request for a whole listing, as a file: newest first and all times by default.
+    pub(crate) fn whole(&mut self) -> PageRequest {
+        for name in ["limit", "cursor"] {
+            if self.parameters.remove(name).is_some() {
+                self.note_refused(name, "is of pages: a file has everything that is selected");
+            }
+        }
+        self.page()
+    }
+
+    /// Returns the query string of the next page: the page of `limit` purchases at `cursor`, with
+    /// the other parameters of this request.
+    pub(crate) fn for_next_page(&self, limit: PageLimit, cursor: &Cursor) -> String {
+        let limit = limit.get().to_string();
+        let parameters = [
+            ("by", self.get("by")),
+            ("view", self.get("view")),
+            ("order", self.get("order")),
+            ("limit", Some(&*limit)),
+            ("cursor", Some(cursor.as_str())),
         ];
-        let range = self.range();
-        let per = self.word("per", &words, "must be hour, day or month");
-        let zone = self.parsed("zone", str::parse::<UtcOffset>);
-        TotalsRequest::new(range, per.unwrap_or(Period::Day)).with_zone(zone.unwrap_or_default())
+
+        let mut pairs = Vec::new();
+        for (name, value) in parameters {
+            if let Some(value) = value {
+                let value = utf8_percent_encode(value, &ENCODED);
+                pairs.push(format!("{name}={value}"));
+            }
+        }
+        pairs.join("&")
     }
 
-    /// The beginning of the requested user names.
+    /// Reads the selection of purchases: exactly one of `userid`, `username` and `everyone`, or a
+    /// reference.
+    ///
+    /// A reference selects the purchases of all users, or of the user with the `userid`.
+    pub(crate) fn selector(&mut self) -> Option<Selector> {
+        let reference: Option<Reference> = self.parse("reference");
+        if reference.is_none() && self.get("reference").is_some() {
+            return None;
+        }
+
+        let mut names = vec!["userid", "username", "everyone"];
+        names.retain(|name| self.get(name).is_some());
+        match &names[..] {
+            [] if reference.is_none() => {
+                self.note_refused("userid", "or username must be given, or everyone=true");
+            }
+            [first, others @ ..] if !others.is_empty() => {
+                let others = others.join(" and ");
+                let problem = format!("and {others} exclude each other: give one of them");
+                self.note_refused(first, problem);
+            }
+            _ => {}
+        }
+
+        let errors_before = self.errors.len();
+        let user = self.parse("userid").map(Selector::User);
+        let name = self.parse("username").map(Selector::Name);
+        let everyone = self.read_word("everyone", &[("true", Selector::All)], "must be true");
+        if self.errors.len() > errors_before {
+            return None;
+        }
+
+        let Some(reference) = reference else {
+            return user.or(name).or(everyone);
+        };
+        let reference_user = match user.or(name).or(everyone) {
+            Some(Selector::User(user)) => Some(user),
+            Some(Selector::All) | None => None,
+            Some(_) => {
+                self.note_refused(
+                    "reference",
+                    "and username exclude each other: give one of them",
+                );
+                return None;
+            }
+        };
+        Some(Selector::Reference(reference, reference_user))
+    }
+
+    /// Reads the range of time of a listing: all times by default.
+    pub(crate) fn range(&mut self) -> TimeRange {
+        let from = self.parse_with_plus("from", Timestamp::from_rfc3339);
+        let to = self.parse_with_plus("to", Timestamp::from_rfc3339);
+        let Ok(range) = TimeRange::new(from, to) else {
+            self.note_refused("to", "must be after from");
+            return TimeRange::ALL;
+        };
+        range
+    }
+
+    /// Reads a request for totals: per day in UTC by default.
+    pub(crate) fn totals(&mut self) -> TotalsRequest {
+        let range = self.range();
+        let period = self.read_word(
+            "per",
+            &[
+                ("hour", Period::Hour),
+                ("day", Period::Day),
+                ("month", Period::Month),
+            ],
+            "must be hour, day or month",
+        );
+        let zone = self.parse_with_plus("zone", UtcOffset::from_str);
+        TotalsRequest::new(range, period.unwrap_or(Period::Day)).with_zone(zone.unwrap_or_default())
+    }
+
+    /// Reads the prefix of the names in a search. A missing prefix is noted as an empty one.
     pub(crate) fn prefix(&mut self) -> Option<UserName> {
         let prefix = self.get("prefix").unwrap_or_default().parse();
         self.note(prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())))
     }
 
-    /// The requested dead letters, of one of these topics or of all, 50 by default.
-    pub(crate) fn dead_letters(&mut self, topics: &[&str]) -> DeadLetterPage {
+    /// Reads a request for a page of dead letters: all dead letters in the logs of `topics`, 50 per
+    /// page, by default.
+    pub(crate) fn dead_letter_page(&mut self, topics: &[&str]) -> DeadLetterPage {
         let topic = self.read("topic", |topic| {
-            topics
-                .contains(&topic)
-                .then(|| topic.to_owned())
-                .ok_or_else(|| format!("must be one of {}", topics.join(", ")))
+            if topics.contains(&topic) {
+                Ok(topic.to_owned())
+            } else {
+                Err(format!("must be one of {}", topics.join(", ")))
+            }
         });
-        let reason = self.parsed("reason", str::parse::<ReasonKind>);
-        let since = self.parsed("since", Timestamp::from_rfc3339);
+        let reason = self.parse_with_plus("reason", ReasonKind::from_str);
+        let since = self.parse_with_plus("since", Timestamp::from_rfc3339);
         let after = self.read("cursor", |text| {
-            text.parse::<RecordPosition>()
+            RecordPosition::from_str(text)
                 .map_err(|_invalid| "does not belong to this list; omit it to start over")
         });
-        let limit = self.limit(PageLimit::DEFAULT);
-        let filter = DeadLetterFilter::default()
-            .reason(reason)
-            .since(since)
-            .after(after);
-        (topic, filter, limit.get())
-    }
-
-    /// Returns the value that was `read` from the parameters, and what the request waits for.
-    ///
-    /// # Errors
-    /// All errors that were noted.
-    pub(crate) fn finish<T>(&mut self, read: Option<T>) -> HttpResult<(T, Wait)> {
-        let wait = self.wait();
-        match read {
-            Some(read) if self.errors.is_empty() => Ok((read, wait)),
-            _ => Err(HttpError::invalid(std::mem::take(&mut self.errors))),
+        DeadLetterPage {
+            topic,
+            filter: DeadLetterFilter::default()
+                .reason(reason)
+                .since(since)
+                .after(after),
+            limit: self.read_limit(PageLimit::DEFAULT).get(),
         }
     }
+
+    /// Reads a request to import a file. `import` has the settings that are not parameters.
+    pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
+        let booleans = [("true", true), ("false", false)];
+        let columns = self.read("columns", ColumnNames::from_str);
+        let decimal_comma = self.read_word("decimal_comma", &booleans, "must be true or false");
+        let delimiter = self.read("delimiter", Delimiter::from_str);
+        let is_dry_run = self
+            .read_word("dry_run", &booleans, "must be true or false")
+            .unwrap_or_default();
+        let encoding = self.read("encoding", TextEncoding::from_str);
+        let from_line = self.read("from_line", |text| {
+            NonZeroU64::from_str(text).map_err(|_invalid| "must be a whole number from 1")
+        });
+        let time_zone = self.read("time_zone", FileZone::from_str);
+
+        let import = import
+            .columns(columns.unwrap_or_default())
+            .decimal_comma(decimal_comma.unwrap_or_default())
+            .delimiter(delimiter)
+            .encoding(encoding)
+            .from_line(from_line.map_or(1, NonZeroU64::get))
+            .time_zone(time_zone);
+        ImportRequest { import, is_dry_run }
+    }
+
+    /// Reads the wait that the client requests.
+    fn read_wait(&mut self) -> Wait {
+        let limit = self.read("wait", |text| match text.parse() {
+            Ok(seconds) if (0.0..=MAX_WAIT_SECONDS).contains(&seconds) => {
+                Ok(Duration::from_secs_f64(seconds))
+            }
+            _ => Err("must be a number of seconds from 0 to 10"),
+        });
+        let id = self.read("wait_for", |text| {
+            text.parse()
+                .map_err(|error: Invalid| format!("must be a purchase id: {}", error.reason()))
+        });
+        Some(RequestedWait {
+            id: id?,
+            limit: limit.unwrap_or(DEFAULT_WAIT),
+        })
+    }
+
+    /// Returns `value`, which was made of the parameters, and the wait that the client requests.
+    ///
+    /// # Errors
+    /// 422 with all errors, if any were noted.
+    pub(crate) fn finish<T>(&mut self, value: Option<T>) -> HttpResult<(T, Wait)> {
+        let wait = self.read_wait();
+        if let Some(value) = value
+            && self.errors.is_empty()
+        {
+            return Ok((value, wait));
+        }
+        Err(HttpError::invalid(std::mem::take(&mut self.errors)))
+    }
+}
+
+/// Creates the error of a query string that is not a list of parameters.
+fn unreadable(problem: &str) -> ValidationError {
+    Location::Query.error(format!("the query string cannot be read: {problem}"))
 }

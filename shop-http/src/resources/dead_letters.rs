@@ -1,4 +1,9 @@
 //! `/v1/dead-letters`: lists, shows, replays and discards dead letters, and parks stuck records.
+//!
+//! A client names dead letters by their positions in the log. Replaying, discarding and parking
+//! have one body in common, a [`ResolveRequest`], and respond with one outcome per position, also
+//! for a text that is no position. Each of these requests is recorded for the audit log before it
+//! is executed, unless it is a dry run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -11,7 +16,6 @@ use serde_json::json;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::json::RawScalar;
 use shop_core::log::{ReasonKind, RecordPosition, Resolution, ResolveOptions};
-use shop_core::ports::Lookup;
 use shop_core::{Invalid, Result};
 
 use crate::auth::{Action, Audited, Caller};
@@ -25,9 +29,15 @@ use crate::service::{Service, within};
 /// The maximum number of positions in a request.
 const MAX_POSITIONS: usize = 1_000;
 /// The maximum number of characters of a reason.
-const MAX_REASON: usize = 200;
+const MAX_REASON_CHARS: usize = 200;
 
-/// `GET /v1/dead-letters`.
+/// Handles `GET /v1/dead-letters`: lists a page of the pending dead letters, and all records on
+/// which an ingest of this process is stuck.
+///
+/// # Errors
+/// - 403 if the caller may not observe
+/// - 422 for invalid parameters
+/// - the errors of [`call_log`]
 pub(crate) async fn list(
     State(service): State<Arc<Service>>,
     caller: Caller,
@@ -35,18 +45,28 @@ pub(crate) async fn list(
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     let topics: Vec<_> = service.dead_letters.topics().collect();
-    let (filter, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, |query| {
-        Some(query.dead_letters(&topics))
+    let (page, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, |query| {
+        Some(query.dead_letter_page(&topics))
     })?;
-    let (items, next) = query(&service, service.dead_letters.page(&filter)).await?;
+
+    let (items, next) = call_log(&service, service.dead_letters.page(&page)).await?;
     let stuck = service
         .ingest_statuses()
         .filter_map(|status| status.stuck)
-        .map(StuckBody::from);
-    Ok(Json(DeadLettersBody::new(items, next, stuck.collect())).into_response())
+        .map(StuckBody::from)
+        .collect();
+    Ok(Json(DeadLettersBody::new(items, next, stuck)).into_response())
 }
 
-/// `GET /v1/dead-letters/{position}`.
+/// Handles `GET /v1/dead-letters/{position}`: shows a pending dead letter with its record.
+///
+/// A purchase that conflicts with a stored one is shown beside the stored purchase.
+///
+/// # Errors
+/// - 403 if the caller may not observe
+/// - 422 for an invalid position, or for any parameter
+/// - 404 if no dead letter is pending at the position
+/// - the errors of [`call_log`]
 pub(crate) async fn get(
     State(service): State<Arc<Service>>,
     caller: Caller,
@@ -55,77 +75,96 @@ pub(crate) async fn get(
 ) -> HttpResult {
     service.policy.check(&caller, &Action::Observe)?;
     Query::refuse(&uri)?;
-    let position = path
-        .0
-        .unwrap_or_default()
-        .parse::<RecordPosition>()
-        .map_err(|error| {
-            Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
-        })?;
-    let mut found = query(&service, service.dead_letters.get(&position))
+    let position = path.0.unwrap_or_default().parse::<RecordPosition>();
+    let position = position.map_err(|error| {
+        Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
+    })?;
+
+    let mut dead_letter = call_log(&service, service.dead_letters.get(&position))
         .await?
         .ok_or(HttpError::UNKNOWN_DEAD_LETTER)?;
-    if let (Some(purchases), Some(purchase)) = (&service.purchases, &found.purchase)
-        && found.reason == ReasonKind::Conflict.as_str()
+    if let Some(purchases) = &service.purchases
+        && let Some(purchase) = &dead_letter.purchase
+        && dead_letter.reason == ReasonKind::Conflict.as_str()
+        // While the store is unavailable, the dead letter is shown without the stored purchase.
+        && let Ok(lookup) = purchases.look_up(&purchase.id).await
     {
-        // While the store is unavailable, the dead letter is shown without it.
-        found.stored = purchases
-            .look_up(&purchase.id)
-            .await
-            .ok()
-            .and_then(Lookup::stored)
-            .map(Box::new);
+        dead_letter.stored = lookup.stored().map(Box::new);
     }
-    Ok(Json(found).into_response())
+    Ok(Json(dead_letter).into_response())
 }
 
-/// `POST /v1/dead-letters:replay`.
+/// Handles `POST /v1/dead-letters:replay`: publishes the records of dead letters again.
+///
+/// # Errors
+/// The errors of [`resolve`].
 pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Replayed, "replay", request).await
 }
 
-/// `POST /v1/dead-letters:discard`.
+/// Handles `POST /v1/dead-letters:discard`: discards dead letters.
+///
+/// # Errors
+/// The errors of [`resolve`].
 pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Dropped, "discard", request).await
 }
 
-/// `POST /v1/dead-letters:park`.
+/// Handles `POST /v1/dead-letters:park`: dead-letters records on which ingests of this process are
+/// stuck, so that the ingests continue.
+///
+/// # Errors
+/// - the errors of [`receive_request`]
+/// - the errors of [`call_log`]
 pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
-    let (caller, asked) = begin(&service, "park", request).await?;
+    let resolve_request = receive_request(&service, "park", request).await?;
     let stuck: BTreeSet<_> = service
         .ingest_statuses()
         .filter_map(|status| status.stuck)
         .map(|stuck| RecordPosition::new(stuck.topic, stuck.partition, stuck.offset))
-        .filter(|position| asked.known.contains(position))
+        .filter(|position| resolve_request.valid_positions.contains(position))
         .collect();
-    let reason = asked.reason.as_deref().unwrap_or_default();
-    let parked = query(
-        &service,
-        service.dead_letters.park(stuck, reason, asked.dry_run),
-    )
-    .await?;
-    let other = "no ingest of this process is stuck at it".to_owned();
-    Ok(asked.answered(&caller, &parked, |_| {
-        (ResolvedStatus::Refused, Some(other.clone()))
+
+    let reason = resolve_request.reason.as_deref().unwrap_or_default();
+    let parking = service
+        .dead_letters
+        .park(stuck, reason, resolve_request.is_dry_run);
+    let outcomes = call_log(&service, parking).await?;
+    Ok(resolve_request.respond(&outcomes, |_invalid| {
+        let detail = "no ingest of this process is stuck at it";
+        (ResolvedStatus::Refused, Some(detail.to_owned()))
     }))
 }
 
-/// Resolves the dead letters of a request. `action` is its name in the audit log.
+/// Resolves the dead letters at the positions in `request`. `action` is the name of the request in
+/// the audit log.
+///
+/// # Errors
+/// - the errors of [`receive_request`]
+/// - the errors of [`call_log`]
 async fn resolve(
     service: &Service,
-    how: Resolution,
+    resolution: Resolution,
     action: &'static str,
     request: Request,
 ) -> HttpResult {
-    let (caller, asked) = begin(service, action, request).await?;
-    let options = ResolveOptions::new(how).dry_run(asked.dry_run);
-    let is_forecast = asked.dry_run && how == Resolution::Replayed;
-    let store = service.purchases.clone().filter(|_| is_forecast);
-    let resolved = service
-        .dead_letters
-        .resolve(asked.known.clone(), options, store);
-    let resolved = query(service, resolved).await?;
-    Ok(asked.answered(&caller, &resolved, |invalid| {
+    let resolve_request = receive_request(service, action, request).await?;
+
+    let options = ResolveOptions::new(resolution).dry_run(resolve_request.is_dry_run);
+    // The dry run of a replay forecasts what ingest would do, which depends on the store.
+    let compared_with = if resolve_request.is_dry_run && resolution == Resolution::Replayed {
+        service.purchases.clone()
+    } else {
+        None
+    };
+    let resolving = service.dead_letters.resolve(
+        resolve_request.valid_positions.clone(),
+        options,
+        compared_with,
+    );
+    let outcomes = call_log(service, resolving).await?;
+
+    Ok(resolve_request.respond(&outcomes, |invalid| {
         let detail = invalid.map_or("there is no pending dead letter".to_owned(), |invalid| {
             invalid.to_string()
         });
@@ -133,122 +172,164 @@ async fn resolve(
     }))
 }
 
-/// What is asked for.
-struct Asked {
-    positions: Vec<String>,
-    /// Those of them that are positions.
-    known: BTreeSet<RecordPosition>,
-    dry_run: bool,
-    /// Why, for the audit log.
-    reason: Option<String>,
-}
-
-impl Asked {
-    /// The response with the outcome of each position: of those without one, `other`.
-    fn answered(
-        self,
-        caller: &Caller,
-        outcomes: &ResolveOutcomes,
-        other: impl Fn(Option<Invalid>) -> ResolveOutcome,
-    ) -> Response {
-        let done = outcomes
-            .values()
-            .filter(|(status, _)| *status != ResolvedStatus::Refused);
-        caller.note_resolved(done.count());
-        let results: Vec<_> = self
-            .positions
-            .into_iter()
-            .map(|text| {
-                let (status, detail) = match text.parse() {
-                    Ok(position) => outcomes
-                        .get(&position)
-                        .cloned()
-                        .unwrap_or_else(|| other(None)),
-                    Err(invalid) => other(Some(invalid)),
-                };
-                ResolvedBody::new(text, status, detail)
-            })
-            .collect();
-        Json(json!({"dry_run": self.dry_run, "results": results})).into_response()
-    }
-}
-
-/// Checks and reads a request, and notes it for the audit log.
-async fn begin(
+/// Authorizes and reads a request to resolve dead letters, and records it for the audit log under
+/// the name `action`. Only `park` needs a reason.
+///
+/// # Errors
+/// - 403 if the caller may not observe or, without a dry run, may not operate
+/// - 422 for any parameter, or for invalid members
+/// - the errors of [`read`](request::body::read)
+async fn receive_request(
     service: &Service,
     action: &'static str,
     mut request: Request,
-) -> HttpResult<(Caller, Asked)> {
+) -> HttpResult<ResolveRequest> {
     let caller = Caller::of(request.extensions());
-    let may = |needed| service.policy.check_as(&caller, &needed, action);
-    may(Action::Observe)?;
+    service.policy.check_as(&caller, &Action::Observe, action)?;
     Query::refuse(request.uri())?;
     let body = request::body::read(&mut request, &service.options).await?;
-    let asked = asked(&body, action == "park")?;
-    if !asked.dry_run {
-        may(Action::Operate)?;
-        let positions: Vec<_> = asked.known.iter().map(ToString::to_string).collect();
-        // Before it begins, as it completes without its client.
-        caller.audit(Audited {
-            action,
-            is_allowed: true,
-            positions: Some(positions.join(" ")),
-            reason: asked.reason.clone(),
-            ..Audited::default()
-        });
+
+    let resolve_request = ResolveRequest::parse(caller, &body, action == "park")?;
+    if resolve_request.is_dry_run {
+        return Ok(resolve_request);
     }
-    Ok((caller, asked))
-}
 
-/// The members of a body; a dry run needs no reason.
-fn asked(body: &[u8], needs_reason: bool) -> HttpResult<Asked> {
-    let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
-    let positions = body.read("positions", |value| {
-        serde_json::from_str::<Vec<String>>(value.as_json())
-            .ok()
-            .filter(|positions| (1..=MAX_POSITIONS).contains(&positions.len()))
-            .ok_or_else(|| MemberError::value(format!("must be 1 to {MAX_POSITIONS} texts")))
-    });
-    let dry_run = body.read_optional("dry_run", |value| {
-        value
-            .as_json()
-            .parse()
-            .map_err(|_no_bool| MemberError::value("must be true or false"))
-    });
-    let reason = if needs_reason && dry_run != Some(true) {
-        body.read("reason", read_reason)
-    } else {
-        body.read_optional("reason", read_reason)
-    };
-    let positions = body.finish(positions)?;
-    let known = positions
+    service
+        .policy
+        .check_as(&resolve_request.caller, &Action::Operate, action)?;
+    let positions: Vec<_> = resolve_request
+        .valid_positions
         .iter()
-        .filter_map(|text| text.parse().ok())
+        .map(ToString::to_string)
         .collect();
-    Ok(Asked {
-        positions,
-        known,
-        dry_run: dry_run.unwrap_or_default(),
-        reason,
-    })
+    // The request is recorded before it is executed, because it completes even if its client
+    // disconnects.
+    resolve_request.caller.audit(Audited {
+        action,
+        is_allowed: true,
+        positions: Some(positions.join(" ")),
+        reason: resolve_request.reason.clone(),
+        ..Audited::default()
+    });
+    Ok(resolve_request)
 }
 
+/// A request to replay or discard dead letters, or to park stuck records.
+struct ResolveRequest {
+    caller: Caller,
+    /// The positions as the client has sent them.
+    positions: Vec<String>,
+    /// The positions that are valid.
+    valid_positions: BTreeSet<RecordPosition>,
+    is_dry_run: bool,
+    /// Why the records are resolved, for the audit log.
+    reason: Option<String>,
+}
+
+impl ResolveRequest {
+    /// Parses the `body` of a request by `caller`. A dry run needs no reason in any case.
+    ///
+    /// # Errors
+    /// - 400 if the body is not a JSON object
+    /// - 422 for invalid members
+    fn parse(caller: Caller, body: &[u8], needs_reason: bool) -> HttpResult<Self> {
+        let mut body = Body::parse(body, ["positions", "dry_run", "reason"])?;
+        let positions = body.read("positions", read_positions);
+        let is_dry_run: bool = body
+            .read_optional("dry_run", |value| {
+                let parsed = value.as_json().parse();
+                parsed.map_err(|_invalid| MemberError::value("must be true or false"))
+            })
+            .unwrap_or_default();
+        let reason = if needs_reason && !is_dry_run {
+            body.read("reason", read_reason)
+        } else {
+            body.read_optional("reason", read_reason)
+        };
+        let positions = body.finish(positions)?;
+
+        let valid_positions = positions
+            .iter()
+            .filter_map(|text| text.parse().ok())
+            .collect();
+        Ok(Self {
+            caller,
+            positions,
+            valid_positions,
+            is_dry_run,
+            reason,
+        })
+    }
+
+    /// Returns the response with the outcome of each position, in the order of the request, and
+    /// records the number of resolved dead letters for the audit log.
+    ///
+    /// `default_outcome` returns the outcome of a position that has none in `outcomes`. Its
+    /// argument is the error of a text that is not a position.
+    fn respond(
+        self,
+        outcomes: &ResolveOutcomes,
+        default_outcome: impl Fn(Option<Invalid>) -> ResolveOutcome,
+    ) -> Response {
+        let resolved = outcomes
+            .values()
+            .filter(|(status, _)| *status != ResolvedStatus::Refused);
+        self.caller.note_resolved(resolved.count());
+
+        let mut results = Vec::new();
+        for text in self.positions {
+            let (status, detail) = match text.parse() {
+                Ok(position) => outcomes
+                    .get(&position)
+                    .cloned()
+                    .unwrap_or_else(|| default_outcome(None)),
+                Err(invalid) => default_outcome(Some(invalid)),
+            };
+            results.push(ResolvedBody::new(text, status, detail));
+        }
+        Json(json!({"dry_run": self.is_dry_run, "results": results})).into_response()
+    }
+}
+
+/// Reads the texts of the positions in a request.
+///
+/// # Errors
+/// The error of a value that is not an array of texts, or has too few or too many.
+fn read_positions(value: RawScalar<'_>) -> Result<Vec<String>, MemberError> {
+    if let Ok(positions) = serde_json::from_str::<Vec<String>>(value.as_json())
+        && (1..=MAX_POSITIONS).contains(&positions.len())
+    {
+        return Ok(positions);
+    }
+    Err(MemberError::value(format!(
+        "must be 1 to {MAX_POSITIONS} texts"
+    )))
+}
+
+/// Reads the reason of a request, without white space around it.
+///
+/// # Errors
+/// The error of a value that is not one line of text, or is blank or too long.
 fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
     let text = value.text().unwrap_or_default();
     let reason = text.trim();
-    let is_line = !text.chars().any(char::is_control) && text.chars().count() <= MAX_REASON;
-    if is_line && !reason.is_empty() {
-        Ok(reason.to_owned())
-    } else {
-        Err(MemberError::value(format!(
-            "must be one line of 1 to {MAX_REASON} characters"
-        )))
+    let is_short = text.chars().count() <= MAX_REASON_CHARS;
+    if is_short && !reason.is_empty() && !text.chars().any(char::is_control) {
+        return Ok(reason.to_owned());
     }
+    Err(MemberError::value(format!(
+        "must be one line of 1 to {MAX_REASON_CHARS} characters"
+    )))
 }
 
-/// The result of a call of a log, if it completes in time: that of the whole request, because each
-/// call reads all dead letters and takes longer than a query of a store.
-async fn query<T>(
+/// Returns the result of `call`, a call of a log, if it completes within the timeout of a request.
+///
+/// The timeout of a query of a store would be too short, because each of these calls reads all dead
+/// letters.
+///
+/// # Errors
+/// The error of a failed query, if `call` fails, panics or takes too long.
+async fn call_log<T>(
     service: &Service,
     call: impl Future<Output = Result<T>> + Send,
 ) -> HttpResult<T> {

@@ -1,5 +1,14 @@
 //! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events.
 //! `GET /v1/purchases:positions`: how far ingest is, for the events of other services.
+//!
+//! Each stream of events has a subscription to the feed of the service. A stream that continues
+//! behind an event first waits for a turn to catch up, because the purchases since that event are
+//! read from the log again. The turn ends as soon as the stream has caught up.
+//!
+//! A stream sends a comment while no purchase becomes visible, and verifies the token of its reader
+//! again and again. It ends after [`MAX_DURATION`], when its reader may no longer read the
+//! purchases, and when its subscription ends. The client then continues with the id of the last
+//! event, which every comment has as well.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -27,17 +36,19 @@ use crate::response::validation_error::{Location, ValidationError};
 use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, to_json};
 use crate::service::{PurchaseService, within};
 
-/// The time without a purchase after which a comment is sent: proxies close idle connections.
+/// The time without a purchase after which a stream sends a comment, because proxies close idle
+/// connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// How often a reader that catches up checks whether it has: another one waits for its turn.
+/// The interval at which a stream that catches up checks whether it has caught up, because another
+/// stream waits for its turn.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
-/// A reader is authorized again after this time: a token that is revoked or expires ends its
-/// streams.
+/// The time after which the reader of a stream is authorized again. A token that is revoked or
+/// expires thus ends its streams.
 const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
-/// After this time a stream ends.
+/// The time after which a stream ends.
 const MAX_DURATION: Duration = Duration::from_secs(3_600);
-/// After this time a browser continues a stream that has ended.
-const RETRY: Duration = Duration::from_secs(3);
+/// The time after which a browser continues a stream that has ended.
+const RETRY_DELAY: Duration = Duration::from_secs(3);
 
 /// `GET /v1/purchases/events`.
 pub(crate) async fn get(
@@ -50,58 +61,61 @@ pub(crate) async fn get(
 ) -> HttpResult {
     let mut query = Query::new(&uri, Query::EVENTS)?;
     let selector = query.selector();
-    let (selector, _) = query.finish(selector)?;
+    let (selector, _no_wait) = query.finish(selector)?;
     may_select(&purchases, &caller, &selector)?;
-    let after = last_event_id(&headers, &query)?;
+    let last_event_id = read_last_event_id(&headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
+
     let stream_permit = permit.exchange_for_stream()?;
-    let catch_up = if after.is_some() {
+    let catch_up_turn = if last_event_id.is_some() {
         permit.wait_for_catch_up_turn().await
     } else {
         None
     };
-    let subscribing = feed.subscribe(selector.clone(), after.as_ref());
+    let subscribing = feed.subscribe(selector.clone(), last_event_id.as_ref());
     let subscription = within(purchases.options.request_timeout, subscribing)
         .await
-        .map_err(|error| failure(error, &purchases))?;
+        .map_err(|error| map_feed_error(error, &purchases))?;
+
     let now = Instant::now();
     Ok(respond(EventStream {
         subscription,
         purchases,
         selector,
-        credential: credential.map(|Extension(credential)| credential),
-        authorized: now,
-        ends: now + MAX_DURATION,
-        is_first: true,
-        catch_up,
+        credential,
+        authorized_at: now,
+        ends_at: now + MAX_DURATION,
+        is_starting: true,
+        catch_up_turn,
         _permit: stream_permit,
     }))
 }
 
 /// `GET /v1/purchases:positions`.
 pub(crate) async fn positions(
-    State(role): State<Arc<PurchaseService>>,
+    State(purchases): State<Arc<PurchaseService>>,
     caller: Caller,
     uri: Uri,
 ) -> HttpResult {
     Query::refuse(&uri)?;
-    role.policy.check(&caller, &Action::ReadPositions)?;
-    let feed = role.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
-    let positions = within(role.options.request_timeout, feed.positions())
+    purchases.policy.check(&caller, &Action::ReadPositions)?;
+    let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
+
+    let positions = within(purchases.options.request_timeout, feed.positions())
         .await
-        .map_err(|error| failure(error, &role))?;
+        .map_err(|error| map_feed_error(error, &purchases))?;
     Ok(Json(PositionsBody::from(positions)).into_response())
 }
 
-fn failure(error: Error, purchases: &PurchaseService) -> HttpError {
+/// Converts an error of the feed of `purchases`.
+fn map_feed_error(error: Error, purchases: &PurchaseService) -> HttpError {
+    // The source of the error tells an invalid cursor from other invalid values, which are not the
+    // fault of the client.
+    let is_cursor_invalid = error
+        .source()
+        .is_some_and(|source| source.downcast_ref::<Invalid>().is_some());
     match error.kind() {
-        ErrorKind::Invalid
-            if error
-                .source()
-                .is_some_and(|source| source.downcast_ref::<Invalid>().is_some()) =>
-        {
-            no_event_id().into()
-        }
+        ErrorKind::Invalid if is_cursor_invalid => invalid_event_id().into(),
         ErrorKind::Expired => HttpError::CURSOR_EXPIRED,
         ErrorKind::Unsupported => HttpError::NO_EVENTS,
         ErrorKind::Overloaded => HttpError::overloaded(false),
@@ -109,33 +123,43 @@ fn failure(error: Error, purchases: &PurchaseService) -> HttpError {
     }
 }
 
-/// Where to continue, by the header, or by the parameter of clients that cannot send it. Empty is
-/// absent.
-fn last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
-    let of_header = headers
+/// Reads the id of the event behind which the stream continues, if the request has one.
+///
+/// The header `Last-Event-ID` precedes the parameter `lastEventId`, which is for clients that
+/// cannot send the header. An empty id counts as absent.
+///
+/// # Errors
+/// 422 if the id is not the id of an event.
+fn read_last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
+    // A header that is not text must be refused, and no event has this id.
+    let header_id = headers
         .get("last-event-id")
         .map(|id| id.to_str().unwrap_or("not text"));
-    [of_header, query.get("lastEventId")]
+    let id = [header_id, query.get("lastEventId")]
         .into_iter()
         .flatten()
-        .find(|id| !id.is_empty())
-        .map(str::parse)
-        .transpose()
-        .map_err(|_invalid| no_event_id().into())
+        .find(|id| !id.is_empty());
+
+    let cursor = id.map(str::parse).transpose();
+    cursor.map_err(|_invalid| invalid_event_id().into())
 }
 
-fn no_event_id() -> ValidationError {
+/// Returns the error of a `Last-Event-ID` at which no stream can continue.
+fn invalid_event_id() -> ValidationError {
     Location::Header("Last-Event-ID").invalid("is not the id of an event")
 }
 
+/// Returns the response that sends `events` until their end.
 fn respond(events: EventStream) -> Response {
-    // The body is read after the handler has ended.
+    // The body is read after the handler has ended, and needs the context of its request.
     let context = RequestContext::current().unwrap_or_default();
     let events = stream::unfold(events, move |mut events| {
-        Arc::clone(&context)
-            .scope(async move { Some((Ok::<_, Infallible>(events.next().await?), events)) })
+        Arc::clone(&context).scope(async move {
+            let event = events.next().await?;
+            Some((Ok::<_, Infallible>(event), events))
+        })
     });
-    // nginx would buffer the events otherwise.
+    // Without this header, nginx would buffer the events.
     ([("x-accel-buffering", "no")], Sse::new(events)).into_response()
 }
 
@@ -144,79 +168,86 @@ struct EventStream {
     subscription: Subscription,
     purchases: Arc<PurchaseService>,
     selector: Selector,
-    credential: Option<Credential>,
+    /// The token of the reader, if the request had one.
+    credential: Option<Extension<Credential>>,
     /// When the reader was last authorized.
-    authorized: Instant,
-    ends: Instant,
-    is_first: bool,
-    /// Held while it catches up.
-    catch_up: Option<OwnedSemaphorePermit>,
+    authorized_at: Instant,
+    ends_at: Instant,
+    /// Whether the next event is the first one of the stream.
+    is_starting: bool,
+    /// The turn to catch up, while the subscription needs it.
+    catch_up_turn: Option<OwnedSemaphorePermit>,
     _permit: Permit,
 }
 
 impl EventStream {
-    /// The next event; `None` at the end.
+    /// Waits for the next event: a purchase, or a comment if no purchase becomes visible in time.
+    ///
+    /// Returns `None` at the end of the stream.
     async fn next(&mut self) -> Option<Event> {
-        if std::mem::take(&mut self.is_first) {
-            // A reader that loses the connection before the first purchase continues from here.
+        if std::mem::take(&mut self.is_starting) {
+            // A reader that loses the connection before the first purchase continues at this id.
             let start = Event::default()
-                .retry(RETRY)
+                .retry(RETRY_DELAY)
                 .comment("purchases from here on");
             return Some(start.id(self.subscription.position().as_str()));
         }
-        let comment = Instant::now() + COMMENT_INTERVAL;
+
+        let deadline = self.ends_at.min(Instant::now() + COMMENT_INTERVAL);
         let next = loop {
-            let mut until = comment.min(self.ends);
-            self.catch_up = self
-                .catch_up
-                .take()
-                .filter(|_| self.subscription.is_catching_up());
-            if self.catch_up.is_some() {
-                until = until.min(Instant::now() + CATCH_UP_INTERVAL);
+            if !self.subscription.is_catching_up() {
+                self.catch_up_turn = None;
             }
-            match timeout_at(until, self.subscription.next()).await {
-                Err(_elapsed) if Instant::now() < comment.min(self.ends) => {}
+            let mut wake_at = deadline;
+            if self.catch_up_turn.is_some() {
+                wake_at = wake_at.min(Instant::now() + CATCH_UP_INTERVAL);
+            }
+            match timeout_at(wake_at, self.subscription.next()).await {
+                Err(_elapsed) if Instant::now() < deadline => {}
                 next => break next,
             }
         };
-        if !self.is_authorized().await {
+
+        if !self.is_still_authorized().await {
             return None;
         }
-        match next {
-            Ok(item) => Some(event(&item?)),
-            Err(_elapsed) if self.ends <= comment => None,
-            Err(_elapsed) => Some(
-                Event::default()
-                    .comment("no purchase")
-                    .id(self.subscription.position().as_str()),
-            ),
+        if let Ok(item) = next {
+            return item.as_ref().map(purchase_event);
         }
+        if deadline == self.ends_at {
+            return None;
+        }
+        let comment = Event::default().comment("no purchase");
+        Some(comment.id(self.subscription.position().as_str()))
     }
 
-    /// Whether the reader may still read this, by its token.
-    async fn is_authorized(&mut self) -> bool {
+    /// Returns whether the reader may still read the selected purchases.
+    ///
+    /// Verifies the token of the reader again, at most once per [`AUTHORIZATION_INTERVAL`].
+    async fn is_still_authorized(&mut self) -> bool {
         let Some(credential) = &self.credential else {
             return true;
         };
-        if self.authorized.elapsed() < AUTHORIZATION_INTERVAL {
+        if self.authorized_at.elapsed() < AUTHORIZATION_INTERVAL {
             return true;
         }
-        self.authorized = Instant::now();
+        self.authorized_at = Instant::now();
+
         let principal = match credential.authenticate.principal(&credential.token).await {
             Ok(principal) => principal,
-            // It cannot be determined now.
+            // While the token cannot be verified, the last decision holds.
             Err(Rejection::Unavailable) => return true,
             Err(Rejection::Invalid(_)) => return false,
         };
-        let read = Action::ReadPurchases(&self.selector);
+        let reader = Caller::new(principal, None);
         self.purchases
             .policy
-            .decide(&Caller::new(principal, None), &read)
-            .is_ok()
+            .allows(&reader, &Action::ReadPurchases(&self.selector))
     }
 }
 
-fn event(item: &FeedItem) -> Event {
+/// Returns the event of a purchase that has become visible.
+fn purchase_event(item: &FeedItem) -> Event {
     let json = to_json(&item.purchase, PURCHASE_BYTES);
     Event::default()
         .event("purchase")

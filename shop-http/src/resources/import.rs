@@ -1,5 +1,9 @@
 //! `POST /v1/purchases:import` of management: imports a file of purchases, as `management import`
 //! does.
+//!
+//! The whole file is read before the import begins. A file that cannot be read is refused by the
+//! status of the response. After that, the response is a stream of lines with the progress of the
+//! import, which runs while the client reads these lines: see [`respond`].
 
 use std::convert::Infallible;
 use std::io::Cursor;
@@ -8,7 +12,8 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
@@ -18,43 +23,51 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::auth::{Action, Audited, Caller};
 use crate::permits::{Permit, RequestPermit};
+use crate::request::query::ImportRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
 use crate::server::browsers::ForeignOrigin;
 use crate::service::PurchaseService;
 
-/// The units of the pool of writes that an import takes, as many as a batch.
-const WRITES: usize = 8;
+/// The units of the pool of writes that an import acquires, as many as a batch.
+const WRITE_UNITS: usize = 8;
 
+/// Handles `POST /v1/purchases:import`: imports the file in the body, or shows in a dry run how the
+/// file would be read.
+///
+/// # Errors
+/// - the errors of [`check_head`], before the body is read
+/// - the errors of [`read_up_to`](request::body::read_up_to)
+/// - 503 if there is no room for the file, or for the writes
+/// - 422 if the file cannot be read
 pub(crate) async fn post(
     State(purchases): State<Arc<PurchaseService>>,
     request: Request,
 ) -> HttpResult {
     let (parts, body) = request.into_parts();
     let caller = Caller::of(&parts.extensions);
-    let checked = purchases
-        .policy
-        .check(&caller, &Action::Operate)
-        .and_then(|()| ForeignOrigin::refuse(&parts.extensions))
-        .and_then(|()| requested(&parts.uri, &parts.headers, &purchases));
-    let (import, is_dry_run) = match checked {
-        Ok(requested) => requested,
-        Err(failure) => {
+    let ImportRequest { import, is_dry_run } = match check_head(&purchases, &caller, &parts) {
+        Ok(import_request) => import_request,
+        Err(error) => {
             request::body::read_on(&parts.headers, body).await;
-            return Err(failure);
+            return Err(error);
         }
     };
 
     let permit = RequestPermit::of(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let limit = options.max_import_bytes;
-    let file = request::body::read_up_to(&parts.headers, body, limit, options, |bytes| {
-        body_permit.extend_for_write(bytes)
-    })
+    let file = request::body::read_up_to(
+        &parts.headers,
+        body,
+        options.max_import_bytes,
+        options,
+        |bytes| body_permit.extend_for_write(bytes),
+    )
     .await?;
-    permit.acquire_write(WRITES)?;
-    // A file that cannot be read is refused by the status of the response.
+    permit.acquire_write(WRITE_UNITS)?;
+
+    // The preview finds out whether the file can be read, while the status can still say so.
     let preview = import.preview(&file[..]).map_err(|error| {
         HttpError::with_kind(
             StatusCode::UNPROCESSABLE_ENTITY,
@@ -65,6 +78,7 @@ pub(crate) async fn post(
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
+
     caller.audit(Audited {
         action: "import",
         is_allowed: true,
@@ -73,26 +87,37 @@ pub(crate) async fn post(
     Ok(respond(purchases, import, file, body_permit, permit))
 }
 
-/// Reads the import that a request asks for, and whether it is only to show how the file would be
-/// read.
-fn requested(
-    uri: &Uri,
-    headers: &HeaderMap,
+/// Checks the head of a request before its body is read, and returns the requested import.
+///
+/// # Errors
+/// - 403 if the caller is no operator, or if a page of another origin sends the request
+/// - 415 if the file is neither CSV nor NDJSON
+/// - 422 for invalid parameters
+fn check_head(
     purchases: &PurchaseService,
-) -> HttpResult<(Import, bool)> {
-    let format = request::body::row_format(headers)?;
+    caller: &Caller,
+    parts: &Parts,
+) -> HttpResult<ImportRequest> {
+    purchases.policy.check(caller, &Action::Operate)?;
+    ForeignOrigin::refuse(&parts.extensions)?;
+    let format = request::body::row_format(&parts.headers)?;
+
     let options = &purchases.options;
     let import = Import::new(format)
         .retention(options.purchase_retention)
         .currency(options.currency.clone())
         .refunds(options.refunds);
-    let (requested, _no_wait) =
-        Query::read_from(uri, Query::IMPORT, |query| Some(query.import(import)))?;
-    Ok(requested)
+    let (import_request, _no_wait) = Query::read_from(&parts.uri, Query::IMPORT, |query| {
+        Some(query.import(import))
+    })?;
+    Ok(import_request)
 }
 
-/// Responds with the report after each batch as a line of NDJSON. The last line has `done`, and a
-/// `problem` if the import has failed. A client that disconnects stops the import.
+/// Returns the response that runs `import` and streams its reports as NDJSON.
+///
+/// There is a line after each batch, and a last line with `done`, which also has a `problem` if the
+/// import has failed. The import is part of the stream, so it stops when the client disconnects. It
+/// keeps the permits until it ends.
 fn respond(
     purchases: Arc<PurchaseService>,
     import: Import,
@@ -100,43 +125,43 @@ fn respond(
     body_permit: Permit,
     permit: RequestPermit,
 ) -> Response {
-    let (lines, mut reports) = unbounded_channel();
-    let importing = async move {
+    let (line_sender, mut line_receiver) = unbounded_channel();
+    let run_import = async move {
         let _until_the_end = (body_permit, permit);
         let mut report = ImportReport::default();
-        let sink = purchases.sink.inner();
-        let problem = import
+        let result = import
             .run(
-                sink,
+                purchases.sink.inner(),
                 &*purchases.query,
                 Cursor::new(file),
                 &mut report,
-                |report| send(&lines, report, false, None),
+                |report| send_line(&line_sender, report, false, None),
             )
-            .await
-            .err()
-            .map(|error| error.to_string());
-        send(&lines, &report, true, problem);
+            .await;
+        let problem = result.err().map(|error| error.to_string());
+        send_line(&line_sender, &report, true, problem);
     };
-    // The lines end when the import has ended, as it has the sender.
-    let nothing = importing.into_stream().filter_map(|()| async { None });
-    let lines =
-        stream::poll_fn(move |context| reports.poll_recv(context)).map(Ok::<Bytes, Infallible>);
-    let body = Body::from_stream(stream::select(lines, nothing));
+
+    // The import itself has no items. When it ends, its sender is dropped, and the lines end too.
+    let no_lines = run_import.into_stream().filter_map(|()| async { None });
+    let lines = stream::poll_fn(move |context| line_receiver.poll_recv(context))
+        .map(Ok::<Bytes, Infallible>);
+    let body = Body::from_stream(stream::select(lines, no_lines));
     ([(header::CONTENT_TYPE, NDJSON)], body).into_response()
 }
 
-fn send(
-    lines: &UnboundedSender<Bytes>,
+/// Sends `report` to the client as a line of NDJSON, with the `problem` of an import that failed.
+fn send_line(
+    line_sender: &UnboundedSender<Bytes>,
     report: &ImportReport,
-    done: bool,
+    is_done: bool,
     problem: Option<String>,
 ) {
     let mut line = json!(report);
-    line["done"] = done.into();
+    line["done"] = is_done.into();
     if let Some(problem) = problem {
         line["problem"] = problem.into();
     }
-    // The client may have gone.
-    _ = lines.send(format!("{line}\n").into());
+    // Sending fails if the client has disconnected, and then nobody needs the line.
+    _ = line_sender.send(format!("{line}\n").into());
 }

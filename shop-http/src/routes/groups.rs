@@ -1,4 +1,8 @@
-//! Which routes a router has: the groups of routes, and the listener that it is for.
+//! The groups of routes, and the listeners that routers are for.
+//!
+//! An embedder selects the [`RouteGroup`]s of a router. A service may also divide its routes
+//! between two [`Listener`]s: one for clients, and one for probes, metrics and operators. The
+//! policy of the listener for clients is then [`WithoutOperations`].
 
 use shop_core::ports::Selector;
 
@@ -39,27 +43,31 @@ impl RouteGroup {
 /// The listener that a router is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Listener {
-    /// The only one: it has all routes.
+    /// The only listener of a service, which has all routes.
     #[default]
     Single,
-    /// The one for clients, beside an admin listener.
+    /// The listener for clients, beside an admin listener.
     Public,
-    /// The one for probes, metrics and operators.
+    /// The listener for probes, metrics and operators.
     Admin,
 }
 
-/// The policy of a public listener. What needs an operator is refused to all.
+/// The policy of a public listener, which denies the actions of operators to every client, and
+/// leaves other actions to the policy of the service.
 #[derive(Debug)]
 pub(crate) struct WithoutOperations(pub(crate) Policy);
 
 impl Authorize for WithoutOperations {
     fn may(&self, principal: &Principal, action: &Action<'_>) -> Decision {
-        match (action, &self.0.authorize) {
-            (Action::Observe | Action::Operate | Action::ReadPurchases(Selector::All), _) => {
-                Decision::deny("is served by the admin listener alone")
-            }
-            (_, Some(policy)) => policy.may(principal, action),
-            (_, None) => Decision::Allow,
+        if matches!(
+            action,
+            Action::Observe | Action::Operate | Action::ReadPurchases(Selector::All)
+        ) {
+            return Decision::deny("is served by the admin listener alone");
+        }
+        match &self.0.authorize {
+            Some(policy) => policy.may(principal, action),
+            None => Decision::Allow,
         }
     }
 }

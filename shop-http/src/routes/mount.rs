@@ -1,41 +1,49 @@
-//! The prefix below which an outer router has mounted these routes.
+//! The prefix below which an outer router of the embedder has mounted these routes.
+//!
+//! A router that nests this one, for example at `/shop`, removes the prefix from the path of each
+//! request. Links and documents for clients need the whole path, so a handler extracts the
+//! [`Mount`] of the request and puts its prefix before the paths in the response.
 
 use std::fmt::Display;
 
 use axum::extract::OriginalUri;
 use axum::http::request::Parts;
 
-/// The prefix below which an outer router has mounted these routes, as the client has sent it;
-/// empty without one.
+/// The prefix below which an outer router has mounted these routes, as the client has sent the
+/// prefix. It is empty without an outer router.
 #[derive(Default)]
 pub(crate) struct Mount(String);
 
 impl Mount {
-    /// The prefix that the routers outside of this one have removed from `request`, if any.
+    /// Returns the prefix that outer routers have removed from the path of `request`.
+    ///
+    /// Returns `None` if they have removed nothing, or have rewritten the path in another way.
     pub(crate) fn of(request: &Parts) -> Option<Self> {
-        let OriginalUri(original) = request.extensions.get()?;
-        let whole = original.path();
-        let inner = request.uri.path();
-        if whole.len() == inner.len() {
+        let OriginalUri(original_uri) = request.extensions.get()?;
+        let original_path = original_uri.path();
+        let remaining_path = request.uri.path();
+        if original_path.len() == remaining_path.len() {
             return None;
         }
-        // `/shop` and `/shop/` are both the root of what is mounted at `/shop`.
-        let prefix = if inner == "/" {
-            whole.trim_end_matches('/')
+
+        // Both `/shop` and `/shop/` are the root of a router that is mounted at `/shop`.
+        let prefix = if remaining_path == "/" {
+            original_path.trim_end_matches('/')
         } else {
-            whole.strip_suffix(inner)?
+            original_path.strip_suffix(remaining_path)?
         };
         Some(Self(prefix.to_owned()))
     }
 
-    /// The prefix, without a slash at its end.
+    /// Returns the prefix, without a slash at its end.
     pub(crate) fn prefix(&self) -> &str {
         &self.0
     }
 
-    /// The path of a resource as a client sees it.
+    /// Returns `path` with the prefix before it, which is the path of a resource as a client sees
+    /// it.
     pub(crate) fn path(&self, path: impl Display) -> String {
-        format!("{}{path}", self.prefix())
+        format!("{}{path}", self.0)
     }
 }
 

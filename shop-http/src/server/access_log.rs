@@ -1,5 +1,11 @@
-//! The access log: a line per request. The audit log: a line per write, and per read of what
-//! belongs to others.
+//! The access log and the audit log.
+//!
+//! The access log has a line for each request, or for a sample of the requests. The audit log has a
+//! line for each write, and for each read of data that belongs to other users.
+//!
+//! An [`AccessLogEntry`] collects the facts about one request. It moves into the body of the
+//! response, and writes both lines when it is dropped: after the last byte was sent, or when the
+//! client has disconnected.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -18,83 +24,95 @@ use crate::metrics::RouteSeries;
 use crate::options::{AccessLog, HttpOptions, TrustedProxies};
 use crate::watched_body::watch_body;
 
-/// Writes the access log of a router.
+/// The access log of a router, which begins an entry for each request.
 pub(crate) struct AccessLogger {
-    one_in: NonZeroU64,
-    requests: AtomicU64,
-    proxies: TrustedProxies,
+    /// The number of requests of which one has a line in the access log.
+    sampling_interval: NonZeroU64,
+    request_count: AtomicU64,
+    trusted_proxies: TrustedProxies,
 }
 
 impl AccessLogger {
-    /// `None` if there is no access log.
+    /// Creates the access log that `options` ask for, or returns `None` if they turn it off.
     pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
-        let one_in = match options.access_log {
+        let sampling_interval = match options.access_log {
             AccessLog::Off => return None,
             AccessLog::All => NonZeroU64::MIN,
-            AccessLog::OneIn(number) => number,
+            AccessLog::OneIn(interval) => interval,
         };
         Some(Self {
-            one_in,
-            requests: AtomicU64::new(0),
-            proxies: options.trusted_proxies.clone(),
+            sampling_interval,
+            request_count: AtomicU64::new(0),
+            trusted_proxies: options.trusted_proxies.clone(),
         })
     }
 
-    /// Begins the entry of `request`, whose id is `id`, at `begun`.
+    /// Begins the entry of `request`, which has the id `request_id` and was received at
+    /// `started_at`.
+    ///
+    /// `outer_template` is the template of the prefix below which outer routers have mounted
+    /// `route`.
     pub(crate) fn begin(
         &self,
         request: &Request,
         route: Arc<RouteSeries>,
-        outer: String,
-        id: &HeaderValue,
-        begun: Instant,
+        outer_template: String,
+        request_id: &HeaderValue,
+        started_at: Instant,
     ) -> AccessLogEntry {
-        let is_sampled = self
-            .requests
-            .fetch_add(1, Ordering::Relaxed)
-            .is_multiple_of(self.one_in.get());
-        let client = self.proxies.client_of(request);
+        let request_number = self.request_count.fetch_add(1, Ordering::Relaxed);
         AccessLogEntry {
             trail: Arc::default(),
-            is_sampled,
-            id: id.clone(),
+            is_sampled: request_number.is_multiple_of(self.sampling_interval.get()),
+            request_id: request_id.clone(),
             method: request.method().clone(),
             route,
-            outer,
-            client,
-            begun,
+            outer_template,
+            client_address: self.trusted_proxies.client_of(request),
+            started_at,
             status: None,
-            purchase: None,
-            bytes: 0,
+            purchase_id: None,
+            sent_bytes: 0,
         }
     }
 }
 
-/// The lines of one request, written when this is dropped.
+/// The facts about one request, which are written to the logs when this entry is dropped.
 pub(crate) struct AccessLogEntry {
+    /// The facts that the route of the request records.
     pub(crate) trail: Arc<Trail>,
+    /// Whether the request has a line in the access log.
     is_sampled: bool,
-    id: HeaderValue,
+    request_id: HeaderValue,
     method: Method,
     route: Arc<RouteSeries>,
-    outer: String,
-    client: Option<IpAddr>,
-    begun: Instant,
-    /// `None` if the client disconnected before the response.
+    outer_template: String,
+    client_address: Option<IpAddr>,
+    started_at: Instant,
+    /// The status of the response. `None` if the client disconnected before the response.
     status: Option<u16>,
-    purchase: Option<HeaderValue>,
-    bytes: u64,
+    /// The id of the purchase that the response is about.
+    purchase_id: Option<HeaderValue>,
+    /// The number of bytes of the response body that were sent.
+    sent_bytes: u64,
 }
 
 impl AccessLogEntry {
-    /// Writes the lines when `response` was sent, or the client disconnected.
+    /// Returns `response` with this entry in its body.
+    ///
+    /// The lines are written when the body was sent, or the client has disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
-        self.purchase = response.headers().get(PURCHASE_ID).cloned();
+        self.purchase_id = response.headers().get(PURCHASE_ID).cloned();
+
         watch_body(response, move |polled| {
+            // This reference moves the whole entry into the closure. With the field alone, the
+            // closure would copy the number, and the entry would be dropped before the response.
             let entry = &mut self;
-            if let Poll::Ready(Some(Ok(frame))) = &polled {
-                entry.bytes += frame.data_ref().map_or(0, |data| data.len() as u64);
+            if let Poll::Ready(Some(Ok(frame))) = &polled
+                && let Some(data) = frame.data_ref()
+            {
+                entry.sent_bytes += data.len() as u64;
             }
             polled
         })
@@ -102,44 +120,49 @@ impl AccessLogEntry {
 }
 
 impl Drop for AccessLogEntry {
+    /// Writes the line of the access log, if the request is sampled, and the line of the audit log,
+    /// if an action was recorded.
     fn drop(&mut self) {
+        let audited = self.trail.audited.get();
+        if !self.is_sampled && audited.is_none() {
+            return;
+        }
+
         let sender = self.trail.principal.get();
-        let request = self.id.to_str().ok();
         let principal = sender.and_then(Principal::name);
-        // The same for most users of tokens.
+        // Most tokens have the same name and subject, which is logged once.
         let subject = sender
             .and_then(Principal::subject)
             .filter(|subject| Some(*subject) != principal);
-        let audited = self.trail.audited.get();
-        // Formatted once for both lines, and not for a request without any.
-        let client = self
-            .client
-            .filter(|_| self.is_sampled || audited.is_some())
-            .map(|client| client.to_string());
-        // The span of the request contains its path, which may contain names.
+        let client_address = self.client_address.map(|address| address.to_string());
+        let request_id = self.request_id.to_str().ok();
+
+        // Both lines have no parent: the span of the request contains its path, which may contain
+        // names of users.
         if self.is_sampled {
-            let micros = (self.begun.elapsed().as_secs_f64() * 1_000_000.0).round();
+            let micros = (self.started_at.elapsed().as_secs_f64() * 1_000_000.0).round();
             tracing::info!(
                 target: "access",
                 parent: None,
                 principal,
                 subject,
-                client.address = client.as_deref(),
+                client.address = client_address.as_deref(),
                 http.method = self.method.as_str(),
-                http.route = self.route.template(&self.outer).as_deref(),
+                http.route = self.route.template(&self.outer_template).as_deref(),
                 http.status = self.status,
-                bytes = self.bytes,
+                bytes = self.sent_bytes,
                 duration_ms = micros / 1_000.0,
-                request.id = request,
+                request.id = request_id,
             );
         }
+
         if let Some(audited) = audited {
             tracing::info!(
                 target: "audit",
                 parent: None,
                 principal,
                 subject,
-                client.address = client.as_deref(),
+                client.address = client_address.as_deref(),
                 action = audited.action,
                 allowed = audited.is_allowed,
                 user.id = audited.user.as_deref(),
@@ -148,9 +171,9 @@ impl Drop for AccessLogEntry {
                 positions = audited.positions.as_deref(),
                 resolved = self.trail.resolved.get(),
                 reason = audited.reason.as_deref(),
-                purchase.id = self.purchase.as_ref().and_then(|id| id.to_str().ok()),
+                purchase.id = self.purchase_id.as_ref().and_then(|id| id.to_str().ok()),
                 http.status = self.status,
-                request.id = request,
+                request.id = request_id,
             );
         }
     }

@@ -1,4 +1,11 @@
-//! The headers for browsers: which pages may read and write, and the defaults of their security.
+//! The rules for browsers: which pages may send requests, and the headers that protect responses.
+//!
+//! [`Browsers`] answers preflight requests, refuses writes by pages of foreign origins, and adds
+//! the headers of CORS and of browser security to responses. The rules themselves are the layers of
+//! `tower_http`. They decide by the head of a request alone, so a copy of the head is passed
+//! through them, and the request itself stays with the pipeline.
+//!
+//! Programs other than browsers do not send the headers that these rules read.
 
 use std::convert::Infallible;
 use std::future::{Ready, ready};
@@ -22,11 +29,14 @@ use crate::response::{HttpError, HttpResult};
 use crate::routes::groups::Listener;
 use crate::service::{self, ServiceKind};
 
+/// The header in which a browser says whether a request comes from a page of the same origin, of
+/// the same site, or of another site.
 const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
-/// Pages of other origins may not embed a response, whatever CORS allows their scripts to read.
+/// The header that keeps pages of other origins from embedding a response, whatever CORS allows
+/// their scripts to read.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// The headers of browsers' security, in responses that do not have them.
-static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
+/// The headers of browser security, which a response gets unless its handler has set them.
+static DEFAULT_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (
         header::X_CONTENT_TYPE_OPTIONS,
@@ -38,86 +48,103 @@ static DEFAULTS: [(HeaderName, HeaderValue); 4] = [
     ),
     (RESOURCE_POLICY, HeaderValue::from_static("same-origin")),
 ];
-/// How long a browser remembers what it may send: Chromium's maximum.
+/// How long a browser may cache the response to a preflight request. This is the maximum of
+/// Chromium.
 const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
 
-/// The rules for browsers of one service. Programs send no headers that these read.
+/// The rules of one service for browsers.
 pub(crate) struct Browsers {
-    /// On facing.
+    /// The layer that adds the headers of CORS. Only facing has this layer, and not on its admin
+    /// listener.
     cors: Option<CorsLayer>,
-    /// What all responses have: the defaults, and the headers of CORS.
-    constant: HeaderMap,
-    /// Refuses writes by pages of other origins than the service's and those that CORS allows.
-    protection: Option<CsrfLayer>,
-    /// Marks writes by pages of other origins with [`ForeignOrigin`]. On facing without
-    /// authentication.
+    /// The headers of all responses: the defaults, and the headers of CORS without an origin.
+    constant_headers: HeaderMap,
+    /// The layer that refuses writes by pages of foreign origins: neither the origin of the service
+    /// nor an origin that CORS allows. `None` on facing if CORS allows all origins.
+    write_protection: Option<CsrfLayer>,
+    /// The layer that detects writes by pages of any other origin, which are marked with
+    /// [`ForeignOrigin`]. Only facing has this layer, if neither authentication nor a policy
+    /// decides who may refund.
     refund_protection: Option<CsrfLayer>,
 }
 
-/// The mark of a request by a page of another origin that may buy, and not refund: nothing says who
-/// sends it.
+/// The mark of a request by a page of another origin that may buy but not refund, because nothing
+/// says who sends the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ForeignOrigin;
 
 impl ForeignOrigin {
-    /// Refuses a request that has the mark, which is in its extensions.
+    /// Refuses a request whose `extensions` contain this mark.
+    ///
+    /// # Errors
+    /// 403 if the request has the mark.
     pub(crate) fn refuse(extensions: &Extensions) -> HttpResult<()> {
-        match extensions.get::<Self>() {
-            Some(Self) => Err(HttpError::FOREIGN_ORIGIN),
-            None => Ok(()),
+        if extensions.get::<Self>().is_some() {
+            return Err(HttpError::FOREIGN_ORIGIN);
         }
+        Ok(())
     }
 }
 
 impl Browsers {
-    /// `authenticates` says whether some routes need credentials.
+    /// Creates the rules of `service` for browsers.
+    ///
+    /// `authenticates` says whether some of its routes need credentials.
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
-        let cors = has_cors.then(|| cors(&service.options.cors, authenticates));
-        // With room for those of a response.
-        let mut constant = HeaderMap::with_capacity(24);
-        constant.extend(DEFAULTS.clone());
+        let cors = has_cors.then(|| cors_layer(&service.options.cors, authenticates));
+
+        // The capacity leaves room for the headers of the response that each copy is merged with.
+        let mut constant_headers = HeaderMap::with_capacity(24);
+        constant_headers.extend(DEFAULT_HEADERS.clone());
         if let Some(cors) = &cors {
-            constant.extend(of_cors(cors, Request::default()).into_parts().0.headers);
+            constant_headers.extend(cors_headers(cors, &Request::default()));
         }
+
+        let is_anonymous = !authenticates && service.policy.authorize.is_none();
         Self {
             cors,
-            constant,
-            protection: cross_site_protection(service),
-            refund_protection: (has_cors && !authenticates && service.policy.authorize.is_none())
-                .then(CsrfLayer::new),
+            constant_headers,
+            write_protection: write_protection(service),
+            refund_protection: (has_cors && is_anonymous).then(CsrfLayer::new),
         }
     }
 
-    /// The response to a preflight request.
+    /// Returns the response to `request` if it is a preflight request and the service has CORS.
     pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
-        let cors = self
-            .cors
-            .as_ref()
-            .filter(|_| *request.method() == Method::OPTIONS)?;
-        let mut preflight = of_cors(cors, head(request));
-        preflight.headers_mut().extend(DEFAULTS.clone());
-        Some(preflight)
+        let cors = self.cors.as_ref()?;
+        if *request.method() != Method::OPTIONS {
+            return None;
+        }
+
+        let mut response = cors_response(cors, request);
+        response.headers_mut().extend(DEFAULT_HEADERS.clone());
+        Some(response)
     }
 
-    /// The headers of CORS for the origin of `request`.
+    /// Returns the headers of CORS for the origin of `request`, or none if the request names no
+    /// origin.
     pub(crate) fn asked(&self, request: &Request) -> HeaderMap {
-        let cors = self
-            .cors
-            .as_ref()
-            .filter(|_| request.headers().contains_key(header::ORIGIN));
-        cors.map(|cors| of_cors(cors, head(request)).into_parts().0.headers)
-            .unwrap_or_default()
+        match &self.cors {
+            Some(cors) if request.headers().contains_key(header::ORIGIN) => {
+                cors_headers(cors, request)
+            }
+            _ => HeaderMap::default(),
+        }
     }
 
-    /// Refuses a write by a page of another origin, or marks it.
+    /// Refuses a write by a page of a foreign origin, or marks the write with [`ForeignOrigin`] if
+    /// its origin may buy but not refund.
+    ///
+    /// # Errors
+    /// 403 if the service does not allow the origin to write.
     pub(crate) fn check(&self, request: &mut Request) -> HttpResult<()> {
-        if !request.headers().contains_key(SEC_FETCH_SITE)
-            && !request.headers().contains_key(header::ORIGIN)
-        {
+        let headers = request.headers();
+        if !headers.contains_key(SEC_FETCH_SITE) && !headers.contains_key(header::ORIGIN) {
             return Ok(());
         }
-        if is_refused(self.protection.as_ref(), request) {
+
+        if is_refused(self.write_protection.as_ref(), request) {
             return Err(HttpError::FOREIGN_ORIGIN);
         }
         if is_refused(self.refund_protection.as_ref(), request) {
@@ -126,87 +153,112 @@ impl Browsers {
         Ok(())
     }
 
-    /// Adds the defaults, and the headers of CORS, with these that it was `asked` for.
-    pub(crate) fn add_headers(&self, response: &mut Response, mut asked: HeaderMap) {
-        // That is constant, and handlers have others.
-        asked.remove(header::VARY);
-        let own = std::mem::replace(response.headers_mut(), self.constant.clone());
-        let varies = own
-            .contains_key(header::VARY)
-            .then(|| self.constant.get(header::VARY))
-            .flatten();
+    /// Adds the constant headers and `cors_headers`, which [`asked`](Self::asked) returned for the
+    /// request, to `response`.
+    ///
+    /// The headers of the response take precedence over the constant ones, except that `Vary` names
+    /// the headers of both.
+    pub(crate) fn add_headers(&self, response: &mut Response, mut cors_headers: HeaderMap) {
+        // The constant headers contain the same value, and `extend` would replace a handler's.
+        cors_headers.remove(header::VARY);
+
         let headers = response.headers_mut();
-        headers.extend(own);
-        headers.extend(asked);
-        if let Some(origin) = varies {
-            headers.append(header::VARY, origin.clone());
+        let handler_headers = std::mem::replace(headers, self.constant_headers.clone());
+        let has_vary = handler_headers.contains_key(header::VARY);
+        headers.extend(handler_headers);
+        headers.extend(cors_headers);
+
+        // The handler's `Vary` has replaced the constant one.
+        if has_vary && let Some(vary) = self.constant_headers.get(header::VARY) {
+            headers.append(header::VARY, vary.clone());
         }
     }
 }
 
-/// The response of `layer` around a service that responds with nothing; `None` if it waits, which
-/// it does not.
-fn passed<L, S>(layer: &L, request: Request) -> Option<Response>
+/// A service that responds to every request with an empty response.
+type EmptyService = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>>;
+
+/// Passes a copy of the head of `request` through `layer`, around an [`EmptyService`].
+///
+/// Returns the response, or `None` if the layer waits, which no layer of this module does.
+fn pass_through<L, S>(layer: &L, request: &Request) -> Option<Response>
 where
-    L: Layer<Nothing, Service = S>,
+    L: Layer<EmptyService, Service = S>,
     S: Service<Request, Response = Response, Error = Infallible>,
 {
-    let nothing: Nothing = service_fn(|_request| ready(Ok(Response::default())));
-    layer.layer(nothing).oneshot(request).now_or_never()?.ok()
-}
-
-/// Whether `protection` refuses a request, as one by a page of another origin.
-fn is_refused(protection: Option<&CsrfLayer>, request: &Request) -> bool {
-    protection.is_some_and(|protection| {
-        let passed = passed(protection, head(request));
-        passed.is_none_or(|passed| passed.extensions().get::<ProtectionError>().is_some())
-    })
-}
-
-fn of_cors(cors: &CorsLayer, request: Request) -> Response {
-    passed(cors, request).unwrap_or_default()
-}
-
-type Nothing = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>>;
-
-/// The head of `request`.
-fn head(request: &Request) -> Request {
-    let mut head = Request::default();
+    let mut head: Request = Request::default();
     *head.method_mut() = request.method().clone();
     *head.uri_mut() = request.uri().clone();
     *head.headers_mut() = request.headers().clone();
-    head
+
+    let empty_service: EmptyService = service_fn(|_request| ready(Ok(Response::default())));
+    let response_future = layer.layer(empty_service).oneshot(head);
+    response_future.now_or_never()?.ok()
 }
 
-/// The site responds to a refused request in its dialect.
-fn cross_site_protection(service: &service::Service) -> Option<CsrfLayer> {
-    let trusted = match (service.kind, &service.options.cors) {
+/// Returns whether `protection` refuses `request` as a write by a page of a foreign origin.
+fn is_refused(protection: Option<&CsrfLayer>, request: &Request) -> bool {
+    let Some(protection) = protection else {
+        return false;
+    };
+    // Without a response, nothing shows that the layer allows the request.
+    pass_through(protection, request)
+        .is_none_or(|response| response.extensions().get::<ProtectionError>().is_some())
+}
+
+/// Returns the response of `cors` to `request`.
+///
+/// If the request is a preflight request, this is the whole response. Otherwise, it is an empty
+/// response with the headers of CORS.
+fn cors_response(cors: &CorsLayer, request: &Request) -> Response {
+    pass_through(cors, request).unwrap_or_default()
+}
+
+/// Returns the headers of CORS in the response to `request`.
+fn cors_headers(cors: &CorsLayer, request: &Request) -> HeaderMap {
+    cors_response(cors, request).into_parts().0.headers
+}
+
+/// Creates the layer that refuses writes by pages of foreign origins, or returns `None` on facing
+/// if CORS allows all origins.
+///
+/// The layer only decides. The pipeline writes the refusal in the form of the route.
+fn write_protection(service: &service::Service) -> Option<CsrfLayer> {
+    let trusted_origins = match (service.kind, &service.options.cors) {
         (ServiceKind::Facing, CorsOrigins::Any) => return None,
         (ServiceKind::Facing, CorsOrigins::List(origins)) => &origins[..],
         (ServiceKind::Management, _) => &[],
     };
-    let trusted = trusted.iter().filter_map(|origin| origin.to_str().ok());
-    Some(trusted.fold(CsrfLayer::new(), |layer, origin| {
-        // What is not an origin is never sent as one.
-        layer.clone().add_trusted_origin(origin).unwrap_or(layer)
-    }))
+
+    let mut protection = CsrfLayer::new();
+    for value in trusted_origins {
+        // A value that is not an origin is skipped: no browser sends such a value.
+        if let Ok(origin) = value.to_str()
+            && let Ok(extended) = protection.clone().add_trusted_origin(origin)
+        {
+            protection = extended;
+        }
+    }
+    Some(protection)
 }
 
-fn cors(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
-    let origins = match origins {
-        CorsOrigins::Any => AllowOrigin::from(Any),
+/// Creates the layer that allows pages of `origins` to send requests and to read the responses.
+fn cors_layer(origins: &CorsOrigins, authenticates: bool) -> CorsLayer {
+    let allowed_origins = match origins {
+        CorsOrigins::Any => AllowOrigin::any(),
         CorsOrigins::List(origins) => AllowOrigin::list(origins.iter().cloned()),
     };
-    // `*` does not include `Authorization`.
-    let headers = if authenticates {
+    // To browsers, the wildcard `*` does not include `Authorization`.
+    let allowed_headers = if authenticates {
         AllowHeaders::mirror_request()
     } else {
-        AllowHeaders::from(Any)
+        AllowHeaders::any()
     };
+
     CorsLayer::new()
-        .allow_origin(origins)
+        .allow_origin(allowed_origins)
         .allow_methods(Any)
-        .allow_headers(headers)
+        .allow_headers(allowed_headers)
         .max_age(PREFLIGHT_MAX_AGE)
         .expose_headers([
             PURCHASE_ID,

@@ -1,4 +1,9 @@
-//! The client of a request: the address that it comes from, also behind proxies.
+//! Determines the address of the client that sent a request, also behind proxies.
+//!
+//! Each proxy appends the address of its own client to `X-Forwarded-For`. The entries of trusted
+//! proxies are believed, from the last one backwards up to the first address that is not a trusted
+//! proxy. A stranger may have invented what is further in front. Rate limits, connection limits and
+//! the access log use this address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -10,30 +15,36 @@ use crate::options::TrustedProxies;
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 impl TrustedProxies {
-    /// The client of `request`; `None` if the address of its connection is unknown.
+    /// Returns the address of the client that sent `request`, or `None` if the address of its
+    /// connection is unknown.
     pub(crate) fn client_of(&self, request: &Request) -> Option<IpAddr> {
         let ConnectInfo(peer) = request.extensions().get::<ConnectInfo<SocketAddr>>()?;
-        Some(self.client(peer.ip(), request.headers()))
+        Some(self.client_behind(peer.ip(), request.headers()))
     }
 
-    /// The client of a request with these headers, on a connection from `peer`.
-    fn client(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
-        let mut client = peer;
+    /// Returns the address of the client that sent a request with these `headers`, on a connection
+    /// from `peer`.
+    ///
+    /// If every address belongs to a trusted proxy, the first one counts as the client.
+    fn client_behind(&self, peer: IpAddr, headers: &HeaderMap) -> IpAddr {
         if !self.contains(peer) {
-            return client;
+            return peer;
         }
-        let texts = headers
+
+        let forwarded_texts = headers
             .get_all(FORWARDED_FOR)
             .iter()
             .rev()
             .flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
-        for text in texts {
-            // What is before an invalid address is the claim of a stranger.
-            let Some(address) = parse(text.trim()) else {
+
+        let mut client = peer;
+        for text in forwarded_texts {
+            // Nobody vouches for the addresses in front of an invalid one.
+            let Some(address) = parse_address(text.trim()) else {
                 break;
             };
             client = address;
-            if !self.contains(address) {
+            if !self.contains(client) {
                 break;
             }
         }
@@ -41,25 +52,30 @@ impl TrustedProxies {
     }
 }
 
-/// An address, which some proxies send with a port.
-fn parse(text: &str) -> Option<IpAddr> {
-    text.strip_prefix('[')
-        .and_then(|rest| rest.strip_suffix(']'))
-        .unwrap_or(text)
-        .parse()
-        .ok()
-        .or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()))
+/// Parses an IP address, which some proxies send in brackets or with a port.
+fn parse_address(text: &str) -> Option<IpAddr> {
+    let unbracketed = text
+        .strip_prefix('[')
+        .and_then(|rest| rest.strip_suffix(']'));
+    if let Ok(address) = unbracketed.unwrap_or(text).parse() {
+        return Some(address);
+    }
+
+    let address: SocketAddr = text.parse().ok()?;
+    Some(address.ip())
 }
 
-/// What counts as one client of those without a principal: an IPv4 address, or an IPv6 network of
-/// 64 bits.
+/// Returns the network of `address` that counts as one client where the principal is unknown: an
+/// IPv4 address, or an IPv6 network of 64 bits.
+///
+/// One subscriber usually has a whole IPv6 network of 64 bits.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => {
-            IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & (u128::MAX << 64)))
-        }
-        address @ IpAddr::V4(_) => address,
-    }
+    let address = address.to_canonical();
+    let IpAddr::V6(v6_address) = address else {
+        return address;
+    };
+    let network_bits = v6_address.to_bits() & (u128::MAX << 64);
+    Ipv6Addr::from_bits(network_bits).into()
 }
 
 #[cfg(test)]
@@ -96,9 +112,9 @@ mod tests {
             for value in forwarded {
                 headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
             }
-            let found = proxies.client(peer.parse().unwrap(), &headers);
+            let address = proxies.client_behind(peer.parse().unwrap(), &headers);
             assert_eq!(
-                found,
+                address,
                 client.parse::<IpAddr>().unwrap(),
                 "{peer} {forwarded:?}"
             );

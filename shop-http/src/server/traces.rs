@@ -1,4 +1,8 @@
-//! The spans of requests for exported traces.
+//! Creates the span of each request for exported traces, with the attributes that OpenTelemetry
+//! names for HTTP servers.
+//!
+//! A span continues the trace of the client if the headers of the request name one. It begins with
+//! the request, and gets the status once the response is made.
 
 use axum::extract::Request;
 use axum::http::{HeaderValue, StatusCode};
@@ -8,32 +12,37 @@ use opentelemetry_http::HeaderExtractor;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The field that marks these spans.
+/// The field that only the spans of this module have.
 pub(crate) const KIND: &str = "otel.kind";
 
-/// Whether the program has set a propagator of trace contexts.
+/// Returns whether the program has set a propagator of trace contexts.
 pub(crate) fn is_set_up() -> bool {
     get_text_map_propagator(|propagator| propagator.fields().next().is_some())
 }
 
-/// The span of `request` for `route`, whose id is `id`. Its parent is the span in the headers, if
-/// there is one.
+/// Creates the span of `request`, whose id is `id`.
+///
+/// `route` is the template of the path, or `None` if no route answers the path. The parent of the
+/// span is the span that the headers of the request name, if they name one.
 pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> Span {
     let method = request.method().as_str();
     let path = request.uri().path();
+    let separator = if route.is_some() { " " } else { "" };
     let span = tracing::info_span!(
         "request",
         otel.kind = "server",
-        otel.name = %format_args!("{method}{}{}", if route.is_some() { " " } else { "" }, route.unwrap_or_default()),
+        otel.name = %format_args!("{method}{separator}{}", route.unwrap_or_default()),
         http.method = method,
         http.path = path,
         request.id = id.to_str().unwrap_or_default()
     );
+
     let parent = get_text_map_propagator(|propagator| {
         propagator.extract(&HeaderExtractor(request.headers()))
     });
-    // An error says that no layer exports spans.
-    drop(span.set_parent(parent));
+    // This fails if the span is not exported, and then it needs no parent.
+    _ = span.set_parent(parent);
+
     span.set_attribute("http.request.method", method.to_owned());
     span.set_attribute("url.path", path.to_owned());
     if let Some(route) = route {
@@ -42,7 +51,7 @@ pub(crate) fn span(request: &Request, route: Option<&str>, id: &HeaderValue) -> 
     span
 }
 
-/// Records the status of the response in `span`.
+/// Records the status of the response in `span`. A status of 500 or above marks the span as failed.
 pub(crate) fn answered(span: &Span, status: StatusCode) {
     span.set_attribute("http.response.status_code", i64::from(status.as_u16()));
     if status.is_server_error() {

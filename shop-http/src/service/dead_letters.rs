@@ -63,7 +63,11 @@ impl DeadLetterLogs {
     /// See [`LogAdmin::dead_letters`](shop_core::log::LogAdmin::dead_letters).
     pub(crate) async fn page(
         &self,
-        (topic, filter, limit): &DeadLetterPage,
+        DeadLetterPage {
+            topic,
+            filter,
+            limit,
+        }: &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
         for log in self.logs.iter() {

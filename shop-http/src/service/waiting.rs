@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
 use crate::permits::RequestPermit;
-use crate::request::query::DEFAULT_WAIT;
+use crate::request::query::{DEFAULT_WAIT, RequestedWait, Wait};
 use crate::response::HttpResult;
 use crate::service::ServiceKind;
 use crate::service::purchases::PurchaseService;
@@ -51,10 +51,10 @@ impl PurchaseService {
         &self,
         caller: &Caller,
         permit: &RequestPermit,
-        requested: Option<(PurchaseId, Duration)>,
+        requested: Wait,
         selectors: &[Selector],
     ) -> HttpResult<PendingHeader> {
-        if let Some((id, limit)) = requested {
+        if let Some(RequestedWait { id, limit }) = requested {
             return self.wait_for(caller, permit, &id, Some(limit)).await;
         }
 

@@ -1,4 +1,8 @@
-//! Splits the body of a batch into purchases, without reading these.
+//! Splits the body of a batch into the texts of its purchases.
+//!
+//! The body is NDJSON, with one purchase per line, or a JSON array, with one purchase per element.
+//! The purchases themselves are not read here, so an invalid purchase does not prevent the others.
+//! The index of its line or element identifies a purchase in the response.
 
 use std::fmt;
 
@@ -8,63 +12,71 @@ use serde_json::value::RawValue;
 use shop_core::ErrorKind;
 use shop_core::json::strip_byte_order_mark;
 
+use super::BatchLine;
 use crate::response::{HttpError, HttpResult};
 
-/// The text of a purchase, and the index of its line or element.
-pub(super) type BatchLine<'a> = (usize, &'a [u8]);
-
-/// The lines of NDJSON that are not blank.
+/// Returns the lines of an NDJSON `body` that are not blank, or else the elements of a JSON array.
 ///
 /// # Errors
-/// When there are more than `limit`.
-pub(super) fn of_ndjson(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
-    let lines: Vec<_> = shop_core::api::split_lines(body)
-        .map(<[u8]>::trim_ascii)
-        .enumerate()
-        .filter(|(_, line)| !line.is_empty())
-        .take(limit.saturating_add(1))
-        .collect();
-    if lines.len() > limit {
-        Err(too_many_purchases(limit))
+/// - 400 if `body` should be a JSON array and is none
+/// - 413 if there are more than `limit` lines or elements
+pub(super) fn split_body(
+    body: &[u8],
+    is_ndjson: bool,
+    limit: usize,
+) -> HttpResult<Vec<BatchLine<'_>>> {
+    let lines = if is_ndjson {
+        split_ndjson(body, limit)
     } else {
-        Ok(lines)
+        split_array(body, limit)?
+    };
+
+    if lines.len() > limit {
+        let text = format!("A batch must not have more than {limit} purchases");
+        return Err(HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text));
     }
+    Ok(lines)
 }
 
-/// The elements of a JSON array.
+/// Returns the lines that are not blank, but at most one more than `limit`.
+fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
+    shop_core::api::split_lines(body)
+        .enumerate()
+        .map(|(index, line)| BatchLine {
+            index,
+            text: line.trim_ascii(),
+        })
+        .filter(|line| !line.text.is_empty())
+        .take(limit.saturating_add(1))
+        .collect()
+}
+
+/// Returns the elements of a JSON array, but at most one more than `limit`.
 ///
 /// # Errors
-/// When it is none, or has more than `limit`.
-pub(super) fn of_array(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
-    let text = std::str::from_utf8(body).map_err(|error| no_array(&error))?;
+/// 400 if `body` is not a JSON array.
+fn split_array(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
+    let text = std::str::from_utf8(body).map_err(not_an_array)?;
     let mut json = serde_json::Deserializer::from_str(strip_byte_order_mark(text));
     let elements = json
-        .deserialize_seq(Elements { limit })
-        .and_then(|elements| json.end().map(|()| elements))
-        .map_err(|error| no_array(&error))?;
-    if elements.len() > limit {
-        Err(too_many_purchases(limit))
-    } else {
-        Ok(elements)
-    }
+        .deserialize_seq(ElementsVisitor { limit })
+        .map_err(not_an_array)?;
+    json.end().map_err(not_an_array)?;
+    Ok(elements)
 }
 
-fn too_many_purchases(limit: usize) -> HttpError {
-    let text = format!("A batch must not have more than {limit} purchases");
-    HttpError::too_large(StatusCode::PAYLOAD_TOO_LARGE, text)
-}
-
-fn no_array(error: &dyn fmt::Display) -> HttpError {
+/// Returns the error 400 of a body that is not a JSON array, which `error` explains.
+fn not_an_array(error: impl fmt::Display) -> HttpError {
     let text = format!("Request body must be a JSON array: {error}");
     HttpError::with_kind(StatusCode::BAD_REQUEST, ErrorKind::Invalid, text)
 }
 
-/// Reads the elements of an array, and keeps at most one more than `limit`.
-struct Elements {
+/// Reads a JSON array to its end, and keeps at most one more element than `limit`.
+struct ElementsVisitor {
     limit: usize,
 }
 
-impl<'de> Visitor<'de> for Elements {
+impl<'de> Visitor<'de> for ElementsVisitor {
     type Value = Vec<BatchLine<'de>>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -74,8 +86,12 @@ impl<'de> Visitor<'de> for Elements {
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = array.next_element::<&RawValue>()? {
-            if elements.len() <= self.limit {
-                elements.push((elements.len(), element.get().as_bytes()));
+            let index = elements.len();
+            if index <= self.limit {
+                elements.push(BatchLine {
+                    index,
+                    text: element.get().as_bytes(),
+                });
             }
         }
         Ok(elements)
@@ -86,13 +102,18 @@ impl<'de> Visitor<'de> for Elements {
 mod tests {
     use super::*;
 
+    fn split(body: &[u8], is_ndjson: bool, limit: usize) -> HttpResult<Vec<(usize, &[u8])>> {
+        let lines = split_body(body, is_ndjson, limit)?.into_iter();
+        Ok(lines.map(|line| (line.index, line.text)).collect())
+    }
+
     #[test]
     fn blank_lines_count_but_have_no_result() {
-        let lines = of_ndjson(b"{}\r\n\n  {\"a\":1} \r[\r\r\n", 3).unwrap();
+        let lines = split(b"{}\r\n\n  {\"a\":1} \r[\r\r\n", true, 3).unwrap();
         assert_eq!(lines, [(0, &b"{}"[..]), (2, b"{\"a\":1}"), (3, b"[")]);
-        assert!(of_ndjson(b" \n", 0).unwrap().is_empty());
+        assert!(split(b" \n", true, 0).unwrap().is_empty());
         assert_eq!(
-            of_ndjson(b"1\n2\n", 1).unwrap_err().status,
+            split(b"1\n2\n", true, 1).unwrap_err().status,
             StatusCode::PAYLOAD_TOO_LARGE
         );
     }
@@ -100,18 +121,18 @@ mod tests {
     #[test]
     fn the_elements_of_an_array_are_its_lines() {
         assert_eq!(
-            of_array(b" [{\"a\": [1, 2]} , 5]", 2).unwrap(),
+            split(b" [{\"a\": [1, 2]} , 5]", false, 2).unwrap(),
             [(0, &b"{\"a\": [1, 2]}"[..]), (1, b"5")]
         );
         assert_eq!(
-            of_array(b"[1,2,3]", 2).unwrap_err().status,
+            split(b"[1,2,3]", false, 2).unwrap_err().status,
             StatusCode::PAYLOAD_TOO_LARGE
         );
         let deep = "[".repeat(100_000);
         for text in ["", "{}", "[1", "[1]x", "[1 2]", &deep] {
-            let error = of_array(text.as_bytes(), 9).unwrap_err();
+            let error = split(text.as_bytes(), false, 9).unwrap_err();
             assert_eq!(error.status, StatusCode::BAD_REQUEST, "{text:.10}");
         }
-        assert!(of_array(b"[\"\xff\"]", 9).is_err());
+        assert!(split(b"[\"\xff\"]", false, 9).is_err());
     }
 }

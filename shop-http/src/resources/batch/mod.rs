@@ -1,12 +1,23 @@
-//! `POST /v1/purchases:batch`: accepts many purchases, with one result each.
+//! `POST /v1/purchases:batch`: accepts many purchases and refunds, with one result for each.
+//!
+//! The whole body is read and split into lines by `lines`, before any purchase is read. Then
+//! follows one chunk of lines after the other:
+//!
+//! 1. [`BatchAudit`] reads and authorizes the lines.
+//! 2. The service publishes the purchases of the chunk together.
+//! 3. [`BatchResults`] writes one result per line.
+//!
+//! An invalid, denied or failed purchase has an error as its result, and does not prevent the
+//! others.
 
 mod lines;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{Extensions, HeaderMap, StatusCode, header};
+use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
 use shop_core::api::{NDJSON, write_acknowledged};
@@ -24,19 +35,22 @@ use crate::server::browsers::ForeignOrigin;
 use crate::service::purchases::{BatchPurchase, BatchResult};
 use crate::service::{PurchaseService, ServiceKind};
 
-use lines::BatchLine;
-
-/// The number of purchases that are published together. Other requests are served in between.
-const CHUNK: usize = 1_000;
-/// The units of the pool of writes that a batch takes: single purchases have room beside batches.
-const WRITES: usize = 8;
-/// A body above this size takes milliseconds to read: other requests of its worker would wait.
-const LARGE_BODY: usize = 1 << 20;
-/// The typical size of a result.
+/// The number of lines whose purchases are published together. Other requests are served between
+/// two chunks.
+const CHUNK_LINES: usize = 1_000;
+/// The units of the pool of writes that a batch acquires, so that single purchases have room beside
+/// batches.
+const WRITE_UNITS: usize = 8;
+/// The size in bytes above which it takes milliseconds to read a body, during which other requests
+/// of the same worker would wait.
+const LARGE_BODY_BYTES: usize = 1 << 20;
+/// The typical size in bytes of a result.
 const RESULT_BYTES: usize = 288;
-/// The maximum number of characters in a detail of a response that is larger than usual.
-const SHORT_DETAIL: usize = 64;
+/// The maximum number of characters in the text of an error, once the response is larger than
+/// usual.
+const SHORT_DETAIL_CHARS: usize = 64;
 
+/// `POST /v1/purchases:batch`.
 pub(crate) async fn post(
     State(purchases): State<Arc<PurchaseService>>,
     request: Request,
@@ -44,211 +58,267 @@ pub(crate) async fn post(
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
     let caller = Caller::of(&parts.extensions);
-    let is_ndjson = match check(&purchases, &caller, headers) {
+    let is_ndjson = match check_head(&purchases, &caller, headers) {
         Ok(is_ndjson) => is_ndjson,
-        Err(failure) => {
+        Err(error) => {
             request::body::read_on(headers, body).await;
-            return Err(failure);
+            return Err(error);
         }
     };
+
     let permit = RequestPermit::of(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
-    let limit = options.max_batch_bytes;
-    let body = request::body::read_up_to(headers, body, limit, options, |bytes| {
-        body_permit.extend_for_write(bytes)
-    })
-    .await?;
-    permit.acquire_write(WRITES)?;
+    let text =
+        request::body::read_up_to(headers, body, options.max_batch_bytes, options, |bytes| {
+            body_permit.extend_for_write(bytes)
+        })
+        .await?;
+    permit.acquire_write(WRITE_UNITS)?;
     Query::refuse(&parts.uri)?;
+
     let max_purchases = permit
         .max_batch_purchases()
         .min(options.max_batch_purchases);
-    let lines = aside(body.len(), || {
-        if is_ndjson {
-            lines::of_ndjson(&body, max_purchases)
-        } else {
-            lines::of_array(&body, max_purchases)
-        }
+    let lines = run_blocking(text.len(), || {
+        lines::split_body(&text, is_ndjson, max_purchases)
     })?;
     permit.count_batch(lines.len())?;
-    body_permit.extend_for_write(lines.len() * RESULT_BYTES)?;
+    let result_bytes = lines.len() * RESULT_BYTES;
+    body_permit.extend_for_write(result_bytes)?;
 
     let context = request::context::request_context(headers);
     let shows_positions = purchases.shows_positions(&caller);
-    // Later chunks are not begun, so that the response is in time.
+    // A chunk whose turn comes after the deadline is not published, so that the response is in
+    // time.
     let deadline = Instant::now() + options.publish_timeout;
-    let mut results = Results::new(is_ndjson, lines.len());
-    let mut users = BatchUsers::default();
-    for chunk in lines.chunks(CHUNK) {
-        let (new, failures) = aside(body.len(), || {
-            read(&purchases, &caller, &parts.extensions, chunk, &mut users)
-        });
-        let mut bought = purchases.buy_many(new, context.as_deref(), deadline).await;
-        if !shows_positions {
-            for bought in bought.iter_mut().flatten() {
-                bought.receipt.position = None;
+    let mut results = BatchResults::new(is_ndjson, shows_positions, result_bytes);
+    let mut audit = BatchAudit::default();
+    for chunk in lines.chunks(CHUNK_LINES) {
+        let mut batch = Vec::with_capacity(chunk.len());
+        let mut errors = BTreeMap::new();
+        run_blocking(text.len(), || {
+            for line in chunk {
+                match audit.read_line(line.text, &purchases, &caller, &parts.extensions) {
+                    Ok(purchase) => batch.push(purchase),
+                    Err(error) => {
+                        errors.insert(line.index, error);
+                    }
+                }
             }
-        }
-        let mut bought = bought.into_iter();
-        let mut failures = failures.into_iter().peekable();
-        for (line, _) in chunk {
-            let result = match failures.next_if(|(failed, _)| failed == line) {
-                Some((_, failure)) => Some(Err(failure)),
-                None => bought.next(),
-            };
-            results.add(*line, result)?;
-        }
+        });
+
+        let published = purchases
+            .buy_many(batch, context.as_deref(), deadline)
+            .await;
+        results.add_chunk(chunk, published, errors)?;
     }
-    caller.audit(Audited {
-        action: "buy_batch",
-        user: users
-            .only
-            .filter(|_| !users.are_several)
-            .as_ref()
-            .map(UserId::to_string),
-        is_allowed: users.denied == 0,
-        batch: Some((lines.len(), users.denied)),
-        ..Audited::default()
-    });
+
+    audit.record(&caller, lines.len());
     Ok(results.respond(body_permit))
 }
 
-/// The result of `work`, which reads a body of this size. Other tasks of the worker continue
-/// elsewhere if it is large.
-fn aside<T>(size: usize, work: impl FnOnce() -> T) -> T {
-    if size > LARGE_BODY && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread {
-        tokio::task::block_in_place(work)
-    } else {
-        work()
-    }
-}
-
-/// Checks what is known before the body is read. Returns whether it is NDJSON.
-fn check(purchases: &PurchaseService, caller: &Caller, headers: &HeaderMap) -> HttpResult<bool> {
+/// Checks the head of a request before its body is read. Returns whether the body is NDJSON, and
+/// not a JSON array.
+///
+/// # Errors
+/// - 403 on management, if the caller is no operator
+/// - 422 for an idempotency key of the whole batch
+/// - 415 for another media type
+fn check_head(
+    purchases: &PurchaseService,
+    caller: &Caller,
+    headers: &HeaderMap,
+) -> HttpResult<bool> {
     if purchases.kind == ServiceKind::Management {
-        // Past the log.
+        // Management writes to the store without the log, which only operators may do.
         purchases.policy.check(caller, &Action::Operate)?;
     }
     if headers.contains_key(IDEMPOTENCY_KEY) {
-        let text = "is for one purchase: give each purchase of a batch its own `key`";
-        return Err(Location::Header("Idempotency-Key").invalid(text).into());
+        return Err(Location::Header("Idempotency-Key")
+            .invalid("is for one purchase: give each purchase of a batch its own `key`")
+            .into());
     }
     request::body::is_ndjson(headers)
 }
 
-/// The users of a batch, for the audit log.
+/// Returns the result of `work`, which reads a body of `body_bytes`.
+///
+/// While `work` reads a large body, another thread runs the other tasks of this worker.
+fn run_blocking<T>(body_bytes: usize, work: impl FnOnce() -> T) -> T {
+    // `block_in_place` would panic in a runtime with one thread.
+    if body_bytes > LARGE_BODY_BYTES
+        && Handle::current().runtime_flavor() == RuntimeFlavor::MultiThread
+    {
+        return tokio::task::block_in_place(work);
+    }
+    work()
+}
+
+/// A line of NDJSON, or an element of an array, which should be a purchase.
+struct BatchLine<'a> {
+    /// The index of the line or the element, from 0. Blank lines count.
+    index: usize,
+    text: &'a [u8],
+}
+
+/// The facts about the purchases of a batch that the audit log contains.
 #[derive(Default)]
-struct BatchUsers {
-    only: Option<UserId>,
-    are_several: bool,
+struct BatchAudit {
+    /// The user of the first valid purchase.
+    first_user: Option<UserId>,
+    has_several_users: bool,
+    /// The number of purchases that the policy has denied.
     denied: usize,
 }
 
-/// The purchases of `lines`, and the failures of the other lines, both in their order.
-fn read(
-    purchases: &PurchaseService,
-    caller: &Caller,
-    extensions: &Extensions,
-    lines: &[BatchLine<'_>],
-    users: &mut BatchUsers,
-) -> (Vec<BatchPurchase>, Vec<(usize, HttpError)>) {
-    let mut new = Vec::with_capacity(lines.len());
-    let mut failures = Vec::new();
-    for (line, text) in lines {
-        let purchase = request::purchase::read_line(text, purchases);
-        let allowed = purchase.and_then(|purchase| {
-            let user = &purchase.new.user_id;
-            users.are_several |= users.only.get_or_insert_with(|| user.clone()) != user;
-            let is_refund = purchase.new.details.of.is_some();
-            if is_refund {
-                ForeignOrigin::refuse(extensions)?;
-            }
-            if purchases.kind == ServiceKind::Facing {
-                let action = if is_refund {
-                    Action::Refund(user)
-                } else {
-                    Action::Buy(user)
-                };
-                let decision = purchases.policy.decide(caller, &action);
-                users.denied += usize::from(decision.is_err());
-                decision?;
-            }
-            Ok(purchase)
-        });
-        match allowed {
-            Ok(purchase) => new.push(purchase),
-            Err(failure) => failures.push((*line, failure)),
+impl BatchAudit {
+    /// Reads the purchase or the refund in `text`, and checks that `caller` may make it.
+    ///
+    /// # Errors
+    /// - 400 or 422 if the purchase is not valid
+    /// - 403 if the policy denies it, or if it is a refund by a page of another origin
+    fn read_line(
+        &mut self,
+        text: &[u8],
+        purchases: &PurchaseService,
+        caller: &Caller,
+        extensions: &Extensions,
+    ) -> HttpResult<BatchPurchase> {
+        let purchase = request::purchase::read_line(text, purchases)?;
+        let user = &purchase.new.user_id;
+        let first_user = self.first_user.get_or_insert_with(|| user.clone());
+        self.has_several_users |= first_user != user;
+
+        let is_refund = purchase.new.details.of.is_some();
+        if is_refund {
+            ForeignOrigin::refuse(extensions)?;
         }
+        // On management, the whole batch was authorized before its body was read.
+        if purchases.kind == ServiceKind::Facing {
+            let action = if is_refund {
+                Action::Refund(user)
+            } else {
+                Action::Buy(user)
+            };
+            if let Err(denial) = purchases.policy.decide(caller, &action) {
+                self.denied += 1;
+                return Err(denial);
+            }
+        }
+        Ok(purchase)
     }
-    (new, failures)
+
+    /// Records a batch of `count` purchases for the audit log, with its user if it has only one.
+    fn record(self, caller: &Caller, count: usize) {
+        let sole_user = self.first_user.filter(|_| !self.has_several_users);
+        caller.audit(Audited {
+            action: "buy_batch",
+            user: sole_user.as_ref().map(UserId::to_string),
+            is_allowed: self.denied == 0,
+            batch: Some((count, self.denied)),
+            ..Audited::default()
+        });
+    }
 }
 
-/// The body of the response: an array, or one result per line.
-struct Results {
+/// The results of a batch: the body of the response, which is written chunk by chunk.
+struct BatchResults {
+    /// Whether the body has one result per line, and is not a JSON array.
     is_ndjson: bool,
-    text: Vec<u8>,
-    /// The number of bytes that are held for them.
-    held: usize,
-    /// The cause of the first purchase that was not recorded, for the log.
+    /// Whether the caller may see the positions of the purchases in the log.
+    shows_positions: bool,
+    body: Vec<u8>,
+    /// The number of bytes for which the batch has a permit.
+    permitted_bytes: usize,
+    /// The failed call of the first purchase that was not recorded, for the log.
     cause: Option<Arc<FailedCall>>,
 }
 
-impl Results {
-    fn new(is_ndjson: bool, count: usize) -> Self {
-        let held = count * RESULT_BYTES;
-        let mut text = Vec::with_capacity(held);
+impl BatchResults {
+    /// Creates the body of a response, without results. The batch has a permit for
+    /// `permitted_bytes`.
+    fn new(is_ndjson: bool, shows_positions: bool, permitted_bytes: usize) -> Self {
+        let mut body = Vec::with_capacity(permitted_bytes);
         if !is_ndjson {
-            text.push(b'[');
+            body.push(b'[');
         }
         Self {
             is_ndjson,
-            text,
-            held,
+            shows_positions,
+            body,
+            permitted_bytes,
             cause: None,
         }
     }
 
-    fn add(&mut self, line: usize, result: Option<BatchResult>) -> HttpResult<()> {
-        if !self.is_ndjson && self.text.len() > 1 {
-            self.text.push(b',');
-        }
-        match result {
-            Some(Ok(published)) => write_acknowledged(line, &published, &mut self.text),
-            Some(Err(failure)) => {
-                self.cause = self.cause.take().or_else(|| failure.cause());
-                let mut result = failure.to_batch_result(line);
-                // Beyond what is held for the response, results are short.
-                if self.text.len() > self.held {
-                    result.errors.clear();
-                    result.detail = result
-                        .detail
-                        .map(|detail| detail.chars().take(SHORT_DETAIL).collect());
-                }
-                serde_json::to_writer(&mut self.text, &result)
-                    .map_err(|_defect| HttpError::PANICKED)?;
+    /// Adds one result per line of `chunk`: the error in `errors` at the index of the line, or else
+    /// the next result in `published`.
+    ///
+    /// # Errors
+    /// 500 if a result is missing or cannot be written, which is a defect.
+    fn add_chunk(
+        &mut self,
+        chunk: &[BatchLine<'_>],
+        published: Vec<BatchResult>,
+        mut errors: BTreeMap<usize, HttpError>,
+    ) -> HttpResult<()> {
+        let mut published = published.into_iter();
+        for line in chunk {
+            // A body of one byte is the bracket that opens the array.
+            if !self.is_ndjson && self.body.len() > 1 {
+                self.body.push(b',');
             }
-            None => return Err(HttpError::PANICKED),
-        }
-        if self.is_ndjson {
-            self.text.push(b'\n');
+
+            let result = match errors.remove(&line.index) {
+                Some(error) => Err(error),
+                None => published.next().ok_or(HttpError::PANICKED)?,
+            };
+            match result {
+                Ok(mut bought) => {
+                    if !self.shows_positions {
+                        bought.receipt.position = None;
+                    }
+                    write_acknowledged(line.index, &bought, &mut self.body);
+                }
+                Err(error) => self.write_error(line.index, &error)?,
+            }
+
+            if self.is_ndjson {
+                self.body.push(b'\n');
+            }
         }
         Ok(())
     }
 
+    /// Writes the `error` of the line with the index `line`.
+    fn write_error(&mut self, line: usize, error: &HttpError) -> HttpResult<()> {
+        if self.cause.is_none() {
+            self.cause = error.cause();
+        }
+
+        let mut result = error.to_batch_result(line);
+        // The bytes above the permit are not counted, so there should be few of them.
+        if self.body.len() > self.permitted_bytes {
+            result.errors.clear();
+            result.detail = result
+                .detail
+                .map(|detail| detail.chars().take(SHORT_DETAIL_CHARS).collect());
+        }
+        serde_json::to_writer(&mut self.body, &result).map_err(|_defect| HttpError::PANICKED)
+    }
+
     /// Returns the response, which keeps `body_permit` until it is sent.
     fn respond(mut self, body_permit: Permit) -> Response {
+        let mut media_type = NDJSON;
         if !self.is_ndjson {
-            self.text.push(b']');
+            self.body.push(b']');
+            media_type = "application/json";
         }
-        let media = if self.is_ndjson {
-            NDJSON
-        } else {
-            "application/json"
-        };
-        let body = Arc::new(body_permit).attach_to(self.text.into());
-        let media = [(header::CONTENT_TYPE, media)];
-        let mut response = (StatusCode::OK, media, Body::from(body)).into_response();
+
+        let body = Arc::new(body_permit).attach_to(self.body.into());
+        let content_type = (header::CONTENT_TYPE, media_type);
+        let mut response = ([content_type], Body::from(body)).into_response();
         if let Some(cause) = self.cause {
             response.extensions_mut().insert(cause);
         }
