@@ -144,14 +144,14 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// In the order in which a request passes them; each imports only those below it. `serve`: the
-// listener and its connections. `routes`: the table of routes, the way of a request through it, and
-// the builder. `resources`: a handler per resource. `operations`: the handlers of probes, health
-// and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may do.
-// `server`: what is around every route. `service`: the roles behind the routes, with time-outs,
-// idempotency keys and read-your-writes. `permits`: the room and the rates of clients. `refreshed`:
-// values that are read again when their files change. `response`: bodies, and failures. `compat`:
-// the requests, errors and bodies of the replaced systems.
+// In the order in which a request passes them; `.ci/floors` says which imports which. `serve`: the
+// listener and its connections. `routes`: the routes, their table, and the builder of routers.
+// `pipeline`: the steps that every request takes. `compat`: the requests and the responses of the
+// replaced systems. `resources`: a handler per resource. `operations`: the handlers of probes,
+// health and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may
+// do. `service`: the roles behind the routes, with time-outs, idempotency keys and
+// read-your-writes. `permits`: the room and the rates of clients. `refreshed`: values that are read
+// again when their files change. `response`: bodies, and errors.
 #[cfg(feature = "accounts")]
 mod accounts;
 mod auth;
@@ -161,13 +161,13 @@ mod metrics;
 mod operations;
 mod options;
 mod permits;
+mod pipeline;
 mod refreshed;
 mod request;
 mod resources;
 mod response;
 mod routes;
 mod serve;
-mod server;
 mod service;
 mod watched_body;
 
@@ -180,7 +180,7 @@ pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Reje
 pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
-pub use compat::{Dialect, UnknownDialect};
+pub use compat::dialect::{Dialect, UnknownDialect};
 pub use metrics::Metrics;
 pub use options::{
     AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,

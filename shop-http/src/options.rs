@@ -14,7 +14,7 @@ use axum::http::uri::Authority;
 use ipnet::IpNet;
 use shop_core::domain::Currency;
 
-use crate::compat::Dialect;
+use crate::compat::dialect::Dialect;
 
 shop_core::options! {
     /// Options of the routers and the listener.
@@ -32,7 +32,8 @@ shop_core::options! {
     /// ```
     #[derive(Debug, Clone)]
     pub struct HttpOptions {
-        /// The dialect of the paths outside `/v1` (default [`Dialect::DEFAULT`]).
+        /// The replaced system in whose form the paths answer that name no system (default
+        /// [`Dialect::DEFAULT`]).
         pub dialect: &'static Dialect = Dialect::DEFAULT,
         /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110
         /// recommends at least 8,000).

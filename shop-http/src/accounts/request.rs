@@ -2,26 +2,33 @@
 //! system elsewhere.
 
 use axum::extract::Request;
-use axum::http::Uri;
+use axum::http::request::Parts;
 use bytes::Bytes;
-use shop_core::json::{Members, RawScalar};
+use shop_core::json::Members;
 use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{IdempotencyKey, RequestContext};
 
 use super::{pydantic, strict};
-use crate::compat::Dialect;
 use crate::request::fields::{Body, no_object};
 use crate::request::query::Query;
 use crate::request::strict::line;
-use crate::request::{PathText, body, context, purchase};
-use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult};
+use crate::request::{body, context, path_parameter, purchase};
+use crate::response::{HttpError, HttpResult, Location, ValidationError};
 use crate::service::Service;
 
+/// The form of the requests for users and orders.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RequestForm {
+    /// The form of `/v1`, which is strict.
+    Native,
+    /// The form of the replaced system, which read requests with pydantic.
+    Pydantic,
+}
+
 /// A request for a row, with an unparsed body.
-pub(crate) struct CreateRequest {
-    dialect: &'static Dialect,
+pub(super) struct CreateRequest {
+    form: RequestForm,
     body: Bytes,
     key: IdempotencyKey,
     context: Option<Box<RequestContext>>,
@@ -29,72 +36,92 @@ pub(crate) struct CreateRequest {
 
 impl CreateRequest {
     /// Reads `request`, and generates a key if it has none.
-    pub(crate) async fn from_request(
+    ///
+    /// # Errors
+    /// - the errors of [`body::read`]
+    /// - 422 for a parameter under `/v1`, or an invalid key
+    pub(super) async fn read(
         service: &Service,
-        dialect: &'static Dialect,
+        form: RequestForm,
         mut request: Request,
     ) -> HttpResult<Self> {
         let body = body::read(&mut request, &service.options).await?;
-        if dialect.is_strict {
+        if form == RequestForm::Native {
             Query::refuse(request.uri())?;
         }
-        let key = purchase::idempotency_key(request.headers())?
-            .unwrap_or_else(|| service.clock.fresh_id().into());
+        let key = purchase::idempotency_key(request.headers())?;
         Ok(Self {
-            dialect,
+            form,
             body,
-            key,
+            key: key.unwrap_or_else(|| service.clock.fresh_id().into()),
             context: context::request_context(request.headers()),
         })
     }
 
-    /// The user.
-    pub(crate) fn user(self) -> HttpResult<NewUser> {
-        let mut body = self.body(["email", "name"])?;
-        let (email, name) = if self.dialect.is_strict {
-            (body.read("email", strict::email), body.read("name", line))
-        } else {
-            let name = |value: RawScalar<'_>| pydantic::short_text(value, PersonName::MAX_CHARS);
-            (body.read("email", pydantic::email), body.read("name", name))
-        };
+    /// Reads a user from the body.
+    ///
+    /// # Errors
+    /// 400 or 422 for an invalid body.
+    pub(super) fn into_user(self) -> HttpResult<NewUser> {
+        let mut body = self.parse_body(["email", "name"])?;
+        let email;
+        let name;
+        match self.form {
+            RequestForm::Native => {
+                email = body.read("email", strict::email);
+                name = body.read("name", line);
+            }
+            RequestForm::Pydantic => {
+                email = body.read("email", pydantic::email);
+                name = body.read("name", |value| {
+                    pydantic::short_text(value, PersonName::MAX_CHARS)
+                });
+            }
+        }
+
         let (email, name) = body.finish(email.zip(name))?;
         Ok(NewUser::new(self.key, email, name).with_context(self.context))
     }
 
-    /// The order.
-    pub(crate) fn order(self) -> HttpResult<NewOrder> {
-        let mut body = self.body(["user_id", "product", "quantity", "total_price"])?;
-        let (user, product, quantity, price) = if self.dialect.is_strict {
-            let user = body.read("user_id", strict::integer::<i64>);
-            let product = body.read("product", line);
-            let quantity = body.read("quantity", strict::quantity);
-            (
-                user,
-                product,
-                quantity,
-                body.read("total_price", strict::total_price),
-            )
-        } else {
-            let user = body.read("user_id", pydantic::integer);
-            let product = |value: RawScalar<'_>| pydantic::short_text(value, Product::MAX_CHARS);
-            let product = body.read("product", product);
-            let quantity = body.read("quantity", pydantic::small_integer);
-            (
-                user,
-                product,
-                quantity,
-                body.read("total_price", pydantic::total_price),
-            )
-        };
+    /// Reads an order from the body.
+    ///
+    /// # Errors
+    /// 400 or 422 for an invalid body.
+    pub(super) fn into_order(self) -> HttpResult<NewOrder> {
+        let mut body = self.parse_body(["user_id", "product", "quantity", "total_price"])?;
+        let user;
+        let product;
+        let quantity;
+        let price;
+        match self.form {
+            RequestForm::Native => {
+                user = body.read("user_id", strict::integer::<i64>);
+                product = body.read("product", line);
+                quantity = body.read("quantity", strict::quantity);
+                price = body.read("total_price", strict::total_price);
+            }
+            RequestForm::Pydantic => {
+                user = body.read("user_id", pydantic::integer);
+                product = body.read("product", |value| {
+                    pydantic::short_text(value, Product::MAX_CHARS)
+                });
+                quantity = body.read("quantity", pydantic::small_integer);
+                price = body.read("total_price", pydantic::total_price);
+            }
+        }
+
         let ((user, product), (quantity, price)) =
             body.finish(user.zip(product).zip(quantity.zip(price)))?;
         let user = UserNumber::new(user);
         Ok(NewOrder::new(self.key, user, product, quantity, price).with_context(self.context))
     }
 
-    /// The body, an object with the members `names`.
-    fn body<const N: usize>(&self, names: [&'static str; N]) -> HttpResult<Body<'_, N>> {
-        if self.dialect.is_strict {
+    /// Parses the body as an object with the members `names`.
+    ///
+    /// # Errors
+    /// 400 if the body is not an object, or, under `/v1`, repeats a member.
+    fn parse_body<const N: usize>(&self, names: [&'static str; N]) -> HttpResult<Body<'_, N>> {
+        if self.form == RequestForm::Native {
             return Body::parse(&self.body, names);
         }
         let mut members = Members::parse_last(&self.body, names).map_err(|error| {
@@ -112,29 +139,28 @@ impl CreateRequest {
     }
 }
 
-/// The number in a path whose only parameter is `parameter`.
-pub(crate) fn number(
-    path: PathText,
-    name: &'static str,
-    dialect: &Dialect,
-    uri: &Uri,
-) -> HttpResult<i64> {
-    if dialect.is_strict {
-        let number = path
-            .0
-            .and_then(|text| strict::parsed_integer(&text))
-            .ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
-        let (number, _no_wait) = Query::read_from(uri, &[], |query| query.note(number))?;
-        return Ok(number);
-    }
-    // Invalid UTF-8 is shown as Python shows it.
-    let text = path.0.unwrap_or_else(|| "\u{fffd}".to_owned());
-    pydantic::integer_of_text(&text).map_err(|error| {
-        ValidationError {
+impl RequestForm {
+    /// Reads the number in a path, as the segment `name` of its template.
+    ///
+    /// # Errors
+    /// 422 if the segment is not a number, or, under `/v1`, if the query has parameters.
+    pub(super) async fn read_number(self, name: &'static str, mut head: Parts) -> HttpResult<i64> {
+        let text = path_parameter(&mut head).await;
+        if self == Self::Native {
+            let number = text
+                .and_then(|text| strict::parsed_integer(&text))
+                .ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
+            let (number, _no_wait) = Query::read_from(&head.uri, &[], |query| query.note(number))?;
+            return Ok(number);
+        }
+
+        // Invalid UTF-8 is shown as Python shows it.
+        let text = text.unwrap_or_else(|| "\u{fffd}".to_owned());
+        let number = pydantic::integer_of_text(&text).map_err(|error| ValidationError {
             kind: error.kind,
             input: serde_json::Value::from(text).to_string(),
             ..Location::Path(name).error(error.text)
-        }
-        .into()
-    })
+        })?;
+        Ok(number)
+    }
 }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::{StatusCode, Uri, header};
+use axum::extract::Request;
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use serde::Serialize;
 use shop_core::api::{UserOrdersBody, problem};
@@ -16,13 +17,11 @@ use shop_core::users::UserNumber;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use tokio::time::{Instant, sleep};
 
-use super::request::{CreateRequest, number};
+use super::request::{CreateRequest, RequestForm};
 use super::role::{OrdersRole, UsersRole};
 use crate::auth::{Action, Caller};
-use crate::compat::{Dialect, RequestDialect};
 use crate::header_names::REPLAYED;
 use crate::options::HttpOptions;
-use crate::request::PathText;
 use crate::response::error::{key_taken_text, not_found};
 use crate::response::{HttpError, HttpResult, Subject};
 use crate::routes::mount::Mount;
@@ -44,49 +43,60 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
     "Email already registered",
 );
 
-/// What the handlers get of a request.
-type EntityReadRequest = (State<Arc<Service>>, RequestDialect, Caller, PathText, Uri);
-type EntityWriteRequest = (State<Arc<Service>>, RequestDialect, Mount, Request);
+/// The state of the handlers of users and orders.
+#[derive(Clone)]
+pub(crate) struct AccountsState {
+    pub(super) service: Arc<Service>,
+    /// The form of the requests.
+    pub(super) form: RequestForm,
+}
 
-pub(crate) async fn post_user(
-    (State(service), RequestDialect(dialect), mount, request): EntityWriteRequest,
-) -> HttpResult {
-    let store = &users(&service)?.store;
-    let caller = Caller::of(request.extensions());
+/// Handles `POST /users`: registers a user.
+pub(crate) async fn post_user(state: AccountsState, request: Request) -> HttpResult {
+    let service = &state.service;
+    let store = &users(service)?.store;
+    let caller = Caller::from_extensions(request.extensions());
     service.policy.check(&caller, &Action::RegisterUser)?;
-    let mut new = CreateRequest::from_request(&service, dialect, request)
+
+    let mount = Mount::from_request(request.uri(), request.extensions());
+    let mut new = CreateRequest::read(service, state.form, request)
         .await?
-        .user()?;
+        .into_user()?;
+    let key = new.key.clone();
     // Anonymous callers share their keys.
-    let own = caller
-        .principal
-        .owner()
-        .map_or_else(|| new.key.clone(), |name| new.key.scoped_to_owner(name));
-    let key = std::mem::replace(&mut new.key, own);
+    if let Some(name) = caller.principal.owner() {
+        new.key = key.scoped_to_owner(name);
+    }
+
     let inserting = with_failpoints("row", store.insert(&new));
     let failure = |error| HttpError::failed_write(error, USER, key);
     let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
-    created(inserted, "/v1/users", USER, EMAIL_TAKEN, dialect, &mount)
+    state.respond_to_insert(inserted, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
-pub(crate) async fn post_order(
-    (State(service), RequestDialect(dialect), mount, request): EntityWriteRequest,
-) -> HttpResult {
-    let store = &orders(&service)?.store;
-    let caller = Caller::of(request.extensions());
-    let new = CreateRequest::from_request(&service, dialect, request)
+/// Handles `POST /orders`: places an order.
+pub(crate) async fn post_order(state: AccountsState, request: Request) -> HttpResult {
+    let service = &state.service;
+    let store = &orders(service)?.store;
+    let caller = Caller::from_extensions(request.extensions());
+    let mount = Mount::from_request(request.uri(), request.extensions());
+    let new = CreateRequest::read(service, state.form, request)
         .await?
-        .order()?;
+        .into_order()?;
     service
         .policy
         .check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
+
     let placing = place(&**store, &new, &service.options);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
     let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
-    created(inserted, "/v1/orders", ORDER, UNKNOWN_USER, dialect, &mount)
+    state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
 }
 
-/// The result of a call of a store of these, if it is known in `time`.
+/// Returns the result of `call`, a call of a store of users or orders, if it completes in `time`.
+///
+/// # Errors
+/// 404 if the backend does not have this role, or else the error of `failure`.
 async fn in_time<T>(
     time: Duration,
     call: impl Future<Output = PortResult<T>> + Send,
@@ -95,13 +105,15 @@ async fn in_time<T>(
     within(time, call)
         .await
         .map_err(|error| match error.kind() {
-            // The backend does not have this role.
             ErrorKind::Unsupported => HttpError::NO_ROUTE,
             _ => failure(error),
         })
 }
 
-/// The result of a query of a store of these, if it completes in time.
+/// Returns the result of a query of a store of users or orders, if it completes in time.
+///
+/// # Errors
+/// The errors of [`HttpError::failed_query`].
 async fn query<T>(
     service: &Service,
     subject: Subject,
@@ -113,7 +125,7 @@ async fn query<T>(
     .await
 }
 
-/// Places an order, with retries while its user is unknown and there is time.
+/// Places an order. Repeats this while the user is unknown and there is time.
 async fn place(
     store: &dyn EntityStore<Order>,
     new: &NewOrder,
@@ -135,71 +147,84 @@ async fn place(
     }
 }
 
-/// The response to an insert at `path`. Under `/v1` it has a location, and says whether the key was
-/// used before.
-fn created<E: Entity + Serialize>(
-    insertion: Insertion<E>,
-    path: &str,
-    subject: Subject,
-    refused: HttpError,
-    dialect: &Dialect,
-    mount: &Mount,
-) -> HttpResult {
-    let (row, is_replayed) = match insertion {
-        Insertion::Inserted(row) => (row, false),
-        Insertion::AlreadyInserted(row) => (row, true),
-        Insertion::KeyTaken => {
-            let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
-            error.text = key_taken_text(subject).into();
-            return Err(error);
+impl AccountsState {
+    /// Returns the response to an insert. The location of a row is below `path`.
+    ///
+    /// # Errors
+    /// - 409 if the key was used for another row
+    /// - `refused` if the store has refused the row
+    fn respond_to_insert<E: Entity + Serialize>(
+        &self,
+        insertion: Insertion<E>,
+        path: &str,
+        subject: Subject,
+        refused: HttpError,
+        mount: &Mount,
+    ) -> HttpResult {
+        let (row, is_replayed) = match insertion {
+            Insertion::Inserted(row) => (row, false),
+            Insertion::AlreadyInserted(row) => (row, true),
+            Insertion::KeyTaken => {
+                let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
+                error.text = key_taken_text(subject).into();
+                return Err(error);
+            }
+            Insertion::Refused => return Err(refused),
+        };
+
+        let mut location = None;
+        if self.form == RequestForm::Native {
+            let path = mount.path(format_args!("{path}/{}", row.number()));
+            location = Some([(header::LOCATION, path)]);
         }
-        Insertion::Refused => return Err(refused),
-    };
-    let location = dialect.is_strict.then(|| {
-        let path = mount.path(format_args!("{path}/{}", row.number()));
-        [(header::LOCATION, path)]
-    });
-    let replayed = is_replayed.then_some([(REPLAYED, "true")]);
-    Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
+        let replayed = is_replayed.then_some([(REPLAYED, "true")]);
+        Ok((StatusCode::CREATED, location, replayed, Json(row)).into_response())
+    }
 }
 
-pub(crate) async fn get_user(
-    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
-) -> HttpResult {
-    let users = users(&service)?;
-    let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
-    service.policy.check(&caller, &Action::ReadUser(id.get()))?;
-    let found = query(&service, USER, users.store.get(id)).await?;
-    Ok(Json(found.ok_or(UNKNOWN_USER)?).into_response())
+/// Handles `GET /users/{user_id}`: returns a user.
+pub(crate) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
+    let service = &state.service;
+    let users = users(service)?;
+    let caller = Caller::from_extensions(&head.extensions);
+    let id = state.form.read_number("user_id", head).await?;
+    service.policy.check(&caller, &Action::ReadUser(id))?;
+
+    let user = query(service, USER, users.store.get(UserNumber::new(id))).await?;
+    Ok(Json(user.ok_or(UNKNOWN_USER)?).into_response())
 }
 
-/// `GET /users/{user_id}/orders`: the known orders of a user.
-pub(crate) async fn get_orders_of_user(
-    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
-) -> HttpResult {
-    let users = users(&service)?;
-    let id = UserNumber::new(number(path, "user_id", dialect, &uri)?);
-    service
-        .policy
-        .check(&caller, &Action::ReadOrders(id.get()))?;
-    let orders = query(&service, USER, users.store.orders_of(id))
+/// Handles `GET /users/{user_id}/orders`: returns the numbers of the orders of a user, as far as
+/// the events of the orders have arrived here.
+///
+/// # Errors
+/// - 403 if the policy denies it
+/// - 404 if there is no such user, or the event of the user has not arrived
+/// - the errors of a query
+pub(crate) async fn get_orders_of_user(state: AccountsState, head: Parts) -> HttpResult {
+    let service = &state.service;
+    let users = users(service)?;
+    let caller = Caller::from_extensions(&head.extensions);
+    let id = state.form.read_number("user_id", head).await?;
+    service.policy.check(&caller, &Action::ReadOrders(id))?;
+
+    let user_id = UserNumber::new(id);
+    let orders = query(service, USER, users.store.orders_of(user_id))
         .await?
         .ok_or(UNKNOWN_USER)?;
-    Ok(Json(UserOrdersBody {
-        user_id: id,
-        orders,
-    })
-    .into_response())
+    Ok(Json(UserOrdersBody { user_id, orders }).into_response())
 }
 
-pub(crate) async fn get_order(
-    (State(service), RequestDialect(dialect), caller, path, uri): EntityReadRequest,
-) -> HttpResult {
-    let orders = orders(&service)?;
-    let id = OrderNumber::new(number(path, "order_id", dialect, &uri)?);
-    let order = query(&service, ORDER, orders.store.get(id))
+/// Handles `GET /orders/{order_id}`: returns an order.
+pub(crate) async fn get_order(state: AccountsState, head: Parts) -> HttpResult {
+    let service = &state.service;
+    let orders = orders(service)?;
+    let caller = Caller::from_extensions(&head.extensions);
+    let id = state.form.read_number("order_id", head).await?;
+    let order = query(service, ORDER, orders.store.get(OrderNumber::new(id)))
         .await?
         .ok_or(UNKNOWN_ORDER)?;
+
     service
         .policy
         .check(&caller, &Action::ReadOrders(order.user_id.get()))
@@ -208,12 +233,12 @@ pub(crate) async fn get_order(
     Ok(Json(order).into_response())
 }
 
-/// The role exists wherever its routes do.
+/// Returns the role users, which exists wherever its routes do.
 fn users(service: &Service) -> HttpResult<&UsersRole> {
     service.accounts.users.as_ref().ok_or(HttpError::NO_ROUTE)
 }
 
-/// The role exists wherever its routes do.
+/// Returns the role orders, which exists wherever its routes do.
 fn orders(service: &Service) -> HttpResult<&OrdersRole> {
     service.accounts.orders.as_ref().ok_or(HttpError::NO_ROUTE)
 }

@@ -247,7 +247,7 @@ impl Action<'_> {
 pub enum Decision {
     /// The request continues.
     Allow,
-    /// The response is 403 with this text, in the dialect of the path.
+    /// The response is 403 with this text, in the form of the path.
     Deny(Cow<'static, str>),
 }
 

@@ -262,11 +262,12 @@ impl Claims {
         Ok(valid_until)
     }
 
-    /// Returns the user in `sub`, or else the service of the client.
+    /// Returns the principal with the scopes of this token: the user in `sub`, or else a service
+    /// that is named after the client.
     fn into_principal(self) -> Principal {
         let principal = match self.sub {
             Some(subject) => Principal::new(subject),
-            // No API key has such a name, because a name of the file has no spaces.
+            // The name contains spaces, so that it differs from the names in the file of API keys.
             None => Principal::service(format!(
                 "token of {}",
                 self.client_id

@@ -1,114 +1,136 @@
-//! Errors in the form of each dialect.
+//! The parts of error responses that the replaced systems have in common.
 
 use axum::Json;
-use axum::http::{StatusCode, header};
-use axum::response::{IntoResponse, Response};
+use axum::http::StatusCode;
+use axum::response::Response;
 use serde_json::{Value, json};
 use shop_core::api::problem;
 
-use super::{Dialect, Errors, Outage};
-use crate::response::error::{FailedCall, HttpError, Subject};
-use crate::response::validation_error::{ValidationError, ValidationErrorKind, error_texts};
-use crate::service::kind::ServiceKind;
+use crate::response::HttpError;
+use crate::response::error::Subject;
+use crate::response::validation_error::{ValidationError, error_texts};
+use crate::service::ServiceKind;
 
-/// The text for missing members, where it names all that are required.
-const ALL_REQUIRED: &str = "Missing required fields: username, userid, price";
+/// The responses of a system while its log or its store fails.
+pub(super) struct Outages {
+    /// The response when facing cannot publish a purchase to the log.
+    pub(super) failed_publish: Outage,
+    /// The response when management cannot write into its store.
+    pub(super) failed_write: Outage,
+    /// The response when facing cannot read a listing. If `None`, the kind of the error decides.
+    pub(super) failed_query: Option<Outage>,
+    /// The response when management cannot read its store. If `None`, the kind of the error
+    /// decides.
+    pub(super) failed_read: Option<Outage>,
+}
 
-impl Dialect {
-    /// `response`, with a body if it is an error.
-    pub(crate) fn render(&self, mut response: Response) -> Response {
-        let Some(error) = response.extensions_mut().remove::<HttpError>() else {
-            return response;
-        };
-        let rendered = if self.is_strict {
-            error.problem()
+/// The status and the text of a response while a log or a store fails.
+#[derive(Clone, Copy)]
+pub(super) struct Outage {
+    status: StatusCode,
+    text: &'static str,
+}
+
+/// Creates an outage with the status 500.
+pub(super) const fn failed(text: &'static str) -> Outage {
+    Outage {
+        status: StatusCode::INTERNAL_SERVER_ERROR,
+        text,
+    }
+}
+
+/// Creates an outage with the status 503.
+pub(super) const fn unavailable(text: &'static str) -> Outage {
+    Outage {
+        status: StatusCode::SERVICE_UNAVAILABLE,
+        text,
+    }
+}
+
+impl Outages {
+    /// Returns the response to `error` if a failed call of the log or the store has caused it.
+    ///
+    /// Returns `None` for other errors, and for failed calls whose response is that of their error.
+    fn response_to(&self, error: &HttpError) -> Option<Outage> {
+        let failed_call = error.failed.as_ref()?;
+        let is_facing = failed_call.subject == Subject::Purchase(ServiceKind::Facing);
+        // Only a write has a key.
+        if failed_call.key.is_none() {
+            return if is_facing {
+                self.failed_query
+            } else {
+                self.failed_read
+            };
+        }
+        // The fault is the client's, such as a key that was used for another purchase.
+        if error.is_final() {
+            return None;
+        }
+
+        let outage = if is_facing {
+            self.failed_publish
         } else {
-            self.legacy(&error).into_response()
+            self.failed_write
         };
-        let (head, body) = rendered.into_parts();
-        *response.status_mut() = head.status;
-        // That of the response without a body.
-        response.headers_mut().remove(header::CONTENT_LENGTH);
-        response.headers_mut().extend(head.headers);
-        response.map(|_| body)
+        if error.status == StatusCode::SERVICE_UNAVAILABLE {
+            return Some(outage);
+        }
+        // A defect, or a write that the backend does not support, keeps its status.
+        Some(Outage {
+            status: error.status,
+            ..outage
+        })
     }
 
-    /// The status and the body outside of `/v1`.
-    fn legacy(&self, error: &HttpError) -> (StatusCode, Json<Value>) {
-        let outage = error
-            .failed
-            .as_ref()
-            .and_then(|call| self.outage(call, error));
-        let (status, text) = match outage {
-            Some(outage) => (outage.status, outage.text.to_owned()),
-            None => (self.status(error), self.text(error)),
+    /// Returns the status and the text of `error`: those of an outage, or else `invalid_status` for
+    /// an invalid request, and the first of the texts.
+    pub(super) fn describe(
+        &self,
+        error: &HttpError,
+        invalid_status: StatusCode,
+    ) -> (StatusCode, String) {
+        if let Some(outage) = self.response_to(error) {
+            return (outage.status, outage.text.to_owned());
+        }
+
+        let status = match error.status {
+            StatusCode::UNPROCESSABLE_ENTITY => invalid_status,
+            _ if error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
+            status => status,
         };
-        let mut body = match self.errors {
-            Errors::StatusAndMessage => json!({"status": "Error", "message": text}),
-            Errors::Detail if error.errors.is_empty() => json!({"detail": text}),
-            Errors::Detail => {
-                json!({"detail": error.errors.iter().map(ValidationError::entry).collect::<Vec<_>>()})
-            }
-            Errors::Text => json!({"error": text}),
-        };
-        if let Some(outcome) = error.outcome() {
-            body["outcome"] = outcome.into();
-        }
-        if let Some(key) = error.key() {
-            body["idempotency_key"] = key.as_str().into();
-        }
-        (status, Json(body))
+        // The text about missing members, which is the first, names all of them.
+        let first_text = error_texts(&error.errors).into_iter().next();
+        (
+            status,
+            first_text.unwrap_or_else(|| error.text.clone().into_owned()),
+        )
     }
 
-    fn status(&self, error: &HttpError) -> StatusCode {
-        let is_invalid = error.status == StatusCode::UNPROCESSABLE_ENTITY;
-        match self.errors {
-            _ if self.counts_as_empty(error) => StatusCode::BAD_REQUEST,
-            Errors::Detail if is_invalid || !error.errors.is_empty() => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
-            _ if is_invalid || error.problem_type == Some(problem::EMAIL_TAKEN) => {
-                StatusCode::BAD_REQUEST
-            }
-            _ => error.status,
+    /// Writes an error as FastAPI does: `{"detail": text}`, or a list of entries with the status
+    /// 422 if the request is invalid.
+    pub(super) fn write_fastapi_error(&self, error: &HttpError) -> Response {
+        let (status, text) = self.describe(error, StatusCode::UNPROCESSABLE_ENTITY);
+        if error.errors.is_empty() {
+            return respond(error, status, json!({"detail": text}));
         }
-    }
 
-    /// Whether the system took a body of another media type for an empty one.
-    fn counts_as_empty(&self, error: &HttpError) -> bool {
-        self.refuses_falsy && error.is_unsupported_media_type()
+        let entries: Vec<_> = error.errors.iter().map(ValidationError::entry).collect();
+        respond(
+            error,
+            StatusCode::UNPROCESSABLE_ENTITY,
+            json!({"detail": entries}),
+        )
     }
+}
 
-    /// The response to a failed call, if the kind of the error makes no difference.
-    fn outage(&self, call: &FailedCall, error: &HttpError) -> Option<Outage> {
-        let (write, query) = if call.subject == Subject::Purchase(ServiceKind::Facing) {
-            (self.outages.publish, self.outages.query)
-        } else {
-            (self.outages.write, self.outages.read)
-        };
-        match call.key {
-            None => query,
-            Some(_) if error.is_final() => None,
-            Some(_) if error.status == StatusCode::SERVICE_UNAVAILABLE => Some(write),
-            Some(_) => Some(Outage {
-                status: error.status,
-                ..write
-            }),
-        }
+/// Returns the response with an error, whose `body` gets the outcome of a write, and the key to
+/// repeat the write with.
+pub(super) fn respond(error: &HttpError, status: StatusCode, mut body: Value) -> Response {
+    if let Some(outcome) = error.outcome() {
+        body["outcome"] = outcome.into();
     }
-
-    /// The first error: where members are missing, all of these.
-    fn text(&self, error: &HttpError) -> String {
-        let is_missing = error
-            .errors
-            .iter()
-            .any(|error| error.kind == ValidationErrorKind::Missing);
-        if self.counts_as_empty(error) || (is_missing && self.refuses_falsy) {
-            return ALL_REQUIRED.to_owned();
-        }
-        error_texts(&error.errors)
-            .into_iter()
-            .next()
-            .unwrap_or_else(|| error.text.clone().into_owned())
+    if let Some(key) = error.key() {
+        body["idempotency_key"] = key.as_str().into();
     }
+    error.respond((status, Json(body)))
 }

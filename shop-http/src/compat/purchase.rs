@@ -1,15 +1,15 @@
-//! A purchase in a response outside of `/v1`.
+//! Writes a purchase in the form of a replaced system.
 
 use shop_core::json::{WriteJson, write_member};
 use shop_core::{Purchase, Timestamp};
 
-use crate::compat::{Extras, ItemForm, TimestampForm};
+use super::{ExtraMembers, PurchaseForm, TimestampForm};
 
-/// Appends the four members that every replaced system has, and the extra members of a listing in
-/// `form`.
-pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: ItemForm) {
+/// Appends a purchase to `json`: the four members that every replaced system has, and the extra
+/// members of `form`.
+pub(super) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: PurchaseForm) {
     let mut start = "{\"username\":";
-    if form.extras != Extras::None {
+    if form.extras != ExtraMembers::None {
         write_member(json, "{\"_id\":", &purchase.id);
         start = ",\"username\":";
     }
@@ -21,19 +21,20 @@ pub(crate) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: Item
         write_member(json, ",\"price\":", &purchase.price);
     }
     json.extend_from_slice(b",\"timestamp\":");
-    write_time(json, purchase.timestamp, form.timestamp);
-    json.extend_from_slice(if form.extras == Extras::IdAndVersion {
+    write_timestamp(json, purchase.timestamp, form.timestamp);
+    json.extend_from_slice(if form.extras == ExtraMembers::IdAndVersion {
         b",\"__v\":0}"
     } else {
         b"}"
     });
 }
 
-fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
+/// Appends a timestamp to `json`.
+fn write_timestamp(json: &mut Vec<u8>, timestamp: Timestamp, form: TimestampForm) {
     match form {
-        TimestampForm::Iso => time.write_json(json),
+        TimestampForm::Iso => timestamp.write_json(json),
         TimestampForm::IsoWithoutZone => {
-            let iso = time.to_string();
+            let iso = timestamp.to_string();
             let local = iso.trim_end_matches('Z');
             local
                 .strip_suffix(".000")
@@ -42,7 +43,7 @@ fn write_time(json: &mut Vec<u8>, time: Timestamp, form: TimestampForm) {
                 .write_json(json);
         }
         TimestampForm::Seconds => {
-            let millis = time.as_millis();
+            let millis = timestamp.as_millis();
             let sign = if millis < 0 { "-" } else { "" };
             let millis = millis.unsigned_abs();
             json.extend_from_slice(
@@ -61,7 +62,7 @@ mod tests {
         let written = |millis, form| {
             let time = Timestamp::from_millis(millis).unwrap();
             let mut json = Vec::new();
-            write_time(&mut json, time, form);
+            write_timestamp(&mut json, time, form);
             String::from_utf8(json).unwrap()
         };
         for (millis, iso, without_zone, seconds) in [

@@ -11,9 +11,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
+use axum::http::request::Parts;
 use axum::http::{StatusCode, Uri};
-use axum::response::{IntoResponse, Response};
+use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_core::ErrorKind;
@@ -23,8 +23,8 @@ use shop_core::log::Lag;
 
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
-use crate::compat::RequestDialect;
 use crate::metrics::phase_name;
+use crate::response::HttpResult;
 use crate::routes::groups::Listener;
 use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
@@ -38,13 +38,29 @@ const MAX_TRANSACTION_SECONDS: u64 = 60;
 /// The maximum number of gaps in `/health`.
 const MAX_GAPS: usize = 10;
 
-/// Handles `GET /health`: reports the state of the service in the form of the dialect.
-pub(crate) async fn report_health(
-    State(service): State<Arc<Service>>,
-    RequestDialect(dialect): RequestDialect,
-    uri: Uri,
-    caller: Caller,
-) -> Response {
+/// The form of `/health`.
+#[derive(Clone, Copy)]
+pub(crate) struct HealthForm {
+    /// The status word of a healthy service.
+    pub(crate) healthy: &'static str,
+    /// Whether the status word says that a part is unavailable. In one system only the members do.
+    pub(crate) counts_parts: bool,
+    /// Whether management reports its store, with another HTTP status while it is unavailable.
+    pub(crate) reports_store: bool,
+    /// Whether there are more members than the status and the store without `?details=true`.
+    pub(crate) has_details: bool,
+}
+
+/// The state of the handler of `/health`.
+#[derive(Clone)]
+pub(crate) struct HealthState {
+    pub(crate) service: Arc<Service>,
+    pub(crate) form: HealthForm,
+}
+
+/// Handles `GET /health`: reports the state of the service in the form of the handler's state.
+pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult {
+    let HealthState { service, form } = state;
     let (checks, ingest, roles) = tokio::join!(
         Checks::run_all(&service),
         read_purchase_ingest(&service),
@@ -61,7 +77,6 @@ pub(crate) async fn report_health(
         .as_ref()
         .and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
 
-    let form = dialect.health;
     let is_degraded = (form.counts_parts && parts.values().any(|works| !works))
         || checks.has_ingest(|status| status.stuck.is_some() || needs_operator(status))
         || transaction_seconds >= Some(MAX_TRANSACTION_SECONDS)
@@ -80,8 +95,9 @@ pub(crate) async fn report_health(
     } else {
         (StatusCode::OK, form.healthy)
     };
+    let caller = Caller::from_extensions(&head.extensions);
     if service.may_inspect(&caller).is_err() {
-        return (code, Json(json!({"status": status}))).into_response();
+        return Ok((code, Json(json!({"status": status}))).into_response());
     }
 
     let mongodb = match is_store_ready {
@@ -89,17 +105,18 @@ pub(crate) async fn report_health(
         Some(false) if form.reports_store => Some("disconnected"),
         _ => None,
     };
-    let has_details =
-        form.has_details || service.listener == Listener::Admin || has_parameter(&uri, DETAILS);
+    let has_details = form.has_details
+        || service.listener == Listener::Admin
+        || has_parameter(&head.uri, DETAILS);
     if !has_details {
         let body = without_nulls(json!({"status": status, "mongodb": mongodb}));
-        return (code, Json(body)).into_response();
+        return Ok((code, Json(body)).into_response());
     }
 
     // Facing writes the log, so it does not matter whether its ingest can read it.
     let can_read_log = service.kind == ServiceKind::Facing
         || !checks.has_ingest(|status| status.errors.contains_key(&Component::Source));
-    let history = has_parameter(&uri, HISTORY).then(|| service.metrics.history());
+    let history = has_parameter(&head.uri, HISTORY).then(|| service.metrics.history());
     let mut body = without_nulls(json!({
         "status": status,
         "kafkaReady": checks.is_log_ready() && can_read_log,
@@ -122,7 +139,7 @@ pub(crate) async fn report_health(
             "not_after": reload.not_after,
         }));
     }
-    (code, Json(body)).into_response()
+    Ok((code, Json(body)).into_response())
 }
 
 /// Returns whether the query of `uri` has `parameter`, which is a name with its value.

@@ -7,8 +7,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
+use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 
@@ -67,12 +67,9 @@ impl ScrapeSource for Service {
 }
 
 /// Handles `GET /metrics`: exports all metrics.
-pub(crate) async fn get(
-    State(service): State<Arc<Service>>,
-    mount: Mount,
-    caller: Caller,
-) -> HttpResult<impl IntoResponse> {
-    service.may_inspect(&caller)?;
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
+    let mount = Mount::from_request(&head.uri, &head.extensions);
+    service.may_inspect(&Caller::from_extensions(&head.extensions))?;
 
     let scrape = service.metrics.scrape();
     service.export_state(&scrape).await;
@@ -80,5 +77,6 @@ pub(crate) async fn get(
     if mount.prefix().is_empty() {
         scrape.export_process();
     }
-    Ok(([(CONTENT_TYPE, MEDIA_TYPE)], scrape.into_text().await))
+    let media_type = [(CONTENT_TYPE, MEDIA_TYPE)];
+    Ok((media_type, scrape.into_text().await).into_response())
 }

@@ -12,22 +12,23 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
 use axum::http::StatusCode;
-use axum::response::{IntoResponse, Response};
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
 use serde_json::{Value, json};
 
 use super::Checks;
+use crate::response::HttpResult;
 use crate::service::{Service, ServiceKind};
 
 /// Handles `GET /healthz`: reports that the process is alive, as a text.
-pub(crate) async fn report_liveness_as_text() -> &'static str {
-    "Success"
+pub(crate) async fn report_liveness_as_text(_service: Arc<Service>, _head: Parts) -> HttpResult {
+    Ok("Success".into_response())
 }
 
 /// Handles `GET /livez` and `GET /-/healthy`: reports that the process is alive.
-pub(crate) async fn report_liveness() -> Json<Value> {
-    Json(json!({"status": "alive"}))
+pub(crate) async fn report_liveness(_service: Arc<Service>, _head: Parts) -> HttpResult {
+    Ok(Json(json!({"status": "alive"})).into_response())
 }
 
 /// Handles `GET /readyz`: reports whether this process can serve requests, because its own files
@@ -35,7 +36,7 @@ pub(crate) async fn report_liveness() -> Json<Value> {
 ///
 /// An unavailable broker or store does not count: requests that need neither still work, and
 /// `/health` reports it.
-pub(crate) async fn report_local_readiness(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let local = service.local();
     // The sink of management is its store.
     let is_sink_local = match service.kind {
@@ -49,7 +50,7 @@ pub(crate) async fn report_local_readiness(State(service): State<Arc<Service>>) 
 }
 
 /// Handles `GET /-/ready`: reports whether the service is ready for requests, in the form of 004.
-pub(crate) async fn report_readiness(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
     let is_ready = checks.is_service_ready();
 
@@ -69,7 +70,7 @@ pub(crate) async fn report_readiness(State(service): State<Arc<Service>>) -> Res
 }
 
 /// Handles `GET /ready`: reports whether the service is ready for requests, in the form of 001.
-pub(crate) async fn report_legacy_readiness(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn report_legacy_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
     let is_ready = checks.is_service_ready();
 
@@ -87,7 +88,7 @@ pub(crate) async fn report_legacy_readiness(State(service): State<Arc<Service>>)
 /// parts.
 ///
 /// This path exists wherever `/v1` does, while the other paths may be on an admin listener alone.
-pub(crate) async fn describe_service(State(service): State<Arc<Service>>) -> Response {
+pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> HttpResult {
     let mut roles = Vec::new();
     if service.purchases.is_some() {
         roles.push("purchases");
@@ -108,13 +109,13 @@ pub(crate) async fn describe_service(State(service): State<Arc<Service>>) -> Res
 }
 
 /// Returns a response with `body`, whose status is 200 if the service is ready, else 503.
-fn respond_to_probe(is_ready: bool, body: &Value) -> Response {
+fn respond_to_probe(is_ready: bool, body: &Value) -> HttpResult {
     let status = if is_ready {
         StatusCode::OK
     } else {
         StatusCode::SERVICE_UNAVAILABLE
     };
-    (status, Json(body)).into_response()
+    Ok((status, Json(body)).into_response())
 }
 
 /// Returns the word for the readiness of a service. Only management's `/-/ready` has another one.

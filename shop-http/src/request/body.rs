@@ -4,8 +4,9 @@
 //! - [`read_up_to`] reads a body of any media type, for batches and files.
 //! - [`is_ndjson`] and [`row_format`] find out the form of a batch and of a file.
 //!
-//! A body that is refused is not left in the connection: [`read_on`] discards it, so that the
-//! client can finish sending and read the response instead of finding the connection closed.
+//! A body that is refused is not left in the connection: [`read_on`] discards the rest, so that the
+//! client can finish sending and read the response instead of finding the connection closed. The
+//! exception is a body that was not sent in time.
 
 use std::time::Duration;
 
@@ -22,8 +23,7 @@ use shop_core::api::{NDJSON, RowFormat};
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
 use crate::permits::RequestPermit;
-use crate::response::validation_error::ValidationError;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, ValidationError};
 
 /// The maximum number of bytes of a refused body that are read and discarded.
 const MAX_DISCARDED_BYTES: usize = 32 << 20;
@@ -43,7 +43,7 @@ const BYTES_WITHOUT_PERMIT: usize = 16 << 10;
 /// - the errors of [`read_up_to`], with the limit in `options`
 /// - 503 if there is no room for the bytes of the body, or for the write
 pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
-    let permit = RequestPermit::of(request.extensions())?;
+    let permit = RequestPermit::from_extensions(request.extensions())?;
     let body = std::mem::take(request.body_mut());
     let headers = request.headers();
     if let Some(media_type) = other_media_type(headers) {
@@ -240,8 +240,9 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
 
 /// Reads and discards the rest of a `body` that is refused, within limits of size and time.
 ///
-/// If the rest exceeds a limit, the connection is closed after the response. The returned future is
-/// boxed, because refused bodies are rare and the future of each request would become larger.
+/// If the rest exceeds a limit, or the client expects 100, the rest is not read: the connection, or
+/// the stream of HTTP/2, is closed after the response. The returned future is boxed, because
+/// refused bodies are rare and the future of each request would become larger.
 pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static, ()> {
     // A client that expects 100 waits for the response before it sends the body.
     let waits_for_response = headers.contains_key(header::EXPECT);

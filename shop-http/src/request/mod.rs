@@ -10,5 +10,14 @@ pub(crate) mod strict;
 
 pub(crate) use query::Query;
 
-/// The parameter of a path; `None` if it is not UTF-8.
-pub(crate) struct PathText(pub(crate) Option<String>);
+use axum::extract::{FromRequestParts, RawPathParams};
+use axum::http::request::Parts;
+
+/// Returns the parameter in the path of the request with this `head`, decoded, or `None` if there
+/// is none, or it is not UTF-8.
+pub(crate) async fn path_parameter(head: &mut Parts) -> Option<String> {
+    let parameters = RawPathParams::from_request_parts(head, &()).await.ok()?;
+    // The parameters of outer routers come first.
+    let (_name, value) = parameters.iter().last()?;
+    Some(value.to_owned())
+}

@@ -10,7 +10,7 @@
 //! | a purchase or a refund in a batch | [`read_line`] |
 //! | the refund of one purchase | [`read_refund`] |
 //!
-//! The purchases of the replaced systems are read in `compat/members.rs`.
+//! The purchases of the replaced systems are read in `compat/reading.rs`.
 
 use axum::http::HeaderMap;
 use shop_core::domain::RefundReason;
@@ -24,8 +24,7 @@ use shop_core::{
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request::fields::Body;
 use crate::request::strict;
-use crate::response::HttpResult;
-use crate::response::validation_error::{Location, MemberError, ValidationErrorKind};
+use crate::response::{HttpResult, Location, MemberError, ValidationErrorKind};
 use crate::service::purchases::BatchPurchase;
 use crate::service::{PurchaseService, ServiceKind};
 
@@ -63,8 +62,9 @@ pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpRes
 
 /// Reads a purchase or a refund in a batch, with the key that is a member of its `line`.
 ///
-/// Management keeps the `id` of a line. Facing has no ids but those that it makes of keys, so there
-/// the `id` is a key, which must be an id for every user.
+/// A line has a `key`, an `id`, both if they are equal, or neither. Management stores the purchase
+/// with the `id`. Facing derives the id of a purchase from its key, so there an `id` serves as the
+/// key, and must be one from which the same id follows for each user.
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
@@ -161,7 +161,11 @@ fn read_members<const N: usize>(
     Ok(purchase.with_details(details))
 }
 
-/// Reads the optional members of a purchase. Without a currency, it gets the currency of the shop.
+/// Reads the optional members of a purchase or a refund, and notes in `body` what is wrong with
+/// them.
+///
+/// A purchase without a currency gets the currency of the shop, and another currency is refused.
+/// The member `of` is the id of the purchase that a refund pays back.
 fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseService) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
@@ -171,7 +175,8 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
             Ok(details.set(member, &text)?)
         });
     }
-    // Only the lines of a batch may contain this member.
+    // The member `more` of an export has the members that this version does not know. Only the
+    // lines of a batch may contain it.
     body.read_nullable("more", |value| {
         Ok(details.set_unknown_members(value.as_json())?)
     });

@@ -4,8 +4,8 @@
 //! A handler gives [`Query::read_from`] the names of the parameters that it allows, and a function
 //! that reads the values. Each value is read by one of the methods of [`Query`], which notes an
 //! error instead of returning it. [`Query::finish`] returns the value that was made of the
-//! parameters, or else all errors, so that a client can correct them at once. It also reads the
-//! purchase for which the request waits.
+//! parameters, or else all errors, so that a client can correct them at once. [`Query::finish`]
+//! also reads the wait that the client requests.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -25,7 +25,6 @@ use shop_core::ports::{
 };
 use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
-use crate::compat::{By, View};
 use crate::response::validation_error::{
     Location, ValidationError, invalid_parameter, unknown_name_text,
 };
@@ -270,7 +269,7 @@ impl Query {
 
     /// Reads a parameter whose text is one of `words`, and returns the value of the word. Notes
     /// `problem` for another text.
-    fn read_word<T: Clone>(
+    pub(crate) fn read_word<T: Clone>(
         &mut self,
         name: &'static str,
         words: &[(&str, T)],
@@ -284,28 +283,6 @@ impl Query {
             }
             Err(problem)
         })
-    }
-
-    /// Reads whether the text in the path is a user's id or a user's name.
-    pub(crate) fn by(&mut self) -> Option<By> {
-        self.read_word(
-            "by",
-            &[("userid", By::UserId), ("username", By::UserName)],
-            "must be userid or username",
-        )
-    }
-
-    /// Reads the view of a listing outside of `/v1`.
-    pub(crate) fn view(&mut self) -> Option<View> {
-        self.read_word(
-            "view",
-            &[
-                ("summary", View::Summary),
-                ("list", View::List),
-                ("user", View::Owner),
-            ],
-            "must be summary, list or user",
-        )
     }
 
     /// Reads a request for a page of all times. `default_order` and `default_limit` replace absent
@@ -381,6 +358,9 @@ impl Query {
     /// reference.
     ///
     /// A reference selects the purchases of all users, or of the user with the `userid`.
+    ///
+    /// Returns `None` if a parameter is invalid or missing, and notes the error. An exclusion is
+    /// noted, and the other parameters are still read, so that all errors are reported.
     pub(crate) fn selector(&mut self) -> Option<Selector> {
         let reference: Option<Reference> = self.parse("reference");
         if reference.is_none() && self.get("reference").is_some() {
@@ -453,7 +433,8 @@ impl Query {
         TotalsRequest::new(range, period.unwrap_or(Period::Day)).with_zone(zone.unwrap_or_default())
     }
 
-    /// Reads the prefix of the names in a search. A missing prefix is noted as an empty one.
+    /// Reads the prefix of the names in a search. A missing prefix has the error of an empty
+    /// one.
     pub(crate) fn prefix(&mut self) -> Option<UserName> {
         let prefix = self.get("prefix").unwrap_or_default().parse();
         self.note(prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())))

@@ -54,7 +54,8 @@ const fn is_invisible(character: char) -> bool {
             | '\u{200b}' | '\u{200e}' | '\u{200f}'
             // The separators of lines and paragraphs, and the overrides of direction.
             | '\u{2028}'..='\u{202e}'
-            // The word joiner, invisible operators, and the isolates of direction.
+            // The word joiner, invisible operators, the isolates of direction, and deprecated
+            // format characters.
             | '\u{2060}'..='\u{206f}'
             // The byte order mark, and the marks of annotations.
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}'

@@ -1,16 +1,17 @@
-//! `POST /buy`, `POST /v1/purchases`, and `POST /purchases`: accept a purchase.
+//! `POST /v1/purchases`: accepts a purchase.
+//!
+//! The parts [`begin_buy`] and [`respond_with_purchase`] are also those of the replaced systems,
+//! which read and write a purchase in other forms.
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::json::write_member;
-use shop_core::{PublishedPurchase, Purchase};
+use futures_util::TryFutureExt;
+use shop_core::{NewPurchase, PublishedPurchase};
 
 use crate::auth::{Action, Caller};
-use crate::compat::purchase::write_purchase;
-use crate::compat::{Dialect, Extras, ItemForm, PurchaseResponse, RequestDialect, members};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::purchase::{idempotency_key, read_purchase};
 use crate::request::{self, Query};
@@ -18,122 +19,90 @@ use crate::response::{HttpResult, PURCHASE_BYTES, json_response, to_json};
 use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
 
-/// `POST /buy` and `POST /v1/purchases`: accepts a purchase into the log.
-pub(crate) async fn post(
-    State(purchases): State<Arc<PurchaseService>>,
-    RequestDialect(dialect): RequestDialect,
-    mount: Mount,
-    mut request: Request,
-) -> HttpResult {
-    let bought = buy(&purchases, dialect, &mut request).await?;
-    if dialect.logs_purchases && !bought.replayed {
-        let Purchase { id, user_id, .. } = &bought.purchase;
-        tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Published purchase");
-    }
-    Ok(respond(dialect, &mount, &bought))
+/// Handles `POST /v1/purchases`: accepts a purchase into the log, or into the store of management.
+pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
+    let mount = Mount::from_request(request.uri(), request.extensions());
+    let new = read_new_purchase(&purchases, &mut request).await?;
+    let bought = begin_buy(&purchases, new, request)?.await?;
+    Ok(respond(&mount, &bought))
 }
 
-/// `POST /purchases`: writes a purchase without the log.
-pub(crate) async fn post_into_store(
-    State(purchases): State<Arc<PurchaseService>>,
-    RequestDialect(dialect): RequestDialect,
-    mut request: Request,
-) -> HttpResult {
-    let bought = buy(&purchases, dialect, &mut request).await?;
-    let mut stored = Vec::with_capacity(PURCHASE_BYTES);
-    write_purchase(&mut stored, &bought.purchase, dialect.item);
-    Ok(accepted(StatusCode::CREATED, &bought, stored))
-}
-
-async fn buy(
-    role: &PurchaseService,
-    dialect: &Dialect,
+/// Reads the purchase in a request, with its idempotency key.
+async fn read_new_purchase(
+    purchases: &PurchaseService,
     request: &mut Request,
-) -> HttpResult<PublishedPurchase> {
-    let (bought, shows_position) = {
-        let body = request::body::read(request, &role.options).await?;
-        if dialect.is_strict {
-            Query::refuse(request.uri())?;
-        }
-        let key = idempotency_key(request.headers())?;
-        let mut new = if dialect.is_strict {
-            read_purchase(&body, role)?
-        } else {
-            members::read_purchase(&body, dialect, role)?
-        };
-        new.key = key;
-        let caller = Caller::of(request.extensions());
-        let buy = Action::Buy(&new.user_id);
-        let decision = match role.kind {
-            ServiceKind::Facing => role.policy.decide(&caller, &buy),
-            // Past the log.
-            ServiceKind::Management => role.policy.decide(&caller, &Action::Operate),
-        };
-        caller.note(&buy, decision.is_ok());
-        decision?;
-        let shows_position = role.shows_positions(&caller);
-        let bought = role.buy(new, request::context::request_context(request.headers()));
-        // Before the purchase is published, as many requests wait there.
-        drop(std::mem::take(request));
-        (bought, shows_position)
-    };
-    let mut bought = bought.await?;
-    bought.receipt.position = bought.receipt.position.filter(|_| shows_position);
-    Ok(bought)
+) -> HttpResult<NewPurchase> {
+    let body = request::body::read(request, &purchases.options).await?;
+    Query::refuse(request.uri())?;
+    let key = idempotency_key(request.headers())?;
+
+    let mut new = read_purchase(&body, purchases)?;
+    new.key = key;
+    Ok(new)
 }
 
-/// The response to an accepted purchase.
-pub(super) fn respond(dialect: &Dialect, mount: &Mount, bought: &PublishedPurchase) -> Response {
-    if dialect.is_strict {
-        let id = bought.purchase.id;
-        // It is stored a moment later, so the location waits for it.
-        let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
-        let body = to_json(bought, 2 * PURCHASE_BYTES);
-        let (status, pending) = if bought.pending {
-            (StatusCode::ACCEPTED, IS_PENDING)
-        } else {
-            (StatusCode::CREATED, None)
-        };
-        let accepted = accepted(status, bought, body);
-        return ([(header::LOCATION, location)], pending, accepted).into_response();
-    }
-    let PurchaseResponse {
-        code,
-        status,
-        message,
-        purchase_as,
-    } = dialect.bought;
-    let form = ItemForm {
-        extras: Extras::None,
-        ..dialect.item
+/// Checks that the sender of `request` may buy `new`, and assigns the id and the time. The
+/// returned future publishes the purchase.
+///
+/// The request is dropped before the purchase is published, because many requests wait there.
+///
+/// # Errors
+/// 403 if the policy denies the buy.
+pub(crate) fn begin_buy(
+    purchases: &PurchaseService,
+    new: NewPurchase,
+    request: Request,
+) -> HttpResult<impl Future<Output = HttpResult<PublishedPurchase>>> {
+    let caller = Caller::from_extensions(request.extensions());
+    let buy = Action::Buy(&new.user_id);
+    let decision = match purchases.kind {
+        ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
+        // A write past the log is an operation.
+        ServiceKind::Management => purchases.policy.decide(&caller, &Action::Operate),
     };
-    let mut json = Vec::with_capacity(3 * PURCHASE_BYTES);
-    let mut purchase = Vec::with_capacity(PURCHASE_BYTES);
-    write_purchase(&mut purchase, &bought.purchase, form);
-    if let Some(status) = status {
-        write_member(&mut json, "{\"status\":", status);
+    caller.note(&buy, decision.is_ok());
+    decision?;
+
+    let shows_position = purchases.shows_positions(&caller);
+    let context = request::context::request_context(request.headers());
+    let publishing = purchases.buy(new, context);
+    drop(request);
+    Ok(publishing.map_ok(move |mut bought| {
+        if !shows_position {
+            bought.receipt.position = None;
+        }
+        bought
+    }))
+}
+
+/// Returns the response to an accepted purchase, or to a refund.
+pub(super) fn respond(mount: &Mount, bought: &PublishedPurchase) -> Response {
+    let id = bought.purchase.id;
+    // The purchase is stored a moment later, so the location waits for it.
+    let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
+    let location = [(header::LOCATION, location)];
+    let body = to_json(bought, 2 * PURCHASE_BYTES);
+    if bought.pending {
+        let response = respond_with_purchase(StatusCode::ACCEPTED, bought, body);
+        return (location, IS_PENDING, response).into_response();
     }
-    let start = if status.is_some() {
-        ",\"message\":"
-    } else {
-        "{\"message\":"
-    };
-    write_member(&mut json, start, message);
-    for name in purchase_as {
-        write_member(&mut json, ",", *name);
-        json.push(b':');
-        json.extend_from_slice(&purchase);
-    }
-    json.push(b'}');
-    accepted(code, bought, json)
+    (
+        location,
+        respond_with_purchase(StatusCode::CREATED, bought, body),
+    )
+        .into_response()
 }
 
 /// Returns the response about a purchase, which says whether the request repeats one that was
 /// acknowledged before.
-fn accepted(code: StatusCode, bought: &PublishedPurchase, json: Vec<u8>) -> Response {
+pub(crate) fn respond_with_purchase(
+    status: StatusCode,
+    bought: &PublishedPurchase,
+    json: Vec<u8>,
+) -> Response {
     let replayed = bought.replayed.then_some([(REPLAYED, "true")]);
     (
-        code,
+        status,
         [(PURCHASE_ID, bought.purchase.id.to_string())],
         replayed,
         json_response(json),

@@ -9,8 +9,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Request, State};
-use axum::http::Uri;
+use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
 use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
@@ -20,9 +20,8 @@ use shop_core::{Invalid, Result};
 
 use crate::auth::{Action, Audited, Caller};
 use crate::request::fields::Body;
-use crate::request::{self, PathText, Query};
-use crate::response::validation_error::{Location, MemberError};
-use crate::response::{HttpError, HttpResult, Subject};
+use crate::request::{self, Query, path_parameter};
+use crate::response::{HttpError, HttpResult, Location, MemberError, Subject};
 use crate::service::dead_letters::{ResolveOutcome, ResolveOutcomes};
 use crate::service::{Service, within};
 
@@ -38,14 +37,11 @@ const MAX_REASON_CHARS: usize = 200;
 /// - 403 if the caller may not observe
 /// - 422 for invalid parameters
 /// - the errors of [`call_log`]
-pub(crate) async fn list(
-    State(service): State<Arc<Service>>,
-    caller: Caller,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn list(service: Arc<Service>, head: Parts) -> HttpResult {
+    let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
     let topics: Vec<_> = service.dead_letters.topics().collect();
-    let (page, _no_wait) = Query::read_from(&uri, Query::DEAD_LETTERS, |query| {
+    let (page, _no_wait) = Query::read_from(&head.uri, Query::DEAD_LETTERS, |query| {
         Some(query.dead_letter_page(&topics))
     })?;
 
@@ -67,15 +63,12 @@ pub(crate) async fn list(
 /// - 422 for an invalid position, or for any parameter
 /// - 404 if no dead letter is pending at the position
 /// - the errors of [`call_log`]
-pub(crate) async fn get(
-    State(service): State<Arc<Service>>,
-    caller: Caller,
-    path: PathText,
-    uri: Uri,
-) -> HttpResult {
+pub(crate) async fn get(service: Arc<Service>, mut head: Parts) -> HttpResult {
+    let caller = Caller::from_extensions(&head.extensions);
     service.policy.check(&caller, &Action::Observe)?;
-    Query::refuse(&uri)?;
-    let position = path.0.unwrap_or_default().parse::<RecordPosition>();
+    Query::refuse(&head.uri)?;
+    let position = path_parameter(&mut head).await.unwrap_or_default();
+    let position = position.parse::<RecordPosition>();
     let position = position.map_err(|error| {
         Location::Path("position").invalid(format!("is not valid: {}", error.reason()))
     })?;
@@ -98,7 +91,7 @@ pub(crate) async fn get(
 ///
 /// # Errors
 /// The errors of [`resolve`].
-pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
+pub(crate) async fn replay(service: Arc<Service>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Replayed, "replay", request).await
 }
 
@@ -106,7 +99,7 @@ pub(crate) async fn replay(State(service): State<Arc<Service>>, request: Request
 ///
 /// # Errors
 /// The errors of [`resolve`].
-pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
+pub(crate) async fn discard(service: Arc<Service>, request: Request) -> HttpResult {
     resolve(&service, Resolution::Dropped, "discard", request).await
 }
 
@@ -116,7 +109,7 @@ pub(crate) async fn discard(State(service): State<Arc<Service>>, request: Reques
 /// # Errors
 /// - the errors of [`receive_request`]
 /// - the errors of [`call_log`]
-pub(crate) async fn park(State(service): State<Arc<Service>>, request: Request) -> HttpResult {
+pub(crate) async fn park(service: Arc<Service>, request: Request) -> HttpResult {
     let resolve_request = receive_request(&service, "park", request).await?;
     let stuck: BTreeSet<_> = service
         .ingest_statuses()
@@ -184,7 +177,7 @@ async fn receive_request(
     action: &'static str,
     mut request: Request,
 ) -> HttpResult<ResolveRequest> {
-    let caller = Caller::of(request.extensions());
+    let caller = Caller::from_extensions(request.extensions());
     service.policy.check_as(&caller, &Action::Observe, action)?;
     Query::refuse(request.uri())?;
     let body = request::body::read(&mut request, &service.options).await?;

@@ -5,13 +5,15 @@
 
 use std::sync::{Arc, LazyLock};
 
-use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
-use axum::response::Redirect;
+use axum::http::request::Parts;
+use axum::http::{HeaderName, HeaderValue, header};
+use axum::response::{IntoResponse, Redirect};
 use utoipa_swagger_ui::Config;
 
-use crate::request::PathText;
+use crate::request::path_parameter;
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
+use crate::service::Service;
 
 /// The header that allows own files, and the inline styles and images that Swagger UI sets.
 const POLICY: (HeaderName, HeaderValue) = (
@@ -29,8 +31,8 @@ static CONFIG: LazyLock<Arc<Config<'static>>> =
 static FILES: Constants = Constants::new();
 
 /// Handles `GET /docs`: answers with the page.
-pub(crate) async fn page(request: HeaderMap) -> HttpResult {
-    FILES.respond("", &request, || {
+pub(crate) async fn page(_service: Arc<Service>, head: Parts) -> HttpResult {
+    FILES.respond("", &head.headers, || {
         // The page is beside its folder, so that no redirect to a path with a slash is needed.
         create_file("index.html", |html| {
             String::from_utf8_lossy(html)
@@ -42,16 +44,16 @@ pub(crate) async fn page(request: HeaderMap) -> HttpResult {
 }
 
 /// Handles `GET /docs/{file}`: answers with a file of the page.
-pub(crate) async fn file(path: PathText, request: HeaderMap) -> HttpResult {
-    let name = path.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES.respond(&name, &request, || create_file(&name, <[u8]>::to_vec))
+pub(crate) async fn file(_service: Arc<Service>, mut head: Parts) -> HttpResult {
+    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+    FILES.respond(&name, &head.headers, || create_file(&name, <[u8]>::to_vec))
 }
 
 /// Handles `GET /redoc`: redirects to the page.
 ///
 /// The redirect is relative, so that it works behind every prefix that a proxy removes.
-pub(crate) async fn redirected() -> Redirect {
-    Redirect::temporary("docs")
+pub(crate) async fn redirect(_service: Arc<Service>, _head: Parts) -> HttpResult {
+    Ok(Redirect::temporary("docs").into_response())
 }
 
 /// Creates the file of Swagger UI with this name, with the content that `edit` returns.

@@ -15,11 +15,11 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, Uri};
+use axum::Json;
+use axum::http::HeaderMap;
+use axum::http::request::Parts;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use futures_util::stream;
 use shop_core::api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
@@ -32,8 +32,7 @@ use crate::auth::{Action, Caller, Credential, Rejection};
 use crate::permits::{Permit, RequestPermit};
 use crate::request::Query;
 use crate::resources::v1_purchases::may_select;
-use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, to_json};
+use crate::response::{HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, to_json};
 use crate::service::{PurchaseService, within};
 
 /// The time without a purchase after which a stream sends a comment, because proxies close idle
@@ -50,22 +49,20 @@ const MAX_DURATION: Duration = Duration::from_secs(3_600);
 /// The time after which a browser continues a stream that has ended.
 const RETRY_DELAY: Duration = Duration::from_secs(3);
 
-/// `GET /v1/purchases/events`.
-pub(crate) async fn get(
-    State(purchases): State<Arc<PurchaseService>>,
-    caller: Caller,
-    permit: RequestPermit,
-    credential: Option<Extension<Credential>>,
-    uri: Uri,
-    headers: HeaderMap,
-) -> HttpResult {
-    let mut query = Query::new(&uri, Query::EVENTS)?;
+/// Handles `GET /v1/purchases/events`: streams purchases as they become visible.
+pub(crate) async fn get(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let mut query = Query::new(&head.uri, Query::EVENTS)?;
     let selector = query.selector();
     let (selector, _no_wait) = query.finish(selector)?;
+    let caller = Caller::from_extensions(&head.extensions);
     may_select(&purchases, &caller, &selector)?;
-    let last_event_id = read_last_event_id(&headers, &query)?;
+    let last_event_id = read_last_event_id(&head.headers, &query)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
 
+    let permit = RequestPermit::from_extensions(&head.extensions)?;
+    let credential = head.extensions.get().cloned();
+    // The head is not needed during the wait, and many streams may wait.
+    drop(head);
     let stream_permit = permit.exchange_for_stream()?;
     let catch_up_turn = if last_event_id.is_some() {
         permit.wait_for_catch_up_turn().await
@@ -91,13 +88,10 @@ pub(crate) async fn get(
     }))
 }
 
-/// `GET /v1/purchases:positions`.
-pub(crate) async fn positions(
-    State(purchases): State<Arc<PurchaseService>>,
-    caller: Caller,
-    uri: Uri,
-) -> HttpResult {
-    Query::refuse(&uri)?;
+/// Handles `GET /v1/purchases:positions`: returns how far ingest is.
+pub(crate) async fn positions(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    Query::refuse(&head.uri)?;
+    let caller = Caller::from_extensions(&head.extensions);
     purchases.policy.check(&caller, &Action::ReadPositions)?;
     let feed = purchases.feed.as_ref().ok_or(HttpError::NO_EVENTS)?;
 
@@ -169,7 +163,7 @@ struct EventStream {
     purchases: Arc<PurchaseService>,
     selector: Selector,
     /// The token of the reader, if the request had one.
-    credential: Option<Extension<Credential>>,
+    credential: Option<Credential>,
     /// When the reader was last authorized.
     authorized_at: Instant,
     ends_at: Instant,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::body::{Body, Bytes};
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -23,10 +23,10 @@ use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::auth::{Action, Audited, Caller};
 use crate::permits::{Permit, RequestPermit};
+use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::query::ImportRequest;
 use crate::request::{self, Query};
 use crate::response::{HttpError, HttpResult};
-use crate::server::browsers::ForeignOrigin;
 use crate::service::PurchaseService;
 
 /// The units of the pool of writes that an import acquires, as many as a batch.
@@ -40,12 +40,9 @@ const WRITE_UNITS: usize = 8;
 /// - the errors of [`read_up_to`](request::body::read_up_to)
 /// - 503 if there is no room for the file, or for the writes
 /// - 422 if the file cannot be read
-pub(crate) async fn post(
-    State(purchases): State<Arc<PurchaseService>>,
-    request: Request,
-) -> HttpResult {
+pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> HttpResult {
     let (parts, body) = request.into_parts();
-    let caller = Caller::of(&parts.extensions);
+    let caller = Caller::from_extensions(&parts.extensions);
     let ImportRequest { import, is_dry_run } = match check_head(&purchases, &caller, &parts) {
         Ok(import_request) => import_request,
         Err(error) => {
@@ -54,7 +51,7 @@ pub(crate) async fn post(
         }
     };
 
-    let permit = RequestPermit::of(&parts.extensions)?;
+    let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
     let file = request::body::read_up_to(

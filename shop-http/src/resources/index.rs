@@ -7,37 +7,35 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{OriginalUri, State};
-use axum::http::{HeaderMap, HeaderValue, header};
-use axum::response::{IntoResponse, Redirect};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
 use crate::resources::page::{prefers_html, serve_document, serve_document_above};
 use crate::response::HttpResult;
 use crate::routes::groups::RouteGroup;
-use crate::routes::mount::Mount;
+use crate::routes::mount::{Mount, original_uri};
 use crate::service::Service;
 
 /// Handles `GET /`: answers with the page if the client prefers HTML, else with the paths.
-pub(crate) async fn get(
-    service: State<Arc<Service>>,
-    mount: Mount,
-    OriginalUri(uri): OriginalUri,
-    request: HeaderMap,
-) -> HttpResult {
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
+    let mount = Mount::from_request(&head.uri, &head.extensions);
+    let headers = &head.headers;
+    let path = original_uri(&head.uri, &head.extensions).path();
     // The page needs the native API.
     let has_page = service.has(RouteGroup::V1);
-    let mut response = match uri.path().rsplit_once('/') {
-        _ if !has_page || !prefers_html(&request) => describe(service, mount).await.into_response(),
+    let mut response = match path.rsplit_once('/') {
+        _ if !has_page || !prefers_html(headers) => describe_paths(&service, &mount),
         // The path is the root without a slash. The files of the page are below this path, which
         // may not exist with a slash.
-        Some((_, folder)) if mount.prefix() == uri.path() => {
-            serve_document_above(&service, folder, &request)
+        Some((_, folder)) if mount.prefix() == path => {
+            serve_document_above(&service, folder, headers)
         }
         Some((_, folder)) if !folder.is_empty() => {
             Redirect::permanent(&format!("{folder}/")).into_response()
         }
-        _ => serve_document(&service, &request)?,
+        _ => serve_document(&service, headers)?,
     };
     response
         .headers_mut()
@@ -45,19 +43,22 @@ pub(crate) async fn get(
     Ok(response)
 }
 
-/// Returns the paths of the service with their descriptions.
-pub(crate) async fn describe(
-    State(service): State<Arc<Service>>,
-    mount: Mount,
-) -> Json<Map<String, Value>> {
-    let mut descriptions = Map::new();
-    if let Some(listed) = service.listed.get() {
-        for (path, description) in &listed.index {
-            let description = add_prefix(description, &mount);
-            descriptions.insert(add_prefix(path, &mount), description.into());
+/// Handles `GET /` below a prefix of a replaced system, which had no page: answers with the paths.
+pub(crate) async fn describe(service: Arc<Service>, head: Parts) -> HttpResult {
+    let mount = Mount::from_request(&head.uri, &head.extensions);
+    Ok(describe_paths(&service, &mount))
+}
+
+/// Returns the response with the paths of the service and their descriptions.
+fn describe_paths(service: &Service, mount: &Mount) -> Response {
+    let mut descriptions = Map::<String, Value>::new();
+    if let Some(index) = service.index.get() {
+        for (path, description) in &index.descriptions {
+            let description = add_prefix(description, mount);
+            descriptions.insert(add_prefix(path, mount), description.into());
         }
     }
-    Json(descriptions)
+    Json(descriptions).into_response()
 }
 
 /// Adds the prefix of `mount` to each path in `text`. A path begins the text, or follows a space.

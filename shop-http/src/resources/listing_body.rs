@@ -1,6 +1,8 @@
-//! The bodies of listings: a page outside of `/v1`, and a whole listing, streamed page by page in
-//! constant memory: as JSON with the count and the sum of exactly the streamed purchases, or as a
-//! file.
+//! The body of a whole listing, which is streamed page by page in constant memory.
+//!
+//! A [`ListingFormat`] writes what is before, between and after the purchases. Most listings fit in
+//! one page: they are sent with their length. Others are read while the client reads the body, each
+//! page with as many purchases as fit into a chunk.
 
 use std::sync::Arc;
 
@@ -8,129 +10,58 @@ use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use shop_core::api::RowFormat;
-use shop_core::json::write_member;
-use shop_core::ports::{Cursor, Page, PageLimit, PageRequest, Selector, Summary};
+use shop_core::ports::{Page, PageLimit, PageRequest, Selector};
 use shop_core::{Error, Purchase, RequestContext};
 
-use crate::compat::purchase::write_purchase;
-use crate::compat::{By, ItemForm, View};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES};
+use crate::response::{HttpError, HttpResult};
 use crate::service::PurchaseService;
 
-/// The purchases of the first page: about [`CHUNK`] bytes if the names are the longest.
+/// The number of purchases in the first page: about [`CHUNK_BYTES`] if the names are the longest.
 pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
     Ok(limit) => limit,
     Err(_) => PageLimit::MAX,
 };
-/// The intended size of a chunk in bytes: the next page has as many purchases as fit, if they are
-/// as long as those before.
-const CHUNK: usize = 64 << 10;
-/// The purchases of the smallest page.
+/// The intended size of a chunk. The next page has as many purchases as fit, if they are as long as
+/// those of the page before.
+const CHUNK_BYTES: usize = 64 << 10;
+/// The number of purchases in the smallest page.
 const MIN_PAGE: usize = 16;
 
-/// The members around the purchases.
-pub(crate) struct Envelope {
-    pub(crate) view: View,
-    pub(crate) item: ItemForm,
-    /// The requested text.
-    pub(crate) who: String,
-    /// The first meaning that was looked up.
-    pub(crate) requested: By,
-    /// The meaning that was found.
-    pub(crate) found: Option<By>,
+/// The format of a whole listing.
+pub(crate) trait ListingFormat: Send + 'static {
+    /// Writes what is before the purchases.
+    fn write_head(&self, body: &mut Vec<u8>);
+
+    /// Writes the purchases of a page.
+    ///
+    /// # Errors
+    /// The error of a purchase that cannot be written, or of a sum that is too large.
+    fn write_purchases(&mut self, body: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error>;
+
+    /// Writes what is after the purchases.
+    fn write_trailer(&self, body: &mut Vec<u8>);
 }
 
-/// One page of a listing, with the count and the sum of the whole.
-pub(crate) fn page_body(envelope: &Envelope, page: &Page, summary: Summary) -> Body {
-    let mut json = Vec::new();
-    write_head(&mut json, envelope);
-    write_items(&mut json, envelope, &page.items, true);
-    write_trailer(
-        &mut json,
-        envelope,
-        summary,
-        Some(page.next.as_ref().map(Cursor::as_str)),
-    );
-    json.into()
-}
-
-fn write_head(json: &mut Vec<u8>, envelope: &Envelope) {
-    let who = envelope.who.as_str();
-    match envelope.view {
-        View::Everything => {
-            let is_name = envelope.found == Some(By::UserName);
-            write_member(json, "{\"userid\":", &(!is_name).then_some(who));
-            write_member(json, ",\"username\":", &is_name.then_some(who));
-        }
-        View::Summary | View::Owner => {
-            write_member(
-                json,
-                "{",
-                envelope.found.unwrap_or(envelope.requested).name(),
-            );
-            write_member(json, ":", who);
-        }
-        View::Status => json.extend_from_slice(b"{\"status\":\"Ok!\""),
-        View::List => return json.push(b'['),
+/// A file of rows, one for each purchase.
+impl ListingFormat for RowFormat {
+    fn write_head(&self, body: &mut Vec<u8>) {
+        Self::write_head(*self, body);
     }
-    json.extend_from_slice(b",\"purchases\":[");
+
+    fn write_purchases(&mut self, body: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error> {
+        self.write(body, purchases)
+    }
+
+    fn write_trailer(&self, _body: &mut Vec<u8>) {}
 }
 
-/// Returns whether the next item is still the first one. The replaced systems have no refunds.
-fn write_items(
-    json: &mut Vec<u8>,
-    envelope: &Envelope,
-    purchases: &[Purchase],
-    mut is_first: bool,
-) -> bool {
-    json.reserve(purchases.len() * PURCHASE_BYTES);
-    for purchase in purchases
-        .iter()
-        .filter(|purchase| purchase.details.of.is_none())
-    {
-        if !std::mem::take(&mut is_first) {
-            json.push(b',');
-        }
-        write_purchase(json, purchase, envelope.item);
-    }
-    is_first
-}
-
-fn write_trailer(
-    json: &mut Vec<u8>,
-    envelope: &Envelope,
-    summary: Summary,
-    next: Option<Option<&str>>,
-) {
-    json.push(b']');
-    if envelope.view.counts() {
-        let count = summary.count;
-        let sum = summary.total_spent.round_to_cents();
-        json.extend_from_slice(format!(",\"count\":{count},\"total_spent\":{sum}").as_bytes());
-    }
-    if envelope.view == View::Everything {
-        write_member(json, ",\"matched_by\":", &envelope.found.map(By::name));
-        if let Some(next) = next {
-            write_member(json, ",\"next\":", &next);
-        }
-    }
-    if envelope.view != View::List {
-        json.push(b'}');
-    }
-}
-
-/// The form of a streamed listing.
-pub(crate) enum StreamForm {
-    /// JSON, with these members around the purchases.
-    Envelope(Envelope),
-    /// A file.
-    Rows(RowFormat),
-}
-
-/// The whole of a listing whose first page is `first`.
-pub(crate) fn whole(
+/// Returns the body of the whole listing whose first page is `first`.
+///
+/// # Errors
+/// 500 if the first page cannot be written.
+pub(crate) fn stream_listing(
     purchases: Arc<PurchaseService>,
-    form: StreamForm,
+    format: impl ListingFormat,
     selector: Selector,
     request: PageRequest,
     first: &Page,
@@ -138,48 +69,53 @@ pub(crate) fn whole(
     let subject = purchases.subject();
     let mut writer = ListingWriter {
         purchases,
-        form,
+        format,
         selector,
         request,
-        summary: Summary::default(),
         is_begun: false,
-        is_empty: true,
     };
     // The body is read after the handler has ended.
     let context = RequestContext::current().unwrap_or_default();
-    let (chunk, more) = writer
-        .chunk(first)
+    let chunk = writer
+        .write_page(first)
         .map_err(|error| HttpError::failed_query(error, subject))?;
-    // Most listings fit in one page: they are sent with their length.
-    if !more {
-        return Ok(chunk.into());
+    if chunk.is_last {
+        return Ok(chunk.bytes.into());
     }
-    let rest = stream::try_unfold(Some(writer), move |state| {
+
+    let rest = stream::try_unfold(Some(writer), move |writer| {
         Arc::clone(&context).scope(async move {
-            let Some(mut writer) = state else {
+            let Some(mut writer) = writer else {
                 return Ok(None);
             };
-            let (chunk, more) = writer.next_chunk().await?;
-            Ok(Some((chunk, more.then_some(writer))))
+            let chunk = writer.read_chunk().await?;
+            let next_writer = if chunk.is_last { None } else { Some(writer) };
+            Ok(Some((chunk.bytes, next_writer)))
         })
     });
-    let start = stream::once(async { Ok::<_, Error>(chunk) });
+    let start = stream::once(async { Ok::<_, Error>(chunk.bytes) });
     Ok(Body::from_stream(start.chain(rest)))
 }
 
-struct ListingWriter {
-    purchases: Arc<PurchaseService>,
-    form: StreamForm,
-    selector: Selector,
-    request: PageRequest,
-    summary: Summary,
-    is_begun: bool,
-    /// No item is written yet.
-    is_empty: bool,
+/// A part of the body of a listing.
+struct Chunk {
+    bytes: Bytes,
+    is_last: bool,
 }
 
-impl ListingWriter {
-    async fn next_chunk(&mut self) -> Result<(Bytes, bool), Error> {
+/// Reads the pages of a listing, and writes them.
+struct ListingWriter<F> {
+    purchases: Arc<PurchaseService>,
+    format: F,
+    selector: Selector,
+    /// The request for the next page.
+    request: PageRequest,
+    is_begun: bool,
+}
+
+impl<F: ListingFormat> ListingWriter<F> {
+    /// Reads the next page, and writes it.
+    async fn read_chunk(&mut self) -> Result<Chunk, Error> {
         // The status is sent already: only a truncated body can signal a failure.
         let page = self
             .purchases
@@ -188,44 +124,39 @@ impl ListingWriter {
             .inspect_err(|error| {
                 tracing::warn!(error = %error.chain(), "listing truncated");
             })?;
-        self.chunk(&page)
+        self.write_page(&page)
     }
 
-    /// The text of one page, and whether there are more.
-    fn chunk(&mut self, page: &Page) -> Result<(Bytes, bool), Error> {
+    /// Writes `page`, and prepares the request for the next one.
+    fn write_page(&mut self, page: &Page) -> Result<Chunk, Error> {
         let mut text = Vec::new();
-        match &self.form {
-            StreamForm::Envelope(envelope) => {
-                if !self.is_begun {
-                    write_head(&mut text, envelope);
-                }
-                self.is_empty = write_items(&mut text, envelope, &page.items, self.is_empty);
-                for purchase in &page.items {
-                    let one = Summary::from_price(purchase.price);
-                    let spent = self.summary.total_spent.checked_add(one.total_spent)?;
-                    self.summary = Summary::new(self.summary.count + one.count, spent);
-                }
-            }
-            StreamForm::Rows(format) => {
-                if !self.is_begun {
-                    format.write_head(&mut text);
-                }
-                format.write(&mut text, &page.items)?;
-            }
+        if !self.is_begun {
+            self.is_begun = true;
+            self.format.write_head(&mut text);
         }
-        self.is_begun = true;
+        self.format.write_purchases(&mut text, &page.items)?;
+
         let next = page.next_cursor(&self.request)?;
-        let more = next.is_some();
-        if more {
+        let is_last = next.is_none();
+        if is_last {
+            self.format.write_trailer(&mut text);
+        } else {
             self.request.cursor = next;
-            let fitting = CHUNK * page.items.len() / text.len().max(1);
-            let fitting = fitting.clamp(MIN_PAGE, PageLimit::MAX.get());
-            self.request.limit = u16::try_from(fitting).map_or(PageLimit::MAX, |fitting| {
-                PageLimit::new(fitting).unwrap_or(PageLimit::MAX)
-            });
-        } else if let StreamForm::Envelope(envelope) = &self.form {
-            write_trailer(&mut text, envelope, self.summary, None);
+            self.request.limit = limit_of_next_page(page.items.len(), text.len());
         }
-        Ok((text.into(), more))
+        Ok(Chunk {
+            bytes: text.into(),
+            is_last,
+        })
+    }
+}
+
+/// Returns the number of purchases that fit into a chunk, if `count` purchases took `bytes` bytes.
+fn limit_of_next_page(count: usize, bytes: usize) -> PageLimit {
+    let fitting = CHUNK_BYTES * count / bytes.max(1);
+    let limit = u16::try_from(fitting.max(MIN_PAGE)).map(PageLimit::new);
+    match limit {
+        Ok(Ok(limit)) => limit,
+        _ => PageLimit::MAX,
     }
 }

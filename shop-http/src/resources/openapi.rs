@@ -7,8 +7,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::{Map, Value, json};
 
@@ -49,10 +49,10 @@ impl OpenApiDocument {
             .info
             .insert("version".to_owned(), env!("CARGO_PKG_VERSION").into());
 
-        let listed = service.listed.get();
+        let index = service.index.get();
         document
             .paths
-            .retain(|path, _| listed.is_some_and(|listed| listed.paths.contains(path)));
+            .retain(|path, _| index.is_some_and(|index| index.paths.contains(path)));
 
         if !service.policy.requires_token {
             document.components.remove("securitySchemes");
@@ -93,14 +93,13 @@ impl OpenApiDocument {
 }
 
 /// Handles `GET /openapi.json`: answers with the document for the prefix of the request.
-pub(crate) async fn get(
-    State(service): State<Arc<Service>>,
-    mount: Mount,
-    request: HeaderMap,
-) -> HttpResult {
-    service.documents.respond(mount.prefix(), &request, || {
-        OpenApiDocument::new(&service).into_response_at(&mount)
-    })
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
+    let mount = Mount::from_request(&head.uri, &head.extensions);
+    service
+        .documents
+        .respond(mount.prefix(), &head.headers, || {
+            OpenApiDocument::new(&service).into_response_at(&mount)
+        })
 }
 
 /// Serializes the paths with those of purchases first, which is the order that `/docs` shows.

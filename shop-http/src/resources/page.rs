@@ -4,14 +4,17 @@
 //! script for each document or view, joined from modules, a style and an icon. The page loads no
 //! external files, and a Content-Security-Policy forbids them.
 
+use std::sync::Arc;
+
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shop_core::domain::Currency;
 
-use crate::request::PathText;
 use crate::request::accept::weight;
+use crate::request::path_parameter;
 use crate::resources::script::{Module, join_modules};
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
@@ -119,9 +122,9 @@ fn render_document(service: &Service) -> String {
 }
 
 /// Handles `GET /page/{name}`: answers with a file of the page.
-pub(crate) async fn asset(name: PathText, request: HeaderMap) -> HttpResult {
-    let name = name.0.ok_or(HttpError::NO_ROUTE)?;
-    FILES.respond(&name, &request, || create_file(&name))
+pub(crate) async fn asset(_service: Arc<Service>, mut head: Parts) -> HttpResult {
+    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+    FILES.respond(&name, &head.headers, || create_file(&name))
 }
 
 /// Creates the file with this name, if there is one.

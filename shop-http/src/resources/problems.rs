@@ -3,14 +3,16 @@
 //! The `type` of a problem of this service, if it has one, is the path of such a page. The texts
 //! are in `problems.json`.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use axum::http::request::Parts;
 use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse};
 use serde::Deserialize;
 
-use crate::request::PathText;
+use crate::request::path_parameter;
 use crate::response::{HttpError, HttpResult};
+use crate::service::Service;
 
 /// The header that forbids everything else: the page has no script, style or image.
 const POLICY: [(HeaderName, &str); 1] = [(
@@ -39,13 +41,13 @@ static PROBLEMS: LazyLock<Vec<ProblemPage>> =
 ///
 /// # Errors
 /// 404 if there is no such type.
-pub(crate) async fn get(path: PathText) -> HttpResult<impl IntoResponse> {
-    let name = path.0.ok_or(HttpError::NO_ROUTE)?;
+pub(crate) async fn get(_service: Arc<Service>, mut head: Parts) -> HttpResult {
+    let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
     let page = PROBLEMS
         .iter()
         .find(|page| page.name == name)
         .ok_or(HttpError::NO_ROUTE)?;
-    Ok((POLICY, Html(render_page(page))))
+    Ok((POLICY, Html(render_page(page))).into_response())
 }
 
 /// Renders a page as HTML. Its texts are those of this crate, and need no escaping.

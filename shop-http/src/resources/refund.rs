@@ -5,45 +5,39 @@
 
 use std::sync::Arc;
 
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::Extensions;
 use shop_core::ports::{Lookup, REFUND_TIMEOUT, Selector};
 use shop_core::{Price, Purchase, PurchaseId};
 use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
-use crate::compat::RequestDialect;
 use crate::permits::RequestPermit;
+use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::purchase::RefundRequest;
-use crate::request::{self, PathText, Query};
+use crate::request::{self, Query, path_parameter};
 use crate::resources::{buy, v1_purchases};
-use crate::response::validation_error::Location;
-use crate::response::{HttpError, HttpResult};
+use crate::response::{HttpError, HttpResult, Location};
 use crate::routes::mount::Mount;
-use crate::server::browsers::ForeignOrigin;
 use crate::service::{PurchaseService, ServiceKind};
 
-pub(crate) async fn post(
-    State(purchases): State<Arc<PurchaseService>>,
-    RequestDialect(dialect): RequestDialect,
-    mount: Mount,
-    path: PathText,
-    mut request: Request,
-) -> HttpResult {
+/// Handles `POST /v1/purchases/{id}:refund`: refunds a purchase.
+pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
     let until = Instant::now() + REFUND_TIMEOUT;
     let body = request::body::read(&mut request, &purchases.options).await?;
-    Query::refuse(request.uri())?;
-    // It is checked, but not needed: the id of a refund is derived from that of its purchase.
-    request::purchase::idempotency_key(request.headers())?;
-    let path = path.0.unwrap_or_default();
+    let (mut head, _body) = request.into_parts();
+    Query::refuse(&head.uri)?;
+    // The key is checked, but not needed: the id of a refund is derived from the id of its
+    // purchase.
+    request::purchase::idempotency_key(&head.headers)?;
+    let path = path_parameter(&mut head).await.unwrap_or_default();
     let id = v1_purchases::read_id(path.strip_suffix(":refund").unwrap_or(&path))?;
     let RefundRequest { amount, reason } = request::purchase::read_refund(&body)?;
-    let caller = Caller::of(request.extensions());
-    check_sender(&purchases, &caller, request.extensions())?;
-    let permit = RequestPermit::of(request.extensions())?;
-    let context = request::context::request_context(request.headers());
 
-    // It waits for the store, which may be slow: other writes have room meanwhile.
+    let caller = Caller::from_extensions(&head.extensions);
+    check_sender(&purchases, &caller, &head.extensions)?;
+    let permit = RequestPermit::from_extensions(&head.extensions)?;
+    // The refund waits for the store, which may be slow: other writes have room meanwhile.
     permit
         .exchange_for_wait()
         .map_err(|_full| HttpError::overloaded(true))?;
@@ -52,17 +46,21 @@ pub(crate) async fn post(
         .refund(amount, purchases.clock.now())
         .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
     refund.details.reason = reason;
-    refund.context = context;
+    refund.context = request::context::request_context(&head.headers);
 
     let left = until.saturating_duration_since(Instant::now());
     let mut refunded = purchases.refund(refund, left).await?;
     if !purchases.shows_positions(&caller) {
         refunded.receipt.position = None;
     }
-    Ok(buy::respond(dialect, &mount, &refunded))
+    let mount = Mount::from_request(&head.uri, &head.extensions);
+    Ok(buy::respond(&mount, &refunded))
 }
 
-/// Checks what does not depend on the purchase.
+/// Checks the parts of the sender's rights that do not depend on the purchase.
+///
+/// # Errors
+/// 403 for a page of another origin, or if the policy denies operations on management.
 fn check_sender(
     purchases: &PurchaseService,
     caller: &Caller,
@@ -70,7 +68,7 @@ fn check_sender(
 ) -> HttpResult<()> {
     ForeignOrigin::refuse(extensions)?;
     if purchases.kind == ServiceKind::Management {
-        // Past the log, as each write.
+        // A write past the log is an operation.
         purchases
             .policy
             .check_as(caller, &Action::Operate, "refund")?;
@@ -78,8 +76,15 @@ fn check_sender(
     Ok(())
 }
 
-/// Returns the purchase with this id, if `caller` may refund it. Waits for one that is not stored
-/// yet.
+/// Returns the purchase with this id, if `caller` may refund it. Waits for a purchase that is not
+/// stored yet.
+///
+/// # Errors
+/// - 404 if there is no such purchase, or `caller` must not learn that there is
+/// - 403 if the policy denies the refund
+/// - 409 if nothing was paid that can be refunded
+/// - 410 if the purchase was erased and `caller` may learn that, else 404
+/// - 503 if an acknowledged purchase is not stored in time
 async fn find_refundable(
     purchases: &PurchaseService,
     caller: &Caller,
@@ -92,7 +97,7 @@ async fn find_refundable(
     }
     let bought = match purchases.wait_until_stored(id, until).await? {
         Lookup::Stored(bought) => bought,
-        Lookup::Erased if purchases.policy.decide(caller, &Action::ReadErased).is_ok() => {
+        Lookup::Erased if purchases.policy.allows(caller, &Action::ReadErased) => {
             return Err(HttpError::ERASED_PURCHASE);
         }
         Lookup::Missing if acknowledged.is_some() => return Err(HttpError::not_stored_yet()),
@@ -105,12 +110,15 @@ async fn find_refundable(
     Ok(bought)
 }
 
-/// Checks whether `caller` may refund `bought`.
+/// Checks that `caller` may refund `bought`.
+///
+/// # Errors
+/// 403 if the policy denies it; 404 if it also denies reading the purchase.
 fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) -> HttpResult<()> {
     let refund = Action::Refund(&bought.user_id);
     let decision = match purchases.kind {
         ServiceKind::Facing => purchases.policy.decide(caller, &refund),
-        // It was checked before.
+        // `check_sender` has asked the policy.
         ServiceKind::Management => Ok(()),
     };
     caller.note(&refund, decision.is_ok());

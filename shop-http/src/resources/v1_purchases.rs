@@ -1,28 +1,35 @@
 //! `GET /v1/purchases`, `GET /v1/purchases/{id}`, `GET /v1/summary`, `GET /v1/totals` and
 //! `GET /v1/usernames`: purchases in the native API.
+//!
+//! Each handler reads the parameters of the query, asks the policy, and may wait until a purchase
+//! is visible that the client has just made.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::body::Body;
-use axum::extract::State;
-use axum::http::{HeaderMap, HeaderValue, Uri, header};
+use axum::http::request::Parts;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::json::write_member;
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
-use shop_core::{Invalid, PurchaseId};
+use shop_core::{Invalid, Purchase, PurchaseId};
 
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
 use crate::request::accept::row_format;
-use crate::request::{PathText, Query};
-use crate::resources::listing_body::{self, StreamForm};
-use crate::response::validation_error::{Location, ValidationError};
-use crate::response::{HttpError, HttpResult, PURCHASE_BYTES, json_response, to_json};
+use crate::request::{Query, path_parameter};
+use crate::resources::listing_body::stream_listing;
+use crate::response::{
+    HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, json_response, to_json,
+};
 use crate::service::{IS_PENDING, PendingHeader, PurchaseService, ServiceKind};
 
-/// Only management lists all users' purchases. The policy decides the rest.
+/// Checks that `caller` may read the purchases of `selector`.
+///
+/// # Errors
+/// 403 if the policy denies it, or for all users' purchases on facing.
 pub(crate) fn may_select(
     purchases: &PurchaseService,
     caller: &Caller,
@@ -36,44 +43,74 @@ pub(crate) fn may_select(
     }
 }
 
-/// What the handlers get of a request.
-type ReadRequest = (State<Arc<PurchaseService>>, Caller, RequestPermit, Uri);
-
-/// The selection of a request and what else is `read` from its parameters, of which these are
-/// `known`. Returns when the purchase that it waits for is visible, or the wait is over.
-async fn selected<T>(
-    (State(purchases), caller, permit, uri): &ReadRequest,
-    known: &[&'static str],
-    read: impl FnOnce(&mut Query) -> T,
-) -> HttpResult<(PendingHeader, Selector, T)> {
-    let ((selector, read), wait) = Query::read_from(uri, known, |query| {
-        let selector = query.selector();
-        let read = read(query);
-        Some((selector?, read))
-    })?;
-    may_select(purchases, caller, &selector)?;
-    let pending = purchases
-        .wait(caller, permit, wait, std::slice::from_ref(&selector))
-        .await?;
-    Ok((pending, selector, read))
+/// The purchases that a request selects, and the other parameters of the request.
+struct Selection<T> {
+    selector: Selector,
+    parameters: T,
+    permit: RequestPermit,
+    /// The header of the response if the client waited for a purchase that is still not visible.
+    pending: PendingHeader,
 }
 
-pub(crate) async fn list(read: ReadRequest, headers: HeaderMap) -> HttpResult {
-    let format = row_format(&headers)?;
-    let page = if format.is_some() {
-        Query::whole
-    } else {
-        Query::page
+/// Reads the selection and the other parameters of a request, and waits for the purchase for which
+/// the client wants to wait.
+///
+/// `allowed_names` are the names of the parameters that the request may have, and `read_parameters`
+/// reads those that do not select.
+///
+/// # Errors
+/// - 422 for invalid parameters
+/// - 403 if the policy denies the read
+/// - 503 if there is no room for one more request that waits
+async fn read_selection<T>(
+    purchases: &PurchaseService,
+    head: Parts,
+    allowed_names: &[&'static str],
+    read_parameters: fn(&mut Query) -> T,
+) -> HttpResult<Selection<T>> {
+    let ((selector, parameters), wait) = Query::read_from(&head.uri, allowed_names, |query| {
+        let selector = query.selector();
+        let parameters = read_parameters(query);
+        Some((selector?, parameters))
+    })?;
+    let caller = Caller::from_extensions(&head.extensions);
+    may_select(purchases, &caller, &selector)?;
+
+    let permit = RequestPermit::from_extensions(&head.extensions)?;
+    // The head is not needed during the wait, and many requests may wait.
+    drop(head);
+    let pending = purchases
+        .wait(&caller, &permit, wait, std::slice::from_ref(&selector))
+        .await?;
+    Ok(Selection {
+        selector,
+        parameters,
+        permit,
+        pending,
+    })
+}
+
+/// Handles `GET /v1/purchases`: lists a page of purchases, or a whole listing as a file.
+pub(crate) async fn list(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let format = row_format(&head.headers)?;
+    let read_parameters = match format {
+        Some(_) => Query::whole,
+        None => Query::page,
     };
-    let (pending, selector, request) = selected(&read, Query::LISTING, page).await?;
-    let State(purchases) = read.0;
+    let selection = read_selection(&purchases, head, Query::LISTING, read_parameters).await?;
+    let Selection {
+        selector,
+        parameters: request,
+        pending,
+        ..
+    } = selection;
+
     let page = purchases.page(&selector, &request).await?;
     let mut response = match format {
         None => json_response(to_json(&page, 100 + page.items.len() * PURCHASE_BYTES)),
         Some(format) => {
-            let form = StreamForm::Rows(format);
-            let body = listing_body::whole(purchases, form, selector, request, &page)?;
-            file(format, body)
+            let body = stream_listing(purchases, format, selector, request, &page)?;
+            file_response(format, body)
         }
     };
     response
@@ -82,9 +119,9 @@ pub(crate) async fn list(read: ReadRequest, headers: HeaderMap) -> HttpResult {
     Ok((pending, response).into_response())
 }
 
-/// A file to download.
-fn file(format: RowFormat, content: Body) -> Response {
-    let (media_type, name) = match format {
+/// Returns the response with a file to download.
+fn file_response(format: RowFormat, content: Body) -> Response {
+    let (media_type, disposition) = match format {
         RowFormat::Csv => (
             "text/csv; charset=utf-8; header=present",
             "attachment; filename=\"purchases.csv\"",
@@ -96,75 +133,96 @@ fn file(format: RowFormat, content: Body) -> Response {
     };
     let headers = [
         (header::CONTENT_TYPE, media_type),
-        (header::CONTENT_DISPOSITION, name),
+        (header::CONTENT_DISPOSITION, disposition),
     ];
     (headers, content).into_response()
 }
 
-/// `GET /v1/summary`: the number of purchases and their exact sum.
-pub(crate) async fn summary(read: ReadRequest) -> HttpResult {
-    let (pending, selector, range) = selected(&read, Query::SUMMARY, Query::range).await?;
-    let (State(purchases), _, permit, _) = &read;
-    let whole = purchases
-        .totals(permit, &selector, &TotalsRequest::new(range, Period::Whole))
+/// Handles `GET /v1/summary`: returns the number of purchases and their exact sum.
+pub(crate) async fn summary(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let selection = read_selection(&purchases, head, Query::SUMMARY, Query::range).await?;
+    let request = TotalsRequest::new(selection.parameters, Period::Whole);
+    let totals = purchases
+        .totals(&selection.permit, &selection.selector, &request)
         .await?;
-    let summary = whole.first().map(|whole| whole.summary).unwrap_or_default();
-    Ok((pending, Json(summary)).into_response())
+
+    let whole = totals.first();
+    let summary = whole.map(|whole| whole.summary).unwrap_or_default();
+    Ok((selection.pending, Json(summary)).into_response())
 }
 
-/// `GET /v1/totals`: the number of purchases and their exact sum per hour, day or month.
-pub(crate) async fn totals(read: ReadRequest) -> HttpResult {
-    let (pending, selector, request) = selected(&read, Query::TOTALS, Query::totals).await?;
-    let (State(purchases), _, permit, _) = &read;
-    let buckets = purchases.totals(permit, &selector, &request).await?;
-    Ok((pending, Json(TotalsBody::from(buckets))).into_response())
+/// Handles `GET /v1/totals`: returns the number of purchases and their exact sum per hour, day or
+/// month.
+pub(crate) async fn totals(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let selection = read_selection(&purchases, head, Query::TOTALS, Query::totals).await?;
+    let totals = purchases
+        .totals(
+            &selection.permit,
+            &selection.selector,
+            &selection.parameters,
+        )
+        .await?;
+    Ok((selection.pending, Json(TotalsBody::from(totals))).into_response())
 }
 
-/// `GET /v1/usernames`: the names of users that begin with a prefix. They are as personal as all
-/// purchases.
-pub(crate) async fn names(
-    State(purchases): State<Arc<PurchaseService>>,
-    caller: Caller,
-    uri: Uri,
-) -> HttpResult {
-    let (prefix, _no_wait) = Query::read_from(&uri, Query::NAMES, Query::prefix)?;
+/// Handles `GET /v1/usernames`: returns the names of users that begin with a prefix. They are as
+/// personal as all purchases.
+pub(crate) async fn names(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
+    let (prefix, _no_wait) = Query::read_from(&head.uri, Query::NAMES, Query::prefix)?;
+    let caller = Caller::from_extensions(&head.extensions);
     may_select(&purchases, &caller, &Selector::All)?;
     Ok(Json(purchases.names(&prefix).await?).into_response())
 }
 
-/// The id in a path.
+/// Reads the id of a purchase in a path.
+///
+/// # Errors
+/// The error of a text that is not an id.
 pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
-    let invalid =
-        |error: Invalid| Location::Path("id").invalid(format!("is not valid: {}", error.reason()));
-    text.parse().map_err(invalid)
+    text.parse().map_err(|error: Invalid| {
+        Location::Path("id").invalid(format!("is not valid: {}", error.reason()))
+    })
 }
 
-pub(crate) async fn get(
-    (State(purchases), caller, permit, uri): ReadRequest,
-    path: PathText,
-) -> HttpResult {
-    let id = read_id(&path.0.unwrap_or_default());
-    let (id, wait) = Query::read_from(&uri, Query::PURCHASE, |query| query.note(id))?;
+/// Handles `GET /v1/purchases/{id}`: returns one purchase.
+///
+/// # Errors
+/// - 422 for an invalid id or parameter
+/// - 404 if there is no such purchase, or it belongs to somebody else: a client does not learn
+///   which purchases of others exist. A refund that waits for its purchase is a 404 with the header
+///   of a pending purchase
+/// - 410 for an erased purchase, if the policy lets the caller read that
+pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> HttpResult {
+    let id = read_id(&path_parameter(&mut head).await.unwrap_or_default());
+    let (id, wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| query.note(id))?;
+    let caller = Caller::from_extensions(&head.extensions);
+    let permit = RequestPermit::from_extensions(&head.extensions)?;
+    // The head is not needed during the wait, and many requests may wait.
+    drop(head);
     let pending = purchases.wait(&caller, &permit, wait, &[]).await?;
-    let may_read = |owner| may_select(&purchases, &caller, &Selector::User(owner)).is_ok();
-    // A client does not learn which purchases of others exist.
-    let response = match purchases.look_up(&id).await? {
-        Lookup::Stored(purchase) if may_read(purchase.user_id.clone()) => {
+
+    match purchases.look_up(&id).await? {
+        Lookup::Stored(purchase) if may_read(&purchases, &caller, &purchase) => {
             let mut json = to_json(&purchase, PURCHASE_BYTES);
             if let Some(refund) = purchases.find_refund(&purchase).await? {
                 json.pop();
                 write_member(&mut json, ",\"refunded\":", &refund.price.negated());
                 json.push(b'}');
             }
-            json_response(json)
+            Ok((pending, json_response(json)).into_response())
         }
-        Lookup::Waiting(refund) if may_read(refund.user_id.clone()) => {
-            (IS_PENDING, HttpError::WAITING_REFUND).into_response()
+        Lookup::Waiting(refund) if may_read(&purchases, &caller, &refund) => {
+            Err(HttpError::WAITING_REFUND.with_pending(IS_PENDING))
         }
         Lookup::Erased if purchases.policy.allows(&caller, &Action::ReadErased) => {
-            HttpError::ERASED_PURCHASE.into_response()
+            Err(HttpError::ERASED_PURCHASE.with_pending(pending))
         }
-        _ => HttpError::UNKNOWN_PURCHASE.into_response(),
-    };
-    Ok((pending, response).into_response())
+        _ => Err(HttpError::UNKNOWN_PURCHASE.with_pending(pending)),
+    }
+}
+
+/// Returns whether `caller` may read `purchase`.
+fn may_read(purchases: &PurchaseService, caller: &Caller, purchase: &Purchase) -> bool {
+    let owner = Selector::User(purchase.user_id.clone());
+    may_select(purchases, caller, &owner).is_ok()
 }

@@ -5,15 +5,18 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::State;
-use serde_json::{Value, json};
+use axum::http::request::Parts;
+use axum::response::IntoResponse;
+use serde_json::json;
 use shop_core::ports::Selector;
 
 use crate::auth::{Action, Caller};
+use crate::response::HttpResult;
 use crate::service::Service;
 
 /// Handles `GET /v1/whoami`: lists the actions that the policy allows to the caller.
-pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> Json<Value> {
+pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
+    let caller = Caller::from_extensions(&head.extensions);
     // A selection by a name may include other users, whatever the name is.
     let any_user = "any".parse().map(Selector::Name);
     let everyone = Selector::All;
@@ -23,8 +26,9 @@ pub(crate) async fn get(State(service): State<Arc<Service>>, caller: Caller) -> 
     }
     actions.push(("list_everyone", Action::ReadPurchases(&everyone)));
 
-    actions.retain(|(_, action)| service.policy.decide(&caller, action).is_ok());
+    actions.retain(|(_, action)| service.policy.allows(&caller, action));
     let allowed: Vec<_> = actions.iter().map(|(name, _)| name).collect();
     let principal = &caller.principal;
-    Json(json!({"name": principal.name(), "subject": principal.subject(), "may": allowed}))
+    let body = json!({"name": principal.name(), "subject": principal.subject(), "may": allowed});
+    Ok(Json(body).into_response())
 }

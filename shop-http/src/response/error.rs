@@ -1,9 +1,8 @@
 //! The errors of requests, and their statuses and texts.
 //!
 //! Only this module maps the kinds of errors of the ports to statuses. There is one constant or
-//! constructor per meaning. An [`HttpError`] becomes a response without a body, which carries the
-//! error as an extension; the body is written where the language of the path is known: as a problem
-//! of RFC 9457 for `/v1`, or in the form of a replaced system.
+//! constructor per meaning. A handler returns an [`HttpError`], and the [`ErrorWriter`] of its
+//! route writes the response: as a problem of RFC 9457, or in the form of a replaced system.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -21,10 +20,10 @@ use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
 use crate::response::validation_error::{ValidationError, error_texts};
 use crate::service::kind::ServiceKind;
 
+/// Writes the response with an error, in the form that the clients of a route expect.
+pub(crate) type ErrorWriter = fn(&HttpError) -> Response;
+
 /// The error of a request, as `/v1` reports it.
-///
-/// The response of an error has no body until
-/// [`Dialect::render`](crate::compat::Dialect::render) writes it in the form of the path.
 #[derive(Debug, Clone)]
 pub(crate) struct HttpError {
     pub(crate) status: StatusCode,
@@ -39,8 +38,8 @@ pub(crate) struct HttpError {
     outcome: Option<Outcome>,
     /// The seconds after which the client may repeat the request.
     retry_after: u64,
-    /// A header that says what the client must send instead.
-    wanted: Option<Box<(HeaderName, &'static str)>>,
+    /// A header that says what the client must send instead, or that a purchase is pending.
+    header: Option<Box<(HeaderName, &'static str)>>,
     /// The call of a port that failed, if that is the cause.
     pub(crate) failed: Option<Arc<FailedCall>>,
 }
@@ -216,7 +215,7 @@ impl HttpError {
             errors: Vec::new(),
             outcome: None,
             retry_after: RETRY_AFTER_SECONDS,
-            wanted: None,
+            header: None,
             failed: None,
         }
     }
@@ -259,16 +258,16 @@ impl HttpError {
     ) -> Self {
         Self {
             errors: vec![ValidationError::no_object(String::new(), text.clone())],
-            wanted: Some(Box::new((header, value))),
+            header: Some(Box::new((header, value))),
             ..Self::with_kind(StatusCode::UNSUPPORTED_MEDIA_TYPE, ErrorKind::Invalid, text)
         }
     }
 
     /// Returns whether the body was refused because its media type is not the one of JSON.
     pub(crate) fn is_unsupported_media_type(&self) -> bool {
-        self.wanted
+        self.header
             .as_ref()
-            .is_some_and(|wanted| wanted.0 == ACCEPT_POST)
+            .is_some_and(|header| header.0 == ACCEPT_POST)
     }
 
     /// Creates the error 422 of a request of which parts are missing or invalid, at least one.
@@ -288,7 +287,7 @@ impl HttpError {
     pub(crate) fn denied(by_token: bool, text: Cow<'static, str>) -> Self {
         let challenge = "Bearer error=\"insufficient_scope\"";
         Self {
-            wanted: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
+            header: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
             ..Self::with_kind(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
         }
     }
@@ -299,7 +298,7 @@ impl HttpError {
         text: impl Into<Cow<'static, str>>,
     ) -> Self {
         Self {
-            wanted: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
+            header: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
             ..Self::with_kind(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text)
         }
     }
@@ -431,6 +430,14 @@ impl HttpError {
         self
     }
 
+    /// Adds the header that says that a purchase is pending, if there is one.
+    pub(crate) fn with_pending(mut self, pending: Option<[(HeaderName, &'static str); 1]>) -> Self {
+        if let Some([header]) = pending {
+            self.header = Some(Box::new(header));
+        }
+        self
+    }
+
     /// Returns the key to repeat a write with.
     pub(crate) fn key(&self) -> Option<&IdempotencyKey> {
         self.failed.as_ref()?.key.as_ref()
@@ -459,7 +466,7 @@ impl HttpError {
             .collect()
     }
 
-    /// Returns a response with this error as a problem.
+    /// Returns the response with this error as a problem. It is the [`ErrorWriter`] of `/v1`.
     pub(crate) fn problem(&self) -> Response {
         let members = ProblemMembers {
             outcome: self.outcome().map(str::to_owned),
@@ -478,18 +485,41 @@ impl HttpError {
             detail: &self.text,
             members,
         };
-        (
+        let media_type = [(header::CONTENT_TYPE, "application/problem+json")];
+        self.respond((self.status, media_type, Json(problem)))
+    }
+
+    /// Returns the response with this `body` and its status, and with the headers that this error
+    /// has in every form.
+    pub(crate) fn respond(&self, body: impl IntoResponse) -> Response {
+        let mut response = body.into_response();
+        if let Some(cause) = self.cause() {
+            response.extensions_mut().insert(cause);
+        }
+
+        let headers = response.headers_mut();
+        if matches!(
             self.status,
-            [(header::CONTENT_TYPE, "application/problem+json")],
-            Json(problem),
-        )
-            .into_response()
+            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
+        ) {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
+        }
+        if let Some((name, value)) = self.header.as_deref() {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        if let Some(key) = self
+            .key()
+            .and_then(|key| HeaderValue::from_str(key.as_str()).ok())
+        {
+            headers.insert(IDEMPOTENCY_KEY, key);
+        }
+        response
     }
 
     /// Returns the result of one purchase of a batch.
     ///
-    /// A write that is not final has the status `Unknown`, the key to repeat it with, and its
-    /// outcome.
+    /// A failed write that may succeed when it is repeated has the status `Unknown`, its outcome,
+    /// and the key to repeat it with. All other errors have the status `Rejected`.
     pub(crate) fn to_batch_result(&self, line: usize) -> BatchResultBody {
         let mut result = BatchResultBody::new(line, BatchStatus::Rejected);
         if let Some(key) = self.key()
@@ -501,6 +531,7 @@ impl HttpError {
         }
 
         result.problem_type = self.problem_type.map(str::to_owned);
+        // The text of a result is about a line, and not about the body of the request.
         result.detail = Some(
             self.text
                 .strip_prefix(BODY)
@@ -524,33 +555,6 @@ impl HttpError {
 impl From<ValidationError> for HttpError {
     fn from(error: ValidationError) -> Self {
         Self::invalid(vec![error])
-    }
-}
-
-impl IntoResponse for HttpError {
-    fn into_response(self) -> Response {
-        let mut response = self.status.into_response();
-        if let Some(cause) = self.cause() {
-            response.extensions_mut().insert(cause);
-        }
-        let headers = response.headers_mut();
-        if matches!(
-            self.status,
-            StatusCode::SERVICE_UNAVAILABLE | StatusCode::TOO_MANY_REQUESTS
-        ) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
-        }
-        if let Some((name, value)) = self.wanted.as_deref() {
-            headers.insert(name, HeaderValue::from_static(value));
-        }
-        if let Some(key) = self
-            .key()
-            .and_then(|key| HeaderValue::from_str(key.as_str()).ok())
-        {
-            headers.insert(IDEMPOTENCY_KEY, key);
-        }
-        response.extensions_mut().insert(self);
-        response
     }
 }
 

@@ -1,16 +1,18 @@
 //! Response bodies, and the errors of requests.
 //!
 //! A handler returns an [`HttpResult`]: a response, or the [`HttpError`] that says why there is
-//! none. [`error`] decides the status and the text of each error, [`validation_error`] describes
-//! what is invalid in a request, [`constant`] answers with content that does not change, and
-//! [`failure_log`] logs the causes that clients do not see.
+//! none. The [`ErrorWriter`] of its route writes the error. [`error`] decides the status and the
+//! text of each error, [`validation_error`] describes what is invalid in a request, [`constant`]
+//! answers with content that does not change, and [`failure_log`] logs the causes that clients do
+//! not see.
 
 pub(crate) mod constant;
 pub(crate) mod error;
 pub(crate) mod failure_log;
 pub(crate) mod validation_error;
 
-pub(crate) use error::{HttpError, Subject};
+pub(crate) use error::{ErrorWriter, HttpError, Subject};
+pub(crate) use validation_error::{Location, MemberError, ValidationError, ValidationErrorKind};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};

@@ -14,11 +14,12 @@ use tower::{Layer, Service as TowerService};
 
 use crate::auth::{Authenticate, Authorize, Policy, Scopes};
 use crate::options::HttpOptions;
-use crate::response::HttpResult;
+use crate::pipeline::Guard;
+use crate::pipeline::authenticate::authenticate_request;
+use crate::pipeline::router::create_router;
+use crate::pipeline::state::RequestState;
 use crate::routes::groups::{Listener, RouteGroup, WithoutOperations};
-use crate::routes::identify::identify;
-use crate::routes::route::Listed;
-use crate::routes::site::{self, Guard};
+use crate::routes::route::RouteIndex;
 use crate::routes::table;
 use crate::service::parts::Parts;
 use crate::service::{Service, ServiceKind};
@@ -92,7 +93,7 @@ impl RouterBuilder {
     /// allowed).
     ///
     /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has
-    /// inserted into the extensions of the request. A refusal is a 403 in the dialect of the path.
+    /// inserted into the extensions of the request. A refusal is a 403 in the form of the path.
     /// A row that is requested by its own id and belongs to another user is a 404, as if it did not
     /// exist.
     ///
@@ -124,7 +125,7 @@ impl RouterBuilder {
     }
 
     /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and
-    /// `/metrics`. Other requests are a 401 in the dialect of the path, before their body is read.
+    /// `/metrics`. Other requests are a 401 in the form of the path, before their body is read.
     /// `/health` without a token has the status alone.
     ///
     /// What the principal may do is decided by [`Scopes`], unless [`authorize`](Self::authorize)
@@ -150,12 +151,16 @@ impl RouterBuilder {
             self.authenticate = Some(authenticate);
             return self;
         }
-        // Around what was added before, as each further layer.
+        // The first authentication is a step of the pipeline. One that is added later surrounds
+        // what was added before, like each layer, so that a request must pass both.
         let layer = from_fn_with_state(
             authenticate,
-            async |State(authenticate), mut request: Request, next: Next| -> HttpResult {
-                identify(&authenticate, &mut request).await?;
-                Ok(next.run(request).await)
+            async |State(authenticate), mut request: Request, next: Next| {
+                let write_error = RequestState::error_writer(request.extensions());
+                match authenticate_request(&authenticate, &mut request).await {
+                    Ok(()) => next.run(request).await,
+                    Err(error) => write_error(&error),
+                }
             },
         );
         self.auth_layer(layer)
@@ -211,7 +216,7 @@ impl RouterBuilder {
     /// is at the prefix without a slash at its end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
         let service = Service::new(self.parts, self.options, self.policy, self.groups);
-        site::router(service, self.authenticate, &self.guards)
+        create_router(service, self.authenticate, &self.guards)
     }
 
     /// The paths of the router that [`build`](Self::build) returns, with the names of their
@@ -220,7 +225,7 @@ impl RouterBuilder {
     pub fn paths(&self) -> Vec<String> {
         let copy = self.clone();
         let service = Service::new(copy.parts, copy.options, copy.policy, copy.groups);
-        Listed::new(&table::routes(&Arc::new(service))).paths
+        RouteIndex::new(&table::routes(&Arc::new(service))).paths
     }
 
     /// Builds two routers: one for clients, and one for a listener that only probes and operators
@@ -285,8 +290,8 @@ impl RouterBuilder {
         let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
         admin.listener = Listener::Admin;
         (
-            site::router(public, authenticate.clone(), &guards),
-            site::router(admin, authenticate, &guards),
+            create_router(public, authenticate.clone(), &guards),
+            create_router(admin, authenticate, &guards),
         )
     }
 }

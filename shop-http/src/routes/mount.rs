@@ -1,38 +1,39 @@
 //! The prefix below which an outer router of the embedder has mounted these routes.
 //!
 //! A router that nests this one, for example at `/shop`, removes the prefix from the path of each
-//! request. Links and documents for clients need the whole path, so a handler extracts the
-//! [`Mount`] of the request and puts its prefix before the paths in the response.
+//! request. Links and documents for clients need the whole path, so a handler puts the prefix of
+//! the [`Mount`] before the paths in the response.
 
 use std::fmt::Display;
 
 use axum::extract::OriginalUri;
-use axum::http::request::Parts;
+use axum::http::{Extensions, Uri};
 
 /// The prefix below which an outer router has mounted these routes, as the client has sent the
 /// prefix. It is empty without an outer router.
-#[derive(Default)]
 pub(crate) struct Mount(String);
 
 impl Mount {
-    /// Returns the prefix that outer routers have removed from the path of `request`.
+    /// Returns the prefix that outer routers have removed from the path of the request with this
+    /// `uri` and these `extensions`.
     ///
-    /// Returns `None` if they have removed nothing, or have rewritten the path in another way.
-    pub(crate) fn of(request: &Parts) -> Option<Self> {
-        let OriginalUri(original_uri) = request.extensions.get()?;
-        let original_path = original_uri.path();
-        let remaining_path = request.uri.path();
+    /// The prefix is empty if they have removed nothing, or have rewritten the path in another way.
+    pub(crate) fn from_request(uri: &Uri, extensions: &Extensions) -> Self {
+        let original_path = original_uri(uri, extensions).path();
+        let remaining_path = uri.path();
         if original_path.len() == remaining_path.len() {
-            return None;
+            return Self(String::new());
         }
 
         // Both `/shop` and `/shop/` are the root of a router that is mounted at `/shop`.
         let prefix = if remaining_path == "/" {
             original_path.trim_end_matches('/')
         } else {
-            original_path.strip_suffix(remaining_path)?
+            original_path
+                .strip_suffix(remaining_path)
+                .unwrap_or_default()
         };
-        Some(Self(prefix.to_owned()))
+        Self(prefix.to_owned())
     }
 
     /// Returns the prefix, without a slash at its end.
@@ -47,19 +48,23 @@ impl Mount {
     }
 }
 
+/// Returns the URI of a request as the client has sent it, with the prefix of outer routers.
+pub(crate) fn original_uri<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a Uri {
+    match extensions.get() {
+        Some(OriginalUri(original_uri)) => original_uri,
+        None => uri,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use axum::http::Request;
-
     use super::*;
 
     fn mount(original: &'static str, inner: &'static str) -> String {
-        let (mut request, ()) = Request::new(()).into_parts();
-        request.uri = inner.parse().unwrap();
-        request
-            .extensions
-            .insert(OriginalUri(original.parse().unwrap()));
-        Mount::of(&request).unwrap_or_default().prefix().to_owned()
+        let mut extensions = Extensions::new();
+        extensions.insert(OriginalUri(original.parse().unwrap()));
+        let mount = Mount::from_request(&inner.parse().unwrap(), &extensions);
+        mount.prefix().to_owned()
     }
 
     #[test]
@@ -80,6 +85,7 @@ mod tests {
         ] {
             assert_eq!(mount(original, inner), prefix, "{original}");
         }
-        assert!(Mount::of(&Request::new(()).into_parts().0).is_none());
+        let mount = Mount::from_request(&Uri::default(), &Extensions::new());
+        assert_eq!(mount.prefix(), "");
     }
 }

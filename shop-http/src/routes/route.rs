@@ -1,11 +1,11 @@
-//! A row of the table of routes.
+//! The routes of a service: a path, its handlers, and everything that the pipeline needs to know
+//! about the requests for it.
 
-use std::convert::Infallible;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{OriginalUri, Request};
-use axum::handler::Handler;
+use axum::extract::Request;
+use axum::http::request::Parts;
 use axum::http::{Method, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use futures_util::FutureExt;
@@ -14,35 +14,37 @@ use shop_core::RequestContext;
 use tower::{Layer, ServiceExt, service_fn};
 use tower_http::compression::CompressionLayer;
 
-use crate::compat::Dialect;
 use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::request;
-use crate::response::HttpError;
+use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::groups::RouteGroup;
+use crate::routes::mount::original_uri;
 
-/// How requests are limited, and what they take of the pools.
+/// The class of a request: how the request is limited, and which permits it acquires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RequestClass {
-    /// Served even at the limit of concurrent requests.
+    /// A probe, which is served even at the limit of concurrent requests.
     Probe,
-    /// Has a separate pool, whose requests wait for each other: they query servers, or render all
-    /// metrics.
+    /// A request that queries servers, or renders all metrics. Such requests wait for each other.
     Operation,
+    /// A read.
     Read,
     /// A read that may outlive its token.
     Stream,
+    /// A write of one purchase.
     Write,
     /// A write that counts as many purchases.
     Batch,
 }
 
 impl RequestClass {
+    /// Returns whether requests of this class write.
     pub(crate) const fn writes(self) -> bool {
         matches!(self, Self::Write | Self::Batch)
     }
 
-    /// That of a request without a route.
-    pub(crate) fn of(method: &Method) -> Self {
+    /// Returns the class of a request that has no handler.
+    pub(crate) fn from_method(method: &Method) -> Self {
         if *method == Method::POST {
             Self::Write
         } else {
@@ -51,83 +53,104 @@ impl RequestClass {
     }
 }
 
-/// Who reaches a route.
+/// The requests that reach the handlers of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Access {
     /// Requests that authentication accepts.
     Guarded,
-    /// These, and requests without a token, whose response is shorter.
+    /// Requests that authentication accepts, and requests without a token, whose response is
+    /// shorter.
     Partial,
-    /// All.
+    /// All requests.
     Open,
 }
 
-/// Handles a request.
-type RouteHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, Response> + Send + Sync>;
+/// A handler with its state. The error that it returns is written by the route.
+type RouteHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, HttpResult> + Send + Sync>;
 
 /// The handler of one method of a route.
 #[derive(Clone)]
 pub(crate) struct Endpoint {
-    /// `None` for all methods.
+    /// The method, or `None` for all methods.
     method: Option<Method>,
     pub(crate) class: RequestClass,
-    pub(crate) call: RouteHandler,
-    /// What it does, for the index. Empty: the index does not have it.
-    about: &'static str,
+    pub(crate) handler: RouteHandler,
+    /// The description for the index, which does not list the endpoint if this is empty.
+    description: &'static str,
 }
 
-/// A handler that boxes its future, as async functions do.
-pub(crate) trait Handles<T, S>:
-    Handler<T, S, Future = BoxFuture<'static, Response>> + Sync
-{
-}
-
-impl<T, S, H: Handler<T, S, Future = BoxFuture<'static, Response>> + Sync> Handles<T, S> for H {}
-
-/// Makes routes whose handlers have this state.
+/// Builds routes whose handlers have the state `S`.
+///
+/// A handler is an async function of this state and the request: of its head, if it reads.
 #[derive(Clone)]
-pub(crate) struct To<S>(pub(crate) S);
+pub(crate) struct RouteBuilder<S>(pub(crate) S);
 
-impl<S: Clone + Send + Sync + 'static> To<S> {
-    /// A route for `GET` within the context of the request: other services that it calls get the
-    /// same request id and trace. Responses are compressed if the client accepts that.
-    pub(crate) fn read<T>(
+impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
+    /// Builds a route for `GET` whose responses are compressed if the client accepts that.
+    ///
+    /// The handler runs within the context of the request: other services that it calls get the
+    /// same request id and trace.
+    pub(crate) fn read<F>(
         &self,
-        row: RouteSpec,
-        about: &'static str,
-        handler: impl Handles<T, S>,
-    ) -> Route {
-        let called = self.called(handler);
-        let handled = service_fn(move |request| called(request).map(Ok::<Response, Infallible>));
-        let compressed = CompressionLayer::new().layer(handled);
+        spec: RouteSpec,
+        description: &'static str,
+        handler: fn(S, Parts) -> F,
+    ) -> Route
+    where
+        F: Future<Output = HttpResult> + Send + 'static,
+    {
+        let state = self.0.clone();
+        let service = service_fn(move |request: Request| {
+            let (head, _body) = request.into_parts();
+            handler(state.clone(), head).boxed()
+        });
+        let compressed = CompressionLayer::new().layer(service);
         let call = move |request: Request| {
             let context = request::context::request_context(request.headers());
             let response = compressed.clone().oneshot(request);
             async move {
-                let Ok(response) = match context {
-                    Some(context) => Arc::<RequestContext>::from(context).scope(response).await,
-                    None => response.await,
+                let response = match context {
+                    Some(context) => Arc::<RequestContext>::from(context).scope(response).await?,
+                    None => response.await?,
                 };
-                response.map(Body::new)
+                Ok(response.map(Body::new))
             }
             .boxed()
         };
-        Route::new(row, Arc::new(call), about)
+        Route::new(spec, Arc::new(call), description)
     }
 
-    /// A route whose responses are small, or not worth compressing.
-    pub(crate) fn plain<T>(
+    /// Builds a route for `GET` whose responses are small, or not worth compressing.
+    pub(crate) fn read_uncompressed<F>(
         &self,
-        row: RouteSpec,
-        about: &'static str,
-        handler: impl Handles<T, S>,
-    ) -> Route {
-        Route::new(row, self.called(handler), about)
+        spec: RouteSpec,
+        description: &'static str,
+        handler: fn(S, Parts) -> F,
+    ) -> Route
+    where
+        F: Future<Output = HttpResult> + Send + 'static,
+    {
+        let state = self.0.clone();
+        let call = move |request: Request| {
+            let (head, _body) = request.into_parts();
+            handler(state.clone(), head).boxed()
+        };
+        Route::new(spec, Arc::new(call), description)
     }
 
-    fn called<T>(&self, handler: impl Handles<T, S>) -> RouteHandler {
+    /// Builds a route for `POST`.
+    pub(crate) fn write<F>(
+        &self,
+        spec: RouteSpec,
+        description: &'static str,
+        handler: fn(S, Request) -> F,
+    ) -> Route
+    where
+        F: Future<Output = HttpResult> + Send + 'static,
+    {
         let state = self.0.clone();
-        Arc::new(move |request| handler.clone().call(request, state.clone()))
+        let call = move |request| handler(state.clone(), request).boxed();
+        Route::new(spec, Arc::new(call), description)
     }
 }
 
@@ -135,26 +158,31 @@ impl<S: Clone + Send + Sync + 'static> To<S> {
 /// else `GET`.
 pub(crate) type RouteSpec = (RouteGroup, &'static str, RequestClass);
 
-/// A path, and all that is known about it before a request.
+/// A path, and everything that is known about its requests before they arrive.
 #[derive(Clone)]
 pub(crate) struct Route {
     pub(crate) group: RouteGroup,
-    /// With at most one parameter, below the prefix of outer routers. An action may follow the
-    /// parameter.
+    /// The path below the prefix of outer routers, with at most one parameter. An action may follow
+    /// the parameter.
     pub(crate) path: String,
     pub(crate) access: Access,
+    /// The families of metrics that measure the requests.
     pub(crate) measured: MetricFamilies,
-    /// That of its errors and bodies.
-    pub(crate) dialect: &'static Dialect,
-    /// The path in the index, where that is another one.
+    /// Writes the errors of the requests.
+    pub(crate) write_error: ErrorWriter,
+    /// The path in the index, if it differs.
     listed_as: Option<&'static str>,
     endpoints: Vec<Endpoint>,
     pub(crate) series: Arc<RouteSeries>,
 }
 
 impl Route {
-    /// A route for requests that authentication accepts, in the dialect [`Dialect::DEFAULT`].
-    fn new((group, path, class): RouteSpec, call: RouteHandler, about: &'static str) -> Self {
+    /// Creates a route with one handler, for `POST` if the class of `spec` writes, else for `GET`.
+    ///
+    /// Only requests that authentication accepts reach the handler, and its errors are written as
+    /// problems (RFC 9457).
+    fn new(spec: RouteSpec, handler: RouteHandler, description: &'static str) -> Self {
+        let (group, path, class) = spec;
         let method = Some(if class.writes() {
             Method::POST
         } else {
@@ -165,29 +193,30 @@ impl Route {
             path: path.to_owned(),
             access: Access::Guarded,
             measured: MetricFamilies::All,
-            dialect: Dialect::DEFAULT,
+            write_error: HttpError::problem,
             listed_as: None,
             endpoints: vec![Endpoint {
                 method,
                 class,
-                call,
-                about,
+                handler,
+                description,
             }],
             series: Arc::default(),
         }
     }
 
-    /// The same route, with the endpoints of another one for other methods.
+    /// Adds the endpoints of another route for other methods of the same path.
     pub(crate) fn and(mut self, other: Self) -> Self {
         self.endpoints.extend(other.endpoints);
         self
     }
 
-    /// The same route, open to all.
+    /// Opens this route to all requests.
     pub(crate) fn open(self) -> Self {
         self.with(Access::Open, MetricFamilies::All)
     }
 
+    /// Sets who reaches this route, and which metrics measure it.
     pub(crate) fn with(self, access: Access, measured: MetricFamilies) -> Self {
         Self {
             access,
@@ -196,6 +225,7 @@ impl Route {
         }
     }
 
+    /// Lists this route under another path in the index.
     pub(crate) fn listed_as(self, path: &'static str) -> Self {
         Self {
             listed_as: Some(path),
@@ -203,11 +233,13 @@ impl Route {
         }
     }
 
+    /// Moves this route to another path.
     pub(crate) fn at(self, path: String) -> Self {
         Self { path, ..self }
     }
 
-    /// The same route below `prefix`, which the index does not have.
+    /// Returns a copy of this route whose path begins with `prefix`. The index does not list the
+    /// copy.
     pub(crate) fn below(&self, prefix: &str) -> Self {
         // The root of a prefix has no slash.
         let path = if self.path == "/" {
@@ -215,126 +247,124 @@ impl Route {
         } else {
             format!("{prefix}{}", self.path)
         };
-        let mut route = Self {
-            path,
-            ..self.clone()
-        };
+        let mut route = self.clone().at(path);
+        // The index leaves out endpoints without a description.
         for endpoint in &mut route.endpoints {
-            endpoint.about = "";
+            endpoint.description = "";
         }
         route
     }
 
-    /// The route with a slash at its end, which redirects to the one without. The client repeats
-    /// its method and body there.
+    /// Returns the route with a slash at its end, which redirects to this one.
+    ///
+    /// The client repeats its method and its body there.
     pub(crate) fn with_slash(&self) -> Self {
-        let redirect = async |OriginalUri(uri): OriginalUri| {
-            let path = uri.path().trim_end_matches('/');
-            let path = uri
-                .query()
-                .map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"));
-            Redirect::temporary(&path)
-        };
-        let mut route = To(())
-            .plain((self.group, "", RequestClass::Read), "", redirect)
-            .open();
+        let spec = (self.group, "", RequestClass::Read);
+        let mut route = RouteBuilder(()).read_uncompressed(spec, "", redirect_without_slash);
         route.path = format!("{}/", self.path);
         for endpoint in &mut route.endpoints {
             endpoint.method = None;
         }
-        route
+        route.open()
     }
 
-    /// The path of what it acts on, and the end of this path, such as `:refund` in
-    /// `/v1/purchases/{id}:refund`.
-    pub(crate) fn action(&self) -> Option<(&str, &str)> {
+    /// Splits the path of an action into the path of its object and its end, such as `:refund` in
+    /// `/v1/purchases/{id}:refund`. Returns `None` if this route is not an action.
+    pub(crate) fn split_action(&self) -> Option<(&str, &str)> {
         self.path.split_at_checked(self.path.find("}:")? + 1)
     }
 
-    /// The endpoint for `method`.
+    /// Returns the endpoint for `method`.
     pub(crate) fn endpoint(&self, method: &Method) -> Option<&Endpoint> {
-        let wanted = if *method == Method::HEAD {
+        let method = if *method == Method::HEAD {
             &Method::GET
         } else {
             method
         };
         self.endpoints
             .iter()
-            .find(|endpoint| endpoint.method.as_ref().is_none_or(|known| known == wanted))
+            .find(|endpoint| endpoint.method.as_ref().is_none_or(|own| own == method))
     }
 
-    /// The class of requests with `method`, also where no endpoint has it: a probe is never
-    /// limited.
+    /// Returns the class of requests with `method`.
+    ///
+    /// Without an endpoint for the method, the class of a probe or an operation counts: a probe is
+    /// never limited.
     pub(crate) fn class(&self, method: &Method) -> RequestClass {
-        self.endpoint(method)
-            .or_else(|| {
-                self.endpoints
-                    .iter()
-                    .find(|it| matches!(it.class, RequestClass::Probe | RequestClass::Operation))
-            })
-            .map_or_else(|| RequestClass::of(method), |endpoint| endpoint.class)
+        if let Some(endpoint) = self.endpoint(method) {
+            return endpoint.class;
+        }
+
+        let mut classes = self.endpoints.iter().map(|endpoint| endpoint.class);
+        classes
+            .find(|class| matches!(class, RequestClass::Probe | RequestClass::Operation))
+            .unwrap_or_else(|| RequestClass::from_method(method))
     }
 
-    /// The response to other methods than those of the endpoints.
-    pub(crate) fn not_allowed(&self) -> Response {
-        let methods = self
+    /// Returns the response to a method that no endpoint handles.
+    pub(crate) fn refuse_method(&self) -> Response {
+        let methods: Vec<_> = self
             .endpoints
             .iter()
-            .filter_map(|endpoint| endpoint.method.as_ref());
-        let names: Vec<_> = methods
-            .map(|method| {
-                if *method == Method::GET {
-                    "GET,HEAD"
-                } else {
-                    method.as_str()
-                }
+            .filter_map(|endpoint| endpoint.method.as_ref())
+            .map(|method| match *method {
+                Method::GET => "GET,HEAD",
+                _ => method.as_str(),
             })
             .collect();
-        (
-            [(header::ALLOW, names.join(","))],
-            HttpError::METHOD_NOT_ALLOWED,
-        )
-            .into_response()
+        let allowed = [(header::ALLOW, methods.join(","))];
+        (allowed, (self.write_error)(&HttpError::METHOD_NOT_ALLOWED)).into_response()
     }
 }
 
-/// What a service tells about its routes.
-pub(crate) struct Listed {
-    /// The paths, without those that redirect.
-    pub(crate) paths: Vec<String>,
-    /// What they are for.
-    pub(crate) index: Vec<(String, &'static str)>,
+/// Redirects a request to its path without the slash at the end.
+async fn redirect_without_slash(_state: (), head: Parts) -> HttpResult {
+    let uri = original_uri(&head.uri, &head.extensions);
+    let path = uri.path().trim_end_matches('/');
+    let target = match uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    Ok(Redirect::temporary(&target).into_response())
 }
 
-impl Listed {
+/// The paths of a service, for its index and its OpenAPI document.
+pub(crate) struct RouteIndex {
+    /// The paths, without those that redirect.
+    pub(crate) paths: Vec<String>,
+    /// The paths that the index lists, with their descriptions.
+    pub(crate) descriptions: Vec<(String, &'static str)>,
+}
+
+impl RouteIndex {
+    /// Creates the index of `routes`.
     pub(crate) fn new(routes: &[Route]) -> Self {
-        let mut listed = Self {
+        let mut index = Self {
             paths: Vec::new(),
-            index: Vec::new(),
+            descriptions: Vec::new(),
         };
-        for Route {
-            group,
-            path,
-            listed_as,
-            endpoints,
-            ..
-        } in routes
-        {
-            if endpoints.iter().any(|endpoint| endpoint.method.is_some()) {
-                listed.paths.push(path.clone());
-            }
-            let path = listed_as.unwrap_or(path);
-            for Endpoint { method, about, .. } in endpoints
+        for route in routes {
+            if route
+                .endpoints
                 .iter()
-                .filter(|endpoint| !endpoint.about.is_empty())
+                .any(|endpoint| endpoint.method.is_some())
             {
-                // Those of the replaced systems have no method, as they had it.
-                let method = method.as_ref().filter(|_| *group == RouteGroup::V1);
-                let path =
-                    method.map_or_else(|| path.to_owned(), |method| format!("{method} {path}"));
-                listed.index.push((path, about));
+                index.paths.push(route.path.clone());
+            }
+
+            let path = route.listed_as.unwrap_or(&route.path);
+            for endpoint in &route.endpoints {
+                if endpoint.description.is_empty() {
+                    continue;
+                }
+                let path = match &endpoint.method {
+                    Some(method) if route.group == RouteGroup::V1 => format!("{method} {path}"),
+                    // The index of the replaced systems had no methods.
+                    _ => path.to_owned(),
+                };
+                index.descriptions.push((path, endpoint.description));
             }
         }
-        listed
+        index
     }
 }

@@ -139,9 +139,10 @@ impl Connections {
         pause
     }
 
-    /// Adds a connection of `client`.
+    /// Adds a connection of `client`. It may exceed the pool or the limit of the client by one
+    /// while an idle connection of the same client is closed for it.
     ///
-    /// Returns `None` if there are too many of this client, all of them in use.
+    /// Returns `None` if there is no room, and all connections of the client are in use.
     pub(super) fn register(self: &Arc<Self>, client: ClientId) -> Option<OpenConnection> {
         let mut permit = self.pool.empty_permit(client);
         let has_room = permit.force_extend(1) && self.is_below_client_limit(client);

@@ -56,10 +56,12 @@ impl HalfHeadPolicy {
         }
     }
 
-    /// Counts bytes of a head that have arrived.
+    /// Counts `bytes` of a request head that have arrived, and reserves room for them. The first
+    /// bytes of a head need no room, because most heads are small.
     ///
     /// # Errors
-    /// If the half heads of all connections are too large together.
+    /// An error of the connection if the incomplete heads of all connections are too large
+    /// together.
     pub(super) fn receive(&mut self, bytes: usize) -> io::Result<()> {
         self.begun_at.get_or_insert_with(Instant::now);
         self.arrived_bytes += bytes;

@@ -42,12 +42,12 @@ use tower::Service;
 
 use crate::options::HttpOptions;
 use crate::permits::ClientId;
+use crate::pipeline::client::network;
+use crate::pipeline::head::find_fault;
 use crate::serve::connection::{ClientStream, Connection, reset_on_close};
 use crate::serve::connections::Connections;
 use crate::serve::half_heads::max_head_bytes;
 use crate::serve::http2::{Http2Policy, Protocol};
-use crate::server::client::network;
-use crate::server::gate;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
@@ -237,7 +237,7 @@ impl HttpServer {
         let server = Arc::clone(self);
         let counted = Arc::clone(connection);
         let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Some(fault) = gate::fault(request.version(), request.headers()) {
+            if let Some(fault) = find_fault(request.version(), request.headers()) {
                 request.extensions_mut().insert(fault);
             }
             request.extensions_mut().insert(ConnectInfo(peer));

@@ -136,8 +136,8 @@ impl DeadLetterLogs {
 
     /// Resolves the pending dead letters at `positions`, in all logs.
     ///
-    /// With `compared_with`, the outcomes of a replay are a forecast: which purchases ingest would
-    /// dead-letter again, compared with the store, and why.
+    /// With `forecast_service`, the outcomes of a replay are a forecast: which purchases ingest
+    /// would dead-letter again, compared with the store, and why.
     ///
     /// # Errors
     /// The errors of the logs. Some of the dead letters may be resolved by then.
@@ -148,11 +148,11 @@ impl DeadLetterLogs {
         &self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
-        compared_with: Option<Arc<PurchaseService>>,
+        forecast_service: Option<Arc<PurchaseService>>,
     ) -> Result<ResolveOutcomes> {
         let task = self
             .clone()
-            .resolve_alone(positions, options, compared_with);
+            .resolve_exclusively(positions, options, forecast_service);
         tokio::spawn(task).await.unwrap_or_else(|panicked| {
             Err(
                 Error::new(ErrorKind::Internal, "resolving dead letters panicked")
@@ -162,11 +162,11 @@ impl DeadLetterLogs {
     }
 
     /// Resolves dead letters like [`resolve`](Self::resolve), once no other request does.
-    async fn resolve_alone(
+    async fn resolve_exclusively(
         self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
-        compared_with: Option<Arc<PurchaseService>>,
+        forecast_service: Option<Arc<PurchaseService>>,
     ) -> Result<ResolveOutcomes> {
         let _only_request = self.resolving.lock().await;
         let resolved_status = if options.resolution == Resolution::Replayed {
@@ -189,7 +189,7 @@ impl DeadLetterLogs {
             let admin = log.log.admin();
             let selected = admin.select_dead_letters(filter).await?;
             let is_compared =
-                compared_with.is_some() && log.record_type.name == Purchase::TYPE.name;
+                forecast_service.is_some() && log.record_type.name == Purchase::TYPE.name;
             resolve(
                 &*admin,
                 log.record_type,
@@ -216,7 +216,7 @@ impl DeadLetterLogs {
             .await?;
         }
 
-        if let Some(purchases) = &compared_with {
+        if let Some(purchases) = &forecast_service {
             let forecasts: Vec<_> = stream::iter(to_compare)
                 .map(|dead_letter| forecast_replay(dead_letter, purchases))
                 .buffered(MAX_LOOKUPS)

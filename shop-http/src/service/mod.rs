@@ -44,7 +44,7 @@ use crate::options::HttpOptions;
 use crate::response::HttpResult;
 use crate::response::constant::Constants;
 use crate::routes::groups::{Listener, RouteGroup};
-use crate::routes::route::Listed;
+use crate::routes::route::RouteIndex;
 use crate::service::dead_letters::DeadLetterLogs;
 use crate::service::parts::Parts;
 use crate::service::publisher::{LastPurchases, MeasuredSink};
@@ -67,9 +67,9 @@ pub(crate) struct Service {
     pub(crate) listener: Listener,
     /// The groups of routes that the router has.
     groups: BTreeSet<RouteGroup>,
-    /// The list of all routes. It is set later than the other members, because the handlers of the
+    /// The index of all routes. It is set later than the other members, because the handlers of the
     /// routes need the service.
-    pub(crate) listed: OnceLock<Listed>,
+    pub(crate) index: OnceLock<RouteIndex>,
     /// The OpenAPI documents by prefix, and the document of the page.
     pub(crate) documents: Constants,
 }
@@ -134,7 +134,7 @@ impl Service {
             policy,
             listener: Listener::default(),
             groups,
-            listed: OnceLock::new(),
+            index: OnceLock::new(),
             documents: Constants::new(),
         }
     }

@@ -1,9 +1,10 @@
 //! Reading through the native API.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, get, purchase};
+use crate::shop::{Shop, get, purchase, request, send};
 
 #[tokio::test]
 async fn pages_by_user_id_by_name_and_of_all_users() {
@@ -165,13 +166,17 @@ async fn a_purchase_by_its_id() {
     )
     .await;
     found.has(200, &json!({"userid": "u1"}));
-    let unknown = get(
-        &shop.facing,
-        "/v1/purchases/00000000-0000-0000-0000-000000000009",
-    )
-    .await;
-    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
-    assert_eq!(unknown.json()["type"], "/problems/unknown-purchase");
+    let path = "/v1/purchases/00000000-0000-0000-0000-000000000009";
+    let unknown = request(
+        Method::GET,
+        path,
+        &[("accept-encoding", "gzip")],
+        Body::empty(),
+    );
+    // An error is not compressed.
+    send(&shop.facing, unknown)
+        .await
+        .has(404, &json!({"type": "/problems/unknown-purchase"}));
     let old = get(&shop.facing, "/v1/purchases/65a1f0c2d3e4b5a697887766").await;
     assert_eq!(
         old.status,

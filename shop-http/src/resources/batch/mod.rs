@@ -16,7 +16,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
-use axum::extract::{Request, State};
+use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::UserId;
@@ -27,11 +27,10 @@ use tokio::time::Instant;
 use crate::auth::{Action, Audited, Caller};
 use crate::header_names::IDEMPOTENCY_KEY;
 use crate::permits::{Permit, RequestPermit};
+use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
-use crate::response::validation_error::Location;
-use crate::response::{HttpError, HttpResult};
-use crate::server::browsers::ForeignOrigin;
+use crate::response::{HttpError, HttpResult, Location};
 use crate::service::purchases::{BatchPurchase, BatchResult};
 use crate::service::{PurchaseService, ServiceKind};
 
@@ -50,14 +49,11 @@ const RESULT_BYTES: usize = 288;
 /// usual.
 const SHORT_DETAIL_CHARS: usize = 64;
 
-/// `POST /v1/purchases:batch`.
-pub(crate) async fn post(
-    State(purchases): State<Arc<PurchaseService>>,
-    request: Request,
-) -> HttpResult {
+/// Handles `POST /v1/purchases:batch`: accepts many purchases and refunds.
+pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> HttpResult {
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let caller = Caller::of(&parts.extensions);
+    let caller = Caller::from_extensions(&parts.extensions);
     let is_ndjson = match check_head(&purchases, &caller, headers) {
         Ok(is_ndjson) => is_ndjson,
         Err(error) => {
@@ -66,7 +62,7 @@ pub(crate) async fn post(
         }
     };
 
-    let permit = RequestPermit::of(&parts.extensions)?;
+    let permit = RequestPermit::from_extensions(&parts.extensions)?;
     let mut body_permit = permit.empty_body_permit();
     let options = &purchases.options;
     let text =

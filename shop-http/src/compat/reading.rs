@@ -2,32 +2,31 @@
 //!
 //! These systems were loose: they ignored unknown members, knew several names of the user id, and
 //! most of them accepted integers as texts. A price is rounded, because their clients computed with
-//! doubles. Where the systems differed, a field of [`Dialect`] says how. All errors of a body are
-//! reported, in the order in which its members are read.
+//! doubles. Where the systems differed, a field of [`ReadingRules`] says how. All errors of a body
+//! are reported, in the order in which its members are read.
 
 use std::str::FromStr;
 
 use shop_core::json::RawScalar;
 use shop_core::{Invalid, InvalidKind, NewPurchase, Price, Timestamp, record};
 
-use super::dialects::{Dialect, Timestamps};
+use super::{ReadingRules, Timestamps};
 use crate::request::fields::{Body, no_object};
 use crate::request::purchase::{check_time, new_purchase, price_error};
-use crate::response::HttpResult;
-use crate::response::validation_error::{Location, MemberError};
+use crate::response::{HttpResult, Location, MemberError};
 use crate::service::{PurchaseService, ServiceKind};
 
 /// Reads the purchase in `text`, the body of a request, without a key.
 ///
 /// # Errors
 /// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
-/// - 422 for missing or invalid members, with all of them, or for an empty body where the dialect
-///   distinguishes it
+/// - 422 for missing or invalid members, with all of them, or for an empty body where the rules
+///   distinguish it
 ///
-/// The dialect maps these statuses to its own.
-pub(crate) fn read_purchase(
+/// The system maps these statuses to its own.
+pub(super) fn read_purchase(
     text: &[u8],
-    dialect: &Dialect,
+    rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> HttpResult<NewPurchase> {
     let body = Body::parse(text, record::MEMBERS);
@@ -40,7 +39,7 @@ pub(crate) fn read_purchase(
             b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
         ),
     };
-    if is_empty && dialect.distinguishes_empty_bodies {
+    if is_empty && rules.distinguishes_empty_bodies {
         return Err(Location::Body
             .error("Request body must be JSON".to_owned())
             .into());
@@ -52,18 +51,17 @@ pub(crate) fn read_purchase(
         .members
         .get_alias(&record::USER_ID)
         .map_err(|error| no_object(text, &error))?
-        .filter(|id| !is_missing(id, dialect));
+        .filter(|id| !is_missing(id, rules));
     let given_name = body
         .members
         .get("username")
-        .filter(|name| !is_missing(name, dialect));
+        .filter(|name| !is_missing(name, rules));
 
-    let user_name = body.read_value("username", given_name, |name| read_text(name, dialect));
-    let user_id = body.read_value("userid", given_id, |id| read_text(id, dialect));
-    let price = body.read("price", |value| read_price(value, dialect));
-    let timestamp = body.read_nullable("timestamp", |value| {
-        read_timestamp(value, dialect, purchases)
-    });
+    let user_name = body.read_value("username", given_name, |name| read_text(name, rules));
+    let user_id = body.read_value("userid", given_id, |id| read_text(id, rules));
+    let price = body.read("price", |value| read_price(value, rules));
+    let timestamp =
+        body.read_nullable("timestamp", |value| read_timestamp(value, rules, purchases));
 
     let mut purchase = body.finish(new_purchase(user_id, user_name, price))?;
     purchase.timestamp = timestamp.flatten();
@@ -74,10 +72,10 @@ pub(crate) fn read_purchase(
 }
 
 /// Returns whether an id or a name with this value counts as missing.
-fn is_missing(value: &RawScalar<'_>, dialect: &Dialect) -> bool {
+fn is_missing(value: &RawScalar<'_>, rules: ReadingRules) -> bool {
     match value.as_json() {
         "null" => true,
-        "false" | "0" | "\"\"" => dialect.refuses_falsy,
+        "false" | "0" | "\"\"" => rules.refuses_falsy,
         _ => false,
     }
 }
@@ -85,9 +83,9 @@ fn is_missing(value: &RawScalar<'_>, dialect: &Dialect) -> bool {
 /// Reads an id or a name.
 fn read_text<T: FromStr<Err = Invalid>>(
     value: RawScalar<'_>,
-    dialect: &Dialect,
+    rules: ReadingRules,
 ) -> Result<T, MemberError> {
-    let text = if dialect.integers_are_text {
+    let text = if rules.integers_are_text {
         value.text_or_integer()
     } else {
         value.text()
@@ -96,7 +94,7 @@ fn read_text<T: FromStr<Err = Invalid>>(
 }
 
 /// Reads a price, and rounds it.
-fn read_price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, MemberError> {
+fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, MemberError> {
     let price = value.price(false);
     let is_positive = match &price {
         Ok(price) => *price != Price::ZERO,
@@ -105,21 +103,25 @@ fn read_price(value: RawScalar<'_>, dialect: &Dialect) -> Result<Price, MemberEr
             InvalidKind::NotANumber | InvalidKind::Negative
         ),
     };
-    if dialect.refuses_falsy && !is_positive {
+    if rules.refuses_falsy && !is_positive {
         return Err(MemberError::value("must be a positive number"));
     }
     price.map_err(price_error)
 }
 
-/// Reads the time that a client gives. Returns `None` where the time of receipt takes its place.
+/// Reads the time that a client gives. Returns `None` if the purchase is to get the time of its
+/// receipt.
+///
+/// # Errors
+/// The error of a time that is unreadable or out of bounds, except where the rules replace it.
 fn read_timestamp(
     value: RawScalar<'_>,
-    dialect: &Dialect,
+    rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> Result<Option<Timestamp>, MemberError> {
-    // Past the log, the client's time counts in every system.
+    // The services in front of the log differed. Those in front of the store all kept the time.
     let timestamps = match purchases.kind {
-        ServiceKind::Facing => dialect.timestamps,
+        ServiceKind::Facing => rules.timestamps,
         ServiceKind::Management => Timestamps::Lenient,
     };
     if timestamps == Timestamps::Ignored {

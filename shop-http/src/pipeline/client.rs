@@ -2,8 +2,8 @@
 //!
 //! Each proxy appends the address of its own client to `X-Forwarded-For`. The entries of trusted
 //! proxies are believed, from the last one backwards up to the first address that is not a trusted
-//! proxy. A stranger may have invented what is further in front. Rate limits, connection limits and
-//! the access log use this address.
+//! proxy. A stranger may have invented what is further in front. Rate limits and the access log use
+//! this address. Connection limits use the address of the connection.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,4 +1,4 @@
-//! Admission: finds out which client sends a request, counts it towards the client's rate, and
+//! Admits a request: finds out which client sends it, counts it towards the client's rate, and
 //! acquires its permit.
 
 use std::hash::{BuildHasher, RandomState};
@@ -6,15 +6,15 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 
 use crate::auth::Principal;
 use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, Pools, RequestPermit};
-use crate::response::{HttpError, HttpResult};
-use crate::routes::matched::Matched;
+use crate::pipeline::client::network;
+use crate::pipeline::state::RequestState;
+use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::RequestClass;
-use crate::server::client::network;
 
 /// The scopes of services that send requests on behalf of many users: their requests have no fair
 /// share.
@@ -82,6 +82,7 @@ impl Admission {
         address: Option<u64>,
         writes: bool,
         mut response: Response,
+        write_error: ErrorWriter,
     ) -> Response {
         let is_counted = response.extensions().get::<IsCounted>().is_some();
         let is_recorded_write = writes && response.status().is_success();
@@ -93,7 +94,7 @@ impl Admission {
         let mut remaining = None;
         match rates.count_requests(address.unwrap_or_default(), writes, 1) {
             Ok(allowed) => remaining = allowed,
-            Err(exceeded) => response = exceeded.into_response(),
+            Err(exceeded) => response = write_error(&exceeded),
         }
         rates.add_headers(&mut response, writes, remaining);
         response
@@ -109,7 +110,9 @@ impl Admission {
         request: &mut Request,
         handle: impl AsyncFnOnce(&mut Request) -> Response,
     ) -> HttpResult {
-        let class = Matched::of(request.extensions())?.class;
+        let state = RequestState::from_extensions(request.extensions())?;
+        let class = state.class;
+        let write_error = state.write_error;
         let writes = class.writes();
         let mut remaining = None;
         let mut response = match self.acquire_permit(request, class) {
@@ -122,7 +125,7 @@ impl Admission {
                     admitted.permit.track_response(response)?
                 }
             }
-            Err(refused) => refused.into_response(),
+            Err(refused) => write_error(&refused),
         };
 
         let rates = &self.pools.rates;
@@ -133,8 +136,8 @@ impl Admission {
         Ok(response)
     }
 
-    /// Counts a request towards the rate of its client, and acquires its permit, which handlers get
-    /// as an extractor.
+    /// Counts a request towards the rate of its client, and acquires its permit, which its state
+    /// then has.
     ///
     /// # Errors
     /// - 429 if the client has reached its rate
@@ -153,15 +156,18 @@ impl Admission {
         if !class.writes() {
             permit.acquire_read()?;
         }
-        let matched = request
+        let state = request
             .extensions_mut()
-            .get_mut::<Matched>()
+            .get_mut::<RequestState>()
             .ok_or(HttpError::PANICKED)?;
-        matched.permit = Some(permit.clone());
+        state.permit = Some(permit.clone());
         Ok(Admitted { permit, remaining })
     }
 
     /// Returns the client of a request: its principal, or else the address that it comes from.
+    ///
+    /// A service sends the requests of many users, so it has no fair share. The client is unknown
+    /// if the address of its connection is.
     fn identify_client(&self, request: &Request) -> ClientId {
         if let Some(principal) = request.extensions().get::<Principal>()
             && principal.name().is_some()

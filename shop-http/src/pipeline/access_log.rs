@@ -33,7 +33,8 @@ pub(crate) struct AccessLogger {
 }
 
 impl AccessLogger {
-    /// Creates the access log that `options` ask for, or returns `None` if they turn it off.
+    /// Creates the logs that `options` ask for, or returns `None` if they turn the access log off,
+    /// and with it the audit log.
     pub(crate) fn new(options: &HttpOptions) -> Option<Self> {
         let sampling_interval = match options.access_log {
             AccessLog::Off => return None,
@@ -98,9 +99,8 @@ pub(crate) struct AccessLogEntry {
 }
 
 impl AccessLogEntry {
-    /// Returns `response` with this entry in its body.
-    ///
-    /// The lines are written when the body was sent, or the client has disconnected.
+    /// Attaches this entry to the body of `response`, which drops it when the body was sent, or the
+    /// client has disconnected. The drop writes the lines of the access log and of the audit log.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase_id = response.headers().get(PURCHASE_ID).cloned();

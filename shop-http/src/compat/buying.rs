@@ -1,0 +1,86 @@
+//! `POST /buy` and `POST /purchases`: accept a purchase in the form of a replaced system.
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use shop_core::json::write_member;
+use shop_core::{NewPurchase, Purchase};
+
+use super::purchase::write_purchase;
+use super::reading::read_purchase;
+use super::{BuyResponse, ExtraMembers, LegacyShop, PurchaseForm, SystemForms};
+use crate::request::body;
+use crate::request::purchase::idempotency_key;
+use crate::resources::buy::{begin_buy, respond_with_purchase};
+use crate::response::{HttpResult, PURCHASE_BYTES};
+
+/// Handles `POST /buy`: accepts a purchase into the log.
+pub(super) async fn accept_into_log(shop: LegacyShop, mut request: Request) -> HttpResult {
+    let new = shop.read_new_purchase(&mut request).await?;
+    let bought = begin_buy(&shop.purchases, new, request)?.await?;
+
+    if shop.dialect.logs_purchases && !bought.replayed {
+        let purchase = &bought.purchase;
+        tracing::info!(
+            purchase.id = %purchase.id,
+            user.id = purchase.user_id.as_str(),
+            "Published purchase"
+        );
+    }
+    let body = shop.system.write_buy_response(&bought.purchase);
+    let status = shop.system.buy_response.status_code;
+    Ok(respond_with_purchase(status, &bought, body))
+}
+
+/// Handles `POST /purchases`: writes a purchase into the store, without the log.
+pub(super) async fn write_into_store(shop: LegacyShop, mut request: Request) -> HttpResult {
+    let new = shop.read_new_purchase(&mut request).await?;
+    let bought = begin_buy(&shop.purchases, new, request)?.await?;
+
+    let mut body = Vec::with_capacity(PURCHASE_BYTES);
+    write_purchase(&mut body, &bought.purchase, shop.system.purchase);
+    Ok(respond_with_purchase(StatusCode::CREATED, &bought, body))
+}
+
+impl LegacyShop {
+    /// Reads the purchase in a request, with its idempotency key.
+    async fn read_new_purchase(&self, request: &mut Request) -> HttpResult<NewPurchase> {
+        let body = body::read(request, &self.purchases.options).await?;
+        let key = idempotency_key(request.headers())?;
+        let mut new = read_purchase(&body, self.system.reading, &self.purchases)?;
+        new.key = key;
+        Ok(new)
+    }
+}
+
+impl SystemForms {
+    /// Writes the body of the response to a buy.
+    fn write_buy_response(&self, purchase: &Purchase) -> Vec<u8> {
+        let BuyResponse {
+            status,
+            message,
+            purchase_members,
+            ..
+        } = self.buy_response;
+        let form = PurchaseForm {
+            extras: ExtraMembers::None,
+            ..self.purchase
+        };
+        let mut purchase_json = Vec::with_capacity(PURCHASE_BYTES);
+        write_purchase(&mut purchase_json, purchase, form);
+
+        let mut json = Vec::with_capacity(3 * PURCHASE_BYTES);
+        let mut message_start = "{\"message\":";
+        if let Some(status) = status {
+            write_member(&mut json, "{\"status\":", status);
+            message_start = ",\"message\":";
+        }
+        write_member(&mut json, message_start, message);
+        for name in purchase_members {
+            write_member(&mut json, ",", *name);
+            json.push(b':');
+            json.extend_from_slice(&purchase_json);
+        }
+        json.push(b'}');
+        json
+    }
+}

@@ -1,0 +1,97 @@
+//! Calls the handler of a route: a write is completed in any case, and a panic becomes a response.
+
+use std::mem::{replace, take};
+use std::panic::AssertUnwindSafe;
+
+use axum::Extension;
+use axum::body::{Body, HttpBody};
+use axum::extract::Request;
+use axum::http::header;
+use axum::response::{IntoResponse, Response};
+use futures_util::FutureExt;
+use futures_util::future::{BoxFuture, Fuse, FusedFuture};
+use tokio::runtime::Handle;
+use tracing::{Instrument, Span};
+
+use super::state::RequestState;
+use crate::metrics::HasPanicked;
+use crate::permits::RequestPermit;
+use crate::response::{ErrorWriter, HttpError, HttpResult};
+
+/// Calls the handler of a request, and writes its error.
+pub(super) async fn handle(request: &mut Request) -> Response {
+    let state = match RequestState::from_extensions(request.extensions()) {
+        Ok(state) => state,
+        Err(error) => return error.problem(),
+    };
+    let write_error = state.write_error;
+    let Some(route) = state.route.clone() else {
+        return write_error(&HttpError::NO_ROUTE);
+    };
+    let Some(endpoint) = route.endpoint(request.method()) else {
+        return route.refuse_method();
+    };
+
+    let write_permit = if state.class.writes() {
+        state.permit.clone()
+    } else {
+        None
+    };
+    let mut work = Work {
+        handler: (endpoint.handler)(take(request)).fuse(),
+        write_permit,
+    };
+    match AssertUnwindSafe(&mut work.handler).catch_unwind().await {
+        Ok(Ok(response)) => response,
+        Ok(Err(error)) => write_error(&error),
+        Err(_panic) => {
+            work.write_permit = None;
+            respond_to_panic(write_error)
+        }
+    }
+}
+
+/// Returns the response to a request whose handler or authentication has panicked. The panic hook
+/// of the process logs a panic.
+pub(super) fn respond_to_panic(write_error: ErrorWriter) -> Response {
+    (Extension(HasPanicked), write_error(&HttpError::PANICKED)).into_response()
+}
+
+/// Returns the response to `HEAD`, with the length of the body if it is known.
+pub(super) fn without_body(mut response: Response) -> Response {
+    if let Some(length) = response.body().size_hint().exact() {
+        response
+            .headers_mut()
+            .entry(header::CONTENT_LENGTH)
+            .or_insert_with(|| length.into());
+    }
+    response.map(|_body| Body::empty())
+}
+
+/// A handler that runs.
+///
+/// A write that has begun continues in a separate task when this is dropped: neither a client that
+/// disconnects nor a time-out cancels it.
+struct Work {
+    handler: Fuse<BoxFuture<'static, HttpResult>>,
+    /// The permit of a write, which is held until the handler ends.
+    write_permit: Option<RequestPermit>,
+}
+
+impl Drop for Work {
+    fn drop(&mut self) {
+        // Without a runtime the process is about to end.
+        if let Some(permit) = self.write_permit.take()
+            && !self.handler.is_terminated()
+            && let Ok(runtime) = Handle::try_current()
+        {
+            let handler = replace(&mut self.handler, Fuse::terminated());
+            let rest = async move {
+                // The client has gone, or was answered at the time-out: the result is not needed.
+                drop(handler.await);
+                drop(permit);
+            };
+            drop(runtime.spawn(rest.instrument(Span::current())));
+        }
+    }
+}

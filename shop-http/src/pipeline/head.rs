@@ -1,0 +1,234 @@
+//! Checks the head of a request: its size, the rules of HTTP, and the host that it names.
+
+use axum::extract::Request;
+use axum::http::{HeaderMap, HeaderName, StatusCode, Version, header};
+use shop_core::ErrorKind;
+
+use crate::options::{Hosts, HttpOptions, is_local, parse_host};
+use crate::response::{HttpError, HttpResult};
+
+/// Checks the sizes of a request head, and that the listener found no fault in it.
+///
+/// # Errors
+/// - 414 or 431 if the path and query, or the headers, are larger than allowed
+/// - the error of [`find_fault`], which is reported here in the form of the route
+pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult<()> {
+    let uri = request.uri().path_and_query();
+    let uri_bytes = uri.map_or(0, |uri| uri.as_str().len());
+    let limit = options.max_uri_bytes;
+    if uri_bytes > limit {
+        let text = format!("Path and query must not have more than {limit} bytes");
+        return Err(HttpError::too_large(StatusCode::URI_TOO_LONG, text));
+    }
+
+    let header_sizes = request
+        .headers()
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    let limit = options.max_header_bytes;
+    if header_sizes.sum::<usize>() > limit {
+        let text = format!("Headers must not have more than {limit} bytes together");
+        return Err(HttpError::too_large(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            text,
+        ));
+    }
+
+    match request.extensions().get::<HttpError>() {
+        Some(fault) => Err(fault.clone()),
+        None => Ok(()),
+    }
+}
+
+/// Checks that a request names one of `hosts`.
+///
+/// # Errors
+/// 421 if it names another host.
+pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
+    if matches!(hosts, Hosts::Any) {
+        return Ok(());
+    }
+
+    let host_header = request.headers().get(header::HOST);
+    let text = host_header.and_then(|host| host.to_str().ok());
+    let authority = request.uri().authority();
+    let is_plain_local = authority.is_none()
+        && matches!(hosts, Hosts::Local(_))
+        && text.and_then(plain_host_name).is_some_and(is_local);
+    if is_plain_local {
+        return Ok(());
+    }
+
+    let host = match authority {
+        Some(authority) => Some(authority.clone()),
+        None => text.and_then(parse_host),
+    };
+    if hosts.allows(host.as_ref()) {
+        Ok(())
+    } else {
+        Err(HttpError::UNKNOWN_HOST)
+    }
+}
+
+/// Returns the name in `host`, if the name is letters, digits, dots and hyphens with an optional
+/// port. Most hosts are, and need no parser.
+fn plain_host_name(host: &str) -> Option<&str> {
+    let (name, port) = host.split_once(':').unwrap_or((host, ""));
+    let is_plain = !name.is_empty()
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'.' || byte == b'-')
+        && port.bytes().all(|byte| byte.is_ascii_digit());
+    is_plain.then_some(name)
+}
+
+/// Returns the first fault in a request head by the rules of RFC 9110 and RFC 9112 that hyper does
+/// not enforce:
+///
+/// - 400 if `Host` is missing (HTTP/1.1), repeated, or not a host with an optional port
+/// - 501 if `Transfer-Encoding` is anything but `chunked`
+/// - 417 if `Expect` is anything but `100-continue`
+pub(crate) fn find_fault(version: Version, headers: &HeaderMap) -> Option<HttpError> {
+    let mut hosts = headers.get_all(header::HOST).iter();
+    let is_host_valid = match (hosts.next(), hosts.next()) {
+        (Some(host), None) => host.to_str().is_ok_and(is_valid_host),
+        (None, _) => version != Version::HTTP_11,
+        _ => false,
+    };
+    if !is_host_valid {
+        return Some(HttpError::with_kind(
+            StatusCode::BAD_REQUEST,
+            ErrorKind::Invalid,
+            "Host must be sent once, with a host and an optional port",
+        ));
+    }
+
+    if !every_value_is(headers, header::TRANSFER_ENCODING, "chunked") {
+        return Some(HttpError::with_kind(
+            StatusCode::NOT_IMPLEMENTED,
+            ErrorKind::Unsupported,
+            "Transfer-Encoding must be chunked",
+        ));
+    }
+    if !every_value_is(headers, header::EXPECT, "100-continue") {
+        return Some(HttpError::with_kind(
+            StatusCode::EXPECTATION_FAILED,
+            ErrorKind::Invalid,
+            "Expect must be 100-continue",
+        ));
+    }
+    None
+}
+
+/// Returns whether `host` is empty, or a host with an optional port.
+fn is_valid_host(host: &str) -> bool {
+    host.is_empty() || plain_host_name(host).is_some() || parse_host(host).is_some()
+}
+
+/// Returns whether each header `name` has the value `word`, in any case.
+fn every_value_is(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
+    headers
+        .get_all(name)
+        .iter()
+        .all(|value| value.as_bytes().eq_ignore_ascii_case(word.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use axum::http::Method;
+
+    use super::*;
+
+    fn request(method: Method, headers: &[(&str, &str)]) -> Request {
+        let mut request = Request::builder().method(method).uri("/buy");
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(Body::empty()).unwrap()
+    }
+
+    #[test]
+    fn hosts_are_case_insensitive_and_ports_compared_if_given() {
+        let hosts: Hosts = "Shop.example, localhost:3000, [::1]".parse().unwrap();
+        for (host, allowed) in [
+            ("shop.example", true),
+            ("SHOP.EXAMPLE:8443", true),
+            ("shop.example.:8443", true),
+            ("localhost:3000", true),
+            ("localhost", false),
+            ("localhost:3001", false),
+            ("[::1]:3000", true),
+            ("evil.example", false),
+            ("shop.example.evil.example", false),
+        ] {
+            assert_eq!(hosts.allows(parse_host(host).as_ref()), allowed, "{host}");
+        }
+        assert!(!hosts.allows(None) && Hosts::Any.allows(None));
+        let local = hosts.or_local();
+        for (host, allowed) in [
+            ("LOCALHOST:1", true),
+            ("shop.localhost", true),
+            ("127.0.0.1:3000", true),
+            ("[::1]:3000", true),
+            ("10.1.2.3:9000", true),
+            ("shop.example", true),
+            ("notlocalhost", false),
+            ("localhost.evil.example", false),
+            ("127.0.0.1.evil.example", false),
+        ] {
+            assert_eq!(local.allows(parse_host(host).as_ref()), allowed, "{host}");
+        }
+        assert!(
+            local.allows(None)
+                && !Hosts::Any
+                    .or_local()
+                    .allows(parse_host("shop.example").as_ref())
+        );
+        for wrong in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
+            assert!(wrong.parse::<Hosts>().is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_head_has_one_host_and_known_codings() {
+        let find = |version, headers| {
+            find_fault(version, request(Method::POST, headers).headers()).map(|error| error.status)
+        };
+        for (headers, fault) in [
+            (&[("host", "a:1")][..], None),
+            (&[("host", "")], None),
+            (&[], Some(StatusCode::BAD_REQUEST)),
+            (
+                &[("host", "a"), ("host", "a")],
+                Some(StatusCode::BAD_REQUEST),
+            ),
+            (&[("host", "a/b")], Some(StatusCode::BAD_REQUEST)),
+            (&[("host", "u@a")], Some(StatusCode::BAD_REQUEST)),
+            (
+                &[
+                    ("host", "a"),
+                    ("transfer-encoding", "Chunked"),
+                    ("expect", "100-Continue"),
+                ],
+                None,
+            ),
+            (
+                &[("host", "a"), ("transfer-encoding", "gzip, chunked")],
+                Some(StatusCode::NOT_IMPLEMENTED),
+            ),
+            (
+                &[("host", "a"), ("transfer-encoding", "identity")],
+                Some(StatusCode::NOT_IMPLEMENTED),
+            ),
+            (
+                &[("host", "a"), ("expect", "a-gift")],
+                Some(StatusCode::EXPECTATION_FAILED),
+            ),
+        ] {
+            assert_eq!(find(Version::HTTP_11, headers), fault, "{headers:?}");
+        }
+        assert_eq!(find(Version::HTTP_10, &[]), None);
+        assert_eq!(find(Version::HTTP_2, &[]), None);
+    }
+}

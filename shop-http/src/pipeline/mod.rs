@@ -1,0 +1,266 @@
+//! The pipeline: the steps that every request takes, from its head to its response.
+//!
+//! ```text
+//! listener
+//!    │
+//!    ▼                                                                  ▲
+//! observe       gives the request an id, a span and a timer ──────── records the response
+//!    ▼                                                                  ▲
+//! browsers      answers a preflight request ──────────────────────── adds the headers for browsers
+//!    ▼                                                                  ▲
+//! head          checks the sizes, the syntax and the host               │
+//!    ▼                                                                  │
+//! browsers      refuses writes by pages of other origins                │
+//!    ▼                                                                  ▲
+//! (time-out) ─────────────────────────────────────────────────────── counts rejected requests
+//!    ▼                                                                  ▲
+//! (layers of the embedder, except around open routes) ───────────────── │
+//!    ▼                                                                  │
+//! authenticate  finds out who sends the request                         │
+//!    ▼                                                                  │
+//! admit         counts the request, and acquires its permit             │
+//!    ▼                                                                  │
+//! handle        calls the handler of the route ─────────────────────────┘
+//! ```
+//!
+//! Each step is a module. The facts that the steps know about a request are its [`RequestState`]. A
+//! step that refuses a request returns an [`HttpError`], which the [`ErrorWriter`] of the route
+//! writes.
+
+pub(crate) mod access_log;
+mod admit;
+pub(crate) mod authenticate;
+pub(crate) mod browsers;
+pub(crate) mod client;
+mod handle;
+pub(crate) mod head;
+mod observe;
+pub(crate) mod router;
+pub(crate) mod state;
+#[cfg(feature = "otel")]
+mod traces;
+
+use std::convert::Infallible;
+use std::mem::take;
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::{Method, StatusCode};
+use axum::response::Response;
+use futures_util::FutureExt;
+use tokio::time::timeout;
+use tower::{ServiceExt, service_fn};
+use tracing::Instrument;
+
+use crate::auth::Authenticate;
+use crate::options::HttpOptions;
+use crate::pipeline::admit::Admission;
+use crate::pipeline::authenticate::authenticate_request;
+use crate::pipeline::browsers::Browsers;
+use crate::pipeline::handle::{handle, respond_to_panic, without_body};
+use crate::pipeline::head::{check_head, check_host};
+use crate::pipeline::observe::RequestObserver;
+use crate::pipeline::state::RequestState;
+use crate::response::{ErrorWriter, HttpError, HttpResult};
+use crate::routes::route::{Access, RequestClass};
+use crate::service::Service;
+
+/// Adds a layer of the embedder around the routes that are not open to all.
+pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;
+
+/// The pipeline of a router.
+///
+/// Its functions borrow a request, because each function that owned it would store it once more in
+/// the future of the request.
+struct RequestPipeline {
+    options: Arc<HttpOptions>,
+    observer: RequestObserver,
+    browsers: Browsers,
+    inner_steps: Arc<InnerSteps>,
+    /// The layers of the embedder around the inner steps, if there are any.
+    guarded_steps: Option<Router>,
+}
+
+/// The steps inside of the layers of the embedder.
+struct InnerSteps {
+    admission: Admission,
+    authenticate: Option<Arc<dyn Authenticate>>,
+}
+
+impl RequestPipeline {
+    /// Creates the pipeline of `service`, with the tokens of `authenticate` and with `guards`
+    /// around the routes that are not open to all.
+    fn new(
+        service: &Service,
+        authenticate: Option<Arc<dyn Authenticate>>,
+        guards: &[Guard],
+    ) -> Self {
+        let needs_credentials = authenticate.is_some() || !guards.is_empty();
+        let inner_steps = Arc::new(InnerSteps {
+            admission: Admission::new(&service.options),
+            authenticate,
+        });
+        Self {
+            options: Arc::clone(&service.options),
+            observer: RequestObserver::new(service),
+            browsers: Browsers::new(service, needs_credentials),
+            guarded_steps: inner_steps.with_guards(guards),
+            inner_steps,
+        }
+    }
+
+    /// Takes a request with this `state` through all steps, and returns its response.
+    async fn respond(&self, request: &mut Request, mut state: RequestState) -> Response {
+        let observed = self.observer.begin(request, &mut state);
+        let is_head = *request.method() == Method::HEAD;
+        let class = state.class;
+        let write_error = state.write_error;
+        request.extensions_mut().insert(state);
+
+        let span = observed.span.clone();
+        let mut response = self
+            .respond_to_browsers(request, class, write_error)
+            .instrument(span)
+            .await;
+        if is_head {
+            response = without_body(response);
+        }
+        self.observer.end(observed, response)
+    }
+
+    /// Answers a preflight request, or takes a request through the other steps and adds the headers
+    /// for browsers to the response.
+    async fn respond_to_browsers(
+        &self,
+        request: &mut Request,
+        class: RequestClass,
+        write_error: ErrorWriter,
+    ) -> Response {
+        if let Some(preflight) = self.browsers.preflight(request) {
+            return preflight;
+        }
+
+        let cors_headers = self.browsers.asked(request);
+        let mut response = match self
+            .respond_within_limits(request, class, write_error)
+            .await
+        {
+            Ok(response) => response,
+            Err(error) => write_error(&error),
+        };
+        self.browsers.add_headers(&mut response, cors_headers);
+        response
+    }
+
+    /// Returns the response to a request whose head is valid, within the time-out. Counts a
+    /// rejected request towards the rate of its address.
+    ///
+    /// # Errors
+    /// - the errors of the head
+    /// - 503 after the time-out
+    async fn respond_within_limits(
+        &self,
+        request: &mut Request,
+        class: RequestClass,
+        write_error: ErrorWriter,
+    ) -> HttpResult {
+        let is_probe = class == RequestClass::Probe;
+        let is_operation = class == RequestClass::Operation;
+        check_head(request, &self.options)?;
+        // Probes name the host of a pod.
+        if !is_probe && !is_operation {
+            check_host(request, &self.options.hosts)?;
+        }
+
+        let admission = &self.inner_steps.admission;
+        let address = admission.counted_address(request);
+        let writes = class.writes();
+        if let Err(refused) = self.browsers.check(request) {
+            let response = write_error(&refused);
+            return Ok(admission.rate_limit_rejected(address, writes, response, write_error));
+        }
+
+        let response = async {
+            let _turn = match class {
+                // The semaphore is never closed.
+                RequestClass::Operation => admission.pools.operations.acquire().await.ok(),
+                _ => None,
+            };
+            AssertUnwindSafe(self.pass_guards(request))
+                .catch_unwind()
+                .await
+                .unwrap_or_else(|_panic| Ok(respond_to_panic(write_error)))
+        };
+        if is_probe {
+            return response.await;
+        }
+        let deadline = self.options.request_timeout;
+        let response = timeout(deadline, response)
+            .await
+            .unwrap_or_else(|_elapsed| Err(HttpError::timed_out(deadline, writes)))?;
+        // Keys must not be tried without limit.
+        if is_operation && response.status() != StatusCode::UNAUTHORIZED {
+            return Ok(response);
+        }
+        Ok(admission.rate_limit_rejected(address, writes, response, write_error))
+    }
+
+    /// Takes a request through the layers of the embedder, if the route is not open to all, and
+    /// through the inner steps.
+    async fn pass_guards(&self, request: &mut Request) -> HttpResult {
+        if let Some(guarded_steps) = &self.guarded_steps {
+            let state = RequestState::from_extensions(request.extensions())?;
+            if state.access != Access::Open {
+                let Ok(response) = guarded_steps.clone().oneshot(take(request)).await;
+                return Ok(response);
+            }
+        }
+        self.inner_steps.respond(request).await
+    }
+}
+
+impl InnerSteps {
+    /// Returns these steps inside of `guards`, or `None` if there are none.
+    fn with_guards(self: &Arc<Self>, guards: &[Guard]) -> Option<Router> {
+        if guards.is_empty() {
+            return None;
+        }
+
+        let steps = Arc::clone(self);
+        let service = service_fn(move |mut request: Request| {
+            let steps = Arc::clone(&steps);
+            async move {
+                let write_error = RequestState::error_writer(request.extensions());
+                let response = steps.respond(&mut request).await;
+                Ok::<_, Infallible>(response.unwrap_or_else(|error| write_error(&error)))
+            }
+        });
+        let router = Router::new().fallback_service(service);
+        Some(guards.iter().fold(router, |router, guard| guard(router)))
+    }
+
+    /// Authenticates a request where it needs a token, admits it, and calls its handler.
+    ///
+    /// # Errors
+    /// - 500 if a layer of the embedder has removed the state of the request
+    /// - the errors of [`Admission::admit`]
+    async fn respond(&self, request: &mut Request) -> HttpResult {
+        let state = RequestState::from_extensions(request.extensions())?;
+        let class = state.class;
+        let write_error = state.write_error;
+        if let Some(authenticate) = &self.authenticate
+            && state.access != Access::Open
+            && let Err(rejected) = authenticate_request(authenticate, request).await
+        {
+            // This is a response, because a rejection counts for the rate of its address.
+            return Ok(write_error(&rejected));
+        }
+
+        match class {
+            RequestClass::Probe | RequestClass::Operation => Ok(handle(request).await),
+            _ => self.admission.admit(request, handle).await,
+        }
+    }
+}

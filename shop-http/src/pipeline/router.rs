@@ -1,0 +1,93 @@
+//! The router of a service: its routes, each of which leads into the pipeline.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::response::Response;
+use tower::{Service as TowerService, service_fn};
+
+use super::state::RequestState;
+use super::{Guard, RequestPipeline};
+use crate::auth::Authenticate;
+use crate::compat::error_writer;
+use crate::routes::groups::RouteGroup;
+use crate::routes::route::{Route, RouteIndex};
+use crate::routes::table;
+use crate::service::Service;
+
+/// A route of a path of the router. A path ends with its parameter: what follows the parameter,
+/// such as `:refund`, is found in the request.
+struct PathRoute {
+    /// The end of the path behind the parameter.
+    end: String,
+    route: Arc<Route>,
+}
+
+/// Creates the router of `service`, with the tokens of `authenticate` and with `guards` around the
+/// routes that are not open to all.
+pub(crate) fn create_router(
+    service: Service,
+    authenticate: Option<Arc<dyn Authenticate>>,
+    guards: &[Guard],
+) -> Router {
+    let service = Arc::new(service);
+    let source = Arc::downgrade(&service);
+    service.metrics.set_scrape_source(source);
+    if service.has(RouteGroup::Dialects) {
+        service
+            .metrics
+            .enable_flask(service.options.dialect.has_flask_durations);
+    }
+
+    let routes = table::routes(&service);
+    service.index.get_or_init(|| RouteIndex::new(&routes));
+    let mut routes_by_path = BTreeMap::<String, Vec<PathRoute>>::new();
+    for route in routes {
+        let (path, end) = route.split_action().unwrap_or((&route.path, ""));
+        let path = path.to_owned();
+        let end = end.to_owned();
+        let route = Arc::new(route);
+        routes_by_path
+            .entry(path)
+            .or_default()
+            .push(PathRoute { end, route });
+    }
+
+    let pipeline = Arc::new(RequestPipeline::new(&service, authenticate, guards));
+    // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and
+    // replaced by its fallback.
+    let mut router = Router::new().fallback_service(serve_path(&pipeline, Vec::new()));
+    for (path, routes) in routes_by_path {
+        router = router.route_service(&path, serve_path(&pipeline, routes));
+    }
+    router
+}
+
+/// Returns a service for the requests to a path with these routes.
+fn serve_path(
+    pipeline: &Arc<RequestPipeline>,
+    routes: Vec<PathRoute>,
+) -> impl TowerService<Request, Response = Response, Error = Infallible, Future: Send> + Clone + 'static
+{
+    let pipeline = Arc::clone(pipeline);
+    let routes: Arc<[PathRoute]> = routes.into();
+    service_fn(move |mut request: Request| {
+        let path = request.uri().path();
+        // An action comes after the route of its object, whose end is empty.
+        let path_route = routes.iter().rev().find(|route| path.ends_with(&route.end));
+        let state = match path_route {
+            Some(path_route) => {
+                RequestState::for_route(Arc::clone(&path_route.route), request.method())
+            }
+            None => {
+                let write_error = error_writer(path, pipeline.options.dialect);
+                RequestState::without_route(request.method(), write_error)
+            }
+        };
+        let pipeline = Arc::clone(&pipeline);
+        async move { Ok(pipeline.respond(&mut request, state).await) }
+    })
+}
