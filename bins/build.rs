@@ -1,4 +1,7 @@
-//! Names the build for `--version`, the log and `app_info`: the commit of its source, and its features.
+//! Passes the commit of the source and the features of the build to the compiler.
+//!
+//! `version.rs` reads them from the variables `BUILD_COMMIT` and `BUILD_FEATURES`, for `--version`,
+//! the log and the metric `app_info`.
 
 #![expect(
     clippy::disallowed_methods,
@@ -11,45 +14,60 @@ use std::process::Command;
 
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
-    // Set where the source has no repository, as in a container image.
-    let commit = env::var("BUILD_REVISION")
-        .ok()
-        .filter(|revision| !revision.is_empty())
-        .map(|revision| revision.chars().take(12).collect())
-        .or_else(of_clone)
-        .unwrap_or_else(|| "unknown".to_owned());
+
+    // The variable is set where the source has no repository, as in a container image.
+    let revision = env::var("BUILD_REVISION").unwrap_or_default();
+    let mut commit: String = revision.chars().take(12).collect();
+    if commit.is_empty() {
+        commit = read_commit_of_clone().unwrap_or_else(|| "unknown".to_owned());
+    }
     println!("cargo::rustc-env=BUILD_COMMIT={commit}");
-    let mut features: Vec<_> = env::vars()
-        .filter_map(|(name, _)| Some(name.strip_prefix("CARGO_FEATURE_")?.to_lowercase()))
+
+    let mut feature_names: Vec<_> = env::vars()
+        .filter_map(|(variable, _value)| {
+            Some(variable.strip_prefix("CARGO_FEATURE_")?.to_lowercase())
+        })
         .filter(|name| name != "default")
         .collect();
-    features.sort();
-    println!(
-        "cargo::rustc-env=BUILD_FEATURES={}",
-        features.join(" ").replace('_', "-")
-    );
+    feature_names.sort();
+    let features = feature_names.join(" ").replace('_', "-");
+    println!("cargo::rustc-env=BUILD_FEATURES={features}");
 }
 
-/// The commit of the clone whose workspace this package is in. Only this package is built again after a commit.
-fn of_clone() -> Option<String> {
-    Path::new("../.git").exists().then_some(())?;
-    // It has a line for each commit and checkout. A file that does not exist would run this at every build.
-    let log = Path::new("..").join(git(&["rev-parse", "--git-path", "logs/HEAD"])?);
+/// Reads the commit of the clone whose workspace contains this package.
+///
+/// After a commit, this package is built again, and only this one. Returns `None` if the workspace
+/// is no clone, or if `git` fails.
+fn read_commit_of_clone() -> Option<String> {
+    if !Path::new("../.git").exists() {
+        return None;
+    }
+
+    // This log has a line for each commit and each checkout. Cargo would run this script at every
+    // build if the file did not exist.
+    let log = Path::new("..").join(run_git(&["rev-parse", "--git-path", "logs/HEAD"])?);
     if log.exists() {
         println!("cargo::rerun-if-changed={}", log.display());
     }
-    git(&["describe", "--always", "--abbrev=12", "--exclude=*"])
+
+    run_git(&["describe", "--always", "--abbrev=12", "--exclude=*"])
 }
 
-/// What `git` prints, at the root of the workspace. It takes no lock.
-fn git(arguments: &[&str]) -> Option<String> {
+/// Runs `git` at the root of the workspace, and returns its trimmed output.
+///
+/// `git` takes no lock, so that a build does not disturb other commands of the user. Returns `None`
+/// if `git` cannot be run or fails, or if its output is not UTF-8.
+fn run_git(arguments: &[&str]) -> Option<String> {
     let output = Command::new("git")
-        .arg("-C")
-        .arg("..")
         .args(arguments)
+        .current_dir("..")
         .env("GIT_OPTIONAL_LOCKS", "0")
         .output()
-        .ok()
-        .filter(|output| output.status.success())?;
-    Some(String::from_utf8(output.stdout).ok()?.trim().to_owned())
+        .ok()?;
+    if !output.status.success() {
+        return None;
+    }
+
+    let text = String::from_utf8(output.stdout).ok()?;
+    Some(text.trim().to_owned())
 }

@@ -1,30 +1,37 @@
-//! The limit of open files, which connections count towards.
+//! The limit of open files of this process.
+//!
+//! Each connection of a client takes one file handle. The service raises the limit of the system as
+//! far as it may, and accepts only as many connections as then fit: without a file handle left, the
+//! service could neither answer a probe nor open a file of its log.
 
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::process::{Resource, getrlimit, setrlimit};
 
-/// The files and connections beside those of clients: of the log, the store, other services, and of the admin listener.
+/// The number of file handles for everything but connections of clients: the log, the store, other
+/// services, and the admin listener.
 const RESERVED: u64 = 1_536;
-/// What an embedded service has open under load.
+/// The number of file handles that are reserved under any limit: an embedded service has this many
+/// files open under load.
 const MIN_RESERVED: u64 = 64;
 
-/// Raises the limit of open files for `wanted` connections of clients, as far as this process may. Returns the
-/// connections that fit: without a file handle left, neither a probe nor a file of the log could be opened.
-pub(crate) fn for_connections(wanted: usize) -> usize {
-    let limit = getrlimit(Resource::Nofile);
+/// Raises the limit of open files for `wanted` connections of clients, as far as this process may.
+///
+/// Returns the number of connections that fit into the limit, at most `wanted`. Logs a warning if
+/// fewer than `wanted` do.
+pub(crate) fn raise_limit_for_connections(wanted: usize) -> usize {
+    let mut limit = getrlimit(Resource::Nofile);
     let needed = (wanted as u64).saturating_add(RESERVED);
     let current = limit.current.unwrap_or(u64::MAX);
-    let raised = needed.min(limit.maximum.unwrap_or(u64::MAX)).max(current);
-    let available = match setrlimit(
-        Resource::Nofile,
-        Rlimit {
-            current: Some(raised),
-            ..limit
-        },
-    ) {
-        Ok(()) => raised,
-        Err(_errno) => current,
+    let maximum = limit.maximum.unwrap_or(u64::MAX);
+    let raised = needed.min(maximum).max(current);
+
+    limit.current = Some(raised);
+    let available = if setrlimit(Resource::Nofile, limit).is_ok() {
+        raised
+    } else {
+        current
     };
-    let connections = fitting(wanted, available);
+
+    let connections = fitting_connections(wanted, available);
     if connections < wanted {
         tracing::warn!(
             limit = available,
@@ -35,12 +42,14 @@ pub(crate) fn for_connections(wanted: usize) -> usize {
     connections
 }
 
-/// The connections that fit into a limit, at least one. Half of a small one is reserved.
-fn fitting(wanted: usize, available: u64) -> usize {
-    let left = available
-        .saturating_sub(RESERVED.min(available / 2).max(MIN_RESERVED))
-        .max(1);
-    usize::try_from(left).map_or(wanted, |left| wanted.min(left))
+/// Returns how many of `wanted` connections fit into a limit of `available` file handles, at least
+/// one.
+///
+/// Half of a small limit is reserved for other uses.
+fn fitting_connections(wanted: usize, available: u64) -> usize {
+    let reserved = RESERVED.min(available / 2).max(MIN_RESERVED);
+    let remaining = available.saturating_sub(reserved).max(1);
+    usize::try_from(remaining).unwrap_or(wanted).min(wanted)
 }
 
 #[cfg(test)]
@@ -58,8 +67,8 @@ mod tests {
             (5_632, 4_096),
             (u64::MAX, 4_096),
         ] {
-            assert_eq!(fitting(4_096, available), connections);
+            assert_eq!(fitting_connections(4_096, available), connections);
         }
-        assert_eq!(fitting(4_096, 0), 1);
+        assert_eq!(fitting_connections(4_096, 0), 1);
     }
 }

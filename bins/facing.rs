@@ -1,11 +1,17 @@
-//! The customer-facing service: accepts purchases and lists them. It can run alone, as the whole system.
+//! The customer-facing service, which accepts purchases and lists them.
+//!
+//! This service can run alone, as the whole system. The library of this package has all of its
+//! parts.
 
 use std::process::ExitCode;
 
 use shop_bins::{ServiceKind, run};
 
-/// Requests allocate on one thread and free on another. The system's allocator takes locks for that: a quarter of a
-/// request's processor time. In management it would use more memory without a faster ingest.
+/// The allocator of this service.
+///
+/// Requests allocate memory on one thread, and free the memory on another. The allocator of the
+/// system takes locks for that, which cost a quarter of the processor time of a request. Management
+/// does not have this allocator, because there it uses more memory, and ingest is not faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

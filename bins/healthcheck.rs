@@ -1,31 +1,42 @@
-//! `--healthcheck`: whether the service with these settings is ready, for images without a shell or `curl`.
+//! `--healthcheck`: asks the running service whether it is ready.
+//!
+//! The check is a mode of the binaries themselves, for container images without a shell or `curl`.
+//! It reads the settings of the service, and requests the readiness at the address that follows
+//! from them. `management status` uses the same client.
 
 use shop_client::{ShopClient, ShopClientBuilder};
 
 use crate::settings::Settings;
 use crate::{CliError, Result, tls};
 
-/// Requests the readiness of the service that listens on SHOP_ADMIN_ADDR, or else on SHOP_HOST and SHOP_PORT.
+/// Requests the readiness of the service that listens on SHOP_ADMIN_ADDR, or else on SHOP_HOST and
+/// SHOP_PORT.
 ///
 /// # Errors
-/// When it does not respond, or is not ready.
+/// - an error with the address of the service if the service does not respond, or is not ready
+/// - the errors of [`client_builder`]
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
-    let client = client(settings, &url)?.build();
-    let checked = async { client?.check_process().await };
-    checked
-        .await
-        .map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
+    let client = client_builder(settings, &url)?.build();
+    // An error of the client, such as for an invalid URL, has the same text as one of the service.
+    let readiness = async { client?.check_process().await }.await;
+
+    readiness.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }
 
-/// A client of the service with these settings, at its probes.
-pub(crate) fn client(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
-    let client = ShopClient::builder(url);
+/// Returns the builder of a client for the probes at `url` of the service with these settings.
+///
+/// # Errors
+/// An error if the service has a certificate, and a file for its client cannot be read, or is
+/// invalid.
+pub(crate) fn client_builder(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
+    let builder = ShopClient::builder(url);
+
     // The admin listener has no TLS.
     if settings.admin_addr.is_none()
-        && let Some(http) = tls::client_of_own_service(settings)?
+        && let Some(http_client) = tls::client_of_own_service(settings)?
     {
-        return Ok(client.http_client(http));
+        return Ok(builder.http_client(http_client));
     }
-    Ok(client)
+    Ok(builder)
 }

@@ -1,24 +1,25 @@
-//! The parts of the two binaries: settings, the ports that they select, logs and signals. The only crate that
-//! reads the environment, and the only one that knows all adapters.
+//! The parts of the two binaries: settings, the ports that the settings select, logs and signals.
+//!
+//! This crate is the only one that reads the environment, and the only one that knows all adapters.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`run`] | a service from its start to its end |
-//! | `ports` | the ports and background tasks of a service, by its settings |
-//! | `auth` | who may send requests |
+//! | [`run`] | the run of a service, from its start to its end |
+//! | `ports` | the ports and background tasks of a service, which its settings select |
+//! | `auth` | the authentication of requests |
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
-//! | `healthcheck` | `--healthcheck`: whether the running service is ready |
-//! | `descriptors` | the limit of open files |
+//! | `healthcheck` | `--healthcheck`: asks the running service whether it is ready |
+//! | `descriptors` | the limit of open files, and the connections that fit into it |
 //! | `backend` | the backends of logs and stores |
-//! | `settings` | the settings, from the environment and the command line; all errors at once |
+//! | `settings` | the settings, with all errors at once |
 //! | `telemetry` | logging |
 //! | `lines` | the thread that writes log lines |
 //! | `log_file` | the log file of a service |
-//! | `tls` | certificates of this service, and for calls of others |
+//! | `tls` | the certificates of this service, and those for calls of other services |
 //! | `traces` | traces, exported to an OpenTelemetry collector |
 //! | `signal` | shutdown by signals |
-//! | `version` | the commit and the features of this build |
+//! | `version` | the version, the commit and the features of this build |
 //! | `error` | the error of a binary, and its exit code |
 
 #![cfg_attr(

@@ -1,4 +1,7 @@
-//! The service behind facing: consumes purchases from the log, stores them and lists them.
+//! The service behind facing, which consumes purchases from the log, stores them and lists them.
+//!
+//! This binary also has the commands of operators. The library of this package has all of its
+//! parts.
 
 use std::process::ExitCode;
 

@@ -1,40 +1,50 @@
-//! Shutdown by signals.
+//! The shutdown of a process by signals.
+//!
+//! [`shutdown`] registers the handlers, and returns the token that the first SIGTERM or SIGINT
+//! cancels. Everything that runs in the process holds a clone of this token, and ends after its
+//! cancellation. The second signal is for an operator who does not want to wait for that.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use crate::{CliError, Result};
 
-/// Is cancelled by the first SIGTERM or SIGINT.
+/// The token that is cancelled when the process shuts down, by the first SIGTERM or SIGINT at the
+/// latest.
 pub(crate) type Shutdown = CancellationToken;
 
-/// Handles SIGTERM and SIGINT: the first begins a graceful shutdown, the second ends the process at once.
+/// The exit code of a process that a signal has ended is this number plus the number of
+/// the signal.
+const ENDED_BY_SIGNAL: i32 = 128;
+
+/// Handles SIGTERM and SIGINT: the first one begins a graceful shutdown, the second one ends the
+/// process at once.
 ///
 /// # Errors
-/// When no handler can be registered.
+/// An error if a handler cannot be registered.
 pub(crate) fn shutdown() -> Result<Shutdown> {
     let terminate = signal(SignalKind::terminate()).map_err(CliError::new)?;
     let interrupt = signal(SignalKind::interrupt()).map_err(CliError::new)?;
     let shutdown = Shutdown::new();
-    tokio::spawn(watch(terminate, interrupt, shutdown.clone()));
+    tokio::spawn(handle_signals(terminate, interrupt, shutdown.clone()));
     Ok(shutdown)
 }
 
-/// The exit code of a process that a signal has ended is this plus the signal.
-const ENDED_BY_SIGNAL: i32 = 128;
-
-async fn watch(mut terminate: Signal, mut interrupt: Signal, shutdown: Shutdown) {
-    let mut next = async || {
-        tokio::select! {
+/// Waits for signals: cancels `shutdown` at the first one, and exits at the second one.
+async fn handle_signals(mut terminate: Signal, mut interrupt: Signal, shutdown: Shutdown) {
+    for is_second in [false, true] {
+        let kind = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),
             _ = interrupt.recv() => SignalKind::interrupt(),
+        };
+        if is_second {
+            std::process::exit(ENDED_BY_SIGNAL + kind.as_raw_value());
         }
-    };
-    next().await;
-    // Before logging, which may block when the log is not read any more.
-    shutdown.cancel();
-    tracing::info!(
-        "shutting down: finishing requests and records in flight; a second signal ends the process at once"
-    );
-    std::process::exit(ENDED_BY_SIGNAL + next().await.as_raw_value());
+
+        // The token is cancelled before the log line, which may block while nobody reads the log.
+        shutdown.cancel();
+        tracing::info!(
+            "shutting down: finishing requests and records in flight; a second signal ends the process at once"
+        );
+    }
 }

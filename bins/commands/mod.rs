@@ -1,5 +1,9 @@
 //! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`,
 //! `groups`, `backup`, `restore`, `erase`, `refund`, `import`, `export`.
+//!
+//! [`run`] runs one command, and ends it at a shutdown. Each command has a module of its own, which
+//! opens the logs and stores that the command needs, and prints the result by `output`. A command
+//! returns a finding, such as lost purchases, as an error with an exit code of its own.
 
 mod backup;
 mod dlq;
@@ -26,31 +30,34 @@ use crate::{CliError, Result};
 
 pub(crate) use output::{print, print_report};
 
-/// Runs `command` until it ends or `shutdown` begins.
+/// Runs `command` until the command ends or `shutdown` begins.
 ///
 /// # Errors
 /// - an error if a backend cannot be opened or fails, or if `shutdown` began before the end
 /// - a finding of the command
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
     shutdown
-        .run_until_cancelled(Box::pin(work(command, settings)))
+        .run_until_cancelled(Box::pin(execute(command, settings)))
         .await
         .unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")))
         .map_err(CliError::for_command)
 }
 
-async fn work(command: &Command, settings: &Settings) -> Result<()> {
+/// Executes `command` to its end.
+///
+/// # Errors
+/// - an error if a backend cannot be opened or fails
+/// - a finding of the command
+async fn execute(command: &Command, settings: &Settings) -> Result<()> {
     match command {
         Command::Status => status::run(settings).await,
-        Command::Migrate => convert(settings, None).await,
+        Command::Migrate => convert_store(settings, None).await,
         Command::Replace(options) => replace::run(settings, options).await,
         Command::Verify { wait, named } => {
-            let topic = TopicSpec::purchases(settings);
-            let wait = Duration::from_secs((*wait).into());
             let options = VerifyOptions::default()
-                .quiet_period(wait)
+                .quiet_period(Duration::from_secs((*wait).into()))
                 .max_reported(*named);
-            verify::run(settings, topic, options).await
+            verify::run(settings, TopicSpec::purchases(settings), options).await
         }
         Command::Doctor => doctor::run(settings).await,
         Command::Replay { role, .. } => replay::run(settings, *role).await,
@@ -67,17 +74,18 @@ async fn work(command: &Command, settings: &Settings) -> Result<()> {
     }
 }
 
-async fn convert(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
+/// Converts the stored purchases of replaced systems to the current format, or back to the format
+/// of the system `back_to`, and prints the counts of the converted documents.
+///
+/// # Errors
+/// - a usage error if the store is not one in which replaced systems have stored purchases
+/// - the errors of the store and of standard output
+async fn convert_store(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
     let report = backend::for_purchases(settings).convert(back_to).await?;
-    let members = report
-        .as_object()
-        .into_iter()
-        .flatten()
-        .map(|(name, value)| format!("{name} {value}"));
-    print_report(
-        settings.json,
-        &[],
-        members.collect::<Vec<_>>().join(", "),
-        &report,
-    )
+
+    let mut counts = Vec::new();
+    for (name, value) in report.as_object().into_iter().flatten() {
+        counts.push(format!("{name} {value}"));
+    }
+    print_report(settings.json, &[], counts.join(", "), &report)
 }

@@ -104,7 +104,7 @@ fn cell_text(cell: &Value) -> String {
 /// # Errors
 /// Returns an error if standard output cannot be written for another reason.
 pub(crate) fn print(text: impl AsRef<[u8]>) -> Result<bool> {
-    match stdout().lock().write_all(text.as_ref()) {
+    match stdout().write_all(text.as_ref()) {
         Ok(()) => Ok(true),
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(false),
         Err(error) => Err(CliError::new(format!(

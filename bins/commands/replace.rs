@@ -31,7 +31,7 @@ use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
 use super::output::{print_report, progress};
-use super::{convert, verify};
+use super::{convert_store, verify};
 use crate::backend::{self, TopicSpec};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
@@ -478,8 +478,8 @@ impl Replacement<'_> {
         for step in steps {
             self.print_step(&step.text)?;
             match step.effect {
-                Effect::Migrated => convert(self.settings, None).await?,
-                Effect::ConvertedBack => convert(self.settings, Some(self.system)).await?,
+                Effect::Migrated => convert_store(self.settings, None).await?,
+                Effect::ConvertedBack => convert_store(self.settings, Some(self.system)).await?,
                 Effect::Counted => {
                     let rows = self.read_store().await?.count;
                     self.print_step(&format!(

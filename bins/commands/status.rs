@@ -208,7 +208,7 @@ fn part_row(part: &Part<'_>) -> Value {
 /// # Errors
 /// The errors of the client, such as when no service responds.
 async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
-    let client = authorized(healthcheck::client(settings, url)?, settings)?.build()?;
+    let client = authorized(healthcheck::client_builder(settings, url)?, settings)?.build()?;
     Ok(client.health().await?)
 }
 

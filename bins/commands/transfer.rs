@@ -1,7 +1,10 @@
 //! `management import` and `management export`: files of purchases.
 //!
-//! An import publishes the rows of a file like new purchases, with their ids and times. An export
-//! writes the rows of the store to standard output, in an order in which they can be imported.
+//! An import publishes the rows of a file like new purchases, with their ids and times, and waits
+//! until the store has them. An export writes the purchases of the store to standard output, in an
+//! order in which they can be imported: each purchase before its refund.
+//!
+//! Both show their progress on standard error.
 
 use std::fs::File;
 use std::io::Read;
@@ -10,13 +13,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
+use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use indicatif::ProgressBar;
 use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
 use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, Selector,
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
 };
 
 use super::output::{print, print_report, progress};
@@ -37,6 +40,7 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
     let import = import_with_options(command)
         .retention(settings.purchase_retention)
         .refunds(settings.refunds());
+
     if command.dry_run {
         let preview = import
             .currency(settings.currency.clone())
@@ -49,10 +53,11 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
     let store = store.port.store;
     let currency = backend::currency::resolve_from_store(settings, &store).await?;
     let sink = (log.port.new_sink)();
+
     let mut report = ImportReport::default();
     let progress = progress();
     let start = Instant::now();
-    let imported = import
+    let result = import
         .currency(currency)
         .run(&*sink, &*store, file, &mut report, |report| {
             progress.set_message(format!(
@@ -65,10 +70,11 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         .await;
     drop(progress);
 
-    if imported.is_ok() || report.rows > 0 {
+    if result.is_ok() || report.rows > 0 {
         let text = format!("log    {}\n{report}", log.name);
         print_report(settings.json, &[("log", &log.name)], text, &report)?;
     }
+
     let failed = report.failed();
     tracing::info!(
         target: AUDIT,
@@ -76,13 +82,14 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         imported = report.imported,
         failed,
     );
-    if let Err(error) = imported {
+
+    if let Err(error) = result {
         let Some(line) = report.resume_at else {
             return Err(about_file(error));
         };
-        let error = error.chain();
         return Err(CliError::new(format!(
-            "line {line}: {error}: run it again, with --from-line {line} for the rest"
+            "line {line}: {}: run it again, with --from-line {line} for the rest",
+            error.chain()
         )));
     }
     if failed > 0 {
@@ -115,10 +122,9 @@ fn open_file(path: &Path) -> Result<Box<dyn Read + Send>> {
     if path == Path::new("-") {
         return Ok(Box::new(std::io::stdin()));
     }
-    match File::open(path) {
-        Ok(file) => Ok(Box::new(file)),
-        Err(error) => Err(CliError::new(format!("{}: {error}", path.display()))),
-    }
+    let file =
+        File::open(path).map_err(|error| CliError::new(format!("{}: {error}", path.display())))?;
+    Ok(Box::new(file))
 }
 
 /// Exports the purchases of a user, or all purchases.
@@ -132,14 +138,14 @@ pub(super) async fn export(
     format: RowFormat,
 ) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?;
+    let mut unreadable = write_purchases(store.port.store, user, format).await?;
     // The pages of a user skip the entries that cannot be read. Only the store counts them.
-    let skipped = store
-        .port
-        .unreadable
-        .filter(|_| user.is_some())
-        .unwrap_or_default();
-    let left_out = write_purchases(store.port.store, user, format, &progress()).await?;
-    let unreadable = left_out + skipped.load(Ordering::Relaxed);
+    if user.is_some()
+        && let Some(skipped) = store.port.unreadable
+    {
+        unreadable += skipped.load(Ordering::Relaxed);
+    }
+
     if unreadable > 0 {
         let name = store.name;
         return Err(CliError::finding(format!(
@@ -160,54 +166,61 @@ async fn write_purchases(
     query: Arc<dyn PurchaseQuery>,
     user: Option<&UserId>,
     format: RowFormat,
-    progress: &ProgressBar,
 ) -> Result<u64> {
+    let progress = progress();
     let mut head = Vec::new();
     format.write_head(&mut head);
     print(head)?;
 
-    let mut written = 0_u64;
+    let mut exported = 0_u64;
     let mut unreadable = 0;
     // An import needs each purchase before its refund, but a scan yields the refunds anywhere. So a
-    // first scan writes the other purchases, and a second scan the refunds, if there are any.
+    // first scan writes the other purchases, and a second scan the refunds, if there are any. The
+    // pages of a user are in the order of time, and are written in one pass.
     let mut has_refunds = false;
-    let mut are_refunds = false;
-    loop {
-        let query = Arc::clone(&query);
-        let mut batches = match user {
-            Some(user) => {
-                let first = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-                query
-                    .pages(Selector::User(user.clone()), first)
-                    .map_ok(|page| (page.items, 0))
-                    .boxed()
+    for is_refund_pass in [false, true] {
+        let mut batches = read_batches(Arc::clone(&query), user);
+        while let Some(batch) = batches.try_next().await? {
+            // The second scan yields the same unreadable entries again.
+            if !is_refund_pass {
+                unreadable += batch.unreadable.len() as u64;
             }
-            None => query
-                .scan_batches()
-                .map_ok(|batch| (batch.purchases, batch.unreadable.len() as u64))
-                .boxed(),
-        };
-        while let Some((mut purchases, left_out)) = batches.try_next().await? {
-            if !are_refunds {
-                unreadable += left_out;
-            }
+            let mut purchases = batch.purchases;
             if user.is_none() {
-                let read = purchases.len();
-                purchases.retain(|purchase| purchase.details.of.is_some() == are_refunds);
-                has_refunds |= read > purchases.len();
+                let batch_size = purchases.len();
+                purchases.retain(|purchase| purchase.details.of.is_some() == is_refund_pass);
+                has_refunds |= purchases.len() < batch_size;
             }
 
-            written += purchases.len() as u64;
-            progress.set_message(format!("{written} purchases exported"));
+            exported += purchases.len() as u64;
+            progress.set_message(format!("{exported} purchases exported"));
+            // A row has about 192 bytes.
             let mut rows = Vec::with_capacity(purchases.len() * 192);
             format.write(&mut rows, &purchases)?;
             if !progress.suspend(|| print(&rows))? {
                 return Ok(unreadable);
             }
         }
-        if are_refunds || !has_refunds {
-            return Ok(unreadable);
+
+        if !has_refunds {
+            break;
         }
-        are_refunds = true;
     }
+    Ok(unreadable)
+}
+
+/// Returns a stream of the purchases of a user, from the oldest to the newest, or of all entries of
+/// the store, in the order of a scan.
+fn read_batches(
+    query: Arc<dyn PurchaseQuery>,
+    user: Option<&UserId>,
+) -> BoxStream<'static, shop_core::Result<ScanBatch>> {
+    let Some(user) = user else {
+        return query.scan_batches().boxed();
+    };
+    let first_page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+    query
+        .pages(Selector::User(user.clone()), first_page)
+        .map_ok(|page| ScanBatch::new(page.items, None))
+        .boxed()
 }

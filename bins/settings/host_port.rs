@@ -1,18 +1,25 @@
 //! A host and a port to listen on.
+//!
+//! The host may be a name or an IP address. In the text, an IPv6 address has brackets, which are
+//! not a part of the host.
 
 use std::fmt;
 use std::str::FromStr;
 
 /// A host and a port to listen on, written `host:port` or `[::1]:port`.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub(crate) struct HostPort {
+    /// The host, without brackets.
     pub(crate) host: String,
     pub(crate) port: u16,
 }
 
 impl HostPort {
-    /// The address of what listens here, for this machine: the loopback address if it listens on all addresses.
-    pub(crate) fn seen_from_here(&self) -> Self {
+    /// Returns the host and port at which this machine connects to a listener on this host and
+    /// port.
+    ///
+    /// A listener on all addresses, such as `0.0.0.0`, is reached at the loopback address.
+    pub(crate) fn to_connectable(&self) -> Self {
         let host = match self.host.as_str() {
             "0.0.0.0" => "127.0.0.1",
             "::" => "::1",
@@ -31,18 +38,22 @@ impl FromStr for HostPort {
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let invalid = "must be host:port, such as 127.0.0.1:9000 or [::1]:9000";
         let (host, port) = text.rsplit_once(':').ok_or(invalid)?;
-        let bare = host
+        let port = port.parse().map_err(|_no_port| invalid)?;
+
+        let bracketed_host = host
             .strip_prefix('[')
-            .and_then(|host| host.strip_suffix(']'));
-        let is_valid = bare.is_some() || !host.contains(':');
-        let host = bare.unwrap_or(host);
-        match port.parse() {
-            Ok(port) if is_valid && !host.is_empty() => Ok(Self {
-                host: host.to_owned(),
-                port,
-            }),
-            _ => Err(invalid),
+            .and_then(|rest| rest.strip_suffix(']'));
+        // Without brackets, the last group of an IPv6 address would look like a port.
+        let is_ambiguous = bracketed_host.is_none() && host.contains(':');
+        let host = bracketed_host.unwrap_or(host);
+        if is_ambiguous || host.is_empty() {
+            return Err(invalid);
         }
+
+        Ok(Self {
+            host: host.to_owned(),
+            port,
+        })
     }
 }
 
@@ -88,7 +99,7 @@ mod tests {
             "0.0.0.0:1"
                 .parse::<HostPort>()
                 .unwrap()
-                .seen_from_here()
+                .to_connectable()
                 .to_string(),
             "127.0.0.1:1"
         );

@@ -298,8 +298,8 @@ impl Settings {
     /// Returns the address at which this machine reaches the listener with the probes.
     pub(crate) fn probe_url(&self) -> String {
         match &self.admin_addr {
-            Some(listener) => format!("http://{}", listener.seen_from_here()),
-            None => format!("{}://{}", self.scheme(), self.listen().seen_from_here()),
+            Some(listener) => format!("http://{}", listener.to_connectable()),
+            None => format!("{}://{}", self.scheme(), self.listen().to_connectable()),
         }
     }
 

@@ -1,4 +1,7 @@
 //! A secret that may change while it is in use.
+//!
+//! A secret that was read from a file is read again each time it is used, so it can be replaced
+//! without a restart. A secret from a variable stays the same until the process ends.
 
 use std::fs;
 use std::path::PathBuf;
@@ -7,19 +10,25 @@ use secrecy::SecretString;
 
 use super::environment::without_line_end;
 
-/// A secret of the settings, with the file that it was read from.
+/// A secret of the settings, and the file that it was read from.
 #[derive(Debug, Clone)]
 pub(crate) struct Secret {
+    /// The value of the secret at the start of the process.
     pub(crate) at_start: SecretString,
+    /// The file of the secret. `None` if the secret is from a variable.
     pub(crate) file: Option<PathBuf>,
 }
 
 impl Secret {
-    /// The secret that is in the file now, or else the one at the start of the process.
+    /// Returns the secret that is in its file now.
+    ///
+    /// Returns the secret at the start of the process if there is no file, or, with a warning, if
+    /// the file is empty or cannot be read.
     pub(crate) fn current(&self) -> SecretString {
         let Some(path) = &self.file else {
             return self.at_start.clone();
         };
+
         let error = match fs::read_to_string(path) {
             Ok(text) if !text.trim().is_empty() => return without_line_end(&text).into(),
             Ok(_) => "the file is empty".to_owned(),

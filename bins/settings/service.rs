@@ -1,23 +1,32 @@
-//! The two services.
+//! The kinds of services, and the kind of the service in a container.
+//!
+//! The image has one health check for both services, which has to find out the service that runs in
+//! its container.
 
 use std::fs;
 
 pub use shop_http::ServiceKind;
 
-/// The service of process 1, in a container of the image: its health check is the same for both services. `None`
-/// elsewhere.
+/// Returns the service that is process 1, or that process 1 has started, in a container of the
+/// image. Returns `None` outside a container.
 pub(super) fn from_container() -> Option<ServiceKind> {
     from_command_line(&fs::read("/proc/1/cmdline").ok()?)
 }
 
-/// The service in a command line with NUL after each word: the program itself, or the argument of an init program.
+/// Returns the service in a command line, which has a NUL after each word.
+///
+/// The service is the program itself, or an argument of an init program. The first word that has
+/// the file name of a service decides.
 fn from_command_line(command_line: &[u8]) -> Option<ServiceKind> {
-    command_line.split(|byte| *byte == 0).find_map(|word| {
-        let name = word.rsplit(|byte| *byte == b'/').next();
-        [ServiceKind::Facing, ServiceKind::Management]
-            .into_iter()
-            .find(|service| name == Some(service.name().as_bytes()))
-    })
+    for word in command_line.split(|byte| *byte == 0) {
+        let file_name = word.rsplit(|byte| *byte == b'/').next();
+        for service in [ServiceKind::Facing, ServiceKind::Management] {
+            if file_name == Some(service.name().as_bytes()) {
+                return Some(service);
+            }
+        }
+    }
+    None
 }
 
 #[cfg(test)]

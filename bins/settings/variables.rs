@@ -314,13 +314,18 @@ pub(crate) enum LogFormat {
     Json,
 }
 
-/// Reads directives of `tracing-subscriber`, also from a level as the replaced systems name it.
+/// Reads the log level: directives of `tracing-subscriber`, or a level as the replaced systems name
+/// it.
+///
+/// # Errors
+/// Returns the text of an error if a word is no level, or if `tracing-subscriber` does not accept
+/// the directives.
 fn read_log_level(text: &str) -> Result<String, String> {
     const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
 
-    let text = text.to_ascii_lowercase();
+    let lowercase_text = text.to_ascii_lowercase();
     let mut directives = Vec::new();
-    for part in text.split(',') {
+    for part in lowercase_text.split(',') {
         directives.push(match part.trim() {
             "warning" => "warn",
             "critical" | "fatal" => "error",
@@ -332,35 +337,46 @@ fn read_log_level(text: &str) -> Result<String, String> {
             directive => directive,
         });
     }
-    let directives = directives.join(",");
+    let log_level = directives.join(",");
 
-    EnvFilter::try_new(&directives).map_err(|error| format!("cannot be read: {error}"))?;
-    Ok(directives)
+    EnvFilter::try_new(&log_level).map_err(|error| format!("cannot be read: {error}"))?;
+    Ok(log_level)
 }
 
+/// Reads the name of one role, in any case.
+///
+/// # Errors
+/// Returns the text of an error if there is no role with this name.
 fn read_role(text: &str) -> Result<ProcessRole, String> {
-    let unknown = "is not a role: choose from purchases, users, orders, separated by commas";
-    ValueEnum::from_str(text.trim(), true).map_err(|_unknown| format!("{text:?} {unknown}"))
+    ValueEnum::from_str(text.trim(), true).map_err(|_unknown| {
+        format!("{text:?} is not a role: choose from purchases, users, orders, separated by commas")
+    })
 }
 
-/// The units of a duration, in milliseconds, and of a size, in bytes.
-const TIMES: [(&str, u64); 5] = [
+/// The units of a duration, in milliseconds.
+const TIME_UNITS: &[(&str, u64)] = &[
     ("ms", 1),
     ("s", 1_000),
     ("m", 60_000),
     ("h", 3_600_000),
     ("d", 24 * 3_600_000),
 ];
-const SIZES: [(&str, u64); 4] = [
+/// The units of a size, in bytes.
+const SIZE_UNITS: &[(&str, u64)] = &[
     ("B", 1),
     ("KiB", 1 << 10),
     ("MiB", 1 << 20),
     ("GiB", 1 << 30),
 ];
-/// Far beyond any retention, and within the range of dates.
+/// The maximum of a duration without another limit, in milliseconds: 100,000 days, which is far
+/// beyond any retention, and within the range of dates.
 const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
 
-/// Reads a whole number with one of `units`, and converts it to their smallest unit.
+/// Reads a whole number with one of `units`, and converts the number to the smallest unit.
+///
+/// # Errors
+/// Returns the text of an error if the number or the unit is missing or unknown, or if the quantity
+/// is beyond the range of `u64`.
 fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
     let digits = text.bytes().take_while(u8::is_ascii_digit).count();
     let (number, unit) = text.split_at(digits);
@@ -373,19 +389,22 @@ fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
         }
     }
 
-    let names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-    let names = names.join(", ");
+    let unit_names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
     Err(format!(
-        "{text:?} is not a whole number with a unit of {names}"
+        "{text:?} is not a whole number with a unit of {}",
+        unit_names.join(", ")
     ))
 }
 
 /// Returns a parser of durations from `min` to `max` milliseconds.
+///
+/// The parser returns the text of an error if the text is no duration, or if the duration is beyond
+/// these limits.
 fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
     let min = Duration::from_millis(min);
     let max = Duration::from_millis(max);
     move |text| {
-        let duration = Duration::from_millis(read_quantity(text, &TIMES)?);
+        let duration = Duration::from_millis(read_quantity(text, TIME_UNITS)?);
         if duration < min {
             return Err(format!("must be at least {min:?}"));
         }
@@ -396,9 +415,13 @@ fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + C
     }
 }
 
-/// Reads a size of at least 1 MiB, and returns it in bytes.
+/// Reads the maximum size of the embedded log, which is at least 1 MiB, and returns the size in
+/// bytes.
+///
+/// # Errors
+/// Returns the text of an error if `text` is no size, or if the size is less than 1 MiB.
 fn read_log_size(text: &str) -> Result<u64, String> {
-    let size = read_quantity(text, &SIZES)?;
+    let size = read_quantity(text, SIZE_UNITS)?;
     if size < 1 << 20 {
         return Err("must be at least 1MiB".to_owned());
     }
@@ -406,31 +429,38 @@ fn read_log_size(text: &str) -> Result<u64, String> {
 }
 
 impl Variables {
-    /// Whether the settings name a collector of traces, and do not turn it off.
+    /// Returns whether traces are exported: the settings name a collector, and do not turn the
+    /// export off.
     pub(crate) fn has_traces(&self) -> bool {
-        let has_address = self.otel_exporter_otlp_endpoint.is_some()
+        let has_collector = self.otel_exporter_otlp_endpoint.is_some()
             || self.otel_exporter_otlp_traces_endpoint.is_some();
-        has_address
+        has_collector
             && self.otel_traces_exporter.eq_ignore_ascii_case("otlp")
             && !self.otel_sdk_disabled
     }
 
-    /// Whether this process has users or orders.
+    /// Returns whether this process has the role of users or the role of orders.
     pub(crate) fn has_entities(&self) -> bool {
         self.has(ProcessRole::Users) || self.has(ProcessRole::Orders)
     }
 
-    /// The roles of this process, separated by commas.
+    /// Returns the names of the roles of this process, separated by commas.
     pub(crate) fn role_names(&self) -> String {
-        ProcessRole::value_variants()
-            .iter()
-            .filter(|role| self.has(**role))
-            .filter_map(|role| Some(role.to_possible_value()?.get_name().to_owned()))
-            .collect::<Vec<_>>()
-            .join(",")
+        let mut names = Vec::new();
+        for role in ProcessRole::value_variants() {
+            if self.has(*role)
+                && let Some(value) = role.to_possible_value()
+            {
+                names.push(value.get_name().to_owned());
+            }
+        }
+        names.join(",")
     }
 
-    /// Whether this process has the role. By default it has purchases, and those of the system of the dialect.
+    /// Returns whether this process has `role`.
+    ///
+    /// By default, a process has the role of purchases, and all roles with the dialect of the
+    /// replaced system that has users and orders.
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         match &self.roles[..] {
             [] => role == ProcessRole::Purchases || self.dialect.name() == "ecommerce",

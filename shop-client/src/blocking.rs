@@ -1,4 +1,11 @@
-//! Calls that block the thread, for programs without a Tokio runtime.
+//! Calls that block the thread, for programs without a Tokio runtime. Feature `blocking`.
+//!
+//! [`BlockingFuture`] waits for a call, and [`BlockingStream`] for each item of a stream. Both are
+//! implemented for every future and every stream that can be sent to another thread, so the client
+//! has no second, blocking set of calls.
+//!
+//! The calls run on one runtime of the process, which the first call starts. Its one thread drives
+//! the connections, and the tasks of writes that nobody waits for any more.
 
 use std::panic::resume_unwind;
 use std::sync::LazyLock;
@@ -7,9 +14,11 @@ use std::thread;
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Makes every call of a client blocking: also those of [`users`](crate::ShopClient::users),
-/// [`orders`](crate::ShopClient::orders) and [`user`](crate::Shop::user).
-/// [`BlockingStream`] does the same for streams.
+/// Makes every call of a client blocking, including the calls of
+/// [`users`](crate::ShopClient::users), [`orders`](crate::ShopClient::orders) and
+/// [`user`](crate::Shop::user).
+///
+/// For streams, there is [`BlockingStream`].
 ///
 /// ```no_run
 /// use shop_client::{BlockingFuture, BlockingStream, NewPurchase, ShopClient};
@@ -28,20 +37,21 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// ```
 ///
 /// The calls run on one runtime of this process with one thread, which is started by the first
-/// call. Within an asynchronous task, `await` the call: one that blocks holds up other tasks of its
-/// thread. When the process ends, writes in flight are aborted; [`close`](crate::Shop::close) waits
-/// for them.
+/// call. Within an asynchronous task, `await` the call instead: a call that blocks holds up the
+/// other tasks of its thread. When the process ends, writes in flight are aborted:
+/// [`close`](crate::Shop::close) waits for the writes before.
 pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
-    /// Blocks the thread until the call completes.
+    /// Blocks the thread until the call completes, and returns its result.
     ///
     /// # Panics
-    /// If the operating system cannot start a thread.
+    /// Panics if the operating system cannot start a thread, or if the call panics.
     fn wait(self) -> Self::Output {
         let handle = RUNTIME.handle();
         if Handle::try_current().is_err() {
             return handle.block_on(self);
         }
-        // A thread of another runtime must not enter a second one.
+
+        // A thread of another runtime must not enter a second runtime.
         thread::scope(|scope| scope.spawn(|| handle.block_on(self)).join())
             .unwrap_or_else(|panic| resume_unwind(panic))
     }
@@ -49,8 +59,8 @@ pub trait BlockingFuture: Future<Output: Send> + Send + Sized {
 
 impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 
-/// Makes the streams of a client iterators, such as [`purchases`](crate::UserPurchases::purchases)
-/// and [`buy_all`](crate::Shop::buy_all).
+/// Turns the streams of a client into iterators, such as
+/// [`purchases`](crate::UserPurchases::purchases) and [`buy_all`](crate::Shop::buy_all).
 ///
 /// ```no_run
 /// use shop_client::{BlockingStream, NewPurchase, ShopClient, stream};
@@ -60,7 +70,11 @@ impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 /// }
 /// ```
 pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {
-    /// The items of the stream. Each one blocks the thread until it is there.
+    /// Returns an iterator over the items of the stream, which blocks the thread until the next
+    /// item is there.
+    ///
+    /// # Panics
+    /// The iterator panics if the operating system cannot start a thread, or if the stream panics.
     fn wait_each(mut self) -> impl Iterator<Item = Self::Item> {
         std::iter::from_fn(move || self.next().wait())
     }
@@ -68,6 +82,7 @@ pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {
 
 impl<S: Stream<Item: Send> + Send + Unpin> BlockingStream for S {}
 
+/// The runtime of all blocking calls of this process.
 #[expect(
     clippy::expect_used,
     reason = "the standard library panics as well if it cannot start a thread"

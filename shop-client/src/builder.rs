@@ -26,7 +26,7 @@ use crate::tokens::Tokens;
 use crate::transport::{HttpProvider, Timeouts, Transport};
 use crate::{Error, ErrorKind, Result, RetryPolicy};
 
-pub(crate) use headers::further_header;
+pub(crate) use headers::insert_caller_header;
 
 /// Builds a [`ShopClient`].
 ///

@@ -1,5 +1,15 @@
-//! The request id and trace context that link a request of this client to the request that caused
-//! it.
+//! Links the requests of a client to the request that causes them, in logs and in traces.
+//!
+//! Each request has an id in `X-Request-Id`, which is the id of its context, or else a fresh id. It
+//! has a W3C trace context in `traceparent`, if a trace is known:
+//!
+//! | context of the request | trace |
+//! |---|---|
+//! | passed by the caller | of the context, or else of the current span |
+//! | of the current request | of the current span, or else of the context |
+//! | none | of the current span |
+//!
+//! The current span is used only with the feature `otel`.
 
 use std::sync::Arc;
 
@@ -12,70 +22,83 @@ use {
     tracing::Span, tracing_opentelemetry::OpenTelemetrySpanExt,
 };
 
+/// The header with the id of the request, which the service logs.
 const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUEST_ID);
+/// The header with the W3C trace context of the request.
 const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
-/// The context of a client or of a call, if any.
+/// The context to which the requests of a client, or of one call, belong.
+///
+/// Without any context, each request has a fresh id.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Correlation {
-    context: Option<Arc<RequestContext>>,
-    /// Whether it is that of the current request rather than one that the caller has passed.
-    #[cfg_attr(
-        not(feature = "otel"),
-        expect(dead_code, reason = "the current span has precedence over it")
-    )]
-    is_ambient: bool,
+    /// The context that the caller has passed, if there is one.
+    passed_context: Option<Arc<RequestContext>>,
+    /// The context of the current request, which is read only if no context was passed.
+    current_context: Option<Arc<RequestContext>>,
 }
 
 impl Correlation {
+    /// Creates a correlation with the context that the caller has passed.
     pub(crate) fn new(context: RequestContext) -> Self {
         Self {
-            context: Some(Arc::new(context)),
-            is_ambient: false,
+            passed_context: Some(Arc::new(context)),
+            current_context: None,
         }
     }
 
-    /// The context of the current request, unless there is one of the client.
-    pub(crate) fn or_current(self) -> Self {
-        match self.context {
-            Some(_) => self,
-            None => Self {
-                context: RequestContext::current(),
-                is_ambient: true,
-            },
+    /// Adds the context of the [current request](RequestContext::scope), unless a context was
+    /// passed.
+    pub(crate) fn or_current(mut self) -> Self {
+        if self.passed_context.is_none() {
+            self.current_context = RequestContext::current();
         }
+        self
     }
 
-    /// The request id of the context, or a fresh one.
-    pub(crate) fn request_id(&self) -> String {
-        self.context
+    /// Returns the passed context, or else the context of the current request.
+    fn context(&self) -> Option<&Arc<RequestContext>> {
+        self.passed_context
             .as_ref()
+            .or(self.current_context.as_ref())
+    }
+
+    /// Returns the request id of the context, or a fresh id.
+    pub(crate) fn request_id(&self) -> String {
+        self.context()
             .and_then(|context| context.request_id.clone())
             .unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
 
-    /// Writes the headers. Values that are not valid in a header are left out.
-    pub(crate) fn write(&self, head: &mut HeaderMap, id: &str) {
-        let put = |head: &mut HeaderMap, name, value: &str| {
-            head.extend(HeaderValue::from_str(value).ok().map(|value| (name, value)));
-        };
-        put(head, REQUEST_ID, id);
-        let given = self
-            .context
-            .as_ref()
+    /// Writes the headers of the request with the id `request_id`: the id, and the trace context.
+    /// Leaves out a value that is not valid in a header.
+    pub(crate) fn write_headers(&self, headers: &mut HeaderMap, request_id: &str) {
+        insert_if_valid(headers, REQUEST_ID, request_id);
+
+        let traceparent = self
+            .context()
             .and_then(|context| context.traceparent.as_deref());
-        // The current span belongs to the trace of the current request.
+        // The current span belongs to the trace of the current request, and is more specific. A
+        // context that was passed may belong to another trace, which takes precedence.
         #[cfg(feature = "otel")]
-        if given.is_none() || self.is_ambient {
-            // As the program's own propagator writes it.
+        if traceparent.is_none() || self.passed_context.is_none() {
+            // The propagator of the program decides which headers there are.
             get_text_map_propagator(|propagator| {
-                propagator.inject_context(&Span::current().context(), &mut HeaderInjector(head));
+                propagator.inject_context(&Span::current().context(), &mut HeaderInjector(headers));
             });
         }
-        if let Some(given) = given
-            && !head.contains_key(TRACEPARENT)
+
+        if let Some(traceparent) = traceparent
+            && !headers.contains_key(TRACEPARENT)
         {
-            put(head, TRACEPARENT, given);
+            insert_if_valid(headers, TRACEPARENT, traceparent);
         }
+    }
+}
+
+/// Inserts a header, unless `value` is not valid in a header.
+fn insert_if_valid(headers: &mut HeaderMap, name: HeaderName, value: &str) {
+    if let Ok(value) = HeaderValue::from_str(value) {
+        headers.insert(name, value);
     }
 }

@@ -1,4 +1,9 @@
-//! Errors of this crate, and the response and problem that one was made of.
+//! The errors of this crate, and the responses that caused them.
+//!
+//! [`client_error`] creates the errors of this crate. An error that a response caused has an
+//! [`ErrorResponse`] as its source: the status of the response, and its [`Problem`], if there is
+//! one. Callers read both through [`HttpErrorExt`], because the type of the error belongs to
+//! `shop-core`, which knows no HTTP.
 
 use std::error::Error as StdError;
 use std::fmt;
@@ -8,7 +13,7 @@ use shop_core::api::{ProblemError, ProblemMembers};
 
 use crate::{Error, ErrorKind, Outcome};
 
-/// The response in an [`Error`] of a [`ShopClient`](crate::ShopClient).
+/// The access to the response that caused an [`Error`] of a [`ShopClient`](crate::ShopClient).
 ///
 /// ```
 /// use shop_client::{ErrorKind, HttpErrorExt, ShopClient};
@@ -17,41 +22,42 @@ use crate::{Error, ErrorKind, Outcome};
 /// assert_eq!((error.kind(), error.status()), (ErrorKind::Invalid, None));
 /// ```
 pub trait HttpErrorExt {
-    /// The status of the last response, if there was one.
+    /// Returns the status of the last response, if there was a response.
     fn status(&self) -> Option<u16>;
 
-    /// The problem in the last response, if any.
+    /// Returns the problem in the last response, if the response has one.
     fn problem(&self) -> Option<&Problem>;
 }
 
 impl HttpErrorExt for Error {
     fn status(&self) -> Option<u16> {
-        response_of(self).map(|response| response.status)
+        Some(find_response(self)?.status)
     }
 
     fn problem(&self) -> Option<&Problem> {
-        response_of(self)?.problem.as_ref()
+        find_response(self)?.problem.as_ref()
     }
 }
 
-fn response_of(error: &Error) -> Option<&ErrorResponse> {
+/// Returns the response that caused `error`, if the cause is a response.
+fn find_response(error: &Error) -> Option<&ErrorResponse> {
     error.source()?.downcast_ref()
 }
 
-/// An error of `kind`.
+/// Creates an error of `kind` that has this crate as its origin.
 pub(crate) fn client_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("shop-client")
 }
 
-/// Why a response could not be read.
+/// The error because of which a response could not be read.
 pub(crate) type ResponseCause = Box<dyn StdError + Send + Sync>;
 
-/// The source of an error that a response caused.
+/// A response that caused an error, which has the response as its source.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse {
     pub(crate) status: u16,
     pub(crate) problem: Option<Problem>,
-    /// Why the response could not be read.
+    /// The error because of which the response could not be read, if it could not.
     pub(crate) cause: Option<ResponseCause>,
 }
 
@@ -67,8 +73,9 @@ impl StdError for ErrorResponse {
     }
 }
 
-/// The problem in an error response, in the form of RFC 9457. Do not trust its texts: they come
-/// from the server at that address.
+/// A problem of [RFC 9457](https://www.rfc-editor.org/rfc/rfc9457) in an error response.
+///
+/// Do not trust the texts of a problem: they come from the server at the address of the client.
 ///
 /// ```no_run
 /// use shop_client::HttpErrorExt;
@@ -83,27 +90,30 @@ impl StdError for ErrorResponse {
 #[serde(default)]
 #[non_exhaustive]
 pub struct Problem {
-    /// The type of the problem, such as `/problems/conflict`: the member `type`.
+    /// The type of the problem, such as `/problems/conflict`, from the member `type`.
     #[serde(rename = "type")]
     pub uri: Option<String>,
-    /// The title of all problems of this type, for people.
+    /// The title that all problems of this type have, for people.
     pub title: Option<String>,
-    /// The cause in this request.
+    /// The reason for the problem in this request, for people.
     pub detail: Option<String>,
     /// The first invalid member or parameter of the request.
     pub field: Option<String>,
     /// All invalid parts of the request, if the service lists them.
     pub errors: Vec<ProblemError>,
+    /// The name of the outcome of a write, if the service reports the outcome.
     outcome: Option<String>,
 }
 
 impl Problem {
-    /// The outcome of a write, if the service reports it.
+    /// Returns the outcome of a write, if the service reports the outcome. An unrecognized name
+    /// means an unknown outcome.
     pub(crate) fn outcome(&self) -> Option<Outcome> {
-        self.outcome.as_ref()?;
-        let mut members = ProblemMembers::default();
-        members.outcome.clone_from(&self.outcome);
-        Some(members.outcome())
+        let name = self.outcome.as_ref()?;
+        if name == ProblemMembers::outcome_name(Outcome::NotApplied) {
+            return Some(Outcome::NotApplied);
+        }
+        Some(Outcome::Unknown)
     }
 }
 

@@ -21,7 +21,7 @@
 //!     println!("{} {}", purchase.timestamp, purchase.price);
 //! }
 //!
-//! // Of everybody: facing denies it, management does not.
+//! // The totals of all users, which management reports and facing denies.
 //! match client.all_users().totals(Period::Month, "Z").await {
 //!     Err(error) if error.kind() == ErrorKind::Denied => println!("not for this client"),
 //!     months => println!("{:?}", months?),
@@ -36,84 +36,89 @@
 //!
 //! # Create one client
 //!
-//! [`ShopClient::builder`] takes the address and the options: a
+//! [`ShopClient::builder`] takes the address of the service. The options of the builder are a
 //! [time-out](ShopClientBuilder::timeout), the [retries](ShopClientBuilder::retries), a user agent,
-//! a [bearer token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews it,
-//! or your own HTTP client. [`ShopClient::from_env`] reads variables of the process.
+//! a [bearer token](ShopClientBuilder::bearer_token) or a [provider](TokenProvider) that renews the
+//! token, and your own HTTP client. [`ShopClient::from_env`] reads the address and the options from
+//! environment variables.
 //!
-//! A client is cheap to clone; clones share connections, token and budget.
-//! [`with_retries`](ShopClient::with_retries) and [`with_timeout`](ShopClient::with_timeout) are
-//! clones for other calls, such as a batch beside requests of users.
+//! A client is cheap to clone: clones share the connections, the token and the retry budget.
+//! [`with_retries`](ShopClient::with_retries) and [`with_timeout`](ShopClient::with_timeout) return
+//! clones with other limits, such as for a batch that runs beside the requests of users.
 //!
-//! Plain http needs no certificates on the machine; https uses those of the system. No proxy is
-//! used unless you [choose](ShopClientBuilder::proxy) one.
+//! Plain http needs no certificates on the machine, and https uses the certificates of the system.
+//! No proxy is used unless you [choose](ShopClientBuilder::proxy) one.
 //!
-//! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime they fail as
-//! [`Unsupported`](ErrorKind::Unsupported); `BlockingFuture` of the feature `blocking` has its own.
+//! Calls need a Tokio runtime with I/O and time enabled. Outside of a runtime, calls fail as
+//! [`Unsupported`](ErrorKind::Unsupported). `BlockingFuture` of the feature `blocking` makes calls
+//! in a runtime of its own.
 //!
 //! # Buy, exactly once
 //!
-//! A purchase has an idempotency key: your own, such as an order number, or one that the client
+//! A purchase has an idempotency key: your own, such as an order number, or a key that the client
 //! generates. All attempts of a call send the same key, so [`buy`](Shop::buy) retries failures and
 //! the purchase is still recorded once. [`RetryPolicy`] sets the total time, the backoff and the
 //! budget of the retries.
 //!
 //! The [`Receipt`] has the durability of the purchase and its position in the log.
-//! [`buy_all`](Shop::buy_all) buys a whole stream with a limit of purchases in flight. With your
-//! own keys the stream can be interrupted and restarted at any point.
+//! [`buy_all`](Shop::buy_all) buys a whole stream of purchases, with a limit of purchases in
+//! flight. If the purchases have your own keys, the stream can be interrupted and restarted at any
+//! point.
 //!
 //! # Read purchases
 //!
-//! [`user`](Shop::user) and [`user_with_name`](Shop::user_with_name) select a user's purchases: all
-//! of them [as a stream](UserPurchases::purchases), one [page](UserPurchases::page), or their
+//! [`user`](Shop::user) and [`user_with_name`](Shop::user_with_name) select a user's purchases. You
+//! can read all of the purchases [as a stream](UserPurchases::purchases), one
+//! [page](UserPurchases::page) of the purchases, or their
 //! [count and sum](UserPurchases::summary). A purchase appears in listings shortly after it was
-//! accepted. To read your own purchase, [wait for it](UserPurchases::wait_for).
+//! accepted. To read your own purchase, [wait for it](UserPurchases::wait_for) first.
 //!
 //! [`events`](UserPurchases::events) yields purchases as they become visible. The stream resumes by
-//! itself after lost connections and restarts of the service; the cursor of an event continues
-//! behind it in another process. To miss nothing, read the
-//! [position](UserPurchases::events_position), list, and follow from that position.
+//! itself after lost connections and restarts of the service. Another process can continue behind
+//! an event with the cursor of the event. To miss nothing, read the
+//! [position](UserPurchases::events_position) first, then list the purchases, and then follow the
+//! events from that position.
 //!
 //! [`export`](ShopClient::export) streams a whole listing in one response, as purchases or as a
 //! file of CSV or NDJSON.
 //!
 //! # Operate
 //!
-//! [`health`](ShopClient::health) is the state of a service.
-//! [`dead_letters`](ShopClient::dead_letters) lists, replays and discards the records that ingest
-//! of management could not store.
+//! [`health`](ShopClient::health) returns the state of a service.
+//! [`dead_letters`](ShopClient::dead_letters) lists, replays and discards the records that the
+//! ingest of management could not store.
 //!
 //! # Users and orders
 //!
-//! A service may have two more roles, with the feature `accounts`. `users` registers and finds
-//! users, `orders` places and finds orders. Both kinds of write have a key and are retried like a
-//! buy. An email address that is already registered, or a user that the service does not know yet,
-//! is an outcome and not an error.
+//! A service may have two more roles, whose calls need the feature `accounts`. `users` registers
+//! and finds users, and `orders` places and finds orders. A registration and an order have a key,
+//! and are retried like a buy. An email address that is already registered, or a user that the
+//! service does not know yet, is an outcome and not an error.
 //!
 //! # Handle errors
 //!
-//! An [`Error`] has a [kind](Error::kind), whether [a retry](Error::is_retryable) may help, and
-//! whether the call [took effect](Error::outcome). The reason for a rejected request is in its
-//! [problem](HttpErrorExt::problem). A buy with an unknown outcome has the
-//! [key](Error::idempotency_key) to repeat it with. The [request id](Error::request_id) is also in
-//! the service's log.
+//! An [`Error`] has a [kind](Error::kind), and says whether [a retry](Error::is_retryable) may help
+//! and whether the call [took effect](Error::outcome). The reason for a rejected request is in the
+//! [problem](HttpErrorExt::problem) of the error. The error of a buy with an unknown outcome has
+//! the [key](Error::idempotency_key) to repeat the buy with. The [request id](Error::request_id) of
+//! the error is also in the service's log.
 //!
 //! # Independent of the backend
 //!
-//! A client dereferences to a [`Shop`]; [`shop`](ShopClient::shop) is an owned one. Code that takes
-//! a `&Shop` runs unchanged over HTTP, on files, and [in memory](Shop::in_memory).
+//! A client dereferences to a [`Shop`], and [`shop`](ShopClient::shop) returns an owned [`Shop`].
+//! Code that takes a `&Shop` runs unchanged over HTTP, on files, and [in memory](Shop::in_memory).
 //!
 //! ```
 //! use shop_client::{Result, Shop, UserId};
 //!
-//! /// Independent of HTTP.
+//! /// Returns whether a user is a regular customer, independent of HTTP.
 //! async fn is_regular(shop: &Shop, user: UserId) -> Result<bool> {
 //!     Ok(shop.user(user).summary().await?.count >= 10)
 //! }
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<()> {
-//! // In a test; the program passes `&client`.
+//! // This is a test: the program passes `&client`.
 //! assert!(!is_regular(&Shop::in_memory(), "u1".parse()?).await?);
 //! # Ok(())
 //! # }
@@ -130,11 +135,12 @@
 //!
 //! Every call is a `tracing` span with a request id that the service logs.
 //! [`with_context`](ShopClient::with_context) takes over the id and the W3C trace context of the
-//! request that you serve. With the feature `otel` the trace is that of the current span, as your
-//! OpenTelemetry propagator writes it. Retries are logged at level debug. Nothing is logged above
-//! that level: errors are for the caller to handle. For metrics, an
-//! [observer](ShopClientBuilder::observer) sees every retry, and the attempts, duration and outcome
-//! of every call.
+//! request that you serve. With the feature `otel`, the trace is the trace of the current span, as
+//! your OpenTelemetry propagator writes it.
+//!
+//! Retries are logged at level debug. Nothing is logged above this level, because errors are for
+//! the caller to handle. For metrics, an [observer](ShopClientBuilder::observer) sees every retry,
+//! and the attempts, the duration and the outcome of every call.
 //!
 //! # Features
 //!
@@ -147,21 +153,22 @@
 //! | `mock` | | mocks of the ports |
 //! | `otel` | | the trace of the current OpenTelemetry span |
 //!
-//! Without `rustls` nothing is built that is not needed for plain http. For another TLS backend
-//! pass an [HTTP client](ShopClientBuilder::http_client) that has it.
+//! Without `rustls`, nothing is built that is not needed for plain http. For another TLS backend,
+//! pass an [HTTP client](ShopClientBuilder::http_client) that has this backend.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-// `builder`: the builder and its options
-// `blocking`: calls of programs without a runtime
-// `client`, `dead_letters`, `accounts`, `export`, `health`, `request`: the calls
-// `error`: the error, and the problem that a service reports
-// `retries`: retries: total time, backoff, budget
-// `tokens`: bearer tokens
-// `ports`, `events`: the client as a sink, a query and events
-// `transport`, `response`: one call and its response, with limits of time and size
-// `correlation`: request ids and trace contexts
-// `observer`: the observer of calls
+// The modules, from the options of a client to the result of a call:
+// - `builder`: creates a client from its options
+// - `client`, `batch`, `dead_letters`, `accounts`, `export`, `health`, `request`: the calls
+// - `ports`, `events`: the calls as the ports of a sink, a query and events
+// - `blocking`: waits for calls in programs without a runtime
+// - `transport`, `response`: send a call and read its response, within limits of time and size
+// - `retries`: the total time, the backoff and the budget of retries
+// - `tokens`: the bearer tokens of requests
+// - `correlation`: the request ids and trace contexts of requests
+// - `observer`: reports the retries and the end of a call
+// - `error`: the errors, and the problem that a service reports
 
 #[cfg(feature = "accounts")]
 mod accounts;
@@ -189,8 +196,6 @@ pub use accounts::{
     Email, Entities, EntityStore, Insertion, NewOrder, NewUser, Order, OrderNumber, Orders,
     PersonName, Product, TotalPrice, User, UserNumber, UserOrders, UserStore, Users,
 };
-#[cfg(all(feature = "accounts", feature = "mock"))]
-pub use accounts::{MockEntityStore, MockUserOrders};
 #[cfg(feature = "blocking")]
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
@@ -204,33 +209,36 @@ pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
 pub use retries::RetryPolicy;
-/// The ports, their error and the other types that an implementation of a port needs.
+/// The crate of the ports, their error, and the other types that an implementation of a port needs.
 pub use shop_core;
 #[doc(inline)]
 pub use shop_core::api::{
     BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody,
     ResolvedBody, ResolvedStatus, StuckBody,
 };
-pub use shop_core::domain::RefundReason;
-pub use shop_core::feed::{FeedCursor, FeedItem};
-pub use shop_core::log::{IngestPositions, Offsets, ReasonKind, RecordPosition};
-pub use shop_core::memory;
-#[cfg(feature = "mock")]
-pub use shop_core::mockall;
-pub use shop_core::ports::{
-    Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period,
-    PurchaseEvents, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
-    TimeRange, TotalsRequest, UtcOffset,
-};
-#[cfg(feature = "mock")]
-pub use shop_core::ports::{
-    MockPurchaseEvents, MockPurchasePublisher, MockPurchaseQuery, MockPurchaseSink,
-};
 pub use shop_core::{
     Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase,
     Outcome, Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop,
     Stream, StreamExt, Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName,
-    UserPurchases, Uuid, async_trait, jiff, stream,
+    UserPurchases, Uuid, async_trait,
+    domain::RefundReason,
+    feed::{FeedCursor, FeedItem},
+    jiff,
+    log::{IngestPositions, Offsets, ReasonKind, RecordPosition},
+    memory,
+    ports::{
+        Bucket, Cursor, Durability, ListOrder, Lookup, Page, PageLimit, PageRequest, Period,
+        PurchaseEvents, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+        TimeRange, TotalsRequest, UtcOffset,
+    },
+    stream,
+};
+#[cfg(all(feature = "accounts", feature = "mock"))]
+pub use shop_core::{entity::MockEntityStore, users::MockUserOrders};
+#[cfg(feature = "mock")]
+pub use shop_core::{
+    mockall,
+    ports::{MockPurchaseEvents, MockPurchasePublisher, MockPurchaseQuery, MockPurchaseSink},
 };
 pub use tokens::{BearerToken, TokenError, TokenProvider};
 

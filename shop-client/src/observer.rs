@@ -1,4 +1,8 @@
-//! The observer of calls.
+//! Reports the progress of calls to a function of the program, such as one that keeps metrics.
+//!
+//! The function is set by [`ShopClientBuilder::observer`](crate::ShopClientBuilder::observer), and
+//! runs within the call. It gets a [`CallEvent`] with the name of the call, and with the
+//! [`CallState`]: whether the call succeeded, failed, or is about to be retried.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -6,35 +10,37 @@ use std::time::Duration;
 
 use crate::Error;
 
-/// A moment of a call, as an [observer](crate::ShopClientBuilder::observer) sees it.
+/// A retry or the end of a call, which is reported to an
+/// [observer](crate::ShopClientBuilder::observer).
 ///
-/// Every call ends with one event that is [`Succeeded`](CallState::Succeeded) or
-/// [`Failed`](CallState::Failed), after one [`Retrying`](CallState::Retrying) for each further
-/// attempt. A query whose future is dropped has no last event.
+/// A call has one event with the state [`Retrying`](CallState::Retrying) before each further
+/// attempt, and a last event with the state [`Succeeded`](CallState::Succeeded) or
+/// [`Failed`](CallState::Failed). A query whose future is dropped has no last event.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {
-    /// The name of the call, as in its span: `buy`, `page`, `summary`, `get`, `check`,
-    /// `events`, `export`, `health`, `request`, and those of users, orders and dead letters.
+    /// The name of the call, which is also in its span: `buy`, `page`, `summary`, `get`, `check`,
+    /// `events`, `export`, `health` or `request`, or the name of a call of users, orders or dead
+    /// letters.
     pub call: &'static str,
-    /// The number of attempts so far; 0 when the call was rejected before it was sent.
+    /// The number of attempts so far, or 0 if the call was rejected before it was sent.
     pub attempts: u32,
-    /// The time since the call began, with all attempts and pauses.
+    /// The time since the call began, including all attempts and pauses.
     pub duration: Duration,
-    /// Whether the call has ended, and how.
+    /// The state of the call, which says whether the call has ended.
     pub state: CallState<'a>,
 }
 
-/// The state of a call after an attempt.
+/// The state of a call after its last attempt so far.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub enum CallState<'a> {
     /// The service responded as expected.
     Succeeded,
-    /// The attempt failed. The next one follows after a pause.
+    /// The attempt failed. The next attempt follows after a pause.
     #[non_exhaustive]
     Retrying {
-        /// The error of this attempt.
+        /// The error of the failed attempt.
         error: &'a Error,
         /// The time until the next attempt.
         pause: Duration,
@@ -45,16 +51,18 @@ pub enum CallState<'a> {
 
 type Callback = dyn Fn(&CallEvent<'_>) + Send + Sync;
 
-/// The function of [`ShopClientBuilder::observer`](crate::ShopClientBuilder::observer), if any.
+/// The observer of a client, if it has one. Clones share the observer.
 #[derive(Clone, Default)]
 pub(crate) struct CallObserver(Option<Arc<Callback>>);
 
 impl CallObserver {
+    /// Creates an observer that calls the function `observer`.
     pub(crate) fn new(observer: impl Fn(&CallEvent<'_>) + Send + Sync + 'static) -> Self {
         Self(Some(Arc::new(observer)))
     }
 
-    /// Reports an event. A panic of the observer does not end the call.
+    /// Reports an event of the call with the name `call`. A panic of the observer is logged, and
+    /// does not end the call.
     pub(crate) fn report(
         &self,
         call: &'static str,
@@ -62,13 +70,17 @@ impl CallObserver {
         duration: Duration,
         state: CallState<'_>,
     ) {
-        let Some(observer) = &self.0 else { return };
+        let Some(observer) = &self.0 else {
+            return;
+        };
+
         let event = CallEvent {
             call,
             attempts,
             duration,
             state,
         };
+        // A panic can leave only the observer's own state inconsistent.
         if catch_unwind(AssertUnwindSafe(|| observer(&event))).is_err() {
             tracing::error!(call, "call observer panicked");
         }

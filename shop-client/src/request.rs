@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_core::Bytes;
 
-use crate::builder::further_header;
+use crate::builder::insert_caller_header;
 use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::{Call, RequestBody, json};
@@ -96,8 +96,7 @@ impl RawRequest {
     /// Sets a header. Of the headers that the client sends itself, only `Accept` can be replaced.
     pub fn header(self, name: &str, value: &str) -> Self {
         self.change_call(|mut call| {
-            let (name, value) = further_header(name, value, Some(&ACCEPT))?;
-            call.headers.insert(name, value);
+            insert_caller_header(&mut call.headers, name, value, Some(&ACCEPT))?;
             Ok(call)
         })
     }

@@ -219,7 +219,7 @@ impl Transport {
             headers.insert(IDEMPOTENCY_KEY, value);
         }
 
-        correlation.write(&mut headers, id);
+        correlation.write_headers(&mut headers, id);
         headers.extend(call.headers.clone());
         headers
     }

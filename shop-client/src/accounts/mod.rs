@@ -1,4 +1,10 @@
-//! Users and orders of a service: creates them, and finds them by their number. Feature `accounts`.
+//! The users and the orders of a service, with the feature `accounts`.
+//!
+//! [`Entities`] creates users or orders, and finds one by its number. [`Users`] and [`Orders`] name
+//! its two forms, and add the calls of one type. The trait [`Resource`] says how `/v1` represents a
+//! type: its paths, and the problems that are outcomes of a call rather than errors.
+//!
+//! A write has a key, and is sent and retried like a buy of a [`ShopClient`].
 
 use std::marker::PhantomData;
 
@@ -15,23 +21,19 @@ use crate::client::generate_key;
 use crate::response::Response;
 use crate::{Error, IntoValid, Result, ShopClient};
 
-#[cfg(feature = "mock")]
-pub use shop_core::entity::MockEntityStore;
 pub use shop_core::entity::{EntityStore, Insertion};
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
-#[cfg(feature = "mock")]
-pub use shop_core::users::MockUserOrders;
 pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
 
-/// The entities of one type that a service owns: [`Users`] or [`Orders`].
+/// A client of the entities of one type that a service owns: of its [`Users`] or its [`Orders`].
 #[derive(Debug, Clone)]
 #[must_use = "no request is sent until an entity is found or created"]
 pub struct Entities<E> {
     client: ShopClient,
-    kind: PhantomData<fn() -> E>,
+    entity: PhantomData<fn() -> E>,
 }
 
-/// The users of a service: registers them, and finds them by their number.
+/// A client that registers users at a service, and finds a user by its number.
 ///
 /// ```no_run
 /// use shop_client::{Insertion, ShopClient};
@@ -47,7 +49,7 @@ pub struct Entities<E> {
 /// ```
 pub type Users = Entities<User>;
 
-/// The orders of a service: places them, and finds them by their number.
+/// A client that places orders at a service, and finds an order by its number.
 ///
 /// ```no_run
 /// use shop_client::{Insertion, ShopClient, UserNumber};
@@ -65,8 +67,11 @@ pub type Users = Entities<User>;
 pub type Orders = Entities<Order>;
 
 impl ShopClient {
-    /// The users of the service, if it has the role of users. They are identified by numbers, and
-    /// are unrelated to the user ids of [purchases](crate::Shop::user).
+    /// Returns a client of the users of this service.
+    ///
+    /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
+    /// have the role of users. Users are identified by numbers, which are unrelated to the user ids
+    /// of [purchases](crate::Shop::user).
     ///
     /// ```no_run
     /// use shop_client::{Insertion, ShopClient};
@@ -81,11 +86,14 @@ impl ShopClient {
     pub fn users(&self) -> Users {
         Entities {
             client: self.clone(),
-            kind: PhantomData,
+            entity: PhantomData,
         }
     }
 
-    /// The orders of the service, if it has the role of orders.
+    /// Returns a client of the orders of this service.
+    ///
+    /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
+    /// have the role of orders.
     ///
     /// ```no_run
     /// use shop_client::{OrderNumber, ShopClient};
@@ -99,55 +107,58 @@ impl ShopClient {
     pub fn orders(&self) -> Orders {
         Entities {
             client: self.clone(),
-            kind: PhantomData,
+            entity: PhantomData,
         }
     }
 }
 
-/// How the API has the entities of a type.
+/// A type of entities that `/v1` has: a [`User`] or an [`Order`].
 pub trait Resource: Entity<New: Serialize> + DeserializeOwned {
-    /// The path of all.
+    /// The path at which entities are created. An entity is at its number below this path.
     const PATH: &'static str;
-    /// The noun for one of them.
+    /// The noun for one entity, which is also the name of the call that finds an entity.
     const NOUN: &'static str;
-    /// The name of the call that creates one.
+    /// The name of the call that creates an entity.
     const CREATE: &'static str;
-    /// The problem type for an unknown number.
+    /// The problem type of a number that the service does not know.
     const UNKNOWN: &'static str;
-    /// The problem types of a create request that are outcomes rather than errors.
-    const REFUSALS: &'static [&'static str];
-    /// The error message when the path does not exist.
+    /// The problem type of a new entity that is [refused](Insertion::Refused).
+    const REFUSAL: &'static str;
+    /// The error message if the service does not have the path.
     const NOT_FOUND_HINT: &'static str;
 }
 
 impl Resource for User {
-    const PATH: &'static str = "v1/users";
-    const NOUN: &'static str = "user";
-    const CREATE: &'static str = "register";
-    const UNKNOWN: &'static str = UNKNOWN_USER;
-    const REFUSALS: &'static [&'static str] = &[EMAIL_TAKEN, KEY_TAKEN];
-    const NOT_FOUND_HINT: &'static str =
+    const PATH: &str = "v1/users";
+    const NOUN: &str = "user";
+    const CREATE: &str = "register";
+    const UNKNOWN: &str = UNKNOWN_USER;
+    const REFUSAL: &str = EMAIL_TAKEN;
+    const NOT_FOUND_HINT: &str =
         "the service at this address does not have the role of users: check both";
 }
 
 impl Resource for Order {
-    const PATH: &'static str = "v1/orders";
-    const NOUN: &'static str = "order";
-    const CREATE: &'static str = "place";
-    const UNKNOWN: &'static str = UNKNOWN_ORDER;
-    const REFUSALS: &'static [&'static str] = &[UNKNOWN_USER, KEY_TAKEN];
-    const NOT_FOUND_HINT: &'static str =
+    const PATH: &str = "v1/orders";
+    const NOUN: &str = "order";
+    const CREATE: &str = "place";
+    const UNKNOWN: &str = UNKNOWN_ORDER;
+    const REFUSAL: &str = UNKNOWN_USER;
+    const NOT_FOUND_HINT: &str =
         "the service at this address does not have the role of orders: check both";
 }
 
 impl<E: Resource> Entities<E> {
-    /// Creates a user or an order. Its key makes it the same one, however often it is sent. Its own
-    /// context takes precedence over that of the client.
+    /// Creates a user or an order, once for its key, however often the request is sent.
     ///
-    /// Returns [`Refused`](Insertion::Refused) when another user has the address, or when the
-    /// service does not know the user of the order; a user becomes known shortly after the
-    /// registration. Returns [`AlreadyInserted`](Insertion::AlreadyInserted) when the key was used
-    /// before, possibly by an earlier attempt of this call whose response was lost.
+    /// The context of `new` takes precedence over the context of the client.
+    ///
+    /// Returns:
+    /// - [`AlreadyInserted`](Insertion::AlreadyInserted) if the key was used before for the same
+    ///   content, possibly by an earlier attempt of this call whose response was lost
+    /// - [`Refused`](Insertion::Refused) if another user has the address, or if the service does
+    ///   not know the user of the order. A user becomes known shortly after the registration
+    /// - [`KeyTaken`](Insertion::KeyTaken) if the key was used before for other content
     ///
     /// ```no_run
     /// use shop_client::{NewUser, ShopClient};
@@ -160,84 +171,95 @@ impl<E: Resource> Entities<E> {
     /// ```
     ///
     /// # Errors
-    /// As a buy of a [`ShopClient`], and [`Unsupported`](crate::ErrorKind::Unsupported) where the
-    /// service does not have the role.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not have the role, or
+    ///   if the response contains another entity
+    /// - The errors of a buy: see [`ShopClient`]
     ///
     /// # Cancel safety
-    /// Once polled, it is sent and retried even if the future is dropped.
+    /// Once the future was polled, the request is sent and retried even if the future is dropped.
     pub async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
-        let key = E::key(new);
-        let created = async {
-            let mut call = self
-                .client
-                .transport
-                .write(E::CREATE, E::PATH, new, key.clone())?;
-            call.expected_problems = E::REFUSALS;
-            call.not_found_hint = E::NOT_FOUND_HINT;
-            let answer = self.client.send(call, E::context(new)).await?;
-            match answer.find_problem_type(E::REFUSALS) {
-                Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
-                Some(_) => return Ok(Insertion::Refused),
-                None => {}
-            }
-            let row: E = answer.parse_json()?;
-            if row.number() < 1.into() || row != E::with_number(new, row.number()) {
-                return Err(Self::another(&answer));
-            }
-            Ok(if answer.is_replayed() {
-                Insertion::AlreadyInserted(row)
-            } else {
-                Insertion::Inserted(row)
-            })
-        };
-        created
+        self.send_new(new)
             .await
-            .map_err(|error| error.with_idempotency_key(key.clone()))
+            .map_err(|error| error.with_idempotency_key(E::key(new).clone()))
     }
 
-    /// Finds the user or the order with this number.
+    /// Sends `new` to the service, and returns the outcome of the insert.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and others when the query fails, and
-    /// [`Unsupported`](crate::ErrorKind::Unsupported) where the service does not have the role.
+    /// Returns the errors of [`insert`](Self::insert), without the key.
+    async fn send_new(&self, new: &E::New) -> Result<Insertion<E>> {
+        let key = E::key(new).clone();
+        let mut call = self.client.transport.write(E::CREATE, E::PATH, new, key)?;
+        call.expected_problems = &[E::REFUSAL, KEY_TAKEN];
+        call.not_found_hint = E::NOT_FOUND_HINT;
+
+        let response = self.client.send(call, E::context(new)).await?;
+        match response.find_problem_type(&[E::REFUSAL, KEY_TAKEN]) {
+            Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
+            Some(_) => return Ok(Insertion::Refused),
+            None => {}
+        }
+
+        // The service assigns only the number, and numbers begin at 1.
+        let entity: E = response.parse_json()?;
+        if entity.number() < 1.into() || entity != E::with_number(new, entity.number()) {
+            return Err(Self::other_entity_error(&response));
+        }
+        if response.is_replayed() {
+            return Ok(Insertion::AlreadyInserted(entity));
+        }
+        Ok(Insertion::Inserted(entity))
+    }
+
+    /// Returns the user or the order with this number, if there is one.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not have the role, or
+    ///   if the response contains another entity
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the query fails
     pub async fn get(&self, number: E::Number) -> Result<Option<E>> {
-        let Some(answer) = self.find(E::NOUN, &format!("/{number}")).await? else {
+        let path = format!("{}/{number}", E::PATH);
+        let Some(response) = self.query_path(E::NOUN, &path).await? else {
             return Ok(None);
         };
-        let row: E = answer.parse_json()?;
-        if row.number() == number {
-            Ok(Some(row))
-        } else {
-            Err(Self::another(&answer))
+
+        let entity: E = response.parse_json()?;
+        if entity.number() != number {
+            return Err(Self::other_entity_error(&response));
         }
+        Ok(Some(entity))
     }
 
-    /// The response at `path` below that of all; `None` when the number is unknown.
-    async fn find(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
-        let mut call = self
-            .client
-            .transport
-            .query(name, &format!("{}{path}", E::PATH), &[]);
+    /// Queries `path`, which contains the number of an entity, in a call that is named `name`.
+    /// Returns `None` if the service does not know the number.
+    ///
+    /// # Errors
+    /// Returns the errors of [`get`](Self::get).
+    async fn query_path(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
+        let mut call = self.client.transport.query(name, path, &[]);
         call.expected_problems = &[E::UNKNOWN];
         call.not_found_hint = E::NOT_FOUND_HINT;
-        let answer = self.client.query(&call).await?;
-        Ok(Some(answer).filter(|answer| answer.status == StatusCode::OK))
+
+        let response = self.client.query(&call).await?;
+        Ok(Some(response).filter(|response| response.status == StatusCode::OK))
     }
 
-    fn another(answer: &Response) -> Error {
-        answer.unreadable_error(&format!("the response contains another {}", E::NOUN))
+    /// Returns the error of a response with an entity that was not requested.
+    fn other_entity_error(response: &Response) -> Error {
+        response.unreadable_error(&format!("the response contains another {}", E::NOUN))
     }
 }
 
 impl Users {
-    /// Registers a user with a key that is generated here. An error
-    /// [contains](crate::Error::idempotency_key) it.
+    /// Registers a user with a generated key.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert).
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if the address or the name is not valid
+    /// - The errors of [`insert`](Self::insert), with the generated
+    ///   [key](crate::Error::idempotency_key)
     ///
     /// # Cancel safety
-    /// As [`insert`](Self::insert).
+    /// Once the future was polled, the request is sent and retried even if the future is dropped.
     pub async fn register_new(
         &self,
         email: impl IntoValid<Email>,
@@ -249,39 +271,41 @@ impl Users {
             .map_err(|error| error.with_generated_key(new.key))
     }
 
-    /// The numbers of the orders that this user is known to have placed, the first 1,000 in
-    /// ascending order. `None` when there is no such user.
+    /// Returns the numbers of the orders that the service knows of a user, in ascending order, at
+    /// most the first 1,000. Returns `None` if there is no such user.
     ///
     /// # Errors
-    /// As [`get`](Self::get).
+    /// Returns the errors of [`get`](Self::get).
     pub async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        let Some(answer) = self.find("orders_of", &format!("/{id}/orders")).await? else {
+        let path = format!("{}/{id}/orders", User::PATH);
+        let Some(response) = self.query_path("orders_of", &path).await? else {
             return Ok(None);
         };
-        let body: UserOrdersBody = answer.parse_json()?;
+
+        let body: UserOrdersBody = response.parse_json()?;
         if body.user_id != id {
-            return Err(Self::another(&answer));
+            return Err(Self::other_entity_error(&response));
         }
-        if body.orders.len() > MAX_LISTED_ORDERS
-            || !body.orders.is_sorted_by(|one, next| one < next)
-        {
-            return Err(
-                answer.unreadable_error("the orders in the response are too many or not sorted")
-            );
+        let is_ascending = body.orders.is_sorted_by(|order, next| order < next);
+        if body.orders.len() > MAX_LISTED_ORDERS || !is_ascending {
+            let message = "the orders in the response are too many or not sorted";
+            return Err(response.unreadable_error(message));
         }
         Ok(Some(body.orders))
     }
 }
 
 impl Orders {
-    /// Places an order with a key that is generated here. An error
-    /// [contains](crate::Error::idempotency_key) it.
+    /// Places an order with a generated key.
     ///
     /// # Errors
-    /// As [`insert`](Self::insert).
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if the product, the quantity or the price is not
+    ///   valid
+    /// - The errors of [`insert`](Self::insert), with the generated
+    ///   [key](crate::Error::idempotency_key)
     ///
     /// # Cancel safety
-    /// As [`insert`](Self::insert).
+    /// Once the future was polled, the request is sent and retried even if the future is dropped.
     pub async fn place_new(
         &self,
         user: UserNumber,
@@ -302,7 +326,8 @@ impl Orders {
     }
 }
 
-/// A dropped call is still sent: the row and its event are written together, or neither is.
+/// Makes a remote service a store. The insert of a dropped future is still sent: the service writes
+/// the row and its event together, or neither.
 #[async_trait]
 impl<E: Resource> EntityStore<E> for Entities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
@@ -313,7 +338,7 @@ impl<E: Resource> EntityStore<E> for Entities<E> {
         self.get(number).await
     }
 
-    /// Checks whether the role of the service works.
+    /// Checks whether the service reports that its role works.
     async fn check(&self) -> Result<()> {
         self.client
             .check_part(E::PATH.trim_start_matches("v1/"))

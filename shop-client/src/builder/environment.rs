@@ -1,4 +1,8 @@
-//! A client that is configured from outside of the program.
+//! Configures a client by environment variables.
+//!
+//! [`ShopClient::from_env`] reads the variables of the process, and sets the option of the
+//! [`ShopClientBuilder`] that each variable stands for. A variable that is not valid is an error,
+//! which names the variable.
 
 use std::ffi::OsString;
 use std::fs;
@@ -11,14 +15,14 @@ use super::{ShopClientBuilder, invalid};
 use crate::{BearerToken, Result, ShopClient};
 
 impl ShopClient {
-    /// A client of the service that the environment names. A variable that is empty counts as
-    /// unset.
+    /// Creates a client of the service that the environment variables name. A variable that is
+    /// empty counts as unset.
     ///
-    /// | variable | |
+    /// | variable | value |
     /// |---|---|
-    /// | `SHOP_URL` | the address, required: that of [`builder`](Self::builder) |
+    /// | `SHOP_URL` | the address of the service, as for [`builder`](Self::builder): required |
     /// | `SHOP_TOKEN` | the [bearer token](ShopClientBuilder::bearer_token) |
-    /// | `SHOP_TOKEN_FILE` | a file with the token, read again when the service rejects it |
+    /// | `SHOP_TOKEN_FILE` | a file with the token, read again when the token is rejected |
     /// | `SHOP_TIMEOUT` | [`timeout`](ShopClientBuilder::timeout), such as `10s` or `300ms` |
     /// | `SHOP_CONNECT_TIMEOUT` | [`connect_timeout`](ShopClientBuilder::connect_timeout) |
     ///
@@ -32,8 +36,9 @@ impl ShopClient {
     /// ```
     ///
     /// # Errors
-    /// Those of [`ShopClientBuilder::build`], and [`Invalid`](crate::ErrorKind::Invalid) for a
-    /// variable that is missing or wrong.
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if a variable is missing or not valid, or if the
+    ///   file of the token cannot be read
+    /// - The errors of [`ShopClientBuilder::build`]
     #[expect(
         clippy::disallowed_methods,
         reason = "the caller asks for the variables of its process"
@@ -44,17 +49,22 @@ impl ShopClient {
 }
 
 impl ShopClientBuilder {
+    /// Creates a builder with the options of the variables that `read` returns.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if a variable is missing or not valid, or if the file
+    /// of the token cannot be read.
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
-        // What is not UTF-8 is not valid in any of them.
-        let text = |name| {
-            Some(read(name)?.to_string_lossy().trim().to_owned()).filter(|text| !text.is_empty())
+        let Some(address) = non_empty_text(read("SHOP_URL")) else {
+            return Err(invalid(
+                "SHOP_URL is not set: use an address such as http://localhost:3000",
+            ));
         };
-        let missing =
-            || invalid("SHOP_URL is not set: use an address such as http://localhost:3000");
-        let mut builder = ShopClient::builder(text("SHOP_URL").ok_or_else(missing)?);
-        let token = text("SHOP_TOKEN");
-        let file = text("SHOP_TOKEN_FILE");
-        if token.is_some() && file.is_some() {
+        let mut builder = ShopClient::builder(address);
+
+        let token = non_empty_text(read("SHOP_TOKEN"));
+        let token_file = non_empty_text(read("SHOP_TOKEN_FILE"));
+        if token.is_some() && token_file.is_some() {
             return Err(invalid(
                 "SHOP_TOKEN and SHOP_TOKEN_FILE are both set: unset one of them",
             ));
@@ -62,36 +72,53 @@ impl ShopClientBuilder {
         if let Some(token) = token {
             builder = builder.bearer_token(token);
         }
-        if let Some(file) = file {
-            // A file that cannot be read is an error now, and not that of the first call.
-            token_in(&file)?;
-            builder = builder.token_provider(move || ready(token_in(&file).map_err(Into::into)));
+        if let Some(path) = token_file {
+            // A file that cannot be read is an error now, and not an error of the first call.
+            read_token(&path)?;
+            builder = builder.token_provider(move || ready(read_token(&path).map_err(Into::into)));
         }
-        if let Some(time) = text("SHOP_TIMEOUT") {
-            builder = builder.timeout(duration_in("SHOP_TIMEOUT", &time)?);
+
+        if let Some(text) = non_empty_text(read("SHOP_TIMEOUT")) {
+            builder = builder.timeout(parse_duration("SHOP_TIMEOUT", &text)?);
         }
-        if let Some(time) = text("SHOP_CONNECT_TIMEOUT") {
-            builder = builder.connect_timeout(duration_in("SHOP_CONNECT_TIMEOUT", &time)?);
+        if let Some(text) = non_empty_text(read("SHOP_CONNECT_TIMEOUT")) {
+            builder = builder.connect_timeout(parse_duration("SHOP_CONNECT_TIMEOUT", &text)?);
         }
         Ok(builder)
     }
 }
 
-/// The duration in `text`, the value of the variable `name`.
-fn duration_in(name: &str, text: &str) -> Result<Duration> {
-    text.parse::<SignedDuration>()
-        .ok()
-        .and_then(|time| Duration::try_from(time).ok())
-        .ok_or_else(|| {
-            invalid(format!(
-                "{name} must be a duration with its unit, such as 10s or 300ms"
-            ))
-        })
+/// Returns the value of a variable without the white space around it, unless the variable is unset
+/// or empty.
+fn non_empty_text(value: Option<OsString>) -> Option<String> {
+    // Bytes that are not UTF-8 are not valid in any of the variables, so they may be replaced.
+    let text = value?.to_string_lossy().trim().to_owned();
+    Some(text).filter(|text| !text.is_empty())
 }
 
-fn token_in(file: &str) -> Result<BearerToken> {
-    let text = fs::read_to_string(file).map_err(|error| {
-        invalid(format!("SHOP_TOKEN_FILE: {file} cannot be read")).with_source(error)
+/// Parses `text`, which is the value of the variable `name`, as a duration.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) if `text` is not a duration with its unit, or if the
+/// duration is negative.
+fn parse_duration(name: &str, text: &str) -> Result<Duration> {
+    if let Ok(signed) = text.parse::<SignedDuration>()
+        && let Ok(duration) = Duration::try_from(signed)
+    {
+        return Ok(duration);
+    }
+    Err(invalid(format!(
+        "{name} must be a duration with its unit, such as 10s or 300ms"
+    )))
+}
+
+/// Reads the bearer token in the file at `path`. White space after the token is ignored.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) if the file cannot be read, or contains no valid token.
+fn read_token(path: &str) -> Result<BearerToken> {
+    let text = fs::read_to_string(path).map_err(|error| {
+        invalid(format!("SHOP_TOKEN_FILE: {path} cannot be read")).with_source(error)
     })?;
     BearerToken::new(text.trim_end())
 }

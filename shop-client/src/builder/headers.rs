@@ -1,27 +1,32 @@
-//! The options of headers and tokens.
+//! The options for headers and tokens.
+//!
+//! An option reports no error itself. Building the client fails with the error of the first header
+//! that is not valid or that the client sends itself, or else with the error of the bearer token.
 
 use std::future::ready;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue, USER_AGENT};
 
-use super::ShopClientBuilder;
-use crate::error::client_error;
+use super::{ShopClientBuilder, invalid};
 use crate::tokens::Tokens;
-use crate::{BearerToken, ErrorKind, Result, TokenProvider};
+use crate::{BearerToken, Error, Result, TokenProvider};
 
 impl ShopClientBuilder {
-    /// The user agent (default `shop-client/<version>`).
+    /// Sends `name` as the user agent (default `shop-client/<version>`).
     pub fn user_agent(mut self, name: impl Into<String>) -> Self {
         self.user_agent = Some(name.into());
         self
     }
 
-    /// Sends this header with every request, such as a tenant or the key of a gateway. Its value is
-    /// not logged. The last value of a name is sent.
+    /// Sends this header with every request, such as a tenant or the key of a gateway.
     ///
-    /// A header that the client sends itself is [`Invalid`](ErrorKind::Invalid) when the client is
-    /// built: use [`bearer_token`](Self::bearer_token), [`user_agent`](Self::user_agent), the key
-    /// of a purchase, or [`with_context`](crate::ShopClient::with_context).
+    /// The value of the header is not logged. If several headers have this name, the last one is
+    /// sent.
+    ///
+    /// If the client sends the header itself, building the client fails as
+    /// [`Invalid`](crate::ErrorKind::Invalid). Use [`bearer_token`](Self::bearer_token),
+    /// [`user_agent`](Self::user_agent), the key of a purchase, or
+    /// [`with_context`](crate::ShopClient::with_context) instead.
     ///
     /// ```
     /// use shop_client::ShopClient;
@@ -38,76 +43,96 @@ impl ShopClientBuilder {
         self
     }
 
-    /// Sends this bearer token with every request. Over plain http it can be read on the network.
+    /// Sends this bearer token with every request. Over plain http, the token can be read on the
+    /// network.
     pub fn bearer_token(mut self, token: impl AsRef<str>) -> Self {
         self.tokens =
             BearerToken::new(token).map(|token| Tokens::new(move || ready(Ok(token.clone()))));
         self
     }
 
-    /// Sends the bearer tokens of this provider, and fetches a new one when a token expires or is
+    /// Sends the bearer tokens of this provider, and fetches a new token when a token expires or is
     /// rejected. [`TokenProvider`] has an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Ok(Tokens::new(provider));
         self
     }
 
+    /// Returns the user agent as the value of a header, if one was set.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the user agent is not visible ASCII.
     pub(super) fn user_agent_header(&self) -> Result<Option<HeaderValue>> {
-        self.user_agent
-            .as_deref()
-            .map(HeaderValue::from_str)
-            .transpose()
-            .map_err(|error| {
-                client_error(ErrorKind::Invalid, "the user agent must be visible ASCII")
-                    .with_source(error)
-            })
+        let Some(agent) = &self.user_agent else {
+            return Ok(None);
+        };
+        let value = HeaderValue::from_str(agent)
+            .map_err(|error| invalid("the user agent must be visible ASCII").with_source(error))?;
+        Ok(Some(value))
     }
 
+    /// Returns the headers that these options add to every request.
+    ///
+    /// # Errors
+    /// [`Invalid`](crate::ErrorKind::Invalid) if the user agent or a header is not valid, or if the
+    /// client sends a header itself.
     pub(super) fn default_headers(&self) -> Result<HeaderMap> {
-        // A passed HTTP client keeps its own user agent unless one was set here.
-        let agent = self.user_agent_header()?;
-        let mut headers: HeaderMap = agent.map(|agent| (USER_AGENT, agent)).into_iter().collect();
+        let mut headers = HeaderMap::new();
+        // An HTTP client that was passed keeps its own user agent, unless one was set here.
+        if let Some(agent) = self.user_agent_header()? {
+            headers.insert(USER_AGENT, agent);
+        }
         for (name, value) in &self.headers {
-            let (name, value) = further_header(name, value, None)?;
-            headers.insert(name, value);
+            insert_caller_header(&mut headers, name, value, None)?;
         }
         Ok(headers)
     }
 }
 
-/// The headers that the client or HTTP itself writes.
+/// The names of the headers that the client or HTTP itself writes, separated by spaces.
 const OWN_HEADERS: &str = "accept accept-encoding authorization connection content-encoding content-length \
     content-type host idempotency-key te traceparent tracestate transfer-encoding upgrade user-agent x-request-id";
 
-/// A header of the caller, if it is none of the client's own but this one.
-pub(crate) fn further_header(
+/// Inserts a header of the caller into `headers`, in place of an earlier one with this name. The
+/// value of the header is not logged.
+///
+/// `replaceable` is the one header that the caller may set although the client sends it itself, if
+/// there is such a header.
+///
+/// # Errors
+/// [`Invalid`](crate::ErrorKind::Invalid) if the name or the value is not valid, or if the client
+/// sends the header itself.
+pub(crate) fn insert_caller_header(
+    headers: &mut HeaderMap,
     name: &str,
     value: &str,
-    except: Option<&HeaderName>,
-) -> Result<(HeaderName, HeaderValue)> {
-    let invalid = |problem: &str| {
-        client_error(
-            ErrorKind::Invalid,
-            format!("the header {} {problem}", name.escape_debug()),
-        )
-    };
-    let parsed: HeaderName = name
+    replaceable: Option<&HeaderName>,
+) -> Result<()> {
+    let parsed_name: HeaderName = name
         .parse()
-        .map_err(|error| invalid("has a name that is not valid").with_source(error))?;
-    if OWN_HEADERS.split(' ').any(|own| parsed == own) && except != Some(&parsed) {
-        return Err(invalid("is sent by the client itself"));
+        .map_err(|error| invalid_header(name, "has a name that is not valid").with_source(error))?;
+    let is_own = OWN_HEADERS.split(' ').any(|own| parsed_name == own);
+    if is_own && replaceable != Some(&parsed_name) {
+        return Err(invalid_header(name, "is sent by the client itself"));
     }
-    let mut value: HeaderValue = value
-        .parse()
-        .map_err(|error| invalid("has a value that is not valid").with_source(error))?;
-    value.set_sensitive(true);
-    Ok((parsed, value))
+
+    let mut parsed_value: HeaderValue = value.parse().map_err(|error| {
+        invalid_header(name, "has a value that is not valid").with_source(error)
+    })?;
+    parsed_value.set_sensitive(true);
+    headers.insert(parsed_name, parsed_value);
+    Ok(())
+}
+
+/// Returns the error of a header of the caller. `problem` continues the sentence after its name.
+fn invalid_header(name: &str, problem: &str) -> Error {
+    invalid(format!("the header {} {problem}", name.escape_debug()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ShopClient;
+    use crate::{ErrorKind, ShopClient};
 
     #[test]
     fn default_headers_do_not_replace_those_of_the_client() {

@@ -249,7 +249,7 @@ mod tests {
         let shopping_system = SHOPPING_SYSTEM.write_error;
         let user_buy_list = USER_BUY_LIST.write_error;
         let scalable_shop = SCALABLE_SHOP.write_error;
-        let cases: [(&str, ErrorWriter); 13] = [
+        let cases: [(&str, ErrorWriter); 12] = [
             ("/v1/purchases", HttpError::problem),
             ("/buy", default),
             ("/api/v1/buy", shopping_system),
@@ -262,7 +262,6 @@ mod tests {
             ("/scalable-shop-cm-apis", default),
             ("/users", ecommerce::write_error),
             ("/scalable-shop-cm-server/orders", ecommerce::write_error),
-            ("/api/users", user_buy_list),
         ];
         for (path, expected) in cases {
             let write_error = error_writer(path, Dialect::DEFAULT);
