@@ -1,8 +1,8 @@
 //! The limit of open files of this process.
 //!
-//! Each connection of a client takes one file handle. The service raises the limit of the system as
-//! far as it may, and accepts only as many connections as then fit: without a file handle left, the
-//! service could neither answer a probe nor open a file of its log.
+//! Each connection of a client takes one file handle. The service raises the soft limit of its
+//! process as far as it may, and accepts only as many connections as then fit: without a file
+//! handle left, the service could neither answer a probe nor open a file of its log.
 
 use rustix::process::{Resource, getrlimit, setrlimit};
 

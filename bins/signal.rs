@@ -1,8 +1,9 @@
 //! The shutdown of a process by signals.
 //!
 //! [`shutdown`] registers the handlers, and returns the token that the first SIGTERM or SIGINT
-//! cancels. Everything that runs in the process holds a clone of this token, and ends after its
-//! cancellation. The second signal is for an operator who does not want to wait for that.
+//! cancels. The server and most background tasks hold a clone of this token, and end after its
+//! cancellation; the others end after the server. The second signal is for an operator who does not
+//! want to wait for that.
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio_util::sync::CancellationToken;

@@ -5,7 +5,8 @@
 /// The version, the commit of the source and the features of this build, as `--version` and the log
 /// show them.
 ///
-/// The commit is `unknown` if the build had neither a repository nor the variable BUILD_REVISION.
+/// The commit is `unknown` if the build had neither a repository nor the variable BUILD_REVISION,
+/// or if git failed.
 pub(crate) const VERSION: &str = concat!(
     env!("CARGO_PKG_VERSION"),
     " (",

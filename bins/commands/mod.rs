@@ -1,8 +1,9 @@
 //! The commands of management: `status`, `migrate`, `replace`, `verify`, `doctor`, `dlq`, `replay`,
 //! `groups`, `backup`, `restore`, `erase`, `refund`, `import`, `export`.
 //!
-//! [`run`] runs one command, and ends it at a shutdown. Each command has a module of its own, which
-//! opens the logs and stores that the command needs, and prints the result by `output`. A command
+//! [`run`] runs one command, and ends it at a shutdown. The commands are in modules by
+//! topic, which open the logs and stores that a command needs, and print the result by `output`;
+//! `migrate` is here. A command
 //! returns a finding, such as lost purchases, as an error with an exit code of its own.
 
 mod backup;

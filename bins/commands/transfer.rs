@@ -4,7 +4,7 @@
 //! until the store has them. An export writes the purchases of the store to standard output, in an
 //! order in which they can be imported: each purchase before its refund.
 //!
-//! Both show their progress on standard error.
+//! Both show their progress on standard error, if it is a terminal. A dry run only reads the file.
 
 use std::fs::File;
 use std::io::Read;

@@ -1,7 +1,8 @@
 //! A secret that may change while it is in use.
 //!
-//! A secret that was read from a file is read again each time it is used, so it can be replaced
-//! without a restart. A secret from a variable stays the same until the process ends.
+//! A secret from a file is read again at each request for it, so it can be replaced without a
+//! restart. A client may keep a token until a service rejects it. A secret from a variable stays
+//! the same until the process ends.
 
 use std::fs;
 use std::path::PathBuf;

@@ -8,7 +8,8 @@ use std::fs;
 pub use shop_http::ServiceKind;
 
 /// Returns the service that is process 1, or that process 1 has started, in a container of the
-/// image. Returns `None` outside a container.
+/// image. Returns `None` if process 1 neither is a service nor has one as an
+/// argument.
 pub(super) fn from_container() -> Option<ServiceKind> {
     from_command_line(&fs::read("/proc/1/cmdline").ok()?)
 }

@@ -138,9 +138,10 @@
 //! request that you serve. With the feature `otel`, the trace is the trace of the current span, as
 //! your OpenTelemetry propagator writes it.
 //!
-//! Retries are logged at level debug. Nothing is logged above this level, because errors are for
-//! the caller to handle. For metrics, an [observer](ShopClientBuilder::observer) sees every retry,
-//! and the attempts, the duration and the outcome of every call.
+//! Retries are logged at level debug. Only a panic of an observer is logged above this level,
+//! because errors are for the caller to handle. For metrics, an
+//! [observer](ShopClientBuilder::observer) sees every retry, and the attempts, the duration and the
+//! outcome of every call.
 //!
 //! # Features
 //!

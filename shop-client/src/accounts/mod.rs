@@ -30,7 +30,7 @@ pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrd
 #[must_use = "no request is sent until an entity is found or created"]
 pub struct Entities<E> {
     client: ShopClient,
-    entity: PhantomData<fn() -> E>,
+    kind: PhantomData<fn() -> E>,
 }
 
 /// A client that registers users at a service, and finds a user by its number.
@@ -86,7 +86,7 @@ impl ShopClient {
     pub fn users(&self) -> Users {
         Entities {
             client: self.clone(),
-            entity: PhantomData,
+            kind: PhantomData,
         }
     }
 
@@ -107,7 +107,7 @@ impl ShopClient {
     pub fn orders(&self) -> Orders {
         Entities {
             client: self.clone(),
-            entity: PhantomData,
+            kind: PhantomData,
         }
     }
 }

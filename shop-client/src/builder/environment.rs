@@ -1,8 +1,8 @@
 //! Configures a client by environment variables.
 //!
 //! [`ShopClient::from_env`] reads the variables of the process, and sets the option of the
-//! [`ShopClientBuilder`] that each variable stands for. A variable that is not valid is an error,
-//! which names the variable.
+//! [`ShopClientBuilder`] that each variable stands for. A variable that is missing or not valid
+//! is an error, of `from_env` itself or of `build`.
 
 use std::ffi::OsString;
 use std::fs;
@@ -52,8 +52,8 @@ impl ShopClientBuilder {
     /// Creates a builder with the options of the variables that `read` returns.
     ///
     /// # Errors
-    /// [`Invalid`](crate::ErrorKind::Invalid) if a variable is missing or not valid, or if the file
-    /// of the token cannot be read.
+    /// [`Invalid`](crate::ErrorKind::Invalid) if SHOP_URL is missing, both tokens are set, a
+    /// time-out is not valid, or the file has no valid token.
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         let Some(address) = non_empty_text(read("SHOP_URL")) else {
             return Err(invalid(

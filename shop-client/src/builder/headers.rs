@@ -1,7 +1,7 @@
 //! The options for headers and tokens.
 //!
-//! An option reports no error itself. Building the client fails with the error of the first header
-//! that is not valid or that the client sends itself, or else with the error of the bearer token.
+//! An option reports no error itself. Building the client checks the address, the user agent, these
+//! headers, the certificates and then the bearer token, and fails with the first error.
 
 use std::future::ready;
 

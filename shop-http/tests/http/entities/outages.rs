@@ -6,6 +6,10 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
+use shop_core::ErrorKind::{
+    Corrupt, DeadlineExceeded, Denied, Internal, Invalid, Unavailable, Unsupported,
+};
+use shop_core::Outcome::{NotApplied, Unknown};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::OrderNumber;
 use shop_core::users::{UserNumber, UserOrders};
@@ -13,6 +17,7 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
 use tokio::time::Instant;
 
+use self::Misbehaving::{Fails, NeverAnswers, Panics};
 use super::{ADA, Entities, PEN, post_with_key};
 use crate::shop::{get, post};
 
@@ -86,31 +91,13 @@ const READS: [(&str, &str); 3] = [
 
 #[tokio::test(start_paused = true)]
 async fn failed_writes_have_an_outcome_and_a_key() {
-    use ErrorKind::{DeadlineExceeded, Internal, Unavailable};
-
     for (misbehaving, status, outcome) in [
-        (
-            Misbehaving::Fails(Unavailable, Outcome::NotApplied),
-            503,
-            "not_sent",
-        ),
-        (
-            Misbehaving::Fails(Unavailable, Outcome::Unknown),
-            503,
-            "unknown",
-        ),
-        (
-            Misbehaving::Fails(DeadlineExceeded, Outcome::Unknown),
-            503,
-            "unknown",
-        ),
-        (
-            Misbehaving::Fails(Internal, Outcome::Unknown),
-            500,
-            "unknown",
-        ),
-        (Misbehaving::Panics, 500, "unknown"),
-        (Misbehaving::NeverAnswers, 503, "unknown"),
+        (Fails(Unavailable, NotApplied), 503, "not_sent"),
+        (Fails(Unavailable, Unknown), 503, "unknown"),
+        (Fails(DeadlineExceeded, Unknown), 503, "unknown"),
+        (Fails(Internal, Unknown), 500, "unknown"),
+        (Panics, 500, "unknown"),
+        (NeverAnswers, 503, "unknown"),
     ] {
         for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, body) in WRITES {
@@ -143,35 +130,13 @@ async fn failed_writes_have_an_outcome_and_a_key() {
 
 #[tokio::test(start_paused = true)]
 async fn failed_reads_expose_no_details() {
-    use ErrorKind::{Corrupt, Denied, Invalid, Unavailable};
-
     for (misbehaving, status, text) in [
-        (
-            Misbehaving::Fails(Unavailable, Outcome::NotApplied),
-            503,
-            "Service unavailable",
-        ),
-        (
-            Misbehaving::Fails(Denied, Outcome::NotApplied),
-            503,
-            "Service unavailable",
-        ),
-        (
-            Misbehaving::Fails(Invalid, Outcome::NotApplied),
-            503,
-            "Service unavailable",
-        ),
-        (
-            Misbehaving::Fails(Corrupt, Outcome::NotApplied),
-            500,
-            "Failed to fetch things",
-        ),
-        (Misbehaving::Panics, 500, "Failed to fetch things"),
-        (
-            Misbehaving::NeverAnswers,
-            503,
-            "Service timeout - please try again",
-        ),
+        (Fails(Unavailable, NotApplied), 503, "Service unavailable"),
+        (Fails(Denied, NotApplied), 503, "Service unavailable"),
+        (Fails(Invalid, NotApplied), 503, "Service unavailable"),
+        (Fails(Corrupt, NotApplied), 500, "Failed to fetch things"),
+        (Panics, 500, "Failed to fetch things"),
+        (NeverAnswers, 503, "Service timeout - please try again"),
     ] {
         for router in [misbehaving.management(), misbehaving.facing()] {
             for (path, what) in READS {
@@ -202,7 +167,7 @@ async fn writes_do_not_need_the_log() {
 
 #[tokio::test]
 async fn a_role_that_management_lacks_is_a_404() {
-    let misbehaving = Misbehaving::Fails(ErrorKind::Unsupported, Outcome::NotApplied);
+    let misbehaving = Fails(Unsupported, NotApplied);
     let nothing = json!({"detail": "Not Found"});
     for (path, body) in WRITES {
         post_with_key(&misbehaving.facing(), path, "k1", body)
