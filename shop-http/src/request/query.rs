@@ -17,7 +17,7 @@ use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 use shop_core::domain::Reference;
-use shop_core::import::{ColumnNames, Delimiter, FileZone, Import, TextEncoding};
+use shop_core::import::Import;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,
@@ -469,17 +469,17 @@ impl Query {
     /// Reads a request to import a file. `import` has the settings that are not parameters.
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
-        let columns = self.read("columns", ColumnNames::from_str);
+        let columns = self.parse("columns");
         let decimal_comma = self.read_word("decimal_comma", &booleans, "must be true or false");
-        let delimiter = self.read("delimiter", Delimiter::from_str);
+        let delimiter = self.parse("delimiter");
         let is_dry_run = self
             .read_word("dry_run", &booleans, "must be true or false")
             .unwrap_or_default();
-        let encoding = self.read("encoding", TextEncoding::from_str);
+        let encoding = self.parse("encoding");
         let from_line = self.read("from_line", |text| {
             NonZeroU64::from_str(text).map_err(|_invalid| "must be a whole number from 1")
         });
-        let time_zone = self.read("time_zone", FileZone::from_str);
+        let time_zone = self.parse("time_zone");
 
         let import = import
             .columns(columns.unwrap_or_default())

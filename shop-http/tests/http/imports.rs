@@ -106,7 +106,7 @@ async fn what_is_no_import_is_refused_by_name() {
             "text/csv",
             "",
             422,
-            "delimiter",
+            "\"delimiter must be one of",
         ),
         (
             "/v1/purchases:import?time_zone=Mars",
