@@ -41,15 +41,19 @@ impl Constant {
         content: Bytes,
     ) -> Self {
         let revalidated = (header::CACHE_CONTROL, HeaderValue::from_static("no-cache"));
-        let mut headers: HeaderMap = [revalidated].into_iter().chain(headers).collect();
+        let mut all_headers = HeaderMap::new();
+        for (name, value) in [revalidated].into_iter().chain(headers) {
+            // A later header replaces the default, while `collect` would send both.
+            all_headers.insert(name, value);
+        }
 
         // The tag is weak, because the plain and the compressed content share it.
         let hash = Uuid::new_v5(&Uuid::NAMESPACE_URL, &content).simple();
         if let Ok(tag) = HeaderValue::try_from(format!("W/\"{hash}\"")) {
-            headers.insert(header::ETAG, tag);
+            all_headers.insert(header::ETAG, tag);
         }
         Self {
-            headers,
+            headers: all_headers,
             content,
             gzip: None,
         }

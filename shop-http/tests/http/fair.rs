@@ -294,6 +294,8 @@ async fn a_revoked_token_ends_its_streams() {
 #[tokio::test]
 async fn constants_are_compressed_once_and_revalidated() {
     let shop = Shop::new();
+    let docs = get(&shop.facing, "/docs").await;
+    assert_eq!(docs.header("cache-control"), Some("max-age=3600"));
     for path in [
         "/docs/swagger-ui-bundle.js",
         "/docs",
