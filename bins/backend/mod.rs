@@ -94,10 +94,13 @@ pub(crate) async fn log_admin(
     })
 }
 
-/// Returns the backend of files in the data folder, if the log or the store is one.
+/// Returns the backend of files in the data folder, if the log or a store is one.
 pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
+    let keeps_entities = settings.keeps() != (false, false);
     if settings.kafka_bootstrap_servers.is_none() {
         for_log(settings)
+    } else if keeps_entities {
+        for_entities(settings)
     } else {
         for_purchases(settings)
     }

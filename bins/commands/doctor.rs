@@ -96,7 +96,8 @@ impl DoctorReport {
 /// Returns the files of the embedded log and stores that exist.
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     let log = backend::for_log(settings);
-    let store = backend::for_purchases(settings);
+    let purchases = backend::for_purchases(settings);
+    let entities = backend::for_entities(settings);
     let log_files = [
         TopicSpec::purchases(settings),
         TopicSpec::users(settings),
@@ -105,14 +106,14 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     .into_iter()
     .filter_map(|topic| log.file(ComponentKind::Log(topic)));
     let store_files = [
-        ComponentKind::Purchases,
-        ComponentKind::Users,
-        ComponentKind::Orders,
-    ]
-    .into_iter()
-    .filter_map(|store_kind| store.file(store_kind));
-    let files = log_files.chain(store_files);
-    files.filter(|file| file.exists()).collect()
+        purchases.file(ComponentKind::Purchases),
+        entities.file(ComponentKind::Users),
+        entities.file(ComponentKind::Orders),
+    ];
+    log_files
+        .chain(store_files.into_iter().flatten())
+        .filter(|file| file.exists())
+        .collect()
 }
 
 /// Reads all purchases of the store, and reports the entries that cannot be read.

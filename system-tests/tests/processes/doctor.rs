@@ -101,6 +101,8 @@ async fn doctor_names_documents_that_cannot_be_read() {
         ("MONGODB_URI", uri),
         ("MONGODB_DATABASE", &database),
     ];
+    // Users are in a file also beside MongoDB.
+    std::fs::write(folder.path().join("users.db"), "damaged").unwrap();
     let output = Binary::Management.run(&["doctor"], &settings).await;
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let lines = findings(&output);
@@ -116,7 +118,9 @@ async fn doctor_names_documents_that_cannot_be_read() {
         );
     }
     assert!(
-        lines[4].ends_with("2500 purchases, unreadable 4") && lines.len() == 5,
+        lines[0].contains("users.db")
+            && lines[5].ends_with("2500 purchases, unreadable 5")
+            && lines.len() == 6,
         "{lines:?}"
     );
     for (arguments, unreadable) in [(&["export"][..], 4), (&["export", "--userid", "u1"], 3)] {
