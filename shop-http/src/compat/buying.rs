@@ -13,7 +13,13 @@ use crate::request::purchase::idempotency_key;
 use crate::resources::buy::{begin_buy, respond_with_purchase};
 use crate::response::{HttpResult, PURCHASE_BYTES};
 
-/// Handles `POST /buy`: accepts a purchase into the log.
+/// Handles `POST /buy`: accepts a purchase into the log of purchases.
+///
+/// The log lines of the process have a line for each purchase if the dialect asks for it. A
+/// repeated request, whose purchase was accepted before, has no line.
+///
+/// # Errors
+/// The errors of [`body::read`], of an invalid purchase, and of [`begin_buy`].
 pub(super) async fn accept_into_log(shop: LegacyShop, mut request: Request) -> HttpResult {
     let new = shop.read_new_purchase(&mut request).await?;
     let bought = begin_buy(&shop.purchases, new, request)?.await?;

@@ -69,6 +69,6 @@ fn write_error(error: &HttpError) -> Response {
 
 /// Writes an error as `{"error": text}`, with these responses to failures.
 pub(super) fn write_error_text(error: &HttpError, outages: &Outages) -> Response {
-    let (status, text) = outages.describe(error, StatusCode::BAD_REQUEST);
+    let (status, text) = outages.status_and_text(error, StatusCode::BAD_REQUEST);
     respond(error, status, json!({"error": text}))
 }

@@ -82,9 +82,12 @@ impl Outages {
         })
     }
 
-    /// Returns the status and the text of `error`: those of an outage, or else `invalid_status` for
-    /// an invalid request, and the first of the texts.
-    pub(super) fn describe(
+    /// Returns the status and the text of the response to `error`.
+    ///
+    /// While the log or the store fails, they are those of the outage. Otherwise an invalid request
+    /// has `invalid_status`, a taken email address 400, as in `ecommerce`, and any other error its
+    /// own status. The text is the first one of the error.
+    pub(super) fn status_and_text(
         &self,
         error: &HttpError,
         invalid_status: StatusCode,
@@ -109,7 +112,7 @@ impl Outages {
     /// Writes an error as FastAPI does: `{"detail": text}`, or a list of entries with the status
     /// 422 if the request is invalid.
     pub(super) fn write_fastapi_error(&self, error: &HttpError) -> Response {
-        let (status, text) = self.describe(error, StatusCode::UNPROCESSABLE_ENTITY);
+        let (status, text) = self.status_and_text(error, StatusCode::UNPROCESSABLE_ENTITY);
         if error.errors.is_empty() {
             return respond(error, status, json!({"detail": text}));
         }

@@ -203,8 +203,11 @@ pub(crate) fn configured_system(dialect: &Dialect) -> &'static SystemForms {
     }
 }
 
-/// Returns what writes the errors at `path`, if the paths that name no system have the form of
-/// `dialect`.
+/// Returns the writer of the errors of requests for `path`.
+///
+/// The prefix of an ingress selects `scalable-shop`, whose ingresses had it. Behind that, the first
+/// prefix counts that matches, so `/api/v1` comes before `/api`. A path without a prefix has the
+/// form of `dialect`, the configured system.
 pub(crate) fn error_writer(path: &str, dialect: &Dialect) -> ErrorWriter {
     let mut path = path;
     let mut system = configured_system(dialect);

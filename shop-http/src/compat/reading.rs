@@ -113,13 +113,14 @@ fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, Member
 /// receipt.
 ///
 /// # Errors
-/// The error of a time that is unreadable or out of bounds, except where the rules replace it.
+/// The error of a time that is unreadable or out of bounds. With
+/// [`LenientOrReceipt`](Timestamps::LenientOrReceipt), an unreadable time is no error.
 fn read_timestamp(
     value: RawScalar<'_>,
     rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> Result<Option<Timestamp>, MemberError> {
-    // The services in front of the log differed. Those in front of the store all kept the time.
+    // Facing of the replaced systems differed. Management of all of them kept the client's time.
     let timestamps = match purchases.kind {
         ServiceKind::Facing => rules.timestamps,
         ServiceKind::Management => Timestamps::Lenient,

@@ -46,6 +46,6 @@ pub(super) static SCALABLE_SHOP: SystemForms = SystemForms {
 
 /// Writes an error as `{"status": "Error", "message": text}`.
 fn write_error(error: &HttpError) -> Response {
-    let (status, text) = OUTAGES.describe(error, StatusCode::BAD_REQUEST);
+    let (status, text) = OUTAGES.status_and_text(error, StatusCode::BAD_REQUEST);
     respond(error, status, json!({"status": "Error", "message": text}))
 }

@@ -49,7 +49,10 @@ pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) 
     respond_to_probe(is_ready, &json!({"status": readiness_word(is_ready)}))
 }
 
-/// Handles `GET /-/ready`: reports whether the service is ready for requests, in the form of 004.
+/// Handles `GET /-/ready`: reports whether the service is ready for requests.
+///
+/// The body is that of the replaced system `shopping-system`, whose parts were always MongoDB and
+/// Kafka.
 pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
     let is_ready = checks.is_service_ready();
@@ -69,7 +72,8 @@ pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> Htt
     respond_to_probe(is_ready, &body)
 }
 
-/// Handles `GET /ready`: reports whether the service is ready for requests, in the form of 001.
+/// Handles `GET /ready`: reports whether the service is ready for requests. The body is that of the
+/// replaced system `user-buy-list`.
 pub(crate) async fn report_legacy_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
     let is_ready = checks.is_service_ready();

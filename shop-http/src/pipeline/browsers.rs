@@ -90,6 +90,10 @@ impl Browsers {
     /// Creates the rules of `service` for browsers.
     ///
     /// `authenticates` says whether some of its routes need credentials.
+    ///
+    /// Only facing has CORS, because pages of shops buy there; probes and operators use the admin
+    /// listener. Where nobody has to authenticate, a page that may buy could also refund, so
+    /// refunds are protected separately.
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors_layer(&service.options.cors, authenticates));

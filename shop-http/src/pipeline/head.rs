@@ -42,6 +42,8 @@ pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult
 
 /// Checks that a request names one of `hosts`.
 ///
+/// Most requests of a development machine name a plain local host, which needs no parser.
+///
 /// # Errors
 /// 421 if it names another host.
 pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {

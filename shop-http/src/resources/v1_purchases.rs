@@ -48,7 +48,7 @@ struct Selection<T> {
     selector: Selector,
     parameters: T,
     permit: RequestPermit,
-    /// The header of the response if the client waited for a purchase that is still not visible.
+    /// The header of a response to a client that waited for a purchase which is still not visible.
     pending: PendingHeader,
 }
 
@@ -153,6 +153,9 @@ pub(crate) async fn summary(purchases: Arc<PurchaseService>, head: Parts) -> Htt
 
 /// Handles `GET /v1/totals`: returns the number of purchases and their exact sum per hour, day or
 /// month.
+///
+/// # Errors
+/// The errors of [`read_selection`], and of the query.
 pub(crate) async fn totals(purchases: Arc<PurchaseService>, head: Parts) -> HttpResult {
     let selection = read_selection(&purchases, head, Query::TOTALS, Query::totals).await?;
     let totals = purchases

@@ -24,7 +24,9 @@ use crate::routes::table;
 use crate::service::parts::Parts;
 use crate::service::{Service, ServiceKind};
 
-/// Starts the router of a service. Without further calls it is [`router`].
+/// Returns a builder of the router of a service, with all routes and the default options.
+///
+/// Without further calls, [`build`](RouterBuilder::build) returns the same as [`router`].
 ///
 /// ```
 /// use axum::Router;

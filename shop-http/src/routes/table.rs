@@ -99,8 +99,10 @@ fn purchase_routes(service: &Service, builder: &RouteBuilder<Arc<PurchaseService
     routes
 }
 
-/// Returns the routes for operators and probes. They have no prefix: below a prefix that an ingress
-/// publishes, they would be public.
+/// Returns the routes for operators and probes.
+///
+/// They are not below the prefixes of ingresses, where they would be public. Beside an admin
+/// listener, the public one only has a probe, and the routes of dead letters, which it refuses.
 #[rustfmt::skip]
 fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;
@@ -117,8 +119,10 @@ fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>)
     if is_public {
         return routes;
     }
-    // Only operators and their tools reach an admin listener.
-    let (partial, guarded) = if service.listener == Admin { (Open, Open) } else { (Partial, Guarded) };
+    // Everyone who reaches an admin listener is an operator, or a tool of one.
+    let is_admin = service.listener == Admin;
+    let health_access = if is_admin { Open } else { Partial };
+    let metrics_access = if is_admin { Open } else { Guarded };
     let health = RouteBuilder(HealthState {
         service: Arc::clone(service),
         form: configured_system(service.options.dialect).health,
@@ -128,8 +132,8 @@ fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>)
         builder.read_uncompressed((Health, "/ready", Operation), "The same as /-/ready, in the form of user-buy-list", probes::report_legacy_readiness).open(),
         builder.read_uncompressed((Health, "/-/healthy", Probe), "Whether the process is alive, as JSON", probes::report_liveness).open(),
         builder.read_uncompressed((Health, "/-/ready", Operation), "Whether log, store and ingest are available", probes::report_readiness).open(),
-        health.read((Health, "/health", Operation), "The state of the service", health::report_health).with(partial, MetricFamilies::Flask),
-        builder.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(guarded, MetricFamilies::None),
+        health.read((Health, "/health", Operation), "The state of the service", health::report_health).with(health_access, MetricFamilies::Flask),
+        builder.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(metrics_access, MetricFamilies::None),
     ]);
     routes
 }

@@ -302,7 +302,11 @@ impl SlowReaderPolicy {
         self.blocked_since.get_or_insert_with(Instant::now);
     }
 
-    /// Notes that the client has accepted `bytes`.
+    /// Records that the client has accepted `bytes` of a response.
+    ///
+    /// The time in which the client accepted nothing is taken from its remaining time. The bytes
+    /// earn time back, at the minimum rate in bytes per second, so that a client that reads faster
+    /// never runs out of time.
     fn accept(&mut self, bytes: usize) {
         if let Some(blocked_since) = self.blocked_since.take() {
             self.remaining_time = self.remaining_time.saturating_sub(blocked_since.elapsed());

@@ -117,7 +117,11 @@ impl PurchaseService {
         }
     }
 
-    /// Publishes a refund, and waits until the store has decided about it, for at most `limit`.
+    /// Publishes a refund, and waits for at most `limit` until the store has applied or rejected
+    /// it.
+    ///
+    /// The result is pending if the store has not decided within `limit`. The call is boxed,
+    /// because it is large and rare beside a buy.
     ///
     /// # Errors
     /// The errors of [`HttpError::failed_write`], with texts about refunds.

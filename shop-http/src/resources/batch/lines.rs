@@ -86,6 +86,8 @@ impl<'de> Visitor<'de> for ElementsVisitor {
     fn visit_seq<A: SeqAccess<'de>>(self, mut array: A) -> Result<Self::Value, A::Error> {
         let mut elements = Vec::new();
         while let Some(element) = array.next_element::<&RawValue>()? {
+            // One element more than the limit shows that the batch is too large. The others are
+            // read, so that the rest of the text is checked, and dropped.
             let index = elements.len();
             if index <= self.limit {
                 elements.push(BatchLine {
