@@ -20,6 +20,8 @@ export function useAddress() {
   useEffect(() => {
     const follow = () => setHash(location.hash);
     window.addEventListener("hashchange", follow);
+    // The address may have changed between the first drawing and this effect, which runs after it.
+    follow();
     return () => window.removeEventListener("hashchange", follow);
   }, []);
   return [readAddress(hash), (view, params) => (location.hash = addressOf(view, params))];
