@@ -5,7 +5,7 @@ import { grouped } from "./exact.js";
 import { duration } from "./health.js";
 import { Mapping, columnsParameter, forPage, namesIn, withChoice } from "./mapping.js";
 import { money } from "./money.js";
-import { html, useEffect, useRef, useState } from "./preact.js";
+import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { counted, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
 
 /** The largest file, in bytes: what the service takes. */
@@ -36,8 +36,9 @@ export function Importing() {
   const [isRunning, setIsRunning] = useState(false);
   useEffect(() => () => running.current?.abort(), []);
 
-  // A file is looked at again when the options change; only the last look counts.
-  useEffect(() => {
+  // A file is looked at again when the options change; only the last look counts. This must happen before the page is drawn:
+  // otherwise the button would still be there for a moment, and would import the file as it was looked at before the change.
+  useLayoutEffect(() => {
     setLook((look) => ({ ...NOTHING, names: look.names }));
     setReport(null);
     setRate("");
