@@ -43,7 +43,7 @@ pub(crate) async fn serve() -> std::io::Result<()> {
             variable("KAFKA_BOOTSTRAP_SERVERS").unwrap(),
         )
         .set("enable.idempotence", "true")
-        .set("linger.ms", "0.5")
+        .set("linger.ms", "1")
         .create()
         .unwrap();
     let log = Log {

@@ -125,13 +125,13 @@ shop_core::options! {
         /// The delivery timeout of librdkafka, which is checked once a second, is 90 % of this
         /// timeout.
         pub publish_timeout: Duration = Duration::from_secs(5),
-        /// Sets how long the producer collects records before it sends a batch (default 0.5 ms).
+        /// Sets how long the producer collects records before it sends a batch (default 1 ms).
         ///
-        /// The time adds to the latency of every publish. With 1 ms, 64 waiting callers publish a
-        /// fifth less and 512 callers up to a tenth more: librdkafka waits for whole milliseconds,
-        /// and with a shorter time its thread polls while a partition has its maximum number of
-        /// batches in flight.
-        pub producer_linger: Duration = Duration::from_micros(500),
+        /// The time adds to the latency of every publish. librdkafka waits for whole milliseconds:
+        /// with a shorter time, its thread polls while a partition has its maximum number of
+        /// batches in flight. With 0.5 ms, `POST /buy` of 512 connections was an eighth slower, and
+        /// took 7 % more processor time (`docs/performance.md`).
+        pub producer_linger: Duration = Duration::from_millis(1),
         /// Sets the maximum number of records in the producer's queue (default 10,000).
         ///
         /// If the queue is full, the publish of a single purchase fails at once with
