@@ -43,15 +43,12 @@ impl LogAdmin for KafkaLog {
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         let range = ScanRange::At(index, offset);
-        let first_batch = self.scan_range(range).await?.batches.try_next().await?;
-        let Some(Batch {
-            partition, records, ..
-        }) = first_batch
-        else {
+        let Some(batch) = self.scan_range(range).await?.batches.try_next().await? else {
             return Ok(None);
         };
-        let record = records.into_iter().find(|record| record.offset == offset);
-        Ok(record.map(|record| (partition, record)))
+        let mut records = batch.records.into_iter();
+        let record = records.find(|record| record.offset == offset);
+        Ok(record.map(|record| (batch.partition, record)))
     }
 
     fn first_offset(&self) -> u64 {

@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::client::{Client, OAuthToken};
-use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::consumer::{BaseConsumer, Consumer as _, ConsumerContext};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::metadata::{MetadataPartition, MetadataTopic};
-use rdkafka::{ClientContext, Statistics};
+use rdkafka::{ClientConfig, ClientContext, Statistics};
 use secrecy::ExposeSecret as _;
 use shop_core::{Error, ErrorKind, Result};
 use tokio_util::sync::CancellationToken;
@@ -151,6 +151,20 @@ impl<T> Context<T> {
             client_state,
         }
     }
+}
+
+/// Creates a client of librdkafka, such as a consumer or a producer, with `config`. It gets a
+/// [`Context`] of its own, which reports to `health` and has `client_state`.
+///
+/// # Errors
+/// If librdkafka rejects the configuration.
+pub(crate) fn create_client<T: StatisticsHandler, C: FromClientConfigAndContext<Context<T>>>(
+    config: &ClientConfig,
+    health: &Arc<ClientHealth>,
+    client_state: T,
+) -> Result<C> {
+    let context = Context::new(Arc::clone(health), client_state);
+    config.create_with_context(context).map_err(from_kafka)
 }
 
 /// Returns whether a committed position belongs to an earlier topic of the same name than the topic

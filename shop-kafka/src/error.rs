@@ -33,10 +33,10 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
         KafkaError::AdminOp(code) => classify(*code),
         // librdkafka reports an unknown partition if the partition has no leader.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
-        other => match other.rdkafka_error_code() {
-            Some(code) => classify(code),
-            None => (ErrorKind::Internal, "librdkafka rejected a call"),
-        },
+        other => other.rdkafka_error_code().map_or(
+            (ErrorKind::Internal, "librdkafka rejected a call"),
+            classify,
+        ),
     };
     kafka_error(kind, message).with_source(error)
 }

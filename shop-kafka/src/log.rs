@@ -102,8 +102,11 @@ impl KafkaLog {
     ///   time
     /// - the reason why the topic could not be created otherwise
     pub async fn exists(&self) -> Result<bool> {
-        let exists = self.shared.topic.exists().await;
-        exists.map_err(|error| self.shared.health.explain(error))
+        self.shared
+            .topic
+            .exists()
+            .await
+            .map_err(|error| self.shared.health.explain(error))
     }
 
     /// Returns a new sink, whose first publish does not wait for a connection.

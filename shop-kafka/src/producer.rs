@@ -11,7 +11,6 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
@@ -19,7 +18,9 @@ use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::acknowledged::Acknowledgements;
-use crate::client::{ClientHealth, Context, close_in_background, fetch_partitions, lock};
+use crate::client::{
+    ClientHealth, Context, close_in_background, create_client, fetch_partitions, lock,
+};
 use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
@@ -95,11 +96,9 @@ impl ProducerHandle {
 
     /// Creates a producer whose batches have at most `batch_bytes`.
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
-        let context = Context::new(Arc::clone(&self.health), ());
         let config = config::producer(&self.options, batch_bytes);
-        let producer = Producer::from_config_and_context(&config, context).map_err(from_kafka)?;
         Ok(CurrentProducer {
-            producer: Arc::new(producer),
+            producer: Arc::new(create_client(&config, &self.health, ())?),
             created_at: Instant::now(),
             batch_bytes,
         })
@@ -413,10 +412,10 @@ impl PendingDelivery {
         })?;
 
         // librdkafka reports an unknown partition or offset as a negative number.
-        let Ok(partition) = u32::try_from(delivery.partition) else {
-            return Ok(None);
-        };
-        let Ok(offset) = u64::try_from(delivery.offset) else {
+        let (Ok(partition), Ok(offset)) = (
+            u32::try_from(delivery.partition),
+            u64::try_from(delivery.offset),
+        ) else {
             return Ok(None);
         };
         producer.acknowledgements.record_acknowledged(

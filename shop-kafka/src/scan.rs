@@ -338,8 +338,7 @@ impl TopicScan {
     /// was dropped. Blocks while the receiver is slow.
     fn flush(&mut self, batches: &mpsc::Sender<Result<PartitionBatch>>) -> bool {
         self.buffered_bytes = 0;
-        let buffered = std::mem::take(&mut self.buffered);
-        buffered
+        std::mem::take(&mut self.buffered)
             .into_iter()
             .all(|batch| batches.blocking_send(Ok(batch)).is_ok())
     }

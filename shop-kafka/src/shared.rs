@@ -102,8 +102,8 @@ impl KafkaLogInner {
     pub(crate) fn faults(&self) -> LogFaults {
         let topic = &self.topic.name;
         let mut faults = LogFaults::default();
-        let failing = self.producer.acknowledgements.failing_partitions(topic);
-        let mut unavailable = BTreeSet::from_iter(failing);
+        let mut unavailable =
+            BTreeSet::from_iter(self.producer.acknowledgements.failing_partitions(topic));
         if let Some(description) = self.topic.description() {
             let leaderless = description.leaderless.iter();
             unavailable.extend(leaderless.filter_map(|id| u32::try_from(*id).ok()));

@@ -165,8 +165,7 @@ impl KafkaSink {
     /// - the error of the last check if the topic is unavailable
     fn is_ready(&self) -> Result<bool> {
         self.check_open()?;
-        let description = self.log.topic.state().transpose()?;
-        Ok(description.is_some())
+        Ok(self.log.topic.state().transpose()?.is_some())
     }
 }
 

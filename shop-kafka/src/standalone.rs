@@ -9,7 +9,6 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::groups::GroupInfo;
 use rdkafka::{Offset, TopicPartitionList};
@@ -17,7 +16,7 @@ use shop_core::Result;
 use shop_core::log::Offsets;
 
 use crate::client::{
-    Context, StandaloneConsumer, authenticate, blocking, close_in_background, deliver_events,
+    StandaloneConsumer, authenticate, blocking, close_in_background, create_client, deliver_events,
     fetch_partitions, is_of_other_topic, lock,
 };
 use crate::config;
@@ -67,9 +66,7 @@ impl KafkaLogInner {
                 .set("auto.offset.reset", "error");
         }
 
-        let context = Context::new(Arc::clone(&self.health), ());
-        let consumer =
-            StandaloneConsumer::from_config_and_context(&config, context).map_err(from_kafka)?;
+        let consumer = create_client(&config, &self.health, ())?;
         authenticate(&consumer);
         Ok(consumer)
     }

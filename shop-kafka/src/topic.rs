@@ -201,8 +201,7 @@ impl Topic {
         let _elapsed = tokio::time::timeout(timeout, self.state.subscribe().wait_for(is_final))
             .await
             .is_err();
-        self.state().ok_or_else(not_reached)??;
-        Ok(())
+        self.state().ok_or_else(not_reached)?.map(drop)
     }
 
     /// Waits until the topic is found or reported missing, at most for the timeout of a publish,
@@ -298,9 +297,7 @@ impl Topic {
                 Err(error) if error.is_retryable() && !is_over => {}
                 Err(error) if error.is_retryable() && has_leaders => {
                     // The partitions with a leader serve, whatever their settings are.
-                    let topic = &*self.name;
-                    let error = error.chain();
-                    tracing::warn!(kafka.topic = topic, %error, "the topic's settings cannot be read yet");
+                    tracing::warn!(kafka.topic = &*self.name, error = %error.chain(), "the topic's settings cannot be read yet");
                     return Ok(description);
                 }
                 Err(error) => return Err(error),
@@ -334,9 +331,7 @@ impl Topic {
             Err(error) if error.is_retryable() => return last_settings.ok_or(error),
             Err(error) => {
                 if last_settings.is_none() {
-                    let topic = &*self.name;
-                    let error = error.chain();
-                    tracing::warn!(kafka.topic = topic, %error, "make sure that the topic's cleanup.policy, which cannot be read, is delete");
+                    tracing::warn!(kafka.topic = &*self.name, error = %error.chain(), "make sure that the topic's cleanup.policy, which cannot be read, is delete");
                 }
                 None
             }
@@ -386,10 +381,8 @@ impl Topic {
                 client.describe_configs([&topic], &options.broker_id(*leader))
             });
             // The response contains one resource, because the request names one topic.
-            let config = response.and_then(|resources| {
-                let resource = resources.into_iter().next();
-                resource.transpose().map_err(from_code)
-            });
+            let config = response
+                .and_then(|resources| resources.into_iter().next().transpose().map_err(from_code));
             match config {
                 Err(error) if error.is_retryable() => last_error = error,
                 config => return config,

@@ -11,14 +11,13 @@ use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions};
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaResult;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use crate::client::{
-    ClientHealth, Context, StandaloneConsumer, authenticate, close_in_background, deliver_events,
-    start_thread,
+    ClientHealth, Context, StandaloneConsumer, authenticate, close_in_background, create_client,
+    deliver_events, start_thread,
 };
 use crate::error::{from_kafka, kafka_error, not_reached};
 use crate::topic::{Topic, TopicDescription};
@@ -87,9 +86,7 @@ impl TopicAdmin {
             return Err(kafka_error(ErrorKind::Unsupported, message));
         }
 
-        let context = Context::new(Arc::clone(&self.health), ());
-        let client =
-            AdminClient::from_config_and_context(&self.config, context).map_err(from_kafka)?;
+        let client: AdminClient<Context> = create_client(&self.config, &self.health, ())?;
         let options = AdminOptions::new()
             .request_timeout(Some(REQUEST_TIMEOUT))
             .operation_timeout(Some(REQUEST_TIMEOUT));
@@ -130,11 +127,8 @@ impl TopicMonitor {
         let mut uncommitted = config.clone();
         // With uncommitted reads, this client sees the ends of partitions behind open transactions.
         uncommitted.set("isolation.level", "read_uncommitted");
-        let context = Context::new(Arc::clone(health), ());
-        let metadata_client = StandaloneConsumer::from_config_and_context(&uncommitted, context)
-            .map_err(from_kafka)?;
         let admin = TopicAdmin {
-            metadata_client: Arc::new(metadata_client),
+            metadata_client: Arc::new(create_client(&uncommitted, health, ())?),
             health: Arc::clone(health),
             config,
             cluster: Arc::default(),

@@ -70,7 +70,7 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
         if *name != NAMES[index] {
             return None;
         }
-        values[index] = std::str::from_utf8((*value)?).ok()?;
+        values[index] = str::from_utf8((*value)?).ok()?;
     }
     let [
         cluster,
@@ -110,7 +110,7 @@ pub(crate) fn decode_marker(record: &LogRecord) -> Option<ResolvedDeadLetter> {
         return None;
     }
 
-    let text = |name: &str| std::str::from_utf8(record.headers.get(name)?).ok();
+    let text = |name: &str| str::from_utf8(record.headers.get(name)?).ok();
     Some(ResolvedDeadLetter::new(
         text(RECORD_ID)?.parse().ok()?,
         text(ID).map(str::to_owned),

@@ -109,10 +109,10 @@ impl DlqIndex {
         limit: usize,
     ) -> BTreeSet<DlqPosition> {
         if filter.positions.is_empty() {
-            let after = match &filter.after {
-                Some(position) => Bound::Excluded(position),
-                None => Bound::Unbounded,
-            };
+            let after = filter
+                .after
+                .as_ref()
+                .map_or(Bound::Unbounded, Bound::Excluded);
             let following = self.positions.range((after, Bound::Unbounded));
             self.select_copies(following.map(|(_, ids)| ids), filter, limit)
         } else {

@@ -104,10 +104,12 @@ pub struct KafkaDeadLetters {
 #[async_trait]
 impl DeadLetters for KafkaDeadLetters {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let ready = self.topic.wait_until_ready().await;
         // The error is about the topic, which an operator can fix, and not about these dead
         // letters. So a retry is safe.
-        ready.map_err(|error| error.with_retry(Retry::Safe))?;
+        self.topic
+            .wait_until_ready()
+            .await
+            .map_err(|error| error.with_retry(Retry::Safe))?;
 
         match self.put_unchanged(dead_letters).await {
             Err(error) if error.kind() == ErrorKind::TooLarge => {

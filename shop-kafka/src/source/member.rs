@@ -12,7 +12,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, Weak};
 use std::time::Instant;
 
-use rdkafka::config::FromClientConfigAndContext;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer as _};
 use rdkafka::error::{KafkaResult, RDKafkaErrorCode};
 use rdkafka::statistics::Partition as PartitionStatistics;
@@ -22,7 +21,7 @@ use shop_core::{ErrorKind, Outcome, Result};
 
 use super::membership::OwnedPartition;
 use super::queue::EventQueue;
-use crate::client::{Context, StatisticsHandler, lock};
+use crate::client::{Context, StatisticsHandler, create_client, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
 use crate::number::unsigned;
@@ -139,10 +138,9 @@ impl Member {
     /// # Errors
     /// If librdkafka rejects the options.
     pub(super) fn create_consumer(member: &Arc<Self>) -> Result<Arc<Consumer>> {
-        let context = Context::new(Arc::clone(&member.log.health), Arc::clone(member));
-        let config = config::consumer(&member.log.options, &member.group);
-        let consumer = Consumer::from_config_and_context(&config, context).map_err(from_kafka)?;
-        let consumer = Arc::new(consumer);
+        let log = &member.log;
+        let config = config::consumer(&log.options, &member.group);
+        let consumer = Arc::new(create_client(&config, &log.health, Arc::clone(member))?);
         // The reference is weak, because the reader thread leaves the group by dropping the
         // consumer.
         *lock(&member.commit_consumer) = Arc::downgrade(&consumer);
@@ -196,12 +194,13 @@ impl Member {
 
     /// Returns the partitions that this member owns now, each in its present epoch.
     pub(super) fn owned_partitions(&self) -> Vec<OwnedPartition> {
-        let owned = lock(&self.owned);
-        let partitions = owned.iter().map(|(index, ownership)| OwnedPartition {
-            index: *index,
-            epoch: ownership.epoch,
-        });
-        partitions.collect()
+        lock(&self.owned)
+            .iter()
+            .map(|(index, ownership)| OwnedPartition {
+                index: *index,
+                epoch: ownership.epoch,
+            })
+            .collect()
     }
 
     /// Returns the group's lag and the open transactions in the owned partitions, as of

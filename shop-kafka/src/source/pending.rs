@@ -84,11 +84,9 @@ impl Pending {
         linger: Duration,
         except: Option<u32>,
     ) -> Option<(u32, BatchBuilder)> {
-        let mut batches = self.batches.iter();
-        let (index, _) = batches.find(|(index, batch)| {
+        let (&index, _) = self.batches.iter().find(|(index, batch)| {
             Some(**index) != except && batch.started_at.elapsed() >= linger
         })?;
-        let index = *index;
         self.batches.remove_entry(&index)
     }
 

@@ -252,8 +252,10 @@ impl Positions {
         partition: OwnedPartition,
         offset: i64,
     ) -> Result<Option<Gap>> {
-        let previous = self.partitions.get(&partition.index);
-        let read_end = previous.and_then(|position| position.next_offset);
+        let read_end = self
+            .partitions
+            .get(&partition.index)
+            .and_then(|position| position.next_offset);
         let (low, high) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
         let restarted = Position {
             epoch: partition.epoch,
@@ -280,8 +282,7 @@ impl Positions {
         };
         match read_end {
             Some(read_end) if read_end > cut_at => {
-                let lost_offsets = cut_at..read_end;
-                Ok(membership.new_gap(partition, lost_offsets, GapCause::Truncated, offset))
+                Ok(membership.new_gap(partition, cut_at..read_end, GapCause::Truncated, offset))
             }
             _ => Ok(None),
         }

@@ -128,10 +128,9 @@ impl Reader {
             Some(consumer) => consumer,
             None => Member::create_consumer(&self.member)?,
         };
-        let mut result = self.join_group(&consumer);
-        if result.is_ok() {
-            result = self.read(&consumer);
-        }
+        let result = self
+            .join_group(&consumer)
+            .and_then(|()| self.read(&consumer));
         self.leave_group(consumer);
         result
     }

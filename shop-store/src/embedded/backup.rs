@@ -155,11 +155,12 @@ fn copy_files(
 
     let mut copied = Vec::new();
     for (name, source) in &sources {
-        copy_snapshot(source, &partial_path(to, name))?;
+        let partial = partial_path(to, name);
+        copy_snapshot(source, &partial)?;
         if is_restore {
-            remove_triggers_and_renew(&partial_path(to, name)).at(to)?;
+            remove_triggers_and_renew(&partial).at(to)?;
         }
-        let bytes = fs::metadata(partial_path(to, name)).at(to)?.len();
+        let bytes = fs::metadata(partial).at(to)?.len();
         copied.push(CopiedFile {
             name: name.clone(),
             bytes,
@@ -213,8 +214,9 @@ fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
         .collect::<Result<Vec<_>>>()?;
     for (name, connection) in &opened {
         // `BEGIN` alone takes no snapshot. The first read does.
-        let begun = connection.execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema");
-        begun.at(&folder.join(name))?;
+        connection
+            .execute_batch("BEGIN; SELECT count(*) FROM sqlite_schema")
+            .at(&folder.join(name))?;
     }
     Ok(opened)
 }
@@ -272,9 +274,9 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
     let check_result: String = copy_and_check().at(path)?;
     if check_result != "ok" {
         let message = "the file is damaged: its copy cannot be used";
-        let error =
-            database_error(ErrorKind::Corrupt, message).with_context("copy", path.display());
-        return Err(error.with_context("found", check_result));
+        return Err(database_error(ErrorKind::Corrupt, message)
+            .with_context("copy", path.display())
+            .with_context("found", check_result));
     }
 
     File::open(path).and_then(|file| file.sync_all()).at(path)

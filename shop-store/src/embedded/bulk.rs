@@ -18,13 +18,10 @@ impl BulkInsert {
         let values = vec!["?"; into.split(',').count()].join(", ");
         // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To
         // be able to undo them, SQLite would have to copy their pages.
-        let insert_sql = |rows| {
-            format!(
-                "INSERT OR FAIL INTO {into} VALUES {}",
-                vec![format!("({values})"); rows].join(", ")
-            )
-        };
-        Self(std::array::from_fn(|index| insert_sql(index + 1)))
+        Self(std::array::from_fn(|index| {
+            let rows = vec![format!("({values})"); index + 1].join(", ");
+            format!("INSERT OR FAIL INTO {into} VALUES {rows}")
+        }))
     }
 
     /// Inserts all `rows` in their order. `values` returns the values of a row.

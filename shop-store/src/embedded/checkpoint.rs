@@ -197,8 +197,7 @@ impl WriteAheadLog {
             return Ok(None);
         }
 
-        let folder = self.path.parent();
-        let disk = folder.and_then(|folder| statvfs(folder).ok());
+        let disk = self.path.parent().and_then(|folder| statvfs(folder).ok());
         let free_bytes = disk.map_or(u64::MAX, |disk| disk.f_bavail.saturating_mul(disk.f_frsize));
         if u64::from(pages) * PAGE_BYTES > free_bytes / FREE_SPACE_DIVISOR {
             return Ok(Some(TRUNCATE));

@@ -114,15 +114,13 @@ pub(super) fn changed_row_error(column: usize) -> Error {
 /// # Errors
 /// `FromSqlConversionFailure` if the key is not greater.
 pub(super) fn check_ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
-    let message = "is out of order: a row has changed on the disk";
-    let is_next = last.is_none_or(|last| last < key);
-    if is_next {
-        Ok(())
-    } else {
-        Err(Error::FromSqlConversionFailure(
-            0,
-            Type::Integer,
-            message.into(),
-        ))
+    if last.is_none_or(|last| last < key) {
+        return Ok(());
     }
+    let message = "is out of order: a row has changed on the disk";
+    Err(Error::FromSqlConversionFailure(
+        0,
+        Type::Integer,
+        message.into(),
+    ))
 }

@@ -1,5 +1,6 @@
 //! Maps errors of SQLite and of the file system to [`shop_core::Error`].
 
+use std::io;
 use std::path::Path;
 use std::str::FromStr;
 
@@ -140,14 +141,14 @@ pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
 }
 
 /// Converts an error of the operating system about `path`.
-pub(super) fn from_io(error: std::io::Error, path: &Path) -> Error {
+pub(super) fn from_io(error: io::Error, path: &Path) -> Error {
     let message = match error.kind() {
-        std::io::ErrorKind::PermissionDenied => "no permission: let this user read and write there",
-        std::io::ErrorKind::ReadOnlyFilesystem => {
+        io::ErrorKind::PermissionDenied => "no permission: let this user read and write there",
+        io::ErrorKind::ReadOnlyFilesystem => {
             "the file system is read-only: set another data folder"
         }
-        std::io::ErrorKind::StorageFull => "the disk is full: free disk space",
-        std::io::ErrorKind::NotADirectory | std::io::ErrorKind::AlreadyExists => {
+        io::ErrorKind::StorageFull => "the disk is full: free disk space",
+        io::ErrorKind::NotADirectory | io::ErrorKind::AlreadyExists => {
             "there is a file where a folder is needed: move it, or set another data folder"
         }
         _ => "the data folder cannot be used",
@@ -163,7 +164,7 @@ pub(super) trait AtPath<T> {
     fn at(self, path: &Path) -> Result<T>;
 }
 
-impl<T> AtPath<T> for std::io::Result<T> {
+impl<T> AtPath<T> for io::Result<T> {
     fn at(self, path: &Path) -> Result<T> {
         self.map_err(|error| from_io(error, path))
     }

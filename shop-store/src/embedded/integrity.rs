@@ -30,11 +30,11 @@ use super::thread::blocking;
 /// opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    let check = move || match find_damage(&path) {
+    blocking(move || match find_damage(&path) {
         Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
         checked => checked,
-    };
-    blocking(check).await
+    })
+    .await
 }
 
 /// The maximum number of lines of SQLite's check, and of the check of rows.
@@ -65,10 +65,11 @@ fn find_damage(path: &Path) -> Result<Vec<String>> {
 /// Runs SQLite's own check of pages and indexes, and returns its lines.
 fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
     let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
-    let lines: Vec<String> = check
+    let mut lines: Vec<String> = check
         .query_map([], |row| row.get(0))?
         .collect::<rusqlite::Result<_>>()?;
-    Ok(lines.into_iter().filter(|line| line != "ok").collect())
+    lines.retain(|line| line != "ok");
+    Ok(lines)
 }
 
 /// The result of the check of rows.
@@ -85,8 +86,10 @@ struct CheckedRows {
 fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
-    let application_id = read_pragma(file, "application_id")?;
-    let is_current = (application_id, read_pragma(file, "user_version")?) == current;
+    let is_current = (
+        read_pragma(file, "application_id")?,
+        read_pragma(file, "user_version")?,
+    ) == current;
     if is_current {
         for (row_name, sql, check) in ROW_CHECKS {
             lines.extend(find_refused_rows(file, row_name, sql, *check)?);
@@ -166,12 +169,11 @@ fn find_refused_rows(
     let mut statement = file.prepare(sql)?;
     let mut rows = statement.query([])?;
     let mut lines = Vec::new();
-    while let Some(row) = rows.next()? {
+    while lines.len() < MAX_LINES
+        && let Some(row) = rows.next()?
+    {
         if let Err(error) = check(row) {
             lines.push(format!("{row_name} {}: {error}", row.get::<_, i64>(0)?));
-        }
-        if lines.len() == MAX_LINES {
-            break;
         }
     }
     Ok(lines)

@@ -23,7 +23,7 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::error::{AtPath as _, database_error, from_io};
-use super::permissions::{FILE_MODE, restrict};
+use super::permissions::{FILE_MODE, parent_folder, restrict};
 
 /// The identity of a file, by device and inode. It tells whether a path still refers to the file
 /// that was opened there.
@@ -91,19 +91,16 @@ pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 impl FileLock {
     /// Opens the lock file at `path`, and creates it if it is missing. Does not take the lock.
     pub(super) fn open(path: &Path) -> Result<Self> {
-        let opened = File::options()
+        let file = File::options()
             .write(true)
             .create(true)
             .truncate(false)
             .mode(FILE_MODE)
-            .open(path);
-        let file = opened.at(path)?;
+            .open(path)
+            .at(path)?;
         // Any user who can read the file can hold its lock, and so block this program.
         restrict(path);
-        let folder = path
-            .parent()
-            .filter(|folder| !folder.as_os_str().is_empty())
-            .unwrap_or(Path::new("."));
+        let folder = parent_folder(path);
         Ok(Self {
             file: Arc::new(file),
             folder: Arc::new(File::open(folder).at(folder)?),
@@ -190,17 +187,18 @@ impl FileLock {
 
     /// Takes the exclusive lock if it is free. Returns `None` if it is held, without waiting.
     pub(super) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
-        match self.file.try_lock() {
-            Ok(()) => self.guard().map(Some),
-            Err(TryLockError::WouldBlock) => Ok(None),
-            Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
-        }
+        self.guard_if_locked(self.file.try_lock())
     }
 
     /// Takes a shared lock, which any number of handles may hold at once. Returns `None` if a
     /// handle holds the exclusive lock.
     pub(super) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
-        match self.file.try_lock_shared() {
+        self.guard_if_locked(self.file.try_lock_shared())
+    }
+
+    /// Returns the guard of the lock if `tried` has taken it, or `None` if another handle prevents it.
+    fn guard_if_locked(&self, tried: Result<(), TryLockError>) -> Result<Option<LockGuard<'_>>> {
+        match tried {
             Ok(()) => self.guard().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),

@@ -42,12 +42,16 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
         .create(folder)?;
 
     for created in missing {
-        let parent = created
-            .parent()
-            .filter(|parent| !parent.as_os_str().is_empty());
-        File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+        File::open(parent_folder(created))?.sync_all()?;
     }
     Ok(())
+}
+
+/// Returns the parent folder that `path` names, or the current folder if it names none.
+pub(super) fn parent_folder(path: &Path) -> &Path {
+    path.parent()
+        .filter(|parent| !parent.as_os_str().is_empty())
+        .unwrap_or(Path::new("."))
 }
 
 /// Removes the permissions of the group and of other users from the file at `path`, if it exists.

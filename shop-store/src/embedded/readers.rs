@@ -119,7 +119,6 @@ impl Readers {
                 }
                 mpsc::TrySendError::Disconnected(_) => closed(),
             })?;
-        let result = pending.await.map_err(|_closed| closed())?;
-        result.at(&self.path)
+        pending.await.map_err(|_closed| closed())?.at(&self.path)
     }
 }

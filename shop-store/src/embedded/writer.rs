@@ -214,7 +214,7 @@ impl Writer {
             Err(error) => drop(ready.send(Err(error))),
             Ok((connection, lock)) => {
                 drop(ready.send(Ok(())));
-                let writer = WriterThread {
+                WriterThread {
                     connection,
                     lock,
                     path: opening.path(),
@@ -222,8 +222,8 @@ impl Writer {
                     health: thread_health,
                     buyers: BuyerCache::default(),
                     parts: CommitSizer::new(),
-                };
-                writer.run(queue, on_commit);
+                }
+                .run(queue, on_commit);
             }
         })?;
 
@@ -331,10 +331,7 @@ impl Writer {
         self.enqueue(job)?;
         wait_until_durable(checked).await?;
 
-        match last_failure {
-            Some(error) if is_damage(&error) => Err(error),
-            _ => Ok(()),
-        }
+        last_failure.filter(is_damage).map_or(Ok(()), Err)
     }
 }
 
@@ -422,8 +419,9 @@ impl WriterThread {
                     Ok(()) => Ok(()),
                 };
 
-                self.record_outcome(&outcome, &group);
-                if outcome.is_ok() && !group.iter().all(|job| job.is_check()) {
+                let are_checks = group.iter().all(|job| job.is_check());
+                self.record_outcome(&outcome, are_checks);
+                if outcome.is_ok() && !are_checks {
                     on_commit(&self.lock);
                 }
                 for job in group.drain(..) {
@@ -525,12 +523,13 @@ impl WriterThread {
         }
     }
 
-    /// Records the outcome of a group for the health check.
+    /// Records the outcome of a group for the health check. `are_checks` tells whether the group
+    /// consists of checks alone.
     ///
     /// A group of successful checks alone does not clear damage that a write has reported.
-    fn record_outcome(&self, outcome: &Result<()>, group: &[Box<dyn WriteJob>]) {
-        let are_checks = outcome.is_ok() && group.iter().all(|job| job.is_check());
-        if !(are_checks && self.health.borrow().as_ref().is_some_and(is_damage)) {
+    fn record_outcome(&self, outcome: &Result<()>, are_checks: bool) {
+        let only_checks_succeeded = outcome.is_ok() && are_checks;
+        if !(only_checks_succeeded && self.health.borrow().as_ref().is_some_and(is_damage)) {
             self.health.send_replace(outcome.as_ref().err().cloned());
         }
     }
@@ -563,10 +562,11 @@ impl WriterThread {
         let guard = lock.lock().map_err(CommitFailure::All)?;
 
         // A torn log is repaired before the transaction, because a `VACUUM` cannot run within one.
-        let repaired = wal.repair(connection);
-        let started = repaired
-            .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate));
-        let transaction = started.at(path).map_err(CommitFailure::All)?;
+        let transaction = wal
+            .repair(connection)
+            .and_then(|()| connection.transaction_with_behavior(TransactionBehavior::Immediate))
+            .at(path)
+            .map_err(CommitFailure::All)?;
 
         // The log is written again within the transaction, so that no other program can append to
         // it meanwhile.
@@ -604,17 +604,16 @@ impl WriterThread {
                 }
             }));
 
-            match applied {
-                Ok(Ok(())) => next = jobs.end,
-                Ok(Err(error)) => {
-                    return Err(CommitFailure::from_jobs(jobs, from_sqlite(error, path)));
+            let error = match applied {
+                Ok(Ok(())) => {
+                    next = jobs.end;
+                    continue;
                 }
-                Err(_panic) => {
-                    let error = database_error(ErrorKind::Internal, "a write panicked")
-                        .with_outcome(Outcome::NotApplied);
-                    return Err(CommitFailure::from_jobs(jobs, error));
-                }
-            }
+                Ok(Err(error)) => from_sqlite(error, path),
+                Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
+                    .with_outcome(Outcome::NotApplied),
+            };
+            return Err(CommitFailure::from_jobs(jobs, error));
         }
 
         // `Transaction::commit` would compile the statement each time.

@@ -238,16 +238,17 @@ impl MongoConnection {
 
         if !exists {
             let find = async move { collection.find_one(no_document).await };
-            self.run_call(&self.query_permits, CHECK_TIMEOUT, find)
-                .await?;
-            return Ok(());
+            return self
+                .run_call(&self.query_permits, CHECK_TIMEOUT, find)
+                .await
+                .map(drop);
         }
 
         let change = doc! { "$set": { "price": decimal } };
         let update = async move { collection.update_one(no_document, change).await };
         self.run_call(&self.write_permits, CHECK_TIMEOUT, update)
-            .await?;
-        Ok(())
+            .await
+            .map(drop)
     }
 
     /// Checks that the server responds within [`CHECK_TIMEOUT`].
@@ -255,8 +256,8 @@ impl MongoConnection {
         let database = self.database.clone();
         let ping = async move { database.run_command(doc! { "ping": 1 }).await };
         self.run_call(&self.write_permits, CHECK_TIMEOUT, ping)
-            .await?;
-        Ok(())
+            .await
+            .map(drop)
     }
 
     /// Runs a call of the driver in a separate task, once `permits` has a permit.

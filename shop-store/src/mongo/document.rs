@@ -33,10 +33,7 @@ pub(super) fn read_stored_row(document: &RawDocument) -> StoredRow {
     if is_mark(document) {
         return StoredRow::Mark;
     }
-    match read_purchase(document) {
-        Ok(purchase) => StoredRow::Purchase(purchase),
-        Err(reason) => StoredRow::Unreadable(reason),
-    }
+    read_purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
 }
 
 /// Reads the purchase in a document of this store or of a replaced system.
@@ -116,16 +113,17 @@ fn read_timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, 
 /// Reads the member `timestamp`, in each form that this store and the replaced systems have
 /// written.
 pub(super) fn read_timestamp_member(document: &RawDocument) -> Option<Timestamp> {
-    match document.get("timestamp").ok()?? {
-        RawBsonRef::DateTime(date) => to_timestamp(date),
-        RawBsonRef::String(text) => text.parse().ok(),
-        RawBsonRef::Double(number) => Timestamp::from_unix_seconds_or_millis(number).ok(),
-        RawBsonRef::Int32(number) => Timestamp::from_unix_seconds_or_millis(f64::from(number)).ok(),
+    let number = match document.get("timestamp").ok()?? {
+        RawBsonRef::DateTime(date) => return to_timestamp(date),
+        RawBsonRef::String(text) => return text.parse().ok(),
+        RawBsonRef::Double(number) => number,
+        RawBsonRef::Int32(number) => f64::from(number),
         // A number beyond 2^53 is not exact as a double, but is out of the range of timestamps.
         #[expect(clippy::cast_precision_loss, reason = "see above")]
-        RawBsonRef::Int64(number) => Timestamp::from_unix_seconds_or_millis(number as f64).ok(),
-        _ => None,
-    }
+        RawBsonRef::Int64(number) => number as f64,
+        _ => return None,
+    };
+    Timestamp::from_unix_seconds_or_millis(number).ok()
 }
 
 /// Returns the value of a member, of any type, as a reference into the document.

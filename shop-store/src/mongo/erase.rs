@@ -66,7 +66,7 @@ impl PurchaseErase for MongoStore {
             let mut filter = user_filter.clone();
             filter.insert("_id", id);
             let mark = doc! { ERASED: DateTime::now() };
-            updates.push(doc! { "q": filter, "u": mark, "multi": false, "upsert": false });
+            updates.push(doc! { "q": filter, "u": mark });
         }
         Ok(connection.update_documents(updates).await?.matched)
     }
@@ -87,7 +87,10 @@ impl PurchaseErase for MongoStore {
             // from now on finds the mark of its purchase.
             let marked_ids: Vec<PurchaseId> = upserted
                 .iter()
-                .filter_map(|element| upserted_id(chunk, element))
+                .filter_map(|element| {
+                    let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
+                    chunk.get(index).copied()
+                })
                 .collect();
             if !marked_ids.is_empty() {
                 self.delete_waiting_of_ids(&marked_ids).await?;
@@ -181,8 +184,10 @@ impl PurchaseErase for MongoStore {
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
         let set_seen = doc! { "$set": { ERASED: true, "seen": to_bson_date(time) } };
         let update = doc! { "q": { "_id": CLOCK_ID }, "u": set_seen, "upsert": true };
-        self.connection.update_documents(vec![update]).await?;
-        Ok(())
+        self.connection
+            .update_documents(vec![update])
+            .await
+            .map(drop)
     }
 }
 
@@ -223,13 +228,6 @@ pub(super) struct UpdateReply {
     upserted: Vec<Document>,
     #[serde(flatten)]
     errors: InsertReply,
-}
-
-/// Returns the id of the document that was inserted. `upserted` is its element of the server's
-/// reply to the updates of `ids`.
-fn upserted_id(ids: &[PurchaseId], upserted: &Document) -> Option<PurchaseId> {
-    let index = upserted.get_i32("index").ok()?;
-    ids.get(usize::try_from(index).ok()?).copied()
 }
 
 /// Returns the condition of documents with a date before `time`. Documents without a date do not

@@ -191,16 +191,6 @@ const fn classify_code(code: i32) -> MongoErrorClass {
     }
 }
 
-/// Codes for a duplicate value in a unique index: of `insert`, of `update` on old servers, and of
-/// capped collections.
-const DUPLICATE_CODES: [i32; 3] = [11000, 11001, 12582];
-
-/// Codes that reject the document permanently: BadValue, FailedToParse, TypeMismatch, InvalidBSON,
-/// DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName,
-/// DocumentValidationFailure, BSONObjectTooLarge, KeyTooLong. All other codes count as transient:
-/// an unknown code must not turn an outage into a dead letter.
-const FINAL_CODES: [i32; 11] = [2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280];
-
 /// The class of the server's error about a single document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DocumentError {
@@ -214,14 +204,17 @@ pub(super) enum DocumentError {
 
 impl DocumentError {
     /// Returns the class of an error code about a single document. An unknown code is
-    /// [`Transient`](Self::Transient).
-    pub(super) fn from_code(code: i32) -> Self {
-        if DUPLICATE_CODES.contains(&code) {
-            Self::Duplicate
-        } else if FINAL_CODES.contains(&code) {
-            Self::Final
-        } else {
-            Self::Transient
+    /// [`Transient`](Self::Transient): it must not turn an outage into a dead letter.
+    pub(super) const fn from_code(code: i32) -> Self {
+        match code {
+            // A duplicate value in a unique index: of `insert`, of `update` on old servers, and of
+            // capped collections.
+            11000 | 11001 | 12582 => Self::Duplicate,
+            // BadValue, FailedToParse, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
+            // InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure,
+            // BSONObjectTooLarge, KeyTooLong.
+            2 | 9 | 14 | 22 | 52 | 53 | 56 | 57 | 121 | 10334 | 17280 => Self::Final,
+            _ => Self::Transient,
         }
     }
 }

@@ -77,11 +77,6 @@ async fn maintain_indexes(
     }
 }
 
-/// Codes of permanent errors: Unauthorized, `CannotCreateIndex`, `IndexOptionsConflict`,
-/// `IndexKeySpecsConflict`, `CommandNotSupportedOnView`, those of servers without partial indexes,
-/// and the code of Atlas for Unauthorized.
-const PERMANENT_CODES: [i32; 8] = [13, 67, 85, 86, 166, 238, 303, 8000];
-
 /// Creates the index on `field`, the timestamp and the id, with retries after transient errors.
 ///
 /// Returns `false` if the index must not be tried again, because the server has rejected it or the
@@ -110,13 +105,16 @@ async fn create_index(
     let mut backoff = pauses(Duration::from_millis(200), Duration::from_secs(30));
     // Only the pauses are cancelled, because a call of the driver must not be dropped midway.
     while let Err(error) = collection.create_index(index.clone()).await {
-        if matches!(&*error.kind, DriverErrorKind::Shutdown) {
-            return false;
-        }
-        let is_permanent = matches!(
-            &*error.kind,
-            DriverErrorKind::Command(command) if PERMANENT_CODES.contains(&command.code)
-        );
+        let is_permanent = match &*error.kind {
+            DriverErrorKind::Shutdown => return false,
+            // Unauthorized, CannotCreateIndex, IndexOptionsConflict, IndexKeySpecsConflict,
+            // CommandNotSupportedOnView, those of servers without partial indexes, and the code of
+            // Atlas for Unauthorized.
+            DriverErrorKind::Command(command) => {
+                matches!(command.code, 13 | 67 | 85 | 86 | 166 | 238 | 303 | 8000)
+            }
+            _ => false,
+        };
         let error = from_driver(error);
         if is_permanent {
             tracing::warn!(error = %error.chain(), index = name, "index creation rejected, listings may be slow");

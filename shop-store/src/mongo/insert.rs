@@ -211,10 +211,8 @@ fn not_durable_error(concern: &ConcernError) -> Error {
 
 /// Returns the outcome of a document that the server will reject again, so that a retry has no use.
 fn final_outcome(error: &WriteError) -> InsertOutcome {
-    match Reason::refused(rejected_error(error)) {
-        Ok(reason) => InsertOutcome::Rejected(reason),
-        Err(not_final) => InsertOutcome::Unknown(not_final),
-    }
+    Reason::refused(rejected_error(error))
+        .map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
 }
 
 /// Creates the error of a document that the server has rejected for its content.

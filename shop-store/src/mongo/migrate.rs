@@ -46,7 +46,7 @@ impl MongoStore {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server stays unavailable; migrated
     /// documents stay migrated.
     pub async fn migrate(&self, progress: impl FnMut(Migration) + Send) -> Result<Migration> {
-        self.convert(&current_format_members, progress).await
+        self.convert(None, progress).await
     }
 
     /// Converts prices and timestamps back to the format of `system`, so that the programs of this
@@ -64,19 +64,16 @@ impl MongoStore {
         system: ReplacedSystem,
         progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
-        self.convert(
-            &|old_document, purchase| legacy_format_members(system, old_document, purchase),
-            progress,
-        )
-        .await
+        self.convert(Some(system), progress).await
     }
 
-    /// Converts all documents of the collection by `convert`, slice after slice, with retries.
+    /// Converts all documents of the collection to the format of `system`, or to the current format
+    /// for `None`, slice after slice, with retries.
     ///
     /// `progress` is called with the sum of all slices so far.
     async fn convert(
         &self,
-        convert: &ConvertDocument<'_>,
+        system: Option<ReplacedSystem>,
         mut progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         let mut migration = Migration::default();
@@ -89,7 +86,7 @@ impl MongoStore {
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(10);
         loop {
-            let (slice, next_position) = (|| convert_slice(&self.connection, &from, convert))
+            let (slice, next_position) = (|| convert_slice(&self.connection, &from, system))
                 .retry(backoff)
                 .sleep(sleep)
                 .when(Error::is_retryable)
@@ -114,11 +111,8 @@ fn log_retry(error: &Error, pause: Duration) {
     tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
 }
 
-/// A function that returns the new values of the members to change in a document, which contains
-/// the purchase; an empty document if nothing is to be changed.
-type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + Sync + 'a;
-
-/// Converts the documents of the slice at position `from` with one command.
+/// Converts the documents of the slice at position `from` with one command: to the format of
+/// `system`, or to the current format for `None`.
 ///
 /// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
 /// conversion is idempotent, so the caller may repeat it after an error.
@@ -128,7 +122,7 @@ type ConvertDocument<'a> = dyn Fn(&RawDocument, &Purchase) -> Document + Send + 
 async fn convert_slice(
     connection: &MongoConnection,
     from: &str,
-    convert: &ConvertDocument<'_>,
+    system: Option<ReplacedSystem>,
 ) -> Result<(Migration, Option<String>)> {
     let (documents, next_position) = scan::read_slice(connection, from).await?;
 
@@ -139,7 +133,13 @@ async fn convert_slice(
             continue;
         }
         match read_purchase(document) {
-            Ok(purchase) => updates.extend(build_update(document, convert(document, &purchase))),
+            Ok(purchase) => {
+                let new_members = match system {
+                    Some(system) => legacy_format_members(system, document, &purchase),
+                    None => current_format_members(document, &purchase),
+                };
+                updates.extend(build_update(document, new_members));
+            }
             Err(error) => {
                 tracing::warn!(document.id = %id_text(document), %error, "document skipped: not a purchase");
                 unreadable += 1;
@@ -178,8 +178,8 @@ fn build_update(old_document: &RawDocument, new_members: Document) -> Option<Doc
     }
     let mut filter = doc! { "_id": member_value(old_document, "_id")? };
     for member in ["userid", "username", "price", "timestamp"] {
-        let value = member_value(old_document, member);
-        filter.insert(member, value.unwrap_or(Bson::Null));
+        // Null matches a missing member.
+        filter.insert(member, member_value(old_document, member));
     }
     Some(doc! { "q": filter, "u": { "$set": new_members } })
 }

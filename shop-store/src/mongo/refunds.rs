@@ -194,16 +194,8 @@ fn next_sequence() -> u64 {
     *last
 }
 
-/// Reads a waiting refund from a document that [`waiting_document`] has created.
-///
-/// # Errors
-/// [`Corrupt`](ErrorKind::Corrupt) if the document is not a waiting refund.
-fn read_waiting_refund(document: &RawDocument) -> Result<WaitingRefund> {
-    let message = "a document of the collection of waiting refunds is no refund";
-    parse_waiting_refund(document).ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))
-}
-
-/// Parses a waiting refund; `None` if a member is missing or not valid.
+/// Parses a waiting refund from a document that [`waiting_document`] has created; `None` if a member
+/// is missing or not valid.
 fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
     let sequence = document.get_i64("_id").ok()?.cast_unsigned();
     let id: PurchaseId = document.get_str("id").ok()?.parse().ok()?;
@@ -256,20 +248,21 @@ impl MongoStore {
             .connection
             .find(&self.waiting_collection(), &filter, options)
             .await?;
-        documents
+        let entries: Option<Vec<_>> = documents
             .iter()
-            .map(|document| read_waiting_refund(document))
-            .collect()
+            .map(|document| parse_waiting_refund(document))
+            .collect();
+        let message = "a document of the collection of waiting refunds is no refund";
+        entries.ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))
     }
 
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
         let filter = doc! { "id": id.to_string() };
         let mut entries = none_if_denied(self.find_waiting(filter, Some(1)).await)?;
-        match entries.pop() {
-            Some(entry) => Ok(Lookup::Waiting(entry.refund.without_context())),
-            None => Ok(Lookup::Missing),
-        }
+        Ok(entries.pop().map_or(Lookup::Missing, |entry| {
+            Lookup::Waiting(entry.refund.without_context())
+        }))
     }
 
     /// Deletes at most `limit` waiting refunds that match `filter`, and returns their ids.

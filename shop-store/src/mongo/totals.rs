@@ -226,9 +226,7 @@ fn parse_reply(reply: &RawDocument) -> Option<(Vec<(Timestamp, Summary)>, u64)> 
 /// A sum has as many decimals as its most precise price. Returns `None` if these are more decimals
 /// than a price may have: then a document that is not a purchase was added up.
 fn parse_sum(text: &str) -> Option<Total> {
-    let plain = Decimal::from_scientific(text)
-        .map(|sum| sum.to_string())
-        .ok();
+    let plain = Decimal::from_scientific(text).map(|sum| sum.to_string());
     let text = plain.as_deref().unwrap_or(text);
     let decimals = text
         .split_once('.')

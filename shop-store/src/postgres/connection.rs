@@ -150,15 +150,12 @@ impl_sql_value! {
     Option<Vec<u8>> => BYTEA,
 }
 
-/// The value of a parameter of a statement, with its type.
-pub(super) type BoundParameter = (Box<dyn ToSql + Send + Sync>, Type);
-
 /// A statement with its parameters, and with the transaction that it runs in.
 #[derive(Debug)]
 pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
-    /// The values of `$1`, `$2` and so on.
-    pub(super) parameters: Vec<BoundParameter>,
+    /// The values of `$1`, `$2` and so on, each with its type.
+    pub(super) parameters: Vec<(Box<dyn ToSql + Send + Sync>, Type)>,
     /// A statement that runs before this one in the same transaction. Only a write can have one.
     pub(super) before: Option<Box<Self>>,
     /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
@@ -275,14 +272,6 @@ impl PostgresConnection {
         let max_writes = options.max_connections.saturating_sub(max_reads).max(1);
         let writes = build_pool(options.insert_timeout, max_writes)?;
 
-        let schema = options
-            .create_schema
-            .then(|| SchemaMigrator::new(definition, options.adopt_tables, writes.clone()));
-        let closing_idle = until_dropped(close_idle(
-            [reads.clone(), writes.clone()],
-            options.idle_timeout,
-        ));
-
         Ok(Self {
             name: url.name(),
             definition,
@@ -290,9 +279,14 @@ impl PostgresConnection {
             repeats: AtomicU32::default(),
             check_timeout,
             last_write_check: Mutex::default(),
-            schema,
+            schema: options
+                .create_schema
+                .then(|| SchemaMigrator::new(definition, options.adopt_tables, writes.clone())),
             servers,
-            _closing_idle: closing_idle,
+            _closing_idle: until_dropped(close_idle(
+                [reads.clone(), writes.clone()],
+                options.idle_timeout,
+            )),
             reads,
             writes,
             options,
@@ -429,10 +423,10 @@ async fn run_once(
     statement: &Arc<Statement>,
     deadline: Instant,
 ) -> Result<Vec<Row>> {
-    let session = match time::timeout_at(deadline, pool.get()).await {
-        Ok(session) => session.map_err(from_pool)?,
-        Err(_elapsed) => return Err(timeout_error(Outcome::NotApplied)),
-    };
+    let session = time::timeout_at(deadline, pool.get())
+        .await
+        .map_err(|_elapsed| timeout_error(Outcome::NotApplied))?
+        .map_err(from_pool)?;
 
     let host = session.host;
     let task = tokio::spawn(run_in_session(session, Arc::clone(statement)));

@@ -23,14 +23,14 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use deadpool::managed::{self, Metrics, RecycleError, RecycleResult};
-use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_core::{Error, Result};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_postgres::{AsyncMessage, Client, Config, SimpleQueryMessage};
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 
-use super::error::{from_connect, postgres_error};
+use super::error::{from_connect, unavailable_error};
 use super::url::DatabaseUrl;
 
 /// A pool of sessions, all with the same options.
@@ -187,8 +187,7 @@ impl Connector {
 
             let answer = answer.unwrap_or_else(|_elapsed| {
                 let message = format!("{name} accepts connections and does not answer");
-                let error = postgres_error(ErrorKind::Unavailable, message);
-                Err(error.with_outcome(Outcome::NotApplied))
+                Err(unavailable_error(message))
             });
 
             // The session ends here if the receiver was dropped, because another host was chosen
@@ -298,7 +297,7 @@ impl managed::Manager for Connector {
     /// if it is read-only.
     ///
     /// # Errors
-    /// [`ErrorKind::Unavailable`] if no host takes writes, or if the only ones that do are on an
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if no host takes writes, or if the only ones that do are on an
     /// earlier timeline than was seen before. If no session takes writes and a host failed, the
     /// error of the last host that failed.
     async fn create(&self) -> Result<Session> {
@@ -377,16 +376,15 @@ impl managed::Manager for Connector {
 
 /// Returns the error for a URL whose hosts have answered, but are all read-only.
 fn no_primary_error() -> Error {
-    let message =
-        "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
-    postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
+    unavailable_error(
+        "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary",
+    )
 }
 
 /// Returns the error for a primary that was replaced: it is on `timeline`, and a server was seen on
 /// the higher timeline `seen`.
 fn superseded_error(name: &str, timeline: u32, seen: u32) -> Error {
-    let message = format!(
+    unavailable_error(format!(
         "the PostgreSQL server {name} is on timeline {timeline}, and another one on timeline {seen} has replaced it: stop it, or make it a standby"
-    );
-    postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
+    ))
 }

@@ -18,7 +18,7 @@ use shop_core::ports::PurchaseErase;
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::PostgresStore;
-use super::connection::{PostgresConnection, Statement, confirmed};
+use super::connection::{Statement, confirmed};
 use super::error::postgres_error;
 use super::rows::{answer_column, read_time};
 use crate::limits::row_limit;
@@ -36,11 +36,12 @@ impl PurchaseErase for PostgresStore {
     /// calls.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_ROWS);
-        let erased = run_count(&self.connection, erase_statement(user, limit)).await?;
+        let erased = self.run_count(erase_statement(user, limit)).await?;
 
         let remaining = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
-        let erased_waiting =
-            run_count(&self.connection, erase_waiting_statement(user, remaining)).await?;
+        let erased_waiting = self
+            .run_count(erase_waiting_statement(user, remaining))
+            .await?;
         Ok(erased + erased_waiting)
     }
 
@@ -56,12 +57,12 @@ impl PurchaseErase for PostgresStore {
 
         let mut marked = 0;
         for chunk in ids.chunks(MAX_ROWS) {
-            marked += match run_count(&self.connection, mark_statement(chunk)).await {
+            marked += match self.run_count(mark_statement(chunk)).await {
                 Ok(marked) => marked,
                 // If another transaction has stored a purchase meanwhile, the statement did not
                 // mark the purchase, but does not see it either, and counts it as skipped. A second
                 // statement sees the purchase. A second error is returned.
-                Err(_skipped) => run_count(&self.connection, mark_statement(chunk)).await?,
+                Err(_skipped) => self.run_count(mark_statement(chunk)).await?,
             };
         }
 
@@ -99,7 +100,7 @@ impl PurchaseErase for PostgresStore {
             let lock_sql = "select from purchases where id = any ($1) order by id for update";
             let lock = Statement::new(lock_sql).bind(ids.clone());
             let delete = delete_old_statement(time, ids).after(lock);
-            deleted = run_count(&self.connection, delete).await?;
+            deleted = self.run_count(delete).await?;
         }
 
         let remaining = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
@@ -112,12 +113,12 @@ impl PurchaseErase for PostgresStore {
         )
         .bind(SystemTime::from(time))
         .bind(row_limit(remaining));
-        Ok(deleted + run_count(&self.connection, delete_waiting).await?)
+        Ok(deleted + self.run_count(delete_waiting).await?)
     }
 
     /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        run_count(&self.connection, count_old_query(time, limit)).await
+        self.run_count(count_old_query(time, limit)).await
     }
 
     /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) has stored, if
@@ -137,9 +138,33 @@ impl PurchaseErase for PostgresStore {
     }
 }
 
+impl PostgresStore {
+    /// Runs a statement that counts rows, and returns the column `count` of its answer.
+    ///
+    /// `count` is the number of rows that were written or, by [`count_old_query`], found. The
+    /// column `skipped` is the number of rows that were not written although they should have been,
+    /// because a trigger has skipped them.
+    ///
+    /// # Errors
+    /// - [`ErrorKind::Unavailable`] if `skipped` is not 0
+    /// - an error of [`PostgresConnection::write`](super::connection::PostgresConnection::write)
+    async fn run_count(&self, statement: Statement) -> Result<u64> {
+        let rows = self.connection.write(statement).await?;
+        let skipped: i64 = answer_column(&rows, "skipped")?;
+        if skipped != 0 {
+            let message =
+                "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
+            let error = postgres_error(ErrorKind::Unavailable, message);
+            return Err(error.with_context("skipped", skipped));
+        }
+        let count: i64 = answer_column(&rows, "count")?;
+        Ok(count.unsigned_abs())
+    }
+}
+
 /// Returns the statement that erases at most `limit` purchases of `user`, the oldest first.
 ///
-/// The answer is for [`run_count`].
+/// The answer is for [`PostgresStore::run_count`].
 pub(super) fn erase_statement(user: &UserId, limit: usize) -> Statement {
     let sql = r#"
         with chosen as (select id from purchases where userid = $1 order by "timestamp", id limit $2 for update),
@@ -156,7 +181,7 @@ pub(super) fn erase_statement(user: &UserId, limit: usize) -> Statement {
 /// Returns the statement that deletes at most `limit` waiting refunds of `user`, and marks their
 /// ids as erased.
 ///
-/// The answer is for [`run_count`].
+/// The answer is for [`PostgresStore::run_count`].
 pub(super) fn erase_waiting_statement(user: &UserId, limit: usize) -> Statement {
     let sql = "
         with erased as (
@@ -175,7 +200,7 @@ pub(super) fn erase_waiting_statement(user: &UserId, limit: usize) -> Statement 
 /// Returns the statement that marks those of the `ids` that are not stored as erased, and waits
 /// until the standby has the marks and the rows of all `ids`.
 ///
-/// The answer is for [`run_count`].
+/// The answer is for [`PostgresStore::run_count`].
 fn mark_statement(ids: &[PurchaseId]) -> Statement {
     let confirmed = confirmed("ids");
     let sql = format!(
@@ -228,7 +253,8 @@ fn ids_with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
 /// Returns the statement that deletes old rows among `ids`.
 ///
 /// It deletes a purchase or a refund from before `time`, and a refund whose purchase is from before
-/// `time` or is not stored. Marks of erased purchases stay. The answer is for [`run_count`].
+/// `time` or is not stored. Marks of erased purchases stay. The answer is for
+/// [`PostgresStore::run_count`].
 fn delete_old_statement(time: Timestamp, ids: Vec<String>) -> Statement {
     let sql = r#"
         with chosen as (
@@ -247,7 +273,7 @@ fn delete_old_statement(time: Timestamp, ids: Vec<String>) -> Statement {
 /// Returns the query of the number of purchases, refunds and waiting refunds before `time`. It
 /// counts up to `limit`.
 ///
-/// The answer is for [`run_count`].
+/// The answer is for [`PostgresStore::run_count`].
 pub(super) fn count_old_query(time: Timestamp, limit: usize) -> Statement {
     let sql = r#"
         select least($2, (select count(*) from (select from purchases where "timestamp" < $1 limit $2) as stored)
@@ -256,26 +282,4 @@ pub(super) fn count_old_query(time: Timestamp, limit: usize) -> Statement {
     Statement::new(sql)
         .bind(SystemTime::from(time))
         .bind(row_limit(limit))
-}
-
-/// Runs a statement that counts rows, and returns the column `count` of its answer.
-///
-/// `count` is the number of rows that were written or, by [`count_old_query`], found. The column
-/// `skipped` is the number of rows that were not written although they should have been, because a
-/// trigger has skipped them.
-///
-/// # Errors
-/// - [`ErrorKind::Unavailable`] if `skipped` is not 0
-/// - an error of [`PostgresConnection::write`]
-async fn run_count(connection: &PostgresConnection, statement: Statement) -> Result<u64> {
-    let rows = connection.write(statement).await?;
-    let skipped: i64 = answer_column(&rows, "skipped")?;
-    if skipped != 0 {
-        let message = "PostgreSQL has not erased or deleted all rows: a trigger has skipped some";
-        return Err(
-            postgres_error(ErrorKind::Unavailable, message).with_context("skipped", skipped)
-        );
-    }
-    let count: i64 = answer_column(&rows, "count")?;
-    Ok(count.unsigned_abs())
 }

@@ -18,6 +18,12 @@ pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Err
     Error::new(kind, message).with_origin("postgresql")
 }
 
+/// Creates an error of the kind [`ErrorKind::Unavailable`] for an operation that was certainly not
+/// applied, with the outcome [`Outcome::NotApplied`].
+pub(super) fn unavailable_error(message: impl Into<String>) -> Error {
+    postgres_error(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
+}
+
 /// Converts an error of a statement that was sent to the server.
 ///
 /// An error without a report of the server is taken for a broken connection. Its kind is
@@ -88,24 +94,23 @@ pub(super) fn code(error: &Error) -> Option<&str> {
 
 /// Converts an error that the server has reported.
 fn from_server(error: &DbError) -> Error {
+    // A severity that the server does not state is taken for a higher one.
+    let may_end_session = error.parsed_severity() != Some(Severity::Error);
     let (kind, message) = match sqlstate::classify(error.code().code()) {
         // The kind `Invalid` makes a record a dead letter. A severity above `ERROR` ends the
         // session, so the error is about the server and not about a row, even with the code of a
         // row. An example is 22023 for files that the server cannot read.
-        (ErrorKind::Invalid, _) if error.parsed_severity() != Some(Severity::Error) => {
-            sqlstate::UNKNOWN
-        }
+        (ErrorKind::Invalid, _) if may_end_session => sqlstate::UNKNOWN,
         class => class,
     };
 
     // After an `ERROR`, the transaction is rolled back. A session that ends by a higher severity
     // may have committed before.
-    let is_rolled_back = error.parsed_severity() == Some(Severity::Error)
-        && *error.code() != SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN;
-    let outcome = if is_rolled_back {
-        Outcome::NotApplied
-    } else {
+    let outcome = if may_end_session || *error.code() == SqlState::T_R_STATEMENT_COMPLETION_UNKNOWN
+    {
         Outcome::Unknown
+    } else {
+        Outcome::NotApplied
     };
 
     let reported = ServerError {

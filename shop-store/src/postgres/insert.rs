@@ -19,12 +19,12 @@ use std::time::SystemTime;
 
 use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
-use shop_core::{Details, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use shop_core::{Details, ErrorKind, Purchase, PurchaseId, Result};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::connection::{PostgresConnection, Statement, confirmed};
-use super::error::postgres_error;
+use super::error::{postgres_error, unavailable_error};
 use super::rows::answer_column;
 use super::sqlstate;
 
@@ -68,9 +68,9 @@ pub(super) struct TargetTable {
     pub(super) name: &'static str,
     /// The names of the columns, separated by commas, with `id` first.
     pub(super) columns: &'static str,
-    /// The type of each column. A price is sent as text and converted by the server, because this
-    /// keeps the scale of a price of zero, as in `0.00`.
-    pub(super) types: &'static [&'static str],
+    /// The SQL of the parameters, one array for each column. A price is sent as text and converted
+    /// by the server, because this keeps the scale of a price of zero, as in `0.00`.
+    pub(super) arrays: &'static str,
     /// The SQL expression that compares the sent row `rest` with the row `stored` of the same id.
     ///
     /// Its value is [`SAME`], [`ERASED`] or [`OTHER_DETAILS`], or 0 if the stored row has other
@@ -90,20 +90,12 @@ const ERASED: i32 = 2;
 const OTHER_DETAILS: i32 = 3;
 
 impl TargetTable {
-    /// Returns the SQL of the parameters, one array for each column, such as
-    /// `$1::text[], $2::text[]`.
-    fn arrays(&self) -> String {
-        let arrays = (1..)
-            .zip(self.types)
-            .map(|(number, sql_type)| format!("${number}::{sql_type}[]"));
-        arrays.collect::<Vec<_>>().join(", ")
-    }
-
     /// Returns the SQL of a common table expression `input`, which has one row for each sent row,
     /// with a number from 1.
     fn input(&self) -> String {
-        let arrays = self.arrays();
-        let columns = self.columns;
+        let Self {
+            columns, arrays, ..
+        } = self;
         format!(
             "with input as materialized (
                 select * from unnest({arrays}) with ordinality as input ({columns}, number)
@@ -117,8 +109,12 @@ impl TargetTable {
     /// the number of inserted rows, which is lower than the number of sent rows if a trigger has
     /// skipped some.
     fn insert_all(&self) -> String {
-        let Self { name, columns, .. } = self;
-        let arrays = self.arrays();
+        let Self {
+            name,
+            columns,
+            arrays,
+            ..
+        } = self;
         format!(
             "with inserted as (insert into {name} ({columns}) select * from unnest({arrays}) returning 1)
              select count(*) as count from inserted"
@@ -175,14 +171,7 @@ impl TargetTable {
 pub(super) const PURCHASES: TargetTable = TargetTable {
     name: "purchases",
     columns: r#"id, userid, username, price, "timestamp", details"#,
-    types: &[
-        "text",
-        "text",
-        "text",
-        "text[]::numeric",
-        "timestamptz",
-        "text[]::json",
-    ],
+    arrays: "$1::text[], $2::text[], $3::text[], $4::text[]::numeric[], $5::timestamptz[], $6::text[]::json[]",
     // The details are compared as text. PostgreSQL cannot compare values of the type json, and
     // jsonb rejects some numbers. So details with other text get a code of their own, and are
     // compared after they were parsed.
@@ -206,10 +195,9 @@ impl Insertable for Purchase {
     }
 
     fn has_same_details(&self, stored: Option<&str>) -> bool {
-        let details = match stored {
-            Some(json) => Details::from_json(json.as_bytes(), &[]),
-            None => Ok(Details::NONE),
-        };
+        let details = stored.map_or(Ok(Details::NONE), |json| {
+            Details::from_json(json.as_bytes(), &[])
+        });
         details.is_ok_and(|details| self.clone().with_details(details).same_content(self))
     }
 
@@ -225,7 +213,7 @@ impl Insertable for Purchase {
 }
 
 /// Returns the value of one column for each of `rows`.
-fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Vec<V> {
+pub(super) fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Vec<V> {
     rows.iter().map(|row| value_of(row)).collect()
 }
 
@@ -247,12 +235,11 @@ pub(super) async fn insert<R: Insertable>(
     // first one in the batch is inserted.
     indices.sort_by_key(|index| batch[*index].id());
 
-    let deadline = Instant::now() + connection.options.insert_timeout;
     let mut batch_insert = BatchInsert {
         connection,
         table,
         batch,
-        deadline,
+        deadline: Instant::now() + connection.options.insert_timeout,
         outcomes: vec![InsertOutcome::Inserted; batch.len()],
     };
     for chunk in indices.chunks(MAX_ROWS) {
@@ -347,14 +334,13 @@ impl<R: Insertable> BatchInsert<'_, R> {
         let mut is_new = vec![true; indices.len()];
         let mut unseen_rows = Vec::new();
         for comparison_row in comparison_rows {
-            let comparison = RowComparison::from_row(comparison_row).ok_or_else(invalid_answer)?;
-            let Some(index) = indices.get(comparison.index) else {
-                return Err(invalid_answer());
-            };
-            is_new[comparison.index] = false;
-            match comparison.outcome(&self.batch[*index]) {
-                Some(outcome) => self.outcomes[*index] = outcome,
-                None => unseen_rows.push(*index),
+            let (position, outcome) = self
+                .read_comparison(indices, comparison_row)
+                .ok_or_else(invalid_answer)?;
+            is_new[position] = false;
+            match outcome {
+                Some(outcome) => self.outcomes[indices[position]] = outcome,
+                None => unseen_rows.push(indices[position]),
             }
         }
 
@@ -403,60 +389,49 @@ impl<R: Insertable> BatchInsert<'_, R> {
         let comparison_rows = self.connection.write_by(compare, self.deadline).await?;
 
         for comparison_row in &comparison_rows {
-            let comparison = RowComparison::from_row(comparison_row).ok_or_else(invalid_answer)?;
-            let Some(index) = indices.get(comparison.index) else {
-                return Err(invalid_answer());
-            };
-            let outcome = comparison.outcome(&self.batch[*index]);
-            self.outcomes[*index] = outcome.unwrap_or_else(|| {
+            let (position, outcome) = self
+                .read_comparison(indices, comparison_row)
+                .ok_or_else(invalid_answer)?;
+            self.outcomes[indices[position]] = outcome.unwrap_or_else(|| {
                 let message =
                     "PostgreSQL has not stored the row: a trigger has skipped it, or it was deleted";
-                let error = postgres_error(ErrorKind::Unavailable, message);
-                InsertOutcome::Unknown(error.with_outcome(Outcome::NotApplied))
+                InsertOutcome::Unknown(unavailable_error(message))
             });
         }
         Ok(())
+    }
+
+    /// Reads one row of the answer to [`TargetTable::compare`]. Returns the position of the sent
+    /// row in `indices`, and its outcome. The inner outcome is `None` if the statement did not see
+    /// a stored row.
+    ///
+    /// The whole result is `None` if the row does not have the expected columns, or is not about a
+    /// sent row.
+    fn read_comparison(
+        &self,
+        indices: &[usize],
+        comparison_row: &Row,
+    ) -> Option<(usize, Option<InsertOutcome>)> {
+        let number: i64 = comparison_row.try_get("number").ok()?;
+        // The numbers of `with ordinality` begin at 1.
+        let position = usize::try_from(number - 1).ok()?;
+        let sent_row = &self.batch[*indices.get(position)?];
+        let code: Option<i32> = comparison_row.try_get("compared").ok()?;
+        let stored_details: Option<&str> = comparison_row.try_get("details").ok()?;
+
+        let outcome = code.map(|code| match code {
+            SAME => InsertOutcome::Duplicate,
+            ERASED => InsertOutcome::Erased,
+            OTHER_DETAILS if sent_row.has_same_details(stored_details) => InsertOutcome::Duplicate,
+            _ => InsertOutcome::Conflict,
+        });
+        Some((position, outcome))
     }
 
     /// Creates the statement `sql` with the rows at `indices` as its parameters.
     fn statement(&self, sql: String, indices: &[usize]) -> Statement {
         let rows: Vec<&R> = indices.iter().map(|index| &self.batch[*index]).collect();
         R::bind(Statement::new(sql), &rows)
-    }
-}
-
-/// The comparison of a row that was not inserted with the stored row of the same id.
-struct RowComparison<'a> {
-    /// The index of the sent row in the statement, from 0.
-    index: usize,
-    /// The code of [`TargetTable::compared`], or `None` if the statement did not see a stored row.
-    code: Option<i32>,
-    /// The stored details as JSON, if there are any.
-    details: Option<&'a str>,
-}
-
-impl<'a> RowComparison<'a> {
-    /// Reads one row of the answer to [`TargetTable::compare`].
-    ///
-    /// Returns `None` if the row does not have the expected columns.
-    fn from_row(row: &'a Row) -> Option<Self> {
-        let number: i64 = row.try_get("number").ok()?;
-        Some(Self {
-            // The numbers of `with ordinality` begin at 1.
-            index: usize::try_from(number - 1).ok()?,
-            code: row.try_get("compared").ok()?,
-            details: row.try_get("details").ok()?,
-        })
-    }
-
-    /// Returns the outcome of `sent_row`, or `None` if the statement did not see a stored row.
-    fn outcome<R: Insertable>(&self, sent_row: &R) -> Option<InsertOutcome> {
-        Some(match self.code? {
-            SAME => InsertOutcome::Duplicate,
-            ERASED => InsertOutcome::Erased,
-            OTHER_DETAILS if sent_row.has_same_details(self.details) => InsertOutcome::Duplicate,
-            _ => InsertOutcome::Conflict,
-        })
     }
 }
 

@@ -92,9 +92,8 @@ impl PostgresConnection {
 
         let has_asynchronous_standbys = answer_column(&server_state, "has_asynchronous_standbys")?;
         if has_asynchronous_standbys {
-            let server = &*self.name;
             tracing::warn!(
-                server,
+                server = self.name,
                 "the standbys of PostgreSQL are asynchronous: what is acknowledged can be lost at a promotion; set synchronous_standby_names"
             );
         }
@@ -159,17 +158,17 @@ impl PostgresConnection {
             return Err(error.with_context("missing", missing_rights.join(", ")));
         }
 
-        let mut inspection = DatabaseInspection {
-            exists,
-            taken_over: None,
-            has_asynchronous_standbys,
-        };
+        let mut taken_over = None;
         if !foreign_tables.is_empty() && exists {
             let count = Statement::new(format!("select count(*) as count from {name}"));
             let rows = self.run(count, deadline).await?;
-            inspection.taken_over = Some(answer_column(&rows, "count")?);
+            taken_over = Some(answer_column(&rows, "count")?);
         }
-        Ok(inspection)
+        Ok(DatabaseInspection {
+            exists,
+            taken_over,
+            has_asynchronous_standbys,
+        })
     }
 }
 

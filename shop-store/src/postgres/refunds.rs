@@ -24,7 +24,7 @@ use tokio_postgres::Row;
 
 use super::connection::{Statement, confirmed_rows};
 use super::error::postgres_error;
-use super::insert::{self, Insertable as _, PURCHASES};
+use super::insert::{self, Insertable as _, PURCHASES, TargetTable, column_values};
 use super::rows::{self, read_time};
 use super::store::PostgresStore;
 use crate::limits::row_limit;
@@ -54,23 +54,22 @@ impl PurchaseRows for PostgresStore {
     /// delete the purchase before this transaction ends. Afterwards it sees the refund, and erases
     /// or deletes the refund too.
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
-        let sql = r#"
-            with input as materialized (
-                select * from unnest($1::text[], $2::text[], $3::text[], $4::text[]::numeric[], $5::timestamptz[],
-                    $6::text[]::json[], $7::text[]) as input (id, userid, username, price, "timestamp", details, purchase)
+        let TargetTable {
+            columns, arrays, ..
+        } = PURCHASES;
+        let sql = format!(
+            "with input as materialized (
+                select * from unnest({arrays}, $7::text[]) as input ({columns}, purchase)
             ), purchases_of_refunds as materialized (
                 select id from purchases where id = any ($7) and userid is not null order by id for key share
             )
-            insert into purchases (id, userid, username, price, "timestamp", details)
-            select id, userid, username, price, "timestamp", details from input
+            insert into purchases ({columns}) select {columns} from input
             where purchase in (select id from purchases_of_refunds)
-            on conflict (id) do nothing returning id"#;
+            on conflict (id) do nothing returning id"
+        );
         let refund_rows: Vec<&Purchase> = refunds.iter().collect();
-        let refunded_purchases: Vec<Option<String>> = refunds
-            .iter()
-            .map(|refund| refund.details.of.map(|id| id.to_string()))
-            .collect();
-        let insert = Purchase::bind(Statement::new(sql), &refund_rows).bind(refunded_purchases);
+        let insert =
+            Purchase::bind(Statement::new(sql), &refund_rows).bind(purchases_of(&refund_rows));
         let inserted_rows = self.connection.write(insert).await?;
 
         let mut inserted_ids: HashSet<PurchaseId> = inserted_rows
@@ -103,13 +102,13 @@ impl PurchaseRows for PostgresStore {
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let found_rows = self.connection.write(rows::rows_by_id_query(ids)).await?;
 
-        let mut stored_rows = HashMap::with_capacity(found_rows.len());
-        for row in &found_rows {
-            if let Ok(id) = rows::parse_column(row, "id") {
-                stored_rows.insert(id, rows::read_stored_row(row));
-            }
-        }
-        Ok(stored_rows)
+        let stored_rows = found_rows.iter().filter_map(|row| {
+            let id = rows::parse_column(row, "id").ok()?;
+            Some((id, rows::read_stored_row(row)))
+        });
+        let mut by_id = HashMap::with_capacity(found_rows.len());
+        by_id.extend(stored_rows);
+        Ok(by_id)
     }
 
     /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
@@ -132,18 +131,10 @@ impl PurchaseRows for PostgresStore {
     /// Adds `refunds` to the table of waiting refunds, in their order, which their sequence numbers
     /// keep.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        let mut ids = Vec::new();
-        let mut purchases = Vec::new();
-        let mut users = Vec::new();
-        let mut times = Vec::new();
         let mut values = Vec::new();
         let mut origins = Vec::new();
         for refund in refunds {
             let columns = WaitingColumns::new(refund)?;
-            ids.push(refund.id.to_string());
-            purchases.push(refund.details.of.map(|id| id.to_string()));
-            users.push(refund.user_id.to_string());
-            times.push(SystemTime::from(refund.timestamp));
             values.push(columns.value);
             origins.push(columns.origin);
         }
@@ -155,10 +146,12 @@ impl PurchaseRows for PostgresStore {
                 with ordinality as input (id, purchase, userid, "timestamp", value, origin, number)
             order by number"#;
         let insert = Statement::new(sql)
-            .bind(ids)
-            .bind(purchases)
-            .bind(users)
-            .bind(times)
+            .bind(column_values(refunds, |refund| refund.id.to_string()))
+            .bind(purchases_of(refunds))
+            .bind(column_values(refunds, |refund| refund.user_id.to_string()))
+            .bind(column_values(refunds, |row| {
+                SystemTime::from(row.timestamp)
+            }))
             .bind(values)
             .bind(origins);
         self.connection.write(insert).await.map(drop)
@@ -183,6 +176,11 @@ impl PurchaseRows for PostgresStore {
                 .bind(reason.to_string());
         self.connection.write(refuse).await.map(drop)
     }
+}
+
+/// Returns the id of the purchase of each refund, or `None` for a purchase.
+fn purchases_of(refunds: &[&Purchase]) -> Vec<Option<String>> {
+    column_values(refunds, |refund| refund.details.of.map(|id| id.to_string()))
 }
 
 impl PostgresStore {

@@ -37,10 +37,7 @@ pub(super) fn read_stored_row(row: &Row) -> StoredRow {
     if is_mark(row) {
         return StoredRow::Mark;
     }
-    match read_purchase(row) {
-        Ok(purchase) => StoredRow::Purchase(purchase),
-        Err(error) => StoredRow::Unreadable(error),
-    }
+    read_purchase(row).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
 }
 
 /// Reads a purchase or a refund from a row of [`COLUMNS`].
@@ -130,7 +127,7 @@ pub(super) fn is_mark(row: &Row) -> bool {
 
 /// Returns the id of a row as it is stored, also if it is not a valid [`PurchaseId`].
 pub(super) fn raw_id(row: &Row) -> String {
-    row.try_get::<_, &str>("id").unwrap_or_default().to_owned()
+    row.try_get("id").unwrap_or_default()
 }
 
 impl PostgresConnection {
@@ -138,13 +135,11 @@ impl PostgresConnection {
     ///
     /// Returns `None` for a row that is not a purchase, logs the row once, and counts it.
     pub(super) fn read_purchase_or_skip(&self, row: &Row) -> Option<Purchase> {
-        match read_purchase(row) {
-            Ok(purchase) => Some(purchase),
-            Err(error) => {
+        read_purchase(row)
+            .inspect_err(|error| {
                 let id = format!("{:?}", raw_id(row));
                 self.unreadables.record("row", &id, error);
-                None
-            }
-        }
+            })
+            .ok()
     }
 }

@@ -4,7 +4,7 @@
 //! removed from the URL before the driver parses it, and rustls verifies the certificate of the
 //! server.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use percent_encoding::percent_decode_str;
@@ -17,7 +17,7 @@ use tokio_rustls::rustls::client::danger::{
 use tokio_rustls::rustls::crypto::{
     WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls12_signature, verify_tls13_signature,
 };
-use tokio_rustls::rustls::pki_types::pem::{self, PemObject as _};
+use tokio_rustls::rustls::pki_types::pem::PemObject as _;
 use tokio_rustls::rustls::pki_types::{CertificateDer, ServerName, UnixTime};
 use tokio_rustls::rustls::{
     self, ClientConfig, DigitallySignedStruct, RootCertStore, SignatureScheme,
@@ -114,11 +114,13 @@ impl TlsOptions {
                 builder.with_root_certificates(root_store(certificates, "of the system")?)
             }
             CertificateTrust::File(path) => {
-                let certificates = read_certificates(path).map_err(|error| {
-                    postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
-                        .with_context("path", path.display())
-                        .with_source(error)
-                })?;
+                let certificates = CertificateDer::pem_file_iter(path)
+                    .and_then(Iterator::collect)
+                    .map_err(|error| {
+                        postgres_error(ErrorKind::Invalid, "sslrootcert cannot be read")
+                            .with_context("path", path.display())
+                            .with_source(error)
+                    })?;
                 builder.with_root_certificates(root_store(certificates, "in sslrootcert")?)
             }
         };
@@ -126,11 +128,6 @@ impl TlsOptions {
             builder_with_verifier.with_no_client_auth(),
         ))
     }
-}
-
-/// Reads the certificates in the PEM file `path`.
-fn read_certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, pem::Error> {
-    CertificateDer::pem_file_iter(path)?.collect()
 }
 
 /// Creates the store of the authorities that a certificate can be from.

@@ -3,6 +3,7 @@
 //! The driver parses the options, but tries several hosts in turn. A store asks all hosts at the
 //! same time, so [`DatabaseUrl::host_configs`] returns the options of a session for each host.
 
+use std::iter;
 use std::time::Duration;
 
 use shop_core::{ErrorKind, Result};
@@ -218,11 +219,8 @@ fn read_hosts(config: &Config) -> Result<Vec<(Host, u16)>> {
 
     // A single port holds for all hosts.
     let common_port = ports.first().unwrap_or(&DEFAULT_PORT);
-    let hosts_with_ports = hosts.into_iter().enumerate().map(|(index, host)| {
-        let port = ports.get(index).unwrap_or(common_port);
-        (host, *port)
-    });
-    Ok(hosts_with_ports.collect())
+    let ports_of_hosts = ports.iter().chain(iter::repeat(common_port)).copied();
+    Ok(hosts.into_iter().zip(ports_of_hosts).collect())
 }
 
 /// Returns a host and its port as `host:port`.

@@ -154,13 +154,13 @@ impl Outbox for SqliteOutbox {
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        let delete = move |connection: &mut Connection| {
+        self.run(move |connection| {
             let transaction =
                 connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             delete(&transaction, &ids)?;
             transaction.commit()
-        };
-        self.run(delete).await
+        })
+        .await
     }
 
     async fn backlog(&self) -> Result<Backlog> {

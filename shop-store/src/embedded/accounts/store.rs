@@ -113,15 +113,14 @@ fn insert<E: SqliteEntity>(
         return Ok(Insertion::with_key_of(new, first));
     }
 
-    let is_taken = match E::unique(new) {
-        Some((column, text)) => find::<E>(connection, column, text)?.is_some(),
-        None => false,
-    };
-    let is_known = match E::requires(new) {
-        Some(id) => connection.prepare_cached(E::OWNER)?.exists([id])?,
-        None => true,
-    };
-    if is_taken || !is_known {
+    if let Some((column, text)) = E::unique(new)
+        && find::<E>(connection, column, text)?.is_some()
+    {
+        return Ok(Insertion::Refused);
+    }
+    if let Some(id) = E::requires(new)
+        && !connection.prepare_cached(E::OWNER)?.exists([id])?
+    {
         return Ok(Insertion::Refused);
     }
 

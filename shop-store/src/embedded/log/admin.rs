@@ -229,10 +229,9 @@ fn read_usage(connection: &Connection, path: &Path) -> rusqlite::Result<LogUsage
         let next = unsigned(row.get(1)?);
         // Records before the first one are deleted and do not count as lag. An empty log has no
         // lag.
-        let lag = match first {
-            Some((offset, _)) => end.saturating_sub(next.max(unsigned(offset))),
-            None => 0,
-        };
+        let lag = first.map_or(0, |(offset, _)| {
+            end.saturating_sub(next.max(unsigned(offset)))
+        });
         usage
             .groups
             .push(GroupPosition::new(row.get(0)?, next, lag));

@@ -53,11 +53,10 @@ impl DeadLetters for EmbeddedDeadLetters {
     }
 
     async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let topic = Arc::clone(&partition.topic);
-        let index = partition.index;
+        let id = RecordId::new(record, partition);
+        let partition = partition.clone();
         let offset = record.offset;
         let time = record.time.as_millis();
-        let id = RecordId::new(record, partition);
         // A record whose dead letter was replayed or discarded counts too, so that the record is
         // not dead-lettered again.
         self.log
@@ -65,8 +64,8 @@ impl DeadLetters for EmbeddedDeadLetters {
             .read(move |connection| {
                 let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
                 let is_pending = connection.prepare_cached(&sql)?.exists(params![
-                    &*topic,
-                    index,
+                    &*partition.topic,
+                    partition.index,
                     signed(offset),
                     time
                 ])?;
@@ -82,22 +81,6 @@ impl DeadLetters for EmbeddedDeadLetters {
 
 /// Inserts `dead_letter`, unless it is pending already, or its record is resolved.
 fn insert_unless_known(connection: &Connection, dead_letter: &DeadLetter) -> rusqlite::Result<()> {
-    // A gap is stored even if an earlier gap at its offset is resolved, because the same offsets
-    // may be lost again.
-    let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
-    if !is_gap
-        && is_resolved(
-            connection,
-            dead_letter.record.offset,
-            dead_letter.record_id(),
-        )?
-    {
-        return Ok(());
-    }
-
-    let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12";
-    let sql =
-        format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let DeadLetter {
         record,
         partition,
@@ -106,6 +89,17 @@ fn insert_unless_known(connection: &Connection, dead_letter: &DeadLetter) -> rus
         version,
         ..
     } = dead_letter;
+    // A gap is stored even if an earlier gap at its offset is resolved, because the same offsets
+    // may be lost again.
+    if reason.kind() != ReasonKind::Gap
+        && is_resolved(connection, record.offset, dead_letter.record_id())?
+    {
+        return Ok(());
+    }
+
+    let values = "?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12";
+    let sql =
+        format!("INSERT INTO dead_letters ({COLUMNS}) VALUES ({values}) ON CONFLICT DO NOTHING");
     let [.., checksum] = rows::record_columns(record);
     connection.prepare_cached(&sql)?.execute(params![
         &*partition.topic,

@@ -163,13 +163,11 @@ impl EmbeddedLog {
 
     /// Checks that the file of this log also contains the tables of a store.
     fn require_store(&self) -> Result<()> {
-        match self.shared.options.file.as_str() {
-            FILE => Ok(()),
-            _ => Err(database_error(
-                ErrorKind::Invalid,
-                "the file of this log is not that of a store",
-            )),
+        if self.shared.options.file == FILE {
+            return Ok(());
         }
+        let message = "the file of this log is not that of a store";
+        Err(database_error(ErrorKind::Invalid, message))
     }
 
     /// Starts a new consumer in `group`. Only one consumer of a group is active, over all

@@ -97,7 +97,7 @@ impl EmbeddedSink {
             let room = Arc::clone(&self.batch_room).acquire_owned().await.ok();
             writes.push(match self.publish_work(purchase, room) {
                 Ok(work) => {
-                    let (job, pending): (Box<PublishJob>, _) = WriteTask::new(work);
+                    let (job, pending) = PublishJob::new(work);
                     let enqueued = self.log.writer.enqueue_when_free(job).await;
                     enqueued.map(|()| pending)
                 }
@@ -153,12 +153,11 @@ impl EmbeddedSink {
     /// continues with. If one work cannot be applied, stops without results for the rest, and the
     /// caller publishes the rest one by one. Any other error becomes the result of all remaining
     /// works.
-    async fn publish_works(&self, works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
-        let mut remaining = works;
-        while !remaining.is_empty() {
-            let count = remaining.len();
-            let (job, pending): (Box<PublishBatchJob>, _) = WriteTask::new(PublishBatch {
-                purchases: remaining,
+    async fn publish_works(&self, mut works: Vec<PublishWork>, results: &mut Vec<Result<Receipt>>) {
+        while !works.is_empty() {
+            let count = works.len();
+            let (job, pending) = PublishBatchJob::new(PublishBatch {
+                purchases: works,
                 receipts: Vec::new(),
             });
             let published = async {
@@ -168,7 +167,7 @@ impl EmbeddedSink {
             match published.await {
                 Ok((receipts, uncommitted)) => {
                     results.extend(receipts);
-                    remaining = uncommitted;
+                    works = uncommitted;
                 }
                 Err(error) if is_about_write(&error) => return,
                 Err(error) => {
@@ -184,8 +183,7 @@ impl EmbeddedSink {
 impl PurchaseSink for EmbeddedSink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         // A single purchase needs no permit, and fails at once if the queue of the writer is full.
-        let (job, pending): (Box<PublishJob>, _) =
-            WriteTask::new(self.publish_work(purchase, None)?);
+        let (job, pending) = PublishJob::new(self.publish_work(purchase, None)?);
         self.log.writer.enqueue(job)?;
         wait_until_durable(pending).await?
     }

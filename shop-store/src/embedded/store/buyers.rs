@@ -117,7 +117,7 @@ impl BuyerCache {
                    WHERE userid = ?1 AND username = ?2";
         let stored_key = connection
             .prepare_cached(sql)?
-            .query_row(params![id.as_str(), name.as_str()], read_checked_key)
+            .query_row([id.as_str(), name.as_str()], read_checked_key)
             .optional()?;
         let key = match stored_key {
             Some(key) => key,
@@ -149,19 +149,12 @@ fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqli
         .execute([id.as_str(), name.as_str()])?;
     // The checksum covers the integer, which is only known after the insert.
     let key = connection.last_insert_rowid();
+    let buyer = ValueRef::Integer(key);
+    let texts_hash = checksum(0, [buyer, id.as_str().into(), name.as_str().into()]);
     connection
         .prepare_cached("UPDATE buyers SET texts_hash = ?2 WHERE buyer = ?1")?
-        .execute(params![
-            key,
-            buyer_checksum(key, id.as_str(), name.as_str())
-        ])?;
+        .execute(params![key, texts_hash])?;
     Ok(key)
-}
-
-/// Returns the checksum of a buyer's integer, id and name, for the column `texts_hash`.
-fn buyer_checksum(buyer: i64, user_id: &str, user_name: &str) -> u32 {
-    let buyer = ValueRef::Integer(buyer);
-    checksum(0, [buyer, user_id.into(), user_name.into()])
 }
 
 /// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and verifies
@@ -196,18 +189,46 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
     connection.prepare_cached(sql)?.execute([buyer]).map(drop)
 }
 
-/// Returns the SQL condition for the buyers of `selector`, and the value of its parameter `?1`.
+/// Calls `read` with the integer and the row of each buyer of `selector`, and returns the results.
 ///
-/// Each condition contains `?1`, also where it needs no value, so that callers always bind one
-/// parameter. For [`Selector::All`] the condition selects the row [`ALL`], which carries the sums
-/// of all buyers. Other selectors do not select by buyer.
-fn buyer_condition(selector: &Selector) -> (&'static str, &str) {
-    match selector {
+/// For [`Selector::All`], the only row is [`ALL`], which carries the sums of all buyers. Other
+/// selectors do not select by buyer, so there is no row. The columns of a row are buyer, userid,
+/// username, `texts_hash`, and the four columns of [`Sums`], which only `read` verifies.
+///
+/// # Errors
+/// Fails if a checksum shows that the disk has changed a row, if the index that led to a row is
+/// damaged, or if `read` fails.
+fn select_buyers<T>(
+    connection: &Connection,
+    selector: &Selector,
+    read: impl Fn(i64, &Row<'_>) -> rusqlite::Result<T>,
+) -> rusqlite::Result<Vec<T>> {
+    // Each condition contains `?1`, also where it needs no value, so that one parameter is always
+    // bound.
+    let (condition, value) = match selector {
         Selector::User(id) => ("userid = ?1", id.as_str()),
         Selector::Name(name) => ("username = ?1", name.as_str()),
         Selector::All => ("buyer = 0 AND ?1 = ''", ""),
         _ => ("false AND ?1 = ''", ""),
-    }
+    };
+    let sql = format!(
+        "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE {condition}"
+    );
+    let mut statement = connection.prepare_cached(&sql)?;
+    let results = statement.query_map([value], |row| {
+        let key = read_checked_key(row)?;
+        let is_selected = match selector {
+            Selector::User(_) => row.get_ref(1)?.as_str()? == value,
+            Selector::Name(_) => row.get_ref(2)?.as_str()? == value,
+            _ => key == ALL,
+        };
+        if is_selected {
+            read(key, row)
+        } else {
+            Err(changed_row_error(1))
+        }
+    })?;
+    results.collect()
 }
 
 /// Returns the buyers with the user id or the user name of `selector`.
@@ -218,15 +239,7 @@ pub(super) fn find_buyers(
     connection: &Connection,
     selector: &Selector,
 ) -> rusqlite::Result<Vec<Buyer>> {
-    let (condition, value) = buyer_condition(selector);
-    let sql = [
-        "SELECT buyer, userid, username, texts_hash FROM buyers WHERE ",
-        condition,
-    ]
-    .concat();
-    let mut statement = connection.prepare_cached(&sql)?;
-    let buyers = statement.query_map([value], |row| {
-        let key = read_selected_key(row, selector)?;
+    select_buyers(connection, selector, |key, row| {
         let user_id: UserId = parse_column(row, 1)?;
         let user_name: UserName = parse_column(row, 2)?;
         let checksum = user_text_checksum(user_id.as_str(), user_name.as_str());
@@ -236,28 +249,7 @@ pub(super) fn find_buyers(
             user_name,
             checksum,
         })
-    })?;
-    buyers.collect()
-}
-
-/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and checks
-/// that `selector` selects it.
-///
-/// # Errors
-/// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
-/// is damaged.
-fn read_selected_key(row: &Row<'_>, selector: &Selector) -> rusqlite::Result<i64> {
-    let key = read_checked_key(row)?;
-    let is_selected = match selector {
-        Selector::User(id) => row.get_ref(1)?.as_str()? == id.as_str(),
-        Selector::Name(name) => row.get_ref(2)?.as_str()? == name.as_str(),
-        _ => key == ALL,
-    };
-    if is_selected {
-        Ok(key)
-    } else {
-        Err(changed_row_error(1))
-    }
+    })
 }
 
 /// Returns the first user name that is equal to `from` or after it, in the order of names.
@@ -299,17 +291,7 @@ pub(super) fn find_folded_sums(
     connection: &Connection,
     selector: &Selector,
 ) -> rusqlite::Result<Vec<(i64, Sums)>> {
-    let (condition, value) = buyer_condition(selector);
-    let sql = [
-        "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE ",
-        condition,
-    ]
-    .concat();
-    let mut statement = connection.prepare_cached(&sql)?;
-    statement
-        .query_map([value], |row| {
-            let key = read_selected_key(row, selector)?;
-            Ok((key, Sums::read(row, 4)?))
-        })?
-        .collect()
+    select_buyers(connection, selector, |key, row| {
+        Ok((key, Sums::read(row, 4)?))
+    })
 }

@@ -20,8 +20,8 @@ use super::fold::{GroupedSums, day_at, for_each_unfolded, quarter_at};
 use super::rows::parse_signed_price;
 use super::sums::Sums;
 
-/// The sums of one buyer by UTC day.
-type DailySums = BTreeMap<i64, Sums>;
+/// Sums by UTC day, or by quarter of an hour.
+type SumsByPeriod = BTreeMap<i64, Sums>;
 
 /// Compares the recorded sums with the purchases, and returns at most `limit` lines that name the
 /// differing sums, such as `sums of buyer 7 on day 20454: differ from the purchases`.
@@ -41,9 +41,9 @@ pub(in crate::embedded) fn compare_sums(
 ) -> rusqlite::Result<Vec<String>> {
     let snapshot = connection.unchecked_transaction()?;
     let mut comparison = SumComparison::begin(&snapshot, limit)?;
-    let mut days_of_all = DailySums::new();
-    let mut quarters_of_all = BTreeMap::new();
-    let mut days_of_buyer = DailySums::new();
+    let mut days_of_all = SumsByPeriod::new();
+    let mut quarters_of_all = SumsByPeriod::new();
+    let mut days_of_buyer = SumsByPeriod::new();
     let mut current_buyer: Option<i64> = None;
 
     let mut statement =
@@ -69,8 +69,10 @@ pub(in crate::embedded) fn compare_sums(
         for days in [&mut days_of_buyer, &mut days_of_all] {
             days.entry(day_at(timestamp)).or_default().add_sums(sums);
         }
-        let quarter_sums: &mut Sums = quarters_of_all.entry(quarter_at(timestamp)).or_default();
-        quarter_sums.add_sums(sums);
+        quarters_of_all
+            .entry(quarter_at(timestamp))
+            .or_default()
+            .add_sums(sums);
     }
     if let Some(last_buyer) = current_buyer {
         comparison.compare_buyer(last_buyer, &days_of_buyer)?;
@@ -116,7 +118,7 @@ impl<'a> SumComparison<'a> {
 
     /// Compares the recorded sums of `buyer` with its purchases: in total, and for each day of
     /// `expected_days`, the sums of the buyer's purchases by day.
-    fn compare_buyer(&mut self, buyer: i64, expected_days: &DailySums) -> rusqlite::Result<()> {
+    fn compare_buyer(&mut self, buyer: i64, expected_days: &SumsByPeriod) -> rusqlite::Result<()> {
         let mut expected_total = Sums::default();
         for (day, expected) in expected_days {
             expected_total.add_sums(*expected);
@@ -161,7 +163,7 @@ impl<'a> SumComparison<'a> {
     ///
     /// Subtracts the recorded sums from the expected ones, and reports each quarter whose
     /// difference is not zero.
-    fn compare_quarters(&mut self, expected: BTreeMap<i64, Sums>) -> rusqlite::Result<()> {
+    fn compare_quarters(&mut self, expected: SumsByPeriod) -> rusqlite::Result<()> {
         let mut differences = expected;
         for (quarter, unfolded) in &self.unfolded.quarters {
             let difference = differences.entry(*quarter).or_default();

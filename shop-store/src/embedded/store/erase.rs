@@ -139,9 +139,8 @@ pub(super) fn count_before(
     connection
         .prepare_cached(sql)?
         .query_row(params![time.as_millis(), row_limit(limit)], |row| {
-            row.get::<_, i64>(0)
+            row.get(0).map(i64::unsigned_abs)
         })
-        .map(i64::unsigned_abs)
 }
 
 /// Reads the rows to delete with the statement `sql`, which selects [`COLUMNS`] and `buyer`.
@@ -182,11 +181,10 @@ fn with_refunds(
 
     for related_id in related_ids {
         let id = id_bytes(related_id);
-        if ids.contains(&id) {
-            continue;
+        if !ids.contains(&id) {
+            rows.extend(select_by_id.query_row([&id], DeletedRow::read).optional()?);
+            ids.insert(id);
         }
-        rows.extend(select_by_id.query_row([&id], DeletedRow::read).optional()?);
-        ids.insert(id);
     }
     Ok(rows)
 }

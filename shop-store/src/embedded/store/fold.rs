@@ -205,8 +205,10 @@ fn find_day_corrections(
         let Ok((timestamp, price)) = read_time_and_price(row) else {
             continue;
         };
-        let correction = corrections.entry(day_at(timestamp)).or_default();
-        correction.add_sums(Sums::from_price(price));
+        corrections
+            .entry(day_at(timestamp))
+            .or_default()
+            .add_sums(Sums::from_price(price));
     }
 
     let sql = "SELECT day, count, high, low, residue FROM days WHERE buyer = ?1";
@@ -276,16 +278,20 @@ impl GroupedSums {
     pub(super) fn add(&mut self, buyer: i64, timestamp: i64, sums: Sums) {
         self.add_to_quarter(timestamp, sums);
         for buyer in [buyer, ALL] {
-            let day_sums = self.days.entry((day_at(timestamp), buyer)).or_default();
-            day_sums.add_sums(sums);
+            self.days
+                .entry((day_at(timestamp), buyer))
+                .or_default()
+                .add_sums(sums);
             self.buyers.entry(buyer).or_default().add_sums(sums);
         }
     }
 
     /// Adds `sums` to the group of the quarter that contains `timestamp`, and to no other group.
     fn add_to_quarter(&mut self, timestamp: i64, sums: Sums) {
-        let quarter_sums = self.quarters.entry(quarter_at(timestamp)).or_default();
-        quarter_sums.add_sums(sums);
+        self.quarters
+            .entry(quarter_at(timestamp))
+            .or_default()
+            .add_sums(sums);
     }
 
     /// Adds these sums to the recorded sums. Creates the rows of days and quarters that are

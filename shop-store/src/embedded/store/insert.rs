@@ -70,7 +70,7 @@ impl<'a> NewRow<'a> {
         let details = purchase.details.to_json();
 
         let row_seed = checksum_with_details(buyer.checksum, details.as_deref().into());
-        let row_checksum = checksum(
+        let checksum = checksum(
             row_seed,
             [Integer(timestamp), Blob(&id), Text(price.as_bytes())],
         );
@@ -83,7 +83,7 @@ impl<'a> NewRow<'a> {
             id,
             price,
             details,
-            checksum: row_checksum,
+            checksum,
         })
     }
 
@@ -188,13 +188,18 @@ impl<'a> InsertPlan<'a> {
     /// Decides whether `purchase` becomes a row.
     ///
     /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase has
-    /// another currency than the store.
+    /// another currency than the store. A store without a currency adopts that of the purchase.
     fn decide(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&purchase.id)? {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
         }
         if let Some(given) = &purchase.details.currency {
-            let store_currency = self.currency_or_adopt(given)?;
+            let store_currency: &Currency = match &self.currency {
+                Some(currency) => currency,
+                None => self
+                    .currency
+                    .insert(get_or_set_currency(self.connection, given)?),
+            };
             if store_currency != given {
                 let rejection = rejected_currency(store_currency, given);
                 return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejection)));
@@ -211,15 +216,6 @@ impl<'a> InsertPlan<'a> {
     /// stored again.
     fn is_erased(&self, id: &PurchaseId) -> rusqlite::Result<bool> {
         Ok(self.has_erased_ids && is_marked_erased(self.connection, id)?)
-    }
-
-    /// Returns the currency of the store. If the store has none yet, it adopts `given`.
-    fn currency_or_adopt(&mut self, given: &Currency) -> rusqlite::Result<&Currency> {
-        let currency = match self.currency.take() {
-            Some(currency) => currency,
-            None => get_or_set_currency(self.connection, given)?,
-        };
-        Ok(self.currency.insert(currency))
     }
 
     /// Decides whether `refund` becomes a row: it does if the purchase with the id `purchase_id` is
@@ -320,13 +316,15 @@ fn settle_waiting_refunds(
                         NewRow::from_purchase(connection, buyers, 0, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
                     insert_rows(connection, buyers, &mut vec![refund_row], &mut outcomes)?;
-                    waiting::remove_entries(connection, &[entry.sequence])?;
                 }
-                RefundDecision::Forget => waiting::remove_entries(connection, &[entry.sequence])?,
+                RefundDecision::Forget => {}
                 RefundDecision::Refuse(reason) => {
                     waiting::mark_refused(connection, entry.sequence, &reason)?;
+                    // A refused entry stays. An applied or forgotten one is removed below.
+                    continue;
                 }
             }
+            waiting::remove_entries(connection, &[entry.sequence])?;
         }
     }
     Ok(())

@@ -82,15 +82,39 @@ pub(super) fn read_totals(
     Ok(Ok(periods.totals.into_buckets()))
 }
 
-/// The length of the parts of time whose sums are kept in a table.
-enum Granularity {
-    /// UTC days, whose sums are kept for each buyer and for all buyers together.
-    Days,
-    /// Quarters of an hour, whose sums are kept for all buyers together only.
-    Quarters,
+/// A length of the parts of time whose sums are kept in a table, with the query of these sums.
+struct Granularity {
+    /// The length of a part in milliseconds.
+    part_millis: i64,
+    /// The SQL query of the folded sums of buyer `?3` in the parts from number `?1` to before
+    /// number `?2`.
+    ///
+    /// Each row is the number of a part, followed by the four columns of [`Sums`].
+    folded_sums_sql: &'static str,
 }
 
 impl Granularity {
+    /// UTC days, whose sums are kept for each buyer and for all buyers together.
+    // The primary key of `days` begins with the day, not with the buyer, so a plain condition would
+    // read the rows of all buyers in the range. Instead, the recursive `every` steps from each day
+    // with purchases of anyone to the next such day, and `one` is the row of the buyer on that day.
+    const DAYS: Self = Self {
+        part_millis: DAY_MILLIS,
+        folded_sums_sql: "WITH RECURSIVE every (day) AS (
+                SELECT min(day) FROM days WHERE day >= ?1
+                UNION ALL SELECT (SELECT min(day) FROM days WHERE day > every.day) FROM every WHERE every.day < ?2)
+            SELECT one.day, one.count, one.high, one.low, one.residue FROM every CROSS JOIN days AS one
+            ON one.day = every.day AND one.buyer = ?3 WHERE every.day < ?2",
+    };
+
+    /// Quarters of an hour, whose sums are kept for all buyers together only. The query returns
+    /// nothing for another buyer.
+    const QUARTERS: Self = Self {
+        part_millis: QUARTER_MILLIS,
+        folded_sums_sql: "SELECT quarter, count, high, low, residue FROM quarters
+            WHERE quarter >= ?1 AND quarter < ?2 AND ?3 = 0",
+    };
+
     /// Returns the longest parts that each period of `request` consists of, or `None` if no sums of
     /// such parts are kept.
     ///
@@ -106,44 +130,11 @@ impl Granularity {
         let consist_of_quarters = request.zone.minutes() % 15 == 0;
 
         if consist_of_days {
-            Some(Self::Days)
+            Some(Self::DAYS)
         } else if consist_of_quarters && matches!(selector, Selector::All) {
-            Some(Self::Quarters)
+            Some(Self::QUARTERS)
         } else {
             None
-        }
-    }
-
-    /// Returns the length of a part in milliseconds.
-    const fn part_millis(&self) -> i64 {
-        match self {
-            Self::Days => DAY_MILLIS,
-            Self::Quarters => QUARTER_MILLIS,
-        }
-    }
-
-    /// Returns the SQL query of the folded sums of buyer `?3` in the parts from number `?1` to
-    /// before number `?2`.
-    ///
-    /// Each row is the number of a part, followed by the four columns of [`Sums`]. Quarters are
-    /// kept for all buyers only, so their query returns nothing for another buyer.
-    const fn folded_sums_sql(&self) -> &'static str {
-        match self {
-            // The primary key of `days` begins with the day, not with the buyer, so a plain
-            // condition would read the rows of all buyers in the range. Instead, the recursive
-            // `every` steps from each day with purchases of anyone to the next such day, and `one`
-            // is the row of the buyer on that day.
-            Self::Days => {
-                "WITH RECURSIVE every (day) AS (
-                     SELECT min(day) FROM days WHERE day >= ?1
-                     UNION ALL SELECT (SELECT min(day) FROM days WHERE day > every.day) FROM every WHERE every.day < ?2)
-                 SELECT one.day, one.count, one.high, one.low, one.residue FROM every CROSS JOIN days AS one
-                 ON one.day = every.day AND one.buyer = ?3 WHERE every.day < ?2"
-            }
-            Self::Quarters => {
-                "SELECT quarter, count, high, low, residue FROM quarters
-                 WHERE quarter >= ?1 AND quarter < ?2 AND ?3 = 0"
-            }
         }
     }
 }
@@ -170,7 +161,7 @@ impl PeriodTotals<'_> {
         from: i64,
         to: i64,
     ) -> rusqlite::Result<()> {
-        let length = granularity.part_millis();
+        let length = granularity.part_millis;
 
         // The parts from `first` to before `end` lie in the range as a whole. The rows before and
         // after them are read one by one.
@@ -197,12 +188,12 @@ impl PeriodTotals<'_> {
     ) -> rusqlite::Result<()> {
         let mut statement = self
             .connection
-            .prepare_cached(granularity.folded_sums_sql())?;
+            .prepare_cached(granularity.folded_sums_sql)?;
         let mut folded_rows = statement.query(params![first, end, buyer])?;
         while let Some(row) = folded_rows.next()? {
             let part: i64 = row.get(0)?;
             let sums = Sums::read_with_key(row, 1, part, buyer)?;
-            self.add_to_period(part * granularity.part_millis(), sums)?;
+            self.add_to_period(part * granularity.part_millis, sums)?;
         }
         Ok(())
     }

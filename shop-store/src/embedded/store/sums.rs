@@ -82,7 +82,8 @@ impl Sums {
     /// # Errors
     /// Fails if the residue does not match, because the disk has changed the row.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
-        Self::read_and_check(row, column, 0)
+        // The residue of a buyer covers no key. That of the key 0, 0 is 0.
+        Self::read_with_key(row, column, 0, 0)
     }
 
     /// Reads the sums of a day or a quarter from the columns `count`, `high`, `low` and `residue`,
@@ -99,19 +100,14 @@ impl Sums {
         period: i64,
         buyer: i64,
     ) -> rusqlite::Result<Self> {
-        Self::read_and_check(row, column, key_residue(period, buyer))
-    }
-
-    /// Reads the four columns from `column` on, and verifies the residue, to which `key_residue`
-    /// contributes.
-    fn read_and_check(row: &Row<'_>, column: usize, key_residue: i64) -> rusqlite::Result<Self> {
         let read_integer = |column| row.get::<_, i64>(column).map(i128::from);
         let sums = Self {
             count: row.get(column)?,
             units: read_integer(column + 1)? * LIMB + read_integer(column + 2)?,
         };
 
-        let expected_residue = (sums.residue() + i128::from(key_residue)) % RESIDUE_MODULUS;
+        let residue_of_key = i128::from(key_residue(period, buyer));
+        let expected_residue = (sums.residue() + residue_of_key) % RESIDUE_MODULUS;
         if read_integer(column + 3)? != expected_residue {
             return Err(changed_row_error(column + 3));
         }
@@ -149,7 +145,8 @@ impl Sums {
     }
 }
 
-/// Returns the part of a residue that covers the key of a row of `days` or `quarters`.
+/// Returns the part of a residue that covers the key of a row of `days` or `quarters`. It is 0 for
+/// the key 0, 0, by which [`Sums::read`] reads rows whose residue covers no key.
 ///
 /// The migration that introduced this part repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
 pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {

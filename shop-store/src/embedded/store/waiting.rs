@@ -137,8 +137,8 @@ pub(super) fn mark_refused(
 ) -> rusqlite::Result<()> {
     connection
         .prepare_cached("UPDATE waiting_refunds SET refusal = ?2 WHERE sequence = ?1")?
-        .execute(params![sequence.cast_signed(), reason.to_string()])?;
-    Ok(())
+        .execute(params![sequence.cast_signed(), reason.to_string()])
+        .map(drop)
 }
 
 /// Erases at most `limit` entries of `user`. Returns the bytes of their ids, which the caller marks
@@ -162,8 +162,8 @@ pub(super) fn erase_by_user(
 pub(super) fn erase_by_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM waiting_refunds WHERE id = ?1 OR purchase = ?1")?
-        .execute([id_bytes(id)])?;
-    Ok(())
+        .execute([id_bytes(id)])
+        .map(drop)
 }
 
 /// Deletes at most `limit` entries with a timestamp before `time`. Returns their number.

@@ -39,10 +39,9 @@ use tokio_postgres::Row;
 use super::outbox::{PostgresOutbox, bind_event};
 use crate::postgres::connection::{PostgresConnection, Statement, confirmed};
 use crate::postgres::error::{from_driver, postgres_error};
-use crate::postgres::insert::{self, Insertable};
+use crate::postgres::insert::{self, Insertable, column_values};
 use crate::postgres::schema::SchemaDefinition;
-use crate::postgres::sqlstate;
-use crate::postgres::{DatabaseInspection, PostgresStoreOptions};
+use crate::postgres::{DatabaseInspection, PostgresStoreOptions, sqlstate};
 use crate::retries::pauses;
 use crate::unreadable::Unreadable;
 
@@ -76,8 +75,8 @@ struct LastNumber {
 pub(super) trait PostgresEntity: Entity {
     /// The definition of the tables.
     const DEFINITION: &'static SchemaDefinition;
-    /// The names of the columns after `id`.
-    const COLUMNS: &'static [&'static str];
+    /// The names of the columns after `id`, separated by commas.
+    const COLUMNS: &'static str;
     /// The SQL condition for rows that are not erased.
     const PRESENT: &'static str = "true";
     /// The SQL condition under which a row may be inserted, such as an unused address. `$2` is the
@@ -113,9 +112,8 @@ impl Insertable for (i64, Option<i64>) {
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        let ids: Vec<i64> = rows.iter().map(|(id, _)| *id).collect();
         let owners: Option<Vec<i64>> = rows.iter().map(|(_, owner)| *owner).collect();
-        let statement = statement.bind(ids);
+        let statement = statement.bind(column_values(rows, |(id, _)| *id));
         match owners {
             Some(owners) => statement.bind(owners),
             None => statement,
@@ -345,7 +343,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
 /// Returns the query of the row with this number, unless the row is erased.
 pub(super) fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
     let table = E::DEFINITION.name;
-    let columns = E::COLUMNS.join(", ");
+    let columns = E::COLUMNS;
     let present = E::PRESENT;
     Statement::new(format!(
         "select id, {columns} from {table} where id = $1 and {present}"
@@ -356,7 +354,7 @@ pub(super) fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
 /// Returns the query of the next 1,000 rows after the number `after`.
 fn slice_query<E: PostgresEntity>(after: i64) -> Statement {
     let table = E::DEFINITION.name;
-    let columns = E::COLUMNS.join(", ");
+    let columns = E::COLUMNS;
     let sql = format!(
         "select id, id::bigint as number, {columns} from {table} where id > $1 order by id limit 1000"
     );
@@ -386,11 +384,12 @@ pub(super) fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Resu
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
-    let columns = E::COLUMNS.join(", ");
+    let columns = E::COLUMNS;
 
     // The parameters are the idempotency key, the columns, the number, and the key, headers and
-    // value of the event.
-    let number = E::COLUMNS.len() + 2;
+    // value of the event. The first ones are bound before the SQL is built, which needs their count.
+    let statement = bind_key_and_row(Statement::new(""), row, new);
+    let number = statement.parameters.len() + 1;
     let values: Vec<_> = (2..number).map(|index| format!("${index}")).collect();
     let values = values.join(", ");
     let event_key = number + 1;
@@ -413,8 +412,10 @@ pub(super) fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Resu
         select case (select count from written) when 3 then 0
             else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
-    let statement = bind_key_and_row(Statement::new(sql), row, new).bind(row.number().into());
-    Ok(bind_event(statement, row.event(new)?))
+    let numbered = statement.bind(row.number().into());
+    let mut insert = bind_event(numbered, row.event(new)?);
+    insert.sql = sql.into();
+    Ok(insert)
 }
 
 /// The state that an insert depends on.

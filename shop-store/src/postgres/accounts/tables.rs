@@ -15,7 +15,7 @@ use tokio_postgres::Row;
 use super::store::{PostgresEntities, PostgresEntity};
 use crate::postgres::connection::Statement;
 use crate::postgres::error::postgres_error;
-use crate::postgres::insert;
+use crate::postgres::insert::TargetTable;
 use crate::postgres::rows::{parse_column, read_column};
 use crate::postgres::schema::SchemaDefinition;
 use crate::unreadable::{Unreadable, not_valid};
@@ -79,15 +79,15 @@ fn read_number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
 
 impl PostgresEntity for User {
     const DEFINITION: &'static SchemaDefinition = &USERS;
-    const COLUMNS: &'static [&'static str] = &["email", "name"];
+    const COLUMNS: &'static str = "email, name";
     /// The condition of users that are not erased. The row of an erased user stays, so that its
     /// number is not used again, with a text in place of the address that contains no `@`.
     const PRESENT: &'static str = "position('@' in email) > 0";
     const IS_FREE: &'static str = "not exists (select from users where email = $2)";
-    const REFERENCES: insert::TargetTable = insert::TargetTable {
+    const REFERENCES: TargetTable = TargetTable {
         name: "cached_orders",
         columns: "id, user_id",
-        types: &["int8", "int8"],
+        arrays: "$1::int8[], $2::int8[]",
         compared: "(stored.user_id is not distinct from rest.user_id)::int",
         stored_details: "null::text",
     };
@@ -180,12 +180,12 @@ pub type PostgresOrders = PostgresEntities<Order>;
 
 impl PostgresEntity for Order {
     const DEFINITION: &'static SchemaDefinition = &ORDERS;
-    const COLUMNS: &'static [&'static str] = &["user_id", "product", "quantity", "total_price"];
+    const COLUMNS: &'static str = "user_id, product, quantity, total_price";
     const IS_FREE: &'static str = "exists (select from cached_users where id = $2)";
-    const REFERENCES: insert::TargetTable = insert::TargetTable {
+    const REFERENCES: TargetTable = TargetTable {
         name: "cached_users",
         columns: "id",
-        types: &["int8"],
+        arrays: "$1::int8[]",
         compared: "1",
         stored_details: "null::text",
     };
