@@ -43,7 +43,7 @@ struct BatchProgress {
 impl PurchaseBatch {
     /// Creates a batch of `purchases`, all of which must have a key.
     fn new(purchases: Vec<NewPurchase>) -> Arc<Self> {
-        let results = purchases.iter().map(|_| None).collect();
+        let results = vec![None; purchases.len()];
         Arc::new(Self {
             purchases,
             progress: Mutex::new(BatchProgress {

@@ -25,7 +25,6 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::future::ready;
-use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use serde::Serialize;
@@ -302,9 +301,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 store.mark_erased(&ids).await?;
             }
 
-            let position_of = |record: &&LogRecord| {
-                RecordPosition::new(Arc::clone(&partition.topic), partition.index, record.offset)
-            };
+            let position_of = |record: &&LogRecord| RecordPosition::from_record(record, partition);
             let record_count = matching_records.len() as u64;
             let erasure = if self.report.dry_run {
                 // Erasing no record changes nothing, but fails as unsupported if the log cannot

@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 
 use crate::IdempotencyKey;
-use crate::macros::named_enum;
+use crate::macros::{format_as, named_enum};
 
 /// The result of a port call.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
@@ -364,26 +364,14 @@ impl fmt::Display for Error {
     }
 }
 
-impl fmt::Debug for Error {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let inner = &*self.0;
-        write!(
-            f,
-            "{:?}/{:?}/{:?}: {}",
-            inner.kind,
-            inner.retry,
-            inner.outcome,
-            self.chain()
-        )
-    }
-}
+format_as!(Error: |this| Debug = Display(format_args!(
+    "{:?}/{:?}/{:?}: {}", this.0.kind, this.0.retry, this.0.outcome, this.chain()
+)));
 
 impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        self.0
-            .source
-            .as_deref()
-            .map(|source| source as &(dyn StdError + 'static))
+        // `Some` converts the source to a type without the bounds `Send` and `Sync`.
+        Some(self.0.source.as_deref()?)
     }
 }
 

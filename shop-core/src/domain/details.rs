@@ -116,9 +116,7 @@ macro_rules! details {
             pub fn texts(&self) -> [Option<String>; Self::COLUMNS.len()] {
                 [$(self.$name.as_ref().map(ToString::to_string)),+]
             }
-        }
 
-        impl Details {
             /// Appends the members that this version knows to `json`, each with a comma in front.
             fn write_known(&self, json: &mut impl BufMut) {
                 let Some(members) = &self.0 else { return };

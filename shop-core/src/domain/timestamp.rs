@@ -125,8 +125,7 @@ impl Timestamp {
     /// Returns the instant that is later by `duration`, at most [`MAX`](Self::MAX).
     #[must_use]
     pub fn saturating_add(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis_clamped(self.0.saturating_add(millis))
+        Self::from_millis_clamped(self.0.saturating_add(saturating_millis(duration)))
     }
 
     /// Returns the time that has passed since `earlier`.
@@ -142,12 +141,9 @@ impl Timestamp {
     /// Returns the instant that is earlier by `duration`, at least [`MIN`](Self::MIN).
     #[must_use]
     pub fn saturating_sub(self, duration: Duration) -> Self {
-        let millis = i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
-        Self::from_millis_clamped(self.0.saturating_sub(millis))
+        Self::from_millis_clamped(self.0.saturating_sub(saturating_millis(duration)))
     }
-}
 
-impl Timestamp {
     /// Returns the RFC 3339 text in quotes, as in JSON, without the cost of formatting.
     pub(crate) fn encode(self) -> [u8; 26] {
         let mut text = *b"\"0000-00-00T00:00:00.000Z\"";
@@ -174,6 +170,11 @@ impl Timestamp {
         text[23] = digit(at.millisecond() % 10);
         text
     }
+}
+
+/// Returns the whole milliseconds of `duration`, at most [`i64::MAX`].
+fn saturating_millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Returns the ASCII digit of a number from 0 to 9.

@@ -161,10 +161,9 @@ impl LookupQueue {
 
     /// Returns the number of queued purchases of `partition`, without those in lookup.
     pub(super) fn queued_in(&self, partition: u32) -> usize {
-        let Some(partition) = self.partitions.get(&partition) else {
-            return 0;
-        };
-        partition.queued.len()
+        self.partitions
+            .get(&partition)
+            .map_or(0, |partition| partition.queued.len())
     }
 
     /// Returns the number of queued purchases of all partitions, without those in lookup.

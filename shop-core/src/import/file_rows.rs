@@ -191,7 +191,7 @@ impl<R: Read> CsvRows<R> {
                 ErrorKind::Invalid,
                 format!("after line {}: {error}", self.line),
             ),
-            csv::ErrorKind::Io(error) => unreadable_file().with_source(error),
+            csv::ErrorKind::Io(error) => unreadable_file(error),
             other => Error::new(ErrorKind::Invalid, format!("{other:?}")),
         }
     }
@@ -240,7 +240,7 @@ impl<R: Read> JsonLines<R> {
             let bytes_read = (&mut self.input)
                 .take(limit)
                 .read_until(b'\n', &mut self.text)
-                .map_err(|error| unreadable_file().with_source(error))?;
+                .map_err(unreadable_file)?;
             if bytes_read == 0 {
                 return Ok(None);
             }
@@ -249,9 +249,7 @@ impl<R: Read> JsonLines<R> {
             // The input ends each line with LF, also the last one. So a text without LF was cut off
             // by the limit. The rest of the line is skipped, and takes no memory.
             if !self.text.ends_with(b"\n") {
-                self.input
-                    .skip_until(b'\n')
-                    .map_err(|error| unreadable_file().with_source(error))?;
+                self.input.skip_until(b'\n').map_err(unreadable_file)?;
                 let problem = format!("has more than {MAX_ROW_BYTES} bytes");
                 return Ok(Some((self.line, Err(problem))));
             }

@@ -94,7 +94,7 @@ fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(
             .by_ref()
             .take(limit)
             .read_until(b'\n', &mut text)
-            .map_err(|error| unreadable_file().with_source(error))?;
+            .map_err(unreadable_file)?;
         if text.len() > MAX_ROW_BYTES {
             check_format(&text)?;
             return Err(invalid_file(format!(

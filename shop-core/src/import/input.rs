@@ -101,11 +101,9 @@ impl<R: Read> DecodedInput<R> {
     /// Chooses the decoder by the first bytes of the file, and returns these bytes without a byte
     /// order mark.
     fn choose_decoder<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
-        let (encoding, mark_length) = match (Encoding::for_bom(bytes), self.encoding) {
-            (Some(marked), _) => marked,
-            (None, Some(named)) => (named.0, 0),
-            (None, None) => (UTF_8, 0),
-        };
+        let unmarked_encoding = self.encoding.map_or(UTF_8, |named| named.0);
+        // A byte order mark takes precedence over the encoding that the caller has named.
+        let (encoding, mark_length) = Encoding::for_bom(bytes).unwrap_or((unmarked_encoding, 0));
         // UTF-8 is passed on undecoded: the reader of rows rejects rows that are not valid UTF-8
         // one by one.
         if encoding != UTF_8 {

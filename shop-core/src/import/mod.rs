@@ -157,19 +157,15 @@ impl Import {
         let mut next_batch =
             spawn_blocking(move || FileReader::new(import, file)?.next_batch(batch_size));
         loop {
-            let (reader, batch) = next_batch
-                .await
-                .map_err(|panicked| unreadable_file().with_source(panicked))??;
+            // The outer error is a panic of the thread, the inner one is an error of the file.
+            let (reader, batch) = next_batch.await.map_err(unreadable_file)??;
             report.ignored_columns.clone_from(&reader.ignored_columns);
             if batch.is_empty() {
                 report.unterminated_line = reader.file.unterminated_line();
                 publisher.finish(report).await?;
                 progress(report);
                 // The rows before an unreadable place are imported, and then the import fails.
-                return match reader.failure {
-                    Some(error) => Err(error),
-                    None => Ok(()),
-                };
+                return reader.failure.map_or(Ok(()), Err);
             }
 
             // A thread reads the next batch while this one is published.
@@ -256,7 +252,8 @@ fn adapt_batch_size(size: usize, elapsed: Duration) -> usize {
     }
 }
 
-/// Returns the error for a file whose bytes cannot be read.
-fn unreadable_file() -> Error {
-    Error::new(ErrorKind::Internal, "the file cannot be read")
+/// Returns the error for a file that cannot be read. `cause` is an I/O error, or the panic of the
+/// thread that reads.
+fn unreadable_file(cause: impl std::error::Error + Send + Sync + 'static) -> Error {
+    Error::new(ErrorKind::Internal, "the file cannot be read").with_source(cause)
 }

@@ -12,7 +12,6 @@
 //! At either limit the breaker allows no further dead letter, and the pipeline stops with an error.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -168,11 +167,8 @@ impl DeadLetterCounts {
             self.add_stored((record.index - next_index) as u64);
             next_index = record.index + 1;
 
-            let position = RecordPosition::new(
-                Arc::clone(&batch.partition.topic),
-                batch.partition.index,
-                batch.records[record.index].offset,
-            );
+            let position =
+                RecordPosition::from_record(&batch.records[record.index], &batch.partition);
             // A record that does not count does not end the streak either. A record that is
             // redelivered was counted at its first delivery.
             if !record.counts_towards_limit() || self.counted_positions.contains(&position) {
@@ -259,7 +255,7 @@ impl DeadLetterCounts {
 
         let setting_hint = self
             .limit
-            .setting()
+            .setting
             .map(|name| format!(" ({name} changes the limit)"))
             .unwrap_or_default();
         let message = format!(

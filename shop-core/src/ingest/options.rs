@@ -49,8 +49,8 @@ options! {
 pub struct DeadLetterLimit {
     /// The number of dead letters in a row at which the pipeline stops; 0 without a limit.
     max_consecutive_count: usize,
-    /// The name of the setting that an operator changes, for the error.
-    setting: Option<&'static str>,
+    /// The name of the setting that an operator changes, if it is known. The error names it.
+    pub(super) setting: Option<&'static str>,
 }
 
 impl DeadLetterLimit {
@@ -93,11 +93,6 @@ impl DeadLetterLimit {
     /// Returns the number of dead letters in the window at which the pipeline stops.
     pub(super) const fn max_in_window(self) -> usize {
         self.max_consecutive_count.saturating_mul(10).div_ceil(2)
-    }
-
-    /// Returns the name of the setting that an operator changes, if it is known.
-    pub(super) const fn setting(self) -> Option<&'static str> {
-        self.setting
     }
 }
 

@@ -12,7 +12,6 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Debug;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 
@@ -173,11 +172,7 @@ impl DeadLetter {
     /// Returns the position of the original record.
     #[must_use]
     pub fn position(&self) -> RecordPosition {
-        RecordPosition::new(
-            Arc::clone(&self.partition.topic),
-            self.partition.index,
-            self.record.offset,
-        )
+        RecordPosition::from_record(&self.record, &self.partition)
     }
 
     /// Returns the id that identifies this dead letter: it is derived from the position and the

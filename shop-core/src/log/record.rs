@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use super::Headers;
+use super::{Headers, Partition};
 use crate::macros::format_as;
 use crate::{Invalid, Timestamp};
 
@@ -119,6 +119,11 @@ impl RecordPosition {
             partition,
             offset,
         }
+    }
+
+    /// Creates the position of `record`, which is in `partition`.
+    pub(crate) fn from_record(record: &LogRecord, partition: &Partition) -> Self {
+        Self::new(Arc::clone(&partition.topic), partition.index, record.offset)
     }
 }
 

@@ -389,16 +389,11 @@ impl Drop for Revocation {
 
 impl fmt::Debug for Revocation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self {
-            partitions,
-            cause,
-            timeout,
-            on_end: _,
-        } = self;
         f.debug_struct("Revocation")
-            .field("partitions", partitions)
-            .field("cause", cause)
-            .field("timeout", timeout)
+            .field("partitions", &self.partitions)
+            .field("cause", &self.cause)
+            .field("timeout", &self.timeout)
+            // `on_end` is a function, which has no `Debug`.
             .finish_non_exhaustive()
     }
 }

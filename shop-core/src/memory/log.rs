@@ -215,7 +215,7 @@ impl PurchaseSink for InMemorySink {
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         if let Err(error) = self.check().await {
-            return purchases.iter().map(|_| Err(error.clone())).collect();
+            return vec![Err(error); purchases.len()];
         }
         let mut state = lock(&self.log.state);
         let receipts = purchases

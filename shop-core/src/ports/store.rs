@@ -434,7 +434,7 @@ impl StoreSink {
                     .map(|(purchase, outcome)| outcome.into_receipt(purchase.id, self.durability))
                     .collect()
             }
-            Err(error) => purchases.iter().map(|_| Err(error.clone())).collect(),
+            Err(error) => vec![Err(error); purchases.len()],
         }
     }
 }

@@ -126,11 +126,8 @@ fn decode_value(
     let members = Members::parse(value, MEMBERS).map_err(not_an_object)?;
 
     let user_id_value = members.get_alias(&USER_ID).map_err(not_an_object)?;
-    let user_id = parse_text_member(require_member("userid", user_id_value)?, "userid")?;
-    let user_name = parse_text_member(
-        require_member("username", members.get("username"))?,
-        "username",
-    )?;
+    let user_id = parse_required_text("userid", user_id_value)?;
+    let user_name = parse_required_text("username", members.get("username"))?;
 
     let price_value = require_member("price", members.get("price"))?;
     // Other producers write prices in other forms and with more decimals, so their prices are
@@ -264,15 +261,17 @@ fn require_member<'a>(
     value.ok_or_else(|| member_error(member, "is missing"))
 }
 
-/// Parses the value of `member`, which may be text or a number, as a `T`.
+/// Parses the value of `member` as a `T`. Every purchase has the member. Its value may be text or a
+/// number.
 ///
 /// # Errors
-/// [`DecodeError::NotAPurchase`] if the value is of another JSON type, or is not a valid `T`.
-fn parse_text_member<T>(value: RawScalar<'_>, member: &'static str) -> Result<T, DecodeError>
-where
-    T: FromStr<Err = Invalid>,
-{
-    let text = value
+/// [`DecodeError::NotAPurchase`] if the value is missing, is of another JSON type, or is not a
+/// valid `T`.
+fn parse_required_text<T: FromStr<Err = Invalid>>(
+    member: &str,
+    value: Option<RawScalar<'_>>,
+) -> Result<T, DecodeError> {
+    let text = require_member(member, value)?
         .text_or_number()
         .ok_or_else(|| member_error(member, "is neither text nor a number"))?;
     text.parse()

@@ -9,7 +9,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -208,11 +207,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         }
         Some(PendingRecord {
             record_id,
-            position: RecordPosition::new(
-                Arc::clone(&partition.topic),
-                partition.index,
-                record.offset,
-            ),
+            position: RecordPosition::from_record(record, partition),
             id: purchase
                 .as_ref()
                 .map_or_else(|| record_id.into(), |purchase| purchase.id),
@@ -246,14 +241,16 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         (self.progress)(VerifyProgress {
             records: self.report.records,
             pending: self.pending.len() as u64,
-            scanned: self.stored.scanned(),
+            scanned: self.stored.scanned,
         });
     }
 
     /// Returns the time that is left of the quiet period that began at `since`.
     fn quiet_time_left(&self, since: Instant) -> Duration {
-        let quiet_period = self.verify.options.quiet_period;
-        quiet_period.saturating_sub(since.elapsed())
+        self.verify
+            .options
+            .quiet_period
+            .saturating_sub(since.elapsed())
     }
 
     /// Looks up `records` in the store, several concurrently, and counts the ones whose state is

@@ -6,7 +6,7 @@
 //! scanned once for each further partition, to find its duplicates.
 
 use std::collections::{BTreeSet, HashMap};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 use std::pin::pin;
 use std::sync::Arc;
 
@@ -37,7 +37,7 @@ pub(super) struct StoredPurchases {
     /// The number of entries of the store that are not purchases.
     unreadable: u64,
     /// The number of purchases that all scans have read.
-    scanned: u64,
+    pub(super) scanned: u64,
 }
 
 impl StoredPurchases {
@@ -67,11 +67,6 @@ impl StoredPurchases {
         self.unreadable = self.scan_partition(verify, progress).await?;
         self.purchases = self.scanned;
         Ok(())
-    }
-
-    /// Returns the number of purchases that were scanned.
-    pub(super) const fn scanned(&self) -> u64 {
-        self.scanned
     }
 
     /// Checks whether the first scan has kept `purchase` with this content.
@@ -200,14 +195,15 @@ impl StoredPurchases {
     }
 }
 
+/// Hashes ids and content. All its hashers have the same keys, so equal values have equal hashes.
+const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
+
 /// Returns the partition of `id`, a number below `count`.
 fn partition_of(id: &PurchaseId, count: u64) -> u64 {
     if count == 1 {
         return 0;
     }
-    let mut hasher = DefaultHasher::new();
-    id.hash(&mut hasher);
-    hasher.finish() % count
+    HASHER.hash_one(id) % count
 }
 
 /// Returns a hash of the content that [`Purchase::same_content`] compares.
@@ -215,10 +211,10 @@ fn partition_of(id: &PurchaseId, count: u64) -> u64 {
 /// Purchases with the same content may have different hashes, if one of them lacks its currency:
 /// such a purchase is looked up. Purchases with different content have the same hash once in 2^64.
 fn content_hash(purchase: &Purchase) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    purchase.user_id.hash(&mut hasher);
-    purchase.user_name.hash(&mut hasher);
-    purchase.price.hash(&mut hasher);
-    purchase.details.to_json().hash(&mut hasher);
-    hasher.finish()
+    HASHER.hash_one((
+        &purchase.user_id,
+        &purchase.user_name,
+        purchase.price,
+        purchase.details.to_json(),
+    ))
 }

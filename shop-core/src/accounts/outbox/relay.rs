@@ -132,7 +132,7 @@ impl Relay {
             outbox,
             log,
             options,
-            status: watch::Sender::new(RelayStatus::default()),
+            status: watch::Sender::default(),
         }
     }
 

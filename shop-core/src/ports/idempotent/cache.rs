@@ -229,7 +229,7 @@ fn find_generated<'a>(
     let index = generated
         .binary_search_by_key(id, |entry| entry.purchase.id)
         .ok()?;
-    generated.get(index).map(|entry| &**entry)
+    Some(&generated[index])
 }
 
 #[cfg(test)]

@@ -193,7 +193,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         purchases: Vec<(Purchase, IdSource)>,
     ) -> Vec<Result<PublishedPurchase>> {
         let now = self.clock.now();
-        let mut results: Vec<_> = purchases.iter().map(|_| None).collect();
+        let mut results = vec![None; purchases.len()];
         // Each purchase keeps its index in the batch, at which its result is returned.
         let mut to_publish = Vec::new();
         let mut undecided = Vec::new();
@@ -265,7 +265,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         if published.len() == purchases.len() {
             return published;
         }
-        purchases.iter().map(|_| Err(miscounted_error())).collect()
+        vec![Err(miscounted_error()); purchases.len()]
     }
 
     /// Returns the result of a repetition of the purchase `stored`, which the store contains.
@@ -297,6 +297,25 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             return Ok(first);
         }
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
+    }
+
+    /// Assigns an id to the new purchase `new`, and returns the purchase with the source of its id.
+    ///
+    /// The id is generated for a purchase without a key. The id of a refund is derived from the id
+    /// of its purchase, so it counts as given. `now` is the time of a purchase without one.
+    fn with_id(
+        &self,
+        new: NewPurchase,
+        now: Timestamp,
+        context: Option<Box<RequestContext>>,
+    ) -> (Purchase, IdSource) {
+        let source = match (&new.key, &new.details.of) {
+            (None, None) => IdSource::Generated,
+            _ => IdSource::Given,
+        };
+        let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
+        purchase.context = context;
+        (purchase, source)
     }
 }
 
@@ -393,26 +412,5 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
     /// within the last 30 s, so that another process may have acknowledged it.
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
-    }
-}
-
-impl<S> IdempotentSink<S> {
-    /// Assigns an id to the new purchase `new`, and returns the purchase with the source of its id.
-    ///
-    /// The id is generated for a purchase without a key. The id of a refund is derived from the id
-    /// of its purchase, so it counts as given. `now` is the time of a purchase without one.
-    fn with_id(
-        &self,
-        new: NewPurchase,
-        now: Timestamp,
-        context: Option<Box<RequestContext>>,
-    ) -> (Purchase, IdSource) {
-        let source = match (&new.key, &new.details.of) {
-            (None, None) => IdSource::Generated,
-            _ => IdSource::Given,
-        };
-        let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
-        purchase.context = context;
-        (purchase, source)
     }
 }

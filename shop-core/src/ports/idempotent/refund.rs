@@ -202,13 +202,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
         // The stored refund has the same content, but an earlier call may have published it. Its
         // time, which is not part of the content, then usually differs.
-        let is_of_this_call = stored.timestamp == refund.timestamp && !receipt.is_duplicate;
-        let published = PublishedPurchase::new(stored, receipt);
-        Ok(if is_of_this_call {
-            published
-        } else {
-            published.into_replayed()
-        })
+        let is_of_earlier_call = stored.timestamp != refund.timestamp;
+        let mut published = PublishedPurchase::new(stored, receipt);
+        published.replayed |= is_of_earlier_call;
+        Ok(published)
     }
 
     /// Looks up the published `refund` repeatedly until the store decides about it, and returns
