@@ -78,7 +78,7 @@ fn is_string(value: RawScalar<'_>) -> bool {
 /// # Errors
 /// - `string_unicode` if the value is a string whose escapes are not valid Unicode
 /// - `string_type` if the value is not a string
-pub(crate) fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
+fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
     if let Some(text) = value.text() {
         return Ok(text);
     }

@@ -64,20 +64,15 @@ impl CreateRequest {
     /// 400 or 422 for an invalid body.
     pub(super) fn into_user(self) -> HttpResult<NewUser> {
         let mut body = self.parse_body(["email", "name"])?;
-        let email;
-        let name;
-        match self.form {
-            RequestForm::Native => {
-                email = body.read("email", strict::email);
-                name = body.read("name", line);
-            }
-            RequestForm::Pydantic => {
-                email = body.read("email", pydantic::email);
-                name = body.read("name", |value| {
+        let (email, name) = match self.form {
+            RequestForm::Native => (body.read("email", strict::email), body.read("name", line)),
+            RequestForm::Pydantic => (
+                body.read("email", pydantic::email),
+                body.read("name", |value| {
                     pydantic::short_text(value, PersonName::MAX_CHARS)
-                });
-            }
-        }
+                }),
+            ),
+        };
 
         let (email, name) = body.finish(email.zip(name))?;
         Ok(NewUser::new(self.key, email, name).with_context(self.context))
@@ -89,26 +84,22 @@ impl CreateRequest {
     /// 400 or 422 for an invalid body.
     pub(super) fn into_order(self) -> HttpResult<NewOrder> {
         let mut body = self.parse_body(["user_id", "product", "quantity", "total_price"])?;
-        let user;
-        let product;
-        let quantity;
-        let price;
-        match self.form {
-            RequestForm::Native => {
-                user = body.read("user_id", strict::integer::<i64>);
-                product = body.read("product", line);
-                quantity = body.read("quantity", strict::quantity);
-                price = body.read("total_price", strict::total_price);
-            }
-            RequestForm::Pydantic => {
-                user = body.read("user_id", pydantic::integer);
-                product = body.read("product", |value| {
+        let (user, product, quantity, price) = match self.form {
+            RequestForm::Native => (
+                body.read("user_id", strict::integer::<i64>),
+                body.read("product", line),
+                body.read("quantity", strict::quantity),
+                body.read("total_price", strict::total_price),
+            ),
+            RequestForm::Pydantic => (
+                body.read("user_id", pydantic::integer),
+                body.read("product", |value| {
                     pydantic::short_text(value, Product::MAX_CHARS)
-                });
-                quantity = body.read("quantity", pydantic::small_integer);
-                price = body.read("total_price", pydantic::total_price);
-            }
-        }
+                }),
+                body.read("quantity", pydantic::small_integer),
+                body.read("total_price", pydantic::total_price),
+            ),
+        };
 
         let ((user, product), (quantity, price)) =
             body.finish(user.zip(product).zip(quantity.zip(price)))?;

@@ -42,7 +42,7 @@ pub(super) const BASE: SystemForms = SystemForms {
         empty_status: StatusCode::OK,
         default_limit: None,
     },
-    write_error,
+    write_error: |error| write_error_text(error, &OUTAGES),
     health: HealthForm {
         healthy: "healthy",
         counts_parts: true,
@@ -61,11 +61,6 @@ pub(super) const OUTAGES: Outages = Outages {
     failed_query: None,
     failed_read: None,
 };
-
-/// Writes an error as `{"error": text}`.
-fn write_error(error: &HttpError) -> Response {
-    write_error_text(error, &OUTAGES)
-}
 
 /// Writes an error as `{"error": text}`, with these responses to failures.
 pub(super) fn write_error_text(error: &HttpError, outages: &Outages) -> Response {

@@ -75,12 +75,6 @@ struct ListingRequest {
     wait: Wait,
 }
 
-/// A candidate that has purchases, or to which the cursor belongs, and its first page.
-struct FoundListing {
-    selector: Selector,
-    page: Page,
-}
-
 impl LegacyShop {
     /// Lists the purchases of the user in the path, in this form.
     async fn list_user_in_path(&self, form: ListingForm, mut head: Parts) -> HttpResult {
@@ -107,7 +101,7 @@ impl LegacyShop {
             .await?;
 
         let found = listing.find(purchases).await?;
-        let found_selector = found.as_ref().map(|found| &found.selector);
+        let found_selector = found.as_ref().map(|(selector, _)| selector);
         if let Some(selector) = found_selector.or(listing.candidates.last()) {
             caller.note(&Action::ReadPurchases(selector), true);
         }
@@ -123,10 +117,7 @@ impl LegacyShop {
         } else {
             form.empty_status
         };
-        let FoundListing { selector, mut page } = found.unwrap_or_else(|| FoundListing {
-            selector: Selector::All,
-            page: Page::default(),
-        });
+        let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
 
         let mut link = None;
         let body = if listing.is_page {
@@ -193,12 +184,7 @@ impl LegacyShop {
         if !is_page {
             page_request.limit = FIRST_PAGE;
         }
-        let mut summary = None;
-        if let Some(cursor) = page_request.cursor {
-            let (cursor, summary_in_cursor) = split_summary(cursor);
-            page_request.cursor = Some(cursor);
-            summary = summary_in_cursor;
-        }
+        let summary = take_summary(&mut page_request);
         Ok(ListingRequest {
             candidates,
             envelope: Envelope {
@@ -219,11 +205,12 @@ impl LegacyShop {
 }
 
 impl ListingRequest {
-    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to.
+    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to, and
+    /// the requested page of it.
     ///
     /// # Errors
     /// The errors of a query; 422 for a cursor of another listing.
-    async fn find(&self, purchases: &PurchaseService) -> HttpResult<Option<FoundListing>> {
+    async fn find(&self, purchases: &PurchaseService) -> HttpResult<Option<(Selector, Page)>> {
         let request = &self.page_request;
         let cursor = request.cursor.as_ref();
         for candidate in &self.candidates {
@@ -232,10 +219,7 @@ impl ListingRequest {
             }
             let page = purchases.page(candidate, request).await?;
             if cursor.is_some() || !page.items.is_empty() {
-                return Ok(Some(FoundListing {
-                    selector: candidate.clone(),
-                    page,
-                }));
+                return Ok(Some((candidate.clone(), page)));
             }
         }
 
@@ -310,13 +294,13 @@ fn add_summary(cursor: &Cursor, summary: Summary) -> Cursor {
     ))
 }
 
-/// Splits a cursor into the cursor of the store, and the count and the sum if it has them.
-fn split_summary(cursor: Cursor) -> (Cursor, Option<Summary>) {
-    let Some((text, summary)) = cursor.as_str().split_once(SEPARATOR) else {
-        return (cursor, None);
-    };
+/// Takes the count and the sum out of the cursor of `request`, if it has them. The cursor of the
+/// store remains.
+fn take_summary(request: &mut PageRequest) -> Option<Summary> {
+    let (text, summary) = request.cursor.as_ref()?.as_str().split_once(SEPARATOR)?;
     let summary = parse_summary(summary);
-    (Cursor::from_text(text.to_owned()), summary)
+    request.cursor = Some(Cursor::from_text(text.to_owned()));
+    summary
 }
 
 /// Parses a count and a sum.

@@ -208,8 +208,7 @@ pub(crate) fn configured_system(dialect: &Dialect) -> &'static SystemForms {
 /// The prefix of an ingress selects `scalable-shop`, whose ingresses had it. Behind that, the first
 /// prefix counts that matches, so `/api/v1` comes before `/api`. A path without a prefix has the
 /// form of `dialect`, the configured system.
-pub(crate) fn error_writer(path: &str, dialect: &Dialect) -> ErrorWriter {
-    let mut path = path;
+pub(crate) fn error_writer(mut path: &str, dialect: &Dialect) -> ErrorWriter {
     let mut system = configured_system(dialect);
     for prefix in INGRESS_PREFIXES {
         if let Some(rest) = strip_segments(path, prefix) {

@@ -13,8 +13,6 @@
 //! and those of responses have microseconds and no zone. Each purchase is logged. `/health` has the
 //! status and the state of MongoDB alone.
 
-use axum::response::Response;
-
 use super::default_paths::{self, BASE, write_error_text};
 use super::errors::{Outages, failed};
 use super::*;
@@ -40,7 +38,7 @@ pub(super) static PURCHASE_TRACKING: SystemForms = SystemForms {
         empty_status: StatusCode::NOT_FOUND,
         ..BASE.listing
     },
-    write_error,
+    write_error: |error| write_error_text(error, &OUTAGES),
     health: HealthForm {
         has_details: false,
         ..BASE.health
@@ -53,8 +51,3 @@ const OUTAGES: Outages = Outages {
     failed_read: Some(failed("Database error")),
     ..default_paths::OUTAGES
 };
-
-/// Writes an error as `{"error": text}`.
-fn write_error(error: &HttpError) -> Response {
-    write_error_text(error, &OUTAGES)
-}

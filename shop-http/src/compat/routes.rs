@@ -58,8 +58,7 @@ fn shopping_system_routes(service: &Service) -> Vec<Route> {
 
 /// Returns the routes of `user-buy-list`, below `/api`.
 fn user_buy_list_routes(service: &Arc<Service>) -> Vec<Route> {
-    let builder = RouteBuilder(Arc::clone(service));
-    let index = builder
+    let index = RouteBuilder(Arc::clone(service))
         .read_uncompressed((Page, "/", Read), "", index::describe)
         .open();
 
@@ -74,7 +73,6 @@ fn user_buy_list_routes(service: &Arc<Service>) -> Vec<Route> {
 /// Returns the routes of `scalable-shop`, and `other_routes`, below each prefix that its ingresses
 /// removed. The documentation is not there.
 fn scalable_shop_routes(service: &Arc<Service>, other_routes: Vec<Route>) -> Vec<Route> {
-    let builder = RouteBuilder(Arc::clone(service));
     let mut unprefixed = purchase_routes(service, &dialect::SCALABLE_SHOP, &SCALABLE_SHOP);
     unprefixed.extend(buy_list_route(service, &SCALABLE_SHOP));
     unprefixed.push(probe(service));
@@ -85,7 +83,7 @@ fn scalable_shop_routes(service: &Arc<Service>, other_routes: Vec<Route>) -> Vec
     for prefix in INGRESS_PREFIXES {
         routes.extend(unprefixed.iter().map(|route| route.below(prefix)));
         // The page is also at the prefix with a slash.
-        let page = builder
+        let page = RouteBuilder(Arc::clone(service))
             .read_uncompressed((Page, "", Read), "", index::get)
             .open();
         routes.push(page.at(format!("{prefix}/")));
@@ -96,8 +94,7 @@ fn scalable_shop_routes(service: &Arc<Service>, other_routes: Vec<Route>) -> Vec
 /// Returns the route of the probe that every replaced system had.
 #[rustfmt::skip]
 fn probe(service: &Arc<Service>) -> Route {
-    let builder = RouteBuilder(Arc::clone(service));
-    builder.read_uncompressed((Health, "/healthz", Probe), "Whether the process is alive", probes::report_liveness_as_text).open()
+    RouteBuilder(Arc::clone(service)).read_uncompressed((Health, "/healthz", Probe), "Whether the process is alive", probes::report_liveness_as_text).open()
 }
 
 /// Returns the routes of purchases in the form of `system`, if the service has purchases. `dialect`

@@ -12,8 +12,6 @@
 //! listing that cannot be read is 500. Timestamps of clients are ignored, and those of responses
 //! are seconds since 1970. Numbers are not accepted as ids or names.
 
-use axum::response::Response;
-
 use super::default_paths::BASE;
 use super::ecommerce;
 use super::errors::{Outages, failed};
@@ -43,7 +41,8 @@ pub(super) static SHOPPING_SYSTEM: SystemForms = SystemForms {
         default_limit: Some(100),
         ..BASE.listing
     },
-    write_error,
+    // An error is written as FastAPI does.
+    write_error: |error| OUTAGES.write_fastapi_error(error),
     ..BASE
 };
 
@@ -53,8 +52,3 @@ const OUTAGES: Outages = Outages {
     failed_read: Some(failed("Internal Server Error")),
     ..ecommerce::OUTAGES
 };
-
-/// Writes an error as FastAPI does.
-fn write_error(error: &HttpError) -> Response {
-    OUTAGES.write_fastapi_error(error)
-}

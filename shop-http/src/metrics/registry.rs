@@ -289,7 +289,7 @@ pub(crate) trait ScrapeSource: Send + Sync {
 
 /// The metrics of one scrape: the state that is read for it, and what the service has counted.
 pub(crate) struct Scrape {
-    pub(super) registry: Registry,
+    registry: Registry,
     pub(super) metrics: Metrics,
 }
 

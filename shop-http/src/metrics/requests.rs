@@ -27,7 +27,7 @@ use crate::watched_body::watch_body;
 const UNMATCHED: &str = "unmatched";
 
 /// A response extension that marks the response of a handler that panicked.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct HasPanicked;
 
 /// The families of metrics that count the requests of a route.

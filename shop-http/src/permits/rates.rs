@@ -33,13 +33,10 @@ pub(crate) struct Rates {
 
 impl Rates {
     pub(crate) fn new(options: &HttpOptions) -> Self {
+        let limiter = |rate| Limiter::new(rate, MonotonicClock);
         Self {
-            writes: options
-                .rate_writes
-                .map(|rate| Limiter::new(rate, MonotonicClock)),
-            reads: options
-                .rate_reads
-                .map(|rate| Limiter::new(rate, MonotonicClock)),
+            writes: options.rate_writes.map(limiter),
+            reads: options.rate_reads.map(limiter),
         }
     }
 
@@ -61,21 +58,14 @@ impl Rates {
         writes: bool,
         count: u32,
     ) -> HttpResult<Option<u32>> {
-        let Some(limiter) = self.limiter(writes) else {
-            return Ok(None);
-        };
-        let Some(count) = NonZeroU32::new(count) else {
+        let (Some(limiter), Some(count)) = (self.limiter(writes), NonZeroU32::new(count)) else {
             return Ok(None);
         };
 
-        match limiter.check(client, count) {
-            Ok(remaining) => Ok(Some(remaining)),
-            Err(retry_after) => Err(HttpError::rate_exceeded(
-                limiter.rate.get(),
-                retry_after,
-                writes,
-            )),
-        }
+        let remaining = limiter.check(client, count).map_err(|retry_after| {
+            HttpError::rate_exceeded(limiter.rate.get(), retry_after, writes)
+        })?;
+        Ok(Some(remaining))
     }
 
     /// Returns the maximum number of purchases in a batch: the writes of one second.

@@ -2,7 +2,6 @@
 //! acquires its permit.
 
 use std::hash::{BuildHasher, RandomState};
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use axum::extract::Request;
@@ -34,7 +33,7 @@ pub(crate) struct Admission {
 }
 
 /// The mark of a response whose request went through [`Admission::admit`], which counts it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 struct IsCounted;
 
 /// The room that an admitted request has.
@@ -56,7 +55,7 @@ impl Admission {
     /// Returns the hash of the client's address, or `None` if the address of its connection is
     /// unknown.
     fn hash_address(&self, request: &Request) -> Option<u64> {
-        let address: IpAddr = network(self.proxies.client_of(request)?);
+        let address = network(self.proxies.client_of(request)?);
         Some(self.hasher.hash_one(address))
     }
 
@@ -181,9 +180,7 @@ impl Admission {
             }
             return ClientId::Fair(hash);
         }
-        match self.hash_address(request) {
-            Some(hash) => ClientId::Fair(hash),
-            None => ClientId::Unknown,
-        }
+        self.hash_address(request)
+            .map_or(ClientId::Unknown, ClientId::Fair)
     }
 }

@@ -70,7 +70,7 @@ pub(crate) struct Browsers {
 
 /// The mark of a request by a page of another origin that may buy but not refund, because nothing
 /// says who sends the request.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone)]
 pub(crate) struct ForeignOrigin;
 
 impl ForeignOrigin {
@@ -185,10 +185,9 @@ type EmptyService = ServiceFn<fn(Request) -> Ready<Result<Response, Infallible>>
 /// Passes a copy of the head of `request` through `layer`, around an [`EmptyService`].
 ///
 /// Returns the response, or `None` if the layer waits, which no layer of this module does.
-fn pass_through<L, S>(layer: &L, request: &Request) -> Option<Response>
+fn pass_through<L>(layer: &L, request: &Request) -> Option<Response>
 where
-    L: Layer<EmptyService, Service = S>,
-    S: Service<Request, Response = Response, Error = Infallible>,
+    L: Layer<EmptyService, Service: Service<Request, Response = Response, Error = Infallible>>,
 {
     let mut head: Request = Request::default();
     *head.method_mut() = request.method().clone();

@@ -34,10 +34,8 @@ pub(super) fn check_head(request: &Request, options: &HttpOptions) -> HttpResult
         ));
     }
 
-    match request.extensions().get::<HttpError>() {
-        Some(fault) => Err(fault.clone()),
-        None => Ok(()),
-    }
+    let fault = request.extensions().get::<HttpError>();
+    fault.cloned().map_or(Ok(()), Err)
 }
 
 /// Checks that a request names one of `hosts`.
@@ -61,10 +59,7 @@ pub(super) fn check_host(request: &Request, hosts: &Hosts) -> HttpResult<()> {
         return Ok(());
     }
 
-    let host = match authority {
-        Some(authority) => Some(authority.clone()),
-        None => text.and_then(parse_host),
-    };
+    let host = authority.cloned().or_else(|| text.and_then(parse_host));
     if hosts.allows(host.as_ref()) {
         Ok(())
     } else {

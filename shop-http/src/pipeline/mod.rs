@@ -143,13 +143,10 @@ impl RequestPipeline {
         }
 
         let cors_headers = self.browsers.asked(request);
-        let mut response = match self
+        let mut response = self
             .respond_within_limits(request, class, write_error)
             .await
-        {
-            Ok(response) => response,
-            Err(error) => write_error(&error),
-        };
+            .unwrap_or_else(|error| write_error(&error));
         self.browsers.add_headers(&mut response, cors_headers);
         response
     }

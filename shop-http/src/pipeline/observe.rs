@@ -209,10 +209,7 @@ fn assign_id(headers: &mut HeaderMap, correlation_id: Option<&HeaderValue>) -> H
     if let Some(id) = usable_id(headers, &REQUEST_ID) {
         return id.clone();
     }
-    let id = match correlation_id {
-        Some(correlation_id) => correlation_id.clone(),
-        None => create_id(),
-    };
+    let id = correlation_id.cloned().unwrap_or_else(create_id);
     headers.insert(REQUEST_ID, id.clone());
     id
 }

@@ -47,13 +47,13 @@ pub(crate) fn create_router(
     let mut routes_by_path = BTreeMap::<String, Vec<PathRoute>>::new();
     for route in routes {
         let (path, end) = route.split_action().unwrap_or((&route.path, ""));
-        let path = path.to_owned();
-        let end = end.to_owned();
-        let route = Arc::new(route);
         routes_by_path
-            .entry(path)
+            .entry(path.to_owned())
             .or_default()
-            .push(PathRoute { end, route });
+            .push(PathRoute {
+                end: end.to_owned(),
+                route: Arc::new(route),
+            });
     }
 
     let pipeline = Arc::new(RequestPipeline::new(&service, authenticate, guards));

@@ -56,8 +56,7 @@ pub(crate) struct RefundRequest {
 /// - 400 if `body` is not a JSON object, or repeats a known member
 /// - 422 for unknown, missing or invalid members, with all of them
 pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpResult<NewPurchase> {
-    let body = Body::parse(body, MEMBERS)?;
-    read_members(body, purchases)
+    read_members(Body::parse(body, MEMBERS)?, purchases)
 }
 
 /// Reads a purchase or a refund in a batch, with the key that is a member of its `line`.

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
+use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use shop_core::domain::Reference;
 use shop_core::import::Import;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
@@ -26,7 +26,7 @@ use shop_core::ports::{
 use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
 
 use crate::response::validation_error::{
-    Location, ValidationError, invalid_parameter, unknown_name_text,
+    ENCODED, Location, ValidationError, invalid_parameter, unknown_name_text,
 };
 use crate::response::{HttpError, HttpResult};
 
@@ -74,14 +74,6 @@ pub(crate) const DEFAULT_WAIT: Duration = Duration::from_secs(2);
 
 /// The longest time to wait that a client may set.
 const MAX_WAIT_SECONDS: f64 = 10.0;
-
-/// The characters that are encoded in a query string: all but the unreserved characters of
-/// RFC 3986.
-const ENCODED: AsciiSet = NON_ALPHANUMERIC
-    .remove(b'-')
-    .remove(b'.')
-    .remove(b'_')
-    .remove(b'~');
 
 impl Query {
     /// The names of the parameters of a listing outside of `/v1`.

@@ -55,11 +55,12 @@ pub(crate) fn begin_buy(
 ) -> HttpResult<impl Future<Output = HttpResult<PublishedPurchase>>> {
     let caller = Caller::from_extensions(request.extensions());
     let buy = Action::Buy(&new.user_id);
-    let decision = match purchases.kind {
-        ServiceKind::Facing => purchases.policy.decide(&caller, &buy),
+    let action = match purchases.kind {
+        ServiceKind::Facing => buy,
         // A write past the log is an operation.
-        ServiceKind::Management => purchases.policy.decide(&caller, &Action::Operate),
+        ServiceKind::Management => Action::Operate,
     };
+    let decision = purchases.policy.decide(&caller, &action);
     caller.note(&buy, decision.is_ok());
     decision?;
 

@@ -14,7 +14,7 @@ use shop_core::ports::{Page, PageLimit, PageRequest, Selector};
 use shop_core::{Error, Purchase, RequestContext};
 
 use crate::response::{HttpError, HttpResult};
-use crate::service::PurchaseService;
+use crate::service::{PurchaseService, within};
 
 /// The number of purchases in the first page: about [`CHUNK_BYTES`] if the names are the longest.
 pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
@@ -116,10 +116,11 @@ struct ListingWriter<F> {
 impl<F: ListingFormat> ListingWriter<F> {
     /// Reads the next page, and writes it.
     async fn read_chunk(&mut self) -> Result<Chunk, Error> {
-        // The status is sent already: only a truncated body can signal a failure.
-        let page = self
-            .purchases
-            .read_page(&self.selector, &self.request)
+        let purchases = &self.purchases;
+        let reading = purchases.query.page(&self.selector, &self.request);
+        // The status is sent already: only a truncated body can signal a failure. So the error is
+        // not mapped to a response, as `PurchaseService::page` would do.
+        let page = within(purchases.options.query_timeout, reading)
             .await
             .inspect_err(|error| {
                 tracing::warn!(error = %error.chain(), "listing truncated");

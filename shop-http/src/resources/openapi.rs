@@ -20,6 +20,9 @@ use crate::service::Service;
 /// The document of `/v1` with all roles on both services.
 const V1: &str = include_str!("../../openapi.json");
 
+/// The operations by path and method.
+type Paths = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
+
 /// An OpenAPI document, as far as it is changed here.
 #[derive(Default, Serialize, Deserialize)]
 struct OpenApiDocument {
@@ -27,9 +30,8 @@ struct OpenApiDocument {
     info: Map<String, Value>,
     tags: Vec<Value>,
     components: BTreeMap<String, BTreeMap<String, Value>>,
-    /// The operations by path and method.
     #[serde(serialize_with = "serialize_purchases_first")]
-    paths: BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    paths: Paths,
     /// Where clients reach the service, if that is below a prefix.
     #[serde(skip_serializing_if = "Option::is_none")]
     servers: Option<Value>,
@@ -104,7 +106,7 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
 
 /// Serializes the paths with those of purchases first, which is the order that `/docs` shows.
 fn serialize_purchases_first<S: Serializer>(
-    paths: &BTreeMap<String, BTreeMap<String, Map<String, Value>>>,
+    paths: &Paths,
     serializer: S,
 ) -> Result<S::Ok, S::Error> {
     let (first, others): (Vec<_>, Vec<_>) = paths

@@ -129,10 +129,8 @@ impl Constants {
         request: &HeaderMap,
         create: impl FnOnce() -> Option<Constant>,
     ) -> HttpResult {
-        match self.get_or_create(name, create) {
-            Some(constant) => Ok(constant.respond(request)),
-            None => Err(HttpError::NO_ROUTE),
-        }
+        let constant = self.get_or_create(name, create);
+        Ok(constant.ok_or(HttpError::NO_ROUTE)?.respond(request))
     }
 
     /// Returns the constant `name`. The lock is held while it is created, so that this happens

@@ -12,6 +12,10 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shop_core::ErrorKind::{
+    Conflict, Corrupt, DeadlineExceeded, Denied, Erased, Internal, Overloaded, TooLarge,
+    Unavailable, Unsupported,
+};
 use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
 use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
@@ -102,7 +106,7 @@ const UNAVAILABLE: &str = "the service behind is unavailable";
 
 /// Creates an error that refuses what the client may not do.
 const fn denied(status: StatusCode, text: &'static str) -> HttpError {
-    of_kind(status, ErrorKind::Denied, text)
+    of_kind(status, Denied, text)
 }
 
 /// Creates an error with the problem type of `kind`.
@@ -112,7 +116,7 @@ const fn of_kind(status: StatusCode, kind: ErrorKind, text: &'static str) -> Htt
 
 /// Creates the error 501 for what this service or its store cannot do.
 const fn unsupported(text: &'static str) -> HttpError {
-    of_kind(StatusCode::NOT_IMPLEMENTED, ErrorKind::Unsupported, text)
+    of_kind(StatusCode::NOT_IMPLEMENTED, Unsupported, text)
 }
 
 /// Creates the error 404 for an entity that does not exist.
@@ -154,7 +158,7 @@ impl HttpError {
     /// The credentials cannot be verified now.
     pub(crate) const UNVERIFIABLE: Self = of_kind(
         StatusCode::SERVICE_UNAVAILABLE,
-        ErrorKind::Unavailable,
+        Unavailable,
         "Tokens cannot be verified now - please try again",
     );
     /// The store has no purchase with the id.
@@ -176,7 +180,7 @@ impl HttpError {
     /// The purchase is free, or a refund itself.
     pub(crate) const NOT_REFUNDABLE: Self = of_kind(
         StatusCode::CONFLICT,
-        ErrorKind::Conflict,
+        Conflict,
         "Nothing was paid that can be refunded",
     );
     /// No dead letter is pending at the position.
@@ -198,7 +202,7 @@ impl HttpError {
     /// A handler panicked.
     pub(crate) const PANICKED: Self = of_kind(
         StatusCode::INTERNAL_SERVER_ERROR,
-        ErrorKind::Internal,
+        Internal,
         "Internal Server Error",
     );
 
@@ -234,7 +238,7 @@ impl HttpError {
 
     /// Creates the error of a request of which a part is larger than allowed.
     pub(crate) fn too_large(status: StatusCode, text: String) -> Self {
-        Self::with_kind(status, ErrorKind::TooLarge, text)
+        Self::with_kind(status, TooLarge, text)
     }
 
     /// Creates the error 400 of a body that is not a JSON object, or not JSON at all.
@@ -288,7 +292,7 @@ impl HttpError {
         let challenge = "Bearer error=\"insufficient_scope\"";
         Self {
             header: by_token.then(|| Box::new((header::WWW_AUTHENTICATE, challenge))),
-            ..Self::with_kind(StatusCode::FORBIDDEN, ErrorKind::Denied, text)
+            ..Self::with_kind(StatusCode::FORBIDDEN, Denied, text)
         }
     }
 
@@ -299,7 +303,7 @@ impl HttpError {
     ) -> Self {
         Self {
             header: Some(Box::new((header::WWW_AUTHENTICATE, challenge))),
-            ..Self::with_kind(StatusCode::UNAUTHORIZED, ErrorKind::Denied, text)
+            ..Self::with_kind(StatusCode::UNAUTHORIZED, Denied, text)
         }
     }
 
@@ -308,7 +312,7 @@ impl HttpError {
         let text = "Too many requests at once - please try again";
         Self {
             outcome: writes.then_some(Outcome::NotApplied),
-            ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, ErrorKind::Overloaded, text)
+            ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, Overloaded, text)
         }
     }
 
@@ -319,11 +323,7 @@ impl HttpError {
         let text = "The purchase is not stored yet - please try again";
         Self {
             outcome: Some(Outcome::NotApplied),
-            ..Self::with_kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorKind::Unavailable,
-                text,
-            )
+            ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, Unavailable, text)
         }
     }
 
@@ -353,23 +353,17 @@ impl HttpError {
         let text = format!("No answer within {} seconds", deadline.as_secs());
         Self {
             outcome: writes.then_some(Outcome::Unknown),
-            ..Self::with_kind(
-                StatusCode::SERVICE_UNAVAILABLE,
-                ErrorKind::DeadlineExceeded,
-                text,
-            )
+            ..Self::with_kind(StatusCode::SERVICE_UNAVAILABLE, DeadlineExceeded, text)
         }
     }
 
     /// Creates the error of a write with `key` that failed, or whose outcome is unknown.
     pub(crate) fn failed_write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
-        use ErrorKind::{Conflict, Corrupt, Erased, Internal, Invalid, TooLarge, Unsupported};
-
         let noun = subject.noun();
         let status = match error.kind() {
             Conflict | Erased => StatusCode::CONFLICT,
             TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
-            Invalid => StatusCode::UNPROCESSABLE_ENTITY,
+            ErrorKind::Invalid => StatusCode::UNPROCESSABLE_ENTITY,
             Unsupported => StatusCode::NOT_IMPLEMENTED,
             Corrupt | Internal => StatusCode::INTERNAL_SERVER_ERROR,
             _ => StatusCode::SERVICE_UNAVAILABLE,
@@ -378,7 +372,7 @@ impl HttpError {
             (Conflict, _) => key_taken_text(subject),
             (Erased, _) => format!("The {noun} with this Idempotency-Key was erased"),
             (TooLarge, _) => format!("The {noun} is too large for the log"),
-            (Invalid, _) => format!("The {noun} can never be stored"),
+            (ErrorKind::Invalid, _) => format!("The {noun} can never be stored"),
             (_, Outcome::NotApplied) => format!("The {noun} was not recorded: {UNAVAILABLE}"),
             _ => format!("It is not known whether the {noun} was recorded: {UNAVAILABLE}"),
         };
@@ -395,11 +389,6 @@ impl HttpError {
 
     /// Creates the error of a query that failed.
     pub(crate) fn failed_query(error: Error, subject: Subject) -> Self {
-        use ErrorKind::{
-            Conflict, Corrupt, DeadlineExceeded, Internal, Invalid, TooLarge, Unavailable,
-            Unsupported,
-        };
-
         let mut status = StatusCode::SERVICE_UNAVAILABLE;
         let text: Cow<'static, str> = match error.kind() {
             DeadlineExceeded => "Service timeout - please try again".into(),
@@ -411,7 +400,7 @@ impl HttpError {
         };
         let kind = match error.kind() {
             // The fault is not the request's: the service behind does not respond as it should.
-            Invalid | TooLarge | Conflict | Unsupported => Unavailable,
+            ErrorKind::Invalid | TooLarge | Conflict | Unsupported => Unavailable,
             kind => kind,
         };
         Self::with_kind(status, kind, text).caused_by(FailedCall {
@@ -445,11 +434,12 @@ impl HttpError {
 
     /// Returns whether a write that failed would fail again.
     pub(crate) fn is_final(&self) -> bool {
-        use ErrorKind::{Conflict, Erased, Invalid, TooLarge};
-
-        self.failed
-            .as_ref()
-            .is_some_and(|call| matches!(call.error.kind(), Conflict | Erased | Invalid | TooLarge))
+        self.failed.as_ref().is_some_and(|call| {
+            matches!(
+                call.error.kind(),
+                Conflict | Erased | ErrorKind::Invalid | TooLarge
+            )
+        })
     }
 
     /// Returns the name of the outcome of a write.

@@ -14,7 +14,7 @@ use tracing::Span;
 use crate::response::error::FailedCall;
 
 /// The minimum time between two lines about the same cause.
-pub(crate) const INTERVAL: Duration = Duration::from_secs(10);
+const INTERVAL: Duration = Duration::from_secs(10);
 
 /// The cause of a failure: the operation that failed, and the kind of its error.
 type FailureCause = (&'static str, ErrorKind);

@@ -108,13 +108,15 @@ const MAX_NAME_CHARS: usize = 64;
 ///
 /// The whole body would be sent back once per missing member.
 const MAX_INPUT_BYTES: usize = 8 << 10;
-/// The characters that are encoded in the fragment of a URI.
-const FRAGMENT: AsciiSet = NON_ALPHANUMERIC
+/// The characters that are encoded in any part of a URI, such as the query string: all but the
+/// unreserved characters of RFC 3986.
+pub(crate) const ENCODED: AsciiSet = NON_ALPHANUMERIC
     .remove(b'-')
     .remove(b'.')
     .remove(b'_')
-    .remove(b'~')
-    .remove(b'$');
+    .remove(b'~');
+/// The characters that are encoded in the fragment of a URI, which may also contain `$`.
+const FRAGMENT: AsciiSet = ENCODED.remove(b'$');
 
 impl Location {
     /// Returns the name of the member, the parameter, the segment or the header.

@@ -217,7 +217,13 @@ impl RouterBuilder {
     /// then have the prefix, and the page loads its files below it. With [`Router::nest`], the page
     /// is at the prefix without a slash at its end; with [`Router::nest_service`], it is at both.
     pub fn build(self) -> Router {
-        let service = Service::new(self.parts, self.options, self.policy, self.groups);
+        self.build_for(Listener::Single)
+    }
+
+    /// Builds the router of `listener`.
+    fn build_for(self, listener: Listener) -> Router {
+        let mut service = Service::new(self.parts, self.options, self.policy, self.groups);
+        service.listener = listener;
         create_router(service, self.authenticate, &self.guards)
     }
 
@@ -266,34 +272,19 @@ impl RouterBuilder {
     /// # }
     /// ```
     pub fn build_with_admin(self) -> (Router, Router) {
-        let Self {
-            parts,
-            options,
-            groups,
-            policy,
-            authenticate,
-            guards,
-        } = self;
-        let requires_token = policy.requires_token;
-        let without = Policy {
-            authorize: Some(Arc::new(WithoutOperations(policy.clone()))),
-            requires_token,
-        };
-        let is_management = parts.kind == ServiceKind::Management;
-        let mut public = Service::new(parts.clone(), options.clone(), without, groups.clone());
-        public.listener = Listener::Public;
-        let groups = groups
-            .into_iter()
-            .filter(|group| {
-                is_management || matches!(group, RouteGroup::Health | RouteGroup::Metrics)
-            })
-            .collect();
-        let hosts = options.hosts.clone().or_local();
-        let mut admin = Service::new(parts, options.hosts(hosts), policy, groups);
-        admin.listener = Listener::Admin;
+        let mut public = self.clone();
+        public.policy.authorize = Some(Arc::new(WithoutOperations(self.policy.clone())));
+
+        let mut admin = self;
+        admin.options.hosts = admin.options.hosts.or_local();
+        if admin.parts.kind == ServiceKind::Facing {
+            admin
+                .groups
+                .retain(|group| matches!(group, RouteGroup::Health | RouteGroup::Metrics));
+        }
         (
-            create_router(public, authenticate.clone(), &guards),
-            create_router(admin, authenticate, &guards),
+            public.build_for(Listener::Public),
+            admin.build_for(Listener::Admin),
         )
     }
 }

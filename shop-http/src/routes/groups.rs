@@ -65,9 +65,6 @@ impl Authorize for WithoutOperations {
         ) {
             return Decision::deny("is served by the admin listener alone");
         }
-        match &self.0.authorize {
-            Some(policy) => policy.may(principal, action),
-            None => Decision::Allow,
-        }
+        self.0.ask(principal, action)
     }
 }

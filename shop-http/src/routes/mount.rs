@@ -50,10 +50,9 @@ impl Mount {
 
 /// Returns the URI of a request as the client has sent it, with the prefix of outer routers.
 pub(crate) fn original_uri<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a Uri {
-    match extensions.get() {
-        Some(OriginalUri(original_uri)) => original_uri,
-        None => uri,
-    }
+    extensions
+        .get()
+        .map_or(uri, |OriginalUri(original_uri)| original_uri)
 }
 
 #[cfg(test)]

@@ -73,7 +73,7 @@ type RouteHandler = Arc<dyn Fn(Request) -> BoxFuture<'static, HttpResult> + Send
 pub(crate) struct Endpoint {
     /// The method, or `None` for all methods.
     method: Option<Method>,
-    pub(crate) class: RequestClass,
+    class: RequestClass,
     pub(crate) handler: RouteHandler,
     /// The description for the index, which does not list the endpoint if this is empty.
     description: &'static str,
@@ -90,15 +90,12 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     ///
     /// The handler runs within the context of the request: other services that it calls get the
     /// same request id and trace.
-    pub(crate) fn read<F>(
+    pub(crate) fn read<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
         handler: fn(S, Parts) -> F,
-    ) -> Route
-    where
-        F: Future<Output = HttpResult> + Send + 'static,
-    {
+    ) -> Route {
         let state = self.0.clone();
         let service = service_fn(move |request: Request| {
             let (head, _body) = request.into_parts();
@@ -121,15 +118,12 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     }
 
     /// Builds a route for `GET` whose responses are small, or not worth compressing.
-    pub(crate) fn read_uncompressed<F>(
+    pub(crate) fn read_uncompressed<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
         handler: fn(S, Parts) -> F,
-    ) -> Route
-    where
-        F: Future<Output = HttpResult> + Send + 'static,
-    {
+    ) -> Route {
         let state = self.0.clone();
         let call = move |request: Request| {
             let (head, _body) = request.into_parts();
@@ -139,15 +133,12 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     }
 
     /// Builds a route for `POST`.
-    pub(crate) fn write<F>(
+    pub(crate) fn write<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
         handler: fn(S, Request) -> F,
-    ) -> Route
-    where
-        F: Future<Output = HttpResult> + Send + 'static,
-    {
+    ) -> Route {
         let state = self.0.clone();
         let call = move |request| handler(state.clone(), request).boxed();
         Route::new(spec, Arc::new(call), description)
@@ -329,6 +320,7 @@ async fn redirect_without_slash(_state: (), head: Parts) -> HttpResult {
 }
 
 /// The paths of a service, for its index and its OpenAPI document.
+#[derive(Default)]
 pub(crate) struct RouteIndex {
     /// The paths, without those that redirect.
     pub(crate) paths: Vec<String>,
@@ -339,10 +331,7 @@ pub(crate) struct RouteIndex {
 impl RouteIndex {
     /// Creates the index of `routes`.
     pub(crate) fn new(routes: &[Route]) -> Self {
-        let mut index = Self {
-            paths: Vec::new(),
-            descriptions: Vec::new(),
-        };
+        let mut index = Self::default();
         for route in routes {
             if route
                 .endpoints

@@ -235,11 +235,9 @@ pub(crate) async fn within<T>(
 pub(crate) async fn check_with_timeout<T>(
     call: impl Future<Output = Result<T>> + Send,
 ) -> Result<T> {
-    let result = within(CHECK_TIMEOUT, call).await;
-    if let Err(error) = &result {
-        tracing::debug!(error = %error.chain(), "check failed");
-    }
-    result
+    within(CHECK_TIMEOUT, call)
+        .await
+        .inspect_err(|error| tracing::debug!(error = %error.chain(), "check failed"))
 }
 
 /// Returns whether `check` reports in time that a port is healthy.

@@ -346,22 +346,6 @@ impl PurchaseService {
         self.run_query(self.query.page(selector, request)).await
     }
 
-    /// Returns one page of a listing whose response has begun.
-    ///
-    /// # Errors
-    /// The error of the port, and the errors of [`within`].
-    pub(crate) async fn read_page(
-        &self,
-        selector: &Selector,
-        request: &PageRequest,
-    ) -> Result<Page> {
-        within(
-            self.options.query_timeout,
-            self.query.page(selector, request),
-        )
-        .await
-    }
-
     /// Returns the result of `call`, a call of the port `query`, if it completes in time.
     ///
     /// # Errors
