@@ -204,7 +204,7 @@ pub use client::ShopClient;
 pub use dead_letters::DeadLetterRequest;
 pub use error::{HttpErrorExt, Problem};
 pub use export::Export;
-pub use health::{EntityHealth, GapsHealth, Health, IngestHealth, WaitingRefundsHealth};
+pub use health::Health;
 pub use observer::{CallEvent, CallState};
 pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
@@ -214,8 +214,9 @@ pub use retries::RetryPolicy;
 pub use shop_core;
 #[doc(inline)]
 pub use shop_core::api::{
-    BytesBody, DeadLetterBody, DeadLettersBody, ProblemError, RecordBody, RecordHeaderBody,
-    ResolvedBody, ResolvedStatus, StuckBody,
+    BytesBody, DeadLetterBody, DeadLettersBody, EntityHealth, GapsHealth, IngestHealth,
+    ProblemError, RecordBody, RecordHeaderBody, ResolvedBody, ResolvedStatus, StuckBody,
+    WaitingRefundsHealth,
 };
 pub use shop_core::{
     Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase,

@@ -7,6 +7,7 @@
 mod bodies;
 mod dead_letters;
 pub mod header;
+mod health;
 pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
@@ -24,5 +25,6 @@ pub use {
         BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
         ResolvedStatus, StuckBody,
     },
+    health::{EntityHealth, GapsHealth, IngestHealth, WaitingRefundsHealth},
     problem::{ProblemError, ProblemMembers},
 };

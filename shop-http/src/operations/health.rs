@@ -7,7 +7,6 @@
 //! What a service does not have or does not know is absent, and not `null` (see [`without_nulls`]),
 //! except for an unknown `outbox` of a role.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -16,10 +15,8 @@ use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shop_core::ErrorKind;
-use shop_core::api::StuckBody;
+use shop_core::api::{EntityHealth, IngestHealth};
 use shop_core::ingest::{Component, IngestMonitor};
-use shop_core::log::Lag;
 
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
@@ -35,8 +32,6 @@ const HISTORY: &str = "history=true";
 /// The seconds after which an open transaction of another producer degrades a service: the default
 /// `transaction.timeout.ms` of producers.
 const MAX_TRANSACTION_SECONDS: u64 = 60;
-/// The maximum number of gaps in `/health`.
-const MAX_GAPS: usize = 10;
 
 /// The form of `/health`.
 #[derive(Clone, Copy)]
@@ -75,7 +70,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
     let now = service.clock.now();
     let transaction_seconds = ingest
         .as_ref()
-        .and_then(|ingest| ingest["open_transaction_seconds"].as_u64());
+        .and_then(|ingest| ingest.open_transaction_seconds);
 
     let is_degraded = (form.counts_parts && parts.values().any(|works| !works))
         || checks.has_ingest(|status| status.stuck.is_some() || needs_operator(status))
@@ -130,7 +125,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         "log_lines": is_log_failing.then(|| json!({"failing": true})),
     }));
     for (role, health) in roles {
-        body[role] = health;
+        body[role] = json!(health);
     }
     for (name, reload) in reloads {
         body[name] = without_nulls(json!({
@@ -157,37 +152,27 @@ fn without_nulls(mut body: Value) -> Value {
 }
 
 /// Reads the state of another role, and returns it with the name of the role.
-async fn read_role(service: &Service, role: OtherRole<'_>) -> (&'static str, Value) {
+async fn read_role(service: &Service, role: OtherRole<'_>) -> (&'static str, EntityHealth) {
     let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
     let count_events = async {
         let (events, _oldest) = check_with_timeout(role.outbox?.backlog).await.ok()?;
         Some(events)
     };
     let read_events = async {
-        Some(
-            read_ingest(service, role.ingest?, |topic| {
-                topic == role.subscribed_topic
-            })
-            .await,
-        )
+        let is_subscribed = |topic: &str| topic == role.subscribed_topic;
+        Some(read_ingest(service, role.ingest?, is_subscribed).await)
     };
 
     let (store, outbox, events) = tokio::join!(is_healthy(role.check), count_events, read_events);
-    let mut health = without_nulls(json!({
-        // Whether the store responds.
-        "store": store,
-        // The kind of the error that keeps events in the outbox.
-        "outbox_waits_for": outbox_error.map(ErrorKind::as_str),
-        // The ingest of the events of the other role.
-        "events": events,
-    }));
-    // The number of unpublished events is `null` if it is unknown.
-    health["outbox"] = outbox.into();
-    (role.name, health)
+    let waits_for = outbox_error.map(|kind| kind.as_str().to_owned());
+    (
+        role.name,
+        EntityHealth::new(store, outbox, waits_for, events),
+    )
 }
 
 /// Reads the state of the ingest of purchases, if it runs in this process.
-async fn read_purchase_ingest(service: &Service) -> Option<Value> {
+async fn read_purchase_ingest(service: &Service) -> Option<IngestHealth> {
     let other_roles = service.other_roles().into_iter();
     let event_topics: Vec<_> = other_roles.map(|role| role.subscribed_topic).collect();
     let is_of_purchases = |topic: &str| !event_topics.contains(&topic);
@@ -199,58 +184,10 @@ async fn read_ingest(
     service: &Service,
     ingest: &IngestMonitor,
     consumes: impl Fn(&str) -> bool,
-) -> Value {
+) -> IngestHealth {
     let status = ingest.status();
     let lag = check_with_timeout(ingest.lag()).await.ok();
     let phase = phase_name(&status, lag.as_ref());
-    // A member without a partition does not know the lag of its group: another member has the
-    // partitions.
-    let lag = lag.filter(|lag| !lag.records.is_empty());
-    let open_since = lag.as_ref().and_then(Lag::transaction_since);
-
-    let counters = status.counters;
-    let refunds = status.waiting_refunds;
     let logs = service.metrics.inspected(consumes);
-    let dead_letters = logs
-        .iter()
-        .map(|log| log.dead_letters.values().sum::<u64>());
-    let mut gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
-    let gap_records: u64 = gaps.iter().map(|gap| gap.offset_count()).sum();
-    gaps.truncate(MAX_GAPS);
-    let errors = status.errors.iter();
-
-    without_nulls(json!({
-        "phase": phase,
-        "inserted": counters.inserted,
-        "duplicates": counters.duplicates,
-        "dead_lettered": counters.dead_lettered,
-        // The pending dead letters in its log, of all processes, if they were counted.
-        "dead_letters_waiting": dead_letters.reduce(|sum, count| sum + count),
-        // The refunds in the store whose purchase is not there, and the time of the oldest, if
-        // there are any.
-        "waiting_refunds": (refunds.count > 0)
-            .then(|| json!({"count": refunds.count, "oldest": refunds.oldest})),
-        // The records that the log no longer had when they were to be read.
-        "lost_records": counters.lost,
-        // The gaps in its log whose dead letters are pending, if there are any.
-        "gaps": (!gaps.is_empty()).then(|| json!({"records": gap_records, "pending": gaps})),
-        "in_flight": status.in_flight,
-        // The records after the group's committed offset in the partitions assigned to this
-        // process, if known.
-        "lag": lag.as_ref().map(Lag::total),
-        // For how long records have been waiting for the end of another producer's transaction.
-        "open_transaction_seconds": open_since.map(|since| since.elapsed().as_secs()),
-        // The age in the log of the oldest record of the last batch when it was stored.
-        "freshness_ms": status.freshness.and_then(|age| u64::try_from(age.as_millis()).ok()),
-        // The failing components, with the kind of each error but not a driver's text.
-        "waiting_for": errors
-            .map(|(component, error)| (component.to_string(), error.kind().as_str()))
-            .collect::<BTreeMap<_, _>>(),
-        // The oldest record that the store does not accept while it accepts others. It has the text
-        // of the error, because without the text an operator cannot tell whether to fix the store
-        // or to park the record.
-        "stuck": status.stuck.map(StuckBody::from),
-        // The error that stopped the ingest.
-        "stopped_because": status.fatal_error.map(|error| error.message().to_owned()),
-    }))
+    IngestHealth::new(phase, status, lag.as_ref(), &logs)
 }
