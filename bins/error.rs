@@ -11,11 +11,11 @@ use std::process::ExitCode;
 use shop_core::ErrorKind;
 
 /// The result of a step of a binary.
-pub(crate) type Result<T, E = CliError> = std::result::Result<T, E>;
+pub type Result<T, E = CliError> = std::result::Result<T, E>;
 
 /// An error that ends a binary. It has one or more faults, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct CliError {
+pub struct CliError {
     faults: Vec<String>,
     cause: ExitCause,
     /// Whether a command has failed. Only the exit code of a command depends on the cause.
@@ -116,6 +116,8 @@ pub(crate) fn ended(result: Result<()>) -> ExitCode {
     let _unread = writeln!(std::io::stderr(), "Error: {error}");
     ExitCode::from(error.exit_code())
 }
+
+impl std::error::Error for CliError {}
 
 impl fmt::Display for CliError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

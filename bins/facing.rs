@@ -5,7 +5,7 @@
 
 use std::process::ExitCode;
 
-use shop_bins::{ServiceKind, run};
+use shop_bins::{Backends, Ports, PurchasePorts, Result, ServiceKind, Settings, run};
 
 /// The allocator of this service.
 ///
@@ -17,5 +17,27 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run::service(ServiceKind::Facing).await
+    run(ServiceKind::Facing, open_ports).await
+}
+
+/// Opens the log and the store, and decides what facing does with them.
+async fn open_ports(settings: &Settings) -> Result<Ports> {
+    let backends = Backends::new(settings);
+    let mut ports = Ports::default();
+
+    if settings.serves_purchases() {
+        // Kafka, or the embedded log. Purchases are published to it.
+        let log = backends.log().await?;
+
+        // MongoDB, PostgreSQL, or the embedded store. If management stores the purchases, they are
+        // listed by management instead.
+        let mut store = None;
+        if settings.needs_store() {
+            store = Some(backends.store(&log).await?);
+        }
+        ports.purchases = Some(PurchasePorts::open(settings, log.sink(), log, store).await?);
+    }
+
+    backends.add_users_and_orders(&mut ports).await?;
+    Ok(ports)
 }

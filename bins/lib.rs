@@ -1,11 +1,16 @@
 //! The parts of the two binaries: settings, the ports that the settings select, logs and signals.
 //!
+//! A binary passes to [`run()`] a function that opens its [`Ports`] by [`Backends`]. A program that
+//! embeds a whole service does the same with [`Service::open`].
+//!
 //! This crate is the only one that reads the environment, and the only one that knows all adapters.
 //!
 //! | module | content |
 //! |---|---|
-//! | [`run`] | the run of a service, from its start to its end |
-//! | `ports` | the ports and background tasks of a service, which its settings select |
+//! | `run` | the run of a binary: a check, a command, or the service |
+//! | `service` | a service, from its settings to its shutdown |
+//! | `listeners` | the listeners of a service |
+//! | `ports` | the ports and background tasks of a service |
 //! | `auth` | the authentication of requests |
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
@@ -34,6 +39,10 @@
         reason = "a build without a backend does not read its settings"
     )
 )]
+#![expect(
+    missing_debug_implementations,
+    reason = "ports are functions and connections, which have no text"
+)]
 
 mod auth;
 mod backend;
@@ -43,9 +52,11 @@ mod descriptors;
 mod error;
 mod healthcheck;
 mod lines;
+mod listeners;
 mod log_file;
 mod ports;
-pub mod run;
+mod run;
+mod service;
 mod settings;
 mod signal;
 mod telemetry;
@@ -53,5 +64,11 @@ mod tls;
 mod traces;
 mod version;
 
-use error::{CliError, Result, ended};
-pub use settings::{ServiceKind, check_settings};
+use error::ended;
+
+pub use backend::{PurchasesStore, TopicLog};
+pub use error::{CliError, Result};
+pub use ports::{Backends, Ports, PurchasePorts};
+pub use run::run;
+pub use service::Service;
+pub use settings::{ServiceKind, Settings};

@@ -1,13 +1,35 @@
 //! The service behind facing, which consumes purchases from the log, stores them and lists them.
 //!
-//! This binary also has the commands of operators. The library of this package has all of its
-//! parts.
+//! This binary also has the commands of operators, which `run` executes instead of the service. The
+//! library of this package has all of its parts.
 
 use std::process::ExitCode;
 
-use shop_bins::{ServiceKind, run};
+use shop_bins::{Backends, Ports, PurchasePorts, Result, ServiceKind, Settings, run};
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    run::service(ServiceKind::Management).await
+    run(ServiceKind::Management, open_ports).await
+}
+
+/// Opens the log and the store, and decides what management does with them.
+async fn open_ports(settings: &Settings) -> Result<Ports> {
+    let backends = Backends::new(settings);
+    let mut ports = Ports::default();
+
+    if settings.serves_purchases() {
+        // Kafka, or the embedded log.
+        let log = backends.log().await?;
+        // MongoDB, PostgreSQL, or the embedded store.
+        let store = backends.store(&log).await?;
+
+        // Ingest stores what facing has published to the log. Purchases that management receives
+        // itself, such as those of an import, are written into the store, past the log.
+        let sink = store.sink();
+        ports.purchases = Some(PurchasePorts::open(settings, sink, log, Some(store)).await?);
+    }
+
+    backends.add_users_and_orders(&mut ports).await?;
+    ports.serve_dead_letters();
+    Ok(ports)
 }

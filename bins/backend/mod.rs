@@ -35,9 +35,10 @@ use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 pub(crate) use port::{
-    Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, PurchaseBackend, PurchasesStore, TopicLog,
-    TopicSpec, authorized, client, close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, PurchaseBackend, TopicSpec, authorized, client,
+    close,
 };
+pub use port::{PurchasesStore, TopicLog};
 
 /// Returns the backend of the log.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
@@ -70,7 +71,8 @@ pub(crate) async fn log_and_purchases(
 
     let log = log_backend.log(TopicSpec::purchases(settings)).await?;
     // The log is checked before the store is opened, so that no store is created without a log.
-    (log.port.new_sink)()
+    log.port
+        .sink()
         .check()
         .await
         .map_err(CliError::about(&log.name))?;
@@ -157,7 +159,7 @@ pub(crate) struct ServiceComponent<'a> {
 /// Returns the components that a service uses, in the order in which the service opens them.
 pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
-    let has_store = has_purchases && (settings.ingests() || settings.management_url.is_none());
+    let has_store = has_purchases && settings.needs_store();
     let (keeps_users, keeps_orders) = settings.keeps();
     let has_events = keeps_users || keeps_orders;
     let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);

@@ -21,7 +21,7 @@ use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{
     CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
-    RecordStore, UnreadableEntry,
+    RecordStore, StoreSink, UnreadableEntry,
 };
 use shop_core::record::{Record as _, ReplacedSystem};
 use shop_core::users::{User, UserErase, UserStore};
@@ -195,16 +195,18 @@ type SinkFactory = Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>;
 
 /// The log of a topic, with all its ports.
 #[derive(Clone)]
-pub(crate) struct TopicLog {
+pub struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
     /// Creates a sink. A process that creates no sink has no producer.
-    pub(crate) new_sink: SinkFactory,
+    new_sink: SinkFactory,
     pub(crate) topic: String,
     pub(crate) record: RecordType,
     /// The group whose ingest consumes the topic.
     group: String,
     /// The beginning of the errors of the backend.
     about: &'static str,
+    /// The store in the file of the log, if a sink stores a purchase at once.
+    pub(crate) store: Option<PurchasesStore>,
 }
 
 impl TopicLog {
@@ -222,7 +224,20 @@ impl TopicLog {
             record: topic.record,
             group: topic.group.to_owned(),
             about,
+            store: None,
         }
+    }
+
+    /// Sets the store in the file of the log, in which a sink stores a purchase at once.
+    pub(crate) fn with_store(mut self, store: PurchasesStore) -> Self {
+        self.store = Some(store);
+        self
+    }
+
+    /// Creates a sink that publishes to the log.
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn PurchaseSink> {
+        (self.new_sink)()
     }
 
     /// Creates a new member of the topic's group.
@@ -245,11 +260,23 @@ pub(crate) trait PurchaseBackend:
 impl<S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore> PurchaseBackend for S {}
 
 /// An opened store of purchases.
-pub(crate) struct PurchasesStore {
+#[derive(Clone)]
+pub struct PurchasesStore {
     pub(crate) store: Arc<dyn PurchaseBackend>,
     pub(crate) durability: Durability,
     /// The number of documents or rows read that are not purchases, if the backend counts them.
     pub(crate) unreadable: Option<Arc<AtomicU64>>,
+}
+
+impl PurchasesStore {
+    /// Creates a sink that writes purchases into the store, past the log.
+    #[must_use]
+    pub fn sink(&self) -> Arc<dyn PurchaseSink> {
+        Arc::new(StoreSink::new(
+            Arc::clone(&self.store) as _,
+            self.durability,
+        ))
+    }
 }
 
 /// A store of users with all its ports. The store applies the events of orders.

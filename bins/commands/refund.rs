@@ -26,7 +26,7 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
 
     let id = command.purchase;
     let (log, store) = backend::log_and_purchases(settings).await?;
-    let refunded = Shop::new((log.port.new_sink)(), store.port.store)
+    let refunded = Shop::new(log.port.sink(), store.port.store)
         .refund(id, command.amount, command.reason.clone())
         .await
         .map_err(|error| match error.kind() {

@@ -1,9 +1,11 @@
-//! The ports of a service, as the settings select them, and its background tasks.
+//! The ports of a service, and its background tasks.
 //!
-//! [`Ports::open`] opens the ports of purchases, of users and of orders. [`Ports::start`] then
-//! starts the [`Background`] tasks: ingest, the relays, the retention, and the tasks that observe
-//! the logs for metrics. [`Ports::parts`] returns what the router of the service serves.
+//! [`Backends`] opens the logs and stores that the settings select. The binary puts them together
+//! to [`Ports`]. [`Ports::start`] then starts the [`Background`] tasks: ingest, the relays, the
+//! retention, and the tasks that observe the logs for metrics. [`Ports::parts`] returns what the
+//! router of the service serves.
 
+mod backends;
 mod entities;
 mod pending_dead_letters;
 mod purchases;
@@ -25,38 +27,32 @@ use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::{self, TopicLog};
-use crate::settings::{ProcessRole, Settings};
+use crate::backend::TopicLog;
+use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 use entities::EntityRuntime;
-use purchases::PurchasePorts;
+
+pub use backends::Backends;
+pub use purchases::PurchasePorts;
 
 /// The ports of a service, one member for each role of the process.
+///
+/// Without a role, its requests are not served.
 #[derive(Default)]
-pub(crate) struct Ports {
-    purchases: Option<PurchasePorts>,
+pub struct Ports {
+    /// The ports of purchases.
+    pub purchases: Option<PurchasePorts>,
     users: Option<EntityRuntime<dyn UserStore, Order>>,
     orders: Option<EntityRuntime<dyn EntityStore<Order>, User>>,
+    serves_dead_letters: bool,
 }
 
 impl Ports {
-    /// Opens the ports that the settings select. Does not read from the log yet.
-    ///
-    /// # Errors
-    /// The error of the first port that cannot be opened.
-    pub(crate) async fn open(settings: &Settings) -> Result<Self> {
-        // Optimized programs have no failpoints, even if they are built together with tests.
-        #[cfg(all(feature = "failpoints", debug_assertions))]
-        shop_core::init_failpoints();
-        // The logs of all topics share the clients of one backend.
-        let logs = &*backend::for_log(settings);
-        let mut ports = Self::default();
-        if settings.has(ProcessRole::Purchases) {
-            ports.purchases = Some(PurchasePorts::open(settings, logs).await?);
-        }
-        ports.open_entities(settings, logs).await?;
-        Ok(ports)
+    /// Lets operators list, replay and drop dead letters over HTTP. Clients must not reach such a
+    /// service.
+    pub const fn serve_dead_letters(&mut self) {
+        self.serves_dead_letters = true;
     }
 
     /// Starts the background tasks that the settings select, which join the consumer groups.
@@ -88,17 +84,24 @@ impl Ports {
 
     /// Returns the parts of the service's router.
     pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Parts {
-        let purchases = self.purchases.as_ref();
-        let mut parts = Parts::new(service, purchases.map(|purchases| purchases.role.clone()));
+        let mut role = None;
+        if let Some(purchases) = &self.purchases {
+            let mut purchases_role = purchases.role.clone();
+            if self.serves_dead_letters {
+                purchases_role.log = Some(dead_letters(&purchases.log));
+            }
+            role = Some(purchases_role);
+        }
+        // The parts serve the dead letters of the role's log.
+        let mut parts = Parts::new(service, role);
         parts.metrics = metrics;
-        if let Some(purchases) = purchases {
+        if let Some(purchases) = &self.purchases {
             parts.clock = Arc::new(purchases.clock);
         }
 
         parts.users = self.users.as_ref().map(|users| users.role.clone());
         parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        // Operators replay and drop dead letters at management.
-        if service == ServiceKind::Management {
+        if self.serves_dead_letters {
             let dead_letters = &mut parts.dead_letters;
             dead_letters.extend(self.users.iter().filter_map(EntityRuntime::dead_letters));
             dead_letters.extend(self.orders.iter().filter_map(EntityRuntime::dead_letters));

@@ -1,8 +1,8 @@
 //! The ports and background tasks of purchases.
 //!
-//! Facing publishes purchases to the log, and management writes them straight into its store. Both
-//! list them from a store: facing from the service `management`, or from its own store. The process
-//! that runs ingest stores what is in the log.
+//! A service accepts purchases into a sink, which is the log or its store, and lists them from a
+//! store: the store of the service `management`, or its own. The process that runs ingest stores
+//! what is in the log.
 
 use std::sync::Arc;
 
@@ -15,20 +15,20 @@ use shop_core::record::decode;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
-use shop_http::{LocalPorts, Metrics, PurchasesRole, StoreSink};
+use shop_http::{LocalPorts, Metrics, PurchasesRole};
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::{Background, dead_letters};
-use crate::backend::{self, Backend, PurchasesStore, TopicLog, TopicSpec, client};
-use crate::settings::{ServiceKind, Settings};
+use super::Background;
+use crate::backend::{self, PurchasesStore, TopicLog, client};
+use crate::settings::Settings;
 use crate::{CliError, Result, traces};
 
 /// The ports of purchases.
-pub(super) struct PurchasePorts {
+pub struct PurchasePorts {
     /// The ports that the router serves.
     pub(super) role: PurchasesRole,
-    log: TopicLog,
+    pub(super) log: TopicLog,
     /// The store, if this service has one.
     store: Option<PurchasesStore>,
     /// The purchases that become visible.
@@ -51,27 +51,28 @@ async fn warn_if_not_writable(store: &dyn PurchaseStore) {
 }
 
 impl PurchasePorts {
-    /// Opens the ports that the settings select. Does not read from the log yet.
+    /// Creates the ports of purchases, which are accepted by `sink`.
+    ///
+    /// They are listed from the service `management`, if the settings name one, and else from
+    /// `store`. If this process runs ingest, it stores what is in `log`. Does not read from the log
+    /// yet.
     ///
     /// # Errors
-    /// - the error of the first port that cannot be opened
+    /// - an error if there is neither a service nor a store to list purchases from
     /// - an error if the settings have another currency than the store
-    pub(super) async fn open(settings: &Settings, logs: &dyn Backend) -> Result<Self> {
-        let topic = TopicSpec::purchases(settings);
-        let (log, mut store) = match logs.log_and_purchases().await? {
-            Some((log, store)) => (log.port, Some(store.port)),
-            None => (logs.log(topic).await?.port, None),
-        };
-        if store.is_none() {
-            if settings.ingests() || settings.management_url.is_none() {
-                store = Some(backend::for_purchases(settings).purchases().await?.port);
-            } else if settings.kafka_bootstrap_servers.is_none() {
-                tracing::warn!(
-                    "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on \
-                     the same folder",
-                    settings.data_dir.display()
-                );
-            }
+    /// - the errors of the client of the service
+    pub async fn open(
+        settings: &Settings,
+        sink: Arc<dyn PurchaseSink>,
+        log: TopicLog,
+        store: Option<PurchasesStore>,
+    ) -> Result<Self> {
+        if store.is_none() && settings.kafka_bootstrap_servers.is_none() {
+            tracing::warn!(
+                "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
+                 same folder",
+                settings.data_dir.display()
+            );
         }
 
         let admin = log.log.admin();
@@ -103,22 +104,12 @@ impl PurchasePorts {
             return Err(CliError::new("there is no store to list purchases from"));
         };
 
-        let is_facing = settings.service == ServiceKind::Facing;
-        let sink: Arc<dyn PurchaseSink> = match &store {
-            Some(store) if !is_facing => Arc::new(StoreSink::new(
-                Arc::clone(&store.store) as _,
-                store.durability,
-            )),
-            _ => (log.new_sink)(),
-        };
         let mut role = PurchasesRole::new(sink, query);
         role.local = LocalPorts::new(
             settings.kafka_bootstrap_servers.is_none(),
             settings.has_local_store(),
         );
         role.feed = Some(feed.clone());
-        // Clients reach facing, and must not see dead letters.
-        role.log = (!is_facing).then(|| dead_letters(&log));
 
         let mut clock = SystemClockFrom(Timestamp::MIN);
         // While the server of the store is unavailable, the last time that it has seen is unknown.

@@ -63,7 +63,7 @@ const ADMIN_CONNECTIONS: usize = 128;
 
 /// The settings of a process, with the values that follow from other settings.
 #[derive(Debug)]
-pub(crate) struct Settings {
+pub struct Settings {
     /// The service of this process.
     pub(crate) service: ServiceKind,
     /// The command to run instead of the service.
@@ -87,20 +87,6 @@ impl Deref for Settings {
     }
 }
 
-/// Checks variables as a service does at its start, without opening anything.
-///
-/// # Errors
-/// All errors at once, as one text.
-pub fn check_settings(
-    service: ServiceKind,
-    variables: impl IntoIterator<Item = (String, String)>,
-) -> std::result::Result<(), String> {
-    let environment = Environment::from_pairs(variables);
-    Settings::from_parts(service, &[service.name().into()], environment)
-        .map(drop)
-        .map_err(|error| error.to_string())
-}
-
 impl Settings {
     /// Reads the settings of this process. Ends the process when help or the version was requested.
     ///
@@ -110,6 +96,31 @@ impl Settings {
     pub(crate) fn read(service: ServiceKind) -> Result<Self> {
         let arguments: Vec<_> = std::env::args_os().collect();
         Self::from_parts(service, &arguments, Environment::from_process())
+    }
+
+    /// Reads the settings from `variables`, with the names and rules of environment variables.
+    ///
+    /// # Errors
+    /// All errors at once, each with its variable.
+    pub fn from_variables(
+        service: ServiceKind,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self> {
+        let environment = Environment::from_pairs(variables);
+        Self::from_parts(service, &[service.name().into()], environment)
+    }
+
+    /// Returns whether this process accepts and lists purchases.
+    #[must_use]
+    pub fn serves_purchases(&self) -> bool {
+        self.has(ProcessRole::Purchases)
+    }
+
+    /// Returns whether this process has a store of purchases: it runs ingest, or there is no
+    /// service that lists them.
+    #[must_use]
+    pub fn needs_store(&self) -> bool {
+        self.ingests() || self.management_url.is_none()
     }
 
     /// Reads the settings from arguments and variables.

@@ -35,7 +35,7 @@ use super::host_port::HostPort;
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
 #[derive(Debug, Parser)]
-pub(crate) struct Variables {
+pub struct Variables {
     /// Print all settings with their origins, check every connection for 2s, and exit with 0, or with 1 for an error. Creates
     /// nothing
     pub(crate) check_config: bool,

@@ -1,6 +1,6 @@
 //! Values that are parsed outside of HTTP: cursors, records of a log, settings.
 
-use shop_bins::{ServiceKind, check_settings};
+use shop_bins::{ServiceKind, Settings};
 use shop_core::json::Members;
 use shop_core::log::{Headers, LogRecord, Partition, RecordPosition};
 use shop_core::orders::Order;
@@ -75,8 +75,8 @@ pub fn settings(data: &[u8]) {
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .collect();
     for service in [ServiceKind::Facing, ServiceKind::Management] {
-        if let Err(faults) = check_settings(service, pairs.clone()) {
-            assert!(!faults.is_empty());
+        if let Err(error) = Settings::from_variables(service, pairs.clone()) {
+            assert!(!error.to_string().is_empty());
         }
     }
 }

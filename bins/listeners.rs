@@ -1,0 +1,177 @@
+//! The listeners of a service: the public one, and the one of operators, if there is one.
+//!
+//! The listener of operators has a thread and a runtime of its own.
+
+use std::io;
+use std::net::SocketAddr;
+
+use shop_http::axum::Router;
+use shop_http::{HttpOptions, RouterBuilder, Tls, serve, serve_tls};
+use tokio::net::{TcpListener, TcpSocket, lookup_host};
+use tokio::sync::oneshot;
+
+use crate::settings::{HostPort, Settings};
+use crate::signal::Shutdown;
+use crate::{CliError, Result, descriptors};
+
+/// The maximum number of connections that wait to be accepted. A full queue would refuse clients at
+/// random. Linux allows 4,096 by default.
+const BACKLOG: u32 = 4_096;
+
+/// The listeners of a service.
+pub(crate) struct Listeners {
+    public: TcpListener,
+    admin: Option<TcpListener>,
+}
+
+impl Listeners {
+    /// Listens on the addresses of the settings.
+    ///
+    /// # Errors
+    /// Returns an error with the names of the settings if an address cannot be bound.
+    pub(crate) async fn bind(settings: &Settings) -> Result<Self> {
+        let listen = settings.listen();
+        let setting = format!("SHOP_HOST {}, SHOP_PORT {}", listen.host, listen.port);
+        let public = bind(&listen, &setting).await?;
+
+        let service = settings.service.name();
+        let mut admin = None;
+        if let Some(addr) = &settings.admin_addr {
+            let listener = bind(addr, &format!("SHOP_ADMIN_ADDR {addr}")).await?;
+            let address = listener.local_addr().map_err(CliError::new)?;
+            tracing::info!(admin.address = %address, "{service} serves probes and metrics on http://{address}");
+            admin = Some(listener);
+        }
+
+        let address = public.local_addr().map_err(CliError::new)?;
+        let scheme = settings.scheme();
+        tracing::info!(http.address = %address, "{service} listens on {scheme}://{address}");
+        Ok(Self { public, admin })
+    }
+
+    /// Serves `router` on all listeners until the shutdown. The admin listener has no TLS.
+    ///
+    /// The public listener accepts as many connections as `options` and the limit of open files
+    /// allow.
+    ///
+    /// # Errors
+    /// Returns the error of the first listener that fails.
+    pub(crate) async fn serve(
+        self,
+        router: RouterBuilder,
+        settings: &Settings,
+        mut options: HttpOptions,
+        tls: Option<Tls>,
+        shutdown: &Shutdown,
+    ) -> io::Result<()> {
+        options.max_connections = descriptors::raise_limit_for_connections(options.max_connections);
+        if settings.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
+            options.hosts = options.hosts.or_local();
+        }
+
+        let router = router.options(options.clone());
+        let Some(listener) = self.admin else {
+            return serve_public(self.public, router.build(), tls, &options, shutdown).await;
+        };
+        let (router, admin_router) = router.build_with_admin();
+        let admin_options = settings.admin_options();
+        tokio::try_join!(
+            serve_public(self.public, router, tls, &options, shutdown),
+            serve_apart(listener, admin_router, admin_options, shutdown.clone())
+        )
+        .map(drop)
+    }
+}
+
+/// Serves `router` until the shutdown, over TLS if the service has a certificate.
+async fn serve_public(
+    listener: TcpListener,
+    router: Router,
+    tls: Option<Tls>,
+    options: &HttpOptions,
+    shutdown: &Shutdown,
+) -> io::Result<()> {
+    let stopped = shutdown.clone().cancelled_owned();
+    match tls {
+        Some(tls) => serve_tls(listener, tls, router, options, stopped).await,
+        None => serve(listener, router, options, stopped).await,
+    }
+}
+
+/// Serves `router` until the shutdown, on a thread with a runtime of its own, so that the router is
+/// responsive under any load of the public listener.
+///
+/// The runtime stays until the process ends, because the connections to servers that it has opened
+/// are also used by others.
+async fn serve_apart(
+    listener: TcpListener,
+    router: Router,
+    options: HttpOptions,
+    shutdown: Shutdown,
+) -> io::Result<()> {
+    let (sender, ended) = oneshot::channel();
+    let listener = listener.into_std()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let work = async move {
+        let served = async {
+            let listener = TcpListener::from_std(listener)?;
+            serve(listener, router, &options, shutdown.cancelled_owned()).await
+        };
+        drop(sender.send(served.await));
+        std::future::pending::<()>().await;
+    };
+    std::thread::Builder::new()
+        .name("admin".to_owned())
+        .spawn(move || runtime.block_on(work))?;
+
+    ended
+        .await
+        .unwrap_or_else(|_panicked| Err(io::Error::other("the admin listener has panicked")))
+}
+
+/// Listens on `addr`.
+///
+/// # Errors
+/// Returns an error with the text `setting`, which names the settings of the address, if the
+/// address cannot be bound.
+async fn bind(addr: &HostPort, setting: &str) -> Result<TcpListener> {
+    listen_on_first(addr).await.map_err(|error| {
+        let remedy = match error.kind() {
+            io::ErrorKind::AddrInUse => {
+                "another program listens there: end it, or choose another port"
+            }
+            io::ErrorKind::PermissionDenied => "this user may not: choose a port of 1024 or above",
+            _ => "choose another host or port",
+        };
+        CliError::new(format!("cannot listen on {setting}: {remedy} ({error})"))
+    })
+}
+
+/// Listens on the first address of the host that can be bound.
+///
+/// # Errors
+/// Returns the error of the last address.
+async fn listen_on_first(addr: &HostPort) -> io::Result<TcpListener> {
+    let mut last_error = io::ErrorKind::AddrNotAvailable.into();
+    for address in lookup_host((addr.host.as_str(), addr.port)).await? {
+        match listen(address) {
+            Ok(listener) => return Ok(listener),
+            Err(error) => last_error = error,
+        }
+    }
+    Err(last_error)
+}
+
+/// Listens on `address`, also if connections of an earlier process still linger there.
+fn listen(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
+}
