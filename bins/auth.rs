@@ -117,9 +117,8 @@ async fn issuer_keys(settings: &Settings) -> Result<Refreshed<KeySet>> {
             "SHOP_AUTH_JWKS_URL is not https: a network in between can replace the keys"
         );
     }
-    let client = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build();
     let source = UrlSource {
-        http: client.map_err(CliError::new)?,
+        http: issuer_client()?,
         url: url.clone(),
     };
     let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::new(SystemClock));
@@ -145,6 +144,15 @@ impl fmt::Debug for UrlSource {
         let host = url.as_ref().and_then(reqwest::Url::host_str);
         f.write_str(host.unwrap_or("an address without a host"))
     }
+}
+
+/// Creates the HTTP client for requests to an issuer.
+///
+/// # Errors
+/// Returns an error if the client cannot be created.
+pub(crate) fn issuer_client() -> Result<reqwest::Client> {
+    let client = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build();
+    client.map_err(CliError::new)
 }
 
 /// Reads the text of an issuer's response. A text that is too long is cut off.

@@ -34,8 +34,7 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 /// - an error with a line for each fault
 /// - an error if `shutdown` began before the end of the checks
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let checked = shutdown.run_until_cancelled(check(settings)).await;
-    let Some((parts, faults)) = checked else {
+    let Some((parts, faults)) = shutdown.run_until_cancelled(check(settings)).await else {
         return Err(CliError::new("interrupted before every part was checked"));
     };
     print(settings, parts, &faults)?;
@@ -69,8 +68,8 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
             text += &format!(", {alias}");
         }
         text += ")\n";
-        values[name.to_lowercase()] = value.as_str().into();
-        origins[name.to_lowercase()] = (*origin).into();
+        values[name.to_lowercase()] = json!(value);
+        origins[name.to_lowercase()] = json!(origin);
     }
 
     let is_ok = faults.is_empty();
@@ -83,7 +82,7 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
         "service": service, "ok": is_ok, "settings": values, "origins": origins,
         "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
     });
-    commands::print_report(settings.json, &[], text, &report)
+    commands::print_report(settings.json, text, &report)
 }
 
 /// A part that a service would use, and whether it works.
@@ -294,8 +293,10 @@ fn check_file(file: &Path) -> Result<bool> {
         .find(|path| path.exists())
         .unwrap_or(Path::new("."));
     if !folder.is_dir() {
-        let reason = "there is a file where a folder is needed";
-        return Err(unusable_data_folder(folder, reason));
+        return Err(unusable_data_folder(
+            folder,
+            "there is a file where a folder is needed",
+        ));
     }
 
     let denied = "no permission: let this user read and write there";

@@ -75,9 +75,9 @@ impl Lines {
     /// Adds a line to the queue, or drops the line if there is no room.
     fn add(&self, line: Vec<u8>, is_audit: bool) {
         let has_room = is_audit || self.queue.len() < MAX_QUEUED - AUDIT_RESERVE;
-        let is_added = has_room && self.queue.try_send(Message::Line(line)).is_ok();
-        self.dropped
-            .fetch_add(u64::from(!is_added), Ordering::Relaxed);
+        if !has_room || self.queue.try_send(Message::Line(line)).is_err() {
+            self.dropped.fetch_add(1, Ordering::Relaxed);
+        }
     }
 
     /// Waits until the queued lines are written, at most twice [`FLUSH_TIMEOUT`].

@@ -10,8 +10,7 @@ use shop_http::AccessLog;
 use tracing::Level;
 use tracing_subscriber::filter::{FilterExt, Targets, filter_fn};
 use tracing_subscriber::fmt::writer::EitherWriter;
-use tracing_subscriber::layer::{Layer, SubscriberExt};
-use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
 use crate::backend::places;
@@ -86,9 +85,9 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         // One filter around everything: filters of single layers cost more per span.
         registry().with(layer).with(filter).try_init()
     } else {
-        let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()));
-        // Without this hint, the filter would enable every level.
-        let is_other = is_other.with_max_level_hint(Level::TRACE);
+        // Without the hint, the filter would enable every level.
+        let is_other = filter_fn(|metadata| !ACCESS.contains(&metadata.target()))
+            .with_max_level_hint(Level::TRACE);
         let access = Targets::new().with_targets(ACCESS.map(|target| (target, Level::INFO)));
         registry()
             .with(layer.with_filter(filter.and(is_other)))

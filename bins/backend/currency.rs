@@ -56,8 +56,10 @@ pub(crate) async fn resolve_from_service(
     settings: &Settings,
     management: &ShopClient,
 ) -> Result<Option<Currency>> {
-    let read = timeout(TIMEOUT, management.currency()).await;
-    let stored = read.unwrap_or(Ok(None)).unwrap_or_default();
+    let stored = timeout(TIMEOUT, management.currency())
+        .await
+        .unwrap_or(Ok(None))
+        .unwrap_or_default();
     let Some(configured) = &settings.currency else {
         return Ok(stored);
     };

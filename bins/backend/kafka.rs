@@ -34,8 +34,9 @@ impl Backend for Kafka<'_> {
         self.first_log.get_or_init(|| log.clone());
 
         // A check reports the topic that a service would create.
-        let may_create = self.settings.check_config && self.settings.kafka_create_topics;
-        let to_be_made = may_create && !log.exists().await?;
+        let to_be_made = self.settings.check_config
+            && self.settings.kafka_create_topics
+            && !log.exists().await?;
 
         let producing_log = log.clone();
         Ok(OpenPort {

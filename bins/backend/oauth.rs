@@ -14,7 +14,7 @@ use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 
 use crate::CliError;
-use crate::auth::{ISSUER_TIMEOUT, text_of};
+use crate::auth::{ISSUER_TIMEOUT, issuer_client, text_of};
 use crate::settings::{Secret, Settings, encoded};
 
 /// The lifetime of a token whose endpoint does not report a lifetime.
@@ -47,9 +47,8 @@ impl TokenEndpoint {
             return Ok(None);
         };
 
-        let http = reqwest::Client::builder().timeout(ISSUER_TIMEOUT).build();
         Ok(Some(Self::new(Credentials {
-            http: http.map_err(CliError::new)?,
+            http: issuer_client()?,
             url: url.clone(),
             client_id: client_id.clone(),
             secret: settings.secret("SHOP_KAFKA_OAUTH_CLIENT_SECRET", secret),

@@ -22,7 +22,7 @@ use shop_core::{Clock as _, SystemClock};
 use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
-use super::output::{print_report, progress};
+use super::{print_report, progress};
 use crate::backend::{self, ComponentKind, CopiedFile, places};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -127,12 +127,9 @@ impl Scratch {
             .mode(0o700)
             .create(&folder);
         let lock = File::open(&folder).ok();
-        if let Some(lock) = &lock {
-            let _locked = lock.try_lock();
-        }
         Self {
             folder,
-            _lock: lock,
+            _lock: lock.filter(|lock| lock.try_lock().is_ok()),
         }
     }
 }
@@ -207,7 +204,7 @@ fn report(
     let mut text = lines.join("\n");
     let report = json!({ "files": files, "left_out": left_out });
     if folder != Path::new("-") {
-        return print_report(settings.json, &[], text, &report);
+        return print_report(settings.json, text, &report);
     }
 
     if settings.json {

@@ -17,7 +17,7 @@ use shop_core::log::{
 use shop_core::ports::Lookup;
 use shop_core::record::decode;
 
-use super::output::{print, print_report, progress};
+use super::{print, print_report, progress};
 use crate::backend::{self, PurchaseBackend, TopicSpec};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
@@ -68,8 +68,8 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             return park(settings, &*log, topic, positions, note).await;
         }
     };
-    let admin = log.admin();
-    resolve_selected(settings, &*admin, topic, selection, options, shows_whole).await
+    let admin = &*log.admin();
+    resolve_selected(settings, admin, topic, selection, options, shows_whole).await
 }
 
 /// Returns the topic with this name, or the topic of purchases without a name.
@@ -183,9 +183,9 @@ async fn resolve_selected(
         if is_list {
             return Err(error.into());
         }
-        let chain = error.chain();
         return Err(CliError::new(format!(
-            "{count} {resolved}, then: {chain}. The others are unchanged: run it again"
+            "{count} {resolved}, then: {}. The others are unchanged: run it again",
+            error.chain()
         )));
     }
     drop(progress);
@@ -197,7 +197,7 @@ async fn resolve_selected(
         let would = if options.dry_run { "would be " } else { "" };
         let text = format!("{count} {would}{resolved}");
         let report = json!({ "dry_run": options.dry_run, resolved: count });
-        print_report(settings.json, &[], text, &report)?;
+        print_report(settings.json, text, &report)?;
     } else if count == 0 && unknown_positions.is_empty() {
         // Standard output is read by programs, which expect only dead letters there.
         writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
@@ -228,9 +228,9 @@ async fn park(
     let mut faults = Vec::new();
     for position in positions {
         if *position.topic != *topic.name {
-            let name = topic.name;
             faults.push(format!(
-                "{position} is not in the topic {name}: set --topic"
+                "{position} is not in the topic {}: set --topic",
+                topic.name
             ));
         }
     }
@@ -255,8 +255,9 @@ async fn park(
         };
 
         let outcome = read_outcome(log, store.as_deref(), &dead_letter).await?;
-        let next_offset = committed.get(&position.partition);
-        let is_passed = next_offset.is_some_and(|next| position.offset < *next);
+        let is_passed = committed
+            .get(&position.partition)
+            .is_some_and(|next_offset| position.offset < *next_offset);
         if let Some(outcome) = outcome.or(is_passed.then_some("processed")) {
             faults.push(format!("{position} is {outcome}"));
             continue;
@@ -273,7 +274,7 @@ async fn park(
         resolved = parked, reason = note
     );
     let report = json!({ "parked": parked });
-    print_report(settings.json, &[], format!("{parked} parked"), &report)
+    print_report(settings.json, format!("{parked} parked"), &report)
 }
 
 /// Returns why the record of `dead_letter` needs no dead letter, as the end of a sentence.

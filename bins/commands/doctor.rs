@@ -9,13 +9,13 @@ use std::path::PathBuf;
 use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::TryStreamExt as _;
+use futures_util::StreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
 use shop_core::ErrorKind;
 use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, Selector};
 
-use super::output::{print_report, progress};
+use super::{print_report, progress};
 use crate::backend::{self, ComponentKind, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -89,7 +89,7 @@ impl DoctorReport {
     /// The errors of standard output.
     fn print(&self, text: String, report: &Value) -> Result<()> {
         self.progress
-            .suspend(|| print_report(self.json, &[], text, report))
+            .suspend(|| print_report(self.json, text, report))
     }
 }
 
@@ -122,23 +122,22 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
 /// The errors of the store and of standard output. A damaged file is a finding.
 async fn read_purchases(query: Arc<dyn PurchaseQuery>, report: &mut DoctorReport) -> Result<()> {
     // The total is only shown. The summary of a damaged store may fail.
-    let total = match query.summary(&Selector::All).await {
-        Ok(summary) => format!(" of {}", summary.count),
-        Err(_) => String::new(),
-    };
+    let total = query
+        .summary(&Selector::All)
+        .await
+        .map(|summary| format!(" of {}", summary.count))
+        .unwrap_or_default();
     // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
 
     let mut batches = pin!(query.scan_batches());
-    loop {
-        let batch = match batches.try_next().await {
-            Ok(Some(batch)) => batch,
-            Ok(None) => return Ok(()),
+    while let Some(batch) = batches.next().await {
+        let batch = match batch {
             // The rest of a damaged file cannot be read.
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 return report.print_finding("store", error.chain());
             }
-            Err(error) => return Err(error.into()),
+            batch => batch?,
         };
         for entry in &batch.unreadable {
             report.print_finding(&entry.id, &entry.reason)?;
@@ -151,4 +150,5 @@ async fn read_purchases(query: Arc<dyn PurchaseQuery>, report: &mut DoctorReport
             report.progress.per_sec()
         ));
     }
+    Ok(())
 }

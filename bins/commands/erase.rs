@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
+use serde_json::json;
 use shop_core::erase::Erase;
 
 use super::backup::remove_left_copies;
-use super::output::{print_report, progress};
+use super::{print_report, progress};
 use crate::backend::{self, TopicSpec};
-use crate::settings::{self, ProcessRole, Settings};
+use crate::settings::{EraseCommand, ProcessRole, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
@@ -18,8 +19,8 @@ use crate::{CliError, Result};
 ///
 /// # Errors
 /// The errors of the logs, of the stores and of standard output.
-pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -> Result<()> {
-    let settings::EraseCommand::User {
+pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<()> {
+    let EraseCommand::User {
         user,
         dry_run,
         vacuum,
@@ -89,5 +90,5 @@ pub(super) async fn run(settings: &Settings, command: &settings::EraseCommand) -
         );
     }
     erased?;
-    print_report(settings.json, &[], &report, &report)
+    print_report(settings.json, &report, &json!(report))
 }

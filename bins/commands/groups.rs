@@ -6,7 +6,7 @@ use serde_json::json;
 use shop_core::log::LogUsage;
 
 use super::dlq::named_topic;
-use super::output::print_report;
+use super::print_report;
 use crate::settings::{GroupsAction, OfTopic, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
@@ -40,8 +40,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
                 return Err(unknown_group(group));
             }
             tracing::info!(target: AUDIT, action = "forget_group", group);
-            let report = json!({ "forgotten": group });
-            (format!("{group} forgotten"), report)
+            (format!("{group} forgotten"), json!({ "forgotten": group }))
         }
         GroupsAction::Reset { group, to } => {
             let end = usage.next_offset;
@@ -65,11 +64,13 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
             if let Some(known) = usage.groups.iter().find(|known| known.name == *group) {
                 next_offset = known.next_offset;
             }
-            let report = json!({ "group": group, "next_offset": next_offset });
-            (format!("{group} is at offset {next_offset}"), report)
+            (
+                format!("{group} is at offset {next_offset}"),
+                json!({ "group": group, "next_offset": next_offset }),
+            )
         }
     };
-    print_report(settings.json, &[], text, &report)
+    print_report(settings.json, text, &report)
 }
 
 /// Returns the error for a group that the log does not have.

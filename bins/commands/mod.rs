@@ -30,6 +30,7 @@ use crate::signal::Shutdown;
 use crate::{CliError, Result};
 
 pub(crate) use output::{print, print_report};
+use output::{progress, table};
 
 /// Runs `command` until the command ends or `shutdown` begins.
 ///
@@ -88,5 +89,5 @@ async fn convert_store(settings: &Settings, back_to: Option<ReplacedSystem>) -> 
     for (name, value) in report.as_object().into_iter().flatten() {
         counts.push(format!("{name} {value}"));
     }
-    print_report(settings.json, &[], counts.join(", "), &report)
+    print_report(settings.json, counts.join(", "), &report)
 }

@@ -9,7 +9,6 @@ use std::io::{ErrorKind, Write as _, stdout};
 use std::time::Duration;
 
 use indicatif::ProgressBar;
-use serde::Serialize;
 use serde_json::Value;
 
 use crate::{CliError, Result};
@@ -28,26 +27,13 @@ pub(super) fn progress() -> ProgressBar {
     progress
 }
 
-/// Prints the result of a command in one form: as `text`, or as JSON if `is_json`.
-///
-/// The JSON has the members of `report`, and those of `names`, which are pairs of a member and its
-/// value.
+/// Prints the result of a command in one form: as `text`, or as the JSON `report` if `is_json`.
 ///
 /// # Errors
-/// Returns an error if `report` cannot be serialized, or if standard output cannot be written. A
-/// closed standard output is not an error.
-pub(crate) fn print_report(
-    is_json: bool,
-    names: &[(&str, &str)],
-    text: impl Display,
-    report: &impl Serialize,
-) -> Result<()> {
+/// Returns an error if standard output cannot be written. A closed standard output is not an error.
+pub(crate) fn print_report(is_json: bool, text: impl Display, report: &Value) -> Result<()> {
     let output = if is_json {
-        let mut json = serde_json::to_value(report).map_err(CliError::new)?;
-        for (member, name) in names {
-            json[*member] = (*name).into();
-        }
-        json.to_string()
+        report.to_string()
     } else {
         text.to_string()
     };

@@ -6,8 +6,8 @@
 use serde_json::json;
 use shop_core::{ErrorKind, Shop};
 
-use super::output::print_report;
-use crate::settings::{self, Settings};
+use super::print_report;
+use crate::settings::{Refund, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
 
@@ -17,7 +17,7 @@ use crate::{CliError, Result, backend};
 /// - a usage error if refunds are off, if there is no such purchase, or if the amount is invalid
 /// - a finding if the purchase was refunded with another amount or reason
 /// - the errors of the log, of the store and of standard output
-pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Result<()> {
+pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
     if !settings.refunds() {
         return Err(CliError::usage(
             "purchases cannot be refunded: set SHOP_REFUNDS to on",
@@ -58,5 +58,6 @@ pub(super) async fn run(settings: &Settings, command: &settings::Refund) -> Resu
     let mut report = json!(refunded);
     report["replayed"] = refunded.replayed.into();
     report["pending"] = refunded.pending.into();
-    print_report(settings.json, &[("log", &log.name)], text, &report)
+    report["log"] = log.name.into();
+    print_report(settings.json, text, &report)
 }

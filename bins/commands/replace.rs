@@ -30,8 +30,7 @@ use shop_core::users::User;
 use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
-use super::output::{print_report, progress};
-use super::{convert_store, verify};
+use super::{convert_store, print_report, progress, verify};
 use crate::backend::{self, TopicSpec};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
@@ -105,8 +104,8 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         return replacement.run_steps(replacement.steps(), end).await;
     }
 
-    let Members { names, our_count } = replacement.old.read_members(settings).await?;
-    if let Some(member) = names.into_iter().nth(our_count) {
+    let members = replacement.old.read_members(settings).await?;
+    if let Some(member) = members.names.get(members.our_count) {
         return Err(CliError::finding(format!(
             "the old consumer runs, as {member}: there is nothing to return from"
         )));
@@ -266,25 +265,16 @@ impl Replacement<'_> {
         let members = self.old.read_members(self.settings).await?.names;
         let group = self.old.topic.group;
 
-        let mut entries = "purchases";
-        let mut consumed = "purchases";
-        let mut form = "rows";
         let mut times = String::new();
-        match self.role {
+        let (entries, consumed, form) = match self.role {
             ProcessRole::Purchases => {
-                form = "documents";
                 times = format!(", of which `migrate` and `verify` take about {seconds} s each");
+                ("purchases", "purchases", "documents")
             }
             // Each of the two services consumes the events of the other.
-            ProcessRole::Users => {
-                entries = "users";
-                consumed = "orders";
-            }
-            ProcessRole::Orders => {
-                entries = "orders";
-                consumed = "users";
-            }
-        }
+            ProcessRole::Users => ("users", "orders", "rows"),
+            ProcessRole::Orders => ("orders", "users", "rows"),
+        };
 
         let steps: Vec<_> = self.steps().into_iter().map(|step| step.text).collect();
         let mut numbered_steps = String::new();
@@ -312,7 +302,7 @@ impl Replacement<'_> {
             "store": stored.name, entries: stored.count, format!("odd_{form}"): stored.odd_json(),
             "seconds": seconds, "steps": steps,
         });
-        print_report(self.settings.json, &[], text, &report)
+        print_report(self.settings.json, text, &report)
     }
 
     /// Reads the whole store: the documents of purchases, or the rows of users or of orders. The
@@ -512,7 +502,7 @@ impl Replacement<'_> {
 
     /// Prints the text of a step.
     fn print_step(&self, text: &str) -> Result<()> {
-        print_report(self.settings.json, &[], text, &json!({ "step": text }))
+        print_report(self.settings.json, text, &json!({ "step": text }))
     }
 
     /// Waits until `effect` has lasted.

@@ -6,26 +6,17 @@
 use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
-use serde::Serialize;
+use serde_json::json;
 use shop_core::log::LogAdmin;
 use shop_core::orders::Order;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 use shop_core::users::User;
 
-use super::output::{print_report, progress};
+use super::{print_report, progress};
 use crate::backend::{self, OpenPort, TopicSpec};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
-
-/// The number of replayed events, by outcome.
-#[derive(Default, Serialize)]
-struct ReplayCounters {
-    records: u64,
-    new: u64,
-    known: u64,
-    skipped: u64,
-}
 
 /// Replays the events that `role` consumes into its store, and prints their number by outcome.
 ///
@@ -66,38 +57,37 @@ async fn replay<R: Record>(
     let progress = progress();
     store.check().await?;
     let mut batches = log.port.scan().await?;
-    let mut counters = ReplayCounters::default();
+    let mut records = 0;
+    let mut new = 0_u64;
+    let mut known = 0_u64;
+    let mut skipped = 0;
     while let Some(batch) = batches.try_next().await? {
         let events: Vec<R> = batch
             .records
             .iter()
             .filter_map(|record| R::decode(record, &batch.partition).ok())
             .collect();
-        counters.records += batch.records.len() as u64;
-        counters.skipped += (batch.records.len() - events.len()) as u64;
+        records += batch.records.len();
+        skipped += batch.records.len() - events.len();
         for outcome in store.apply(events.into()).await? {
             match outcome {
-                InsertOutcome::Inserted => counters.new += 1,
-                InsertOutcome::Duplicate => counters.known += 1,
+                InsertOutcome::Inserted => new += 1,
+                InsertOutcome::Duplicate => known += 1,
                 InsertOutcome::Unknown(error) => return Err(error.into()),
-                _ => counters.skipped += 1,
+                _ => skipped += 1,
             }
         }
-        progress.set_message(format!(
-            "{} records read, {} of them new",
-            counters.records, counters.new
-        ));
+        progress.set_message(format!("{records} records read, {new} of them new"));
     }
     drop(progress);
 
     let text = format!(
-        "log    {}: {} records\n{role:<6} {store_name}\nnew {}, known already {}, skipped {}",
-        log.name, counters.records, counters.new, counters.known, counters.skipped
+        "log    {}: {records} records\n{role:<6} {store_name}\nnew {new}, known already {known}, skipped {skipped}",
+        log.name
     );
-    print_report(
-        settings.json,
-        &[("log", &log.name), ("store", store_name), ("role", role)],
-        text,
-        &counters,
-    )
+    let report = json!({
+        "log": log.name, "store": store_name, "role": role,
+        "records": records, "new": new, "known": known, "skipped": skipped,
+    });
+    print_report(settings.json, text, &report)
 }

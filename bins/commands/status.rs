@@ -17,8 +17,7 @@ use shop_core::ports::WaitingSummary;
 use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
-use super::doctor;
-use super::output::{print_report, table};
+use super::{doctor, print_report, table};
 use crate::backend::{self, ComponentKind, TopicSpec, authorized};
 use crate::check_config::{Part, check};
 use crate::settings::Settings;
@@ -36,7 +35,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// - the errors of standard output
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let status = Status::read(settings).await;
-    print_report(settings.json, &[], status.text().trim_end(), &status.json())?;
+    print_report(settings.json, status.text().trim_end(), &status.json())?;
 
     if !status.is_available {
         return Err(CliError::new(
@@ -72,8 +71,8 @@ impl<'a> Status<'a> {
     /// finding.
     async fn read(settings: &'a Settings) -> Self {
         let url = settings.probe_url();
-        let (checked, response) = tokio::join!(check(settings), read_health(settings, &url));
-        let (parts, mut findings) = checked;
+        let ((parts, mut findings), response) =
+            tokio::join!(check(settings), read_health(settings, &url));
 
         let mut topic_reads = Vec::new();
         let mut is_store_readable = false;
@@ -121,14 +120,14 @@ impl<'a> Status<'a> {
             service_state = Some(health.status);
         }
 
-        let files = doctor::files(settings).into_iter();
+        let files = doctor::files(settings);
         Self {
             parts,
             url,
             service_state,
             topics,
             waiting_refunds,
-            files: files.map(|path| FileSize::read(&path)).collect(),
+            files: files.iter().map(|path| FileSize::read(path)).collect(),
             is_available,
             findings,
         }
@@ -136,8 +135,10 @@ impl<'a> Status<'a> {
 
     /// Returns the status as text: the findings, and a table for each kind of part.
     fn text(&self) -> String {
-        let is_healthy = self.findings.is_empty();
-        let mut text = format!("Version:  {VERSION}\nHealthy:  {is_healthy}\n");
+        let mut text = format!(
+            "Version:  {VERSION}\nHealthy:  {}\n",
+            self.findings.is_empty()
+        );
         for finding in &self.findings {
             text += &format!("  - {finding}\n");
         }
@@ -230,10 +231,10 @@ async fn read_waiting_refunds(settings: &Settings) -> Result<WaitingSummary> {
 /// # Errors
 /// The error of `read`, or that the time is over.
 async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send) -> Result<T> {
-    match timeout(READ_TIMEOUT, read).await {
-        Ok(result) => Ok(result?),
-        Err(_elapsed) => Err(CliError::new(format!("not read within {READ_TIMEOUT:?}"))),
-    }
+    let Ok(result) = timeout(READ_TIMEOUT, read).await else {
+        return Err(CliError::new(format!("not read within {READ_TIMEOUT:?}")));
+    };
+    Ok(result?)
 }
 
 /// A topic, and how far its group has consumed the topic.
@@ -263,15 +264,18 @@ impl<'a> TopicStatus<'a> {
 
     /// Returns the state of the topic as JSON.
     fn json(&self) -> Value {
-        let dead_letters = self.log.dead_letters.iter();
-        let counts = dead_letters.map(|(reason, count)| (reason.as_str(), *count));
+        let dead_letters = self
+            .log
+            .dead_letters
+            .iter()
+            .map(|(reason, count)| (reason.as_str(), *count));
         json!({
             "topic": self.topic.name,
             "group": self.topic.group,
             "lag": self.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
             "partitions": self.partitions,
             "retention_seconds": self.log.retention.map(|retention| retention.as_secs()),
-            "dead_letters": counts.collect::<Value>(),
+            "dead_letters": dead_letters.collect::<Value>(),
             "gaps": self.log.gaps,
         })
     }
@@ -295,8 +299,10 @@ impl<'a> TopicStatus<'a> {
 
     /// Returns a row for each reason for which dead letters of the topic are pending.
     fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        let dead_letters = self.log.dead_letters.iter();
-        dead_letters.map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
+        self.log
+            .dead_letters
+            .iter()
+            .map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
     }
 
     /// Adds to `findings` the losses and delays of this topic that need an operator.
@@ -310,10 +316,10 @@ impl<'a> TopicStatus<'a> {
             && let Some(retention) = self.log.retention
             && age > retention / 2
         {
-            let topic = self.topic.name;
-            let age = format_duration(age);
             findings.push(format!(
-                "{topic}: records have been unread for {age}, half of the retention"
+                "{}: records have been unread for {}, half of the retention",
+                self.topic.name,
+                format_duration(age)
             ));
         }
     }

@@ -15,6 +15,7 @@ use std::time::Instant;
 
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt as _, TryStreamExt as _};
+use serde_json::json;
 use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
@@ -22,7 +23,7 @@ use shop_core::ports::{
     ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
 };
 
-use super::output::{print, print_report, progress};
+use super::{print, print_report, progress};
 use crate::settings::{ImportFile, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
@@ -46,7 +47,7 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
             .currency(settings.currency.clone())
             .preview(file)
             .map_err(about_file)?;
-        return print_report(settings.json, &[], &preview, &preview);
+        return print_report(settings.json, &preview, &json!(preview));
     }
 
     let (log, store) = backend::log_and_purchases(settings).await?;
@@ -72,7 +73,9 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
 
     if result.is_ok() || report.rows > 0 {
         let text = format!("log    {}\n{report}", log.name);
-        print_report(settings.json, &[("log", &log.name)], text, &report)?;
+        let mut json = json!(report);
+        json["log"] = log.name.into();
+        print_report(settings.json, text, &json)?;
     }
 
     let failed = report.failed();
@@ -100,9 +103,9 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
 
 /// Creates an import with the options of `command`. Without a format, the name of the file decides.
 fn import_with_options(command: &ImportFile) -> Import {
-    let extension = command.file.extension();
+    let extension = command.file.extension().unwrap_or_default();
     let mut format_by_name = RowFormat::Ndjson;
-    if extension.is_some_and(|extension| extension.eq_ignore_ascii_case("csv")) {
+    if extension.eq_ignore_ascii_case("csv") {
         format_by_name = RowFormat::Csv;
     }
     Import::new(command.format.unwrap_or(format_by_name))
@@ -147,9 +150,9 @@ pub(super) async fn export(
     }
 
     if unreadable > 0 {
-        let name = store.name;
         return Err(CliError::finding(format!(
-            "{name}: {unreadable} entries cannot be read: `management doctor` names them"
+            "{}: {unreadable} entries cannot be read: `management doctor` names them",
+            store.name
         )));
     }
     Ok(())

@@ -10,7 +10,7 @@ use shop_core::verify::{
 };
 use shop_core::{Clock as _, SystemClock};
 
-use super::output::{print_report, progress};
+use super::{print_report, progress};
 use crate::backend::{self, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -51,12 +51,10 @@ pub(super) async fn run(
         report.purchases,
         report_text(&report, log.port.first_offset())
     );
-    print_report(
-        settings.json,
-        &[("log", &log.name), ("store", &store.name)],
-        text,
-        &report_json(&report),
-    )?;
+    let mut json = report_json(&report);
+    json["log"] = log.name.into();
+    json["store"] = store.name.into();
+    print_report(settings.json, text, &json)?;
 
     if report.is_clean() {
         return Ok(());
@@ -139,9 +137,7 @@ fn report_json(report: &VerifyReport) -> Value {
 fn records_json(records: &[UnverifiedRecord]) -> Value {
     records
         .iter()
-        .map(|record| {
-            json!({ "id": record.id.to_string(), "position": record.position.to_string() })
-        })
+        .map(|record| json!({ "id": record.id, "position": record.position.to_string() }))
         .collect()
 }
 

@@ -37,7 +37,7 @@ pub(super) struct SettingValue {
     /// The name by which the setting is set, as the user wrote it.
     pub(super) name: String,
     /// `environment` or `file`.
-    pub(super) origin: &'static str,
+    origin: &'static str,
     /// The file that a secret was read from.
     pub(super) file: Option<PathBuf>,
 }
@@ -268,10 +268,10 @@ impl Environment {
     /// # Errors
     /// The parts name different hosts, or a login without hosts, or only one half of a login.
     fn compose_mongodb_uri(&mut self) -> Result<Option<String>, &'static str> {
-        let port = self.take_part("MONGO_PORT");
-        let port = port.as_deref().unwrap_or("27017");
-        let host = self.take_part("MONGO_HOSTNAME");
-        let host = host.map(|host| format!("{host}:{port}"));
+        let port = self.take_part("MONGO_PORT").unwrap_or("27017".to_owned());
+        let host = self
+            .take_part("MONGO_HOSTNAME")
+            .map(|host| format!("{host}:{port}"));
         let hosts = self.take_part("MONGODB_HOSTS");
         let user = self.take_part("MONGODB_USERNAME");
         let password = self.take_part("MONGODB_PASSWORD");

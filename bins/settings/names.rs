@@ -135,8 +135,11 @@ pub(super) static SETTINGS: LazyLock<Vec<String>> =
 
 /// Returns the property of librdkafka that the variable `name` sets, if it sets a property.
 pub(super) fn property(name: &str) -> Option<String> {
-    let words = name.strip_prefix(PROPERTY)?.split("__");
-    let words: Vec<_> = words.map(|word| word.replace('_', ".")).collect();
+    let words: Vec<_> = name
+        .strip_prefix(PROPERTY)?
+        .split("__")
+        .map(|word| word.replace('_', "."))
+        .collect();
     Some(words.join("_").to_lowercase())
 }
 

@@ -4,7 +4,6 @@
 //! itself.
 
 use std::collections::HashMap;
-use std::str;
 
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
 use opentelemetry::{Key, KeyValue, global};
