@@ -1,7 +1,7 @@
 //! The customer-facing service, which accepts purchases and lists them.
 //!
-//! This service can run alone, as the whole system. The library of this package has all of its
-//! parts.
+//! This service can run alone, as the whole system. [`run()`] reads the settings, opens the ports with
+//! [`open_ports`], and serves their HTTP API. If the settings say so, it also runs ingest.
 
 use std::process::ExitCode;
 

@@ -1,7 +1,7 @@
 //! The service behind facing, which consumes purchases from the log, stores them and lists them.
 //!
-//! This binary also has the commands of operators, which `run` executes instead of the service. The
-//! library of this package has all of its parts.
+//! [`run()`] reads the settings. It executes the command of an operator, if there is one; otherwise it
+//! opens the ports with [`open_ports`], runs ingest between them, and serves their HTTP API.
 
 use std::process::ExitCode;
 
