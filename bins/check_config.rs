@@ -15,7 +15,7 @@ use serde_json::json;
 use shop_core::ports::{PurchaseQuery as _, RecordStore};
 use shop_http::Metrics;
 
-use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, places};
+use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, components};
 use crate::log_file::LogFile;
 use crate::settings::{EffectiveSetting, Settings};
 use crate::signal::Shutdown;
@@ -45,7 +45,11 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
     let ingest = if settings.ingests() { "on" } else { "off" };
     let mut states = vec![("listen", settings.url())];
-    states.extend(parts.into_iter().map(|part| (part.place.what, part.name)));
+    states.extend(
+        parts
+            .into_iter()
+            .map(|part| (part.component.label, part.name)),
+    );
     states.push(("ingest", ingest.to_owned()));
 
     let service = settings.service.name();
@@ -87,7 +91,7 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
 
 /// A part that a service would use, and whether it works.
 pub(crate) struct Part<'a> {
-    pub(crate) place: ServiceComponent<'a>,
+    pub(crate) component: ServiceComponent<'a>,
     /// The name of the part, by its backend if that was opened, and whether the part is missing.
     pub(crate) name: String,
     /// Whether the part exists, as far as is known: `true` if the check failed. A service creates a
@@ -102,7 +106,7 @@ impl Part<'_> {
     /// differ at most in the subject of the error.
     fn shares_cause_with(&self, other: &Self) -> bool {
         self.failure == other.failure
-            || (self.place.name == other.place.name && self.cause() == other.cause())
+            || (self.component.name == other.component.name && self.cause() == other.cause())
     }
 
     /// Returns the failure without its subject, which stands in parentheses.
@@ -130,7 +134,7 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
             "SHOP_TLS_CERT_FILE",
             tls::of_listener(settings)
         ),
-        join_all(places(settings).map(|place| check_part(settings, place))),
+        join_all(components(settings).map(|component| check_part(settings, component))),
     );
 
     let mut faults = Vec::new();
@@ -153,24 +157,24 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
     }
     for group in groups {
         if let Some(failure) = &group[0].failure {
-            let names: Vec<_> = group.iter().map(|part| part.place.what).collect();
+            let names: Vec<_> = group.iter().map(|part| part.component.label).collect();
             faults.push(format!("{}: {failure}", names.join(", ")));
         }
     }
     (parts, faults)
 }
 
-/// Checks the part at `place`. Does not open the part if its file is missing or not accessible.
-async fn check_part<'a>(settings: &Settings, place: ServiceComponent<'a>) -> Part<'a> {
-    let mut name = place.name.clone();
-    let checked = match place.file.as_deref().map_or(Ok(true), check_file) {
+/// Checks a component. Does not open the part if its file is missing or not accessible.
+async fn check_part<'a>(settings: &Settings, component: ServiceComponent<'a>) -> Part<'a> {
+    let mut name = component.name.clone();
+    let checked = match component.file.as_deref().map_or(Ok(true), check_file) {
         Ok(true) => {
-            let limit = match place.kind {
+            let limit = match component.kind {
                 ComponentKind::Log(_) | ComponentKind::Service(_) => CHECK_TIMEOUT,
                 _ => STORE_TIMEOUT,
             };
-            let check = open_and_check(settings, place.kind, &mut name);
-            within(limit, &place.name, check).await
+            let check = open_and_check(settings, component.kind, &mut name);
+            within(limit, &component.name, check).await
         }
         unopened => unopened,
     };
@@ -180,7 +184,7 @@ async fn check_part<'a>(settings: &Settings, place: ServiceComponent<'a>) -> Par
         name += " (not there yet: a service makes it)";
     }
     Part {
-        place,
+        component,
         name,
         exists,
         failure: checked.err().map(|failure| failure.to_string()),
@@ -222,7 +226,7 @@ async fn open_and_check(
         }
         ComponentKind::Purchases => {
             let store = backend::for_purchases(settings).purchases().await?;
-            if !store.to_be_made {
+            if !store.is_missing {
                 backend::currency::check(settings, &store.port.store).await?;
             }
             let purchases = &store.port.store;
@@ -254,14 +258,14 @@ async fn check_opened<T: Sync>(
     check: impl Future<Output = shop_core::Result<()>> + Send,
     name: &mut String,
 ) -> Result<bool> {
-    let checked = if opened.to_be_made {
+    let checked = if opened.is_missing {
         Ok(())
     } else {
         check.await
     };
     name.clone_from(&opened.name);
     checked?;
-    Ok(!opened.to_be_made)
+    Ok(!opened.is_missing)
 }
 
 /// Waits for `check` until `limit`.

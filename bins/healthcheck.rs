@@ -24,7 +24,8 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
     readiness.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
 }
 
-/// Returns the builder of a client for the probes at `url` of the service with these settings.
+/// Returns a builder for a client that probes our own service at `url`, see
+/// [`Settings::probe_url`].
 ///
 /// # Errors
 /// An error if the service has a certificate, and a file for its client cannot be read, or is
@@ -32,7 +33,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
 pub(crate) fn client_builder(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
     let builder = ShopClient::builder(url);
 
-    // The admin listener has no TLS.
+    // With an admin listener, `url` is its address, and it has no TLS.
     if settings.admin_addr.is_none()
         && let Some(http_client) = tls::client_of_own_service(settings)?
     {

@@ -102,7 +102,7 @@ fn write_queued_lines(
     let mut chunk = Vec::with_capacity(CHUNK_BYTES);
     let mut reported = 0;
     while let Ok(first) = messages.recv() {
-        // The senders are dropped, which ends the waits for them, once the chunk is written.
+        // Once the chunk is written, these senders are dropped, which ends the waits of `write_out`.
         let mut flush_requests = Vec::new();
         for message in std::iter::once(first).chain(messages.try_iter()) {
             match message {
@@ -117,6 +117,7 @@ fn write_queued_lines(
         if !chunk.is_empty() {
             is_failing.store(!write_chunk(&mut output, &mut chunk), Ordering::Relaxed);
         }
+        // `write_chunk` leaves the lines in the chunk that it could not write.
         let unwritten = chunk.iter().filter(|byte| **byte == b'\n').count() as u64;
         chunk.clear();
 

@@ -149,7 +149,7 @@ async fn run_until_shutdown(
         // A failed server stops the background tasks, too.
         shutdown.cancel();
         let flushed = ports.flush(drain).await;
-        let ended = background.ended().await;
+        let ended = background.finish().await;
         served.map_err(CliError::new)?;
         flushed?;
         ended

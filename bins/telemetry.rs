@@ -13,7 +13,7 @@ use tracing_subscriber::fmt::writer::EitherWriter;
 use tracing_subscriber::prelude::*;
 use tracing_subscriber::{EnvFilter, fmt, registry};
 
-use crate::backend::places;
+use crate::backend::components;
 use crate::lines::{Lines, Records};
 use crate::log_file::LogFile;
 use crate::settings::{LogFormat, Settings};
@@ -108,9 +108,11 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
 /// # Errors
 /// An error if the data folder has no absolute path: it is empty, or the working directory is gone.
 fn log_start(settings: &Settings) -> Result<()> {
-    let components: Vec<_> = places(settings).collect();
-    let place = |what| {
-        let component = components.iter().find(|component| component.what == what)?;
+    let components: Vec<_> = components(settings).collect();
+    let place = |label| {
+        let component = components
+            .iter()
+            .find(|component| component.label == label)?;
         Some(&*component.name)
     };
     let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;

@@ -18,10 +18,11 @@ use crate::{CliError, Result};
 /// How long a start waits for a store that may be unavailable.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Returns the currency of the settings, which `store` adopts if it has none, or else the currency
-/// of `store`.
+/// Returns the currency of the settings. If the settings name none, returns the currency of `store`,
+/// if it is known.
 ///
-/// A store that is unavailable is not an error.
+/// A store without a currency adopts the one of the settings. Errors of the store are not returned,
+/// except for a conflict.
 ///
 /// # Errors
 /// An error if the store has another currency than the settings.

@@ -152,7 +152,7 @@ impl Embedded<'_> {
         OpenPort {
             port,
             name: format!("embedded, {}", file.display()),
-            to_be_made: false,
+            is_missing: false,
         }
     }
 

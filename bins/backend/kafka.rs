@@ -34,7 +34,7 @@ impl Backend for Kafka<'_> {
         self.first_log.get_or_init(|| log.clone());
 
         // A check reports the topic that a service would create.
-        let to_be_made = self.settings.check_config
+        let is_missing = self.settings.check_config
             && self.settings.kafka_create_topics
             && !log.exists().await?;
 
@@ -47,7 +47,7 @@ impl Backend for Kafka<'_> {
                 ABOUT,
             ),
             name: format!("Kafka, topic {} at {}", topic.name, self.brokers),
-            to_be_made,
+            is_missing,
         })
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Each backend has one file, and the tokens of Kafka are in `oauth`. The settings alone select the
 //! backend: [`for_log`] for the log, [`for_purchases`] and [`for_entities`] for the stores. Only
-//! this module depends on which backends are compiled in. [`places`] lists the components that a
+//! this module depends on which backends are compiled in. [`components`] lists the components that a
 //! service uses.
 
 pub(crate) mod currency;
@@ -92,7 +92,7 @@ pub(crate) async fn log_admin(
     Ok(OpenPort {
         port: opened.port.log.admin(),
         name: opened.name,
-        to_be_made: opened.to_be_made,
+        is_missing: opened.is_missing,
     })
 }
 
@@ -148,7 +148,7 @@ pub(crate) enum ComponentKind<'a> {
 /// A component that a service uses, and its place.
 pub(crate) struct ServiceComponent<'a> {
     /// The name of the component for operators.
-    pub(crate) what: &'static str,
+    pub(crate) label: &'static str,
     pub(crate) kind: ComponentKind<'a>,
     /// The name of the place, without credentials.
     pub(crate) name: String,
@@ -157,7 +157,7 @@ pub(crate) struct ServiceComponent<'a> {
 }
 
 /// Returns the components that a service uses, in the order in which the service opens them.
-pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
+pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
     let has_store = has_purchases && settings.needs_store();
     let (keeps_users, keeps_orders) = settings.keeps();
@@ -191,7 +191,7 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceCompone
         ),
     ]
     .into_iter()
-    .filter_map(|(what, kind)| {
+    .filter_map(|(label, kind)| {
         let kind = kind?;
         let server = match kind {
             ComponentKind::Log(_) => settings
@@ -216,7 +216,7 @@ pub(crate) fn places(settings: &Settings) -> impl Iterator<Item = ServiceCompone
         let name = server
             .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
         Some(ServiceComponent {
-            what,
+            label,
             kind,
             name,
             file,

@@ -37,7 +37,7 @@ impl Backend for Mongodb<'_> {
                 store: Arc::new(store),
                 durability: Durability::Replicated,
             },
-            to_be_made: false,
+            is_missing: false,
         })
     }
 
@@ -98,8 +98,8 @@ impl Mongodb<'_> {
         Ok(store)
     }
 
-    /// Connects to MongoDB. A service waits for the name server of a `mongodb+srv://…`, as it does
-    /// for other servers.
+    /// Connects to MongoDB. A service tries again until it succeeds: at this point, only the name
+    /// server of a `mongodb+srv://…` is asked, so a retryable error means that it does not answer.
     ///
     /// # Errors
     /// The errors of MongoDB.

@@ -74,8 +74,8 @@ impl TokenEndpoint {
 impl OauthTokenProvider for TokenEndpoint {
     fn token(&self) -> Result<OauthToken> {
         let mut latest = self.latest.clone();
-        // A client of Kafka calls this function on a thread of its own. The timers of the timeout
-        // are those of the runtime.
+        // A client of Kafka calls this function on a thread of its own, which may block. The timeout
+        // must be created within the runtime, whose timer it uses.
         let first_response = self
             .runtime
             .block_on(async { timeout(ISSUER_TIMEOUT, latest.wait_for(Option::is_some)).await });

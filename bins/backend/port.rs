@@ -187,7 +187,7 @@ pub(crate) struct OpenPort<T> {
     /// The name of its backend, for output.
     pub(crate) name: String,
     /// Whether the topic or the store does not exist yet, and a service creates it.
-    pub(crate) to_be_made: bool,
+    pub(crate) is_missing: bool,
 }
 
 /// A function that creates a sink of a log.

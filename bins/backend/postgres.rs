@@ -131,6 +131,6 @@ fn open_port<T>(database: &str, inspection: &DatabaseInspection, port: T) -> Ope
     OpenPort {
         port,
         name,
-        to_be_made: !inspection.exists,
+        is_missing: !inspection.exists,
     }
 }

@@ -23,7 +23,7 @@ use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
 use super::{print_report, progress};
-use crate::backend::{self, ComponentKind, CopiedFile, places};
+use crate::backend::{self, ComponentKind, CopiedFile, components};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -163,11 +163,11 @@ pub(super) fn remove_left_copies(settings: &Settings) {
 /// Returns the names of the parts that are on servers, and so not in a backup.
 fn server_parts(settings: &Settings) -> Vec<&'static str> {
     let mut names = Vec::new();
-    for place in places(settings) {
-        if place.file.is_none() {
-            names.push(match place.kind {
+    for component in components(settings) {
+        if component.file.is_none() {
+            names.push(match component.kind {
                 ComponentKind::Log(_) => "log",
-                _ => place.what,
+                _ => component.label,
             });
         }
     }

@@ -209,7 +209,8 @@ async fn resolve_selected(
     CliError::if_any(unknown.chain(refusals).collect())
 }
 
-/// Dead-letters the records at `positions`, which the store does not accept.
+/// Dead-letters the records at `positions`, over which the store keeps failing, so that ingest
+/// continues after them.
 ///
 /// All of the records become dead letters, or none of them if one cannot be parked.
 ///
@@ -255,10 +256,10 @@ async fn park(
         };
 
         let outcome = read_outcome(log, store.as_deref(), &dead_letter).await?;
-        let is_passed = committed
+        let is_committed = committed
             .get(&position.partition)
             .is_some_and(|next_offset| position.offset < *next_offset);
-        if let Some(outcome) = outcome.or(is_passed.then_some("processed")) {
+        if let Some(outcome) = outcome.or(is_committed.then_some("processed")) {
             faults.push(format!("{position} is {outcome}"));
             continue;
         }

@@ -87,12 +87,12 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         old: TopicGroup {
             topic: old_topic,
             log: old_log,
-            first_ends: OnceLock::new(),
+            initial_ends: OnceLock::new(),
         },
         new: TopicGroup {
             topic: new_topic,
             log: new_log,
-            first_ends: OnceLock::new(),
+            initial_ends: OnceLock::new(),
         },
     };
 
@@ -154,7 +154,7 @@ struct TopicGroup<'a> {
     topic: TopicSpec<'a>,
     log: Arc<dyn LogAdmin>,
     /// The ends of the partitions when the progress of the group was first read.
-    first_ends: OnceLock<Offsets>,
+    initial_ends: OnceLock<Offsets>,
 }
 
 /// How far a group has read all partitions of its topic together.
@@ -163,7 +163,7 @@ struct TotalProgress {
     /// The number of records that the group has not read.
     lag: u64,
     /// The number of these records that were there when the progress was first read.
-    first_lag: u64,
+    lag_behind_initial_ends: u64,
     /// The sum of the ends of the partitions.
     end: u64,
 }
@@ -178,9 +178,12 @@ struct Members {
 
 impl TopicGroup<'_> {
     /// Reads how far the group has read the topic.
+    ///
+    /// The first call fixes the initial ends of the partitions, so that a group can catch up with
+    /// them while programs write further records.
     async fn read_progress(&self) -> shop_core::Result<TotalProgress> {
         let partitions = GroupProgress::read(self.topic.group, &*self.log).await?;
-        let first_ends = self.first_ends.get_or_init(|| {
+        let initial_ends = self.initial_ends.get_or_init(|| {
             partitions
                 .iter()
                 .map(|partition| (partition.partition, partition.end))
@@ -191,9 +194,9 @@ impl TopicGroup<'_> {
         for partition in partitions {
             total.lag += partition.lag;
             total.end += partition.end;
-            if let Some(first_end) = first_ends.get(&partition.partition) {
+            if let Some(initial_end) = initial_ends.get(&partition.partition) {
                 let next_offset = partition.end - partition.lag;
-                total.first_lag += first_end.saturating_sub(next_offset);
+                total.lag_behind_initial_ends += initial_end.saturating_sub(next_offset);
             }
         }
         Ok(total)
@@ -558,13 +561,13 @@ impl Replacement<'_> {
             Effect::OldGroupRead | Effect::OurGroupRead => {
                 let TotalProgress {
                     lag,
-                    first_lag,
+                    lag_behind_initial_ends,
                     end,
                 } = group.read_progress().await?;
                 // On the same topic, the old facing goes on writing.
                 if effect == Effect::OldGroupRead && !self.has_new_topic() {
-                    state = format!("group {name} is {first_lag} records behind");
-                    first_lag == 0
+                    state = format!("group {name} is {lag_behind_initial_ends} records behind");
+                    lag_behind_initial_ends == 0
                 } else {
                     state = format!("group {name} is {lag} records behind, of {end}");
                     lag == 0

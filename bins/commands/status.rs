@@ -77,14 +77,14 @@ impl<'a> Status<'a> {
         let mut topic_reads = Vec::new();
         let mut is_store_readable = false;
         for part in &parts {
-            let name = part.place.what;
+            let name = part.component.label;
             if !part.exists {
                 // A command runs on what services have created.
                 findings.push(format!(
                     "{name}: does not exist: give the settings of the services"
                 ));
             } else if part.failure.is_none() {
-                match part.place.kind {
+                match part.component.kind {
                     ComponentKind::Log(topic) => topic_reads
                         .push(async move { (name, TopicStatus::read(settings, topic).await) }),
                     ComponentKind::Purchases => is_store_readable = true,
@@ -173,7 +173,7 @@ impl<'a> Status<'a> {
     fn json(&self) -> Value {
         let parts = self.parts.iter().map(|part| {
             json!({
-                "part": part.place.what,
+                "part": part.component.label,
                 "backend": part.name,
                 "exists": part.exists,
                 "failure": part.failure,
@@ -201,7 +201,7 @@ fn part_row(part: &Part<'_>) -> Value {
     } else {
         "missing"
     };
-    json!([part.place.what, state, part.name])
+    json!([part.component.label, state, part.name])
 }
 
 /// Requests the health of the service with these settings, which runs on this machine.

@@ -100,10 +100,10 @@ fn progress_text(
     text
 }
 
-/// Returns the report as JSON.
+/// Returns the report as JSON: its serialized members, and the findings.
 ///
-/// The counts of findings have the words of the text as their names. The samples of the findings
-/// have names of their own.
+/// The counts of the findings are named by the words of the text report, such as `twice` for
+/// duplicates. The samples of the findings are members of their own.
 fn report_json(report: &VerifyReport) -> Value {
     let first_offsets: Value = report
         .first_offsets

@@ -206,12 +206,14 @@ impl Background {
         }));
     }
 
-    /// Waits until all tasks have ended, even if one of them fails, so that ingest can commit.
+    /// Ends the relays, because the server has completed its requests, and waits until all tasks
+    /// have ended. Waits for all of them even if one fails, so that ingest can commit.
     ///
     /// # Errors
-    /// The error of the first task that has failed.
-    pub(crate) async fn ended(self) -> Result<()> {
+    /// The error of the first failed task, in the order in which the tasks were started.
+    pub(crate) async fn finish(self) -> Result<()> {
         self.served.cancel();
+
         let mut first_failure = Ok(());
         for task in self.tasks {
             let ended = task

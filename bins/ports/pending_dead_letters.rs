@@ -94,8 +94,10 @@ fn wait_for_loss(ingest: &IngestMonitor, lost: u64) -> impl Future<Output = ()> 
     wait_until(ingest, move |current| current.lost != lost)
 }
 
-/// Waits until `condition` holds for the counters of `ingest`. An ingest that has ended does not
-/// change them any more, so the wait does not end then.
+/// Waits until `condition` holds for the counters of `ingest`.
+///
+/// After the end of the ingest, the counters do not change any more. Then the wait never ends, and
+/// its caller stops it by a time limit or by dropping it.
 async fn wait_until(
     ingest: &IngestMonitor,
     condition: impl Fn(&IngestCounters) -> bool + Send + Sync,

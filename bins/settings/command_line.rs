@@ -276,15 +276,19 @@ fn with_hints(command: Command, hidden_settings: &str) -> Command {
     command.mut_subcommands(|subcommand| with_hints(subcommand, hidden_settings))
 }
 
-/// Returns `line` with short help: the help of its commands lists no settings but the common ones.
-fn with_short_commands(line: Command) -> Command {
+/// Shortens the help of the subcommands of `root`, which inherit all settings: it lists only the
+/// common ones.
+///
+/// A subcommand gets a hidden copy of each other setting, which takes the place of the inherited
+/// one.
+fn with_short_commands(root: Command) -> Command {
     let mut uncommon_settings = Vec::new();
-    for setting in line.get_arguments() {
+    for setting in root.get_arguments() {
         if setting.is_hide_short_help_set() {
             uncommon_settings.push(setting.clone().hide(true));
         }
     }
-    with_short_subcommands(line, &uncommon_settings)
+    with_short_subcommands(root, &uncommon_settings)
 }
 
 /// Hides `uncommon_settings` in the help of the subcommands of `command`.
@@ -331,20 +335,21 @@ fn with_readable_help(mut setting: Arg) -> Arg {
         .long_help(format!("{help}{also} [env: {variable}]"))
 }
 
-/// Returns the error of the arguments in one sentence.
-fn argument_fault(error: &clap::Error, line: &Command) -> String {
+/// Returns the error of the arguments of `root` in one sentence.
+fn argument_fault(error: &clap::Error, root: &Command) -> String {
     match error.kind() {
         ErrorKind::InvalidSubcommand => {
             let word = context_text(error, ContextKind::InvalidSubcommand);
             let suggestion = error.get(ContextKind::SuggestedSubcommand);
-            unknown_word_fault("command", &word, suggestion, line)
+            unknown_word_fault("command", &word, suggestion, root)
         }
         ErrorKind::UnknownArgument => {
             let word = context_text(error, ContextKind::InvalidArg);
             let suggestion = error.get(ContextKind::SuggestedArg);
-            unknown_word_fault("argument", &word, suggestion, line)
+            unknown_word_fault("argument", &word, suggestion, root)
         }
         ErrorKind::MissingSubcommand => {
+            // clap names the incomplete command in this context.
             let command = context_text(error, ContextKind::InvalidSubcommand);
             let mut choices = context_list(error, ContextKind::ValidSubcommand);
             choices.retain(|choice| choice != "help");
@@ -367,6 +372,7 @@ fn argument_fault(error: &clap::Error, line: &Command) -> String {
                 return text.to_owned();
             };
             match error.source() {
+                // The text ends with the cause as its type prints it. The reason is easier to read.
                 Some(cause) => text.replace(&cause.to_string(), &reason),
                 None => format!("{text}: {reason}"),
             }
@@ -380,10 +386,10 @@ fn unknown_word_fault(
     what: &str,
     word: &str,
     suggestion: Option<&ContextValue>,
-    line: &Command,
+    root: &Command,
 ) -> String {
     if word.starts_with("--") {
-        let owners = find_owners(line, "", word.trim_start_matches('-'));
+        let owners = find_owners(root, "", word.trim_start_matches('-'));
         if !owners.is_empty() {
             let owners = owners.join("`, `");
             return format!("`{word}` is an option of `{owners}`: it follows that");

@@ -223,6 +223,8 @@ impl Environment {
             let Some(property) = names::property(name) else {
                 continue;
             };
+            // Only librdkafka knows which of its properties are secret. Their names contain one of
+            // these words.
             let is_secret = value.file.is_some()
                 || ["pass", "secret", "pem", "jaas"]
                     .iter()

@@ -44,6 +44,8 @@ impl PurchaseEvents for ShopClient {
         after: Option<FeedCursor>,
     ) -> Result<BoxStream<'static, Result<FeedItem>>> {
         let mut events = EventReader::new(self.clone(), selector, after);
+        // The first connection is made here, so that its error is returned by this call. It may
+        // already deliver an event.
         let first = events
             .connect()
             .await?

@@ -148,6 +148,7 @@ impl PurchaseQuery for ShopClient {
             .with_large_response();
         let response = self.query(&call).await?;
         let mut page: Page = response.parse_json()?;
+        // The service says in a header whether accepted purchases are not stored yet.
         page.is_pending = response.is_pending();
         Ok(page)
     }
@@ -194,7 +195,8 @@ impl PurchaseQuery for ShopClient {
         self.find(id, Duration::ZERO).await
     }
 
-    /// Lets the service wait for the purchase, for up to 10 s with each request.
+    /// Returns whether the purchase is stored within `timeout`. The service waits for the purchase,
+    /// for at most 10 s in each request.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
         let start = Instant::now();
         loop {

@@ -57,7 +57,7 @@ pub(crate) struct Response {
     /// The number of attempts of the call.
     pub(crate) attempts: u32,
     /// Whether the request only reads, and so cannot have changed anything.
-    pub(crate) is_read: bool,
+    pub(crate) is_read_request: bool,
 }
 
 impl Response {
@@ -69,7 +69,7 @@ impl Response {
             body,
             stream: None,
             attempts: 1,
-            is_read: false,
+            is_read_request: false,
         }
     }
 
@@ -299,7 +299,7 @@ impl Response {
                 cause,
             });
 
-        if self.is_read {
+        if self.is_read_request {
             error = error.with_outcome(Outcome::NotApplied);
         }
         if let Some(id) = self.header(header::REQUEST_ID) {

@@ -150,13 +150,13 @@ impl Transport {
                 self.observer
                     .report(call.name, attempts, start.elapsed(), state);
             };
-            let is_read = call.method.is_safe();
+            let is_read_request = call.method.is_safe();
 
             let attempt = |time_left| {
                 let time_limit = call.timeout.min(time_left);
                 // Boxed, because the futures of callers would be several times as large otherwise.
                 Box::pin(self.attempt(call, headers.clone(), time_limit))
-                    .map_err(|error| correct_outcome(error, is_read))
+                    .map_err(|error| correct_outcome(error, is_read_request))
             };
             let mut retries = retries.clone();
             if !call.is_repeatable {
@@ -176,7 +176,7 @@ impl Transport {
                     report(attempts, CallState::Succeeded);
                     Ok(Response {
                         attempts,
-                        is_read,
+                        is_read_request,
                         ..response
                     })
                 }
@@ -365,8 +365,8 @@ pub(crate) fn json(body: &impl Serialize) -> Result<Vec<u8>> {
 
 /// Returns `error` with the outcome "not applied" if the call only reads. A read changes nothing,
 /// also if its response is lost.
-fn correct_outcome(error: Error, is_read: bool) -> Error {
-    if is_read {
+fn correct_outcome(error: Error, is_read_request: bool) -> Error {
+    if is_read_request {
         return error.with_outcome(Outcome::NotApplied);
     }
     error
