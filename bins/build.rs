@@ -15,7 +15,7 @@ use std::process::Command;
 fn main() {
     println!("cargo::rerun-if-env-changed=BUILD_REVISION");
 
-    // The variable is set where the source has no repository, as in a container image.
+    // The variable is set where the source comes without a repository, as in a container image.
     let revision = env::var("BUILD_REVISION").unwrap_or_default();
     let mut commit: String = revision.chars().take(12).collect();
     if commit.is_empty() {
@@ -43,8 +43,8 @@ fn read_commit_of_clone() -> Option<String> {
         return None;
     }
 
-    // This log has a line for each commit and each checkout. Cargo would run this script at every
-    // build if the file did not exist.
+    // This log contains a line for each commit and each checkout. Cargo would run this script at
+    // every build if the file did not exist.
     let log = Path::new("..").join(run_git(&["rev-parse", "--git-path", "logs/HEAD"])?);
     if log.exists() {
         println!("cargo::rerun-if-changed={}", log.display());

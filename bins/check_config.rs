@@ -23,8 +23,8 @@ use crate::{CliError, Result, auth, commands, tls};
 
 /// The time limit of the check of anything but a store. All checks run concurrently.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
-/// The time limit of the check of a store. The store may have several hosts, and a host that does
-/// not respond takes time.
+/// The time limit of the check of a store. A store may run on several hosts, and each host that
+/// does not respond takes time.
 const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Prints the settings, and checks the parts that they select. Creates nothing: a part that is
@@ -210,7 +210,7 @@ async fn open_and_check(
             let check = async { log.port.log.writer().check().await };
             let checked = check_opened(&log, check, name).await;
 
-            // If the topic exists, the check has read its settings and its state.
+            // If the topic exists, the check above read its settings and its state.
             let faults = log.port.log.admin().faults();
             for weakness in &faults.weak_settings {
                 *name += "; ";
@@ -272,7 +272,7 @@ async fn check_opened<T: Sync>(
 ///
 /// # Errors
 /// - the error of `check`
-/// - an error with the `name` of the check if the time limit has passed
+/// - an error with the `name` of the check if `check` takes longer than `limit`
 async fn within<T>(
     limit: Duration,
     name: &str,

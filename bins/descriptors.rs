@@ -9,8 +9,8 @@ use rustix::process::{Resource, getrlimit, setrlimit};
 /// The number of file handles for everything but connections of clients: the log, the store, other
 /// services, and the admin listener.
 const RESERVED: u64 = 1_536;
-/// The number of file handles that are reserved under any limit: an embedded service has this many
-/// files open under load.
+/// The number of file handles that are reserved under any limit: an embedded service keeps this
+/// many files open under load.
 const MIN_RESERVED: u64 = 64;
 
 /// Raises the limit of open files for `wanted` connections of clients, as far as this process may.

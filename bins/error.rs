@@ -13,19 +13,19 @@ use shop_core::ErrorKind;
 /// The result of a step of a binary.
 pub type Result<T, E = CliError> = std::result::Result<T, E>;
 
-/// An error that ends a binary. It has one or more faults, one line each.
+/// An error that ends a binary. It consists of one or more faults, one line each.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct CliError {
     faults: Vec<String>,
     cause: ExitCause,
-    /// Whether a command has failed. Only the exit code of a command depends on the cause.
+    /// Whether a command failed. Only the exit code of a command depends on the cause.
     is_command: bool,
 }
 
 /// The cause of a failure, with the exit code of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum ExitCause {
-    /// The command ended, and has a finding.
+    /// The command ended with a finding.
     Finding = 1,
     /// Options or settings are wrong.
     Usage = 2,
@@ -72,7 +72,7 @@ impl CliError {
         }
     }
 
-    /// Creates an error for a command that has ended with a finding.
+    /// Creates an error for a command that ended with a finding.
     pub(crate) fn finding(fault: impl fmt::Display) -> Self {
         Self::with_cause(ExitCause::Finding, fault)
     }

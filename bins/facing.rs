@@ -11,7 +11,7 @@ use shop_bins::{Backends, Ports, PurchasePorts, Result, ServiceKind, Settings, r
 ///
 /// Requests allocate memory on one thread, and free the memory on another. The allocator of the
 /// system takes locks for that, which cost a quarter of the processor time of a request. Management
-/// does not have this allocator, because there it uses more memory, and ingest is not faster.
+/// does not use this allocator, because it needs more memory there, and ingest is not faster.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

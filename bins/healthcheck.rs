@@ -18,7 +18,8 @@ use crate::{CliError, Result, tls};
 pub(crate) async fn run(settings: &Settings) -> Result<()> {
     let url = settings.probe_url();
     let client = client_builder(settings, &url)?.build();
-    // An error of the client, such as for an invalid URL, has the same text as one of the service.
+    // An error of the client, such as for an invalid URL, is reported with the same text as an
+    // error of the service.
     let readiness = async { client?.check_process().await }.await;
 
     readiness.map_err(|error| CliError::new(format!("{url} is not ready: {error}")))
@@ -28,8 +29,7 @@ pub(crate) async fn run(settings: &Settings) -> Result<()> {
 /// [`Settings::probe_url`].
 ///
 /// # Errors
-/// An error if the service has a certificate, and a file for its client cannot be read, or is
-/// invalid.
+/// An error if the service uses TLS, and a file for its client cannot be read, or is invalid.
 pub(crate) fn client_builder(settings: &Settings, url: &str) -> Result<ShopClientBuilder> {
     let builder = ShopClient::builder(url);
 

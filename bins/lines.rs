@@ -7,7 +7,7 @@
 //! | [`write_queued_lines`] | the thread `log` | writes the lines to the output, many at once |
 //! | [`Records`] | any thread | formats the events of the access log and the audit log |
 //!
-//! Dropped lines are counted, and `/health` reports whether the last write has failed.
+//! Dropped lines are counted, and `/health` reports whether the last write failed.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -33,12 +33,12 @@ const CHUNK_BYTES: usize = 64 << 10;
 /// the queued lines are written.
 const FLUSH_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A queue of lines for an output. Clones share the queue. Lines for which the queue has no room
-/// are dropped, and counted.
+/// A queue of lines for an output. Clones share the queue. Lines that do not fit into the queue are
+/// dropped, and counted.
 #[derive(Clone)]
 pub(crate) struct Lines {
     queue: Sender<Message>,
-    /// Whether the last write has failed.
+    /// Whether the last write failed.
     pub(crate) is_failing: Arc<AtomicBool>,
     /// The number of lines that were dropped.
     pub(crate) dropped: Arc<AtomicU64>,
@@ -162,8 +162,8 @@ impl Write for Lines {
 
 /// A layer that adds events to the queue as JSON, in the form of `tracing-subscriber`.
 ///
-/// The access log has a line for each request. The formatter of `tracing-subscriber` would cost
-/// about as much as the rest of the request.
+/// The access log contains a line for each request. The formatter of `tracing-subscriber` would
+/// cost about as much as the rest of the request.
 pub(crate) struct Records(pub(crate) Lines);
 
 impl<S: Subscriber> Layer<S> for Records {
@@ -201,7 +201,7 @@ impl Visit for JsonMembers {
     }
 
     fn record_str(&mut self, field: &Field, value: &str) {
-        // Most texts need no escaping. This test has no early end, so that it can be compiled to
+        // Most texts need no escaping. This test never ends early, so that it can be compiled to
         // instructions that test many bytes at once.
         let is_plain = value.bytes().fold(true, |plain, byte| {
             plain & (byte >= b' ') & !matches!(byte, b'"' | b'\\')

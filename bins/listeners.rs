@@ -1,6 +1,6 @@
 //! The listeners of a service: the public one, and the one of operators, if there is one.
 //!
-//! The listener of operators has a thread and a runtime of its own.
+//! The listener of operators runs on a thread and a runtime of its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -49,7 +49,7 @@ impl Listeners {
         Ok(Self { public, admin })
     }
 
-    /// Serves `router` on all listeners until the shutdown. The admin listener has no TLS.
+    /// Serves `router` on all listeners until the shutdown. The admin listener does not use TLS.
     ///
     /// The public listener accepts as many connections as `options` and the limit of open files
     /// allow.
@@ -83,7 +83,7 @@ impl Listeners {
     }
 }
 
-/// Serves `router` until the shutdown, over TLS if the service has a certificate.
+/// Serves `router` until the shutdown, over TLS if there is a certificate.
 async fn serve_public(
     listener: TcpListener,
     router: Router,
@@ -101,8 +101,8 @@ async fn serve_public(
 /// Serves `router` until the shutdown, on a thread with a runtime of its own, so that the router is
 /// responsive under any load of the public listener.
 ///
-/// The runtime stays until the process ends, because the connections to servers that it has opened
-/// are also used by others.
+/// The runtime stays until the process ends, because others also use the connections to servers
+/// that the runtime opened.
 async fn serve_apart(
     listener: TcpListener,
     router: Router,

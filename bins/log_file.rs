@@ -1,9 +1,9 @@
 //! The log file of a service.
 //!
 //! [`LogFile`] is a writer of whole lines. When it writes, at most once a second, it checks that
-//! its file is still at the path of the setting, and opens a new file if another program has
-//! renamed or deleted the old one. A line that a full disk accepts only in part is removed again,
-//! so that each line of the file is complete.
+//! its file is still at the path of the setting, and opens a new file if another program renamed or
+//! deleted the old one. A line that a full disk accepts only in part is removed again, so that each
+//! line of the file is complete.
 
 use std::fmt::Display;
 use std::fs::{self, File, OpenOptions};
@@ -120,8 +120,8 @@ fn remove_incomplete_line(file: &mut File, written: &[u8]) -> io::Result<usize> 
         .rev()
         .take_while(|byte| **byte != b'\n')
         .count();
-    // A pipe has no position, and its bytes cannot be removed. Neither can they be removed from a
-    // file to which another process has appended since.
+    // Bytes cannot be removed from a pipe, whose position cannot be read, nor from a file to which
+    // another process appended in the meantime.
     if incomplete > 0
         && let Ok(end) = file.stream_position()
         && file.metadata()?.len() == end
@@ -133,7 +133,7 @@ fn remove_incomplete_line(file: &mut File, written: &[u8]) -> io::Result<usize> 
 }
 
 impl Write for LogFile {
-    /// Writes whole lines: the part of a line that a full disk has accepted is removed again.
+    /// Writes whole lines: if a full disk accepts only a part of a line, the part is removed again.
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let file = self.current_file();
         let written = file.write(bytes)?;

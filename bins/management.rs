@@ -23,8 +23,8 @@ async fn open_ports(settings: &Settings) -> Result<Ports> {
         // MongoDB, PostgreSQL, or the embedded store.
         let store = backends.store(&log).await?;
 
-        // Ingest stores what facing has published to the log. Purchases that management receives
-        // itself, such as those of an import, are written into the store, past the log.
+        // Ingest stores what facing published to the log. Purchases that management receives
+        // itself, such as from an import, are written directly into the store, past the log.
         let sink = store.sink();
         ports.purchases = Some(PurchasePorts::open(settings, sink, log, Some(store)).await?);
     }

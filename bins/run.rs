@@ -24,8 +24,8 @@ pub async fn run(
 /// Reads the settings, and runs what they select.
 ///
 /// # Errors
-/// Returns the errors of the settings, of the check or of the command, and those of a service that
-/// cannot start, or has failed.
+/// Returns the errors of the settings, of the check or of the command, or the error of a service
+/// that cannot start, or that fails.
 async fn run_selected(
     service: ServiceKind,
     open_ports: impl AsyncFnOnce(&Settings) -> Result<Ports>,

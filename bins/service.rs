@@ -76,10 +76,10 @@ impl Service {
     }
 
     /// Listens, runs the background tasks, and serves requests until `shutdown` is cancelled or a
-    /// listener fails. Then completes what has begun, at most for the drain timeout of the
+    /// listener fails. Then completes the work in progress, at most for the drain timeout of the
     /// settings, and closes the ports.
     ///
-    /// If systemd has started this process, it is notified.
+    /// Notifies systemd, if systemd started this process.
     ///
     /// # Errors
     /// - an error if an address cannot be bound, or if the log cannot be read
@@ -88,7 +88,7 @@ impl Service {
     pub async fn serve(mut self, shutdown: Shutdown) -> Result<()> {
         let listeners = Listeners::bind(&self.settings).await?;
         if let Some(lines) = &self.lines {
-            // The log has the address of the service now, for a program that waits for the address.
+            // The log now contains the address of the service, for a program that waits for it.
             lines.write_out();
             let is_failing = Arc::clone(&lines.is_failing);
             self.metrics
@@ -122,18 +122,17 @@ impl Service {
     }
 }
 
-/// Notifies systemd, if systemd has started this process with `Type=notify`.
+/// Notifies systemd, if systemd started this process with `Type=notify`.
 fn notify_systemd(state: NotifyState<'_>) {
     if let Err(error) = sd_notify::notify(&[state]) {
         tracing::warn!(%error, "systemd cannot be notified");
     }
 }
 
-/// Waits until the server and the background tasks have ended, and accepted purchases are durable.
-/// Then drops `ports`.
+/// Waits until the server and the background tasks end, and accepted purchases are durable. Then
+/// drops `ports`.
 ///
-/// Once `shutdown` has begun, the wait lasts at most for `drain`. A wait that times out is no
-/// error.
+/// Once `shutdown` begins, the wait lasts at most for `drain`. A wait that times out is no error.
 ///
 /// # Errors
 /// Returns the error of the server, of the purchases that are not durable, or of a background task.

@@ -14,8 +14,7 @@ use crate::{CliError, Result};
 /// latest.
 pub(crate) type Shutdown = CancellationToken;
 
-/// The exit code of a process that a signal has ended is this number plus the number of
-/// the signal.
+/// The exit code of a process that a signal ended is this number plus the number of the signal.
 const ENDED_BY_SIGNAL: i32 = 128;
 
 /// Handles SIGTERM and SIGINT: the first one begins a graceful shutdown, the second one ends the

@@ -78,7 +78,7 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         layer.with_ansi(on_terminal).boxed()
     };
 
-    // A command has no access log, and writes its audit lines like the other lines.
+    // A command does not write an access log, and writes its audit lines like the other lines.
     let has_one_layer =
         !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
     let started = if has_one_layer {
@@ -106,7 +106,8 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
 /// Logs that the service starts, and where its components are.
 ///
 /// # Errors
-/// An error if the data folder has no absolute path: it is empty, or the working directory is gone.
+/// An error if the path of the data folder cannot be made absolute: the path is empty, or the
+/// working directory is gone.
 fn log_start(settings: &Settings) -> Result<()> {
     let components: Vec<_> = components(settings).collect();
     let place = |label| {

@@ -19,7 +19,7 @@ const MAX_AGE: Duration = Duration::from_secs(1);
 /// The time before the end of a certificate in which it causes a warning: 14 days.
 const WARNING_MILLIS: i64 = 14 * 86_400_000;
 
-/// Returns the certificate of this service, or `None` if the service has no TLS. Warns if the
+/// Returns the certificate of this service, or `None` if the service does not use TLS. Warns if the
 /// certificate expires soon.
 ///
 /// # Errors
@@ -83,7 +83,7 @@ pub(crate) async fn for_services(
     Ok(client.http_client_provider(move || {
         let http = Arc::clone(&http);
         async move {
-            // `try_read` has succeeded above, so there is a client.
+            // `try_read` succeeded above, so there is a client.
             http.get().await.as_deref().cloned().ok_or_else(|| {
                 shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate")
             })
@@ -110,7 +110,7 @@ fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
 }
 
 /// Creates an HTTP client for the service with these settings on this machine. Returns `None` if
-/// the service has no TLS.
+/// the service does not use TLS.
 ///
 /// The client does not verify the certificate, which need not be for the loopback address. It
 /// presents the client certificate of the settings, or else the certificate of the service itself.

@@ -1,6 +1,6 @@
 //! The version of this build, the commit of its source, and its features.
 //!
-//! The build script has put the commit and the features into the environment of the compiler.
+//! The build script puts the commit and the features into the environment of the compiler.
 
 /// The version, the commit of the source and the features of this build, as `--version` and the log
 /// show them.

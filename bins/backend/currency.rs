@@ -1,8 +1,8 @@
 //! The currency of the shop, on which the settings and the store must agree.
 //!
 //! The store keeps one currency, so that no sum ever adds two. A start compares that currency with
-//! the one of the settings. A store or a service that is unavailable does not prevent the start,
-//! because the store itself rejects purchases in another currency later.
+//! the currency of the settings. A store or a service that is unavailable does not prevent the
+//! start, because the store itself rejects purchases in another currency later.
 
 use std::time::Duration;
 
@@ -25,7 +25,7 @@ pub(crate) const TIMEOUT: Duration = Duration::from_secs(2);
 /// except for a conflict.
 ///
 /// # Errors
-/// An error if the store has another currency than the settings.
+/// An error if the store and the settings specify different currencies.
 pub(crate) async fn resolve_from_store(
     settings: &Settings,
     store: &dyn CurrencyStore,
@@ -47,12 +47,12 @@ pub(crate) async fn resolve_from_store(
 }
 
 /// Returns the currency of the settings, or else the currency of the service `management`, which
-/// has the store.
+/// owns the store.
 ///
 /// A service that is unavailable is not an error.
 ///
 /// # Errors
-/// An error if the service has another currency than the settings.
+/// An error if the service and the settings specify different currencies.
 pub(crate) async fn resolve_from_service(
     settings: &Settings,
     management: &ShopClient,
@@ -69,10 +69,10 @@ pub(crate) async fn resolve_from_service(
     Ok(Some(configured.clone()))
 }
 
-/// Checks that `store` has no other currency than the settings. Writes nothing.
+/// Checks that the currency of `store` does not contradict the settings. Writes nothing.
 ///
 /// # Errors
-/// - an error if the store has another currency
+/// - an error if the store and the settings specify different currencies
 /// - the errors of [`CurrencyStore::currency`]
 pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Result<()> {
     let Some(configured) = &settings.currency else {
@@ -81,7 +81,7 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
     reject_other_currency(store.currency().await?, configured)
 }
 
-/// Checks that the currency of the store is `configured`, if the store has one.
+/// Checks that the currency `stored` in the store, if there is one, is `configured`.
 ///
 /// # Errors
 /// An error if `stored` is another currency.

@@ -1,7 +1,7 @@
 //! The backend of logs and stores in files of the data folder.
 //!
-//! The log and the store of the purchases are one file if both are embedded. Users, orders,
-//! and the events of each have a file of their own.
+//! The log and the store of the purchases are one file if both are embedded. Users, orders, and the
+//! events of each are in separate files.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
 //! The backends of logs and stores, and the components of a service that are in them.
 //!
-//! Each backend has one file, and the tokens of Kafka are in `oauth`. The settings alone select the
+//! Each backend is a module, and the tokens of Kafka are in `oauth`. The settings alone select the
 //! backend: [`for_log`] for the log, [`for_purchases`] and [`for_entities`] for the stores. Only
 //! this module depends on which backends are compiled in. [`components`] lists the components that a
 //! service uses.
@@ -209,7 +209,7 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
         let backend = match kind {
             ComponentKind::Log(_) => for_log(settings),
             ComponentKind::Users | ComponentKind::Orders => for_entities(settings),
-            // A service has no file in any backend.
+            // For a service, no backend returns a file.
             _ => for_purchases(settings),
         };
         let file = backend.file(kind);

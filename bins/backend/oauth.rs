@@ -33,7 +33,7 @@ pub(super) struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// Returns the token endpoint of the settings, if they have one, and starts the task that
+    /// Returns the token endpoint of the settings, if they name one, and starts the task that
     /// requests its tokens.
     ///
     /// # Errors
@@ -137,7 +137,7 @@ impl Credentials {
     ///
     /// # Errors
     /// - [`ErrorKind::Denied`] if the endpoint rejects the request with a 4xx status
-    /// - [`ErrorKind::Unavailable`] if the endpoint does not respond, or its response has no token
+    /// - [`ErrorKind::Unavailable`] if the endpoint does not respond, or responds without a token
     async fn request_token(&self) -> Result<TokenResponse> {
         let response = self.request().send().await.map_err(endpoint_unavailable)?;
         let status = response.status();
@@ -165,7 +165,7 @@ impl Credentials {
     /// Returns the request for a token, with the secret that is in its file now.
     fn request(&self) -> reqwest::RequestBuilder {
         let secret = self.secret.current();
-        // Without a scope, the form has no member for it.
+        // Without a scope, the form omits the member `scope`.
         let form = [
             ("grant_type", Some("client_credentials")),
             ("scope", self.scope.as_deref()),
@@ -177,8 +177,8 @@ impl Credentials {
     }
 }
 
-/// Returns the error of an endpoint that cannot be reached. The URL of the endpoint may be secret,
-/// so the error does not have it.
+/// Returns the error of an endpoint that cannot be reached. The error does not contain the URL of
+/// the endpoint, which may be secret.
 fn endpoint_unavailable(error: reqwest::Error) -> Error {
     Error::new(
         ErrorKind::Unavailable,
@@ -189,7 +189,7 @@ fn endpoint_unavailable(error: reqwest::Error) -> Error {
 
 /// Reads the token and its lifetime from the text of a response.
 ///
-/// Returns `None` if the text is not JSON, or has no token.
+/// Returns `None` if the text is not JSON, or contains no token.
 fn parse_response(text: &str, client_id: &str) -> Option<TokenResponse> {
     let response: serde_json::Value = text.parse().ok()?;
     let token = response["access_token"]

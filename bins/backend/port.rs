@@ -1,9 +1,9 @@
 //! The interface of backends, and the ports that they open.
 //!
-//! A [`Backend`] opens the ports of one system. Each port is an [`OpenPort`], which also has the
-//! name of its backend for output. The stores have one trait each that unites all the ports of the
-//! store, so that one `Arc` serves as each of its ports. What a process opens is closed by
-//! [`close()`] at the end of the process. [`client`] opens the port of another service.
+//! A [`Backend`] opens the ports of one system. Each port is an [`OpenPort`], which also contains
+//! the name of its backend for output. For each store, one trait unites all its ports, so that one
+//! `Arc` serves as each of these ports. What a process opens is closed by [`close()`] at the end of
+//! the process. [`client`] opens the port of another service.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::AtomicU64;
@@ -31,8 +31,8 @@ use super::ComponentKind;
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result, tls};
 
-/// A backend of logs, of stores, or of both. The operations that a backend does not have return an
-/// error, unless their documentation says otherwise.
+/// A backend of logs, of stores, or of both. The operations that a backend does not support return
+/// an error, unless their documentation says otherwise.
 #[async_trait]
 pub(crate) trait Backend: Send + Sync {
     /// Opens the log of a topic.
@@ -97,8 +97,8 @@ pub(crate) trait Backend: Send + Sync {
         ))
     }
 
-    /// Rewrites the files of purchases and users, so that their unused parts have no erased
-    /// content. Does nothing for servers.
+    /// Rewrites the files of purchases and users, so that erased content does not remain in their
+    /// unused parts. Does nothing for servers.
     async fn vacuum(&self) -> Result<()> {
         Ok(())
     }
@@ -109,7 +109,7 @@ pub(crate) trait Backend: Send + Sync {
     }
 }
 
-/// Returns the error of an operation that a backend does not have.
+/// Returns the error of an operation that a backend does not support.
 fn unsupported<T>() -> Result<T> {
     Err(CliError::new("this backend does not support the operation"))
 }
@@ -160,10 +160,10 @@ impl<'a> TopicSpec<'a> {
     }
 }
 
-/// Futures that complete when the ports that this process has opened are closed.
+/// Futures that complete when the ports that this process opened are closed.
 static CLOSING_PORTS: Mutex<Vec<BoxFuture<'static, ()>>> = Mutex::new(Vec::new());
-/// How long the process waits for its ports at its end, when the drain has timed out and a task
-/// still uses a port.
+/// How long the process waits for its ports at its end, if the drain timed out and a task still
+/// uses a port.
 pub(crate) const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Lets [`close()`] wait for `closed`, which completes when an opened port is closed.
@@ -197,7 +197,7 @@ type SinkFactory = Arc<dyn Fn() -> Arc<dyn PurchaseSink> + Send + Sync>;
 #[derive(Clone)]
 pub struct TopicLog {
     pub(crate) log: Arc<dyn Log>,
-    /// Creates a sink. A process that creates no sink has no producer.
+    /// Creates a sink. A process that creates no sink starts no producer.
     new_sink: SinkFactory,
     pub(crate) topic: String,
     pub(crate) record: RecordType,

@@ -38,7 +38,7 @@ impl Backend for Postgres<'_> {
         let port = PurchasesStore {
             unreadable: Some(store.unreadable()),
             store: Arc::new(store),
-            // Whether standbys have a purchase depends on the settings of the server.
+            // Whether standbys store a purchase too depends on the settings of the server.
             durability: Durability::LocalDisk,
         };
         Ok(open_port(&name, &inspection, port))

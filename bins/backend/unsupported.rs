@@ -2,7 +2,7 @@
 
 use super::port::Backend;
 
-/// A backend without operations of its own: it has the defaults of [`Backend`].
+/// A backend without operations of its own: it uses the defaults of [`Backend`].
 ///
 /// Settings that select such a backend are refused at the start, with the setting or the feature to
 /// change.

@@ -64,12 +64,12 @@ pub(super) async fn backup(settings: &Settings, target: &Path) -> Result<()> {
     report(settings, target, &copied, &server_parts(settings))
 }
 
-/// Copies the files of a backup into the data folder: those of the folder `source`, or of the
+/// Copies the files of a backup into the data folder. The backup is the folder `source`, or the
 /// archive on standard input if `source` is `-`.
 ///
 /// # Errors
 /// - a usage error if the settings select no embedded files
-/// - an error if the archive is not complete, or the disk has no room for its files
+/// - an error if the archive is not complete, or its files do not fit on the disk
 /// - the errors of the files, of the folders and of standard input
 pub(super) async fn restore(settings: &Settings, source: &Path) -> Result<()> {
     let scratch = (source == Path::new("-")).then(|| Scratch::new(settings, true));
@@ -104,7 +104,7 @@ async fn run_on_thread(
         .map_err(|error| CliError::new(format!("{stream}: {error}")))
 }
 
-/// A folder for the files of a stream. It is in the data folder, whose disk has room for the files.
+/// A folder for the files of a stream. It is in the data folder, on a disk with room for the files.
 ///
 /// The folder is locked while it is in use, and deleted on drop.
 struct Scratch {
@@ -113,7 +113,7 @@ struct Scratch {
 }
 
 impl Scratch {
-    /// Creates a scratch folder, and deletes those of processes that were killed.
+    /// Creates a scratch folder, and deletes the folders of processes that were killed.
     ///
     /// Without a data folder no scratch folder is created, unless `creates_data_folder` is set.
     fn new(settings: &Settings, creates_data_folder: bool) -> Self {
@@ -177,7 +177,7 @@ fn server_parts(settings: &Settings) -> Vec<&'static str> {
 
 /// Prints the files that were copied into `folder`, and the parts that were not copied.
 ///
-/// The report is on standard error if `folder` is `-`, because standard output has the archive.
+/// The report is on standard error if `folder` is `-`, because the archive is on standard output.
 ///
 /// # Errors
 /// Returns an error if the report cannot be written.
@@ -232,7 +232,7 @@ fn write_archive(output: impl Write, folder: &Path, files: &[CopiedFile]) -> io:
 ///
 /// # Errors
 /// - [`io::ErrorKind::UnexpectedEof`] if the archive is not complete
-/// - [`io::ErrorKind::StorageFull`] if the disk has no room for a file
+/// - [`io::ErrorKind::StorageFull`] if a file does not fit on the disk
 /// - [`io::ErrorKind::Other`] if a database file is a link, or of another special kind
 /// - the errors of `input` and of the files
 fn read_archive(input: impl Read, folder: &Path) -> io::Result<()> {

@@ -23,8 +23,8 @@ use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
-/// The maximum number of positions in a line of the audit log. The line has the number of all
-/// resolved records besides.
+/// The maximum number of positions in a line of the audit log. The line also contains the number of
+/// all resolved records.
 const MAX_AUDITED_POSITIONS: usize = 1_000;
 /// The maximum number of characters of a value in a listing.
 const MAX_VALUE_CHARS: usize = 60;
@@ -33,8 +33,8 @@ const MAX_VALUE_CHARS: usize = 60;
 ///
 /// # Errors
 /// - a usage error if no role uses the topic, or a position to park is in another topic
-/// - an error with a line for each position that has no dead letter, and for each record that
-///   cannot be replayed or parked
+/// - an error with a line for each position without a dead letter, and for each record that cannot
+///   be replayed or parked
 /// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
     let topic = named_topic(settings, command.topic.as_deref())?;
@@ -97,16 +97,16 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 
 /// Replays or drops the dead letters that `selection` matches, as `options` say.
 ///
-/// A dry run prints the dead letters instead, and so does a listing, which has no `options`. The
-/// text of a dead letter is one line, or its whole record if `shows_whole`.
+/// A dry run prints the dead letters instead, and so does a listing, for which `options` is `None`.
+/// The text of a dead letter is one line, or its whole record if `shows_whole`.
 ///
 /// Ends early, without an error, when nobody reads standard output any more.
 ///
 /// # Errors
 /// - an error with a line for each selected position without a dead letter, and for each dead
 ///   letter that cannot be replayed
-/// - the errors of the log. An error during a replay or a drop, also in a dry run, has the count
-///   until then.
+/// - the errors of the log. An error during a replay or a drop, also in a dry run, includes the
+///   count until then.
 /// - the errors of standard output
 async fn resolve_selected(
     settings: &Settings,
@@ -167,7 +167,7 @@ async fn resolve_selected(
     )
     .await;
 
-    // The audit log also has what was resolved before an error.
+    // The audit log also shows what was resolved before an error.
     if !options.dry_run {
         let action = if options.resolution == Resolution::Replayed {
             "replay"
@@ -212,7 +212,7 @@ async fn resolve_selected(
 /// Dead-letters the records at `positions`, over which the store keeps failing, so that ingest
 /// continues after them.
 ///
-/// All of the records become dead letters, or none of them if one cannot be parked.
+/// Either all of the records become dead letters, or none, if one cannot be parked.
 ///
 /// # Errors
 /// - a usage error with a line for each position in another topic
@@ -239,7 +239,7 @@ async fn park(
         return Err(CliError::in_settings(faults, true));
     }
 
-    // Events have no id by which a store could be queried.
+    // Events contain no id by which a store could be queried.
     let mut store = None;
     if !topic.is_events {
         let purchases = backend::for_purchases(settings).purchases().await?;

@@ -1,6 +1,6 @@
 //! `management erase user`: erases a user from the logs, the stores and the dead letters.
 //!
-//! The steps are repeatable: if one fails, the same command continues. The audit log has what was
+//! The steps are repeatable: if one fails, the same command continues. The audit log shows what was
 //! erased until then.
 
 use std::time::Duration;
@@ -66,7 +66,7 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
         if *vacuum && !dry_run {
             progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
-            // A file can be rewritten only when no other connection has it open.
+            // A file can be rewritten only when no other connection keeps it open.
             backend::close(Duration::MAX).await;
             backend::for_files(settings).vacuum().await?;
         }

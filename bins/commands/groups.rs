@@ -73,7 +73,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
     print_report(settings.json, text, &report)
 }
 
-/// Returns the error for a group that the log does not have.
+/// Returns the error for a group that does not exist in the log.
 fn unknown_group(group: &str) -> CliError {
     CliError::new(format!(
         "there is no group {group:?}: management groups ls lists all"

@@ -80,7 +80,7 @@ async fn execute(command: &Command, settings: &Settings) -> Result<()> {
 /// of the system `back_to`, and prints the counts of the converted documents.
 ///
 /// # Errors
-/// - a usage error if the store is not one in which replaced systems have stored purchases
+/// - a usage error if the store is not one in which replaced systems stored purchases
 /// - the errors of the store and of standard output
 async fn convert_store(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
     let report = backend::for_purchases(settings).convert(back_to).await?;

@@ -85,7 +85,7 @@ fn cell_text(cell: &Value) -> String {
 
 /// Writes `text` to standard output.
 ///
-/// Returns `false` if nobody reads standard output any more, such as when `head` has ended.
+/// Returns `false` if nobody reads standard output any more, such as after `head` ends.
 ///
 /// # Errors
 /// Returns an error if standard output cannot be written for another reason.

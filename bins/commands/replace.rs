@@ -2,14 +2,14 @@
 //!
 //! A replacement is a list of [`Step`]s. This command does some steps, such as to migrate the
 //! documents. The others are steps of an operator, such as to stop the old consumer, or of the
-//! services. [`Replacement::wait`] waits until the [`Effect`] of such a step has lasted for a
-//! while.
+//! services. [`Replacement::wait`] waits until the [`Effect`] of such a step lasts for a while.
 //!
 //! The command keeps no state. The topics, the groups and the collection show which steps are done,
 //! so the command can be stopped and run again.
 //!
-//! System 002 has a service of users and a service of orders, which are replaced one by one on
-//! their database. The other systems have a facing and a consumer, whose purchases are documents.
+//! System 002 consists of a service of users and a service of orders, which are replaced one by one
+//! on their database. The other systems consist of a facing and a consumer, whose purchases are
+//! documents.
 
 use std::collections::BTreeMap;
 use std::fmt::Display;
@@ -157,7 +157,7 @@ struct TopicGroup<'a> {
     initial_ends: OnceLock<Offsets>,
 }
 
-/// How far a group has read all partitions of its topic together.
+/// The progress of a group in all partitions of its topic together.
 #[derive(Default)]
 struct TotalProgress {
     /// The number of records that the group has not read.
@@ -170,7 +170,7 @@ struct TotalProgress {
 
 /// The members of a group.
 struct Members {
-    /// The client ids of the members, those of our services first.
+    /// The client ids of the members, our services first.
     names: Vec<String>,
     /// The number of members that are our services. The others are old programs.
     our_count: usize,
@@ -215,7 +215,7 @@ impl TopicGroup<'_> {
         Ok(Members { names, our_count })
     }
 
-    /// Returns whether one of our services has written the newest record of the topic.
+    /// Returns whether one of our services wrote the newest record of the topic.
     async fn is_written_by_us(&self) -> shop_core::Result<bool> {
         let mut newest = None;
         for partition in GroupProgress::read(self.topic.group, &*self.log).await? {
@@ -258,7 +258,7 @@ struct EntityRows {
 }
 
 impl Replacement<'_> {
-    /// Prints what the topic, the group and the store have, and the steps. Changes nothing.
+    /// Prints the state of the topic, the group and the store, and the steps. Changes nothing.
     async fn print_survey(&self) -> Result<()> {
         let started = Instant::now();
         let stored = self.read_store().await?;
@@ -309,7 +309,7 @@ impl Replacement<'_> {
     }
 
     /// Reads the whole store: the documents of purchases, or the rows of users or of orders. The
-    /// odd entries are those that are not listed.
+    /// odd entries are the entries that are not listed.
     async fn read_store(&self) -> Result<Contents> {
         let progress = progress();
         if let Some(rows) = &self.rows {
@@ -420,7 +420,7 @@ impl Replacement<'_> {
                 verify,
             ];
         }
-        // On the same topic, our management waits until the last old member has left the group.
+        // On the same topic, our management waits until the last old member leaves the group.
         vec![
             read,
             Effect::NoOldMember.to_step(format!("{start}; then {stop}")),
@@ -433,8 +433,8 @@ impl Replacement<'_> {
 
     /// Returns the steps back to the old programs.
     ///
-    /// Documents are converted twice: most of them while our services run, and the rest when our
-    /// services have stopped.
+    /// Documents are converted twice: most of the documents while our services run, and the rest
+    /// after our services stop.
     fn steps_back(&self) -> Vec<Step> {
         if self.rows.is_some() {
             let role = self.settings.role_names();
@@ -508,7 +508,7 @@ impl Replacement<'_> {
         print_report(self.settings.json, text, &json!({ "step": text }))
     }
 
-    /// Waits until `effect` has lasted.
+    /// Waits until `effect` lasts for the time `settle`.
     ///
     /// # Errors
     /// The errors of an observation that are not retryable.
@@ -579,7 +579,7 @@ impl Replacement<'_> {
                 state = format!("topic {} has {end} records", self.old.topic.name);
                 is_ours
             }
-            // This command does the other effects itself, so that only those of members are left.
+            // Only the effects on members are left: this command does the other steps itself.
             _ => {
                 let Members { names, our_count } = group.read_members(self.settings).await?;
                 let no_ours = our_count == 0;
@@ -615,35 +615,35 @@ struct Step {
 /// The state of an effect at one moment.
 struct Observation {
     is_there: bool,
-    /// The text about what the observation has read, for the operator.
+    /// A text for the operator about what the observation read.
     state: String,
 }
 
 /// The effect that shows that a step is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Effect {
-    /// The old group has read everything that was in its topic when the step began, or everything
-    /// if our services use another topic.
+    /// The old group read everything that was in its topic when the step began, or everything if
+    /// our services use another topic.
     OldGroupRead,
-    /// Our group has read everything, and nothing more is written.
+    /// Our group read everything, and nothing more is written.
     OurGroupRead,
-    /// The old group has no member but ours.
+    /// The old group contains no member but ours.
     NoOldMember,
     /// Our service is the only member of our group.
     OurMember,
-    /// Our group has no member, and no event of ours is left to publish.
+    /// Our group is empty, and no event of ours is left to publish.
     NoMember,
     /// Old programs are the only members of our group.
     OldMember,
     /// The newest record is one of ours, and the old facing writes none.
     OurRecords,
-    /// This command has migrated the documents to our form.
+    /// This command migrated the documents to our form.
     Migrated,
-    /// This command has converted the documents to the form of the old programs.
+    /// This command converted the documents to the form of the old programs.
     ConvertedBack,
-    /// This command has verified the store against the topics.
+    /// This command verified the store against the topics.
     Verified,
-    /// This command has counted the rows, and none is missing.
+    /// This command counted the rows, and none is missing.
     Counted,
 }
 

@@ -79,7 +79,7 @@ impl<'a> Status<'a> {
         for part in &parts {
             let name = part.component.label;
             if !part.exists {
-                // A command runs on what services have created.
+                // Commands use only parts that services created.
                 findings.push(format!(
                     "{name}: does not exist: give the settings of the services"
                 ));
@@ -213,8 +213,8 @@ async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
     Ok(client.health().await?)
 }
 
-/// Counts the refunds in the store that wait for their purchase. A store that keeps no such refunds
-/// has none.
+/// Counts the refunds in the store that wait for their purchase. For a store that keeps no such
+/// refunds, the count is zero.
 ///
 /// # Errors
 /// The errors of the store, or that the refunds were not counted in time.
@@ -237,7 +237,7 @@ async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send
     Ok(result?)
 }
 
-/// A topic, and how far its group has consumed the topic.
+/// A topic, and the progress of its group in the topic.
 struct TopicStatus<'a> {
     topic: TopicSpec<'a>,
     log: LogInspection,
@@ -373,7 +373,7 @@ fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
 }
 
-/// Formats a duration in its largest unit of which the duration has at least two, such as `7d`.
+/// Formats a duration in the largest unit that fits into it at least twice, such as `7d`.
 fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     for (unit_seconds, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {

@@ -1,8 +1,8 @@
 //! `management import` and `management export`: files of purchases.
 //!
 //! An import publishes the rows of a file like new purchases, with their ids and times, and waits
-//! until the store has them. An export writes the purchases of the store to standard output, in an
-//! order in which they can be imported: each purchase before its refund.
+//! until they are in the store. An export writes the purchases of the store to standard output, in
+//! an order in which they can be imported: each purchase before its refund.
 //!
 //! Both show their progress on standard error, if it is a terminal. A dry run only reads the file.
 
@@ -197,7 +197,7 @@ async fn write_purchases(
 
             exported += purchases.len() as u64;
             progress.set_message(format!("{exported} purchases exported"));
-            // A row has about 192 bytes.
+            // A row is about 192 bytes long.
             let mut rows = Vec::with_capacity(purchases.len() * 192);
             format.write(&mut rows, &purchases)?;
             if !progress.suspend(|| print(&rows))? {

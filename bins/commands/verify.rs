@@ -1,8 +1,8 @@
 //! `management verify`: checks the store of purchases against the log.
 //!
 //! [`run`] prints the [`VerifyReport`] as text, by [`report_text`], or as JSON, by [`report_json`].
-//! The text has a line for each count that is not zero, and a line for each sample of the findings.
-//! The exit code is 1 for findings, and 3 if there was nothing to verify.
+//! The text contains a line for each count that is not zero, and a line for each sample of the
+//! findings. The exit code is 1 for findings, and 3 if there was nothing to verify.
 
 use serde_json::{Value, json};
 use shop_core::verify::{
@@ -143,7 +143,7 @@ fn records_json(records: &[UnverifiedRecord]) -> Value {
 
 /// Returns the report as text.
 ///
-/// `first_offset` is the offset of the first record that a partition ever had.
+/// `first_offset` is the offset of the first record that a partition ever contained.
 fn report_text(report: &VerifyReport, first_offset: u64) -> String {
     let mut lines = vec![report.to_string()];
     add_counts(&mut lines, report);
@@ -173,8 +173,7 @@ fn record_text(record: &UnverifiedRecord) -> String {
     format!("{} at {}", record.id, record.position)
 }
 
-/// Adds a line for each count that is not zero, and that the first line of the report does not
-/// have.
+/// Adds a line for each count that is not zero, and that is not in the first line of the report.
 fn add_counts(lines: &mut Vec<String>, report: &VerifyReport) {
     let VerifyReport {
         written,

@@ -22,7 +22,7 @@ impl<'a> Backends<'a> {
     /// Selects the backends. Opens nothing.
     #[must_use]
     pub fn new(settings: &'a Settings) -> Self {
-        // Optimized programs have no failpoints, even if they are built together with tests.
+        // Optimized programs enable no failpoints, even if they are built together with tests.
         #[cfg(all(feature = "failpoints", debug_assertions))]
         shop_core::init_failpoints();
         Self {
@@ -45,7 +45,7 @@ impl<'a> Backends<'a> {
         Ok(opened.port)
     }
 
-    /// Returns the store of the purchases: that in the file of `log`, or else a store that is
+    /// Returns the store of the purchases: the store in the file of `log`, or else a store that is
     /// opened now.
     ///
     /// # Errors

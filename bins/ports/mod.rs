@@ -109,7 +109,7 @@ impl Ports {
         parts
     }
 
-    /// Returns the currency of the purchases, if they have one.
+    /// Returns the currency of the purchases, if there is one.
     pub(crate) fn currency(&self) -> Option<Currency> {
         self.purchases.as_ref()?.currency.clone()
     }
@@ -135,7 +135,7 @@ fn dead_letters(log: &TopicLog) -> DeadLetterLog {
 /// The background tasks of a service.
 ///
 /// Ingest, the retention and the observing tasks run until the shutdown begins; ingest then
-/// completes what it has begun. Relays run until the server has completed its requests.
+/// completes the work that it began. Relays run until the server has completed its requests.
 pub(crate) struct Background {
     tasks: Vec<JoinHandle<shop_core::Result<()>>>,
     shutdown: Shutdown,

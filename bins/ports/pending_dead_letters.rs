@@ -25,8 +25,8 @@ const PAUSE_FACTOR: u32 = 50;
 /// The maximum pause. An observation also takes long because the broker is busy.
 const MAX_PAUSE: Duration = Duration::from_secs(20);
 
-/// Records in `metrics` the state of the log of `topic`, periodically and when `ingest` has
-/// dead-lettered a record or lost one. Does not end.
+/// Records in `metrics` the state of the log of `topic`, periodically and when `ingest`
+/// dead-letters or loses a record. Does not end.
 pub(crate) async fn observe_log(
     log: Arc<dyn LogAdmin>,
     topic: String,
@@ -89,7 +89,7 @@ pub(crate) async fn observe_log(
     }
 }
 
-/// Waits until the number of records that `ingest` has lost is no longer `lost`.
+/// Waits until the number of records that `ingest` lost is no longer `lost`.
 fn wait_for_loss(ingest: &IngestMonitor, lost: u64) -> impl Future<Output = ()> + Send {
     wait_until(ingest, move |current| current.lost != lost)
 }

@@ -29,12 +29,12 @@ pub struct PurchasePorts {
     /// The ports that the router serves.
     pub(super) role: PurchasesRole,
     pub(super) log: TopicLog,
-    /// The store, if this service has one.
+    /// The store, if this service uses one.
     store: Option<PurchasesStore>,
     /// The purchases that become visible.
     feed: PurchaseFeed,
     /// The clock of new purchases. With a retention, the clock does not return a time before the
-    /// last one that the store has seen.
+    /// last time that the store saw.
     pub(super) clock: SystemClockFrom,
     /// The currency of all purchases.
     pub(super) currency: Option<Currency>,
@@ -59,7 +59,7 @@ impl PurchasePorts {
     ///
     /// # Errors
     /// - an error if there is neither a service nor a store to list purchases from
-    /// - an error if the settings have another currency than the store
+    /// - an error if the store and the settings specify different currencies
     /// - the errors of the client of the service
     pub async fn open(
         settings: &Settings,
@@ -112,7 +112,8 @@ impl PurchasePorts {
         role.feed = Some(feed.clone());
 
         let mut clock = SystemClockFrom(Timestamp::MIN);
-        // While the server of the store is unavailable, the last time that it has seen is unknown.
+        // While the server of the store is unavailable, the last time that the store saw is
+        // unknown.
         if let Some(store) = &store
             && settings.purchase_retention.is_some()
             && let Ok(Some(last_seen)) = store.store.last_seen().await
@@ -200,7 +201,7 @@ impl PurchasePorts {
 #[derive(Debug)]
 struct IngestTelemetry {
     metrics: Arc<dyn IngestObserver>,
-    /// Whether each stored purchase has a log line, as the dialect says.
+    /// Whether a log line is written for each stored purchase, as the dialect says.
     logs_purchases: bool,
     /// The system of the log and the group that reads it, if spans are exported.
     traced: Option<(&'static str, String)>,
@@ -224,7 +225,7 @@ impl IngestObserver for IngestTelemetry {
             return;
         }
         for record in &batch.records {
-            // Dead letters have lines of their own.
+            // Dead letters are logged in lines of their own.
             if let Ok(Purchase { id, user_id, .. }) = decode(record, &batch.partition) {
                 tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
             }

@@ -32,7 +32,7 @@ pub(super) const GROUPS: [(&str, &str); 8] = [
     ("Operation", "config"),
 ];
 
-/// The text that only the help of management has.
+/// The text that only the help of management contains.
 const COMMANDS: &str = "Each command takes the same settings, and shows more with --help (management dlq --help). A \
     command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
     store does not exist.";
@@ -405,7 +405,7 @@ fn unknown_word_fault(
     }
 }
 
-/// Returns the commands below `command` that have the option `long`. `path` leads to `command`.
+/// Returns the commands below `command` with the option `long`. `path` leads to `command`.
 fn find_owners(command: &Command, path: &str, long: &str) -> Vec<String> {
     let mut owners = Vec::new();
     for subcommand in command.get_subcommands() {

@@ -20,8 +20,8 @@ use super::names::{self, OURS};
 /// The values of settings, and all errors in them.
 #[derive(Debug, Default)]
 pub(super) struct Environment {
-    /// The values, by the variable of their setting. Parts of addresses and properties of
-    /// librdkafka have their own variables.
+    /// The values, by the variable of their setting, or by their own variable for parts of
+    /// addresses and properties of librdkafka.
     pub(super) values: BTreeMap<String, SettingValue>,
     pub(super) faults: Vec<String>,
     /// The names that are set, but empty, each with its setting.
@@ -182,7 +182,7 @@ impl Environment {
         if name == "DATABASE_URL" && text.starts_with("postgres") {
             name = "SHOP_POSTGRES_URL";
         }
-        // These two variables have the form `host:port`.
+        // The form of these two variables is `host:port`.
         if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {
             text.insert_str(0, "http://");
         }
@@ -314,7 +314,7 @@ impl Environment {
 /// The text is not TOML, or a value cannot be the value of a setting.
 fn parse_toml(text: &str) -> Result<Vec<(String, String)>, String> {
     let document = text.parse::<DocumentMut>().map_err(|error| {
-        // The whole text of the error quotes the line, which may have a secret.
+        // The whole text of the error quotes the line, which may contain a secret.
         let start = error.span().map_or(0, |span| span.start);
         let text_before = text.get(..start).unwrap_or_default();
         let line = text_before.split('\n').count();

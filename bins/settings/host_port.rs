@@ -1,6 +1,6 @@
 //! A host and a port to listen on.
 //!
-//! The host may be a name or an IP address. In the text, an IPv6 address has brackets, which are
+//! The host may be a name or an IP address. In the text, an IPv6 address is in brackets, which are
 //! not a part of the host.
 
 use std::fmt;

@@ -116,7 +116,7 @@ impl Settings {
         self.has(ProcessRole::Purchases)
     }
 
-    /// Returns whether this process has a store of purchases: it runs ingest, or there is no
+    /// Returns whether this process needs a store of purchases: it runs ingest, or there is no
     /// service that lists them.
     #[must_use]
     pub fn needs_store(&self) -> bool {
@@ -211,7 +211,7 @@ impl Settings {
         }
     }
 
-    /// Returns the completions or the manual page, if one of them was requested.
+    /// Returns the completions or the manual page, if either was requested.
     ///
     /// # Errors
     /// The manual page cannot be rendered.
@@ -247,7 +247,8 @@ impl Settings {
     /// Returns the address of the store that the log in the data folder feeds, or `None` if the
     /// store is in the folder too.
     ///
-    /// The address of MongoDB has the database, which the URI need not name, and the collection.
+    /// The address of MongoDB includes the database, which the URI need not name, and the
+    /// collection.
     pub(crate) fn fed_store(&self) -> Option<String> {
         let mut store = self.store_address()?;
         if self.mongodb_uri.is_some() {
@@ -263,7 +264,7 @@ impl Settings {
         let Some((scheme, rest)) = text.split_once("://") else {
             return text.to_owned();
         };
-        // The login is removed first, because a password may have a question mark.
+        // The login is removed first, because a password may contain a question mark.
         let place = rest.rsplit('@').next().unwrap_or_default();
         let place = place.split('?').next().unwrap_or_default();
         format!("{scheme}://{place}")
@@ -282,7 +283,7 @@ impl Settings {
         HostPort {
             host: self.host.trim_matches(['[', ']']).to_owned(),
             port: self.port.unwrap_or_else(|| {
-                // The image has one health check for both services.
+                // The image uses one health check for both services.
                 let container = self.healthcheck.then(service::from_container).flatten();
                 match container.unwrap_or(self.service) {
                     ServiceKind::Facing => 3000,
@@ -292,7 +293,7 @@ impl Settings {
         }
     }
 
-    /// Returns `https` if this service has a certificate, and `http` otherwise.
+    /// Returns `https` if this service uses TLS, and `http` otherwise.
     pub(crate) const fn scheme(&self) -> &'static str {
         if self.variables.tls_cert_file.is_some() {
             "https"
@@ -314,8 +315,8 @@ impl Settings {
         }
     }
 
-    /// Returns a warning for each name that is set, but empty, with the value that its setting has
-    /// instead.
+    /// Returns a warning for each name that is set, but empty, with the value of its setting that
+    /// is in effect instead.
     pub(crate) fn warnings(&self) -> impl Iterator<Item = String> {
         self.empty.iter().map(|(empty_name, name)| {
             let mut warning = format!("{empty_name} is set, but empty, which counts as unset");
@@ -368,7 +369,7 @@ impl Settings {
             .unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
     }
 
-    /// Returns the options of the admin listener: it has no limits per client, which would reject
+    /// Returns the options of the admin listener: it sets no limits per client, which would reject
     /// scrapes, and accepts few connections.
     pub(crate) fn admin_options(&self) -> HttpOptions {
         let mut options = self.http_options();
@@ -389,7 +390,7 @@ impl Settings {
         self.command.is_none() && !self.check_config && !self.healthcheck
     }
 
-    /// Returns which requests have a line in the access log.
+    /// Returns which requests are written to the access log.
     pub(crate) fn access_log(&self) -> AccessLog {
         let default = if self.authenticates() {
             AccessLog::All
@@ -404,7 +405,7 @@ impl Settings {
         self.serves() && self.has_traces() && cfg!(feature = "otel")
     }
 
-    /// Returns the name that the system of the log has in traces, if this process exports traces.
+    /// Returns the name of the log's system in traces, if this process exports traces.
     pub(crate) fn messaging_system(&self) -> Option<&'static str> {
         let is_kafka = self.kafka_bootstrap_servers.is_some();
         self.exports_traces()

@@ -1,9 +1,9 @@
 //! The names of settings, and the detection of misspelled names.
 //!
-//! A setting has the name of its field in [`Variables`], and may have other names: its name without
-//! `SHOP_`, and the names that the replaced systems used. [`setting`] finds the setting of any of
-//! these names. A misspelled name is an error, because it would leave a setting at its default,
-//! such as the embedded log in place of Kafka.
+//! A setting is named after its field in [`Variables`]. Other names may be accepted too: its name
+//! without `SHOP_`, and the names that the replaced systems used. [`setting`] finds the setting of
+//! any of these names. A misspelled name is an error, because it would leave a setting at its
+//! default, such as the embedded log in place of Kafka.
 
 use std::sync::LazyLock;
 
@@ -11,7 +11,7 @@ use clap::{Arg, Command, CommandFactory as _};
 
 use super::variables::Variables;
 
-/// Settings, and the names that the replaced systems have for them, beside the names by [`BARE`].
+/// Settings, and their names in the replaced systems, beside the names by [`BARE`].
 const ALIASES: [(&str, &[&str]); 10] = [
     (
         "SHOP_KAFKA_BOOTSTRAP_SERVERS",
@@ -39,7 +39,7 @@ const ALIASES: [(&str, &[&str]); 10] = [
     ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
 ];
 
-/// The names without `SHOP_`, and beginnings of them, that are accepted too.
+/// The names without `SHOP_`, and prefixes of such names, that are accepted too.
 const BARE: [&str; 11] = [
     "KAFKA_",
     "MONGODB_",
@@ -66,8 +66,8 @@ const PARTS: [&str; 8] = [
     "CM_API_PORT",
 ];
 
-/// Settings that may be secret, and the beginning of such names: `<name>_FILE` names a file to read
-/// a secret from. The help hides these settings.
+/// Settings that may be secret, and prefixes of their names: `<name>_FILE` names a file to read a
+/// secret from. The help hides these settings.
 const SECRETS: [&str; 7] = [
     "SHOP_KAFKA_PASSWORD",
     "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
@@ -102,7 +102,7 @@ const SHARED: [&str; 9] = [
 /// The maximum edit distance of a misspelled name.
 const MAX_DISTANCE: usize = 2;
 
-/// Names that other programs have for settings, each with the name to use.
+/// Names that other programs use for settings, each with the name to use here.
 const MISTAKEN: [(&str, &str); 10] = [
     ("ORDER_USER_WAIT_MS", "SHOP_ORDER_USER_WAIT"),
     ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
@@ -116,8 +116,9 @@ const MISTAKEN: [(&str, &str); 10] = [
     ("CORS_ALLOWED_ORIGINS", "CORS_ALLOW_ORIGINS"),
 ];
 
-/// Variables, and beginnings of variables, whose names are not checked: a shell may export those of
-/// the project's tests, benches, image and compose file, and librdkafka knows its own properties.
+/// Variables, and prefixes of variables, whose names are not checked: a shell may export variables
+/// for the project's tests, benches, image and compose file, and librdkafka knows its own
+/// properties.
 const UNCHECKED: [&str; 8] = [
     "SHOP_IMAGE",
     "SHOP_BIND",
@@ -145,7 +146,7 @@ pub(super) fn property(name: &str) -> Option<String> {
 
 /// Returns whether `name` is in one of `groups`.
 ///
-/// A group is a name or, if it ends with an underscore, the beginning of names.
+/// A group is a name or, if it ends with an underscore, a prefix of names.
 pub(super) fn is_in_groups(name: &str, groups: &[&str]) -> bool {
     groups
         .iter()
@@ -234,7 +235,7 @@ pub(super) fn variable(setting: &Arg) -> Option<String> {
     (!FLAGS.contains(&id)).then(|| format!("{prefix}{}", id.to_uppercase()))
 }
 
-/// Returns whether `name` is the name of a setting, or has a prefix of such names.
+/// Returns whether `name` is the name of a setting, or starts with a prefix of such names.
 pub(super) fn may_be_setting(name: &str) -> bool {
     name.starts_with(OURS)
         || SHARED.iter().any(|prefix| name.starts_with(prefix))

@@ -1,23 +1,22 @@
 //! The kinds of services, and the kind of the service in a container.
 //!
-//! The image has one health check for both services, which has to find out the service that runs in
-//! its container.
+//! The image uses one health check for both services, which must find out which service runs in its
+//! container.
 
 use std::fs;
 
 pub use shop_http::ServiceKind;
 
-/// Returns the service that is process 1, or that process 1 has started, in a container of the
-/// image. Returns `None` if process 1 neither is a service nor has one as an
-/// argument.
+/// Returns the service that is process 1, or that process 1 started, in a container of the image.
+/// Returns `None` if neither process 1 nor one of its arguments is a service.
 pub(super) fn from_container() -> Option<ServiceKind> {
     from_command_line(&fs::read("/proc/1/cmdline").ok()?)
 }
 
-/// Returns the service in a command line, which has a NUL after each word.
+/// Returns the service in a command line, in which a NUL follows each word.
 ///
-/// The service is the program itself, or an argument of an init program. The first word that has
-/// the file name of a service decides.
+/// The service is the program itself, or an argument of an init program. The first word whose file
+/// name is the name of a service decides.
 fn from_command_line(command_line: &[u8]) -> Option<ServiceKind> {
     for word in command_line.split(|byte| *byte == 0) {
         let file_name = word.rsplit(|byte| *byte == b'/').next();

@@ -29,7 +29,7 @@ impl Exporter {
     /// Starts the exporter, if the settings name a collector. The collector need not be available.
     ///
     /// # Errors
-    /// An error if a variable `OTEL_*` has an invalid value.
+    /// An error if the value of a variable `OTEL_*` is invalid.
     pub(crate) fn start(settings: &Settings) -> Result<Option<Self>> {
         if !settings.exports_traces() {
             return Ok(None);
@@ -88,8 +88,8 @@ fn resource(settings: &Settings) -> Resource {
     resource.build()
 }
 
-/// Returns a span for each record of `batch` that belongs to a trace. `group` has read the records
-/// from `system`.
+/// Returns a span for each record of `batch` that belongs to a trace. `group` read the records from
+/// `system`.
 pub(crate) fn spans(batch: &Batch, system: &str, group: &str) -> Vec<Span> {
     let mut spans = Vec::new();
     for record in &batch.records {

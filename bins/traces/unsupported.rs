@@ -7,7 +7,7 @@ use tracing_subscriber::layer::Identity;
 use crate::Result;
 use crate::settings::Settings;
 
-/// An exporter of spans, which this build does not have.
+/// An exporter of spans, which this build does not include.
 pub(crate) enum Exporter {}
 
 impl Exporter {

@@ -377,8 +377,9 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
 /// Checks whether a record is a purchase of `user`, or a record that cannot be decoded but names
 /// `user`.
 ///
-/// A record that is no valid purchase may still contain personal data. It is about the user if its
-/// key is the id of the user, or if its value is a JSON object whose user id is the id of the user.
+/// A record that is not a valid purchase may still contain personal data. It is about the user if
+/// its key is the id of the user, or if its value is a JSON object whose user id is the id of the
+/// user.
 fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool {
     if let Ok(purchase) = Purchase::decode(record, partition) {
         return purchase.user_id == *user;

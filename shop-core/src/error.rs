@@ -1,7 +1,7 @@
 //! The error type of all ports.
 //!
 //! An [`Error`] tells a caller three things that decide how to go on: its [`ErrorKind`], whether a
-//! [`Retry`] is useful and safe, and its [`Outcome`], which is whether the failed call may have
+//! [`Retry`] is useful and safe, and its [`Outcome`], which tells whether the failed call may have
 //! taken effect.
 
 use std::any::Any;
@@ -37,7 +37,7 @@ named_enum! {
         /// The log no longer continues at a cursor of events: list the purchases, and follow
         /// without it.
         Expired = "cursor-expired",
-        /// Credentials are wrong or missing, or have insufficient rights: an operator has to act.
+        /// Credentials are wrong or missing, or grant insufficient rights: an operator must act.
         Denied = "denied",
         /// The backend is unavailable: retry.
         Unavailable = "unavailable",
@@ -64,8 +64,7 @@ pub enum Retry {
     Never,
     /// A retry may succeed, and does not apply the call twice.
     Safe,
-    /// A retry may succeed and is safe, as [`Safe`](Self::Safe), but not before this time has
-    /// passed.
+    /// A retry may succeed and is safe, as [`Safe`](Self::Safe), but only after this time.
     After(Duration),
 }
 
@@ -290,7 +289,7 @@ impl Error {
     /// A caller that queues purchases should drop a purchase that is
     /// [`Invalid`](ErrorKind::Invalid), [`TooLarge`](ErrorKind::TooLarge), a
     /// [`Conflict`](ErrorKind::Conflict) or [`Erased`](ErrorKind::Erased), and keep a purchase that
-    /// failed with another kind, even if it is not retryable until an operator has acted.
+    /// failed with another kind, even if it is not retryable until an operator acts.
     ///
     /// Repeating a write without a key is not safe if the write may have taken effect: a second buy
     /// would be a second purchase. With the [`idempotency_key`](Self::idempotency_key) of the

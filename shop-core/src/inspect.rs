@@ -74,7 +74,7 @@ impl LogInspection {
 pub struct GroupProgress {
     /// The number of the partition.
     pub partition: u32,
-    /// The next offset of the group, if it has committed one.
+    /// The next offset of the group, if the group committed one.
     pub committed: Option<u64>,
     /// The end of the partition, which is the offset of the next record to be appended.
     pub end: u64,

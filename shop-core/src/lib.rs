@@ -30,7 +30,7 @@
 //!
 //! # The pipeline
 //!
-//! A purchase is durable when a log has it, and listed when a store has it. A
+//! A purchase is durable when a log contains it, and listed when a store contains it. A
 //! [`PurchaseSink`](ports::PurchaseSink) publishes to the log. An [`Ingest`](ingest::Ingest) reads
 //! the log as a member of a consumer group, writes to a [`PurchaseStore`](ports::PurchaseStore),
 //! and commits its position only after the write: after a crash records are read again, and a store
@@ -68,10 +68,10 @@
 //!
 //! # Your own records
 //!
-//! [`Ingest`](ingest::Ingest) applies every type that implements [`Record`](record::Record) to a
-//! [`RecordStore`](ports::RecordStore) of it. With the feature `accounts`, rows that have to be
-//! published as events are written with their event into an `outbox`, and its `Relay` publishes it;
-//! `users` and `orders` are made of these parts.
+//! [`Ingest`](ingest::Ingest) applies the records of every type that implements
+//! [`Record`](record::Record) to a [`RecordStore`](ports::RecordStore) of this type. With the
+//! feature `accounts`, rows that must be published as events are written with their event into an
+//! `outbox`, whose `Relay` publishes the event; `users` and `orders` are made of these parts.
 //!
 //! # Erasure, retention and verification
 //!
@@ -81,7 +81,7 @@
 //!
 //! # Errors
 //!
-//! All ports have one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may
+//! All ports share one [`Error`]. It says what failed ([`kind`](Error::kind)), whether a retry may
 //! help ([`is_retryable`](Error::is_retryable)), and whether the call may have taken effect
 //! ([`outcome`](Error::outcome)). Values that are not valid are an [`Invalid`], which `?` converts
 //! into an [`Error`].
@@ -91,7 +91,7 @@
 //! | feature | adds |
 //! |---|---|
 //! | `accounts` | users and orders, and the outbox whose relay publishes their events |
-//! | `api` | what `shop-http` and `shop-client` share of the HTTP API |
+//! | `api` | the parts of the HTTP API that `shop-http` and `shop-client` share |
 //! | `csv` | to these the rows of CSV and NDJSON |
 //! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection; `Shop::simulated` |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
@@ -150,7 +150,7 @@ pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 pub use failpoint::init_failpoints;
 #[doc(hidden)]
 pub use failpoint::with_failpoints;
-/// The streams of listings, and what reads and makes them.
+/// The streams of listings, and the tools to read and create streams.
 pub use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 /// The crate whose timestamps a [`Timestamp`] converts from and to.
 pub use jiff;

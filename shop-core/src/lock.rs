@@ -2,7 +2,7 @@
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Locks `mutex`, and returns its guard even if an earlier holder has panicked.
+/// Locks `mutex`, and returns its guard even if an earlier holder panicked.
 ///
 /// The state behind the mutex is valid then, because every change to it is completed before any
 /// code that can panic.

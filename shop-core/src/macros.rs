@@ -75,8 +75,8 @@ macro_rules! options {
     };
 }
 
-/// Defines an enum whose values have a name: `ALL`, `as_str`, and `FromStr` if there is a reason
-/// for other text.
+/// Defines an enum of named values, with `ALL` and `as_str`, and with `FromStr` if `invalid` is
+/// given.
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*
@@ -121,8 +121,8 @@ macro_rules! named_enum {
     };
 }
 
-/// Implements formatting traits of a type, each by that of an expression. A derive macro for this
-/// would be six more crates to compile.
+/// Implements formatting traits of a type, each by a formatting trait of an expression. A derive
+/// macro for this would be six more crates to compile.
 ///
 /// ```text
 /// format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));

@@ -1,7 +1,7 @@
 //! Deletes purchases that are older than a retention, in the background.
 //!
 //! [`run_retention`] deletes in rounds, one per minute. Each round counts the purchases that are
-//! due, asks a [`DeletionGuard`] how many of them it may delete, and deletes them in small batches
+//! due, asks a [`DeletionGuard`] how many it may delete, and deletes that many in small batches
 //! with pauses. The guard protects from a wrong clock: a clock that is ahead makes all purchases
 //! look old. It compares the clock with the time of the last round, which is stored beside the
 //! purchases.
@@ -71,7 +71,7 @@ pub struct Retention {
     monitor: Arc<RetentionMonitor>,
 }
 
-/// The counts of the purchases that a [`Retention`] has deleted, and of those that are due next.
+/// The number of purchases that a [`Retention`] deleted, and the number that are due next.
 #[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct RetentionMonitor {
@@ -353,7 +353,7 @@ impl DeletionGuard {
 }
 
 /// The time by which the clock of a client may be ahead. A purchase from the future would be listed
-/// as the newest one until its time has come.
+/// as the newest one until its time comes.
 const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
 
 /// The range of timestamps that are accepted for a new purchase.

@@ -58,10 +58,10 @@ impl From<TotalsBody> for Vec<Bucket> {
     }
 }
 
-/// The positions that ingest has committed.
+/// The committed positions of ingest.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PositionsBody {
-    /// One position for each partition in which ingest has committed one.
+    /// One position for each partition in which ingest committed one.
     pub positions: Vec<PartitionPosition>,
 }
 

@@ -7,7 +7,7 @@ pub const IDEMPOTENCY_KEY: &str = "idempotency-key";
 pub const IDEMPOTENT_REPLAYED: &str = "idempotent-replayed";
 /// On every response to an accepted purchase: the purchase's id.
 pub const PURCHASE_ID: &str = "x-purchase-id";
-/// On a response whose wait has timed out: `true`, because the awaited purchase is not stored yet.
+/// On a response whose wait timed out: `true`, because the awaited purchase is not stored yet.
 pub const PURCHASE_PENDING: &str = "x-purchase-pending";
 /// On a request and its response: the request's id.
 pub const REQUEST_ID: &str = "x-request-id";

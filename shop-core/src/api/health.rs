@@ -59,11 +59,11 @@ pub struct IngestHealth {
     pub waiting_for: BTreeMap<String, String>,
     /// The oldest record that the store does not accept while it accepts others.
     ///
-    /// It has the text of the error, because without the text an operator cannot tell whether to
-    /// fix the store or to park the record.
+    /// It includes the text of the error, because without the text an operator cannot tell whether
+    /// to fix the store or to park the record.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stuck: Option<StuckBody>,
-    /// The reason why the ingest has stopped.
+    /// The reason why the ingest stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub stopped_because: Option<String>,
 }
@@ -78,7 +78,7 @@ impl IngestHealth {
         lag: Option<&Lag>,
         logs: &[LogInspection],
     ) -> Self {
-        // A member without a partition does not know the lag of its group: another member has the
+        // A member without a partition does not know the lag of its group: another member owns the
         // partitions.
         let lag = lag.filter(|lag| !lag.records.is_empty());
         let open_since = lag.and_then(Lag::transaction_since);
@@ -135,7 +135,7 @@ pub struct GapsHealth {
 }
 
 impl GapsHealth {
-    /// Returns the gaps of `logs`, if they have any.
+    /// Returns the gaps of `logs`, if there are any.
     fn new(logs: &[LogInspection]) -> Option<Self> {
         let gaps: Vec<_> = logs.iter().flat_map(|log| &log.gaps).collect();
         (!gaps.is_empty()).then(|| Self {

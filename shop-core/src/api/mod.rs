@@ -1,4 +1,4 @@
-//! What `shop-http` and `shop-client` share of the HTTP API `/v1`. Feature `api`.
+//! The parts of the HTTP API `/v1` that `shop-http` and `shop-client` share. Feature `api`.
 //!
 //! `shop-client` documents the bodies that its calls return. Unknown members of a response are
 //! ignored, so older clients accept responses of newer services. The bodies are for JSON only: in

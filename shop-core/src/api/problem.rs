@@ -16,7 +16,7 @@ pub struct ProblemMembers {
     /// Of a failed purchase request: the `Idempotency-Key` with which a retry is safe.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
-    /// All errors of the request; empty if it has no specific ones.
+    /// All errors of the request; empty if there are no specific ones.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub errors: Vec<ProblemError>,
 }
@@ -80,7 +80,7 @@ pub const UNKNOWN_DEAD_LETTER: &str = "/problems/unknown-dead-letter";
 pub const UNKNOWN_USER: &str = "/problems/unknown-user";
 /// The `type` for an order that does not exist.
 pub const UNKNOWN_ORDER: &str = "/problems/unknown-order";
-/// The `type` for an e-mail address that another user has.
+/// The `type` for an e-mail address that belongs to another user.
 pub const EMAIL_TAKEN: &str = "/problems/email-taken";
 /// The `type` for an `Idempotency-Key` that was used for another user or order.
 pub const KEY_TAKEN: &str = "/problems/key-taken";
@@ -109,8 +109,7 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
     }
 }
 
-/// Returns the kind of the error behind a problem of `problem_type`, if an [`ErrorKind`] has this
-/// type.
+/// Returns the [`ErrorKind`] behind problems of the type `problem_type`, if there is one.
 #[must_use]
 pub fn error_kind(problem_type: &str) -> Option<ErrorKind> {
     ErrorKind::ALL

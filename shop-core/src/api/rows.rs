@@ -8,9 +8,8 @@ use crate::macros::named_enum;
 use crate::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
-    /// The form of purchases in a file: what `GET /v1/purchases` streams and `management export`
-    /// writes, and what `management import` reads. The names are extensions of files. Feature
-    /// `csv`.
+    /// The format of purchases in a file, which `GET /v1/purchases` streams, `management export`
+    /// writes, and `management import` reads. The names are file extensions. Feature `csv`.
     ///
     /// ```
     /// use shop_core::api::RowFormat;
@@ -28,8 +27,9 @@ named_enum! {
     /// );
     /// ```
     pub enum RowFormat {
-        /// RFC 4180 with a header. What a spreadsheet would take for a formula in a name or a user
-        /// id has an apostrophe in front: see [`strip_formula_quote`](Self::strip_formula_quote).
+        /// RFC 4180 with a header. In names and user ids, an apostrophe precedes text that a
+        /// spreadsheet would take for a formula: see
+        /// [`strip_formula_quote`](Self::strip_formula_quote).
         Csv = "csv",
         /// A JSON object per line, with the same members. Its values are unchanged.
         Ndjson = "ndjson",
@@ -131,7 +131,7 @@ fn split_cells(text: &str) -> impl Iterator<Item = &str> {
     text.split_inclusive([',', ';', '|', '\t'])
 }
 
-/// Returns whether a spreadsheet takes `cell` for a formula, also in quotes.
+/// Returns whether a spreadsheet takes `cell` for a formula, even in quotes.
 ///
 /// A formula with apostrophes in front counts, too. Such a cell gets one more apostrophe, so that
 /// removing one apostrophe restores every cell.

@@ -36,7 +36,7 @@ pub struct RequestContext {
     pub request_id: Option<String>,
     /// The W3C trace context of the request, from its `traceparent` header.
     pub traceparent: Option<String>,
-    /// The record from which ingest has decoded the purchase. It is set for refunds alone: a refund
+    /// The record from which ingest decoded the purchase. It is set for refunds alone: a refund
     /// that waits in the store for its purchase may become a dead letter later, which names the
     /// record.
     pub origin: Option<RecordOrigin>,

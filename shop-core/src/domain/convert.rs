@@ -80,7 +80,7 @@ impl TryFrom<SystemTime> for Timestamp {
 
 impl From<Timestamp> for jiff::Timestamp {
     fn from(at: Timestamp) -> Self {
-        // The range of this type is within that of jiff.
+        // The range of this type is within jiff's range.
         Self::from_millisecond(at.as_millis()).unwrap_or_default()
     }
 }

@@ -22,7 +22,7 @@ use crate::json::{RawScalar, WriteJson, write_json, write_member};
 /// The name of the member that contains the unknown members of a purchase in files and responses.
 const MORE: &str = "more";
 
-/// The names of the members of a purchase that are no details, in all spellings that a record may
+/// The names of the members of a purchase that are not details, in all spellings that a record may
 /// use. They cannot be names of unknown members.
 const PURCHASE_MEMBERS: [&str; 8] = [
     "id",
@@ -82,7 +82,7 @@ macro_rules! details {
 
             /// Returns the text of the JSON `value` of `member`.
             ///
-            /// Returns `None` if the value has the wrong type, or if there is no member of this
+            /// Returns `None` if the value is of the wrong type, or if there is no member of this
             /// name.
             #[doc(hidden)]
             #[must_use]
@@ -193,7 +193,7 @@ text_type! {
 /// unchanged.
 ///
 /// # Errors
-/// A malformed [`Invalid`] about the subject of `too_long` otherwise, also if the text is too
+/// A malformed [`Invalid`] about the subject of `too_long` otherwise, even if the text is too
 /// short.
 fn validate_letters(
     text: &str,
@@ -265,7 +265,7 @@ impl FromStr for Quantity {
 
     fn from_str(text: &str) -> Result<Self, Invalid> {
         // A quantity is parsed like a price, because spreadsheets may write a whole number as
-        // `2.0`. Normalizing removes the zeros behind the point, so decimals that remain are a real
+        // `2.0`. Normalizing removes the zeros after the point, so decimals that remain are a real
         // fraction.
         let parsed: Price = text.parse().map_err(|_no_number| Self::INVALID)?;
         let decimal = parsed.as_decimal().normalize();
@@ -379,8 +379,8 @@ impl Details {
     /// Replaces the members that this version does not know by the members of the JSON object
     /// `json`.
     ///
-    /// This is the value of the member `more` in an export, which a later version has written, or
-    /// which contains records with unknown members.
+    /// This is the value of the member `more` in an export that a later version wrote, or that
+    /// contains records with unknown members.
     ///
     /// # Errors
     /// [`Invalid`] if `json` is no JSON object, or names a member that this version knows.

@@ -75,7 +75,7 @@ text_type! {
 /// Checks that `text` consists of 1 to `max` visible ASCII characters, and returns it unchanged.
 ///
 /// # Errors
-/// A malformed [`Invalid`] about the subject of `too_long`, also if the text is too long.
+/// A malformed [`Invalid`] about the subject of `too_long`, even if the text is too long.
 fn validate_graphic(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
     let is_length_valid = (1..=max).contains(&text.len());
     if is_length_valid && text.bytes().all(|byte| byte.is_ascii_graphic()) {
@@ -96,7 +96,7 @@ impl From<Uuid> for IdempotencyKey {
 
 /// The identity of one purchase, and its primary key in every store.
 ///
-/// An id is either a UUID, or the ObjectId of MongoDB under which a replaced system has stored the
+/// An id is either a UUID, or the ObjectId of MongoDB under which a replaced system stored the
 /// purchase, written as 24 hex digits. Ids are ordered as MongoDB orders them in an `_id` index:
 /// UUIDs, which are text there, before ObjectIds.
 ///

@@ -34,11 +34,11 @@ pub struct Invalid {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum InvalidKind {
-    /// A value does not have the form of its type, or is out of the range of its type.
+    /// A value does not match the form of its type, or is out of the range of its type.
     Malformed,
     /// A text is empty or white space only.
     Blank,
-    /// A text has too many characters.
+    /// A text contains too many characters.
     TooLong,
     /// A text contains a control character, such as a line feed or NUL.
     ControlCharacter,
@@ -69,7 +69,7 @@ impl Invalid {
         }
     }
 
-    /// Creates the error of a value that does not have the form of its type.
+    /// Creates the error of a value that does not match the form of its type.
     pub(crate) const fn malformed(subject: &'static str, reason: &'static str) -> Self {
         Self::new(InvalidKind::Malformed, subject, reason)
     }

@@ -1,6 +1,6 @@
 //! Exact money: the [`Price`] of one purchase, and the [`Total`] of many prices.
 //!
-//! Both are decimals with at most 8 digits behind the point, and nothing is rounded silently: a
+//! Both are decimals with at most 8 digits after the point, and nothing is rounded silently: a
 //! conversion or a sum that would lose a digit is an error. Only functions whose names say so
 //! round.
 
@@ -63,7 +63,7 @@ impl Price {
     /// ```
     ///
     /// # Errors
-    /// [`Invalid`] for a price that is negative, too large or has too many decimals.
+    /// [`Invalid`] for a price that is negative, is too large, or has too many decimals.
     pub fn from_minor(units: i64, scale: u32) -> Result<Self, Invalid> {
         let value = Decimal::try_new(units, scale)
             .map_err(|_scale| invalid(InvalidKind::TooManyDecimals))?;
@@ -72,7 +72,7 @@ impl Price {
 
     /// Parses a number of another system, and rounds it to 8 decimals.
     ///
-    /// A calculation of the other system may have left more decimals, as in `0.30000000000000004`.
+    /// A calculation of the other system may leave more decimals, as in `0.30000000000000004`.
     ///
     /// ```
     /// use shop_core::Price;
@@ -207,8 +207,8 @@ impl TryFrom<Decimal> for Price {
             return Err(invalid(InvalidKind::Negative));
         }
         // The mantissas are compared first, because the comparison of decimals costs much more. A
-        // mantissa that is at most that of the maximum is in range: the maximum has no decimals,
-        // and decimals only make a value smaller.
+        // value is in range if its mantissa is at most the mantissa of the maximum: the maximum has
+        // no decimals, and decimals only make a value smaller.
         if value.mantissa() > Self::MAX.0.mantissa() && value > Self::MAX.0 {
             return Err(invalid(InvalidKind::TooLarge));
         }
@@ -343,7 +343,7 @@ fn multiply_by_power_of_ten(units: i128, power: i64) -> Option<Decimal> {
 /// The exact sum of prices, with room for 10^15 purchases at the maximum price.
 ///
 /// `Display` prints as many decimals as the value needs: the sum of four prices of `1.25` is `5`,
-/// however a store has added them.
+/// however a store adds them up.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Total(i128);
 

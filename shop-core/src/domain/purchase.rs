@@ -127,7 +127,7 @@ impl NewPurchase {
     /// - The id of a refund follows from the id of its purchase, so there is at most one refund of
     ///   a purchase.
     /// - The id of a purchase with a key follows from the user id and the key, so a repeated call
-    ///   has the same id.
+    ///   results in the same id.
     /// - `fresh` creates the id of a purchase without a key. Outside of tests it is a UUIDv7.
     ///
     /// `received` is the time of a purchase without a timestamp.
@@ -310,8 +310,8 @@ impl Purchase {
     /// The content is the same if user id, user name, details, and the value of the price are
     /// equal. The second purchase is a duplicate then, and a conflict otherwise.
     ///
-    /// - Times are not compared, because a repeated call has a new time of receipt.
-    /// - An absent currency equals every currency: a shop has only one.
+    /// - Times are not compared, because a repeated call gets a new time of receipt.
+    /// - An absent currency equals every currency: a shop uses only one.
     /// - A refund takes its user name, its currency and its reference from its purchase, so these
     ///   members are not compared for refunds.
     #[must_use]

@@ -1,19 +1,19 @@
 //! Texts with a maximum length, among them the id and the name of a buyer.
 //!
-//! The macro `text_type!` defines one type per kind of text. Each type wraps a string that one of
-//! the two functions in this module has checked, or a check of the module that defines the type.
-//! The text is stored as the client gave it: it is neither trimmed nor normalized.
+//! The macro `text_type!` defines one type per kind of text. Each type wraps a string that was
+//! checked by one of the two functions in this module, or by the module that defines the type. The
+//! text is stored as the client gave it: it is neither trimmed nor normalized.
 
 use compact_str::CompactString;
 
 use super::{Invalid, InvalidKind};
 
-/// Checks that `text` has at most `max` characters, and returns it unchanged.
+/// Checks that `text` contains at most `max` characters, and returns it unchanged.
 ///
 /// Blank texts and control characters are accepted, unlike in [`validate_visible`].
 ///
 /// # Errors
-/// Returns `too_long` if the text has more than `max` characters.
+/// Returns `too_long` if the text contains more than `max` characters.
 pub(crate) fn validate_length(
     text: &str,
     max: usize,
@@ -27,13 +27,13 @@ pub(crate) fn validate_length(
     Ok(text.into())
 }
 
-/// Checks that `text` is visible on one line and has at most `max` characters, and returns it
+/// Checks that `text` is visible on one line and contains at most `max` characters, and returns it
 /// unchanged.
 ///
 /// # Errors
 /// An [`Invalid`] about the subject of `too_long`:
 /// - [`Blank`](InvalidKind::Blank) if the text is empty or consists of whitespace
-/// - `too_long` itself if the text has more than `max` characters
+/// - `too_long` itself if the text contains more than `max` characters
 /// - [`ControlCharacter`](InvalidKind::ControlCharacter) if the text contains a control character,
 ///   such as a line break
 pub(super) fn validate_visible(
@@ -120,16 +120,16 @@ pub(crate) use text_type;
 text_type! {
     /// The id of the user of a purchase, by which purchases are listed.
     ///
-    /// A user id has 1 to 128 characters, is not blank, contains no control characters, and is
-    /// stored unchanged.
+    /// A user id consists of 1 to 128 characters, is not blank, contains no control characters, and
+    /// is stored unchanged.
     UserId: "the user id", 128, validate_visible
 }
 
 text_type! {
     /// The name of a user.
     ///
-    /// A user name has 1 to 256 characters, is not blank, contains no control characters, and is
-    /// stored unchanged.
+    /// A user name consists of 1 to 256 characters, is not blank, contains no control characters,
+    /// and is stored unchanged.
     UserName: "the user name", 256, validate_visible
 }
 

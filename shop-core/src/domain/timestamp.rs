@@ -128,7 +128,7 @@ impl Timestamp {
         Self::from_millis_clamped(self.0.saturating_add(saturating_millis(duration)))
     }
 
-    /// Returns the time that has passed since `earlier`.
+    /// Returns the time from `earlier` to this instant.
     ///
     /// Returns zero if `earlier` is later than this instant, which happens with the clocks of two
     /// machines.
@@ -187,8 +187,7 @@ fn digit(number: i16) -> u8 {
 ///
 /// The date, the hour and the minute are not checked to be in range.
 fn has_rfc3339_form(text: &str) -> bool {
-    // The form of the text has `0` in place of each digit, so that it can be compared with fixed
-    // text.
+    // The form is the text with `0` in place of each digit, and can be compared with fixed text.
     let form: String = text
         .chars()
         .map(|char| match char {

@@ -30,7 +30,7 @@ pub struct Members<'a, const N: usize> {
 }
 
 /// The maximum number of unknown members whose names are kept. The limit bounds the memory, because
-/// a body has room for hundreds of thousands of them.
+/// a body can contain hundreds of thousands of unknown members.
 const MAX_UNKNOWN: usize = 1_000;
 
 impl<'a, const N: usize> Members<'a, N> {
@@ -66,17 +66,17 @@ impl<'a, const N: usize> Members<'a, N> {
         json.end().map(|()| members)
     }
 
-    /// Returns the raw value of the known member `name`, if the object has this member.
+    /// Returns the raw value of the known member `name`, if the object contains this member.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<RawScalar<'a>> {
         let index = self.names.iter().position(|known| *known == name)?;
         self.values[index]
     }
 
-    /// Returns the raw value of a member that may have any of the names in `names`.
+    /// Returns the raw value of a member with any of the names in `names`.
     ///
     /// # Errors
-    /// Returns an error if several members with these names have different values.
+    /// Returns an error if several members with these names differ in value.
     pub fn get_alias(&self, names: &[&str]) -> Result<Option<RawScalar<'a>>, serde_json::Error> {
         let mut values = names.iter().filter_map(|name| self.get(name));
         let first = values.next();
@@ -90,7 +90,7 @@ impl<'a, const N: usize> Members<'a, N> {
         Ok(first)
     }
 
-    /// Returns whether the object has no members, neither known nor unknown ones.
+    /// Returns whether the object contains no members, neither known nor unknown ones.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.unknown.is_empty() && self.values.iter().all(Option::is_none)

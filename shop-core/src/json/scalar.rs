@@ -62,13 +62,13 @@ impl<'a> RawScalar<'a> {
 
     /// Parses a price from a number or a string.
     ///
-    /// If `is_exact` is false, the price comes from another system: it may have other forms and
-    /// white space around it, and it is rounded.
+    /// If `is_exact` is false, the price comes from another system: it may be in another form or
+    /// surrounded by white space, and it is rounded.
     ///
     /// # Errors
     /// Returns the reason why the value is not a price.
     pub fn price(&self, is_exact: bool) -> Result<Price, Invalid> {
-        // A value that is neither a string nor a number becomes empty text, which is no price.
+        // A value that is neither a string nor a number becomes empty text, which is not a price.
         let text = self.text_or_json_number().unwrap_or_default();
         if is_exact {
             text.parse()

@@ -11,8 +11,8 @@ use crate::{Error, ErrorKind, Result};
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
 /// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) or an
-/// inserted purchase has given to the store. A purchase without a currency is in the currency of
-/// the store, also if it was inserted before the store had one.
+/// inserted purchase gave to the store. A purchase without a currency is in the currency of the
+/// store, even if it was inserted before the store had one.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -27,22 +27,21 @@ use crate::{Error, ErrorKind, Result};
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait CurrencyStore: Debug + Send + Sync + 'static {
-    /// Returns the currency of the store, if it has one.
+    /// Returns the currency of the store, if one is set.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the store cannot be reached.
     async fn currency(&self) -> Result<Option<Currency>>;
 
-    /// Gives the store the currency `currency` durably, unless the store already has one.
+    /// Sets the currency of the store to `currency` durably, unless one is already set.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency
+    /// - [`Conflict`](ErrorKind::Conflict) if another currency is set
     /// - The errors of [`currency`](Self::currency)
     async fn adopt_currency(&self, currency: &Currency) -> Result<()>;
 }
 
-/// Returns the error for a store that has the currency `kept`, and is opened with the currency
-/// `given`.
+/// Returns the error for a store with the currency `kept` that is opened with the currency `given`.
 #[must_use]
 pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
     let message = format!(

@@ -84,7 +84,7 @@ impl Cursor {
         Self(BASE64URL_NOPAD.encode(&bytes))
     }
 
-    /// Creates a cursor from the text that a client has sent. [`decode`](Self::decode) validates it
+    /// Creates a cursor from the text that a client sent. [`decode`](Self::decode) validates it
     /// later.
     #[must_use]
     pub const fn from_text(text: String) -> Self {
@@ -198,7 +198,7 @@ fn kind_and_digest(selector: &Selector, range: TimeRange) -> (u8, [u8; 16]) {
     (kind, digest.into_bytes())
 }
 
-/// A range of time, which includes its start and excludes its end. Either of them may be open.
+/// A range of time, which includes its start and excludes its end. Either bound may be open.
 ///
 /// ```
 /// use shop_core::ports::TimeRange;
@@ -257,7 +257,7 @@ impl TimeRange {
 
 /// The bounds of a page, each of which is a condition of a query.
 ///
-/// No bound follows from another, so that a query has no redundant condition.
+/// No bound follows from another, so that a query contains no redundant condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PageBounds {
     /// The position after which the page begins.

@@ -18,9 +18,9 @@
 //! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`. `Arc` and `Box` of a port
 //! implement the port. Dynamic dispatch happens per batch or request, never per record.
 //!
-//! A writing port has a `check` method. The check of a reading port, which the same type may
-//! implement, has another name, because the results differ: a store whose disk is full can still be
-//! read.
+//! The check of a writing port is its method `check`. A reading port, which the same type may
+//! implement, names its check differently, because the results differ: a store whose disk is full
+//! can still be read.
 
 mod currency;
 mod cursor;

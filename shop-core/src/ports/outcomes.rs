@@ -17,15 +17,14 @@ const WINDOW: Duration = Duration::from_secs(10);
 /// replicas in sync can be reached, but accepts no purchase. A health check asks both.
 #[derive(Debug, Default)]
 pub struct RecentOutcomes {
-    /// The time of the last call that has succeeded.
+    /// The time of the last call that succeeded.
     last_success: Mutex<Option<Instant>>,
-    /// The time of the last call that has failed because of the port.
+    /// The time of the last call that failed because of the port.
     last_failure: Mutex<Option<Instant>>,
 }
 
 impl RecentOutcomes {
-    /// Records the results of calls that have ended at the same time, such as the results of a
-    /// batch.
+    /// Records the results of calls that ended at the same time, such as the results of a batch.
     ///
     /// One success shows that the port works. An error that is due to the call, such as an invalid
     /// value, says nothing about the port, and is not recorded.
@@ -41,7 +40,7 @@ impl RecentOutcomes {
         }
     }
 
-    /// Returns whether calls have failed in the last ten seconds, and no call has succeeded.
+    /// Returns whether calls failed in the last ten seconds, and no call succeeded.
     #[must_use]
     pub fn is_failing(&self) -> bool {
         is_recent(&self.last_failure) && !is_recent(&self.last_success)

@@ -1,6 +1,6 @@
 //! The port that accepts new purchases: it assigns their ids, and recognizes repetitions.
 //!
-//! A [`PurchaseSink`] publishes a [`Purchase`] as it is, with the id and the time that it has. A
+//! A [`PurchaseSink`] publishes a [`Purchase`] as it is, with its id and its time. A
 //! [`PurchasePublisher`] is a sink that takes a [`NewPurchase`] too, and decides which purchase
 //! that is: a new one, or the repetition of one that was published before. Two types do so, and a
 //! [`Shop`](crate::Shop) uses one of them:
@@ -65,8 +65,8 @@ pub trait PurchasePublisher: PurchaseSink {
     /// Assigns ids and times to many new purchases, and publishes the purchases.
     ///
     /// Returns one result per purchase, in the order of `new`. Each result is the one that
-    /// [`publish_new`](Self::publish_new) would return. `context` describes the request that all of
-    /// them came with.
+    /// [`publish_new`](Self::publish_new) would return. `context` describes the request that
+    /// contained the purchases.
     ///
     /// By default, the purchases of one user are published one after the other, and the purchases
     /// of up to 64 users concurrently.
@@ -119,7 +119,7 @@ mockall::mock! {
     }
 }
 
-/// A purchase that a sink has acknowledged, with its receipt.
+/// A purchase that a sink acknowledged, with its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
 pub struct PublishedPurchase {
@@ -140,7 +140,7 @@ pub struct PublishedPurchase {
     /// This field is not serialized. A deserialized value is `false`.
     #[serde(skip)]
     pub replayed: bool,
-    /// Whether this is a refund that is in the log, but about which the store has not decided in
+    /// Whether this is a refund that is in the log, but about which the store did not decide in
     /// time. The store may still refuse it.
     ///
     /// This field is not serialized. A deserialized value is `false`.

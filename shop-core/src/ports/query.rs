@@ -62,11 +62,12 @@ use crate::{
 ///   (`query::a_foreign_cursor_is_invalid`).
 /// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without
 ///   purchases they are zero (`query::an_unknown_user_has_an_empty_summary`).
-/// - A listing has exactly the purchases in its range (`query::a_range_selects_by_time`), and its
-///   cursors belong to that range (`query::a_cursor_belongs_to_its_range`).
-/// - The totals of a period are those of the purchases in it, and together they are the summary of
-///   the range (`query::totals_are_exact_per_period`, `query::totals_follow_the_zone`).
-/// - Totals have at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
+/// - A listing contains exactly the purchases in its range (`query::a_range_selects_by_time`), and
+///   its cursors belong to that range (`query::a_cursor_belongs_to_its_range`).
+/// - The totals of a period add up the purchases in the period, and the totals of all periods add
+///   up to the summary of the range (`query::totals_are_exact_per_period`,
+///   `query::totals_follow_the_zone`).
+/// - Totals consist of at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one
 ///   (`query::get_finds_by_id`).
 /// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
@@ -102,12 +103,12 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Returns the number and the total price of the selected purchases in each period of a range
     /// of time.
     ///
-    /// The periods are in the order of time. A period without purchases has no bucket. By default
+    /// The periods are in the order of time. A period without purchases is left out. By default
     /// this function reads all pages. A store that can add up by itself implements it.
     ///
     /// # Errors
     /// - [`Invalid`](crate::ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods
-    ///   have purchases
+    ///   contain purchases
     /// - The errors of [`page`](Self::page) and [`summary`](Self::summary)
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         // The default request is one bucket with all purchases, which the store sums up faster.
@@ -151,7 +152,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
 
     /// Returns a number that grows whenever another server takes the store over (default 0).
     ///
-    /// A promoted standby may lack purchases that the server before it had stored. A caller that
+    /// A promoted standby may lack purchases that the previous server stored. A caller that
     /// compares the store with the log compares this number, and checks again after a change. This
     /// function makes no request.
     fn takeovers(&self) -> u64 {
@@ -188,7 +189,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Returns the first stored user name that is equal to or greater than `from` in the order of
     /// bytes.
     ///
-    /// Repeated calls, each behind the last name, lead through the names of all users. A store
+    /// Repeated calls, each after the last name, lead through the names of all users. A store
     /// implements this function if it needs to read only one entry of an index of names.
     ///
     /// # Errors
@@ -235,7 +236,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
 ///
 /// # Errors
 /// - [`Invalid`](crate::ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods
-///   have purchases
+///   contain purchases
 /// - [`Corrupt`](crate::ErrorKind::Corrupt) if a sum cannot be represented exactly, or if the pages
 ///   do not end
 /// - The errors of [`PurchaseQuery::page`]
@@ -448,7 +449,7 @@ pub struct Page {
     pub items: Vec<Purchase>,
     /// The cursor of the next page. `None` on the last page.
     pub next: Option<Cursor>,
-    /// Whether the page lacks a purchase that the service has accepted and does not store yet.
+    /// Whether the page lacks a purchase that the service accepted and does not store yet.
     ///
     /// Only a page that was received over HTTP can be pending.
     #[serde(skip)]
@@ -466,8 +467,8 @@ impl Page {
         }
     }
 
-    /// Creates a page from the purchases `found`, of which an adapter has read one more than the
-    /// limit of `request`.
+    /// Creates a page from the purchases `found`, of which an adapter reads one more than the limit
+    /// of `request`.
     ///
     /// The extra purchase shows that there is a next page, and is dropped. The cursor of the next
     /// page is behind the last purchase of this page.

@@ -20,7 +20,7 @@ pub struct Receipt {
     pub position: Option<RecordPosition>,
     /// Whether the sink already had the purchase. Only a sink that writes into a store knows.
     pub is_duplicate: bool,
-    /// The first purchase with this id, if the sink already had it and has read it.
+    /// The first purchase with this id, if the sink already had it and read it.
     pub first_purchase: Option<Box<Purchase>>,
 }
 
@@ -98,15 +98,15 @@ pub enum Durability {
     /// The purchase survives a crash of the process and of the machine, because it is on a local
     /// disk.
     LocalDisk,
-    /// The purchase survives the loss of all but one of the brokers that have acknowledged it.
+    /// The purchase survives the loss of all but one of the brokers that acknowledged it.
     Broker {
         /// The minimum number of brokers that acknowledge a purchase, as guaranteed by `acks=all`:
         /// the smaller of the topic's `min.insync.replicas` and its number of replicas. `None` when
         /// the topic's settings cannot be read.
         replicas: Option<u32>,
     },
-    /// The purchase survives the loss of a minority of the servers of the store, because a majority
-    /// of them contains it in its journal. A single server is its own majority.
+    /// The purchase survives the loss of a minority of the servers of the store, because the
+    /// journals of a majority contain it. A single server is its own majority.
     Replicated,
 }
 

@@ -154,8 +154,7 @@ pub struct WaitingSummary {
 }
 
 impl WaitingSummary {
-    /// Creates the summary of `count` waiting refunds, of which the oldest has the timestamp
-    /// `oldest`.
+    /// Creates the summary of `count` waiting refunds, the oldest with the timestamp `oldest`.
     #[must_use]
     pub const fn new(count: u64, oldest: Option<Timestamp>) -> Self {
         Self { count, oldest }
@@ -215,7 +214,7 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
     /// Dropping the future may apply any of the refunds.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>>;
 
-    /// Removes the entries `sequences`, which [`apply_waiting`](Self::apply_waiting) has returned.
+    /// Removes the entries `sequences`, which [`apply_waiting`](Self::apply_waiting) returned.
     ///
     /// An entry that does not exist any more is ignored.
     ///
@@ -266,7 +265,7 @@ pub enum RefundDecision {
     Apply(Purchase),
     /// The store removes the waiting entry, because the same refund is stored already.
     Forget,
-    /// The store keeps the waiting entry with this reason, until ingest has written it to the dead
+    /// The store keeps the waiting entry with this reason, until ingest writes it to the dead
     /// letters.
     Refuse(Reason),
 }

@@ -22,8 +22,8 @@ pub struct ScanBatch {
     pub purchases: Vec<Purchase>,
     /// The stored entries of the batch that are not purchases.
     pub unreadable: Vec<UnreadableEntry>,
-    /// The cursor of the next batch. `None` at the end. Only the store that has returned the cursor
-    /// can continue there.
+    /// The cursor of the next batch. `None` at the end. Only the store that returned the cursor can
+    /// continue there.
     pub next: Option<Cursor>,
 }
 
@@ -76,7 +76,7 @@ impl UnreadableEntry {
 pub(crate) async fn call_with_retries<T, F: Future<Output = Result<T>>>(
     call: impl Fn() -> F,
 ) -> Result<T> {
-    // There are at most 10 pauses, from 0.1 s to 5 s. The jitter makes each of them up to twice as
+    // There are at most 10 pauses, from 0.1 s to 5 s. The jitter makes each pause up to twice as
     // long, so that many processes do not call again at the same time.
     let policy = ExponentialBuilder::new()
         .with_jitter()
@@ -113,8 +113,8 @@ pub trait PurchaseQueryExt: PurchaseQuery {
     /// Returns a stream of all pages of a listing, whose pages after the first one contain at most
     /// `limit` purchases.
     ///
-    /// A small first page is fast, and large pages then need few requests. Otherwise the stream is
-    /// the one of [`pages`](Self::pages).
+    /// A small first page is fast, and large pages then need few requests. Otherwise the stream
+    /// equals the stream of [`pages`](Self::pages).
     #[doc(hidden)]
     fn growing_pages(
         self: Arc<Self>,

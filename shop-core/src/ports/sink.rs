@@ -1,9 +1,9 @@
 //! The port that publishes purchases to a log.
 //!
-//! A [`PurchaseSink`] publishes a [`Purchase`], which has its id and its time already, and
-//! acknowledges it with a [`Receipt`]: from then on the purchase is as durable as the
-//! [`Durability`] in the receipt states. A [`PurchasePublisher`](super::PurchasePublisher) builds
-//! on it: it also accepts purchases without an id, and recognizes repetitions.
+//! A [`PurchaseSink`] publishes a [`Purchase`], whose id and time are already set, and acknowledges
+//! it with a [`Receipt`]: from then on the purchase is as durable as the [`Durability`] in the
+//! receipt states. A [`PurchasePublisher`](super::PurchasePublisher) builds on it: it also accepts
+//! purchases without an id, and recognizes repetitions.
 
 use std::collections::HashMap;
 use std::fmt::Debug;
@@ -79,7 +79,7 @@ use crate::{Purchase, Result, UserId};
 ///   (`log::a_failed_purchase_does_not_fail_its_batch`).
 /// - Purchases of one user are delivered in the order of their batch
 ///   (`log::a_batch_keeps_the_order_of_each_user`).
-/// - A batch may contain a purchase twice: both have receipts, with the same id
+/// - A batch may contain a purchase twice: both get receipts, with the same id
 ///   (`log::a_batch_may_repeat_a_purchase`).
 /// - Dropping the future of `publish_many` leaves each purchase published or not, and the batch can
 ///   be published again (`log::a_dropped_batch_can_be_published_again`).

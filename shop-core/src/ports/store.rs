@@ -103,7 +103,7 @@ const MAX_BATCH: usize = 1_000;
 /// - A record that contradicts an earlier one with the same id is a conflict and changes nothing.
 ///   The other records of the batch are applied
 ///   (`record_store::a_conflict_does_not_block_the_batch`).
-/// - An empty batch has no outcomes (`record_store::an_empty_batch_is_fine`).
+/// - An empty batch yields no outcomes (`record_store::an_empty_batch_is_fine`).
 /// - Dropping the future of `apply` leaves the store consistent: each record is applied or not
 ///   (`record_store::a_dropped_apply_may_be_repeated`).
 #[async_trait]
@@ -143,7 +143,8 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a store of records: `expect_apply` and `expect_check`. It has no waiting refunds.
+    /// A mock of a store of records: `expect_apply` and `expect_check`. It does not support waiting
+    /// refunds.
     #[derive(Debug)]
     pub RecordStore<R: Record> {}
 
@@ -209,7 +210,7 @@ pub enum InsertOutcome {
 /// - A purchase without a currency is the same as one in any currency
 ///   (`currency::an_absent_currency_is_no_conflict`).
 /// - A refund is erased with its user's purchases (`refund::a_refund_is_erased_with_its_purchase`).
-/// - An empty batch has no outcomes (`store::an_empty_batch_is_fine`).
+/// - An empty batch yields no outcomes (`store::an_empty_batch_is_fine`).
 /// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
 ///   (`store::a_dropped_insert_leaves_the_store_consistent`).
 #[async_trait]
@@ -292,7 +293,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   (`refund::a_refund_is_deleted_with_its_purchase`).
 /// - `count_before` counts the entries before a time, up to `limit`
 ///   (`erase::old_purchases_are_counted`).
-/// - `last_seen` is what `store_last_seen` has stored last, so that a
+/// - `last_seen` returns the time that `store_last_seen` stored last, so that a
 ///   [`run_retention`](crate::retention::run_retention) that starts with a wrong clock deletes
 ///   nothing (`erase::a_clock_that_jumps_deletes_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -310,8 +311,7 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Dropping the future may erase some or all of the purchases.
     async fn erase(&self, user: &UserId, limit: usize) -> Result<u64>;
 
-    /// Marks those of `ids` that are not stored as erased, durably, and returns the number of new
-    /// marks.
+    /// Durably marks as erased all `ids` that are not stored, and returns the number of new marks.
     ///
     /// A purchase whose id is marked is never stored. Stored purchases do not change.
     ///
@@ -344,8 +344,8 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Returns the errors of [`erase`](Self::erase).
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
 
-    /// Returns the time that any process has last stored by
-    /// [`store_last_seen`](Self::store_last_seen), if there is one.
+    /// Returns the time that any process last stored by [`store_last_seen`](Self::store_last_seen),
+    /// if there is one.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
@@ -391,8 +391,8 @@ pub struct StoreSink {
 }
 
 impl StoreSink {
-    /// Creates a sink that writes into `store`, where a stored purchase has the durability
-    /// `durability`.
+    /// Creates a sink that writes into `store`, whose stored purchases are as durable as
+    /// `durability` states.
     #[must_use]
     pub fn new(store: Arc<dyn PurchaseStore>, durability: Durability) -> Self {
         Self {
@@ -415,7 +415,7 @@ impl StoreSink {
 
     /// Inserts `purchases` by one call of the store, and returns one result per purchase.
     ///
-    /// If the call fails, each purchase has the error of the call.
+    /// If the call fails, the result of each purchase is the error of the call.
     async fn insert_batch(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let inserted = async {
             self.open()?;
@@ -423,7 +423,7 @@ impl StoreSink {
         };
         match inserted.await {
             Ok(outcomes) => {
-                // A store that an embedder has implemented may return too few outcomes.
+                // A store that an embedder implements may return too few outcomes.
                 let missing = || {
                     InsertOutcome::Unknown(Error::new(ErrorKind::Internal, "an outcome is missing"))
                 };
@@ -443,12 +443,12 @@ impl InsertOutcome {
     /// Returns the receipt of the purchase `id`, which was inserted with this outcome.
     ///
     /// `durability` is the durability of a stored purchase. A waiting refund is as durable, so it
-    /// has a receipt too.
+    /// gets a receipt too.
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) if the id belongs to a purchase with other content
     /// - [`Erased`](ErrorKind::Erased) if the id belongs to an erased purchase
-    /// - [`Invalid`](ErrorKind::Invalid) with the reason if the store has rejected the purchase
+    /// - [`Invalid`](ErrorKind::Invalid) with the reason if the store rejected the purchase
     /// - The error of an [`Unknown`](Self::Unknown) outcome
     #[doc(hidden)]
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {

@@ -1,8 +1,8 @@
 //! Totals of purchases per period: hours, days or months in a time zone with a fixed offset.
 //!
 //! A [`TotalsRequest`] asks for the totals of a range of time, and the answer is one [`Bucket`] for
-//! each period with purchases. [`Totals`] adds up purchases, or the sums that a store has computed
-//! for [slots](Totals::slots) of time, to these buckets.
+//! each period with purchases. [`Totals`] adds up purchases, or the sums that a store computed for
+//! [slots](Totals::slots) of time, to these buckets.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -138,8 +138,8 @@ impl FromStr for UtcOffset {
             Some(("-", time)) => (-1, time),
             _ => return Err(Self::INVALID),
         };
-        // The parser of times also accepts other forms, such as one with seconds. An offset has
-        // only this form.
+        // The parser of times also accepts other forms, such as one with seconds. An offset must be
+        // in this form.
         if time.len() != 5 || time.find(':') != Some(2) {
             return Err(Self::INVALID);
         }
@@ -154,7 +154,7 @@ impl FromStr for UtcOffset {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Bucket {
-    /// The begin of the period, or of the range if the range begins later.
+    /// The start of the period, or of the range if the range begins later.
     pub from: Timestamp,
     /// The end of the period, or of the range if the range ends earlier. It is not part of the
     /// bucket.
@@ -252,11 +252,11 @@ impl Totals {
     /// Adds the summary of purchases to the period that contains `time`.
     ///
     /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods have
-    ///   purchases
+    /// - [`Invalid`](ErrorKind::Invalid) if more than [`TotalsRequest::MAX_BUCKETS`] periods
+    ///   contain purchases
     /// - [`Corrupt`](ErrorKind::Corrupt) if the sum cannot be represented exactly
     pub fn add_summary(&mut self, time: Timestamp, summary: Summary) -> Result<()> {
-        // An empty summary is no purchase, so its period gets no bucket.
+        // An empty summary contains no purchase, so its period gets no bucket.
         if summary == Summary::default() {
             return Ok(());
         }
@@ -270,7 +270,7 @@ impl Totals {
         Ok(())
     }
 
-    /// Returns the buckets in the order of time. A period without purchases has no bucket.
+    /// Returns the buckets in the order of time. A period without purchases is left out.
     #[must_use]
     pub fn into_buckets(self) -> Vec<Bucket> {
         let range = self.request.range;
@@ -305,8 +305,8 @@ impl Totals {
                 let start_of = |day: Date| offset.to_timestamp(day.at(0, 0, 0, 0));
                 let from = start_of(day.first_of_month());
                 let to = day.last_of_month().tomorrow().and_then(start_of);
-                // The begin of the month after the last representable one is an error. The last
-                // month has no end then.
+                // The start of the month after the last representable one is an error. The last
+                // month then has no end.
                 let millis = |start: Result<jiff::Timestamp, _>| {
                     start
                         .map(jiff::Timestamp::as_millisecond)

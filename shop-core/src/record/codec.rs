@@ -49,8 +49,8 @@ pub enum DecodeError {
     UnknownType(String),
 }
 
-/// The names that the replaced systems use for the member with the user id. If a value has several
-/// of these members, they must agree.
+/// The names that the replaced systems use for the member with the user id. If a value contains
+/// several of these members, they must agree.
 pub const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
 /// The names of all members of a purchase that the replaced systems write. Other members are
 /// details.
@@ -76,7 +76,7 @@ pub const MEMBERS: [&str; 7] = {
 /// the record's headers.
 ///
 /// # Errors
-/// Retrying is pointless after any of them:
+/// Retrying is pointless after any of these errors:
 ///
 /// - [`DecodeError::Empty`] if the record is a tombstone
 /// - [`DecodeError::UnknownSchema`] or [`DecodeError::UnknownType`] if a newer version of this
@@ -94,7 +94,7 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
 /// Decodes the refund `id` from the value of its record, as [`encode`] wrote it.
 ///
 /// A refund that arrives before its purchase waits in the store. The store keeps the value of the
-/// refund's record and the id, but not the headers. A refund always has our second schema, because
+/// refund's record and the id, but not the headers. A refund always uses our second schema, because
 /// the purchase that it refunds is one of its details.
 ///
 /// # Errors
@@ -110,7 +110,7 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
 
 /// Decodes the value of a record whose id and headers were read already.
 ///
-/// `record_time` replaces the timestamp of a value that has none, or whose timestamp is unreadable.
+/// `record_time` replaces a missing or unreadable timestamp of the value.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is not a JSON object, if a member is missing or
@@ -177,10 +177,10 @@ impl<'a> PurchaseHeaders<'a> {
     /// Reads the headers of `record`. Headers with other names are ignored.
     ///
     /// # Errors
-    /// - [`DecodeError::NotAPurchase`] if the header `purchase-id` has no valid id
-    /// - [`DecodeError::UnknownSchema`] if the header `schema` has a version that this program does
-    ///   not know
-    /// - [`DecodeError::UnknownType`] if a record with a known schema has another type than
+    /// - [`DecodeError::NotAPurchase`] if the header `purchase-id` contains no valid id
+    /// - [`DecodeError::UnknownSchema`] if the header `schema` contains a version that this program
+    ///   does not know
+    /// - [`DecodeError::UnknownType`] if a record with a known schema is of another type than
     ///   `refund`
     fn from_record(record: &'a LogRecord) -> Result<Self, DecodeError> {
         let mut id = None;
@@ -209,8 +209,8 @@ impl<'a> PurchaseHeaders<'a> {
                 _ => {}
             }
         }
-        // Other producers may use a header `type` for purposes of their own. It only counts in a
-        // record of this program, which has a schema.
+        // Other producers may use a header `type` for purposes of their own. It only counts beside
+        // a schema header, which marks a record of this program.
         let record_type = type_header.filter(|_| schema.is_some());
         if let Some(unknown) = record_type.filter(|name| *name != REFUND.as_bytes()) {
             return Err(DecodeError::UnknownType(
@@ -231,8 +231,8 @@ pub(super) fn parse_id_header(value: &[u8]) -> Option<PurchaseId> {
     str::from_utf8(value).ok()?.parse().ok()
 }
 
-/// Creates the id of a purchase whose record has no id header: the UUID that is derived from the
-/// record's position.
+/// Creates the id of a purchase whose record contains no id header: the UUID that is derived from
+/// the record's position.
 impl From<RecordId> for PurchaseId {
     fn from(id: RecordId) -> Self {
         Self::from_uuid(*id.as_uuid())
@@ -252,8 +252,8 @@ fn member_error(part: &str, problem: &str) -> DecodeError {
     DecodeError::NotAPurchase(format!("{part} {problem}"))
 }
 
-/// Returns the value of a member that every purchase has, or the error that names the missing
-/// `member`.
+/// Returns the value of a member that every purchase must contain, or the error that names the
+/// missing `member`.
 fn require_member<'a>(
     member: &str,
     value: Option<RawScalar<'a>>,
@@ -261,8 +261,8 @@ fn require_member<'a>(
     value.ok_or_else(|| member_error(member, "is missing"))
 }
 
-/// Parses the value of `member` as a `T`. Every purchase has the member. Its value may be text or a
-/// number.
+/// Parses the value of `member`, which every purchase must contain, as a `T`. The value may be text
+/// or a number.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is missing, is of another JSON type, or is not a
@@ -294,10 +294,11 @@ fn parse_amount(value: RawScalar<'_>) -> Result<Price, DecodeError> {
 
 /// Encodes `purchase` as a record: the key is the user id, and the value is JSON.
 ///
-/// The value has exactly the members `username`, `userid`, `price`, `timestamp`, and the details of
-/// the purchase. A partitioned log keeps the records of one key in order, so it keeps each user's
-/// purchases in order. The headers are the id, the schema version, the type of a refund, and the
-/// context of the request. The log assigns offset and timestamp when it appends the record.
+/// The value contains exactly the members `username`, `userid`, `price`, `timestamp`, and the
+/// details of the purchase. A partitioned log keeps the records of one key in order, so it keeps
+/// each user's purchases in order. The headers are the id, the schema version, the type of a
+/// refund, and the context of the request. The log assigns offset and timestamp when it appends the
+/// record.
 ///
 /// # Errors
 /// None today: a later version may refuse a purchase.

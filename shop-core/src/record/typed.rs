@@ -55,7 +55,7 @@ use crate::{Error, ErrorKind, Purchase, RequestContext, Result, Timestamp};
 /// An [`Ingest`](crate::ingest::Ingest) reads such records from a log, and applies them to a
 /// [`RecordStore`](crate::ports::RecordStore) for their type.
 pub trait Record: Debug + Clone + Send + Sync + 'static {
-    /// The name of one record in messages, and the header with its id, if the type has one.
+    /// The name of one record in messages, and the header with its id, if there is one.
     const TYPE: RecordType = RecordType::new("record");
 
     /// Decodes `record`, which was read from `partition`.
@@ -67,7 +67,8 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
     /// [`DecodeError`] if the record is not of this type. Retrying is pointless.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError>;
 
-    /// Returns the id by which operators know this record, or `None` (the default) if it has no id.
+    /// Returns the id by which operators know this record, or `None` (the default) if there is
+    /// none.
     fn id(&self) -> Option<String> {
         None
     }
@@ -200,8 +201,7 @@ impl Record for Purchase {
     /// Decodes a purchase or a refund.
     ///
     /// A refund carries the position of its record in its context. It may wait in the store for its
-    /// purchase, and become a dead letter long after the position of its group has passed that
-    /// record.
+    /// purchase, and become a dead letter long after the position of its group passed that record.
     fn decode(record: &LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         let mut purchase = decode(record, partition)?;
         if purchase.is_refund() {
@@ -243,7 +243,7 @@ pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<L
 ///
 /// # Errors
 /// - [`DecodeError::Empty`] if the record has no value
-/// - [`DecodeError::UnknownSchema`] if the record has another schema version than
+/// - [`DecodeError::UnknownSchema`] if the record states another schema version than
 ///   [`SCHEMA_VERSION`]
 /// - [`DecodeError::NotAnEvent`] if the value is not the JSON of a `B`
 pub(crate) fn decode_event<'a, B: Deserialize<'a>>(

@@ -124,7 +124,7 @@ impl Shop {
 
         // Half of the permits, so that the next group is collected while the last one is in flight.
         let group_size = (max_in_flight / 2).clamp(1, MAX_BATCH);
-        // The permit travels with the result, and is released when the caller has read the result.
+        // The permit travels with the result, and is released when the caller reads the result.
         queued_purchases
             .ready_chunks(group_size)
             .flat_map(move |ready| stream::iter(shop.buy_calls(ready)))

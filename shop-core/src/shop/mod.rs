@@ -220,7 +220,7 @@ impl Shop {
     ///
     /// # Errors
     /// Returns the errors of [`PurchasePublisher::publish_new`], and the error of an argument that
-    /// is no valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a
+    /// is not a valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a
     /// purchase that was not recorded and a purchase that may have been recorded. Repeat the
     /// purchase with the [`idempotency_key`](crate::Error::idempotency_key) of the error.
     ///

@@ -126,8 +126,8 @@ impl Pipeline {
     /// Returns a monitor of the ingest.
     ///
     /// The ingest stops by itself after an error that retries do not resolve, such as too many dead
-    /// letters. To learn of it, [`wait_for`](IngestMonitor::wait_for) the phase `Stopped`. Then
-    /// [`close`](Self::close) returns the error.
+    /// letters. To learn of the stop, [`wait_for`](IngestMonitor::wait_for) the phase `Stopped`.
+    /// Then [`close`](Self::close) returns the error.
     #[must_use]
     pub fn monitor(&self) -> IngestMonitor {
         self.monitor.clone()

@@ -7,8 +7,8 @@ use crate::ingest::IngestMonitor;
 use crate::log::{Log, RecordType};
 use crate::ports::{PurchaseQuery, PurchaseSink};
 
-/// The ports by which a service publishes and lists purchases, and what else this process uses of
-/// their backend. `shop_http::routes` serves them over HTTP.
+/// The ports by which a service publishes and lists purchases, and the other parts of their backend
+/// that this process uses. `shop_http::routes` serves them over HTTP.
 ///
 /// ```
 /// use std::sync::Arc;

@@ -14,8 +14,8 @@ use crate::ports::{
 };
 use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId, Result};
 
-/// A selection of purchases, such as those of one user, to read as a stream, in pages, as sums, or
-/// as events.
+/// A selection of purchases, such as the purchases of one user, to read as a stream, in pages, as
+/// sums, or as events.
 ///
 /// The selection starts with [`Shop::user`](crate::Shop::user) or a similar function. Further
 /// functions narrow or order it. Nothing is read until a reading function is called.
@@ -300,7 +300,7 @@ impl UserPurchases {
     /// Follows the selected purchases: returns a stream that yields each purchase when it becomes
     /// visible.
     ///
-    /// The stream begins now, or behind the event whose cursor is `after`. It resumes by itself
+    /// The stream begins now, or after the event whose cursor is `after`. It resumes by itself
     /// after failures that pass, and ends after an error. The range and the order of the selection
     /// have no effect. Purchases that were written into the store without the log are not yielded.
     ///

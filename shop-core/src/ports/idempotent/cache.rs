@@ -1,8 +1,7 @@
-//! A cache of the purchases that this process has recently published, by id.
+//! A cache of the purchases that this process published recently, by id.
 //!
-//! The store learns of a purchase only when ingest has read its record from the log. Until then
-//! this cache recognizes a repetition or a conflict. It consists of two parts of 10,000 purchases
-//! each:
+//! The store learns of a purchase only when ingest reads its record from the log. Until then this
+//! cache recognizes a repetition or a conflict. It consists of two parts of 10,000 purchases each:
 //!
 //! | Part | Ids | Entries | When it is full |
 //! |---|---|---|---|
@@ -34,14 +33,14 @@ pub(super) struct IdempotencyCache {
     given: Mutex<LruCache<PurchaseId, CachedPurchase>>,
     /// The purchases whose ids were generated, in the order of their ids.
     ///
-    /// They are cached because a client may send such an id as a key later. They have a part of
-    /// their own because there may be so many that they would displace the given ids. They are
-    /// boxed because concurrent calls end out of order: the entries with later ids then move to
-    /// make room for one.
+    /// They are cached because a client may send such an id as a key later. They form a separate
+    /// part because there may be so many that they would displace the given ids. They are boxed
+    /// because concurrent calls end out of order: the entries with later ids then move to make room
+    /// for one.
     generated: Mutex<VecDeque<Box<CachedPurchase>>>,
 }
 
-/// A purchase that this process has published, or attempts to publish.
+/// A purchase that this process published, or attempts to publish.
 #[derive(Debug, Clone)]
 struct CachedPurchase {
     purchase: Purchase,
@@ -61,7 +60,7 @@ pub(super) struct Acknowledgement {
 /// The knowledge of the cache about the id of a purchase.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum CachedId {
-    /// The id was not in the cache. The cache has now remembered the attempt that asked for it.
+    /// The id was not in the cache. The cache now remembers the attempt that asked for it.
     Unknown,
     /// An earlier attempt to publish this purchase may have succeeded.
     Attempted(Purchase),
@@ -71,7 +70,7 @@ pub(super) enum CachedId {
 
 /// The knowledge about earlier attempts with the same id, when a purchase is published.
 ///
-/// It decides whether the cache can forget the id after a publish that has certainly failed.
+/// It decides whether the cache can forget the id after a publish that certainly failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PriorAttempt {
     /// There can be no earlier attempt, because the id was generated for this one.
@@ -94,8 +93,8 @@ impl IdempotencyCache {
     /// Returns the knowledge about the id of `purchase`, and remembers the attempt to publish it if
     /// the id is unknown.
     ///
-    /// Both happen under one lock, so that of two concurrent calls with one id, the second call
-    /// sees the attempt of the first.
+    /// Both happen under one lock, so if two calls with one id are concurrent, the second call sees
+    /// the attempt of the first.
     pub(super) fn get_or_insert(&self, purchase: &Purchase) -> CachedId {
         let mut given = lock(&self.given);
         let generated = lock(&self.generated);
@@ -119,7 +118,7 @@ impl IdempotencyCache {
         CachedId::Unknown
     }
 
-    /// Returns the purchase with the id `id` if this process has acknowledged it recently.
+    /// Returns the purchase with the id `id` if this process acknowledged it recently.
     pub(super) fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
         let given = lock(&self.given);
         let generated = lock(&self.generated);
@@ -137,8 +136,8 @@ impl IdempotencyCache {
             generated.pop_front();
         }
 
-        // Generated ids ascend, so the position is nearly always the end. Only a call that has
-        // ended after later ones needs the search.
+        // Generated ids ascend, so the position is nearly always the end. Only a call that ends
+        // after later ones needs the search.
         let last = generated.back();
         let is_latest = last.is_none_or(|last| last.purchase.id < purchase.id);
         let index = if is_latest {

@@ -5,13 +5,13 @@
 //! same content, and *another* is one with other content. A *repetition* is answered with the first
 //! purchase, and publishes nothing.
 //!
-//! | this process | the store has the same | has another | had one, erased | has none | cannot be asked |
+//! | this process | the store contains the same | contains another | contained one, erased | contains none | cannot be asked |
 //! |---|---|---|---|---|---|
 //! | knows nothing | repetition | conflict | erased | publish | publish |
-//! | has attempted the same | repetition | conflict | erased | publish the first again | publish the first again |
-//! | has attempted another | repetition | conflict | erased | conflict | conflict |
-//! | has acknowledged the same | repetition | conflict | erased | just now: repetition; else publish | repetition |
-//! | has acknowledged another | repetition | conflict | erased | just now: conflict; else publish | conflict |
+//! | attempted the same | repetition | conflict | erased | publish the first again | publish the first again |
+//! | attempted another | repetition | conflict | erased | conflict | conflict |
+//! | acknowledged the same | repetition | conflict | erased | just now: repetition; else publish | repetition |
+//! | acknowledged another | repetition | conflict | erased | just now: conflict; else publish | conflict |
 //!
 //! A purchase that was acknowledged more than ten seconds ago and is not in the store was probably
 //! deleted by the retention of the store, so its key can be used again. If the store only lags
@@ -104,7 +104,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Returns the errors of [`find_stored`](Self::find_stored).
     async fn decide_unknown(&self, purchase: Purchase) -> Result<PublishDecision> {
         // The cache remembers this attempt, which now ends without a publish. So the cache forgets
-        // the attempt, unless it has learnt of an acknowledged purchase.
+        // the attempt, unless it learnt of an acknowledged purchase meanwhile.
         let stored = self.find_stored(&purchase).await.inspect_err(|error| {
             self.cache
                 .record(&purchase, PriorAttempt::None, &Err(error.clone()));
@@ -121,7 +121,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ///
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict) if the store contains a purchase with other
-    ///   content, or contains none and `first` has other content
+    ///   content, or contains none and the content of `first` differs
     /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     async fn decide_attempted(
         &self,
@@ -139,7 +139,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
 
         // The first purchase is published again, with its time. If its first record is in the log,
-        // the second one changes nothing. The context is the one of this request.
+        // the second one changes nothing. The context comes from this request.
         let again = Purchase {
             context: purchase.context,
             ..first
@@ -147,15 +147,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Ok(PublishDecision::Publish(again, PriorAttempt::MayBeInFlight))
     }
 
-    /// Decides whether `purchase` is published after this process has acknowledged `first` under
-    /// the same id.
+    /// Decides whether `purchase` is published after this process acknowledged `first` under the
+    /// same id.
     ///
     /// The store decides if it contains the purchase or its mark of erasure. Otherwise the purchase
     /// counts as published, unless it was acknowledged more than ten seconds ago and is missing.
     ///
     /// # Errors
-    /// - [`Conflict`](crate::ErrorKind::Conflict) if the stored or the acknowledged purchase has
-    ///   other content
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the content of the stored or the acknowledged
+    ///   purchase differs
     /// - [`Erased`](crate::ErrorKind::Erased) if the id belongs to an erased purchase
     async fn decide_acknowledged(
         &self,
@@ -171,7 +171,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 self.cache.forget(&purchase.id);
                 return Err(erased_error());
             }
-            // Retention has deleted the purchase, so its key is a new one.
+            // Retention deleted the purchase, so its key is a new one.
             Some(Lookup::Missing) if !is_within_grace => {
                 self.cache.forget(&purchase.id);
                 return Ok(PublishDecision::Publish(
@@ -183,8 +183,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 return Err(other_content_error());
             }
             // Two processes may have published different purchases under one id at the same time.
-            // The store has kept the purchase of the other process, and `purchase` repeats that
-            // one.
+            // The store kept the purchase of the other process, and `purchase` repeats that one.
             Some(Lookup::Stored(stored)) if !stored.same_content(&first) => {
                 return Ok(PublishDecision::Answer(self.replayed_result(stored)));
             }
@@ -210,7 +209,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// remembers a stored purchase as acknowledged.
     ///
     /// # Errors
-    /// - [`Conflict`](crate::ErrorKind::Conflict) if the stored purchase has other content
+    /// - [`Conflict`](crate::ErrorKind::Conflict) if the content of the stored purchase differs
     /// - [`Erased`](crate::ErrorKind::Erased) if the purchase with this id was erased
     pub(super) async fn find_stored(
         &self,
@@ -222,7 +221,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             Some(Lookup::Stored(stored)) => {
                 let first = self.replayed_result(stored);
                 // An earlier attempt may have published the purchase. It is acknowledged now, so
-                // that a later repetition is recognized also if the store cannot be asked.
+                // that a later repetition is recognized even if the store cannot be asked.
                 let known = Ok(first.receipt.clone());
                 self.cache
                     .record(&first.purchase, PriorAttempt::MayBeInFlight, &known);

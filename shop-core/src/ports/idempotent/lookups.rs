@@ -95,7 +95,7 @@ impl Lookups {
         None
     }
 
-    /// Checks whether a look-up has failed within the last second, so that none is made now.
+    /// Checks whether a look-up failed within the last second, so that none is made now.
     fn is_paused(&self) -> bool {
         let pause = *lock(&self.pause);
         pause.until.is_some_and(|until| Instant::now() < until)
@@ -122,7 +122,7 @@ impl Lookups {
 /// [`look_up_durable`](PurchaseQuery::look_up_durable).
 ///
 /// # Errors
-/// Returns the errors of the store. A panic in `query`, which an embedder may have implemented, is
+/// Returns the errors of the store. A panic in `query`, which an embedder may implement, is
 /// returned as an error too.
 pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
     catch_panic("", query.look_up_durable(id)).await

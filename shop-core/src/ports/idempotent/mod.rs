@@ -52,7 +52,7 @@ use crate::{
 /// - Other content is a [`Conflict`](ErrorKind::Conflict).
 /// - The id of an erased purchase is refused as [`Erased`](ErrorKind::Erased).
 ///
-/// An id is in use if the store contains it, or if this sink has published it just now. The sink
+/// An id is in use if the store contains it, or if this sink published it just now. The sink
 /// remembers its last 10,000 purchases with a key, and its last 10,000 purchases without one.
 ///
 /// A look-up in the store takes at most 250 ms, and 64 are made at a time. After a look-up that
@@ -61,9 +61,9 @@ use crate::{
 /// up at its first attempt. If two processes publish different purchases under one key before the
 /// store contains one, the order of the log decides.
 ///
-/// A purchase that retention has deleted is forgotten, and its key can be used again. The store
-/// decides about a refund: the result comes when the store has applied the refund, or after
-/// [`REFUND_TIMEOUT`] as [`pending`](PublishedPurchase::pending).
+/// A purchase that retention deleted is forgotten, and its key can be used again. The store decides
+/// about a refund: the result comes when the store applies the refund, or after [`REFUND_TIMEOUT`]
+/// as [`pending`](PublishedPurchase::pending).
 ///
 /// A [`Shop`](crate::Shop) uses this sink by default.
 ///
@@ -144,7 +144,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.cache.remember_generated(purchase, receipt);
     }
 
-    /// Returns the purchase with the id `id` if this process has acknowledged it recently.
+    /// Returns the purchase with the id `id` if this process acknowledged it recently.
     ///
     /// The store may not contain this purchase yet.
     pub fn acknowledged_purchase(&self, id: &PurchaseId) -> Option<Purchase> {
@@ -232,7 +232,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         }
 
         // The log must contain the purchases of a user in the order of the batch, which the
-        // look-ups have mixed up.
+        // look-ups mixed up.
         to_publish.sort_unstable_by_key(|((index, _), _)| *index);
         let (places, purchases): (Vec<_>, Vec<Purchase>) = to_publish.into_iter().unzip();
         let receipts = self.publish_all(&purchases).await;
@@ -254,9 +254,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
 
     /// Publishes `purchases` by one call of the inner sink, and returns one result per purchase.
     ///
-    /// If the sink, which an embedder may have implemented, returns another number of results, they
-    /// cannot be assigned to the purchases. Then each result is an
-    /// [`Internal`](ErrorKind::Internal) error.
+    /// If the sink, which an embedder may implement, returns another number of results, they cannot
+    /// be assigned to the purchases. Then each result is an [`Internal`](ErrorKind::Internal)
+    /// error.
     async fn publish_all(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         if purchases.is_empty() {
             return Vec::new();
@@ -279,7 +279,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Returns the result of `purchase`, which was published with `receipt`.
     ///
     /// If the inner sink had the purchase already, the result contains the first purchase with its
-    /// time: from the receipt or, if the sink has not read it, from the store.
+    /// time: from the receipt or, if the sink did not read it, from the store.
     ///
     /// # Errors
     /// Returns the errors of [`find_stored`](Self::find_stored) for a duplicate.
@@ -319,8 +319,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     }
 }
 
-/// Returns the error for a sink that has returned another number of results than it was given
-/// purchases.
+/// Returns the error for a sink whose number of results differs from the number of purchases.
 pub(crate) fn miscounted_error() -> Error {
     Error::new(ErrorKind::Internal, "a sink has miscounted its results")
 }
@@ -339,12 +338,12 @@ fn other_content_error() -> Error {
 
 #[async_trait]
 impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
-    /// Publishes `purchase` to the inner sink without a look-up, also if its id is in use.
+    /// Publishes `purchase` to the inner sink without a look-up, even if its id is in use.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.sink.publish(purchase).await
     }
 
-    /// Publishes `purchases` to the inner sink without look-ups, also if their ids are in use.
+    /// Publishes `purchases` to the inner sink without look-ups, even if their ids are in use.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         self.sink.publish_many(purchases).await
     }
@@ -408,8 +407,8 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         self.publish_once_many(purchases).await
     }
 
-    /// Returns whether this process has acknowledged the purchase recently, or the id was made
-    /// within the last 30 s, so that another process may have acknowledged it.
+    /// Returns whether this process acknowledged the purchase recently, or the id was made within
+    /// the last 30 s, so that another process may have acknowledged it.
     fn may_be_unstored(&self, id: &PurchaseId) -> bool {
         self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
     }

@@ -2,7 +2,7 @@
 //!
 //! The log accepts any number of refunds of one purchase, but the store applies only one. So the
 //! result of a refund is the *verdict* of the store, which this module reads by looking up the id
-//! of the refund. All refunds of one purchase have the same id, which is derived from the purchase.
+//! of the refund. All refunds of one purchase share one id, which is derived from the purchase.
 //!
 //! ```text
 //! find_applied ──applied already──▶ result of the first refund
@@ -36,7 +36,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
 ///
-/// Each further refund adds 1 ms to the shortest pause of all of them, so that many refunds
+/// Each further refund adds 1 ms to the shortest pause of all waiting refunds, so that many refunds
 /// together make about 1,000 look-ups per second.
 const UNTHROTTLED_REFUNDS: usize = 32;
 
@@ -45,7 +45,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// it.
     ///
     /// The store applies one refund of a purchase, and decides which one. So the store determines
-    /// the result: if two processes refund a purchase differently at the same time, one of them
+    /// the result: if two processes refund a purchase differently at the same time, one process
     /// gets a conflict. If the store does not decide within `timeout`, the refund is in the log,
     /// and the result is [`pending`](PublishedPurchase::pending).
     ///
@@ -78,10 +78,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.wait_until_applied(refund, receipt, until).await
     }
 
-    /// Publishes `refunds` by one call of the sink, and waits until the store decides about all
-    /// of them.
+    /// Publishes `refunds` by one call of the sink, and waits until the store decides about each
+    /// refund.
     ///
-    /// The wait ends [`REFUND_TIMEOUT`] after the begin of the call, also if the publish takes a
+    /// The wait ends [`REFUND_TIMEOUT`] after the start of the call, even if the publish takes a
     /// part of this time. Returns one result per refund, in the order of `refunds`. Each result is
     /// the one that [`publish_refund`](Self::publish_refund) would return for this refund.
     pub(super) async fn publish_refunds(
@@ -89,7 +89,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         refunds: Vec<Purchase>,
     ) -> Vec<Result<PublishedPurchase>> {
         let until = Instant::now() + REFUND_TIMEOUT;
-        // `None` stands for a refund that is not stored yet and has to be published.
+        // `None` stands for a refund that is not stored yet and must be published.
         let applied_results: Vec<Option<Result<PublishedPurchase>>> =
             stream::iter(0..refunds.len())
                 .map(|index| self.find_applied(&refunds[index], until))
@@ -131,7 +131,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// published.
     ///
     /// # Errors
-    /// All errors have the outcome [`NotApplied`](Outcome::NotApplied), because nothing was
+    /// The outcome of every error is [`NotApplied`](Outcome::NotApplied), because nothing was
     /// published.
     /// - [`Conflict`](ErrorKind::Conflict), [`Erased`](ErrorKind::Erased) and
     ///   [`Invalid`](ErrorKind::Invalid) as for [`publish_refund`](Self::publish_refund)
@@ -155,8 +155,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Returns the stored refund if the store contains `refund`, and otherwise checks it against
     /// its purchase.
     ///
-    /// A purchase that is not stored is no error: its record may still be on its way from the log
-    /// to the store.
+    /// A purchase that is not stored is not an error: its record may still be on its way from the
+    /// log to the store.
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) if the store contains another refund of the purchase
@@ -187,7 +187,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// result is [`pending`](PublishedPurchase::pending).
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided
+    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store decides
     /// against the refund.
     async fn wait_until_applied(
         &self,
@@ -211,12 +211,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Looks up the published `refund` repeatedly until the store decides about it, and returns
     /// the stored refund.
     ///
-    /// Returns `None` without a decision: if `until` has passed, or if the store keeps the refund
-    /// for a purchase that is not known to be on its way. A failed look-up is not a decision, and
-    /// is repeated.
+    /// Returns `None` without a decision: after `until`, or if the store keeps the refund for a
+    /// purchase that is not known to be on its way. A failed look-up is not a decision, and is
+    /// repeated.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store has decided
+    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store decides
     /// against the refund.
     async fn wait_for_verdict(
         &self,
@@ -232,7 +232,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         loop {
             let time_left = until.saturating_duration_since(Instant::now());
             // One look-up is made even if the time is over, because a sink that writes into the
-            // store has decided already when the publish returns.
+            // store decides before the publish returns.
             let look_up_timeout = time_left.max(FIRST_PAUSE);
             match timeout(look_up_timeout, self.verdict_of(refund)).await {
                 Ok(Ok(Lookup::Stored(stored))) => return Ok(Some(stored)),
@@ -240,8 +240,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 Ok(Ok(Lookup::Waiting(_))) if !is_purchase_expected => return Ok(None),
                 // The refund or its purchase is still on its way to the store.
                 Ok(Ok(_)) => {}
-                // The store has decided against the refund. Every other error is only a failed
-                // look-up.
+                // The store decided against the refund. Every other error is only a failed look-up.
                 Ok(Err(error))
                     if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased) =>
                 {
