@@ -1,12 +1,12 @@
 //! Sends many purchases in one request.
 //!
 //! A batch is one call with one or more attempts. Each attempt sends the purchases whose result is
-//! not known yet, one per line, and the service responds with one line for each of them. The
-//! results of all attempts are collected in the [`PurchaseBatch`]:
+//! not known yet, one per line, and the service responds with one line per purchase. The results of
+//! all attempts are collected in the [`PurchaseBatch`]:
 //!
 //! 1. [`PurchaseBatch::begin_attempt`] writes the body of the request
 //! 2. [`PurchaseBatch::record_response`] keeps the results in the response
-//! 3. [`PurchaseBatch::take_results`] returns all results, once the call has ended
+//! 3. [`PurchaseBatch::take_results`] returns all results, once the call ends
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -80,8 +80,8 @@ impl PurchaseBatch {
     ///
     /// # Errors
     /// - A retryable error if a purchase failed with it: the next attempt sends the purchase again
-    /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not have exactly one result
-    ///   for each purchase of the attempt
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the response does not contain exactly one
+    ///   result for each purchase of the attempt
     pub(crate) fn record_response(&self, response: Response) -> Result<Response> {
         let results: Option<Vec<(BatchResultBody, &[u8])>> = response
             .body
@@ -131,7 +131,7 @@ impl PurchaseBatch {
     }
 }
 
-/// Converts the `result` of `purchase`, which has a key, after so many `attempts`.
+/// Converts the `result` of `purchase`, which must have a key, after this number of `attempts`.
 ///
 /// `line` is the text of the result. It is also a problem, unless the purchase is acknowledged.
 ///
@@ -192,7 +192,7 @@ impl ShopClient {
     /// Sends all purchases in one request, and returns one result for each, in their order.
     ///
     /// A service that refuses so many purchases at once gets them in halves. A single purchase is
-    /// sent as a buy. `context` is the context of the purchases, if they have one of their own.
+    /// sent as a buy. `context` is the purchases' own context, if there is one.
     pub(crate) async fn send_batch(
         &self,
         mut purchases: Vec<NewPurchase>,
@@ -202,7 +202,7 @@ impl ShopClient {
             purchase.key.get_or_insert_with(generate_key);
         }
 
-        // A stack, so that the results have the order of the purchases.
+        // A stack, so that the results are in the order of the purchases.
         let mut remaining_parts = vec![purchases];
         let mut results = Vec::new();
         while let Some(part) = remaining_parts.pop() {

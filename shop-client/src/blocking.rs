@@ -2,7 +2,7 @@
 //!
 //! [`BlockingFuture`] waits for a call, and [`BlockingStream`] for each item of a stream. Both are
 //! implemented for every future and every unpinned stream that can be sent to another thread with
-//! its results, so the client has no second, blocking set of calls.
+//! its results, so the client needs no second, blocking set of calls.
 //!
 //! The calls run on one runtime of the process, which the first call starts. Its one thread drives
 //! the connections, and the tasks of writes that nobody waits for any more.

@@ -49,7 +49,7 @@ pub(crate) use headers::insert_caller_header;
 #[must_use = "a builder does nothing until it builds"]
 pub struct ShopClientBuilder {
     base_url: String,
-    /// The provider that the caller has passed, in place of an HTTP client built by `client`.
+    /// The provider that the caller passed, in place of an HTTP client built by `client`.
     http: Option<HttpProvider>,
     client: ClientBuilder,
     user_agent: Option<String>,
@@ -314,7 +314,8 @@ impl ShopClientBuilder {
     /// - [`Invalid`](ErrorKind::Invalid) if the address is not the address of a service, or if the
     ///   user agent, a default header, the bearer token or a certificate is not valid
     /// - [`Unsupported`](ErrorKind::Unsupported) if there are no certificates to verify `https`
-    ///   with, or if this build has no TLS: enable the feature `rustls`, or pass an HTTP client
+    ///   with, or if this build does not include TLS: enable the feature `rustls`, or pass an HTTP
+    ///   client
     pub fn build(mut self) -> Result<ShopClient> {
         let base = self.parse_base_url()?;
         let headers = self.default_headers()?;
@@ -389,7 +390,7 @@ impl ShopClientBuilder {
         Ok(builder)
     }
 
-    /// Rejects `https`, because this build has no TLS.
+    /// Rejects `https`, because this build does not include TLS.
     #[cfg(not(feature = "rustls"))]
     fn with_tls(&self, builder: ClientBuilder, base: &Url) -> Result<ClientBuilder> {
         if base.scheme() == "http" {

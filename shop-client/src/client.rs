@@ -5,8 +5,8 @@
 //! - A query is sent by `query`, in the future of the caller
 //! - A check or a report is a query that is sent once: `request_report`
 //!
-//! All of them hand a [`Call`] to the [`Transport`], which authorizes, sends and retries the call.
-//! The ports that are implemented on top of them are in [`ports`](crate::ports).
+//! Each hands a [`Call`] to the [`Transport`], which authorizes, sends and retries the call. The
+//! ports that are implemented on top of them are in [`ports`](crate::ports).
 
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
@@ -36,11 +36,11 @@ use crate::{
     PurchaseId, RequestContext, Result, RetryPolicy, Shop,
 };
 
-/// A client of facing or of management, which have the same API.
+/// A client of facing or of management, which serve the same API.
 ///
 /// A client is cheap to clone: clones share connections, the bearer token and the retry budget.
 ///
-/// A client dereferences to a [`Shop`], and has the calls of a shop: [`buy`](Shop::buy),
+/// A client dereferences to a [`Shop`], and provides the calls of a shop: [`buy`](Shop::buy),
 /// [`buy_many`](Shop::buy_many), [`buy_all`](Shop::buy_all), [`refund`](Shop::refund),
 /// [`user`](Shop::user), [`user_with_name`](Shop::user_with_name), [`all_users`](Shop::all_users),
 /// [`get`](Shop::get) and [`close`](Shop::close).
@@ -102,7 +102,7 @@ pub struct ShopClient {
     correlation: Correlation,
     pub(crate) retries: RetryPolicy,
     /// This client as a shop, which is made once it is needed. The clones of this client in the
-    /// shop have no shop themselves.
+    /// shop contain no shop themselves.
     shop: OnceLock<Shop>,
 }
 
@@ -177,7 +177,7 @@ impl ShopClient {
     pub fn with_context(&self, context: RequestContext) -> Self {
         let mut client = self.clone();
         client.correlation = Correlation::new(context);
-        // The calls of the shop would have the old context.
+        // The calls of the shop would use the old context.
         client.shop.take();
         client
     }
@@ -206,7 +206,7 @@ impl ShopClient {
         let mut client = self.clone();
         client.retries = policy.into();
         client.retries.timeout = self.retries.timeout;
-        // The calls of the shop would have the old policy.
+        // The calls of the shop would use the old policy.
         client.shop.take();
         client
     }
@@ -231,12 +231,13 @@ impl ShopClient {
     pub fn with_timeout(&self, time: Duration) -> Self {
         let mut client = self.clone();
         client.retries.timeout = Some(time);
-        // The calls of the shop would have the old time-out.
+        // The calls of the shop would use the old time-out.
         client.shop.take();
         client
     }
 
-    /// Sends `purchase`, which has no key itself: `key` is sent in a header, and determines the id.
+    /// Sends `purchase`, which contains no key itself: `key` is sent in a header, and determines
+    /// the id.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains another purchase
@@ -273,7 +274,7 @@ impl ShopClient {
         let mut call = self
             .transport
             .write("refund", &path, &body, generate_key())?;
-        // With 202, the store has not decided over the refund yet.
+        // With 202, the store has not decided on the refund yet.
         call.expects_status = |status| matches!(status, StatusCode::CREATED | StatusCode::ACCEPTED);
         call.not_found_hint = "the service refunds nothing: it is older, or SHOP_REFUNDS is off";
         self.send_and_read_purchase(call, context, move |published| {
@@ -282,7 +283,7 @@ impl ShopClient {
         .await
     }
 
-    /// Sends a write, and returns the purchase that the service has published.
+    /// Sends a write, and returns the purchase that the service published.
     ///
     /// # Errors
     /// - [`Unsupported`](ErrorKind::Unsupported) if the response contains a purchase that is not
@@ -308,7 +309,7 @@ impl ShopClient {
 
     /// Sends a write in a separate task, which continues if the caller drops its future.
     ///
-    /// `context` is the context of the write itself, if it has one. It takes precedence over the
+    /// `context` is the context of the write itself, if there is one. It takes precedence over the
     /// context of this client.
     ///
     /// # Errors
@@ -395,8 +396,8 @@ impl ShopClient {
             .await
     }
 
-    /// Returns the entry that the service has under the id `id`. Waits for at most `wait` until the
-    /// purchase is stored.
+    /// Returns the service's entry with the id `id`. Waits for at most `wait` until the purchase is
+    /// stored.
     ///
     /// `wait` is at most [`MAX_WAIT`].
     ///
@@ -435,7 +436,7 @@ impl ShopClient {
     /// # Errors
     /// Returns the reason why the service is not ready, or [`Unsupported`](ErrorKind::Unsupported)
     /// if the readiness cannot be known: there is no service at the address, or one that does not
-    /// have this path yet. A check is not retried.
+    /// serve this path yet. A check is not retried.
     pub async fn check(&self) -> Result<()> {
         self.check_readiness("v1", NO_READINESS, None).await
     }
@@ -448,8 +449,8 @@ impl ShopClient {
 
     /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`.
     ///
-    /// Beside an admin listener, only the admin listener has this path. An unavailable broker or
-    /// store does not count.
+    /// If there is an admin listener, only the admin listener serves this path. An unavailable
+    /// broker or store does not count.
     ///
     /// # Errors
     /// Returns the reason why the process cannot serve anything. A check is not retried.
@@ -462,7 +463,7 @@ impl ShopClient {
         .await
     }
 
-    /// Returns the currency of all purchases of the shop, if it has one.
+    /// Returns the currency of all purchases of the shop, if one is set.
     ///
     /// # Errors
     /// Returns [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not
@@ -480,7 +481,7 @@ impl ShopClient {
     }
 
     /// Checks whether the report at `path` says that the service is ready, or that `part` works if
-    /// the report has this part.
+    /// the report contains this part.
     async fn check_readiness(
         &self,
         path: &str,

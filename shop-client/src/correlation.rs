@@ -1,7 +1,7 @@
 //! Links the requests of a client to the request that causes them, in logs and in traces.
 //!
-//! Each request has an id in `X-Request-Id`, which is the id of its context, or else a fresh id. It
-//! has a W3C trace context in `traceparent`, if a trace is known:
+//! Each request carries an id in `X-Request-Id`, which is the id of its context, or else a fresh
+//! id. If a trace is known, the request also carries a W3C trace context in `traceparent`:
 //!
 //! | context of the request | trace |
 //! |---|---|
@@ -29,17 +29,17 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 
 /// The context to which the requests of a client, or of one call, belong.
 ///
-/// Without any context, each request has a fresh id.
+/// Without any context, each request gets a fresh id.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Correlation {
-    /// The context that the caller has passed, if there is one.
+    /// The context that the caller passed, if there is one.
     passed_context: Option<Arc<RequestContext>>,
     /// The context of the current request, which is read only if no context was passed.
     current_context: Option<Arc<RequestContext>>,
 }
 
 impl Correlation {
-    /// Creates a correlation with the context that the caller has passed.
+    /// Creates a correlation with the context that the caller passed.
     pub(crate) fn new(context: RequestContext) -> Self {
         Self {
             passed_context: Some(Arc::new(context)),

@@ -1,8 +1,8 @@
 //! The dead letters of a service, for its operators.
 //!
-//! A [`DeadLetterRequest`] reads dead letters: a page, all of them, or a single one. It also
-//! changes them: each of `replay`, `discard` and `park` sends the positions of the records to one
-//! path, and checks that the response is about the same positions.
+//! A [`DeadLetterRequest`] reads dead letters: a page, a single one, or all. It also changes them:
+//! each of `replay`, `discard` and `park` sends the positions of the records to one path, and
+//! checks that the response is about the same positions.
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
@@ -250,7 +250,7 @@ impl DeadLetterRequest {
             .transport
             .post(action, &path, sent)
             .with_large_response();
-        // Only a dry run has the same result if it is sent twice.
+        // Only a dry run returns the same result if it is sent twice.
         call.is_repeatable = self.dry_run;
 
         let response = self.client.send(call, None).await?;

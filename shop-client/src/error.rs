@@ -1,8 +1,8 @@
 //! The errors of this crate, and the responses that caused them.
 //!
-//! [`client_error`] creates the errors of this crate. An error that a response caused has an
-//! [`ErrorResponse`] as its source: the status of the response, and its [`Problem`], if there is
-//! one. Callers read both through [`HttpErrorExt`], because the type of the error belongs to
+//! [`client_error`] creates the errors of this crate. The source of an error that a response caused
+//! is an [`ErrorResponse`]: the status of the response, and its [`Problem`], if there is one.
+//! Callers read both through [`HttpErrorExt`], because the type of the error belongs to
 //! `shop-core`, which knows no HTTP.
 
 use std::error::Error as StdError;
@@ -25,7 +25,7 @@ pub trait HttpErrorExt {
     /// Returns the status of the last response, if there was a response.
     fn status(&self) -> Option<u16>;
 
-    /// Returns the problem in the last response, if the response has one.
+    /// Returns the problem in the last response, if there is one.
     fn problem(&self) -> Option<&Problem>;
 }
 
@@ -44,7 +44,7 @@ fn find_response(error: &Error) -> Option<&ErrorResponse> {
     error.source()?.downcast_ref()
 }
 
-/// Creates an error of `kind` that has this crate as its origin.
+/// Creates an error of `kind` with this crate as its origin.
 pub(crate) fn client_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("shop-client")
 }
@@ -52,7 +52,7 @@ pub(crate) fn client_error(kind: ErrorKind, message: impl Into<String>) -> Error
 /// The error because of which a response could not be read.
 pub(crate) type ResponseCause = Box<dyn StdError + Send + Sync>;
 
-/// A response that caused an error, which has the response as its source.
+/// A response that caused an error, and is the source of this error.
 #[derive(Debug)]
 pub(crate) struct ErrorResponse {
     pub(crate) status: u16,
@@ -93,7 +93,7 @@ pub struct Problem {
     /// The type of the problem, such as `/problems/conflict`, from the member `type`.
     #[serde(rename = "type")]
     pub uri: Option<String>,
-    /// The title that all problems of this type have, for people.
+    /// The title that all problems of this type share, for people.
     pub title: Option<String>,
     /// The reason for the problem in this request, for people.
     pub detail: Option<String>,

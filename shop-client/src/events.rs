@@ -2,7 +2,7 @@
 //!
 //! An [`EventReader`] reads one stream of events over as many connections as needed. Each event has
 //! a position. After a lost connection, the reader pauses, connects again with the position of the
-//! last event, and skips the purchases that it has yielded before.
+//! last event, and skips the purchases that it already yielded.
 
 use std::time::Duration;
 
@@ -115,8 +115,8 @@ impl EventReader {
         }
     }
 
-    /// Connects again after `error` has ended the connection, and reads the first event. Pauses
-    /// before each attempt.
+    /// Connects again after `error` ended the connection, and reads the first event. Pauses before
+    /// each attempt.
     ///
     /// # Errors
     /// - The first error that is permanent, be it `error` or the error of an attempt
@@ -143,8 +143,8 @@ impl EventReader {
 
     /// Connects behind the position of the last event, and reads the first event.
     ///
-    /// A service sends the first event at once. The event usually has only a position, from which
-    /// on no purchase is missed; a purchase in it is returned.
+    /// A service sends the first event at once. The event usually contains only a position, from
+    /// which on no purchase is missed. If it also contains a purchase, the purchase is returned.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) without a first event in time
@@ -168,8 +168,8 @@ impl EventReader {
             })
     }
 
-    /// Reads the next event, and returns its purchase, if the event has one. Remembers the position
-    /// of the event.
+    /// Reads the next event, and returns its purchase, if there is one. Remembers the position of
+    /// the event.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if the connection is lost, silent or at its end

@@ -1,8 +1,8 @@
 //! Reads whole listings, each in one response.
 //!
 //! [`ShopClient::export`] selects the purchases, and the functions of [`Export`] choose how they
-//! are read: as purchases, or as the bytes of a file. All of them open the response when their
-//! stream is read for the first time.
+//! are read: as purchases, or as the bytes of a file. Each opens the response when its stream is
+//! read for the first time.
 
 use std::time::Duration;
 
@@ -99,7 +99,8 @@ impl Export {
 
     /// Returns a file of comma-separated values with a header, as a stream of parts of any size.
     ///
-    /// A name or user id that a spreadsheet would take for a formula has an apostrophe in front.
+    /// A name or user id that a spreadsheet would take for a formula starts with an added
+    /// apostrophe.
     #[must_use]
     pub fn csv(self) -> BoxStream<'static, Result<Bytes>> {
         self.open("text/csv", Response::into_chunks)

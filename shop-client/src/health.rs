@@ -2,7 +2,7 @@
 //!
 //! [`ShopClient::health`] reads the state into a [`Health`], which contains the states of the parts
 //! and of the roles of the service. Most members may be absent from the JSON, because not every
-//! service has them, and are then `None`, empty or 0.
+//! service reports them. An absent member is `None`, empty or 0.
 
 use std::collections::BTreeMap;
 
@@ -14,7 +14,7 @@ use crate::{Result, ShopClient};
 /// The state of a service.
 ///
 /// Members that the service does not report are `None`. These are the members of roles that the
-/// service does not have, and for a caller without the right to inspect, all members but the
+/// service does not provide, and for a caller without the right to inspect, all members but the
 /// status.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[non_exhaustive]
@@ -22,7 +22,7 @@ pub struct Health {
     /// The state in one word: `degraded` if a part is unavailable or an operator is needed,
     /// `unhealthy` without a store, and otherwise `healthy` or `ok`.
     pub status: String,
-    /// The parts that requests need, and whether each of them works. A service has some of the
+    /// The parts that requests need, and whether each of them works. A service reports some of the
     /// parts `log`, `store`, `listings`, `ingest`, `users` and `orders`.
     #[serde(default)]
     pub parts: BTreeMap<String, bool>,
@@ -37,8 +37,8 @@ pub struct Health {
 impl ShopClient {
     /// Reads the state of the service, for people and dashboards, by `GET /health`.
     ///
-    /// A state that is not healthy is a result, not an error. Beside an admin listener, only the
-    /// admin listener has this path.
+    /// A state that is not healthy is a result, not an error. If there is an admin listener, only
+    /// the admin listener serves this path.
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), shop_client::Error> {

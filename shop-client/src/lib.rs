@@ -55,15 +55,14 @@
 //!
 //! # Buy, exactly once
 //!
-//! A purchase has an idempotency key: your own, such as an order number, or a key that the client
-//! generates. All attempts of a call send the same key, so [`buy`](Shop::buy) retries failures and
-//! the purchase is still recorded once. [`RetryPolicy`] sets the total time, the backoff and the
-//! budget of the retries.
+//! A purchase carries an idempotency key: your own, such as an order number, or a key that the
+//! client generates. All attempts of a call send the same key, so [`buy`](Shop::buy) retries
+//! failures and the purchase is still recorded once. [`RetryPolicy`] sets the total time, the
+//! backoff and the budget of the retries.
 //!
-//! The [`Receipt`] has the durability of the purchase and its position in the log.
+//! The [`Receipt`] contains the durability of the purchase and its position in the log.
 //! [`buy_all`](Shop::buy_all) buys a whole stream of purchases, with a limit of purchases in
-//! flight. If the purchases have your own keys, the stream can be interrupted and restarted at any
-//! point.
+//! flight. If you set the keys, the stream can be interrupted and restarted at any point.
 //!
 //! # Read purchases
 //!
@@ -90,8 +89,8 @@
 //!
 //! # Users and orders
 //!
-//! A service may have two more roles, whose calls need the feature `accounts`. `users` registers
-//! and finds users, and `orders` places and finds orders. A registration and an order have a key,
+//! A service may provide two more roles, whose calls need the feature `accounts`. `users` registers
+//! and finds users, and `orders` places and finds orders. A registration and an order carry a key,
 //! and are retried like a buy. An email address that is already registered, or a user that the
 //! service does not know yet, is an outcome and not an error.
 //!
@@ -99,9 +98,9 @@
 //!
 //! An [`Error`] has a [kind](Error::kind), and says whether [a retry](Error::is_retryable) may help
 //! and whether the call [took effect](Error::outcome). The reason for a rejected request is in the
-//! [problem](HttpErrorExt::problem) of the error. The error of a buy with an unknown outcome has
-//! the [key](Error::idempotency_key) to repeat the buy with. The [request id](Error::request_id) of
-//! the error is also in the service's log.
+//! [problem](HttpErrorExt::problem) of the error. The error of a buy with an unknown outcome
+//! contains the [key](Error::idempotency_key) to repeat the buy with. The
+//! [request id](Error::request_id) of the error is also in the service's log.
 //!
 //! # Independent of the backend
 //!
@@ -155,7 +154,7 @@
 //! | `otel` | | the trace of the current OpenTelemetry span |
 //!
 //! Without `rustls`, nothing is built that is not needed for plain http. For another TLS backend,
-//! pass an [HTTP client](ShopClientBuilder::http_client) that has this backend.
+//! pass an [HTTP client](ShopClientBuilder::http_client) with this backend.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

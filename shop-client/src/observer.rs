@@ -13,9 +13,9 @@ use crate::Error;
 /// A retry or the end of a call, which is reported to an
 /// [observer](crate::ShopClientBuilder::observer).
 ///
-/// A call has one event with the state [`Retrying`](CallState::Retrying) before each further
+/// A call reports one event with the state [`Retrying`](CallState::Retrying) before each further
 /// attempt, and a last event with the state [`Succeeded`](CallState::Succeeded) or
-/// [`Failed`](CallState::Failed). A query whose future is dropped has no last event.
+/// [`Failed`](CallState::Failed). A query whose future is dropped reports no last event.
 #[derive(Debug, Clone, Copy)]
 #[non_exhaustive]
 pub struct CallEvent<'a> {
@@ -27,7 +27,7 @@ pub struct CallEvent<'a> {
     pub attempts: u32,
     /// The time since the call began, including all attempts and pauses.
     pub duration: Duration,
-    /// The state of the call, which says whether the call has ended.
+    /// The state of the call, which says whether the call ended.
     pub state: CallState<'a>,
 }
 
@@ -51,7 +51,7 @@ pub enum CallState<'a> {
 
 type Callback = dyn Fn(&CallEvent<'_>) + Send + Sync;
 
-/// The observer of a client, if it has one. Clones share the observer.
+/// The observer of a client, if there is one. Clones share the observer.
 #[derive(Clone, Default)]
 pub(crate) struct CallObserver(Option<Arc<Callback>>);
 

@@ -2,7 +2,7 @@
 //!
 //! - [`PurchaseSink`] and [`PurchasePublisher`] send purchases and refunds, alone or as a batch
 //! - [`PurchaseQuery`] lists, sums up and finds purchases
-//! - [`IngestPositions`] reads how far management's ingest has come
+//! - [`IngestPositions`] reads the progress of management's ingest
 //!
 //! Code that depends on a port, such as a [`Shop`](crate::Shop), works with a client as with a log
 //! or a store. The functions at the end write the query parameters that select purchases.
@@ -49,8 +49,8 @@ impl PurchaseSink for ShopClient {
 
     /// Sends the purchases in one request, with their ids as the keys.
     ///
-    /// The purchases are sent each in a request of its own if an id cannot be a key, or if they
-    /// belong to different requests, because a request to the service has one context.
+    /// Each purchase is sent in its own request if an id cannot be a key, or if the purchases
+    /// belong to different requests, because a request to the service carries one context.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
         let context = purchases
             .first()
@@ -76,7 +76,7 @@ impl PurchaseSink for ShopClient {
 
     /// Returns [`Durability::Memory`], which promises nothing.
     ///
-    /// Only a receipt has the durability of the service that issued the receipt, and another
+    /// Only a receipt states the durability of the service that issued the receipt, and another
     /// service may serve the next request.
     fn durability(&self) -> Durability {
         Durability::Memory
@@ -164,8 +164,8 @@ impl PurchaseQuery for ShopClient {
             Period::Hour => "hour",
             Period::Day => "day",
             Period::Month => "month",
-            // The service has no totals of a whole range, whose only bucket is the summary. Every
-            // time belongs to this bucket, also the earliest one.
+            // The service returns no totals of a whole range, whose only bucket is the summary.
+            // Every time belongs to this bucket, also the earliest one.
             _ => {
                 let summary = self.summary_in_range(selector, request.range).await?;
                 let mut totals = Totals::new(*request);
@@ -254,7 +254,7 @@ pub(crate) fn listing_parameters(
 
 /// Returns the query parameters for the selected purchases in `range`.
 ///
-/// A selector that this client does not know has no parameter, and the service rejects a request
+/// A selector that this client does not know adds no parameter, and the service rejects a request
 /// without a selector.
 pub(crate) fn selection_parameters(
     selector: &Selector,

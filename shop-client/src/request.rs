@@ -1,8 +1,8 @@
-//! Requests that the program of the caller makes itself, for paths that no other call has.
+//! Requests that the program of the caller makes itself, for paths that no other call uses.
 //!
 //! A [`RawRequest`] is a [`Call`] that is built step by step. The first step that is not valid
 //! makes the call an error, which [`RawRequest::send`] returns without sending anything. Otherwise
-//! the call is sent as every call of a client, so it has the same limits, retries and reports.
+//! the call is sent like every call of a client, with the same limits, retries and reports.
 
 use std::fmt::Display;
 
@@ -18,7 +18,7 @@ use crate::response::Response;
 use crate::transport::{Call, RequestBody, json};
 use crate::{ErrorKind, IdempotencyKey, Result, ShopClient};
 
-/// A request for a path that no other call has: see [`ShopClient::request`].
+/// A request for a path that no other call uses: see [`ShopClient::request`].
 #[derive(Debug)]
 #[must_use = "a request does nothing until it is sent"]
 pub struct RawRequest {
@@ -34,7 +34,7 @@ pub struct RawResponse(Response);
 impl ShopClient {
     /// Creates a request for `path`, below the address of the service.
     ///
-    /// The request has the token, the headers, the request id, the time-outs, the retries and the
+    /// The request uses the token, the headers, the request id, the time-outs, the retries and the
     /// observer of this client.
     ///
     /// ```no_run
@@ -145,7 +145,7 @@ impl RawRequest {
 
         let key = call.idempotency_key.clone();
         if key.is_some() {
-            // A request with a key always has a body, even if it is only an empty one.
+            // A request with a key always includes a body, even if it is only an empty one.
             call.body.get_or_insert(RequestBody::Json(Bytes::new()));
         }
 

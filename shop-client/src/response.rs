@@ -38,8 +38,8 @@ pub(crate) type BodyStream<T> = BoxStream<'static, Result<T>>;
 /// days.
 const MAX_RETRY_AFTER: Duration = Duration::from_secs(60);
 
-/// The maximum size of an error response that is read. The error responses of the service have less
-/// than 1 kB; a larger page of a proxy is ignored.
+/// The maximum size of an error response that is read. The error responses of the service are
+/// smaller than 1 kB; a larger page of a proxy is ignored.
 const MAX_ERROR_BYTES: usize = 64 << 10;
 
 /// The maximum number of characters of a service's text in an error message.
@@ -213,9 +213,9 @@ impl Response {
 
     /// Returns the pause before a retry that the service asks for, at most [`MAX_RETRY_AFTER`].
     ///
-    /// The header [`Retry-After`](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after) has
-    /// seconds or a date. A date is compared with the service's clock, if the response has its
-    /// date, because the clocks of the two machines may differ.
+    /// The header [`Retry-After`](https://www.rfc-editor.org/rfc/rfc9110#field.retry-after)
+    /// contains seconds or a date. A date is compared with the date of the response, if there is
+    /// one, because the clocks of the service and of this machine may differ.
     fn retry_after(&self) -> Option<Duration> {
         let text = self.header("retry-after")?.trim();
         if let Ok(seconds) = text.parse() {
@@ -245,8 +245,8 @@ impl Response {
 
     /// Returns the error of a response that refuses the call.
     ///
-    /// Kind, message and outcome are those of the problem in the response, or else follow from the
-    /// status. `not_found_hint` is the message if nothing is at the address of the request.
+    /// Kind, message and outcome come from the problem in the response, or else from the status.
+    /// `not_found_hint` is the message if nothing is at the address of the request.
     pub(crate) fn refusal_error(&self, not_found_hint: &str) -> Error {
         let response_problem = self.problem();
         let problem = response_problem.clone().unwrap_or_default();

@@ -71,7 +71,7 @@ impl Default for RetryPolicy {
     }
 }
 
-/// Converts a maximum number of retries, as most clients have it, to the default policy with this
+/// Converts a maximum number of retries, as most clients define it, to the default policy with this
 /// maximum.
 impl From<u32> for RetryPolicy {
     fn from(retries: u32) -> Self {
@@ -145,7 +145,7 @@ impl RetryPolicy {
 
     /// Returns the maximum duration of a call with all attempts and pauses.
     ///
-    /// Without retries and without a time-out, it is `attempt_timeout`, because the call has only
+    /// Without retries and without a time-out, it is `attempt_timeout`, because the call makes only
     /// one attempt.
     pub(crate) fn max_call_duration(&self, attempt_timeout: Duration) -> Duration {
         self.timeout

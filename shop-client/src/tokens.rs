@@ -1,8 +1,8 @@
 //! Bearer tokens, which are fetched when they are needed.
 //!
 //! A [`TokenProvider`] fetches tokens, and [`Tokens`] keeps the last one for all calls of a client
-//! and its clones. A token is replaced shortly before it expires, or when the service has refused
-//! it. Concurrent calls wait for the same fetch.
+//! and its clones. A token is replaced shortly before it expires, or when the service refuses it.
+//! Concurrent calls wait for the same fetch.
 
 use std::time::Duration;
 use std::{fmt, io};
@@ -15,7 +15,7 @@ use tokio::time::{Instant, timeout};
 use crate::error::client_error;
 use crate::{ErrorKind, Outcome, Result};
 
-/// The reason why a provider has no token.
+/// The reason why a provider returns no token.
 pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 
 /// A source of bearer tokens.
@@ -103,7 +103,7 @@ impl BearerToken {
         }
     }
 
-    /// Returns this token with an end: the token expires `time` after the client has fetched it.
+    /// Returns this token with an end: the token expires `time` after the client fetched it.
     #[must_use]
     pub const fn expires_in(mut self, time: Duration) -> Self {
         self.ends_in = Some(time);
@@ -123,7 +123,7 @@ impl fmt::Debug for BearerToken {
 /// shorter.
 const MAX_MARGIN: Duration = Duration::from_secs(30);
 
-/// The tokens of a client: its provider, if it has one, and the last token.
+/// The tokens of a client: its provider, if there is one, and the last token.
 #[derive(Default)]
 pub(crate) struct Tokens {
     provider: Option<Box<dyn TokenProvider>>,
@@ -157,8 +157,8 @@ impl Tokens {
     /// Returns the value of the header `Authorization` to send. Waits for the provider for at most
     /// `limit`.
     ///
-    /// Returns `None` without a provider, or if the provider has no other token than `refused`, the
-    /// value that the service has refused.
+    /// Returns `None` without a provider, or if the provider returns no other token than `refused`,
+    /// the value that the service refused.
     ///
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if the provider takes too long
@@ -181,7 +181,7 @@ impl Tokens {
     }
 
     /// Returns the header with the cached token, or with a new token of `provider` if the cached
-    /// one is about to expire or has the header `refused`.
+    /// one is about to expire or its header is `refused`.
     async fn valid_header(
         &self,
         provider: &dyn TokenProvider,

@@ -34,7 +34,7 @@ use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, Ret
 /// The maximum size of a response that is not a page, and of a line of a stream.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
-/// The maximum size of a page: 1,000 purchases with names of the maximum length have 2 MB.
+/// The maximum size of a page: 1,000 purchases with names of the maximum length take 2 MB.
 const PAGE_BYTES: usize = 16 << 20;
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
@@ -83,7 +83,7 @@ pub(crate) struct Call {
     /// The maximum size of the response, or `None` for a stream. The time-out of a streaming call
     /// does not include the stream.
     max_response_bytes: Option<usize>,
-    /// The headers of this call, which replace headers of the same name that every call has.
+    /// The headers of this call, which replace headers of the same name that every call sends.
     pub(crate) headers: HeaderMap,
     /// Returns whether a response with this status is expected.
     pub(crate) expects_status: fn(StatusCode) -> bool,
@@ -98,7 +98,7 @@ pub(crate) struct Call {
 pub(crate) enum RequestBody {
     /// A JSON value.
     Json(Bytes),
-    /// The purchases of a batch that have no result yet, one in each line.
+    /// The purchases of a batch whose result is not known yet, one per line.
     Batch(Arc<PurchaseBatch>),
 }
 
@@ -227,7 +227,7 @@ impl Transport {
     /// Sends `call` once, or twice if the service rejects the bearer token and there is a new one.
     ///
     /// # Errors
-    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if `time_limit` has passed
+    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if `time_limit` passes
     /// - The error of the provider of HTTP clients or of tokens
     /// - The error of a request without a response, of an unreadable response, or of one that is
     ///   not expected

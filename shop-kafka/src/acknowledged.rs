@@ -1,14 +1,13 @@
 //! Follows the responses of the brokers to the records of each partition: the acknowledged offsets,
 //! and the failures.
 //!
-//! The acknowledged offsets show when the log has lost records. The offsets of a partition grow. If
-//! a record is sent after another record was acknowledged, and gets the same or a lower offset,
-//! then acknowledged records are gone: an unclean election has made a replica the leader that
-//! lacked these records. If no consumer had read the lost records, only the producer can notice the
-//! loss.
+//! The acknowledged offsets show when the log lost records. The offsets of a partition grow. If a
+//! record is sent after another record was acknowledged, and gets the same or a lower offset, then
+//! acknowledged records are gone: an unclean election made a replica without these records the
+//! leader. If no consumer read the lost records, only the producer can notice the loss.
 //!
 //! A record proves a loss only if it was sent after the other record was acknowledged, because
-//! tasks may wait for two acknowledgements in another order than they have arrived.
+//! tasks may wait for two acknowledgements in another order than they arrived.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -27,7 +26,7 @@ pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far, by which they are ordered.
     count: AtomicU64,
     partitions: Mutex<BTreeMap<(Arc<str>, u32), PartitionAcknowledgements>>,
-    /// The acknowledged ranges that the log has lost, until
+    /// The acknowledged ranges that the log lost, until
     /// [`take_lost_ranges`](Self::take_lost_ranges) removes them.
     lost_ranges: Mutex<Vec<LostRange>>,
 }
@@ -46,18 +45,18 @@ struct HighestOffset {
     offset: u64,
     /// The number of acknowledgements up to this one.
     count: u64,
-    /// How often topics had been created again by then.
+    /// How often topics were created again before this acknowledgement.
     topic_changes: u64,
 }
 
-/// Acknowledged records that the log no longer has: from offset `from` to before `to`.
+/// Acknowledged records that the log no longer contains: from offset `from` to before `to`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct LostRange {
     pub(crate) topic: Arc<str>,
     pub(crate) partition: u32,
     pub(crate) from: u64,
     pub(crate) to: u64,
-    /// How often topics had been created again when this was noticed.
+    /// How often topics were created again before the loss was noticed.
     pub(crate) topic_changes: u64,
 }
 
@@ -68,7 +67,7 @@ impl Acknowledgements {
         self.count.load(Ordering::Acquire)
     }
 
-    /// Records that a broker has acknowledged a record at `offset`, and detects a loss of earlier
+    /// Notes that a broker acknowledged a record at `offset`, and detects a loss of earlier
     /// records.
     ///
     /// `count_at_send` is the number of acknowledgements before the record was sent, see

@@ -19,7 +19,7 @@ use crate::shared::KafkaLogInner;
 /// other half is left to single purchases.
 #[derive(Debug)]
 pub(crate) struct BatchRoom {
-    /// A permit for each record that batches may have in the queue.
+    /// A permit for each record that batches may keep in the queue.
     record_permits: Semaphore,
     /// The maximum number of records that one batch enqueues together.
     chunk_size: usize,
@@ -43,8 +43,8 @@ impl BatchRoom {
     /// a publish.
     ///
     /// # Errors
-    /// Each purchase has its own result. It is [`Overloaded`](ErrorKind::Overloaded) if there is no
-    /// room in time.
+    /// Each purchase gets its own result, which is [`Overloaded`](ErrorKind::Overloaded) if there
+    /// is no room in time.
     pub(crate) async fn publish(
         &self,
         log: &KafkaLogInner,
@@ -90,8 +90,8 @@ async fn publish_chunk(
         let position = match reports.next() {
             Some(Ok(Some(position))) => Ok(position),
             Some(Err(error)) => Err(error),
-            // No broker has reported the position, so it is not certain that the record was
-            // written. It must not be published again behind a later purchase of the same user.
+            // No broker reported the position, so it is not certain that the record was written. It
+            // must not be published again behind a later purchase of the same user.
             _ if is_followed(
                 purchase,
                 chunk.iter().skip(index + 1).zip(reports.as_slice()),
@@ -120,7 +120,7 @@ fn is_followed<'a>(
     })
 }
 
-/// Publishes a purchase again, because no broker has reported its position, see
+/// Publishes a purchase again, because no broker reported its position, see
 /// [`deliver`](crate::producer::ProducerHandle::deliver).
 ///
 /// # Errors

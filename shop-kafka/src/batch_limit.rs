@@ -46,7 +46,7 @@ impl BatchLimit {
         self.set_batch_bytes(lowest.saturating_sub(BATCH_OVERHEAD_BYTES));
     }
 
-    /// Halves the batch size, because a broker has refused a batch of `batch_bytes`, each of whose
+    /// Halves the batch size, because a broker refused a batch of `batch_bytes`, each of whose
     /// records fits by itself.
     ///
     /// The size stays until the settings of a topic are read again.

@@ -31,7 +31,7 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// The state that all clients of a log share, which librdkafka reports to a client and not to the
-/// call that has failed.
+/// call that failed.
 ///
 /// The most important part is the last authentication or authorization error. To a call, a wrong
 /// password looks like an unreachable broker, so [`explain`](Self::explain) replaces the call's
@@ -41,7 +41,7 @@ pub(crate) struct ClientHealth {
     denied: Mutex<Option<Error>>,
     /// The id of each topic by name. A topic that is deleted and created again gets another id.
     topic_ids: Mutex<BTreeMap<String, Arc<str>>>,
-    /// The number of times that the id of a topic has changed.
+    /// The number of times that the id of a topic changed.
     topic_changes: AtomicU64,
     /// The provider of the tokens with which the clients authenticate, if OAUTHBEARER is used.
     oauth: Option<Arc<dyn OauthTokenProvider>>,
@@ -70,7 +70,7 @@ impl ClientHealth {
         *lock(&self.denied) = Some(error);
     }
 
-    /// Forgets the recorded error, because a request has succeeded.
+    /// Forgets the recorded error, because a request succeeded.
     pub(crate) fn clear_denied(&self) {
         *lock(&self.denied) = None;
     }
@@ -90,7 +90,7 @@ impl ClientHealth {
         }
     }
 
-    /// Returns the id of a topic, if a broker has reported it.
+    /// Returns the id of a topic, if a broker reported it.
     pub(crate) fn topic_id(&self, topic: &str) -> Option<Arc<str>> {
         lock(&self.topic_ids).get(topic).cloned()
     }
@@ -137,7 +137,7 @@ impl StatisticsHandler for () {}
 /// librdkafka.
 pub(crate) struct Context<T = ()> {
     health: Arc<ClientHealth>,
-    /// Whether the client has requested its first token.
+    /// Whether the client requested its first token.
     token_requested: AtomicBool,
     /// The state of the client's kind, such as a member of a group.
     pub(crate) client_state: T,
@@ -153,8 +153,8 @@ impl<T> Context<T> {
     }
 }
 
-/// Creates a client of librdkafka, such as a consumer or a producer, with `config`. It gets a
-/// [`Context`] of its own, which reports to `health` and has `client_state`.
+/// Creates a client of librdkafka, such as a consumer or a producer, with `config`. The client gets
+/// its own [`Context`], which reports to `health` and contains `client_state`.
 ///
 /// # Errors
 /// If librdkafka rejects the configuration.
@@ -194,7 +194,7 @@ pub(crate) fn deliver_events(consumer: &StandaloneConsumer) {
 /// How long a new client is polled for its request for a token.
 const TOKEN_REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Polls a new consumer until it has requested its token, if it authenticates with tokens. Blocks.
+/// Polls a new consumer until it requests its token, if it authenticates with tokens. Blocks.
 ///
 /// A client requests a token only when it is polled, and its other calls wait for the token.
 pub(crate) fn authenticate(consumer: &StandaloneConsumer) {
@@ -321,7 +321,7 @@ pub(crate) async fn blocking<T: Send + 'static>(
 /// client is closed.
 pub(crate) fn close_in_background(close: impl FnOnce() + Send + 'static) {
     if let Err(error) = start_thread("shop-kafka-end", close) {
-        // `close` was dropped together with the client. So the client was closed here, and has
+        // `close` was dropped together with the client. So the client was closed here, which
         // blocked the caller.
         tracing::warn!(error = %error.chain(), "failed to start a thread to close a kafka client");
     }

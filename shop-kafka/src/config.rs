@@ -1,6 +1,6 @@
 //! Maps [`KafkaLogOptions`] to librdkafka's configuration properties.
 //!
-//! `client` has the properties that all clients share. Each other function is for one kind of
+//! `client` sets the properties that all clients share. Each other function is for one kind of
 //! client, and builds on the function to its left:
 //!
 //! ```text
@@ -55,7 +55,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of connection setup.
 ///
 /// A starting broker accepts connections and does not respond. With librdkafka's defaults of 10 s
-/// and 30 s, the log would stay unavailable long after Kafka has recovered.
+/// and 30 s, the log would stay unavailable long after Kafka recovered.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// The maximum backoff between connection attempts. librdkafka's default of 10 s delays recovery.
 const MAX_RECONNECT_BACKOFF: Duration = Duration::from_secs(1);
@@ -133,7 +133,7 @@ pub(crate) fn metadata_client(options: &KafkaLogOptions) -> ClientConfig {
     with_topic_ids(with_properties(config, options))
 }
 
-/// Returns the configuration of a producer, whose batches have at most `batch_bytes`.
+/// Returns the configuration of a producer, whose batches contain at most `batch_bytes`.
 pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientConfig {
     let mut config = client(options);
     config
@@ -248,7 +248,7 @@ fn with_topic_ids(mut config: ClientConfig) -> ClientConfig {
 ///
 /// # Errors
 /// - [`Invalid`](ErrorKind::Invalid) with all refused properties and the reasons
-/// - the error of librdkafka for a property that is unknown or has a wrong value
+/// - the error of librdkafka for a property that is unknown or whose value is wrong
 pub(crate) fn check_properties(options: &KafkaLogOptions) -> Result<()> {
     let refused: Vec<_> = options
         .properties

@@ -31,7 +31,7 @@ pub(crate) fn from_kafka(error: KafkaError) -> Error {
         ),
         // `rdkafka_error_code` returns no code for this variant.
         KafkaError::AdminOp(code) => classify(*code),
-        // librdkafka reports an unknown partition if the partition has no leader.
+        // librdkafka reports a leaderless partition as an unknown one.
         KafkaError::MetadataFetch(Code::UnknownPartition) => classify(Code::LeaderNotAvailable),
         other => other.rdkafka_error_code().map_or(
             (ErrorKind::Internal, "librdkafka rejected a call"),
@@ -47,7 +47,7 @@ pub(crate) fn from_code(code: Code) -> Error {
     kafka_error(kind, message).with_source(code)
 }
 
-/// Returns whether `error` is the error of a call that has failed because members join or leave the
+/// Returns whether `error` is the error of a call that failed because members join or leave the
 /// group.
 pub(crate) fn is_rebalancing(error: &Error) -> bool {
     let source = std::error::Error::source(error);
@@ -74,7 +74,7 @@ pub(crate) fn not_reached() -> Error {
     .with_outcome(Outcome::NotApplied)
 }
 
-/// Creates the error of a close that has ended before all records were acknowledged.
+/// Creates the error of a close that ended before all records were acknowledged.
 pub(crate) fn too_late() -> Error {
     kafka_error(
         ErrorKind::DeadlineExceeded,

@@ -11,7 +11,7 @@
 //! # Publish
 //!
 //! [`KafkaLog::sink`] publishes with `acks=all` and an idempotent producer. A receipt states the
-//! minimum number of in-sync replicas that have the purchase.
+//! minimum number of in-sync replicas that contain the purchase.
 //!
 //! ```no_run
 //! use shop_core::ports::PurchaseSink;
@@ -31,8 +31,8 @@
 //!
 //! [`KafkaLog::source`] starts a member of a consumer group. [`Ingest`](shop_core::ingest::Ingest)
 //! reads records from the source, writes them to a store, and commits an offset only after the
-//! write. When partitions move to another member, ingest first stores and commits the records of
-//! these partitions that it has read, within
+//! write. When partitions move to another member, ingest first stores and commits the records that
+//! it already read from these partitions, within
 //! [`revocation_timeout`](KafkaLogOptions::revocation_timeout). Records that can never be stored
 //! are kept, byte for byte, in the topic `<topic>.dlq`, see [`KafkaDeadLetters`].
 //!
@@ -90,7 +90,7 @@
 //! The tokens of OAUTHBEARER come from an [`OauthTokenProvider`]. librdkafka's administrative
 //! clients get no token (<https://github.com/confluentinc/librdkafka/issues/3753>). So with
 //! OAUTHBEARER, the topic and its dead-letter topic must exist, and receipts do not state how many
-//! replicas have the purchase.
+//! replicas contain the purchase.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 

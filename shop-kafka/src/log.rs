@@ -92,7 +92,7 @@ impl KafkaLog {
         })
     }
 
-    /// Waits until Kafka has responded, at most for
+    /// Waits until Kafka responds, at most for
     /// [`publish_timeout`](KafkaLogOptions::publish_timeout), and returns whether the topic exists.
     ///
     /// A missing topic is created if [`create_topics`](KafkaLogOptions::create_topics) is set.

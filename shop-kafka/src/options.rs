@@ -128,9 +128,9 @@ shop_core::options! {
         /// Sets how long the producer collects records before it sends a batch (default 1 ms).
         ///
         /// The time adds to the latency of every publish. librdkafka waits for whole milliseconds:
-        /// with a shorter time, its thread polls while a partition has its maximum number of
-        /// batches in flight. With 0.5 ms, `POST /buy` of 512 connections was an eighth slower, and
-        /// took 7 % more processor time (`docs/performance.md`).
+        /// with a shorter time, its thread polls while the maximum number of a partition's batches
+        /// is in flight. With 0.5 ms, `POST /buy` of 512 connections was an eighth slower, and took
+        /// 7 % more processor time (`docs/performance.md`).
         pub producer_linger: Duration = Duration::from_millis(1),
         /// Sets the maximum number of records in the producer's queue (default 10,000).
         ///
@@ -150,7 +150,7 @@ shop_core::options! {
     pub fn new(brokers: impl Into<String>);
 }
 
-/// Defines an enum whose values have names. Its `FromStr` ignores case.
+/// Defines an enum with named values. Its `FromStr` ignores case.
 macro_rules! named {
     ($(#[$doc:meta])* $type:ident { $($(#[$value_doc:meta])* $value:ident = $name:literal,)+ }) => {
         $(#[$doc])*

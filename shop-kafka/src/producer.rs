@@ -25,7 +25,7 @@ use crate::error::{from_code, from_kafka, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
 type Producer = FutureProducer<Context>;
-/// The position of a published record, if a broker has reported it.
+/// The position of a published record, if a broker reported it.
 pub(crate) type ReportedPosition = Result<Option<RecordPosition>>;
 
 /// A producer of librdkafka, and the batch size with which it was created.
@@ -94,7 +94,7 @@ impl ProducerHandle {
         Ok(producer)
     }
 
-    /// Creates a producer whose batches have at most `batch_bytes`.
+    /// Creates a producer whose batches contain at most `batch_bytes`.
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let config = config::producer(&self.options, batch_bytes);
         Ok(CurrentProducer {
@@ -183,7 +183,7 @@ impl ProducerHandle {
     }
 
     /// Publishes the record that `enqueue` adds to the queue, and waits until all in-sync replicas
-    /// have the record. Returns the position of the record.
+    /// contain the record. Returns the position of the record.
     ///
     /// If no broker reports a position, `enqueue` adds the record once more, because the record may
     /// be lost. librdkafka reports a success without a position if it infers the success of a batch
@@ -247,7 +247,7 @@ impl ProducerHandle {
         reported
     }
 
-    /// Creates the error of a record that librdkafka has failed to deliver, and replaces a producer
+    /// Creates the error of a record that librdkafka failed to deliver, and replaces a producer
     /// with a fatal error.
     ///
     /// `batch_bytes` is the batch size when the record was enqueued. The outcome is `Unknown`,
@@ -273,7 +273,7 @@ impl ProducerHandle {
             }
             _ => {}
         }
-        // An earlier attempt may have been written, whatever the last attempt has returned. This
+        // An earlier attempt may have been written, whatever the last attempt returned. This
         // includes a record that was purged from the queue: it may have waited there for a retry.
         error.with_outcome(Outcome::Unknown)
     }
@@ -314,7 +314,8 @@ impl ProducerHandle {
             .with_outcome(Outcome::NotApplied)
     }
 
-    /// Replaces the producer if it has a fatal error, after which librdkafka rejects all its use.
+    /// Replaces the producer after a fatal error, because librdkafka then rejects any use of the
+    /// producer.
     ///
     /// The producer stays if it is younger than [`MIN_LIFETIME`].
     fn replace_if_broken(&self) {
@@ -354,7 +355,7 @@ impl ProducerHandle {
     }
 }
 
-/// Waits until the caller has the only reference to `producer`. Blocks.
+/// Waits until the caller holds the only reference to `producer`. Blocks.
 ///
 /// Dropping the last reference blocks until the producer is closed, which must not happen in a
 /// publish.
@@ -397,7 +398,7 @@ pub(crate) struct PendingDelivery {
 impl PendingDelivery {
     /// Waits for the report of the record, and returns the reported position.
     ///
-    /// Returns `None` if the record was delivered and no broker has reported its position.
+    /// Returns `None` if the record was delivered and no broker reported its position.
     ///
     /// # Errors
     /// - [`Unavailable`](ErrorKind::Unavailable) if the producer was closed before
@@ -429,7 +430,7 @@ impl PendingDelivery {
     }
 }
 
-/// Creates the error of a record whose position no broker has reported. Its outcome is `Unknown`.
+/// Creates the error of a record whose position no broker reported. Its outcome is `Unknown`.
 pub(crate) fn no_position() -> Error {
     let message = "the record was acknowledged without its position, and may not be in the log";
     kafka_error(ErrorKind::Unavailable, message).with_outcome(Outcome::Unknown)

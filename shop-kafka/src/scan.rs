@@ -33,7 +33,7 @@ use crate::record::from_message;
 use crate::shared::KafkaLogInner;
 use crate::standalone::REQUEST_TIMEOUT;
 
-/// A partition, and consecutive records of it.
+/// The index of a partition, and consecutive records of this partition.
 pub(crate) type PartitionBatch = (u32, Vec<LogRecord>);
 
 /// The maximum time without a record before a scan fails.
@@ -51,7 +51,7 @@ pub(crate) enum ScanRange {
     /// beginning.
     From(Offsets),
     /// The records from an offset to an end, by partition. The caller knows that the topic recently
-    /// had these offsets, so the scan does not request the current ends.
+    /// contained these offsets, so the scan does not request the current ends.
     Between(OffsetRanges),
     /// The record at an offset of a partition, if the topic contains it.
     At(u32, u64),
@@ -207,8 +207,8 @@ impl TopicScan {
         }
         if !end_offsets.is_empty() {
             consumer.assign(&assignment).map_err(from_kafka)?;
-            // The consumer may come from an earlier scan, which has paused partitions that it had
-            // read completely.
+            // The consumer may come from an earlier scan, which paused the partitions that it read
+            // completely.
             consumer.resume(&assignment).map_err(from_kafka)?;
         }
 

@@ -31,10 +31,9 @@ pub(crate) struct KafkaLogInner {
     dead_letter_topic: OnceLock<Arc<Topic>>,
     pub(crate) dead_letter_index: tokio::sync::Mutex<DlqIndex>,
     pub(crate) idle_consumers: IdleConsumers,
-    /// The last epoch that [`next_epoch`](Self::next_epoch) has returned.
+    /// The last epoch that [`next_epoch`](Self::next_epoch) returned.
     last_epoch: Mutex<u64>,
-    /// The ranges of records that the brokers had acknowledged to this process, and that the log
-    /// has lost.
+    /// The ranges of records that the brokers acknowledged to this process, and that the log lost.
     lost_gaps: Mutex<Vec<Gap>>,
 }
 
@@ -72,7 +71,7 @@ impl KafkaLogInner {
         )
     }
 
-    /// Appends a record to the log, waits until all in-sync replicas have it, and returns its
+    /// Appends a record to the log, waits until all in-sync replicas contain it, and returns its
     /// position.
     pub(crate) async fn append(&self, record: &LogRecord) -> Result<RecordPosition> {
         self.producer.deliver(|| self.enqueue(record)).await

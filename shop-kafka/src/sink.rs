@@ -1,7 +1,7 @@
 //! [`KafkaSink`]: publishes purchases to the log.
 //!
 //! Before Kafka's first response, each purchase waits in a task of its own. After it, purchases go
-//! to the producer at once. If the producer detects that the log has lost acknowledged records, the
+//! to the producer at once. If the producer detects that the log lost acknowledged records, the
 //! sink puts the lost ranges among the dead letters.
 
 use std::sync::Arc;
@@ -88,7 +88,7 @@ impl KafkaSink {
         let abandoned = self.abandoned.clone();
         let task = self.waiting_tasks.spawn(async move {
             let started = Instant::now();
-            // Nothing was passed to librdkafka yet, so these errors have the outcome `NotApplied`.
+            // Nothing was passed to librdkafka yet, so the outcome of these errors is `NotApplied`.
             tokio::select! {
                 biased;
                 () = abandoned.cancelled() => return Err(closed("sink")),
@@ -117,10 +117,10 @@ impl KafkaSink {
         })?
     }
 
-    /// Starts a task that puts lost records among the dead letters, if the producer has detected a
+    /// Starts a task that puts lost records among the dead letters, if the producer detected a
     /// loss.
     ///
-    /// The caller does not wait for the task, and does not learn whether it has succeeded.
+    /// The caller does not wait for the task, and does not learn whether it succeeds.
     fn report_lost_records(&self) {
         if !self.log.producer.acknowledgements.has_lost_ranges() {
             return;

@@ -1,6 +1,6 @@
 //! Consumers that join no group: for scans, and for requests about a group.
 //!
-//! A new consumer has to find the cluster first, so a consumer is reused. A scan or a request takes
+//! A new consumer must find the cluster first, so a consumer is reused. A scan or a request takes
 //! an idle consumer with [`KafkaLogInner::take_consumer`], and returns it with
 //! [`KafkaLogInner::return_consumer`]. Only a complete scan or a successful request returns its
 //! consumer.
@@ -52,7 +52,7 @@ impl KafkaLogInner {
     ) -> Result<StandaloneConsumer> {
         let idle = lock(&self.idle_consumers.consumers).remove(&(Arc::clone(group), reads_few));
         if let Some(consumer) = idle {
-            // While the consumer was idle, events and requests for a token have queued up.
+            // While the consumer was idle, events and requests for a token queued up.
             deliver_events(&consumer);
             return Ok(consumer);
         }
@@ -71,8 +71,8 @@ impl KafkaLogInner {
         Ok(consumer)
     }
 
-    /// Returns a consumer that [`take_consumer`](Self::take_consumer) has taken, for the next scan
-    /// or request.
+    /// Returns a consumer that [`take_consumer`](Self::take_consumer) took, for the next scan or
+    /// request.
     pub(crate) fn return_consumer(
         &self,
         group: Arc<str>,
@@ -133,8 +133,7 @@ pub(crate) fn group_members(
         .collect())
 }
 
-/// Returns the positions that the group of `consumer` has committed in the topic of the log.
-/// Blocks.
+/// Returns the positions that the group of `consumer` committed in the topic of the log. Blocks.
 pub(crate) fn group_positions(
     consumer: &StandaloneConsumer,
     log: &KafkaLogInner,
@@ -169,8 +168,8 @@ impl Drop for IdleConsumers {
     fn drop(&mut self) {
         let consumers = std::mem::take(&mut *lock(&self.consumers));
         if !consumers.is_empty() {
-            // Closing a client blocks until its threads have ended, which must not happen in an
-            // async task.
+            // Closing a client blocks until its threads end, which must not happen in an async
+            // task.
             close_in_background(move || drop(consumers));
         }
     }

@@ -1,6 +1,6 @@
 //! A topic that a log requires: its state, its settings, and its creation if it is missing.
 //!
-//! A log has two topics: for its records, and for its dead letters. The thread of
+//! A log uses two topics: one for its records, and one for its dead letters. The thread of
 //! [`topic_monitor`](crate::topic_monitor) checks them, and the ports read or await the result:
 //!
 //! ```text
@@ -41,7 +41,7 @@ const PING_VALIDITY: Duration = Duration::from_secs(1);
 /// The timeout of a ping's metadata request.
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
 
-/// A topic that the log requires, with the state that the last check has found.
+/// A topic that the log requires, with the state that the last check found.
 ///
 /// The thread of [`TopicMonitor`](crate::topic_monitor::TopicMonitor) calls
 /// [`refresh`](Self::refresh), which updates the state. Callers read the state or wait for it. Only
@@ -91,10 +91,11 @@ impl Topic {
     }
 
     /// Creates the state of the dead-letter topic of the log, which keeps the records that the
-    /// store has rejected.
+    /// store rejected.
     ///
-    /// The topic has one partition, because dead letters are few, and unlimited retention. Its size
-    /// limit is above the default, because a dead letter is larger than its record by some headers.
+    /// The topic consists of one partition, because dead letters are few, and its retention is
+    /// unlimited. Its size limit is above the default, because a dead letter is larger than its
+    /// record by some headers.
     pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
         let config = [
             ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
@@ -117,7 +118,7 @@ impl Topic {
         options: &KafkaLogOptions,
         mut config: Vec<(&'static str, String)>,
     ) -> Self {
-        // With three or more replicas, two of them must have a record before it is acknowledged.
+        // With three or more replicas, two must have a record before it is acknowledged.
         if options.replication_factor >= Some(3) {
             config.push(("min.insync.replicas", "2".into()));
         }
@@ -137,12 +138,12 @@ impl Topic {
         self.state.borrow().clone()
     }
 
-    /// Returns the description of the topic, if a check has found the topic.
+    /// Returns the description of the topic, if a check found the topic.
     pub(crate) fn description(&self) -> Option<TopicDescription> {
         self.state()?.ok()
     }
 
-    /// Returns the reason why the topic must not be used, if an operator has to change something
+    /// Returns the reason why the topic must not be used, if an operator must change something
     /// first.
     pub(crate) fn refusal(&self) -> Option<Error> {
         self.state()?.err().filter(|error| !error.is_retryable())
@@ -167,10 +168,10 @@ impl Topic {
     /// Waits until the topic exists, at most for the timeout of a publish.
     ///
     /// The wait continues after a check that failed with a retryable error, because the check is
-    /// repeated. It ends if the topic is missing or refused, because an operator has to act then.
+    /// repeated. It ends if the topic is missing or refused, because an operator must act then.
     ///
     /// # Errors
-    /// The reason of the last check why the topic cannot be used; a retryable error if no check has
+    /// The reason of the last check why the topic cannot be used; a retryable error if no check
     /// ended in time.
     pub(crate) async fn wait_until_ready(&self) -> Result<()> {
         self.wait_for_state(self.options.publish_timeout, |state| match state {
@@ -184,7 +185,7 @@ impl Topic {
     /// Waits for the result of the first check, at most for `timeout`.
     ///
     /// # Errors
-    /// The reason of the last check why the topic cannot be used; a retryable error if no check has
+    /// The reason of the last check why the topic cannot be used; a retryable error if no check
     /// ended in time.
     pub(crate) async fn wait_for_check(&self, timeout: Duration) -> Result<()> {
         self.wait_for_state(timeout, Option::is_some).await
@@ -249,8 +250,7 @@ impl Topic {
                 self.set_state(Ok(description));
             }
             Err(error) => {
-                // Delivers errors such as a rejected login, which explains why no broker has
-                // responded.
+                // Delivers errors such as a rejected login, which explains why no broker responded.
                 admin.deliver_events();
                 self.record_failure(admin.health.explain(error));
             }
@@ -261,7 +261,7 @@ impl Topic {
     /// read. Blocks.
     ///
     /// After the timeout, a topic with at least one leader is returned without its settings,
-    /// because the partitions that have a leader are served.
+    /// because the partitions with a leader are served.
     ///
     /// # Errors
     /// - the error of [`create`](Self::create) if the topic is missing
@@ -391,7 +391,7 @@ impl Topic {
         Err(last_error)
     }
 
-    /// Sets the state after a check has failed with `error`.
+    /// Sets the state after a check failed with `error`.
     ///
     /// A topic that was found before stays ready after a retryable error: the next use of the topic
     /// then returns an error that is more specific than "unavailable".
@@ -500,7 +500,7 @@ impl Topic {
                 Ok(_) => {
                     tracing::info!(kafka.topic = %self.name, partitions = self.partitions, "topic created");
                 }
-                // Another client has created the topic concurrently.
+                // Another client created the topic concurrently.
                 Err((_, RDKafkaErrorCode::TopicAlreadyExists)) => {}
                 Err((_, code)) => return Err(self.creation_error(code)),
             }
@@ -508,8 +508,8 @@ impl Topic {
         Ok(())
     }
 
-    /// Creates the error of a missing topic that an operator has to create. [`is_missing`]
-    /// recognizes the error.
+    /// Creates the error of a missing topic that an operator must create. [`is_missing`] recognizes
+    /// the error.
     fn missing_error(&self) -> Error {
         let reason = if self.options.oauth.is_some() {
             "OAUTHBEARER"
@@ -562,7 +562,7 @@ pub(crate) struct TopicDescription {
 /// The settings of a topic, as far as they can be read.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct TopicSettings {
-    /// Whether a broker has answered the request for the settings, also with a refusal.
+    /// Whether a broker answered the request for the settings, even with a refusal.
     are_read: bool,
     /// The setting `min.insync.replicas`: how many replicas must have a record before it is
     /// acknowledged.
@@ -624,7 +624,7 @@ impl TopicDescription {
             ..Self::default()
         };
         for partition in partitions {
-            // The id of the leader is -1 if a partition has no leader.
+            // The leader's id is -1 for a leaderless partition.
             if partition.leader() < 0 {
                 description.leaderless.push(partition.id());
             } else {

@@ -113,8 +113,8 @@ pub(crate) struct TopicMonitor {
     new_topics: Sender<Arc<Topic>>,
 }
 
-/// The timeout of a check. It is above the timeout of a metadata request, so that the request has
-/// ended by then and the cause of its failure is known.
+/// The timeout of a check. It exceeds the timeout of a metadata request, so that the request ends
+/// first and the cause of its failure is known.
 const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 impl TopicMonitor {
@@ -185,7 +185,7 @@ impl TopicMonitor {
 /// The interval of checks for a ready topic, whose configuration may change.
 const READY_INTERVAL: Duration = Duration::from_secs(10);
 /// The interval of checks for a topic with leaderless partitions, or with an error that an operator
-/// has to fix.
+/// must fix.
 const LEADERLESS_INTERVAL: Duration = Duration::from_secs(5);
 /// The interval of checks for a missing topic, or while the cluster's id is unknown.
 const MISSING_INTERVAL: Duration = Duration::from_millis(300);
@@ -199,8 +199,8 @@ fn run_monitor(admin: &TopicAdmin, new_topics: &Receiver<Arc<Topic>>) {
     let mut topics: Vec<(Arc<Topic>, Instant)> = Vec::new();
     authenticate(&admin.metadata_client);
     loop {
-        // A setting or a leader that has changed may be the reason why a record was not
-        // acknowledged. So all topics are checked now.
+        // A changed setting or leader may be the reason why a record was not acknowledged. So all
+        // topics are checked now.
         let has_failed_delivery = admin
             .health
             .has_failed_delivery

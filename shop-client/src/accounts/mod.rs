@@ -4,7 +4,7 @@
 //! its two forms, and add the calls of one type. The trait [`Resource`] says how `/v1` represents a
 //! type: its paths, and the problems that are outcomes of a call rather than errors.
 //!
-//! A write has a key, and is sent and retried like a buy of a [`ShopClient`].
+//! A write carries a key, and is sent and retried like a buy of a [`ShopClient`].
 
 use std::marker::PhantomData;
 
@@ -70,8 +70,8 @@ impl ShopClient {
     /// Returns a client of the users of this service.
     ///
     /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
-    /// have the role of users. Users are identified by numbers, which are unrelated to the user ids
-    /// of [purchases](crate::Shop::user).
+    /// provide the role of users. Users are identified by numbers, which are unrelated to the user
+    /// ids of [purchases](crate::Shop::user).
     ///
     /// ```no_run
     /// use shop_client::{Insertion, ShopClient};
@@ -93,7 +93,7 @@ impl ShopClient {
     /// Returns a client of the orders of this service.
     ///
     /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
-    /// have the role of orders.
+    /// provide the role of orders.
     ///
     /// ```no_run
     /// use shop_client::{OrderNumber, ShopClient};
@@ -112,7 +112,7 @@ impl ShopClient {
     }
 }
 
-/// A type of entities that `/v1` has: a [`User`] or an [`Order`].
+/// A type of entities that `/v1` serves: a [`User`] or an [`Order`].
 pub trait Resource: Entity<New: Serialize> + DeserializeOwned {
     /// The path at which entities are created. An entity is at its number below this path.
     const PATH: &'static str;
@@ -124,7 +124,7 @@ pub trait Resource: Entity<New: Serialize> + DeserializeOwned {
     const UNKNOWN: &'static str;
     /// The problem type of a new entity that is [refused](Insertion::Refused).
     const REFUSAL: &'static str;
-    /// The error message if the service does not have the path.
+    /// The error message if the service does not serve the path.
     const NOT_FOUND_HINT: &'static str;
 }
 
@@ -156,8 +156,8 @@ impl<E: Resource> Entities<E> {
     /// Returns:
     /// - [`AlreadyInserted`](Insertion::AlreadyInserted) if the key was used before for the same
     ///   content, possibly by an earlier attempt of this call whose response was lost
-    /// - [`Refused`](Insertion::Refused) if another user has the address, or if the service does
-    ///   not know the user of the order. A user becomes known shortly after the registration
+    /// - [`Refused`](Insertion::Refused) if another user registered the address, or if the service
+    ///   does not know the user of the order. A user becomes known shortly after the registration
     /// - [`KeyTaken`](Insertion::KeyTaken) if the key was used before for other content
     ///
     /// ```no_run
@@ -171,8 +171,8 @@ impl<E: Resource> Entities<E> {
     /// ```
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not have the role, or
-    ///   if the response contains another entity
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not provide the role,
+    ///   or if the response contains another entity
     /// - The errors of a buy: see [`ShopClient`]
     ///
     /// # Cancel safety
@@ -214,8 +214,8 @@ impl<E: Resource> Entities<E> {
     /// Returns the user or the order with this number, if there is one.
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not have the role, or
-    ///   if the response contains another entity
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not provide the role,
+    ///   or if the response contains another entity
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the query fails
     pub async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let path = format!("{}/{number}", E::PATH);

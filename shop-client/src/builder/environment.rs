@@ -53,7 +53,7 @@ impl ShopClientBuilder {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) if SHOP_URL is missing, both tokens are set, a
-    /// time-out is not valid, or the file has no valid token.
+    /// time-out is not valid, or the file contains no valid token.
     fn from_variables(read: impl Fn(&'static str) -> Option<OsString>) -> Result<Self> {
         let Some(address) = non_empty_text(read("SHOP_URL")) else {
             return Err(invalid(

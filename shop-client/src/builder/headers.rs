@@ -20,7 +20,7 @@ impl ShopClientBuilder {
 
     /// Sends this header with every request, such as a tenant or the key of a gateway.
     ///
-    /// The value of the header is not logged. If several headers have this name, the last one is
+    /// The value of the header is not logged. Of several headers with this name, the last one is
     /// sent.
     ///
     /// If the client sends the header itself, building the client fails as
@@ -52,7 +52,7 @@ impl ShopClientBuilder {
     }
 
     /// Sends the bearer tokens of this provider, and fetches a new token when a token expires or is
-    /// rejected. [`TokenProvider`] has an example.
+    /// rejected. [`TokenProvider`] shows an example.
     pub fn token_provider(mut self, provider: impl TokenProvider) -> Self {
         self.tokens = Ok(Tokens::new(provider));
         self

@@ -15,12 +15,11 @@ pub(super) const RESOLUTION: &str = "dead-letter-settled";
 pub(super) const RECORD: &str = "dead-letter-record";
 /// The header of a marker with the record id, by which the dead letter is found.
 pub(super) const RECORD_ID: &str = "dead-letter-place";
-/// The header of a marker with the id of the purchase or event in the record, if the record has
-/// one.
+/// The header of a marker with the id of the purchase or event in the record, if there is one.
 pub(super) const ID: &str = "dead-letter-purchase";
 
-/// The names of the headers that a dead letter has after the headers of the original record, in
-/// this order.
+/// The names of the headers that follow the original record's headers in a dead letter, in this
+/// order.
 const NAMES: [&str; 9] = [
     "dead-letter-cluster",
     "dead-letter-topic",
@@ -62,8 +61,8 @@ pub(crate) fn encode_headers(dead_letter: &DeadLetter) -> OwnedHeaders {
 /// Decodes a record of the dead-letter topic. Returns `None` if the record is not a dead letter.
 pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
     let all: Vec<(&str, Option<&[u8]>)> = encoded.headers.iter().collect();
-    // The headers are counted from the end, because the original record may have headers of these
-    // names itself: it may be a replayed dead letter.
+    // The headers are counted from the end, because the original record may itself contain headers
+    // with these names: it may be a replayed dead letter.
     let (original_headers, own_headers) = all.split_last_chunk::<{ NAMES.len() }>()?;
     let mut values = [""; NAMES.len()];
     for (index, (name, value)) in own_headers.iter().enumerate() {
@@ -104,7 +103,7 @@ pub(crate) fn decode(encoded: &LogRecord) -> Option<DeadLetter> {
 /// Decodes the marker of a resolved dead letter. Returns `None` if `record` is not a marker.
 pub(crate) fn decode_marker(record: &LogRecord) -> Option<ResolvedDeadLetter> {
     let (first, _) = record.headers.iter().next()?;
-    // A dead letter begins with the headers of its original record, which may have the names of a
+    // A dead letter begins with the headers of its original record, which may be named like a
     // marker's headers.
     if first != RESOLUTION || decode(record).is_some() {
         return None;

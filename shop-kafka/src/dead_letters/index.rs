@@ -28,8 +28,8 @@ const MAX_DISTANCE: u64 = 256;
 /// topic.
 ///
 /// The index is kept in memory. Before each use, [`catch_up`](Self::catch_up) reads the records
-/// that were written since the last use. The index has an entry for each dead letter, pending or
-/// resolved, and contains no record.
+/// that were written since the last use. The index contains an entry for each dead letter, pending
+/// or resolved, but no record.
 #[derive(Debug, Default)]
 pub(crate) struct DlqIndex {
     /// The id of the topic that was read, if the brokers report it. Another id makes the index
@@ -40,7 +40,7 @@ pub(crate) struct DlqIndex {
     /// The pending dead letters, by the id of the record and the partition of the dead-letter
     /// topic. Several partitions may contain a copy of the same dead letter.
     pending: BTreeMap<(RecordId, u32), IndexedDeadLetter>,
-    /// The ids of the pending records, by their position in the log. A position may have two ids,
+    /// The ids of the pending records, by their position in the log. Two ids may share a position,
     /// because a gap may start at the offset of a record.
     positions: BTreeMap<RecordPosition, BTreeSet<RecordId>>,
     /// The markers of resolved dead letters, by the id of the record.
@@ -76,7 +76,7 @@ impl DlqIndex {
         let mut batches = scan(log, topic, ScanRange::From(self.next_offsets.clone()))
             .await?
             .batches;
-        // The client has learned the id of the topic while it started the scan.
+        // The client learned the id of the topic when it started the scan.
         let topic_id = log.health.topic_id(topic);
         if self.topic_id != topic_id {
             *self = Self {
@@ -96,7 +96,7 @@ impl DlqIndex {
         Ok(())
     }
 
-    /// Returns whether the record `id` has a pending or a resolved dead letter.
+    /// Returns whether the index contains a pending or resolved dead letter for the record `id`.
     pub(crate) fn contains(&self, id: RecordId) -> bool {
         self.resolved.contains_key(&id) || self.first_copy(id).is_some()
     }
@@ -275,7 +275,7 @@ pub(crate) async fn read_dead_letters(
         }
 
         unread_offsets.retain(|partition, offsets| {
-            // Each of these partitions has a run.
+            // `runs` contains each of these partitions.
             let (_, end) = runs[partition];
             offsets.retain(|offset| *offset >= end);
             !offsets.is_empty()

@@ -37,7 +37,7 @@ use index::{DlqIndex, DlqPosition, read_dead_letters};
 /// The maximum number of bytes that are kept of a key and of a value, if the topic does not accept
 /// the whole dead letter.
 const MAX_HEAD: usize = 64 << 10;
-/// The maximum number of attempts to read dead letters that are no longer where the index has found
+/// The maximum number of attempts to read dead letters that are no longer where the index found
 /// them. Each further attempt reads the whole topic.
 const MAX_READS: usize = 3;
 
@@ -58,7 +58,7 @@ const MAX_READS: usize = 3;
 /// | `dead-letter-reason` | the kind of the reason |
 /// | `dead-letter-detail` | the text of the reason |
 /// | `dead-letter-attempts` | the number of attempts to process the record; 0 if an operator parked it |
-/// | `dead-letter-version` | the version of the program that has put the dead letter |
+/// | `dead-letter-version` | the version of the program that put the dead letter |
 ///
 /// A repeated `put` writes a duplicate, which readers recognize by cluster, topic, partition,
 /// offset and time. If a dead letter is larger than the topic accepts, only the first 64 KiB of its
@@ -135,8 +135,8 @@ impl DeadLetters for KafkaDeadLetters {
 /// Returns `dead_letter` with at most the first [`MAX_HEAD`] bytes of its key and of its value. A
 /// small dead letter stays as it is.
 ///
-/// A record that the log has accepted may be too large for the dead-letter topic, because its
-/// producer may have compressed it to a few kilobytes.
+/// A record that the log accepted may be too large for the dead-letter topic, because its producer
+/// may have compressed it to a few kilobytes.
 fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
     let mut truncated = dead_letter.clone();
     let size = dead_letter.record.size();
@@ -164,7 +164,7 @@ fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
 }
 
 impl KafkaDeadLetters {
-    /// Publishes `count` records, and waits until all of them are acknowledged.
+    /// Publishes `count` records, and waits until all are acknowledged.
     ///
     /// `enqueue` adds the record with the given index to the queue of the producer. A record
     /// without a reported position is published once more.
@@ -187,7 +187,7 @@ impl KafkaDeadLetters {
         Ok(())
     }
 
-    /// Publishes `dead_letters` to the dead-letter topic, and truncates none of them.
+    /// Publishes `dead_letters` to the dead-letter topic without truncating them.
     async fn put_unchanged(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         self.deliver(dead_letters.len(), |index| {
             let record = &dead_letters[index].record;
@@ -257,8 +257,8 @@ impl KafkaDeadLetters {
             {
                 return Ok(dead_letters);
             }
-            // The retention of the topic has deleted dead letters, or the topic was created again.
-            // The index starts empty.
+            // The retention of the topic deleted dead letters, or the topic was created again. The
+            // index starts empty.
             *self.log.dead_letter_index.lock().await = DlqIndex::default();
         }
         let message = "dead letters were deleted each time they were read: try again, or raise retention.ms of their topic";
@@ -322,7 +322,7 @@ impl KafkaDeadLetters {
     }
 }
 
-/// Returns the headers of the marker that resolves `dead_letter`. The marker has no other content.
+/// Returns the headers of the marker that resolves `dead_letter`. The marker contains nothing else.
 fn marker_headers(
     dead_letter: &DeadLetter,
     record_type: RecordType,

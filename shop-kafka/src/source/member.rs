@@ -87,7 +87,7 @@ struct StableOffset {
 }
 
 impl Member {
-    /// Creates a member of `group` that owns no partition and has no consumer.
+    /// Creates a member of `group` without partitions and without a consumer.
     pub(super) fn new(log: Arc<KafkaLogInner>, group: &str) -> Self {
         let queue = EventQueue::new(log.options.batch_bytes);
         Self {
@@ -104,8 +104,8 @@ impl Member {
         }
     }
 
-    /// Returns the id of the topic that this membership reads, or `None` if the brokers have not
-    /// stated an id.
+    /// Returns the id of the topic that this membership reads, or `None` if the brokers stated no
+    /// id yet.
     ///
     /// Keeps the first id that is known in the membership. If the topic is created again,
     /// [`ClientHealth`](crate::client::ClientHealth) knows the id of the new topic at once, but the
@@ -133,7 +133,7 @@ impl Member {
     }
 
     /// Creates a consumer for the next membership, which commits go through from now on. The
-    /// consumer has not joined the group.
+    /// consumer is not in the group yet.
     ///
     /// # Errors
     /// If librdkafka rejects the options.
@@ -224,7 +224,7 @@ impl Member {
         lag
     }
 
-    /// Gives up ownership of `partitions`. From now on, commits of their epochs have the outcome
+    /// Gives up ownership of `partitions`. From now on, commits of their epochs return
     /// [`CommitOutcome::Fenced`], which means that the position is not moved.
     ///
     /// Blocks while a commit is in flight, since the commit relies on the ownership until the
@@ -241,7 +241,7 @@ impl Member {
         }
     }
 
-    /// Commits those of the `positions` whose partitions this member owns, and blocks until the
+    /// Commits each of the `positions` whose partition this member owns, and blocks until the
     /// brokers respond.
     ///
     /// Returns one outcome for each position, in the same order. A position whose partition this
@@ -250,7 +250,7 @@ impl Member {
     ///
     /// # Errors
     /// - [`ErrorKind::Invalid`] if a position is out of Kafka's range
-    /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or has lost its
+    /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or lost its
     ///   partitions
     /// - an error of librdkafka or of the brokers
     pub(super) fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
@@ -278,7 +278,7 @@ impl Member {
                 "this member is rejoining its group",
             ));
         };
-        // The group has removed this member, and the next poll of the reader thread gives up its
+        // The group removed this member, and the next poll of the reader thread gives up its
         // partitions. Until then, the positions count as owned, so the error asks for a retry,
         // which is fenced later. The commit must not be sent: librdkafka would send it without a
         // membership, and Kafka accepts such a commit in a group without members.
@@ -293,10 +293,10 @@ impl Member {
         let mut list =
             offsets_to_commit(&consumer, &self.log.topic.name, next_offsets).map_err(from_kafka)?;
         self.add_topic_id(&mut list);
-        // Kafka rejects the commit if a rebalance has begun a new generation meanwhile. The
-        // rejection is returned as an error and not as the outcome `Fenced`: in a cooperative
-        // rebalance, this member may keep the partitions, and a retry in the new generation
-        // succeeds. If the member gives the partitions up, the retry is fenced.
+        // Kafka rejects the commit if a rebalance began a new generation meanwhile. The rejection
+        // is returned as an error and not as the outcome `Fenced`: in a cooperative rebalance, this
+        // member may keep the partitions, and a retry in the new generation succeeds. If the member
+        // gives the partitions up, the retry is fenced.
         consumer
             .commit(&list, CommitMode::Sync)
             .map_err(from_kafka)?;
@@ -318,8 +318,8 @@ impl StatisticsHandler for Arc<Member> {
     ///
     /// The statistics name the high watermark of a partition, the offset after its newest record,
     /// `hi_offset`. The last stable offset, `ls_offset`, is before the high watermark while a
-    /// transaction is open, and does not move until the transaction ends. So the time for which the
-    /// last stable offset has not moved shows how long the transaction is open.
+    /// transaction is open, and does not move until the transaction ends. So the time since the
+    /// last stable offset moved shows the age of the transaction.
     fn update_statistics(&self, statistics: &Statistics) {
         let owned = lock(&self.owned).clone();
         let mut stable_offsets = lock(&self.stable_offsets);
@@ -332,7 +332,7 @@ impl StatisticsHandler for Arc<Member> {
             .into_iter()
             .flat_map(|topic| topic.partitions.values())
         {
-            // librdkafka lists an internal partition -1, for records that have no partition yet.
+            // librdkafka lists an internal partition -1, for records without a partition.
             let Ok(index) = u32::try_from(partition.partition) else {
                 continue;
             };
@@ -386,14 +386,14 @@ fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
 /// `next_offsets` are the positions by the index of the partition.
 ///
 /// The leader epoch of a position tells which leader wrote the last record before it. A member that
-/// later seeks to the position notices by the epoch if an unclean election has replaced records
-/// before the position, see
+/// later seeks to the position notices by the epoch if an unclean election replaced records before
+/// the position, see
 /// [`Membership::seek_to_committed`](super::membership::Membership::seek_to_committed).
 ///
-/// rdkafka has no call that sets a leader epoch. Only the list of the consumer's own read positions
-/// carries epochs, so the offsets in this list are replaced by the offsets to commit. The epoch
-/// there belongs to the last record that was read. It suits each position up to this record, but
-/// not a position that reading has not reached.
+/// rdkafka provides no call that sets a leader epoch. Only the list of the consumer's own read
+/// positions carries epochs, so the offsets in this list are replaced by the offsets to commit. The
+/// epoch there belongs to the last record that was read. It suits each position up to this record,
+/// but not a later position.
 fn offsets_to_commit(
     consumer: &Consumer,
     topic: &str,
@@ -435,15 +435,14 @@ fn consumer_lag(partition: &PartitionStatistics, delivered_end: Option<i64>) -> 
     }
     let committed = partition.committed_offset;
     let position = if committed < 0 {
-        // The group has committed nothing and starts at the oldest record, so the lag is the whole
+        // The group committed nothing and starts at the oldest record, so the lag is the whole
         // partition.
         partition.lo_offset.max(0)
     } else if delivered_end > Some(committed) {
         committed
     } else {
         // Every delivered record is committed. `app_offset`, the position of the consumer, may be
-        // after the last record: the offsets that it has passed since belong to no record that is
-        // delivered.
+        // after the last record: the offsets in between belong to no record that is delivered.
         committed.max(partition.app_offset)
     };
     Some(unsigned(partition.hi_offset - position))

@@ -2,7 +2,7 @@
 //! owns.
 //!
 //! [`find_start`](super::start::find_start) and [`Positions`](super::positions::Positions) decide
-//! by the responses which records the log has lost. They use the trait [`Membership`], which
+//! by the responses which records the log lost. They use the trait [`Membership`], which
 //! [`Consumer`] implements, so that their tests run without brokers. The requests block the reader
 //! thread.
 
@@ -44,7 +44,7 @@ pub(super) struct Committed {
 }
 
 impl Committed {
-    /// Creates a position that no broker returned, and that has no leader epoch.
+    /// Creates a position that no broker returned, without a leader epoch.
     pub(super) fn new(offset: i64, is_of_earlier_topic: bool) -> Self {
         Self {
             offset,
@@ -64,8 +64,8 @@ pub(super) trait Membership {
     /// Returns `None` while the id of the cluster is unknown.
     fn to_partition(&self, owned: OwnedPartition) -> Option<Partition>;
 
-    /// Requests the group's committed position in partition `index`. Returns `None` if the group
-    /// has not committed one.
+    /// Requests the group's committed position in partition `index`. Returns `None` if there is
+    /// none.
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<Committed>>;
 
     /// Seeks the partition to the committed position, or to the place where the log was cut before
@@ -78,7 +78,7 @@ pub(super) trait Membership {
     /// and the position would be skipped. A position without a leader epoch is not checked.
     fn seek_to_committed(&self, committed: Committed, timeout: Duration) -> Result<()>;
 
-    /// Returns whether the brokers have stated the id of the topic.
+    /// Returns whether the brokers stated the id of the topic.
     ///
     /// Kafka gives each topic an id. The id distinguishes a topic from an earlier one of the same
     /// name.
@@ -94,10 +94,9 @@ pub(super) trait Membership {
     /// Commits `low`, the offset of the oldest record, as the first position of the group in
     /// partition `index`.
     ///
-    /// From then on, the group has a position, so a deletion of records that it has not read is
-    /// recognized as a gap. Does not wait for the response: without the position, the group starts
-    /// at the oldest record again. Logs a warning if records were deleted before the group was
-    /// created.
+    /// With this position, a later deletion of unread records is recognized as a gap. Does not wait
+    /// for the response: without the position, the group starts at the oldest record again. Logs a
+    /// warning if records were deleted before the group was created.
     fn commit_start(&self, index: u32, low: i64) -> Result<()>;
 
     /// Blocks for `time`, or until the source is closed.
@@ -123,8 +122,8 @@ pub(super) trait Membership {
     }
 }
 
-/// Each membership of a [`Member`](super::member::Member) has a consumer of its own, which joins
-/// the group once.
+/// Each membership of a [`Member`](super::member::Member) uses its own consumer, which joins the
+/// group once.
 impl Membership for Consumer {
     fn owned_partitions(&self) -> Vec<OwnedPartition> {
         self.context().client_state.owned_partitions()
@@ -141,8 +140,8 @@ impl Membership for Consumer {
             .committed_offsets(requested, timeout)
             .map_err(from_kafka)?;
 
-        // The list has one element, for the requested partition. Its offset is invalid if nothing
-        // was committed.
+        // The list contains one element, for the requested partition. Its offset is invalid if
+        // nothing was committed.
         let mut committed = None;
         for element in list.elements() {
             element.error().map_err(from_kafka)?;
@@ -192,7 +191,7 @@ impl Membership for Consumer {
 
     fn commit_start(&self, index: u32, low: i64) -> Result<()> {
         let member = &self.context().client_state;
-        // A low watermark above 0 shows that the log has deleted records.
+        // A low watermark above 0 shows that the log deleted records.
         if low > 0 {
             tracing::warn!(
                 log.group = &*member.group,

@@ -69,9 +69,9 @@ const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug)]
 pub struct KafkaSource {
     member: Arc<Member>,
-    /// Held during a commit, even if its caller has dropped the future meanwhile. Commits that run
-    /// at the same time could reach the brokers in another order, so that an older position
-    /// replaces a newer one.
+    /// Held during a commit, even if its caller drops the future meanwhile. Commits that run at the
+    /// same time could reach the brokers in another order, so that an older position replaces a
+    /// newer one.
     commit_lock: Arc<Mutex<()>>,
     /// Cancelled when the reader thread ends. The thread leaves the group before.
     reader_ended: CancellationToken,
@@ -153,8 +153,8 @@ impl LogSource for KafkaSource {
             return Err(closed("source"));
         }
 
-        // Commits are sent to the coordinator, which is one of the brokers. While the group has
-        // none, librdkafka waits for up to the session timeout.
+        // Commits are sent to the coordinator, which is one of the brokers. While the group has no
+        // coordinator, librdkafka waits for up to the session timeout.
         let timeout = self.member.log.options.session_timeout + Duration::from_secs(1);
         tokio::time::timeout(timeout, self.commit_with_retries(positions))
             .await

@@ -44,7 +44,7 @@ impl Pending {
     ///
     /// If the batch would exceed `limits` with the record, the record starts a new batch, and the
     /// full batch is returned. A batch of another epoch than `epoch` is discarded: its ownership
-    /// has ended, and the records that were not committed are read again in the new epoch.
+    /// ended, and the records that were not committed are read again in the new epoch.
     pub(super) fn add(
         &mut self,
         index: u32,
@@ -90,7 +90,7 @@ impl Pending {
         self.batches.remove_entry(&index)
     }
 
-    /// Removes and returns the batch of partition `index`, if the partition has one.
+    /// Removes and returns the batch of partition `index`, if there is one.
     pub(super) fn take_batch(&mut self, index: u32) -> Option<BatchBuilder> {
         self.batches.remove(&index)
     }

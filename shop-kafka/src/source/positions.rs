@@ -1,12 +1,12 @@
-//! Follows the offsets of the owned partitions, and finds records that the log no longer has.
+//! Follows the offsets of the owned partitions, and finds records that the log no longer contains.
 //!
 //! Offsets may be missing without a loss: the markers of transactions and the records of aborted
 //! transactions are not delivered, and compaction removes records. All such offsets are at or above
 //! the partition's low watermark, which is the offset of the oldest record. Missing offsets below
 //! the low watermark were deleted.
 //!
-//! After an unclean election, the new leader may lack records that the group has read, and accept
-//! other records at the same offsets. For this reason, a newly assigned partition is sought to its
+//! After an unclean election, the new leader may lack records that the group read, and accept other
+//! records at the same offsets. For this reason, a newly assigned partition is sought to its
 //! committed position before a record is delivered, see [`find_start`]. librdkafka then goes back
 //! to where the log was cut: the offsets go backwards, and the offsets after the cut are a gap.
 
@@ -19,23 +19,23 @@ use shop_core::log::{Gap, GapCause};
 use super::membership::{Committed, Membership, OwnedPartition};
 use super::start::{PartitionStart, find_start};
 
-/// The timeout of a request to the brokers that is made when a record has arrived. The record waits
-/// for the response.
+/// The timeout of a request to the brokers that is made when a record arrives. The record waits for
+/// the response.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// The time for the requests about all partitions of an assignment together. The reader thread does
 /// not poll meanwhile.
 const ASSIGNMENT_TIMEOUT: Duration = Duration::from_millis(1_500);
 /// The minimum timeout of a request about one assigned partition, even if the partitions before it
-/// have used up [`ASSIGNMENT_TIMEOUT`].
+/// used up [`ASSIGNMENT_TIMEOUT`].
 const MIN_TIMEOUT: Duration = Duration::from_millis(50);
-/// The time until the comparison of a committed position with the log is retried, if it has failed.
+/// The time until a failed comparison of a committed position with the log is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The minimum time between two reads of a partition's low watermark. A topic that is compacted or
 /// written in transactions skips offsets all the time, and each read takes about a millisecond.
 /// librdkafka needs longer to find the first record after a deletion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// The positions up to which the reader thread has read, by the index of the partition.
+/// The read positions of the reader thread, by the index of the partition.
 #[derive(Default)]
 pub(super) struct Positions {
     partitions: BTreeMap<u32, Position>,
@@ -43,8 +43,8 @@ pub(super) struct Positions {
     /// index of the partition. An offset is removed once the partition of the present topic is
     /// compared with it.
     earlier_topic_offsets: BTreeMap<u32, i64>,
-    /// The time to retry the comparisons of committed positions with the log that have failed, or
-    /// `None` if none has.
+    /// The time to retry the failed comparisons of committed positions with the log, or `None` if
+    /// no comparison failed.
     retry_at: Option<Instant>,
 }
 
@@ -53,8 +53,8 @@ struct Position {
     /// The epoch of the ownership in which this position was set. In another epoch, the position
     /// counts as unknown.
     epoch: u64,
-    /// The offset of the next record, or `None` until the first record if the group has no
-    /// committed position.
+    /// The offset of the next record, or `None` until the first record if there is no committed
+    /// position.
     next_offset: Option<i64>,
     /// When the low watermark was last read because an offset was skipped.
     checked_at: Option<Instant>,
@@ -68,8 +68,8 @@ pub(super) enum Arrival {
     /// The record is at or after the position, and is delivered after this gap.
     InOrder(Option<Gap>),
     /// The record was fetched before its partition was sought to the committed position. The record
-    /// must not be delivered: it arrives again after the seek, unless the log has lost it. The gap
-    /// is delivered.
+    /// must not be delivered: it arrives again after the seek, unless the log lost it. The gap is
+    /// delivered.
     TooEarly(Option<Gap>),
     /// The record is before the position, because the log was cut or created again. The partition
     /// needs a new epoch, see [`Positions::restart`].
@@ -78,12 +78,12 @@ pub(super) enum Arrival {
 
 impl Positions {
     /// Seeks newly assigned partitions to their committed positions, and returns the records that
-    /// the log has lost before them.
+    /// the log lost before them.
     ///
     /// The reader thread calls this method before each poll. Requests are made only if
-    /// `has_new_assignment` is set, or if it is time to retry the partitions whose requests have
-    /// failed. Partitions that are initialized already are skipped: each ownership of a partition
-    /// starts an epoch, and the requests succeed once in an epoch.
+    /// `has_new_assignment` is set, or if it is time to retry the partitions whose requests failed.
+    /// Partitions that are initialized already are skipped: each ownership of a partition starts an
+    /// epoch, and the requests succeed once in an epoch.
     pub(super) fn initialize_assigned(
         &mut self,
         membership: &impl Membership,
@@ -117,10 +117,10 @@ impl Positions {
         gaps
     }
 
-    /// Forgets the positions of a membership that has ended.
+    /// Forgets the positions of a membership that ended.
     ///
     /// If the topic was created again, the next membership reads another topic of the same name.
-    /// The offsets are kept for its comparison then, because the brokers have deleted the group's
+    /// The offsets are then kept for its comparison, because the brokers deleted the group's
     /// commits together with the earlier topic.
     pub(super) fn reset(&mut self, is_topic_recreated: bool) {
         let partitions = std::mem::take(&mut self.partitions);
@@ -212,8 +212,7 @@ impl Positions {
         {
             // This is the first record after a seek to a position behind the end of the log.
             // librdkafka went back to this record because the log was cut here. The records from
-            // here to the end were written after the cut, and replace records that the group has
-            // read.
+            // here to the end were written after the cut, and replace records that the group read.
             let gap = membership.new_gap(partition, offset..end, GapCause::Truncated, offset);
             return Ok(Arrival::InOrder(gap));
         }
@@ -241,8 +240,8 @@ impl Positions {
     ///
     /// Called after [`Arrival::Backwards`], once the member owns the partition in a new epoch.
     ///
-    /// Returns the gap: the offsets of records that were read before the log was cut, and that the
-    /// log no longer contains or has replaced by other records.
+    /// Returns the gap: the offsets of records that were read before the log was cut, and that are
+    /// now missing from the log or replaced by other records.
     ///
     /// # Errors
     /// If the brokers do not respond.

@@ -56,7 +56,7 @@ struct QueuedEvent {
 }
 
 /// A queued revocation: partitions that a rebalance takes away from this member, or that the member
-/// has lost already.
+/// already lost.
 #[derive(Debug)]
 struct QueuedRevocation {
     partitions: Vec<Partition>,
@@ -65,8 +65,8 @@ struct QueuedRevocation {
     rebalance: Option<BlockedRebalance>,
 }
 
-/// A rebalance on the reader thread that waits until a caller has drained the revoked partitions,
-/// which means that the caller has stored their records and committed.
+/// A rebalance on the reader thread that waits until a caller drains the revoked partitions, which
+/// means that the caller stores their records and commits.
 #[derive(Debug)]
 pub(super) struct BlockedRebalance {
     /// The time at which the rebalance stops waiting.
@@ -121,7 +121,7 @@ impl EventQueue {
         lock(&self.content).events.is_empty()
     }
 
-    /// Returns whether the source was closed or dropped, or its reader thread has ended.
+    /// Returns whether the source was closed or dropped, or its reader thread ended.
     pub(super) fn is_closed(&self) -> bool {
         lock(&self.content).closed
     }
@@ -156,7 +156,7 @@ impl EventQueue {
     }
 
     /// Sets the error that a caller receives once no batch or gap is queued. Replaces an error that
-    /// no caller has received.
+    /// no caller received.
     pub(super) fn set_error(&self, error: Error) {
         lock(&self.content).error = Some(error);
         self.callers_wakeup.notify_waiters();

@@ -64,16 +64,15 @@ pub(super) struct Reader {
     current_partition: Option<u32>,
     /// The position in each owned partition.
     positions: Positions,
-    /// Whether the queue has room for another batch, as of the last time that the thread used the
-    /// queue.
+    /// Whether another batch fits in the queue, as of the last time that the thread used the queue.
     has_room: bool,
     /// Whether the partitions are paused because the queue is full.
     is_paused: bool,
     /// The time of the next check whether Kafka is available, or `None` if no connection error is
     /// unresolved.
     connectivity_check_at: Option<Instant>,
-    /// The number of times that a topic had been deleted and created again when the membership
-    /// began to read. A higher number shows that it has happened during the membership.
+    /// The number of times that a topic was deleted and created again before the membership began
+    /// to read. A higher number afterwards shows that this happened during the membership.
     topic_changes_at_start: u64,
 }
 
@@ -139,8 +138,8 @@ impl Reader {
     /// source meanwhile.
     ///
     /// A caller receives an error once, so it is set repeatedly: otherwise the source would look
-    /// healthy after the first report. An error that no caller has received is removed at the end
-    /// of the pause.
+    /// healthy after the first report. An error that no caller received is removed at the end of
+    /// the pause.
     fn report_error_during(&self, pause: Duration, error: &Error) {
         let queue = &self.member.queue;
         let deadline = Instant::now() + pause;
@@ -157,8 +156,8 @@ impl Reader {
     /// Gives up all partitions without a commit, leaves the group, and resets the state for the
     /// next membership.
     ///
-    /// Callers of the source receive the partitions as lost. Records that they have not committed
-    /// are read again in the next membership, here or in another process.
+    /// Callers of the source receive the partitions as lost. Records that the callers did not
+    /// commit are read again in the next membership, here or in another process.
     fn leave_group(&mut self, consumer: Arc<Consumer>) {
         self.member
             .release_without_drain(&self.member.owned_partitions());
@@ -216,7 +215,7 @@ impl Reader {
     ///
     /// # Errors
     /// The error that ends the membership: the topic is not accepted any more or was created again,
-    /// a request to the brokers about a record failed, or the consumer has failed fatally.
+    /// a request to the brokers about a record failed, or the consumer failed fatally.
     fn read(&mut self, consumer: &Consumer) -> Result<()> {
         // From here on, a topic that is created again ends the membership. Both values are read
         // again, because they belong to the topic that this membership reads.
@@ -260,7 +259,7 @@ impl Reader {
                 Some(Ok(message)) => self.handle_message(consumer, &message)?,
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
-                    // An empty queue means that the callers have received everything, so one may be
+                    // An empty queue means that the callers received everything, so a caller may be
                     // waiting. As no message is available, waiting for `linger` would not fill the
                     // batches: all are delivered now.
                     let is_awaited = self.member.queue.is_empty();
@@ -281,7 +280,7 @@ impl Reader {
         Ok(())
     }
 
-    /// Pauses the assigned partitions if the queue is full, and resumes them if the queue has room
+    /// Pauses the assigned partitions if the queue is full, and resumes them if there is room
     /// again.
     ///
     /// Before a pause, blocks for up to [`PAUSE_AFTER`] until there is room. While the partitions
@@ -411,7 +410,7 @@ impl Reader {
     /// Offsets increase, unless the log was cut or created again: librdkafka then resets its
     /// position. The callers of the source are notified that the partition is lost in its earlier
     /// epoch. In the new epoch they start over, so the committed position can go back as well. The
-    /// records that the log has lost are delivered as a [`Gap`].
+    /// records that the log lost are delivered as a [`Gap`].
     ///
     /// # Errors
     /// If the brokers do not respond to the request for the watermarks.
@@ -451,7 +450,7 @@ impl Reader {
     }
 
     /// Adds batches that are at least `linger` old to the queue, except the batch of partition
-    /// `except`, while the queue has room.
+    /// `except`, until the queue is full.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
         while self.has_room
             && let Some((index, batch)) = self.pending.pop_older_than(linger, except)
@@ -510,7 +509,7 @@ impl Reader {
     /// [`CONNECTIVITY_CHECK_TIMEOUT`].
     ///
     /// If Kafka is not available, reports an error to the callers of the source, and schedules the
-    /// next check. Otherwise, removes an error that no caller has received.
+    /// next check. Otherwise, removes an error that no caller received.
     fn check_connectivity(&mut self, consumer: &Consumer) {
         if self
             .connectivity_check_at

@@ -2,8 +2,8 @@
 //!
 //! librdkafka calls `pre_rebalance` within a poll, on the reader thread, and continues the
 //! rebalance when the callback returns. So a revocation blocks the reader thread until a caller of
-//! the source has drained the revoked partitions, which means that the caller has stored their
-//! records and committed their positions:
+//! the source drains the revoked partitions, which means that the caller stores their records and
+//! commits their positions:
 //!
 //! ```text
 //! reader thread:  poll > pre_rebalance > revocation queued, blocks ............ > released > poll continues
@@ -26,7 +26,7 @@ use super::membership::OwnedPartition;
 use super::queue::BlockedRebalance;
 use crate::client::Context;
 
-/// How often a blocked rebalance checks whether its wait for a drain has become pointless.
+/// How often a blocked rebalance checks whether its wait for a drain is pointless.
 const CHECK_INTERVAL: Duration = Duration::from_millis(50);
 
 impl ConsumerContext for Context<Arc<Member>> {
@@ -54,7 +54,7 @@ impl ConsumerContext for Context<Arc<Member>> {
             Rebalance::Error(error) => {
                 tracing::warn!(log.group = %member.group, %error, "rebalance failed");
                 // It is unknown which partitions the group still assigns to this member, so it
-                // gives up all of them.
+                // gives up all its partitions.
                 member.release_without_drain(&member.owned_partitions());
             }
         }
@@ -71,21 +71,21 @@ fn partition_indices(list: &TopicPartitionList) -> Vec<u32> {
 }
 
 impl Member {
-    /// Queues a revocation of the partitions at `indices`, blocks until a caller has drained them,
-    /// and gives up ownership.
+    /// Queues a revocation of the partitions at `indices`, blocks until a caller drains them, and
+    /// gives up ownership.
     ///
     /// Blocks no longer than the revocation timeout. Does not block if there is nothing to drain,
-    /// because the member owns none of the partitions or the source is closed, nor if the group has
-    /// already taken the partitions away.
+    /// because the member owns none of the partitions or the source is closed, nor if the group
+    /// already took the partitions away.
     fn drain_and_release(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned_partitions();
         revoked.retain(|owned| indices.contains(&owned.index));
         let partitions = self.to_partitions(&revoked);
-        // A closed source has no caller that would drain.
+        // No caller drains a closed source.
         if partitions.is_empty() || self.queue.is_closed() {
             return self.release_ownership(&revoked);
         }
-        // The group has removed this member, such as after a session timeout. A commit would be
+        // The group removed this member, for example after a session timeout. A commit would be
         // rejected, so a drain is pointless.
         if consumer.assignment_lost() {
             tracing::warn!(log.group = %self.group, partitions = ?indices, "partitions lost");
@@ -94,13 +94,12 @@ impl Member {
 
         tracing::info!(log.group = %self.group, partitions = ?indices, "partitions revoked");
         let deadline = Instant::now() + self.log.options.revocation_timeout;
-        // The sender travels with the revocation, and is dropped when the caller has drained the
-        // partitions.
+        // The sender travels with the revocation, and is dropped once the partitions are drained.
         let (done, drain_end) = mpsc::channel();
         self.queue
             .revoke(partitions, Some(BlockedRebalance { deadline, done }));
         self.wait_for_drain(consumer, &drain_end, deadline);
-        // The revocation may still be queued if the wait has ended early. Without the receiver, the
+        // The revocation may still be queued if the wait ended early. Without the receiver, the
         // queue reports the partitions to the caller as lost: it must not start to drain them after
         // their release.
         drop(drain_end);
@@ -109,15 +108,14 @@ impl Member {
 
     /// Blocks until the revoked partitions are drained, which drops the sender of `drain_end`.
     ///
-    /// Returns earlier if the wait becomes pointless: the deadline has passed, the source is
-    /// closed, or the group has taken the partitions away. None of these events wakes the receiver,
-    /// so they are checked every [`CHECK_INTERVAL`].
+    /// Returns earlier if the wait becomes pointless: the deadline passed, the source is closed, or
+    /// the group took the partitions away. None of these events wakes the receiver, so they are
+    /// checked every [`CHECK_INTERVAL`].
     fn wait_for_drain(&self, consumer: &Consumer, drain_end: &Receiver<()>, deadline: Instant) {
         loop {
             let remaining = deadline.saturating_duration_since(Instant::now());
             let received = drain_end.recv_timeout(remaining.min(CHECK_INTERVAL));
-            // A message only says that a caller has received the revocation, and does not end the
-            // wait.
+            // A message only says that a caller received the revocation, and does not end the wait.
             if received == Err(RecvTimeoutError::Disconnected)
                 || Instant::now() >= deadline
                 || self.queue.is_closed()

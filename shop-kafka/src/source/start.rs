@@ -1,5 +1,4 @@
-//! Finds out where a newly assigned partition starts, and which of its unread records the log has
-//! lost.
+//! Finds out where a newly assigned partition starts, and which of its unread records the log lost.
 //!
 //! | the group's committed position | the partition starts at | gap |
 //! |---|---|---|
@@ -29,13 +28,13 @@ const HIGH_WATERMARK_RECHECK_DELAY: Duration = Duration::from_millis(300);
 /// The place where reading of a newly assigned partition starts.
 #[derive(Default)]
 pub(super) struct PartitionStart {
-    /// The lowest offset that the first record can have, after a seek. `None` if the partition was
-    /// not sought: the group has no committed position and starts at the oldest record.
+    /// The lowest possible offset of the first record after a seek. `None` if the partition was not
+    /// sought: without a committed position, the group starts at the oldest record.
     pub(super) next_offset: Option<i64>,
     /// The end of the log, if the log was cut before the committed position. If the first record is
     /// before this end, the log was cut at this record, and was then written again up to the end.
     pub(super) truncated_end: Option<i64>,
-    /// The records that the group has not read and the log has lost.
+    /// The records that the log lost before the group read them.
     pub(super) gap: Option<Gap>,
 }
 
@@ -43,8 +42,8 @@ pub(super) struct PartitionStart {
 /// the place where reading continues.
 ///
 /// Called once for each assignment of a partition, before a record of the partition is delivered.
-/// If the group has not committed a position, commits the oldest offset as its first position
-/// instead of a seek.
+/// If there is no committed position, commits the oldest offset as the group's first position
+/// instead of seeking.
 ///
 /// `earlier_topic_position` is where this process stopped reading an earlier topic of the same
 /// name. It is used if the brokers return no committed position, because they delete the commits of
@@ -67,8 +66,8 @@ pub(super) fn find_start(
     let (low, high) = membership.watermarks(index, timeout)?;
 
     let Some(committed) = committed else {
-        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). The commit makes
-        // a later deletion of records that the group has not read recognizable.
+        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). With the commit,
+        // a later deletion of unread records can be recognized.
         membership.commit_start(index, low)?;
         return Ok(PartitionStart::default());
     };
@@ -92,14 +91,14 @@ pub(super) fn find_start(
         start.next_offset = Some(low);
         start.gap = membership.new_gap(partition, offset..low, GapCause::Deleted, low);
     } else if offset > high {
-        // The log is shorter than what the group has read. The end is read a second time, since a
-        // new leader may report it too low.
+        // The log ends before the committed position. The end is read a second time, since a new
+        // leader may report it too low.
         membership.sleep_unless_closed(HIGH_WATERMARK_RECHECK_DELAY);
         let (_, confirmed_high) = membership.watermarks(index, timeout)?;
         if offset > confirmed_high {
-            // librdkafka continues where the log was cut or, if the committed position has no
-            // leader epoch, at the oldest record. So the offset of the first record can be any from
-            // the low watermark on.
+            // librdkafka continues where the log was cut, or at the oldest record if the committed
+            // position carries no leader epoch. So the first record may be at any offset from the
+            // low watermark on.
             start.next_offset = Some(low);
             start.truncated_end = Some(confirmed_high);
             start.gap =
