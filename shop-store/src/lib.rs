@@ -10,7 +10,7 @@
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
 //! | users and orders | none | `EmbeddedUsers`, `EmbeddedOrders`, `PostgresUsers`, `PostgresOrders` | `accounts` |
 //!
-//! All of them implement the ports of [`shop_core`] and pass its conformance kit, so that you can
+//! All backends implement the ports of [`shop_core`] and pass its conformance kit, so that you can
 //! exchange them.
 //!
 //! # Files

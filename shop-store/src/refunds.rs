@@ -35,7 +35,7 @@ use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 use crate::unreadable::Unreadable;
 
 /// The maximum number of times that the refunds of a batch are decided. They are decided again when
-/// another process has stored or deleted their purchase meanwhile.
+/// another process stores or deletes their purchase meanwhile.
 const MAX_ROUNDS: usize = 5;
 
 /// The row that is stored under an id.
@@ -70,8 +70,8 @@ impl StoredRow {
         }
     }
 
-    /// Returns the outcome of an insert of `sent`, which has the id of this row, and so was not
-    /// inserted.
+    /// Returns the outcome of an insert of `sent`, which was not inserted because its id is the id
+    /// of this row.
     pub(crate) fn compare(&self, sent: &Purchase) -> InsertOutcome {
         match self {
             Self::Mark => InsertOutcome::Erased,
@@ -112,7 +112,7 @@ pub(crate) trait PurchaseRows: WaitingRefunds {
     /// callers may acknowledge them.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>>;
 
-    /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
+    /// Returns the currency of the store. Sets it to `given` first if no currency is set.
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency>;
 
     /// Adds refunds to those that wait until their purchase is stored.
@@ -124,7 +124,7 @@ pub(crate) trait PurchaseRows: WaitingRefunds {
 
     /// Stores the `reason` why the waiting refund with this `sequence` number can never be applied.
     ///
-    /// The refund stays until the ingest has made it a dead letter.
+    /// The refund stays until the ingest makes it a dead letter.
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()>;
 }
 
@@ -172,7 +172,7 @@ pub(crate) async fn insert(
     Ok(outcomes)
 }
 
-/// Rejects the records of `batch` that name another currency than that of the store, in `outcomes`.
+/// Rejects, in `outcomes`, the records of `batch` that name a currency other than the store's.
 /// Returns the indices of all other records.
 ///
 /// The first currency that is named becomes the currency of a store without one.
@@ -195,8 +195,8 @@ async fn check_currencies(
     Ok(accepted)
 }
 
-/// Returns the currency of the store, from memory if it is known. Sets it to `given` first if the
-/// store has no currency.
+/// Returns the currency of the store, from memory if it is known. Sets it to `given` first if no
+/// currency is set.
 async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Result<&'a Currency> {
     let currency = &rows.state().currency;
     if let Some(known) = currency.get() {
@@ -206,10 +206,10 @@ async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Resul
     Ok(currency.get_or_init(|| kept))
 }
 
-/// Makes `given` the currency of the store, if the store has no currency.
+/// Makes `given` the currency of the store if no currency is set.
 ///
 /// # Errors
-/// The error of [`other_currency`] if the store has another currency, or an error of a statement.
+/// The error of [`other_currency`] if the store uses another currency, or an error of a statement.
 pub(crate) async fn adopt_currency(rows: &impl PurchaseRows, given: &Currency) -> Result<()> {
     let kept = currency_or(rows, given).await?;
     if kept != given {
@@ -286,8 +286,8 @@ enum RefundAction {
     /// Deletes the stored refund, which leaves the sums, and keeps the refund until its purchase is
     /// stored.
     ///
-    /// The refund is stored without its purchase. An earlier version has deleted the purchase
-    /// alone, or a process has ended before it noticed the deletion.
+    /// The refund is stored without its purchase. An earlier version deleted the purchase alone, or
+    /// a process ended before it noticed the deletion.
     Move,
     /// Inserts nothing, and returns this outcome.
     Outcome(InsertOutcome),
@@ -382,7 +382,7 @@ async fn keep_refunds(
     }
 
     // A purchase may have been stored or erased after the refund was decided, and before the refund
-    // was kept. The process that did so has not seen the refund, so this process must act.
+    // was kept. That process did not see the refund, so this process must act.
     let stored_rows = rows.find(&purchase_ids).await?;
     let mut stored_ids = Vec::new();
     let mut erased_ids = Vec::new();
@@ -448,7 +448,7 @@ async fn perform_decision(
 ) -> Result<()> {
     match decision {
         RefundDecision::Apply(refund) => {
-            // If the refund was not inserted, another process has inserted a refund or deleted the
+            // If the refund was not inserted, another process inserted a refund or deleted the
             // purchase. The waiting refund stays, and the next sweep decides again.
             if rows.insert_refunds(&[refund]).await? == [true] {
                 rows.remove_waiting(&[entry.sequence]).await?;

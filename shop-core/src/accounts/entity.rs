@@ -32,7 +32,7 @@ const LAST_EVENTS: u64 = 1_000;
 const NEXT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl IdempotencyKey {
-    /// Returns the key that stands for this key of `owner` in a store that has the keys of all
+    /// Returns the key that stands for this key of `owner` in a store that contains the keys of all
     /// owners.
     ///
     /// So two owners can use the same key, such as `order-7`, for different rows. A UUID of version
@@ -64,7 +64,7 @@ impl IdempotencyKey {
 /// [`User`](crate::accounts::users::User) or an [`Order`](crate::accounts::orders::Order).
 #[doc(hidden)]
 pub trait Entity: Event + PartialEq {
-    /// The type of the number of a row. Numbers begin at 1 and have no gaps.
+    /// The type of the number of a row. Numbers begin at 1, without gaps.
     type Number: Copy + Ord + Debug + Display + From<i64> + Into<i64> + Send + Sync + 'static;
     /// The input for a new row.
     type New: Debug + Clone + Send + Sync + 'static;
@@ -209,7 +209,7 @@ pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
     let mut highest = 0;
     while !unread_ends.is_empty() {
         let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, tail.batches.try_next()).await else {
-            // The last offsets of a partition may have no event, but not all of them.
+            // Some of the last offsets of a partition may be without an event, but not all.
             if silent_partitions.is_empty() {
                 break;
             }
@@ -242,12 +242,12 @@ pub enum Insertion<E> {
     AlreadyInserted(E),
     /// The key was used for another row.
     KeyTaken,
-    /// Another user has the address, or no event of the order's user has been received yet.
+    /// Another user uses the address, or no event of the order's user has been received yet.
     Refused,
 }
 
 impl<E: Entity> Insertion<E> {
-    /// Returns the outcome of an insert if the stored row `first` already has the key of `new`.
+    /// Returns the outcome of an insert if the stored row `first` already uses the key of `new`.
     #[must_use]
     #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {

@@ -23,14 +23,14 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// Erases the events about the registered user `number` from `log`, and from its dead letters.
     /// The report calls the log `name`.
     ///
-    /// The row of the user must have been erased before. Otherwise the outbox of the user's store
-    /// may publish another event afterwards.
+    /// The row of the user must be erased first. Otherwise the outbox of the user's store may
+    /// publish another event afterwards.
     ///
     /// # Errors
     /// The errors of [`erase_purchases`](Self::erase_purchases).
     ///
     /// # Cancel safety
-    /// The same rules as for [`erase_purchases`](Self::erase_purchases) apply.
+    /// See [`erase_purchases`](Self::erase_purchases).
     pub async fn erase_user_events(
         &mut self,
         name: &str,

@@ -147,9 +147,9 @@ impl FeedPosition {
     /// Checks that a subscription can resume at this position: it is of the same log as
     /// `delivered`, and close enough.
     ///
-    /// `delivered` is the position up to which this process has delivered purchases. This position
-    /// may be ahead of `delivered`, because the process that returned the cursor may have learned
-    /// earlier what ingest has processed.
+    /// `delivered` is the position up to which this process delivered purchases. This position may
+    /// be ahead of `delivered`, because the process that returned the cursor may have learned
+    /// earlier what ingest processed.
     ///
     /// # Errors
     /// [`Expired`](ErrorKind::Expired) if this position is of another log, or more than
@@ -174,8 +174,8 @@ impl FeedPosition {
     /// Checks that the log, which was asked for its records from this position on, contains them.
     ///
     /// `tail_start` is the offset from which on the log returns each partition. A log that does not
-    /// contain a requested offset, for example because retention has deleted the record, returns
-    /// the partition from its first record on.
+    /// contain a requested offset, for example because retention deleted the record, returns the
+    /// partition from its first record on.
     ///
     /// # Errors
     /// [`Expired`](ErrorKind::Expired) if a partition starts at another offset than requested.

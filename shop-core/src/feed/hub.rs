@@ -50,7 +50,7 @@ struct HubState {
     /// dropped from there.
     recent_complete_from: Offsets,
     subscribers: HashMap<Selector, Vec<mpsc::Sender<Delivery>>>,
-    /// Whether the reader has ended or is about to end. A closed hub accepts no subscriber.
+    /// Whether the reader ended or is about to end. A closed hub accepts no subscriber.
     is_closed: bool,
 }
 
@@ -152,8 +152,8 @@ impl Hub {
         })
     }
 
-    /// Returns the delivered offsets, if the owner of `deliveries` has received every delivery
-    /// before them.
+    /// Returns the delivered offsets, if the owner of `deliveries` received every delivery before
+    /// them.
     ///
     /// Returns `None` if the channel still contains a delivery, or was closed because its owner was
     /// too slow.
@@ -178,10 +178,10 @@ impl Hub {
     /// Delivers `purchases`, which are consecutive in one partition, to the subscribers that select
     /// them.
     ///
-    /// The reader looks up only purchases that a subscriber selects. If a subscriber has registered
-    /// since then, it may select a purchase that was not looked up. Delivery stops before the first
-    /// such purchase, to keep the order of the partition. Returns that purchase and all behind it:
-    /// the caller looks them up, and delivers them again.
+    /// The reader looks up only purchases that a subscriber selects. A subscriber that registers
+    /// later may select a purchase that was not looked up. Delivery stops before the first such
+    /// purchase, to keep the order of the partition. Returns that purchase and all behind it: the
+    /// caller looks them up, and delivers them again.
     pub(super) fn deliver(
         &self,
         mut purchases: Vec<Arc<LoggedPurchase>>,
@@ -226,8 +226,7 @@ impl Hub {
         }
     }
 
-    /// Closes the hub if every subscriber has dropped its receiver. Returns whether the hub is
-    /// closed.
+    /// Closes the hub if every subscriber dropped its receiver. Returns whether the hub is closed.
     pub(super) fn close_if_unused(&self) -> bool {
         let mut state = lock(&self.state);
         state.subscribers.retain(|_selector, senders| {

@@ -1,8 +1,7 @@
-//! Purchases in the log, and the queue in which they wait until the store has been asked for them.
+//! Purchases in the log, and the queue in which they wait until they are looked up in the store.
 //!
-//! Each partition has a queue of its own, in the order of the log, and at most one group of
-//! purchases in lookup. A lookup that fails or takes long therefore delays its own partition and no
-//! other.
+//! There is one queue per partition, in the order of the log, with at most one group of purchases
+//! in lookup. A lookup that fails or takes long therefore delays its own partition and no other.
 //!
 //! ```text
 //! push ──▶ queued ──start_lookups──▶ in lookup ──next_group──▶ the caller, which may requeue some
@@ -34,8 +33,8 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 
 /// A purchase in the log, and the result of its lookup in the store.
 ///
-/// A purchase is *visible* if the store contains it with the content of the log. The lookup has a
-/// final result only after ingest has processed the record of the purchase, because ingest writes
+/// A purchase is *visible* if the store contains it with the content of the log. The result of the
+/// lookup is final only after ingest processed the record of the purchase, because ingest writes
 /// the purchase to the store.
 #[derive(Debug)]
 pub(super) struct LoggedPurchase {
@@ -66,7 +65,7 @@ impl LoggedPurchase {
 
     /// Looks up the purchase in the store of `feed`, once for all concurrent callers.
     ///
-    /// Call this function only after ingest has processed the record of the purchase.
+    /// Call this function only after ingest processed the record of the purchase.
     pub(super) async fn look_up(&self, feed: &FeedInner) {
         self.lookup_result
             .get_or_init(|| self.request_until_answered(feed))
@@ -100,7 +99,7 @@ impl LoggedPurchase {
         }
     }
 
-    /// Returns whether the store has answered the lookup of this purchase.
+    /// Returns whether the store answered the lookup of this purchase.
     pub(super) fn is_looked_up(&self) -> bool {
         self.lookup_result.initialized()
     }
@@ -149,7 +148,7 @@ impl LookupQueue {
         }
     }
 
-    /// Puts purchases that [`next_group`](Self::next_group) has returned back before all others of
+    /// Puts back the purchases that [`next_group`](Self::next_group) returned, before all others of
     /// their partition.
     pub(super) fn requeue(&mut self, purchases: Vec<Arc<LoggedPurchase>>) {
         // Each purchase goes to the front, so the last one goes first.
@@ -184,11 +183,11 @@ impl LookupQueue {
             .or_else(|| Some(partition.queued.front()?.offset))
     }
 
-    /// Starts to look up the queued purchases that ingest has processed, in each partition without
-    /// a running lookup.
+    /// Starts to look up the queued purchases that ingest processed, in each partition without a
+    /// running lookup.
     ///
-    /// Ingest has processed the records before `ingest_positions`, the next offset of ingest in
-    /// each partition.
+    /// Ingest processed the records before `ingest_positions`, the next offset of ingest in each
+    /// partition.
     ///
     /// Purchases that are not selected leave the queue in the same group, because the caller passes
     /// them in the order of the partition. They are not requested from the store, because no

@@ -1,10 +1,10 @@
 //! The feed of purchases as they become visible, for any number of subscribers.
 //!
 //! The *position of ingest* in a partition is the offset of the next record that ingest processes.
-//! A purchase is *visible* once ingest has committed a position behind its record, and the store
-//! contains it with the content of the record. A [`PurchaseFeed`] follows the log and yields each
-//! purchase when it becomes visible. All subscriptions of a process share one task that reads the
-//! log, which runs while there is a subscription.
+//! A purchase is *visible* once ingest commits a position behind its record, and the store contains
+//! it with the content of the record. A [`PurchaseFeed`] follows the log and yields each purchase
+//! when it becomes visible. All subscriptions of a process share one task that reads the log, which
+//! runs while there is a subscription.
 //!
 //! ```text
 //!                  One task for all subscriptions                  Each subscription
@@ -71,10 +71,10 @@ pub use subscription::{RecentIds, Subscription};
 ///
 /// # What is yielded
 /// - Each purchase that came through the log is yielded once, in the order of the log within its
-///   partition, after the position of ingest has passed its record and the store contains it with
-///   the same content.
+///   partition, after the position of ingest passes its record and the store contains it with the
+///   same content.
 /// - A purchase that the log contains twice may be yielded again, with the same id, if its records
-///   are far apart or the stream has resumed between them.
+///   are far apart or the stream resumed between them.
 /// - A purchase that is never listed, such as a dead letter or an erased purchase, is not yielded,
 ///   and delays no other purchase.
 /// - A lookup that fails is retried, and delays its partition alone.
@@ -163,8 +163,8 @@ struct FeedInner {
 const MAX_LOOKUPS: usize = 16;
 
 impl PurchaseFeed {
-    /// Creates a feed of the purchases of `log` that the consumer group `group` has ingested into
-    /// the store of `query`.
+    /// Creates a feed of the purchases of `log` that the consumer group `group` ingests into the
+    /// store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
         let positions = GroupPositions {
@@ -174,11 +174,11 @@ impl PurchaseFeed {
         Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
     }
 
-    /// Creates a feed of the purchases of `log` that an ingest service has written to the store of
+    /// Creates a feed of the purchases of `log` that an ingest service writes to the store of
     /// `query`.
     ///
-    /// `positions` reports how far ingest has processed the log. It may ask another service, unlike
-    /// in [`new`](Self::new), which reads the positions of a consumer group from the log. `options`
+    /// `positions` reports how far ingest processed the log. It may ask another service, unlike in
+    /// [`new`](Self::new), which reads the positions of a consumer group from the log. `options`
     /// sets the limits.
     #[must_use]
     #[doc(hidden)]
@@ -209,8 +209,8 @@ impl PurchaseFeed {
 
     /// Subscribes to the purchases of `selector` that become visible from now on.
     ///
-    /// `after` is the cursor of a purchase that an earlier subscription has yielded. With `after`,
-    /// the new subscription resumes behind this purchase: it first yields the purchases that became
+    /// `after` is the cursor of a purchase that an earlier subscription yielded. With `after`, the
+    /// new subscription resumes behind this purchase: it first yields the purchases that became
     /// visible in between.
     ///
     /// # Errors
@@ -297,7 +297,7 @@ impl PurchaseFeed {
             return Ok(registration);
         }
 
-        // No reader was started yet, or the last one has ended and closed its hub.
+        // No reader was started yet, or the last one ended and closed its hub.
         let registration = Reader::start(&self.inner, selector).await?;
         *hub = Some(Arc::clone(&registration.hub));
         Ok(registration)

@@ -39,8 +39,8 @@ use crate::{ErrorKind, Result};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A purchase that becomes visible after the call has returned is yielded once, in the order of
-///   its user (`events::purchases_are_yielded_in_order_and_once`).
+/// - A purchase that becomes visible after the call returns is yielded once, in the order of its
+///   user (`events::purchases_are_yielded_in_order_and_once`).
 /// - A stream resumes behind the event of its cursor, also in another process
 ///   (`events::a_cursor_yields_exactly_the_rest`).
 /// - A cursor at which the stream cannot resume is refused (`events::a_foreign_cursor_is_refused`).

@@ -1,11 +1,11 @@
 //! The reader: the one task of a feed that follows the log, and delivers each purchase once it is
 //! visible.
 //!
-//! The task selects over these events, and then starts the lookups that have become possible:
+//! The task selects over these events, and then starts the lookups that became possible:
 //!
 //! | Event | Action |
 //! |---|---|
-//! | A batch of the log | Queue its purchases until ingest has processed their records |
+//! | A batch of the log | Queue its purchases until ingest processes their records |
 //! | Newer positions of ingest | Raise the offsets before which purchases are looked up |
 //! | The end of a lookup | Deliver the purchases to the hub |
 //! | The check of each second | End the task if no subscriber is left |
@@ -37,7 +37,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(1);
 /// The interval at which the log is opened again: a tail does not contain partitions that were
 /// added later.
 const REOPEN_INTERVAL: Duration = Duration::from_secs(30);
-/// The minimum number of records of a partition that are queued until ingest has processed them.
+/// The minimum number of records of a partition that are queued until ingest processes them.
 const MIN_QUEUED: usize = 64;
 
 /// The state of the task that reads the log for all subscribers.
@@ -69,7 +69,7 @@ impl Reader {
     /// # Errors
     /// Returns the errors of the log, which reports the positions of ingest and is opened.
     pub(super) async fn start(feed: &Arc<FeedInner>, selector: &Selector) -> Result<Registration> {
-        // Purchases that ingest has processed are visible already, and the feed yields those that
+        // Purchases that ingest processed are visible already, and the feed yields those that
         // become visible.
         let ingest_positions = feed.positions.positions().await?;
         let tail = feed.log.tail(&ingest_positions).await?;
@@ -79,8 +79,7 @@ impl Reader {
             tail.start.clone(),
             &feed.options,
         ));
-        // The reader ends when it has no subscriber, so the first one registers before the reader
-        // runs.
+        // A reader without subscribers ends, so the first one registers before the reader runs.
         let registration = hub
             .register(selector)
             .ok_or_else(|| Error::new(ErrorKind::Internal, "a new reader of the log has ended"))?;
@@ -125,8 +124,8 @@ impl Reader {
                     None => return Ok(()),
                 },
                 Some(purchases) = self.lookups.next_group() => {
-                    // A subscriber that has registered since may select purchases that were not
-                    // looked up.
+                    // A subscriber that registered in the meantime may select purchases that were
+                    // not looked up.
                     let undelivered = self.hub.deliver(purchases);
                     self.lookups.requeue(undelivered);
                 }
@@ -138,8 +137,7 @@ impl Reader {
                 },
             }
 
-            // Each event may have made these steps possible. They are cheap if there is nothing to
-            // do.
+            // Each event may make these steps possible. They are cheap if there is nothing to do.
             if self.is_reopening_due() {
                 self.reopen_log().await?;
             }
@@ -179,8 +177,7 @@ impl Reader {
         (self.feed.options.held_records / partition_count).max(MIN_QUEUED)
     }
 
-    /// Returns whether the reader has read a record that ingest has not processed, as far as is
-    /// known.
+    /// Returns whether the reader read a record that, as far as is known, ingest has not processed.
     ///
     /// Otherwise newer positions of ingest would make no purchase visible, and are not requested.
     fn is_ahead_of_ingest(&self) -> bool {

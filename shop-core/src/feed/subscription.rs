@@ -25,7 +25,8 @@ use crate::macros::format_as;
 use crate::ports::Selector;
 use crate::{Purchase, PurchaseId, Result};
 
-/// The number of yielded purchases that are recognized when the log contains one of them twice.
+/// The number of yielded purchases that are remembered, to recognize one that the log contains
+/// twice.
 const MAX_RECENT_IDS: usize = 256;
 /// The timeout of each further purchase of a backlog, once the subscription was too slow for the
 /// hub.
@@ -34,8 +35,8 @@ const STALLED_BACKLOG_TIMEOUT: Duration = Duration::from_secs(1);
 /// is read.
 const MAX_QUEUED: usize = 256;
 
-/// The ids of the last purchases that a stream has yielded, so that it does not yield a repeated
-/// record again.
+/// The ids of the last purchases that a stream yielded, so that it does not yield a repeated record
+/// again.
 #[derive(Debug, Default)]
 pub struct RecentIds(VecDeque<PurchaseId>);
 
@@ -53,7 +54,7 @@ impl RecentIds {
     }
 }
 
-/// A purchase that has become visible.
+/// A purchase that became visible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct FeedItem {
@@ -98,8 +99,8 @@ impl Subscription {
         self.backlog.is_some()
     }
 
-    /// Waits for the next purchase that becomes visible. Returns `None` when the subscription has
-    /// ended.
+    /// Waits for the next purchase that becomes visible. Returns `None` after the end of the
+    /// subscription.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
@@ -112,9 +113,8 @@ impl Subscription {
                 logged_purchase = self.next_logged_purchase() => logged_purchase?,
             };
 
-            // A cursor of another process may be ahead of the purchases that this process has
-            // delivered, so the hub may deliver purchases that the other process has yielded
-            // already.
+            // A cursor of another process may be ahead of the purchases that this process
+            // delivered, so the hub may deliver purchases that the other process already yielded.
             let partition = logged_purchase.partition;
             if logged_purchase.offset < next_offset(&self.position.offsets, partition) {
                 continue;
@@ -148,14 +148,14 @@ impl Subscription {
 
     /// Waits for the next purchase of the backlog or, after the backlog, of the deliveries.
     ///
-    /// Returns `None` when the subscription has ended. The purchase need not be visible.
+    /// Returns `None` after the end of the subscription. The purchase need not be visible.
     ///
     /// # Cancel safety
     /// Dropping the future loses nothing.
     async fn next_logged_purchase(&mut self) -> Option<Arc<LoggedPurchase>> {
         if let Some(backlog) = &mut self.backlog {
             // The channel is closed if it filled up during the backlog, or if the reader of the log
-            // has ended. The subscription then ends after the deliveries that are in the channel.
+            // ended. The subscription then ends after the deliveries that are in the channel.
             let was_too_slow = self.deliveries.is_closed();
             let backlog_purchase = tokio::select! {
                 biased;
@@ -206,7 +206,7 @@ impl Backlog {
     /// Opens the backlog between the position `start` and the position of the hub at the
     /// registration.
     ///
-    /// The purchases come from the registration if the hub has kept them, and otherwise from the
+    /// The purchases come from the registration if the hub still keeps them, and otherwise from the
     /// log. The number of backlogs that read the log concurrently is limited, so this function may
     /// wait for a permit.
     ///
@@ -245,8 +245,9 @@ impl Backlog {
         let tail = feed.log.tail(&start.offsets).await?;
         start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
-        // A partition that starts at its end has no backlog. The log may also lack a partition that
-        // the hub knows: no record of it would ever arrive, so the backlog must not wait for one.
+        // There is no backlog in a partition that starts at its end. The log may also lack a
+        // partition that the hub knows: none of its records would ever arrive, so the backlog must
+        // not wait for one.
         backlog.unread_ends = backlog.end_offsets.clone();
         backlog
             .unread_ends
@@ -265,8 +266,8 @@ impl Backlog {
     /// Dropping the future loses nothing.
     async fn next_purchase(&mut self) -> Result<Option<Arc<LoggedPurchase>>> {
         while self.looked_up.is_empty() {
-            // The hub has delivered up to the end of the backlog, so ingest has processed every
-            // record before this end. Only selected purchases are queued.
+            // The hub delivered up to the end of the backlog, so ingest processed every record
+            // before this end. Only selected purchases are queued.
             self.lookups
                 .start_lookups(&self.end_offsets, |_purchase| true);
             let reads_log =
@@ -296,7 +297,7 @@ impl Backlog {
         self.enqueue(LoggedPurchase::decode_batch(batch));
     }
 
-    /// Queues those of `purchases` that are selected, and before the end of the backlog.
+    /// Queues the selected `purchases` before the end of the backlog.
     ///
     /// A batch of the log may reach beyond the end. The hub delivers the purchases from there on.
     fn enqueue(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {

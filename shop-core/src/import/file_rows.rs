@@ -266,8 +266,8 @@ impl<R: Read> JsonLines<R> {
 /// counts as missing.
 ///
 /// # Errors
-/// Returns the reason why the row is not valid: it is no object, has an unknown member, or a member
-/// of another type.
+/// Returns the reason why the row is not valid: it is no object, or contains an unknown member or a
+/// member of another type.
 fn object_values(json: &[u8]) -> Result<RowValues, String> {
     let members =
         Members::parse(json, COLUMNS).map_err(|error| format!("is no JSON object: {error}"))?;

@@ -12,7 +12,7 @@ use crate::{Error, ErrorKind, Result};
 
 /// The columns that a file must have.
 const REQUIRED_COLUMNS: [&str; 3] = ["username", "userid", "price"];
-/// The columns of the files of rejected rows that earlier versions of the console have saved.
+/// The columns of the files of rejected rows that earlier versions of the console saved.
 const REJECTED_ROW_COLUMNS: [&str; 2] = ["line", "problem"];
 
 /// The layout of a CSV file, as its first line states it.
@@ -139,7 +139,7 @@ fn check_format(start: &[u8]) -> Result<()> {
 
 /// Returns the delimiter of the first line `text`, and the columns that the line names.
 ///
-/// `given` is the delimiter that the caller or the file has named.
+/// `given` is the delimiter that the caller or the file named.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better, and the

@@ -30,10 +30,10 @@ pub(super) struct DecodedInput<R> {
     /// Whether the last chunk ended with CR, so that an LF at the beginning of the next chunk
     /// belongs to the same line end.
     is_after_cr: bool,
-    /// Whether the last line of the file has no end, which is known once the file is read to its
-    /// end.
+    /// Whether the last line of the file lacks a line end, which is known once the file is read to
+    /// its end.
     pub(super) is_unterminated: bool,
-    /// The number of bytes that were read since the reader of rows has set this field to 0.
+    /// The number of bytes that were read since the reader of rows set this field to 0.
     pub(super) bytes_of_row: usize,
     /// The number of bytes of one row above which reading fails.
     max_bytes_of_row: usize,
@@ -43,7 +43,7 @@ impl<R: Read> DecodedInput<R> {
     /// Creates a reader of `file`, whose text is in `encoding`, or in UTF-8 by default, unless the
     /// file begins with a byte order mark.
     ///
-    /// Reading fails once a row has more than `max_bytes_of_row` bytes.
+    /// Reading fails once a row exceeds `max_bytes_of_row` bytes.
     pub(super) fn new(file: R, encoding: Option<TextEncoding>, max_bytes_of_row: usize) -> Self {
         Self {
             file,
@@ -102,7 +102,7 @@ impl<R: Read> DecodedInput<R> {
     /// order mark.
     fn choose_decoder<'a>(&mut self, bytes: &'a [u8]) -> &'a [u8] {
         let unmarked_encoding = self.encoding.map_or(UTF_8, |named| named.0);
-        // A byte order mark takes precedence over the encoding that the caller has named.
+        // A byte order mark takes precedence over the encoding that the caller named.
         let (encoding, mark_length) = Encoding::for_bom(bytes).unwrap_or((unmarked_encoding, 0));
         // UTF-8 is passed on undecoded: the reader of rows rejects rows that are not valid UTF-8
         // one by one.
@@ -130,7 +130,7 @@ impl<R: Read> DecodedInput<R> {
 /// Decodes `bytes` as UTF-8 into `text`.
 fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec<u8>) {
     // The maximum length of the text of a chunk does not overflow, so the default never applies.
-    // The decoder has room for all bytes, and reads them in one call.
+    // There is room for all bytes, so the decoder reads them in one call.
     let max_length = decoder
         .max_utf8_buffer_length(bytes.len())
         .unwrap_or_default();

@@ -108,7 +108,7 @@ options! {
         pub encoding: Option<TextEncoding> = None,
         /// The delimiter of CSV (default: the delimiter of the first line).
         pub delimiter: Option<Delimiter> = None,
-        /// The columns of CSV that have other names than the members of a purchase (default none).
+        /// The CSV columns whose names differ from the members of a purchase (default none).
         pub columns: ColumnNames = ColumnNames::default(),
         /// Whether the decimals of prices follow a comma, as in `12,50` (default false).
         pub decimal_comma: bool = false,
@@ -135,7 +135,7 @@ impl Import {
     /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the
     ///   header of CSV is wrong
     /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
-    /// - the errors of the sink and the store, if they have lasted for about half a minute
+    /// - the errors of the sink and the store, if they last for about half a minute
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no purchase is ingested within the
     ///   [`store_timeout`](Self::store_timeout)
     ///

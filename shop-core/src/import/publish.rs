@@ -9,9 +9,9 @@
 //!
 //! A sink either *stores* purchases itself ([`PurchaseSink::is_storing`]), so that its answer is
 //! the decision of the store, or appends them to a log, from which ingest stores them later. With a
-//! log, a row is *unsettled* from its acknowledgement until a query finds that the store has
-//! decided about it. A refund may be stored before its purchase: the store keeps it as a *waiting
-//! refund* then, and applies or refuses it when the purchase is stored.
+//! log, a row is *unsettled* from its acknowledgement until a query finds that the store decided
+//! about it. A refund may be stored before its purchase: the store keeps it as a *waiting refund*
+//! then, and applies or refuses it when the purchase is stored.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -50,8 +50,8 @@ struct ValidRow {
     line: u64,
     purchase: Purchase,
     /// Whether an attempt to publish the row ended with an unknown outcome. If the sink answers
-    /// later that it has the purchase already, then the purchase is from this import, and not a
-    /// repetition.
+    /// later that it already contains the purchase, then the purchase is from this import, and not
+    /// a repetition.
     may_be_published: bool,
 }
 
@@ -140,7 +140,7 @@ impl<'a> ImportPublisher<'a> {
         Ok(())
     }
 
-    /// Waits until the store has decided about all rows, and counts the refunds that still wait.
+    /// Waits for the store's decision about all rows, and counts the refunds that still wait.
     /// Called at the end of the file.
     ///
     /// # Errors
@@ -171,7 +171,7 @@ impl<'a> ImportPublisher<'a> {
         Ok(unknown_rows)
     }
 
-    /// Publishes `rows` until the sink has acknowledged or refused each row, and returns the
+    /// Publishes `rows` until the sink acknowledges or refuses each row, and returns the
     /// acknowledged rows.
     ///
     /// Repetitions, conflicts and rejected rows are counted in `report`. Rows that failed for a
@@ -224,7 +224,7 @@ impl<'a> ImportPublisher<'a> {
         Ok(acknowledged_rows)
     }
 
-    /// Waits until the store has decided about all unsettled rows, and counts them in `report`.
+    /// Waits for the store's decision about all unsettled rows, and counts the rows in `report`.
     ///
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no row was decided for the time

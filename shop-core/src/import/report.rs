@@ -20,7 +20,7 @@ const MAX_LISTED_PROBLEMS: usize = 20;
 pub struct ImportReport {
     /// The number of rows that were read. Rows without any value do not count.
     pub rows: u64,
-    /// The number of rows whose purchase or refund this import has stored.
+    /// The number of rows whose purchase or refund this import stored.
     pub imported: u64,
     /// The number of imported refunds that wait in the store until their purchase is stored.
     pub waiting: u64,
@@ -38,7 +38,7 @@ pub struct ImportReport {
     pub unterminated_line: Option<u64>,
     /// The columns of the file that are not read.
     pub ignored_columns: Vec<String>,
-    /// The line to continue with, if the import has failed.
+    /// The line to continue with, if the import failed.
     #[serde(skip)]
     pub resume_at: Option<u64>,
 }

@@ -74,7 +74,7 @@ impl<R: Record> BatchWorker<R> {
         })
     }
 
-    /// Keeps a gap, a range of offsets that the log has lost, as one dead letter.
+    /// Keeps a gap, a range of offsets that the log lost, as one dead letter.
     ///
     /// The dead letter does not count towards the limit, because lost records do not indicate a bad
     /// deployment.
@@ -156,7 +156,7 @@ impl<R: Record> BatchWorker<R> {
         Ok((admission.admitted, admission.stop))
     }
 
-    /// Puts `dead_letters`, and retries until each of them is stored.
+    /// Puts `dead_letters`, and retries until all are stored.
     ///
     /// A group that the storage of dead letters rejects is split in halves, until the dead letter
     /// at fault is alone.

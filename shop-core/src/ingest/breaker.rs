@@ -149,8 +149,8 @@ impl DeadLetterCounts {
             return admission;
         };
 
-        // An earlier batch in the order of finishing has reached the limit. Only batches that were
-        // read before that batch are still dead-lettered.
+        // A batch that finished earlier reached the limit. Only batches that were read before that
+        // batch are still dead-lettered.
         if let Some((opening_batch, error)) = &self.opened_by {
             let was_read_earlier = number < *opening_batch;
             if !was_read_earlier {
@@ -194,8 +194,9 @@ impl DeadLetterCounts {
     /// Counts the record at `position` as a dead letter, and removes the dead letters from the
     /// window that are not among its last records any more.
     ///
-    /// The queue has the dead letters in order, with the number of each record, to remove the
-    /// oldest ones. The set finds a position, so that a redelivered record is not counted again.
+    /// The queue contains the dead letters in order, with the number of each record, so that the
+    /// oldest ones can be removed. The set finds a position, so that a redelivered record is not
+    /// counted again.
     fn add_dead_letter(&mut self, position: RecordPosition) {
         self.counted_positions.insert(position.clone());
         self.window_dead_letters
@@ -212,7 +213,7 @@ impl DeadLetterCounts {
 
     /// Undoes the `admission` of batch `number`, whose dead letters could not be put.
     ///
-    /// Only the last admission can be undone. The caller still has its turn, so no other batch was
+    /// Only the last admission can be undone. It is still the caller's turn, so no other batch was
     /// counted since.
     pub(super) fn undo_admission(&mut self, number: u64, admission: &BatchAdmission) {
         self.record_count = admission.previous_record_count;
@@ -237,7 +238,8 @@ impl DeadLetterCounts {
     /// `max_consecutive` is the number of dead letters in a row at which the limit is reached.
     fn limit_error(&self, max_consecutive: usize) -> Option<Error> {
         let window_count = self.window_dead_letters.len();
-        // The dead letters are sorted by number, so those of the streak are the last ones.
+        // The dead letters are sorted by number, so the dead letters of the streak are the last
+        // ones.
         let before_streak = self
             .window_dead_letters
             .partition_point(|(number, _)| *number < self.streak_start);

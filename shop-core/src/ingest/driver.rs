@@ -270,7 +270,7 @@ impl<R: Record> Driver<R> {
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&offsets));
             let outcome = catch_panic("ingest", commit).await;
-            // Sending fails only if the pipeline has ended. No task needs the outcome then.
+            // Sending fails only after the pipeline ended, when no task needs the outcome.
             drop(
                 events
                     .send(PipelineEvent::Committed(offsets, outcome))
@@ -279,7 +279,7 @@ impl<R: Record> Driver<R> {
         });
     }
 
-    /// Publishes the current status to the monitors if it has changed, and logs the components that
+    /// Publishes the current status to the monitors if it changed, and logs the components that
     /// failed or recovered.
     fn publish_status(&mut self) {
         self.status
@@ -329,8 +329,7 @@ impl<R: Record> Driver<R> {
     }
 }
 
-/// Reports a pipeline that was dropped or has panicked as stopped. Monitors would otherwise see it
-/// run for ever.
+/// Reports a dropped or panicked pipeline as stopped. Monitors would otherwise see it run for ever.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
         if self.status.borrow().phase != Phase::Stopped {

@@ -21,14 +21,14 @@ pub(super) enum PipelineEvent {
     Shutdown,
     /// A deadline may have passed.
     Time,
-    /// The source has returned this result to a request for the events of `demand`.
+    /// The source returned this result to a request for the events of `demand`.
     Source {
         demand: EventDemand,
         result: Result<SourceEvent>,
     },
     /// The batch with this number reports on its work.
     Batch(u64, BatchEvent),
-    /// The commit of these offsets has ended, with one outcome per offset or an error.
+    /// The commit of these offsets ended, with one outcome per offset or an error.
     Committed(Vec<CommitOffset>, Result<Vec<CommitOutcome>>),
 }
 
@@ -43,9 +43,9 @@ pub(super) enum BatchEvent {
     /// The store fails over the record at this index of the batch, although the store is healthy.
     Stuck(usize, StuckRecord),
     /// The record at this index is not stuck any more: the store gave an outcome, or an operator
-    /// has parked the record.
+    /// parked the record.
     Freed(usize),
-    /// The batch has ended. `None` means that it was abandoned.
+    /// The batch ended. `None` means that it was abandoned.
     Finished(Option<BatchOutcome>),
 }
 
@@ -87,7 +87,7 @@ pub(super) enum EventDemand {
 pub(super) struct BatchOutcome {
     /// The number of records of the batch by outcome.
     pub(super) counters: IngestCounters,
-    /// The offsets that the log has lost, if the batch was a gap.
+    /// The offsets that the log lost, if the batch was a gap.
     pub(super) gap: Option<Range<u64>>,
     /// How far the batch is durable.
     pub(super) state: BatchState,

@@ -11,7 +11,7 @@
 //!   requires a healthy store.
 //!
 //! A record that still fails alone is *stuck*: it is reported, retried for ever, and skipped once
-//! an operator has parked it as a dead letter.
+//! an operator parks it as a dead letter.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -99,14 +99,14 @@ impl<R: Record> BatchWorker<R> {
             // A store that is down fails every record. Only the failure of a healthy store shows
             // that the record is at fault.
             if undecided.attempts_alone >= STUCK_AFTER_ATTEMPTS && self.is_store_healthy().await {
-                // An operator has put this record among the dead letters, so it is not retried.
+                // An operator put this record among the dead letters, so it is not retried.
                 if self.is_parked(&undecided, job).await {
                     insertion.counters.count_dead_letter(ReasonKind::Parked);
                     job.report(BatchEvent::Freed(undecided.indices[0])).await;
                     continue;
                 }
 
-                // If the store has accepted no other record since, the store itself may be at
+                // If the store accepted no other record in the meantime, the store itself may be at
                 // fault, for example because its disk is full.
                 if self.accepted_count.load(Ordering::Relaxed) > undecided.accepted_before {
                     Self::report_stuck(&undecided, &error, job).await;
@@ -206,8 +206,8 @@ impl<R: Record> BatchWorker<R> {
             insertion.freshness = insertion.freshness.max(Some(age));
         }
 
-        // The store has just decided on a record, so each call in the queue is worth an attempt
-        // without a pause.
+        // The store just decided on a record, so each call in the queue is worth an attempt without
+        // a pause.
         let is_any_decided = undecided_positions.len() < record_count;
         if is_any_decided {
             insertion.tolerated_failures = insertion.queue.len() + 1;
@@ -224,9 +224,9 @@ impl<R: Record> BatchWorker<R> {
             return Ok(None);
         };
 
-        // A batch of a single record has no value from an earlier call. Other records that the
-        // store accepted during this first call may have been written before the store began to
-        // fail, so they are no evidence.
+        // A batch of a single record starts without a value from an earlier call. Other records
+        // that the store accepted during this first call may have been written before the store
+        // began to fail, so they are no evidence.
         if record_count == 1 && sub_batch.attempts == 1 {
             sub_batch.accepted_before = self.accepted_count.load(Ordering::Relaxed);
         }
@@ -261,7 +261,7 @@ impl<R: Record> BatchWorker<R> {
 
     /// Queues the `undecided` records of a failed call again, in halves if that helps.
     ///
-    /// `is_partly_applied` says that the call has decided on some of its records.
+    /// `is_partly_applied` says that the call decided on some of its records.
     ///
     /// Returns whether the next attempt needs no pause, because the store decided on other records
     /// a moment ago.
@@ -317,8 +317,8 @@ impl<R: Record> BatchWorker<R> {
         }
     }
 
-    /// Checks whether an operator has parked the only record of `sub_batch`, by putting it among
-    /// the dead letters.
+    /// Checks whether an operator parked the only record of `sub_batch`, by putting it among the
+    /// dead letters.
     ///
     /// Returns `false` if the dead letters cannot be read: the record is then retried, and looked
     /// up again.
@@ -395,7 +395,8 @@ struct SubBatch<R> {
     /// The [`accepted_count`](BatchWorker::accepted_count) before the last call with several
     /// records, or after the first call if that contained a single record.
     ///
-    /// If the count has grown since, the store accepts records other than the one that fails alone.
+    /// A higher count later shows that the store accepts records other than the one that fails
+    /// alone.
     accepted_before: u64,
 }
 

@@ -24,8 +24,8 @@
 //! - A refund whose purchase is not stored waits in the store: see
 //!   [`WaitingRefunds`](crate::ports::WaitingRefunds). It is dead-lettered if it turns out to
 //!   contradict its purchase.
-//! - Records that the log has lost are kept as one dead letter per [gap](crate::log::Gap) before
-//!   the position passes the gap. They do not count towards the limit of dead letters.
+//! - Records that the log lost are kept as one dead letter per [gap](crate::log::Gap) before the
+//!   position passes the gap. They do not count towards the limit of dead letters.
 //! - A dead letter that can never be stored stops the pipeline. The error names the record.
 //! - Batches and bytes in flight are bounded. At the limit the source is paused.
 //! - A revocation and a shutdown follow the same steps: stop reading, drain batches in flight
@@ -171,8 +171,8 @@ impl<R: Record> Ingest<R> {
     /// letter that can never be stored, or a defect. Committed positions stay committed.
     ///
     /// # Cancel safety
-    /// Dropping the future stops the pipeline without draining. Inserts that have begun complete in
-    /// the background. Nothing is lost: uncommitted records are redelivered.
+    /// Dropping the future stops the pipeline without draining. Inserts in progress complete in the
+    /// background. Nothing is lost: uncommitted records are redelivered.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Result<IngestCounters> {
         Driver::new(self).run(shutdown).await
     }

@@ -14,7 +14,7 @@ use crate::log::Batch;
 /// The pipeline calls the observer from within its tasks, so an observer must not block. A panic of
 /// the observer is logged, and does not end the pipeline.
 pub trait IngestObserver: Debug + Send + Sync + 'static {
-    /// Receives the report of a batch that has ended. A batch that was abandoned is not reported.
+    /// Receives the report of a finished batch. An abandoned batch is not reported.
     fn batch_completed(&self, batch: &BatchReport);
 
     /// Returns spans for the work on a batch. Called once per batch when the batch was read.

@@ -18,7 +18,7 @@ options! {
         /// revoked partitions are committed at once.
         pub commit_interval: Duration = Duration::from_millis(100),
         /// The maximum duration of a shutdown (default 20 s). Batches still in flight after three
-        /// quarters of it are abandoned; the last quarter is reserved for the commit.
+        /// quarters of this time are abandoned; the last quarter is reserved for the commit.
         pub drain_timeout: Duration = Duration::from_secs(20),
         /// The first pause after a transient error (default 50 ms). Each further pause is twice as
         /// long.
@@ -39,7 +39,7 @@ options! {
 ///
 /// The limit exists so that a bad deployment does not turn the whole log into dead letters. Batches
 /// that were read before the one that reached the limit are still dead-lettered; a restart
-/// continues after all of them.
+/// continues after all these batches.
 ///
 /// A record counts once, when its dead letter was put, however often it is redelivered. A
 /// [conflict](crate::log::ReasonKind::Conflict) neither counts nor ends a row of dead letters,

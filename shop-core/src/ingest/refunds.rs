@@ -4,9 +4,9 @@
 //! A *waiting refund* is one that the store keeps because its purchase is not stored yet. The store
 //! applies a waiting refund itself when its purchase is inserted. The settler does what a store
 //! cannot do: it writes a dead letter for a refund that can never be applied. Stores without
-//! transactions also need a second look at refunds whose purchase has arrived in between. The
-//! settler looks every second while refunds wait, and otherwise now and then, because other
-//! processes may add refunds.
+//! transactions also need a second look at refunds whose purchase arrived in between. The settler
+//! looks every second while refunds wait, and otherwise now and then, because other processes may
+//! add refunds.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,7 +25,7 @@ use crate::record::Record;
 
 /// The pause between two rounds while refunds wait, and after a round that failed.
 const INTERVAL_WHILE_WAITING: Duration = Duration::from_secs(1);
-/// The maximum pause while no refund waits: another process may have written one into the store.
+/// The maximum pause while no refund waits: another process may write one into the store.
 const IDLE_INTERVAL: Duration = Duration::from_secs(10);
 /// The maximum number of refunds that are dead-lettered together.
 const MAX_REFUSED: usize = 100;

@@ -39,13 +39,13 @@ pub struct IngestStatus {
     /// The oldest record that the store keeps failing over although it is healthy. Other records
     /// are processed; the position of the record's partition stays before it.
     pub stuck: Option<StuckRecord>,
-    /// Per topic and partition, the number of records that the log has lost before they were read.
+    /// Per topic and partition, the number of records that the log lost before they were read.
     /// Partitions without a loss are absent.
     pub lost: BTreeMap<(Arc<str>, u32), u64>,
     /// Per topic, when the oldest uncommitted record was read; `None` if all are committed.
     pub oldest_uncommitted: BTreeMap<Arc<str>, Option<Instant>>,
     /// Per topic, the log's timestamp of the oldest uncommitted record; `None` if all are
-    /// committed. It stays when the ingest has ended: its records are unread.
+    /// committed. It stays after the ingest ends: its records are unread.
     pub oldest_unread: BTreeMap<Arc<str>, Option<Timestamp>>,
     /// The number of failed calls per component that were retried.
     pub retries: BTreeMap<Component, u64>,
@@ -60,7 +60,7 @@ pub struct IngestStatus {
 }
 
 impl IngestStatus {
-    /// Sets the state of a pipeline that has ended: nothing is in flight any more.
+    /// Sets the state of a stopped pipeline: nothing is in flight any more.
     ///
     /// `failure` is the error that stopped the pipeline. The last errors of the components stay
     /// visible.
@@ -150,7 +150,7 @@ pub struct IngestCounters {
     /// Records that were stored already with the same content: redelivered, or sent again by a
     /// client.
     pub duplicates: u64,
-    /// Refunds that the store keeps until it has their purchase.
+    /// Refunds that the store keeps until their purchase is stored.
     pub waiting: u64,
     /// Records that were dead-lettered, for any reason.
     pub dead_lettered: u64,
@@ -160,10 +160,10 @@ pub struct IngestCounters {
     pub conflicts: u64,
     /// Dead letters of records that the store rejects.
     pub refused: u64,
-    /// Records that an operator has parked as dead letters.
+    /// Records that an operator parked as dead letters.
     pub parked: u64,
-    /// Records that the log has lost before they were read: the sizes of all
-    /// [gaps](crate::log::Gap). They do not count as dead-lettered.
+    /// Records that the log lost before they were read: the sizes of all [gaps](crate::log::Gap).
+    /// They do not count as dead-lettered.
     pub lost: u64,
 }
 
@@ -215,8 +215,8 @@ impl IngestMonitor {
     /// not committed.
     ///
     /// # Errors
-    /// Returns the errors of [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) when the
-    /// pipeline has ended.
+    /// Returns the errors of [`LogSource::lag`], and [`Closed`](ErrorKind::Closed) after the
+    /// pipeline ends.
     pub async fn lag(&self) -> Result<Lag> {
         let Some(source) = self.source.upgrade() else {
             return Err(

@@ -28,7 +28,7 @@ pub(super) struct BatchWorker<R> {
     pub(super) options: IngestOptions,
     /// Counts dead letters, and stops the pipeline at the limit.
     pub(super) breaker: DeadLetterBreaker,
-    /// The number of records that the store has accepted so far, in all batches.
+    /// The number of records that the store accepted so far, in all batches.
     ///
     /// A number that grows while one record fails is evidence that the store is healthy and the
     /// record is at fault.
@@ -45,7 +45,7 @@ pub(super) struct BatchJob {
     pub(super) number: u64,
     /// The records, with their partition. The batch of a gap contains no records.
     pub(super) batch: Batch,
-    /// The offsets that the log has lost, if this job keeps a gap as a dead letter.
+    /// The offsets that the log lost, if this job keeps a gap as a dead letter.
     pub(super) gap: Option<Gap>,
     /// When the driver started this job, which is right after the batch was read.
     pub(super) read_at: Instant,
@@ -93,7 +93,7 @@ pub(super) enum Aborted {
 impl BatchJob {
     /// Sends a report of this batch to the pipeline. Waits while the event channel is full.
     ///
-    /// The report is discarded if the pipeline has ended.
+    /// The report is discarded if the pipeline is no longer running.
     pub(super) async fn report(&self, event: BatchEvent) {
         drop(
             self.events
@@ -127,7 +127,7 @@ impl BatchJob {
             .ok_or(Aborted::Abandoned)
     }
 
-    /// Reports that a call succeeds again, if `backoff` has recorded that the call was failing.
+    /// Reports that a call succeeds again, if `backoff` recorded that the call was failing.
     pub(super) async fn report_recovery(&self, backoff: &mut Backoff) {
         if backoff.record_success() {
             self.report(BatchEvent::Recovered).await;

@@ -44,8 +44,8 @@ use crate::{Error, ErrorKind, Result};
 /// - `tail` yields the records from its start on, per partition in order, and those that are
 ///   appended later, and joins no group; or it is unsupported
 ///   (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports where it
-///   starts if the log does not have them (`log_admin::a_tail_starts_at_offsets`).
-/// - `positions` returns the next offset of each partition for which a group has committed one
+///   starts if the log does not contain them (`log_admin::a_tail_starts_at_offsets`).
+/// - `positions` returns the next offset of each partition for which a group committed one
 ///   (`log_admin::positions_are_the_committed_offsets_of_a_group`).
 /// - `find` returns the record at a position, and nothing at a position without a record
 ///   (`log_admin::a_record_is_found_by_its_position`).
@@ -98,11 +98,10 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log can only be read to its end
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     ///
-    /// The items of the stream fail for the same reasons, and a stream that failed has ended.
+    /// The items of the stream fail for the same reasons, and the stream ends after a failure.
     async fn tail(&self, start: &Offsets) -> Result<LogTail>;
 
-    /// Returns the positions that `group` has committed: the offset of the next record of each
-    /// partition.
+    /// Returns the committed positions of `group`: the offset of the next record of each partition.
     ///
     /// A partition without a committed position is absent. The result is empty for a group that
     /// does not exist.
@@ -124,11 +123,11 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     }
 
     /// Returns the offset of the first record of a new partition. If a scan of a partition starts
-    /// at a greater offset, retention has deleted records.
+    /// at a greater offset, retention deleted records.
     fn first_offset(&self) -> u64;
 
     /// Returns the record at `offset` of the partition `index`, with its partition in epoch 0, or
-    /// `None` if the log has no such record.
+    /// `None` if the log contains no such record.
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
@@ -161,14 +160,15 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// Returns one page of the pending dead letters that `filter` selects, in the order of their
     /// positions.
     ///
-    /// The page contains all selected dead letters of the first `limit` positions. One position can
-    /// have several dead letters, and a page never separates them, because the next page begins
-    /// after the last position (the filter's `after`).
+    /// The page contains all selected dead letters of the first `limit` positions. There can be
+    /// several dead letters at one position, and a page never separates them, because the next page
+    /// begins after the last position (the filter's `after`).
     ///
     /// The default reads all dead letters of the log. A log that finds dead letters by their
-    /// position reads only the page. Each log does so in its own way: the embedded log has a table,
-    /// which it changes in the transaction that also appends the records of a replay. A topic of
-    /// Kafka can only be appended to, so the Kafka log keeps an index of the topic in memory.
+    /// position reads only the page. Each log does so in its own way: the embedded log keeps a
+    /// table, which it changes in the transaction that also appends the records of a replay. A
+    /// topic of Kafka can only be appended to, so the Kafka log keeps an index of the topic in
+    /// memory.
     ///
     /// # Errors
     /// See [`scan_dead_letters`](Self::scan_dead_letters).
@@ -202,8 +202,8 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     ///   [`Resolution::check`]
     /// - otherwise the errors of [`PurchaseSink::publish`](crate::ports::PurchaseSink::publish)
     ///
-    /// After an error, some records may have been published while their dead letters are still
-    /// pending. Resolving all dead letters again is safe, because each record keeps its id.
+    /// After an error, some records may be published while their dead letters are still pending.
+    /// Resolving all dead letters again is safe, because each record keeps its id.
     ///
     /// # Cancel safety
     /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
@@ -273,7 +273,7 @@ pub trait LogAdminExt: LogAdmin {
         &self,
         filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
-        // A log may find dead letters by their position without reading all of them.
+        // A log may find dead letters by their position without reading all.
         if !filter.positions.is_empty() {
             let selected = self.dead_letters(&filter, usize::MAX).await?;
             return Ok(stream::iter(selected.into_iter().map(Ok)).boxed());
@@ -286,7 +286,7 @@ pub trait LogAdminExt: LogAdmin {
     }
 
     /// Creates the dead letter with which an operator parks the record at `position`, or returns
-    /// `None` if the log has no such record.
+    /// `None` if the log contains no such record.
     ///
     /// To *park* a record is to dead-letter it by hand, because the store keeps failing over it and
     /// ingest cannot continue. `note` tells why. The caller stores the dead letter with

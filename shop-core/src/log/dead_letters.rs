@@ -34,7 +34,7 @@ use crate::{Result, Timestamp, options};
 ///   when they are resolved
 ///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
 /// - Dead letters are identified by position and time: a gap, and a record at an offset that the
-///   log has used again, do not replace another dead letter at their offset
+///   log reused, do not replace another dead letter at their offset
 ///   (`log_admin::dead_letters_at_one_offset_are_distinct`).
 /// - `contains` finds a record whose dead letter was put, also by another process, and is pending
 ///   or resolved (`log_admin::a_dead_letter_is_found_by_its_record`).
@@ -49,7 +49,7 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. Some of the
-    /// dead letters may have been stored; retrying with all of them is safe.
+    /// dead letters may be stored already; retrying with all is safe.
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()>;
 
     /// Returns whether there is a dead letter about `record` of `partition`, pending or resolved.
@@ -77,8 +77,8 @@ pub trait DeadLetters: Debug + Send + Sync + 'static {
 
 /// A record that can never be processed, with its position and the reason.
 ///
-/// The dead letter of a [`Gap`](super::Gap) is special: its record has no value, and its headers
-/// describe the gap.
+/// The dead letter of a [`Gap`](super::Gap) is special: its record contains no value, and its
+/// headers describe the gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct DeadLetter {
@@ -115,7 +115,7 @@ impl DeadLetter {
 pub enum DeadLetterState {
     /// The dead letter is pending: it waits for an operator to replay or discard it.
     Pending(DeadLetter),
-    /// An operator has resolved the dead letter. The log may have deleted the bytes of its record.
+    /// An operator resolved the dead letter. The log may have deleted the bytes of its record.
     Resolved(ResolvedDeadLetter),
 }
 
@@ -178,8 +178,8 @@ impl DeadLetter {
     /// Returns the id that identifies this dead letter: it is derived from the position and the
     /// time of the record.
     ///
-    /// The record of a gap has no time of its own, only the time at which the gap was detected. The
-    /// id of a gap is therefore derived from its first and last offset, so that a gap that is
+    /// The record of a gap carries no time of its own, only the time at which the gap was detected.
+    /// The id of a gap is therefore derived from its first and last offset, so that a gap that is
     /// detected again is the same dead letter.
     #[must_use]
     pub fn record_id(&self) -> RecordId {
@@ -188,7 +188,7 @@ impl DeadLetter {
         }
 
         // The record of a gap is at the last offset of the gap. The first offset takes the place of
-        // the time, as milliseconds after the earliest time, which no record has.
+        // the time, as milliseconds after the earliest time: no record is that old.
         let from = self.gap().map_or(0, |gap| gap.from);
         let millis = Timestamp::MIN.as_millis().saturating_add_unsigned(from);
         let time = Timestamp::from_millis(millis).unwrap_or(Timestamp::MIN);
@@ -197,7 +197,7 @@ impl DeadLetter {
     }
 
     /// Returns the id of the original record as its type defines it, such as a purchase id: see
-    /// [`RecordType::id`]. Returns `None` for a gap, which has no record.
+    /// [`RecordType::id`]. Returns `None` for a gap, because there is no original record.
     #[must_use]
     pub fn id(&self, record_type: RecordType) -> Option<String> {
         if self.reason.kind() == ReasonKind::Gap {

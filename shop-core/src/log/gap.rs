@@ -1,4 +1,5 @@
-//! Gaps: offsets that a log no longer has, although the consumer group has not read their records.
+//! Gaps: offsets that a log no longer contains, although the consumer group has not read their
+//! records.
 //!
 //! A gap is the evidence that records were lost. It takes this way:
 //!
@@ -20,8 +21,8 @@ use super::{DeadLetter, Headers, LogRecord, Partition, Reason, ReasonKind, Resol
 use crate::macros::{format_as, named_enum};
 use crate::{Error, ErrorKind, Result, Timestamp};
 
-/// A range of offsets of one partition that a log no longer has, although the group has not read
-/// them.
+/// A range of offsets of one partition that a log no longer contains, although the group has not
+/// read them.
 ///
 /// A source delivers the gap in the place of the records. [`Ingest`](crate::ingest::Ingest) stores
 /// it as a dead letter with the reason [`Gap`](ReasonKind::Gap) before the group's position passes
@@ -57,14 +58,14 @@ named_enum! {
         /// The end of the log was cut off: the log ends before these records. Records after the gap
         /// may be lost, too.
         Truncated = "truncated",
-        /// The records are missing, while the log still has records before and after them.
+        /// The records are missing, while the log still contains records before and after them.
         Missing = "missing",
         /// The topic was deleted and created again. The number of records that were not read by
         /// then is unknown: the gap contains no offset, and begins at the group's position in the
         /// earlier topic.
         Recreated = "recreated",
         /// The store does not contain the purchases of these records, although the group's position
-        /// has passed them: it is another store, or an older copy of the store. The log still has
+        /// passed them: it is another store, or an older copy of the store. The log still contains
         /// the records. Only the records at both ends of the gap were looked up.
         Absent = "absent",
     }
@@ -143,10 +144,10 @@ impl Gap {
 
     /// Creates the dead letter that keeps this gap. [`DeadLetter::gap`] reads the gap back.
     ///
-    /// The record of the dead letter is at the last offset of the gap. It has neither key nor
-    /// value: its headers contain the gap. The position of the group is committed only later, so
-    /// the source may find the gap again after a restart, when it has grown. The grown gap becomes
-    /// a dead letter of its own, and [`merge`](Self::merge) combines the two.
+    /// The record of the dead letter is at the last offset of the gap. It contains neither key nor
+    /// value: its headers describe the gap. The position of the group is committed only later, so
+    /// the source may find the gap again after a restart, grown in the meantime. The grown gap
+    /// becomes a dead letter of its own, and [`merge`](Self::merge) combines the two.
     #[must_use]
     pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let values = [

@@ -18,8 +18,8 @@ use crate::{Result, Timestamp};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `usage` lists the groups with their positions; `reset` and `forget` are a conflict while the
-///   group has an active consumer, and change where its next consumer starts
+/// - `usage` lists the groups with their positions; `reset` and `forget` are a conflict while a
+///   consumer of the group is active, and change where its next consumer starts
 ///   (`log_admin::groups_are_listed_reset_and_forgotten`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -34,13 +34,13 @@ pub trait LogGroups: Debug + Send + Sync + 'static {
     /// Deletes the position of `group`, and returns whether there was such a group.
     ///
     /// # Errors
-    /// [`Conflict`](crate::ErrorKind::Conflict) while the group has an active consumer.
+    /// [`Conflict`](crate::ErrorKind::Conflict) while a consumer of the group is active.
     async fn forget(&self, group: &str) -> Result<bool>;
 
     /// Sets the position of `group` to `next_offset`, and returns whether there is such a group.
     ///
-    /// The next consumer of the group starts there. Records that the group has consumed before are
-    /// then consumed again, which duplicates nothing.
+    /// The next consumer of the group starts there. Records that the group consumed before are then
+    /// consumed again, which duplicates nothing.
     ///
     /// # Errors
     /// See [`forget`](Self::forget).
@@ -55,7 +55,7 @@ pub struct LogUsage {
     pub bytes: u64,
     /// The free space in bytes on the disk that contains the log.
     pub free_bytes: u64,
-    /// The timestamp of the oldest record, or `None` if the log has no record.
+    /// The timestamp of the oldest record, or `None` if the log contains no record.
     pub oldest: Option<Timestamp>,
     /// The offset that the log will assign to the next record.
     pub next_offset: u64,

@@ -79,8 +79,8 @@ impl Headers {
         })
     }
 
-    /// Returns the value of the last header `name`, or `None` if there is no such header or it has
-    /// no value.
+    /// Returns the value of the last header `name`, or `None` if the header is missing or without a
+    /// value.
     #[must_use]
     pub fn get(&self, name: &str) -> Option<&[u8]> {
         self.iter()

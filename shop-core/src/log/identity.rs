@@ -1,8 +1,8 @@
 //! The ids of records: derived from the position of the record, or read from a header.
 //!
-//! Ingest may read a record several times. A record must have the same id each time, so that the
-//! store recognizes it. A [`RecordId`] is derived from the position. A [`RecordType`] says whether
-//! records of a topic carry their id in a header instead, and keeps the id when a record is
+//! Ingest may read a record several times. Its id must be the same each time, so that the store
+//! recognizes the record. A [`RecordId`] is derived from the position. A [`RecordType`] says
+//! whether records of a topic carry their id in a header instead, and keeps the id when a record is
 //! published again at another position.
 
 use std::str::FromStr;
@@ -98,7 +98,7 @@ impl RecordType {
     /// Declares that records of this type carry their id in the header `name`, whose value is
     /// parsed by `parse`.
     ///
-    /// A record without this header has an id that is derived from its position.
+    /// The id of a record without this header is derived from its position.
     pub(crate) const fn with_id_header(mut self, name: &'static str, parse: ParseId) -> Self {
         self.id_header = Some((name, parse));
         self
@@ -106,7 +106,8 @@ impl RecordType {
 
     /// Returns the id of `record`, from its header or derived from its position.
     ///
-    /// Returns `None` if records of this type have no ids, or if the header is present but invalid.
+    /// Returns `None` if records of this type carry no ids, or if the header is present but
+    /// invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
         let (name, parse) = self.id_header?;
@@ -121,8 +122,8 @@ impl RecordType {
     /// existing headers are unchanged.
     ///
     /// An id that is derived from the position would change, because the published record is at a
-    /// new position. So the id is added as a header, unless the record has this header already. The
-    /// replayed record keeps its id, and a second replay duplicates nothing.
+    /// new position. So the id is added as a header, unless the record already contains this
+    /// header. The replayed record keeps its id, and a second replay duplicates nothing.
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();

@@ -80,7 +80,7 @@ pub trait Log: Debug + Send + Sync + 'static {
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait LogWriter: Debug + Send + Sync + 'static {
-    /// Appends `record` durably. The log assigns offset and timestamp, and ignores those of
+    /// Appends `record` durably. The log assigns offset and timestamp, and ignores the ones in
     /// `record`.
     ///
     /// # Errors
@@ -99,7 +99,7 @@ pub trait LogWriter: Debug + Send + Sync + 'static {
 
 /// Publishes typed events with any [`LogWriter`].
 ///
-/// [`JsonEvent`](crate::record::JsonEvent) has an example.
+/// For an example, see [`JsonEvent`](crate::record::JsonEvent).
 pub trait LogWriterExt: LogWriter {
     /// Appends `event` durably. The writer must write to the [topic](Event::TOPIC) of the event.
     ///

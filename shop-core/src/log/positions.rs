@@ -1,8 +1,8 @@
-//! The positions up to which the ingest of a log has processed its records.
+//! The positions up to which ingest processed the records of a log.
 //!
 //! The live feed ([`PurchaseFeed`](crate::feed::PurchaseFeed)) shows a purchase only after ingest
-//! has stored it. A feed in another process than ingest cannot see that directly, so it asks for
-//! the committed positions again and again: [`follow_positions`] turns the requests into a stream.
+//! stores it. A feed in another process than ingest cannot see that directly, so it asks for the
+//! committed positions again and again: [`follow_positions`] turns the requests into a stream.
 
 use std::fmt::Debug;
 use std::sync::Arc;
@@ -16,13 +16,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use super::{LogAdmin, Offsets};
 use crate::{Error, ErrorKind, Result};
 
-/// A source of the positions that the ingest of a log has committed.
+/// A source of the positions that the ingest of a log committed.
 ///
 /// Two types implement this trait: [`GroupPositions`] asks the log, and a client of the service
 /// that runs ingest asks the service.
 #[async_trait]
 pub trait IngestPositions: Debug + Send + Sync + 'static {
-    /// Returns the offset of the next record of each partition in which ingest has committed a
+    /// Returns the offset of the next record of each partition in which ingest committed a
     /// position. A partition without a position is absent.
     ///
     /// # Errors
@@ -80,7 +80,7 @@ pub(crate) fn follow_positions(
 struct PositionPoll {
     positions: Arc<dyn IngestPositions>,
     /// The answer to the last request that succeeded. Before the first one, the positions that the
-    /// caller of [`follow_positions`] has given.
+    /// caller of [`follow_positions`] passed.
     previous: Offsets,
     /// When the last request ended. Before the first one, when the stream was created.
     last_request: Instant,

@@ -25,11 +25,11 @@ named_enum! {
         Conflict = "conflict",
         /// The store rejects the record itself, for example because of its size.
         Refused = "refused",
-        /// The record can be replayed later. Either an operator has parked it, because the store
-        /// kept failing over it; or it refunds a purchase that is not stored yet, in a store
-        /// without [waiting refunds](crate::ports::WaitingRefunds).
+        /// The record can be replayed later. Either an operator parked it, because the store kept
+        /// failing over it; or it refunds a purchase that is not stored yet, in a store without
+        /// [waiting refunds](crate::ports::WaitingRefunds).
         Parked = "parked",
-        /// The log no longer has the records: see [`Gap`](super::Gap). There is no record to
+        /// The log no longer contains the records: see [`Gap`](super::Gap). There is no record to
         /// replay.
         Gap = "gap",
     }
@@ -83,7 +83,7 @@ impl Reason {
         }
     }
 
-    /// Creates a reason from its kind and its detail, as a log has stored them.
+    /// Creates a reason from its kind and its detail, as a log stored them.
     #[must_use]
     pub const fn from_parts(kind: ReasonKind, detail: String) -> Self {
         Self { kind, detail }

@@ -22,10 +22,10 @@ const ERASED: &str = "erased";
 pub struct LogRecord {
     /// The offset of the record in its partition.
     pub offset: u64,
-    /// The timestamp that the log assigned, or 1970-01-01T00:00:00Z if the record has none: see
-    /// [`known_time`](Self::known_time).
+    /// The timestamp that the log assigned, or 1970-01-01T00:00:00Z for a record without a
+    /// timestamp: see [`known_time`](Self::known_time).
     pub time: Timestamp,
-    /// The key, if the record has one. A partitioned log keeps the records of one key in order.
+    /// The key, if any. A partitioned log keeps the records of one key in order.
     pub key: Option<Bytes>,
     /// The headers, in the order in which they were written.
     pub headers: Headers,
@@ -46,8 +46,8 @@ impl LogRecord {
         }
     }
 
-    /// Returns the timestamp that the log assigned, or `None` if the record has none: a producer of
-    /// Kafka may omit it.
+    /// Returns the timestamp that the log assigned, or `None` if there is none: a Kafka producer
+    /// may omit the timestamp.
     #[must_use]
     pub fn known_time(&self) -> Option<Timestamp> {
         (self.time.as_millis() != 0).then_some(self.time)
@@ -70,7 +70,7 @@ impl LogRecord {
     /// Deletes key, headers and value of this record, for example because a user's data must be
     /// deleted.
     ///
-    /// The record keeps its offset, so that the log has no gap. A header marks the record as
+    /// The record keeps its offset, so that no gap appears in the log. A header marks the record as
     /// erased, which tells it apart from a tombstone: ingest skips it.
     pub fn erase(&mut self) {
         self.key = None;

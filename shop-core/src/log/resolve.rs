@@ -51,8 +51,8 @@ options! {
 /// - the errors of the stream `dead_letters`
 /// - the errors of [`LogAdmin::resolve`]
 ///
-/// Some of the dead letters may have been resolved by then; the others are unchanged. Repeating the
-/// call is safe.
+/// Some of the dead letters may be resolved by then; the others are unchanged. Repeating the call
+/// is safe.
 ///
 /// # Cancel safety
 /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
@@ -89,14 +89,15 @@ pub async fn resolve(
             batch.push(dead_letter);
         }
 
-        // A batch is resolved when it is full, or when the stream has ended and no more can follow.
+        // A batch is resolved when it is full, or at the end of the stream, when no more can
+        // follow.
         let is_full = batch.len() >= batch_size || batch_bytes > MAX_BATCH_BYTES;
         if is_full || is_end && !batch.is_empty() {
             if let Some(interval) = &mut batch_interval {
                 interval.tick().await;
             }
 
-            // The dead letters are reported only after the log has resolved them, so that an error
+            // The dead letters are reported only after the log resolved them, so that an error
             // leaves no report of a dead letter that is still pending.
             log.resolve(&batch, record_type, options.resolution).await?;
             batch_bytes = 0;

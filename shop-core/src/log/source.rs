@@ -67,7 +67,7 @@ use crate::Result;
 ///   (`log::batches_respect_the_record_limit`), and ends at the latest with the record that reaches
 ///   the configured bytes (`log::batches_respect_the_byte_limit`).
 /// - The timestamp of a record is the same at each delivery, and a record appended some
-///   milliseconds later has a later one (`log::a_record_keeps_its_timestamp`).
+///   milliseconds later carries a later timestamp (`log::a_record_keeps_its_timestamp`).
 /// - Records of other producers are delivered unchanged
 ///   (`log::foreign_records_are_delivered_unchanged`).
 /// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
@@ -75,17 +75,17 @@ use crate::Result;
 /// - The next member of a group starts at the committed position: uncommitted records are
 ///   redelivered (`log::uncommitted_records_are_redelivered`), committed ones are not
 ///   (`log::committed_records_are_not_redelivered`).
-/// - Records that the log no longer has are delivered as a [`Gap`], before the records after them
-///   (`log::records_deleted_unread_are_a_gap`), and again until a position after it is committed
-///   (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records is no gap, and a new
-///   group has none (`log::deleting_committed_records_is_no_gap`).
+/// - Records that the log no longer contains are delivered as a [`Gap`], before the records after
+///   them (`log::records_deleted_unread_are_a_gap`), and again until a position after it is
+///   committed (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records causes no
+///   gap, and a new group receives none (`log::deleting_committed_records_is_no_gap`).
 /// - A commit of a smaller offset moves the position back
 ///   (`log::a_smaller_offset_moves_the_position_back`).
 /// - `commit` takes the *next* offset and returns one outcome per position, in the order of the
 ///   call (`log::commit_returns_one_outcome_per_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
 /// - A partition that moves to another member is revoked first. The rebalance waits until the
-///   revocation is done (`log::a_rebalance_waits_for_the_revocation`) or its timeout has passed
+///   revocation is done (`log::a_rebalance_waits_for_the_revocation`) or its timeout passes
 ///   (`log::a_revocation_ends_at_its_timeout`). From the revocation on, nothing of the partition is
 ///   delivered in that epoch (`log::a_revoked_partition_delivers_nothing`).
 /// - `next_control` returns revocations, but no batches (`log::next_control_returns_no_batch`).
@@ -113,8 +113,8 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// Dropping the future loses no event.
     async fn next(&self) -> Result<SourceEvent>;
 
-    /// Waits for the next event that is not a batch. A reader calls this while it has no capacity
-    /// for records, so that it still learns of revocations.
+    /// Waits for the next event that is not a batch. A reader without capacity for records calls
+    /// this method, so that it still learns of revocations.
     ///
     /// # Errors
     /// See [`next`](Self::next).
@@ -161,7 +161,7 @@ pub trait LogSource: Debug + Send + Sync + 'static {
 pub enum SourceEvent {
     /// Records to process.
     Batch(Batch),
-    /// Offsets whose records the log no longer has.
+    /// Offsets whose records the log no longer contains.
     Gap(Gap),
     /// Partitions that this member must give up.
     Revoked(Revocation),
@@ -279,8 +279,8 @@ pub enum CommitOutcome {
 
 /// The number of records between a group's positions and the ends of the partitions.
 ///
-/// Offsets that no record will ever have, such as the offsets of the markers of transactions, do
-/// not count.
+/// Offsets that are never assigned to a record, such as the offsets of transaction markers, do not
+/// count.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Lag {
@@ -329,16 +329,16 @@ impl Lag {
 pub enum RevocationCause {
     /// The group assigns its partitions again. Commits still succeed until the revocation is done.
     Rebalance,
-    /// The membership of this member has ended. Its commits are fenced, so there is nothing to
+    /// This member no longer belongs to the group. Its commits are fenced, so there is nothing to
     /// finish.
     Lost,
 }
 
 /// A request of the group to give up partitions.
 ///
-/// The reader finishes and commits the records that it has read, and then calls
-/// [`done`](Self::done). The rebalance of the group waits for this call. It also continues when the
-/// revocation is dropped, which abandons the partitions, or when the timeout passes.
+/// The reader finishes and commits the records that it read, and then calls [`done`](Self::done).
+/// The rebalance of the group waits for this call. It also continues when the revocation is
+/// dropped, which abandons the partitions, or when the timeout passes.
 #[non_exhaustive]
 pub struct Revocation {
     /// The partitions to give up, in their epochs.
@@ -370,7 +370,7 @@ impl Revocation {
         }
     }
 
-    /// Lets the rebalance continue. The reader calls this after it has committed the positions
+    /// Lets the rebalance continue. The reader calls this method after it commits the positions
     /// behind all durable records.
     pub fn done(self) {
         // The implementation of `Drop` calls `on_end`, so that a reader that panics does not delay
@@ -393,7 +393,7 @@ impl fmt::Debug for Revocation {
             .field("partitions", &self.partitions)
             .field("cause", &self.cause)
             .field("timeout", &self.timeout)
-            // `on_end` is a function, which has no `Debug`.
+            // `on_end` is a function, which does not implement `Debug`.
             .finish_non_exhaustive()
     }
 }

@@ -24,10 +24,10 @@ pub struct LogTail {
     /// The name of the topic.
     pub topic: Arc<str>,
     /// A text that is replaced whenever the log is restored from a backup: afterwards the same
-    /// offsets may have other records. `None` for a log that was never restored.
+    /// offsets may belong to other records. `None` for a log that was never restored.
     pub generation: Option<Arc<str>>,
     /// The offset at which each partition starts. It differs from the requested offset if the log
-    /// does not have that offset.
+    /// does not contain that offset.
     pub start: Offsets,
     /// The end of each partition at the time of the call, as far as the partition can be read.
     pub end: Offsets,
@@ -35,8 +35,8 @@ pub struct LogTail {
     /// partition: other producers had not ended their transactions. Partitions without such offsets
     /// are absent.
     pub unstable: BTreeMap<u32, u64>,
-    /// Whether an offset may have no record although no record was deleted, such as the offset of
-    /// the marker of a transaction.
+    /// Whether an offset may be without a record although none was deleted, such as the offset of a
+    /// transaction marker.
     pub is_sparse: bool,
     /// The batches of records, each of one partition and with epoch 0, as soon as they are in the
     /// log.

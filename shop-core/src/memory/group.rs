@@ -21,8 +21,8 @@ use crate::log::{CommitOffset, CommitOutcome, Partition, RevocationCause};
 
 /// The partitions that a rebalance revokes from their owners.
 ///
-/// Kafka has these two protocols, and the members of a group may use either. Ingest must lose and
-/// double nothing under both, so its tests run with each.
+/// Kafka supports these two protocols, and the members of a group may use either. Ingest must lose
+/// and double nothing under both, so its tests run with each.
 #[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
@@ -200,8 +200,8 @@ impl ConsumerGroup {
         self.rebalance();
     }
 
-    /// Takes the partitions whose revocation has timed out from their owners, and rebalances if
-    /// there are any.
+    /// Takes the partitions whose revocation timed out from their owners, and rebalances if there
+    /// are any.
     ///
     /// Returns the end of the next revocation that is still running.
     pub(super) fn expire_revocations(&mut self, now: Instant) -> Option<Instant> {
@@ -229,7 +229,7 @@ impl ConsumerGroup {
     /// Rebalances the group: revokes partitions that should move, and assigns partitions without an
     /// owner.
     ///
-    /// An eager group assigns nothing until all revocations have ended.
+    /// An eager group assigns nothing until all revocations end.
     fn rebalance(&mut self) {
         let targets = self.target_owners();
         // Partitions that are being revoked already do not start another revocation.

@@ -72,7 +72,7 @@ pub(crate) struct InMemoryLogState {
     /// The pending dead letters, in the order in which they were put.
     pub(super) dead_letters: Vec<DeadLetter>,
     pub(super) resolved: BTreeMap<RecordId, ResolvedDeadLetter>,
-    /// The number of the last member that has joined any group.
+    /// The number of the last member that joined any group.
     pub(super) last_member: u64,
 }
 

@@ -160,7 +160,7 @@ impl InMemorySource {
     /// Creates the revocation of the partitions `revoked`, each an index and an epoch.
     ///
     /// The member gives up the partitions when the receiver of the revocation is done with it or
-    /// drops it. Partitions that the member has lost already are not given up again.
+    /// drops it. Partitions that the member already lost are not given up again.
     fn create_revocation(&self, revoked: Vec<(u32, u64)>, cause: RevocationCause) -> Revocation {
         let partitions = revoked
             .iter()
@@ -205,7 +205,7 @@ impl LogSource for InMemorySource {
         Ok(outcomes)
     }
 
-    /// The lag of a partition that has no committed position begins at its first offset.
+    /// The lag of a partition without a committed position begins at its first offset.
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);

@@ -2,7 +2,7 @@
 //!
 //! A refund may arrive before its purchase. The store keeps it as a *waiting refund*, and decides
 //! about it when the purchase is inserted: it is applied, forgotten as a repetition, or refused. A
-//! refused refund stays in `waiting` with its refusal, until ingest has made it a dead letter and
+//! refused refund stays in `waiting` with its refusal, until ingest makes it a dead letter and
 //! removes it.
 //!
 //! Erased ids are kept as marks, so that the log cannot bring an erased purchase back.

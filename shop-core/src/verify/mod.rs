@@ -4,7 +4,7 @@
 //! | Part | Responsibility |
 //! |---|---|
 //! | `stored` | Scans the store before the log and after: remembers contents, finds duplicates |
-//! | `scan` | Scans the log, and looks up the records that the scan of the store has not found |
+//! | `scan` | Scans the log, and looks up the records that the scan of the store did not find |
 //! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!
 //! ```
@@ -55,32 +55,31 @@ pub use spot_check::SpotCheck;
 ///   [missing](VerifyReport::missing), or [mismatched](VerifyReport::mismatched) if its id is
 ///   stored with other content.
 /// - A scan of the store yields each id once. Other ids are [duplicates](VerifyReport::duplicates).
-/// - No [gap](VerifyReport::gaps) is pending: the log had every record until it was read, or an
-///   operator has discarded the dead letter of the gap.
+/// - No [gap](VerifyReport::gaps) is pending: the log kept every record until it was read, or an
+///   operator discarded the dead letter of the gap.
 /// - The log was not [compacted](VerifyReport::compacted).
 ///
 /// Records that are appended after the scan began are not verified. Earlier records may still be in
-/// flight, so records that are not found are looked up again until none of them has appeared for 10
-/// seconds. A verification therefore waits for a running pipeline as long as the pipeline makes
-/// progress.
+/// flight, so records that are not found are looked up again until none appears for 10 seconds. A
+/// verification therefore waits for a running pipeline as long as the pipeline makes progress.
 ///
 /// # Cost
 /// Calls:
 /// - one scan of the log
 /// - one scan of the store if it contains up to 3,500,000 purchases, two scans for up to twice as
 ///   many, four scans for up to four times as many, and so on
-/// - one `get` of the store, 32 concurrently, for each record whose purchase the first scan has not
-///   kept, and one page more for a record without an id
+/// - one `get` of the store, 32 concurrently, for each record whose purchase the first scan did not
+///   keep, and one page more for a record without an id
 ///
 /// Memory:
 /// - up to 140 MB for 3,500,000 purchases of the store
-/// - about 70 bytes per missing purchase, for up to 3,500,000 of them
+/// - about 70 bytes for each of up to 3,500,000 missing purchases
 /// - about 70 bytes per dead letter, pending or resolved
 /// - one batch of the log, and the purchases of 10,000 records that are looked up again
 ///
 /// # Errors
 /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
-/// retried, and returned when they have lasted for about half a minute. Nothing was written; the
+/// retried, and returned if they last for about half a minute. Nothing was written; the
 /// verification can be repeated.
 ///
 /// # Cancel safety
@@ -155,14 +154,13 @@ pub struct VerifyProgress {
 pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
-    /// The number of offsets that the log has ever assigned: its records, those that it has
-    /// deleted, and the markers of transactions. `None` if the log
-    /// [cannot be followed](LogAdmin::tail).
+    /// The number of offsets that the log ever assigned: to its records, to deleted records, and to
+    /// the markers of transactions. `None` if the log [cannot be followed](LogAdmin::tail).
     #[doc(hidden)]
     pub written: Option<u64>,
-    /// Per topic and partition, the first offset that the log still has, or the next one if it has
-    /// no records any more. Earlier records are not verified. Partitions that never had a record
-    /// are absent.
+    /// Per topic and partition, the first offset that the log still contains, or the next one if it
+    /// contains no records any more. Earlier records are not verified. Partitions that never
+    /// contained a record are absent.
     #[doc(hidden)]
     #[serde(skip)]
     pub first_offsets: BTreeMap<(String, u32), u64>,
@@ -175,8 +173,8 @@ pub struct VerifyReport {
     pub unreadable: u64,
     /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
-    /// The number of records with a pending dead letter for a conflict: a client has used a key
-    /// again with other content.
+    /// The number of records with a pending dead letter for a conflict: a client reused a key with
+    /// other content.
     #[doc(hidden)]
     pub conflicts: u64,
     /// The number of records whose dead letter was replayed or discarded. A replayed record is in
@@ -189,8 +187,8 @@ pub struct VerifyReport {
     /// The number of records whose purchase was deleted because of its age.
     #[doc(hidden)]
     pub expired: u64,
-    /// The number of records without an id whose purchase another consumer has stored, under an
-    /// `ObjectId`: of a replaced system, on the same topic.
+    /// The number of records without an id whose purchase another consumer stored under an
+    /// `ObjectId`: the consumer of a replaced system, on the same topic.
     #[doc(hidden)]
     pub by_others: u64,
     /// The number of records whose refund waits in the store for its purchase.
@@ -207,8 +205,8 @@ pub struct VerifyReport {
     /// Records whose id is stored with other content, and that are not dead-lettered.
     #[serde(skip)]
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once, and those whose purchase the consumer of a
-    /// replaced system has stored too.
+    /// Ids that the store contains more than once, and ids whose purchase the consumer of a
+    /// replaced system stored too.
     #[serde(skip)]
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
@@ -259,7 +257,7 @@ impl fmt::Display for VerifyReport {
     }
 }
 
-/// The number of findings, and samples of them.
+/// The number of findings, with samples.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Findings<T> {
@@ -312,8 +310,8 @@ impl Verify {
     ///
     /// # Errors
     /// Returns the errors of the log and of the store, unchanged. Transient errors of the store are
-    /// retried, and returned when they have lasted for about half a minute. Nothing was written;
-    /// the verification can be repeated.
+    /// retried, and returned if they last for about half a minute. Nothing was written; the
+    /// verification can be repeated.
     ///
     /// # Cancel safety
     /// Dropping the future ends the verification without side effects.

@@ -1,11 +1,11 @@
 //! The scan of the log: verifies each record against the dead letters and the store.
 //!
-//! 1. The store was scanned before. A record whose purchase that scan has found with the same
-//!    content is verified.
+//! 1. The store was scanned before. A record whose purchase that scan found with the same content
+//!    is verified.
 //! 2. Other records are looked up in the store one by one, because they may have been stored since.
 //! 3. Records that are not found are *pending*: they may still be in flight in a running pipeline.
-//!    They are looked up again until none of them has appeared for the quiet period, and then
-//!    reported as missing or mismatched.
+//!    They are looked up again until none appears for the quiet period, and then reported as
+//!    missing or mismatched.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::mem::take;
@@ -35,7 +35,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(1);
 ///
 /// A transaction consists of a record and one marker in each of its partitions, so there are fewer
 /// markers than records. Exceptions are aborted transactions, and transactions whose records
-/// retention has deleted.
+/// retention deleted.
 const MAX_UNEXPLAINED: u64 = 100;
 
 /// The state of one scan of the log. `T` is the function that shows the progress.
@@ -43,7 +43,7 @@ pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
     log: &'a dyn LogAdmin,
     progress: &'a T,
-    /// The purchases that the scan of the store has found before.
+    /// The purchases that the earlier scan of the store found.
     stored: StoredPurchases,
     /// The dead letters at the start, which are read again before a record is reported as missing.
     dead_letters: DeadLetterIndex,
@@ -53,8 +53,7 @@ pub(super) struct LogScan<'a, T> {
     /// is reported once.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
-    /// The unreadable ends of partitions in which other producers have not ended their
-    /// transactions.
+    /// The unreadable ends of partitions in which transactions of other producers are still open.
     unstable: BTreeMap<u32, UnstableEnd>,
     /// The offsets without a record in each partition; empty for a log that is not sparse.
     ///
@@ -131,8 +130,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(scan)
     }
 
-    /// Verifies the records of `batch`, and looks up the ones that the scan of the store has not
-    /// found.
+    /// Verifies the records of `batch`, and looks up the ones that the scan of the store did not
+    /// find.
     ///
     /// At the maximum number of pending records, this function waits until they are found or given
     /// up.
@@ -169,10 +168,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(())
     }
 
-    /// Verifies `record` by the dead letters and by the purchases that the scan of the store has
-    /// found.
+    /// Verifies `record` by the dead letters and by the purchases that the scan of the store found.
     ///
-    /// Returns the record if it has to be looked up in the store.
+    /// Returns the record if it must be looked up in the store.
     fn verify_record(
         &mut self,
         record: &LogRecord,
@@ -259,8 +257,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the records that are not stored with the same content: they are pending.
     ///
     /// # Errors
-    /// Returns the errors of the store; transient errors once they have lasted for about half a
-    /// minute.
+    /// Returns the errors of the store; transient errors only if they last for about half a minute.
     async fn look_up(&mut self, records: Vec<PendingRecord>) -> Result<Vec<PendingRecord>> {
         let verify = self.verify;
         let mut lookups = stream::iter(records)
@@ -280,7 +277,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 RecordVerdict::Erased => self.report.erased += 1,
                 RecordVerdict::Expired => self.report.expired += 1,
                 RecordVerdict::Waiting => self.report.waiting += 1,
-                // The log may contain several records of one refund. If the store has refused the
+                // The log may contain several records of one refund. If the store refused the
                 // refund, one of these records is a dead letter, and the others are not missing:
                 // they count as that dead letter does.
                 RecordVerdict::NotFound(record) => {
@@ -294,7 +291,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         Ok(not_found)
     }
 
-    /// Looks up the pending records again until all are found, or none has been found for the quiet
+    /// Looks up the pending records again until all are found, or none is found for the quiet
     /// period.
     ///
     /// In the second case, the records that were not dead-lettered since are reported as missing or
@@ -336,7 +333,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Counts the offsets that cannot be read, because transactions of other producers do not end.
     ///
     /// While a transaction is open, the readable end of its partition does not move. A partition
-    /// whose end has moved is no longer counted. Waits at most for the quiet period.
+    /// whose end moved is no longer counted. Waits at most for the quiet period.
     async fn count_unstable(&mut self) -> Result<()> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
@@ -357,7 +354,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     }
 
     /// Counts the offsets without a record, if they are more than the markers of transactions could
-    /// be: each transaction has at least as many records as markers. Then the log was probably
+    /// be: each transaction contains at least as many records as markers. Then the log was probably
     /// compacted.
     async fn count_compacted(&mut self) -> Result<()> {
         let max_markers = self.report.records + MAX_UNEXPLAINED;
@@ -365,8 +362,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             return Ok(());
         }
 
-        // If the first offset of a partition has moved, retention may have deleted records before
-        // they were scanned. Then the offsets of this partition are not counted.
+        // If the first offset of a partition moved, retention may have deleted records before they
+        // were scanned. Then the offsets of this partition are not counted.
         let starts = self.log.tail(&Offsets::new()).await?.start;
         self.holes
             .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
@@ -386,8 +383,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// others pending.
     fn settle_dead_lettered(&mut self) {
         for record in take(&mut self.pending) {
-            // By a replay an operator has decided which of two contents to store, so the other
-            // content is no mismatch.
+            // By a replay, an operator decided which of two contents to store, so the other content
+            // is no mismatch.
             let is_decided = record.differs && self.dead_letters.replayed.contains(&record.id);
             if let Some(disposition) = self.dead_letters.records.get(&record.record_id) {
                 self.report.count_disposition(*disposition);
@@ -425,8 +422,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Also begins to count what the scan will not see: the records of open transactions behind the
     /// readable end of a partition, and the offsets without a record in a sparse log.
     ///
-    /// A log that cannot be followed has no bounds. Its first offsets are then the offsets of the
-    /// first records that are scanned.
+    /// The bounds of a log that cannot be followed are unknown. Its first offsets are then the
+    /// offsets of the first records that are scanned.
     ///
     /// # Errors
     /// Returns the errors of the log, except for [`Unsupported`](ErrorKind::Unsupported).
@@ -510,7 +507,7 @@ enum RecordVerdict {
 /// Transient errors of the store are retried.
 ///
 /// # Errors
-/// Returns the errors of the store; transient errors once they have lasted for about half a minute.
+/// Returns the errors of the store; transient errors only if they last for about half a minute.
 async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<RecordVerdict> {
     let Some(purchase) = &record.purchase else {
         return Ok(RecordVerdict::NotFound(record));
@@ -549,11 +546,11 @@ pub(super) fn has_id(record: &LogRecord) -> bool {
     record.headers.contains(header::PURCHASE_ID)
 }
 
-/// Checks whether the consumer of a replaced system has stored `purchase`: the same content and
-/// time, under an `ObjectId`.
+/// Checks whether the consumer of a replaced system stored `purchase`: the same content and time,
+/// under an `ObjectId`.
 ///
 /// # Errors
-/// Returns the errors of the store; transient errors once they have lasted for about half a minute.
+/// Returns the errors of the store; transient errors only if they last for about half a minute.
 pub(super) async fn is_stored_by_other(
     query: &dyn PurchaseQuery,
     purchase: &Purchase,
@@ -576,17 +573,17 @@ pub(super) async fn is_stored_by_other(
 struct DeadLetterIndex {
     /// The state of the dead letter of each record.
     ///
-    /// Pending takes precedence over resolved, because a dead letter may have been put again after
-    /// it was resolved.
+    /// Pending takes precedence over resolved, because a dead letter may be put again after it was
+    /// resolved.
     records: BTreeMap<RecordId, Disposition>,
-    /// The ids of purchases whose dead letter an operator has replayed.
+    /// The ids of purchases whose dead letter an operator replayed.
     replayed: BTreeSet<PurchaseId>,
     /// The state of the dead letters about refunds, by the id of the refund.
     ///
-    /// A refund that has waited in the store is dead-lettered under one of several records of the
+    /// A refund that waited in the store is dead-lettered under one of several records of the
     /// refund.
     refunds: BTreeMap<PurchaseId, Disposition>,
-    /// The gaps whose dead letter is pending: the ranges of offsets that the log has lost.
+    /// The gaps whose dead letter is pending: the ranges of offsets that the log lost.
     gaps: Vec<Gap>,
 }
 
@@ -595,7 +592,7 @@ struct DeadLetterIndex {
 enum Disposition {
     /// The dead letter is pending, for this reason.
     DeadLettered(ReasonKind),
-    /// An operator has replayed or discarded the dead letter.
+    /// An operator replayed or discarded the dead letter.
     Resolved,
 }
 
@@ -645,8 +642,8 @@ impl DeadLetterIndex {
     }
 }
 
-/// Returns the id of the record of `dead_letter`, if the record has a header with a type, as all
-/// records of refunds have.
+/// Returns the id of the record of `dead_letter`, if the record contains a header with a type, as
+/// all records of refunds do.
 ///
 /// Another producer may use this header for purposes of its own. The id of such a record does no
 /// harm, because only refunds are searched for by their id.

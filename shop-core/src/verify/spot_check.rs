@@ -1,4 +1,4 @@
-//! Spot checks of a store: does it still contain the purchases that ingest has stored?
+//! Spot checks of a store: does it still contain the purchases that ingest stored?
 //!
 //! A store that was created again, or restored from an older copy, is empty or lacks purchases, but
 //! the position of ingest is behind their records, so nothing would store them again. A spot check
@@ -20,25 +20,25 @@ use crate::{Clock as _, Result, SystemClock};
 const DISTANCE_FACTOR: u64 = 4;
 /// The fraction, one 64th, by which the distances of a dense check grow.
 ///
-/// A check is dense after another server has taken the store over. An asynchronous standby lacks
-/// the last records before its promotion, so they are looked up at small distances.
+/// A check is dense after another server takes over the store. An asynchronous standby lacks the
+/// last records before its promotion, so they are looked up at small distances.
 const DENSE_FRACTION: u64 = 64;
 /// The number of records before the position that a dense check looks up at small distances.
 const DENSE_RECORDS: u64 = 20_000;
 /// The time that a check waits for a purchase that is not found.
 const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 
-/// A check that notices when a store has lost purchases: a store that was created again, or an
-/// older copy.
+/// A check that notices that a store lost purchases: a store that was created again, or an older
+/// copy.
 ///
 /// The log and the group go on as if nothing had happened, so nothing else notices the loss. Each
 /// [`check`](Self::check) looks up about ten records of each partition, at growing distances before
-/// the position of the group. A store that has lost more than three times as many records as were
-/// stored since is noticed, if the log still contains them.
+/// the position of the group. The check notices a store that lost more than three times as many
+/// records as were stored since, if the log still contains them.
 ///
-/// The first check after another server has taken the store over, also before this process, looks
-/// up some hundred records: the loss of a sixtieth of the records since is noticed. Absent records
-/// are kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
+/// The first check after another server takes over the store, also before this process, looks up
+/// some hundred records: the loss of a sixtieth of the records since is noticed. Absent records are
+/// kept as the dead letter of a [`Gap`] with the cause [`Absent`](GapCause::Absent), once for a
 /// partition and process.
 #[derive(Debug)]
 pub struct SpotCheck {
@@ -154,15 +154,14 @@ impl SpotCheck {
         Ok(absent_gap)
     }
 
-    /// Checks whether the store lacks the purchase of `record`, although ingest has passed the
-    /// record.
+    /// Checks whether the store lacks the purchase of `record`, although ingest passed the record.
     ///
     /// A purchase that was erased, dead-lettered or deleted by retention is not absent. `patience`
     /// is the time to wait for the purchase.
     ///
     /// A record without an id is looked up by the id that ingest derives from its position. If the
-    /// consumer of a replaced system has stored the purchase under another id, the purchase is
-    /// found by its content.
+    /// consumer of a replaced system stored the purchase under another id, the purchase is found by
+    /// its content.
     ///
     /// # Errors
     /// Returns the errors of the log and of the store.

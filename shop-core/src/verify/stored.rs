@@ -17,7 +17,7 @@ use super::{Findings, Verify, VerifyReport};
 use crate::ports::PurchaseQueryExt;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
-/// The purchases that scans of the store have found.
+/// The purchases that scans of the store found.
 ///
 /// The ids are partitioned by hash, so that one partition fits into memory. Each partition needs
 /// one scan.
@@ -29,14 +29,14 @@ pub(super) struct StoredPurchases {
     current_partition: u64,
     /// The purchases of the current partition that were scanned, each with a hash of its content.
     seen: HashMap<PurchaseId, u64>,
-    /// The ids of the current partition that the scan has yielded more than once.
+    /// The ids of the current partition that the scan yielded more than once.
     duplicates: BTreeSet<PurchaseId>,
     /// The number of purchases in the store: the ones of the first scan, and later ones that a
-    /// lookup has found.
+    /// lookup found.
     purchases: u64,
     /// The number of entries of the store that are not purchases.
     unreadable: u64,
-    /// The number of purchases that all scans have read.
+    /// The total number of purchases that the scans read.
     pub(super) scanned: u64,
 }
 
@@ -69,7 +69,7 @@ impl StoredPurchases {
         Ok(())
     }
 
-    /// Checks whether the first scan has kept `purchase` with this content.
+    /// Checks whether the first scan kept `purchase` with this content.
     ///
     /// If not, the purchase may be stored nevertheless: since the scan, in another partition, or
     /// with another hash.
@@ -77,7 +77,7 @@ impl StoredPurchases {
         self.seen.get(&purchase.id) == Some(&content_hash(purchase))
     }
 
-    /// Adds a purchase that a lookup has found in the store, and that the first scan has not kept.
+    /// Adds a purchase that a lookup found in the store, and that the first scan did not keep.
     ///
     /// The purchase may have been stored since the scan. A purchase of another partition is
     /// ignored, because its own scan finds it. `max` is the maximum number of ids in memory.
@@ -121,8 +121,8 @@ impl StoredPurchases {
     /// of unreadable entries.
     ///
     /// # Errors
-    /// Returns the errors of the store, and [`Internal`](ErrorKind::Internal) if the task that
-    /// reads has panicked.
+    /// Returns the errors of the store, and [`Internal`](ErrorKind::Internal) if the reading task
+    /// panicked.
     async fn scan_partition(
         &mut self,
         verify: &Verify,
@@ -162,8 +162,8 @@ impl StoredPurchases {
     /// Remembers a scanned purchase of the current partition, and recognizes an id that was scanned
     /// before.
     ///
-    /// If the first scan has more than `max` ids, the number of partitions doubles, and half of the
-    /// ids are forgotten.
+    /// If the first scan finds more than `max` ids, the number of partitions doubles, and half of
+    /// the ids are forgotten.
     fn remember(&mut self, purchase: &Purchase, max: usize) {
         let id = purchase.id;
         if partition_of(&id, self.partition_count) != self.current_partition {
@@ -195,7 +195,7 @@ impl StoredPurchases {
     }
 }
 
-/// Hashes ids and content. All its hashers have the same keys, so equal values have equal hashes.
+/// Hashes ids and content. All its hashers use the same keys, so equal values hash equally.
 const HASHER: BuildHasherDefault<DefaultHasher> = BuildHasherDefault::new();
 
 /// Returns the partition of `id`, a number below `count`.
@@ -208,8 +208,8 @@ fn partition_of(id: &PurchaseId, count: u64) -> u64 {
 
 /// Returns a hash of the content that [`Purchase::same_content`] compares.
 ///
-/// Purchases with the same content may have different hashes, if one of them lacks its currency:
-/// such a purchase is looked up. Purchases with different content have the same hash once in 2^64.
+/// Purchases with the same content may hash differently, if one purchase lacks its currency: such a
+/// purchase is looked up. Purchases with different content hash equally once in 2^64.
 fn content_hash(purchase: &Purchase) -> u64 {
     HASHER.hash_one((
         &purchase.user_id,

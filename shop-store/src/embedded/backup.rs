@@ -2,7 +2,7 @@
 //!
 //! A backup holds the write locks of all files only for the moment in which it begins a read
 //! transaction on each file. From then on, the transactions keep the files as they were at that
-//! moment, while other processes write. Each copy has the name `*.partial` until all copies are
+//! moment, while other processes write. Each copy is named `*.partial` until all copies are
 //! complete.
 
 use std::fs::{self, File};
@@ -40,8 +40,9 @@ pub struct CopiedFile {
 /// is checked and synced.
 ///
 /// # Errors
-/// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` has no files, or
-///   `backup_folder` has files of a database already, such as a write-ahead log alone
+/// - [`Unavailable`](ErrorKind::Unavailable) if a folder cannot be used, `folder` contains no
+///   files, or `backup_folder` contains files of a database already, such as a write-ahead log
+///   alone
 /// - [`Corrupt`](ErrorKind::Corrupt) if a file is damaged
 ///
 /// After an error, unfinished copies named `*.partial` may be left.
@@ -58,12 +59,12 @@ pub async fn backup(
     blocking(move || copy_files(&folder, &backup_folder, creates_folder, false)).await
 }
 
-/// Copies the files of the backup in `backup_folder` into `folder`, which must not have files of a
-/// database.
+/// Copies the files of the backup in `backup_folder` into `folder`, which must not contain files of
+/// a database.
 ///
 /// A service that is started on `folder` meanwhile waits, or fails. The restored log gets a new
 /// generation, an id that is part of each cursor of purchase events. So cursors from before the
-/// restore are refused, because other records may have their offsets now.
+/// restore are refused, because their offsets may belong to other records now.
 ///
 /// # Errors
 /// The errors of [`backup`], and [`Unavailable`](ErrorKind::Unavailable) if another process uses
@@ -84,13 +85,13 @@ pub async fn restore(
 const APPLICATION_PREFIX: i32 = 0x53_686f;
 /// The number of pages that are copied at a time.
 const PAGES_PER_STEP: i32 = 1_024;
-/// The name of the file of purchases, which is renamed last: a folder that has it is complete.
+/// The name of the file of purchases, which is renamed last: a folder that contains it is complete.
 const LAST_FILE: &str = "shop.db";
 
-/// Sets a new generation of the log in the restored file `path`, if the file has a log, and removes
-/// all triggers.
+/// Sets a new generation of the log in the restored file `path`, if the file contains a log, and
+/// removes all triggers.
 ///
-/// This product has no triggers. A trigger in a backup was added by another program, and its
+/// This product uses no triggers. A trigger in a backup was added by another program, and its
 /// statements would run with the writes of the services.
 fn remove_triggers_and_renew(path: &Path) -> rusqlite::Result<()> {
     let connection = Connection::open(path)?;
@@ -221,7 +222,7 @@ fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
     Ok(opened)
 }
 
-/// Returns the names of the files in `folder` that have one of the `endings`, in order, but
+/// Returns the names of the files in `folder` with one of the `endings`, in order, but with
 /// [`LAST_FILE`] at the end.
 fn list_files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     let mut names = Vec::new();

@@ -28,7 +28,7 @@ impl BulkInsert {
     ///
     /// # Errors
     /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a
-    /// unique index has the values of a row already. The transaction must then be rolled back,
+    /// unique index contains the values of a row already. The transaction must then be rolled back,
     /// because the other rows are inserted.
     pub(super) fn insert<T, const N: usize>(
         &self,
@@ -44,7 +44,7 @@ impl BulkInsert {
         }
     }
 
-    /// Inserts those of the `rows` whose values no unique index has yet, in their order.
+    /// Inserts the `rows` whose values no unique index contains yet, in their order.
     ///
     /// Returns the positions of the rows that were not inserted because of a conflict.
     pub(super) fn insert_new<T, const N: usize>(
@@ -79,8 +79,8 @@ impl BulkInsert {
                     processed += usize::try_from(connection.changes()).unwrap_or_default();
                     conflicts.push(processed);
                     processed += 1;
-                    // The next row is likely to conflict too, because a redelivered batch has many
-                    // such rows. So it is inserted alone.
+                    // The next row is likely to conflict too, because a redelivered batch contains
+                    // many such rows. So it is inserted alone.
                     max_size = 1;
                 }
                 Err(error) => return Err(error),
@@ -90,7 +90,7 @@ impl BulkInsert {
     }
 }
 
-/// Returns whether an error says that a primary key or a unique index has the values already.
+/// Returns whether an error says that a primary key or a unique index contains the values already.
 fn is_conflict(error: &rusqlite::Error) -> bool {
     let code = error.sqlite_error().map(|error| error.extended_code);
     matches!(

@@ -57,7 +57,7 @@ pub(super) struct WriteAheadLog {
     /// Whether everything that can be read from the log is on the disk, not only in the memory of
     /// the kernel.
     is_on_disk: bool,
-    /// Whether the disk may have some pages only in the log, in a part that SQLite will not copy
+    /// Whether some pages may be on the disk only in the log, in a part that SQLite will not copy
     /// again.
     is_torn: bool,
     /// The length in pages at which the log is copied. It grows while a reader keeps the log from
@@ -119,16 +119,16 @@ impl WriteAheadLog {
         Ok(())
     }
 
-    /// Records that a write has failed, so that the next transaction [writes the log
+    /// Records that a write failed, so that the next transaction [writes the log
     /// again](Self::rewrite).
     pub(super) const fn mark_unsynced(&mut self) {
         self.is_on_disk = false;
     }
 
-    /// Records that the log is torn: a copy has failed after an earlier copy whose pages were not
+    /// Records that the log is torn: a copy failed after an earlier copy whose pages were not
     /// synced.
     ///
-    /// SQLite believes that the earlier pages are in the file, but the disk may have them only in
+    /// SQLite believes that the earlier pages are in the file, but on the disk they may be only in
     /// the log. Until all pages are [written again](Self::repair), the log must stay when the file
     /// is closed. Then the next process that opens the file copies the log from its beginning.
     fn mark_torn(&mut self, connection: &Connection) -> rusqlite::Result<()> {
@@ -143,8 +143,8 @@ impl WriteAheadLog {
     ///
     /// # Errors
     /// `SQLITE_IOERR_SHORT_READ` if the file of the log is shorter than its pages, because another
-    /// program has cut it. Then the log must never be copied, since the file would get only some of
-    /// the pages. The connection does not copy it when it is closed either.
+    /// program cut it. Then the log must never be copied, since the file would get only some of the
+    /// pages. The connection does not copy it when it is closed either.
     fn checked_page_counts(&self, connection: &Connection) -> rusqlite::Result<(u32, u32)> {
         let (pages, copied) = page_counts(connection)?;
         let file_bytes = fs::metadata(&self.path).map_or(0, |metadata| metadata.len());
@@ -166,7 +166,7 @@ impl WriteAheadLog {
     /// The write lock must be held.
     ///
     /// # Errors
-    /// The error of SQLite, or `SQLITE_IOERR_SHORT_READ` if another program has cut the log.
+    /// The error of SQLite, or `SQLITE_IOERR_SHORT_READ` if another program cut the log.
     pub(super) fn repair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.checked_page_counts(connection)?;
         if self.is_torn {
@@ -228,7 +228,7 @@ impl WriteAheadLog {
     ///
     /// The write lock must be held, except for the mode `PASSIVE`. That mode copies beside the
     /// writers of other processes: it neither waits for them nor blocks them. SQLite syncs the file
-    /// only after a copy that has reached the end of the log.
+    /// only after a copy that reaches the end of the log.
     ///
     /// # Errors
     /// The error of SQLite. After a failed sync the log may need to be [repaired](Self::repair),
@@ -244,7 +244,7 @@ impl WriteAheadLog {
             return Ok(true);
         }
 
-        // The call fails if another program has cut the log.
+        // The call fails if another program cut the log.
         self.checked_page_counts(connection)?;
 
         // A reader may hold the log for long. The writes that wait for this copy must not wait for
@@ -256,10 +256,10 @@ impl WriteAheadLog {
         match checkpoint_result {
             Err(error) if error.sqlite_error_code() != Some(ErrorCode::DatabaseBusy) => {
                 self.is_on_disk = false;
-                // SQLite repeats the copy that has failed. It does not repeat an earlier copy,
-                // which may have ended before the end of the log, and so without a sync. The number
-                // of copied pages is read now, because another process may have made such a copy
-                // since this call began.
+                // SQLite repeats the copy that failed. It does not repeat an earlier copy, which
+                // may have ended before the end of the log, and so without a sync. The number of
+                // copied pages is read now, because another process may have made such a copy since
+                // this call began.
                 if is_failed_sync(&error) && !matches!(page_counts(connection), Ok((_, 0))) {
                     self.mark_torn(connection)?;
                 }
@@ -279,9 +279,9 @@ impl WriteAheadLog {
         }
     }
 
-    /// Makes room on a full disk: cuts off the uncommitted pages that a failed transaction has left
-    /// at the end of the log, copies the committed pages into the file, and truncates the log.
-    /// Returns whether all pages are copied.
+    /// Makes room on a full disk: cuts off the uncommitted pages that a failed transaction left at
+    /// the end of the log, copies the committed pages into the file, and truncates the log. Returns
+    /// whether all pages are copied.
     ///
     /// The write lock must be held.
     pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {

@@ -1,7 +1,7 @@
-//! Checksums of rows, by which a row that has changed on the disk is recognized and not served.
+//! Checksums of rows, by which a row that changed on the disk is recognized and not served.
 //!
-//! A row stores the checksum of its values in a column behind them. Rows that an earlier version
-//! wrote have no checksum and are not checked.
+//! A row stores the checksum of its values in a column behind them. Rows without a checksum, which
+//! an earlier version wrote, are not checked.
 
 use std::ops::Range;
 
@@ -19,9 +19,9 @@ struct HashBuffer {
 }
 
 impl HashBuffer {
-    /// Appends `part` to the buffer, or [replaces](Self::replace) the content if the buffer has no
-    /// room.
-    // This is inlined, because most parts have a length that is known at compile time.
+    /// Appends `part` to the buffer, or [replaces](Self::replace) the content if `part` does not
+    /// fit.
+    // This is inlined, because the length of most parts is known at compile time.
     #[inline]
     fn add(&mut self, part: &[u8]) {
         let end = self.length + part.len();
@@ -33,7 +33,7 @@ impl HashBuffer {
     }
 
     /// Replaces the content of the buffer by two hashes: the hash of the content, and the hash of
-    /// the `part` that has no room.
+    /// the `part` that does not fit.
     #[cold]
     fn replace(&mut self, part: &[u8]) {
         let hashes =

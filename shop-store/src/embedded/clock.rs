@@ -1,18 +1,17 @@
-//! The table `clock`: the last time that a round of deletions has seen, for a log and for a store.
+//! The table `clock`: the last time that a round of deletions saw, for a log and for a store.
 
 use rusqlite::{Connection, OptionalExtension};
 use shop_core::Timestamp;
 
-/// The row of the time that the deletions of a log have seen.
+/// The row of the time that the deletions of a log saw.
 pub(super) const LOG: i64 = 1;
-/// The row of the time that the deletions of a store have seen.
+/// The row of the time that the deletions of a store saw.
 pub(super) const STORE: i64 = 2;
 
 /// The statement that creates the table. Its times are in milliseconds since 1970.
 pub(super) const TABLE: &str = "CREATE TABLE clock (seen INTEGER NOT NULL) STRICT;";
 
-/// Returns the time in the row `row_id`, [`LOG`] or [`STORE`], if a round of deletions has stored
-/// one.
+/// Returns the time in the row `row_id`, [`LOG`] or [`STORE`], if a round of deletions stored one.
 pub(super) fn find_last_seen(
     connection: &Connection,
     row_id: i64,

@@ -5,8 +5,8 @@
 //! file decide whether it can be opened: `application_id` is the type of the file, and
 //! `user_version` the number of migrations that were applied to it.
 //!
-//! Every connection of a writer commits with `synchronous=FULL`, so a commit that has returned is
-//! on the disk.
+//! Every connection of a writer commits with `synchronous=FULL`, so a commit is on the disk when it
+//! returns.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
 use super::wal;
 
-/// A type of database file: its tables, and how older versions of it are migrated.
+/// A type of database file: its tables, and how its older versions are migrated.
 #[derive(Debug)]
 pub(super) struct FileSchema {
     /// SQLite's `application_id`, which identifies the type.
@@ -70,9 +70,9 @@ impl FileSchema {
 
     /// Migrates a file from `version` to the current version, in one transaction.
     ///
-    /// Version 0 is an empty file, which gets all tables. For any other version, the file may have
-    /// rows, and `fill` is called to fill the new tables from them. The caller must close the
-    /// connection after an error.
+    /// Version 0 is an empty file, which gets all tables. For any other version, the file may
+    /// contain rows, and `fill` is called to fill the new tables from them. The caller must close
+    /// the connection after an error.
     pub(super) fn migrate(
         &self,
         connection: &Connection,
@@ -269,12 +269,12 @@ impl Database {
         Ok((connection, write_lock))
     }
 
-    /// If the file is missing, checks that it may be created: the folder has neither the files of
-    /// an unreleased layout nor the write-ahead log of the missing file.
+    /// If the file is missing, checks that it may be created: the folder contains neither the files
+    /// of an unreleased layout nor the write-ahead log of the missing file.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) if the folder has the files of an unreleased layout, or the
-    /// write-ahead log of the missing file.
+    /// [`Corrupt`](ErrorKind::Corrupt) if the folder contains the files of an unreleased layout, or
+    /// the write-ahead log of the missing file.
     fn check_missing_file(&self) -> Result<()> {
         let path = self.path();
         let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
@@ -283,8 +283,9 @@ impl Database {
             return Err(self.corrupt(message));
         }
 
-        // The log may hold everything that the missing file had. SQLite would overwrite it for a
-        // new file. The file is looked for again, because a service may have created it meanwhile.
+        // The log may hold everything that the missing file contained, and SQLite would overwrite
+        // the log for a new file. The file is looked for again, because a service may have created
+        // it meanwhile.
         let log = self.file("db-wal");
         if !path.exists() && log.metadata().is_ok_and(|metadata| metadata.len() > 0) {
             let message = "the write-ahead log is there without its file: put the file back, or move the log away";

@@ -119,12 +119,13 @@ pub(super) fn is_damage(error: &Error) -> bool {
     )
 }
 
-/// Returns whether `error` reports that the disk is full, or that the file has its maximum size.
+/// Returns whether `error` reports that the disk is full, or that the file reached its maximum
+/// size.
 pub(super) fn is_disk_full(error: &Error) -> bool {
     sqlite_error(error).is_some_and(|error| classify(error) == DISK_FULL)
 }
 
-/// Returns whether `error` reports that a sync of a file (`fsync`) has failed.
+/// Returns whether `error` reports that a sync of a file (`fsync`) failed.
 pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error
         .sqlite_error()

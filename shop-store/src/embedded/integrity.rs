@@ -42,7 +42,7 @@ const MAX_LINES: usize = 100;
 
 /// Runs the check of pages and the check of rows at the same time, and returns their lines.
 fn find_damage(path: &Path) -> Result<Vec<String>> {
-    // There are two connections, because each of them is used by one thread.
+    // There are two connections, because each thread uses its own.
     let (pages, rows) = thread::scope(|scope| {
         let rows = scope.spawn(|| open(path).and_then(|file| damaged_rows(&file).at(path)));
         let pages = open(path).and_then(|file| damaged_pages(&file).at(path));
@@ -56,7 +56,7 @@ fn find_damage(path: &Path) -> Result<Vec<String>> {
         Ok(rows) if lines.is_empty() => return Ok(rows.lines),
         Ok(rows) if !rows.are_sound => lines.extend(rows.lines),
         Err(error) if lines.is_empty() => return Err(error),
-        // SQLite has named the damaged page. The check of rows has nothing to add.
+        // SQLite named the damaged page. The check of rows adds nothing.
         Ok(_) | Err(_) => {}
     }
     Ok(lines)
@@ -81,8 +81,8 @@ struct CheckedRows {
     lines: Vec<String>,
 }
 
-/// Checks the rows and then the sums of a file, if it is a shop of this version. The rows of other
-/// files have no checksums that are known here.
+/// Checks the rows and then the sums of a file, if it is a shop of this version. The checksums in
+/// other files are not known here.
 fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
     let mut lines = Vec::new();
     let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
@@ -108,7 +108,7 @@ type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// The checks of rows: what a row is, the query of the rows, and the function that reads one.
 ///
-/// These are the rows with checksums whose values no index has too. The first column of each query
+/// These are the rows with checksums whose values are in no index. The first column of each query
 /// is the number of the row.
 const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     (

@@ -77,10 +77,10 @@ pub(super) struct FileLock {
     waiting: Mutex<Option<PendingLock>>,
 }
 
-/// The channel on which a thread reports that it has got the lock.
+/// The channel on which a thread reports that it acquired the lock.
 ///
-/// The thread waits in the kernel's queue, which is fair but has no timeout. So the thread outlives
-/// a caller that gave up.
+/// The thread waits in the kernel's queue, which is fair but supports no timeout. So the thread
+/// outlives a caller that gave up.
 type PendingLock = mpsc::Receiver<io::Result<()>>;
 
 /// The maximum time that a write waits for another process, which is less than the timeout of a
@@ -172,7 +172,7 @@ impl FileLock {
         Ok(pending_lock)
     }
 
-    /// Returns the error of a lock that another process has held for longer than `timeout`.
+    /// Returns the error of a lock that another process held for longer than `timeout`.
     fn timeout_error(&self, timeout: Duration) -> Error {
         let message = "another process holds the lock of this file for too long: continue or end it if it is frozen";
         let error = database_error(ErrorKind::Unavailable, message)
@@ -196,7 +196,7 @@ impl FileLock {
         self.guard_if_locked(self.file.try_lock_shared())
     }
 
-    /// Returns the guard of the lock if `tried` has taken it, or `None` if another handle prevents it.
+    /// Returns the guard of the lock if `tried` took it, or `None` if another handle prevents it.
     fn guard_if_locked(&self, tried: Result<(), TryLockError>) -> Result<Option<LockGuard<'_>>> {
         match tried {
             Ok(()) => self.guard().map(Some),
@@ -232,7 +232,7 @@ impl FileLock {
         Ok(Some(self))
     }
 
-    /// Returns the guard of the lock, which this handle has just got.
+    /// Returns the guard of the lock, which this handle just acquired.
     ///
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the lock file was deleted or replaced.
@@ -249,11 +249,11 @@ impl FileLock {
 /// Returns the id and the name of the process that holds the lock of the file `inode`, from Linux's
 /// table of locks.
 ///
-/// Returns `None` on other systems, or if the lock has just been released.
+/// Returns `None` on other systems, or if the lock was just released.
 fn lock_holder(inode: u64) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
     // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a
-    // waiting process has `->` before FLOCK, so it does not match.
+    // waiting process contains `->` before FLOCK, so it does not match.
     let process = table.lines().find_map(|line| {
         let words: Vec<&str> = line.split_whitespace().collect();
         let &[_, "FLOCK", _, _, process, file, ..] = words.as_slice() else {

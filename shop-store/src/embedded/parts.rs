@@ -60,7 +60,7 @@ impl CommitSizer {
         Ok(())
     }
 
-    /// Returns whether no other write has waited for a job during the last [`QUIET_PERIOD`].
+    /// Returns whether no other write waited for a job during the last [`QUIET_PERIOD`].
     fn is_quiet(&self) -> bool {
         self.last_awaited.elapsed() >= QUIET_PERIOD
     }

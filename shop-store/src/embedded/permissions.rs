@@ -57,7 +57,7 @@ pub(super) fn parent_folder(path: &Path) -> &Path {
 /// Removes the permissions of the group and of other users from the file at `path`, if it exists.
 ///
 /// The file is not opened, because closing it would release the locks of SQLite. A failure is only
-/// logged: the file may belong to another user, or the file system may have no permissions.
+/// logged: the file may belong to another user, or the file system may not support permissions.
 pub(super) fn restrict(path: &Path) {
     let Ok(metadata) = fs::metadata(path) else {
         return;

@@ -25,7 +25,7 @@ pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 const STEPS: i32 = 100_000;
 
 /// A handle to the reader threads, cheap to clone. The threads end when the last handle is dropped,
-/// or a handle has closed `jobs`.
+/// or a handle closes `jobs`.
 #[derive(Debug, Clone)]
 pub(super) struct Readers {
     pub(super) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
@@ -37,8 +37,8 @@ impl Readers {
     ///
     /// `queue` is the capacity of the queue of queries. Each thread keeps the thread of `writer`
     /// running until its own connection is closed, so the writer closes its connection last and
-    /// removes the write-ahead log. If connections were closed concurrently, none of them would
-    /// remove it.
+    /// removes the write-ahead log. If connections were closed concurrently, none would remove the
+    /// log.
     ///
     /// # Errors
     /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread

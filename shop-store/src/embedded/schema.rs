@@ -33,10 +33,10 @@ pub(super) const SHOP: FileSchema = FileSchema {
 /// The tables of the store.
 ///
 /// - `buyers`: a buyer is a pair of a user's id and name, interned to one integer, which the other
-///   tables use in place of the texts. The row also has the sums of the buyer's purchases. Buyer 0
-///   stands for all buyers.
+///   tables use in place of the texts. The row also contains the sums of the buyer's purchases.
+///   Buyer 0 stands for all buyers.
 /// - `purchases`: clustered by buyer, so that a page of a user's listing is one range of the table.
-///   The index `by_time` has all columns of a purchase, because SQLite appends the rest of the
+///   The index `by_time` contains all columns of a purchase, because SQLite appends the rest of the
 ///   primary key to each index of such a table.
 /// - `unfolded`: the purchases that were not yet added to the sums per buyer (in `buyers`), per UTC
 ///   day and buyer (in `days`), and per quarter of an hour. The first row stands for all purchases
@@ -90,8 +90,8 @@ const TABLES: &str = "
 /// The migration that adds checksums: each purchase gets a checksum over its values and its buyer's
 /// texts, and each row of sums a residue.
 ///
-/// A program of the version before that still has the file open fails by the new name of a column.
-/// It would otherwise leave residues as they are.
+/// A program of the previous version that still uses the file fails at the new name of a column. It
+/// would otherwise leave residues as they are.
 const CHECKSUMS: &str = "
     ALTER TABLE purchases ADD COLUMN checksum INTEGER;
     DROP INDEX by_time;
@@ -106,9 +106,10 @@ const CHECKSUMS: &str = "
 
 /// The migration that adds the optional members of a purchase, as a JSON object in `details`.
 ///
-/// The reference among them also has a column of its own, because an index on a text within the
-/// object could not be maintained for a damaged row. A program of the version before that still has
-/// the file open fails by the new name of a column. It would otherwise drop these members.
+/// The reference among them is also stored in a column of its own, because an index on a text
+/// within the object could not be maintained for a damaged row. A program of the previous version
+/// that still uses the file fails at the new name of a column. It would otherwise drop these
+/// members.
 const DETAILS: &str = "
     ALTER TABLE purchases ADD COLUMN details TEXT;
     ALTER TABLE purchases ADD COLUMN reference TEXT;
@@ -121,10 +122,10 @@ const DETAILS: &str = "
 /// The migration that adds the refunds that wait for their purchase, as the values of their
 /// records, and the settings that the store keeps.
 ///
-/// A buyer has a checksum of its integer and texts. Buyers that an earlier version wrote have none
-/// and are not checked. The residue of a day covers its key too. A program of the version before
-/// that still has the file open fails by the new name of a column: it would store refunds as
-/// purchases of their own, and leave residues as they are.
+/// The row of a buyer stores a checksum of its integer and texts. Buyers without a checksum, which
+/// an earlier version wrote, are not checked. The residue of a day covers its key too. A program of
+/// the previous version that still uses the file fails at the new name of a column: it would store
+/// refunds as purchases of their own, and leave residues as they are.
 pub(super) const REFUNDS: &str = "
     CREATE TABLE waiting_refunds (
         sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -153,9 +154,9 @@ pub(super) const REFUNDS: &str = "
 /// The migration that adds the sums of all buyers per quarter of an hour, of which the days and the
 /// hours of every time zone consist.
 ///
-/// The sums are filled from the purchases after these statements. A program of the version before
-/// that still has the file open fails by the new name of a column. It would otherwise leave these
-/// sums as they are.
+/// The sums are filled from the purchases after these statements. A program of the previous version
+/// that still uses the file fails at the new name of a column. It would otherwise leave these sums
+/// as they are.
 const QUARTERS: &str = "
     CREATE TABLE quarters (
         quarter INTEGER PRIMARY KEY,

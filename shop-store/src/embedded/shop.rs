@@ -40,7 +40,7 @@ use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions
 /// ```
 ///
 /// An acknowledged purchase is on the disk and listed. The ingest stores the purchases that others
-/// have appended to the log. Dropping the value without [`close`](Self::close) stops it and loses
+/// appended to the log. Dropping the value without [`close`](Self::close) stops it and loses
 /// nothing. A clone of its [`shop`](Self::shop) that is used afterwards still publishes.
 ///
 /// One process at a time may have a folder open. Several processes share one with [`EmbeddedLog`]

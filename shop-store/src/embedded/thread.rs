@@ -1,8 +1,8 @@
 //! Threads that own a connection to a file: the writer and the readers.
 //!
 //! A thread takes jobs from a queue, and ends when the queue is closed and empty: when its last
-//! handle was dropped, or a handle has [closed](Jobs::close) it. Callers can wait for the end of
-//! the thread. Then the connection is closed, and no write-ahead log is left.
+//! handle was dropped, or a handle [closed](Jobs::close) it. Callers can wait for the end of the
+//! thread. Then the connection is closed, and no write-ahead log is left.
 
 use std::thread::Builder;
 
@@ -79,7 +79,7 @@ pub(super) async fn blocking<T: Send + 'static>(
         })
 }
 
-/// Returns the error of a call to a thread that has ended or was closed.
+/// Returns the error of a call to a thread that ended or was closed.
 pub(super) fn closed() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")
 }

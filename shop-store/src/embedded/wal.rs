@@ -43,7 +43,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 /// 2. So the first frame of a transaction is written only when the commit before it is on the disk.
 /// 3. A frame whose checksum continues the checksum of a commit therefore proves that this commit,
 ///    and all frames before it, were on the disk. If one of these frames is invalid now, the disk
-///    has lost acknowledged writes.
+///    lost acknowledged writes.
 ///
 /// The header, which is in one sector, was synced before its first frame, so an invalid header is
 /// judged in the same way.
@@ -74,7 +74,7 @@ pub(super) fn check_log(path: &Path) -> Result<()> {
 /// Checks the log of the database `file` as [`check_log`] does, unless another process holds the
 /// lock of the file.
 ///
-/// A process that holds the lock has checked the log already, and may write to it at this moment. A
+/// If a process holds the lock, it checked the log already, and may write to it at this moment. A
 /// missing lock file is not created.
 pub(super) fn check_idle(file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
@@ -109,7 +109,7 @@ fn is_damaged(log: &mut (impl Read + Seek)) -> io::Result<bool> {
     Ok(false)
 }
 
-/// Returns whether the log is damaged, if its checksums have this byte order.
+/// Returns whether the log is damaged, if its checksums are in this byte order.
 fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     let mut header = [0; HEADER_BYTES];
     if !read_full(&mut log, &mut header)? {
@@ -117,8 +117,8 @@ fn is_damaged_in(mut log: impl Read, is_big_endian: bool) -> io::Result<bool> {
     }
     let mut is_sound =
         checksum([0; 2], &header[..24], is_big_endian) == stored_checksum(&header[24..]);
-    // Frames of an earlier generation have other salts. If the header is damaged, the first frame
-    // states the salts.
+    // Frames of an earlier generation contain other salts. If the header is damaged, the first
+    // frame states the salts.
     let mut salts = is_sound.then(|| header[16..24].to_vec());
     let mut last = stored_checksum(&header[24..]);
     // Whether the frame before is a commit. A frame is one if it states the size of the database,

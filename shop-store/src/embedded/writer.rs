@@ -12,7 +12,7 @@
 //! back, and the other jobs are applied again without it.
 //!
 //! Between two groups, the thread copies the write-ahead log into the file (a checkpoint) if the
-//! log has become long.
+//! log is long.
 
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -47,7 +47,7 @@ const MAX_BATCH: usize = 1_024;
 /// other processes.
 const MAX_PASSES: usize = 8;
 
-/// The maximum time that [`Writer::start`] waits until its thread has opened the file, whose lock
+/// The maximum time that [`Writer::start`] waits for its thread to open the file, whose lock
 /// another process may hold. A migration may take longer.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -83,8 +83,8 @@ pub(super) trait WriteJob: Send {
     /// committed.
     fn complete(self: Box<Self>, outcome: Result<()>);
 
-    /// Returns whether the job is large, can be committed in parts, and still has parts that were
-    /// not applied.
+    /// Returns whether the job is large, can be committed in parts, and includes parts that are not
+    /// applied yet.
     fn has_more(&self) -> bool {
         false
     }
@@ -182,15 +182,15 @@ pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 /// Waits until `write` is durable, and returns its result.
 ///
 /// # Errors
-/// [`Closed`](ErrorKind::Closed) if the thread has ended without a result; otherwise the error of
-/// the write.
+/// [`Closed`](ErrorKind::Closed) if the thread ended without a result; otherwise the error of the
+/// write.
 pub(super) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
     write.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
 impl Writer {
-    /// Starts the writer thread, and waits until it has opened the file, for at most
-    /// [`OPEN_TIMEOUT`] plus the time of a migration.
+    /// Starts the writer thread, and waits until the file is open, for at most [`OPEN_TIMEOUT`]
+    /// plus the time of a migration.
     ///
     /// The thread calls `on_commit` after each committed group with at least one write that is not
     /// a health check.
@@ -272,7 +272,7 @@ impl Writer {
         wait_until_durable(pending).await
     }
 
-    /// Waits until the queue has room, and enqueues a job.
+    /// Waits for room in the queue, and enqueues a job.
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the file was closed.
@@ -305,7 +305,7 @@ impl Writer {
     /// every table can be read.
     ///
     /// If the last group failed, the check also commits a write without effect. After an error that
-    /// reports a damaged file, the check fails until another write has succeeded.
+    /// reports a damaged file, the check fails until another write succeeds.
     ///
     /// # Errors
     /// The error of the first of these steps that fails, or the stored error that reports the
@@ -368,7 +368,7 @@ enum CommitFailure {
 }
 
 impl CommitFailure {
-    /// Classifies `error`, with which the jobs at the positions `jobs` of the group have failed.
+    /// Classifies `error`, with which the jobs at the positions `jobs` of the group failed.
     fn from_jobs(jobs: Range<usize>, error: Error) -> Self {
         if is_about_write(&error) {
             Self::Jobs(jobs, error)
@@ -460,8 +460,8 @@ impl WriterThread {
     ///
     /// The copy that follows needs the lock, for which the other processes wait. After these
     /// passes, few pages are left for it: each pass copies only the pages that were written during
-    /// the pass before, and is shorter than that pass. When a pass has copied all pages, SQLite has
-    /// synced the file, and no further pass is made.
+    /// the pass before, and is shorter than that pass. When a pass copies all pages, SQLite also
+    /// syncs the file, and no further pass is made.
     fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
         for _ in 0..MAX_PASSES {
             if self
@@ -526,7 +526,7 @@ impl WriterThread {
     /// Records the outcome of a group for the health check. `are_checks` tells whether the group
     /// consists of checks alone.
     ///
-    /// A group of successful checks alone does not clear damage that a write has reported.
+    /// A group of successful checks alone does not clear damage that a write reported.
     fn record_outcome(&self, outcome: &Result<()>, are_checks: bool) {
         let only_checks_succeeded = outcome.is_ok() && are_checks;
         if !(only_checks_succeeded && self.health.borrow().as_ref().is_some_and(is_damage)) {
@@ -575,7 +575,7 @@ impl WriterThread {
             .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
 
         // The cache moves into this function. An early return drops it together with the
-        // transaction: a rollback also removes the buyers that the jobs have added.
+        // transaction: a rollback also removes the buyers that the jobs added.
         let mut valid_buyers = std::mem::take(buyers).checked(&transaction);
         let mut next = 0;
         while next < group.len() {

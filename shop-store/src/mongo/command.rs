@@ -12,8 +12,8 @@ use shop_core::Purchase;
 
 use super::document::{DETAILS, REFERENCE, REFUNDED_PURCHASE, decimal128};
 
-/// The time in milliseconds for which the server waits until a majority has the write. It is below
-/// the client's timeout, so that the server reports the error.
+/// The time in milliseconds for which the server waits until the write is on a majority of the
+/// servers. It is below the client's timeout, so that the server reports the error.
 pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 /// An upper bound in bytes for the size of a purchase's document without its user id, name and
 /// details, including its array index.
@@ -22,7 +22,7 @@ const MAX_OVERHEAD: usize = 160;
 /// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
 /// journal.
 ///
-/// The bytes are those of `{insert, ordered, writeConcern, documents: [...]}`.
+/// The bytes encode `{insert, ordered, writeConcern, documents: [...]}`.
 pub(super) fn encode_insert(
     collection: &str,
     purchases: &[Purchase],

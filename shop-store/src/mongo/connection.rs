@@ -49,8 +49,8 @@ shop_core::options! {
         /// The connection string, `mongodb://…` or `mongodb+srv://…`, with the credentials if there
         /// are any.
         pub uri: SecretString as impl Into<SecretString> = Into::<String>::into(uri).into(),
-        /// The database (default: that of the URI's path unless it is `admin`, `local` or `config`;
-        /// otherwise `purchases`).
+        /// The database (default: the one in the URI's path unless it is `admin`, `local` or
+        /// `config`; otherwise `purchases`).
         pub database: Option<String> as impl Into<Option<String>> = None,
         /// The collection (default `purchases`).
         pub collection: String as impl Into<String> = "purchases".to_owned(),
@@ -58,8 +58,8 @@ shop_core::options! {
         pub insert_timeout: Duration = Duration::from_secs(30),
         /// Timeout of a query (default 5 s).
         pub query_timeout: Duration = Duration::from_secs(5),
-        /// Maximum number of concurrent calls, half of them for queries (default 64). A call that
-        /// has timed out counts until the driver has finished it.
+        /// Maximum number of concurrent calls, half of which are for queries (default 64). A call
+        /// that timed out counts until the driver finishes it.
         pub max_concurrent_calls: usize = 64,
         /// Whether missing listing indexes are created, and with them the collection (default
         /// true).
@@ -260,7 +260,7 @@ impl MongoConnection {
             .map(drop)
     }
 
-    /// Runs a call of the driver in a separate task, once `permits` has a permit.
+    /// Runs a call of the driver in a separate task, once `permits` grants a permit.
     ///
     /// The driver's futures must not be dropped midway. So the task continues in the background
     /// after `timeout`, and holds its permit until the call ends.

@@ -1,4 +1,4 @@
-//! Reads purchases from documents, including those of the replaced systems.
+//! Reads purchases from documents, including documents of the replaced systems.
 //! [`command`](super::command) writes them.
 
 use bson::oid::ObjectId;

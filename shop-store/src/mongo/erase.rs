@@ -99,7 +99,7 @@ impl PurchaseErase for MongoStore {
         Ok(marked)
     }
 
-    /// A document that was not [migrated](Self::migrate) has no date, and is not deleted.
+    /// A document that was not [migrated](Self::migrate) contains no date, and is not deleted.
     async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let limit = limit.min(MAX_DOCUMENTS);
         // MongoDB reads a limit of zero as none.
@@ -198,7 +198,7 @@ impl MongoConnection {
     ///
     /// # Errors
     /// - the error of the driver
-    /// - the error of [`InsertReply::check_durable`], if the server has not made an update durable
+    /// - the error of [`InsertReply::check_durable`], if the server did not make an update durable
     pub(super) async fn update_documents(&self, updates: Vec<Document>) -> Result<UpdateReply> {
         let command = doc! {
             "update": self.collection.name(),

@@ -69,14 +69,14 @@ impl fmt::Display for RedactedError {
     }
 }
 
-/// Returns whether the server has reported a transient error. Network errors are not included,
-/// because the driver itself retries queries after them.
+/// Returns whether the server reported a transient error. Network errors are not included, because
+/// the driver itself retries queries after them.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable
         && matches!(driver_error_kind(error), Some(DriverErrorKind::Command(_)))
 }
 
-/// Returns whether the driver has found no server for the call.
+/// Returns whether the driver found no server for the call.
 pub(super) fn is_server_selection(error: &Error) -> bool {
     matches!(
         driver_error_kind(error),
@@ -168,7 +168,7 @@ const fn classify_code(code: i32) -> MongoErrorClass {
             NotApplied,
         ),
         // CommandNotFound, CommandNotSupported, NotImplemented, FeatureNotSupported, and an option
-        // that an old server does not know. Servers that only speak the protocol have them.
+        // that an old server does not know. Servers that only speak the protocol return them.
         59 | 115 | 238 | 303 | 40415 => (
             Unsupported,
             "this MongoDB server does not support the operation",

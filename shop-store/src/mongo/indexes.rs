@@ -44,14 +44,14 @@ impl ListingIndexes {
         }
     }
 
-    /// Waits until the indexes exist or the server has rejected them.
+    /// Waits until the indexes exist or the server rejects them.
     pub(super) async fn wait_until_done(&self) {
         self.done.cancelled().await;
     }
 }
 
-/// Creates the indexes again and again, until the server has rejected all of them, the client is
-/// closed, or `stopped` is cancelled.
+/// Creates the indexes again and again, until the server rejects every index, the client is closed,
+/// or `stopped` is cancelled.
 ///
 /// Drops `until_done` after the first pass. Later passes create the indexes again if the collection
 /// was dropped.
@@ -79,7 +79,7 @@ async fn maintain_indexes(
 
 /// Creates the index on `field`, the timestamp and the id, with retries after transient errors.
 ///
-/// Returns `false` if the index must not be tried again, because the server has rejected it or the
+/// Returns `false` if the index must not be tried again, because the server rejected it or the
 /// client is closed.
 async fn create_index(
     collection: &Collection<RawDocumentBuf>,
@@ -96,7 +96,7 @@ async fn create_index(
         .collect::<Vec<_>>()
         .join("_");
     let mut options = IndexOptions::builder().name(name.clone()).build();
-    // This index contains only the purchases that have a reference.
+    // This index contains only the purchases with a reference.
     if field == Some(REFERENCE) {
         options.partial_filter_expression = Some(doc! { REFERENCE: { "$exists": true } });
     }
@@ -108,8 +108,8 @@ async fn create_index(
         let is_permanent = match &*error.kind {
             DriverErrorKind::Shutdown => return false,
             // Unauthorized, CannotCreateIndex, IndexOptionsConflict, IndexKeySpecsConflict,
-            // CommandNotSupportedOnView, those of servers without partial indexes, and the code of
-            // Atlas for Unauthorized.
+            // CommandNotSupportedOnView, the codes of servers without partial indexes, and the code
+            // of Atlas for Unauthorized.
             DriverErrorKind::Command(command) => {
                 matches!(command.code, 13 | 67 | 85 | 86 | 166 | 238 | 303 | 8000)
             }

@@ -80,9 +80,9 @@ impl InsertReply {
     /// already are accepted.
     ///
     /// # Errors
-    /// - [`Unavailable`](ErrorKind::Unavailable) if a majority has not confirmed the documents, so
+    /// - [`Unavailable`](ErrorKind::Unavailable) if a majority did not confirm the documents, so
     ///   they may be rolled back, or if the server cannot store a document now
-    /// - [`Invalid`](ErrorKind::Invalid) if the server has rejected a document
+    /// - [`Invalid`](ErrorKind::Invalid) if the server rejected a document
     pub(super) fn check_durable(&self) -> Result<()> {
         if let Some(concern) = &self.write_concern_error {
             return Err(not_durable_error(concern));
@@ -141,7 +141,7 @@ async fn reply_outcomes(
     Ok(outcomes)
 }
 
-/// Reads the documents with these ids, as far as a majority of the servers has them.
+/// Reads the documents with these ids, as far as they are on a majority of the servers.
 ///
 /// The result contains no entry for an id that is not stored.
 pub(super) async fn find_stored_rows(
@@ -151,7 +151,7 @@ pub(super) async fn find_stored_rows(
     let id_values: Vec<Bson> = ids.iter().map(document::id_value).collect();
     let collection = connection.on_primary();
     let timeout = connection.options.query_timeout;
-    // The default batch has 101 documents. This size gets all documents in one response.
+    // The default batch contains 101 documents. This size gets all documents in one response.
     let batch_size = u32::try_from(ids.len() + 1).unwrap_or(u32::MAX);
     let find = async move {
         collection
@@ -174,7 +174,7 @@ pub(super) async fn find_stored_rows(
     Ok(stored_rows)
 }
 
-/// Decides the outcome of a purchase that the server has rejected as a duplicate.
+/// Decides the outcome of a purchase that the server rejected as a duplicate.
 ///
 /// `stored` is the content of the document with the same id, if it was found.
 fn duplicate_outcome(
@@ -209,13 +209,13 @@ fn not_durable_error(concern: &ConcernError) -> Error {
     mongo_error(ErrorKind::Unavailable, message)
 }
 
-/// Returns the outcome of a document that the server will reject again, so that a retry has no use.
+/// Returns the outcome of a document that the server will reject again, so that a retry is useless.
 fn final_outcome(error: &WriteError) -> InsertOutcome {
     Reason::refused(rejected_error(error))
         .map_or_else(InsertOutcome::Unknown, InsertOutcome::Rejected)
 }
 
-/// Creates the error of a document that the server has rejected for its content.
+/// Creates the error of a document that the server rejected for its content.
 fn rejected_error(error: &WriteError) -> Error {
     let message = format!(
         "MongoDB rejected the document: {} (code {})",

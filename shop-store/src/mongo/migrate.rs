@@ -156,7 +156,7 @@ async fn convert_slice(
     let migration = Migration {
         scanned: documents.len() as u64,
         migrated,
-        // An update matches no document if another client has changed the document meanwhile.
+        // An update matches no document if another client changed the document meanwhile.
         skipped: unreadable + sent - migrated,
     };
     Ok((migration, next_position))
@@ -214,7 +214,7 @@ fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Do
 
 /// Returns the price and the timestamp of `purchase` in the format of `system`.
 ///
-/// The result contains only those of the two that `old_document` contains in the current format,
+/// The result contains each of the two only if `old_document` contains it in the current format,
 /// which only this store writes.
 fn legacy_format_members(
     system: ReplacedSystem,

@@ -194,8 +194,8 @@ fn next_sequence() -> u64 {
     *last
 }
 
-/// Parses a waiting refund from a document that [`waiting_document`] has created; `None` if a member
-/// is missing or not valid.
+/// Parses a waiting refund from a document that [`waiting_document`] created; `None` if a member is
+/// missing or not valid.
 fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
     let sequence = document.get_i64("_id").ok()?.cast_unsigned();
     let id: PurchaseId = document.get_str("id").ok()?.parse().ok()?;

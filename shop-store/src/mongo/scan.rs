@@ -1,4 +1,4 @@
-//! Reads the whole collection in the order of `_id`, which every collection has an index for.
+//! Reads the whole collection in the order of `_id`, which is indexed in every collection.
 //!
 //! The server selects documents by `_id` alone, and this module tells purchases from other
 //! documents. So every slice of texts or `ObjectId`s costs the same. Only the last range, of other
@@ -97,8 +97,8 @@ pub(super) async fn read_slice(
     Ok((documents, next))
 }
 
-/// Returns the condition of the documents in the range of position `from`, and the number of them
-/// to skip.
+/// Returns the condition of the documents in the range of position `from`, and the number of
+/// documents to skip.
 ///
 /// # Errors
 /// [`Invalid`](ErrorKind::Invalid) if `from` is not a position of this store.

@@ -182,7 +182,7 @@ impl MongoStore {
     /// page.
     ///
     /// The extra purchase tells the caller that there is another page. Documents that are not
-    /// purchases are skipped, so several queries may be necessary. All of them share `deadline`.
+    /// purchases are skipped, so several queries may be necessary, which share `deadline`.
     async fn read_range(
         &self,
         selector: &Selector,
@@ -208,8 +208,8 @@ impl MongoStore {
                 .find(&connection.collection, &filter, options)
                 .await?;
 
-            // The query has returned its maximum, so the range may contain more. The next filters
-            // begin behind the last document.
+            // The query returned its maximum, so the range may contain more. The next filters begin
+            // behind the last document.
             if documents.len() == query_limit
                 && let Some(last) = documents.last()
             {
@@ -235,7 +235,7 @@ impl MongoStore {
 /// common sort order.
 ///
 /// Behind a document of the first range there are up to three queries: for the remaining ids of the
-/// same time, one for each type of id, and for the later times. Each of them reads one range of an
+/// same time, one for each type of id, and for the later times. Each query reads one range of an
 /// index.
 pub(super) fn range_queries(
     selector: &Selector,
@@ -258,10 +258,10 @@ pub(super) fn range_queries(
             let mut later_conditions =
                 vec![doc! { "timestamp": dated_condition(order, request.range) }];
             if let Some((time, id)) = last {
-                // The ids of the same time have queries of their own: a single condition for them
-                // and for later times would be checked in all documents of that time. The time is
-                // compared by `$gte` and `$lte`, because DocumentDB reads two indexes for an equal
-                // time.
+                // The ids of the same time are read by separate queries: a single condition for
+                // them and for later times would be checked in all documents of that time. The time
+                // is compared by `$gte` and `$lte`, because DocumentDB reads two indexes for an
+                // equal time.
                 let same_time = doc! { "$gte": *time, "$lte": *time };
                 for ids in ids_after(id, operator) {
                     let remaining_ids = doc! { "timestamp": &same_time, "_id": ids };

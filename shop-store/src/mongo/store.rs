@@ -91,7 +91,7 @@ impl MongoStore {
         self.connection.close().await;
     }
 
-    /// Waits until the listing indexes exist or the server has rejected them.
+    /// Waits until the listing indexes exist or the server rejects them.
     pub async fn wait_for_indexes(&self) {
         if let Some(indexes) = &self.indexes {
             indexes.wait_until_done().await;

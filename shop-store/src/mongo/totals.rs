@@ -75,8 +75,8 @@ pub(super) async fn period_totals(
             (totals, added_others) = add_up_in_client(connection, others_filter, request).await?;
         }
 
-        // The counts differ if `migrate` has moved documents from one format to the other between
-        // the two queries.
+        // The counts differ if `migrate` moved documents from one format to the other between the
+        // two queries.
         if added_others == expected_others {
             for (time, sum) in sums {
                 totals.add_summary(time, sum)?;
@@ -106,7 +106,7 @@ pub(super) fn totals_filter(selector: &Selector, range: TimeRange) -> Document {
 ///
 /// A slot is a period of [`Totals::slots`]. The reply also counts all selected documents, so that
 /// the caller knows how many are in another format. The index finds the selected documents, but the
-/// server reads each of them, because the index does not contain prices.
+/// server reads each document, because the index does not contain prices.
 pub(super) fn totals_pipeline(
     filter: Document,
     selector: &Selector,

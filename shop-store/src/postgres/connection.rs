@@ -8,7 +8,7 @@
 //! ```
 //!
 //! The caller waits until its deadline at most. The task goes on with its session until the server
-//! has answered, see [`run_once`].
+//! answers, see [`run_once`].
 
 use std::borrow::Cow;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -34,12 +34,12 @@ use crate::unreadable::Unreadables;
 /// The timeout of a check, such as one for a readiness probe, if the URL names one host.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which a successful check of writes is not repeated, unless a statement fails. Each
-/// check leaves a dead row in the table, which the server has to clean up.
+/// check leaves a dead row in the table, which the server must clean up.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
 
 /// The first statement of each write, which makes the commit wait until the write is durable.
 ///
-/// It raises `synchronous_commit` to `on` if the server, the database or the user has a lower
+/// It raises `synchronous_commit` to `on` if the server, the database or the user sets a lower
 /// level. The setting holds for the transaction only and is not made once for each session, because
 /// a pooler may give each transaction another session.
 pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
@@ -55,7 +55,7 @@ pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', 
 /// example by a restart, the server shows the row although it is not acknowledged. A transaction
 /// that only reads the row would not wait, so a caller that reports the row as stored could lose it
 /// with the server. `confirmed` writes a message to the write-ahead log. The commit then waits
-/// until the standby has received the log up to this message, and so the row too.
+/// until the standby receives the log up to this message, and with it the row.
 pub(super) fn confirmed(rows: &str) -> String {
     format!(
         "confirmed as materialized (
@@ -64,11 +64,10 @@ pub(super) fn confirmed(rows: &str) -> String {
     )
 }
 
-/// Returns a query of the rows of the query `sql`, in any order, that waits until the standby has
-/// them.
+/// Returns a query of the rows of the query `sql`, in any order, that waits until the rows are on
+/// the standby.
 ///
-/// See [`confirmed`]. The rows have the name `found` in the query, for an `order by` that is
-/// appended.
+/// See [`confirmed`]. The query names the rows `found`, for an `order by` that is appended.
 pub(super) fn confirmed_rows(sql: &str) -> String {
     let confirmed = confirmed("found");
     format!(
@@ -98,17 +97,18 @@ shop_core::options! {
         pub insert_timeout: Duration = Duration::from_secs(30),
         /// The timeout of a query (default 5 s).
         pub query_timeout: Duration = Duration::from_secs(5),
-        /// The maximum number of connections, half of them for queries (default 16, at least 2).
+        /// The maximum number of connections, half of which are for queries (default 16, at least
+        /// 2).
         ///
-        /// The statement of a call that has timed out keeps its connection until the server has
-        /// finished the statement.
+        /// The statement of a call that timed out keeps its connection until the server finishes
+        /// the statement.
         pub max_connections: usize = 16,
         /// The time without use after which a connection is closed (default 1 minute).
         pub idle_timeout: Duration = Duration::from_secs(60),
         /// Whether missing tables are created (default true).
         pub create_schema: bool = true,
-        /// Whether the store uses tables of users and orders that another program has created, such
-        /// as the replaced system (default false: every call fails if there are such tables).
+        /// Whether the store uses tables of users and orders that another program created, such as
+        /// the replaced system (default false: every call fails if there are such tables).
         pub adopt_tables: bool = false,
     }
 
@@ -156,7 +156,7 @@ pub(super) struct Statement {
     pub(super) sql: Cow<'static, str>,
     /// The values of `$1`, `$2` and so on, each with its type.
     pub(super) parameters: Vec<(Box<dyn ToSql + Send + Sync>, Type)>,
-    /// A statement that runs before this one in the same transaction. Only a write can have one.
+    /// A statement that runs before this one in the same transaction, for writes only.
     pub(super) before: Option<Box<Self>>,
     /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
     /// query.
@@ -176,10 +176,10 @@ impl Statement {
 
     /// Returns this statement with `before` to run first, in the same transaction.
     ///
-    /// Each statement of a transaction has its own snapshot, at PostgreSQL's default isolation
-    /// level. So this statement sees all that other transactions have committed by the time when
-    /// `before` has ended, for example when `before` waits for locks of rows. Both statements are
-    /// sent together, without a round trip between them.
+    /// Each statement of a transaction gets its own snapshot, at PostgreSQL's default isolation
+    /// level. So this statement sees everything that other transactions committed until `before`
+    /// ended, for example when `before` waits for locks of rows. Both statements are sent together,
+    /// without a round trip between them.
     pub(super) fn after(mut self, before: Self) -> Self {
         self.before = Some(Box::new(before));
         self
@@ -379,7 +379,7 @@ impl PostgresConnection {
     /// Checks that the main table of the store can be written: inserts a row, and rolls the insert
     /// back.
     ///
-    /// Returns at once if a check has succeeded in the last 5 seconds and no statement has failed
+    /// Returns at once if a check succeeded in the last 5 seconds and no statement has failed
     /// since.
     ///
     /// # Errors
@@ -479,7 +479,7 @@ async fn run_in_session(session: PooledSession, statement: Arc<Statement>) -> Re
 /// transaction.
 ///
 /// # Errors
-/// The error of the first statement of the transaction that failed. If the server has reported the
+/// The error of the first statement of the transaction that failed. If the server reported the
 /// error, it rolls the transaction back. If the connection broke, the transaction may be committed.
 async fn execute(
     session: &Session,

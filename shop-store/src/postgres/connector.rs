@@ -11,10 +11,10 @@
 //!   server.
 //! - Pooled sessions with such a server are not used again.
 //!
-//! A server may also accept a connection and never answer, because it is frozen or its machine has
+//! A server may also accept a connection and never answer, because it is frozen or its machine
 //! vanished. So the whole start of a session is limited in time for each host. A host that exceeds
-//! the limit is mute: each new session asks it again, but does not wait for it, until it has
-//! answered once.
+//! the limit is mute: each new session asks it again, but does not wait for it, until it answers
+//! once.
 
 use std::fmt;
 use std::future::poll_fn;
@@ -88,7 +88,7 @@ impl Servers {
         self.timeline.load(Ordering::Acquire)
     }
 
-    /// Returns whether a server on a higher timeline has replaced the server of `session`.
+    /// Returns whether a server on a higher timeline replaced the server of `session`.
     ///
     /// Returns `false` if the timeline of the session is unknown.
     fn have_superseded(&self, session: &Session) -> bool {
@@ -361,7 +361,7 @@ impl managed::Manager for Connector {
     /// fails.
     ///
     /// # Errors
-    /// If the session has ended, its host is mute, or another server was promoted since the session
+    /// If the session ended, its host is mute, or another server was promoted since the session
     /// started.
     async fn recycle(&self, session: &mut Session, _: &Metrics) -> RecycleResult<Error> {
         if session.client.is_closed() || session.abandoned.is_cancelled() {
@@ -374,7 +374,7 @@ impl managed::Manager for Connector {
     }
 }
 
-/// Returns the error for a URL whose hosts have answered, but are all read-only.
+/// Returns the error for a URL whose hosts answered, but are all read-only.
 fn no_primary_error() -> Error {
     unavailable_error(
         "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary",

@@ -59,8 +59,8 @@ impl PurchaseErase for PostgresStore {
         for chunk in ids.chunks(MAX_ROWS) {
             marked += match self.run_count(mark_statement(chunk)).await {
                 Ok(marked) => marked,
-                // If another transaction has stored a purchase meanwhile, the statement did not
-                // mark the purchase, but does not see it either, and counts it as skipped. A second
+                // If another transaction stored a purchase meanwhile, the statement did not mark
+                // the purchase, but does not see it either, and counts it as skipped. A second
                 // statement sees the purchase. A second error is returned.
                 Err(_skipped) => self.run_count(mark_statement(chunk)).await?,
             };
@@ -121,8 +121,8 @@ impl PurchaseErase for PostgresStore {
         self.run_count(count_old_query(time, limit)).await
     }
 
-    /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) has stored, if
-    /// there is one.
+    /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) stored, if there
+    /// is one.
     async fn last_seen(&self) -> Result<Option<Timestamp>> {
         let select = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
         let rows = self.connection.query(select).await?;
@@ -143,7 +143,7 @@ impl PostgresStore {
     ///
     /// `count` is the number of rows that were written or, by [`count_old_query`], found. The
     /// column `skipped` is the number of rows that were not written although they should have been,
-    /// because a trigger has skipped them.
+    /// because a trigger skipped them.
     ///
     /// # Errors
     /// - [`ErrorKind::Unavailable`] if `skipped` is not 0
@@ -197,8 +197,8 @@ pub(super) fn erase_waiting_statement(user: &UserId, limit: usize) -> Statement 
         .bind(row_limit(limit))
 }
 
-/// Returns the statement that marks those of the `ids` that are not stored as erased, and waits
-/// until the standby has the marks and the rows of all `ids`.
+/// Returns the statement that marks as erased the `ids` that are not stored, and waits until the
+/// marks and the rows of all `ids` are on the standby.
 ///
 /// The answer is for [`PostgresStore::run_count`].
 fn mark_statement(ids: &[PurchaseId]) -> Statement {

@@ -1,7 +1,7 @@
 //! Converts the driver's errors to [`shop_core::Error`].
 //!
-//! [`sqlstate`] gives the kind and the message of an error that the server has reported. This
-//! module adds the outcome: whether the statement may have been applied although it failed.
+//! [`sqlstate`] gives the kind and the message of an error that the server reported. This module
+//! adds the outcome: whether the statement may have been applied although it failed.
 
 use std::error::Error as _;
 use std::io;
@@ -72,7 +72,7 @@ pub(super) fn from_connect(error: DriverError) -> Error {
     converted.with_outcome(Outcome::NotApplied)
 }
 
-/// An error that the server has reported, without its details.
+/// An error that the server reported, without its details.
 ///
 /// The details contain the values of a rejected row, which must not get into logs.
 #[derive(Debug, thiserror::Error)]
@@ -82,9 +82,9 @@ struct ServerError {
     message: String,
 }
 
-/// Returns the SQLSTATE code of an error that the server has reported, such as `23505`.
+/// Returns the SQLSTATE code of an error that the server reported, such as `23505`.
 ///
-/// Returns `None` for an error that has another origin, such as a broken connection.
+/// Returns `None` for an error of another origin, such as a broken connection.
 pub(super) fn code(error: &Error) -> Option<&str> {
     error
         .source()?
@@ -92,7 +92,7 @@ pub(super) fn code(error: &Error) -> Option<&str> {
         .map(|reported| reported.code.code())
 }
 
-/// Converts an error that the server has reported.
+/// Converts an error that the server reported.
 fn from_server(error: &DbError) -> Error {
     // A severity that the server does not state is taken for a higher one.
     let may_end_session = error.parsed_severity() != Some(Severity::Error);

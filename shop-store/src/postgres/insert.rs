@@ -47,13 +47,14 @@ pub(super) trait Insertable: Send + Sync {
     /// Returns the primary key of this row.
     fn id(&self) -> Self::Id;
 
-    /// Returns whether this row and `other`, which has the same id, are the same record sent twice.
+    /// Returns whether this row and `other`, a row with the same id, are the same record sent
+    /// twice.
     fn same_content(&self, other: &Self) -> bool;
 
-    /// Returns whether the details of this row have the same content as `stored`, the JSON of
-    /// stored details.
+    /// Returns whether the details of this row equal `stored`, the JSON of stored details, in
+    /// content.
     ///
-    /// By default, rows have no details.
+    /// The default implementation is for rows without details.
     fn has_same_details(&self, stored: Option<&str>) -> bool {
         stored.is_none()
     }
@@ -73,8 +74,8 @@ pub(super) struct TargetTable {
     pub(super) arrays: &'static str,
     /// The SQL expression that compares the sent row `rest` with the row `stored` of the same id.
     ///
-    /// Its value is [`SAME`], [`ERASED`] or [`OTHER_DETAILS`], or 0 if the stored row has other
-    /// content.
+    /// Its value is [`SAME`], [`ERASED`] or [`OTHER_DETAILS`], or 0 if the content of the stored
+    /// row differs.
     pub(super) compared: &'static str,
     /// The SQL expression of the details of the row `stored`. For [`OTHER_DETAILS`], they are
     /// compared by [`Insertable::has_same_details`].
@@ -85,13 +86,13 @@ pub(super) struct TargetTable {
 const SAME: i32 = 1;
 /// The code of the mark of an erased purchase.
 const ERASED: i32 = 2;
-/// The code of a stored row that differs only in the text of its details. Different texts of JSON
-/// may have the same content.
+/// The code of a stored row that differs only in the text of its details. Different JSON texts may
+/// represent the same content.
 const OTHER_DETAILS: i32 = 3;
 
 impl TargetTable {
-    /// Returns the SQL of a common table expression `input`, which has one row for each sent row,
-    /// with a number from 1.
+    /// Returns the SQL of a common table expression `input`, which contains one row for each sent
+    /// row, numbered from 1.
     fn input(&self) -> String {
         let Self {
             columns, arrays, ..
@@ -106,7 +107,7 @@ impl TargetTable {
     /// Returns the SQL of a plain insert of all rows.
     ///
     /// The insert fails, and inserts nothing, if the id of a row is stored already. The answer is
-    /// the number of inserted rows, which is lower than the number of sent rows if a trigger has
+    /// the number of inserted rows, which is lower than the number of sent rows if a trigger
     /// skipped some.
     fn insert_all(&self) -> String {
         let Self {
@@ -123,7 +124,8 @@ impl TargetTable {
 
     /// Returns the SQL of an insert of the rows whose id is not stored.
     ///
-    /// The answer has one row for each row that was not inserted, see [`compare`](Self::compare).
+    /// The answer contains one row for each row that was not inserted, see
+    /// [`compare`](Self::compare).
     pub(super) fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
         let input = self.input();
@@ -140,11 +142,11 @@ impl TargetTable {
     /// Returns the SQL that compares the rows of the common table expression `rest` with the stored
     /// rows of the same ids.
     ///
-    /// The answer has one row for each row of `rest`: its number, the code of the comparison and
-    /// the stored details. The code is null if the snapshot of the statement contains no row with
-    /// the id: another transaction has inserted it meanwhile, or a trigger has skipped the insert.
+    /// The answer contains one row for each row of `rest`: its number, the code of the comparison
+    /// and the stored details. The code is null if the snapshot of the statement contains no row
+    /// with the id: another transaction inserted it meanwhile, or a trigger skipped the insert.
     ///
-    /// The statement waits until the standby has the stored rows, see [`confirmed`], because a
+    /// The statement waits until the stored rows are on the standby, see [`confirmed`], because a
     /// duplicate is acknowledged like an inserted row.
     ///
     /// `offset 0` keeps the planner from joining the whole table. The few rows of `rest` are looked
@@ -230,7 +232,7 @@ pub(super) async fn insert<R: Insertable>(
     batch: &[R],
 ) -> Result<Vec<InsertOutcome>> {
     let mut indices: Vec<usize> = (0..batch.len()).collect();
-    // Concurrent statements that insert the same ids wait for each other. All of them insert in the
+    // Concurrent statements that insert the same ids wait for each other. They all insert in the
     // order of the ids, so there is no deadlock. The sort is stable: of rows with equal ids, the
     // first one in the batch is inserted.
     indices.sort_by_key(|index| batch[*index].id());
@@ -311,8 +313,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
                 Err(error) if sqlstate::is_unique_violation(&error) => {}
                 Err(error) => return Err(error),
             }
-            // The id of a row is stored or occurs twice, or a trigger has skipped a row. So the
-            // rows are sent again by the slower statement below.
+            // The id of a row is stored or occurs twice, or a trigger skipped a row. So the rows
+            // are sent again by the slower statement below.
         }
 
         let insert_new = self.statement(self.table.insert_new(), indices);
@@ -344,9 +346,9 @@ impl<R: Insertable> BatchInsert<'_, R> {
             }
         }
 
-        // The remaining ids are new. If several rows have the same id, the first one was inserted,
-        // and the others are compared with the first one. They follow each other, because the rows
-        // are sorted by id.
+        // The remaining ids are new. If several rows share an id, the first one was inserted, and
+        // the others are compared with the first one. They follow each other, because the rows are
+        // sorted by id.
         let mut inserted_row = None::<&R>;
         for (index, is_new) in indices.iter().zip(is_new) {
             if !is_new {
@@ -376,9 +378,9 @@ impl<R: Insertable> BatchInsert<'_, R> {
 
     /// Compares the rows at `indices` again, which the insert neither inserted nor saw.
     ///
-    /// Usually another transaction has inserted them meanwhile. A new statement has a new snapshot,
-    /// which contains such rows. A row that is not in this snapshot either is not stored, and its
-    /// outcome is unknown with an error that says so.
+    /// Usually, another transaction inserted them meanwhile. A new statement gets a new snapshot,
+    /// which contains such rows. A row that is missing from this snapshot too is not stored: its
+    /// outcome is unknown, with an error that says so.
     async fn compare_again(&mut self, indices: &[usize]) -> Result<()> {
         let sql = format!(
             "{}, rest as (table input) {}",
@@ -405,8 +407,8 @@ impl<R: Insertable> BatchInsert<'_, R> {
     /// row in `indices`, and its outcome. The inner outcome is `None` if the statement did not see
     /// a stored row.
     ///
-    /// The whole result is `None` if the row does not have the expected columns, or is not about a
-    /// sent row.
+    /// The whole result is `None` if the row lacks the expected columns, or is not about a sent
+    /// row.
     fn read_comparison(
         &self,
         indices: &[usize],

@@ -19,11 +19,11 @@ use super::schema::{SchemaDefinition, foreign_tables_error};
 pub struct DatabaseInspection {
     /// Whether the main table exists. If it does not, the store creates it.
     pub exists: bool,
-    /// The number of rows in the main table that another program has written, and that the store
-    /// takes over. `None` if there are no tables to take over.
+    /// The number of rows in the main table that another program wrote, and that the store takes
+    /// over. `None` if there are no tables to take over.
     pub taken_over: Option<i64>,
-    /// Whether the server has standbys, but waits for none of them. Acknowledged writes can then be
-    /// lost when a standby is promoted.
+    /// Whether the server has standbys, but waits for none. Acknowledged writes can then be lost
+    /// when a standby is promoted.
     pub has_asynchronous_standbys: bool,
 }
 

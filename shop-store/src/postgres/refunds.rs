@@ -76,8 +76,8 @@ impl PurchaseRows for PostgresStore {
             .iter()
             .filter_map(|row| rows::parse_column(row, "id").ok())
             .collect();
-        // If two refunds in the batch have the same id, only the first one was inserted. So an id
-        // is removed when it is found.
+        // If two refunds in the batch share an id, only the first one was inserted. So an id is
+        // removed when it is found.
         Ok(refunds
             .iter()
             .map(|refund| inserted_ids.remove(&refund.id))
@@ -98,7 +98,7 @@ impl PurchaseRows for PostgresStore {
     /// Returns the rows with these ids.
     ///
     /// The query runs in the pool of writes, because it belongs to an insert. If there are rows, it
-    /// waits until the standby has them too, as the commit of an insert does.
+    /// waits until they are on the standby too, as the commit of an insert does.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
         let found_rows = self.connection.write(rows::rows_by_id_query(ids)).await?;
 
@@ -111,10 +111,10 @@ impl PurchaseRows for PostgresStore {
         Ok(by_id)
     }
 
-    /// Returns the currency of the store. Sets it to `given` first if the store has no currency.
+    /// Returns the currency of the store. Sets it to `given` first if no currency is set.
     async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
-        // If another transaction has set a currency at the same time, the insert does nothing, and
-        // its snapshot may lack the row. So a second statement reads the currency.
+        // If another transaction sets a currency at the same time, the insert does nothing, and its
+        // snapshot may lack the row. So a second statement reads the currency.
         let insert = Statement::new(
             "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
         );
@@ -157,8 +157,8 @@ impl PurchaseRows for PostgresStore {
         self.connection.write(insert).await.map(drop)
     }
 
-    /// Returns the waiting refunds of these purchases in the order of their arrival, once the
-    /// standby has them too.
+    /// Returns the waiting refunds of these purchases in the order of their arrival, once they are
+    /// on the standby too.
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
         let waiting_sql =
             format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
@@ -289,7 +289,7 @@ impl WaitingRefunds for PostgresStore {
 
 #[async_trait]
 impl CurrencyStore for PostgresStore {
-    /// Returns the currency of the store, or `None` if it has none yet.
+    /// Returns the currency of the store, or `None` if none is set yet.
     async fn currency(&self) -> Result<Option<Currency>> {
         let select = Statement::new("select value from purchases_settings where name = 'currency'");
         let rows = self.connection.write(select).await?;

@@ -26,7 +26,7 @@ pub(super) const COLUMNS: &str = r#"id, userid, username, price, "timestamp", de
 
 /// Returns the query of the rows with these ids, in any order.
 ///
-/// The query waits until the standby has the rows too, see [`confirmed_rows`].
+/// The query waits until the rows are on the standby too, see [`confirmed_rows`].
 pub(super) fn rows_by_id_query(ids: &[PurchaseId]) -> Statement {
     let sql = format!("select {COLUMNS} from purchases where id = any ($1)");
     Statement::new(confirmed_rows(&sql)).bind(id_texts(ids))
@@ -91,7 +91,7 @@ pub(super) fn parse_column<T: std::str::FromStr<Err = Invalid>>(
 /// Reads the column `name` of a row.
 ///
 /// # Errors
-/// If the column is missing, has another type, or is null where `T` has no null.
+/// If the column is missing, is of another type, or is null where `T` allows no null.
 pub(super) fn read_column<'a, T: FromSql<'a>>(
     row: &'a Row,
     name: &'static str,
@@ -105,7 +105,7 @@ pub(super) fn read_column<'a, T: FromSql<'a>>(
 /// Reads the column `name` of an answer that consists of one row, such as a count.
 ///
 /// # Errors
-/// [`ErrorKind::Internal`] if there is no row, or if the column is missing or has another type.
+/// [`ErrorKind::Internal`] if there is no row, or if the column is missing or of another type.
 pub(super) fn answer_column<'a, T: FromSql<'a>>(
     rows: &'a [Row],
     name: &str,

@@ -62,8 +62,8 @@ const LOCK: i64 = 0x73_686f_7073;
 /// The maximum pause between two attempts. It is short, because all calls fail until the tables
 /// exist.
 const MAX_PAUSE: Duration = Duration::from_secs(2);
-/// The maximum pause after the server has rejected an attempt. It is longer, because an operator
-/// must act first, for example by granting a right.
+/// The maximum pause after the server rejects an attempt. It is longer, because an operator must
+/// act first, for example by granting a right.
 const MAX_PAUSE_AFTER_REJECTION: Duration = Duration::from_secs(30);
 
 /// The result of the last attempt to create the tables, or `None` before the end of the first one.
@@ -98,12 +98,12 @@ impl SchemaMigrator {
         }
     }
 
-    /// Waits until the first attempt to create the tables has ended.
+    /// Waits until the first attempt to create the tables ends.
     ///
     /// Each statement of the store waits for this before it is sent. If the attempt failed, the
     /// statement is sent nevertheless, since the tables may exist. Tables that may belong to
-    /// another program are the exception: no statement may touch them before an attempt has shown
-    /// that they belong to this store.
+    /// another program are the exception: no statement may touch them before an attempt shows that
+    /// they belong to this store.
     ///
     /// # Errors
     /// The error of the last attempt, if the tables may belong to another program.
@@ -118,7 +118,7 @@ impl SchemaMigrator {
         }
     }
 
-    /// Waits until the tables exist or the server has rejected their creation. Waits longer if the
+    /// Waits until the tables exist or the server rejects their creation. Waits longer if the
     /// server is unavailable.
     pub(super) async fn wait_until_done(&self) {
         let is_done = |attempt: &LastAttempt| match attempt {
@@ -126,12 +126,12 @@ impl SchemaMigrator {
             Some(Err(error)) => is_rejection(error),
             None => false,
         };
-        // An error means that the task has ended, so there is nothing more to wait for.
+        // An error means that the task ended, so there is nothing more to wait for.
         drop(self.last_attempt.clone().wait_for(is_done).await);
     }
 }
 
-/// Returns whether the server has rejected a change, so that a retry fails until an operator acts.
+/// Returns whether the server rejected a change, so that a retry fails until an operator acts.
 fn is_rejection(error: &Error) -> bool {
     matches!(error.kind(), ErrorKind::Denied | ErrorKind::Unsupported)
 }
@@ -234,7 +234,7 @@ async fn applied_changes(
     Ok(usize::try_from(version).unwrap_or_default())
 }
 
-/// Applies the schema changes that this database does not have yet, in one transaction.
+/// Applies the schema changes that this database lacks, in one transaction.
 ///
 /// Takes an advisory lock first, because several processes may start at the same time.
 ///

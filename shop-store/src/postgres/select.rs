@@ -112,8 +112,8 @@ impl PurchaseQuery for PostgresStore {
         self.lookup_of(rows.first(), id).await
     }
 
-    /// Looks up a purchase, a mark or a waiting refund by its id, and waits until the synchronous
-    /// standby has it too.
+    /// Looks up a purchase, a mark or a waiting refund by its id, and waits until it is on the
+    /// synchronous standby too.
     ///
     /// The query runs as a write, because it writes a message to the write-ahead log, see
     /// `confirmed_rows`.
@@ -177,8 +177,8 @@ impl PurchaseQuery for PostgresStore {
 }
 
 impl PostgresStore {
-    /// Returns the purchase or the mark in `row`, which has the id `id`. Without a row, looks up
-    /// `id` among the waiting refunds.
+    /// Returns the purchase or the mark in `row`, whose id is `id`. Without a row, looks up `id`
+    /// among the waiting refunds.
     ///
     /// # Errors
     /// [`ErrorKind::Corrupt`] if the row is not a purchase.

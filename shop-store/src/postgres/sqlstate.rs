@@ -1,6 +1,6 @@
 //! Classifies the server's error codes, which are called SQLSTATE.
 //!
-//! A code has five characters, and the first two are its class. Reference:
+//! A code consists of five characters, and the first two are its class. Reference:
 //! <https://www.postgresql.org/docs/current/errcodes-appendix.html> (appendix A).
 
 use shop_core::{Error, ErrorKind};
@@ -9,7 +9,7 @@ use super::error;
 
 use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
 
-/// The kind and the message of an error that the server has reported.
+/// The kind and the message of an error that the server reported.
 ///
 /// | kind | meaning |
 /// |---|---|
@@ -108,13 +108,13 @@ pub(super) fn classify(code: &str) -> SqlErrorClass {
     UNKNOWN
 }
 
-/// Returns whether the server has rejected a row of the statement, so that the other rows may still
-/// be inserted.
+/// Returns whether the server rejected a row of the statement, so that the other rows may still be
+/// inserted.
 pub(super) fn is_about_rows(error: &Error) -> bool {
     error.kind() == Invalid && error::code(error).is_some()
 }
 
-/// Returns whether the server has rejected a statement because a value exists already in a unique
+/// Returns whether the server rejected a statement because a value exists already in a unique
 /// index.
 pub(super) fn is_unique_violation(error: &Error) -> bool {
     error::code(error) == Some(UNIQUE_VIOLATION)

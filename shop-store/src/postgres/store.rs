@@ -75,7 +75,7 @@ impl PostgresStore {
         self.connection.inspect().await
     }
 
-    /// Waits until the tables exist or the server has rejected their creation.
+    /// Waits until the tables exist or the server rejects their creation.
     ///
     /// Returns at once if [`create_schema`](PostgresStoreOptions::create_schema) is not set.
     pub async fn wait_for_schema(&self) {

@@ -1,4 +1,4 @@
-//! Reads the options of TLS in a URL, `sslmode` and `sslrootcert`, and configures TLS by them.
+//! Reads the options of TLS in a URL, `sslmode` and `sslrootcert`, and configures TLS accordingly.
 //!
 //! The driver supports neither `sslrootcert` nor the mode `verify-full`. So these options are
 //! removed from the URL before the driver parses it, and rustls verifies the certificate of the
@@ -49,7 +49,7 @@ impl TlsOptions {
     /// Removes the options of TLS from `url`. Returns these options, and the URL that remains.
     ///
     /// # Errors
-    /// [`ErrorKind::Invalid`] if `sslmode` has a value that is not supported.
+    /// [`ErrorKind::Invalid`] if the value of `sslmode` is not supported.
     pub(super) fn take_from(url: &str) -> Result<(Self, String)> {
         let (address, query) = url.split_once('?').unwrap_or((url, ""));
         let mut ssl_mode = "prefer";
@@ -76,7 +76,7 @@ impl TlsOptions {
                 return Err(postgres_error(ErrorKind::Invalid, message));
             }
         };
-        // A file of authorities is set to verify certificates by it. So in every mode with TLS, the
+        // A file of authorities is set to verify certificates. So in every mode with TLS, the
         // certificate of the server must be signed by one of these authorities.
         if let Some(file) = authorities_file {
             trust = CertificateTrust::File(file.into());

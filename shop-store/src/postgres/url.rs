@@ -36,7 +36,7 @@ pub(super) struct DatabaseUrl {
 impl DatabaseUrl {
     /// Parses a URL, and adds our defaults for the options that the URL does not set.
     ///
-    /// `url` is without the options of TLS, which [`TlsOptions::take_from`] has removed to `tls`.
+    /// `url` is without the options of TLS, which [`TlsOptions::take_from`] moved to `tls`.
     ///
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL or an option is invalid, if an `@` is not escaped, if the
@@ -81,7 +81,7 @@ impl DatabaseUrl {
     /// The name contains all hosts, and no credentials.
     pub(super) fn name(&self) -> String {
         let addresses: Vec<String> = self.hosts.iter().map(host_and_port).collect();
-        // As in libpq, the database has the name of the user if the URL names none.
+        // As in libpq, the database is named after the user if the URL names none.
         let database = self.config.get_dbname().or(self.config.get_user());
         format!("{}/{}", addresses.join(","), database.unwrap_or_default())
     }

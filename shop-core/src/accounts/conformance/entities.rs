@@ -20,7 +20,7 @@ use crate::ports::RecordStore;
 /// A fresh store of users with its ports.
 #[async_trait]
 pub trait UsersFixture: Debug + Send + Sync {
-    /// What the store can do.
+    /// Returns the capabilities of the store.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
@@ -38,7 +38,7 @@ pub trait UsersFixture: Debug + Send + Sync {
 /// A fresh store of orders with its ports.
 #[async_trait]
 pub trait OrdersFixture: Debug + Send + Sync {
-    /// What the store can do.
+    /// Returns the capabilities of the store.
     fn capabilities(&self) -> Capabilities {
         Capabilities::default()
     }
@@ -213,7 +213,7 @@ impl<F: UsersFixture> OutboxFixture for OutboxOfUsers<F> {
     }
 }
 
-/// The outbox of a store of orders. All orders are of one user, so all events have the same key.
+/// The outbox of a store of orders. All orders are of one user, so all events share one key.
 #[derive(Debug)]
 pub struct OutboxOfOrders<F>(pub F);
 

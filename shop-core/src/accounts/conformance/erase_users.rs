@@ -85,7 +85,7 @@ pub async fn the_number_of_an_erased_user_is_not_reused(fixture: &dyn EraseUsers
     );
 }
 
-/// The same request registers a new user.
+/// After the erasure, the same request registers a new user.
 pub async fn the_address_of_an_erased_user_is_free(fixture: &dyn EraseUsersFixture) {
     let new = new_user("ada");
     let ada = register(fixture, &new).await;

@@ -172,7 +172,7 @@ pub async fn a_placed_order_is_found(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// The same key and content return the first order, without another event.
+/// A repeated key with the same content returns the first order, without another event.
 pub async fn a_key_makes_placement_idempotent(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     let outbox = fixture.outbox().await;
@@ -216,8 +216,8 @@ pub async fn a_key_belongs_to_one_order(fixture: &dyn OrdersFixture) {
     }
 }
 
-/// The same key of two users is two orders. A UUID that was computed from another user's key is
-/// another key.
+/// Two users with the same key place two orders. A UUID that was computed from another user's key
+/// is another key.
 pub async fn keys_count_per_user(fixture: &dyn OrdersFixture) {
     let orders = fixture.orders().await;
     consume_users(fixture, 1..=2).await;

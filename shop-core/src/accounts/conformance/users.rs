@@ -155,7 +155,7 @@ pub async fn an_email_domain_is_case_insensitive(fixture: &dyn UsersFixture) {
     );
 }
 
-/// The same key and content return the first user, without another event.
+/// A repeated key with the same content returns the first user, without another event.
 pub async fn a_key_makes_registration_idempotent(fixture: &dyn UsersFixture) {
     let users = fixture.users().await;
     let outbox = fixture.outbox().await;

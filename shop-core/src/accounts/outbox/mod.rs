@@ -122,7 +122,7 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some entries may
-    /// have been deleted then.
+    /// be deleted nevertheless.
     async fn delete(&self, ids: &[i64]) -> Result<()>;
 
     /// Returns the number and age of pending entries, for metrics and health checks.

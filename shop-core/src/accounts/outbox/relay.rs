@@ -1,7 +1,7 @@
 //! Publishes the events of an outbox to a log.
 //!
 //! A [`Relay`] works in rounds. Each round reads the oldest pending entries, appends their events
-//! to the log, and deletes the entries whose events the log has acknowledged. Events of one key are
+//! to the log, and deletes the entries whose events the log acknowledged. Events of one key are
 //! appended one after the other, and events of different keys concurrently. Between two rounds the
 //! relay waits for a notification, for the poll interval, or, after an error, for a pause that
 //! grows.
@@ -30,14 +30,14 @@ options! {
         /// The maximum number of entries per round (default 500).
         pub batch_size: usize = 500,
         /// How often the outbox is polled for entries without a notification, such as entries of a
-        /// process that has ended (default 1 s). Entries of this process are published at once.
+        /// process that ended (default 1 s). Entries of this process are published at once.
         pub poll_interval: Duration = Duration::from_secs(1),
         /// The first pause after an error (default 50 ms). Each further pause is twice as long.
         pub initial_backoff: Duration = Duration::from_millis(50),
         /// The maximum pause after an error (default 2 s), plus up to 100 % jitter.
         pub max_backoff: Duration = Duration::from_secs(2),
         /// How long a shutdown continues to publish pending entries (default 5 s). An append that
-        /// has begun by then is completed. Other entries stay in the outbox.
+        /// began by then is completed. Other entries stay in the outbox.
         pub drain_timeout: Duration = Duration::from_secs(5),
     }
 }
@@ -58,7 +58,7 @@ impl RelayOptions {
 #[derive(Debug, Clone, Default)]
 #[non_exhaustive]
 pub struct RelayStatus {
-    /// The number of events that the log has acknowledged.
+    /// The number of events that the log acknowledged.
     pub published: u64,
     /// The error of the last round, if it failed. The relay retries.
     pub last_error: Option<Error>,
@@ -162,8 +162,8 @@ impl Relay {
             stop_requested.cancel();
             sleep(self.options.drain_timeout).await;
             drain_timed_out.cancel();
-            // This branch never completes, so that an append that has begun is completed by the
-            // other branch.
+            // This branch never completes, so that the other branch completes an append in
+            // progress.
             pending::<()>().await;
         };
         tokio::select! {
@@ -193,8 +193,8 @@ impl Relay {
             let pause = match round {
                 Ok(published_count) => {
                     backoff = self.options.backoff();
-                    // After a round that has published something, more entries may be pending, so
-                    // the next round begins at once.
+                    // After a round that published something, more entries may be pending, so the
+                    // next round begins at once.
                     if published_count == 0 {
                         self.options.poll_interval
                     } else {
@@ -239,10 +239,10 @@ impl Relay {
     /// Runs one round: publishes the oldest entries of the outbox, at most a batch, and deletes the
     /// published entries.
     ///
-    /// `undeleted` contains the entries that an earlier round has published, but failed to delete.
-    /// They are deleted now, and not published again. After a round, `undeleted` contains all
-    /// entries that the round has tried to delete. The next round keeps those that are still
-    /// pending. Entries whose publish fails stay in the outbox.
+    /// `undeleted` contains the entries that an earlier round published, but failed to delete. They
+    /// are deleted now, and not published again. After a round, `undeleted` contains all entries
+    /// that the round tried to delete. The next round keeps those that are still pending. Entries
+    /// whose publish fails stay in the outbox.
     ///
     /// Returns the number of events that were published.
     ///
@@ -339,9 +339,9 @@ impl Relay {
     }
 }
 
-/// The entries, by id, whose events the log has acknowledged but which are still in the outbox
-/// because their deletion has failed. They are deleted by the next round, not published again.
-/// Their number is bounded by the batch size.
+/// The entries, by id, that are still in the outbox although the log acknowledged their events,
+/// because their deletion failed. They are deleted by the next round, not published again. Their
+/// number is bounded by the batch size.
 ///
 /// Entries are compared by content, and not by id alone, so that no event is lost if an outbox
 /// wrongly reuses an id.

@@ -1,6 +1,6 @@
 //! The commits of durable positions, with at most one commit in progress.
 //!
-//! A commit contains the positions of all partitions that have a new one. The driver performs it,
+//! A commit contains the positions of all partitions with a new position. The driver performs it,
 //! and reports the outcome as an event.
 
 use std::time::{Duration, Instant};
@@ -14,8 +14,8 @@ use super::progress::PartitionProgress;
 use crate::log::{CommitOffset, CommitOutcome};
 use crate::{Error, ErrorKind, Result};
 
-/// The time after which a commit that has neither succeeded nor failed is reported. Adapters have
-/// far shorter timeouts.
+/// The time after which a commit without an outcome is reported. The timeouts of adapters are far
+/// shorter.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The state of commits: when the next one is due, and whether one is in progress.
@@ -100,8 +100,8 @@ impl IngestPipeline {
 
     /// Handles the outcome of the commit of `offsets`.
     ///
-    /// The log returns one outcome per position. A fenced position is of an epoch that has ended:
-    /// another member owns the partition, so this member leaves it.
+    /// The log returns one outcome per position. A fenced position belongs to an epoch that is
+    /// over: another member owns the partition, so this member leaves it.
     pub(super) fn on_commit(
         &mut self,
         offsets: Vec<CommitOffset>,
@@ -165,7 +165,7 @@ fn miscounted_outcomes_error() -> Error {
     .with_origin("ingest")
 }
 
-/// Creates the error for `call` that has not ended within `time`.
+/// Creates the error for a `call` that did not end within `time`.
 pub(in super::super) fn overdue_error(call: &str, time: Duration) -> Error {
     Error::new(
         ErrorKind::DeadlineExceeded,

@@ -1,4 +1,4 @@
-//! The drain of partitions: after a revocation for some of them, and at a shutdown for all.
+//! The drain of partitions: of some after a revocation, and of all at a shutdown.
 //!
 //! A drain waits for the batches in flight and for the commit of their position. Each drain has two
 //! deadlines: batches in flight are abandoned at the first one, and the drain ends in any case at
@@ -84,7 +84,7 @@ impl IngestPipeline {
         }
 
         for revocation in std::mem::take(&mut self.draining_revocations) {
-            // A partition without progress has nothing in flight.
+            // Nothing is in flight for a partition without progress.
             let is_over = revocation
                 .partitions
                 .iter()
@@ -101,7 +101,8 @@ impl IngestPipeline {
         }
     }
 
-    /// Checks whether the drain of a partition is complete or out of time, or no drain has begun.
+    /// Checks whether the drain of a partition is complete or out of time, or whether the partition
+    /// is not being drained.
     ///
     /// A drain is complete when no batch is in flight and the durable position is committed.
     fn is_drain_over(&self, progress: &PartitionProgress, now: Instant) -> bool {
@@ -115,7 +116,7 @@ impl IngestPipeline {
         are_batches_done && is_committed || deadlines.give_up_by <= now
     }
 
-    /// Checks whether the shutdown with these `deadlines` has drained all partitions, so that the
+    /// Checks whether the shutdown with these `deadlines` drained all partitions, so that the
     /// source can be closed.
     ///
     /// A commit in progress delays the close until the second deadline at most.
@@ -129,7 +130,7 @@ impl IngestPipeline {
                 .all(|progress| self.is_drain_over(progress, now))
     }
 
-    /// Leaves `partitions`, whose epoch has ended, and abandons their batches.
+    /// Leaves `partitions`, whose epoch is over, and abandons their batches.
     ///
     /// Results of these batches that arrive later are ignored, because the epoch is marked as
     /// ended. This includes an epoch of which no record has arrived yet.

@@ -11,8 +11,8 @@
 //! | `drain` | The end of partitions that are revoked, and of all at a shutdown |
 //! | `report` | The reported status |
 //!
-//! An *epoch* is one period in which this member owns a partition. When an epoch has ended, another
-//! member may own the partition, and the results of its batches are ignored.
+//! An *epoch* is one period in which this member owns a partition. After the end of an epoch,
+//! another member may own the partition, and results for the old epoch are ignored.
 
 mod commits;
 mod drain;
@@ -48,7 +48,7 @@ const MIN_CLOSE: Duration = Duration::from_millis(500);
 /// The key of a partition in any epoch: its topic and its index.
 type PartitionKey = (Arc<str>, u32);
 
-/// A batch that was started and has not ended.
+/// A batch that was started and is not finished.
 #[derive(Debug, Clone)]
 struct InFlightBatch {
     partition: Partition,
@@ -62,7 +62,7 @@ struct InFlightBatch {
     stuck: BTreeMap<usize, StuckRecord>,
 }
 
-/// The offsets of one partition that the log has lost.
+/// The offsets of one partition that the log lost.
 #[derive(Debug, Clone, Default)]
 struct LostOffsets {
     /// The number of lost offsets in all gaps. Offsets of the last gap that are delivered again
@@ -92,16 +92,16 @@ pub(super) struct IngestPipeline {
     read_backoff: Backoff,
     /// Control events are not requested before this instant.
     control_not_before: Option<Instant>,
-    /// Whether the source has closed by itself.
+    /// Whether the source closed by itself.
     source_ended: bool,
-    /// The deadlines of the shutdown, once it has begun.
+    /// The deadlines of the shutdown; `None` until it begins.
     shutdown_deadlines: Option<DrainDeadlines>,
     /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
-    /// The offsets that each partition has lost.
+    /// The lost offsets of each partition.
     lost: BTreeMap<PartitionKey, LostOffsets>,
-    /// The age of the oldest record that the last inserting batch has inserted.
+    /// The age of the oldest record inserted by the last batch that inserted any.
     freshness: Option<Duration>,
     /// The number of failed calls of each component that were retried.
     retries: BTreeMap<Component, u64>,
@@ -137,8 +137,8 @@ impl IngestPipeline {
 
     /// Handles `event` at the instant `now`, and appends the resulting actions to `actions`.
     ///
-    /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline has passed.
-    /// A close is always the last action of a pipeline.
+    /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline passes. A
+    /// close is always the last action of a pipeline.
     pub(super) fn handle(
         &mut self,
         event: PipelineEvent,
@@ -219,13 +219,13 @@ impl IngestPipeline {
             .min()
     }
 
-    /// Checks whether the shutdown has begun.
+    /// Checks whether the pipeline is shutting down.
     pub(super) const fn is_stopping(&self) -> bool {
         self.shutdown_deadlines.is_some()
     }
 
-    /// Checks whether another batch may be read: no limit of batches in flight is reached, and no
-    /// shutdown has begun.
+    /// Checks whether another batch may be read: no limit of batches in flight is reached, and the
+    /// pipeline is not shutting down.
     ///
     /// A limit of zero counts as one, because the pipeline would read nothing otherwise.
     fn has_room(&self) -> bool {
@@ -239,7 +239,7 @@ impl IngestPipeline {
         self.in_flight.values().map(|batch| batch.bytes).sum()
     }
 
-    /// Returns the progress of `partition`, or `None` if its epoch has ended or is unknown.
+    /// Returns the progress of `partition`, or `None` if its epoch is over or unknown.
     fn partition_progress(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         self.partitions
             .get_mut(&partition_key(partition))
@@ -249,7 +249,7 @@ impl IngestPipeline {
     /// Returns the progress of `partition`, and begins its epoch if the epoch is new.
     ///
     /// A new epoch starts without progress, and abandons the batches of the older one. Returns
-    /// `None` if the epoch of `partition` has ended.
+    /// `None` if the epoch of `partition` is over.
     fn enter_epoch(
         &mut self,
         partition: &Partition,
@@ -290,7 +290,7 @@ impl IngestPipeline {
         }
 
         match result {
-            // A batch without records has no offset to commit.
+            // An empty batch adds no offset to commit.
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
             Ok(SourceEvent::Batch(batch)) => self.start_batch(batch, None, now, actions),
             Ok(SourceEvent::Gap(gap)) => {
@@ -454,7 +454,7 @@ impl IngestPipeline {
         }
     }
 
-    /// Counts the offsets of a gap, a range of offsets that the log has lost.
+    /// Counts the offsets of a gap, a range of offsets that the log lost.
     ///
     /// A gap is delivered again if its position was not committed, and may have grown in between.
     /// The offsets of the last gap of a partition are not counted again.

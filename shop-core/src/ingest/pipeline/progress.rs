@@ -29,9 +29,9 @@ pub(super) struct PartitionProgress {
     runs: VecDeque<BatchRun>,
     /// The next offset after the durable prefix. It never decreases.
     durable_offset: Option<u64>,
-    /// The next offset that the log has confirmed as committed.
+    /// The next offset that the log confirmed as committed.
     committed_offset: Option<u64>,
-    /// The oldest record of the commit that is in progress, or that has failed and is retried.
+    /// The oldest record of the commit that is in progress, or that failed and is retried.
     oldest_in_commit: Option<FirstRecord>,
     /// The oldest record that became durable since the last commit began.
     oldest_durable: Option<FirstRecord>,
@@ -40,7 +40,7 @@ pub(super) struct PartitionProgress {
     pub(super) is_abandoned: bool,
     /// The deadlines of the drain, if the partition is being drained.
     pub(super) drain_deadlines: Option<DrainDeadlines>,
-    /// Whether the epoch has ended: its batches are ignored.
+    /// Whether the epoch is over: its batches are then ignored.
     pub(super) has_ended: bool,
 }
 
@@ -80,7 +80,7 @@ impl PartitionProgress {
         }
     }
 
-    /// Checks whether `epoch` has ended, so that its batches are ignored.
+    /// Checks whether `epoch` is over, so that its batches are ignored.
     pub(super) const fn is_stale_epoch(&self, epoch: u64) -> bool {
         self.partition.epoch > epoch || self.has_ended && self.partition.epoch == epoch
     }
@@ -189,7 +189,7 @@ impl PartitionProgress {
         self.oldest_in_commit = self.oldest_in_commit.or(self.oldest_durable.take());
     }
 
-    /// Records that the log has confirmed the position `next_offset`.
+    /// Records that the log confirmed the position `next_offset`.
     pub(super) fn confirm_commit(&mut self, next_offset: u64) {
         self.committed_offset = Some(next_offset);
         self.oldest_in_commit = None;

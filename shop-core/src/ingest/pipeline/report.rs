@@ -16,7 +16,7 @@ use crate::Error;
 const MAX_LOGGED_STUCK: usize = 10;
 
 impl IngestPipeline {
-    /// Updates `status` from the state of the pipeline, and returns whether the status has changed.
+    /// Updates `status` from the state of the pipeline, and returns whether the status changed.
     ///
     /// Called while the status is locked, so it only remembers what
     /// [`log_transitions`](Self::log_transitions) logs afterwards.
@@ -75,9 +75,9 @@ impl IngestPipeline {
     /// Sets the failure of each component in `status`, the number of retries, and the oldest stuck
     /// record.
     ///
-    /// If several batches fail at the same component, the failure that has lasted longest is
-    /// reported. Returns the components that fail since this call, with their error, and the ones
-    /// that recovered, without an error.
+    /// If several batches fail at the same component, the longest-lasting failure is reported.
+    /// Returns the components that fail since this call, with their error, and the ones that
+    /// recovered, without an error.
     fn report_failures(&self, status: &mut IngestStatus) -> Vec<(Component, Option<Error>)> {
         let previous_errors = std::mem::take(&mut status.errors);
         status.failing_since.clear();
@@ -135,7 +135,7 @@ impl IngestPipeline {
     /// Sets, for each topic, when its oldest uncommitted record was read, and the timestamp of that
     /// record in the log.
     ///
-    /// Returns whether a value has changed.
+    /// Returns whether a value changed.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
         let mut read_times = BTreeMap::new();
         let mut log_times = BTreeMap::new();
@@ -198,7 +198,7 @@ fn keep_earlier<'a, T: Ord + Copy>(
 }
 
 /// Sets the time of each topic in `topic_times` to its time in `values`, and returns whether a time
-/// has changed.
+/// changed.
 ///
 /// A topic of `topic_times` that `values` does not contain stays, with `None`. A topic that only
 /// `values` contains is added.

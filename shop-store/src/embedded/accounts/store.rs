@@ -1,7 +1,7 @@
 //! [`EmbeddedEntities`]: users or orders in a SQLite file, with consecutive numbers from 1.
 //!
 //! A row is written in one transaction with its event, which a relay publishes later. The file of
-//! either service also has a table of references to the rows of the other service, which are
+//! either service also contains a table of references to the rows of the other service, which are
 //! learned from that service's events:
 //!
 //! | file | rows | references |
@@ -52,7 +52,7 @@ pub(super) trait SqliteEntity: Entity {
     /// The columns of a row, without the idempotency key.
     const COLUMNS: &'static str;
     /// The statement that inserts the reference to a row of the other service: its id, and its
-    /// owner if it has one. An order is owned by its user. A user has no owner.
+    /// owner if there is one. An order is owned by its user. A user has no owner.
     const INSERT_REFERENCE: &'static str;
     /// The query of the owner of a row of the other service, by its id. It returns no row if the id
     /// is unknown.

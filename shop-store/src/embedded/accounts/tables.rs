@@ -1,7 +1,7 @@
 //! The tables of users in `users.db`, and the tables of orders in `orders.db`.
 //!
-//! A migration is never changed after a release, because existing files have it already. New ones
-//! are appended.
+//! A migration is never changed after a release, because it is already applied to existing files.
+//! New migrations are appended.
 
 use async_trait::async_trait;
 use rusqlite::types::Value;

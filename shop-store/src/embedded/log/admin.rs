@@ -1,8 +1,8 @@
 //! Administrative access to the log, for the management commands: scans of records, dead letters
 //! and their resolution, erasure, usage of the disk, and the positions of groups.
 //!
-//! Reads run on a reader thread of the log, and changes on the writer thread. The log has one
-//! partition, with the index 0.
+//! Reads run on a reader thread of the log, and changes on the writer thread. The log consists of
+//! one partition, with the index 0.
 
 use std::fs;
 use std::path::Path;
@@ -181,14 +181,15 @@ impl LogGroups for EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Runs `write`, which changes the position of `group`, while the group has no active consumer.
+    /// Runs `write`, which changes the position of `group`, while no consumer of the group is
+    /// active.
     ///
     /// Holds the group's consumer lock during the write, so that no consumer becomes active
     /// meanwhile.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) if the group has an active consumer, in this process or in
-    /// another one; the error of the lock file or of the write.
+    /// [`Conflict`](ErrorKind::Conflict) if a consumer of the group is active, in this process or
+    /// in another one; the error of the lock file or of the write.
     async fn update_idle_group(
         &self,
         group: &str,

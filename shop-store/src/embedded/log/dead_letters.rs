@@ -121,8 +121,8 @@ fn insert_unless_known(connection: &Connection, dead_letter: &DeadLetter) -> rus
 /// Reads the dead letters that `filter` selects, at the first `limit` positions in the order of
 /// topic, partition and offset.
 ///
-/// Several dead letters may have the same position. They are all in one page, so that the next page
-/// can continue after the last position.
+/// Several dead letters may share a position. They are all in one page, so that the next page can
+/// continue after the last position.
 pub(super) fn read_page(
     connection: &Connection,
     cluster: &Arc<str>,

@@ -22,7 +22,7 @@ use crate::embedded::store::refill_quarters;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
-/// The maximum number of queued reads of the log. Sources have reader threads of their own.
+/// The maximum number of queued reads of the log. Sources use reader threads of their own.
 const READ_QUEUE: usize = 64;
 
 /// A log with one partition, in a file on the local disk, shared by the processes of one machine.
@@ -223,7 +223,7 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// The id of a log, and its generation, which the last restore from a backup has set.
+/// The id of a log, and its generation, which the last restore from a backup set.
 type LogIdentity = (String, Option<String>);
 
 /// Reads the identity of the log, or returns `None` if the file was just created.

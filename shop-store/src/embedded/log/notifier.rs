@@ -30,7 +30,7 @@ impl Waiter {
     /// processes, which set the times of `file`.
     ///
     /// If the file cannot be watched, logs this. A commit of another process is then noticed when
-    /// the timeout of a wait has elapsed.
+    /// the timeout of a wait elapses.
     ///
     /// # Panics
     /// Outside of a tokio runtime with I/O.

@@ -14,7 +14,7 @@ shop_core::options! {
     pub struct EmbeddedLogOptions {
         /// The topic in the records' positions (default `purchases`).
         pub topic: String as impl Into<String> = "purchases".to_owned(),
-        /// The file's name without its extension (default `shop`: the file that also has the
+        /// The file's name without its extension (default `shop`: the file that also contains the
         /// purchases of an [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
         pub file: String as impl Into<String> = FILE.to_owned(),
         /// Maximum number of records in a batch (default 1,000).
@@ -25,8 +25,8 @@ shop_core::options! {
         /// never deleted.
         pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
         /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of
-        /// this process are delivered without delay, and so are those of other processes where the
-        /// kernel reports changes of a file (Linux).
+        /// this process are delivered without delay, and so are records of other processes where
+        /// the kernel reports changes of a file (Linux).
         pub poll_interval: Duration = Duration::from_millis(250),
         /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at
         /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
@@ -37,8 +37,8 @@ shop_core::options! {
         /// (default true). If false, opening such a log is an error.
         pub create: bool = true,
         /// The name of the store that the groups feed (default: the one in the log's file). The
-        /// file has it for each group: a consumer with another name is refused, because the records
-        /// before the group's position are in the store of the first one.
+        /// file stores this name for each group: a consumer with another name is refused, because
+        /// the records before the group's position are in the store of the first one.
         pub feeds: String as impl Into<String> = "the store in this file".to_owned(),
         /// The clock for the records' timestamps.
         pub clock: Arc<dyn Clock> = Arc::new(SystemClock),

@@ -3,7 +3,7 @@
 //! The *position* of a group, the column `next`, is the offset of the next record that the group
 //! processes. An *epoch* is a time during which one consumer of the group is active. Each consumer
 //! that becomes active begins a new epoch, which *fences* the earlier ones: commits in an earlier
-//! epoch are refused, so a consumer that has lost the group's lock cannot move the position.
+//! epoch are refused, so a consumer that lost the group's lock cannot move the position.
 //!
 //! A storing sink appends records and stores their purchases in one transaction, so the group need
 //! not process these records. The columns `stored_from` and `stored_to` hold the newest run of such

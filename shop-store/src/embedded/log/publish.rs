@@ -82,7 +82,7 @@ impl WriteJob for PublishBatchJob {
         self.work.receipts.len() < self.work.purchases.len()
     }
 
-    /// Publishes the next part of the batch, which begins behind the purchases that have receipts.
+    /// Publishes the next part of the batch, which begins behind the purchases with receipts.
     fn apply_more(
         &mut self,
         connection: &Connection,
@@ -124,8 +124,8 @@ pub(in crate::embedded) fn publish_jobs(
     Ok(())
 }
 
-/// Appends the records of purchases, and stores the purchases that have a group, within the
-/// caller's transaction.
+/// Appends the records of purchases, and stores the purchases with a group, within the caller's
+/// transaction.
 ///
 /// Returns one receipt for each purchase, in their order, or an error for a purchase that the store
 /// does not accept. A purchase that is stored already with the same content is a duplicate: nothing

@@ -6,8 +6,8 @@
 //! | dead letters with the reason `conflict` | older than 30 days, and their record is deleted | every hour |
 //!
 //! Rows are deleted in small slices, because each slice is a write in the queue of the writer. A
-//! clock that has jumped ahead would make all records look old, so a [`DeletionGuard`] limits
-//! deletion while the clock may be wrong.
+//! clock that jumped ahead would make all records look old, so a [`DeletionGuard`] limits deletion
+//! while the clock may be wrong.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -39,14 +39,14 @@ const CONFLICT_RETENTION: Duration = Duration::from_secs(30 * 24 * 3_600);
 /// behind it.
 const SLICE_ROWS: usize = 1_000;
 
-/// Deletes the old rows of a log. The reader of each active consumer has one.
+/// Deletes the old rows of a log. The reader of each active consumer owns one.
 pub(super) struct Deleter {
     log: Arc<EmbeddedLogInner>,
     /// The time at which the next slice of records is due.
     next_slice: Instant,
     /// The time at which the next slice of conflicts is due.
     next_conflict_slice: Instant,
-    /// Decides by the last time that earlier rounds have seen how many records a round may delete.
+    /// Decides how many records a round may delete, by the last time that earlier rounds saw.
     guard: DeletionGuard,
     /// The rest of the round's allowance, if the round goes on and the clock may be wrong.
     remaining_allowance: Option<Allowance>,
@@ -153,8 +153,8 @@ impl Deleter {
     }
 }
 
-/// Returns the last time that earlier rounds have stored, and the number of records that all groups
-/// have consumed.
+/// Returns the last time that earlier rounds stored, and the number of records that all groups have
+/// consumed.
 ///
 /// The guard takes the number for the records that are due. If it is 0 and no time is stored, the
 /// guard trusts the clock.
@@ -216,7 +216,7 @@ pub(super) fn delete_records(
             && last.is_none()
             && is_old_after(connection, offset, consumed_end, before)?
         {
-            // The whole slice has timestamps in the future, and an old record follows behind it.
+            // All timestamps of the slice are in the future, and an old record follows behind it.
             count = read;
             last = Some(offset);
         }

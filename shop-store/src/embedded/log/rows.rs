@@ -51,8 +51,8 @@ pub(super) fn read_records(
 /// Reads a record from the columns offset, time, key, headers, value and checksum, the first of
 /// which is `column`. A damaged record is returned without its content.
 ///
-/// A record that the disk has changed must not stop the consumer. Without content, it becomes a
-/// dead letter. Its content is not trusted, because with other headers or another value it could be
+/// A record that the disk changed must not stop the consumer. Without content, it becomes a dead
+/// letter. Its content is not trusted, because with other headers or another value it could be
 /// another purchase.
 pub(super) fn read_record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     let offset = unsigned(row.get(column)?);
@@ -69,7 +69,7 @@ pub(super) fn read_record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogR
 /// offset.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the record.
+/// Fails if a checksum shows that the disk changed the record.
 pub(in crate::embedded) fn read_content(
     row: &Row<'_>,
     column: usize,

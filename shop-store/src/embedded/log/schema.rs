@@ -53,8 +53,8 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// The migration that adds the checksums of records. Rows that were written before have none and
-/// are not verified.
+/// The migration that adds the checksums of records. Earlier rows contain none and are not
+/// verified.
 const CHECKSUMS: &str = "
     ALTER TABLE records ADD COLUMN checksum INTEGER;
     ALTER TABLE dead_letters ADD COLUMN checksum INTEGER;

@@ -211,8 +211,8 @@ impl PurchaseSink for EmbeddedSink {
 
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.batch_room.close();
-        // The writer processes its queue in order. When this empty write has completed or failed,
-        // so have all before it.
+        // The writer processes its queue in order. Once this empty write completes or fails, no
+        // earlier write is pending.
         let (job, last) = WriteTask::new(|_: &Connection| Ok::<_, rusqlite::Error>(()));
         let drained = async {
             if self.log.writer.enqueue_when_free(job).await.is_ok() {

@@ -10,7 +10,7 @@
 //!
 //! Only one consumer of a group is active, over all processes: the one whose task holds the group's
 //! lock file. It reads in an epoch of its own, see the module `position`. When a commit is refused
-//! because a later epoch has begun, the task releases the lock and waits for it again.
+//! because a later epoch began, the task releases the lock and waits for it again.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ use crate::embedded::schema::FILE;
 pub struct EmbeddedSource {
     log: Arc<EmbeddedLogInner>,
     group: String,
-    /// Closed when the reader has ended and has released the group's lock.
+    /// Closed after the reader ends and releases the group's lock.
     events: Mutex<mpsc::Receiver<Result<SourceEvent>>>,
     /// The newest epoch in which a commit was refused. The reader task ends that epoch.
     fenced: Arc<AtomicU64>,
@@ -160,8 +160,8 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        // The task drops the sender when it has ended. Then the lock is released, and the channel
-        // yields no more events.
+        // The task drops the sender when it ends. The lock is then released, and the channel yields
+        // no more events.
         self.closed.cancel();
         let ended = async {
             let mut events = self.events.lock().await;
@@ -179,8 +179,8 @@ impl LogSource for EmbeddedSource {
     }
 }
 
-/// Returns the path of the consumer lock of `group`. The groups of each log file have locks of
-/// their own.
+/// Returns the path of the consumer lock of `group`. Each log file uses separate locks for its
+/// groups.
 pub(super) fn lock_path(log: &EmbeddedLogInner, group: &str) -> PathBuf {
     let name = match log.options.file.as_str() {
         FILE => file_name(group),
@@ -205,7 +205,7 @@ struct GroupReader {
 /// The kernel releases the lock of a dead process at once, so another process takes over within
 /// this time.
 const LOCK_INTERVAL: Duration = Duration::from_millis(250);
-/// The pause after the position has passed records that were stored with their purchases.
+/// The pause after the position passes records that were stored with their purchases.
 ///
 /// More such commits are likely during the pause. Without it, each commit would wake the task for
 /// nothing.
@@ -279,8 +279,8 @@ impl GroupReader {
             let (end, batch_events) = self.read_batch(epoch, next).await?;
             if batch_events.is_empty() {
                 if end > next {
-                    // The position has passed purchases that were stored with their records, and
-                    // more are likely.
+                    // The position passed purchases that were stored with their records, and more
+                    // are likely.
                     sleep(PASS_PAUSE).await;
                 }
                 self.waiter.wait(self.log.options.poll_interval).await;

@@ -1,9 +1,8 @@
 //! Buyers: pairs of a user's id and a user's name, each interned to one integer.
 //!
 //! The row of a purchase contains the integer of its buyer instead of two texts, and the primary
-//! key of `purchases` begins with this integer. A user who has bought under several names is
-//! several buyers. The table `buyers` also contains the folded sums of each buyer, see the module
-//! `fold`.
+//! key of `purchases` begins with this integer. A user who bought under several names is several
+//! buyers. The table `buyers` also contains the folded sums of each buyer, see the module `fold`.
 //!
 //! ```text
 //! buyer  userid  username   texts_hash  count, high, low, residue
@@ -27,7 +26,8 @@ use super::sums::Sums;
 use crate::embedded::checksum::{changed_row_error, checksum, verify_columns};
 use crate::embedded::error::parse_column;
 
-/// The buyer 0, which stands for all buyers together in the tables of sums. No purchase has it.
+/// The buyer 0, which stands for all buyers together in the tables of sums. No purchase refers to
+/// it.
 pub(in crate::embedded) const ALL: i64 = 0;
 
 /// The query of the first user name from `?1` on, in the order of names. It is one step in the
@@ -75,7 +75,7 @@ pub(in crate::embedded) struct BuyerCache {
 }
 
 impl BuyerCache {
-    /// Returns this cache if it is valid in the transaction that has begun, or else an empty cache.
+    /// Returns this cache if it is valid in the current transaction, or else an empty cache.
     ///
     /// A commit of another connection, such as one of another process, may have removed buyers.
     pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
@@ -86,8 +86,7 @@ impl BuyerCache {
         }
     }
 
-    /// Returns this cache as valid in the version of the file that the transaction has just
-    /// committed.
+    /// Returns this cache as valid in the version of the file that the transaction just committed.
     pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
         Self {
             version: version(connection),
@@ -99,7 +98,7 @@ impl BuyerCache {
     /// does not contain it.
     ///
     /// # Errors
-    /// Returns the errors of SQLite, and fails if the disk has changed the row of the buyer.
+    /// Returns the errors of SQLite, and fails if the disk changed the row of the buyer.
     pub(super) fn intern(
         &mut self,
         connection: &Connection,
@@ -142,7 +141,7 @@ impl BuyerCache {
     }
 }
 
-/// Inserts a buyer with empty sums. Returns the integer that SQLite has assigned.
+/// Inserts a buyer with empty sums. Returns the integer that SQLite assigned.
 fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqlite::Result<i64> {
     connection
         .prepare_cached("INSERT INTO buyers (userid, username) VALUES (?1, ?2)")?
@@ -161,7 +160,7 @@ fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqli
 /// the checksum.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed one of the columns.
+/// Fails if a checksum shows that the disk changed one of the columns.
 pub(in crate::embedded) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
     verify_columns(row, 0, 0..3)?;
     row.get(0)
@@ -196,7 +195,7 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
 /// username, `texts_hash`, and the four columns of [`Sums`], which only `read` verifies.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed a row, if the index that led to a row is
+/// Fails if a checksum shows that the disk changed a row, if the index that led to a row is
 /// damaged, or if `read` fails.
 fn select_buyers<T>(
     connection: &Connection,
@@ -234,7 +233,7 @@ fn select_buyers<T>(
 /// Returns the buyers with the user id or the user name of `selector`.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row of a buyer.
+/// Fails if a checksum shows that the disk changed the row of a buyer.
 pub(super) fn find_buyers(
     connection: &Connection,
     selector: &Selector,
@@ -255,8 +254,8 @@ pub(super) fn find_buyers(
 /// Returns the first user name that is equal to `from` or after it, in the order of names.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row of the buyer, or if the index of
-/// names is damaged.
+/// Fails if a checksum shows that the disk changed the row of the buyer, or if the index of names
+/// is damaged.
 pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result<Option<String>> {
     let first_entry = connection
         .prepare_cached(NEXT_NAME)?
@@ -266,8 +265,8 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
         return Ok(None);
     };
 
-    // The name was read from the index alone. The row, which has a checksum, must contain the same
-    // name.
+    // The name was read from the index alone. The row, which stores a checksum, must contain the
+    // same name.
     let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
     let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
         read_checked_key(row)?;
@@ -286,7 +285,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
 /// The sums do not contain the purchases that are still in the table `unfolded`.
 ///
 /// # Errors
-/// Fails if a checksum or a residue shows that the disk has changed a row.
+/// Fails if a checksum or a residue shows that the disk changed a row.
 pub(super) fn find_folded_sums(
     connection: &Connection,
     selector: &Selector,

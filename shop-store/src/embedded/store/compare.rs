@@ -1,7 +1,7 @@
 //! Compares the recorded sums with the purchases, as part of the integrity check of a file.
 //!
-//! The residue of a row of sums reveals that the disk has changed the row. It does not reveal a row
-//! of sums that is missing, or a purchase that was lost together with its index entries. So the
+//! The residue of a row of sums reveals that the disk changed the row. It does not reveal a row of
+//! sums that is missing, or a purchase that was lost together with its index entries. So the
 //! purchases are added up and compared:
 //!
 //! ```text
@@ -34,7 +34,7 @@ type SumsByPeriod = BTreeMap<i64, Sums>;
 /// so services may write meanwhile.
 ///
 /// # Errors
-/// Fails if a residue or a checksum shows that the disk has changed a row of sums or of `unfolded`.
+/// Fails if a residue or a checksum shows that the disk changed a row of sums or of `unfolded`.
 pub(in crate::embedded) fn compare_sums(
     connection: &Connection,
     limit: usize,

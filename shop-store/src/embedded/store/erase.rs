@@ -6,9 +6,9 @@
 //! - *Deleting* removes old purchases by retention, each together with its refund, and leaves no
 //!   marks.
 //!
-//! A row that the disk has changed must not keep the other rows from being removed. It is deleted
-//! if SQLite can find it, and is passed over otherwise. The amount of a deleted damaged row is
-//! unknown and cannot be subtracted from the sums, so the sums of its buyer are added up again.
+//! A row that the disk changed must not keep the other rows from being removed. It is deleted if
+//! SQLite can find it, and is passed over otherwise. The amount of a deleted damaged row is unknown
+//! and cannot be subtracted from the sums, so the sums of its buyer are added up again.
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ struct DeletedRow {
     buyer: i64,
     timestamp: i64,
     id: Vec<u8>,
-    /// The purchase in the row, or `None` if the disk has changed the row.
+    /// The purchase in the row, or `None` if the disk changed the row.
     purchase: Option<Purchase>,
 }
 
@@ -99,7 +99,7 @@ pub(super) fn is_marked_erased(connection: &Connection, id: &PurchaseId) -> rusq
 ///
 /// Also deletes waiting refunds before `time`, if the limit is not reached. Returns the number of
 /// deleted entries, which may exceed `limit` by the refunds. Rows that cannot be deleted, because
-/// the disk has changed them, are passed over.
+/// the disk changed them, are passed over.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
@@ -172,7 +172,7 @@ fn with_refunds(
         .iter()
         .filter_map(|row| row.purchase.as_ref())
         .map(|purchase| {
-            // Only a refund has `of`. The refund of a purchase is found by its id, which follows
+            // Only a refund sets `of`. The refund of a purchase is found by its id, which follows
             // from the purchase's id.
             let refunded_id = purchase.details.of;
             refunded_id.unwrap_or_else(|| purchase.id.refund_id())
@@ -221,8 +221,8 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
     Ok(deleted.len())
 }
 
-/// Deletes one row. Returns `false` if the disk has changed the row or an index so that SQLite
-/// cannot delete the row.
+/// Deletes one row. Returns `false` if the disk changed the row or an index so that SQLite cannot
+/// delete the row.
 fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<bool> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;

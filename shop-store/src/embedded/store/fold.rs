@@ -24,8 +24,8 @@
 //! A reader adds the unfolded purchases to the folded sums: buyer 7 has 3 purchases of 65.00 in
 //! total, and buyer 8 has 1 purchase of 0.00, because a refund is not counted. The next fold writes
 //! these sums into `buyers`, and leaves only a watermark with the sequence 6 in `unfolded`. In a
-//! new file the watermark has the sequence 1. So that a process reads each row of `unfolded` once,
-//! it caches the sums of the rows that it has read ([`UnfoldedSums`]).
+//! new file, the sequence of the watermark is 1. So that a process reads each row of `unfolded`
+//! once, it caches the sums of the rows already read ([`UnfoldedSums`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::LazyLock;
@@ -78,8 +78,8 @@ pub(super) const fn quarter_at(millis: i64) -> i64 {
 static INSERT_UNFOLDED: LazyLock<BulkInsert> =
     LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
 
-/// Appends inserted purchases to `unfolded`, and folds all unfolded purchases if [`FOLD_AFTER`]
-/// have come together.
+/// Appends inserted purchases to `unfolded`, and folds all unfolded purchases once every
+/// [`FOLD_AFTER`] purchases.
 ///
 /// Runs in the transaction that inserts the purchases.
 ///
@@ -104,7 +104,7 @@ pub(super) fn add_to_sums(connection: &Connection, rows: &[NewRow<'_>]) -> rusql
     }
 
     match fold_purchases(connection) {
-        // The disk has changed a row of `unfolded`, so its amount is unknown. Nothing was folded.
+        // The disk changed a row of `unfolded`, so its amount is unknown. Nothing was folded.
         // Purchases are accepted all the same, but summaries and totals fail until the file is
         // restored.
         Err(error @ FromSqlConversionFailure(..)) => {
@@ -121,7 +121,7 @@ pub(super) fn add_to_sums(connection: &Connection, rows: &[NewRow<'_>]) -> rusql
 /// because purchases are subtracted from sums that contain them.
 ///
 /// # Errors
-/// Fails before it changes a sum if the disk has changed a row of `unfolded`.
+/// Fails before it changes a sum if the disk changed a row of `unfolded`.
 pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
     let mut deltas = GroupedSums::default();
     let newest = for_each_unfolded(connection, i64::MIN, |purchase| {
@@ -145,8 +145,8 @@ pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
 /// Subtracts deleted purchases from the sums, and removes the rows of sums that no purchase is left
 /// for.
 ///
-/// `deleted` yields each purchase with its buyer. The caller has called [`fold_purchases`] before,
-/// so the sums contain them.
+/// `deleted` yields each purchase with its buyer. The caller must call [`fold_purchases`] first, so
+/// that the sums contain them.
 pub(super) fn subtract<'a>(
     connection: &Connection,
     deleted: impl IntoIterator<Item = (i64, &'a Purchase)>,
@@ -165,8 +165,8 @@ pub(super) fn subtract<'a>(
 /// cannot be subtracted.
 ///
 /// Adds up the remaining purchases of the buyer again. The difference to the recorded sums is
-/// applied to the sums of the buyer and to the sums of all buyers. The caller has called
-/// [`fold_purchases`] before, so the recorded sums are complete.
+/// applied to the sums of the buyer and to the sums of all buyers. The caller must call
+/// [`fold_purchases`] first, so that the recorded sums are complete.
 pub(super) fn recompute_sums(connection: &Connection, buyer: i64) -> rusqlite::Result<()> {
     let corrections = find_day_corrections(connection, buyer)?;
 
@@ -177,9 +177,8 @@ pub(super) fn recompute_sums(connection: &Connection, buyer: i64) -> rusqlite::R
     deltas.write(connection)?;
     deltas.remove_unused(connection)?;
 
-    // The lines above have put the whole correction of a day into its first quarter, because the
-    // deleted row does not tell in which quarter it was. So all quarters of the day are added up
-    // again.
+    // The lines above put the whole correction of a day into its first quarter, because the deleted
+    // row does not tell in which quarter it was. So all quarters of the day are added up again.
     for day in corrections.into_keys() {
         recompute_quarters(connection, day_start(day), day_start(day + 1))?;
     }
@@ -225,7 +224,7 @@ fn find_day_corrections(
     Ok(corrections)
 }
 
-/// Fills the table `quarters` of a file that a version without quarters has written.
+/// Fills the table `quarters` of a file that a version without quarters wrote.
 ///
 /// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases
 /// to the quarters that their rows were counted for already.
@@ -237,7 +236,7 @@ pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite:
 /// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970,
 /// by the sums of their purchases.
 ///
-/// The caller has called [`fold_purchases`] before. Otherwise a later fold would add the unfolded
+/// The caller must call [`fold_purchases`] first. Otherwise, a later fold would add the unfolded
 /// purchases a second time.
 fn recompute_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::Result<()> {
     connection
@@ -250,7 +249,7 @@ fn recompute_quarters(connection: &Connection, from: i64, to: i64) -> rusqlite::
     let mut purchases = statement.query([from, to])?;
     let mut deltas = GroupedSums::default();
     while let Some(row) = purchases.next()? {
-        // The sums leave out a row whose amount the disk has made unreadable.
+        // The sums leave out a row whose amount the disk made unreadable.
         if let Ok(price) = parse_signed_price(row.get_ref(1)?, 1) {
             deltas.add_to_quarter(row.get(0)?, Sums::from_price(price));
         }
@@ -339,7 +338,8 @@ impl GroupedSums {
     /// Removes the rows of the days, quarters and buyers in these groups that no purchase is left
     /// for.
     fn remove_unused(&self, connection: &Connection) -> rusqlite::Result<()> {
-        // A refund is not counted, so a period with refunds alone has the count 0 and is not empty.
+        // A refund is not counted, so the count of a period with only refunds is 0, although the
+        // period is not empty.
         let is_unused = "count = 0 AND high = 0 AND low = 0";
         let sql = format!("DELETE FROM days WHERE day = ?1 AND buyer = ?2 AND {is_unused}");
         let mut delete_day = connection.prepare_cached(&sql)?;
@@ -374,7 +374,7 @@ pub(in crate::embedded) struct UnfoldedPurchase {
 /// Returns the sequence of the newest row, or `sequence` if there is no later row.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed one of the rows.
+/// Fails if a checksum shows that the disk changed one of the rows.
 pub(super) fn for_each_unfolded(
     connection: &Connection,
     sequence: i64,
@@ -404,7 +404,7 @@ pub(super) fn for_each_unfolded(
 /// watermark, which stands for no purchase.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row.
+/// Fails if a checksum shows that the disk changed the row.
 pub(in crate::embedded) fn read_unfolded(
     row: &Row<'_>,
 ) -> rusqlite::Result<Option<UnfoldedPurchase>> {
@@ -434,9 +434,9 @@ pub(in crate::embedded) fn read_unfolded(
 /// The reader threads of a process share one cache. A fold by any process makes it obsolete.
 #[derive(Debug, Default)]
 pub(super) struct UnfoldedSums {
-    /// The sequence of the watermark after which the cache has read rows.
+    /// The sequence of the watermark that the cached rows follow.
     watermark: i64,
-    /// The sequence of the newest row that the cache has read.
+    /// The sequence of the newest row that the cache includes.
     newest: i64,
     /// The sums of the rows after `watermark` up to `newest`. [`ALL`] stands for all buyers.
     sums: HashMap<i64, Sums>,
@@ -446,10 +446,11 @@ impl UnfoldedSums {
     /// Returns the number and the total price of the purchases of `selector`: the folded sums plus
     /// the unfolded ones.
     ///
-    /// Reads the rows of `unfolded` that the cache has not read, and keeps their sums in the cache.
+    /// Reads the rows of `unfolded` that the cache does not include yet, and keeps their sums in
+    /// the cache.
     ///
     /// # Errors
-    /// Fails if a checksum shows that the disk has changed a row that the summary depends on.
+    /// Fails if a checksum shows that the disk changed a row that the summary depends on.
     pub(super) fn summary(
         &mut self,
         connection: &Connection,
@@ -474,7 +475,7 @@ impl UnfoldedSums {
             sums: HashMap::new(),
         };
         let cache = if watermark > self.watermark {
-            // A fold has added the cached purchases to the folded sums, so the cache starts again.
+            // A fold added the cached purchases to the folded sums, so the cache starts again.
             *self = empty_cache;
             self
         } else if watermark == self.watermark && self.newest <= newest {

@@ -1,13 +1,13 @@
 //! Inserts batches of purchases and refunds into the table `purchases`.
 //!
 //! A refund is a purchase with a negative price whose details name the purchase that it refunds. An
-//! insert has three steps, in one transaction:
+//! insert consists of three steps, in one transaction:
 //!
 //! 1. [`InsertPlan`] decides for each purchase whether it becomes a row. A refund whose purchase is
 //!    not stored yet is kept in `waiting_refunds` instead, see [`waiting`].
 //! 2. [`insert_rows`] inserts the rows, finds the ids that were stored already, and adds the prices
-//!    to the sums. Each of these ids is a duplicate if the stored purchase has the same content,
-//!    and a conflict otherwise.
+//!    to the sums. Each of these ids is a duplicate if the stored content is the same, and a
+//!    conflict otherwise.
 //! 3. [`settle_waiting_refunds`] applies the waiting refunds of the purchases that were inserted.
 
 use std::borrow::Cow;
@@ -49,7 +49,7 @@ pub(super) struct NewRow<'a> {
     pub(super) timestamp: i64,
     id: Vec<u8>,
     pub(super) price: String,
-    /// The details as JSON, or `None` if the purchase has no details.
+    /// The details as JSON, or `None` for a purchase without details.
     details: Option<String>,
     /// The checksum of the row, which also covers the user's id and name, see the module `rows`.
     checksum: u32,
@@ -110,8 +110,8 @@ impl<'a> NewRow<'a> {
 /// in the file.
 ///
 /// # Errors
-/// Returns the errors of SQLite, and fails if the disk has changed a row that a decision depends
-/// on. The transaction must then be rolled back. A purchase that the store does not accept is an
+/// Returns the errors of SQLite, and fails if the disk changed a row that a decision depends on.
+/// The transaction must then be rolled back. A purchase that the store does not accept is an
 /// outcome and not an error.
 pub(in crate::embedded) fn insert_batch(
     connection: &Connection,
@@ -150,8 +150,8 @@ struct InsertPlan<'a> {
     has_erased_ids: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
-    /// The currency of the store, or `None` until a purchase of this batch with a currency has led
-    /// to reading it.
+    /// The currency of the store, or `None` until it is read for the first purchase of this batch
+    /// that names a currency.
     currency: Option<Currency>,
     /// The rows to insert together after all purchases of the batch were decided.
     rows: Vec<NewRow<'a>>,
@@ -187,8 +187,9 @@ impl<'a> InsertPlan<'a> {
 
     /// Decides whether `purchase` becomes a row.
     ///
-    /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase has
-    /// another currency than the store. A store without a currency adopts that of the purchase.
+    /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase names
+    /// a currency other than the store's. A store without a currency adopts the currency of the
+    /// purchase.
     fn decide(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
         if self.is_erased(&purchase.id)? {
             return Ok(RowDecision::Outcome(InsertOutcome::Erased));
@@ -253,7 +254,7 @@ impl<'a> InsertPlan<'a> {
     fn find_purchase(&self, id: &PurchaseId) -> rusqlite::Result<Option<Purchase>> {
         let stored = find_by_id(self.connection, id)?;
         // While refunds wait, a purchase of this batch counts as unknown, so its refund in this
-        // batch waits too. The refunds that have waited longer are then applied first, in
+        // batch waits too. The refunds that waited longer are then applied first, in
         // `settle_waiting_refunds`.
         if stored.is_some() || self.has_waiting {
             return Ok(stored);
@@ -291,7 +292,7 @@ fn insert_rows(
 /// inserted.
 ///
 /// A refund that contradicts its purchase is refused: it stays in `waiting_refunds` with the
-/// reason, until ingest has put it among the dead letters.
+/// reason, until ingest puts it among the dead letters.
 fn settle_waiting_refunds(
     connection: &Connection,
     buyers: &mut BuyerCache,
@@ -310,8 +311,7 @@ fn settle_waiting_refunds(
         for (entry, decision) in entries.into_iter().zip(decisions) {
             match decision {
                 RefundDecision::Apply(refund) => {
-                    // The refund has no place in the batch, so it is inserted as a batch of its
-                    // own.
+                    // The refund is not part of the batch, so it is inserted as a batch of its own.
                     let refund_row =
                         NewRow::from_purchase(connection, buyers, 0, Cow::Owned(refund))?;
                     let mut outcomes = [InsertOutcome::Inserted];
@@ -338,7 +338,7 @@ pub(super) fn find_currency(connection: &Connection) -> rusqlite::Result<Option<
         .optional()
 }
 
-/// Returns the currency of the store. If the store has none yet, stores `given` as its currency.
+/// Returns the currency of the store. If none is stored yet, stores `given`.
 pub(super) fn get_or_set_currency(
     connection: &Connection,
     given: &Currency,
@@ -368,7 +368,7 @@ fn compare_with_stored(
         Ok(Some(_other)) => Ok(InsertOutcome::Conflict),
         Ok(None) => Err(QueryReturnedNoRows),
         Err(error @ SqliteFailure(..)) => Err(error),
-        // The disk has changed the stored row, so its content cannot be confirmed to equal this
+        // The disk changed the stored row, so its content cannot be confirmed to equal this
         // purchase.
         Err(error) => {
             tracing::error!(purchase.id = %purchase.id, %error, "the stored purchase with this id cannot be read");

@@ -1,7 +1,7 @@
 //! The embedded store: purchases and their sums in `shop.db`.
 //!
-//! A user with the id `u1` and the name `ada` has bought for 29.99 twice, and was refunded once.
-//! After the next fold, the tables contain:
+//! A user with the id `u1` and the name `ada` bought for 29.99 twice, and was refunded once. After
+//! the next fold, the tables contain:
 //!
 //! | table | rows in the example |
 //! |---|---|

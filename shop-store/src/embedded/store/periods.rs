@@ -118,8 +118,8 @@ impl Granularity {
     /// Returns the longest parts that each period of `request` consists of, or `None` if no sums of
     /// such parts are kept.
     ///
-    /// The kept days are days of UTC, so days, weeks and months of another zone do not consist of
-    /// them, and an hour does not either. All zones but a few historical ones differ from UTC by
+    /// The kept days are UTC days. Days, weeks and months of another zone do not consist of whole
+    /// UTC days, and neither does an hour. All zones but a few historical ones differ from UTC by
     /// whole quarters of an hour, but the quarters are kept for all buyers together only.
     fn longest_for(request: &TotalsRequest, selector: &Selector) -> Option<Self> {
         let consist_of_days = match request.period {
@@ -143,8 +143,7 @@ impl Granularity {
 struct PeriodTotals<'a> {
     connection: &'a Connection,
     totals: Totals,
-    /// The first error that `totals` has returned. It is kept here, because it is no error of
-    /// SQLite.
+    /// The first error that `totals` returned. It is kept here, because it is no error of SQLite.
     first_error: Option<shop_core::Error>,
 }
 

@@ -40,7 +40,7 @@ pub(super) fn id_bytes(id: PurchaseId) -> Vec<u8> {
     Vec::new()
 }
 
-/// Reads an id from the bytes that [`id_bytes`] has written.
+/// Reads an id from the bytes that [`id_bytes`] wrote.
 pub(super) fn read_id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
     let id = match value.as_blob().ok().and_then(<[u8]>::split_first) {
         Some((&UUID, bytes)) => Uuid::from_slice(bytes).ok().map(PurchaseId::from_uuid),
@@ -67,7 +67,7 @@ pub(super) const AFTER_COLUMNS: usize = 7;
 /// Reads a purchase from a row of [`COLUMNS`], and verifies the checksum.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row or the texts of its buyer.
+/// Fails if a checksum shows that the disk changed the row or the texts of its buyer.
 pub(super) fn read_purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
     read_purchase_of_user(
         row,
@@ -83,7 +83,7 @@ pub(super) fn read_purchase(row: &Row<'_>) -> rusqlite::Result<Purchase> {
 /// `user_checksum` is the checksum that [`user_text_checksum`] returns for the user's id and name.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row.
+/// Fails if a checksum shows that the disk changed the row.
 pub(super) fn read_purchase_of_user(
     row: &Row<'_>,
     user_checksum: u32,

@@ -31,7 +31,7 @@ use crate::limits::row_limit;
 /// merged.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed one of the rows.
+/// Fails if a checksum shows that the disk changed one of the rows.
 pub(super) fn read_page(
     connection: &Connection,
     selector: &Selector,
@@ -211,11 +211,11 @@ fn page_statement(
     (sql, parameters)
 }
 
-/// Returns the purchase with this id, or `None` if no row has the id.
+/// Returns the purchase with this id, or `None` if there is no such row.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row, or if the index that led to the row
-/// is damaged.
+/// Fails if a checksum shows that the disk changed the row, or if the index that led to the row is
+/// damaged.
 pub(in crate::embedded) fn find_by_id(
     connection: &Connection,
     id: &PurchaseId,
@@ -228,7 +228,7 @@ pub(in crate::embedded) fn find_by_id(
         .optional()?;
 
     match purchase {
-        // The row is intact and has another id, so the index that led to the row is damaged.
+        // The row is intact but contains another id, so the index that led to the row is damaged.
         Some(other) if other.id != *id => Err(changed_row_error(1)),
         purchase => Ok(purchase),
     }
@@ -257,8 +257,8 @@ type ScanKey = (i64, Vec<u8>);
 
 /// Reads the next batch of a scan: the rows after the position `after`, in the order of time.
 ///
-/// A row that the disk has changed does not end the scan. It is listed as unreadable, with its id
-/// and the reason, so that an operator can find it.
+/// A row that the disk changed does not end the scan. It is listed as unreadable, with its id and
+/// the reason, so that an operator can find it.
 ///
 /// # Errors
 /// Fails if the positions of rows do not ascend, because the scan might then never end.
@@ -302,7 +302,7 @@ pub(super) fn read_scan_batch(
         last_key = Some(key);
     }
 
-    // A batch that is not full has reached the last row, so no position follows.
+    // A batch that is not full ends at the last row, so no position follows.
     let is_full = purchases.len() + unreadable.len() == SCAN_BATCH_ROWS;
     let next = match last_key {
         Some((timestamp, id)) if is_full => {
@@ -313,11 +313,10 @@ pub(super) fn read_scan_batch(
     Ok(ScanBatch::new(purchases, next).with_unreadable(unreadable))
 }
 
-/// Parses a position that [`read_scan_batch`] has returned: the timestamp, a colon, and the bytes
-/// of the id in hex.
+/// Parses a position that [`read_scan_batch`] returned: the timestamp, a colon, and the bytes of
+/// the id in hex.
 ///
-/// Returns `None` if `position` has another form, for example because another store has returned
-/// it.
+/// Returns `None` if `position` is in another form, for example because another store returned it.
 pub(super) fn parse_position(position: &Cursor) -> Option<ScanKey> {
     let (timestamp, id) = position.as_str().split_once(':')?;
     let decoded_bytes = id

@@ -74,7 +74,7 @@ pub struct EmbeddedStore {
     readers: Readers,
     /// A thread for queries that may read many rows, so that they do not delay the other queries.
     scans: Readers,
-    /// The sums of purchases that are not folded yet, which this process has read.
+    /// The sums of the unfolded purchases that this process read.
     unfolded: Arc<Mutex<UnfoldedSums>>,
 }
 
@@ -308,7 +308,7 @@ impl PurchaseQuery for EmbeddedStore {
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let after_key = after
             .map(|position| {
-                // A position of another store has another form, and cannot be parsed.
+                // A position of another store is in another form, and cannot be parsed.
                 select::parse_position(position).ok_or_else(|| {
                     database_error(
                         ErrorKind::Invalid,

@@ -24,17 +24,17 @@ use crate::embedded::checksum::changed_row_error;
 
 /// The divisor that splits a sum into the columns `high`, the quotient, and `low`, the remainder.
 ///
-/// SQLite has 64-bit integers and no exact decimals, so one column cannot hold each sum.
-/// [`ADD_ASSIGNMENTS`] repeats the number. `high` has room for 9 * 10^10 purchases at the maximum
+/// SQLite supports 64-bit integers but no exact decimals, so one column cannot hold every sum.
+/// [`ADD_ASSIGNMENTS`] repeats the number. `high` suffices for 9 * 10^10 purchases at the maximum
 /// price, and proportionally more at lower ones.
 const LIMB: i128 = 1_000_000_000_000_000;
 
 /// The modulus of the column `residue`, a prime. [`ADD_ASSIGNMENTS`] repeats the number.
 ///
 /// The residue is the count plus the sum of prices, modulo this number. An update adds the residue
-/// of the change, and does not read the other columns. So a row that the disk has changed still
-/// differs from its residue after an update, whereas a checksum would be computed again from the
-/// changed values.
+/// of the change, and does not read the other columns. So a row that the disk changed still differs
+/// from its residue after an update, whereas a checksum would be computed again from the changed
+/// values.
 const RESIDUE_MODULUS: i128 = 2_147_483_647;
 
 /// The SQL assignments that add sums, as their [columns](Sums::to_columns) `?1` to `?4`, to the
@@ -53,7 +53,7 @@ pub(in crate::embedded) struct Sums {
 }
 
 impl Sums {
-    /// Creates the sums of one purchase or refund. A refund has a negative price, and is not
+    /// Creates the sums of one purchase or refund. A refund, whose price is negative, is not
     /// counted as a purchase.
     pub(super) fn from_price(price: Price) -> Self {
         Self {
@@ -80,9 +80,9 @@ impl Sums {
     /// of which is `column`.
     ///
     /// # Errors
-    /// Fails if the residue does not match, because the disk has changed the row.
+    /// Fails if the residue does not match, because the disk changed the row.
     pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
-        // The residue of a buyer covers no key. That of the key 0, 0 is 0.
+        // The residue of a buyer covers no key. The residue of the key 0, 0 is 0.
         Self::read_with_key(row, column, 0, 0)
     }
 
@@ -93,7 +93,7 @@ impl Sums {
     /// for another period or buyer.
     ///
     /// # Errors
-    /// Fails if the residue does not match, because the disk has changed the row.
+    /// Fails if the residue does not match, because the disk changed the row.
     pub(in crate::embedded) fn read_with_key(
         row: &Row<'_>,
         column: usize,
@@ -151,13 +151,14 @@ impl Sums {
 /// The migration that introduced this part repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
 pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     const MODULUS: i64 = 2_147_483_647;
-    // Both products have less than 47 bits, so their sum does not overflow.
+    // Both products need less than 47 bits, so their sum does not overflow.
     (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
 
 /// The formula of [`key_residue`] in SQL, for the columns `day` and `buyer`.
 ///
-/// SQL's `%` has the sign of the dividend, so the modulus is added and `%` is applied once more.
+/// The result of SQL's `%` takes the sign of the dividend, so the modulus is added and `%` is
+/// applied once more.
 #[cfg(test)]
 const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
     + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";

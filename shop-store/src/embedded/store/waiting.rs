@@ -2,7 +2,7 @@
 //!
 //! An entry *waits* until its purchase is inserted. The insert then applies the refund and removes
 //! the entry, or *refuses* the refund if it contradicts the purchase. A refused entry stays with
-//! the reason, until ingest has put it among the dead letters.
+//! the reason, until ingest puts it among the dead letters.
 //!
 //! One transaction at a time writes into the file, so either a refund finds its purchase, or the
 //! insert of the purchase finds the refund. No later check of the entries is necessary.
@@ -157,8 +157,8 @@ pub(super) fn erase_by_user(
         .collect()
 }
 
-/// Erases the entries whose refund has this id, and the entries that wait for the purchase with
-/// this id.
+/// Erases the entries of refunds with this id, and the entries that wait for the purchase with this
+/// id.
 pub(super) fn erase_by_id(connection: &Connection, id: PurchaseId) -> rusqlite::Result<()> {
     connection
         .prepare_cached("DELETE FROM waiting_refunds WHERE id = ?1 OR purchase = ?1")?
@@ -182,7 +182,7 @@ pub(super) fn delete_before(
 /// Reads an entry from a row of [`SELECT_ALL`], and verifies its checksum.
 ///
 /// # Errors
-/// Fails if a checksum shows that the disk has changed the row.
+/// Fails if a checksum shows that the disk changed the row.
 pub(in crate::embedded) fn read_entry(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     // The checksum in column 5 covers the id, the value and the origin. The sequence is not
     // covered, because SQLite assigns it, and the refusal is set later.

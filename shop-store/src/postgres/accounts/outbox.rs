@@ -42,8 +42,8 @@ const OUTBOX: SchemaDefinition = SchemaDefinition {
 
 /// The insert of an event with its key, headers and value.
 ///
-/// The subquery locks the key before the row gets its id. If the event has no key, the argument of
-/// the lock function is null, so the function is not called and nothing is locked.
+/// The subquery locks the key before the row gets its id. For an event without a key, the argument
+/// of the lock function is null, so the function is not called and nothing is locked.
 const INSERT: &str = "
     insert into outbox (created, key, headers, value) select clock_timestamp(), $1, $2, $3 from (
         select pg_advisory_xact_lock(hashtextextended(encode($1, 'hex'), 'outbox'::regclass::oid::bigint))
@@ -56,10 +56,10 @@ const INSERT: &str = "
 /// are stored or neither. A [`Relay`](shop_core::outbox::Relay) publishes the event.
 ///
 /// Events of one key are published in the order in which their transactions commit, even if several
-/// are open at once. The order has a cost: from its first event of a key until its end, a
+/// are open at once. The order comes at a cost: from its first event of a key until its end, a
 /// transaction makes other writes of that key wait. Write events last. Transactions with events of
 /// several keys write them in the order of the keys, or PostgreSQL resolves the deadlock by an
-/// error in one of them. Events of different keys do not wait for each other.
+/// error in one transaction. Events of different keys do not wait for each other.
 ///
 /// With [`create_schema`](PostgresStoreOptions::create_schema), [`open`](Self::open) creates the
 /// tables `outbox` and `shop_schema`. Without it, create `outbox` by your migrations:
@@ -156,7 +156,7 @@ impl PostgresOutbox {
     /// Adds `event` to the table `outbox` within `transaction`, which must use the same database
     /// and `search_path`.
     ///
-    /// Waits until other open transactions end that have written an event with the same key.
+    /// Waits for the end of other open transactions that wrote an event with the same key.
     ///
     /// Raises a lower `synchronous_commit` to `on` in the transaction. Otherwise a power failure
     /// could lose your row although its event was published.

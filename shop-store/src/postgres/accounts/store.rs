@@ -99,7 +99,7 @@ pub(super) trait PostgresEntity: Entity {
 /// A reference to a row of the other service: the id of the row, and the id of its owner if there
 /// is one.
 ///
-/// A batch holds references to rows of one type, so either all of them name an owner or none does.
+/// A batch holds references to rows of one type, so either all rows name an owner or none does.
 impl Insertable for (i64, Option<i64>) {
     type Id = i64;
 
@@ -216,8 +216,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                     last.number = number;
                     return Ok(Insertion::Inserted(row));
                 }
-                // The statement has found the number and the key unused in its snapshot, but
-                // another transaction has committed a row with one of them meanwhile.
+                // The number and the key were unused in the statement's snapshot, but another
+                // transaction committed a row with one of the two meanwhile.
                 Err(error) if sqlstate::is_unique_violation(&error) => Some(error),
                 Err(error) => return Err(error),
             };
@@ -241,8 +241,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             }
 
             if state.last_number < last.number {
-                // The server has lost rows. It is a standby that lacked them when it was promoted,
-                // or a restored backup.
+                // The server lost rows. It is a standby that lacked them when it was promoted, or a
+                // restored backup.
                 self.skip_lost_numbers(state.last_number, last.number, deadline)
                     .await?;
             } else {
@@ -260,7 +260,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     ///
     /// An asynchronous standby may lack the newest rows when it is promoted. Clients know the
     /// numbers of these rows, and events with these numbers are published, so the numbers must not
-    /// be given again. The event log has them, also if another process has inserted the rows.
+    /// be given again. The event log contains them, also if another process inserted the rows.
     ///
     /// Does nothing if no event log is set. On timeline 1, no server was promoted yet, so the log
     /// is not read.
@@ -296,8 +296,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         Ok(())
     }
 
-    /// Raises the last number in the database from `stored` to `last`, after the server has lost
-    /// the rows between them.
+    /// Raises the last number in the database from `stored` to `last`, after the server lost the
+    /// rows between them.
     ///
     /// Clients know the numbers of the lost rows, and events may be published with them. So the
     /// numbers are not given again.
@@ -317,7 +317,8 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// Queries the state that the insert of `new` depends on, see [`InsertState`].
     ///
     /// # Errors
-    /// [`ErrorKind::Corrupt`] if `shop_numbers` has no row of the table, or an error of the server.
+    /// [`ErrorKind::Corrupt`] if `shop_numbers` contains no row of the table, or an error of the
+    /// server.
     async fn read_insert_state(&self, new: &E::New, deadline: Instant) -> Result<InsertState> {
         let query = insert_state_query::<E>(new);
         let rows = self.connection.write_by(query, deadline).await?;
@@ -374,9 +375,9 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 /// Returns the statement that inserts `row`, its key and its event, if its number is the next one,
 /// its key is new and [`IS_FREE`](PostgresEntity::IS_FREE) holds.
 ///
-/// The answer has one row if all three were inserted, and none if nothing was. The statement fails
-/// if a trigger skips one of the three. SQL has no function that raises an error, so the statement
-/// converts a text to a number, and the error of the server quotes the text.
+/// The answer contains one row if all three were inserted, and none if nothing was. The statement
+/// fails if a trigger skips one of the three. SQL lacks a function to raise an error, so the
+/// statement converts a text to a number, and the error of the server quotes the text.
 ///
 /// # Errors
 /// If the event of the row cannot be encoded.
@@ -441,7 +442,7 @@ impl InsertState {
 
 /// Returns the query of the [`InsertState`] for `new`.
 ///
-/// The query waits until the standby has the row with the key, see [`confirmed`], because the
+/// The query waits until the row with the key is on the standby, see [`confirmed`], because the
 /// caller acknowledges that row.
 pub(super) fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
@@ -483,8 +484,8 @@ impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
 
 #[async_trait]
 impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
-    /// Inserts a row for `new` in a separate task, which wakes the relay even if the caller has
-    /// dropped this future.
+    /// Inserts a row for `new` in a separate task, which wakes the relay even if the caller drops
+    /// this future.
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let store = self.clone();
         let new = new.clone();

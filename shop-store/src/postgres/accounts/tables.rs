@@ -119,7 +119,7 @@ pub(super) fn order_numbers_query(id: UserNumber) -> Statement {
 /// Returns the statement that erases a user: it replaces the row by a mark, and deletes the user's
 /// idempotency key and unpublished event.
 ///
-/// The answer has one row, or none if there is no such user or the user is erased already.
+/// The answer contains one row, or none if there is no such user or the user is erased already.
 pub(super) fn erase_statement(id: UserNumber) -> Statement {
     let sql = "
         with erased as (
