@@ -68,8 +68,8 @@
 //! # Mounting
 //!
 //! [`routes()`] builds the same router with a part of the routes, and it can be nested below a path
-//! of your program. Links, locations and the server in the OpenAPI document have the prefix, which
-//! is derived from the request. The ports can be those of a [`Shop`](shop_core::Shop) that the
+//! of your program. Links, locations and the server in the OpenAPI document contain the prefix,
+//! which is derived from the request. The ports can come from a [`Shop`](shop_core::Shop) that the
 //! program itself uses:
 //!
 //! ```
@@ -89,7 +89,7 @@
 //! | [`Router::nest`](axum::Router::nest)`("/shop", …)` | `/shop`. axum does not pass `/shop/` to nested routes |
 //! | [`Router::nest_service`](axum::Router::nest_service)`("/shop", …)` | `/shop` and `/shop/` |
 //!
-//! The prefix must have no parameters.
+//! The prefix must not contain parameters.
 //!
 //! In a server other than [`serve()`], a streamed response that fails ends without its last chunk.
 //! That cannot be seen over HTTP/1.0, where [`serve()`] resets the connection: let proxies use
@@ -106,8 +106,8 @@
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
 //! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
 //!
-//! The roles are optional as well: [`Parts`] have purchases, users and orders, or some of them.
-//! [`HttpOptions`] has limits, time-outs and CORS.
+//! The roles are optional as well: [`Parts`] contain purchases, users and orders, or some of these.
+//! [`HttpOptions`] sets limits, time-outs and CORS.
 //!
 //! # Who may do what
 //!
@@ -129,8 +129,8 @@
 //!    same routes
 //! 7. the routes, which ask the policy
 //!
-//! A preflight request has no credentials. So an authentication layer in place 1 must let `OPTIONS`
-//! pass, or be inside of a CORS layer of yours, which then replaces this one's headers.
+//! A preflight request carries no credentials. So an authentication layer in place 1 must let
+//! `OPTIONS` pass, or be inside a CORS layer of yours, which then replaces the headers of this one.
 //!
 //! # Features
 //!

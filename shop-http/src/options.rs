@@ -111,14 +111,14 @@ shop_core::options! {
         /// identified and counted as for [`rate_writes`](Self::rate_writes).
         pub rate_reads: Option<NonZeroU32> = None,
         /// The maximum number of open connections (default 4,096). To accept more, the server
-        /// closes the connections that are idle for longest, and first the ones that never had a
-        /// request. While no connection has been idle for a second, new connections wait to be
-        /// accepted.
+        /// closes the connections that are idle for longest, starting with those that never
+        /// received a request. While no connection has been idle for a second, new connections wait
+        /// to be accepted.
         pub max_connections: usize = 4_096,
         /// The maximum number of open connections of one client address, of IPv6 of a network of 64
         /// bits (default none). To accept one more, the server closes the client's oldest idle
-        /// connection. If none is idle, it closes the new connection. Trusted proxies have no
-        /// maximum.
+        /// connection. If none is idle, it closes the new connection. The maximum does not apply to
+        /// trusted proxies.
         pub client_connections: Option<NonZeroU32> = None,
         /// The proxies whose header `X-Forwarded-For` names the client, for limits and the access
         /// log (default none).
@@ -129,7 +129,7 @@ shop_core::options! {
         /// The hosts that requests may name, except for probes, `/health` and `/metrics` (default
         /// all).
         pub hosts: Hosts = Hosts::Any,
-        /// Which requests have a line in the access log, and whether there is an audit log (default
+        /// Which requests are logged in the access log, and whether there is an audit log (default
         /// [`AccessLog::Off`]).
         pub access_log: AccessLog = AccessLog::Off,
         /// Whether facing remembers each user's last purchase, and listings wait until it is stored
@@ -146,7 +146,7 @@ shop_core::options! {
         /// program of a replaced system that reads the same log would take a refund for a purchase.
         pub refunds: bool = true,
         /// The messaging system and the topic that the spans of publishes name (default none:
-        /// publishes have no spans).
+        /// publishes create no spans).
         #[doc(hidden)]
         pub traced_topic: Option<(&'static str, String)> = None,
         /// How long an order of an unknown user waits for the event that registers the user
@@ -200,20 +200,20 @@ fn parse_origin(text: &str) -> Option<HeaderValue> {
     HeaderValue::from_str(text).ok()
 }
 
-/// Which requests have a line in the access log (default none).
+/// Which requests are logged in the access log (default none).
 ///
 /// A line is an event of `tracing` with the target `access`, at the level `INFO`. It is written
-/// when the response was sent or the client disconnected, and has these fields: the principal, and
-/// its user id if that is another; the address of the client, as [`TrustedProxies`] determine it;
-/// the route as a template; the status, the bytes of the body and the duration of the response; and
-/// the id of the request.
+/// when the response was sent or the client disconnected, with these fields: the principal, and its
+/// user id if that is another; the address of the client, as [`TrustedProxies`] determine it; the
+/// route as a template; the status, the bytes of the body and the duration of the response; and the
+/// id of the request.
 ///
-/// With an access log there is also an audit log, with the target `audit`. It has a line for each
-/// write, for each replay or discard of dead letters, and for each read by a known principal of
-/// what belongs to another user, whether the policy allowed it or not. Lines of the audit log are
-/// not sampled.
+/// With an access log there is also an audit log, with the target `audit`. It contains a line for
+/// each write, for each replay or discard of dead letters, and for each read by a known principal
+/// of what belongs to another user, whether the policy allowed it or not. Lines of the audit log
+/// are not sampled.
 ///
-/// Neither log has a body, a name of a user, a key or a token.
+/// Neither log contains a body, a name of a user, a key or a token.
 ///
 /// ```
 /// use std::num::NonZeroU64;
@@ -383,7 +383,7 @@ impl TrustedProxies {
     }
 }
 
-/// Reads a network, or an address as the network that has this address alone.
+/// Reads a network, or an address as the network that consists of this address alone.
 fn parse_network(text: &str) -> Option<IpNet> {
     if let Ok(address) = text.parse::<IpAddr>() {
         return Some(address.into());

@@ -1,7 +1,7 @@
 //! A value that is read again from its source while it is in use, such as keys or a certificate.
 //!
-//! [`Refreshed`] has no task of its own: a use of a value that is older than its maximum age starts
-//! a read, and waits for it. One read serves all callers that wait at the same time. After a failed
+//! [`Refreshed`] runs no background task: using a value that is older than its maximum age starts a
+//! read, and waits for it. One read serves all callers that wait at the same time. After a failed
 //! read the last valid value stays in use, and reads are repeated after a pause.
 
 use std::fmt;
@@ -49,8 +49,8 @@ impl FileSource {
 
     /// Adds the file at `path`.
     ///
-    /// The text of the source is that of all files in order, with a
-    /// [`SEPARATOR`](Self::SEPARATOR) between two files.
+    /// The source joins the texts of all files in order, with a [`SEPARATOR`](Self::SEPARATOR)
+    /// between two files.
     #[must_use]
     pub fn and(mut self, path: impl Into<PathBuf>) -> Self {
         self.0.push(path.into());
@@ -87,7 +87,7 @@ pub struct Refreshed<T> {
     /// Returns when a value expires, if it does.
     pub(crate) expiry: fn(&T) -> Option<Timestamp>,
     state: RwLock<RefreshedState<T>>,
-    /// The last read that was started by a use. The read has ended when the sender is gone.
+    /// The last read that was started by a use. The read ended if the sender is gone.
     reading: Mutex<Option<watch::Receiver<()>>>,
 }
 
@@ -206,7 +206,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
 
     /// Starts a read in the background, unless one is under way.
     ///
-    /// Returns a receiver whose channel closes when the read has ended.
+    /// Returns a receiver whose channel closes when the read ends.
     fn start_read(self: &Arc<Self>) -> watch::Receiver<()> {
         let mut reading = self.reading.lock();
         if let Some(under_way) = &*reading
@@ -277,7 +277,7 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// Returns the last valid value.
     ///
     /// A read is due without a value, or if the last read was started `age` ago or earlier. After a
-    /// failed read, it is due once a pause has passed since the end of that read.
+    /// failed read, it is due once a pause has passed since that read ended.
     fn current_value(&self, age: Duration) -> CurrentValue<T> {
         let state = self.state.read();
         let value = state.value.clone();

@@ -2,7 +2,7 @@
 //!
 //! The pools, the connections, the metrics and the access log use it to learn how much of a body
 //! was sent, and when: the callback receives the result of each poll, may replace it, and is
-//! dropped with the body, which is when the response was sent or the client has disconnected.
+//! dropped with the body, which is when the response was sent or the client disconnected.
 
 use std::pin::Pin;
 use std::task::{Context, Poll};

@@ -133,10 +133,11 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
 
 /// Reads an integer from a number without a fraction, from text, or from a boolean.
 ///
-/// An integer that exceeds 64 bits is clamped, unless the number has a fraction or an exponent.
+/// An integer that exceeds 64 bits is clamped, unless the number contains a fraction or an
+/// exponent.
 ///
 /// # Errors
-/// - `int_type` if the value has another type
+/// - `int_type` if the value is of another type
 /// - `finite_number`, `int_from_float` or `int_parsing_size` if a number with a fraction or an
 ///   exponent is not finite, is not whole, or exceeds 64 bits
 /// - The errors of [`integer_of_text`]
@@ -247,7 +248,7 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
 /// - `decimal_type` if the value is neither a number nor a string
 /// - `decimal_parsing` if the text is not a decimal number
 /// - `finite_number` if the text is an infinity or NaN
-/// - `decimal_whole_digits` if the price has too many digits before the decimal point
+/// - `decimal_whole_digits` if the price contains too many digits before the decimal point
 pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
     let Some(text) = value.text_or_json_number() else {
         if is_string(value) {

@@ -35,7 +35,7 @@ pub(super) struct CreateRequest {
 }
 
 impl CreateRequest {
-    /// Reads `request`, and generates a key if it has none.
+    /// Reads `request`, and generates a key if the request contains none.
     ///
     /// # Errors
     /// - the errors of [`body::read`]
@@ -134,7 +134,7 @@ impl RequestForm {
     /// Reads the number in a path, as the segment `name` of its template.
     ///
     /// # Errors
-    /// 422 if the segment is not a number, or, under `/v1`, if the query has parameters.
+    /// 422 if the segment is not a number, or, under `/v1`, if the query contains parameters.
     pub(super) async fn read_number(self, name: &'static str, mut head: Parts) -> HttpResult<i64> {
         let text = path_parameter(&mut head).await;
         if self == Self::Native {

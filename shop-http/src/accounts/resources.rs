@@ -96,7 +96,7 @@ pub(crate) async fn post_order(state: AccountsState, request: Request) -> HttpRe
 /// Returns the result of `call`, a call of a store of users or orders, if it completes in `time`.
 ///
 /// # Errors
-/// 404 if the backend does not have this role, or else the error of `failure`.
+/// 404 if the backend does not support this role, or else the error of `failure`.
 async fn in_time<T>(
     time: Duration,
     call: impl Future<Output = PortResult<T>> + Send,
@@ -152,7 +152,7 @@ impl AccountsState {
     ///
     /// # Errors
     /// - 409 if the key was used for another row
-    /// - `refused` if the store has refused the row
+    /// - `refused` if the store refused the row
     fn respond_to_insert<E: Entity + Serialize>(
         &self,
         insertion: Insertion<E>,
@@ -195,7 +195,7 @@ pub(crate) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
 }
 
 /// Handles `GET /users/{user_id}/orders`: returns the numbers of the orders of a user, as far as
-/// the events of the orders have arrived here.
+/// the events of the orders arrived here.
 ///
 /// # Errors
 /// - 403 if the policy denies it

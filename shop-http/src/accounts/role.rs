@@ -42,7 +42,7 @@ pub struct EntityRole<S> {
     /// The store of the rows, or another service.
     pub store: S,
     /// The ingest of the events of the other role, if the ingest runs in this process. Management
-    /// is not ready while the ingest has stopped.
+    /// is not ready while the ingest is stopped.
     pub ingest: Option<IngestMonitor>,
     /// The relay that publishes the events of the rows, if the relay runs in this process.
     /// `/health` and `/metrics` report the state of the relay.
@@ -68,14 +68,14 @@ impl<S> EntityRole<S> {
     }
 }
 
-/// The roles users and orders of a service, which may have one, both or neither.
+/// The roles users and orders of a service, which may include one, both or neither.
 pub(crate) struct Accounts {
     pub(crate) users: Option<UsersRole>,
     pub(crate) orders: Option<OrdersRole>,
 }
 
 impl Accounts {
-    /// Returns the states of the roles that the service has.
+    /// Returns the states of the roles of the service.
     pub(crate) fn roles(&self) -> Vec<OtherRole<'_>> {
         let users = self
             .users

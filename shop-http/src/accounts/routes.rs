@@ -9,8 +9,8 @@ use crate::routes::route::RequestClass::{Read, Write};
 use crate::routes::route::{Route, RouteBuilder};
 use crate::service::Service;
 
-/// Returns the routes of users and orders, if the service has them: in the native API, and as in
-/// the replaced system.
+/// Returns the routes of users and orders, if the service includes these roles: in the native API,
+/// and as in the replaced system.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let mut routes = routes_in_form(service, RequestForm::Native);
     let mut replaced = routes_in_form(service, RequestForm::Pydantic);

@@ -65,7 +65,7 @@ pub(super) fn parsed_integer(text: &str) -> Option<i64> {
 /// - The value is not a decimal number
 /// - The price is too large
 /// - The price is negative
-/// - The price has more than two decimals other than zeros
+/// - The price contains more than two decimals other than zeros
 pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
     let text = value.text_or_json_number();
     let Some(digits) = text.filter(|text| is_json_number(text)) else {

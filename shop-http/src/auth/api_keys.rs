@@ -1,4 +1,4 @@
-//! API keys from a file, which has the SHA-256 of each key.
+//! API keys from a file, which contains the SHA-256 of each key.
 //!
 //! The hash of a key is compared with the hashes of all keys, in constant time. A changed file is
 //! parsed into a new list: once it was read, a key that was removed is refused.
@@ -73,7 +73,7 @@ impl ApiKeys {
     /// Parses the keys of `text`, and refuses scopes that the default policy does not know.
     ///
     /// # Errors
-    /// [`InvalidApiKeys`], with the number of the first line that is invalid or has an unknown
+    /// [`InvalidApiKeys`], with the number of the first line that is invalid or names an unknown
     /// scope.
     #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
@@ -112,7 +112,7 @@ impl ApiKeys {
     pub fn holder(&self, key: &str) -> Option<Principal> {
         let hash: [u8; 32] = Sha256::digest(key.as_bytes()).into();
 
-        // The loop has no branches and visits all keys, so its duration says nothing about their
+        // The loop does not branch and visits all keys, so its duration says nothing about their
         // hashes.
         let mut matching_index = u64::MAX;
         for (index, api_key) in (0..).zip(&self.0) {

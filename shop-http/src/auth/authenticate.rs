@@ -16,7 +16,7 @@ use super::authorize::Principal;
 /// [`RouterBuilder::authenticate`](crate::RouterBuilder::authenticate).
 ///
 /// It is called for every request with a token, so an implementation remembers the tokens that it
-/// has verified.
+/// verified.
 ///
 /// ```
 /// use shop_http::{Authenticate, Principal, Rejection, async_trait};
@@ -53,7 +53,7 @@ impl<T: Authenticate + ?Sized> Authenticate for Arc<T> {
     }
 }
 
-/// The reason why a request has no principal.
+/// The reason why a token was rejected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rejection {
@@ -79,8 +79,8 @@ pub struct AnyOf(Vec<Arc<dyn Authenticate>>);
 impl AnyOf {
     /// Creates an authenticator that tries `all` in order.
     ///
-    /// A token that none of them accepts is rejected as [`Unavailable`](Rejection::Unavailable) if
-    /// one of them is, else for the reason of the last one.
+    /// A token that no authenticator accepts is rejected as [`Unavailable`](Rejection::Unavailable)
+    /// if any authenticator is unavailable, else for the reason of the last one.
     #[must_use]
     pub fn new(all: impl IntoIterator<Item = Arc<dyn Authenticate>>) -> Self {
         Self(all.into_iter().collect())
@@ -104,10 +104,10 @@ impl Authenticate for AnyOf {
     }
 }
 
-/// The maximum length of a token, in bytes. Tokens with many claims have 2 to 4 KiB.
+/// The maximum length of a token, in bytes. Tokens with many claims are 2 to 4 KiB long.
 const MAX_TOKEN_BYTES: usize = 8 << 10;
 
-/// The token of a request, and the authenticator that has accepted it.
+/// The token of a request, and the authenticator that accepted it.
 ///
 /// It is an extension of requests for a stream, which may outlive its token: the stream verifies
 /// the token again.
@@ -121,8 +121,8 @@ pub(crate) struct Credential {
 /// `Authorization`.
 ///
 /// # Errors
-/// The reason why the header has no token that could be valid. It completes the sentence "The token
-/// …".
+/// The reason why the header contains no token that could be valid. It completes the sentence "The
+/// token …".
 pub(crate) fn bearer(headers: &HeaderMap) -> Option<Result<&str, &'static str>> {
     let mut values = headers.get_all(header::AUTHORIZATION).iter();
     let value = values.next()?;

@@ -1,9 +1,9 @@
 //! Who sends a request, and what they may do.
 //!
 //! A handler asks the [`Policy`] of its service whether the [`Caller`] may perform an [`Action`].
-//! The policy asks an [`Authorize`]: that of the embedder, or [`Scopes`](super::Scopes) where
-//! requests need a token. Without one, everything is allowed. The caller records the action in its
-//! [`Trail`], from which the audit log is written after the response.
+//! The policy asks an [`Authorize`]: the embedder's, or [`Scopes`](super::Scopes) where requests
+//! need a token. Without an `Authorize`, everything is allowed. The caller records the action in
+//! its [`Trail`], from which the audit log is written after the response.
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -48,8 +48,8 @@ impl Principal {
         Self(None)
     }
 
-    /// Creates the sender that an authentication layer has identified as `subject`, such as the
-    /// claim `sub` of a token. Its name is the subject.
+    /// Creates the sender that an authentication layer identified as `subject`, such as the claim
+    /// `sub` of a token. Its name is the subject.
     #[must_use]
     pub fn new(subject: impl Into<String>) -> Self {
         let subject = subject.into();
@@ -107,12 +107,12 @@ impl Principal {
     }
 
     /// Returns the id whose limits and idempotency keys the request uses. All API keys of a user
-    /// have the same id, and no service has the id of a user. `None` if the sender is anonymous.
+    /// share one id, and no service shares the id of a user. `None` if the sender is anonymous.
     pub(crate) fn owner(&self) -> Option<&str> {
         self.0.as_ref().map(|identity| identity.owner.as_str())
     }
 
-    /// Returns whether the sender has `scope`.
+    /// Returns whether the sender was granted `scope`.
     #[must_use]
     pub fn has_scope(&self, scope: &str) -> bool {
         self.0
@@ -121,7 +121,7 @@ impl Principal {
     }
 }
 
-/// What a request is about to do.
+/// The action that a request is about to perform.
 ///
 /// The probes, the documentation and the page are not actions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -229,7 +229,7 @@ impl Action<'_> {
                 "read_purchases"
             }
             Self::ReadPurchases(Selector::Reference(_, None)) => "read_purchases_by_reference",
-            // The line has no user: a name is personal data, and not an id.
+            // The line names no user: a name is personal data, and not an id.
             Self::ReadPurchases(Selector::Name(_)) => "read_purchases_by_name",
             Self::ReadPurchases(_) => "read_all_purchases",
             Self::RegisterUser => "register_user",
@@ -299,7 +299,7 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
 
 /// The sender of a request, and the trail that its actions leave for the audit log.
 pub(crate) struct Caller {
-    /// The principal that an authentication layer has found, or an anonymous one.
+    /// The principal that an authentication layer found, or an anonymous one.
     pub(crate) principal: Principal,
     /// `None` without an access log, and where a stream verifies its token again.
     trail: Option<Arc<Trail>>,
@@ -446,7 +446,7 @@ impl Policy {
 
     /// Returns the `selectors` that `caller` may read.
     ///
-    /// If `caller` may read none of them, the refusal is recorded for the last one. A text that can
+    /// If `caller` may read no selector, the refusal is recorded for the last one. A text that can
     /// be an id or a name is selected as both, in this order, so its refusal is recorded as a read
     /// by name.
     ///

@@ -2,7 +2,7 @@
 //!
 //! | file | decides |
 //! |---|---|
-//! | `authenticate` | whether a request has a bearer token, and what an authenticator is |
+//! | `authenticate` | whether a request carries a bearer token, and what an authenticator is |
 //! | `api_keys`, `token` | whose an API key, or a JSON Web Token, is |
 //! | `authorize` | who a sender is, what an action is, and what the policy of a service says about both |
 //! | `scopes` | what a sender may do by default |

@@ -29,7 +29,7 @@ use crate::refreshed::Refreshed;
 /// Each key is for one algorithm, so a token cannot choose another one.
 pub struct KeySet(Vec<VerificationKey>);
 
-/// A key with its algorithm, and its id if it has one.
+/// A key with its algorithm, and its id, if any.
 struct VerificationKey {
     id: Option<String>,
     algorithm: Algorithm,
@@ -64,7 +64,7 @@ impl KeySet {
     /// Parses a JSON Web Key Set (RFC 7517).
     ///
     /// # Errors
-    /// [`InvalidKeySet`] if `text` is not such a set, or has no usable key.
+    /// [`InvalidKeySet`] if `text` is not such a set, or contains no usable key.
     pub fn parse(text: &str) -> Result<Self, InvalidKeySet> {
         let document: JwksDocument =
             serde_json::from_str(text).map_err(|error| InvalidKeySet(Some(error)))?;
@@ -134,11 +134,11 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
 
 /// Verifies JSON Web Tokens with the keys of their issuer.
 ///
-/// A token is valid if it is signed with a key of the set, by the algorithm of that key; has the
-/// issuer and the audience; has the `typ` of an access token (`JWT`, `at+jwt`) or none, and no
+/// A token is valid if it is signed with a key of the set, by the algorithm of that key; names the
+/// issuer and the audience; states the `typ` of an access token (`JWT`, `at+jwt`) or none, and no
 /// `crit`; and is used between `nbf` and `exp`, with 60 seconds of leeway. The subject of the
-/// principal is the claim `sub`, its scopes are those in `scope` and `scp`. Without a subject it is
-/// the service of the client in `client_id` or `azp`.
+/// principal is the claim `sub`, its scopes are those in `scope` and `scp`. Without a subject, the
+/// principal is the service of the client in `client_id` or `azp`.
 ///
 /// An unknown key id reads the key set again, at most every 30 seconds; meanwhile other tokens with
 /// unknown keys are rejected. While the issuer is unavailable, the known keys stay in use. A
@@ -154,8 +154,8 @@ pub struct TokenVerifier {
 
 /// A token that was verified. It is remembered by its text.
 struct VerifiedToken {
-    /// The keys that have verified the token. Other keys verify it again, because its key may have
-    /// been removed.
+    /// The keys that verified the token. Other keys verify it again, because its key may have been
+    /// removed.
     keys: Arc<KeySet>,
     principal: Principal,
     /// In seconds since 1970.
@@ -213,8 +213,8 @@ impl TokenVerifier {
         audience: impl Into<String>,
         clock: Arc<dyn Clock>,
     ) -> Self {
-        // A program may have both backends of jsonwebtoken, which then needs a choice. Another
-        // choice stands.
+        // A program may enable both backends of jsonwebtoken, which then needs a choice. If the
+        // program already chose, its choice stands.
         let _installed = jsonwebtoken::crypto::aws_lc::DEFAULT_PROVIDER.install_default();
         Self {
             keys,
@@ -305,8 +305,8 @@ fn is_access_token(media_type: &str) -> bool {
     ["jwt", "at+jwt"].contains(&subtype)
 }
 
-/// Returns the rejection of a token with this error. Its text has nothing of the contents of the
-/// token.
+/// Returns the rejection of a token with this error. Its text reveals nothing of the contents of
+/// the token.
 const fn rejection(error: &errors::ErrorKind) -> Rejection {
     use std::borrow::Cow::Borrowed;
     Rejection::Invalid(Borrowed(match error {

@@ -15,8 +15,8 @@ use crate::response::{HttpResult, PURCHASE_BYTES};
 
 /// Handles `POST /buy`: accepts a purchase into the log of purchases.
 ///
-/// The log lines of the process have a line for each purchase if the dialect asks for it. A
-/// repeated request, whose purchase was accepted before, has no line.
+/// The process logs a line for each purchase if the dialect asks for it. A repeated request, whose
+/// purchase was accepted before, is not logged.
 ///
 /// # Errors
 /// The errors of [`body::read`], of an invalid purchase, and of [`begin_buy`].

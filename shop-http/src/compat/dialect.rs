@@ -8,9 +8,9 @@ pub struct Dialect {
     /// Whether pages of all origins may call facing by default, and management lists all users'
     /// purchases at `/purchases`, as not all replaced systems did.
     pub is_open: bool,
-    /// Whether the log has a line per purchase, at the level `INFO`, as the replaced system
-    /// documents: `Published purchase` when facing has published it. The process that runs ingest
-    /// is to log `Received purchase`.
+    /// Whether the log contains a line per purchase, at the level `INFO`, as the replaced system
+    /// documents: `Published purchase` when facing published the purchase. The process that runs
+    /// ingest is to log `Received purchase`.
     pub logs_purchases: bool,
     /// Whether the durations of requests are also exported as Flask's exporter does.
     pub(crate) has_flask_durations: bool,
@@ -18,7 +18,7 @@ pub struct Dialect {
     pub(crate) document: Option<&'static str>,
 }
 
-/// A name that is not that of a dialect.
+/// A name that belongs to no dialect.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{given:?} is not a known dialect: use one of {known}")]
 pub struct UnknownDialect {

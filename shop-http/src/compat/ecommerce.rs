@@ -9,7 +9,7 @@
 //! | an error | `{"detail"}` |
 //!
 //! An invalid request is 422 with a list of pydantic's entries, an unavailable store 503. The
-//! requests and the other responses are those of `accounts`.
+//! requests and the other responses are defined in `accounts`.
 
 use axum::response::Response;
 

@@ -38,7 +38,7 @@ impl Envelope {
         json.into()
     }
 
-    /// Writes purchases, with commas between them. The replaced systems have no refunds.
+    /// Writes purchases, with commas between them. The replaced systems do not support refunds.
     fn write_items(&mut self, json: &mut Vec<u8>, purchases: &[Purchase]) {
         json.reserve(purchases.len() * PURCHASE_BYTES);
         for purchase in purchases {
@@ -53,7 +53,8 @@ impl Envelope {
         }
     }
 
-    /// Writes the members after the purchases. A page has the cursor of the next page, or null.
+    /// Writes the members after the purchases. A page contains the cursor of the next page, or
+    /// null.
     fn write_end(&self, json: &mut Vec<u8>, next: Option<Option<&str>>) {
         json.push(b']');
         if self.view.has_summary() {

@@ -1,4 +1,4 @@
-//! The parts of error responses that the replaced systems have in common.
+//! The parts of error responses that the replaced systems share.
 
 use axum::Json;
 use axum::http::StatusCode;
@@ -48,13 +48,13 @@ pub(super) const fn unavailable(text: &'static str) -> Outage {
 }
 
 impl Outages {
-    /// Returns the response to `error` if a failed call of the log or the store has caused it.
+    /// Returns the response to `error` if a failed call of the log or the store caused it.
     ///
-    /// Returns `None` for other errors, and for failed calls whose response is that of their error.
+    /// Returns `None` for other errors, and for failed calls whose error determines the response.
     fn response_to(&self, error: &HttpError) -> Option<Outage> {
         let failed_call = error.failed.as_ref()?;
         let is_facing = failed_call.subject == Subject::Purchase(ServiceKind::Facing);
-        // Only a write has a key.
+        // Only the failed call of a write contains a key.
         if failed_call.key.is_none() {
             return if is_facing {
                 self.failed_query
@@ -84,9 +84,9 @@ impl Outages {
 
     /// Returns the status and the text of the response to `error`.
     ///
-    /// While the log or the store fails, they are those of the outage. Otherwise an invalid request
-    /// has `invalid_status`, a taken email address 400, as in `ecommerce`, and any other error its
-    /// own status. The text is the first one of the error.
+    /// While the log or the store fails, the outage determines both. Otherwise, the status is
+    /// `invalid_status` for an invalid request, 400 for a taken email address, as in `ecommerce`,
+    /// and the error's own status for any other error. The text is the first one of the error.
     pub(super) fn status_and_text(
         &self,
         error: &HttpError,
@@ -101,7 +101,7 @@ impl Outages {
             _ if error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
             status => status,
         };
-        // The text about missing members, which is the first, names all of them.
+        // The text about missing members is the first, and names every missing member.
         let first_text = error_texts(&error.errors).into_iter().next();
         (
             status,

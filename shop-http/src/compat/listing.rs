@@ -7,7 +7,7 @@
 //! | [`list_all_users`] | `GET /purchases` |
 //!
 //! A listing without parameters is whole, and is streamed. The parameters `limit` and `cursor`
-//! request a page of it.
+//! request one page.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ struct ListingRequest {
     candidates: Vec<Selector>,
     envelope: Envelope,
     page_request: PageRequest,
-    /// The count and the sum of the whole listing, if the cursor has them.
+    /// The count and the sum of the whole listing, if the cursor contains them.
     summary: Option<Summary>,
     /// Whether the request is for a page instead of the whole listing.
     is_page: bool,
@@ -205,8 +205,8 @@ impl LegacyShop {
 }
 
 impl ListingRequest {
-    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to, and
-    /// the requested page of it.
+    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to,
+    /// with the requested page.
     ///
     /// # Errors
     /// The errors of a query; 422 for a cursor of another listing.
@@ -294,8 +294,8 @@ fn add_summary(cursor: &Cursor, summary: Summary) -> Cursor {
     ))
 }
 
-/// Takes the count and the sum out of the cursor of `request`, if it has them. The cursor of the
-/// store remains.
+/// Takes the count and the sum out of the cursor of `request`, if the cursor contains them. The
+/// cursor of the store remains.
 fn take_summary(request: &mut PageRequest) -> Option<Summary> {
     let (text, summary) = request.cursor.as_ref()?.as_str().split_once(SEPARATOR)?;
     let summary = parse_summary(summary);

@@ -13,7 +13,7 @@
 //! Each system is a file, which says what the system answers: [`default_paths`],
 //! [`purchase_tracking`], [`scalable_shop`], [`shopping_system`], [`user_buy_list`] and
 //! [`ecommerce`]. The handlers in [`buying`] and [`listing`] are written once, over the forms of a
-//! [`SystemForms`], which say what differs, and [`routes`] has the paths.
+//! [`SystemForms`], which say what differs, and [`routes`] contains the paths.
 
 mod buying;
 mod default_paths;
@@ -110,7 +110,7 @@ struct PurchaseForm {
     /// Whether the price is text, with its original scale, instead of a number.
     price_is_text: bool,
     timestamp: TimestampForm,
-    /// The members in a listing besides the four that every system has.
+    /// The members in a listing besides the four of every system.
     extras: ExtraMembers,
 }
 
@@ -125,7 +125,7 @@ enum TimestampForm {
     Seconds,
 }
 
-/// The members of a purchase in a listing besides the four that every system has.
+/// The members of a purchase in a listing besides the four of every system.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum ExtraMembers {
     None,
@@ -141,7 +141,7 @@ struct ListingForm {
     view: View,
     order: ListOrder,
     /// The meaning of the text in the path. If `None`, the text is a user id, or a user name if no
-    /// user has that id.
+    /// user with that id exists.
     key: Option<UserKey>,
     /// The status of an empty listing.
     empty_status: StatusCode,
@@ -165,7 +165,7 @@ enum View {
 }
 
 impl View {
-    /// Returns whether the view has the count and the sum.
+    /// Returns whether the view includes the count and the sum.
     const fn has_summary(self) -> bool {
         matches!(self, Self::Everything | Self::Summary)
     }
@@ -205,9 +205,9 @@ pub(crate) fn configured_system(dialect: &Dialect) -> &'static SystemForms {
 
 /// Returns the writer of the errors of requests for `path`.
 ///
-/// The prefix of an ingress selects `scalable-shop`, whose ingresses had it. Behind that, the first
-/// prefix counts that matches, so `/api/v1` comes before `/api`. A path without a prefix has the
-/// form of `dialect`, the configured system.
+/// The prefix of an ingress selects `scalable-shop`, whose ingresses used it. Behind that, the
+/// first matching prefix counts, so `/api/v1` comes before `/api`. Errors for a path without a
+/// prefix take the form of `dialect`, the configured system.
 pub(crate) fn error_writer(mut path: &str, dialect: &Dialect) -> ErrorWriter {
     let mut system = configured_system(dialect);
     for prefix in INGRESS_PREFIXES {

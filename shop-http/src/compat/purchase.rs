@@ -5,8 +5,8 @@ use shop_core::{Purchase, Timestamp};
 
 use super::{ExtraMembers, PurchaseForm, TimestampForm};
 
-/// Appends a purchase to `json`: the four members that every replaced system has, and the extra
-/// members of `form`.
+/// Appends a purchase to `json`: the four members of every replaced system, and the extra members
+/// of `form`.
 pub(super) fn write_purchase(json: &mut Vec<u8>, purchase: &Purchase, form: PurchaseForm) {
     let mut start = "{\"username\":";
     if form.extras != ExtraMembers::None {

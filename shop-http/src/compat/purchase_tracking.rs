@@ -10,8 +10,8 @@
 //!
 //! An invalid request is 400. An unavailable log is 500. On management, a listing that cannot be
 //! read is 500, and a purchase that cannot be written is 503. Timestamps of clients are ignored,
-//! and those of responses have microseconds and no zone. Each purchase is logged. `/health` has the
-//! status and the state of MongoDB alone.
+//! and timestamps of responses contain microseconds and no zone. Each purchase is logged. `/health`
+//! shows the status and the state of MongoDB alone.
 
 use super::default_paths::{self, BASE, write_error_text};
 use super::errors::{Outages, failed};

@@ -1,7 +1,7 @@
 //! Reads purchases as the replaced systems did.
 //!
 //! These systems were loose: they ignored unknown members, knew several names of the user id, and
-//! most of them accepted integers as texts. A price is rounded, because their clients computed with
+//! most systems accepted integers as texts. A price is rounded, because their clients computed with
 //! doubles. Where the systems differed, a field of [`ReadingRules`] says how. All errors of a body
 //! are reported, in the order in which its members are read.
 
@@ -20,7 +20,7 @@ use crate::service::{PurchaseService, ServiceKind};
 ///
 /// # Errors
 /// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
-/// - 422 for missing or invalid members, with all of them, or for an empty body where the rules
+/// - 422 for missing or invalid members, which lists them all, or for an empty body where the rules
 ///   distinguish it
 ///
 /// The system maps these statuses to its own.
@@ -120,7 +120,7 @@ fn read_timestamp(
     rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> Result<Option<Timestamp>, MemberError> {
-    // Facing of the replaced systems differed. Management of all of them kept the client's time.
+    // The replaced systems differed on facing. On management, all systems kept the client's time.
     let timestamps = match purchases.kind {
         ServiceKind::Facing => rules.timestamps,
         ServiceKind::Management => Timestamps::Lenient,

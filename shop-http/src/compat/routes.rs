@@ -3,7 +3,7 @@
 //!
 //! | function | paths | form |
 //! |---|---|---|
-//! | [`unprefixed_routes`] | `/buy`, `/purchases` and others | the configured system; `/buyList` is that of `scalable-shop` |
+//! | [`unprefixed_routes`] | `/buy`, `/purchases` and others | the configured system; `/buyList` as in `scalable-shop` |
 //! | [`shopping_system_routes`] | below `/api/v1` | `shopping-system` |
 //! | [`user_buy_list_routes`] | below `/api` | `user-buy-list` |
 //! | [`scalable_shop_routes`] | below the prefixes of ingresses | all of the above and `/v1`; paths that name no other system are in the form of `scalable-shop` |
@@ -97,9 +97,9 @@ fn probe(service: &Arc<Service>) -> Route {
     RouteBuilder(Arc::clone(service)).read_uncompressed((Health, "/healthz", Probe), "Whether the process is alive", probes::report_liveness_as_text).open()
 }
 
-/// Returns the routes of purchases in the form of `system`, if the service has purchases. `dialect`
-/// only decides about the list of all users' purchases, and about the log line for each purchase.
-/// The descriptions, which the index lists, are those of the replaced systems.
+/// Returns the routes of purchases in the form of `system`, if the service serves purchases.
+/// `dialect` only decides about the list of all users' purchases, and about the log line for each
+/// purchase. The descriptions, which the index lists, come from the replaced systems.
 #[rustfmt::skip]
 fn purchase_routes(
     service: &Service,
@@ -124,7 +124,7 @@ fn purchase_routes(
     }
 }
 
-/// Returns the route `/buyList` of management, in the form of `system`, if the service has
+/// Returns the route `/buyList` of management, in the form of `system`, if the service serves
 /// purchases.
 fn buy_list_route(service: &Service, system: &'static SystemForms) -> Option<Route> {
     if service.kind == Facing {

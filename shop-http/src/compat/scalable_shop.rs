@@ -9,7 +9,7 @@
 //! | an error | `{"status":"Error","message"}` |
 //!
 //! An invalid request is 400, a log or a store that is unavailable 503. An unreadable timestamp is
-//! replaced by the time of receipt. `/buyList/{username}` has `"status":"Ok!"` in place of the
+//! replaced by the time of receipt. `/buyList/{username}` returns `"status":"Ok!"` in place of the
 //! name.
 
 use axum::response::Response;

@@ -9,8 +9,8 @@
 //! | an error | `{"detail"}` |
 //!
 //! An invalid request is 422 with a list of pydantic's entries. An unavailable log is 503, and a
-//! listing that cannot be read is 500. Timestamps of clients are ignored, and those of responses
-//! are seconds since 1970. Numbers are not accepted as ids or names.
+//! listing that cannot be read is 500. Timestamps of clients are ignored, and timestamps of
+//! responses are seconds since 1970. Numbers are not accepted as ids or names.
 
 use super::default_paths::BASE;
 use super::ecommerce;

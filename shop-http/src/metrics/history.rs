@@ -2,9 +2,9 @@
 //!
 //! The places that count the metrics also report here: [`RequestTimer`](super::RequestTimer) each
 //! response, and [`PublishMetrics`](super::PublishMetrics) each acknowledged purchase. A process
-//! that ingests also reports its lag and positions once for each interval. The memory has a fixed
-//! size: a row of counts for each interval in which something happened. `/health` shows the history
-//! as JSON.
+//! that ingests also reports its lag and positions once for each interval. The size of the memory
+//! is fixed: a row of counts for each interval in which something happened. `/health` shows the
+//! history as JSON.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -34,7 +34,7 @@ struct Interval {
     errors: u64,
     /// The number of purchases that this process acknowledged.
     bought: u64,
-    /// The number of records that ingest has passed in the log, if its positions were reported.
+    /// The number of records that ingest passed in the log, if its positions were reported.
     stored: Option<u64>,
     /// The lag of ingest in records, if it was reported.
     lag: Option<u64>,
@@ -45,8 +45,8 @@ struct Interval {
 impl Interval {
     /// Estimates the duration that 99 of 100 responses did not exceed, in milliseconds.
     ///
-    /// The responses of a bucket count as spread evenly between its bounds. The result has one
-    /// decimal, and is `None` without responses.
+    /// The responses of a bucket count as spread evenly between its bounds. The result is rounded
+    /// to one decimal, and is `None` without responses.
     fn estimate_p99(&self) -> Option<f64> {
         let total: u32 = self.durations.iter().sum();
         if total == 0 {
@@ -93,8 +93,8 @@ impl History {
         self.start.elapsed().as_secs() / INTERVAL.as_secs()
     }
 
-    /// Applies `update` to the current interval. Drops the oldest one if more are stored than an
-    /// hour has.
+    /// Applies `update` to the current interval. Drops the oldest one if more are stored than fit
+    /// into an hour.
     fn update_current(&self, update: impl FnOnce(&mut Interval)) {
         let number = self.current_number();
         let mut intervals = self.intervals.lock();
@@ -115,7 +115,7 @@ impl History {
 
     /// Counts a response, and its duration unless `seconds` is `None`.
     ///
-    /// A stream has no duration here, because its reader determines how long it takes.
+    /// The duration of a stream is not counted, because its reader determines how long it takes.
     pub(super) fn record_response(&self, seconds: Option<f64>, is_error: bool) {
         self.update_current(|interval| {
             interval.responses += 1;
@@ -134,8 +134,8 @@ impl History {
 
     /// Counts the records between the last reported positions of ingest and `positions`.
     ///
-    /// The positions are those of all partitions, whichever process consumes them. A partition
-    /// whose last position is unknown does not count, and the first report counts nothing.
+    /// `positions` covers all partitions, whichever process consumes them. A partition whose last
+    /// position is unknown does not count, and the first report counts nothing.
     pub(super) fn record_positions(&self, positions: Offsets) {
         let mut last_positions = self.positions.lock();
         let passed_records: Option<u64> = last_positions.as_ref().map(|last_positions| {
@@ -161,7 +161,7 @@ impl History {
         self.update_current(|interval| interval.lag = Some(records));
     }
 
-    /// Returns the intervals of the last hour that have ended, as an object for `/health`.
+    /// Returns the completed intervals of the last hour, as an object for `/health`.
     ///
     /// Each figure is a list with an entry for each interval, the newest last.
     pub(super) fn to_json(&self) -> Value {
@@ -185,8 +185,7 @@ impl History {
             "p99_ms": column(&hour, |interval| interval.estimate_p99().into()),
             // Purchases that this process acknowledged.
             "bought": column(&hour, |interval| interval.bought.into()),
-            // Records that ingest has passed in the log, in all processes; null if it did not
-            // report.
+            // Records that ingest passed in the log, in all processes; null if it did not report.
             "stored": column(&hour, |interval| interval.stored.into()),
             // Records that are not stored yet, by the last report; null without a report.
             "lag": column(&hour, |interval| interval.lag.into()),

@@ -80,8 +80,8 @@ impl Metrics {
 
     /// Exports the last inspection of the log of `topic` by an ingest of this process.
     ///
-    /// The log has a size if it manages its own files. Its pending dead letters are exported at
-    /// each scrape. `/health` names its gaps, and is degraded until there are none.
+    /// A log that manages its own files reports its size. The pending dead letters of the log are
+    /// exported at each scrape. `/health` names its gaps, and is degraded until there are none.
     pub fn note_log(&self, topic: &str, inspection: LogInspection) {
         if let Some(usage) = &inspection.usage {
             let oldest_age = usage
@@ -271,7 +271,7 @@ impl Scrape {
 
     /// Exports how far an ingest is: its stuck record, its oldest records, losses, and its lag.
     ///
-    /// `topic` has series of ages before the first record of it was consumed.
+    /// For `topic`, the series of ages exist even before its first record is consumed.
     fn export_progress(
         &self,
         status: &IngestStatus,
@@ -330,7 +330,7 @@ impl Scrape {
         self.set_counter(names::INGEST_LOST, &labels, count);
     }
 
-    /// Exports what an ingest has done with the records of purchases so far.
+    /// Exports what an ingest did with the records of purchases so far.
     fn export_counters(&self, counters: &IngestCounters) {
         let stored = counters.inserted + counters.duplicates;
         for (status, count) in [("success", stored), ("error", counters.dead_lettered)] {

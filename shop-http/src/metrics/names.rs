@@ -21,7 +21,7 @@ pub(super) enum MetricKind {
 }
 
 /// The buckets of requests, in seconds. The smallest ones are for listings of the embedded store;
-/// from 5 ms on, the bounds are those of [`SECONDS`].
+/// from 5 ms on, the bounds match [`SECONDS`].
 pub(super) const REQUEST_SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75,
     1.0, 2.5, 5.0, 7.5, 10.0,
@@ -55,7 +55,7 @@ const BYTES: &[f64] = &[
     4_194_304.0,
 ];
 
-/// Declares a constant for each metric, and `ALL`, the list of them.
+/// Declares a constant for each metric, and their list `ALL`.
 macro_rules! names {
     ($($constant:ident = $kind:ident($name:literal, $($buckets:ident,)? $help:literal);)+) => {
         $(pub(super) const $constant: MetricDefinition =

@@ -20,7 +20,7 @@ pub(crate) struct PublishMetrics {
     not_sent: Counter,
     unknown: Counter,
     duration: Histogram,
-    /// The counter of purchases that the log has acknowledged, if the sink is a log.
+    /// The counter of purchases that the log acknowledged, if the sink is a log.
     log_messages: Option<Counter>,
 }
 

@@ -6,8 +6,8 @@
 //! | [`Scrape`] | the state at the moment of one scrape, in a registry of its own |
 //! | [`Registry`] | a recorder that knows the kind, help and buckets of each metric |
 //!
-//! The text is that of both registries. A series that is not read for a scrape is absent from it,
-//! such as the lag of a partition that meanwhile another process consumes.
+//! The text combines both registries. A series that is not read for a scrape is absent, such as the
+//! lag of a partition that another process consumes meanwhile.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -104,7 +104,7 @@ const SAMPLES_PER_UPKEEP: usize = 4_096;
 const VERSION: Labels<'_> = &[("version", env!("CARGO_PKG_VERSION"))];
 /// Corrections of the text of `process_*`: what the collector writes, and what Prometheus expects.
 ///
-/// The collector has no counter with fractions, and writes 0 for an unlimited value.
+/// The collector does not support counters with fractions, and writes 0 for an unlimited value.
 const PROCESS_CORRECTIONS: [(&str, &str); 3] = [
     (
         "# TYPE process_cpu_seconds_total gauge\n",
@@ -128,7 +128,7 @@ impl Metrics {
 
     /// Returns the metrics of the service in Prometheus' text format, version 0.0.4.
     ///
-    /// The text is that of `/metrics` without `process_*`. Append it to the metrics of your own
+    /// The text equals `/metrics` without `process_*`. Append it to the metrics of your own
     /// program, whose names must differ.
     ///
     /// ```
@@ -195,7 +195,7 @@ impl Metrics {
         self.shared.build_labels.get_or_init(|| labels);
     }
 
-    /// Exports `count`, the number of lines that the log of the program has dropped.
+    /// Exports `count`, the number of lines that the log of the program dropped.
     ///
     /// `/health` reports the log as failing while `is_failing`.
     pub fn count_dropped_lines(&self, count: Arc<AtomicU64>, is_failing: Arc<AtomicBool>) {
@@ -213,7 +213,7 @@ impl Metrics {
             .is_some_and(|is_failing| is_failing.load(Ordering::Relaxed))
     }
 
-    /// Exports how many purchases the retention has deleted, and how many it will delete.
+    /// Exports how many purchases the retention deleted, and how many it will delete.
     pub fn count_expired(&self, monitor: Arc<RetentionMonitor>) {
         let deleted = Arc::clone(&monitor);
         self.read_count(names::STORE_EXPIRED, move || {
@@ -287,7 +287,7 @@ pub(crate) trait ScrapeSource: Send + Sync {
     async fn export_state(&self, scrape: &Scrape);
 }
 
-/// The metrics of one scrape: the state that is read for it, and what the service has counted.
+/// The metrics of one scrape: the state that is read for it, and the counts of the service.
 pub(crate) struct Scrape {
     registry: Registry,
     pub(super) metrics: Metrics,
@@ -303,7 +303,7 @@ impl Scrape {
         });
     }
 
-    /// Renders all metrics as [`text`](Self::text) does, after other scrapes have rendered theirs.
+    /// Renders all metrics as [`text`](Self::text) does, after other scrapes rendered theirs.
     pub(crate) async fn into_text(self) -> String {
         let _rendering = self.metrics.shared.rendering.lock().await;
         self.text()

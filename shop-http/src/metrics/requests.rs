@@ -4,8 +4,8 @@
 //! finds its counters without building labels. A [`RequestTimer`] measures one request, from its
 //! head until its response was sent, and records it when it is dropped.
 //!
-//! There are two families of metrics: those of this service, which leave out `/health` and
-//! `/metrics`, and those of the Flask exporter of the replaced systems, which leave out `/metrics`
+//! There are two families of metrics: the metrics of this service leave out `/health` and
+//! `/metrics`; the metrics of the Flask exporter of the replaced systems leave out `/metrics`
 //! alone.
 
 use std::borrow::Cow;
@@ -33,7 +33,7 @@ pub(crate) struct HasPanicked;
 /// The families of metrics that count the requests of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum MetricFamilies {
-    /// The metrics of this service and those of Flask.
+    /// The metrics of this service and of Flask.
     #[default]
     All,
     /// The metrics of Flask alone, as in the replaced systems.
@@ -67,7 +67,7 @@ impl RouteSeries {
         let path = self.path.as_deref()?;
         Some(match (outer, path) {
             ("", path) => path.into(),
-            // A service that is mounted at `/shop` has its root at `/shop`, without a slash.
+            // The root of a service that is mounted at `/shop` is `/shop`, without a slash.
             (outer, "/") => outer.to_owned().into(),
             (outer, path) => format!("{outer}{path}").into(),
         })
@@ -198,7 +198,7 @@ pub(crate) struct RequestTimer {
 }
 
 impl RequestTimer {
-    /// Measures the request until `response` was sent, or the client has disconnected.
+    /// Measures the request until `response` was sent, or the client disconnected.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status());
         self.has_panicked = response.extensions().get::<HasPanicked>().is_some();

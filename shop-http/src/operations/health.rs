@@ -4,8 +4,8 @@
 //! and in the members that are there without `?details=true`. A caller that may not inspect the
 //! service gets the status alone.
 //!
-//! What a service does not have or does not know is absent, and not `null` (see [`without_nulls`]),
-//! except for an unknown `outbox` of a role.
+//! A member that a service does not support or does not know is absent, and not `null` (see
+//! [`without_nulls`]), except for an unknown `outbox` of a role.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::response::HttpResult;
 use crate::routes::groups::Listener;
 use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
 
-/// The query parameter of `/health` for all members, in the system that has few of them by default.
+/// The query parameter of `/health` for all members, in the system that shows few by default.
 const DETAILS: &str = "details=true";
 /// The query parameter of `/health` for the last hour.
 const HISTORY: &str = "history=true";
@@ -137,7 +137,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
     Ok((code, Json(body)).into_response())
 }
 
-/// Returns whether the query of `uri` has `parameter`, which is a name with its value.
+/// Returns whether the query of `uri` contains `parameter`, which is a name with its value.
 fn has_parameter(uri: &Uri, parameter: &str) -> bool {
     let query = uri.query().unwrap_or_default();
     query.split('&').any(|given| given == parameter)

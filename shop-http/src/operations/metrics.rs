@@ -61,7 +61,7 @@ impl ScrapeSource for Service {
         let export_parts =
             async { scrape.export_dependencies(&Checks::run_all(self).await.parts()) };
 
-        // Concurrently: Prometheus waits for ten seconds, and each of these may take two of them.
+        // Concurrently: Prometheus waits for ten seconds, and each export may take two seconds.
         tokio::join!(export_ingest, export_roles, export_parts);
     }
 }

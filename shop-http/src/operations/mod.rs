@@ -1,13 +1,14 @@
-//! What probes, operators and their tools ask a service: whether it works, and its metrics.
+//! The answers of a service to probes, operators and their tools: whether it works, and its
+//! metrics.
 //!
 //! - `probes`: short responses for probes and load balancers, and `/v1` for clients
 //! - `health`: `/health`, the whole state for people and dashboards
 //! - `metrics`: `/metrics` for Prometheus
 //!
-//! All of them use [`Checks`], which calls the ports of a service concurrently. A port that does
-//! not respond within two seconds counts as unavailable. From the results, and from the states of
-//! the ingests of this process, follow whether the service is ready and which of its
-//! [parts](Checks::parts) work.
+//! All three use [`Checks`], which calls the ports of a service concurrently. A port that does not
+//! respond within two seconds counts as unavailable. The results, and the states of the ingests of
+//! this process, determine whether the service is ready and which of its [parts](Checks::parts)
+//! work.
 
 pub(crate) mod health;
 pub(crate) mod metrics;
@@ -27,8 +28,8 @@ use crate::service::{OtherRole, Service, ServiceKind, is_healthy};
 /// counts as ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
 
-/// The ports of a service that respond. Ports that the service does not have, and ports that were
-/// not checked, count as responding.
+/// The ports of a service that respond. Ports that the service lacks, and ports that were not
+/// checked, count as responding.
 struct Checks<'a> {
     service: &'a Service,
     writes: bool,
@@ -127,8 +128,8 @@ impl<'a> Checks<'a> {
                 && !self.has_ingest(has_failing_store))
     }
 
-    /// Returns whether the store of purchases is ready, on management. Users and orders have
-    /// another store.
+    /// Returns whether the store of purchases is ready, on management. Users and orders use another
+    /// store.
     fn is_purchase_store_ready(&self) -> Option<bool> {
         let is_management = self.service.kind == ServiceKind::Management;
         let stores_purchases = is_management && self.service.purchases.is_some();
@@ -141,7 +142,7 @@ impl<'a> Checks<'a> {
         self.is_log_ready() && self.is_store_ready() && !self.has_ingest(needs_operator)
     }
 
-    /// Returns the parts that requests need, and whether each of them works.
+    /// Returns the parts that requests need, and whether each part works.
     ///
     /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is
     /// degraded while a part does not work. All ports must have been checked: see
@@ -196,13 +197,13 @@ fn has_failing_store(status: &IngestStatus) -> bool {
     status.stuck.is_none() && failing_since.is_some_and(|since| since.elapsed() >= STORE_PATIENCE)
 }
 
-/// Returns whether an ingest has stopped or is refused by its log, so that it does not recover by
+/// Returns whether an ingest stopped or is refused by its log, so that it does not recover by
 /// itself.
 fn needs_operator(status: &IngestStatus) -> bool {
     status.phase == Phase::Stopped || is_refused(status)
 }
 
-/// Returns whether the log refuses to be read: an operator has to change its settings or grant a
+/// Returns whether the log refuses to be read: an operator must change its settings or grant a
 /// right.
 fn is_refused(status: &IngestStatus) -> bool {
     let error = status.errors.get(&Component::Source);

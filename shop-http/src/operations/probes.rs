@@ -51,7 +51,7 @@ pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) 
 
 /// Handles `GET /-/ready`: reports whether the service is ready for requests.
 ///
-/// The body is that of the replaced system `shopping-system`, whose parts were always MongoDB and
+/// The body matches the replaced system `shopping-system`, whose parts were always MongoDB and
 /// Kafka.
 pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
@@ -72,7 +72,7 @@ pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> Htt
     respond_to_probe(is_ready, &body)
 }
 
-/// Handles `GET /ready`: reports whether the service is ready for requests. The body is that of the
+/// Handles `GET /ready`: reports whether the service is ready for requests. The body matches the
 /// replaced system `user-buy-list`.
 pub(crate) async fn report_legacy_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
@@ -122,7 +122,7 @@ fn respond_to_probe(is_ready: bool, body: &Value) -> HttpResult {
     Ok((status, Json(body)).into_response())
 }
 
-/// Returns the word for the readiness of a service. Only management's `/-/ready` has another one.
+/// Returns the word for the readiness of a service. Only management's `/-/ready` uses another word.
 const fn readiness_word(is_ready: bool) -> &'static str {
     if is_ready { "ready" } else { "not ready" }
 }

@@ -1,7 +1,7 @@
-//! Permits: the room that requests, bodies and responses occupy, and the fair shares of it that
-//! clients get.
+//! Permits: the room that requests, bodies and responses occupy, and the clients' fair shares of
+//! that room.
 //!
-//! Each kind of work has its own pool, so that none starves another, and no client with a fair
+//! Each kind of work uses its own pool, so that none starves another, and no client with a fair
 //! share takes all of a pool.
 //!
 //! | pool | unit | held |
@@ -45,8 +45,8 @@ const STREAMED_RESPONSE_BYTES: u64 = 256 << 10;
 const MAX_OPERATIONS: usize = 8;
 /// The number of waiting requests that may query the store as often as they like.
 ///
-/// Each further one slows down all of them, so that many together make about 1,000 queries per
-/// second.
+/// Each further request slows down all waiting requests, so that many together make about 1,000
+/// queries per second.
 const UNHURRIED_WAITS: usize = 32;
 /// The fraction of a pool, one eighth, that is reserved for clients below their fair share.
 const RESERVED_DIVISOR: usize = 8;
@@ -58,7 +58,7 @@ const TOTALS_PER_CLIENT: usize = 2;
 /// The number of event streams of one client that catch up at once: by default, 16 streams of all
 /// clients do.
 const CATCH_UPS_PER_CLIENT: usize = 4;
-/// The number of counters for clients. Clients with the same counter have one share together.
+/// The number of counters for clients. Clients with the same counter share one fair share.
 const CLIENT_COUNTERS: usize = 1 << 10;
 
 /// The client that a permit or a rate is counted for.
@@ -68,9 +68,9 @@ pub(crate) enum ClientId {
     /// requests.
     Unknown,
     /// The hash of a service that sends requests on behalf of many users. It waits for turns, but
-    /// has no fair share.
+    /// no fair share limits it.
     Service(u64),
-    /// The hash of a principal or of an address, which has a fair share of each pool.
+    /// The hash of a principal or of an address, which gets a fair share of each pool.
     Fair(u64),
 }
 
@@ -122,7 +122,7 @@ impl ClientQueue {
 /// A pool of units, such as requests or bytes.
 ///
 /// A client within its fair share gets units as long as any are free. A client above its share
-/// leaves the reserved units to the others. Services and unknown clients have no share: only the
+/// leaves the reserved units to the others. Services and unknown clients get no share: only the
 /// capacity limits them.
 pub(crate) struct FairPool {
     capacity: usize,
@@ -178,7 +178,7 @@ impl FairPool {
         self.capacity - self.capacity / RESERVED_DIVISOR
     }
 
-    /// Returns the counter of a client that has a fair share.
+    /// Returns the counter of a client with a fair share.
     fn client_counter(&self, client: ClientId) -> Option<&AtomicUsize> {
         match client {
             ClientId::Fair(hash) => select_counter(&self.used_by_client, hash),
@@ -327,7 +327,7 @@ impl Pools {
 /// A read holds a permit from its admission on, a write once its body is read: a body that is sent
 /// slowly occupies no room among the writes. The permit is exchanged when the request begins to
 /// wait, or a stream of events begins. Each exchange acquires the new permit before it releases the
-/// old one, so a request that is refused keeps what it has.
+/// old one, so a request that is refused keeps its old permit.
 ///
 /// Clones share one permit, which is released with the last clone.
 #[derive(Clone)]
@@ -357,7 +357,7 @@ impl RequestPermit {
         self.exchange(&self.0.pools.reads, 1, false)
     }
 
-    /// Acquires room for `count` writes, or for as many as the pool has in all.
+    /// Acquires room for `count` writes, or the whole pool if its capacity is smaller.
     ///
     /// # Errors
     /// 503 if there is none for this client.
@@ -366,7 +366,7 @@ impl RequestPermit {
         self.exchange(pool, count.min(pool.capacity), true)
     }
 
-    /// Exchanges the permit for one to wait for the store, so that other requests have room
+    /// Exchanges the permit for one to wait for the store, so that other requests find room
     /// meanwhile.
     ///
     /// A read calls [`resume_read`](Self::resume_read) after its wait. A write keeps the permit to
@@ -447,7 +447,7 @@ impl RequestPermit {
     /// # Errors
     /// 503 if there is no room for the response beside the others.
     pub(crate) fn track_response(&self, response: Response) -> HttpResult {
-        // The body of a stream of events has its own permit.
+        // The body of a stream of events holds its own permit.
         let Some(read_permit) = self.take() else {
             return Ok(response);
         };

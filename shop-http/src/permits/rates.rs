@@ -25,7 +25,7 @@ pub(crate) const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
 /// The header with the number of requests that a client may send per second.
 pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
 
-/// The rates of reads and of writes that each client of a service may send, if they have rates.
+/// The rates of reads and of writes that each client of a service may send, if they are limited.
 pub(crate) struct Rates {
     writes: Option<Limiter<MonotonicClock>>,
     reads: Option<Limiter<MonotonicClock>>,
@@ -40,7 +40,7 @@ impl Rates {
         }
     }
 
-    /// Returns whether reads or writes have a rate.
+    /// Returns whether the rate of reads or of writes is limited.
     pub(crate) const fn are_limited(&self) -> bool {
         self.writes.is_some() || self.reads.is_some()
     }
@@ -48,7 +48,7 @@ impl Rates {
     /// Counts requests of the client with this hash together, and returns how many more the client
     /// may send now.
     ///
-    /// Returns `None` if such requests have no rate, or there are none to count.
+    /// Returns `None` if the rate of such requests is not limited, or there are none to count.
     ///
     /// # Errors
     /// 429 if they are more than the client may send now.
@@ -118,7 +118,7 @@ fn insert_header(response: &mut Response, name: HeaderName, text: String) {
 
 /// Counts the requests of each client against one rate.
 ///
-/// A client that has not sent any request for a while may send those of one second at once.
+/// After a while without requests, a client may send the requests of one second at once.
 struct Limiter<C: Clock> {
     rate: NonZeroU32,
     clients: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
@@ -156,7 +156,7 @@ impl<C: Clock> Limiter<C> {
         let allowed = self
             .clients
             .check_key_n(&client, count)
-            // More requests than those of a second are never allowed together.
+            // More requests than the rate of one second are never allowed together.
             .map_err(|_never| Duration::from_secs(1))?
             .map_err(|until| until.wait_time_from(self.now()))?;
         Ok(allowed.remaining_burst_capacity())

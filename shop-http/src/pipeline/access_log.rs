@@ -1,11 +1,11 @@
 //! The access log and the audit log.
 //!
-//! The access log has a line for each request, or for a sample of the requests. The audit log has a
-//! line for each write, and for each read of data that belongs to other users.
+//! The access log contains a line for each request, or for a sample of the requests. The audit log
+//! contains a line for each write, and for each read of data that belongs to other users.
 //!
 //! An [`AccessLogEntry`] collects the facts about one request. It moves into the body of the
 //! response, and writes both lines when it is dropped: after the last byte was sent, or when the
-//! client has disconnected.
+//! client disconnected.
 
 use std::net::IpAddr;
 use std::num::NonZeroU64;
@@ -26,7 +26,7 @@ use crate::watched_body::watch_body;
 
 /// The access log of a router, which begins an entry for each request.
 pub(crate) struct AccessLogger {
-    /// The number of requests of which one has a line in the access log.
+    /// The number of requests of which one is logged in the access log.
     sampling_interval: NonZeroU64,
     request_count: AtomicU64,
     trusted_proxies: TrustedProxies,
@@ -48,11 +48,9 @@ impl AccessLogger {
         })
     }
 
-    /// Begins the entry of `request`, which has the id `request_id` and was received at
-    /// `started_at`.
+    /// Begins the entry of `request`, with the id `request_id`, which was received at `started_at`.
     ///
-    /// `outer_template` is the template of the prefix below which outer routers have mounted
-    /// `route`.
+    /// `outer_template` is the template of the prefix below which outer routers mounted `route`.
     pub(crate) fn begin(
         &self,
         request: &Request,
@@ -82,7 +80,7 @@ impl AccessLogger {
 pub(crate) struct AccessLogEntry {
     /// The facts that the route of the request records.
     pub(crate) trail: Arc<Trail>,
-    /// Whether the request has a line in the access log.
+    /// Whether the request is logged in the access log.
     is_sampled: bool,
     request_id: HeaderValue,
     method: Method,
@@ -100,7 +98,7 @@ pub(crate) struct AccessLogEntry {
 
 impl AccessLogEntry {
     /// Attaches this entry to the body of `response`, which drops it when the body was sent, or the
-    /// client has disconnected. The drop writes the lines of the access log and of the audit log.
+    /// client disconnected. The drop writes the lines of the access log and of the audit log.
     pub(crate) fn until_sent(mut self, response: Response) -> Response {
         self.status = Some(response.status().as_u16());
         self.purchase_id = response.headers().get(PURCHASE_ID).cloned();
@@ -130,15 +128,15 @@ impl Drop for AccessLogEntry {
 
         let sender = self.trail.principal.get();
         let principal = sender.and_then(Principal::name);
-        // Most tokens have the same name and subject, which is logged once.
+        // The name of most tokens equals their subject, which is then logged once.
         let subject = sender
             .and_then(Principal::subject)
             .filter(|subject| Some(*subject) != principal);
         let client_address = self.client_address.map(|address| address.to_string());
         let request_id = self.request_id.to_str().ok();
 
-        // Both lines have no parent: the span of the request contains its path, which may contain
-        // names of users.
+        // Neither line is attached to a parent: the span of the request contains its path, which
+        // may contain names of users.
         if self.is_sampled {
             let micros = (self.started_at.elapsed().as_secs_f64() * 1_000_000.0).round();
             tracing::info!(

@@ -15,8 +15,8 @@ use crate::pipeline::state::RequestState;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::RequestClass;
 
-/// The scopes of services that send requests on behalf of many users: their requests have no fair
-/// share.
+/// The scopes of services that send requests on behalf of many users: no fair share limits their
+/// requests.
 const SERVICE_SCOPES: [&str; 5] = [
     "observe",
     "operate",
@@ -36,7 +36,7 @@ pub(crate) struct Admission {
 #[derive(Clone)]
 struct IsCounted;
 
-/// The room that an admitted request has.
+/// The room that an admitted request occupies.
 struct Admitted {
     permit: RequestPermit,
     /// How many more requests the client may send now, if that is known and there is a rate.
@@ -70,12 +70,12 @@ impl Admission {
         self.hash_address(request)
     }
 
-    /// Counts a request that was not admitted, such as one that authentication has rejected,
-    /// towards the rate of its address, and replaces `response` by a 429 once the rate is reached.
+    /// Counts a request that was not admitted, such as one that authentication rejected, towards
+    /// the rate of its address, and replaces `response` by a 429 once the rate is reached.
     ///
     /// An admitted request was counted in [`admit`](Self::admit), so it is not counted here. A
-    /// successful write keeps its response in any case, also if a layer of the embedder has removed
-    /// the mark of a counted request: the purchase is recorded, and the client must learn its id.
+    /// successful write keeps its response in any case, also if a layer of the embedder removed the
+    /// mark of a counted request: the purchase is recorded, and the client must learn its id.
     pub(crate) fn rate_limit_rejected(
         &self,
         address: Option<u64>,
@@ -99,8 +99,8 @@ impl Admission {
         response
     }
 
-    /// Returns the response that `handle` makes of a request, if the rate of its client and the
-    /// pools have room for it.
+    /// Returns the response of `handle` to a request, if the rate of its client and the pools allow
+    /// the request.
     ///
     /// # Errors
     /// 503 if there is no room for the response of a read beside the others.
@@ -135,11 +135,11 @@ impl Admission {
         Ok(response)
     }
 
-    /// Counts a request towards the rate of its client, and acquires its permit, which its state
-    /// then has.
+    /// Counts a request towards the rate of its client, and acquires its permit, which is then
+    /// stored in its state.
     ///
     /// # Errors
-    /// - 429 if the client has reached its rate
+    /// - 429 if the client reached its rate
     /// - 503 if there is no room for a read of this client
     fn acquire_permit(&self, request: &mut Request, class: RequestClass) -> HttpResult<Admitted> {
         let client = self.identify_client(request);
@@ -165,8 +165,8 @@ impl Admission {
 
     /// Returns the client of a request: its principal, or else the address that it comes from.
     ///
-    /// A service sends the requests of many users, so it has no fair share. The client is unknown
-    /// if the address of its connection is.
+    /// A service sends the requests of many users, so no fair share limits it. The client is
+    /// unknown if the address of its connection is unknown.
     fn identify_client(&self, request: &Request) -> ClientId {
         if let Some(principal) = request.extensions().get::<Principal>()
             && principal.name().is_some()

@@ -35,7 +35,7 @@ const SEC_FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 /// The header that keeps pages of other origins from embedding a response, whatever CORS allows
 /// their scripts to read.
 const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
-/// The headers of browser security, which a response gets unless its handler has set them.
+/// The headers of browser security, which a response gets unless its handler set them.
 static DEFAULT_HEADERS: [(HeaderName, HeaderValue); 4] = [
     (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
     (
@@ -54,7 +54,7 @@ const PREFLIGHT_MAX_AGE: Duration = Duration::from_secs(7_200);
 
 /// The rules of one service for browsers.
 pub(crate) struct Browsers {
-    /// The layer that adds the headers of CORS. Only facing has this layer, and not on its admin
+    /// The layer that adds the headers of CORS. Only facing uses this layer, and not on its admin
     /// listener.
     cors: Option<CorsLayer>,
     /// The headers of all responses: the defaults, and the headers of CORS without an origin.
@@ -63,7 +63,7 @@ pub(crate) struct Browsers {
     /// nor an origin that CORS allows. `None` on facing if CORS allows all origins.
     write_protection: Option<CsrfLayer>,
     /// The layer that detects writes by pages of any other origin, which are marked with
-    /// [`ForeignOrigin`]. Only facing has this layer, if neither authentication nor a policy
+    /// [`ForeignOrigin`]. Only facing uses this layer, if neither authentication nor a policy
     /// decides who may refund.
     refund_protection: Option<CsrfLayer>,
 }
@@ -77,7 +77,7 @@ impl ForeignOrigin {
     /// Refuses a request whose `extensions` contain this mark.
     ///
     /// # Errors
-    /// 403 if the request has the mark.
+    /// 403 if the request carries the mark.
     pub(crate) fn refuse(extensions: &Extensions) -> HttpResult<()> {
         if extensions.get::<Self>().is_some() {
             return Err(HttpError::FOREIGN_ORIGIN);
@@ -91,9 +91,9 @@ impl Browsers {
     ///
     /// `authenticates` says whether some of its routes need credentials.
     ///
-    /// Only facing has CORS, because pages of shops buy there; probes and operators use the admin
-    /// listener. Where nobody has to authenticate, a page that may buy could also refund, so
-    /// refunds are protected separately.
+    /// Only facing supports CORS, because pages of shops buy there; probes and operators use the
+    /// admin listener. Where authentication is not required, a page that may buy could also refund,
+    /// so refunds are protected separately.
     pub(crate) fn new(service: &service::Service, authenticates: bool) -> Self {
         let has_cors = service.kind == ServiceKind::Facing && service.listener != Listener::Admin;
         let cors = has_cors.then(|| cors_layer(&service.options.cors, authenticates));
@@ -114,7 +114,8 @@ impl Browsers {
         }
     }
 
-    /// Returns the response to `request` if it is a preflight request and the service has CORS.
+    /// Returns the response to `request` if it is a preflight request and the service supports
+    /// CORS.
     pub(crate) fn preflight(&self, request: &Request) -> Option<Response> {
         let cors = self.cors.as_ref()?;
         if *request.method() != Method::OPTIONS {
@@ -172,7 +173,7 @@ impl Browsers {
         headers.extend(handler_headers);
         headers.extend(cors_headers);
 
-        // The handler's `Vary` has replaced the constant one.
+        // The handler's `Vary` replaced the constant one.
         if has_vary && let Some(vary) = self.constant_headers.get(header::VARY) {
             headers.append(header::VARY, vary.clone());
         }

@@ -2,8 +2,8 @@
 //!
 //! Each proxy appends the address of its own client to `X-Forwarded-For`. The entries of trusted
 //! proxies are believed, from the last one backwards up to the first address that is not a trusted
-//! proxy. A stranger may have invented what is further in front. Rate limits and the access log use
-//! this address. Connection limits use the address of the connection.
+//! proxy. A stranger may have invented the entries further in front. Rate limits and the access log
+//! use this address. Connection limits use the address of the connection.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -68,7 +68,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 /// Returns the network of `address` that counts as one client where the principal is unknown: an
 /// IPv4 address, or an IPv6 network of 64 bits.
 ///
-/// One subscriber usually has a whole IPv6 network of 64 bits.
+/// One subscriber usually owns a whole IPv6 network of 64 bits.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     let address = address.to_canonical();
     let IpAddr::V6(v6_address) = address else {

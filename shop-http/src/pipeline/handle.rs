@@ -51,8 +51,8 @@ pub(super) async fn handle(request: &mut Request) -> Response {
     }
 }
 
-/// Returns the response to a request whose handler or authentication has panicked. The panic hook
-/// of the process logs a panic.
+/// Returns the response to a request whose handler or authentication panicked. The panic hook of
+/// the process logs a panic.
 pub(super) fn respond_to_panic(write_error: ErrorWriter) -> Response {
     (Extension(HasPanicked), write_error(&HttpError::PANICKED)).into_response()
 }
@@ -70,7 +70,7 @@ pub(super) fn without_body(mut response: Response) -> Response {
 
 /// A handler that runs.
 ///
-/// A write that has begun continues in a separate task when this is dropped: neither a client that
+/// Once begun, a write continues in a separate task when this is dropped: neither a client that
 /// disconnects nor a time-out cancels it.
 struct Work {
     handler: Fuse<BoxFuture<'static, HttpResult>>,
@@ -87,7 +87,7 @@ impl Drop for Work {
         {
             let handler = replace(&mut self.handler, Fuse::terminated());
             let rest = async move {
-                // The client has gone, or was answered at the time-out: the result is not needed.
+                // The client left, or was answered at the time-out: the result is not needed.
                 drop(handler.await);
                 drop(permit);
             };

@@ -122,7 +122,7 @@ fn is_valid_host(host: &str) -> bool {
     host.is_empty() || plain_host_name(host).is_some() || parse_host(host).is_some()
 }
 
-/// Returns whether each header `name` has the value `word`, in any case.
+/// Returns whether the value of each header `name` is `word`, in any case.
 fn every_value_is(headers: &HeaderMap, name: HeaderName, word: &str) -> bool {
     headers
         .get_all(name)

@@ -241,7 +241,7 @@ impl InnerSteps {
     /// Authenticates a request where it needs a token, admits it, and calls its handler.
     ///
     /// # Errors
-    /// - 500 if a layer of the embedder has removed the state of the request
+    /// - 500 if a layer of the embedder removed the state of the request
     /// - the errors of [`Admission::admit`]
     async fn respond(&self, request: &mut Request) -> HttpResult {
         let state = RequestState::from_extensions(request.extensions())?;

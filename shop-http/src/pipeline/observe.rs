@@ -120,7 +120,7 @@ impl RequestObserver {
         }
     }
 
-    /// Creates the span of a request if spans are exported, or the log has the level `debug`.
+    /// Creates the span of a request if spans are exported, or the level of the log is `debug`.
     ///
     /// At other levels most requests log nothing: the span is created for the lines of those that
     /// do.
@@ -139,7 +139,7 @@ impl RequestObserver {
         if self.has_traces {
             return traces::span(request, route.template(outer).as_deref(), &head.id);
         }
-        // `enabled!` is always true where layers have filters.
+        // `enabled!` is always true where layers use filters.
         if LevelFilter::current() >= LevelFilter::DEBUG {
             head.create_span()
         } else {
@@ -194,8 +194,8 @@ impl RequestObserver {
     }
 }
 
-/// Returns the id that a client has sent as the header `name`, if it can be used in the log and in
-/// the pipeline: it must be short and visible ASCII.
+/// Returns the id that a client sent as the header `name`, if it can be used in the log and in the
+/// pipeline: it must be short and visible ASCII.
 fn usable_id<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a HeaderValue> {
     let id = headers.get(name)?;
     let is_usable =
@@ -204,7 +204,7 @@ fn usable_id<'a>(headers: &'a HeaderMap, name: &HeaderName) -> Option<&'a Header
 }
 
 /// Returns the id of a request: the one of the client, or else its correlation id, or else a new
-/// one. An id that the client has not sent is added to the headers.
+/// one. An id that the client did not send is added to the headers.
 fn assign_id(headers: &mut HeaderMap, correlation_id: Option<&HeaderValue>) -> HeaderValue {
     if let Some(id) = usable_id(headers, &REQUEST_ID) {
         return id.clone();

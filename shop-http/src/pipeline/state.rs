@@ -1,4 +1,4 @@
-//! The state of a request in the pipeline, and what handlers read of it.
+//! The state of a request in the pipeline, and the parts that handlers read.
 
 use std::sync::Arc;
 
@@ -46,7 +46,7 @@ impl RequestState {
         }
     }
 
-    /// Creates the state of a request with `method`, whose path has no route.
+    /// Creates the state of a request with `method`, whose path matches no route.
     pub(crate) fn without_route(method: &Method, write_error: ErrorWriter) -> Self {
         Self {
             route: None,
@@ -61,7 +61,7 @@ impl RequestState {
     /// Returns the state of the request with these extensions.
     ///
     /// # Errors
-    /// 500 if a layer of the embedder has removed the state.
+    /// 500 if a layer of the embedder removed the state.
     pub(crate) fn from_extensions(extensions: &Extensions) -> HttpResult<&Self> {
         extensions.get().ok_or(HttpError::PANICKED)
     }

@@ -1,9 +1,9 @@
 //! The media types and the encodings that a client accepts, with their weights.
 //!
 //! An element of a header such as `Accept` names a value and may end with its weight (RFC 9110,
-//! 12.4.2), as in `text/csv;q=0.5`. An element without a weight has the weight 1, and the weight 0
-//! excludes the value. A value only counts as accepted if the client names it: the wildcards of a
-//! browser, such as `*/*`, select nothing here.
+//! 12.4.2), as in `text/csv;q=0.5`. The default weight is 1, and the weight 0 excludes the value. A
+//! value only counts as accepted if the client names it: the wildcards of a browser, such as `*/*`,
+//! select nothing here.
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use shop_core::ErrorKind;

@@ -36,8 +36,8 @@ const MEMBERS: [&str; 4 + Details::MEMBERS.len()] =
 const LINE_MEMBERS: [&str; 6 + Details::COLUMNS.len() + 1] =
     Details::columns_after(["key", "id", "username", "userid", "price", "timestamp"]);
 
-/// The maximum number of unknown members of one line that are reported, because a batch has room
-/// for millions.
+/// The maximum number of unknown members of one line that are reported, because a batch may contain
+/// millions.
 const MAX_UNKNOWN_IN_LINE: usize = 8;
 
 /// The error of a value that is not an idempotency key.
@@ -54,16 +54,16 @@ pub(crate) struct RefundRequest {
 ///
 /// # Errors
 /// - 400 if `body` is not a JSON object, or repeats a known member
-/// - 422 for unknown, missing or invalid members, with all of them
+/// - 422 for unknown, missing or invalid members, which lists them all
 pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpResult<NewPurchase> {
     read_members(Body::parse(body, MEMBERS)?, purchases)
 }
 
 /// Reads a purchase or a refund in a batch, with the key that is a member of its `line`.
 ///
-/// A line has a `key`, an `id`, both if they are equal, or neither. Management stores the purchase
-/// with the `id`. Facing derives the id of a purchase from its key, so there an `id` serves as the
-/// key, and must be one from which the same id follows for each user.
+/// A line contains a `key`, an `id`, both if they are equal, or neither. Management stores the
+/// purchase with the `id`. Facing derives the id of a purchase from its key, so there an `id`
+/// serves as the key, and must be one from which the same id follows for each user.
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
@@ -110,7 +110,7 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
     })
 }
 
-/// Reads the amount and the reason of a refund. An empty body has neither.
+/// Reads the amount and the reason of a refund. An empty body contains neither.
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`].
@@ -131,7 +131,7 @@ pub(crate) fn read_refund(body: &[u8]) -> HttpResult<RefundRequest> {
     body.finish(Some(RefundRequest { amount, reason }))
 }
 
-/// Reads the members of a purchase or a refund from `body`, which may have errors already.
+/// Reads the members of a purchase or a refund from `body`, which may contain errors already.
 fn read_members<const N: usize>(
     mut body: Body<'_, N>,
     purchases: &PurchaseService,
@@ -174,7 +174,7 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
             Ok(details.set(member, &text)?)
         });
     }
-    // The member `more` of an export has the members that this version does not know. Only the
+    // The member `more` of an export contains the members that this version does not know. Only the
     // lines of a batch may contain it.
     body.read_nullable("more", |value| {
         Ok(details.set_unknown_members(value.as_json())?)
@@ -189,7 +189,7 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
     details
 }
 
-/// Returns a purchase with these members, or `None` if one of them is missing or was refused.
+/// Returns a purchase with these members, or `None` if a member is missing or was refused.
 pub(crate) fn new_purchase(
     user_id: Option<UserId>,
     user_name: Option<UserName>,
@@ -240,7 +240,7 @@ fn read_key(value: RawScalar<'_>) -> Result<IdempotencyKey, MemberError> {
         .map_err(|_invalid| MemberError::value(INVALID_KEY))
 }
 
-/// Returns the idempotency key of a request, if it has one.
+/// Returns the idempotency key of a request, if any.
 ///
 /// # Errors
 /// 422 if the header is repeated, or its value is not a key.

@@ -137,7 +137,7 @@ impl Query {
     /// The names of the parameters of one purchase.
     pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
 
-    /// Checks that a request has no parameters.
+    /// Checks that a request contains no parameters.
     ///
     /// # Errors
     /// 422 with an error for each parameter.
@@ -200,7 +200,7 @@ impl Query {
         Ok(Self { parameters, errors })
     }
 
-    /// Returns the text of the parameter `name`, if the request has the parameter.
+    /// Returns the text of the parameter `name`, if the request contains the parameter.
     pub(crate) fn get(&self, name: &str) -> Option<&str> {
         self.parameters.get(name).map(String::as_str)
     }
@@ -302,7 +302,7 @@ impl Query {
     /// Reads the maximum number of entries on a page, or returns `default`.
     fn read_limit(&mut self, default: PageLimit) -> PageLimit {
         self.read("limit", |text| {
-            // A text that is not a number counts as 0, which has the same error.
+            // A text that is not a number counts as 0, which causes the same error.
             PageLimit::new(text.parse().unwrap_or_default()).map_err(|error| error.reason())
         })
         .unwrap_or(default)
@@ -425,8 +425,8 @@ impl Query {
         TotalsRequest::new(range, period.unwrap_or(Period::Day)).with_zone(zone.unwrap_or_default())
     }
 
-    /// Reads the prefix of the names in a search. A missing prefix has the error of an empty
-    /// one.
+    /// Reads the prefix of the names in a search. A missing prefix causes the same error as an
+    /// empty one.
     pub(crate) fn prefix(&mut self) -> Option<UserName> {
         let prefix = self.get("prefix").unwrap_or_default().parse();
         self.note(prefix.map_err(|error: Invalid| invalid_parameter("prefix", error.reason())))
@@ -458,7 +458,7 @@ impl Query {
         }
     }
 
-    /// Reads a request to import a file. `import` has the settings that are not parameters.
+    /// Reads a request to import a file. `import` contains the settings that are not parameters.
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
         let columns = self.parse("columns");

@@ -1,9 +1,9 @@
 //! `/v1/dead-letters`: lists, shows, replays and discards dead letters, and parks stuck records.
 //!
 //! A client names dead letters by their positions in the log. Replaying, discarding and parking
-//! have one body in common, a [`ResolveRequest`], and respond with one outcome per position, also
-//! for a text that is no position. Each of these requests is recorded for the audit log before it
-//! is executed, unless it is a dry run.
+//! share one body, a [`ResolveRequest`], and respond with one outcome per position, also for a text
+//! that is no position. Each of these requests is recorded for the audit log before it is executed,
+//! unless it is a dry run.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -210,7 +210,7 @@ async fn receive_request(
 /// A request to replay or discard dead letters, or to park stuck records.
 struct ResolveRequest {
     caller: Caller,
-    /// The positions as the client has sent them.
+    /// The positions as the client sent them.
     positions: Vec<String>,
     /// The positions that are valid.
     valid_positions: BTreeSet<RecordPosition>,
@@ -257,7 +257,7 @@ impl ResolveRequest {
     /// Returns the response with the outcome of each position, in the order of the request, and
     /// records the number of resolved dead letters for the audit log.
     ///
-    /// `default_outcome` returns the outcome of a position that has none in `outcomes`. Its
+    /// `default_outcome` returns the outcome of a position that is missing from `outcomes`. Its
     /// argument is the error of a text that is not a position.
     fn respond(
         self,
@@ -287,7 +287,7 @@ impl ResolveRequest {
 /// Reads the texts of the positions in a request.
 ///
 /// # Errors
-/// The error of a value that is not an array of texts, or has too few or too many.
+/// The error of a value that is not an array of texts, or contains too few or too many.
 fn read_positions(value: RawScalar<'_>) -> Result<Vec<String>, MemberError> {
     if let Ok(positions) = serde_json::from_str::<Vec<String>>(value.as_json())
         && (1..=MAX_POSITIONS).contains(&positions.len())

@@ -1,14 +1,14 @@
 //! `GET /v1/purchases/events`: purchases as they become visible, as server-sent events.
 //! `GET /v1/purchases:positions`: how far ingest is, for the events of other services.
 //!
-//! Each stream of events has a subscription to the feed of the service. A stream that continues
+//! Each stream of events holds a subscription to the feed of the service. A stream that continues
 //! behind an event first waits for a turn to catch up, because the purchases since that event are
-//! read from the log again. The turn ends as soon as the stream has caught up.
+//! read from the log again. The turn ends as soon as the stream catches up.
 //!
 //! A stream sends a comment while no purchase becomes visible, and verifies the token of its reader
 //! again and again. It ends after [`MAX_DURATION`], when its reader may no longer read the
 //! purchases, and when its subscription ends. The client then continues with the id of the last
-//! event, which every comment has as well.
+//! event, which every comment contains as well.
 
 use std::convert::Infallible;
 use std::error::Error as _;
@@ -38,15 +38,15 @@ use crate::service::{PurchaseService, within};
 /// The time without a purchase after which a stream sends a comment, because proxies close idle
 /// connections.
 const COMMENT_INTERVAL: Duration = Duration::from_secs(15);
-/// The interval at which a stream that catches up checks whether it has caught up, because another
-/// stream waits for its turn.
+/// The interval at which a stream that catches up checks whether it is done, because another stream
+/// waits for its turn.
 const CATCH_UP_INTERVAL: Duration = Duration::from_millis(100);
 /// The time after which the reader of a stream is authorized again. A token that is revoked or
 /// expires thus ends its streams.
 const AUTHORIZATION_INTERVAL: Duration = Duration::from_secs(1);
 /// The time after which a stream ends.
 const MAX_DURATION: Duration = Duration::from_secs(3_600);
-/// The time after which a browser continues a stream that has ended.
+/// The time after which a browser continues a stream that ended.
 const RETRY_DELAY: Duration = Duration::from_secs(3);
 
 /// Handles `GET /v1/purchases/events`: streams purchases as they become visible.
@@ -117,7 +117,7 @@ fn map_feed_error(error: Error, purchases: &PurchaseService) -> HttpError {
     }
 }
 
-/// Reads the id of the event behind which the stream continues, if the request has one.
+/// Reads the id of the event behind which the stream continues, if the request contains one.
 ///
 /// The header `Last-Event-ID` precedes the parameter `lastEventId`, which is for clients that
 /// cannot send the header. An empty id counts as absent.
@@ -125,7 +125,7 @@ fn map_feed_error(error: Error, purchases: &PurchaseService) -> HttpError {
 /// # Errors
 /// 422 if the id is not the id of an event.
 fn read_last_event_id(headers: &HeaderMap, query: &Query) -> HttpResult<Option<FeedCursor>> {
-    // A header that is not text must be refused, and no event has this id.
+    // A header that is not text must be refused, and the replacement is not the id of an event.
     let header_id = headers
         .get("last-event-id")
         .map(|id| id.to_str().unwrap_or("not text"));
@@ -145,7 +145,7 @@ fn invalid_event_id() -> ValidationError {
 
 /// Returns the response that sends `events` until their end.
 fn respond(events: EventStream) -> Response {
-    // The body is read after the handler has ended, and needs the context of its request.
+    // The body is read after the handler ends, and needs the context of its request.
     let context = RequestContext::current().unwrap_or_default();
     let events = stream::unfold(events, move |mut events| {
         Arc::clone(&context).scope(async move {
@@ -240,7 +240,7 @@ impl EventStream {
     }
 }
 
-/// Returns the event of a purchase that has become visible.
+/// Returns the event of a purchase that became visible.
 fn purchase_event(item: &FeedItem) -> Event {
     let json = to_json(&item.purchase, PURCHASE_BYTES);
     Event::default()

@@ -112,9 +112,9 @@ fn check_head(
 
 /// Returns the response that runs `import` and streams its reports as NDJSON.
 ///
-/// There is a line after each batch, and a last line with `done`, which also has a `problem` if the
-/// import has failed. The import is part of the stream, so it stops when the client disconnects. It
-/// keeps the permits until it ends.
+/// There is a line after each batch, and a last line with `done`, which also contains a `problem`
+/// if the import failed. The import is part of the stream, so it stops when the client disconnects.
+/// It keeps the permits until it ends.
 fn respond(
     purchases: Arc<PurchaseService>,
     import: Import,
@@ -139,7 +139,8 @@ fn respond(
         send_line(&line_sender, &report, true, problem);
     };
 
-    // The import itself has no items. When it ends, its sender is dropped, and the lines end too.
+    // The import itself yields no items. When it ends, its sender is dropped, and the lines end
+    // too.
     let no_lines = run_import.into_stream().filter_map(|()| async { None });
     let lines = stream::poll_fn(move |context| line_receiver.poll_recv(context))
         .map(Ok::<Bytes, Infallible>);
@@ -159,6 +160,6 @@ fn send_line(
     if let Some(problem) = problem {
         line["problem"] = problem.into();
     }
-    // Sending fails if the client has disconnected, and then nobody needs the line.
+    // Sending fails if the client disconnected, and then nobody needs the line.
     _ = line_sender.send(format!("{line}\n").into());
 }

@@ -21,8 +21,8 @@ pub(crate) const FIRST_PAGE: PageLimit = match PageLimit::new(64) {
     Ok(limit) => limit,
     Err(_) => PageLimit::MAX,
 };
-/// The intended size of a chunk. The next page has as many purchases as fit, if they are as long as
-/// those of the page before.
+/// The intended size of a chunk. The next page contains as many purchases as fit, if they are as
+/// long as on the page before.
 const CHUNK_BYTES: usize = 64 << 10;
 /// The number of purchases in the smallest page.
 const MIN_PAGE: usize = 16;
@@ -74,7 +74,7 @@ pub(crate) fn stream_listing(
         request,
         is_begun: false,
     };
-    // The body is read after the handler has ended.
+    // The body is read after the handler ends.
     let context = RequestContext::current().unwrap_or_default();
     let chunk = writer
         .write_page(first)

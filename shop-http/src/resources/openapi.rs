@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the API of this service as an OpenAPI 3.1 document.
 //!
 //! The crate contains one document of `/v1` with all roles, and documents of replaced systems. The
-//! document of a service is the one of `/v1`, with the one of the system that its dialect replaces,
-//! restricted to the routes that the service has.
+//! document of a service combines the one of `/v1` with the one of the system that its dialect
+//! replaces, restricted to the routes of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -66,7 +66,7 @@ impl OpenApiDocument {
         document
     }
 
-    /// Parses one of the documents of this crate. A test reads each of them, so that it is valid.
+    /// Parses one of the documents of this crate. A test reads every document, so all are valid.
     fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }
@@ -104,7 +104,7 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
         })
 }
 
-/// Serializes the paths with those of purchases first, which is the order that `/docs` shows.
+/// Serializes the paths, with the paths of purchases first, which is the order that `/docs` shows.
 fn serialize_purchases_first<S: Serializer>(
     paths: &Paths,
     serializer: S,

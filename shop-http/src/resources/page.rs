@@ -20,7 +20,8 @@ use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};
 
-/// The characters that are encoded in an attribute of a document. A path has no others to encode.
+/// The characters that are encoded in an attribute of a document. A path contains no others to
+/// encode.
 const ATTRIBUTE_ENCODED: &AsciiSet = &CONTROLS
     .add(b'"')
     .add(b'&')
@@ -68,8 +69,8 @@ const POLICY: (HeaderName, HeaderValue) = (
 
 /// Returns the document of the page.
 pub(crate) fn serve_document(service: &Service, request: &HeaderMap) -> HttpResult {
-    // The name differs from those of the OpenAPI documents beside it, which are prefixes: empty, or
-    // with a slash first.
+    // The name differs from the names of the OpenAPI documents beside it, which are prefixes:
+    // empty, or with a slash first.
     service.documents.respond("page", request, || {
         Some(constant(DOCUMENT, render_document(service)))
     })
@@ -152,7 +153,7 @@ fn create_file(name: &str) -> Option<Constant> {
 
 /// Creates a response that a browser revalidates each time.
 ///
-/// The next version of the program has other files under the same names.
+/// The next version of the program serves other files under the same names.
 fn constant(media_type: &'static str, content: impl Into<Bytes>) -> Constant {
     let media_type = (header::CONTENT_TYPE, HeaderValue::from_static(media_type));
     Constant::new([POLICY, media_type], content.into())

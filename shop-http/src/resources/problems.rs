@@ -1,7 +1,7 @@
 //! `GET /problems/{name}`: what the `type` of a problem means, and what to do.
 //!
-//! The `type` of a problem of this service, if it has one, is the path of such a page. The texts
-//! are in `problems.json`.
+//! The `type` of a problem of this service, if any, is the path of such a page. The texts are in
+//! `problems.json`.
 
 use std::sync::{Arc, LazyLock};
 
@@ -14,7 +14,7 @@ use crate::request::path_parameter;
 use crate::response::{HttpError, HttpResult};
 use crate::service::Service;
 
-/// The header that forbids everything else: the page has no script, style or image.
+/// The header that forbids everything else: the page contains no script, style or image.
 const POLICY: [(HeaderName, &str); 1] = [(
     header::CONTENT_SECURITY_POLICY,
     "default-src 'none'; frame-ancestors 'none'",
@@ -25,9 +25,9 @@ const POLICY: [(HeaderName, &str); 1] = [(
 struct ProblemPage {
     /// The last segment of the type.
     name: String,
-    /// What the type means.
+    /// The meaning of the type.
     title: String,
-    /// What a client should do.
+    /// The action that a client should take.
     advice: String,
 }
 
@@ -50,7 +50,7 @@ pub(crate) async fn get(_service: Arc<Service>, mut head: Parts) -> HttpResult {
     Ok((POLICY, Html(render_page(page))).into_response())
 }
 
-/// Renders a page as HTML. Its texts are those of this crate, and need no escaping.
+/// Renders a page as HTML. Its texts come from this crate, and need no escaping.
 fn render_page(page: &ProblemPage) -> String {
     let ProblemPage {
         name,

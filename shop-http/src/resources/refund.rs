@@ -1,7 +1,8 @@
 //! `POST /v1/purchases/{id}:refund`: refunds a purchase, once.
 //!
-//! The store decides over a refund. The response is 201 when the store has applied it, and 202 with
-//! the header `X-Purchase-Pending` if the log has it and the store has not decided in time.
+//! The store decides on a refund. The response is 201 when the store applied the refund, and 202
+//! with the header `X-Purchase-Pending` if the log contains the refund and the store did not decide
+//! in time.
 
 use std::sync::Arc;
 
@@ -37,7 +38,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) 
     let caller = Caller::from_extensions(&head.extensions);
     check_sender(&purchases, &caller, &head.extensions)?;
     let permit = RequestPermit::from_extensions(&head.extensions)?;
-    // The refund waits for the store, which may be slow: other writes have room meanwhile.
+    // The refund waits for the store, which may be slow: other writes find room meanwhile.
     permit
         .exchange_for_wait()
         .map_err(|_full| HttpError::overloaded(true))?;
@@ -118,7 +119,7 @@ fn authorize(purchases: &PurchaseService, caller: &Caller, bought: &Purchase) ->
     let refund = Action::Refund(&bought.user_id);
     let decision = match purchases.kind {
         ServiceKind::Facing => purchases.policy.decide(caller, &refund),
-        // `check_sender` has asked the policy.
+        // `check_sender` asked the policy.
         ServiceKind::Management => Ok(()),
     };
     caller.note(&refund, decision.is_ok());

@@ -2,7 +2,7 @@
 //! `GET /v1/usernames`: purchases in the native API.
 //!
 //! Each handler reads the parameters of the query, asks the policy, and may wait until a purchase
-//! is visible that the client has just made.
+//! that the client just made is visible.
 
 use std::sync::Arc;
 
@@ -55,8 +55,8 @@ struct Selection<T> {
 /// Reads the selection and the other parameters of a request, and waits for the purchase for which
 /// the client wants to wait.
 ///
-/// `allowed_names` are the names of the parameters that the request may have, and `read_parameters`
-/// reads those that do not select.
+/// `allowed_names` are the names of the parameters that the request may contain, and
+/// `read_parameters` reads those that do not select.
 ///
 /// # Errors
 /// - 422 for invalid parameters

@@ -1,6 +1,7 @@
 //! `GET /v1/whoami`: who sends the request, and what they may do.
 //!
-//! Clients use it to show only what works. The page for browsers asks it whenever it has a key.
+//! Clients use it to show only what works. The page for browsers calls it whenever the page holds a
+//! key.
 
 use std::sync::Arc;
 

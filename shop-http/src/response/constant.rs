@@ -1,7 +1,7 @@
 //! Responses whose content does not change: compressed once, with a validator (`ETag`).
 //!
 //! [`Constants`] creates each [`Constant`] when it is first requested, and keeps the first
-//! [`MAX_KEPT`]. A client that has the content sends its validator, and gets a 304.
+//! [`MAX_KEPT`]. A client that cached the content sends its validator, and gets a 304.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -76,7 +76,7 @@ impl Constant {
         self
     }
 
-    /// Returns the response to a request with these headers: 304 if the client has the content.
+    /// Returns the response to a request with these headers: 304 if the client cached the content.
     pub(crate) fn respond(&self, request: &HeaderMap) -> Response {
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();

@@ -95,7 +95,7 @@ impl Subject {
 
 /// The default `Retry-After`, in seconds.
 const RETRY_AFTER_SECONDS: u64 = 1;
-/// The maximum number of errors in a problem. A request body has room for thousands of errors.
+/// The maximum number of errors in a problem. A request body may contain thousands of errors.
 const MAX_ERRORS: usize = 64;
 /// The maximum number of errors in the text of a problem.
 const MAX_TEXTS: usize = 8;
@@ -161,12 +161,12 @@ impl HttpError {
         Unavailable,
         "Tokens cannot be verified now - please try again",
     );
-    /// The store has no purchase with the id.
+    /// The store contains no purchase with the id.
     pub(crate) const UNKNOWN_PURCHASE: Self = not_found(
         problem::UNKNOWN_PURCHASE,
         "No purchase with this id is stored",
     );
-    /// The store has the refund, and does not have its purchase yet.
+    /// The store contains the refund, but not its purchase yet.
     pub(crate) const WAITING_REFUND: Self = not_found(
         problem::UNKNOWN_PURCHASE,
         "This refund waits until its purchase is stored",
@@ -189,15 +189,15 @@ impl HttpError {
         "There is no pending dead letter at this position",
     );
     /// Events cannot continue at the cursor of the client: it is of another log, too far behind, or
-    /// the log no longer has its events.
+    /// the log no longer contains its events.
     pub(crate) const CURSOR_EXPIRED: Self = Self::new(
         StatusCode::GONE,
         Some(problem::CURSOR_EXPIRED),
         "The log does not continue at this Last-Event-ID: list the purchases, and read the events without it",
     );
-    /// The service has no feed of events.
+    /// The service provides no feed of events.
     pub(crate) const NO_EVENTS: Self = unsupported("This service does not follow a log");
-    /// The store has no search for names.
+    /// The store does not support the search for names.
     pub(crate) const NO_NAMES: Self = unsupported("This store finds no names by their beginning");
     /// A handler panicked.
     pub(crate) const PANICKED: Self = of_kind(
@@ -480,7 +480,7 @@ impl HttpError {
     }
 
     /// Returns the response with this `body` and its status, and with the headers that this error
-    /// has in every form.
+    /// sets in every form.
     pub(crate) fn respond(&self, body: impl IntoResponse) -> Response {
         let mut response = body.into_response();
         if let Some(cause) = self.cause() {
@@ -508,8 +508,9 @@ impl HttpError {
 
     /// Returns the result of one purchase of a batch.
     ///
-    /// A failed write that may succeed when it is repeated has the status `Unknown`, its outcome,
-    /// and the key to repeat it with. All other errors have the status `Rejected`.
+    /// For a failed write that may succeed when it is repeated, the result contains the status
+    /// `Unknown`, the outcome, and the key to repeat the write with. The status of all other errors
+    /// is `Rejected`.
     pub(crate) fn to_batch_result(&self, line: usize) -> BatchResultBody {
         let mut result = BatchResultBody::new(line, BatchStatus::Rejected);
         if let Some(key) = self.key()
@@ -534,7 +535,7 @@ impl HttpError {
 
     /// Returns the failed call for the log, which says what the client does not see.
     ///
-    /// A write that is final has none: the fault is the client's.
+    /// Returns `None` for a write whose error is final: the fault is the client's.
     pub(crate) fn cause(&self) -> Option<Arc<FailedCall>> {
         self.failed
             .clone()

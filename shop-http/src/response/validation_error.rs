@@ -53,7 +53,7 @@ pub(crate) enum ValidationErrorKind {
     NoText,
     /// A value is not a number.
     NoNumber,
-    /// A value has the right type, and is out of bounds.
+    /// A value is of the right type, but out of bounds.
     Value,
     /// There is no member or parameter with this name.
     Unknown,
@@ -62,7 +62,7 @@ pub(crate) enum ValidationErrorKind {
     /// The body is JSON of another type than an object.
     NoObject,
     /// Another kind, with its type in pydantic's list. The text is the one of pydantic, and the
-    /// second value is the parameter in that text, if it has one.
+    /// second value is the parameter in that text, if any.
     #[cfg_attr(not(feature = "accounts"), expect(dead_code))]
     Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
@@ -121,7 +121,7 @@ const FRAGMENT: AsciiSet = ENCODED.remove(b'$');
 impl Location {
     /// Returns the name of the member, the parameter, the segment or the header.
     ///
-    /// The query as a whole has the name `query`, and the body has none.
+    /// The query as a whole is named `query`; the body as a whole is unnamed.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Body | Self::Byte(_) => None,
@@ -184,7 +184,8 @@ fn truncate_name(name: &str) -> &str {
 
 /// Returns the text of the error of a `name` that is not one of `known_names`.
 ///
-/// The text suggests the known name that differs only in case or separators, or lists all of them.
+/// The text suggests the known name that differs only in case or separators, or lists all known
+/// names.
 pub(crate) fn unknown_name_text(name: &str, known_names: &[&str]) -> String {
     let letters = letters_of(name);
     let meant = known_names
@@ -228,7 +229,7 @@ impl ValidationError {
 
     /// Returns the entry of this error in a problem's `errors`.
     ///
-    /// An error of the whole body has none: the problem says the same.
+    /// Returns `None` for an error of the whole body: the problem says the same.
     pub(crate) fn problem_error(&self) -> Option<ProblemError> {
         let name = truncate_name(self.location.name()?);
         let mut error = ProblemError::new(match self.kind {

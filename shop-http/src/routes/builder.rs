@@ -94,13 +94,13 @@ impl RouterBuilder {
     /// Asks `policy` about every request for purchases, users and orders (default: all are
     /// allowed).
     ///
-    /// The policy is given the [`Principal`](crate::Principal) that an authentication layer has
-    /// inserted into the extensions of the request. A refusal is a 403 in the form of the path.
-    /// A row that is requested by its own id and belongs to another user is a 404, as if it did not
+    /// The policy is given the [`Principal`](crate::Principal) that an authentication layer
+    /// inserted into the extensions of the request. A refusal is a 403 in the form of the path. A
+    /// row that is requested by its own id and belongs to another user is a 404, as if it did not
     /// exist.
     ///
-    /// A listing whose path can be a user id or a user name is restricted to those of the two that
-    /// the policy allows.
+    /// If the path of a listing can be a user id or a user name, the listing is restricted to the
+    /// meanings that the policy allows.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -128,10 +128,10 @@ impl RouterBuilder {
 
     /// Requires a bearer token that `authenticate` accepts, for purchases, users, orders and
     /// `/metrics`. Other requests are a 401 in the form of the path, before their body is read.
-    /// `/health` without a token has the status alone.
+    /// `/health` without a token shows the status alone.
     ///
-    /// What the principal may do is decided by [`Scopes`], unless [`authorize`](Self::authorize)
-    /// sets another policy.
+    /// [`Scopes`] decides what the principal may do, unless [`authorize`](Self::authorize) sets
+    /// another policy.
     ///
     /// ```
     /// # #[cfg(feature = "auth")] {
@@ -171,9 +171,9 @@ impl RouterBuilder {
     /// Surrounds the routes for purchases, users and orders, `/health` and `/metrics` with `layer`,
     /// such as an authentication layer. The last layer that is added is the outermost one.
     ///
-    /// The layer is inside of CORS, request ids, metrics and the limits of requests. So a preflight
-    /// request, which has no credentials, is answered, and a refusal of the layer is measured and
-    /// can be read by pages of other origins. Around the whole router, the same layer refuses
+    /// The layer is inside CORS, request ids, metrics and the limits of requests. So a preflight
+    /// request, which carries no credentials, is answered, and a refusal of the layer is measured
+    /// and can be read by pages of other origins. Around the whole router, the same layer refuses
     /// preflight requests, unless it lets `OPTIONS` pass.
     ///
     /// Probes, the list of paths, the page and the documentation are outside of the layer.
@@ -214,8 +214,9 @@ impl RouterBuilder {
     /// Builds the router.
     ///
     /// It can be nested below a prefix. Links, locations and the servers of the OpenAPI document
-    /// then have the prefix, and the page loads its files below it. With [`Router::nest`], the page
-    /// is at the prefix without a slash at its end; with [`Router::nest_service`], it is at both.
+    /// then contain the prefix, and the page loads its files below it. With [`Router::nest`], the
+    /// page is at the prefix without a slash at its end; with [`Router::nest_service`], it is at
+    /// both.
     pub fn build(self) -> Router {
         self.build_for(Listener::Single)
     }
@@ -239,18 +240,18 @@ impl RouterBuilder {
     /// Builds two routers: one for clients, and one for a listener that only probes and operators
     /// reach.
     ///
-    /// - The public router has all routes but probes, `/health` and `/metrics`; `/healthz` and
+    /// - The public router contains all routes but probes, `/health` and `/metrics`; `/healthz` and
     ///   `/livez` remain. On management it refuses (403) writes past the log, and listings of
     ///   everyone's purchases.
-    /// - The admin router of facing has probes, `/health` in full and `/metrics`. They need no
+    /// - The admin router of facing contains probes, `/health` in full and `/metrics`. They need no
     ///   token.
-    /// - The admin router of management has these, and all routes of management.
+    /// - The admin router of management contains these, and all routes of management.
     ///
     /// The admin router answers for [`Hosts::Local`](crate::Hosts::Local) and the hosts of the
     /// options alone.
     ///
-    /// Each router has its own limits, so requests to the public one cannot keep a probe from its
-    /// response. Serve them on two listeners:
+    /// Each router applies its own limits, so requests to the public one cannot keep a probe from
+    /// its response. Serve them on two listeners:
     ///
     /// ```no_run
     /// use shop_core::Shop;

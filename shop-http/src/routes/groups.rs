@@ -43,7 +43,7 @@ impl RouteGroup {
 /// The listener that a router is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum Listener {
-    /// The only listener of a service, which has all routes.
+    /// The only listener of a service, which serves all routes.
     #[default]
     Single,
     /// The listener for clients, beside an admin listener.

@@ -1,4 +1,4 @@
-//! The prefix below which an outer router of the embedder has mounted these routes.
+//! The prefix below which an outer router of the embedder mounted these routes.
 //!
 //! A router that nests this one, for example at `/shop`, removes the prefix from the path of each
 //! request. Links and documents for clients need the whole path, so a handler puts the prefix of
@@ -9,15 +9,15 @@ use std::fmt::Display;
 use axum::extract::OriginalUri;
 use axum::http::{Extensions, Uri};
 
-/// The prefix below which an outer router has mounted these routes, as the client has sent the
-/// prefix. It is empty without an outer router.
+/// The prefix below which an outer router mounted these routes, as the client sent the prefix. It
+/// is empty without an outer router.
 pub(crate) struct Mount(String);
 
 impl Mount {
-    /// Returns the prefix that outer routers have removed from the path of the request with this
-    /// `uri` and these `extensions`.
+    /// Returns the prefix that outer routers removed from the path of the request with this `uri`
+    /// and these `extensions`.
     ///
-    /// The prefix is empty if they have removed nothing, or have rewritten the path in another way.
+    /// The prefix is empty if they removed nothing, or rewrote the path in another way.
     pub(crate) fn from_request(uri: &Uri, extensions: &Extensions) -> Self {
         let original_path = original_uri(uri, extensions).path();
         let remaining_path = uri.path();
@@ -48,7 +48,7 @@ impl Mount {
     }
 }
 
-/// Returns the URI of a request as the client has sent it, with the prefix of outer routers.
+/// Returns the URI of a request as the client sent it, with the prefix of outer routers.
 pub(crate) fn original_uri<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a Uri {
     extensions
         .get()

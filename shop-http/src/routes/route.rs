@@ -43,7 +43,7 @@ impl RequestClass {
         matches!(self, Self::Write | Self::Batch)
     }
 
-    /// Returns the class of a request that has no handler.
+    /// Returns the class of a request without a handler.
     pub(crate) fn from_method(method: &Method) -> Self {
         if *method == Method::POST {
             Self::Write
@@ -79,7 +79,7 @@ pub(crate) struct Endpoint {
     description: &'static str,
 }
 
-/// Builds routes whose handlers have the state `S`.
+/// Builds routes whose handlers receive the state `S`.
 ///
 /// A handler is an async function of this state and the request: of its head, if it reads.
 #[derive(Clone)]
@@ -232,7 +232,7 @@ impl Route {
     /// Returns a copy of this route whose path begins with `prefix`. The index does not list the
     /// copy.
     pub(crate) fn below(&self, prefix: &str) -> Self {
-        // The root of a prefix has no slash.
+        // The root of a prefix ends without a slash.
         let path = if self.path == "/" {
             prefix.to_owned()
         } else {

@@ -21,7 +21,7 @@ use crate::routes::route::{Route, RouteBuilder};
 use crate::service::ServiceKind::Management;
 use crate::service::{PurchaseService, Service};
 
-/// Returns the routes of `service`, with those of the replaced systems.
+/// Returns the routes of `service`, including the routes of the replaced systems.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let builder = RouteBuilder(Arc::clone(service));
     let mut native = common_routes(&builder);
@@ -51,7 +51,7 @@ const fn unless_hidden(is_hidden: bool, description: &'static str) -> &'static s
     if is_hidden { "" } else { description }
 }
 
-/// Returns the routes that each service has.
+/// Returns the routes that every service serves.
 #[rustfmt::skip]
 fn common_routes(builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     vec![
@@ -102,7 +102,7 @@ fn purchase_routes(service: &Service, builder: &RouteBuilder<Arc<PurchaseService
 /// Returns the routes for operators and probes.
 ///
 /// They are not below the prefixes of ingresses, where they would be public. Beside an admin
-/// listener, the public one only has a probe, and the routes of dead letters, which it refuses.
+/// listener, the public one only serves a probe, and the routes of dead letters, which it refuses.
 #[rustfmt::skip]
 fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;

@@ -42,29 +42,29 @@ pub(super) struct Connection {
 /// The state of a connection.
 struct ConnectionState {
     requests_in_flight: u32,
-    /// Whether the connection has had a request.
+    /// Whether the connection ever received a request.
     is_used: bool,
-    /// Whether the connection has a part of a response over HTTP/1 whose end is not known from its
+    /// Whether the connection is sending a response over HTTP/1 whose end is not known from its
     /// head. Until the end is written, closing resets the connection: else a client of HTTP/1.0
-    /// would take the part for the whole.
+    /// would take a part for the whole.
     is_streaming: bool,
-    /// When the connection was opened, its last request has ended, or its client has accepted a
-    /// part of a response that it had kept waiting.
+    /// When the connection was opened, its last request ended, or its client accepted a part of a
+    /// response that it had kept waiting.
     idle_since: Instant,
-    /// When the connection was marked for closing. `evicted` takes the mark back if the client has
-    /// done something since.
+    /// When the connection was marked for closing. `evicted` takes the mark back if the client did
+    /// something since.
     marked_at: Option<Instant>,
     slow_reader: SlowReaderPolicy,
     half_head: HalfHeadPolicy,
     /// The number of requests over HTTP/2 so far, which numbers their responses.
     http2_responses: u64,
-    /// The responses over HTTP/2 whose next part the client has not accepted yet, by their numbers,
-    /// with the time since when.
+    /// The responses over HTTP/2 whose next part the client has not accepted yet, by number, each
+    /// with the time since which it waits.
     unread_responses: BTreeMap<u64, Instant>,
 }
 
 impl ConnectionState {
-    /// Returns whether no request is in flight, and the client has accepted all responses.
+    /// Returns whether no request is in flight, and the client accepted all responses.
     fn is_idle(&self) -> bool {
         self.requests_in_flight == 0 && self.slow_reader.blocked_since.is_none()
     }
@@ -112,8 +112,8 @@ impl Connection {
     /// Returns when the connection is to be closed if its client does nothing until then.
     ///
     /// Returns `None` if a request is in flight whose response does not wait for the client, or if
-    /// the connection is marked for closing already. Bodies of requests have time-outs of their
-    /// own.
+    /// the connection is marked for closing already. Separate time-outs apply to the bodies of
+    /// requests.
     pub(super) fn deadline(&self, options: &HttpOptions) -> Option<Instant> {
         let state = self.state.lock();
         if state.marked_at.is_some() {
@@ -142,7 +142,7 @@ impl Connection {
         state.idle_since.checked_add(limit)
     }
 
-    /// Records the result of a write: how much of a response the client has accepted.
+    /// Records the result of a write: how much of a response the client accepted.
     pub(super) fn record_write(&self, written: &Poll<io::Result<usize>>) {
         let mut state = self.state.lock();
         let Poll::Ready(result) = written else {
@@ -157,7 +157,7 @@ impl Connection {
         }
     }
 
-    /// Records bytes that the client has sent, if they belong to a head.
+    /// Records bytes that the client sent, if they belong to a head.
     ///
     /// # Errors
     /// If the half heads of all connections are too large together.
@@ -170,7 +170,7 @@ impl Connection {
         state.half_head.receive(bytes)
     }
 
-    /// Begins a request, whose head has arrived. It is in flight until the result is dropped.
+    /// Begins a request whose head arrived. The request is in flight until the result is dropped.
     pub(super) fn begin(self: &Arc<Self>, protocol: Protocol) -> InFlightRequest {
         let mut state = self.state.lock();
 
@@ -198,7 +198,7 @@ impl Connection {
             self.marked.notified().await;
             let mut state = self.state.lock();
 
-            // A request may have begun since the mark, or the client has read on.
+            // Since the mark, a request may have begun, or the client may have read on.
             let is_unread = state
                 .unread_responses
                 .values()
@@ -302,7 +302,7 @@ impl SlowReaderPolicy {
         self.blocked_since.get_or_insert_with(Instant::now);
     }
 
-    /// Records that the client has accepted `bytes` of a response.
+    /// Records that the client accepted `bytes` of a response.
     ///
     /// The time in which the client accepted nothing is taken from its remaining time. The bytes
     /// earn time back, at the minimum rate in bytes per second, so that a client that reads faster

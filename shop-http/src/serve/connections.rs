@@ -1,5 +1,5 @@
-//! The open connections of a listener, and which of them is closed: when there are too many, or
-//! when its client does nothing for too long.
+//! The open connections of a listener, and which one is closed: when there are too many, or when
+//! its client does nothing for too long.
 //!
 //! A connection is only marked for closing here. Its task closes it, unless the client does
 //! something first.
@@ -58,9 +58,9 @@ impl Connections {
 
     /// Waits for room for one more connection.
     ///
-    /// While there is none, connections that are idle for [`MIN_IDLE`] are closed: first those of
-    /// clients with more than their share, of these first the ones that never had a request, and
-    /// then the longest idle ones.
+    /// While there is no room, connections that are idle for [`MIN_IDLE`] are closed: first those
+    /// of clients with more than their share, of these first the ones that never received a
+    /// request, and then the longest idle ones.
     pub(super) async fn wait_for_room(&self) {
         loop {
             let closed = self.closed.notified();
@@ -75,7 +75,7 @@ impl Connections {
     /// Marks idle connections of the eligible clients for closing, in the order of
     /// [`wait_for_room`](Self::wait_for_room).
     ///
-    /// Returns whether it has marked one: whether a connection of these clients has been idle for
+    /// Returns whether it marked one: whether a connection of these clients has been idle for
     /// `min_idle`, and was not marked before.
     fn evict_idle(&self, is_eligible: impl Fn(ClientId) -> bool, min_idle: Duration) -> bool {
         let open = self.open.lock();

@@ -1,4 +1,4 @@
-//! The policy for half heads: requests whose heads clients have not sent to the end.
+//! The policy for half heads: requests whose heads are still incomplete.
 //!
 //! | limit | of | beyond the limit |
 //! |---|---|---|
@@ -19,7 +19,8 @@ use crate::permits::Permit;
 
 /// The bytes of half heads of all connections of a listener together.
 pub(super) const HEAD_BYTES: usize = 32 << 20;
-/// The bytes of a head that need no permit: hyper's first buffer, which each connection has anyway.
+/// The bytes of a head that need no permit: hyper's first buffer, which each connection allocates
+/// anyway.
 const FREE_HEAD_BYTES: usize = 8 << 10;
 
 /// Returns the maximum size of the head of a request.
@@ -35,8 +36,8 @@ pub(super) fn max_head_bytes(options: &HttpOptions) -> usize {
         .saturating_add(4 << 10)
 }
 
-/// The policy for half heads, with what one connection has received since its last request over
-/// HTTP/1, or before its first one over HTTP/2. Over TLS, the bytes of the handshake count, too.
+/// The policy for half heads, with what one connection received since its last request over HTTP/1,
+/// or before its first one over HTTP/2. Over TLS, the bytes of the handshake count, too.
 pub(super) struct HalfHeadPolicy {
     /// When the first byte of the head arrived, over TLS of the handshake. `None` while a request
     /// is in flight, and until the next one begins to arrive.
@@ -56,8 +57,8 @@ impl HalfHeadPolicy {
         }
     }
 
-    /// Counts `bytes` of a request head that have arrived, and reserves room for them. The first
-    /// bytes of a head need no room, because most heads are small.
+    /// Counts `bytes` of a request head as arrived, and reserves room for them. The first bytes of
+    /// a head need no room, because most heads are small.
     ///
     /// # Errors
     /// An error of the connection if the incomplete heads of all connections are too large
@@ -75,7 +76,7 @@ impl HalfHeadPolicy {
         Ok(())
     }
 
-    /// Forgets the head, which has arrived to its end, and releases its permit.
+    /// Forgets the head, which arrived completely, and releases its permit.
     pub(super) fn complete(&mut self) {
         self.begun_at = None;
         if self.arrived_bytes > FREE_HEAD_BYTES {

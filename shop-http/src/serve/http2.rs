@@ -1,9 +1,8 @@
-//! The policy for HTTP/2, where a client has many requests on one connection and may read some
+//! The policy for HTTP/2, where a client sends many requests on one connection and may read some
 //! responses and not others.
 //!
-//! The limits of one connection are those of its builder. All connections of a listener share the
-//! pool of responses that clients have not read. Since when a client has not read its responses is
-//! part of its `Connection`.
+//! The builder sets the limits of one connection. All connections of a listener share the pool of
+//! unread responses. Each `Connection` records since when its client leaves responses unread.
 
 use std::sync::Arc;
 
@@ -23,15 +22,15 @@ pub(super) struct Http2Policy {
     #[cfg(feature = "tls")]
     pub(super) builder: http2::Builder<TokioExecutor>,
     /// The pool of responses that clients have not read to the end, each counted from the beginning
-    /// of its request: each stream of a connection can have one.
+    /// of its request: each stream of a connection can occupy one unit.
     pub(super) unread_responses: Arc<FairPool>,
 }
 
 /// The protocol of a request.
 pub(super) enum Protocol {
     Http1,
-    /// HTTP/2, with the permit for its response until the client has read it. `None` if the pool
-    /// has no room for one.
+    /// HTTP/2, with the permit for the response until the client has read it. `None` if the pool is
+    /// full.
     Http2(Option<Permit>),
 }
 

@@ -10,7 +10,7 @@
 //! |---|---|
 //! | `SlowReaderPolicy` in `connection` | read a response slowly or not at all |
 //! | `HalfHeadPolicy` in `half_heads` | send the head of a request in part |
-//! | `Http2Policy` in `http2` | have many requests on one connection |
+//! | `Http2Policy` in `http2` | send many requests on one connection |
 
 mod connection;
 mod connections;
@@ -178,7 +178,7 @@ impl HttpServer {
         let server = Arc::new(self);
         let mut shutdown = pin!(shutdown);
         let mut close_overdue = pin!(server.connections.close_overdue());
-        // Every connection has a receiver until it ends.
+        // Every connection holds a receiver until it ends.
         let (stop, _) = watch::channel(());
 
         loop {
@@ -220,7 +220,7 @@ impl HttpServer {
     }
 
     /// Serves a connection until it ends, is evicted, or its requests in flight are completed after
-    /// the server has stopped.
+    /// the server stopped.
     async fn serve_connection(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -315,8 +315,8 @@ impl HttpServer {
 
 /// Serves a connection until it ends. When the server stops, the requests in flight are completed.
 ///
-/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client that has no
-/// request in flight has nothing to wait for.
+/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client without a
+/// request in flight waits for nothing.
 async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,

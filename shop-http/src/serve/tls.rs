@@ -48,11 +48,11 @@ struct Certified {
 impl Tls {
     /// Reads a certificate with its chain and its private key, both PEM.
     ///
-    /// With `client_ca`, a client must have a certificate that one of the certificates in this file
-    /// has signed.
+    /// With `client_ca`, a client must present a certificate signed by one of the certificates in
+    /// this file.
     ///
     /// # Errors
-    /// If a file cannot be read or is invalid, or the key is not that of the certificate.
+    /// If a file cannot be read or is invalid, or the key does not belong to the certificate.
     pub async fn from_files(
         certificate: impl Into<PathBuf>,
         key: impl Into<PathBuf>,
@@ -79,7 +79,7 @@ impl Tls {
 
     /// Does the handshake on a new connection.
     ///
-    /// Returns `None` if the handshake fails, or has not ended within `time`.
+    /// Returns `None` if the handshake fails, or does not end within `time`.
     pub(super) async fn accept<S>(&self, stream: S, time: Duration) -> Option<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,

@@ -1,8 +1,8 @@
 //! The dead letters of the logs of this process: pages, replays, discards, and parked records.
 //!
 //! A position names the log by its topic, so a request may contain positions of several logs. The
-//! result of a request is a map from positions to outcomes. A position without an outcome has no
-//! pending dead letter, or no record to park, and the handler says so.
+//! result of a request is a map from positions to outcomes. If a position gets no outcome, no dead
+//! letter is pending there, or there is no record to park, and the handler says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -110,7 +110,7 @@ impl DeadLetterLogs {
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.
     ///
-    /// A position without a record has no outcome. In a dry run, nothing is dead-lettered.
+    /// A position without a record gets no outcome. In a dry run, nothing is dead-lettered.
     ///
     /// # Errors
     /// The errors of the logs. The records at earlier positions may be dead-lettered by then.
@@ -199,8 +199,8 @@ impl DeadLetterLogs {
                     let position = dead_letter.position();
                     let resolved = (resolved_status, None);
                     let outcome = match refusal {
-                        // Several dead letters may have one position. If one of them is resolved,
-                        // the outcome does not tell about another that is refused, such as a gap.
+                        // Several dead letters may share one position. If one is resolved, the
+                        // outcome does not tell about another that is refused, such as a gap.
                         Some(_) if outcomes.get(&position) == Some(&resolved) => return true,
                         Some(reason) => (ResolvedStatus::Refused, Some(reason.to_owned())),
                         None => resolved,

@@ -1,7 +1,8 @@
 //! The kind of a service: facing or management.
 //!
 //! The kind decides who may write, which routes and ids there are, and what errors and metrics are
-//! called. It has a module of its own, because errors and metrics need it without the service.
+//! called. It is defined in a separate module, because errors and metrics need it without the
+//! service.
 
 /// One of the two services.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

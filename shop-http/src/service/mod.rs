@@ -9,7 +9,7 @@
 //! | `other_role` | the state of a role beside purchases |
 //!
 //! Ports may be implemented by the embedder. [`within`] gives a call of a port a timeout, and makes
-//! a panic in it an error. The look-ups of an `IdempotentSink` have limits of their own.
+//! a panic in it an error. Separate limits apply to the look-ups of an `IdempotentSink`.
 
 pub(crate) mod dead_letters;
 pub(crate) mod kind;
@@ -65,7 +65,7 @@ pub(crate) struct Service {
     pub(crate) options: Arc<HttpOptions>,
     pub(crate) policy: Policy,
     pub(crate) listener: Listener,
-    /// The groups of routes that the router has.
+    /// The groups of routes that the router contains.
     groups: BTreeSet<RouteGroup>,
     /// The index of all routes. It is set later than the other members, because the handlers of the
     /// routes need the service.
@@ -152,7 +152,7 @@ impl Service {
         }
     }
 
-    /// Returns whether the router has the routes of `group`.
+    /// Returns whether the router contains the routes of `group`.
     pub(crate) fn has(&self, group: RouteGroup) -> bool {
         self.groups.contains(&group)
     }

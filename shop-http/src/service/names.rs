@@ -12,8 +12,8 @@ use shop_core::{Result, UserName};
 
 /// The maximum number of names that are returned.
 const MAX_NAMES: usize = 20;
-/// The maximum number of steps. More than two steps for each name are needed only by a long
-/// beginning of which many names have a part, in mixed case.
+/// The maximum number of steps. Only a long prefix needs more than two steps for each name, if many
+/// names begin with a part of the prefix, in mixed case.
 const MAX_STEPS: usize = 100;
 
 /// The names that begin with a prefix, ordered by their bytes.
@@ -89,8 +89,8 @@ impl Prefix {
             return Some(from.to_owned());
         }
 
-        // The text keeps as many characters of `from` as possible. At the next place it has the
-        // least greater form, and behind that place the least forms.
+        // The text keeps as many characters of `from` as possible. The next place gets the least
+        // greater form, and the places behind it get the least forms.
         let chars: Vec<char> = from.chars().collect();
         for place in (0..=matching).rev() {
             let mut forms = self.0[place].iter();
@@ -112,7 +112,7 @@ fn case_forms(char: char) -> BTreeSet<char> {
     BTreeSet::from([char, lower, upper, lower_of_upper])
 }
 
-/// Returns the only character of `form`, or `None` if it has several, such as `SS` for `ß`.
+/// Returns the only character of `form`, or `None` if there are several, such as `SS` for `ß`.
 fn single_form(mut form: impl ExactSizeIterator<Item = char>) -> Option<char> {
     if form.len() > 1 {
         return None;

@@ -1,7 +1,7 @@
-//! The parts of a router: the roles of the process, each of them optional.
+//! The parts of a router: the roles of the process, which are all optional.
 //!
-//! An embedder fills [`Parts`] and gives it to the builder of the router, which makes a service of
-//! it.
+//! An embedder fills [`Parts`] and gives it to the builder of the router, which creates a service
+//! from these parts.
 
 use std::sync::Arc;
 
@@ -37,8 +37,7 @@ pub struct Parts {
     /// The role orders.
     #[cfg(feature = "accounts")]
     pub orders: Option<OrdersRole>,
-    /// The logs whose dead letters are served (default: the log of the purchases, if they have
-    /// one).
+    /// The logs whose dead letters are served (default: the log of the purchases, if any).
     pub dead_letters: Vec<DeadLetterLog>,
     /// The source of times and of fresh ids (default: the clock of the system).
     pub clock: Arc<dyn Clock>,

@@ -43,7 +43,7 @@ pub(crate) struct MeasuredSink {
 
 impl MeasuredSink {
     /// Creates the span of a publish of the purchase `id`, or of `count` purchases, if publishes
-    /// have spans.
+    /// are traced.
     ///
     /// The span is not entered, because lines of the log belong to the request.
     fn create_span(&self, id: Option<&PurchaseId>, count: Option<i64>) -> Span {

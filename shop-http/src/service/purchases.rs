@@ -51,7 +51,7 @@ pub(crate) struct BatchPurchase {
     pub(crate) given_id: Option<PurchaseId>,
 }
 
-/// What the error of a purchase or a refund needs, after the sink has taken the purchase.
+/// The facts that the error of a purchase or a refund needs, after the sink took the purchase.
 struct AttemptedWrite {
     key: Option<IdempotencyKey>,
     id: PurchaseId,
@@ -84,7 +84,7 @@ impl PurchaseService {
     /// # Cancel safety
     /// Dropping the future leaves the purchase published or not. With a key, a repetition with the
     /// same key is safe. A client that disconnects does not drop the future: the router completes
-    /// every write that has begun.
+    /// every write that it began.
     pub(crate) fn buy(
         &self,
         new: NewPurchase,
@@ -117,10 +117,9 @@ impl PurchaseService {
         }
     }
 
-    /// Publishes a refund, and waits for at most `limit` until the store has applied or rejected
-    /// it.
+    /// Publishes a refund, and waits for at most `limit` until the store applied or rejected it.
     ///
-    /// The result is pending if the store has not decided within `limit`. The call is boxed,
+    /// The result is pending if the store does not decide within `limit`. The call is boxed,
     /// because it is large and rare beside a buy.
     ///
     /// # Errors

@@ -106,7 +106,7 @@ impl PurchaseService {
 
             drop(timeout(pause.min(time_until(deadline)), next_batch).await);
             pause = next_pause(pause);
-            // The more requests wait, the longer each of them pauses in addition.
+            // The more requests wait, the longer is the additional pause of each request.
             let wait_pause = permit.wait_pause();
             if !wait_pause.is_zero() {
                 sleep(wait_pause.min(time_until(deadline))).await;
@@ -154,7 +154,7 @@ impl PurchaseService {
         }
     }
 
-    /// Returns whether `lookup` has a result of which `caller` may learn.
+    /// Returns whether `lookup` found a result that `caller` may learn about.
     fn is_readable(&self, caller: &Caller, lookup: &Lookup) -> bool {
         match lookup {
             Lookup::Stored(purchase) => {
@@ -166,11 +166,10 @@ impl PurchaseService {
         }
     }
 
-    /// Returns a future that completes when the ingest of this process has handled a batch after
-    /// this call: its counters have changed.
+    /// Returns a future that completes when the ingest of this process handles a batch after this
+    /// call, which changes the counters of the ingest.
     ///
-    /// The future never completes where another process runs the ingest, or after the ingest has
-    /// ended.
+    /// The future never completes where another process runs the ingest, or after the ingest ended.
     fn wait_for_batch(&self) -> impl Future<Output = ()> + use<> {
         let ingest = self
             .ingest
@@ -183,7 +182,7 @@ impl PurchaseService {
                     return;
                 }
             }
-            // No ingest runs in this process, or it has ended.
+            // No ingest runs in this process, or the ingest ended.
             pending::<()>().await;
         }
     }
@@ -194,7 +193,7 @@ fn next_pause(pause: Duration) -> Duration {
     (pause * 2).min(MAX_PAUSE)
 }
 
-/// Returns the time from now until `deadline`, or zero if it has passed.
+/// Returns the time from now until `deadline`, or zero if `deadline` is past.
 fn time_until(deadline: Instant) -> Duration {
     deadline.saturating_duration_since(Instant::now())
 }

@@ -7,8 +7,7 @@
 //! 2. The service publishes the purchases of the chunk together.
 //! 3. [`BatchResults`] writes one result per line.
 //!
-//! An invalid, denied or failed purchase has an error as its result, and does not prevent the
-//! others.
+//! An invalid, denied or failed purchase results in an error, and does not prevent the others.
 
 mod lines;
 
@@ -37,7 +36,7 @@ use crate::service::{PurchaseService, ServiceKind};
 /// The number of lines whose purchases are published together. Other requests are served between
 /// two chunks.
 const CHUNK_LINES: usize = 1_000;
-/// The units of the pool of writes that a batch acquires, so that single purchases have room beside
+/// The units of the pool of writes that a batch acquires, so that single purchases find room beside
 /// batches.
 const WRITE_UNITS: usize = 8;
 /// The size in bytes above which it takes milliseconds to read a body, during which other requests
@@ -164,7 +163,7 @@ struct BatchAudit {
     /// The user of the first valid purchase.
     first_user: Option<UserId>,
     has_several_users: bool,
-    /// The number of purchases that the policy has denied.
+    /// The number of purchases that the policy denied.
     denied: usize,
 }
 
@@ -205,7 +204,7 @@ impl BatchAudit {
         Ok(purchase)
     }
 
-    /// Records a batch of `count` purchases for the audit log, with its user if it has only one.
+    /// Records a batch of `count` purchases for the audit log, with its user if there is only one.
     fn record(self, caller: &Caller, count: usize) {
         let sole_user = self.first_user.filter(|_| !self.has_several_users);
         caller.audit(Audited {
@@ -220,19 +219,19 @@ impl BatchAudit {
 
 /// The results of a batch: the body of the response, which is written chunk by chunk.
 struct BatchResults {
-    /// Whether the body has one result per line, and is not a JSON array.
+    /// Whether the body consists of one result per line, and is not a JSON array.
     is_ndjson: bool,
     /// Whether the caller may see the positions of the purchases in the log.
     shows_positions: bool,
     body: Vec<u8>,
-    /// The number of bytes for which the batch has a permit.
+    /// The number of bytes for which the batch holds a permit.
     permitted_bytes: usize,
     /// The failed call of the first purchase that was not recorded, for the log.
     cause: Option<Arc<FailedCall>>,
 }
 
 impl BatchResults {
-    /// Creates the body of a response, without results. The batch has a permit for
+    /// Creates the body of a response, without results. The batch holds a permit for
     /// `permitted_bytes`.
     fn new(is_ndjson: bool, shows_positions: bool, permitted_bytes: usize) -> Self {
         let mut body = Vec::with_capacity(permitted_bytes);
@@ -294,7 +293,7 @@ impl BatchResults {
         }
 
         let mut result = error.to_batch_result(line);
-        // The bytes above the permit are not counted, so there should be few of them.
+        // The bytes above the permit are not counted, so there should be few.
         if self.body.len() > self.permitted_bytes {
             result.errors.clear();
             result.detail = result
