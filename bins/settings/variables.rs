@@ -1,7 +1,7 @@
 //! Every setting: its variable, its flag, its default and its help.
 //!
-//! The name of a field is that of its flag and, in upper case after `SHOP_`, of its variable. One that is hidden has no
-//! flag: it is a secret, or one of OpenTelemetry.
+//! The name of a field is that of its flag and, in upper case after `SHOP_`, of its variable. One
+//! that is hidden has no flag: it is a secret, or one of OpenTelemetry.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -23,23 +23,27 @@ use tracing_subscriber::EnvFilter;
 
 use super::host_port::HostPort;
 
-/// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this machine.
+/// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this
+/// machine.
 ///
-/// Every setting is a flag, an environment variable or a key of the TOML file --config; the first of them wins. --log-level
-/// is SHOP_LOG_LEVEL, and log_level, or level in a table log. An empty variable counts as unset. For every secret X, X_FILE
-/// names a file to read it from. SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so for
-/// any other that breaks no guarantee; two underscores stand for one. Two names of one setting with different values are
-/// rejected, and so are misspelled names, and settings that the service does not read.
+/// Every setting is a flag, an environment variable or a key of the TOML file --config; the first
+/// of them wins. --log-level is SHOP_LOG_LEVEL, and log_level, or level in a table log. An empty
+/// variable counts as unset. For every secret X, X_FILE names a file to read it from.
+/// SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so for any
+/// other that breaks no guarantee; two underscores stand for one. Two names of one setting with
+/// different values are rejected, and so are misspelled names, and settings that the service does
+/// not read.
 ///
 /// A duration is a whole number with ms, s, m, h or d, a size one with B, KiB, MiB or GiB.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
 #[derive(Debug, Parser)]
 pub struct Variables {
-    /// Print all settings with their origins, check every connection for 2s, and exit with 0, or with 1 for an error. Creates
-    /// nothing
+    /// Print all settings with their origins, check every connection for 2s, and exit with 0, or
+    /// with 1 for an error. Creates nothing
     pub(crate) check_config: bool,
-    /// Check that the service on SHOP_HOST and SHOP_PORT is ready, and exit with 0, or with 1 if it is not
+    /// Check that the service on SHOP_HOST and SHOP_PORT is ready, and exit with 0, or with 1 if it
+    /// is not
     pub(crate) healthcheck: bool,
     /// Print the result of --check-config or of a command as JSON
     pub(crate) json: bool,
@@ -54,28 +58,30 @@ pub struct Variables {
     /// Port to listen on, 0 for any [default: facing 3000, management 3001]
     pub(crate) port: Option<u16>,
 
-    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when unset. Read again
-    /// on change
+    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when
+    /// unset. Read again on change
     pub(crate) tls_cert_file: Option<PathBuf>,
     /// File of the private key of this certificate, PEM. Read again on change
     pub(crate) tls_key_file: Option<PathBuf>,
-    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed. Read again on
-    /// change [default: clients need no certificate]
+    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed.
+    /// Read again on change [default: clients need no certificate]
     pub(crate) tls_client_ca_file: Option<PathBuf>,
 
-    /// Address of a second listener, host:port, for probes, /health, /metrics and what operators do; /metrics and
-    /// /health need no token there. The first listener then has /healthz and /livez of these [default: none, all are
-    /// on SHOP_HOST and SHOP_PORT]
+    /// Address of a second listener, host:port, for probes, /health, /metrics and what operators
+    /// do; /metrics and /health need no token there. The first listener then has /healthz and
+    /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
     pub(crate) admin_addr: Option<HostPort>,
 
-    /// Writes per second that one client may send, the holder of a token or key, else an address; counted by each
-    /// process [default: no limit]
+    /// Writes per second that one client may send, the holder of a token or key, else an address;
+    /// counted by each process [default: no limit]
     pub(crate) rate_writes: Option<NonZeroU32>,
     /// Reads per second that one client may send [default: no limit]
     pub(crate) rate_reads: Option<NonZeroU32>,
-    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no limit]
+    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no
+    /// limit]
     pub(crate) client_connections: Option<NonZeroU32>,
-    /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by commas
+    /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by
+    /// commas
     pub(crate) trusted_proxies: Option<TrustedProxies>,
 
     /// Folder of the embedded log and store
@@ -85,19 +91,20 @@ pub struct Variables {
     /// deletes older ones, and requests with an older time are refused [default: for ever]
     #[arg(value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
-    /// The currency of all purchases, such as EUR: those without one get it, others are refused. Unset, all are refused
-    /// [default: none]
+    /// The currency of all purchases, such as EUR: those without one get it, others are refused.
+    /// Unset, all are refused [default: none]
     pub(crate) currency: Option<Currency>,
-    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same topic would store a refund
-    /// as a purchase [default: on; off in the dialect of a replaced system]
+    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same
+    /// topic would store a refund as a purchase [default: on; off in the dialect of a replaced
+    /// system]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) refunds: Option<bool>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
     #[arg(value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) log_retention: Option<Duration>,
-    /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it is full. If the store is
-    /// embedded, it is in that file [default: none]
+    /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it
+    /// is full. If the store is embedded, it is in that file [default: none]
     #[arg(value_parser = read_log_size)]
     pub(crate) log_max_size: Option<u64>,
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
@@ -111,23 +118,25 @@ pub struct Variables {
     /// Partitions of a topic that this process creates
     #[arg(default_value = "5", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_partitions: u32,
-    /// Replication factor of a topic that this process creates; warns of a topic with fewer replicas [default: the
-    /// brokers']
+    /// Replication factor of a topic that this process creates; warns of a topic with fewer
+    /// replicas [default: the brokers']
     #[arg(value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_replicas: Option<u32>,
-    /// Whether to create a missing topic: on or off. With off, the process waits until the topic exists
+    /// Whether to create a missing topic: on or off. With off, the process waits until the topic
+    /// exists
     #[arg(action = Set, default_value = "on", value_parser = BoolishValueParser::new())]
     pub(crate) kafka_create_topics: bool,
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
     pub(crate) kafka_instance_id: Option<String>,
-    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing, shop-management]
+    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
+    /// shop-management]
     pub(crate) kafka_client_id: Option<String>,
     /// SASL user of Kafka
     pub(crate) kafka_username: Option<String>,
     /// SASL password of Kafka
     pub(crate) kafka_password: Option<SecretString>,
-    /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a user, OAUTHBEARER with
-    /// SHOP_KAFKA_OAUTH_TOKEN_URL]
+    /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a
+    /// user, OAUTHBEARER with SHOP_KAFKA_OAUTH_TOKEN_URL]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
     #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
@@ -138,8 +147,8 @@ pub struct Variables {
     pub(crate) kafka_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
     pub(crate) kafka_key_file: Option<PathBuf>,
-    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are requested by client
-    /// credentials, with the id and the secret in the header Authorization
+    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
+    /// requested by client credentials, with the id and the secret in the header Authorization
     pub(crate) kafka_oauth_token_url: Option<String>,
     /// Client id at the token endpoint
     pub(crate) kafka_oauth_client_id: Option<String>,
@@ -147,41 +156,43 @@ pub struct Variables {
     pub(crate) kafka_oauth_client_secret: Option<SecretString>,
     /// Scope of the tokens [default: none]
     pub(crate) kafka_oauth_scope: Option<String>,
-    /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none and gzip only
+    /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none
+    /// and gzip only
     #[arg(default_value = "none")]
     pub(crate) kafka_compression: Compression,
 
-    /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of MONGODB_HOSTS,
-    /// MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME and MONGO_PORT [default: none, the store
-    /// is embedded]
+    /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of
+    /// MONGODB_HOSTS, MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME
+    /// and MONGO_PORT [default: none, the store is embedded]
     pub(crate) mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases]
     pub(crate) mongodb_database: Option<String>,
     /// Collection of purchases
     #[arg(default_value = "purchases")]
     pub(crate) mongodb_collection: String,
-    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI beside it for users and
-    /// orders only
+    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI
+    /// beside it for users and orders only
     pub(crate) postgres_url: Option<SecretString>,
-    /// Connections to PostgreSQL that this process may open, at least 12: half of them for purchases, a quarter each for
-    /// users and for orders
+    /// Connections to PostgreSQL that this process may open, at least 12: half of them for
+    /// purchases, a quarter each for users and for orders
     #[arg(default_value = "32", value_parser = value_parser!(u32).range(12..))]
     pub(crate) postgres_max_connections: u32,
-    /// Whether users and orders take over tables of PostgreSQL that another program has made, such as those of the
-    /// replaced system: on or off. With off, a process that finds such tables does not start
+    /// Whether users and orders take over tables of PostgreSQL that another program has made, such
+    /// as those of the replaced system: on or off. With off, a process that finds such tables does
+    /// not start
     #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) adopt_tables: bool,
 
-    /// Address of management, from which facing gets listings, http://host:port. It may be composed of CM_API_HOSTNAME and
-    /// CM_API_PORT [default: none, facing reads the store]
+    /// Address of management, from which facing gets listings, http://host:port. It may be composed
+    /// of CM_API_HOSTNAME and CM_API_PORT [default: none, facing reads the store]
     pub(crate) management_url: Option<String>,
 
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
     #[arg(default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
-    /// Roles of this process, separated by commas: purchases, users, orders [default: purchases; all three with
-    /// SHOP_DIALECT=ecommerce]
+    /// Roles of this process, separated by commas: purchases, users, orders [default: purchases;
+    /// all three with SHOP_DIALECT=ecommerce]
     #[arg(long, value_delimiter = ',', value_parser = read_role)]
     pub(crate) roles: Vec<ProcessRole>,
     /// Topic of user events
@@ -199,16 +210,19 @@ pub struct Variables {
     /// How long an order waits for the event of its user, at most 4s; 0s for not at all
     #[arg(default_value = "2s", value_parser = duration(0, 4_000))]
     pub(crate) order_user_wait: Duration,
-    /// Address of the process that stores users, for facing, http://host:port [default: SHOP_MANAGEMENT_URL]
+    /// Address of the process that stores users, for facing, http://host:port [default:
+    /// SHOP_MANAGEMENT_URL]
     pub(crate) users_url: Option<String>,
-    /// Address of the process that stores orders, for facing, http://host:port [default: SHOP_MANAGEMENT_URL]
+    /// Address of the process that stores orders, for facing, http://host:port [default:
+    /// SHOP_MANAGEMENT_URL]
     pub(crate) orders_url: Option<String>,
-    /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys) or off (everybody).
-    /// Required on an address that other machines can reach [default: keys with SHOP_API_KEYS_FILE, else off]
+    /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys)
+    /// or off (everybody). Required on an address that other machines can reach [default: keys with
+    /// SHOP_API_KEYS_FILE, else off]
     #[arg(ignore_case = true)]
     pub(crate) auth: Option<AuthMode>,
-    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas, and for the key of a
-    /// user its user id. Read again on change
+    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas,
+    /// and for the key of a user its user id. Read again on change
     pub(crate) api_keys_file: Option<PathBuf>,
     /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
     pub(crate) auth_jwks_url: Option<String>,
@@ -218,42 +232,45 @@ pub struct Variables {
     pub(crate) auth_issuer: Option<String>,
     /// Audience of tokens, their claim aud
     pub(crate) auth_audience: Option<String>,
-    /// Token or API key with which facing calls management, users and orders, with the scopes purchases:read:any,
-    /// users:write:any, users:read:any, orders:write:any and orders:read:any. Its file is read again
-    /// when the token is rejected
+    /// Token or API key with which facing calls management, users and orders, with the scopes
+    /// purchases:read:any, users:write:any, users:read:any, orders:write:any and orders:read:any.
+    /// Its file is read again when the token is rejected
     pub(crate) service_token: Option<SecretString>,
-    /// File of CA certificates, PEM, of the services that facing calls by https [default: the system's]
+    /// File of CA certificates, PEM, of the services that facing calls by https [default: the
+    /// system's]
     pub(crate) service_ca_file: Option<PathBuf>,
     /// File of the client certificate with its chain, PEM, with which facing calls them
     pub(crate) service_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
     pub(crate) service_key_file: Option<PathBuf>,
-    /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with authentication or in
-    /// some dialects]
+    /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with
+    /// authentication or in some dialects]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
-    /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000; others get a 421, except
-    /// for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and IP addresses too [default: all; on a loopback
-    /// address localhost and IP addresses]
+    /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
+    /// others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and
+    /// IP addresses too [default: all; on a loopback address localhost and IP addresses]
     pub(crate) hosts: Option<Hosts>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
     #[arg(default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
-    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write and each read of what
-    /// belongs to another user has a line in the audit log [default: on with authentication, else off]
+    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write
+    /// and each read of what belongs to another user has a line in the audit log [default: on with
+    /// authentication, else off]
     pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
     #[arg(ignore_case = true)]
     pub(crate) log_format: Option<LogFormat>,
-    /// File that the service appends its log to, in an existing folder. One that is renamed or deleted, as by logrotate,
-    /// is created again within a second [default: standard error]
+    /// File that the service appends its log to, in an existing folder. One that is renamed or
+    /// deleted, as by logrotate, is created again within a second [default: standard error]
     pub(crate) log_file: Option<PathBuf>,
 
-    /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with OTLP over HTTP; no traces
-    /// when unset. The other variables OTEL_* of the SDK apply, such as OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and
-    /// OTEL_TRACES_SAMPLER
+    /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with
+    /// OTLP over HTTP; no traces when unset. The other variables OTEL_* of the SDK apply, such as
+    /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
-    /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of OTEL_EXPORTER_OTLP_ENDPOINT
+    /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of
+    /// OTEL_EXPORTER_OTLP_ENDPOINT
     pub(crate) otel_exporter_otlp_traces_endpoint: Option<String>,
     /// Protocol of the export: http/protobuf
     pub(crate) otel_exporter_otlp_protocol: Option<String>,
@@ -268,12 +285,12 @@ pub struct Variables {
 
     /// File of settings, TOML [default: none]
     pub(crate) config: Option<PathBuf>,
-    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for facing with
-    /// SHOP_MANAGEMENT_URL]
+    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for
+    /// facing with SHOP_MANAGEMENT_URL]
     #[arg(value_parser = BoolishValueParser::new())]
     pub(crate) ingest: Option<bool>,
-    /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the last ten times as
-    /// many records are dead-lettered. 0 for no limit
+    /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the
+    /// last ten times as many records are dead-lettered. 0 for no limit
     #[arg(default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown
