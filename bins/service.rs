@@ -88,7 +88,7 @@ impl Service {
     pub async fn serve(mut self, shutdown: Shutdown) -> Result<()> {
         let listeners = Listeners::bind(&self.settings).await?;
         if let Some(lines) = &self.lines {
-            // The log now contains the address of the service, for a program that waits for it.
+            // The log now contains the service's address, for a program that waits for the address.
             lines.write_out();
             let is_failing = Arc::clone(&lines.is_failing);
             self.metrics

@@ -2,7 +2,8 @@
 //!
 //! A replacement is a list of [`Step`]s. This command does some steps, such as to migrate the
 //! documents. The others are steps of an operator, such as to stop the old consumer, or of the
-//! services. [`Replacement::wait`] waits until the [`Effect`] of such a step lasts for a while.
+//! services. [`Replacement::wait`] waits until the [`Effect`] of such a step has lasted for a
+//! while.
 //!
 //! The command keeps no state. The topics, the groups and the collection show which steps are done,
 //! so the command can be stopped and run again.
@@ -508,7 +509,7 @@ impl Replacement<'_> {
         print_report(self.settings.json, text, &json!({ "step": text }))
     }
 
-    /// Waits until `effect` lasts for the time `settle`.
+    /// Waits until `effect` has lasted for the time `settle`.
     ///
     /// # Errors
     /// The errors of an observation that are not retryable.
@@ -579,7 +580,8 @@ impl Replacement<'_> {
                 state = format!("topic {} has {end} records", self.old.topic.name);
                 is_ours
             }
-            // Only the effects on members are left: this command does the other steps itself.
+            // Only the effects on members are left. The other effects belong to steps that this
+            // command does itself.
             _ => {
                 let Members { names, our_count } = group.read_members(self.settings).await?;
                 let no_ours = our_count == 0;

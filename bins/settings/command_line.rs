@@ -405,7 +405,7 @@ fn unknown_word_fault(
     }
 }
 
-/// Returns the commands below `command` with the option `long`. `path` leads to `command`.
+/// Returns the commands below `command` that accept the option `long`. `path` leads to `command`.
 fn find_owners(command: &Command, path: &str, long: &str) -> Vec<String> {
     let mut owners = Vec::new();
     for subcommand in command.get_subcommands() {

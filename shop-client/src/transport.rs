@@ -98,7 +98,7 @@ pub(crate) struct Call {
 pub(crate) enum RequestBody {
     /// A JSON value.
     Json(Bytes),
-    /// The purchases of a batch whose result is not known yet, one per line.
+    /// The purchases of a batch that still lack a result, one per line.
     Batch(Arc<PurchaseBatch>),
 }
 

@@ -1,7 +1,7 @@
 //! Deletes purchases that are older than a retention, in the background.
 //!
 //! [`run_retention`] deletes in rounds, one per minute. Each round counts the purchases that are
-//! due, asks a [`DeletionGuard`] how many it may delete, and deletes that many in small batches
+//! due, asks a [`DeletionGuard`] how many it may delete, and deletes these in small batches
 //! with pauses. The guard protects from a wrong clock: a clock that is ahead makes all purchases
 //! look old. It compares the clock with the time of the last round, which is stored beside the
 //! purchases.

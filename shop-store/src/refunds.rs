@@ -382,7 +382,7 @@ async fn keep_refunds(
     }
 
     // A purchase may have been stored or erased after the refund was decided, and before the refund
-    // was kept. That process did not see the refund, so this process must act.
+    // was kept. The process that did so did not see the refund, so this process must act.
     let stored_rows = rows.find(&purchase_ids).await?;
     let mut stored_ids = Vec::new();
     let mut erased_ids = Vec::new();

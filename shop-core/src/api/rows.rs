@@ -8,8 +8,8 @@ use crate::macros::named_enum;
 use crate::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
-    /// The format of purchases in a file, which `GET /v1/purchases` streams, `management export`
-    /// writes, and `management import` reads. The names are file extensions. Feature `csv`.
+    /// The format of purchases in a file: `GET /v1/purchases` streams it, `management export`
+    /// writes it, and `management import` reads it. The names are file extensions. Feature `csv`.
     ///
     /// ```
     /// use shop_core::api::RowFormat;

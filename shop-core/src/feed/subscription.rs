@@ -206,7 +206,7 @@ impl Backlog {
     /// Opens the backlog between the position `start` and the position of the hub at the
     /// registration.
     ///
-    /// The purchases come from the registration if the hub still keeps them, and otherwise from the
+    /// The purchases come from the registration if the hub had kept them, and otherwise from the
     /// log. The number of backlogs that read the log concurrently is limited, so this function may
     /// wait for a permit.
     ///
@@ -297,7 +297,7 @@ impl Backlog {
         self.enqueue(LoggedPurchase::decode_batch(batch));
     }
 
-    /// Queues the selected `purchases` before the end of the backlog.
+    /// Queues the selected ones of `purchases` whose offsets are before the end of the backlog.
     ///
     /// A batch of the log may reach beyond the end. The hub delivers the purchases from there on.
     fn enqueue(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {

@@ -108,7 +108,7 @@ options! {
         pub encoding: Option<TextEncoding> = None,
         /// The delimiter of CSV (default: the delimiter of the first line).
         pub delimiter: Option<Delimiter> = None,
-        /// The CSV columns whose names differ from the members of a purchase (default none).
+        /// The CSV columns whose names differ from the member names of a purchase (default none).
         pub columns: ColumnNames = ColumnNames::default(),
         /// Whether the decimals of prices follow a comma, as in `12,50` (default false).
         pub decimal_comma: bool = false,

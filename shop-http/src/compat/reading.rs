@@ -20,8 +20,8 @@ use crate::service::{PurchaseService, ServiceKind};
 ///
 /// # Errors
 /// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
-/// - 422 for missing or invalid members, which lists them all, or for an empty body where the rules
-///   distinguish it
+/// - 422 for missing or invalid members, with an error for each, or for an empty body where the
+///   rules distinguish it
 ///
 /// The system maps these statuses to its own.
 pub(super) fn read_purchase(

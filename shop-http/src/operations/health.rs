@@ -4,7 +4,7 @@
 //! and in the members that are there without `?details=true`. A caller that may not inspect the
 //! service gets the status alone.
 //!
-//! A member that a service does not support or does not know is absent, and not `null` (see
+//! A member whose value a service lacks or does not know is absent, and not `null` (see
 //! [`without_nulls`]), except for an unknown `outbox` of a role.
 
 use std::sync::Arc;

@@ -58,7 +58,7 @@ const TOTALS_PER_CLIENT: usize = 2;
 /// The number of event streams of one client that catch up at once: by default, 16 streams of all
 /// clients do.
 const CATCH_UPS_PER_CLIENT: usize = 4;
-/// The number of counters for clients. Clients with the same counter share one fair share.
+/// The number of counters for clients. Clients with the same counter get one fair share together.
 const CLIENT_COUNTERS: usize = 1 << 10;
 
 /// The client that a permit or a rate is counted for.

@@ -156,7 +156,7 @@ impl<C: Clock> Limiter<C> {
         let allowed = self
             .clients
             .check_key_n(&client, count)
-            // More requests than the rate of one second are never allowed together.
+            // More requests than the rate allows in one second are never allowed together.
             .map_err(|_never| Duration::from_secs(1))?
             .map_err(|until| until.wait_time_from(self.now()))?;
         Ok(allowed.remaining_burst_capacity())

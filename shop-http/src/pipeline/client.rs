@@ -68,7 +68,7 @@ fn parse_address(text: &str) -> Option<IpAddr> {
 /// Returns the network of `address` that counts as one client where the principal is unknown: an
 /// IPv4 address, or an IPv6 network of 64 bits.
 ///
-/// One subscriber usually owns a whole IPv6 network of 64 bits.
+/// One subscriber usually gets a whole IPv6 network of 64 bits.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     let address = address.to_canonical();
     let IpAddr::V6(v6_address) = address else {

@@ -120,7 +120,7 @@ impl RequestObserver {
         }
     }
 
-    /// Creates the span of a request if spans are exported, or the level of the log is `debug`.
+    /// Creates the span of a request if spans are exported, or the log includes the level `debug`.
     ///
     /// At other levels most requests log nothing: the span is created for the lines of those that
     /// do.

@@ -54,7 +54,7 @@ pub(crate) struct RefundRequest {
 ///
 /// # Errors
 /// - 400 if `body` is not a JSON object, or repeats a known member
-/// - 422 for unknown, missing or invalid members, which lists them all
+/// - 422 for unknown, missing or invalid members, with an error for each
 pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpResult<NewPurchase> {
     read_members(Body::parse(body, MEMBERS)?, purchases)
 }

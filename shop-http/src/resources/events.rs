@@ -3,7 +3,7 @@
 //!
 //! Each stream of events holds a subscription to the feed of the service. A stream that continues
 //! behind an event first waits for a turn to catch up, because the purchases since that event are
-//! read from the log again. The turn ends as soon as the stream catches up.
+//! read from the log again. The turn ends as soon as the stream has caught up.
 //!
 //! A stream sends a comment while no purchase becomes visible, and verifies the token of its reader
 //! again and again. It ends after [`MAX_DURATION`], when its reader may no longer read the

@@ -121,7 +121,7 @@ const FRAGMENT: AsciiSet = ENCODED.remove(b'$');
 impl Location {
     /// Returns the name of the member, the parameter, the segment or the header.
     ///
-    /// The query as a whole is named `query`; the body as a whole is unnamed.
+    /// The query as a whole is named `query`; the body is unnamed.
     pub(crate) fn name(&self) -> Option<&str> {
         match self {
             Self::Body | Self::Byte(_) => None,

@@ -102,7 +102,7 @@ fn purchase_routes(service: &Service, builder: &RouteBuilder<Arc<PurchaseService
 /// Returns the routes for operators and probes.
 ///
 /// They are not below the prefixes of ingresses, where they would be public. Beside an admin
-/// listener, the public one only serves a probe, and the routes of dead letters, which it refuses.
+/// listener, the public one only gets a probe, and the routes of dead letters, which it refuses.
 #[rustfmt::skip]
 fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;

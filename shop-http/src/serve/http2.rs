@@ -29,8 +29,8 @@ pub(super) struct Http2Policy {
 /// The protocol of a request.
 pub(super) enum Protocol {
     Http1,
-    /// HTTP/2, with the permit for the response until the client has read it. `None` if the pool is
-    /// full.
+    /// HTTP/2, with the permit for the response until the client has read it. `None` if the pool
+    /// contains no free unit for this client.
     Http2(Option<Permit>),
 }
 

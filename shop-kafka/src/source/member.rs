@@ -332,7 +332,8 @@ impl StatisticsHandler for Arc<Member> {
             .into_iter()
             .flat_map(|topic| topic.partitions.values())
         {
-            // librdkafka lists an internal partition -1, for records without a partition.
+            // librdkafka lists an internal partition -1, for records that are not assigned to a
+            // partition yet.
             let Ok(index) = u32::try_from(partition.partition) else {
                 continue;
             };
@@ -392,8 +393,8 @@ fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
 ///
 /// rdkafka provides no call that sets a leader epoch. Only the list of the consumer's own read
 /// positions carries epochs, so the offsets in this list are replaced by the offsets to commit. The
-/// epoch there belongs to the last record that was read. It suits each position up to this record,
-/// but not a later position.
+/// epoch there belongs to the last record that was read. It suits each position up to the one right
+/// after this record, but not a later position.
 fn offsets_to_commit(
     consumer: &Consumer,
     topic: &str,

@@ -1,4 +1,4 @@
-//! Finds out where a newly assigned partition starts, and which of its unread records the log lost.
+//! Finds out where a newly assigned partition starts, and which of its records the log lost.
 //!
 //! | the group's committed position | the partition starts at | gap |
 //! |---|---|---|
@@ -34,7 +34,7 @@ pub(super) struct PartitionStart {
     /// The end of the log, if the log was cut before the committed position. If the first record is
     /// before this end, the log was cut at this record, and was then written again up to the end.
     pub(super) truncated_end: Option<i64>,
-    /// The records that the log lost before the group read them.
+    /// The gap that the comparison with the log found: the records that the log lost, if any.
     pub(super) gap: Option<Gap>,
 }
 

@@ -108,8 +108,8 @@ type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
 
 /// The checks of rows: what a row is, the query of the rows, and the function that reads one.
 ///
-/// These are the rows with checksums whose values are in no index. The first column of each query
-/// is the number of the row.
+/// These are the rows with checksums, except for purchases, whose values are all in an index too.
+/// The first column of each query is the number of the row.
 const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     (
         "record",

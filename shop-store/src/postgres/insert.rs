@@ -51,8 +51,8 @@ pub(super) trait Insertable: Send + Sync {
     /// twice.
     fn same_content(&self, other: &Self) -> bool;
 
-    /// Returns whether the details of this row equal `stored`, the JSON of stored details, in
-    /// content.
+    /// Returns whether the content of this row's details is the same as in `stored`, the JSON of
+    /// stored details.
     ///
     /// The default implementation is for rows without details.
     fn has_same_details(&self, stored: Option<&str>) -> bool {

@@ -223,7 +223,7 @@ impl Log for EmbeddedLog {
     }
 }
 
-/// The id of a log, and its generation, which the last restore from a backup set.
+/// The id of a log, and its generation, which was set by the last restore from a backup.
 type LogIdentity = (String, Option<String>);
 
 /// Reads the identity of the log, or returns `None` if the file was just created.

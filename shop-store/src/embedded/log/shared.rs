@@ -28,8 +28,8 @@ pub(super) struct EmbeddedLogInner {
     pub(super) readers: Readers,
     /// The id of the log, which was created with its file.
     pub(super) cluster: Arc<str>,
-    /// The generation of the log, which the last restore of the file from a backup set. `None` if
-    /// the file was never restored.
+    /// The generation of the log, which was set by the last restore of the file from a backup.
+    /// `None` if the file was never restored.
     pub(super) generation: Option<Arc<str>>,
     /// Notifies the readers in this process of the commits of this process.
     pub(super) notifier: watch::Sender<()>,

@@ -160,8 +160,8 @@ impl LogSource for EmbeddedSource {
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        // The task drops the sender when it ends. The lock is then released, and the channel yields
-        // no more events.
+        // The task releases the lock before it drops the sender. So when the channel yields no more
+        // events, the lock is released.
         self.closed.cancel();
         let ended = async {
             let mut events = self.events.lock().await;

@@ -151,7 +151,7 @@ impl Sums {
 /// The migration that introduced this part repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
 pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     const MODULUS: i64 = 2_147_483_647;
-    // Both products need less than 47 bits, so their sum does not overflow.
+    // Both products need at most 47 bits, so their sum does not overflow.
     (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
 
