@@ -246,11 +246,21 @@ impl FileLock {
     }
 }
 
+/// The maximum number of times that the table of locks is read.
+const TABLE_READS: usize = 5;
+
 /// Returns the id and the name of the process that holds the lock of the file `inode`, from Linux's
 /// table of locks.
 ///
 /// Returns `None` on other systems, or if the lock was just released.
 fn lock_holder(inode: u64) -> Option<String> {
+    // The kernel returns the table in parts. A line is missing if other locks changed between two
+    // parts, so the table is read again.
+    (0..TABLE_READS).find_map(|_| find_lock_holder(inode))
+}
+
+/// Reads the table of locks once, like [`lock_holder`].
+fn find_lock_holder(inode: u64) -> Option<String> {
     let table = fs::read_to_string("/proc/locks").ok()?;
     // A line of the table: `1: FLOCK  ADVISORY  WRITE 4711 08:01:131085 0 EOF`. The line of a
     // waiting process contains `->` before FLOCK, so it does not match.
