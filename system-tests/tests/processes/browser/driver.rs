@@ -42,17 +42,9 @@ impl Browser {
     /// Starts a browser. `None` if there is none, which is reported, and is a failure if `SHOP_TEST_REQUIRE` lists
     /// `browser`.
     pub(super) async fn start() -> Option<Self> {
-        let mut command = Command::new("chromedriver");
-        command
-            .arg("--port=0")
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::null());
-        let Ok(child) = command.process_group(0).kill_on_drop(true).spawn() else {
+        let Some((process, url)) = soon("start the driver", start_driver()).await else {
             return skipped("there is no chromedriver");
         };
-        let mut process = DriverProcess(child);
-        let url = soon("start the driver", address(&mut process.0)).await;
         match WebDriver::new(url, capabilities()).await {
             Ok(driver) => Some(Self {
                 driver,
@@ -253,17 +245,37 @@ impl Browser {
     }
 }
 
-/// The address of the driver. Its output is read to the end, so that it never blocks.
-async fn address(driver: &mut Child) -> String {
-    let mut lines = BufReader::new(driver.stdout.take().unwrap()).lines();
+/// Starts the driver, and returns it with its address. `None` if it is not installed.
+///
+/// It takes a free port of `::1`, and exits if another process listens to that port of `127.0.0.1`, as the servers of
+/// the tests beside this one may. It is started until it finds one that is free at both.
+async fn start_driver() -> Option<(DriverProcess, String)> {
+    loop {
+        let mut command = Command::new("chromedriver");
+        command
+            .arg("--port=0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::null());
+        let child = command.process_group(0).kill_on_drop(true).spawn().ok()?;
+        let mut process = DriverProcess(child);
+        if let Some(url) = address(&mut process.0).await {
+            return Some((process, url));
+        }
+    }
+}
+
+/// The address of the driver, `None` if it has exited. Its output is read to the end, so that it never blocks.
+async fn address(driver: &mut Child) -> Option<String> {
+    let mut lines = BufReader::new(driver.stdout.take()?).lines();
     let port = loop {
-        let line = lines.next_line().await.unwrap().unwrap();
+        let line = lines.next_line().await.unwrap()?;
         if let Some((_, port)) = line.split_once("started successfully on port ") {
             break port.trim_end_matches('.').to_owned();
         }
     };
     tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-    format!("http://127.0.0.1:{port}")
+    Some(format!("http://127.0.0.1:{port}"))
 }
 
 /// Chromium without its windows, of the Debian package `chromium-headless-shell`: a test takes a third less of a processor
