@@ -17,6 +17,7 @@ use shop_client::{BearerToken, RetryPolicy, ShopClient, ShopClientBuilder};
 use shop_core::Purchase;
 use shop_core::entity::EntityStore;
 use shop_core::log::{Log, LogSource, RecordType};
+use shop_core::operations::Operations;
 use shop_core::orders::Order;
 use shop_core::outbox::Outbox;
 use shop_core::ports::{
@@ -24,6 +25,7 @@ use shop_core::ports::{
     RecordStore, StoreSink, UnreadableEntry,
 };
 use shop_core::record::{Record as _, ReplacedSystem};
+use shop_core::shop::DeadLetterLog;
 use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
@@ -238,6 +240,18 @@ impl TopicLog {
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {
         (self.new_sink)()
+    }
+
+    /// Returns the operations on this log, and on `store` if it is a log of purchases.
+    pub(crate) fn operations(&self, store: Option<&PurchasesStore>) -> Operations {
+        let log = DeadLetterLog::new(self.topic.clone(), self.record, Arc::clone(&self.log));
+        let operations = Operations::new().with_log(log).with_group(&self.group);
+        match store {
+            Some(PurchasesStore { store, .. }) => {
+                operations.with_store(Arc::clone(store), Arc::clone(store))
+            }
+            None => operations,
+        }
     }
 
     /// Creates a new member of the topic's group.

@@ -1,24 +1,21 @@
 //! `management dlq`: lists, shows, replays, drops and parks dead-lettered records.
 //!
-//! [`run`] opens the log of one topic. All actions but `park` take the dead letters that a
-//! selection matches, and share [`resolve_selected`]: a listing is a dry run without a report at
-//! its end. `park` makes dead letters of records that the store does not accept.
+//! The actions are calls of [`Operations`]. What is here prints dead letters and results, and
+//! records for the audit log what was changed.
 //!
 //! The bytes of a record may be anything: only text reaches the terminal as it is.
 
 use std::io::{Write as _, stderr};
 
+use futures_util::TryStreamExt as _;
+use indicatif::ProgressBar;
 use serde_json::json;
 use shop_core::api::{BytesBody, DeadLetterBody};
-use shop_core::log::{
-    DeadLetter, Log, LogAdmin, LogAdminExt as _, RecordPosition, RecordType, Resolution,
-    ResolveOptions, resolve,
-};
-use shop_core::ports::Lookup;
-use shop_core::record::decode;
+use shop_core::log::{DeadLetter, RecordPosition, RecordType, Resolution, ResolveOptions};
+use shop_core::operations::{Operations, ResolveReport, no_dead_letters_at};
 
 use super::{print, print_report, progress};
-use crate::backend::{self, PurchaseBackend, TopicSpec};
+use crate::backend::{self, TopicLog, TopicSpec};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -38,15 +35,15 @@ const MAX_VALUE_CHARS: usize = 60;
 /// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
     let topic = named_topic(settings, command.topic.as_deref())?;
-    let log = backend::for_log(settings).log(topic).await?.port.log;
-
-    let mut options = None;
-    let mut shows_whole = false;
-    let selection = match &command.action {
-        DlqAction::Ls(selection) => selection,
+    let log = backend::for_log(settings).log(topic).await?.port;
+    match &command.action {
+        DlqAction::Ls(selection) => {
+            let print = DeadLetterPrinter::new(settings, topic, format_line);
+            list(&log.operations(None), selection, print).await
+        }
         DlqAction::Show(selection) => {
-            shows_whole = true;
-            selection
+            let print = DeadLetterPrinter::new(settings, topic, format_whole);
+            list(&log.operations(None), selection, print).await
         }
         DlqAction::Replay {
             dry_run,
@@ -54,22 +51,19 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             selection,
             ..
         } => {
-            let replay = ResolveOptions::new(Resolution::Replayed);
-            options = Some(replay.dry_run(*dry_run).rate(*rate));
-            selection
+            let options = ResolveOptions::new(Resolution::Replayed)
+                .dry_run(*dry_run)
+                .rate(*rate);
+            resolve_selected(settings, &log, topic, selection, options).await
         }
         DlqAction::Drop {
             dry_run, selection, ..
         } => {
-            options = Some(ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run));
-            selection
+            let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
+            resolve_selected(settings, &log, topic, selection, options).await
         }
-        DlqAction::Park { positions, note } => {
-            return park(settings, &*log, topic, positions, note).await;
-        }
-    };
-    let admin = &*log.admin();
-    resolve_selected(settings, admin, topic, selection, options, shows_whole).await
+        DlqAction::Park { positions, note } => park(settings, &log, topic, positions, note).await,
+    }
 }
 
 /// Returns the topic with this name, or the topic of purchases without a name.
@@ -95,77 +89,119 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
     )))
 }
 
-/// Replays or drops the dead letters that `selection` matches, as `options` say.
+/// Prints dead letters, as text or as JSON, above the progress line.
+struct DeadLetterPrinter {
+    is_json: bool,
+    record_type: RecordType,
+    /// The form of the text.
+    format: fn(&DeadLetter, RecordType) -> String,
+    progress: ProgressBar,
+}
+
+impl DeadLetterPrinter {
+    /// Creates a printer of the dead letters of `topic`, and shows that they are read.
+    fn new(
+        settings: &Settings,
+        topic: TopicSpec<'_>,
+        format: fn(&DeadLetter, RecordType) -> String,
+    ) -> Self {
+        let progress = progress();
+        progress.set_message("reading dead-lettered records");
+        Self {
+            is_json: settings.json,
+            record_type: topic.record,
+            format,
+            progress,
+        }
+    }
+
+    /// Prints a dead letter. Returns `false` if nobody reads standard output any more.
+    ///
+    /// # Errors
+    /// The errors of standard output.
+    fn print(&self, dead_letter: &DeadLetter) -> Result<bool> {
+        let text = if self.is_json {
+            let body = DeadLetterBody::with_record(dead_letter, self.record_type);
+            format!("{}\n", json!(body))
+        } else {
+            (self.format)(dead_letter, self.record_type)
+        };
+        self.progress.suspend(|| print(text))
+    }
+}
+
+/// Prints the dead letters that `selection` matches.
 ///
-/// A dry run prints the dead letters instead, and so does a listing, for which `options` is `None`.
-/// The text of a dead letter is one line, or its whole record if `shows_whole`.
+/// Ends early, without an error, when nobody reads standard output any more.
+///
+/// # Errors
+/// - an error with a line for each selected position without a dead letter
+/// - the errors of the log and of standard output
+async fn list(
+    operations: &Operations,
+    selection: &Selection,
+    printer: DeadLetterPrinter,
+) -> Result<()> {
+    let filter = selection.filter();
+    let mut unknown_positions = filter.positions.clone();
+    let mut is_empty = true;
+
+    let mut dead_letters = operations.dead_letters(filter).await?;
+    while let Some(dead_letter) = dead_letters.try_next().await? {
+        is_empty = false;
+        unknown_positions.remove(&dead_letter.position());
+        if !printer.print(&dead_letter)? {
+            return Ok(());
+        }
+    }
+    drop(printer);
+
+    if is_empty && unknown_positions.is_empty() {
+        // Standard output is read by programs, which expect only dead letters there.
+        writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
+    }
+    CliError::if_any(no_dead_letters_at(&unknown_positions))
+}
+
+/// Replays or drops the dead letters that `selection` matches, as `options` say. A dry run prints
+/// them instead.
 ///
 /// Ends early, without an error, when nobody reads standard output any more.
 ///
 /// # Errors
 /// - an error with a line for each selected position without a dead letter, and for each dead
 ///   letter that cannot be replayed
-/// - the errors of the log. An error during a replay or a drop, also in a dry run, includes the
-///   count until then.
+/// - the errors of the log, with the count until then
 /// - the errors of standard output
 async fn resolve_selected(
     settings: &Settings,
-    log: &dyn LogAdmin,
+    log: &TopicLog,
     topic: TopicSpec<'_>,
     selection: &Selection,
-    options: Option<ResolveOptions>,
-    shows_whole: bool,
+    options: ResolveOptions,
 ) -> Result<()> {
-    let progress = progress();
-    progress.set_message("reading dead-lettered records");
-
-    let is_list = options.is_none();
-    let options = options.unwrap_or_else(|| ResolveOptions::new(Resolution::Dropped).dry_run(true));
+    let printer = DeadLetterPrinter::new(settings, topic, format_line);
     let resolved = options.resolution.as_str();
-
-    let filter = selection.filter();
-    let mut unknown_positions = filter.positions.clone();
-    let mut refusals = Vec::new();
+    let mut report = ResolveReport::new(&options);
     let mut audited_positions = Vec::new();
     let mut count = 0_u64;
     let mut printed = Ok(true);
 
-    let selected = log.select_dead_letters(filter).await?;
-    let ended = resolve(
-        log,
-        topic.record,
-        selected,
-        &options,
-        |dead_letter, refusal| {
-            let position = dead_letter.position();
-            unknown_positions.remove(&position);
-            if let Some(reason) = refusal {
-                refusals.push(format!("{position} {reason}"));
-                return true;
+    let ended = log
+        .operations(None)
+        .resolve(selection.filter(), &options, &mut report, |dead_letter| {
+            if options.dry_run {
+                printed = printer.print(&dead_letter);
+                return matches!(printed, Ok(true));
             }
-
             count += 1;
-            if !options.dry_run {
-                progress.set_message(format!("{count} {resolved}"));
-                if audited_positions.len() < MAX_AUDITED_POSITIONS {
-                    audited_positions.push(position.to_string());
-                }
-                return true;
+            printer.progress.set_message(format!("{count} {resolved}"));
+            if audited_positions.len() < MAX_AUDITED_POSITIONS {
+                audited_positions.push(dead_letter.position().to_string());
             }
-
-            let text = if settings.json {
-                let body = DeadLetterBody::with_record(&dead_letter, topic.record);
-                format!("{}\n", json!(body))
-            } else if shows_whole {
-                format_whole(&dead_letter, topic.record)
-            } else {
-                format_line(&dead_letter)
-            };
-            printed = progress.suspend(|| print(text));
-            matches!(printed, Ok(true))
-        },
-    )
-    .await;
+            true
+        })
+        .await;
 
     // The audit log also shows what was resolved before an error.
     if !options.dry_run {
@@ -176,37 +212,22 @@ async fn resolve_selected(
         };
         tracing::info!(
             target: AUDIT, action, topic = topic.name, positions = audited_positions.join(" "),
-            resolved = count
+            resolved = report.resolved
         );
     }
     if let Err(error) = ended {
-        if is_list {
-            return Err(error.into());
-        }
         return Err(CliError::new(format!(
-            "{count} {resolved}, then: {}. The others are unchanged: run it again",
+            "{} {resolved}, then: {}. The others are unchanged: run it again",
+            report.resolved,
             error.chain()
         )));
     }
-    drop(progress);
+    drop(printer);
     if !printed? {
         return Ok(());
     }
-
-    if !is_list {
-        let would = if options.dry_run { "would be " } else { "" };
-        let text = format!("{count} {would}{resolved}");
-        let report = json!({ "dry_run": options.dry_run, resolved: count });
-        print_report(settings.json, text, &report)?;
-    } else if count == 0 && unknown_positions.is_empty() {
-        // Standard output is read by programs, which expect only dead letters there.
-        writeln!(stderr(), "no dead letters").map_err(CliError::new)?;
-    }
-
-    let unknown = unknown_positions
-        .iter()
-        .map(|position| format!("there is no dead-lettered record at {position}"));
-    CliError::if_any(unknown.chain(refusals).collect())
+    print_report(settings.json, &report, &json!(report))?;
+    CliError::if_any(report.problems())
 }
 
 /// Dead-letters the records at `positions`, over which the store keeps failing, so that ingest
@@ -221,7 +242,7 @@ async fn resolve_selected(
 /// - the errors of the log, of the store and of standard output
 async fn park(
     settings: &Settings,
-    log: &dyn Log,
+    log: &TopicLog,
     topic: TopicSpec<'_>,
     positions: &[RecordPosition],
     note: &str,
@@ -242,76 +263,21 @@ async fn park(
     // Events contain no id by which a store could be queried.
     let mut store = None;
     if !topic.is_events {
-        let purchases = backend::for_purchases(settings).purchases().await?;
-        store = Some(purchases.port.store);
+        store = Some(backend::for_purchases(settings).purchases().await?.port);
     }
 
-    let admin = log.admin();
-    let mut dead_letters = Vec::new();
-    let committed = admin.positions(topic.group).await?;
-    for position in positions {
-        let Some(dead_letter) = admin.parked_dead_letter(position, note).await? else {
-            faults.push(format!("there is no record at {position}"));
-            continue;
-        };
-
-        let outcome = read_outcome(log, store.as_deref(), &dead_letter).await?;
-        let is_committed = committed
-            .get(&position.partition)
-            .is_some_and(|next_offset| position.offset < *next_offset);
-        if let Some(outcome) = outcome.or(is_committed.then_some("processed")) {
-            faults.push(format!("{position} is {outcome}"));
-            continue;
-        }
-        dead_letters.push(dead_letter);
-    }
-    CliError::if_any(faults)?;
-    log.dead_letters().put(&dead_letters).await?;
-
-    let parked = positions.len();
+    let report = log.operations(store.as_ref()).park(positions, note).await?;
+    CliError::if_any(report.problems.clone())?;
     let audited_positions: Vec<_> = positions.iter().map(ToString::to_string).collect();
     tracing::info!(
         target: AUDIT, action = "park", topic = topic.name, positions = audited_positions.join(" "),
-        resolved = parked, reason = note
+        resolved = report.parked, reason = note
     );
-    let report = json!({ "parked": parked });
-    print_report(settings.json, format!("{parked} parked"), &report)
-}
-
-/// Returns why the record of `dead_letter` needs no dead letter, as the end of a sentence.
-///
-/// Returns `None` if the record needs one: it is not dead-lettered, and not known to be erased or
-/// stored with the same content.
-///
-/// # Errors
-/// The errors of the log and of the store.
-async fn read_outcome(
-    log: &dyn Log,
-    store: Option<&dyn PurchaseBackend>,
-    dead_letter: &DeadLetter,
-) -> Result<Option<&'static str>> {
-    let DeadLetter {
-        record, partition, ..
-    } = dead_letter;
-    if log.dead_letters().contains(record, partition).await? {
-        return Ok(Some("dead-lettered already, or was replayed or dropped"));
-    }
-
-    let (Some(store), Ok(purchase)) = (store, decode(record, partition)) else {
-        return Ok(None);
-    };
-    Ok(match store.look_up(&purchase.id).await? {
-        Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
-        Lookup::Waiting(waiting) if waiting.same_content(&purchase) => {
-            Some("stored, waiting for its purchase")
-        }
-        Lookup::Erased => Some("erased"),
-        _ => None,
-    })
+    print_report(settings.json, &report, &json!(report))
 }
 
 /// Formats a dead letter as one line: position, time, reason, and the beginning of the value.
-fn format_line(dead_letter: &DeadLetter) -> String {
+fn format_line(dead_letter: &DeadLetter, _record_type: RecordType) -> String {
     let position = dead_letter.position();
     let time = dead_letter.record.time;
     let reason = dead_letter.reason.kind().as_str();
@@ -410,7 +376,7 @@ mod tests {
     #[test]
     fn line_is_one_line_for_any_value() {
         let long = "ü\u{1b}[2J\n".repeat(100);
-        let line = format_line(&dead_letter(long.as_bytes()));
+        let line = format_line(&dead_letter(long.as_bytes()), OF);
         assert!(
             line.starts_with("t-3-42  2026-03-01T09:00:00.000Z  conflict  ü [2J "),
             "{line}"

@@ -6,17 +6,16 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::pin::pin;
 use std::sync::Arc;
 
-use futures_util::StreamExt as _;
+use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use shop_core::ErrorKind;
-use shop_core::ports::{PurchaseQuery, PurchaseQueryExt as _, Selector};
+use shop_core::operations::Operations;
+use shop_core::ports::{PurchaseQuery as _, Selector};
 
 use super::{print_report, progress};
-use crate::backend::{self, ComponentKind, TopicSpec};
+use crate::backend::{self, ComponentKind, PurchasesStore, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -43,7 +42,7 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     // A damaged file may not open. That is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
-            read_purchases(store.port.store, &mut report).await?;
+            read_purchases(&store.port, &mut report).await?;
             let name = store.name;
             let purchases = report.purchases;
             let unreadable = report.findings;
@@ -116,13 +115,14 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Reads all purchases of the store, and reports the entries that cannot be read.
+/// Reads all purchases of `store`, and reports the entries that cannot be read.
 ///
 /// # Errors
 /// The errors of the store and of standard output. A damaged file is a finding.
-async fn read_purchases(query: Arc<dyn PurchaseQuery>, report: &mut DoctorReport) -> Result<()> {
+async fn read_purchases(store: &PurchasesStore, report: &mut DoctorReport) -> Result<()> {
     // The total is only shown. The summary of a damaged store may fail.
-    let total = query
+    let total = store
+        .store
         .summary(&Selector::All)
         .await
         .map(|summary| format!(" of {}", summary.count))
@@ -130,15 +130,10 @@ async fn read_purchases(query: Arc<dyn PurchaseQuery>, report: &mut DoctorReport
     // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
 
-    let mut batches = pin!(query.scan_batches());
-    while let Some(batch) = batches.next().await {
-        let batch = match batch {
-            // The rest of a damaged file cannot be read.
-            Err(error) if error.kind() == ErrorKind::Corrupt => {
-                return report.print_finding("store", error.chain());
-            }
-            batch => batch?,
-        };
+    let mut batches = Operations::new()
+        .with_store(Arc::clone(&store.store), Arc::clone(&store.store))
+        .scan_store()?;
+    while let Some(batch) = batches.try_next().await? {
         for entry in &batch.unreadable {
             report.print_finding(&entry.id, &entry.reason)?;
         }

@@ -38,15 +38,11 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
 
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
-            let log = backend::log_admin(settings, TopicSpec::purchases(settings)).await?;
-            let store = backend::for_purchases(settings)
-                .purchases()
-                .await?
-                .port
-                .store;
-            erase
-                .erase_purchases(&log.name, &*log.port, &*store, &*store)
-                .await?;
+            let topic = TopicSpec::purchases(settings);
+            let log = backend::for_log(settings).log(topic).await?;
+            let store = backend::for_purchases(settings).purchases().await?.port;
+            let operations = log.port.operations(Some(&store));
+            operations.erase_purchases(&mut erase, &log.name).await?;
         }
 
         if keeps_users && let Some(number) = erase.user_number() {

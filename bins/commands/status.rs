@@ -12,9 +12,8 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shop_client::Health;
-use shop_core::inspect::{GroupProgress, LogInspection};
+use shop_core::operations::{TopicStatus, format_age, unread_age};
 use shop_core::ports::WaitingSummary;
-use shop_core::{Clock as _, SystemClock};
 use tokio::time::timeout;
 
 use super::{doctor, print_report, table};
@@ -57,7 +56,7 @@ struct Status<'a> {
     url: String,
     /// The state that the service reports, unless it does not respond.
     service_state: Option<String>,
-    topics: Vec<TopicStatus<'a>>,
+    topics: Vec<TopicStatus>,
     waiting_refunds: WaitingSummary,
     files: Vec<FileSize>,
     /// Whether every part exists and was read, and the settings work.
@@ -85,8 +84,9 @@ impl<'a> Status<'a> {
                 ));
             } else if part.failure.is_none() {
                 match part.component.kind {
-                    ComponentKind::Log(topic) => topic_reads
-                        .push(async move { (name, TopicStatus::read(settings, topic).await) }),
+                    ComponentKind::Log(topic) => {
+                        topic_reads.push(read_topic(settings, name, topic));
+                    }
                     ComponentKind::Purchases => is_store_readable = true,
                     _ => {}
                 }
@@ -112,7 +112,7 @@ impl<'a> Status<'a> {
         // All findings so far are about parts or settings that do not work. The next ones are not.
         let is_available = findings.is_empty();
         for topic in &topics {
-            topic.add_findings(&mut findings);
+            findings.extend(topic.findings());
         }
         let mut service_state = None;
         if let Ok(health) = response {
@@ -151,11 +151,11 @@ impl<'a> Status<'a> {
         );
         text += &table(
             "GROUP TOPIC PARTITION CURRENT-OFFSET LOG-END-OFFSET LAG OLDEST-UNREAD RETENTION",
-            self.topics.iter().flat_map(TopicStatus::partition_rows),
+            self.topics.iter().flat_map(partition_rows),
         );
         text += &table(
             "TOPIC REASON DEAD-LETTERS",
-            self.topics.iter().flat_map(TopicStatus::dead_letter_rows),
+            self.topics.iter().flat_map(dead_letter_rows),
         );
         let waiting = self.waiting_refunds;
         text += &table(
@@ -186,7 +186,7 @@ impl<'a> Status<'a> {
             "parts": parts.collect::<Value>(),
             "service": { "url": self.url, "status": self.service_state },
             "waiting_refunds": self.waiting_refunds.count,
-            "topics": self.topics.iter().map(TopicStatus::json).collect::<Value>(),
+            "topics": self.topics,
             "files": self.files,
         })
     }
@@ -237,97 +237,41 @@ async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send
     Ok(result?)
 }
 
-/// A topic, and the progress of its group in the topic.
-struct TopicStatus<'a> {
-    topic: TopicSpec<'a>,
-    log: LogInspection,
-    partitions: Vec<GroupProgress>,
+/// Reads the state of a topic and the progress of its group, and returns it with the `label` of the
+/// part.
+async fn read_topic<'a>(
+    settings: &Settings,
+    label: &'a str,
+    topic: TopicSpec<'_>,
+) -> (&'a str, Result<TopicStatus>) {
+    let read = async {
+        let log = backend::for_log(settings).log(topic).await?.port;
+        read_in_time(log.operations(None).status()).await
+    };
+    (label, read.await)
 }
 
-impl<'a> TopicStatus<'a> {
-    /// Reads the state of a topic and the progress of its group.
-    ///
-    /// # Errors
-    /// The errors of the log, or that it was not read in time.
-    async fn read(settings: &Settings, topic: TopicSpec<'a>) -> Result<Self> {
-        let log = backend::log_admin(settings, topic).await?.port;
-        read_in_time(async {
-            let partitions = GroupProgress::read(topic.group, &*log).await?;
-            Ok(Self {
-                topic,
-                log: LogInspection::read(&*log).await?,
-                partitions,
-            })
-        })
-        .await
-    }
-
-    /// Returns the state of the topic as JSON.
-    fn json(&self) -> Value {
-        let dead_letters = self
-            .log
-            .dead_letters
-            .iter()
-            .map(|(reason, count)| (reason.as_str(), *count));
-        json!({
-            "topic": self.topic.name,
-            "group": self.topic.group,
-            "lag": self.partitions.iter().map(|partition| partition.lag).sum::<u64>(),
-            "partitions": self.partitions,
-            "retention_seconds": self.log.retention.map(|retention| retention.as_secs()),
-            "dead_letters": dead_letters.collect::<Value>(),
-            "gaps": self.log.gaps,
-        })
-    }
-
-    /// Returns a row for each partition of the topic.
-    fn partition_rows(&self) -> impl Iterator<Item = Value> {
-        let retention = self.log.retention.map(format_duration);
-        self.partitions.iter().map(move |partition| {
-            json!([
-                self.topic.group,
-                self.topic.name,
-                partition.partition,
-                partition.committed,
-                partition.end,
-                partition.lag,
-                unread_age(partition).map(format_duration),
-                retention
-            ])
-        })
-    }
-
-    /// Returns a row for each reason for which dead letters of the topic are pending.
-    fn dead_letter_rows(&self) -> impl Iterator<Item = Value> {
-        self.log
-            .dead_letters
-            .iter()
-            .map(|(reason, count)| json!([self.topic.name, reason.as_str(), count]))
-    }
-
-    /// Adds to `findings` the losses and delays of this topic that need an operator.
-    fn add_findings(&self, findings: &mut Vec<String>) {
-        for gap in &self.log.gaps {
-            findings.push(format!("lost records: {gap}"));
-        }
-
-        // The alert ShopRetentionNear uses the same limit.
-        if let Some(age) = self.partitions.iter().filter_map(unread_age).max()
-            && let Some(retention) = self.log.retention
-            && age > retention / 2
-        {
-            findings.push(format!(
-                "{}: records have been unread for {}, half of the retention",
-                self.topic.name,
-                format_duration(age)
-            ));
-        }
-    }
+/// Returns a row for each partition of the topic.
+fn partition_rows(status: &TopicStatus) -> impl Iterator<Item = Value> {
+    let retention = status.retention.map(format_age);
+    status.partitions.iter().map(move |partition| {
+        json!([
+            status.group,
+            status.topic,
+            partition.partition,
+            partition.committed,
+            partition.end,
+            partition.lag,
+            unread_age(partition).map(format_age),
+            retention
+        ])
+    })
 }
 
-/// Returns the age of the oldest unread record of a partition, if the record was read in time.
-fn unread_age(partition: &GroupProgress) -> Option<Duration> {
-    Some(SystemClock.now().saturating_since(partition.oldest_unread?))
+/// Returns a row for each reason for which dead letters of the topic are pending.
+fn dead_letter_rows(status: &TopicStatus) -> impl Iterator<Item = Value> {
+    let dead_letters = status.dead_letters.iter();
+    dead_letters.map(|(reason, count)| json!([status.topic, reason, count]))
 }
 
 /// Adds to `findings` the problems that the service reports and that need an operator.
@@ -343,7 +287,7 @@ fn add_service_findings(health: &Health, findings: &mut Vec<String>) {
         if let Some(stuck) = &ingest.stuck {
             let position = &stuck.position;
             let error = &stuck.error;
-            let age = format_duration(Duration::from_secs(stuck.age_seconds));
+            let age = format_age(Duration::from_secs(stuck.age_seconds));
             findings.push(format!(
                 "{position} has been stuck for {age} ({error}): fix the store, or management dlq park {position}"
             ));
@@ -371,15 +315,4 @@ impl FileSize {
 /// Returns the size of a file, which is 0 if the file does not exist.
 fn file_bytes(path: &Path) -> u64 {
     fs::metadata(path).map_or(0, |metadata| metadata.len())
-}
-
-/// Formats a duration in the largest unit that fits into it at least twice, such as `7d`.
-fn format_duration(duration: Duration) -> String {
-    let seconds = duration.as_secs();
-    for (unit_seconds, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
-        if seconds >= 2 * unit_seconds {
-            return format!("{}{unit}", seconds / unit_seconds);
-        }
-    }
-    format!("{seconds}s")
 }

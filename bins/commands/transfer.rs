@@ -13,17 +13,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use futures_util::stream::BoxStream;
-use futures_util::{StreamExt as _, TryStreamExt as _};
+use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
-use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
-};
+use shop_core::operations::Operations;
 
 use super::{print, print_report, progress};
+use crate::backend::PurchaseBackend;
 use crate::settings::{ImportFile, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
@@ -166,7 +164,7 @@ pub(super) async fn export(
 /// # Errors
 /// The errors of the store and of standard output.
 async fn write_purchases(
-    query: Arc<dyn PurchaseQuery>,
+    store: Arc<dyn PurchaseBackend>,
     user: Option<&UserId>,
     format: RowFormat,
 ) -> Result<u64> {
@@ -177,53 +175,19 @@ async fn write_purchases(
 
     let mut exported = 0_u64;
     let mut unreadable = 0;
-    // An import needs each purchase before its refund, but a scan yields the refunds anywhere. So a
-    // first scan writes the other purchases, and a second scan the refunds, if there are any. The
-    // pages of a user are in the order of time, and are written in one pass.
-    let mut has_refunds = false;
-    for is_refund_pass in [false, true] {
-        let mut batches = read_batches(Arc::clone(&query), user);
-        while let Some(batch) = batches.try_next().await? {
-            // The second scan yields the same unreadable entries again.
-            if !is_refund_pass {
-                unreadable += batch.unreadable.len() as u64;
-            }
-            let mut purchases = batch.purchases;
-            if user.is_none() {
-                let batch_size = purchases.len();
-                purchases.retain(|purchase| purchase.details.of.is_some() == is_refund_pass);
-                has_refunds |= purchases.len() < batch_size;
-            }
-
-            exported += purchases.len() as u64;
-            progress.set_message(format!("{exported} purchases exported"));
-            // A row is about 192 bytes long.
-            let mut rows = Vec::with_capacity(purchases.len() * 192);
-            format.write(&mut rows, &purchases)?;
-            if !progress.suspend(|| print(&rows))? {
-                return Ok(unreadable);
-            }
-        }
-
-        if !has_refunds {
-            break;
+    let mut batches = Operations::new()
+        .with_store(Arc::clone(&store), store)
+        .export(user.cloned())?;
+    while let Some(batch) = batches.try_next().await? {
+        unreadable += batch.unreadable.len() as u64;
+        exported += batch.purchases.len() as u64;
+        progress.set_message(format!("{exported} purchases exported"));
+        // A row is about 192 bytes long.
+        let mut rows = Vec::with_capacity(batch.purchases.len() * 192);
+        format.write(&mut rows, &batch.purchases)?;
+        if !progress.suspend(|| print(&rows))? {
+            return Ok(unreadable);
         }
     }
     Ok(unreadable)
-}
-
-/// Returns a stream of the purchases of a user, from the oldest to the newest, or of all entries of
-/// the store, in the order of a scan.
-fn read_batches(
-    query: Arc<dyn PurchaseQuery>,
-    user: Option<&UserId>,
-) -> BoxStream<'static, shop_core::Result<ScanBatch>> {
-    let Some(user) = user else {
-        return query.scan_batches().boxed();
-    };
-    let first_page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-    query
-        .pages(Selector::User(user.clone()), first_page)
-        .map_ok(|page| ScanBatch::new(page.items, None))
-        .boxed()
 }

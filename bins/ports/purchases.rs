@@ -13,7 +13,6 @@ use shop_core::log::Batch;
 use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::decode;
 use shop_core::retention::{Retention, RetentionOptions};
-use shop_core::verify::SpotCheck;
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
 use shop_http::{LocalPorts, Metrics, PurchasesRole};
 use tokio::time::timeout;
@@ -175,14 +174,11 @@ impl PurchasePorts {
         }));
         // A store in the file of its log is lost together with the log, so a spot check finds
         // nothing.
-        let spot_check = (!settings.is_one_file()).then(|| {
-            SpotCheck::new(
-                &*self.log.log,
-                group.clone(),
-                Arc::clone(&store.store) as _,
-                settings.purchase_retention,
-            )
-        });
+        let mut spot_check = None;
+        if !settings.is_one_file() {
+            let operations = self.log.operations(Some(store));
+            spot_check = Some(operations.spot_check(settings.purchase_retention)?);
+        }
         let monitor = background.run_ingest(ingest, &self.log, metrics, spot_check);
         background.record_progress(monitor.clone(), self.feed.clone(), metrics);
         self.role.ingest = Some(monitor);

@@ -135,10 +135,6 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_says_how_far_a_group_is_and_what_is_pending() {
         let log = InMemoryLog::default();
-        assert_eq!(
-            GroupProgress::read("group", &log).await.unwrap()[0].committed,
-            None
-        );
         let positions =
             [(); 3].map(|()| log.append(LogRecord::new(0, Timestamp::MIN, Some("x".into()))));
         let source = log.source("group");

@@ -127,6 +127,7 @@ mod lock;
 pub mod log;
 mod macros;
 pub mod memory;
+pub mod operations;
 pub mod ports;
 pub mod record;
 pub mod retention;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use shop_core::conformance::{
     MemoryFixture, PurchaseRecords, ShopOnLog, ShopOnStore, currency_suite, erase_suite,
-    feed_suite, log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite,
-    shop_suite, store_suite,
+    feed_suite, log_admin_suite, log_suite, operations_suite, pipeline_suite, record_store_suite,
+    refund_suite, shop_suite, store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
@@ -89,6 +89,9 @@ feed_suite!(feed, async {
         partitions(Rebalancing::Cooperative),
         MemoryFixture::default(),
     )
+});
+operations_suite!(operations, async {
+    (MemoryFixture::default(), MemoryFixture::default())
 });
 record_store_suite!(purchase_records, async {
     PurchaseRecords(MemoryFixture::default())

@@ -2,8 +2,8 @@
 
 use shop_core::conformance::{
     MemoryFixture, PurchaseRecords, ShopOnLog, currency_suite, erase_suite, feed_suite,
-    log_admin_suite, log_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite,
-    store_suite,
+    log_admin_suite, log_suite, operations_suite, pipeline_suite, record_store_suite, refund_suite,
+    shop_suite, store_suite,
 };
 
 #[cfg(feature = "accounts")]
@@ -40,6 +40,10 @@ pipeline_suite!(embedded_to_embedded, async {
     (EmbeddedFixture::new().await, EmbeddedFixture::new().await)
 });
 
+operations_suite!(embedded_operations, async {
+    (EmbeddedFixture::new().await, EmbeddedFixture::new().await)
+});
+
 record_store_suite!(embedded_purchase_records, async {
     PurchaseRecords(EmbeddedFixture::new().await)
 });
@@ -52,6 +56,10 @@ pipeline_suite!(memory_to_mongo, if async {
     Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
 });
 
+operations_suite!(mongo_operations, if async {
+    Some((MemoryFixture::default(), MongoFixture::on_test_server().await?))
+});
+
 shop_suite!(mongo_shop, if async {
     Some(ShopOnLog::new(MemoryFixture::default(), MongoFixture::on_test_server().await?).await)
 });
@@ -61,6 +69,9 @@ erase_suite!(postgres_erase, if PostgresFixture::on_test_server());
 refund_suite!(postgres_refunds, if PostgresFixture::on_test_server());
 currency_suite!(postgres_currency, if PostgresFixture::on_test_server());
 pipeline_suite!(memory_to_postgres, if async {
+    Some((MemoryFixture::default(), PostgresFixture::on_test_server().await?))
+});
+operations_suite!(postgres_operations, if async {
     Some((MemoryFixture::default(), PostgresFixture::on_test_server().await?))
 });
 shop_suite!(postgres_shop, if async {

@@ -38,6 +38,7 @@ mod log_gaps;
 mod log_many;
 mod log_tail;
 mod memory;
+pub mod operations;
 pub mod pipeline;
 mod pipeline_calls;
 #[cfg(test)]
@@ -65,6 +66,6 @@ pub use skip::skip;
 #[cfg(feature = "accounts")]
 pub use crate::accounts::conformance::*;
 pub use crate::{
-    currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, pipeline_suite,
-    record_store_suite, refund_suite, shop_suite, store_suite,
+    currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, operations_suite,
+    pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
 };

@@ -3,8 +3,9 @@
 
 use std::collections::BTreeSet;
 
-const PORTS: [&str; 15] = [
+const PORTS: [&str; 16] = [
     include_str!("../feed/port.rs"),
+    include_str!("../operations/mod.rs"),
     include_str!("../ports/sink.rs"),
     include_str!("../ports/publisher.rs"),
     include_str!("../log/source.rs"),
@@ -52,6 +53,7 @@ fn named(promises: &[String]) -> BTreeSet<String> {
         "log::",
         "shop::",
         "log_admin::",
+        "operations::",
         "record_store::",
         "store::",
         "query::",
@@ -91,6 +93,7 @@ fn written() -> BTreeSet<String> {
         ("log", include_str!("log_many.rs")),
         ("log_admin", include_str!("log_admin.rs")),
         ("log_admin", include_str!("log_tail.rs")),
+        ("operations", include_str!("operations.rs")),
         ("record_store", include_str!("record_store.rs")),
         ("store", include_str!("store.rs")),
         ("query", include_str!("query.rs")),

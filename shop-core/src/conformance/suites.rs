@@ -228,6 +228,25 @@ macro_rules! pipeline_suite {
     };
 }
 
+/// One `#[tokio::test]` per case of the [`Operations`](crate::operations::Operations) on a log and a
+/// store, in a module with the given name. The expression creates a pair of a fresh
+/// [`LogFixture`](crate::conformance::LogFixture) and a fresh
+/// [`EraseFixture`](crate::conformance::EraseFixture).
+#[macro_export]
+macro_rules! operations_suite {
+    ($name:ident, $($fixtures:tt)+) => {
+        $crate::conformance_cases!($name, fixtures = ($($fixtures)+), operations, (&fixtures.0, &fixtures.1);
+            a_missing_part_is_unsupported,
+            a_status_counts_lag_and_dead_letters,
+            parked_records_are_dead_letters,
+            a_record_that_needs_no_dead_letter_is_not_parked,
+            resolved_dead_letters_are_counted,
+            an_export_yields_purchases_before_refunds,
+            an_erased_user_leaves_nothing,
+        );
+    };
+}
+
 /// One `#[tokio::test]` per case of a [`PurchaseFeed`](crate::feed::PurchaseFeed) over a log and a
 /// store, in a module with the given name. The expression creates a fresh
 /// [`LogFixture`](crate::conformance::LogFixture) and a fresh

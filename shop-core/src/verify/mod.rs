@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `stored` | Scans the store before the log and after: remembers contents, finds duplicates |
 //! | `scan` | Scans the log, and looks up the records that the scan of the store did not find |
+//! | `report` | The differences that were found, as text and as JSON |
 //! | `spot_check` | Looks up a few records before the position of a group, without a whole scan |
 //!
 //! ```
@@ -21,25 +22,24 @@
 //! # }
 //! ```
 
+mod report;
 mod scan;
 mod spot_check;
 mod stored;
 #[cfg(test)]
 mod verify_test;
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::TryStreamExt;
-use serde::Serialize;
-
-use crate::log::{Gap, Log, LogAdmin, RecordPosition};
+use crate::log::{Log, LogAdmin};
 use crate::ports::PurchaseQuery;
-use crate::{Clock as _, PurchaseId, Result, SystemClock, Timestamp, options};
+use crate::{Clock as _, Result, SystemClock, Timestamp, options};
+use futures_util::TryStreamExt;
 
 use scan::LogScan;
+
+pub use report::{Findings, UnverifiedRecord, VerifyReport};
 
 #[doc(hidden)]
 pub use spot_check::SpotCheck;
@@ -147,155 +147,6 @@ pub struct VerifyProgress {
     pub scanned: u64,
 }
 
-/// The result of a verification. Its serialized form contains the numbers alone, without the
-/// findings.
-#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-#[non_exhaustive]
-pub struct VerifyReport {
-    /// The number of records of the log.
-    pub records: u64,
-    /// The number of offsets that the log ever assigned: to its records, to deleted records, and to
-    /// the markers of transactions. `None` if the log [cannot be followed](LogAdmin::tail).
-    #[doc(hidden)]
-    pub written: Option<u64>,
-    /// Per topic and partition, the first offset that the log still contains, or the next one if it
-    /// contains no records any more. Earlier records are not verified. Partitions that never
-    /// contained a record are absent.
-    #[doc(hidden)]
-    #[serde(skip)]
-    pub first_offsets: BTreeMap<(String, u32), u64>,
-    /// The number of purchases in the store.
-    #[doc(hidden)]
-    pub purchases: u64,
-    /// The number of documents or rows in the store that are not purchases, as far as the store
-    /// scans them.
-    #[doc(hidden)]
-    pub unreadable: u64,
-    /// The number of records with a pending dead letter.
-    pub dead_lettered: u64,
-    /// The number of records with a pending dead letter for a conflict: a client reused a key with
-    /// other content.
-    #[doc(hidden)]
-    pub conflicts: u64,
-    /// The number of records whose dead letter was replayed or discarded. A replayed record is in
-    /// the log a second time and is verified there.
-    #[doc(hidden)]
-    pub resolved: u64,
-    /// The number of records that were erased, or whose purchase was erased.
-    #[doc(hidden)]
-    pub erased: u64,
-    /// The number of records whose purchase was deleted because of its age.
-    #[doc(hidden)]
-    pub expired: u64,
-    /// The number of records without an id whose purchase another consumer stored under an
-    /// `ObjectId`: the consumer of a replaced system, on the same topic.
-    #[doc(hidden)]
-    pub by_others: u64,
-    /// The number of records whose refund waits in the store for its purchase.
-    #[doc(hidden)]
-    pub waiting: u64,
-    /// The number of records that do not decode, if they are
-    /// [skipped](VerifyOptions::skip_undecodable).
-    #[doc(hidden)]
-    pub undecodable: u64,
-    /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its
-    /// first such record.
-    #[serde(skip)]
-    pub missing: Findings<UnverifiedRecord>,
-    /// Records whose id is stored with other content, and that are not dead-lettered.
-    #[serde(skip)]
-    pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once, and ids whose purchase the consumer of a
-    /// replaced system stored too.
-    #[serde(skip)]
-    pub duplicates: Findings<PurchaseId>,
-    /// Gaps whose dead letter is pending. Overlapping gaps are merged.
-    #[serde(skip)]
-    pub gaps: Findings<Gap>,
-    /// The number of records in all pending gaps.
-    #[doc(hidden)]
-    pub lost: u64,
-    /// The number of offsets at the ends of the partitions that could not be read: other producers
-    /// did not end their transactions in the time that was waited for records in flight.
-    pub unstable: u64,
-    /// The number of offsets without a record, if they are more than transactions explain: the log
-    /// was compacted, or other producers aborted most of their transactions. Otherwise 0.
-    pub compacted: u64,
-}
-
-impl VerifyReport {
-    /// Returns whether the log contains records to verify, and there are no
-    /// [findings](Self::has_findings).
-    #[must_use]
-    pub const fn is_clean(&self) -> bool {
-        self.records > 0 && !self.has_findings()
-    }
-
-    /// Returns whether a purchase is missing, duplicated or mismatched, a gap is pending, or the
-    /// log was compacted or not read to its end.
-    #[must_use]
-    pub const fn has_findings(&self) -> bool {
-        let differences =
-            self.missing.count + self.mismatched.count + self.duplicates.count + self.gaps.count;
-        differences + self.unstable + self.compacted > 0
-    }
-}
-
-impl fmt::Display for VerifyReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.records == 0 && !self.has_findings() {
-            return match self.written {
-                Some(0) => f.write_str("nothing verified: no record was ever written to the log"),
-                _ => f.write_str("nothing verified: the log has no records any more"),
-            };
-        }
-        write!(
-            f,
-            "missing {}, twice {}, dead-lettered {}",
-            self.missing.count, self.duplicates.count, self.dead_lettered
-        )
-    }
-}
-
-/// The number of findings, with samples.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct Findings<T> {
-    /// The number of all findings.
-    pub count: u64,
-    /// The first findings, at most 20.
-    pub samples: Vec<T>,
-}
-
-impl<T> Default for Findings<T> {
-    fn default() -> Self {
-        Self {
-            count: 0,
-            samples: Vec::new(),
-        }
-    }
-}
-
-impl<T> Findings<T> {
-    /// Counts `finding`, and keeps it as a sample unless there are `max` samples already.
-    fn add(&mut self, finding: T, max: usize) {
-        self.count += 1;
-        if self.samples.len() < max {
-            self.samples.push(finding);
-        }
-    }
-}
-
-/// A record that the store does not contain as published.
-#[derive(Debug, Clone, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct UnverifiedRecord {
-    /// The id of the purchase in the record, or the id of the record if the record does not decode.
-    pub id: PurchaseId,
-    /// The position of the record in the log.
-    pub position: RecordPosition,
-}
-
 impl Verify {
     /// Creates a verification of the store behind `query`.
     #[must_use]
@@ -329,6 +180,7 @@ impl Verify {
         }
         let (mut report, stored) = log_scan.finish().await?;
 
+        report.first_offset = log.first_offset();
         let records = report.records;
         stored
             .finish(self, &mut report, |scanned| {

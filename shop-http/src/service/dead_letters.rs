@@ -11,8 +11,9 @@ use futures_util::{StreamExt as _, stream};
 use shop_core::api::{DeadLetterBody, ResolvedStatus};
 use shop_core::log::{
     DeadLetter, DeadLetterFilter, LogAdminExt as _, Reason, RecordPosition, Resolution,
-    ResolveOptions, resolve,
+    ResolveOptions,
 };
+use shop_core::operations::{Operations, ResolveReport};
 use shop_core::ports::Lookup;
 use shop_core::record::{Record as _, decode};
 use shop_core::shop::DeadLetterLog;
@@ -185,35 +186,27 @@ impl DeadLetterLogs {
                 continue;
             }
 
-            let filter = DeadLetterFilter::default().positions(positions.clone());
-            let admin = log.log.admin();
-            let selected = admin.select_dead_letters(filter).await?;
             let is_compared =
                 forecast_service.is_some() && log.record_type.name == Purchase::TYPE.name;
-            resolve(
-                &*admin,
-                log.record_type,
-                selected,
-                &options,
-                |dead_letter, refusal| {
-                    let position = dead_letter.position();
-                    let resolved = (resolved_status, None);
-                    let outcome = match refusal {
-                        // Several dead letters may share one position. If one is resolved, the
-                        // outcome does not tell about another that is refused, such as a gap.
-                        Some(_) if outcomes.get(&position) == Some(&resolved) => return true,
-                        Some(reason) => (ResolvedStatus::Refused, Some(reason.to_owned())),
-                        None => resolved,
-                    };
-                    outcomes.insert(position, outcome);
-
-                    if is_compared && refusal.is_none() {
+            let filter = DeadLetterFilter::default().positions(positions.clone());
+            let mut report = ResolveReport::new(&options);
+            let operations = Operations::new().with_log(log.clone());
+            operations
+                .resolve(filter, &options, &mut report, |dead_letter| {
+                    outcomes.insert(dead_letter.position(), (resolved_status, None));
+                    if is_compared {
                         to_compare.push(dead_letter);
                     }
                     true
-                },
-            )
-            .await?;
+                })
+                .await?;
+
+            // Several dead letters may share one position. If one is resolved, the outcome does
+            // not tell about another that is refused, such as a gap.
+            for (position, reason) in report.refused {
+                let refused = (ResolvedStatus::Refused, Some(reason.to_owned()));
+                outcomes.entry(position).or_insert(refused);
+            }
         }
 
         if let Some(purchases) = &forecast_service {

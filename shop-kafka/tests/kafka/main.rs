@@ -7,7 +7,8 @@
 )]
 
 use shop_core::conformance::{
-    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, pipeline_suite, shop_suite,
+    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, operations_suite,
+    pipeline_suite, shop_suite,
 };
 
 mod broker_faults;
@@ -24,6 +25,9 @@ use fixture::KafkaFixture;
 log_suite!(in_process_log, KafkaFixture::in_process());
 log_admin_suite!(in_process_admin, KafkaFixture::in_process());
 pipeline_suite!(in_process_to_memory, async {
+    (KafkaFixture::in_process().await, MemoryFixture::default())
+});
+operations_suite!(in_process_operations, async {
     (KafkaFixture::in_process().await, MemoryFixture::default())
 });
 feed_suite!(in_process_feed, async {

@@ -7,7 +7,8 @@
 )]
 
 use shop_core::conformance::{
-    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, pipeline_suite, shop_suite,
+    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, operations_suite,
+    pipeline_suite, shop_suite,
 };
 
 #[path = "../../../shop-store/tests/support/container.rs"]
@@ -43,6 +44,7 @@ use servers::on_broker;
 log_suite!(broker_log, if on_broker());
 log_admin_suite!(broker_admin, if on_broker());
 pipeline_suite!(broker_to_memory, if async { Some((on_broker().await?, MemoryFixture::default())) });
+operations_suite!(broker_operations, if async { Some((on_broker().await?, MemoryFixture::default())) });
 feed_suite!(broker_feed, if async { Some((on_broker().await?, MemoryFixture::default())) });
 shop_suite!(broker_shop, if async {
     Some(ShopOnLog::new(on_broker().await?, MemoryFixture::default()).await)

@@ -1,0 +1,252 @@
+//! Operations on dead letters: lists, replays, discards, and parks records.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use futures_util::stream::BoxStream;
+use serde::ser::SerializeMap as _;
+use serde::{Serialize, Serializer};
+
+use super::Operations;
+use crate::Result;
+use crate::log::{
+    DeadLetter, DeadLetterFilter, LogAdminExt as _, RecordPosition, Resolution, ResolveOptions,
+    resolve,
+};
+use crate::ports::Lookup;
+use crate::record::decode;
+use crate::shop::DeadLetterLog;
+
+/// The result of [`Operations::resolve`].
+///
+/// Its text is a sentence without the problems, such as `3 would be replayed`. Its JSON has the
+/// members `dry_run`, and the count under the name of the resolution.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct ResolveReport {
+    /// Whether the dead letters were replayed or discarded.
+    pub resolution: Resolution,
+    /// Whether nothing was changed, only counted.
+    pub dry_run: bool,
+    /// The number of dead letters that were resolved.
+    pub resolved: u64,
+    /// The selected positions at which no dead letter is pending.
+    pub unknown: BTreeSet<RecordPosition>,
+    /// The dead letters that stay pending, because they cannot be replayed, each with the reason.
+    pub refused: Vec<(RecordPosition, &'static str)>,
+}
+
+impl ResolveReport {
+    /// Creates the report of an operation with `options` that resolved nothing yet.
+    #[must_use]
+    pub const fn new(options: &ResolveOptions) -> Self {
+        Self {
+            resolution: options.resolution,
+            dry_run: options.dry_run,
+            resolved: 0,
+            unknown: BTreeSet::new(),
+            refused: Vec::new(),
+        }
+    }
+
+    /// Returns a sentence for each position that was selected, but not resolved.
+    #[must_use]
+    pub fn problems(&self) -> Vec<String> {
+        let mut problems = no_dead_letters_at(&self.unknown);
+        for (position, reason) in &self.refused {
+            problems.push(format!("{position} {reason}"));
+        }
+        problems
+    }
+}
+
+impl fmt::Display for ResolveReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let would_be = if self.dry_run { "would be " } else { "" };
+        write!(
+            f,
+            "{} {would_be}{}",
+            self.resolved,
+            self.resolution.as_str()
+        )
+    }
+}
+
+impl Serialize for ResolveReport {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        let mut members = serializer.serialize_map(Some(2))?;
+        members.serialize_entry("dry_run", &self.dry_run)?;
+        members.serialize_entry(self.resolution.as_str(), &self.resolved)?;
+        members.end()
+    }
+}
+
+/// The result of [`Operations::park`]: either all records are dead letters now, or none.
+///
+/// Its text is a sentence, such as `2 parked`. Its JSON has the member `parked`.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+#[non_exhaustive]
+pub struct ParkReport {
+    /// The number of records that were parked; 0 if there are problems.
+    pub parked: usize,
+    /// A sentence for each record that cannot be parked: it is not in the log, or it needs no dead
+    /// letter.
+    #[serde(skip)]
+    pub problems: Vec<String>,
+}
+
+impl fmt::Display for ParkReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} parked", self.parked)
+    }
+}
+
+impl Operations {
+    /// Returns a stream of the pending dead letters that `filter` selects, each once.
+    ///
+    /// The stream ends with the dead letters that were there at the call.
+    ///
+    /// # Errors
+    /// The errors of the log. An error in the stream ends it.
+    pub async fn dead_letters(
+        &self,
+        filter: DeadLetterFilter,
+    ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
+        let admin = self.log()?.log.admin();
+        admin.select_dead_letters(filter).await
+    }
+
+    /// Replays or discards the pending dead letters that `filter` selects, and counts them in
+    /// `report`, also if the call fails later.
+    ///
+    /// Calls `on_resolved` with each dead letter that was resolved, or in a dry run would be. The
+    /// call ends early, without an error, when it returns `false`. See [`resolve`](resolve()) for
+    /// the batches and the limit of the rate.
+    ///
+    /// # Errors
+    /// The errors of the log. Some of the dead letters may be resolved by then; the others are
+    /// unchanged. Repeating the call is safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
+    pub async fn resolve(
+        &self,
+        filter: DeadLetterFilter,
+        options: &ResolveOptions,
+        report: &mut ResolveReport,
+        mut on_resolved: impl FnMut(DeadLetter) -> bool + Send,
+    ) -> Result<()> {
+        let log = self.log()?;
+        let admin = log.log.admin();
+        report.unknown.clone_from(&filter.positions);
+        let selected = admin.select_dead_letters(filter).await?;
+        resolve(
+            &*admin,
+            log.record_type,
+            selected,
+            options,
+            |dead_letter, refusal| {
+                let position = dead_letter.position();
+                report.unknown.remove(&position);
+                if let Some(reason) = refusal {
+                    report.refused.push((position, reason));
+                    return true;
+                }
+                report.resolved += 1;
+                on_resolved(dead_letter)
+            },
+        )
+        .await
+    }
+
+    /// Dead-letters the records at `positions`, over which the store keeps failing, so that ingest
+    /// continues behind them. `note` tells the readers of the dead letters why.
+    ///
+    /// A record is not parked if it is dead-lettered already, if its purchase is stored with this
+    /// content or erased, or if the group has committed a position behind it. Without a store, as
+    /// for events, purchases are not looked up.
+    ///
+    /// # Errors
+    /// The errors of the log and of the store. Nothing is parked then, unless the last call of the
+    /// log failed: repeating the call is safe.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves either all of the records parked, or some, or none.
+    pub async fn park(&self, positions: &[RecordPosition], note: &str) -> Result<ParkReport> {
+        let log = self.log()?;
+        let admin = log.log.admin();
+        let committed = admin.positions(self.group()?).await?;
+        let mut report = ParkReport::default();
+        let mut parked = Vec::new();
+        for position in positions {
+            let mut dead_letter = None;
+            if *position.topic == *log.topic {
+                dead_letter = admin.parked_dead_letter(position, note).await?;
+            }
+            let Some(dead_letter) = dead_letter else {
+                report
+                    .problems
+                    .push(format!("there is no record at {position}"));
+                continue;
+            };
+
+            let is_committed = committed
+                .get(&position.partition)
+                .is_some_and(|next_offset| position.offset < *next_offset);
+            let state = self.read_state(log, &dead_letter).await?;
+            if let Some(state) = state.or(is_committed.then_some("processed")) {
+                report.problems.push(format!("{position} is {state}"));
+                continue;
+            }
+            parked.push(dead_letter);
+        }
+
+        if report.problems.is_empty() {
+            log.log.dead_letters().put(&parked).await?;
+            report.parked = parked.len();
+        }
+        Ok(report)
+    }
+
+    /// Returns why the record of `dead_letter` needs no dead letter, as the end of a sentence.
+    ///
+    /// Returns `None` if the record needs one: it is not dead-lettered, and not known to be erased
+    /// or stored with the same content.
+    ///
+    /// # Errors
+    /// The errors of the log and of the store.
+    async fn read_state(
+        &self,
+        log: &DeadLetterLog,
+        dead_letter: &DeadLetter,
+    ) -> Result<Option<&'static str>> {
+        let DeadLetter {
+            record, partition, ..
+        } = dead_letter;
+        if log.log.dead_letters().contains(record, partition).await? {
+            return Ok(Some("dead-lettered already, or was replayed or dropped"));
+        }
+
+        let (Some(store), Ok(purchase)) = (&self.store, decode(record, partition)) else {
+            return Ok(None);
+        };
+        Ok(match store.query.look_up(&purchase.id).await? {
+            Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
+            Lookup::Waiting(waiting) if waiting.same_content(&purchase) => {
+                Some("stored, waiting for its purchase")
+            }
+            Lookup::Erased => Some("erased"),
+            _ => None,
+        })
+    }
+}
+
+/// Returns a sentence for each of `positions`, at which no dead letter is pending.
+#[doc(hidden)]
+#[must_use]
+pub fn no_dead_letters_at(positions: &BTreeSet<RecordPosition>) -> Vec<String> {
+    positions
+        .iter()
+        .map(|position| format!("there is no dead-lettered record at {position}"))
+        .collect()
+}

@@ -1,0 +1,178 @@
+//! [`Operations`]: what operators do with the log of a topic and with the store that it feeds.
+//!
+//! The commands of the program `management` are arguments, progress and exit codes around these
+//! calls, and the HTTP API resolves dead letters by them. A program of your own offers the same
+//! operations to its operators:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use futures_util::TryStreamExt as _;
+//! use shop_core::Purchase;
+//! use shop_core::log::DeadLetterFilter;
+//! use shop_core::memory::{InMemoryLog, InMemoryStore};
+//! use shop_core::operations::Operations;
+//! use shop_core::record::Record as _;
+//! use shop_core::shop::DeadLetterLog;
+//!
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> shop_core::Result<()> {
+//! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+//! let topic = DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log));
+//! let operations = Operations::new()
+//!     .with_log(topic)
+//!     .with_group("purchase-group")
+//!     .with_store(store.clone(), store);
+//!
+//! assert_eq!(operations.status().await?.lag, 0);
+//! let dead_letters = operations.dead_letters(DeadLetterFilter::default()).await?;
+//! assert!(dead_letters.try_collect::<Vec<_>>().await?.is_empty());
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! | operation | needs | result |
+//! |---|---|---|
+//! | [`dead_letters`](Operations::dead_letters) | the log | a stream of the pending dead letters |
+//! | [`resolve`](Operations::resolve) | the log | [`ResolveReport`]: replayed or discarded dead letters |
+//! | [`park`](Operations::park) | the log and the group, for purchases also the store | [`ParkReport`]: records that are dead letters now |
+//! | [`status`](Operations::status) | the log and the group | [`TopicStatus`]: the progress of the group, what is pending |
+//! | [`groups`](Operations::groups) | the log | the groups that the log keeps itself |
+//! | [`verify`](Operations::verify) | the log and the store | [`VerifyReport`]: differences between the log and the store |
+//! | [`spot_check`](Operations::spot_check) | all three | [`SpotCheck`], which a service repeats |
+//! | [`erase_purchases`](Operations::erase_purchases) | the log and the store | [`EraseReport`](crate::erase::EraseReport) |
+//! | [`scan_store`](Operations::scan_store) | the store | a stream of all entries, also those that cannot be read |
+//! | [`export`](Operations::export) | the store | a stream of purchases in an order in which they can be imported |
+//!
+//! Refunds and imports are published like purchases, so [`Shop::refund`](crate::Shop::refund) and
+//! `Import::run` take a sink. [`run_retention`](crate::retention::run_retention) runs as long as a
+//! service.
+
+mod dead_letters;
+mod status;
+mod store;
+
+use std::sync::Arc;
+
+#[doc(hidden)]
+pub use dead_letters::no_dead_letters_at;
+pub use dead_letters::{ParkReport, ResolveReport};
+pub use status::TopicStatus;
+#[doc(hidden)]
+pub use status::{format_age, unread_age};
+
+use crate::log::LogGroups;
+use crate::ports::{PurchaseErase, PurchaseQuery};
+use crate::shop::DeadLetterLog;
+#[cfg(doc)]
+use crate::verify::{SpotCheck, VerifyReport};
+use crate::{Error, ErrorKind, Result};
+
+/// The operations on the log of a topic, and on the store of the purchases in it.
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - An operation on a part that was not added returns [`Unsupported`](ErrorKind::Unsupported)
+///   (`operations::a_missing_part_is_unsupported`).
+/// - The status counts what the group has not consumed, and what is pending
+///   (`operations::a_status_counts_lag_and_dead_letters`).
+/// - A record is parked unless it needs no dead letter, and several are parked together or not at
+///   all (`operations::parked_records_are_dead_letters`,
+///   `operations::a_record_that_needs_no_dead_letter_is_not_parked`).
+/// - Resolving counts what was resolved, and names what was not
+///   (`operations::resolved_dead_letters_are_counted`).
+/// - An export yields each purchase before its refund
+///   (`operations::an_export_yields_purchases_before_refunds`).
+/// - After an erasure, the log and the store agree, and nothing of the user is left
+///   (`operations::an_erased_user_leaves_nothing`).
+///
+/// A value opens nothing and holds no state: two of them, also in two processes, can be used at the
+/// same time, beside running services.
+#[derive(Debug, Clone, Default)]
+pub struct Operations {
+    log: Option<DeadLetterLog>,
+    group: Option<String>,
+    store: Option<Store>,
+}
+
+/// The ports of a store of purchases.
+#[derive(Debug, Clone)]
+struct Store {
+    query: Arc<dyn PurchaseQuery>,
+    erase: Arc<dyn PurchaseErase>,
+}
+
+impl Operations {
+    /// Creates operations on nothing yet.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the log of a topic.
+    #[must_use]
+    pub fn with_log(mut self, log: DeadLetterLog) -> Self {
+        self.log = Some(log);
+        self
+    }
+
+    /// Adds the consumer group whose ingest moves the records of the log to the store.
+    #[must_use]
+    pub fn with_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Adds the store of the purchases in the log: the port that reads from it, and the port that
+    /// erases from it.
+    #[must_use]
+    pub fn with_store(mut self, query: impl PurchaseQuery, erase: impl PurchaseErase) -> Self {
+        self.store = Some(Store {
+            query: Arc::new(query),
+            erase: Arc::new(erase),
+        });
+        self
+    }
+
+    /// Returns the consumer groups of the log, or `None` if the log does not keep its groups itself,
+    /// such as Kafka.
+    #[must_use]
+    pub fn groups(&self) -> Option<Arc<dyn LogGroups>> {
+        self.log.as_ref()?.log.admin().groups()
+    }
+
+    /// Returns the log.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a log.
+    fn log(&self) -> Result<&DeadLetterLog> {
+        self.log.as_ref().ok_or_else(|| missing("log", "with_log"))
+    }
+
+    /// Returns the consumer group.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a group.
+    fn group(&self) -> Result<&str> {
+        self.group
+            .as_deref()
+            .ok_or_else(|| missing("consumer group", "with_group"))
+    }
+
+    /// Returns the ports of the store.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a store.
+    fn store(&self) -> Result<&Store> {
+        self.store
+            .as_ref()
+            .ok_or_else(|| missing("store of purchases", "with_store"))
+    }
+}
+
+/// Returns the error of an operation that needs `part`, which `method` adds.
+fn missing(part: &str, method: &str) -> Error {
+    let detail = format!("the operation needs a {part}: add it by Operations::{method}");
+    Error::new(ErrorKind::Unsupported, detail)
+}

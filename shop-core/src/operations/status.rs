@@ -1,0 +1,121 @@
+//! The status of a topic: how far its group is, and what needs an operator.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde::{Serialize, Serializer};
+
+use super::Operations;
+use crate::inspect::{GroupProgress, LogInspection};
+use crate::log::Gap;
+use crate::{Clock as _, Result, SystemClock};
+
+/// The state of a topic, and the progress of its group.
+#[derive(Debug, Clone, Serialize)]
+#[non_exhaustive]
+pub struct TopicStatus {
+    /// The name of the topic.
+    pub topic: String,
+    /// The group whose ingest consumes the topic.
+    pub group: String,
+    /// The number of offsets that the group has not consumed, of all partitions.
+    pub lag: u64,
+    /// The progress of the group in each partition.
+    pub partitions: Vec<GroupProgress>,
+    /// How long the log keeps a record that no group has read; `None` if the time is unlimited or
+    /// unknown. In JSON, `retention_seconds`.
+    #[serde(rename = "retention_seconds", serialize_with = "as_seconds")]
+    pub retention: Option<Duration>,
+    /// The number of pending dead letters by the name of their reason.
+    pub dead_letters: BTreeMap<&'static str, u64>,
+    /// The ranges of records that the log lost, and whose dead letters are pending.
+    pub gaps: Vec<Gap>,
+}
+
+impl TopicStatus {
+    /// Returns a sentence for each loss and delay that needs an operator: a gap, and records that
+    /// were unread for more than half of the retention.
+    #[must_use]
+    pub fn findings(&self) -> Vec<String> {
+        let mut findings = Vec::new();
+        for gap in &self.gaps {
+            findings.push(format!("lost records: {gap}"));
+        }
+
+        // The alert ShopRetentionNear uses the same limit.
+        if let Some(age) = self.partitions.iter().filter_map(unread_age).max()
+            && let Some(retention) = self.retention
+            && age > retention / 2
+        {
+            findings.push(format!(
+                "{}: records have been unread for {}, half of the retention",
+                self.topic,
+                format_age(age)
+            ));
+        }
+        findings
+    }
+}
+
+impl Operations {
+    /// Reads the state of the topic, all its pending dead letters, and the progress of the group.
+    ///
+    /// Waits for at most a second for the oldest unread record of each partition. Sets no other
+    /// time limit.
+    ///
+    /// # Errors
+    /// - the errors of the log
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log or a group
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn status(&self) -> Result<TopicStatus> {
+        let log = self.log()?;
+        let group = self.group()?;
+        let admin = log.log.admin();
+        let partitions = GroupProgress::read(group, &*admin).await?;
+        let inspection = LogInspection::read(&*admin).await?;
+
+        let dead_letters = inspection.dead_letters.into_iter();
+        Ok(TopicStatus {
+            topic: log.topic.clone(),
+            group: group.to_owned(),
+            lag: partitions.iter().map(|partition| partition.lag).sum(),
+            partitions,
+            retention: inspection.retention,
+            dead_letters: dead_letters
+                .map(|(reason, count)| (reason.as_str(), count))
+                .collect(),
+            gaps: inspection.gaps,
+        })
+    }
+}
+
+/// Returns the age of the oldest unread record of a partition, if the record was read in time.
+#[doc(hidden)]
+#[must_use]
+pub fn unread_age(partition: &GroupProgress) -> Option<Duration> {
+    Some(SystemClock.now().saturating_since(partition.oldest_unread?))
+}
+
+/// Formats a duration in the largest unit that fits into it at least twice, such as `7d`.
+#[must_use]
+pub fn format_age(age: Duration) -> String {
+    let seconds = age.as_secs();
+    for (unit_seconds, unit) in [(86_400, 'd'), (3_600, 'h'), (60, 'm')] {
+        if seconds >= 2 * unit_seconds {
+            return format!("{}{unit}", seconds / unit_seconds);
+        }
+    }
+    format!("{seconds}s")
+}
+
+/// Serializes the whole seconds of a duration.
+fn as_seconds<S: Serializer>(
+    duration: &Option<Duration>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    duration
+        .map(|duration| duration.as_secs())
+        .serialize(serializer)
+}

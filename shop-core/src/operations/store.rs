@@ -1,0 +1,156 @@
+//! Operations on the store: compares it with the log, reads, exports and erases purchases.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
+
+use super::Operations;
+use crate::erase::{Erase, EraseProgress};
+use crate::ports::{
+    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
+    UnreadableEntry,
+};
+use crate::verify::{SpotCheck, Verify, VerifyOptions, VerifyProgress, VerifyReport};
+use crate::{ErrorKind, Purchase, Result, UserId};
+
+impl Operations {
+    /// Compares the store with the whole log. See [`verify`](crate::verify::verify) for what is
+    /// compared and what it costs.
+    ///
+    /// `progress` is called after each batch and page.
+    ///
+    /// # Errors
+    /// - the errors of the log and of the store
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a log or a store
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the verification without side effects.
+    pub async fn verify(
+        &self,
+        options: VerifyOptions,
+        progress: impl Fn(VerifyProgress) + Send + Sync,
+    ) -> Result<VerifyReport> {
+        let query = Arc::clone(&self.store()?.query);
+        let admin = self.log()?.log.admin();
+        Verify::new(query, options).run(&*admin, progress).await
+    }
+
+    /// Returns a check that looks up a few records before the position of the group, and notices a
+    /// store that was created again, or is an older copy. A service repeats it.
+    ///
+    /// `retention` is the time for which the store keeps purchases. Older ones may be absent.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a log, a group or a store.
+    pub fn spot_check(&self, retention: Option<Duration>) -> Result<SpotCheck> {
+        Ok(SpotCheck::new(
+            &*self.log()?.log,
+            self.group()?.to_owned(),
+            Arc::clone(&self.store()?.query),
+            retention,
+        ))
+    }
+
+    /// Returns a stream of all entries of the store in batches, also those that cannot be read.
+    ///
+    /// The rest of a damaged store cannot be read: the stream ends with a batch whose only entry
+    /// is unreadable, and has the id `store`.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a store
+    /// - in the stream, the other errors of the store. A transient one is retried for about half a
+    ///   minute. It ends the stream.
+    pub fn scan_store(&self) -> Result<BoxStream<'static, Result<ScanBatch>>> {
+        let batches = Arc::clone(&self.store()?.query).scan_batches();
+        let batches = batches.map(|batch| match batch {
+            Err(error) if error.kind() == ErrorKind::Corrupt => {
+                let damage = UnreadableEntry::new("store", error.chain());
+                Ok(ScanBatch::default().with_unreadable(vec![damage]))
+            }
+            batch => batch,
+        });
+        Ok(batches.boxed())
+    }
+
+    /// Returns a stream of the purchases of `user`, from the oldest to the newest, or of all
+    /// purchases, in an order in which they can be imported: each purchase before its refund.
+    ///
+    /// The batches of all purchases also have the entries that cannot be read. The store is scanned
+    /// twice if it contains refunds, because a scan yields them anywhere.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a store
+    /// - in the stream, the errors of the store. It ends the stream.
+    pub fn export(&self, user: Option<UserId>) -> Result<BoxStream<'static, Result<ScanBatch>>> {
+        let query = Arc::clone(&self.store()?.query);
+        if let Some(user) = user {
+            // Pages are in the order of time, so that a refund follows its purchase.
+            let first_page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+            let pages = query.pages(Selector::User(user), first_page);
+            return Ok(pages
+                .map_ok(|page| ScanBatch::new(page.items, None))
+                .boxed());
+        }
+
+        let has_refunds = Arc::new(AtomicBool::new(false));
+        let seen_refunds = Arc::clone(&has_refunds);
+        let without_refunds = Arc::clone(&query).scan_batches().map_ok(move |mut batch| {
+            let batch_size = batch.purchases.len();
+            batch.purchases.retain(|purchase| !is_refund(purchase));
+            if batch.purchases.len() < batch_size {
+                seen_refunds.store(true, Ordering::Relaxed);
+            }
+            batch
+        });
+        // Begins when the first scan is complete.
+        let refunds = stream::once(async move { has_refunds.load(Ordering::Relaxed) })
+            .flat_map(move |has_refunds| scan_refunds(Arc::clone(&query), has_refunds));
+        Ok(without_refunds.chain(refunds).boxed())
+    }
+
+    /// Erases the purchases of the user of `erase`, the records about them, and their dead letters,
+    /// or counts them in a dry run. The report calls the log `log_name`.
+    ///
+    /// # Errors
+    /// - the errors of the log and of the store. Repeating the call erases the rest.
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a log or a store
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a part erased. Repeating the call erases the rest.
+    pub async fn erase_purchases<F>(&self, erase: &mut Erase<F>, log_name: &str) -> Result<()>
+    where
+        F: Fn(EraseProgress) + Send + Sync,
+    {
+        let store = self.store()?;
+        let admin = self.log()?.log.admin();
+        erase
+            .erase_purchases(log_name, &*admin, &*store.query, &*store.erase)
+            .await
+    }
+}
+
+/// Returns a stream of the refunds of the store, or an empty one unless it `has_refunds`.
+///
+/// The entries that cannot be read are left out, because an earlier scan has yielded them.
+fn scan_refunds(
+    query: Arc<dyn PurchaseQuery>,
+    has_refunds: bool,
+) -> BoxStream<'static, Result<ScanBatch>> {
+    if !has_refunds {
+        return stream::empty().boxed();
+    }
+    let batches = query.scan_batches().map_ok(|mut batch| {
+        batch.purchases.retain(is_refund);
+        batch.unreadable.clear();
+        batch
+    });
+    batches.boxed()
+}
+
+/// Returns whether `purchase` is a refund of another purchase.
+fn is_refund(purchase: &Purchase) -> bool {
+    purchase.details.of.is_some()
+}
