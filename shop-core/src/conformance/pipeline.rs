@@ -509,30 +509,6 @@ pub async fn a_revocation_mid_batch_loses_nothing(log: &dyn LogFixture, store: &
     );
 }
 
-/// At the limit of bytes in flight the pipeline reads no further batch.
-pub async fn the_bytes_in_flight_are_bounded(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let faults = Faults::new();
-    faults.always(Call::Insert, Fault::unavailable());
-    let all = purchases(0..100);
-    publish(log, &all).await;
-    let one_batch = IngestOptions {
-        max_in_flight_bytes: 1,
-        ..options()
-    };
-    let running = Running::start_with(log, store, &faults, one_batch).await;
-    let failing = running
-        .monitor
-        .wait_for(|status| status.errors.contains_key(&Component::Store));
-    soon("notice the outage", failing).await;
-    // Long enough for any source to deliver available batches.
-    tokio::time::sleep(Duration::from_millis(300)).await;
-    assert_eq!(running.monitor.status().in_flight, 1);
-    faults.clear(Call::Insert);
-    running.ingested(100).await;
-    running.end().await;
-    assert_stored(&*store.query().await, &all).await;
-}
-
 /// The position does not pass a record whose dead letter could not be put: it is redelivered.
 pub async fn the_position_waits_for_the_dead_letters(
     log: &dyn LogFixture,

@@ -218,7 +218,6 @@ macro_rules! pipeline_suite {
             a_gap_is_dead_lettered,
             foreign_records_are_stored_once,
             a_revocation_mid_batch_loses_nothing,
-            the_bytes_in_flight_are_bounded,
             the_position_waits_for_the_dead_letters,
             too_many_dead_letters_stop_the_pipeline,
             conflicts_do_not_count_towards_the_limit,

@@ -4,7 +4,7 @@ use axum::Router;
 use axum::body::{Body, HttpBody};
 use axum::http::{Method, StatusCode};
 use http_body_util::BodyExt;
-use serde_json::{Value, json};
+use serde_json::json;
 use shop_core::Purchase;
 use shop_core::api::RowFormat;
 use shop_core::conformance::fault::{Call, Fault};
@@ -71,31 +71,6 @@ async fn a_file_has_all_selected_purchases() {
         assert!(
             file.header("content-length").is_none(),
             "the file is streamed"
-        );
-    }
-}
-
-#[tokio::test]
-async fn a_file_can_be_sent_as_a_batch() {
-    let shop = Shop::new();
-    shop.stored(&[purchase("=u1", 1), purchase("u2", 2)]).await;
-    let file = download(&shop.management, "everyone=true", NDJSON)
-        .await
-        .text;
-    let lines: Vec<Purchase> = file
-        .lines()
-        .map(|line| serde_json::from_str(line).unwrap())
-        .collect();
-    assert_eq!(lines.len(), 2);
-    let media_type = [("content-type", NDJSON)];
-    let batch = request(Method::POST, "/v1/purchases:batch", &media_type, file);
-    let results = send(&shop.management, batch).await.text;
-    for result in results.lines() {
-        let result: Value = serde_json::from_str(result).unwrap();
-        assert_eq!(
-            (&result["status"], &result["replayed"]),
-            (&json!("acknowledged"), &json!(true)),
-            "{results}"
         );
     }
 }

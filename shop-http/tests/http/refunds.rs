@@ -2,7 +2,6 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -10,7 +9,6 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use serde_json::{Value, json};
-use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{Durability, PurchaseErase as _, PurchaseStore as _, StoreSink};
 use shop_http::{CorsOrigins, HttpOptions, Parts, Principal, Scopes, routes};
@@ -395,21 +393,6 @@ async fn a_refund_that_the_store_has_not_decided_over_is_pending() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn nothing_is_published_for_a_refund_while_the_store_cannot_be_asked() {
-    let shop = Shop::new();
-    shop.stored(&[purchase("u1", 1)]).await;
-    let faults = [Fault::unavailable(), Fault::Delay(Duration::from_secs(60))];
-    for fault in faults {
-        shop.faults.always(Call::Query, fault);
-        refund(&shop.facing, purchase("u1", 1).id, "")
-            .await
-            .has(503, &json!({"outcome": "not_sent"}));
-        shop.faults.clear(Call::Query);
-    }
-    assert_eq!(shop.published().await, 0);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_refund_waits_for_a_purchase_that_was_acknowledged_just_now() {
     let shop = Shop::new();
     let body = r#"{"userid":"u1","username":"ada","price":5}"#;
@@ -429,72 +412,6 @@ async fn a_refund_waits_for_a_purchase_that_was_acknowledged_just_now() {
     shop.ingest();
     let refunded = refund(&shop.facing, &id, "").await;
     assert_eq!(refunded.status.as_u16(), 201, "{refunded:?}");
-}
-
-#[tokio::test]
-async fn two_facings_refund_a_purchase_once() {
-    let shop = Shop::new();
-    shop.ingest();
-    let other = Parts::facing(Arc::new(shop.log.sink()), Arc::new(shop.store.clone()));
-    let other = routes(other).build();
-    for number in 1..=40 {
-        shop.stored(&[purchase("u1", number)]).await;
-        let id = purchase("u1", number).id;
-        let (first, second) = tokio::join!(
-            refund(&shop.facing, id, r#"{"amount":0.1}"#),
-            refund(&other, id, r#"{"amount":0.2}"#)
-        );
-        let mut statuses = [first.status.as_u16(), second.status.as_u16()];
-        statuses.sort_unstable();
-        assert_eq!(statuses, [201, 409], "{first:?} {second:?}");
-    }
-}
-
-#[tokio::test]
-async fn an_export_is_imported_by_a_batch_in_any_order() {
-    let shop = Shop::new();
-    shop.stored(&[purchase("u1", 1), purchase("u1", 2)]).await;
-    refund(&shop.management, purchase("u1", 2).id, "").await;
-    let ndjson = ("accept", "application/x-ndjson");
-    let export = request(
-        Method::GET,
-        "/v1/purchases?userid=u1&order=newest",
-        &[ndjson],
-        Body::empty(),
-    );
-    let newest_first = send(&shop.management, export).await.text;
-    assert!(newest_first.lines().next().unwrap().contains("\"of\""));
-
-    let other = Shop::new();
-    let content = [("content-type", "application/x-ndjson")];
-    for line in newest_first.lines() {
-        let batch = request(
-            Method::POST,
-            "/v1/purchases:batch",
-            &content,
-            line.to_owned(),
-        );
-        let result = send(&other.management, batch).await.json();
-        let is_refund = line.contains("\"of\"");
-        assert_eq!(
-            (&result["status"], result["pending"] == json!(true)),
-            (&json!("acknowledged"), is_refund),
-            "{result}"
-        );
-        if is_refund {
-            let path = format!("/v1/purchases/{}", result["id"].as_str().unwrap());
-            let waiting = get(&other.facing, &path).await;
-            waiting.has(
-                404,
-                &json!({"detail": "This refund waits until its purchase is stored"}),
-            );
-            assert_eq!(waiting.header("x-purchase-pending"), Some("true"));
-        }
-    }
-    let [mut stored, mut imported] = [shop.store.all(), other.store.all()];
-    stored.sort_by_key(|purchase| purchase.id);
-    imported.sort_by_key(|purchase| purchase.id);
-    assert_eq!(stored, imported);
 }
 
 #[tokio::test]

@@ -11,34 +11,9 @@ use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::shop::{Shop, get, post, purchase};
+use crate::shop::{Shop, get, post};
 
 const ID: &str = "00000000-0000-0000-0000-000000000008";
-
-#[tokio::test(start_paused = true)]
-async fn wait_for_waits_until_the_purchase_is_stored() {
-    let shop = Shop::new();
-    let store = shop.store.clone();
-    tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_millis(700)).await;
-        shop_core::ports::PurchaseStore::insert(&store, vec![purchase("u1", 7)].into())
-            .await
-            .unwrap();
-    });
-    for path in [
-        "/v1/purchases?userid=u1",
-        "/getAllUserBuys/u1?by=userid",
-        "/v1/summary?userid=u1",
-    ] {
-        let response = get(&shop.facing, &format!("{path}&wait_for={ID}")).await;
-        assert_eq!(
-            (response.status, response.header("x-purchase-pending")),
-            (StatusCode::OK, None),
-            "{path}"
-        );
-        assert!(response.text.contains("7.1"), "{}", response.text);
-    }
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_wait_ends_with_the_insert_in_the_same_process() {

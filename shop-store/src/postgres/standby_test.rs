@@ -192,24 +192,3 @@ async fn a_primary_that_comes_back_after_a_promotion_gets_no_writes() {
     let new = super::outage_test::store(&cluster.url_of_both()).await;
     assert_eq!(count(&new).await, 60);
 }
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_promoted_asynchronous_standby_may_miss_acknowledged_purchases() {
-    let Some((cluster, store)) = with_standby(false).await else {
-        return;
-    };
-    let all = purchases(40);
-    insert(&store, &all[..20]).await;
-    let primary = session(&cluster.url()).await;
-    let sql = "select from pg_stat_replication where replay_lsn = pg_current_wal_flush_lsn()";
-    until(async || !primary.query(sql, &[]).await.unwrap().is_empty()).await;
-    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
-    assert_eq!(insert(&store, &all[20..]).await, 0);
-    tokio::task::block_in_place(|| cluster.ctl("promote"));
-    until(async || store.check().await.is_ok()).await;
-    assert_eq!(
-        count(&store).await,
-        20,
-        "asynchronous replication loses purchases"
-    );
-}

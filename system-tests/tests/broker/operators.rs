@@ -1,80 +1,12 @@
-//! Administrative access: verification, and dead letters.
-
-use std::sync::Arc;
-use std::time::Duration;
+//! Administrative access: dead letters.
 
 use shop_core::conformance::LogFixture as _;
-use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{
     DeadLetterFilter, DeadLetters as _, LogAdmin, LogAdminExt as _, RecordPosition, Resolution,
 };
-use shop_core::memory::InMemoryStore;
-use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
-use shop_kafka::KafkaLog;
 
-use crate::fixture::KafkaFixture;
 use crate::servers;
-use crate::support::{OF, dead_letter_states, record, scanned, soon};
-
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
-
-async fn verify(log: &KafkaLog, store: &InMemoryStore) -> VerifyReport {
-    let mut options = VerifyOptions::default();
-    options.quiet_period = Duration::ZERO;
-    let verify = Verify::new(Arc::new(store.clone()), options);
-    soon("verify", verify.run(log, |_| ())).await.unwrap()
-}
-
-/// Runs ingest until no record is missing.
-async fn ingest_all(fixture: &KafkaFixture, store: &InMemoryStore) {
-    let source = fixture.source("group").await;
-    let dead = fixture.dead_letters().await;
-    let ingest = Ingest::new(
-        source,
-        Arc::new(store.clone()),
-        dead,
-        IngestOptions::default(),
-    );
-    let until = Box::pin(async { while verify(fixture.log(), store).await.missing.count > 0 {} });
-    soon("ingest", Box::pin(ingest.run(until))).await.unwrap();
-}
-
-async fn verify_compares_log_and_store(fixture: &KafkaFixture) {
-    let log = fixture.log();
-    let store = InMemoryStore::new();
-    for value in [ADA, ADA, "poison", ADA] {
-        log.append(record(Some("u1"), value)).await.unwrap();
-    }
-    assert_eq!(verify(log, &store).await.missing.count, 4);
-    ingest_all(fixture, &store).await;
-    let verified = verify(log, &store).await;
-    assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
-    assert!(
-        verified.is_clean() && store.all().len() == 3,
-        "{verified:?}"
-    );
-    // A replay that fails again is dead-lettered again; a stored record is not duplicated.
-    let mut letters = dead_letter_states(log).await.0;
-    let stored = scanned(log).await.swap_remove(0);
-    letters.push(stored);
-    assert_eq!(
-        log.resolve(&letters, OF, Resolution::Replayed)
-            .await
-            .unwrap(),
-        2
-    );
-    ingest_all(fixture, &store).await;
-    let verified = verify(log, &store).await;
-    assert!(
-        verified.is_clean() && store.all().len() == 3,
-        "{verified:?}"
-    );
-    assert_eq!(
-        (verified.dead_lettered, verified.resolved),
-        (1, 2),
-        "{verified:?}"
-    );
-}
+use crate::support::{OF, record, scanned, soon};
 
 /// An operator may have given the topic of dead letters a retention.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -99,14 +31,6 @@ async fn on_a_broker_deleted_dead_letters_are_not_listed() {
         .delete_before(&RecordPosition::new(dead_letter_topic, 0, 1))
         .await;
     assert_eq!(page().await, letters[1..]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_a_broker_verify_compares_log_and_store() {
-    let Some(fixture) = servers::on_broker().await else {
-        return;
-    };
-    verify_compares_log_and_store(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,11 +4,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use crate::entities::post;
-use crate::process::{ADA, ALL_ROLES, Binary, Process, buy, get, plain, until, until_stored};
-
-const USER: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
-const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
+use crate::process::{ADA, Binary, Process, buy, plain, until_stored};
 
 /// The threads of a process without those of its runtime, which has one per processor.
 fn own_threads(process: &Process) -> Vec<String> {
@@ -73,26 +69,4 @@ async fn facing_opens_only_what_is_used_and_sleeps() {
     let switches = voluntary_switches(&facing) - before;
     let seconds = started.elapsed().as_secs() + 1;
     assert!(switches / seconds < 100, "{switches} in {seconds} s");
-}
-
-#[tokio::test]
-async fn two_processes_share_the_files_of_users_and_orders() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
-    let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
-    assert_eq!(get(&management.path("/users/1")).await.0, 404);
-    assert_eq!(post(&facing, "/users", USER).await.0, 201);
-    assert_eq!(get(&management.path("/users/1")).await.0, 200);
-    until("know the user", async || {
-        post(&facing, "/orders", ORDER).await.0 == 201
-    })
-    .await;
-    assert_eq!(get(&management.path("/orders/1")).await.0, 200);
-    let all = [
-        "log-order_created.db",
-        "log-user_created.db",
-        "orders.db",
-        "shop.db",
-        "users.db",
-    ];
-    assert_eq!(databases(&facing), all);
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 use tokio::process::Child;
 
-use crate::process::{Binary, get, plain, until};
+use crate::process::{Binary, plain, until};
 
 const BUY: &str = r#"{"username":"john","userid":"user123","price":29.99}"#;
 
@@ -127,51 +127,4 @@ async fn the_first_line_says_where_the_data_is() {
             && lines[1]["level"] == "WARN",
         "{warning}"
     );
-}
-
-#[tokio::test]
-async fn lines_that_a_full_disk_refuses_are_counted_and_reported() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("facing.log");
-    let facing = Logged::start(folder.path(), &file, "default").await;
-    let health = async || get(&format!("{}/health", facing.url)).await.1;
-    facing.buy().await;
-    facing
-        .line(|line| line["target"] == "access" && line["http.route"] == "/buy")
-        .await;
-    assert!(
-        !facing
-            .lines()
-            .iter()
-            .any(|line| line["message"] == "Published purchase"),
-        "another dialect's"
-    );
-    fs::remove_file(&file).unwrap();
-    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
-    until("report it", async || {
-        health().await["log_lines"]["failing"] == true
-    })
-    .await;
-    assert_eq!(health().await["status"], "degraded");
-    let metrics = plain()
-        .get(format!("{}/metrics", facing.url))
-        .send()
-        .await
-        .unwrap()
-        .text()
-        .await
-        .unwrap();
-    assert!(
-        !metrics.contains("\nshop_log_lines_dropped_total 0\n"),
-        "{metrics}"
-    );
-    fs::remove_file(&file).unwrap();
-    until("recover", async || health().await["status"] == "healthy").await;
-    facing
-        .line(|line| {
-            line["message"]
-                .as_str()
-                .is_some_and(|text| text.contains("lines were dropped"))
-        })
-        .await;
 }

@@ -10,8 +10,7 @@ use crate::entities::backends::session;
 use crate::entities::post;
 use crate::postgres_server::Cluster;
 use crate::process::{
-    ALL_ROLES, Binary, PATIENCE, Process, buy, get, must_buy, open_file, plain, stored, until,
-    within,
+    ALL_ROLES, Binary, PATIENCE, Process, buy, get, must_buy, plain, until, within,
 };
 use crate::servers::skipped;
 use crate::verify::text;
@@ -39,72 +38,6 @@ async fn count(facing: &Process) -> u64 {
     get(&facing.path("/v1/summary?userid=u1")).await.1["count"]
         .as_u64()
         .unwrap_or_default()
-}
-
-#[tokio::test]
-async fn postgres_outages_and_kills_lose_no_purchase() {
-    let Some(cluster) = cluster() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let url = cluster.url();
-    // Unavailable at the start.
-    cluster.ctl("kill");
-    let mut service = facing(folder.path(), &url).await;
-    must_buy(&service, ADA).await;
-    assert_eq!(get(&service.path("/getAllUserBuys/u1")).await.0, 503);
-    cluster.ctl("start");
-    until("catch up", async || count(&service).await == 1).await;
-
-    let mut all = 1;
-    for round in 0..6 {
-        let (stop, go_on) = if round % 2 == 0 {
-            ("kill", "start")
-        } else {
-            ("pause", "resume")
-        };
-        for purchase in 0..20 {
-            if purchase == 10 {
-                cluster.ctl(stop);
-            }
-            assert_eq!(buy(&service, ADA).await.0, 201, "{stop}: buying continues");
-        }
-        all += 20;
-        // Kills the service too, with purchases that are only in the log.
-        service.kill().await;
-        cluster.ctl(go_on);
-        service = facing(folder.path(), &url).await;
-        until("catch up", async || count(&service).await == all).await;
-    }
-    let page = service.client().user("u1").page().await.unwrap();
-    assert_eq!(
-        (page.items.len(), page.items[0].price.to_string().as_str()),
-        (50, "29.90")
-    );
-    let ingest = service.ingest().await;
-    assert_eq!(
-        (&ingest["dead_lettered"], &ingest["phase"]),
-        (&0.into(), &"running".into()),
-        "{ingest}"
-    );
-    assert_eq!(stored(&service, "u1").await, 121);
-    service.stop().await;
-    for command in [&["verify"][..], &["doctor"]] {
-        let output = manage(folder.path(), &url, command).await;
-        assert!(
-            output.status.success(),
-            "{command:?}: {}",
-            text(&output.stderr)
-        );
-    }
-    // An erasure rewrites the file of the log.
-    let version = || -> i64 {
-        let file = open_file(folder.path());
-        file.pragma_query_value(None, "schema_version", |row| row.get(0))
-            .unwrap()
-    };
-    let before = version();
-    let words = ["erase", "user", "u1", "--confirm", "--vacuum"];
-    assert!(manage(folder.path(), &url, &words).await.status.success());
-    assert_ne!(version(), before);
 }
 
 #[tokio::test]

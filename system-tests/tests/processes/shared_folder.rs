@@ -8,9 +8,7 @@ use shop_core::ports::PurchaseSink as _;
 use shop_core::{Clock as _, Outcome, SystemClock};
 use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 
-use crate::process::{
-    ADA, Binary, Process, buy, get, must_buy, pause, stored, until, until_stored,
-};
+use crate::process::{ADA, Binary, Process, get, must_buy, pause, stored, until, until_stored};
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
@@ -34,35 +32,6 @@ async fn a_management_without_ingest_only_reads() {
     for process in [facing, reader, management] {
         process.stop().await;
     }
-}
-
-#[tokio::test]
-async fn processes_on_one_folder_survive_each_other() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    let management = Process::start(Binary::Management, folder.path(), &[]).await;
-    for process in [&facing, &management] {
-        // With or without the lock of the group.
-        until("be ready", async || {
-            get(&process.path("/-/ready")).await.0 == 200
-        })
-        .await;
-    }
-    buy(&facing, ADA).await;
-    let listed = get(&facing.path("/getAllUserBuys/u1")).await;
-    assert_eq!(get(&management.path("/purchases/u1")).await, listed);
-
-    // Facing reads the log; after a kill, management continues.
-    let unread = facing.client().buy(new("u2")).await.unwrap();
-    facing.kill().await;
-    let id = unread.purchase.id;
-    let pending = format!("/v1/purchases/{id}?wait_for={id}&wait=10");
-    assert_eq!(get(&management.path(&pending)).await.0, 200);
-
-    // The reverse: facing accepts and lists purchases without management.
-    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    management.kill().await;
-    buy(&facing, ADA).await;
-    assert_eq!(get(&facing.path("/getAllUserBuys/u1")).await.1["count"], 2);
 }
 
 fn new(user: &str) -> shop_client::NewPurchase {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{BUY, many, shop_in_dialect, two};
+use super::{BUY, shop_in_dialect, two};
 use crate::shop::{get, post};
 
 #[tokio::test]
@@ -54,15 +54,4 @@ async fn a_listing_is_by_name_oldest_first_with_prices_as_text() {
             .await
             .is(200, &expected);
     }
-}
-
-#[tokio::test]
-async fn long_listings_are_streamed() {
-    let shop = shop_in_dialect("scalable-shop");
-    shop.stored(&many(2_100)).await;
-    let plain = get(&shop.facing, "/getAllUserBuys/joe").await;
-    assert_eq!(plain.json()["purchases"].as_array().unwrap().len(), 2_100);
-    let list = get(&shop.facing, "/getAllUserBuys/joe?view=list").await;
-    assert_eq!(list.json().as_array().unwrap().len(), 2_100);
-    assert!(list.header("content-length").is_none() && plain.header("content-length").is_none());
 }

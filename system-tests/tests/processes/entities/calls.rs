@@ -1,12 +1,10 @@
 //! The documented calls of the replaced system.
 
 use serde_json::json;
-use shop_core::users::User;
 
 use super::backends::Place;
 use super::post;
 use crate::process::{ALL_ROLES, Binary, Process, get, until};
-use crate::servers::Servers;
 
 const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
@@ -36,23 +34,6 @@ async fn call(place: &Place<'_>, users: &Process, orders: &Process) {
         get(&users.path("/users/1/orders")).await.1 == both
     })
     .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_process_serves_the_documented_calls() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
-    call(&Place::Files(folder.path()), &facing, &facing).await;
-    facing.kill().await;
-    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
-    assert_eq!(get(&facing.path("/users/1")).await.0, 200);
-    assert_eq!(
-        get(&facing.path("/orders/2")).await.1["total_price"],
-        "50.00"
-    );
-    assert_eq!(
-        get(&facing.path("/orders/3")).await,
-        (404, json!({"detail": "Order not found"}))
-    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -86,22 +67,4 @@ async fn facing_forwards_users_and_orders() {
     users.kill().await;
     assert_eq!(get(&facing.path("/users/1")).await.0, 503);
     assert_eq!(get(&facing.path("/orders/1")).await.0, 200);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_processes_serve_users_and_orders_over_kafka() {
-    let Some(servers) = Servers::shared(&["kafka"]).await else {
-        return;
-    };
-    let Some(cluster) = crate::postgres::cluster() else {
-        return;
-    };
-    let place = Place::Kafka(&servers, &cluster);
-    let users = place.start(Binary::Management, "users", &[]).await;
-    let orders = place.start(Binary::Management, "orders", &[]).await;
-    call(&place, &users, &orders).await;
-    until("show the user", async || {
-        place.published::<User>().await.len() == 1
-    })
-    .await;
 }
