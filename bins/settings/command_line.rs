@@ -6,6 +6,7 @@
 
 use std::error::Error as _;
 use std::ffi::OsString;
+use std::num::{IntErrorKind, ParseIntError};
 use std::path::PathBuf;
 
 use clap::error::{ContextKind, ContextValue, ErrorKind};
@@ -130,11 +131,14 @@ fn parse_line(
     arguments: &[OsString],
     environment: &mut Environment,
 ) -> clap::error::Result<Arguments> {
-    let flags = match line.clone().try_get_matches_from(arguments) {
+    // The values of variables are in `environment`. Those that clap would read are the raw ones: an
+    // empty variable would be a value, and other names, files of secrets and the TOML file unknown.
+    let flag_line = line.clone().mut_args(|setting| setting.env(None));
+    let flags = match flag_line.clone().try_get_matches_from(arguments) {
         // Help or the version was requested: this prints it, and ends the process. The help shows
         // the defaults, rather than the values of variables.
         Err(requested) if requested.exit_code() == 0 => {
-            with_short_commands(line.clone()).get_matches_from(arguments)
+            with_short_commands(flag_line).get_matches_from(arguments)
         }
         parsed => parsed?,
     };
@@ -154,6 +158,7 @@ fn parse_line(
     let Environment { values, faults, .. } = environment;
     let line_with_values = line.clone().mut_args(|setting| {
         let name = names::variable(&setting).unwrap_or_default();
+        let setting = setting.env(None);
         let Some(value) = values.get(&name) else {
             return setting;
         };
@@ -233,18 +238,15 @@ fn invalid_value_reason(error: &clap::Error) -> Option<String> {
     };
 
     // The standard library describes its own types.
-    let cause = cause.to_string();
-    for (words, reason) in [
-        ("digit", "must be a whole number of 0 or more"),
-        ("empty string", "must be a whole number of 0 or more"),
-        ("non-zero type", "must be 1 or more"),
-        ("target type", "is too large"),
-    ] {
-        if cause.contains(words) {
-            return Some(reason.to_owned());
-        }
-    }
-    Some(cause)
+    let Some(number) = cause.downcast_ref::<ParseIntError>() else {
+        return Some(cause.to_string());
+    };
+    let reason = match number.kind() {
+        IntErrorKind::Zero => "must be 1 or more",
+        IntErrorKind::PosOverflow | IntErrorKind::NegOverflow => "is too large",
+        _ => "must be a whole number of 0 or more",
+    };
+    Some(reason.to_owned())
 }
 
 /// Returns the completions or the manual page that `variables` request.

@@ -1,7 +1,8 @@
 //! The names of settings, and the detection of misspelled names.
 //!
-//! A setting is named after its field in [`Variables`]. Other names may be accepted too: its name
-//! without `SHOP_`, and the names that the replaced systems used. [`setting`] finds the setting of
+//! A field of [`Variables`] has the name of its variable, which clap does not read: `environment`
+//! does. Other names may be accepted too: the name without `SHOP_`, and the names that the replaced
+//! systems used. [`setting`] finds the setting of
 //! any of these names. A misspelled name is an error, because it would leave a setting at its
 //! default, such as the embedded log in place of Kafka.
 
@@ -66,18 +67,6 @@ const PARTS: [&str; 8] = [
     "CM_API_PORT",
 ];
 
-/// Settings that may be secret, and prefixes of their names: `<name>_FILE` names a file to read a
-/// secret from. The help hides these settings.
-const SECRETS: [&str; 7] = [
-    "SHOP_KAFKA_PASSWORD",
-    "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
-    "SHOP_MONGODB_URI",
-    "SHOP_POSTGRES_URL",
-    "SHOP_SERVICE_TOKEN",
-    "MONGODB_PASSWORD",
-    PROPERTY,
-];
-
 /// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets
 /// `client.rack`. As in Confluent's images, `_` stands for a dot, and `__` for `_`.
 const PROPERTY: &str = "SHOP_KAFKA_PROPERTY_";
@@ -134,6 +123,16 @@ const UNCHECKED: [&str; 8] = [
 pub(super) static SETTINGS: LazyLock<Vec<String>> =
     LazyLock::new(|| arguments().get_arguments().filter_map(variable).collect());
 
+/// The variables of the settings that are secret.
+static SECRETS: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let settings = arguments();
+    let secrets = settings.get_arguments();
+    secrets
+        .filter(|setting| setting.is_hide_env_values_set())
+        .filter_map(variable)
+        .collect()
+});
+
 /// Returns the property of librdkafka that the variable `name` sets, if it sets a property.
 pub(super) fn property(name: &str) -> Option<String> {
     let words: Vec<_> = name
@@ -188,9 +187,15 @@ pub(super) fn setting(name: &str) -> Option<String> {
 }
 
 /// Returns the name of the secret whose file the variable `name` names, if it names such a file.
+///
+/// The password of MongoDB and each property of librdkafka may be secret, too.
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
     let secret = name.strip_suffix("_FILE")?;
-    is_in_groups(&setting(secret)?, &SECRETS).then_some(secret)
+    let setting = setting(secret)?;
+    let is_secret = setting == "MONGODB_PASSWORD"
+        || setting.starts_with(PROPERTY)
+        || SECRETS.contains(&setting);
+    is_secret.then_some(secret)
 }
 
 /// Returns all names of settings: variables, aliases, parts of addresses, and files of secrets.
@@ -217,22 +222,18 @@ pub(super) fn known() -> Vec<String> {
 pub(super) fn arguments() -> Command {
     let mut order = 0..;
     Variables::command().mut_args(|setting| {
-        let flag = setting.get_id().as_str().replace('_', "-");
-        let hidden = variable(&setting)
-            .filter(|name| !name.starts_with(OURS) || is_in_groups(name, &SECRETS));
-        setting
-            .hide(hidden.is_some())
-            .long(hidden.unwrap_or(flag))
-            .display_order(order.next())
+        let hidden = variable(&setting).filter(|_name| setting.is_hide_set());
+        let setting = setting.display_order(order.next()).hide_env(true);
+        match hidden {
+            Some(name) => setting.long(name),
+            None => setting,
+        }
     })
 }
 
 /// Returns the variable of a setting, or `None` if the setting is only a flag.
 pub(super) fn variable(setting: &Arg) -> Option<String> {
-    const FLAGS: [&str; 5] = ["check_config", "healthcheck", "json", "completions", "man"];
-    let id = setting.get_id().as_str();
-    let prefix = if id.starts_with("otel_") { "" } else { OURS };
-    (!FLAGS.contains(&id)).then(|| format!("{prefix}{}", id.to_uppercase()))
+    setting.get_env()?.to_str().map(str::to_owned)
 }
 
 /// Returns whether `name` is the name of a setting, or starts with a prefix of such names.

@@ -1,7 +1,6 @@
 //! Every setting: its variable, its flag, its default and its help.
 //!
-//! The name of a field is that of its flag and, in upper case after `SHOP_`, of its variable. One
-//! that is hidden has no flag: it is a secret, or one of OpenTelemetry.
+//! A setting that is hidden has no flag: it is a secret, or one of OpenTelemetry.
 
 use std::num::NonZeroU32;
 use std::path::PathBuf;
@@ -41,264 +40,333 @@ use super::host_port::HostPort;
 pub struct Variables {
     /// Print all settings with their origins, check every connection for 2s, and exit with 0, or
     /// with 1 for an error. Creates nothing
+    #[arg(long)]
     pub(crate) check_config: bool,
     /// Check that the service on SHOP_HOST and SHOP_PORT is ready, and exit with 0, or with 1 if it
     /// is not
+    #[arg(long)]
     pub(crate) healthcheck: bool,
     /// Print the result of --check-config or of a command as JSON
+    #[arg(long)]
     pub(crate) json: bool,
     /// Print completions for a shell, and exit: bash, elvish, fish, powershell or zsh
+    #[arg(long)]
     pub(crate) completions: Option<Shell>,
     /// Print the manual page, and exit
+    #[arg(long)]
     pub(crate) man: bool,
 
     /// Address to listen on
-    #[arg(default_value = "127.0.0.1")]
+    #[arg(long, env = "SHOP_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on, 0 for any [default: facing 3000, management 3001]
+    #[arg(long, env = "SHOP_PORT")]
     pub(crate) port: Option<u16>,
 
     /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when
     /// unset. Read again on change
+    #[arg(long, env = "SHOP_TLS_CERT_FILE")]
     pub(crate) tls_cert_file: Option<PathBuf>,
     /// File of the private key of this certificate, PEM. Read again on change
+    #[arg(long, env = "SHOP_TLS_KEY_FILE")]
     pub(crate) tls_key_file: Option<PathBuf>,
     /// File of CA certificates, PEM; clients must have a certificate that one of them has signed.
     /// Read again on change [default: clients need no certificate]
+    #[arg(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
     pub(crate) tls_client_ca_file: Option<PathBuf>,
 
     /// Address of a second listener, host:port, for probes, /health, /metrics and what operators
     /// do; /metrics and /health need no token there. The first listener then has /healthz and
     /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
+    #[arg(long, env = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
 
     /// Writes per second that one client may send, the holder of a token or key, else an address;
     /// counted by each process [default: no limit]
+    #[arg(long, env = "SHOP_RATE_WRITES")]
     pub(crate) rate_writes: Option<NonZeroU32>,
     /// Reads per second that one client may send [default: no limit]
+    #[arg(long, env = "SHOP_RATE_READS")]
     pub(crate) rate_reads: Option<NonZeroU32>,
     /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no
     /// limit]
+    #[arg(long, env = "SHOP_CLIENT_CONNECTIONS")]
     pub(crate) client_connections: Option<NonZeroU32>,
     /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by
     /// commas
+    #[arg(long, env = "SHOP_TRUSTED_PROXIES")]
     pub(crate) trusted_proxies: Option<TrustedProxies>,
 
     /// Folder of the embedded log and store
-    #[arg(default_value = "./shop-data")]
+    #[arg(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
     pub(crate) data_dir: PathBuf,
     /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
-    #[arg(value_parser = duration(1_000, MAX_MILLIS))]
+    #[arg(long, env = "SHOP_PURCHASE_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
     /// The currency of all purchases, such as EUR: those without one get it, others are refused.
     /// Unset, all are refused [default: none]
+    #[arg(long, env = "SHOP_CURRENCY")]
     pub(crate) currency: Option<Currency>,
     /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same
     /// topic would store a refund as a purchase [default: on; off in the dialect of a replaced
     /// system]
-    #[arg(value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_REFUNDS", value_parser = BoolishValueParser::new())]
     pub(crate) refunds: Option<bool>,
     /// How long the embedded log keeps purchases that every group has consumed
     /// [default: 7d]
-    #[arg(value_parser = duration(1_000, MAX_MILLIS))]
+    #[arg(long, env = "SHOP_LOG_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) log_retention: Option<Duration>,
     /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it
     /// is full. If the store is embedded, it is in that file [default: none]
-    #[arg(value_parser = read_log_size)]
+    #[arg(long, env = "SHOP_LOG_MAX_SIZE", value_parser = read_log_size)]
     pub(crate) log_max_size: Option<u64>,
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
+    #[arg(long, env = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
     /// Topic of purchases
-    #[arg(default_value = "purchases")]
+    #[arg(long, env = "SHOP_PURCHASES_TOPIC", default_value = "purchases")]
     pub(crate) purchases_topic: String,
     /// Consumer group that stores purchases
-    #[arg(default_value = "purchase-group")]
+    #[arg(
+        long,
+        env = "SHOP_PURCHASES_GROUP_ID",
+        default_value = "purchase-group"
+    )]
     pub(crate) purchases_group_id: String,
     /// Partitions of a topic that this process creates
-    #[arg(default_value = "5", value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "SHOP_KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_partitions: u32,
     /// Replication factor of a topic that this process creates; warns of a topic with fewer
     /// replicas [default: the brokers']
-    #[arg(value_parser = value_parser!(u32).range(1..))]
+    #[arg(long, env = "SHOP_KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
     pub(crate) kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic
     /// exists
-    #[arg(action = Set, default_value = "on", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_KAFKA_CREATE_TOPICS", action = Set, default_value = "on", value_parser = BoolishValueParser::new())]
     pub(crate) kafka_create_topics: bool,
     /// Group instance id, for static membership in the consumer group [default: none, dynamic]
+    #[arg(long, env = "SHOP_KAFKA_INSTANCE_ID")]
     pub(crate) kafka_instance_id: Option<String>,
     /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
     /// shop-management]
+    #[arg(long, env = "SHOP_KAFKA_CLIENT_ID")]
     pub(crate) kafka_client_id: Option<String>,
     /// SASL user of Kafka
+    #[arg(long, env = "SHOP_KAFKA_USERNAME")]
     pub(crate) kafka_username: Option<String>,
     /// SASL password of Kafka
+    #[arg(long, env = "SHOP_KAFKA_PASSWORD", hide = true, hide_env_values = true)]
     pub(crate) kafka_password: Option<SecretString>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a
     /// user, OAUTHBEARER with SHOP_KAFKA_OAUTH_TOKEN_URL]
+    #[arg(long, env = "SHOP_KAFKA_SASL_MECHANISM")]
     pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
-    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_KAFKA_TLS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) kafka_tls: bool,
     /// File of CA certificates for Kafka [default: the system's]
+    #[arg(long, env = "SHOP_KAFKA_CA_FILE")]
     pub(crate) kafka_ca_file: Option<PathBuf>,
     /// File of the client certificate with its chain for Kafka, PEM; requires SHOP_KAFKA_TLS
+    #[arg(long, env = "SHOP_KAFKA_CERT_FILE")]
     pub(crate) kafka_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
+    #[arg(long, env = "SHOP_KAFKA_KEY_FILE")]
     pub(crate) kafka_key_file: Option<PathBuf>,
     /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
     /// requested by client credentials, with the id and the secret in the header Authorization
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
     pub(crate) kafka_oauth_token_url: Option<String>,
     /// Client id at the token endpoint
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_CLIENT_ID")]
     pub(crate) kafka_oauth_client_id: Option<String>,
     /// Client secret at the token endpoint. Its file is read again for every token
+    #[arg(
+        long,
+        env = "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
+        hide = true,
+        hide_env_values = true
+    )]
     pub(crate) kafka_oauth_client_secret: Option<SecretString>,
     /// Scope of the tokens [default: none]
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
     pub(crate) kafka_oauth_scope: Option<String>,
     /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none
     /// and gzip only
-    #[arg(default_value = "none")]
+    #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none")]
     pub(crate) kafka_compression: Compression,
 
     /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of
     /// MONGODB_HOSTS, MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME
     /// and MONGO_PORT [default: none, the store is embedded]
+    #[arg(long, env = "SHOP_MONGODB_URI", hide = true, hide_env_values = true)]
     pub(crate) mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases]
+    #[arg(long, env = "SHOP_MONGODB_DATABASE")]
     pub(crate) mongodb_database: Option<String>,
     /// Collection of purchases
-    #[arg(default_value = "purchases")]
+    #[arg(long, env = "SHOP_MONGODB_COLLECTION", default_value = "purchases")]
     pub(crate) mongodb_collection: String,
     /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI
     /// beside it for users and orders only
+    #[arg(long, env = "SHOP_POSTGRES_URL", hide = true, hide_env_values = true)]
     pub(crate) postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for
     /// purchases, a quarter each for users and for orders
-    #[arg(default_value = "32", value_parser = value_parser!(u32).range(12..))]
+    #[arg(long, env = "SHOP_POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = value_parser!(u32).range(12..))]
     pub(crate) postgres_max_connections: u32,
     /// Whether users and orders take over tables of PostgreSQL that another program has made, such
     /// as those of the replaced system: on or off. With off, a process that finds such tables does
     /// not start
-    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) adopt_tables: bool,
 
     /// Address of management, from which facing gets listings, http://host:port. It may be composed
     /// of CM_API_HOSTNAME and CM_API_PORT [default: none, facing reads the store]
+    #[arg(long, env = "SHOP_MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
 
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
-    #[arg(default_value = "default", value_parser = Dialect::from_name)]
+    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
     pub(crate) dialect: &'static Dialect,
     /// Roles of this process, separated by commas: purchases, users, orders [default: purchases;
     /// all three with SHOP_DIALECT=ecommerce]
-    #[arg(long, value_delimiter = ',', value_parser = read_role)]
+    #[arg(long, env = "SHOP_ROLES", value_delimiter = ',', value_parser = read_role)]
     pub(crate) roles: Vec<ProcessRole>,
     /// Topic of user events
-    #[arg(default_value = "user_created")]
+    #[arg(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,
     /// Topic of order events
-    #[arg(default_value = "order_created")]
+    #[arg(long, env = "SHOP_ORDERS_TOPIC", default_value = "order_created")]
     pub(crate) orders_topic: String,
     /// Consumer group in which users read order events
-    #[arg(default_value = "user_service_group")]
+    #[arg(
+        long,
+        env = "SHOP_USERS_GROUP_ID",
+        default_value = "user_service_group"
+    )]
     pub(crate) users_group_id: String,
     /// Consumer group in which orders read user events
-    #[arg(default_value = "order_service_group")]
+    #[arg(
+        long,
+        env = "SHOP_ORDERS_GROUP_ID",
+        default_value = "order_service_group"
+    )]
     pub(crate) orders_group_id: String,
     /// How long an order waits for the event of its user, at most 4s; 0s for not at all
-    #[arg(default_value = "2s", value_parser = duration(0, 4_000))]
+    #[arg(long, env = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration(0, 4_000))]
     pub(crate) order_user_wait: Duration,
     /// Address of the process that stores users, for facing, http://host:port [default:
     /// SHOP_MANAGEMENT_URL]
+    #[arg(long, env = "SHOP_USERS_URL")]
     pub(crate) users_url: Option<String>,
     /// Address of the process that stores orders, for facing, http://host:port [default:
     /// SHOP_MANAGEMENT_URL]
+    #[arg(long, env = "SHOP_ORDERS_URL")]
     pub(crate) orders_url: Option<String>,
     /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys)
     /// or off (everybody). Required on an address that other machines can reach [default: keys with
     /// SHOP_API_KEYS_FILE, else off]
-    #[arg(ignore_case = true)]
+    #[arg(long, env = "SHOP_AUTH", ignore_case = true)]
     pub(crate) auth: Option<AuthMode>,
     /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas,
     /// and for the key of a user its user id. Read again on change
+    #[arg(long, env = "SHOP_API_KEYS_FILE")]
     pub(crate) api_keys_file: Option<PathBuf>,
     /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
+    #[arg(long, env = "SHOP_AUTH_JWKS_URL")]
     pub(crate) auth_jwks_url: Option<String>,
     /// File of these keys, in place of the address. Read again on change
+    #[arg(long, env = "SHOP_AUTH_JWKS_FILE")]
     pub(crate) auth_jwks_file: Option<PathBuf>,
     /// Issuer of tokens, their claim iss
+    #[arg(long, env = "SHOP_AUTH_ISSUER")]
     pub(crate) auth_issuer: Option<String>,
     /// Audience of tokens, their claim aud
+    #[arg(long, env = "SHOP_AUTH_AUDIENCE")]
     pub(crate) auth_audience: Option<String>,
     /// Token or API key with which facing calls management, users and orders, with the scopes
     /// purchases:read:any, users:write:any, users:read:any, orders:write:any and orders:read:any.
     /// Its file is read again when the token is rejected
+    #[arg(long, env = "SHOP_SERVICE_TOKEN", hide = true, hide_env_values = true)]
     pub(crate) service_token: Option<SecretString>,
     /// File of CA certificates, PEM, of the services that facing calls by https [default: the
     /// system's]
+    #[arg(long, env = "SHOP_SERVICE_CA_FILE")]
     pub(crate) service_ca_file: Option<PathBuf>,
     /// File of the client certificate with its chain, PEM, with which facing calls them
+    #[arg(long, env = "SHOP_SERVICE_CERT_FILE")]
     pub(crate) service_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
+    #[arg(long, env = "SHOP_SERVICE_KEY_FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
     /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with
     /// authentication or in some dialects]
+    #[arg(long, env = "SHOP_CORS_ALLOW_ORIGINS")]
     pub(crate) cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
     /// others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and
     /// IP addresses too [default: all; on a loopback address localhost and IP addresses]
+    #[arg(long, env = "SHOP_HOSTS")]
     pub(crate) hosts: Option<Hosts>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
-    #[arg(default_value = "info", value_parser = read_log_level)]
+    #[arg(long, env = "SHOP_LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
     /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write
     /// and each read of what belongs to another user has a line in the audit log [default: on with
     /// authentication, else off]
+    #[arg(long, env = "SHOP_ACCESS_LOG")]
     pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
-    #[arg(ignore_case = true)]
+    #[arg(long, env = "SHOP_LOG_FORMAT", ignore_case = true)]
     pub(crate) log_format: Option<LogFormat>,
     /// File that the service appends its log to, in an existing folder. One that is renamed or
     /// deleted, as by logrotate, is created again within a second [default: standard error]
+    #[arg(long, env = "SHOP_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with
     /// OTLP over HTTP; no traces when unset. The other variables OTEL_* of the SDK apply, such as
     /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of
     /// OTEL_EXPORTER_OTLP_ENDPOINT
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", hide = true)]
     pub(crate) otel_exporter_otlp_traces_endpoint: Option<String>,
     /// Protocol of the export: http/protobuf
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", hide = true)]
     pub(crate) otel_exporter_otlp_protocol: Option<String>,
     /// The same, of traces alone
+    #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", hide = true)]
     pub(crate) otel_exporter_otlp_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
-    #[arg(default_value = "otlp", ignore_case = true, value_parser = ["otlp", "none"])]
+    #[arg(long, env = "OTEL_TRACES_EXPORTER", hide = true, default_value = "otlp", ignore_case = true, value_parser = ["otlp", "none"])]
     pub(crate) otel_traces_exporter: String,
     /// Whether no traces are exported: true or false
-    #[arg(action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "OTEL_SDK_DISABLED", hide = true, action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
     pub(crate) otel_sdk_disabled: bool,
 
     /// File of settings, TOML [default: none]
+    #[arg(long, env = "SHOP_CONFIG")]
     pub(crate) config: Option<PathBuf>,
     /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for
     /// facing with SHOP_MANAGEMENT_URL]
-    #[arg(value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_INGEST", value_parser = BoolishValueParser::new())]
     pub(crate) ingest: Option<bool>,
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the
     /// last ten times as many records are dead-lettered. 0 for no limit
-    #[arg(default_value = "1000")]
+    #[arg(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown
-    #[arg(default_value = "20s", value_parser = duration(1_000, MAX_MILLIS))]
+    #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration(1_000, MAX_MILLIS))]
     pub(crate) drain_timeout: Duration,
 
     /// Whether to require servers in place of the embedded log and store: on or off
-    #[arg(action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
+    #[arg(long, env = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) require_servers: bool,
 }
 
