@@ -17,7 +17,8 @@ const ABOUT: &str = "Kafka cannot be used with these settings";
 /// The brokers of the settings.
 pub(super) struct Kafka<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) brokers: &'a str,
+    /// The options of a log in general.
+    pub(super) options: KafkaLogOptions,
     /// The log that was opened first. The logs of the other topics share its clients.
     pub(super) first_log: OnceLock<KafkaLog>,
 }
@@ -34,9 +35,8 @@ impl Backend for Kafka<'_> {
         self.first_log.get_or_init(|| log.clone());
 
         // A check reports the topic that a service would create.
-        let is_missing = self.settings.check_config
-            && self.settings.kafka_create_topics
-            && !log.exists().await?;
+        let is_missing =
+            self.settings.check_config && self.options.create_topics && !log.exists().await?;
 
         let producing_log = log.clone();
         Ok(OpenPort {
@@ -46,7 +46,7 @@ impl Backend for Kafka<'_> {
                 Arc::new(move || Arc::new(producing_log.sink()) as _),
                 ABOUT,
             ),
-            name: format!("Kafka, topic {} at {}", topic.name, self.brokers),
+            name: format!("Kafka, topic {} at {}", topic.name, self.options.brokers),
             is_missing,
         })
     }
@@ -59,7 +59,7 @@ impl Kafka<'_> {
     /// The errors of [`TokenEndpoint::from_settings`].
     fn log_options(&self, topic: TopicSpec<'_>) -> Result<KafkaLogOptions> {
         let settings = self.settings;
-        let mut options = KafkaLogOptions::new(self.brokers);
+        let mut options = self.options.clone();
         topic.name.clone_into(&mut options.topic);
         options.client_id = settings
             .kafka_client_id
@@ -67,28 +67,15 @@ impl Kafka<'_> {
             .unwrap_or_else(|| format!("shop-{}", settings.service.name()));
         options.properties.clone_from(&settings.kafka_properties);
         options.infinite_retention = topic.is_events;
-        options.partitions = settings.kafka_partitions;
-        options.replication_factor = settings.kafka_replicas;
-        options.create_topics = settings.kafka_create_topics && settings.serves();
-        options
-            .group_instance_id
-            .clone_from(&settings.kafka_instance_id);
+        options.create_topics &= settings.serves();
 
-        options.username.clone_from(&settings.kafka_username);
-        options.password.clone_from(&settings.kafka_password);
         if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
             options.oauth = Some(Arc::new(endpoint));
-            options.mechanism = SaslMechanism::OauthBearer;
+            options.mechanism = settings
+                .kafka
+                .kafka_sasl_mechanism
+                .unwrap_or(SaslMechanism::OauthBearer);
         }
-        if let Some(mechanism) = settings.kafka_sasl_mechanism {
-            options.mechanism = mechanism;
-        }
-
-        options.tls = settings.kafka_tls;
-        options.ca_file.clone_from(&settings.kafka_ca_file);
-        options.cert_file.clone_from(&settings.kafka_cert_file);
-        options.key_file.clone_from(&settings.kafka_key_file);
-        options.compression = settings.kafka_compression;
         if settings.check_config {
             // Kafka must respond before the time limit of the whole check ends.
             options.publish_timeout = Duration::from_millis(1_700);

@@ -42,18 +42,23 @@ pub use port::{PurchasesStore, TopicLog};
 
 /// Returns the backend of the log.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
-    match &settings.kafka_bootstrap_servers {
-        #[cfg(feature = "kafka")]
-        Some(brokers) => Box::new(kafka::Kafka {
+    #[cfg(feature = "kafka")]
+    if let Some(options) = settings.kafka.options() {
+        return Box::new(kafka::Kafka {
             settings,
-            brokers,
+            options,
             first_log: std::sync::OnceLock::new(),
-        }),
-        #[cfg(feature = "embedded")]
-        None => Box::new(embedded::Embedded(settings)),
-        #[cfg(not(all(feature = "embedded", feature = "kafka")))]
-        _ => Box::new(unsupported::Unsupported),
+        });
     }
+    in_files(settings)
+}
+
+/// Returns the backend of files in the data folder.
+fn in_files(settings: &Settings) -> Box<dyn Backend + '_> {
+    #[cfg(feature = "embedded")]
+    return Box::new(embedded::Embedded(settings));
+    #[cfg(not(feature = "embedded"))]
+    Box::new(unsupported::Unsupported)
 }
 
 /// Opens the log of the purchases and their store, for a command that writes both. If the sink
@@ -99,7 +104,7 @@ pub(crate) async fn log_admin(
 /// Returns the backend of files in the data folder, if the log or a store is one.
 pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
     let keeps_entities = settings.keeps() != (false, false);
-    if settings.kafka_bootstrap_servers.is_none() {
+    if settings.kafka.kafka_bootstrap_servers.is_none() {
         for_log(settings)
     } else if keeps_entities {
         for_entities(settings)
@@ -195,6 +200,7 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
         let kind = kind?;
         let server = match kind {
             ComponentKind::Log(_) => settings
+                .kafka
                 .kafka_bootstrap_servers
                 .as_ref()
                 .map(|brokers| format!("Kafka at {brokers}")),

@@ -18,7 +18,7 @@ use crate::{CliError, Result, backend};
 /// - an error if there is no such group
 /// - the errors of the log and of standard output
 pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
-    if let Some(brokers) = &settings.kafka_bootstrap_servers {
+    if let Some(brokers) = &settings.kafka.kafka_bootstrap_servers {
         return Err(CliError::usage(format!(
             "management groups is for the embedded log. For Kafka, use kafka-consumer-groups.sh --bootstrap-server {brokers} with --list, --describe, --delete or --reset-offsets"
         )));

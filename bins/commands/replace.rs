@@ -142,7 +142,7 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
         has_store = settings.postgres_url.is_some();
     }
 
-    if settings.kafka_bootstrap_servers.is_none() || !has_store {
+    if settings.kafka.kafka_bootstrap_servers.is_none() || !has_store {
         return Err(CliError::usage(format!(
             "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and {store_setting}"
         )));

@@ -66,7 +66,7 @@ impl PurchasePorts {
         log: TopicLog,
         store: Option<PurchasesStore>,
     ) -> Result<Self> {
-        if store.is_none() && settings.kafka_bootstrap_servers.is_none() {
+        if store.is_none() && settings.kafka.kafka_bootstrap_servers.is_none() {
             tracing::warn!(
                 "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
                  same folder",
@@ -105,7 +105,7 @@ impl PurchasePorts {
 
         let mut role = PurchasesRole::new(sink, query);
         role.local = LocalPorts::new(
-            settings.kafka_bootstrap_servers.is_none(),
+            settings.kafka.kafka_bootstrap_servers.is_none(),
             settings.has_local_store(),
         );
         role.feed = Some(feed.clone());

@@ -21,18 +21,6 @@ use crate::version;
 /// The flags of the settings that `-h` lists; `--help` lists all settings.
 const COMMON: &str = "config check-config json host port data-dir kafka-bootstrap-servers purchases-topic management-url roles log-level";
 
-/// The groups of settings in the help, each with the id of its first setting in [`Variables`].
-pub(super) const GROUPS: [(&str, &str); 8] = [
-    ("Instead of serving", "check_config"),
-    ("HTTP", "host"),
-    ("Log: Kafka or embedded", "data_dir"),
-    ("Store: MongoDB, PostgreSQL or embedded", "mongodb_uri"),
-    ("Facing", "management_url"),
-    ("Roles, users and orders", "dialect"),
-    ("Logging", "log_level"),
-    ("Operation", "config"),
-];
-
 /// The text that only the help of management contains.
 const COMMANDS: &str = "Each command takes the same settings, and shows more with --help (management dlq --help). A \
     command exits with 0, 1 for a finding, 2 for wrong options or settings, 3 when a server is unavailable or the log or \
@@ -43,21 +31,16 @@ const COMMANDS: &str = "Each command takes the same settings, and shows more wit
 /// Settings are valid before, between and behind the words of a command.
 pub(super) fn command_line(service: ServiceKind) -> Command {
     let is_facing = service == ServiceKind::Facing;
-    let mut group = "";
     let mut line = names::arguments().mut_args(|setting| {
-        for (name, first) in GROUPS {
-            if setting.get_id() == first {
-                group = name;
-            }
-        }
-
         let flag = setting.get_long().unwrap_or_default();
         let is_common = COMMON.split(' ').any(|common| common == flag);
+        let is_of_other_service = !is_facing && setting.get_help_heading() == Some("Facing");
         let setting = with_readable_help(setting).global(!is_facing);
-        if is_common && (is_facing || group != "Facing") {
-            return setting;
+        if is_common && !is_of_other_service {
+            // It is listed with --help and --version.
+            return setting.help_heading(None::<&str>);
         }
-        setting.help_heading(group).hide_short_help(true)
+        setting.hide_short_help(true)
     });
 
     let mut hidden_settings = "Environment variables without a flag:\n".to_owned();

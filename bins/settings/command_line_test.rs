@@ -15,13 +15,6 @@ fn the_command_lines_are_consistent() {
         command_line(service).debug_assert();
     }
     let line = names::arguments();
-    for (group, first) in GROUPS {
-        assert!(
-            line.get_arguments()
-                .any(|setting| setting.get_id() == first),
-            "{group}"
-        );
-    }
     for flag in COMMON.split(' ') {
         assert!(
             line.get_arguments()

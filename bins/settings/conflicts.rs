@@ -81,7 +81,7 @@ pub(super) fn conflicts(
     variables: &Variables,
     mut set: BTreeSet<&str>,
 ) -> Vec<String> {
-    let has_kafka = variables.kafka_bootstrap_servers.is_some();
+    let has_kafka = variables.kafka.kafka_bootstrap_servers.is_some();
     let has_mongodb = variables.mongodb_uri.is_some();
     let has_postgres = variables.postgres_url.is_some();
     let has_store = has_mongodb || has_postgres;
@@ -145,8 +145,10 @@ pub(super) fn conflicts(
 
     // SHOP_KAFKA_TLS=off and SHOP_KAFKA_CREATE_TOPICS=on are the defaults: they count as unset.
     set.retain(|name| match *name {
-        "SHOP_KAFKA_TLS" => variables.kafka_tls,
-        "SHOP_KAFKA_CREATE_TOPICS" => !variables.kafka_create_topics,
+        #[cfg(feature = "kafka")]
+        "SHOP_KAFKA_TLS" => variables.kafka.kafka_tls,
+        #[cfg(feature = "kafka")]
+        "SHOP_KAFKA_CREATE_TOPICS" => !variables.kafka.kafka_create_topics,
         _ => true,
     });
     check_completeness(variables.auth, &set, &mut faults);
@@ -197,7 +199,7 @@ fn check_effect(
     set: &BTreeSet<&str>,
     faults: &mut Vec<String>,
 ) {
-    let has_kafka = variables.kafka_bootstrap_servers.is_some();
+    let has_kafka = variables.kafka.kafka_bootstrap_servers.is_some();
     let is_management = serves == Some(ServiceKind::Management);
     let has_no_entities = serves.is_some() && !variables.has_entities();
     let is_off = variables.auth == Some(AuthMode::Off);
@@ -245,12 +247,12 @@ fn check_effect(
             "the log is on Kafka: set the retention of the topic, or unset SHOP_KAFKA_BOOTSTRAP_SERVERS to use the embedded log",
         ),
         (
-            variables.kafka_username.is_some(),
+            set.contains("SHOP_KAFKA_USERNAME"),
             &["SHOP_KAFKA_OAUTH_TOKEN_URL"],
             "SHOP_KAFKA_USERNAME is too: unset one of them",
         ),
         (
-            !variables.kafka_tls,
+            !set.contains("SHOP_KAFKA_TLS"),
             &["SHOP_KAFKA_CERT_FILE"],
             "SHOP_KAFKA_TLS is off: set SHOP_KAFKA_TLS=on",
         ),

@@ -234,7 +234,7 @@ impl Settings {
 
     /// Returns whether the log and the store of purchases are one file of this process.
     pub(crate) fn is_one_file(&self) -> bool {
-        self.kafka_bootstrap_servers.is_none() && self.has_local_store()
+        self.kafka.kafka_bootstrap_servers.is_none() && self.has_local_store()
     }
 
     /// Returns the scheme, hosts and database of the server that stores the purchases, or `None` if
@@ -407,7 +407,7 @@ impl Settings {
 
     /// Returns the name of the log's system in traces, if this process exports traces.
     pub(crate) fn messaging_system(&self) -> Option<&'static str> {
-        let is_kafka = self.kafka_bootstrap_servers.is_some();
+        let is_kafka = self.kafka.kafka_bootstrap_servers.is_some();
         self.exports_traces()
             .then_some(if is_kafka { "kafka" } else { "shop_embedded" })
     }

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use clap::{Arg, Command, CommandFactory as _};
 
-use super::variables::Variables;
+use super::variables::{GROUPS, Variables};
 
 /// Settings, and their names in the replaced systems, beside the names by [`BARE`].
 const ALIASES: [(&str, &[&str]); 10] = [
@@ -215,20 +215,33 @@ pub(super) fn known() -> Vec<String> {
     names
 }
 
-/// Returns the command line with all settings, in their order.
+/// Returns the command line with all settings, in the order and under the headings of [`GROUPS`].
 ///
 /// Secrets and the variables of OpenTelemetry are hidden. The flag of a hidden setting is the name
 /// of its variable, so that the fault of such a flag can say to set the variable.
 pub(super) fn arguments() -> Command {
+    let declared = Variables::command();
+    let about = declared.get_about().cloned().unwrap_or_default();
+    let long_about = declared.get_long_about().cloned().unwrap_or_default();
+    let mut line = Command::new("settings").about(about).long_about(long_about);
     let mut order = 0..;
-    Variables::command().mut_args(|setting| {
-        let hidden = variable(&setting).filter(|_name| setting.is_hide_set());
-        let setting = setting.display_order(order.next()).hide_env(true);
-        match hidden {
-            Some(name) => setting.long(name),
-            None => setting,
+    for (heading, ids) in GROUPS {
+        for id in ids.split(' ') {
+            let mut settings = declared.get_arguments();
+            // A build without Kafka has not all of its settings.
+            let Some(setting) = settings.find(|setting| setting.get_id() == id) else {
+                continue;
+            };
+            let mut setting = setting.clone().help_heading(heading).hide_env(true);
+            if let Some(name) = variable(&setting)
+                && setting.is_hide_set()
+            {
+                setting = setting.long(name);
+            }
+            line = line.arg(setting.display_order(order.next()));
         }
-    })
+    }
+    line
 }
 
 /// Returns the variable of a setting, or `None` if the setting is only a flag.

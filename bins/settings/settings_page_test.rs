@@ -7,7 +7,7 @@ use std::path::Path;
 use clap::Command;
 
 use super::ServiceKind;
-use super::command_line::{GROUPS, command_line};
+use super::command_line::command_line;
 use super::names::{aliases, arguments, variable};
 
 const INTRODUCTION: &str = "\
@@ -39,10 +39,11 @@ password_file = \"/etc/shop/kafka-password\"
 fn page() -> String {
     let mut page = INTRODUCTION.to_owned();
     let mut group = "";
-    for setting in arguments().get_arguments() {
-        let id = setting.get_id().as_str();
+    let settings = arguments();
+    for setting in settings.get_arguments() {
         let name = variable(setting);
-        if let Some((heading, _)) = GROUPS.iter().find(|(_, first)| *first == id) {
+        let heading = setting.get_help_heading().unwrap();
+        if heading != group {
             let kind = if name.is_some() { "variable" } else { "flag" };
             write!(
                 page,
@@ -51,7 +52,6 @@ fn page() -> String {
             .unwrap();
             group = heading;
         }
-        assert!(!group.is_empty());
         let code = |text: &str| format!("`{text}`");
         // Defaults that depend on other settings are in the text.
         let mut meaning = setting.get_help().unwrap().to_string();

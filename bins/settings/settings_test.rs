@@ -399,7 +399,10 @@ fn topics_are_created_with_the_brokers_replication_by_default() {
         ]
         .concat();
         let settings = read(ServiceKind::Facing, &pairs).unwrap();
-        (settings.kafka_replicas, settings.kafka_create_topics)
+        (
+            settings.kafka.kafka_replicas,
+            settings.kafka.kafka_create_topics,
+        )
     };
     assert_eq!(kafka(&[]), (None, true));
     assert_eq!(

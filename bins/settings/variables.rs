@@ -14,10 +14,7 @@ use secrecy::SecretString;
 use shop_core::domain::Currency;
 use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
 #[cfg(feature = "kafka")]
-use shop_kafka::{Compression, SaslMechanism};
-// Without Kafka, any text is accepted, and not used.
-#[cfg(not(feature = "kafka"))]
-use std::string::{String as Compression, String as SaslMechanism};
+use shop_kafka::KafkaArgs;
 use tracing_subscriber::EnvFilter;
 
 use super::host_port::HostPort;
@@ -121,9 +118,8 @@ pub struct Variables {
     /// is full. If the store is embedded, it is in that file [default: none]
     #[arg(long, env = "SHOP_LOG_MAX_SIZE", value_parser = read_log_size)]
     pub(crate) log_max_size: Option<u64>,
-    /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
-    #[arg(long, env = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
-    pub(crate) kafka_bootstrap_servers: Option<String>,
+    #[command(flatten)]
+    pub(crate) kafka: KafkaArgs,
     /// Topic of purchases
     #[arg(long, env = "SHOP_PURCHASES_TOPIC", default_value = "purchases")]
     pub(crate) purchases_topic: String,
@@ -134,46 +130,10 @@ pub struct Variables {
         default_value = "purchase-group"
     )]
     pub(crate) purchases_group_id: String,
-    /// Partitions of a topic that this process creates
-    #[arg(long, env = "SHOP_KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
-    pub(crate) kafka_partitions: u32,
-    /// Replication factor of a topic that this process creates; warns of a topic with fewer
-    /// replicas [default: the brokers']
-    #[arg(long, env = "SHOP_KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
-    pub(crate) kafka_replicas: Option<u32>,
-    /// Whether to create a missing topic: on or off. With off, the process waits until the topic
-    /// exists
-    #[arg(long, env = "SHOP_KAFKA_CREATE_TOPICS", action = Set, default_value = "on", value_parser = BoolishValueParser::new())]
-    pub(crate) kafka_create_topics: bool,
-    /// Group instance id, for static membership in the consumer group [default: none, dynamic]
-    #[arg(long, env = "SHOP_KAFKA_INSTANCE_ID")]
-    pub(crate) kafka_instance_id: Option<String>,
     /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
     /// shop-management]
     #[arg(long, env = "SHOP_KAFKA_CLIENT_ID")]
     pub(crate) kafka_client_id: Option<String>,
-    /// SASL user of Kafka
-    #[arg(long, env = "SHOP_KAFKA_USERNAME")]
-    pub(crate) kafka_username: Option<String>,
-    /// SASL password of Kafka
-    #[arg(long, env = "SHOP_KAFKA_PASSWORD", hide = true, hide_env_values = true)]
-    pub(crate) kafka_password: Option<SecretString>,
-    /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a
-    /// user, OAUTHBEARER with SHOP_KAFKA_OAUTH_TOKEN_URL]
-    #[arg(long, env = "SHOP_KAFKA_SASL_MECHANISM")]
-    pub(crate) kafka_sasl_mechanism: Option<SaslMechanism>,
-    /// Whether to use TLS with Kafka: on or off
-    #[arg(long, env = "SHOP_KAFKA_TLS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
-    pub(crate) kafka_tls: bool,
-    /// File of CA certificates for Kafka [default: the system's]
-    #[arg(long, env = "SHOP_KAFKA_CA_FILE")]
-    pub(crate) kafka_ca_file: Option<PathBuf>,
-    /// File of the client certificate with its chain for Kafka, PEM; requires SHOP_KAFKA_TLS
-    #[arg(long, env = "SHOP_KAFKA_CERT_FILE")]
-    pub(crate) kafka_cert_file: Option<PathBuf>,
-    /// File of the private key of the client certificate, PEM
-    #[arg(long, env = "SHOP_KAFKA_KEY_FILE")]
-    pub(crate) kafka_key_file: Option<PathBuf>,
     /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
     /// requested by client credentials, with the id and the secret in the header Authorization
     #[arg(long, env = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
@@ -192,10 +152,6 @@ pub struct Variables {
     /// Scope of the tokens [default: none]
     #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
     pub(crate) kafka_oauth_scope: Option<String>,
-    /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none
-    /// and gzip only
-    #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none")]
-    pub(crate) kafka_compression: Compression,
 
     /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of
     /// MONGODB_HOSTS, MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME
@@ -369,6 +325,62 @@ pub struct Variables {
     #[arg(long, env = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) require_servers: bool,
 }
+
+/// The setting that selects Kafka, which a build without Kafka knows to refuse it.
+#[cfg(not(feature = "kafka"))]
+#[derive(Debug, clap::Args)]
+pub struct KafkaArgs {
+    /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
+    #[arg(long, env = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
+    pub(crate) kafka_bootstrap_servers: Option<String>,
+}
+
+/// The groups of settings in the help, each with its settings in their order.
+///
+/// The settings of a group are fields of several structs, because each crate has its own.
+pub(super) const GROUPS: [(&str, &str); 8] = [
+    (
+        "Instead of serving",
+        "check_config healthcheck json completions man",
+    ),
+    (
+        "HTTP",
+        "host port tls_cert_file tls_key_file tls_client_ca_file admin_addr rate_writes \
+         rate_reads client_connections trusted_proxies",
+    ),
+    (
+        "Log: Kafka or embedded",
+        "data_dir purchase_retention currency refunds log_retention log_max_size \
+         kafka_bootstrap_servers purchases_topic purchases_group_id kafka_partitions \
+         kafka_replicas kafka_create_topics kafka_instance_id kafka_client_id kafka_username \
+         kafka_password kafka_sasl_mechanism kafka_tls kafka_ca_file kafka_cert_file \
+         kafka_key_file kafka_oauth_token_url kafka_oauth_client_id kafka_oauth_client_secret \
+         kafka_oauth_scope kafka_compression",
+    ),
+    (
+        "Store: MongoDB, PostgreSQL or embedded",
+        "mongodb_uri mongodb_database mongodb_collection postgres_url \
+         postgres_max_connections adopt_tables",
+    ),
+    ("Facing", "management_url"),
+    (
+        "Roles, users and orders",
+        "dialect roles users_topic orders_topic users_group_id orders_group_id \
+         order_user_wait users_url orders_url auth api_keys_file auth_jwks_url auth_jwks_file \
+         auth_issuer auth_audience service_token service_ca_file service_cert_file \
+         service_key_file cors_allow_origins hosts",
+    ),
+    (
+        "Logging",
+        "log_level access_log log_format log_file otel_exporter_otlp_endpoint \
+         otel_exporter_otlp_traces_endpoint otel_exporter_otlp_protocol \
+         otel_exporter_otlp_traces_protocol otel_traces_exporter otel_sdk_disabled",
+    ),
+    (
+        "Operation",
+        "config ingest dead_letter_limit drain_timeout require_servers",
+    ),
+];
 
 /// Who may send requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]

@@ -91,6 +91,12 @@
 //! clients get no token (<https://github.com/confluentinc/librdkafka/issues/3753>). So with
 //! OAUTHBEARER, the topic and its dead-letter topic must exist, and receipts do not state how many
 //! replicas contain the purchase.
+//!
+//! # Command line
+//!
+//! | feature | adds |
+//! |---|---|
+//! | `clap` | `KafkaArgs`: the settings of a log as flags and variables of a program |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
@@ -100,6 +106,8 @@ extern crate self as shop_kafka;
 
 mod acknowledged;
 mod admin;
+#[cfg(feature = "clap")]
+mod args;
 mod batch;
 mod batch_limit;
 mod client;
@@ -122,6 +130,8 @@ mod standalone;
 mod topic;
 mod topic_monitor;
 
+#[cfg(feature = "clap")]
+pub use args::KafkaArgs;
 pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
 pub use options::{Compression, KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
