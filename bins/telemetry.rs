@@ -116,7 +116,7 @@ fn log_start(settings: &Settings) -> Result<()> {
             .find(|component| component.label == label)?;
         Some(&*component.name)
     };
-    let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
+    let folder = std::path::absolute(&settings.embedded.data_dir).map_err(CliError::new)?;
     tracing::info!(
         log = place("log"),
         store = place("store"),

@@ -50,7 +50,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = EmbeddedStore::open(&self.0.data_dir, self.store_options())
+        let store = EmbeddedStore::open(&self.0.embedded.data_dir, self.store_options())
             .await
             .map_err(unusable)?;
         Ok(self.purchases_port(store))
@@ -79,7 +79,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-        let users = EmbeddedUsers::open(&self.0.data_dir, self.entity_options())
+        let users = EmbeddedUsers::open(&self.0.embedded.data_dir, self.entity_options())
             .await
             .map_err(unusable)?;
         close_at_exit(users.closed());
@@ -87,7 +87,7 @@ impl Backend for Embedded<'_> {
     }
 
     async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-        let orders = EmbeddedOrders::open(&self.0.data_dir, self.entity_options())
+        let orders = EmbeddedOrders::open(&self.0.embedded.data_dir, self.entity_options())
             .await
             .map_err(unusable)?;
         close_at_exit(orders.closed());
@@ -99,15 +99,17 @@ impl Backend for Embedded<'_> {
     }
 
     async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
-        copied_files(embedded::backup(&self.0.data_dir, into).await)
+        copied_files(embedded::backup(&self.0.embedded.data_dir, into).await)
     }
 
     async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
-        copied_files(embedded::restore(from, &self.0.data_dir).await)
+        copied_files(embedded::restore(from, &self.0.embedded.data_dir).await)
     }
 
     async fn vacuum(&self) -> Result<()> {
-        embedded::vacuum(&self.0.data_dir).await.map_err(unusable)
+        embedded::vacuum(&self.0.embedded.data_dir)
+            .await
+            .map_err(unusable)
     }
 
     fn file(&self, component: ComponentKind<'_>) -> Option<PathBuf> {
@@ -118,7 +120,7 @@ impl Backend for Embedded<'_> {
             ComponentKind::Orders => "orders".to_owned(),
             ComponentKind::Service(_) => return None,
         };
-        Some(self.0.data_dir.join(format!("{name}.db")))
+        Some(self.0.embedded.data_dir.join(format!("{name}.db")))
     }
 }
 
@@ -128,7 +130,7 @@ impl Embedded<'_> {
     /// # Errors
     /// The errors of the data folder.
     async fn open_log(&self, topic: TopicSpec<'_>) -> Result<EmbeddedLog> {
-        let log = EmbeddedLog::open(&self.0.data_dir, self.log_options(topic))
+        let log = EmbeddedLog::open(&self.0.embedded.data_dir, self.log_options(topic))
             .await
             .map_err(unusable)?;
         close_at_exit(log.closed());
@@ -160,10 +162,8 @@ impl Embedded<'_> {
     fn log_options(&self, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
         let mut options = EmbeddedLogOptions::for_events(topic.name);
         if !topic.is_events {
-            options = EmbeddedLogOptions::default();
+            options = self.0.embedded.options().log;
             topic.name.clone_into(&mut options.topic);
-            options.retention = self.0.log_retention.unwrap_or(options.retention);
-            options.max_file_bytes = self.0.log_max_size;
             options.feeds = self.0.fed_store().unwrap_or(options.feeds);
         }
         options.create = self.0.serves();

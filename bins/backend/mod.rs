@@ -17,12 +17,7 @@ mod oauth;
 mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
-#[cfg(not(all(
-    feature = "embedded",
-    feature = "kafka",
-    feature = "mongodb",
-    feature = "postgres"
-)))]
+#[cfg(not(feature = "embedded"))]
 mod unsupported;
 
 use std::path::PathBuf;
@@ -115,25 +110,20 @@ pub(crate) fn for_files(settings: &Settings) -> Box<dyn Backend + '_> {
 
 /// Returns the backend of users and orders.
 pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
-    match &settings.postgres_url {
-        #[cfg(feature = "postgres")]
-        Some(url) => Box::new(postgres::Postgres { settings, url }),
-        #[cfg(feature = "embedded")]
-        None => Box::new(embedded::Embedded(settings)),
-        #[cfg(not(all(feature = "embedded", feature = "postgres")))]
-        _ => Box::new(unsupported::Unsupported),
+    #[cfg(feature = "postgres")]
+    if let Some(options) = settings.postgres.options() {
+        return Box::new(postgres::Postgres { settings, options });
     }
+    in_files(settings)
 }
 
 /// Returns the backend of purchases.
 pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
-    match &settings.mongodb_uri {
-        #[cfg(feature = "mongodb")]
-        Some(uri) => Box::new(mongodb::Mongodb { settings, uri }),
-        #[cfg(not(feature = "mongodb"))]
-        Some(_) => Box::new(unsupported::Unsupported),
-        None => for_entities(settings),
+    #[cfg(feature = "mongodb")]
+    if let Some(options) = settings.mongodb.options() {
+        return Box::new(mongodb::Mongodb { settings, options });
     }
+    for_entities(settings)
 }
 
 /// The kind of a component of a service.
@@ -206,6 +196,7 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
                 .map(|brokers| format!("Kafka at {brokers}")),
             ComponentKind::Purchases => settings.store_address(),
             ComponentKind::Users | ComponentKind::Orders => settings
+                .postgres
                 .postgres_url
                 .as_ref()
                 .map(|url| Settings::address(url.expose_secret())),

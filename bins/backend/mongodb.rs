@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Error, ErrorKind};
@@ -23,7 +22,7 @@ const DNS_PAUSE: Duration = Duration::from_secs(10);
 /// The collection of the settings.
 pub(super) struct Mongodb<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) uri: &'a SecretString,
+    pub(super) options: MongoStoreOptions,
 }
 
 #[async_trait]
@@ -78,13 +77,10 @@ impl Mongodb<'_> {
     /// # Errors
     /// The errors of MongoDB, and of [`check_collection`] for a command.
     async fn open_store(&self) -> Result<MongoStore> {
-        let mut options = MongoStoreOptions::new(self.uri.expose_secret());
-        options.database.clone_from(&self.settings.mongodb_database);
-        options
-            .collection
-            .clone_from(&self.settings.mongodb_collection);
-        options.create_indexes = self.settings.serves();
-        let store = self.connect(options).await?;
+        let options = self.options.clone();
+        let store = self
+            .connect(options.create_indexes(self.settings.serves()))
+            .await?;
 
         let closing_store = store.clone();
         // The driver panics if the runtime ends before the store is closed.

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
 use shop_store::postgres::{
     DatabaseInspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
@@ -21,7 +20,8 @@ fn unusable(error: shop_core::Error) -> CliError {
 /// The database of the settings.
 pub(super) struct Postgres<'a> {
     pub(super) settings: &'a Settings,
-    pub(super) url: &'a SecretString,
+    /// The options of a store of purchases, which uses half of the connections.
+    pub(super) options: PostgresStoreOptions,
 }
 
 #[async_trait]
@@ -72,18 +72,17 @@ impl Backend for Postgres<'_> {
 }
 
 impl Postgres<'_> {
-    /// Returns the options of the store of purchases, which uses half of the connections.
+    /// Returns the options of the store of purchases.
     fn options(&self) -> PostgresStoreOptions {
-        PostgresStoreOptions::new(self.url.expose_secret())
-            .create_schema(self.settings.serves())
-            .max_connections(self.settings.postgres_max_connections as usize / 2)
+        let options = self.options.clone();
+        options.create_schema(self.settings.serves())
     }
 
     /// Returns the options of the stores of users and of orders, which use a quarter of the
     /// connections each: their inserts wait for each other.
     fn entity_options(&self) -> PostgresStoreOptions {
         self.options()
-            .max_connections(self.settings.postgres_max_connections as usize / 4)
+            .max_connections(self.options.max_connections / 2)
             .adopt_tables(self.settings.adopt_tables)
     }
 

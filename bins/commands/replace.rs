@@ -127,7 +127,7 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
 fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRole> {
     let mut role = ProcessRole::Purchases;
     let mut store_setting = "SHOP_MONGODB_URI";
-    let mut has_store = settings.mongodb_uri.is_some();
+    let mut has_store = settings.mongodb.mongodb_uri.is_some();
     if system == ReplacedSystem::Ecommerce {
         role = match settings.keeps() {
             (true, false) => ProcessRole::Users,
@@ -139,7 +139,7 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
             }
         };
         store_setting = "SHOP_POSTGRES_URL";
-        has_store = settings.postgres_url.is_some();
+        has_store = settings.postgres.postgres_url.is_some();
     }
 
     if settings.kafka.kafka_bootstrap_servers.is_none() || !has_store {

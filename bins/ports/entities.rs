@@ -68,7 +68,7 @@ impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
             return Ok(());
         };
         let subscribed = &local.subscribed;
-        self.role.is_local = settings.postgres_url.is_none();
+        self.role.is_local = settings.postgres.postgres_url.is_none();
         self.role.subscribed_topic = Some(subscribed.topic.clone());
 
         let relay = Relay::new(

@@ -70,7 +70,7 @@ impl PurchasePorts {
             tracing::warn!(
                 "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
                  same folder",
-                settings.data_dir.display()
+                settings.embedded.data_dir.display()
             );
         }
 

@@ -82,8 +82,8 @@ pub(super) fn conflicts(
     mut set: BTreeSet<&str>,
 ) -> Vec<String> {
     let has_kafka = variables.kafka.kafka_bootstrap_servers.is_some();
-    let has_mongodb = variables.mongodb_uri.is_some();
-    let has_postgres = variables.postgres_url.is_some();
+    let has_mongodb = variables.mongodb.mongodb_uri.is_some();
+    let has_postgres = variables.postgres.postgres_url.is_some();
     let has_store = has_mongodb || has_postgres;
     let has_both = has_mongodb && has_postgres;
     let mut faults = Vec::new();
@@ -227,12 +227,12 @@ fn check_effect(
             "only the roles users and orders read it: unset it, or add them to SHOP_ROLES",
         ),
         (
-            variables.mongodb_uri.is_none(),
+            variables.mongodb.mongodb_uri.is_none(),
             &["SHOP_MONGODB_"],
             "SHOP_MONGODB_URI is not: unset this to use another store",
         ),
         (
-            variables.postgres_url.is_none(),
+            variables.postgres.postgres_url.is_none(),
             &["SHOP_POSTGRES_"],
             "SHOP_POSTGRES_URL is not: unset this to use another store",
         ),
@@ -307,12 +307,12 @@ fn check_values(variables: &Variables, faults: &mut Vec<String>) {
     for (name, url, schemes) in [
         (
             "SHOP_MONGODB_URI",
-            &variables.mongodb_uri,
+            &variables.mongodb.mongodb_uri,
             ["mongodb://", "mongodb+srv://"],
         ),
         (
             "SHOP_POSTGRES_URL",
-            &variables.postgres_url,
+            &variables.postgres.postgres_url,
             ["postgresql://", "postgres://"],
         ),
     ] {

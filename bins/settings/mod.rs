@@ -240,7 +240,11 @@ impl Settings {
     /// Returns the scheme, hosts and database of the server that stores the purchases, or `None` if
     /// a file stores the purchases.
     pub(crate) fn store_address(&self) -> Option<String> {
-        let url = self.mongodb_uri.as_ref().or(self.postgres_url.as_ref())?;
+        let url = self
+            .mongodb
+            .mongodb_uri
+            .as_ref()
+            .or(self.postgres.postgres_url.as_ref())?;
         Some(Self::address(url.expose_secret()))
     }
 
@@ -251,9 +255,13 @@ impl Settings {
     /// collection.
     pub(crate) fn fed_store(&self) -> Option<String> {
         let mut store = self.store_address()?;
-        if self.mongodb_uri.is_some() {
-            let database = self.mongodb_database.as_deref().unwrap_or("default");
-            let collection = &self.mongodb_collection;
+        if self.mongodb.mongodb_uri.is_some() {
+            let database = self
+                .mongodb
+                .mongodb_database
+                .as_deref()
+                .unwrap_or("default");
+            let collection = &self.mongodb.mongodb_collection;
             store += &format!(" {database}.{collection}");
         }
         Some(store)
@@ -423,6 +431,8 @@ impl Settings {
 
     /// Returns whether purchases are listed from a file of this process.
     pub(crate) fn has_local_store(&self) -> bool {
-        self.mongodb_uri.is_none() && self.postgres_url.is_none() && self.management_url.is_none()
+        self.mongodb.mongodb_uri.is_none()
+            && self.postgres.postgres_url.is_none()
+            && self.management_url.is_none()
     }
 }

@@ -8,13 +8,15 @@ use std::time::Duration;
 
 use clap::ArgAction::Set;
 use clap::builder::BoolishValueParser;
-use clap::{Parser, ValueEnum, value_parser};
+use clap::{Parser, ValueEnum};
 use clap_complete::Shell;
 use secrecy::SecretString;
 use shop_core::domain::Currency;
+use shop_core::quantity::{MAX_MILLIS, duration_parser};
 use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
 #[cfg(feature = "kafka")]
 use shop_kafka::KafkaArgs;
+use shop_store::{EmbeddedArgs, MongoArgs, PostgresArgs};
 use tracing_subscriber::EnvFilter;
 
 use super::host_port::HostPort;
@@ -94,12 +96,9 @@ pub struct Variables {
     #[arg(long, env = "SHOP_TRUSTED_PROXIES")]
     pub(crate) trusted_proxies: Option<TrustedProxies>,
 
-    /// Folder of the embedded log and store
-    #[arg(long, env = "SHOP_DATA_DIR", default_value = "./shop-data")]
-    pub(crate) data_dir: PathBuf,
     /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
-    #[arg(long, env = "SHOP_PURCHASE_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
+    #[arg(long, env = "SHOP_PURCHASE_RETENTION", value_parser = duration_parser(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
     /// The currency of all purchases, such as EUR: those without one get it, others are refused.
     /// Unset, all are refused [default: none]
@@ -110,16 +109,15 @@ pub struct Variables {
     /// system]
     #[arg(long, env = "SHOP_REFUNDS", value_parser = BoolishValueParser::new())]
     pub(crate) refunds: Option<bool>,
-    /// How long the embedded log keeps purchases that every group has consumed
-    /// [default: 7d]
-    #[arg(long, env = "SHOP_LOG_RETENTION", value_parser = duration(1_000, MAX_MILLIS))]
-    pub(crate) log_retention: Option<Duration>,
-    /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it
-    /// is full. If the store is embedded, it is in that file [default: none]
-    #[arg(long, env = "SHOP_LOG_MAX_SIZE", value_parser = read_log_size)]
-    pub(crate) log_max_size: Option<u64>,
+    #[command(flatten)]
+    pub(crate) embedded: EmbeddedArgs,
     #[command(flatten)]
     pub(crate) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(crate) mongodb: MongoArgs,
+    #[command(flatten)]
+    pub(crate) postgres: PostgresArgs,
+
     /// Topic of purchases
     #[arg(long, env = "SHOP_PURCHASES_TOPIC", default_value = "purchases")]
     pub(crate) purchases_topic: String,
@@ -153,25 +151,6 @@ pub struct Variables {
     #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
     pub(crate) kafka_oauth_scope: Option<String>,
 
-    /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of
-    /// MONGODB_HOSTS, MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME
-    /// and MONGO_PORT [default: none, the store is embedded]
-    #[arg(long, env = "SHOP_MONGODB_URI", hide = true, hide_env_values = true)]
-    pub(crate) mongodb_uri: Option<SecretString>,
-    /// Database of purchases [default: that of the URI's path, else purchases]
-    #[arg(long, env = "SHOP_MONGODB_DATABASE")]
-    pub(crate) mongodb_database: Option<String>,
-    /// Collection of purchases
-    #[arg(long, env = "SHOP_MONGODB_COLLECTION", default_value = "purchases")]
-    pub(crate) mongodb_collection: String,
-    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI
-    /// beside it for users and orders only
-    #[arg(long, env = "SHOP_POSTGRES_URL", hide = true, hide_env_values = true)]
-    pub(crate) postgres_url: Option<SecretString>,
-    /// Connections to PostgreSQL that this process may open, at least 12: half of them for
-    /// purchases, a quarter each for users and for orders
-    #[arg(long, env = "SHOP_POSTGRES_MAX_CONNECTIONS", default_value = "32", value_parser = value_parser!(u32).range(12..))]
-    pub(crate) postgres_max_connections: u32,
     /// Whether users and orders take over tables of PostgreSQL that another program has made, such
     /// as those of the replaced system: on or off. With off, a process that finds such tables does
     /// not start
@@ -212,7 +191,7 @@ pub struct Variables {
     )]
     pub(crate) orders_group_id: String,
     /// How long an order waits for the event of its user, at most 4s; 0s for not at all
-    #[arg(long, env = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration(0, 4_000))]
+    #[arg(long, env = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration_parser(0, 4_000))]
     pub(crate) order_user_wait: Duration,
     /// Address of the process that stores users, for facing, http://host:port [default:
     /// SHOP_MANAGEMENT_URL]
@@ -318,7 +297,7 @@ pub struct Variables {
     #[arg(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
     pub(crate) dead_letter_limit: usize,
     /// Time limit of a shutdown
-    #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration(1_000, MAX_MILLIS))]
+    #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration_parser(1_000, MAX_MILLIS))]
     pub(crate) drain_timeout: Duration,
 
     /// Whether to require servers in place of the embedded log and store: on or off
@@ -450,81 +429,6 @@ fn read_role(text: &str) -> Result<ProcessRole, String> {
     })
 }
 
-/// The units of a duration, in milliseconds.
-const TIME_UNITS: &[(&str, u64)] = &[
-    ("ms", 1),
-    ("s", 1_000),
-    ("m", 60_000),
-    ("h", 3_600_000),
-    ("d", 24 * 3_600_000),
-];
-/// The units of a size, in bytes.
-const SIZE_UNITS: &[(&str, u64)] = &[
-    ("B", 1),
-    ("KiB", 1 << 10),
-    ("MiB", 1 << 20),
-    ("GiB", 1 << 30),
-];
-/// The maximum of a duration without another limit, in milliseconds: 100,000 days, which is far
-/// beyond any retention, and within the range of dates.
-const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
-
-/// Reads a whole number with one of `units`, and converts the number to the smallest unit.
-///
-/// # Errors
-/// Returns the text of an error if the number or the unit is missing or unknown, or if the quantity
-/// is beyond the range of `u64`.
-fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
-    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
-    let (number, unit) = text.split_at(digits);
-    for (name, factor) in units {
-        if *name == unit
-            && let Ok(number) = number.parse::<u64>()
-            && let Some(quantity) = number.checked_mul(*factor)
-        {
-            return Ok(quantity);
-        }
-    }
-
-    let unit_names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
-    Err(format!(
-        "{text:?} is not a whole number with a unit of {}",
-        unit_names.join(", ")
-    ))
-}
-
-/// Returns a parser of durations from `min` to `max` milliseconds.
-///
-/// The parser returns the text of an error if the text is no duration, or if the duration is beyond
-/// these limits.
-fn duration(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
-    let min = Duration::from_millis(min);
-    let max = Duration::from_millis(max);
-    move |text| {
-        let duration = Duration::from_millis(read_quantity(text, TIME_UNITS)?);
-        if duration < min {
-            return Err(format!("must be at least {min:?}"));
-        }
-        if duration > max {
-            return Err(format!("must be at most {max:?}"));
-        }
-        Ok(duration)
-    }
-}
-
-/// Reads the maximum size of the embedded log, which is at least 1 MiB, and returns the size in
-/// bytes.
-///
-/// # Errors
-/// Returns the text of an error if `text` is no size, or if the size is less than 1 MiB.
-fn read_log_size(text: &str) -> Result<u64, String> {
-    let size = read_quantity(text, SIZE_UNITS)?;
-    if size < 1 << 20 {
-        return Err("must be at least 1MiB".to_owned());
-    }
-    Ok(size)
-}
-
 impl Variables {
     /// Returns whether traces are exported: the settings name a collector, and do not turn the
     /// export off.
@@ -565,7 +469,3 @@ impl Variables {
         }
     }
 }
-
-#[cfg(test)]
-#[path = "variables_test.rs"]
-mod variables_test;

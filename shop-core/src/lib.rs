@@ -129,6 +129,8 @@ mod macros;
 pub mod memory;
 pub mod operations;
 pub mod ports;
+#[doc(hidden)]
+pub mod quantity;
 pub mod record;
 pub mod retention;
 pub mod shop;

@@ -9,6 +9,7 @@
 //! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore) | `mongodb` |
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
 //! | users and orders | none | `EmbeddedUsers`, `EmbeddedOrders`, `PostgresUsers`, `PostgresOrders` | `accounts` |
+//! | flags and variables of a program | `EmbeddedArgs` | `EmbeddedArgs`, `MongoArgs`, `PostgresArgs` | `clap` |
 //!
 //! All backends implement the ports of [`shop_core`] and pass its conformance kit, so that you can
 //! exchange them.
@@ -96,6 +97,8 @@ extern crate self as shop_store;
 #[path = "../tests/support/container.rs"]
 mod container;
 
+#[cfg(feature = "clap")]
+mod args;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
@@ -111,8 +114,10 @@ mod retries;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod unreadable;
 
+#[cfg(feature = "clap")]
+pub use args::{EmbeddedArgs, MongoArgs, PostgresArgs};
 /// The connection string in the options of stores on servers.
-#[cfg(any(feature = "mongodb", feature = "postgres"))]
+#[cfg(any(feature = "clap", feature = "mongodb", feature = "postgres"))]
 pub use secrecy::SecretString;
 
 /// Compiles the code of the package's README with the doc tests.

@@ -1,0 +1,127 @@
+//! Parsers of durations and sizes with units, for the settings of programs.
+
+use std::time::Duration;
+
+/// The units of a duration, in milliseconds.
+const TIME_UNITS: &[(&str, u64)] = &[
+    ("ms", 1),
+    ("s", 1_000),
+    ("m", 60_000),
+    ("h", 3_600_000),
+    ("d", 24 * 3_600_000),
+];
+/// The units of a size, in bytes.
+const SIZE_UNITS: &[(&str, u64)] = &[
+    ("B", 1),
+    ("KiB", 1 << 10),
+    ("MiB", 1 << 20),
+    ("GiB", 1 << 30),
+];
+/// The maximum of a duration without another limit, in milliseconds: 100,000 days, which is far
+/// beyond any retention, and within the range of dates.
+pub const MAX_MILLIS: u64 = 100_000 * 24 * 3_600_000;
+
+/// Reads a whole number with one of `units`, and converts the number to the smallest unit.
+///
+/// # Errors
+/// Returns the text of an error if the number or the unit is missing or unknown, or if the quantity
+/// is beyond the range of `u64`.
+fn read_quantity(text: &str, units: &[(&str, u64)]) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    for (name, factor) in units {
+        if *name == unit
+            && let Ok(number) = number.parse::<u64>()
+            && let Some(quantity) = number.checked_mul(*factor)
+        {
+            return Ok(quantity);
+        }
+    }
+
+    let unit_names: Vec<_> = units.iter().map(|(name, _)| *name).collect();
+    Err(format!(
+        "{text:?} is not a whole number with a unit of {}",
+        unit_names.join(", ")
+    ))
+}
+
+/// Returns a parser of durations from `min` to `max` milliseconds.
+///
+/// The parser returns the text of an error if the text is no duration, or if the duration is beyond
+/// these limits.
+pub fn duration_parser(min: u64, max: u64) -> impl Fn(&str) -> Result<Duration, String> + Clone {
+    let min = Duration::from_millis(min);
+    let max = Duration::from_millis(max);
+    move |text| {
+        let duration = Duration::from_millis(read_quantity(text, TIME_UNITS)?);
+        if duration < min {
+            return Err(format!("must be at least {min:?}"));
+        }
+        if duration > max {
+            return Err(format!("must be at most {max:?}"));
+        }
+        Ok(duration)
+    }
+}
+
+/// Returns a parser of sizes in bytes, of at least `min_mebibytes`.
+///
+/// The parser returns the text of an error if the text is no size, or if the size is too small.
+pub fn size_parser(min_mebibytes: u64) -> impl Fn(&str) -> Result<u64, String> + Clone {
+    move |text| {
+        let size = read_quantity(text, SIZE_UNITS)?;
+        if size < min_mebibytes << 20 {
+            return Err(format!("must be at least {min_mebibytes}MiB"));
+        }
+        Ok(size)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_quantity_is_a_number_with_a_unit() {
+        let millis = |text| duration_parser(0, MAX_MILLIS)(text).map(|time| time.as_millis());
+        for (text, expected) in [
+            ("0s", 0),
+            ("250ms", 250),
+            ("90s", 90_000),
+            ("5m", 300_000),
+            ("12h", 43_200_000),
+            ("7d", 604_800_000),
+        ] {
+            assert_eq!(millis(text), Ok(expected));
+        }
+        for wrong in [
+            "",
+            "7",
+            "d",
+            "-1d",
+            "1.5h",
+            "7 d",
+            "1w",
+            "5\u{fc}",
+            "99999999999999999999d",
+            "9999999d",
+        ] {
+            assert!(millis(wrong).is_err(), "{wrong}");
+        }
+        assert_eq!(
+            duration_parser(1_000, 2_000)("0s"),
+            Err("must be at least 1s".to_owned())
+        );
+        assert_eq!(
+            duration_parser(1_000, 2_000)("1h"),
+            Err("must be at most 2s".to_owned())
+        );
+        assert_eq!(
+            (size_parser(1)("64MiB"), size_parser(1)("1048576B")),
+            (Ok(64 << 20), Ok(1 << 20))
+        );
+        for wrong in ["1048576", "1048575B", "1KiB", "1MB", "MiB"] {
+            assert!(size_parser(1)(wrong).is_err(), "{wrong}");
+        }
+    }
+}
