@@ -65,7 +65,7 @@ impl Listeners {
         shutdown: &Shutdown,
     ) -> io::Result<()> {
         options.max_connections = descriptors::raise_limit_for_connections(options.max_connections);
-        if settings.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
+        if settings.http.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
             options.hosts = options.hosts.or_local();
         }
 

@@ -79,8 +79,8 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
     };
 
     // A command does not write an access log, and writes its audit lines like the other lines.
-    let has_one_layer =
-        !settings.serves() || (settings.access_log() == AccessLog::Off && exporter.is_none());
+    let has_one_layer = !settings.serves()
+        || (settings.http_options().access_log == AccessLog::Off && exporter.is_none());
     let started = if has_one_layer {
         // One filter around everything: filters of single layers cost more per span.
         registry().with(layer).with(filter).try_init()
@@ -127,7 +127,7 @@ fn log_start(settings: &Settings) -> Result<()> {
         roles = settings.role_names(),
         topic = settings.purchases_topic,
         group = settings.purchases_group_id,
-        dialect = settings.dialect.name(),
+        dialect = settings.http.dialect.name(),
         ingest = settings.ingests(),
         "{} {} starts",
         settings.service.name(),

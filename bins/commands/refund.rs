@@ -18,7 +18,7 @@ use crate::{CliError, Result, backend};
 /// - a finding if the purchase was refunded with another amount or reason
 /// - the errors of the log, of the store and of standard output
 pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
-    if !settings.refunds() {
+    if !settings.http_options().refunds {
         return Err(CliError::usage(
             "purchases cannot be refunded: set SHOP_REFUNDS to on",
         ));

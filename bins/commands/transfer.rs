@@ -38,7 +38,7 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
     let file = open_file(&command.file)?;
     let import = import_with_options(command)
         .retention(settings.purchase_retention)
-        .refunds(settings.refunds());
+        .refunds(settings.http_options().refunds);
 
     if command.dry_run {
         let preview = import

@@ -167,7 +167,7 @@ impl PurchasePorts {
         );
         let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
             metrics: metrics.ingest_observer(),
-            logs_purchases: settings.dialect.logs_purchases,
+            logs_purchases: settings.http.dialect.logs_purchases,
             traced: settings
                 .messaging_system()
                 .map(|system| (system, group.clone())),

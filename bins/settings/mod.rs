@@ -39,7 +39,7 @@ use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
-use shop_http::{AccessLog, CorsOrigins, Dialect, HttpOptions};
+use shop_http::HttpOptions;
 
 use crate::{CliError, Result};
 use command_line::Arguments;
@@ -229,7 +229,7 @@ impl Settings {
     ///
     /// With a dialect that logs each purchase that ingest receives, ingest stores the purchases.
     pub(crate) fn stores_at_once(&self) -> bool {
-        self.is_one_file() && self.ingests() && !self.dialect.logs_purchases
+        self.is_one_file() && self.ingests() && !self.http.dialect.logs_purchases
     }
 
     /// Returns whether the log and the store of purchases are one file of this process.
@@ -348,18 +348,9 @@ impl Settings {
 
     /// Returns the options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
-        let mut options = HttpOptions::default();
-        options.dialect = self.dialect;
-        options.cors = self.cors();
-        options.hosts = self.hosts.clone().unwrap_or_default();
-        options.access_log = self.access_log();
-        options.rate_writes = self.rate_writes;
-        options.rate_reads = self.rate_reads;
-        options.client_connections = self.client_connections;
-        options.trusted_proxies = self.trusted_proxies.clone().unwrap_or_default();
+        let mut options = self.http.options(self.authenticates());
         options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
-        options.refunds = self.refunds();
         // Management publishes to its store, rather than to a topic.
         if self.service == ServiceKind::Facing {
             let system = self.messaging_system();
@@ -368,13 +359,6 @@ impl Settings {
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.is_one_file() && !self.stores_at_once();
         options
-    }
-
-    /// Returns whether purchases can be refunded.
-    pub(crate) fn refunds(&self) -> bool {
-        self.variables
-            .refunds
-            .unwrap_or(self.dialect.name() == Dialect::DEFAULT.name())
     }
 
     /// Returns the options of the admin listener: it sets no limits per client, which would reject
@@ -398,16 +382,6 @@ impl Settings {
         self.command.is_none() && !self.check_config && !self.healthcheck
     }
 
-    /// Returns which requests are written to the access log.
-    pub(crate) fn access_log(&self) -> AccessLog {
-        let default = if self.authenticates() {
-            AccessLog::All
-        } else {
-            AccessLog::Off
-        };
-        self.variables.access_log.unwrap_or(default)
-    }
-
     /// Returns whether this process exports traces.
     pub(crate) fn exports_traces(&self) -> bool {
         self.serves() && self.has_traces() && cfg!(feature = "otel")
@@ -418,15 +392,6 @@ impl Settings {
         let is_kafka = self.kafka.kafka_bootstrap_servers.is_some();
         self.exports_traces()
             .then_some(if is_kafka { "kafka" } else { "shop_embedded" })
-    }
-
-    /// Returns the origins whose pages may call facing.
-    pub(crate) fn cors(&self) -> CorsOrigins {
-        match &self.cors_allow_origins {
-            Some(origins) => origins.clone(),
-            None if self.dialect.is_open && !self.authenticates() => CorsOrigins::Any,
-            None => CorsOrigins::List(Vec::new()),
-        }
     }
 
     /// Returns whether purchases are listed from a file of this process.

@@ -1,5 +1,7 @@
 //! Settings from variables, and their errors.
 
+use shop_http::CorsOrigins;
+
 use super::*;
 
 fn read(service: ServiceKind, pairs: &[(&str, &str)]) -> Result<Settings> {
@@ -586,7 +588,8 @@ fn pages_of_other_origins_may_call_where_the_replaced_system_allowed_it() {
     ] {
         let cors = read(ServiceKind::Facing, &[("SHOP_DIALECT", dialect)])
             .unwrap()
-            .cors();
+            .http_options()
+            .cors;
         assert_eq!(
             cors == CorsOrigins::Any,
             ["default", "user-buy-list"].contains(&dialect),

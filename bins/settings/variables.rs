@@ -2,7 +2,6 @@
 //!
 //! A setting that is hidden has no flag: it is a secret, or one of OpenTelemetry.
 
-use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +12,7 @@ use clap_complete::Shell;
 use secrecy::SecretString;
 use shop_core::domain::Currency;
 use shop_core::quantity::{MAX_MILLIS, duration_parser};
-use shop_http::{AccessLog, CorsOrigins, Dialect, Hosts, TrustedProxies};
+use shop_http::HttpArgs;
 #[cfg(feature = "kafka")]
 use shop_kafka::KafkaArgs;
 use shop_store::{EmbeddedArgs, MongoArgs, PostgresArgs};
@@ -79,22 +78,8 @@ pub struct Variables {
     /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
     #[arg(long, env = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
-
-    /// Writes per second that one client may send, the holder of a token or key, else an address;
-    /// counted by each process [default: no limit]
-    #[arg(long, env = "SHOP_RATE_WRITES")]
-    pub(crate) rate_writes: Option<NonZeroU32>,
-    /// Reads per second that one client may send [default: no limit]
-    #[arg(long, env = "SHOP_RATE_READS")]
-    pub(crate) rate_reads: Option<NonZeroU32>,
-    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no
-    /// limit]
-    #[arg(long, env = "SHOP_CLIENT_CONNECTIONS")]
-    pub(crate) client_connections: Option<NonZeroU32>,
-    /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by
-    /// commas
-    #[arg(long, env = "SHOP_TRUSTED_PROXIES")]
-    pub(crate) trusted_proxies: Option<TrustedProxies>,
+    #[command(flatten)]
+    pub(crate) http: HttpArgs,
 
     /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
@@ -104,11 +89,6 @@ pub struct Variables {
     /// Unset, all are refused [default: none]
     #[arg(long, env = "SHOP_CURRENCY")]
     pub(crate) currency: Option<Currency>,
-    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same
-    /// topic would store a refund as a purchase [default: on; off in the dialect of a replaced
-    /// system]
-    #[arg(long, env = "SHOP_REFUNDS", value_parser = BoolishValueParser::new())]
-    pub(crate) refunds: Option<bool>,
     #[command(flatten)]
     pub(crate) embedded: EmbeddedArgs,
     #[command(flatten)]
@@ -162,10 +142,6 @@ pub struct Variables {
     #[arg(long, env = "SHOP_MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
 
-    /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
-    /// purchase-tracking or shopping-system
-    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
-    pub(crate) dialect: &'static Dialect,
     /// Roles of this process, separated by commas: purchases, users, orders [default: purchases;
     /// all three with SHOP_DIALECT=ecommerce]
     #[arg(long, env = "SHOP_ROLES", value_delimiter = ',', value_parser = read_role)]
@@ -237,24 +213,10 @@ pub struct Variables {
     /// File of the private key of the client certificate, PEM
     #[arg(long, env = "SHOP_SERVICE_KEY_FILE")]
     pub(crate) service_key_file: Option<PathBuf>,
-    /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with
-    /// authentication or in some dialects]
-    #[arg(long, env = "SHOP_CORS_ALLOW_ORIGINS")]
-    pub(crate) cors_allow_origins: Option<CorsOrigins>,
-    /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
-    /// others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and
-    /// IP addresses too [default: all; on a loopback address localhost and IP addresses]
-    #[arg(long, env = "SHOP_HOSTS")]
-    pub(crate) hosts: Option<Hosts>,
 
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
     #[arg(long, env = "SHOP_LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
-    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write
-    /// and each read of what belongs to another user has a line in the audit log [default: on with
-    /// authentication, else off]
-    #[arg(long, env = "SHOP_ACCESS_LOG")]
-    pub(crate) access_log: Option<AccessLog>,
     /// Log format: text or json [default: text on a terminal, json elsewhere]
     #[arg(long, env = "SHOP_LOG_FORMAT", ignore_case = true)]
     pub(crate) log_format: Option<LogFormat>,
@@ -464,7 +426,7 @@ impl Variables {
     /// replaced system that has users and orders.
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         match &self.roles[..] {
-            [] => role == ProcessRole::Purchases || self.dialect.name() == "ecommerce",
+            [] => role == ProcessRole::Purchases || self.http.dialect.name() == "ecommerce",
             chosen => chosen.contains(&role),
         }
     }

@@ -138,6 +138,7 @@
 //! |---|---|---|
 //! | `accounts` | users and orders | no |
 //! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
+//! | `clap` | `HttpArgs`: the settings as flags and variables of a program | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
 //! | `otel` | traces with the global OpenTelemetry propagator | no |
 //! | `tls` | [`serve_tls`]: TLS with HTTP/1.1 and HTTP/2 | no |
@@ -154,6 +155,8 @@
 // again when their files change. `response`: bodies, and errors.
 #[cfg(feature = "accounts")]
 mod accounts;
+#[cfg(feature = "clap")]
+mod args;
 mod auth;
 mod compat;
 mod header_names;
@@ -173,6 +176,8 @@ mod watched_body;
 
 #[cfg(feature = "accounts")]
 pub use accounts::role::{EntityRole, OrdersRole, UsersRole};
+#[cfg(feature = "clap")]
+pub use args::HttpArgs;
 /// The macro for implementations of [`Authenticate`].
 pub use async_trait::async_trait;
 pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Rejection, Scopes};

@@ -1,0 +1,107 @@
+//! The settings of the routers and the listener, as arguments of a command line.
+//!
+//! The doc comments of the fields are the texts of the help.
+
+use std::num::NonZeroU32;
+
+use clap::Args;
+use clap::builder::BoolishValueParser;
+
+use crate::compat::dialect::Dialect;
+use crate::options::{AccessLog, CorsOrigins, Hosts, HttpOptions, TrustedProxies};
+
+/// Settings of the routers and the listener for the command line of a program, which clap parses.
+///
+/// Each setting is a flag and an environment variable.
+///
+/// ```
+/// use clap::Parser;
+/// use shop_http::{AccessLog, HttpArgs};
+///
+/// #[derive(Parser)]
+/// struct Program {
+///     #[command(flatten)]
+///     http: HttpArgs,
+/// }
+///
+/// // Or by the variables SHOP_RATE_WRITES and SHOP_ACCESS_LOG.
+/// let program = Program::parse_from(["program", "--rate-writes", "100", "--access-log", "on"]);
+/// let authenticates = false;
+/// let options = program.http.options(authenticates);
+/// # assert_eq!((options.rate_writes.map(u32::from), options.access_log), (Some(100), AccessLog::All));
+/// # let command = <Program as clap::CommandFactory>::command();
+/// # let hosts = command.get_arguments().find(|argument| argument.get_id() == "hosts");
+/// # assert_eq!(hosts.unwrap().get_env(), Some("SHOP_HOSTS".as_ref()));
+/// ```
+#[derive(Debug, Clone, Args)]
+#[command(about = None, long_about = None)]
+#[non_exhaustive]
+pub struct HttpArgs {
+    /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
+    /// purchase-tracking or shopping-system
+    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
+    pub dialect: &'static Dialect,
+    /// Writes per second that one client may send, the holder of a token or key, else an address;
+    /// counted by each process [default: no limit]
+    #[arg(long, env = "SHOP_RATE_WRITES")]
+    pub rate_writes: Option<NonZeroU32>,
+    /// Reads per second that one client may send [default: no limit]
+    #[arg(long, env = "SHOP_RATE_READS")]
+    pub rate_reads: Option<NonZeroU32>,
+    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no
+    /// limit]
+    #[arg(long, env = "SHOP_CLIENT_CONNECTIONS")]
+    pub client_connections: Option<NonZeroU32>,
+    /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by
+    /// commas
+    #[arg(long, env = "SHOP_TRUSTED_PROXIES")]
+    pub trusted_proxies: Option<TrustedProxies>,
+    /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with
+    /// authentication or in some dialects]
+    #[arg(long, env = "SHOP_CORS_ALLOW_ORIGINS")]
+    pub cors_allow_origins: Option<CorsOrigins>,
+    /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
+    /// others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and
+    /// IP addresses too [default: all; on a loopback address localhost and IP addresses]
+    #[arg(long, env = "SHOP_HOSTS")]
+    pub hosts: Option<Hosts>,
+    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write
+    /// and each read of what belongs to another user has a line in the audit log [default: on with
+    /// authentication, else off]
+    #[arg(long, env = "SHOP_ACCESS_LOG")]
+    pub access_log: Option<AccessLog>,
+    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same
+    /// topic would store a refund as a purchase [default: on; off in the dialect of a replaced
+    /// system]
+    #[arg(long, env = "SHOP_REFUNDS", value_parser = BoolishValueParser::new())]
+    pub refunds: Option<bool>,
+}
+
+impl HttpArgs {
+    /// Returns the options of a service with these settings.
+    ///
+    /// What is unset depends on the dialect, and on whether the service `authenticates` requests:
+    /// such a service logs all requests, and pages of other origins may not call it.
+    #[must_use]
+    pub fn options(&self, authenticates: bool) -> HttpOptions {
+        let mut access_log = AccessLog::Off;
+        let mut cors = CorsOrigins::List(Vec::new());
+        if authenticates {
+            access_log = AccessLog::All;
+        } else if self.dialect.is_open {
+            cors = CorsOrigins::Any;
+        }
+        let is_default_dialect = self.dialect.name() == Dialect::DEFAULT.name();
+
+        HttpOptions::default()
+            .dialect(self.dialect)
+            .cors(self.cors_allow_origins.clone().unwrap_or(cors))
+            .hosts(self.hosts.clone().unwrap_or_default())
+            .access_log(self.access_log.unwrap_or(access_log))
+            .rate_writes(self.rate_writes)
+            .rate_reads(self.rate_reads)
+            .client_connections(self.client_connections)
+            .trusted_proxies(self.trusted_proxies.clone().unwrap_or_default())
+            .refunds(self.refunds.unwrap_or(is_default_dialect))
+    }
+}
