@@ -29,6 +29,11 @@ use shop_core::log::LogAdmin;
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
+#[cfg(feature = "embedded")]
+use embedded::Embedded;
+#[cfg(not(feature = "embedded"))]
+use unsupported::Embedded;
+
 pub(crate) use port::{
     Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, PurchaseBackend, TopicSpec, authorized, client,
     close,
@@ -45,15 +50,7 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
             first_log: std::sync::OnceLock::new(),
         });
     }
-    in_files(settings)
-}
-
-/// Returns the backend of files in the data folder.
-fn in_files(settings: &Settings) -> Box<dyn Backend + '_> {
-    #[cfg(feature = "embedded")]
-    return Box::new(embedded::Embedded(settings));
-    #[cfg(not(feature = "embedded"))]
-    Box::new(unsupported::Unsupported)
+    Box::new(Embedded(settings))
 }
 
 /// Opens the log of the purchases and their store, for a command that writes both. If the sink
@@ -114,7 +111,7 @@ pub(crate) fn for_entities(settings: &Settings) -> Box<dyn Backend + '_> {
     if let Some(options) = settings.postgres.options() {
         return Box::new(postgres::Postgres { settings, options });
     }
-    in_files(settings)
+    Box::new(Embedded(settings))
 }
 
 /// Returns the backend of purchases.

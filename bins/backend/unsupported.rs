@@ -1,11 +1,11 @@
-//! The placeholder for a backend that this program was built without.
+//! The placeholder for the embedded files in a program that was built without them.
 
 use super::port::Backend;
+use crate::settings::Settings;
 
 /// A backend without operations of its own: it uses the defaults of [`Backend`].
 ///
-/// Settings that select such a backend are refused at the start, with the setting or the feature to
-/// change.
-pub(super) struct Unsupported;
+/// Settings that select it are refused at the start, with the setting or the feature to change.
+pub(super) struct Embedded<'a>(pub(super) &'a Settings);
 
-impl Backend for Unsupported {}
+impl Backend for Embedded<'_> {}

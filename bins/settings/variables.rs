@@ -270,7 +270,7 @@ pub struct Variables {
 /// The setting that selects Kafka, which a build without Kafka knows to refuse it.
 #[cfg(not(feature = "kafka"))]
 #[derive(Debug, clap::Args)]
-pub struct KafkaArgs {
+pub(crate) struct KafkaArgs {
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
     #[arg(long, env = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
     pub(crate) kafka_bootstrap_servers: Option<String>,
