@@ -1,6 +1,9 @@
-//! Every setting: its variable, its flag, its default and its help.
+//! Every setting: those of a process here, those of logs, stores and HTTP in the crates that read
+//! them.
 //!
-//! A setting that is hidden has no flag: it is a secret, or one of OpenTelemetry.
+//! A field has its variable, flag and default as attributes, and its help as doc comment. [`GROUPS`]
+//! puts the settings of all crates in one order. A setting that is hidden has no flag: it is a
+//! secret, or one of OpenTelemetry.
 
 use std::path::PathBuf;
 use std::time::Duration;
