@@ -281,6 +281,11 @@ pub(super) fn misspelled(
     if !may_be_setting(name) {
         return None;
     }
+    if cfg!(not(feature = "kafka")) && name.starts_with("SHOP_KAFKA_") {
+        return Some(format!(
+            "{given} is a setting of Kafka, which this program was built without: remove it"
+        ));
+    }
 
     let distance = |known: &str| strsim::osa_distance(name, known);
     let nearest = known.iter().min_by_key(|known| distance(known))?;
