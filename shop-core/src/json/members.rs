@@ -3,9 +3,11 @@
 //! Known members keep their raw values, which [`RawScalar`] parses on demand. Unknown members are
 //! skipped, and only their names are kept.
 
+use std::borrow::Cow;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
+use serde::Deserialize;
+use serde::de::{Deserializer, Error as _, IgnoredAny, MapAccess, Visitor};
 
 use super::RawScalar;
 
@@ -105,32 +107,9 @@ pub fn strip_byte_order_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
-/// Reads the name of a member: the index of a known name, or else the name itself.
-struct NameVisitor<'n>(&'n [&'static str]);
-
-impl<'de> DeserializeSeed<'de> for NameVisitor<'_> {
-    type Value = Result<usize, String>;
-
-    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Self::Value, D::Error> {
-        deserializer.deserialize_identifier(self)
-    }
-}
-
-impl Visitor<'_> for NameVisitor<'_> {
-    type Value = Result<usize, String>;
-
-    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the name of a member")
-    }
-
-    fn visit_str<E>(self, name: &str) -> Result<Self::Value, E> {
-        Ok(self
-            .0
-            .iter()
-            .position(|known| *known == name)
-            .ok_or_else(|| name.to_owned()))
-    }
-}
+/// The name of a member. It is borrowed from the JSON text, unless it contains escapes.
+#[derive(Deserialize)]
+struct MemberName<'a>(#[serde(borrow)] Cow<'a, str>);
 
 /// Reads the members of an object. If `once` is set, a repeated known member is an error.
 struct MembersVisitor<const N: usize> {
@@ -147,23 +126,22 @@ impl<'de, const N: usize> Visitor<'de> for MembersVisitor<N> {
 
     /// Reads the values of the known members, and the names of the unknown ones.
     ///
-    /// `NameVisitor` yields the index of a known name, or the text of an unknown one. The last
-    /// value of a repeated member counts, unless repetitions are errors.
+    /// The last value of a repeated member counts, unless repetitions are errors.
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
         let Self { names, once } = self;
         let mut values = [None; N];
         let mut unknown = Vec::new();
-        while let Some(name) = map.next_key_seed(NameVisitor(&names))? {
-            match name {
-                Ok(index) => {
+        while let Some(MemberName(name)) = map.next_key()? {
+            match names.iter().position(|known| *known == name) {
+                Some(index) => {
                     if values[index].replace(map.next_value()?).is_some() && once {
                         return Err(A::Error::duplicate_field(names[index]));
                     }
                 }
-                Err(name) => {
+                None => {
                     map.next_value::<IgnoredAny>()?;
                     if unknown.len() < MAX_UNKNOWN {
-                        unknown.push(name);
+                        unknown.push(name.into_owned());
                     }
                 }
             }
