@@ -9,7 +9,9 @@ use serde_json::value::RawValue;
 use crate::{Invalid, Price, Timestamp};
 
 /// A raw JSON value, parsed on demand: exact, and without an allocation for plain text.
-#[derive(Debug, Clone, Copy)]
+///
+/// Two values are equal if their notation is: `1.0` and `1.00` differ.
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RawScalar<'a>(&'a str);
 
 impl<'a> RawScalar<'a> {
@@ -122,13 +124,6 @@ pub fn is_json_number(text: &str) -> bool {
     RawScalar(text).is_number()
         && text.ends_with(|last: char| last.is_ascii_digit())
         && serde_json::from_str::<IgnoredAny>(text).is_ok()
-}
-
-/// Compares the notation of two values: `1.0` and `1.00` differ.
-impl PartialEq for RawScalar<'_> {
-    fn eq(&self, other: &Self) -> bool {
-        self.0 == other.0
-    }
 }
 
 #[cfg(test)]
