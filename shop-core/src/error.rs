@@ -229,13 +229,11 @@ impl Error {
     /// another key, and so could write twice. A call with the key of this error is safe.
     #[doc(hidden)]
     #[must_use]
-    pub fn with_generated_key(self, key: IdempotencyKey) -> Self {
-        let error = if self.outcome() == Outcome::Unknown {
-            self.with_retry(Retry::Never)
-        } else {
-            self
-        };
-        error.with_idempotency_key(key)
+    pub fn with_generated_key(mut self, key: IdempotencyKey) -> Self {
+        if self.outcome() == Outcome::Unknown {
+            self = self.with_retry(Retry::Never);
+        }
+        self.with_idempotency_key(key)
     }
 
     /// Sets the source of this error, which is the error that caused it.
@@ -331,7 +329,15 @@ impl Error {
     /// Returns a value that displays the error and all its sources in one line.
     #[must_use]
     pub fn chain(&self) -> impl fmt::Display + '_ {
-        Chain(self)
+        let mut text = self.to_string();
+        let mut source = self.source();
+        while let Some(cause) = source {
+            text = format!("{text}: {cause}");
+            source = cause.source();
+        }
+        // The text of a source may come from a server. Control characters could break the line or
+        // control a terminal.
+        text.replace(char::is_control, " ")
     }
 }
 
@@ -371,23 +377,6 @@ impl StdError for Error {
     fn source(&self) -> Option<&(dyn StdError + 'static)> {
         // `Some` converts the source to a type without the bounds `Send` and `Sync`.
         Some(self.0.source.as_deref()?)
-    }
-}
-
-/// Displays an error and all its sources in one line.
-struct Chain<'a>(&'a Error);
-
-impl fmt::Display for Chain<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let mut text = self.0.to_string();
-        let mut source = self.0.source();
-        while let Some(cause) = source {
-            text = format!("{text}: {cause}");
-            source = cause.source();
-        }
-        // The text of a source may come from a server. Control characters could break the line or
-        // control a terminal.
-        f.write_str(&text.replace(char::is_control, " "))
     }
 }
 
