@@ -74,9 +74,7 @@ impl Headers {
 
     /// Creates a builder that contains a copy of these headers.
     pub(crate) fn to_builder(&self) -> HeadersBuilder {
-        self.iter().fold(Self::builder(), |copied, (name, value)| {
-            copied.with(name, value)
-        })
+        HeadersBuilder(self.0[..].into())
     }
 
     /// Returns the value of the last header `name`, or `None` if the header is missing or without a
