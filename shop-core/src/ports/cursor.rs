@@ -101,8 +101,7 @@ impl Cursor {
     #[must_use]
     #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
-        self.decode_bytes()
-            .is_some_and(|bytes| bytes_belong_to(&bytes, selector, range))
+        self.decode_bytes(selector, range).is_some()
     }
 
     /// Decodes the position behind which a page of the listing of `selector` begins.
@@ -112,31 +111,38 @@ impl Cursor {
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the cursor is malformed or belongs to another listing.
     pub fn decode(&self, selector: &Selector, request: &PageRequest) -> Result<Keyset> {
-        let bytes = self.decode_bytes().ok_or_else(foreign_cursor_error)?;
-        if !bytes_belong_to(&bytes, selector, request.range) || bytes[2] != direction(request.order)
-        {
-            return Err(foreign_cursor_error());
+        self.decode_keyset(selector, request).ok_or_else(|| {
+            Error::new(
+                ErrorKind::Invalid,
+                "the cursor does not belong to this listing; omit it to start over",
+            )
+            .with_context("field", "cursor")
+        })
+    }
+
+    /// Decodes the position of this cursor, if the cursor is valid for the listing of `selector` in
+    /// the range and the order of `request`.
+    fn decode_keyset(&self, selector: &Selector, request: &PageRequest) -> Option<Keyset> {
+        let bytes = self.decode_bytes(selector, request.range)?;
+        if bytes[2] != direction(request.order) {
+            return None;
         }
 
         // The time follows the first three bytes and the digest of 16 bytes.
-        let (millis, id) = bytes[19..]
-            .split_first_chunk()
-            .ok_or_else(foreign_cursor_error)?;
-        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis))
-            .map_err(|_range| foreign_cursor_error())?;
+        let (millis, id) = bytes[19..].split_first_chunk()?;
+        let timestamp = Timestamp::from_millis(i64::from_be_bytes(*millis)).ok()?;
 
         // An id that is not 16 bytes long is not a UUID, but an object id of 12 bytes.
         let id = match Uuid::from_slice(id) {
             Ok(uuid) => PurchaseId::from_uuid(uuid),
-            Err(_length) => {
-                PurchaseId::from_object_id(id.try_into().map_err(|_length| foreign_cursor_error())?)
-            }
+            Err(_length) => PurchaseId::from_object_id(id.try_into().ok()?),
         };
-        Ok(Keyset { timestamp, id })
+        Some(Keyset { timestamp, id })
     }
 
-    /// Returns the bytes of this cursor, if their length and their version are valid.
-    fn decode_bytes(&self) -> Option<Vec<u8>> {
+    /// Returns the bytes of this cursor, if their length and their version are valid and they belong
+    /// to a listing of `selector` in `range`, in either order.
+    fn decode_bytes(&self, selector: &Selector, range: TimeRange) -> Option<Vec<u8>> {
         // The length is checked first, so that a long text of a client is not decoded.
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
         if self.0.len() > longest {
@@ -145,24 +151,10 @@ impl Cursor {
 
         let bytes = BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?;
         let is_valid = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
-        is_valid.then_some(bytes)
+        // The order, `bytes[2]`, is not compared here.
+        let (kind, digest) = kind_and_digest(selector, range);
+        (is_valid && bytes[1] == kind && bytes[3..19] == digest).then_some(bytes)
     }
-}
-
-/// Creates the error for a cursor that is malformed or belongs to another listing.
-fn foreign_cursor_error() -> Error {
-    Error::new(
-        ErrorKind::Invalid,
-        "the cursor does not belong to this listing; omit it to start over",
-    )
-    .with_context("field", "cursor")
-}
-
-/// Checks whether the bytes of a cursor belong to a listing of `selector` in `range`.
-fn bytes_belong_to(bytes: &[u8], selector: &Selector, range: TimeRange) -> bool {
-    // The order, `bytes[2]`, is not compared here.
-    let (kind, digest) = kind_and_digest(selector, range);
-    bytes[1] == kind && bytes[3..19] == digest
 }
 
 /// Returns the byte that stands for `order` in a cursor.
