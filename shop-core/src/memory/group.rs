@@ -57,23 +57,15 @@ struct MemberState {
 }
 
 /// A partition that a member owns.
+/// A partition that a member owns.
 #[derive(Debug)]
-struct OwnedPartition {
-    epoch: u64,
-    /// The offset of the next record to deliver; `None` for the earliest record.
-    fetch_offset: Option<u64>,
-    /// The end of the revocation of this partition, if it is being revoked. At this time, the
-    /// rebalance takes the partition even if its owner has not given it up.
-    revocation_end: Option<Instant>,
-}
-
-/// A partition that a member may read.
-#[derive(Debug)]
-pub(super) struct ReadablePartition {
-    pub(super) index: u32,
+pub(super) struct OwnedPartition {
     pub(super) epoch: u64,
     /// The offset of the next record to deliver; `None` for the earliest record.
     pub(super) fetch_offset: Option<u64>,
+    /// The end of the revocation of this partition, if it is being revoked. At this time, the
+    /// rebalance takes the partition even if its owner has not given it up.
+    revocation_end: Option<Instant>,
 }
 
 impl ConsumerGroup {
@@ -142,22 +134,19 @@ impl ConsumerGroup {
         self.members.get_mut(&member)?.events.pop_front()
     }
 
-    /// Returns the partitions that `member` may read.
+    /// Returns the partitions that `member` may read, with their indices.
     ///
     /// A partition that is being revoked is not read any more.
-    pub(super) fn readable(&self, member: MemberId) -> impl Iterator<Item = ReadablePartition> {
+    pub(super) fn readable(
+        &self,
+        member: MemberId,
+    ) -> impl Iterator<Item = (&u32, &OwnedPartition)> {
         let owned = self
             .members
             .get(&member)
             .into_iter()
             .flat_map(|member| &member.owned);
-        owned
-            .filter(|(_, owned)| owned.revocation_end.is_none())
-            .map(|(index, owned)| ReadablePartition {
-                index: *index,
-                epoch: owned.epoch,
-                fetch_offset: owned.fetch_offset,
-            })
+        owned.filter(|(_, owned)| owned.revocation_end.is_none())
     }
 
     /// Sets the offset of the next record that `member` reads from `partition`, if it owns the
@@ -341,7 +330,7 @@ mod tests {
     fn owns(group: &ConsumerGroup, member: MemberId) -> Vec<u32> {
         group
             .readable(member)
-            .map(|partition| partition.index)
+            .map(|(index, _owned)| *index)
             .collect()
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::Instant;
 
-use super::group::{MemberId, ReadablePartition};
+use super::group::MemberId;
 use super::log::{InMemoryLogInner, InMemoryLogState, PartitionRecords};
 use crate::Result;
 use crate::lock::lock;
@@ -83,16 +83,17 @@ impl InMemorySource {
         }
 
         // The first partition with a record behind the position of this member.
-        let readable = group.readable(self.member).find_map(|partition| {
-            let records = partitions.get(&partition.index)?;
-            let offset = partition.fetch_offset.unwrap_or(records.first_offset);
+        let readable = group.readable(self.member).find_map(|(index, owned)| {
+            let records = partitions.get(index)?;
+            let offset = owned.fetch_offset.unwrap_or(records.first_offset);
+            let partition = self.log.partition(*index, owned.epoch);
             (offset < records.end()).then_some((partition, offset, records))
         });
-        let Some((ReadablePartition { index, epoch, .. }, offset, records)) = readable else {
+        let Some((partition, offset, records)) = readable else {
             return Err(next_timeout);
         };
 
-        let partition = self.log.partition(index, epoch);
+        let index = partition.index;
         let (event, next_offset) = self.read_event(partition, records, offset);
         group.set_fetch_offset(self.member, index, next_offset);
         Ok(event)
@@ -209,17 +210,17 @@ impl LogSource for InMemorySource {
     async fn lag(&self) -> Result<Lag> {
         let state = lock(&self.log.state);
         let group = state.groups.get(&self.group);
-        let partition_lag = |ReadablePartition { index, .. }| {
+        let partition_lag = |(index, _owned): (&u32, _)| {
             let (first, end) = state
                 .partitions
-                .get(&index)
+                .get(index)
                 .map_or((0, 0), |records| (records.first_offset, records.end()));
             let committed = group
-                .and_then(|group| group.committed.get(&index))
+                .and_then(|group| group.committed.get(index))
                 .copied()
                 .unwrap_or_default();
             // A committed position beyond the end of the partition is no lag.
-            (index, end.saturating_sub(committed.max(first)))
+            (*index, end.saturating_sub(committed.max(first)))
         };
         let records = group
             .into_iter()
