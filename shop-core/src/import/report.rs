@@ -151,28 +151,22 @@ impl Import {
     /// # Errors
     /// Returns the errors of [`run`](Self::run) that are about the file.
     pub fn preview(&self, file: impl Read) -> Result<Preview> {
-        let mut reader = FileReader::new(self.clone(), file)?;
-        let header = reader.file.header();
-        let delimiter = header.map(|header| header.delimiter.to_string());
-        let columns = header.map(|header| header.columns.clone());
-
-        let mut rows = Vec::new();
-        while rows.len() < PREVIEW_ROWS
-            && let Some((line, values)) = reader.file.next()?
-        {
-            let purchase = values.and_then(|values| reader.parser.parse_purchase(values));
-            if line >= self.from_line {
-                rows.push(RowPreview {
-                    line,
-                    problem: purchase.as_ref().err().cloned(),
-                    purchase: purchase.ok(),
-                });
-            }
+        let (reader, batch) = FileReader::new(self.clone(), file)?.next_batch(PREVIEW_ROWS)?;
+        if let Some(error) = reader.failure {
+            return Err(error);
         }
+
+        let header = reader.file.header();
+        let columns = header.map(|header| header.columns.clone());
+        let rows = batch.into_iter().map(|row| RowPreview {
+            line: row.line,
+            problem: row.purchase.as_ref().err().cloned(),
+            purchase: row.purchase.ok(),
+        });
         Ok(Preview {
-            delimiter,
+            delimiter: header.map(|header| header.delimiter.to_string()),
             columns: columns.unwrap_or_default(),
-            rows,
+            rows: rows.collect(),
         })
     }
 }
