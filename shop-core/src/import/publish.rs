@@ -319,19 +319,19 @@ impl<'a> ImportPublisher<'a> {
 
     /// Looks up one row in the store, and for a refund also the purchase that it refunds.
     async fn row_outcome(&self, purchase: &Purchase) -> Result<RowOutcome> {
-        Ok(match self.query.look_up(&purchase.id).await? {
+        let lookup = self.query.look_up(&purchase.id).await?;
+        if let Lookup::Waiting(_) | Lookup::Missing = lookup
+            && let Some(reason) = self.refund_contradiction(purchase).await?
+        {
+            return Ok(RowOutcome::Rejected(reason));
+        }
+
+        Ok(match lookup {
             Lookup::Stored(stored) if stored.same_content(purchase) => RowOutcome::Stored,
-            Lookup::Stored(_) => RowOutcome::Conflicting,
+            Lookup::Waiting(refund) if refund.same_content(purchase) => RowOutcome::Waiting,
+            Lookup::Stored(_) | Lookup::Waiting(_) => RowOutcome::Conflicting,
             Lookup::Erased => RowOutcome::Rejected(ERASED.to_owned()),
-            Lookup::Waiting(refund) => match self.refund_contradiction(purchase).await? {
-                Some(reason) => RowOutcome::Rejected(reason),
-                None if refund.same_content(purchase) => RowOutcome::Waiting,
-                None => RowOutcome::Conflicting,
-            },
-            Lookup::Missing => match self.refund_contradiction(purchase).await? {
-                Some(reason) => RowOutcome::Rejected(reason),
-                None => RowOutcome::Unknown,
-            },
+            Lookup::Missing => RowOutcome::Unknown,
         })
     }
 
