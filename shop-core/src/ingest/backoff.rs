@@ -15,7 +15,7 @@ use super::IngestOptions;
 use crate::Error;
 
 /// The backoff of one call: the time of the next attempt, and since when the call fails.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Backoff {
     /// The first pause, without jitter.
     initial: Duration,
@@ -26,21 +26,19 @@ pub(super) struct Backoff {
     /// The number of pauses since the last success, which determines the length of the next one.
     pauses: u32,
     /// The instant before which the call is not made.
-    not_before: Option<Instant>,
+    pub(super) not_before: Option<Instant>,
     /// Since when the call fails, and its last error.
     failing: Option<(Instant, Error)>,
 }
 
 impl Backoff {
     /// Creates a backoff for a call that has not failed. The call is due at once.
-    pub(super) const fn new(options: &IngestOptions) -> Self {
+    pub(super) fn new(options: &IngestOptions) -> Self {
         Self {
             initial: options.initial_backoff,
             max: options.max_backoff,
             jitter_seed: options.jitter_seed,
-            pauses: 0,
-            not_before: None,
-            failing: None,
+            ..Self::default()
         }
     }
 
@@ -77,11 +75,6 @@ impl Backoff {
         was_failing
     }
 
-    /// Sets the instant before which the call is not made.
-    pub(super) const fn wait_until(&mut self, at: Instant) {
-        self.not_before = Some(at);
-    }
-
     /// Allows the call at once, and resets the pauses. The call still counts as failing until a
     /// success.
     pub(super) const fn retry_now(&mut self) {
@@ -92,11 +85,6 @@ impl Backoff {
     /// Checks whether the call may be made at `now`.
     pub(super) fn is_due(&self, now: Instant) -> bool {
         self.not_before.is_none_or(|at| at <= now)
-    }
-
-    /// Returns the instant before which the call is not made, if there is one.
-    pub(super) const fn not_before(&self) -> Option<Instant> {
-        self.not_before
     }
 
     /// Returns the instant at which a retry that has not failed by then counts as a success, or

@@ -87,7 +87,7 @@ impl DeadLetterBreaker {
 }
 
 /// The counts of records and dead letters. A batch locks them while it puts its dead letters.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct DeadLetterCounts {
     limit: DeadLetterLimit,
     /// The number of records that were counted, and so the number of the next record.
@@ -104,14 +104,10 @@ pub(super) struct DeadLetterCounts {
 
 impl DeadLetterCounts {
     /// Creates counts without a record.
-    const fn new(limit: DeadLetterLimit) -> Self {
+    fn new(limit: DeadLetterLimit) -> Self {
         Self {
             limit,
-            record_count: 0,
-            streak_start: 0,
-            window_dead_letters: VecDeque::new(),
-            counted_positions: BTreeSet::new(),
-            opened_by: None,
+            ..Self::default()
         }
     }
 

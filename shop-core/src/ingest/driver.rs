@@ -102,17 +102,15 @@ impl<R: Record> Driver<R> {
         ));
 
         self.publish_status();
-        let mut actions = Vec::new();
         // The clock is read once per iteration. If each step read the clock, a deadline that passes
         // between two readings would be neither due nor waited for.
         let mut now = Instant::now();
         loop {
             let event = self.next_event(shutdown.as_mut(), now).await;
             now = Instant::now();
-            self.pipeline.handle(event, now.into_std(), &mut actions);
 
             let mut close_time = None;
-            for action in actions.drain(..) {
+            for action in self.pipeline.handle(event, now.into_std()) {
                 // Only a close returns a time, and no later action of the same event may hide it.
                 close_time = self.perform_action(action).or(close_time);
             }

@@ -50,7 +50,7 @@ pub(super) enum BatchEvent {
 }
 
 /// A decision of the pipeline, which the driver carries out.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) enum PipelineAction {
     /// Process the batch. With a `gap`, keep the gap as a dead letter: the batch contains no
     /// records.

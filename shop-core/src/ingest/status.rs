@@ -4,7 +4,6 @@
 //! for example for health responses and metrics.
 
 use std::collections::BTreeMap;
-use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -12,7 +11,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::log::{Lag, LogSource, ReasonKind};
-use crate::macros::named_enum;
+use crate::macros::{format_as, named_enum};
 use crate::ports::WaitingSummary;
 use crate::{Error, ErrorKind, Result, Timestamp};
 
@@ -135,11 +134,7 @@ named_enum! {
     }
 }
 
-impl fmt::Display for Component {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.as_str().replace('_', " "))
-    }
-}
+format_as!(Component: |this| Display = Display(this.as_str().replace('_', " ")));
 
 /// The number of records by outcome. A redelivered record counts again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

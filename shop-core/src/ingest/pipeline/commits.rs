@@ -19,7 +19,7 @@ use crate::{Error, ErrorKind, Result};
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// The state of commits: when the next one is due, and whether one is in progress.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 #[cfg_attr(test, derive(Hash))]
 pub(super) struct CommitState {
     /// The time of the next commit: after the commit interval, or after a pause when commits fail.
@@ -35,8 +35,7 @@ impl CommitState {
     pub(super) fn new(options: &IngestOptions) -> Self {
         Self {
             backoff: Backoff::new(options),
-            is_under_way: false,
-            overdue_at: None,
+            ..Self::default()
         }
     }
 
@@ -47,7 +46,7 @@ impl CommitState {
     /// due.
     pub(super) fn deadlines(&self, has_uncommitted_offsets: bool) -> [Option<Instant>; 2] {
         let due_at = if has_uncommitted_offsets && !self.is_under_way {
-            self.backoff.not_before()
+            self.backoff.not_before
         } else {
             None
         };
@@ -67,7 +66,7 @@ impl IngestPipeline {
     ///
     /// A drain does not wait for the commit interval, because a rebalance or a shutdown waits for
     /// the drain. It does wait for the pause after a failed commit.
-    pub(super) fn start_commit(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
+    pub(super) fn start_commit(&mut self, now: Instant) {
         let is_draining =
             self.shutdown_deadlines.is_some() || !self.draining_revocations.is_empty();
         let is_interval_skipped = is_draining && self.commits.backoff.failing().is_none();
@@ -89,13 +88,12 @@ impl IngestPipeline {
         for progress in self.partitions.values_mut() {
             progress.begin_commit();
         }
-        self.commits
-            .backoff
-            .wait_until(saturating_instant(now, self.options.commit_interval));
+        self.commits.backoff.not_before =
+            Some(saturating_instant(now, self.options.commit_interval));
         // No further commit starts before `on_commit` receives the outcome of this one.
         self.commits.is_under_way = true;
         self.commits.overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
-        actions.push(PipelineAction::Commit(offsets));
+        self.actions.push(PipelineAction::Commit(offsets));
     }
 
     /// Handles the outcome of the commit of `offsets`.
@@ -107,7 +105,6 @@ impl IngestPipeline {
         offsets: Vec<CommitOffset>,
         outcome: Result<Vec<CommitOutcome>>,
         now: Instant,
-        actions: &mut Vec<PipelineAction>,
     ) {
         self.commits.is_under_way = false;
         self.commits.overdue_at = None;
@@ -122,7 +119,7 @@ impl IngestPipeline {
 
         for (offset, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
-                self.leave_partitions(&[offset.partition], actions);
+                self.leave_partitions(&[offset.partition]);
             } else if let Some(progress) = self.partition_progress(&offset.partition) {
                 progress.confirm_commit(offset.next_offset);
             }

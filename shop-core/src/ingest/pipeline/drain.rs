@@ -48,17 +48,12 @@ impl IngestPipeline {
     ///
     /// The rebalance waits until the drain is complete or its time is over. During a shutdown, the
     /// deadlines of the shutdown apply if they are earlier.
-    pub(super) fn begin_drain(
-        &mut self,
-        revocation: Revocation,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    pub(super) fn begin_drain(&mut self, revocation: Revocation, now: Instant) {
         let deadlines =
             DrainDeadlines::within(revocation.timeout, now).limited_by(self.shutdown_deadlines);
         for partition in &revocation.partitions {
             // Batches of an older epoch are not drained, because their commits would be fenced.
-            if let Some(progress) = self.enter_epoch(partition, actions) {
+            if let Some(progress) = self.enter_epoch(partition) {
                 progress.begin_drain(deadlines);
             }
         }
@@ -72,14 +67,15 @@ impl IngestPipeline {
     /// late.
     ///
     /// Called after each event, because each event may complete a drain.
-    pub(super) fn finish_drains(&mut self, now: Instant, actions: &mut Vec<PipelineAction>) {
+    pub(super) fn finish_drains(&mut self, now: Instant) {
         for progress in self.partitions.values_mut() {
             let is_late = progress
                 .drain_deadlines
                 .is_some_and(|deadlines| deadlines.drain_by <= now);
             if is_late && !progress.is_abandoned {
                 progress.is_abandoned = true;
-                actions.push(PipelineAction::Abandon(progress.partition.clone()));
+                self.actions
+                    .push(PipelineAction::Abandon(progress.partition.clone()));
             }
         }
 
@@ -93,8 +89,8 @@ impl IngestPipeline {
             if is_over {
                 // The epoch ends before the revocation does: from then on another member may own
                 // the partitions.
-                self.leave_partitions(&revocation.partitions, actions);
-                actions.push(PipelineAction::EndRevocation(revocation));
+                self.leave_partitions(&revocation.partitions);
+                self.actions.push(PipelineAction::EndRevocation(revocation));
             } else {
                 self.draining_revocations.push(revocation);
             }
@@ -134,15 +130,12 @@ impl IngestPipeline {
     ///
     /// Results of these batches that arrive later are ignored, because the epoch is marked as
     /// ended. This includes an epoch of which no record has arrived yet.
-    pub(super) fn leave_partitions(
-        &mut self,
-        partitions: &[Partition],
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    pub(super) fn leave_partitions(&mut self, partitions: &[Partition]) {
         for partition in partitions {
-            if let Some(progress) = self.enter_epoch(partition, actions) {
+            if let Some(progress) = self.enter_epoch(partition) {
                 progress.end_epoch();
-                actions.push(PipelineAction::Abandon(partition.clone()));
+                self.actions
+                    .push(PipelineAction::Abandon(partition.clone()));
             }
         }
 

@@ -74,7 +74,7 @@ struct LostOffsets {
 
 /// The state of one member of the group: its partitions, batches in flight, durable offsets and
 /// deadlines.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct IngestPipeline {
     options: IngestOptions,
     /// The number of the next batch or gap, which is also how many were started so far.
@@ -109,51 +109,35 @@ pub(super) struct IngestPipeline {
     failures_changed: bool,
     /// The components that failed (with the error) or recovered (without), and were not logged yet.
     transitions: Vec<(Component, Option<Error>)>,
+    /// The actions for the event that is being handled. Empty between two events.
+    actions: Vec<PipelineAction>,
 }
 
 impl IngestPipeline {
     /// Creates the pipeline of a member that has read nothing.
     pub(super) fn new(options: IngestOptions) -> Self {
         Self {
-            next_number: 0,
-            in_flight: BTreeMap::new(),
-            partitions: BTreeMap::new(),
-            draining_revocations: Vec::new(),
             commits: CommitState::new(&options),
             read_backoff: Backoff::new(&options),
-            control_not_before: None,
-            source_ended: false,
-            shutdown_deadlines: None,
-            failure: None,
-            counters: IngestCounters::default(),
-            lost: BTreeMap::new(),
-            freshness: None,
-            retries: BTreeMap::new(),
-            failures_changed: false,
-            transitions: Vec::new(),
             options,
+            ..Self::default()
         }
     }
 
-    /// Handles `event` at the instant `now`, and appends the resulting actions to `actions`.
+    /// Handles `event` at the instant `now`, and returns the resulting actions.
     ///
     /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline passes. A
     /// close is always the last action of a pipeline.
-    pub(super) fn handle(
-        &mut self,
-        event: PipelineEvent,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    pub(super) fn handle(&mut self, event: PipelineEvent, now: Instant) -> Vec<PipelineAction> {
         match event {
             PipelineEvent::Shutdown => self.begin_shutdown(None, now),
             PipelineEvent::Time => {}
             PipelineEvent::Source { demand, result } => {
-                self.on_source_result(demand, result, now, actions);
+                self.on_source_result(demand, result, now);
             }
-            PipelineEvent::Batch(number, event) => self.on_batch_event(number, event, now, actions),
+            PipelineEvent::Batch(number, event) => self.on_batch_event(number, event, now),
             PipelineEvent::Committed(offsets, outcome) => {
-                self.on_commit(offsets, outcome, now, actions);
+                self.on_commit(offsets, outcome, now);
             }
         }
 
@@ -162,18 +146,20 @@ impl IngestPipeline {
             self.on_source_healthy();
         }
         self.report_overdue_commit(now);
-        self.finish_drains(now, actions);
+        self.finish_drains(now);
 
         if let Some(deadlines) = self.shutdown_deadlines
             && self.is_shutdown_drained(deadlines, now)
         {
             let time_left = deadlines.give_up_by.saturating_duration_since(now);
-            actions.push(PipelineAction::Close(time_left.max(MIN_CLOSE)));
+            self.actions
+                .push(PipelineAction::Close(time_left.max(MIN_CLOSE)));
         } else {
             // A shutdown waits for the commit of its durable positions, so commits go on until the
             // close.
-            self.start_commit(now, actions);
+            self.start_commit(now);
         }
+        std::mem::take(&mut self.actions)
     }
 
     /// Returns the events that the driver may request from the source at `now`.
@@ -206,7 +192,7 @@ impl IngestPipeline {
             .chain(self.shutdown_deadlines)
             .flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
         let read_deadlines = [
-            self.read_backoff.not_before(),
+            self.read_backoff.not_before,
             self.read_backoff.healthy_at(),
             self.control_not_before,
         ];
@@ -250,11 +236,7 @@ impl IngestPipeline {
     ///
     /// A new epoch starts without progress, and abandons the batches of the older one. Returns
     /// `None` if the epoch of `partition` is over.
-    fn enter_epoch(
-        &mut self,
-        partition: &Partition,
-        actions: &mut Vec<PipelineAction>,
-    ) -> Option<&mut PartitionProgress> {
+    fn enter_epoch(&mut self, partition: &Partition) -> Option<&mut PartitionProgress> {
         let progress = self
             .partitions
             .entry(partition_key(partition))
@@ -268,7 +250,8 @@ impl IngestPipeline {
             let old_progress = std::mem::replace(progress, new_progress);
             // A partition that was left is abandoned already.
             if !old_progress.has_ended {
-                actions.push(PipelineAction::Abandon(old_progress.partition));
+                self.actions
+                    .push(PipelineAction::Abandon(old_progress.partition));
             }
         }
         Some(progress)
@@ -277,13 +260,7 @@ impl IngestPipeline {
     /// Handles the `result` of the source for a request for the events of `demand`.
     ///
     /// An error other than [`Closed`](ErrorKind::Closed) is retried after a pause.
-    fn on_source_result(
-        &mut self,
-        demand: EventDemand,
-        result: Result<SourceEvent>,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    fn on_source_result(&mut self, demand: EventDemand, result: Result<SourceEvent>, now: Instant) {
         // A control event does not show that batches can be read.
         if demand == EventDemand::Next && result.is_ok() {
             self.on_source_healthy();
@@ -292,19 +269,20 @@ impl IngestPipeline {
         match result {
             // An empty batch adds no offset to commit.
             Ok(SourceEvent::Batch(batch)) if batch.records.is_empty() => {}
-            Ok(SourceEvent::Batch(batch)) => self.start_batch(batch, None, now, actions),
+            Ok(SourceEvent::Batch(batch)) => self.start_batch(batch, None, now),
             Ok(SourceEvent::Gap(gap)) => {
                 // A gap passes through the pipeline like a batch, so that the position passes it in
                 // the order of the log.
                 let empty_batch = Batch::new(gap.partition.clone(), Vec::new());
-                self.start_batch(empty_batch, Some(gap), now, actions);
+                self.start_batch(empty_batch, Some(gap), now);
             }
             Ok(SourceEvent::Revoked(revocation)) if revocation.cause == RevocationCause::Lost => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
-                self.leave_partitions(&revocation.partitions, actions);
-                actions.push(PipelineAction::EndRevocation(Arc::new(revocation)));
+                self.leave_partitions(&revocation.partitions);
+                self.actions
+                    .push(PipelineAction::EndRevocation(Arc::new(revocation)));
             }
-            Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now, actions),
+            Ok(SourceEvent::Revoked(revocation)) => self.begin_drain(revocation, now),
             Ok(SourceEvent::Closed) => self.on_source_closed(now),
             Err(error) if error.kind() == ErrorKind::Closed => self.on_source_closed(now),
             Err(error) => {
@@ -334,15 +312,9 @@ impl IngestPipeline {
     /// Starts a batch, or the dead letter of a `gap`, whose batch contains no records.
     ///
     /// A batch of an ended epoch is ignored.
-    fn start_batch(
-        &mut self,
-        batch: Batch,
-        gap: Option<Gap>,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    fn start_batch(&mut self, batch: Batch, gap: Option<Gap>, now: Instant) {
         let number = self.next_number;
-        let Some(progress) = self.enter_epoch(&batch.partition, actions) else {
+        let Some(progress) = self.enter_epoch(&batch.partition) else {
             // The progress of this epoch is unknown, so no offset of the batch may be committed.
             tracing::error!(
                 log.partition = batch.partition.index,
@@ -370,31 +342,26 @@ impl IngestPipeline {
             stuck: BTreeMap::new(),
         };
         self.in_flight.insert(number, batch_in_flight);
-        actions.push(PipelineAction::Start { number, batch, gap });
+        self.actions
+            .push(PipelineAction::Start { number, batch, gap });
         // The abandonment follows the start, because the driver creates the cancellation token of
         // the batch when it starts the batch.
         if is_abandoned {
-            actions.push(PipelineAction::Abandon(partition));
+            self.actions.push(PipelineAction::Abandon(partition));
         }
     }
 
     /// Handles a report of the batch `number`.
     ///
     /// An unknown number is ignored.
-    fn on_batch_event(
-        &mut self,
-        number: u64,
-        event: BatchEvent,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    fn on_batch_event(&mut self, number: u64, event: BatchEvent, now: Instant) {
         let Some(batch) = self.in_flight.get_mut(&number) else {
             return;
         };
 
         match event {
             BatchEvent::Finished(outcome) => {
-                return self.finish_batch(number, outcome, now, actions);
+                return self.finish_batch(number, outcome, now);
             }
             BatchEvent::Failed(component, since, error) => {
                 batch.failing = Some((component, since, error));
@@ -414,13 +381,7 @@ impl IngestPipeline {
     ///
     /// `outcome` is `None` for an abandoned batch, whose records are redelivered. An outcome with
     /// an error begins the shutdown.
-    fn finish_batch(
-        &mut self,
-        number: u64,
-        outcome: Option<BatchOutcome>,
-        now: Instant,
-        actions: &mut Vec<PipelineAction>,
-    ) {
+    fn finish_batch(&mut self, number: u64, outcome: Option<BatchOutcome>, now: Instant) {
         let Some(batch) = self.in_flight.remove(&number) else {
             return;
         };
@@ -433,7 +394,7 @@ impl IngestPipeline {
         if let Some(gap) = outcome.gap {
             self.count_gap(partition_key(&batch.partition), gap);
         } else {
-            actions.push(PipelineAction::Completed(BatchReport {
+            self.actions.push(PipelineAction::Completed(BatchReport {
                 records: batch.records,
                 bytes: batch.bytes,
                 counters: outcome.counters,

@@ -38,9 +38,7 @@ impl Fixture {
     }
 
     fn on(&mut self, event: PipelineEvent) -> Vec<PipelineAction> {
-        let mut actions = Vec::new();
-        self.pipeline.handle(event, self.now, &mut actions);
-        actions
+        self.pipeline.handle(event, self.now)
     }
 
     fn answer(&mut self, answer: SourceEvent) -> Vec<PipelineAction> {

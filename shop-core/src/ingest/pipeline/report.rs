@@ -137,8 +137,8 @@ impl IngestPipeline {
     ///
     /// Returns whether a value changed.
     fn report_oldest(&self, status: &mut IngestStatus) -> bool {
-        let mut read_times = BTreeMap::new();
-        let mut log_times = BTreeMap::new();
+        let mut read_times = without_times(&status.oldest_uncommitted);
+        let mut log_times = without_times(&status.oldest_unread);
         for progress in self.partitions.values() {
             let Some(oldest) = progress.oldest_uncommitted() else {
                 continue;
@@ -150,8 +150,8 @@ impl IngestPipeline {
             }
         }
 
-        replace_topic_times(&mut status.oldest_uncommitted, read_times)
-            | replace_topic_times(&mut status.oldest_unread, log_times)
+        replace_and_compare(&mut status.oldest_uncommitted, read_times)
+            | replace_and_compare(&mut status.oldest_unread, log_times)
     }
 
     /// Counts a failed call of `component` that is retried.
@@ -185,37 +185,18 @@ impl IngestPipeline {
     }
 }
 
-/// Sets the time of `topic` in `oldest_times` to `time`, unless the present one is earlier.
-fn keep_earlier<'a, T: Ord + Copy>(
-    oldest_times: &mut BTreeMap<&'a Arc<str>, T>,
-    topic: &'a Arc<str>,
-    time: T,
-) {
-    oldest_times
-        .entry(topic)
-        .and_modify(|oldest_time| *oldest_time = time.min(*oldest_time))
-        .or_insert(time);
+/// Returns the topics of `topic_times`, each without a time.
+fn without_times<T>(topic_times: &BTreeMap<Arc<str>, Option<T>>) -> BTreeMap<Arc<str>, Option<T>> {
+    let topics = topic_times.keys().cloned();
+    topics.map(|topic| (topic, None)).collect()
 }
 
-/// Sets the time of each topic in `topic_times` to its time in `values`, and returns whether a time
-/// changed.
-///
-/// A topic of `topic_times` that `values` does not contain stays, with `None`. A topic that only
-/// `values` contains is added.
-fn replace_topic_times<T: PartialEq + Copy>(
-    topic_times: &mut BTreeMap<Arc<str>, Option<T>>,
-    mut values: BTreeMap<&Arc<str>, T>,
-) -> bool {
-    let mut changed = false;
-    for (topic, topic_time) in topic_times.iter_mut() {
-        changed |= replace_and_compare(topic_time, values.remove(topic));
-    }
-    // The values that are left belong to topics without an entry.
-    changed |= !values.is_empty();
-    topic_times.extend(
-        values
-            .into_iter()
-            .map(|(topic, value)| (Arc::clone(topic), Some(value))),
-    );
-    changed
+/// Sets the time of `topic` in `oldest_times` to `time`, unless the present one is earlier.
+fn keep_earlier<T: Ord + Copy>(
+    oldest_times: &mut BTreeMap<Arc<str>, Option<T>>,
+    topic: &Arc<str>,
+    time: T,
+) {
+    let oldest_time = oldest_times.entry(Arc::clone(topic)).or_default();
+    *oldest_time = Some(oldest_time.map_or(time, |earlier| earlier.min(time)));
 }

@@ -451,9 +451,7 @@ impl World {
     /// Passes an event to the pipeline, performs its actions, and checks the invariants.
     fn happens(&mut self, event: PipelineEvent) -> Result<(), String> {
         let is_abandoned = matches!(event, PipelineEvent::Batch(_, BatchEvent::Finished(None)));
-        let mut actions = Vec::new();
-        self.pipeline.handle(event, self.now, &mut actions);
-        for action in actions {
+        for action in self.pipeline.handle(event, self.now) {
             expect(
                 !(is_abandoned && matches!(action, PipelineAction::Completed(_))),
                 || "an abandoned batch was reported".to_owned(),
