@@ -136,6 +136,11 @@ impl PurchaseId {
         ))
     }
 
+    /// Parses the value of a record's id header. Returns `None` if it is not a valid id.
+    pub(crate) fn from_header(value: &[u8]) -> Option<Self> {
+        str::from_utf8(value).ok()?.parse().ok()
+    }
+
     /// The maximum length of the text in bytes.
     pub(crate) const MAX_BYTES: usize = 36;
 

@@ -10,9 +10,9 @@ use std::str::FromStr;
 use uuid::Uuid;
 
 use super::{LogRecord, Partition};
-use crate::Invalid;
 use crate::domain::uuid_from_parts;
 use crate::macros::format_as;
+use crate::{Invalid, PurchaseId};
 
 /// The namespace of the UUIDs of record ids. It must never change: with another value, a
 /// redelivered record would become a second purchase.
@@ -76,13 +76,9 @@ impl FromStr for RecordId {
 pub struct RecordType {
     /// The name of one record in messages, such as `purchase`.
     pub name: &'static str,
-    /// The name of the header with the id, and the function that parses its value.
-    id_header: Option<(&'static str, ParseId)>,
+    /// The name of the header with the id, which has the form of a [`PurchaseId`].
+    id_header: Option<&'static str>,
 }
-
-/// A function that parses the value of an id header. It returns `None` if the value is not a valid
-/// id.
-type ParseId = fn(&[u8]) -> Option<String>;
 
 impl RecordType {
     /// Creates the type of records without an id. Applying such a record a second time must change
@@ -95,12 +91,11 @@ impl RecordType {
         }
     }
 
-    /// Declares that records of this type carry their id in the header `name`, whose value is
-    /// parsed by `parse`.
+    /// Declares that records of this type carry their id, a [`PurchaseId`], in the header `name`.
     ///
     /// The id of a record without this header is derived from its position.
-    pub(crate) const fn with_id_header(mut self, name: &'static str, parse: ParseId) -> Self {
-        self.id_header = Some((name, parse));
+    pub(crate) const fn with_id_header(mut self, name: &'static str) -> Self {
+        self.id_header = Some(name);
         self
     }
 
@@ -110,12 +105,13 @@ impl RecordType {
     /// invalid.
     #[must_use]
     pub fn id(&self, record: &LogRecord, partition: &Partition) -> Option<String> {
-        let (name, parse) = self.id_header?;
-        if record.headers.contains(name) {
-            record.headers.get(name).and_then(parse)
+        let name = self.id_header?;
+        let id = if record.headers.contains(name) {
+            PurchaseId::from_header(record.headers.get(name)?)?
         } else {
-            Some(RecordId::new(record, partition).to_string())
-        }
+            RecordId::new(record, partition).into()
+        };
+        Some(id.to_string())
     }
 
     /// Returns the record to publish in order to process `record` again. Key, value and the
@@ -127,7 +123,7 @@ impl RecordType {
     #[must_use]
     pub fn replay_record(&self, record: &LogRecord, partition: &Partition) -> LogRecord {
         let mut record = record.clone();
-        if let Some((name, _)) = self.id_header
+        if let Some(name) = self.id_header
             && !record.headers.contains(name)
         {
             let id = RecordId::new(&record, partition).to_string();

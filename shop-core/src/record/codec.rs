@@ -195,7 +195,11 @@ impl<'a> PurchaseHeaders<'a> {
                             "is neither a UUID nor 24 hex digits",
                         )
                     };
-                    id = Some(value.and_then(parse_id_header).ok_or_else(invalid)?);
+                    id = Some(
+                        value
+                            .and_then(PurchaseId::from_header)
+                            .ok_or_else(invalid)?,
+                    );
                 }
                 (header::SCHEMA, Some(version)) => match str::from_utf8(version) {
                     Ok(known @ (SCHEMA_VERSION | DETAILED_SCHEMA)) => schema = Some(known),
@@ -224,11 +228,6 @@ impl<'a> PurchaseHeaders<'a> {
             is_refund: record_type.is_some(),
         })
     }
-}
-
-/// Parses the value of the header `purchase-id`. Returns `None` if it is not a valid id.
-pub(super) fn parse_id_header(value: &[u8]) -> Option<PurchaseId> {
-    str::from_utf8(value).ok()?.parse().ok()
 }
 
 /// Creates the id of a purchase whose record contains no id header: the UUID that is derived from

@@ -193,10 +193,7 @@ impl<T: JsonEvent> Event for T {
 }
 
 impl Record for Purchase {
-    const TYPE: RecordType = RecordType::new("purchase")
-        .with_id_header(header::PURCHASE_ID, |value| {
-            super::codec::parse_id_header(value).map(|id| id.to_string())
-        });
+    const TYPE: RecordType = RecordType::new("purchase").with_id_header(header::PURCHASE_ID);
 
     /// Decodes a purchase or a refund.
     ///
