@@ -53,20 +53,15 @@ pub(super) struct LogScan<'a, T> {
     /// is reported once.
     missing: BTreeSet<PurchaseId>,
     report: VerifyReport,
-    /// The unreadable ends of partitions in which transactions of other producers are still open.
-    unstable: BTreeMap<u32, UnstableEnd>,
+    /// The offset up to which each partition could be read when the scan began.
+    readable_ends: Offsets,
+    /// The number of offsets behind the readable end of each partition in which transactions of
+    /// other producers are still open.
+    unstable: BTreeMap<u32, u64>,
     /// The offsets without a record in each partition; empty for a log that is not sparse.
     ///
     /// A log is sparse if some offsets never hold a record, such as the markers of transactions.
     holes: BTreeMap<u32, PartitionHoles>,
-}
-
-/// The end of a partition that could not be read when the scan began.
-struct UnstableEnd {
-    /// The offset up to which the partition could be read.
-    readable_end: u64,
-    /// The number of offsets from `readable_end` on.
-    count: u64,
 }
 
 /// The offsets without a record in one partition of a sparse log.
@@ -113,20 +108,21 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             pending: Vec::new(),
             missing: BTreeSet::new(),
             report: VerifyReport::default(),
+            readable_ends: Offsets::new(),
             unstable: BTreeMap::new(),
             holes: BTreeMap::new(),
         };
         scan.read_bounds().await?;
         scan.dead_letters = DeadLetterIndex::read(log).await?;
 
-        scan.stored
-            .scan(verify, |scanned| {
-                progress(VerifyProgress {
-                    scanned,
-                    ..VerifyProgress::default()
-                });
-            })
-            .await?;
+        let report_scanned = |scanned| {
+            progress(VerifyProgress {
+                scanned,
+                ..VerifyProgress::default()
+            });
+        };
+        scan.report.unreadable = scan.stored.scan_partition(verify, report_scanned).await?;
+        scan.report.purchases = scan.stored.scanned;
         Ok(scan)
     }
 
@@ -268,7 +264,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         while let Some(verdict) = lookups.try_next().await? {
             match verdict {
                 RecordVerdict::Stored(purchase) => {
-                    self.stored.add_late(&purchase, verify.options.dedup_window);
+                    let max = verify.options.dedup_window;
+                    self.report.purchases += u64::from(self.stored.add_late(&purchase, max));
                 }
                 RecordVerdict::StoredTwice(id) => {
                     self.report.duplicates.add(id, verify.options.max_reported);
@@ -339,8 +336,9 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let mut pause = FIRST_PAUSE;
         while !self.unstable.is_empty() {
             let ends = self.log.tail(&Offsets::new()).await?.end;
-            self.unstable
-                .retain(|partition, unstable| ends.get(partition) == Some(&unstable.readable_end));
+            self.unstable.retain(|partition, _count| {
+                ends.get(partition) == self.readable_ends.get(partition)
+            });
 
             let quiet_left = self.quiet_time_left(started);
             if quiet_left.is_zero() {
@@ -349,7 +347,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             sleep(pause.min(quiet_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
         }
-        self.report.unstable = self.unstable.values().map(|unstable| unstable.count).sum();
+        self.report.unstable = self.unstable.values().sum();
         Ok(())
     }
 
@@ -435,25 +433,18 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
         let first_offset = self.log.first_offset();
         let mut written = 0;
-        for (partition, end) in bounds.end {
+        for (partition, end) in &bounds.end {
             written += end.saturating_sub(first_offset);
-            if end > first_offset
-                && let Some(start) = bounds.start.get(&partition)
+            if *end > first_offset
+                && let Some(start) = bounds.start.get(partition)
             {
-                let topic_partition = (bounds.topic.to_string(), partition);
+                let topic_partition = (bounds.topic.to_string(), *partition);
                 self.report.first_offsets.insert(topic_partition, *start);
-            }
-            if let Some(&count) = bounds.unstable.get(&partition) {
-                self.unstable.insert(
-                    partition,
-                    UnstableEnd {
-                        readable_end: end,
-                        count,
-                    },
-                );
             }
         }
         self.report.written = Some(written);
+        self.readable_ends = bounds.end;
+        self.unstable = bounds.unstable;
 
         if bounds.is_sparse {
             for (partition, start) in bounds.start {

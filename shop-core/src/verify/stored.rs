@@ -21,7 +21,7 @@ use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 ///
 /// The ids are partitioned by hash, so that one partition fits into memory. Each partition needs
 /// one scan.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct StoredPurchases {
     /// The number of partitions: a power of two, which doubles during the first scan.
     partition_count: u64,
@@ -31,11 +31,6 @@ pub(super) struct StoredPurchases {
     seen: HashMap<PurchaseId, u64>,
     /// The ids of the current partition that the scan yielded more than once.
     duplicates: BTreeSet<PurchaseId>,
-    /// The number of purchases in the store: the ones of the first scan, and later ones that a
-    /// lookup found.
-    purchases: u64,
-    /// The number of entries of the store that are not purchases.
-    unreadable: u64,
     /// The total number of purchases that the scans read.
     pub(super) scanned: u64,
 }
@@ -45,28 +40,8 @@ impl StoredPurchases {
     pub(super) fn new() -> Self {
         Self {
             partition_count: 1,
-            current_partition: 0,
-            seen: HashMap::new(),
-            duplicates: BTreeSet::new(),
-            purchases: 0,
-            unreadable: 0,
-            scanned: 0,
+            ..Self::default()
         }
-    }
-
-    /// Scans the store for the first time, and calls `progress` with the number of purchases
-    /// scanned so far.
-    ///
-    /// # Errors
-    /// Returns the errors of the store.
-    pub(super) async fn scan(
-        &mut self,
-        verify: &Verify,
-        progress: impl Fn(u64) + Sync,
-    ) -> Result<()> {
-        self.unreadable = self.scan_partition(verify, progress).await?;
-        self.purchases = self.scanned;
-        Ok(())
     }
 
     /// Checks whether the first scan kept `purchase` with this content.
@@ -81,14 +56,16 @@ impl StoredPurchases {
     ///
     /// The purchase may have been stored since the scan. A purchase of another partition is
     /// ignored, because its own scan finds it. `max` is the maximum number of ids in memory.
-    pub(super) fn add_late(&mut self, purchase: &Purchase, max: usize) {
+    ///
+    /// Returns whether the purchase is a new one of the current partition.
+    pub(super) fn add_late(&mut self, purchase: &Purchase, max: usize) -> bool {
         if partition_of(&purchase.id, self.partition_count) != 0
             || self.seen.contains_key(&purchase.id)
         {
-            return;
+            return false;
         }
-        self.purchases += 1;
         self.remember(purchase, max);
+        true
     }
 
     /// Scans the store again for each further partition, and writes the purchases and duplicates
@@ -102,8 +79,6 @@ impl StoredPurchases {
         report: &mut VerifyReport,
         progress: impl Fn(u64) + Sync,
     ) -> Result<()> {
-        report.purchases = self.purchases;
-        report.unreadable = self.unreadable;
         let max_reported = verify.options.max_reported;
         self.finish_partition(&mut report.duplicates, max_reported);
 
@@ -123,7 +98,7 @@ impl StoredPurchases {
     /// # Errors
     /// Returns the errors of the store, and [`Internal`](ErrorKind::Internal) if the reading task
     /// panicked.
-    async fn scan_partition(
+    pub(super) async fn scan_partition(
         &mut self,
         verify: &Verify,
         progress: impl Fn(u64) + Sync,
