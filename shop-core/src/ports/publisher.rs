@@ -175,14 +175,6 @@ impl PublishedPurchase {
         self
     }
 
-    /// Returns this refund, marked as one about which the store has not decided yet.
-    #[doc(hidden)]
-    #[must_use]
-    pub const fn into_pending(mut self) -> Self {
-        self.pending = true;
-        self
-    }
-
     /// Returns this purchase with the number of `attempts` that its publish took.
     #[doc(hidden)]
     #[must_use]

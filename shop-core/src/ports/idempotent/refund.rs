@@ -20,7 +20,7 @@ use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
 use super::lookups::{MAX_CONCURRENT, look_up};
-use super::{IdempotentSink, erased_error, miscounted_error};
+use super::{IdempotentSink, erased_error};
 use crate::ports::{Lookup, PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
@@ -106,25 +106,20 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .collect();
 
         let receipts = self.publish_all(&to_publish).await;
-        let mut published_results = stream::iter(to_publish.into_iter().zip(receipts))
+        let published_results: Vec<_> = stream::iter(to_publish.into_iter().zip(receipts))
             .map(|(refund, receipt)| async move {
                 self.wait_until_applied(refund, receipt?, until).await
             })
-            .buffered(MAX_CONCURRENT);
+            .buffered(MAX_CONCURRENT)
+            .collect()
+            .await;
 
-        // `published_results` yields its results in the order of `refunds`, without the refunds
-        // that were applied already. So each `None` takes the next of these results.
-        let mut results = Vec::with_capacity(applied_results.len());
-        for applied in applied_results {
-            results.push(match applied {
-                Some(result) => result,
-                None => published_results
-                    .next()
-                    .await
-                    .unwrap_or_else(|| Err(miscounted_error())),
-            });
-        }
-        results
+        // There is one of these results for each `None`, in the order of `refunds`.
+        let mut published_results = published_results.into_iter();
+        applied_results
+            .into_iter()
+            .filter_map(|applied| applied.or_else(|| published_results.next()))
+            .collect()
     }
 
     /// Returns the result of `refund` if the store contains it already, and `None` if it can be
@@ -196,8 +191,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         until: Instant,
     ) -> Result<PublishedPurchase> {
         let Some(stored) = self.wait_for_verdict(&refund, until).await? else {
-            let refund = refund.without_context();
-            return Ok(PublishedPurchase::new(refund, receipt).into_pending());
+            return Ok(PublishedPurchase {
+                pending: true,
+                ..PublishedPurchase::new(refund.without_context(), receipt)
+            });
         };
 
         // The stored refund has the same content, but an earlier call may have published it. Its
