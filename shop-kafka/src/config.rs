@@ -48,8 +48,8 @@ queue.buffering.max.ms max.partition.fetch.bytes: use linger.ms or fetch.message
 
 /// The maximum size of a record that the producer sends. It is above the default limit of a broker,
 /// because a dead letter is larger than its record by some headers. The limit of the broker still
-/// applies.
-pub(crate) const MAX_RECORD_BYTES: usize = 8 << 20;
+/// applies. The limit is 8 MiB.
+pub(crate) const MAX_RECORD_BYTES: &str = "8388608";
 /// The timeout of a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The timeout of connection setup.
@@ -141,7 +141,7 @@ pub(crate) fn producer(options: &KafkaLogOptions, batch_bytes: usize) -> ClientC
         .set("enable.idempotence", "true")
         .set("partitioner", "murmur2_random")
         .set("compression.type", options.compression.as_str())
-        .set("message.max.bytes", MAX_RECORD_BYTES.to_string())
+        .set("message.max.bytes", MAX_RECORD_BYTES)
         .set(
             "queue.buffering.max.messages",
             options.producer_queue_capacity.to_string(),

@@ -52,7 +52,7 @@ pub(crate) struct Topic {
     /// The number of partitions that the topic gets if it is created here.
     partitions: u32,
     /// The configuration of a new topic that differs from the cluster's defaults.
-    config: Vec<(&'static str, String)>,
+    config: Vec<(&'static str, &'static str)>,
     options: KafkaLogOptions,
     state: watch::Sender<TopicState>,
     /// The time and the result of the latest [`ping`](Self::ping).
@@ -75,12 +75,11 @@ impl Topic {
         let mut config = Vec::new();
         if options.infinite_retention {
             // These values are set explicitly, because the defaults of the brokers may differ.
-            let unlimited = [
+            config.extend([
                 ("cleanup.policy", "delete"),
                 ("retention.ms", "-1"),
                 ("retention.bytes", "-1"),
-            ];
-            config.extend(unlimited.map(|(name, value)| (name, value.to_owned())));
+            ]);
         }
         Self::new(
             options.topic.as_str().into(),
@@ -97,16 +96,11 @@ impl Topic {
     /// unlimited. Its size limit is above the default, because a dead letter is larger than its
     /// record by some headers.
     pub(crate) fn for_dead_letters(options: &KafkaLogOptions) -> Self {
-        let config = [
-            ("max.message.bytes", MAX_RECORD_BYTES.to_string()),
-            ("retention.ms", "-1".into()),
+        let config = vec![
+            ("max.message.bytes", MAX_RECORD_BYTES),
+            ("retention.ms", "-1"),
         ];
-        Self::new(
-            format!("{}.dlq", options.topic).into(),
-            1,
-            options,
-            config.into(),
-        )
+        Self::new(format!("{}.dlq", options.topic).into(), 1, options, config)
     }
 
     /// Creates the state of the topic `name`, which has not been checked yet.
@@ -116,11 +110,11 @@ impl Topic {
         name: Arc<str>,
         partitions: u32,
         options: &KafkaLogOptions,
-        mut config: Vec<(&'static str, String)>,
+        mut config: Vec<(&'static str, &'static str)>,
     ) -> Self {
         // With three or more replicas, two must have a record before it is acknowledged.
         if options.replication_factor >= Some(3) {
-            config.push(("min.insync.replicas", "2".into()));
+            config.push(("min.insync.replicas", "2"));
         }
         Self {
             name,
@@ -738,10 +732,8 @@ mod tests {
             return;
         };
         let log = &fixture.log().shared;
-        let (name, unknown) = (
-            format!("{}.required", log.topic.name),
-            ("no.such.setting", "1".to_owned()),
-        );
+        let name = format!("{}.required", log.topic.name);
+        let unknown = ("no.such.setting", "1");
         let options = log.options.clone().publish_timeout(Duration::from_secs(30));
         let topic = Arc::new(Topic::new(name.into(), 1, &options, vec![unknown]));
         log.monitor.add_topic(Arc::clone(&topic));
