@@ -19,7 +19,6 @@ use rdkafka::{Offset, Statistics, TopicPartitionList};
 use shop_core::log::{CommitOffset, CommitOutcome, Lag, Partition};
 use shop_core::{ErrorKind, Outcome, Result};
 
-use super::membership::OwnedPartition;
 use super::queue::EventQueue;
 use crate::client::{Context, StatisticsHandler, create_client, lock};
 use crate::config;
@@ -66,10 +65,14 @@ pub(super) struct Member {
 }
 
 /// The ownership of one partition.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Ownership {
-    /// The number of this ownership, see [`OwnedPartition`].
-    epoch: u64,
+    /// The partition, in the epoch of this ownership.
+    ///
+    /// Each time that the member takes ownership of a partition, it does so in a new epoch, which
+    /// is greater than all earlier ones. The epoch tells the present ownership from an earlier one
+    /// of the same partition. It is not Kafka's leader epoch.
+    partition: Partition,
     /// The offset after the last record that was polled in this epoch, or `None` if none was.
     delivered_end: Option<i64>,
 }
@@ -152,28 +155,11 @@ impl Member {
     ///
     /// Returns the partition in its present epoch. Returns `None` and marks nothing if the member
     /// does not own the partition.
-    pub(super) fn mark_delivered(&self, index: u32, offset: i64) -> Option<OwnedPartition> {
+    pub(super) fn mark_delivered(&self, index: u32, offset: i64) -> Option<Partition> {
         let mut owned = lock(&self.owned);
         let ownership = owned.get_mut(&index)?;
         ownership.delivered_end = Some(offset + 1);
-        Some(OwnedPartition {
-            index,
-            epoch: ownership.epoch,
-        })
-    }
-
-    /// Converts `owned` to the [`Partition`] that callers of the source receive.
-    ///
-    /// Returns `None` while the id of the cluster is unknown. The reader thread joins the group
-    /// only once the id is known, so a partition of a delivered record is always converted.
-    pub(super) fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
-        let cluster = self.log.monitor.cluster().ok()?;
-        Some(Partition::new(
-            cluster,
-            Arc::clone(&self.log.topic.name),
-            owned.index,
-            owned.epoch,
-        ))
+        Some(ownership.partition.clone())
     }
 
     /// Takes ownership of the partitions at `indices` in a new epoch, and returns the epoch.
@@ -182,24 +168,30 @@ impl Member {
     /// and their committed positions are not compared with the log.
     pub(super) fn take_ownership(&self, indices: &[u32]) -> u64 {
         let epoch = self.log.next_epoch();
-        let ownership = Ownership {
-            epoch,
-            delivered_end: None,
-        };
-        lock(&self.owned).extend(indices.iter().map(|index| (*index, ownership)));
+        // The id of the cluster is known, because the reader thread joins the group only once it
+        // is.
+        let cluster = self.log.monitor.cluster().unwrap_or_default();
+        let mut owned = lock(&self.owned);
+        for index in indices {
+            let topic = Arc::clone(&self.log.topic.name);
+            let ownership = Ownership {
+                partition: Partition::new(Arc::clone(&cluster), topic, *index, epoch),
+                delivered_end: None,
+            };
+            owned.insert(*index, ownership);
+        }
+        drop(owned);
+
         self.assigned_since_pause.store(true, Ordering::Release);
         self.assigned_since_check.store(true, Ordering::Release);
         epoch
     }
 
     /// Returns the partitions that this member owns now, each in its present epoch.
-    pub(super) fn owned_partitions(&self) -> Vec<OwnedPartition> {
+    pub(super) fn owned_partitions(&self) -> Vec<Partition> {
         lock(&self.owned)
-            .iter()
-            .map(|(index, ownership)| OwnedPartition {
-                index: *index,
-                epoch: ownership.epoch,
-            })
+            .values()
+            .map(|ownership| ownership.partition.clone())
             .collect()
     }
 
@@ -229,13 +221,13 @@ impl Member {
     ///
     /// Blocks while a commit is in flight, since the commit relies on the ownership until the
     /// brokers respond.
-    pub(super) fn release_ownership(&self, partitions: &[OwnedPartition]) {
+    pub(super) fn release_ownership(&self, partitions: &[Partition]) {
         let _commits_excluded = lock(&self.commit_consumer);
         let mut owned = lock(&self.owned);
         for partition in partitions {
             // A partition that was taken again in a later epoch stays owned.
             let ownership = owned.get(&partition.index);
-            if ownership.is_some_and(|ownership| ownership.epoch == partition.epoch) {
+            if ownership.is_some_and(|ownership| ownership.partition.epoch == partition.epoch) {
                 owned.remove(&partition.index);
             }
         }
@@ -308,7 +300,7 @@ impl Member {
         *partition.topic == *self.log.topic.name
             && lock(&self.owned)
                 .get(&partition.index)
-                .is_some_and(|ownership| ownership.epoch == partition.epoch)
+                .is_some_and(|ownership| ownership.partition.epoch == partition.epoch)
     }
 }
 

@@ -19,17 +19,6 @@ use crate::client::is_of_other_topic;
 use crate::error::from_kafka;
 use crate::number::{int32, unsigned};
 
-/// A partition that the member owns, in one epoch.
-///
-/// Each time that the member takes ownership of a partition, it does so in a new epoch, which is
-/// greater than all earlier ones. The epoch tells the present ownership from an earlier one of the
-/// same partition. It is not Kafka's leader epoch.
-#[derive(Clone, Copy)]
-pub(super) struct OwnedPartition {
-    pub(super) index: u32,
-    pub(super) epoch: u64,
-}
-
 /// The group's committed position in a partition.
 pub(super) struct Committed {
     /// The offset of the next record to read.
@@ -57,12 +46,7 @@ impl Committed {
 /// A membership in a consumer group, and the requests that it makes to the brokers.
 pub(super) trait Membership {
     /// Returns the partitions that the member owns now.
-    fn owned_partitions(&self) -> Vec<OwnedPartition>;
-
-    /// Converts `owned` to the [`Partition`] that callers of the source receive.
-    ///
-    /// Returns `None` while the id of the cluster is unknown.
-    fn to_partition(&self, owned: OwnedPartition) -> Option<Partition>;
+    fn owned_partitions(&self) -> Vec<Partition>;
 
     /// Requests the group's committed position in partition `index`. Returns `None` if there is
     /// none.
@@ -101,36 +85,30 @@ pub(super) trait Membership {
 
     /// Blocks for `time`, or until the source is closed.
     fn sleep_unless_closed(&self, time: Duration);
+}
 
-    /// Creates a gap: the records at `offsets` are lost, and reading continues at `next_offset`.
-    ///
-    /// Returns `None` while the id of the cluster is unknown.
-    fn new_gap(
-        &self,
-        owned: OwnedPartition,
-        offsets: Range<i64>,
-        cause: GapCause,
-        next_offset: i64,
-    ) -> Option<Gap> {
-        let gap = Gap::new(
-            self.to_partition(owned)?,
-            unsigned(offsets.start),
-            unsigned(offsets.end),
-            cause,
-        );
-        Some(gap.with_next_offset(unsigned(next_offset)))
-    }
+/// Creates a gap in `partition`: the records at `offsets` are lost, and reading continues at
+/// `next_offset`.
+pub(super) fn new_gap(
+    partition: &Partition,
+    offsets: Range<i64>,
+    cause: GapCause,
+    next_offset: i64,
+) -> Gap {
+    Gap::new(
+        partition.clone(),
+        unsigned(offsets.start),
+        unsigned(offsets.end),
+        cause,
+    )
+    .with_next_offset(unsigned(next_offset))
 }
 
 /// Each membership of a [`Member`](super::member::Member) uses its own consumer, which joins the
 /// group once.
 impl Membership for Consumer {
-    fn owned_partitions(&self) -> Vec<OwnedPartition> {
+    fn owned_partitions(&self) -> Vec<Partition> {
         self.context().client_state.owned_partitions()
-    }
-
-    fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
-        self.context().client_state.to_partition(owned)
     }
 
     fn committed(&self, index: u32, timeout: Duration) -> Result<Option<Committed>> {

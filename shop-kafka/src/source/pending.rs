@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use bytes::BytesMut;
-use shop_core::log::LogRecord;
+use shop_core::log::{LogRecord, Partition};
 
 /// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
 const BUFFER_CAPACITY: usize = 16 << 10;
@@ -21,7 +21,7 @@ pub(super) struct Pending {
 
 /// An incomplete batch of records from one epoch of a partition.
 pub(super) struct BatchBuilder {
-    pub(super) epoch: u64,
+    pub(super) partition: Partition,
     pub(super) records: Vec<LogRecord>,
     /// The total size of the records in bytes.
     bytes: usize,
@@ -38,26 +38,25 @@ pub(super) struct BatchLimits {
 }
 
 impl Pending {
-    /// Adds a record to the batch of partition `index`.
+    /// Adds a record to the batch of `partition`.
     ///
     /// `copy_record` copies the record into the buffer of the batch.
     ///
     /// If the batch would exceed `limits` with the record, the record starts a new batch, and the
-    /// full batch is returned. A batch of another epoch than `epoch` is discarded: its ownership
+    /// full batch is returned. A batch of another epoch of the partition is discarded: its ownership
     /// ended, and the records that were not committed are read again in the new epoch.
     pub(super) fn add(
         &mut self,
-        index: u32,
-        epoch: u64,
+        partition: &Partition,
         copy_record: impl FnOnce(&mut BytesMut) -> LogRecord,
         limits: BatchLimits,
     ) -> Option<BatchBuilder> {
         let batch = self
             .batches
-            .entry(index)
-            .or_insert_with(|| BatchBuilder::new(epoch));
-        if batch.epoch != epoch {
-            *batch = BatchBuilder::new(epoch);
+            .entry(partition.index)
+            .or_insert_with(|| BatchBuilder::new(partition));
+        if batch.partition.epoch != partition.epoch {
+            *batch = BatchBuilder::new(partition);
         }
 
         let record = copy_record(&mut batch.buffer);
@@ -67,7 +66,7 @@ impl Pending {
         let mut full_batch = None;
         // An empty batch is never full: it takes a record that exceeds the limits by itself.
         if exceeds_limits && !batch.records.is_empty() {
-            full_batch = Some(std::mem::replace(batch, BatchBuilder::new(epoch)));
+            full_batch = Some(std::mem::replace(batch, BatchBuilder::new(partition)));
         }
 
         batch.bytes += size;
@@ -75,19 +74,18 @@ impl Pending {
         full_batch
     }
 
-    /// Removes and returns one batch that is at least `linger` old, with the index of its
-    /// partition.
+    /// Removes and returns one batch that is at least `linger` old.
     ///
     /// The batch of partition `except` stays.
     pub(super) fn pop_older_than(
         &mut self,
         linger: Duration,
         except: Option<u32>,
-    ) -> Option<(u32, BatchBuilder)> {
+    ) -> Option<BatchBuilder> {
         let (&index, _) = self.batches.iter().find(|(index, batch)| {
             Some(**index) != except && batch.started_at.elapsed() >= linger
         })?;
-        self.batches.remove_entry(&index)
+        self.batches.remove(&index)
     }
 
     /// Removes and returns the batch of partition `index`, if there is one.
@@ -103,9 +101,9 @@ impl Pending {
 
 impl BatchBuilder {
     /// Creates an empty batch, whose age is measured from now.
-    fn new(epoch: u64) -> Self {
+    fn new(partition: &Partition) -> Self {
         Self {
-            epoch,
+            partition: partition.clone(),
             records: Vec::new(),
             bytes: 0,
             started_at: Instant::now(),
@@ -129,6 +127,10 @@ mod tests {
         )
     }
 
+    fn partition(index: u32, epoch: u64) -> Partition {
+        Partition::new("cluster".into(), "topic".into(), index, epoch)
+    }
+
     #[test]
     fn batches_are_cut_by_count_bytes_and_epoch() {
         let size = record(0).size();
@@ -137,11 +139,19 @@ mod tests {
             max_records: 2,
             max_bytes: usize::MAX,
         };
-        assert!(pending.add(0, 1, |_| record(0), by_count).is_none());
-        assert!(pending.add(0, 1, |_| record(1), by_count).is_none());
+        assert!(
+            pending
+                .add(&partition(0, 1), |_| record(0), by_count)
+                .is_none()
+        );
+        assert!(
+            pending
+                .add(&partition(0, 1), |_| record(1), by_count)
+                .is_none()
+        );
         assert_eq!(
             pending
-                .add(0, 1, |_| record(2), by_count)
+                .add(&partition(0, 1), |_| record(2), by_count)
                 .unwrap()
                 .records
                 .len(),
@@ -152,21 +162,33 @@ mod tests {
             max_bytes: size,
         };
         assert_eq!(
-            pending.add(0, 1, |_| record(3), by_bytes).unwrap().records,
+            pending
+                .add(&partition(0, 1), |_| record(3), by_bytes)
+                .unwrap()
+                .records,
             [record(2)]
         );
         assert!(
-            pending.add(0, 2, |_| record(0), by_bytes).is_none(),
+            pending
+                .add(&partition(0, 2), |_| record(0), by_bytes)
+                .is_none(),
             "records of an earlier epoch are discarded"
         );
-        let (index, batch) = pending.pop_older_than(Duration::ZERO, None).unwrap();
-        assert_eq!((index, batch.epoch, batch.records), (0, 2, vec![record(0)]));
+        let batch = pending.pop_older_than(Duration::ZERO, None).unwrap();
+        assert_eq!(
+            (batch.partition, batch.records),
+            (partition(0, 2), vec![record(0)])
+        );
         assert!(pending.oldest_start().is_none() && pending.take_batch(0).is_none());
         let two_fit = BatchLimits {
             max_records: 100,
             max_bytes: 2 * size,
         };
-        assert!((0..2).all(|offset| pending.add(0, 2, |_| record(offset), two_fit).is_none()));
+        assert!((0..2).all(|offset| {
+            pending
+                .add(&partition(0, 2), |_| record(offset), two_fit)
+                .is_none()
+        }));
         assert!(pending.oldest_start().is_some());
         assert_eq!(
             pending.take_batch(0).unwrap().records,
@@ -182,9 +204,9 @@ mod tests {
             max_bytes: usize::MAX,
         };
         for index in [3, 5] {
-            drop(pending.add(index, 1, |_| record(0), limits));
+            drop(pending.add(&partition(index, 1), |_| record(0), limits));
         }
-        let index = |popped: Option<(u32, BatchBuilder)>| popped.map(|(index, _)| index);
+        let index = |popped: Option<BatchBuilder>| popped.map(|batch| batch.partition.index);
         assert_eq!(
             index(pending.pop_older_than(Duration::from_secs(3_600), None)),
             None

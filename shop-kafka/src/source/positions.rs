@@ -14,9 +14,9 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use shop_core::Result;
-use shop_core::log::{Gap, GapCause};
+use shop_core::log::{Gap, GapCause, Partition};
 
-use super::membership::{Committed, Membership, OwnedPartition};
+use super::membership::{Committed, Membership, new_gap};
 use super::start::{PartitionStart, find_start};
 
 /// The timeout of a request to the brokers that is made when a record arrives. The record waits for
@@ -99,12 +99,12 @@ impl Positions {
         let mut gaps = Vec::new();
         let deadline = now + ASSIGNMENT_TIMEOUT;
         for partition in membership.owned_partitions() {
-            if self.is_initialized(partition) {
+            if self.is_initialized(&partition) {
                 continue;
             }
 
             let remaining = deadline.saturating_duration_since(Instant::now());
-            match self.initialize_position(membership, partition, remaining.max(MIN_TIMEOUT)) {
+            match self.initialize_position(membership, &partition, remaining.max(MIN_TIMEOUT)) {
                 Ok(start) => gaps.extend(start.gap),
                 // A record that arrives before the retry is not delivered unseen: `advance_past`
                 // makes the requests first.
@@ -134,7 +134,7 @@ impl Positions {
     }
 
     /// Returns whether the position in `partition` was set in the partition's present epoch.
-    fn is_initialized(&self, partition: OwnedPartition) -> bool {
+    fn is_initialized(&self, partition: &Partition) -> bool {
         self.partitions
             .get(&partition.index)
             .is_some_and(|position| position.epoch == partition.epoch)
@@ -147,7 +147,7 @@ impl Positions {
     fn initialize_position(
         &mut self,
         membership: &impl Membership,
-        partition: OwnedPartition,
+        partition: &Partition,
         timeout: Duration,
     ) -> Result<PartitionStart> {
         let earlier_topic_position = self
@@ -180,7 +180,7 @@ impl Positions {
     pub(super) fn advance_past(
         &mut self,
         membership: &impl Membership,
-        partition: OwnedPartition,
+        partition: &Partition,
         offset: i64,
     ) -> Result<Arrival> {
         if !self.is_initialized(partition) {
@@ -213,8 +213,8 @@ impl Positions {
             // This is the first record after a seek to a position behind the end of the log.
             // librdkafka went back to this record because the log was cut here. The records from
             // here to the end were written after the cut, and replace records that the group read.
-            let gap = membership.new_gap(partition, offset..end, GapCause::Truncated, offset);
-            return Ok(Arrival::InOrder(gap));
+            let gap = new_gap(partition, offset..end, GapCause::Truncated, offset);
+            return Ok(Arrival::InOrder(Some(gap)));
         }
 
         // Offsets were skipped. Reading the low watermark tells deleted records from offsets
@@ -230,7 +230,7 @@ impl Positions {
             // Records from this one on are not lost, even if the log has deleted them since: this
             // one was fetched before.
             let end = low.min(offset);
-            gap = membership.new_gap(partition, expected..end, GapCause::Deleted, end);
+            gap = Some(new_gap(partition, expected..end, GapCause::Deleted, end));
         }
         Ok(Arrival::InOrder(gap))
     }
@@ -248,7 +248,7 @@ impl Positions {
     pub(super) fn restart(
         &mut self,
         membership: &impl Membership,
-        partition: OwnedPartition,
+        partition: &Partition,
         offset: i64,
     ) -> Result<Option<Gap>> {
         let read_end = self
@@ -279,12 +279,8 @@ impl Positions {
             // because the log was cut at its oldest record. The log has grown again since.
             low
         };
-        match read_end {
-            Some(read_end) if read_end > cut_at => {
-                Ok(membership.new_gap(partition, cut_at..read_end, GapCause::Truncated, offset))
-            }
-            _ => Ok(None),
-        }
+        let lost_end = read_end.filter(|read_end| *read_end > cut_at);
+        Ok(lost_end.map(|end| new_gap(partition, cut_at..end, GapCause::Truncated, offset)))
     }
 }
 
@@ -293,7 +289,6 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use shop_core::ErrorKind;
-    use shop_core::log::Partition;
 
     use super::*;
     use crate::error::kafka_error;
@@ -340,26 +335,14 @@ mod tests {
             self.calls.take().join(", ")
         }
 
-        fn owned_partition(&self) -> OwnedPartition {
-            OwnedPartition {
-                index: 0,
-                epoch: self.epoch.get(),
-            }
+        fn owned_partition(&self) -> Partition {
+            Partition::new("cluster".into(), "topic".into(), 0, self.epoch.get())
         }
     }
 
     impl Membership for Fake {
-        fn owned_partitions(&self) -> Vec<OwnedPartition> {
+        fn owned_partitions(&self) -> Vec<Partition> {
             vec![self.owned_partition()]
-        }
-
-        fn to_partition(&self, owned: OwnedPartition) -> Option<Partition> {
-            Some(Partition::new(
-                "cluster".into(),
-                "topic".into(),
-                owned.index,
-                owned.epoch,
-            ))
         }
 
         fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<Committed>> {
@@ -423,7 +406,7 @@ mod tests {
 
     fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
         match positions
-            .advance_past(member, member.owned_partition(), offset)
+            .advance_past(member, &member.owned_partition(), offset)
             .unwrap()
         {
             Arrival::InOrder(None) => "in order".to_owned(),
@@ -512,7 +495,7 @@ mod tests {
         );
         assert!(
             positions
-                .advance_past(&member, member.owned_partition(), 3)
+                .advance_past(&member, &member.owned_partition(), 3)
                 .is_err(),
             "the record may follow a gap"
         );
@@ -603,7 +586,7 @@ mod tests {
             assert_eq!(arrive(&mut positions, &member, cut_at), "backwards");
             member.epoch.set(2);
             let found = positions
-                .restart(&member, member.owned_partition(), cut_at)
+                .restart(&member, &member.owned_partition(), cut_at)
                 .unwrap();
             assert_eq!(described(&found), gap);
         }
@@ -619,7 +602,7 @@ mod tests {
             member.watermarks.set((0, high));
             member.epoch.set(member.epoch.get() + 1);
             let gap = positions
-                .restart(&member, member.owned_partition(), offset)
+                .restart(&member, &member.owned_partition(), offset)
                 .unwrap();
             member.calls();
             let found = [

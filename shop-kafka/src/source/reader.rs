@@ -22,11 +22,10 @@ use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use shop_core::log::{Batch, Gap, SourceEvent};
+use shop_core::log::{Batch, Gap, Partition, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
-use super::membership::OwnedPartition;
 use super::pending::{BatchBuilder, BatchLimits, Pending};
 use super::positions::{Arrival, Positions};
 use crate::client::lock;
@@ -380,32 +379,29 @@ impl Reader {
             return Ok(());
         };
 
-        match self.positions.advance_past(consumer, partition, offset)? {
+        match self.positions.advance_past(consumer, &partition, offset)? {
             Arrival::InOrder(gap) => self.deliver_gaps(gap),
             Arrival::TooEarly(gap) => {
                 self.deliver_gaps(gap);
                 return Ok(());
             }
-            Arrival::Backwards => {
-                partition = self.restart_partition(consumer, partition, offset)?;
-            }
+            Arrival::Backwards => self.restart_partition(consumer, &mut partition, offset)?,
         }
 
         self.current_partition = Some(index);
         let full_batch = self.pending.add(
-            index,
-            partition.epoch,
+            &partition,
             |buffer| from_message(message, buffer),
             self.batch_limits,
         );
         if let Some(batch) = full_batch {
-            self.deliver_batch(index, batch);
+            self.deliver_batch(batch);
         }
         Ok(())
     }
 
     /// Gives up a partition whose offsets went back to `offset`, and takes it again in a new epoch,
-    /// which it returns.
+    /// which becomes the epoch of `partition`.
     ///
     /// Offsets increase, unless the log was cut or created again: librdkafka then resets its
     /// position. The callers of the source are notified that the partition is lost in its earlier
@@ -417,17 +413,16 @@ impl Reader {
     fn restart_partition(
         &mut self,
         consumer: &Consumer,
-        partition: OwnedPartition,
+        partition: &mut Partition,
         offset: i64,
-    ) -> Result<OwnedPartition> {
+    ) -> Result<()> {
         let index = partition.index;
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
-        self.member.release_without_drain(&[partition]);
-        let epoch = self.member.take_ownership(&[index]);
-        let restarted = OwnedPartition { index, epoch };
-        let gap = self.positions.restart(consumer, restarted, offset)?;
+        self.member.release_without_drain(&[partition.clone()]);
+        partition.epoch = self.member.take_ownership(&[index]);
+        let gap = self.positions.restart(consumer, partition, offset)?;
         self.deliver_gaps(gap);
-        Ok(restarted)
+        Ok(())
     }
 
     /// Adds gaps to the queue. The incomplete batch of a gap's partition, whose records are before
@@ -436,9 +431,8 @@ impl Reader {
     /// A gap of a partition that this member no longer owns is discarded.
     fn deliver_gaps(&mut self, gaps: impl IntoIterator<Item = Gap>) {
         for gap in gaps {
-            let index = gap.partition.index;
-            if let Some(batch) = self.pending.take_batch(index) {
-                self.deliver_batch(index, batch);
+            if let Some(batch) = self.pending.take_batch(gap.partition.index) {
+                self.deliver_batch(batch);
             }
             if self.member.owns(&gap.partition) {
                 self.has_room =
@@ -453,24 +447,22 @@ impl Reader {
     /// `except`, until the queue is full.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
         while self.has_room
-            && let Some((index, batch)) = self.pending.pop_older_than(linger, except)
+            && let Some(batch) = self.pending.pop_older_than(linger, except)
         {
-            self.deliver_batch(index, batch);
+            self.deliver_batch(batch);
         }
     }
 
-    /// Adds a batch of partition `index` to the queue, or discards the batch if this member no
-    /// longer owns the partition in the epoch of the batch.
-    fn deliver_batch(&mut self, index: u32, batch: BatchBuilder) {
-        let epoch = batch.epoch;
-        if let Some(partition) = self.member.to_partition(OwnedPartition { index, epoch })
-            && self.member.owns(&partition)
-        {
-            let batch = Batch::new(partition.clone(), batch.records);
-            self.has_room =
-                self.member
-                    .queue
-                    .push(partition, batch.size(), SourceEvent::Batch(batch));
+    /// Adds a batch to the queue, or discards the batch if this member no longer owns the partition
+    /// in the epoch of the batch.
+    fn deliver_batch(&mut self, batch: BatchBuilder) {
+        if self.member.owns(&batch.partition) {
+            let batch = Batch::new(batch.partition, batch.records);
+            self.has_room = self.member.queue.push(
+                batch.partition.clone(),
+                batch.size(),
+                SourceEvent::Batch(batch),
+            );
         }
     }
 

@@ -22,7 +22,6 @@ use rdkafka::consumer::{Consumer as _, ConsumerContext, Rebalance};
 use shop_core::log::Partition;
 
 use super::member::{Consumer, Member};
-use super::membership::OwnedPartition;
 use super::queue::BlockedRebalance;
 use crate::client::Context;
 
@@ -80,9 +79,8 @@ impl Member {
     fn drain_and_release(&self, consumer: &Consumer, indices: &[u32]) {
         let mut revoked = self.owned_partitions();
         revoked.retain(|owned| indices.contains(&owned.index));
-        let partitions = self.to_partitions(&revoked);
         // No caller drains a closed source.
-        if partitions.is_empty() || self.queue.is_closed() {
+        if revoked.is_empty() || self.queue.is_closed() {
             return self.release_ownership(&revoked);
         }
         // The group removed this member, for example after a session timeout. A commit would be
@@ -97,7 +95,7 @@ impl Member {
         // The sender travels with the revocation, and is dropped once the partitions are drained.
         let (done, drain_end) = mpsc::channel();
         self.queue
-            .revoke(partitions, Some(BlockedRebalance { deadline, done }));
+            .revoke(revoked.clone(), Some(BlockedRebalance { deadline, done }));
         self.wait_for_drain(consumer, &drain_end, deadline);
         // The revocation may still be queued if the wait ended early. Without the receiver, the
         // queue reports the partitions to the caller as lost: it must not start to drain them after
@@ -128,21 +126,10 @@ impl Member {
 
     /// Gives up ownership of `lost` partitions at once, and queues a revocation that reports them
     /// as lost.
-    pub(super) fn release_without_drain(&self, lost: &[OwnedPartition]) {
+    pub(super) fn release_without_drain(&self, lost: &[Partition]) {
         self.release_ownership(lost);
-        let partitions = self.to_partitions(lost);
-        if !partitions.is_empty() {
-            self.queue.revoke(partitions, None);
+        if !lost.is_empty() {
+            self.queue.revoke(lost.to_vec(), None);
         }
-    }
-
-    /// Converts owned partitions to the [`Partition`]s that callers of the source receive.
-    ///
-    /// Returns an empty vector while the id of the cluster is unknown.
-    fn to_partitions(&self, owned: &[OwnedPartition]) -> Vec<Partition> {
-        owned
-            .iter()
-            .filter_map(|owned| self.to_partition(*owned))
-            .collect()
     }
 }

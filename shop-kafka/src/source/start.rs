@@ -15,9 +15,9 @@
 use std::time::Duration;
 
 use shop_core::Result;
-use shop_core::log::{Gap, GapCause};
+use shop_core::log::{Gap, GapCause, Partition};
 
-use super::membership::{Committed, Membership, OwnedPartition};
+use super::membership::{Committed, Membership, new_gap};
 
 /// How long to wait before the high watermark is read again, if it is before the committed
 /// position.
@@ -55,7 +55,7 @@ pub(super) struct PartitionStart {
 /// If a request fails. Records of the partition must not be delivered then: they may follow a gap.
 pub(super) fn find_start(
     membership: &impl Membership,
-    partition: OwnedPartition,
+    partition: &Partition,
     earlier_topic_position: Option<Committed>,
     timeout: Duration,
 ) -> Result<PartitionStart> {
@@ -81,7 +81,8 @@ pub(super) fn find_start(
         // records of the earlier topic were not read is unknown: the gap contains no offset.
         membership.seek_to(index, low, timeout)?;
         start.next_offset = Some(low);
-        start.gap = membership.new_gap(partition, offset..offset, GapCause::Recreated, low);
+        let gap = new_gap(partition, offset..offset, GapCause::Recreated, low);
+        start.gap = Some(gap);
         return Ok(start);
     }
 
@@ -89,7 +90,7 @@ pub(super) fn find_start(
     if offset < low {
         // The records up to the low watermark were deleted, by retention for example.
         start.next_offset = Some(low);
-        start.gap = membership.new_gap(partition, offset..low, GapCause::Deleted, low);
+        start.gap = Some(new_gap(partition, offset..low, GapCause::Deleted, low));
     } else if offset > high {
         // The log ends before the committed position. The end is read a second time, since a new
         // leader may report it too low.
@@ -101,8 +102,8 @@ pub(super) fn find_start(
             // low watermark on.
             start.next_offset = Some(low);
             start.truncated_end = Some(confirmed_high);
-            start.gap =
-                membership.new_gap(partition, confirmed_high..offset, GapCause::Truncated, low);
+            let lost_offsets = confirmed_high..offset;
+            start.gap = Some(new_gap(partition, lost_offsets, GapCause::Truncated, low));
         }
     }
     Ok(start)
