@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 use bytes::BytesMut;
 use shop_core::log::{LogRecord, Partition};
 
+use crate::KafkaLogOptions;
+
 /// The initial capacity of a batch's buffer in bytes: enough for a hundred short records.
 const BUFFER_CAPACITY: usize = 16 << 10;
 
@@ -30,26 +32,20 @@ pub(super) struct BatchBuilder {
     buffer: BytesMut,
 }
 
-/// The maximum size of a batch. Only a batch of a single record may exceed it.
-#[derive(Clone, Copy)]
-pub(super) struct BatchLimits {
-    pub(super) max_records: usize,
-    pub(super) max_bytes: usize,
-}
-
 impl Pending {
     /// Adds a record to the batch of `partition`.
     ///
     /// `copy_record` copies the record into the buffer of the batch.
     ///
-    /// If the batch would exceed `limits` with the record, the record starts a new batch, and the
-    /// full batch is returned. A batch of another epoch of the partition is discarded: its ownership
-    /// ended, and the records that were not committed are read again in the new epoch.
+    /// If the batch would exceed the limits of `options` with the record, the record starts a new
+    /// batch, and the full batch is returned. Only a batch of a single record may exceed them. A
+    /// batch of another epoch of the partition is discarded: its ownership ended, and the records
+    /// that were not committed are read again in the new epoch.
     pub(super) fn add(
         &mut self,
         partition: &Partition,
         copy_record: impl FnOnce(&mut BytesMut) -> LogRecord,
-        limits: BatchLimits,
+        options: &KafkaLogOptions,
     ) -> Option<BatchBuilder> {
         let batch = self
             .batches
@@ -61,8 +57,8 @@ impl Pending {
 
         let record = copy_record(&mut batch.buffer);
         let size = record.size();
-        let exceeds_limits =
-            batch.records.len() >= limits.max_records || batch.bytes + size > limits.max_bytes;
+        let exceeds_limits = batch.records.len() >= options.batch_records
+            || batch.bytes + size > options.batch_bytes;
         let mut full_batch = None;
         // An empty batch is never full: it takes a record that exceeds the limits by itself.
         if exceeds_limits && !batch.records.is_empty() {
@@ -131,14 +127,17 @@ mod tests {
         Partition::new("cluster".into(), "topic".into(), index, epoch)
     }
 
+    fn limits(max_records: usize, max_bytes: usize) -> KafkaLogOptions {
+        KafkaLogOptions::new("")
+            .batch_records(max_records)
+            .batch_bytes(max_bytes)
+    }
+
     #[test]
     fn batches_are_cut_by_count_bytes_and_epoch() {
         let size = record(0).size();
         let mut pending = Pending::default();
-        let by_count = BatchLimits {
-            max_records: 2,
-            max_bytes: usize::MAX,
-        };
+        let by_count = &limits(2, usize::MAX);
         assert!(
             pending
                 .add(&partition(0, 1), |_| record(0), by_count)
@@ -157,10 +156,7 @@ mod tests {
                 .len(),
             2
         );
-        let by_bytes = BatchLimits {
-            max_records: 100,
-            max_bytes: size,
-        };
+        let by_bytes = &limits(100, size);
         assert_eq!(
             pending
                 .add(&partition(0, 1), |_| record(3), by_bytes)
@@ -180,10 +176,7 @@ mod tests {
             (partition(0, 2), vec![record(0)])
         );
         assert!(pending.oldest_start().is_none() && pending.take_batch(0).is_none());
-        let two_fit = BatchLimits {
-            max_records: 100,
-            max_bytes: 2 * size,
-        };
+        let two_fit = &limits(100, 2 * size);
         assert!((0..2).all(|offset| {
             pending
                 .add(&partition(0, 2), |_| record(offset), two_fit)
@@ -199,10 +192,7 @@ mod tests {
     #[test]
     fn pop_respects_linger_and_skips_the_current_partition() {
         let mut pending = Pending::default();
-        let limits = BatchLimits {
-            max_records: 2,
-            max_bytes: usize::MAX,
-        };
+        let limits = &limits(2, usize::MAX);
         for index in [3, 5] {
             drop(pending.add(&partition(index, 1), |_| record(0), limits));
         }

@@ -26,7 +26,7 @@ use shop_core::log::{Batch, Gap, Partition, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
-use super::pending::{BatchBuilder, BatchLimits, Pending};
+use super::pending::{BatchBuilder, Pending};
 use super::positions::{Arrival, Positions};
 use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
@@ -57,8 +57,6 @@ pub(super) struct Reader {
     member: Arc<Member>,
     /// The batches that are not in the queue yet.
     pending: Pending,
-    /// The maximum size of a batch.
-    batch_limits: BatchLimits,
     /// The index of the partition that the last record came from.
     current_partition: Option<u32>,
     /// The position in each owned partition.
@@ -78,15 +76,9 @@ pub(super) struct Reader {
 impl Reader {
     /// Creates the state of a reader thread that has not joined the group.
     pub(super) fn new(member: Arc<Member>) -> Self {
-        let options = &member.log.options;
-        let batch_limits = BatchLimits {
-            max_records: options.batch_records,
-            max_bytes: options.batch_bytes,
-        };
         Self {
             member,
             pending: Pending::default(),
-            batch_limits,
             current_partition: None,
             positions: Positions::default(),
             has_room: true,
@@ -392,7 +384,7 @@ impl Reader {
         let full_batch = self.pending.add(
             &partition,
             |buffer| from_message(message, buffer),
-            self.batch_limits,
+            &self.member.log.options,
         );
         if let Some(batch) = full_batch {
             self.deliver_batch(batch);
