@@ -95,11 +95,11 @@ impl Reader {
     /// the next membership starts after a pause.
     pub(super) fn run(mut self, consumer: Arc<Consumer>) {
         let mut consumer = Some(consumer);
-        let mut backoff = RejoinBackoff::default();
+        let mut pause = Duration::ZERO;
         while !self.member.queue.is_closed() {
             let started = Instant::now();
             if let Err(error) = self.run_membership(consumer.take()) {
-                let pause = backoff.next_pause(started.elapsed());
+                pause = next_pause(pause, started.elapsed());
                 tracing::error!(log.group = %self.member.group, error = %error.chain(), ?pause, "group membership ended, rejoining after a pause");
                 self.report_error_during(pause, &error);
             }
@@ -540,16 +540,6 @@ fn log_pause_failure(result: Result<(), KafkaError>) {
     }
 }
 
-/// The exponential backoff between memberships.
-///
-/// If two members are configured with the same instance id, each evicts the other whenever it joins
-/// the group. Longer pauses leave more time to consume in between.
-#[derive(Default)]
-struct RejoinBackoff {
-    /// The last pause, or zero if the next pause is to be the initial one.
-    last_pause: Duration,
-}
-
 /// The pause after the first membership that ended soon.
 const INITIAL_PAUSE: Duration = Duration::from_secs(3);
 /// The pause up to which pauses double.
@@ -558,15 +548,16 @@ const MAX_PAUSE: Duration = Duration::from_secs(30);
 /// evict this one earlier, because it joins again after at most [`MAX_PAUSE`].
 const STABLE_AFTER: Duration = Duration::from_secs(90);
 
-impl RejoinBackoff {
-    /// Advances the backoff, and returns the pause after a membership of `membership_duration`.
-    fn next_pause(&mut self, membership_duration: Duration) -> Duration {
-        if membership_duration >= STABLE_AFTER {
-            self.last_pause = Duration::ZERO;
-        }
-        self.last_pause = (self.last_pause * 2).clamp(INITIAL_PAUSE, MAX_PAUSE);
-        self.last_pause
+/// Returns the pause after a membership of `membership_duration`, which began after `last_pause`.
+/// Pauses grow exponentially.
+///
+/// If two members are configured with the same instance id, each evicts the other whenever it joins
+/// the group. Longer pauses leave more time to consume in between.
+fn next_pause(last_pause: Duration, membership_duration: Duration) -> Duration {
+    if membership_duration >= STABLE_AFTER {
+        return INITIAL_PAUSE;
     }
+    (last_pause * 2).clamp(INITIAL_PAUSE, MAX_PAUSE)
 }
 
 #[cfg(test)]
@@ -575,13 +566,16 @@ mod tests {
 
     #[test]
     fn pause_doubles_until_a_membership_is_stable() {
-        let mut backoff = RejoinBackoff::default();
+        let mut pause = Duration::ZERO;
         let pauses: Vec<_> = (0..6)
-            .map(|_| backoff.next_pause(INITIAL_PAUSE).as_secs())
+            .map(|_| {
+                pause = next_pause(pause, INITIAL_PAUSE);
+                pause.as_secs()
+            })
             .collect();
         assert_eq!(pauses, [3, 6, 12, 24, 30, 30]);
-        assert_eq!(backoff.next_pause(MAX_PAUSE), MAX_PAUSE, "not stable yet");
-        assert_eq!(backoff.next_pause(STABLE_AFTER), INITIAL_PAUSE);
-        assert_eq!(backoff.next_pause(Duration::ZERO), INITIAL_PAUSE * 2);
+        assert_eq!(next_pause(pause, MAX_PAUSE), MAX_PAUSE, "not stable yet");
+        assert_eq!(next_pause(pause, STABLE_AFTER), INITIAL_PAUSE);
+        assert_eq!(next_pause(INITIAL_PAUSE, Duration::ZERO), INITIAL_PAUSE * 2);
     }
 }
