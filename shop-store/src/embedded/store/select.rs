@@ -16,7 +16,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::ports::{
     Cursor, ListOrder, Lookup, PageBounds, PageLimit, ScanBatch, Selector, UnreadableEntry,
 };
-use shop_core::{Purchase, PurchaseId, UserId};
+use shop_core::{Purchase, PurchaseId};
 
 use super::buyers::{self, Buyer};
 use super::erase::is_marked_erased;
@@ -40,6 +40,7 @@ pub(super) fn read_page(
     limit: usize,
 ) -> rusqlite::Result<Vec<Purchase>> {
     let mut page = PageReader {
+        selector,
         order,
         bounds,
         limit,
@@ -47,17 +48,10 @@ pub(super) fn read_page(
     };
 
     match selector {
-        Selector::All => page.read_rows(connection, &RowSelection::All)?,
-        Selector::Reference(reference, user) => {
-            let selection = RowSelection::Reference {
-                reference: reference.as_str(),
-                user_id: user.as_ref().map(UserId::as_str),
-            };
-            page.read_rows(connection, &selection)?;
-        }
+        Selector::All | Selector::Reference(..) => page.read_rows(connection, None)?,
         _ => {
             for buyer in buyers::find_buyers(connection, selector)? {
-                page.read_rows(connection, &RowSelection::Buyer(buyer))?;
+                page.read_rows(connection, Some(&buyer))?;
             }
         }
     }
@@ -65,21 +59,9 @@ pub(super) fn read_page(
     Ok(page.purchases)
 }
 
-/// The rows that one statement selects for a page.
-enum RowSelection<'a> {
-    /// The purchases of all buyers.
-    All,
-    /// The purchases of one buyer.
-    Buyer(Buyer),
-    /// The purchases with this reference: of all buyers, or of the buyers with this user id.
-    Reference {
-        reference: &'a str,
-        user_id: Option<&'a str>,
-    },
-}
-
 /// A page in the making, which merges the rows of several buyers in the order of the listing.
 struct PageReader<'a> {
+    selector: &'a Selector,
     order: ListOrder,
     bounds: &'a PageBounds,
     /// The maximum number of purchases in the page.
@@ -89,29 +71,29 @@ struct PageReader<'a> {
 }
 
 impl PageReader<'_> {
-    /// Reads the rows of `selection` in the order of the listing, and adds the purchases that
-    /// belong to the page.
+    /// Reads the rows of `buyer`, or all rows of the selector if it does not select by buyer, in the
+    /// order of the listing. Adds the purchases that belong to the page.
     ///
     /// Stops at the first row that is behind a full page, because all further rows are behind the
     /// page too.
     fn read_rows(
         &mut self,
         connection: &Connection,
-        selection: &RowSelection<'_>,
+        buyer: Option<&Buyer>,
     ) -> rusqlite::Result<()> {
-        let (sql, parameters) = page_statement(selection, self.order, self.bounds, self.limit);
+        let (sql, parameters) = page_statement(self, buyer);
         let mut statement = connection.prepare_cached(&sql)?;
         let mut selected_rows = statement.query(&*parameters)?;
 
         while let Some(row) = selected_rows.next()? {
-            let purchase = match selection {
-                RowSelection::Buyer(buyer) => rows::read_purchase_of_user(
+            let purchase = match buyer {
+                Some(buyer) => rows::read_purchase_of_user(
                     row,
                     buyer.checksum,
                     buyer.user_id.clone(),
                     buyer.user_name.clone(),
                 )?,
-                _ => rows::read_purchase(row)?,
+                None => rows::read_purchase(row)?,
             };
 
             if !self.insert_in_order(purchase) {
@@ -146,37 +128,36 @@ impl PageReader<'_> {
     }
 }
 
-/// Returns the SQL statement that reads a page of `selection`, and the statement's parameters by
+/// Returns the SQL statement that [`PageReader::read_rows`] runs, and the statement's parameters by
 /// name.
 ///
 /// `INDEXED BY` and `CROSS JOIN` keep SQLite from choosing another index or from looping over the
 /// buyers first. Either would make it sort all rows.
 fn page_statement(
-    selection: &RowSelection<'_>,
-    order: ListOrder,
-    bounds: &PageBounds,
-    limit: usize,
+    page: &PageReader<'_>,
+    buyer: Option<&Buyer>,
 ) -> (String, Vec<(&'static str, Value)>) {
-    let mut parameters = vec![(":limit", row_limit(limit).into())];
+    let bounds = page.bounds;
+    let mut parameters = vec![(":limit", row_limit(page.limit).into())];
     // Appending parts is cheaper than formatting the statement, which is done for each page.
     let mut sql = "SELECT ".to_owned();
-    match selection {
-        RowSelection::All => {
-            sql += COLUMNS;
-            sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
-        }
-        RowSelection::Buyer(buyer) => {
+    match (buyer, page.selector) {
+        (Some(buyer), _) => {
             sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
             parameters.push((":buyer", buyer.key.into()));
         }
-        RowSelection::Reference { reference, user_id } => {
+        (None, Selector::Reference(reference, user)) => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) WHERE reference = :reference";
-            parameters.push((":reference", (*reference).to_owned().into()));
-            if let Some(user_id) = user_id {
+            parameters.push((":reference", reference.to_string().into()));
+            if let Some(user) = user {
                 sql += " AND userid = :user";
-                parameters.push((":user", (*user_id).to_owned().into()));
+                parameters.push((":user", user.to_string().into()));
             }
+        }
+        (None, _) => {
+            sql += COLUMNS;
+            sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
         }
     }
 
@@ -191,7 +172,7 @@ fn page_statement(
 
     // Timestamps may be equal, so the position after the previous page consists of timestamp and
     // id.
-    let (after_last, order_by) = match order {
+    let (after_last, order_by) = match page.order {
         ListOrder::OldestFirst => (
             " AND (timestamp, id) > (:timestamp, :id)",
             " ORDER BY timestamp ASC, id ASC LIMIT :limit",
@@ -370,26 +351,18 @@ mod tests {
             .open_to_write()
             .unwrap();
         let times = [Timestamp::MIN, Timestamp::MAX].map(Some);
-        let (user_id, user_name) = ("u".parse().unwrap(), "n".parse().unwrap());
         let buyer = Buyer {
             key: 1,
-            user_id,
-            user_name,
+            user_id: "u".parse().unwrap(),
+            user_name: "n".parse().unwrap(),
             checksum: 0,
         };
         let user = Selector::User(buyer.user_id.clone());
-        let reference = Selector::Reference("r".parse().unwrap(), None);
-        for (selector, rows, index) in [
-            (user, RowSelection::Buyer(buyer), "PRIMARY KEY (buyer=?"),
-            (Selector::All, RowSelection::All, "by_time"),
-            (
-                reference,
-                RowSelection::Reference {
-                    reference: "r",
-                    user_id: Some("u"),
-                },
-                "by_reference (reference=?",
-            ),
+        let reference = Selector::Reference("r".parse().unwrap(), Some(buyer.user_id.clone()));
+        for (selector, buyer, index) in [
+            (user, Some(&buyer), "PRIMARY KEY (buyer=?"),
+            (Selector::All, None, "by_time"),
+            (reference, None, "by_reference (reference=?"),
         ] {
             for (order, [from, to]) in [
                 (ListOrder::NewestFirst, [None, None]),
@@ -405,7 +378,14 @@ mod tests {
                 let cursor = Cursor::after(&selector, &first, &last);
                 for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
-                    let (sql, _) = page_statement(&rows, order, &bounds, 1);
+                    let page = PageReader {
+                        selector: &selector,
+                        order,
+                        bounds: &bounds,
+                        limit: 1,
+                        purchases: Vec::new(),
+                    };
+                    let (sql, _) = page_statement(&page, buyer);
                     let plan = plan(&connection, &sql);
                     assert!(
                         plan.contains(index) && !plan.contains("TEMP B-TREE"),
