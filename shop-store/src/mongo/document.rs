@@ -202,10 +202,8 @@ pub(super) fn decimal128(price: Price) -> Decimal128 {
 
 #[cfg(test)]
 mod tests {
-    use bson::RawDocumentBuf;
-
     use super::*;
-    use crate::mongo::command::append_purchase;
+    use crate::mongo::command::purchase_document;
 
     #[test]
     fn decimal128_keeps_every_digit() {
@@ -257,9 +255,7 @@ mod tests {
                 at,
             )
             .with_details(Details::from_json(json, &[]).unwrap());
-            let mut bytes = Vec::new();
-            append_purchase(&mut bytes, &written);
-            let document = RawDocumentBuf::from_bytes(bytes).unwrap();
+            let document = purchase_document(&written);
             assert_eq!(read_purchase(&document).unwrap(), written);
             assert_eq!(
                 (

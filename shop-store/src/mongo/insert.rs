@@ -42,7 +42,7 @@ pub(super) async fn insert_batch(
         let command = command::encode_insert(connection.collection.name(), chunk);
         let database = connection.database.clone();
         let run_command = async move {
-            let reply = database.run_raw_command(command?).await?;
+            let reply = database.run_raw_command(command).await?;
             Ok(bson::deserialize_from_document::<InsertReply>(reply)?)
         };
         let reply = connection.write(run_command).await?;
@@ -312,7 +312,7 @@ mod tests {
         let mut purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
         purchase.details.item = Some(longest(256).parse().unwrap());
         purchase.details.reference = Some(longest(128).parse().unwrap());
-        let command = command::encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]).unwrap();
+        let command = command::encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]);
         // maxBsonObjectSize, which limits the command as a whole.
         assert!(
             command.as_bytes().len() < 16 << 20,

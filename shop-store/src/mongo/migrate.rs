@@ -257,7 +257,7 @@ mod tests {
     use bson::RawDocumentBuf;
 
     use super::*;
-    use crate::mongo::command::append_purchase;
+    use crate::mongo::command::purchase_document;
 
     #[test]
     fn documents_are_converted_back_to_the_form_of_each_system() {
@@ -270,9 +270,7 @@ mod tests {
             "1195.30".parse().unwrap(),
             time,
         );
-        let mut bytes = Vec::new();
-        append_purchase(&mut bytes, &purchase);
-        let ours = RawDocumentBuf::from_bytes(bytes).unwrap();
+        let ours = purchase_document(&purchase);
         let back = |system| legacy_format_members(system, &ours, &purchase);
         for (system, expected) in [
             (
