@@ -344,15 +344,17 @@ impl managed::Manager for Connector {
         }
 
         let Some(session) = best_session else {
-            return Err(last_error.unwrap_or_else(no_primary_error));
+            // The hosts answered, but are all read-only.
+            let message = "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
+            return Err(last_error.unwrap_or_else(|| unavailable_error(message)));
         };
         if self.servers.have_superseded(&session) {
             let (name, _) = &self.configs[session.host];
-            return Err(superseded_error(
-                name,
+            return Err(unavailable_error(format!(
+                "the PostgreSQL server {name} is on timeline {}, and another one on timeline {} has replaced it: stop it, or make it a standby",
                 session.timeline,
-                self.servers.timeline(),
-            ));
+                self.servers.timeline()
+            )));
         }
         Ok(session)
     }
@@ -372,19 +374,4 @@ impl managed::Manager for Connector {
         }
         Ok(())
     }
-}
-
-/// Returns the error for a URL whose hosts answered, but are all read-only.
-fn no_primary_error() -> Error {
-    unavailable_error(
-        "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary",
-    )
-}
-
-/// Returns the error for a primary that was replaced: it is on `timeline`, and a server was seen on
-/// the higher timeline `seen`.
-fn superseded_error(name: &str, timeline: u32, seen: u32) -> Error {
-    unavailable_error(format!(
-        "the PostgreSQL server {name} is on timeline {timeline}, and another one on timeline {seen} has replaced it: stop it, or make it a standby"
-    ))
 }
