@@ -155,17 +155,16 @@ pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
 
-/// The formula of [`key_residue`] in SQL, for the columns `day` and `buyer`.
-///
-/// The result of SQL's `%` takes the sign of the dividend, so the modulus is added and `%` is
-/// applied once more.
-#[cfg(test)]
-const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
-    + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";
-
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// The formula of [`key_residue`] in SQL, for the columns `day` and `buyer`.
+    ///
+    /// The result of SQL's `%` takes the sign of the dividend, so the modulus is added and `%` is
+    /// applied once more.
+    const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
+    + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";
 
     #[test]
     fn the_residue_of_a_key_is_the_same_in_sql() {
