@@ -1,9 +1,8 @@
-//! Reads purchases from documents, including documents of the replaced systems.
-//! [`command`](super::command) writes them.
+//! Writes purchases as documents, and reads them, including documents of the replaced systems.
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
-use bson::{Bson, DateTime, Decimal128, Document, RawDocument, doc};
+use bson::{Bson, DateTime, Decimal128, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
 use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp};
 
 use crate::refunds::StoredRow;
@@ -191,6 +190,30 @@ pub(super) fn id_value(id: &PurchaseId) -> Bson {
     }
 }
 
+/// Returns the document of a purchase. Its first member is `_id`, as in stored documents.
+pub(super) fn purchase_document(purchase: &Purchase) -> RawDocumentBuf {
+    let mut document = match purchase.id.as_object_id() {
+        Some(id) => rawdoc! { "_id": ObjectId::from_bytes(*id) },
+        None => rawdoc! { "_id": purchase.id.to_string() },
+    };
+    document.append(cstr!("userid"), purchase.user_id.as_str());
+    document.append(cstr!("username"), purchase.user_name.as_str());
+    document.append(cstr!("price"), decimal128(purchase.price));
+    document.append(cstr!("timestamp"), to_bson_date(purchase.timestamp));
+
+    // The names of these members are `DETAILS`, `REFERENCE` and `REFUNDED_PURCHASE`.
+    if let Some(details) = purchase.details.to_json() {
+        document.append(cstr!("details"), details);
+    }
+    if let Some(reference) = &purchase.details.reference {
+        document.append(cstr!("reference"), reference.as_str());
+    }
+    if let Some(purchase_id) = purchase.details.of {
+        document.append(cstr!("of"), purchase_id.to_string());
+    }
+    document
+}
+
 /// Converts a price to a Decimal128 with the same number of decimals, without loss.
 pub(super) fn decimal128(price: Price) -> Decimal128 {
     let decimal = price.as_decimal();
@@ -203,7 +226,6 @@ pub(super) fn decimal128(price: Price) -> Decimal128 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::mongo::command::purchase_document;
 
     #[test]
     fn decimal128_keeps_every_digit() {

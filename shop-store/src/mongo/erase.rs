@@ -12,12 +12,11 @@ use shop_core::ports::{PurchaseErase, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
-use super::command::WRITE_TIMEOUT;
 use super::connection::MongoConnection;
 use super::document::{
     ERASED, REFUNDED_PURCHASE, id_value, member_value, read_id, to_bson_date, to_timestamp,
 };
-use super::insert::InsertReply;
+use super::insert::{InsertReply, WRITE_TIMEOUT};
 use super::select;
 use crate::limits::row_limit;
 

@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 
-use bson::{Bson, RawDocumentBuf, doc};
+use bson::{Bson, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use futures_util::TryStreamExt;
 use mongodb::options::ReadConcern;
 use serde::Deserialize;
@@ -15,14 +15,17 @@ use shop_core::ports::InsertOutcome;
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use super::connection::MongoConnection;
+use super::document;
 use super::error::{DocumentError, mongo_error};
-use super::{command, document};
 use crate::refunds::StoredRow;
 
 /// The maximum number of documents in a command.
 ///
 /// With the longest texts, the command stays below the server's limit of 16 MiB.
 pub(super) const MAX_DOCUMENTS: usize = 4_000;
+/// The time in milliseconds for which the server waits until the write is on a majority of the
+/// servers. It is below the client's timeout, so that the server reports the error.
+pub(super) const WRITE_TIMEOUT: i32 = 10_000;
 
 /// Inserts the purchases of `batch` whose id is not stored yet, and returns one outcome for each
 /// purchase.
@@ -39,7 +42,7 @@ pub(super) async fn insert_batch(
 ) -> Result<Vec<InsertOutcome>> {
     let mut outcomes = Vec::with_capacity(batch.len());
     for chunk in batch.chunks(MAX_DOCUMENTS) {
-        let command = command::encode_insert(connection.collection.name(), chunk);
+        let command = encode_insert(connection.collection.name(), chunk);
         let database = connection.database.clone();
         let run_command = async move {
             let reply = database.run_raw_command(command).await?;
@@ -49,6 +52,25 @@ pub(super) async fn insert_batch(
         outcomes.extend(reply_outcomes(connection, chunk, reply).await?);
     }
     Ok(outcomes)
+}
+
+/// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
+/// journal.
+///
+/// `insert_many` copies each document into the command, and builds a map of all ids. Here no map is
+/// needed.
+fn encode_insert(collection: &str, purchases: &[Purchase]) -> RawDocumentBuf {
+    let mut documents = RawArrayBuf::new();
+    for purchase in purchases {
+        documents.push(document::purchase_document(purchase));
+    }
+    let write_concern = rawdoc! { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT };
+    rawdoc! {
+        "insert": collection,
+        "ordered": false,
+        "writeConcern": write_concern,
+        "documents": documents,
+    }
 }
 
 /// The server's reply to an insert. It contains only the errors: a document without an error was
@@ -235,8 +257,11 @@ fn transient_error(error: &WriteError) -> Error {
 
 #[cfg(test)]
 mod tests {
+    use bson::DateTime;
+    use bson::oid::ObjectId;
     use shop_core::Timestamp;
 
+    use super::document::decimal128;
     use super::*;
 
     const DUPLICATE: i32 = 11000;
@@ -312,7 +337,7 @@ mod tests {
         let mut purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
         purchase.details.item = Some(longest(256).parse().unwrap());
         purchase.details.reference = Some(longest(128).parse().unwrap());
-        let command = command::encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]);
+        let command = encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]);
         // maxBsonObjectSize, which limits the command as a whole.
         assert!(
             command.as_bytes().len() < 16 << 20,
@@ -331,5 +356,52 @@ mod tests {
         assert!(is_of_another_index(&message("username_1")));
         assert!(!is_of_another_index(&message("_id_")));
         assert!(!is_of_another_index("E11000 duplicate key error"));
+    }
+
+    fn purchases() -> Vec<Purchase> {
+        let ids = [
+            "0190163d-8694-739b-aea5-966c26f8ad91",
+            "65f0c0ffee0123456789abcd",
+        ];
+        let purchase = |number: usize| {
+            let at =
+                Timestamp::from_millis(1_772_355_600_250 - 1_000_000_000_000 * (number as i64 % 3))
+                    .unwrap();
+            let (user, price) = (format!("u{number}"), format!("{number}.50"));
+            let name = "Ädä".repeat(number % 5 + 1);
+            let id = ids[number % 2].parse().unwrap();
+            Purchase::new(
+                id,
+                user.parse().unwrap(),
+                name.parse().unwrap(),
+                price.parse().unwrap(),
+                at,
+            )
+        };
+        (0..101).map(purchase).collect()
+    }
+
+    #[test]
+    fn inserts_are_encoded_like_the_bson_library() {
+        let mut documents = RawArrayBuf::new();
+        for purchase in &purchases() {
+            let mut document = match purchase.id.as_object_id() {
+                Some(id) => rawdoc! { "_id": ObjectId::from_bytes(*id) },
+                None => rawdoc! { "_id": purchase.id.to_string() },
+            };
+            document.append(bson::cstr!("userid"), purchase.user_id.as_str());
+            document.append(bson::cstr!("username"), purchase.user_name.as_str());
+            document.append(bson::cstr!("price"), decimal128(purchase.price));
+            document.append(
+                bson::cstr!("timestamp"),
+                DateTime::from_millis(purchase.timestamp.as_millis()),
+            );
+            documents.push(document);
+        }
+        let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": 10_000 };
+        let expected = rawdoc! {
+            "insert": "purchases", "ordered": false, "writeConcern": concern, "documents": documents
+        };
+        assert_eq!(encode_insert("purchases", &purchases()), expected);
     }
 }

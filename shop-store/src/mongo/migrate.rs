@@ -257,7 +257,7 @@ mod tests {
     use bson::RawDocumentBuf;
 
     use super::*;
-    use crate::mongo::command::purchase_document;
+    use crate::mongo::document::purchase_document;
 
     #[test]
     fn documents_are_converted_back_to_the_form_of_each_system() {

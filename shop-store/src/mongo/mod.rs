@@ -19,7 +19,6 @@
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its
 //! `_id` is the purchase's id as text, or the ObjectId of a document from a replaced system.
 
-mod command;
 mod connection;
 mod document;
 mod erase;
