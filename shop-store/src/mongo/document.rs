@@ -171,6 +171,11 @@ pub(super) fn not_a_mark_condition() -> Document {
     doc! { ERASED: { "$exists": false } }
 }
 
+/// The date of the first possible timestamp.
+pub(super) const MIN_DATE: DateTime = to_bson_date(Timestamp::MIN);
+/// The date of the last possible timestamp.
+pub(super) const MAX_DATE: DateTime = to_bson_date(Timestamp::MAX);
+
 /// Converts a timestamp to a BSON date.
 pub(super) const fn to_bson_date(timestamp: Timestamp) -> DateTime {
     DateTime::from_millis(timestamp.as_millis())

@@ -19,7 +19,8 @@ use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
 use super::document::{
-    REFERENCE, id_value, member_value, not_a_mark_condition, read_stored_row, to_bson_date,
+    MAX_DATE, MIN_DATE, REFERENCE, id_value, member_value, not_a_mark_condition, read_stored_row,
+    to_bson_date,
 };
 use super::error::mongo_error;
 use super::{MongoStore, scan, totals};
@@ -298,21 +299,19 @@ pub(super) fn range_queries(
 /// Without a range of time, these are all valid dates except the one that marks the second range. A
 /// comparison matches values of the same type only, so documents without a date do not match.
 fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
-    let lowest = to_bson_date(Timestamp::MIN);
-    let highest = to_bson_date(Timestamp::MAX);
     match order {
         _ if range != TimeRange::ALL => dates_in(range),
-        ListOrder::OldestFirst => doc! { "$gte": lowest, "$lt": highest },
-        _ => doc! { "$gt": lowest, "$lte": highest },
+        ListOrder::OldestFirst => doc! { "$gte": MIN_DATE, "$lt": MAX_DATE },
+        _ => doc! { "$gt": MIN_DATE, "$lte": MAX_DATE },
     }
 }
 
 /// Returns the condition of the dates in a range of time: from its start, and before its end.
 pub(super) fn dates_in(range: TimeRange) -> Document {
-    let mut dates = doc! { "$gte": to_bson_date(range.from().unwrap_or(Timestamp::MIN)) };
+    let mut dates = doc! { "$gte": range.from().map_or(MIN_DATE, to_bson_date) };
     match range.to() {
         Some(to) => dates.insert("$lt", to_bson_date(to)),
-        None => dates.insert("$lte", to_bson_date(Timestamp::MAX)),
+        None => dates.insert("$lte", MAX_DATE),
     };
     dates
 }
@@ -322,14 +321,12 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 ///
 /// The condition consists of bounds and not of types, so that the server uses an index.
 fn undated_condition(order: ListOrder) -> Document {
-    let lowest = to_bson_date(Timestamp::MIN);
-    let highest = to_bson_date(Timestamp::MAX);
     let from = if order == ListOrder::OldestFirst {
         "$gte"
     } else {
         "$gt"
     };
-    doc! { "$or": [{ "timestamp": { "$not": { from: lowest } } }, { "timestamp": { from: highest } }] }
+    doc! { "$or": [{ "timestamp": { "$not": { from: MIN_DATE } } }, { "timestamp": { from: MAX_DATE } }] }
 }
 
 /// Returns the condition of an `_id` that a purchase can have: a text or an `ObjectId`.

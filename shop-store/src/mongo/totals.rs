@@ -15,7 +15,7 @@ use shop_core::{Price, Result, Timestamp, Total, UserId, UserName};
 
 use super::connection::MongoConnection;
 use super::document::{
-    REFUNDED_PURCHASE, decimal128, not_a_mark_condition, to_bson_date, to_timestamp,
+    MAX_DATE, MIN_DATE, REFUNDED_PURCHASE, decimal128, not_a_mark_condition, to_timestamp,
 };
 use super::select;
 use crate::limits::row_limit;
@@ -143,8 +143,6 @@ pub(super) fn totals_pipeline(
 fn current_format_condition(selector: &Selector) -> Document {
     let lowest = decimal128(Price::MAX.negated());
     let highest = decimal128(Price::MAX);
-    let first = to_bson_date(Timestamp::MIN);
-    let last = to_bson_date(Timestamp::MAX);
     // The selected member equals an id or a name that is already valid, so its text needs no
     // pattern.
     let selected = doc! { "$type": "string", "$not": { "$type": "array" } };
@@ -166,7 +164,7 @@ fn current_format_condition(selector: &Selector) -> Document {
         "username": user_name,
         "price": { "$type": "decimal", "$gte": lowest, "$lte": highest, "$not": { "$type": "array" } },
         "$or": [{ "price": { "$gte": decimal128(Price::ZERO) } }, { REFUNDED_PURCHASE: { "$type": "string" } }],
-        "timestamp": { "$type": "date", "$gte": first, "$lte": last, "$not": { "$type": "array" } },
+        "timestamp": { "$type": "date", "$gte": MIN_DATE, "$lte": MAX_DATE, "$not": { "$type": "array" } },
     }
 }
 
