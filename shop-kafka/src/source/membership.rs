@@ -1,10 +1,9 @@
 //! The requests that a member of a consumer group makes to the brokers about the partitions that it
 //! owns.
 //!
-//! [`find_start`](super::start::find_start) and [`Positions`](super::positions::Positions) decide
-//! by the responses which records the log lost. They use the trait [`Membership`], which
-//! [`Consumer`] implements, so that their tests run without brokers. The requests block the reader
-//! thread.
+//! [`Positions`](super::positions::Positions) decides by the responses which records the log lost.
+//! It uses the trait [`Membership`], which [`Consumer`] implements, so that its tests run without
+//! brokers. The requests block the reader thread.
 
 use std::ops::Range;
 use std::time::Duration;

@@ -11,7 +11,7 @@
 //! | module | responsibility |
 //! |---|---|
 //! | `reader`, `pending` | the reader thread, and the batches that it builds |
-//! | `start`, `positions` | which records the log lost before and between the records that are read |
+//! | `positions` | which records the log lost before and between the records that are read |
 //! | `membership` | the requests to the brokers about partitions |
 //! | `rebalance` | assignments and revocations |
 
@@ -22,7 +22,6 @@ mod positions;
 mod queue;
 mod reader;
 mod rebalance;
-mod start;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};

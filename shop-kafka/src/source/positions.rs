@@ -17,7 +17,6 @@ use shop_core::Result;
 use shop_core::log::{Gap, GapCause, Partition};
 
 use super::membership::{Committed, Membership, new_gap};
-use super::start::{PartitionStart, find_start};
 
 /// The timeout of a request to the brokers that is made when a record arrives. The record waits for
 /// the response.
@@ -34,6 +33,12 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// written in transactions skips offsets all the time, and each read takes about a millisecond.
 /// librdkafka needs longer to find the first record after a deletion.
 const CHECK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// How long to wait before the high watermark is read again, if it is before the committed
+/// position.
+///
+/// Right after its election, a leader may still report an end of the log that is too low.
+const HIGH_WATERMARK_RECHECK_DELAY: Duration = Duration::from_millis(300);
 
 /// The read positions of the reader thread, by the index of the partition.
 #[derive(Default)]
@@ -61,6 +66,19 @@ struct Position {
     /// The end of the log if the log was cut before the committed position, until the first record
     /// arrives. See [`PartitionStart::truncated_end`].
     truncated_end: Option<i64>,
+}
+
+/// The place where reading of a newly assigned partition starts.
+#[derive(Default)]
+struct PartitionStart {
+    /// The lowest possible offset of the first record after a seek. `None` if the partition was not
+    /// sought: without a committed position, the group starts at the oldest record.
+    next_offset: Option<i64>,
+    /// The end of the log, if the log was cut before the committed position. If the first record is
+    /// before this end, the log was cut at this record, and was then written again up to the end.
+    truncated_end: Option<i64>,
+    /// The gap that the comparison with the log found: the records that the log lost, if any.
+    gap: Option<Gap>,
 }
 
 /// How the offset of a record relates to the position in its partition.
@@ -282,6 +300,89 @@ impl Positions {
         let lost_end = read_end.filter(|read_end| *read_end > cut_at);
         Ok(lost_end.map(|end| new_gap(partition, cut_at..end, GapCause::Truncated, offset)))
     }
+}
+
+/// Compares the group's committed position in `partition` with the log, and seeks the partition to
+/// the place where reading continues.
+///
+/// Called once for each assignment of a partition, before a record of the partition is delivered.
+/// If there is no committed position, commits the oldest offset as the group's first position
+/// instead of seeking.
+///
+/// | the group's committed position | the partition starts at | gap |
+/// |---|---|---|
+/// | none | the oldest record | none |
+/// | in an earlier topic of the same name | the oldest record | recreated |
+/// | before the low watermark | the low watermark | deleted |
+/// | between the watermarks | the committed position | none |
+/// | after the high watermark | where the log was cut, or the oldest record | truncated |
+///
+/// The low watermark is the offset of the oldest record in the log, and the high watermark is the
+/// offset after the newest record. A log ends before a committed position if it was cut, which an
+/// unclean leader election does.
+///
+/// `earlier_topic_position` is where this process stopped reading an earlier topic of the same
+/// name. It is used if the brokers return no committed position, because they delete the commits of
+/// a topic together with the topic.
+///
+/// Each request to the brokers waits for at most `timeout`.
+///
+/// # Errors
+/// If a request fails. Records of the partition must not be delivered then: they may follow a gap.
+fn find_start(
+    membership: &impl Membership,
+    partition: &Partition,
+    earlier_topic_position: Option<Committed>,
+    timeout: Duration,
+) -> Result<PartitionStart> {
+    let index = partition.index;
+    let committed = membership
+        .committed(index, timeout)?
+        .or(earlier_topic_position);
+    let (low, high) = membership.watermarks(index, timeout)?;
+
+    let Some(committed) = committed else {
+        // librdkafka starts at the oldest record by itself (`auto.offset.reset`). With the commit,
+        // a later deletion of unread records can be recognized.
+        membership.commit_start(index, low)?;
+        return Ok(PartitionStart::default());
+    };
+    let offset = committed.offset;
+    let mut start = PartitionStart {
+        next_offset: Some(offset),
+        ..PartitionStart::default()
+    };
+    if committed.is_of_earlier_topic {
+        // The offset means nothing in the present topic, so all its records are read. How many
+        // records of the earlier topic were not read is unknown: the gap contains no offset.
+        membership.seek_to(index, low, timeout)?;
+        start.next_offset = Some(low);
+        let gap = new_gap(partition, offset..offset, GapCause::Recreated, low);
+        start.gap = Some(gap);
+        return Ok(start);
+    }
+
+    membership.seek_to_committed(committed, timeout)?;
+    if offset < low {
+        // The records up to the low watermark were deleted, by retention for example.
+        start.next_offset = Some(low);
+        start.gap = Some(new_gap(partition, offset..low, GapCause::Deleted, low));
+    } else if offset > high {
+        // The log ends before the committed position. The end is read a second time, since a new
+        // leader may report it too low.
+        membership.sleep_unless_closed(HIGH_WATERMARK_RECHECK_DELAY);
+        let (_, confirmed_high) = membership.watermarks(index, timeout)?;
+        if offset > confirmed_high {
+            // librdkafka continues where the log was cut, or at the oldest record if the committed
+            // position carries no leader epoch. So the first record may be at any offset from the
+            // low watermark on.
+            start.next_offset = Some(low);
+            start.truncated_end = Some(confirmed_high);
+            let lost_offsets = confirmed_high..offset;
+            start.gap = Some(new_gap(partition, lost_offsets, GapCause::Truncated, low));
+        }
+    }
+    Ok(start)
 }
 
 #[cfg(test)]
