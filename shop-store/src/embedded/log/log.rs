@@ -190,7 +190,7 @@ impl EmbeddedLog {
 
     /// Closes the file for all clones, sinks and sources, after the operations in their queues.
     /// Further calls fail with [`Closed`](ErrorKind::Closed).
-    pub(in crate::embedded) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.shared.writer.closing.cancel();
         self.shared.readers.jobs.close();
         self.shared.writer.jobs.close();

@@ -23,7 +23,7 @@ use crate::embedded::store::{self, BuyerCache};
 use crate::embedded::writer::{WriteJob, WriteTask};
 
 /// A purchase to publish: it is appended to the log, and is also stored if `group` is set.
-pub(in crate::embedded) struct PublishWork {
+pub(crate) struct PublishWork {
     pub(super) purchase: Purchase,
     pub(super) record: LogRecord,
     pub(super) topic: Arc<str>,
@@ -37,7 +37,7 @@ pub(in crate::embedded) struct PublishWork {
 
 /// The write job of one purchase. Its result is the receipt, or the error for which the store does
 /// not accept the purchase.
-pub(in crate::embedded) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
+pub(crate) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
 
 impl WriteJob for PublishJob {
     fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
@@ -61,7 +61,7 @@ const PART_PURCHASES: usize = 16;
 ///
 /// One transaction contains as many purchases as can be applied before another write waits. A large
 /// transaction is cheaper, because it writes each page once for all of its purchases.
-pub(in crate::embedded) struct PublishBatch {
+pub(crate) struct PublishBatch {
     pub(super) purchases: Vec<PublishWork>,
     /// The receipts of the first purchases, which are applied in the current transaction.
     pub(super) receipts: Vec<Result<Receipt>>,
@@ -111,7 +111,7 @@ impl WriteJob for PublishBatchJob {
 ///
 /// The writer joins the publishes that follow each other in its queue, because one statement
 /// inserts several rows.
-pub(in crate::embedded) fn publish_jobs(
+pub(crate) fn publish_jobs(
     connection: &Connection,
     buyers: &mut BuyerCache,
     jobs: Vec<&mut PublishJob>,

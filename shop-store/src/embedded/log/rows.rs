@@ -70,10 +70,7 @@ pub(super) fn read_record(row: &Row<'_>, column: usize) -> rusqlite::Result<LogR
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed the record.
-pub(in crate::embedded) fn read_content(
-    row: &Row<'_>,
-    column: usize,
-) -> rusqlite::Result<LogRecord> {
+pub(crate) fn read_content(row: &Row<'_>, column: usize) -> rusqlite::Result<LogRecord> {
     verify_columns(row, 0, column + 1..column + 5)?;
 
     let read_blob = |column: usize| {

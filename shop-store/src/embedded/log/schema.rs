@@ -62,7 +62,7 @@ const CHECKSUMS: &str = "
 
 /// The schema of a log's file. The application id is `ShoL` in ASCII, which the `file` command
 /// shows.
-pub(in crate::embedded) const LOG: FileSchema = FileSchema {
+pub(crate) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
     migrations: &[TABLES, clock::TABLE, CHECKSUMS],
     tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],

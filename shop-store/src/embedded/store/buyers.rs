@@ -28,7 +28,7 @@ use crate::embedded::error::parse_column;
 
 /// The buyer 0, which stands for all buyers together in the tables of sums. No purchase refers to
 /// it.
-pub(in crate::embedded) const ALL: i64 = 0;
+pub(crate) const ALL: i64 = 0;
 
 /// The query of the first user name from `?1` on, in the order of names. It is one step in the
 /// index `by_name`.
@@ -64,7 +64,7 @@ pub(super) struct InternedBuyer {
 /// The writer calls [`checked`](Self::checked) at the beginning of a transaction and
 /// [`committed`](Self::committed) after it.
 #[derive(Debug, Default)]
-pub(in crate::embedded) struct BuyerCache {
+pub(crate) struct BuyerCache {
     /// The name that each user id was last used with, and the buyer with this id and name.
     interned_buyers: HashMap<UserId, (UserName, InternedBuyer)>,
     /// The size of the ids and names that were added, in bytes.
@@ -78,7 +78,7 @@ impl BuyerCache {
     /// Returns this cache if it is valid in the current transaction, or else an empty cache.
     ///
     /// A commit of another connection, such as one of another process, may have removed buyers.
-    pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
+    pub(crate) fn checked(self, connection: &Connection) -> Self {
         if self.version.is_some() && self.version == version(connection) {
             self
         } else {
@@ -87,7 +87,7 @@ impl BuyerCache {
     }
 
     /// Returns this cache as valid in the version of the file that the transaction just committed.
-    pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
+    pub(crate) fn committed(self, connection: &Connection) -> Self {
         Self {
             version: version(connection),
             ..self
@@ -161,7 +161,7 @@ fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqli
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed one of the columns.
-pub(in crate::embedded) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
+pub(crate) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
     verify_columns(row, 0, 0..3)?;
     row.get(0)
 }

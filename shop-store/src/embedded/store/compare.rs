@@ -35,10 +35,7 @@ type SumsByPeriod = BTreeMap<i64, Sums>;
 ///
 /// # Errors
 /// Fails if a residue or a checksum shows that the disk changed a row of sums or of `unfolded`.
-pub(in crate::embedded) fn compare_sums(
-    connection: &Connection,
-    limit: usize,
-) -> rusqlite::Result<Vec<String>> {
+pub(crate) fn compare_sums(connection: &Connection, limit: usize) -> rusqlite::Result<Vec<String>> {
     let snapshot = connection.unchecked_transaction()?;
     let mut comparison = SumComparison::begin(&snapshot, limit)?;
     let mut days_of_all = SumsByPeriod::new();

@@ -228,7 +228,7 @@ fn find_day_corrections(
 ///
 /// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases
 /// to the quarters that their rows were counted for already.
-pub(in crate::embedded) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
+pub(crate) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
     fold_purchases(connection)?;
     recompute_quarters(connection, i64::MIN, i64::MAX)
 }
@@ -361,7 +361,7 @@ impl GroupedSums {
 }
 
 /// A purchase in a row of `unfolded`, which the folded sums do not contain yet.
-pub(in crate::embedded) struct UnfoldedPurchase {
+pub(crate) struct UnfoldedPurchase {
     pub(super) buyer: i64,
     /// The time of the purchase in milliseconds since 1970.
     pub(super) timestamp: i64,
@@ -405,9 +405,7 @@ pub(super) fn for_each_unfolded(
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed the row.
-pub(in crate::embedded) fn read_unfolded(
-    row: &Row<'_>,
-) -> rusqlite::Result<Option<UnfoldedPurchase>> {
+pub(crate) fn read_unfolded(row: &Row<'_>) -> rusqlite::Result<Option<UnfoldedPurchase>> {
     let buyer: i64 = row.get(1)?;
     let timestamp = row.get(2)?;
 

@@ -113,7 +113,7 @@ impl<'a> NewRow<'a> {
 /// Returns the errors of SQLite, and fails if the disk changed a row that a decision depends on.
 /// The transaction must then be rolled back. A purchase that the store does not accept is an
 /// outcome and not an error.
-pub(in crate::embedded) fn insert_batch(
+pub(crate) fn insert_batch(
     connection: &Connection,
     buyers: &mut BuyerCache,
     batch: &[&Purchase],

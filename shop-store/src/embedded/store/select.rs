@@ -197,7 +197,7 @@ fn page_statement(
 /// # Errors
 /// Fails if a checksum shows that the disk changed the row, or if the index that led to the row is
 /// damaged.
-pub(in crate::embedded) fn find_by_id(
+pub(crate) fn find_by_id(
     connection: &Connection,
     id: &PurchaseId,
 ) -> rusqlite::Result<Option<Purchase>> {

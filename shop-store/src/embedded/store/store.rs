@@ -113,7 +113,7 @@ impl EmbeddedStore {
 
     /// Ends the reader threads of all clones, so that further queries fail. The log, which shares
     /// the writer, closes it.
-    pub(in crate::embedded) fn close(&self) {
+    pub(crate) fn close(&self) {
         self.scans.jobs.close();
         self.readers.jobs.close();
     }

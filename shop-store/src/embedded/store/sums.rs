@@ -45,7 +45,7 @@ pub(super) const ADD_ASSIGNMENTS: &str =
 
 /// The number of purchases and the exact sum of their prices.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
-pub(in crate::embedded) struct Sums {
+pub(crate) struct Sums {
     /// The number of purchases. It is negative in a change that subtracts.
     count: i64,
     /// The sum of the prices, in the smallest units of [`Total`].
@@ -81,7 +81,7 @@ impl Sums {
     ///
     /// # Errors
     /// Fails if the residue does not match, because the disk changed the row.
-    pub(in crate::embedded) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
+    pub(crate) fn read(row: &Row<'_>, column: usize) -> rusqlite::Result<Self> {
         // The residue of a buyer covers no key. The residue of the key 0, 0 is 0.
         Self::read_with_key(row, column, 0, 0)
     }
@@ -94,7 +94,7 @@ impl Sums {
     ///
     /// # Errors
     /// Fails if the residue does not match, because the disk changed the row.
-    pub(in crate::embedded) fn read_with_key(
+    pub(crate) fn read_with_key(
         row: &Row<'_>,
         column: usize,
         period: i64,

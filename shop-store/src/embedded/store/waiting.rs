@@ -28,7 +28,7 @@ use crate::embedded::error::unreadable;
 use crate::limits::row_limit;
 
 /// The query of all entries, which selects the columns that [`read_entry`] reads.
-pub(in crate::embedded) const SELECT_ALL: &str =
+pub(crate) const SELECT_ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
 /// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `false` if the
@@ -183,7 +183,7 @@ pub(super) fn delete_before(
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed the row.
-pub(in crate::embedded) fn read_entry(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
+pub(crate) fn read_entry(row: &Row<'_>) -> rusqlite::Result<WaitingRefund> {
     // The checksum in column 5 covers the id, the value and the origin. The sequence is not
     // covered, because SQLite assigns it, and the refusal is set later.
     let values = [row.get_ref(1)?, row.get_ref(2)?, row.get_ref(3)?];
