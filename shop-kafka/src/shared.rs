@@ -104,8 +104,7 @@ impl KafkaLogInner {
         let mut unavailable =
             BTreeSet::from_iter(self.producer.acknowledgements.failing_partitions(topic));
         if let Some(description) = self.topic.description() {
-            let leaderless = description.leaderless.iter();
-            unavailable.extend(leaderless.filter_map(|id| u32::try_from(*id).ok()));
+            unavailable.extend(&description.leaderless);
             faults.weak_settings = description.weak_settings();
         }
 

@@ -26,7 +26,7 @@ use crate::KafkaLogOptions;
 use crate::client::{ClientHealth, Context, blocking, lock};
 use crate::config::MAX_RECORD_BYTES;
 use crate::error::{from_code, from_kafka, kafka_error, not_reached};
-use crate::number::int32;
+use crate::number::{int32, unsigned};
 use crate::topic_monitor::TopicAdmin;
 
 /// The maximum time to wait for the leaders of a new topic.
@@ -544,7 +544,7 @@ impl Topic {
 pub(crate) struct TopicDescription {
     /// The partitions without a leader, which accept no records. The other partitions accept
     /// records.
-    pub(crate) leaderless: Vec<i32>,
+    pub(crate) leaderless: Vec<u32>,
     /// The smallest number of replicas of a partition.
     replicas: usize,
     /// The brokers that lead a partition. The set is empty if a new topic is listed without
@@ -620,7 +620,7 @@ impl TopicDescription {
         for partition in partitions {
             // The leader's id is -1 for a leaderless partition.
             if partition.leader() < 0 {
-                description.leaderless.push(partition.id());
+                description.leaderless.push(unsigned(partition.id()));
             } else {
                 description.leaders.insert(partition.leader());
             }

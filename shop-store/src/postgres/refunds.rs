@@ -106,9 +106,7 @@ impl PurchaseRows for PostgresStore {
             let id = rows::parse_column(row, "id").ok()?;
             Some((id, rows::read_stored_row(row)))
         });
-        let mut by_id = HashMap::with_capacity(found_rows.len());
-        by_id.extend(stored_rows);
-        Ok(by_id)
+        Ok(stored_rows.collect())
     }
 
     /// Returns the currency of the store. Sets it to `given` first if no currency is set.
