@@ -92,11 +92,7 @@ async fn publish_chunk(
             Some(Err(error)) => Err(error),
             // No broker reported the position, so it is not certain that the record was written. It
             // must not be published again behind a later purchase of the same user.
-            _ if is_followed(
-                purchase,
-                chunk.iter().skip(index + 1).zip(reports.as_slice()),
-            ) =>
-            {
+            _ if is_followed(purchase, &chunk[index + 1..], reports.as_slice()) => {
                 Err(no_position())
             }
             _ => publish_again(log, purchase).await,
@@ -110,12 +106,9 @@ async fn publish_chunk(
 /// Returns whether a purchase of the same user in `later` may be in the log. If `purchase` were
 /// published again, it would follow the later purchase there.
 ///
-/// `later` contains the later purchases of the chunk with their reports.
-fn is_followed<'a>(
-    purchase: &Purchase,
-    later: impl IntoIterator<Item = (&'a Purchase, &'a ReportedPosition)>,
-) -> bool {
-    later.into_iter().any(|(later_purchase, report)| {
+/// `later` contains the later purchases of the chunk, and `reports` their reports.
+fn is_followed(purchase: &Purchase, later: &[Purchase], reports: &[ReportedPosition]) -> bool {
+    later.iter().zip(reports).any(|(later_purchase, report)| {
         later_purchase.user_id == purchase.user_id && !matches!(report, Ok(None))
     })
 }
@@ -126,8 +119,9 @@ fn is_followed<'a>(
 /// # Errors
 /// The error of the publish, with the outcome `Unknown`: the first record may be in the log.
 async fn publish_again(log: &KafkaLogInner, purchase: &Purchase) -> Result<RecordPosition> {
-    let append = async { log.append(&encode(purchase)?).await };
-    append
+    // The purchase was encoded before, so this does not fail.
+    let record = encode(purchase)?;
+    log.append(&record)
         .await
         .map_err(|error| error.with_outcome(Outcome::Unknown))
 }
@@ -153,9 +147,9 @@ mod tests {
         let written: ReportedPosition = Ok(Some(RecordPosition::new("topic", 0, 1)));
         let (without_position, rejected) = (Ok(None), Err(no_position()));
         let is_followed = |later: [(&str, &ReportedPosition); 2]| {
-            let [first, second] = later.map(|(user, _)| purchase(user));
-            let [(_, of_first), (_, of_second)] = later;
-            is_followed(&purchase("u1"), [(&first, of_first), (&second, of_second)])
+            let purchases = later.map(|(user, _)| purchase(user));
+            let reports = later.map(|(_, report)| report.clone());
+            is_followed(&purchase("u1"), &purchases, &reports)
         };
         assert!(is_followed([("u2", &without_position), ("u1", &written)]));
         assert!(
