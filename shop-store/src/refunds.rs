@@ -240,12 +240,16 @@ async fn insert_refunds(
         }
         let stored_rows = rows.find(&ids).await?;
 
+        let mut insert_indices = Vec::new();
         let mut to_insert = Vec::new();
         let mut to_keep = Vec::new();
         let mut orphans = Vec::new();
         for index in indices {
             match decide_refund(&batch[index], &stored_rows) {
-                RefundAction::Insert(refund) => to_insert.push((index, refund)),
+                RefundAction::Insert(refund) => {
+                    insert_indices.push(index);
+                    to_insert.push(refund);
+                }
                 RefundAction::Keep => to_keep.push(index),
                 RefundAction::Move => {
                     orphans.push(batch[index].id);
@@ -257,7 +261,15 @@ async fn insert_refunds(
 
         // A refund is not inserted if another process has stored a refund with the same id, or
         // deleted the purchase, since `find`. The next round decides such refunds again.
-        indices = insert_decided(rows, to_insert).await?;
+        indices = Vec::new();
+        if !to_insert.is_empty() {
+            let inserted = rows.insert_refunds(&to_insert).await?;
+            for (index, is_inserted) in insert_indices.into_iter().zip(inserted) {
+                if !is_inserted {
+                    indices.push(index);
+                }
+            }
+        }
 
         // The stored refund is deleted before it is kept, so that it is not counted twice.
         if !orphans.is_empty() {
@@ -321,27 +333,6 @@ fn decide_refund(refund: &Purchase, stored_rows: &HashMap<PurchaseId, StoredRow>
         Some(_) => RefundAction::Move,
         None => RefundAction::Keep,
     }
-}
-
-/// Inserts `refunds`, each with its index in the batch. Returns the indices of the refunds that
-/// were not inserted.
-async fn insert_decided(
-    rows: &impl PurchaseRows,
-    refunds: Vec<(usize, Purchase)>,
-) -> Result<Vec<usize>> {
-    if refunds.is_empty() {
-        return Ok(Vec::new());
-    }
-    let (indices, refunds): (Vec<usize>, Vec<Purchase>) = refunds.into_iter().unzip();
-    let inserted = rows.insert_refunds(&refunds).await?;
-
-    let mut not_inserted = Vec::new();
-    for (index, is_inserted) in indices.into_iter().zip(inserted) {
-        if !is_inserted {
-            not_inserted.push(index);
-        }
-    }
-    Ok(not_inserted)
 }
 
 /// Keeps the refunds of `batch` at `indices` until their purchase is stored, and sets their
