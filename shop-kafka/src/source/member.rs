@@ -23,7 +23,7 @@ use super::queue::EventQueue;
 use crate::client::{Context, StatisticsHandler, create_client, lock};
 use crate::config;
 use crate::error::{from_kafka, kafka_error};
-use crate::number::unsigned;
+use crate::number::{int32, unsigned};
 use crate::shared::KafkaLogInner;
 
 /// librdkafka's consumer, through which one membership polls, commits and makes requests.
@@ -241,7 +241,7 @@ impl Member {
     /// [`CommitOutcome::Fenced`].
     ///
     /// # Errors
-    /// - [`ErrorKind::Invalid`] if a position is out of Kafka's range
+    /// - [`ErrorKind::Invalid`] if an offset is out of Kafka's range
     /// - [`ErrorKind::Unavailable`] if the member is between two memberships, or lost its
     ///   partitions
     /// - an error of librdkafka or of the brokers
@@ -253,8 +253,12 @@ impl Member {
         let mut next_offsets = BTreeMap::new();
         for position in positions {
             if self.owns(&position.partition) {
-                let index = to_kafka_number(position.partition.index)?;
-                next_offsets.insert(index, to_kafka_number(position.next_offset)?);
+                let next_offset = i64::try_from(position.next_offset).map_err(|_out_of_range| {
+                    let message = "the partition or offset is out of kafka's range";
+                    kafka_error(ErrorKind::Invalid, message)
+                        .with_source(RDKafkaErrorCode::InvalidArgument)
+                })?;
+                next_offsets.insert(int32(position.partition.index), next_offset);
                 outcomes.push(CommitOutcome::Committed);
             } else {
                 outcomes.push(CommitOutcome::Fenced);
@@ -358,20 +362,6 @@ impl StatisticsHandler for Arc<Member> {
         *lock(&self.lag) = lag;
         *stable_offsets = new_stable_offsets;
     }
-}
-
-/// Converts the index of a partition or an offset to librdkafka's type, which is signed.
-///
-/// # Errors
-/// [`ErrorKind::Invalid`] if the number exceeds the range of the signed type.
-fn to_kafka_number<T, U: TryFrom<T>>(number: T) -> Result<U> {
-    U::try_from(number).map_err(|_out_of_range| {
-        kafka_error(
-            ErrorKind::Invalid,
-            "the partition or offset is out of kafka's range",
-        )
-        .with_source(RDKafkaErrorCode::InvalidArgument)
-    })
 }
 
 /// Creates librdkafka's list of the positions to commit, with leader epochs where they are known.
