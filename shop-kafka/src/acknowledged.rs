@@ -21,7 +21,7 @@ use crate::client::lock;
 const FAILURE_VALIDITY: Duration = Duration::from_secs(30);
 
 /// The acknowledgements of all topics of a producer.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Acknowledgements {
     /// The number of acknowledgements so far, by which they are ordered.
     count: AtomicU64,
@@ -32,7 +32,7 @@ pub(crate) struct Acknowledgements {
 }
 
 /// The responses of the brokers to the records of one partition.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct PartitionAcknowledgements {
     highest: Option<HighestOffset>,
     /// The time of the last failure, unless a record was acknowledged after it.
@@ -40,7 +40,6 @@ struct PartitionAcknowledgements {
 }
 
 /// The highest acknowledged offset of a partition.
-#[derive(Debug)]
 struct HighestOffset {
     offset: u64,
     /// The number of acknowledgements up to this one.

@@ -44,7 +44,6 @@ const POLL_TIMEOUT: Duration = Duration::from_millis(100);
 const MAX_ELECTION_PAUSES: usize = 100;
 
 /// The records that a scan reads, out of the records that are in the topic when the scan starts.
-#[derive(Debug)]
 pub(crate) enum ScanRange {
     All,
     /// The records from these offsets on. If the topic was created again, the scan starts at its

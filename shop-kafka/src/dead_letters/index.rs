@@ -30,7 +30,7 @@ const MAX_DISTANCE: u64 = 256;
 /// The index is kept in memory. Before each use, [`catch_up`](Self::catch_up) reads the records
 /// that were written since the last use. The index contains an entry for each dead letter, pending
 /// or resolved, but no record.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct DlqIndex {
     /// The id of the topic that was read, if the brokers report it. Another id makes the index
     /// start empty.
@@ -48,7 +48,6 @@ pub(crate) struct DlqIndex {
 }
 
 /// The properties of a dead letter by which a filter selects it, and its offset.
-#[derive(Debug)]
 struct IndexedDeadLetter {
     position: RecordPosition,
     kind: ReasonKind,

@@ -9,7 +9,6 @@ const MAX_ROWS: usize = 16;
 
 /// The statements that insert 1 to 16 rows into one table. SQLite opens the table and its indexes
 /// once for each statement, so few statements with many rows are fast.
-#[derive(Debug)]
 pub(super) struct BulkInsert([String; MAX_ROWS]);
 
 impl BulkInsert {

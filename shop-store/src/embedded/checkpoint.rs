@@ -51,7 +51,6 @@ const FREE_SPACE_DIVISOR: u64 = 4;
 const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The write-ahead log of one file, as the writer of this process sees it.
-#[derive(Debug)]
 pub(super) struct WriteAheadLog {
     path: PathBuf,
     /// Whether everything that can be read from the log is on the disk, not only in the memory of

@@ -18,7 +18,6 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 /// A transaction writes each page once for all of its parts, so many parts are cheap. But other
 /// writes wait until the transaction ends. So a transaction ends when another write waits, and is
 /// limited to a few parts while other writes come.
-#[derive(Debug)]
 pub(super) struct CommitSizer {
     /// The last time when another write waited for a job. Initially, the time of the start.
     last_awaited: Instant,

@@ -217,7 +217,7 @@ impl MongoConnection {
 }
 
 /// The server's reply to an update.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 pub(super) struct UpdateReply {
     /// The number of documents found or inserted.
     #[serde(rename = "n", default)]

@@ -75,7 +75,7 @@ fn encode_insert(collection: &str, purchases: &[Purchase]) -> RawDocumentBuf {
 
 /// The server's reply to an insert. It contains only the errors: a document without an error was
 /// inserted.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(super) struct InsertReply {
     write_errors: Vec<WriteError>,
@@ -83,7 +83,7 @@ pub(super) struct InsertReply {
 }
 
 /// The server's error for one document, identified by its index in the command.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct WriteError {
     index: usize,
     code: i32,
@@ -92,7 +92,7 @@ struct WriteError {
 }
 
 /// The server's error for a command that was applied, but not confirmed by a majority in time.
-#[derive(Debug, Deserialize)]
+#[derive(Deserialize)]
 struct ConcernError {
     code: i32,
 }

@@ -27,7 +27,7 @@ use super::{MongoStore, scan, totals};
 
 /// A position in one of the two ranges of a listing: behind the document with this time and id, or
 /// at the start of the range.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum RangePosition {
     /// In the range of documents with a date.
     Dated(Option<(DateTime, Bson)>),

@@ -26,7 +26,7 @@ use crate::refunds::PurchaseRows as _;
 /// The bounds of a page, as values of the query of its rows.
 ///
 /// See [`PageBounds`](shop_core::ports::PageBounds).
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct PageStart {
     /// The time and the id of the last row before the page, or `None` for the first page.
     pub(super) after: Option<(SystemTime, String)>,

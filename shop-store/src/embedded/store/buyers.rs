@@ -35,7 +35,6 @@ pub(crate) const ALL: i64 = 0;
 pub(super) const NEXT_NAME: &str = "SELECT username, buyer FROM buyers WHERE username >= ?1 AND buyer <> 0 ORDER BY username LIMIT 1";
 
 /// A buyer, as it is read for a listing of its purchases.
-#[derive(Debug)]
 pub(super) struct Buyer {
     /// The integer that stands for the buyer in other tables.
     pub(super) key: i64,
@@ -50,7 +49,7 @@ pub(super) struct Buyer {
 const MAX_CACHED_BYTES: usize = 4 << 20;
 
 /// The integer that stands for a buyer in other tables, and the checksum of its id and name.
-#[derive(Debug, Clone, Copy)]
+#[derive(Clone, Copy)]
 pub(super) struct InternedBuyer {
     pub(super) key: i64,
     /// The checksum of the id and the name, which the checksum of each purchase continues.
@@ -63,7 +62,7 @@ pub(super) struct InternedBuyer {
 /// It contains one buyer for each user id: the one with the name that the id was last used with.
 /// The writer calls [`checked`](Self::checked) at the beginning of a transaction and
 /// [`committed`](Self::committed) after it.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct BuyerCache {
     /// The name that each user id was last used with, and the buyer with this id and name.
     interned_buyers: HashMap<UserId, (UserName, InternedBuyer)>,
