@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 
 use backon::{BlockingRetryable as _, ConstantBuilder};
 use bytes::BytesMut;
-use futures_util::{Stream, stream};
+use futures_util::{StreamExt as _, stream};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
@@ -89,14 +89,14 @@ impl ScanRange {
     }
 }
 
-/// A scan that was started, with a stream `S` of its records.
-pub(crate) struct StartedScan<S> {
+/// A scan that was started, with a stream of its records.
+pub(crate) struct StartedScan {
     /// For each partition, the offset from which it is read, and its end when the scan starts.
     pub(crate) ranges: OffsetRanges,
     /// The number of unstable offsets of each partition, if the scan has no end. The map is empty
     /// otherwise.
     pub(crate) unstable: UnstableCounts,
-    pub(crate) batches: S,
+    pub(crate) batches: stream::BoxStream<'static, Result<PartitionBatch>>,
 }
 
 /// Starts a scan of `topic` in a new thread.
@@ -113,7 +113,7 @@ pub(crate) async fn scan(
     log: &Arc<KafkaLogInner>,
     topic: &Arc<str>,
     range: ScanRange,
-) -> Result<StartedScan<impl Stream<Item = Result<PartitionBatch>> + Send + use<>>> {
+) -> Result<StartedScan> {
     let (offsets_sender, offsets_receiver) = oneshot::channel();
     // One batch is buffered while the next one is read.
     let (batch_sender, mut batch_receiver) = mpsc::channel(1);
@@ -136,7 +136,7 @@ pub(crate) async fn scan(
     Ok(StartedScan {
         ranges,
         unstable,
-        batches: stream::poll_fn(move |context| batch_receiver.poll_recv(context)),
+        batches: stream::poll_fn(move |context| batch_receiver.poll_recv(context)).boxed(),
     })
 }
 

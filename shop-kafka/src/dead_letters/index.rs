@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
-use std::pin::pin;
 use std::sync::Arc;
 
 use futures_util::TryStreamExt;
@@ -85,7 +84,6 @@ impl DlqIndex {
             batches = scan(log, topic, ScanRange::All).await?.batches;
         }
 
-        let mut batches = pin!(batches);
         while let Some((partition, records)) = batches.try_next().await? {
             for record in records {
                 self.index_record(partition, &record);
@@ -255,11 +253,9 @@ pub(crate) async fn read_dead_letters(
             .iter()
             .map(|(partition, offsets)| (*partition, first_run(offsets)))
             .collect();
-        let mut batches = pin!(
-            scan(log, topic, ScanRange::Between(runs.clone()))
-                .await?
-                .batches
-        );
+        let mut batches = scan(log, topic, ScanRange::Between(runs.clone()))
+            .await?
+            .batches;
         while let Some((partition, records)) = batches.try_next().await? {
             for record in records {
                 let dlq_position = (partition, record.offset);
