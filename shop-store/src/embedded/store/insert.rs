@@ -240,12 +240,7 @@ impl<'a> InsertPlan<'a> {
         }
 
         self.has_waiting = true;
-        let is_new = waiting::insert_entry(self.connection, refund, purchase_id)?;
-        let outcome = if is_new {
-            InsertOutcome::Waiting
-        } else {
-            InsertOutcome::Duplicate
-        };
+        let outcome = waiting::insert_entry(self.connection, refund, purchase_id)?;
         Ok(RowDecision::Outcome(outcome))
     }
 

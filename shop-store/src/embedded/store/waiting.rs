@@ -19,7 +19,7 @@
 use rusqlite::types::ValueRef;
 use rusqlite::{Connection, Row, ToSql, params};
 use shop_core::log::Reason;
-use shop_core::ports::{WaitingColumns, WaitingRefund, WaitingSummary};
+use shop_core::ports::{InsertOutcome, WaitingColumns, WaitingRefund, WaitingSummary};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::rows::{id_bytes, read_id};
@@ -31,18 +31,18 @@ use crate::limits::row_limit;
 pub(crate) const SELECT_ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
-/// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `false` if the
-/// same refund is stored already.
+/// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `Waiting`, or
+/// `Duplicate` if the same refund is stored already.
 pub(super) fn insert_entry(
     connection: &Connection,
     refund: &Purchase,
     purchase_id: PurchaseId,
-) -> rusqlite::Result<bool> {
+) -> rusqlite::Result<InsertOutcome> {
     let is_stored = find_by_purchase(connection, purchase_id)?
         .iter()
         .any(|entry| entry.refund.id == refund.id && entry.refund.same_content(refund));
     if is_stored {
-        return Ok(false);
+        return Ok(InsertOutcome::Duplicate);
     }
 
     let columns = WaitingColumns::new(refund).map_err(unreadable(2))?;
@@ -61,7 +61,7 @@ pub(super) fn insert_entry(
         columns.origin,
         checksum,
     ])?;
-    Ok(true)
+    Ok(InsertOutcome::Waiting)
 }
 
 /// Returns the refunds of the purchase with this id that wait or are refused, in the order of their
