@@ -39,7 +39,6 @@ use crate::unreadable::Unreadable;
 const MAX_ROUNDS: usize = 5;
 
 /// The row that is stored under an id.
-#[derive(Debug, Clone)]
 pub(crate) enum StoredRow {
     /// A purchase or a refund.
     Purchase(Purchase),

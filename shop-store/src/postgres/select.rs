@@ -246,7 +246,7 @@ pub(super) fn page_query(
 /// The SQL of the statement is empty. The caller sets it to a query with the condition.
 ///
 /// The condition excludes the marks of erased purchases, whose time is null.
-pub(super) fn selection_condition(
+fn selection_condition(
     selector: &Selector,
     from: Option<Timestamp>,
     to: Option<Timestamp>,

@@ -183,7 +183,7 @@ fn read_last_seen_and_consumed(
 /// so it is deleted if a later record is old.
 ///
 /// The resolutions of dead letters are deleted together with their records.
-pub(super) fn delete_records(
+fn delete_records(
     connection: &Connection,
     before: Timestamp,
     now: Timestamp,
@@ -267,10 +267,7 @@ fn is_old_after(
 /// While the record exists, the command `verify` needs the dead letter to explain why the record is
 /// not in the store. Reads all dead letters. Returns the number of deleted ones. A number below
 /// [`SLICE_ROWS`] means that none are left to delete.
-pub(super) fn delete_conflicts(
-    connection: &Connection,
-    before: Timestamp,
-) -> rusqlite::Result<usize> {
+fn delete_conflicts(connection: &Connection, before: Timestamp) -> rusqlite::Result<usize> {
     let sql = "DELETE FROM dead_letters WHERE rowid IN (
                    SELECT rowid FROM dead_letters AS letter
                    WHERE time < ?2 AND reason = ?1

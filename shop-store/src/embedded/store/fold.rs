@@ -58,7 +58,7 @@ pub(super) const fn day_at(millis: i64) -> i64 {
 }
 
 /// Returns the time at which a UTC day begins, in milliseconds since 1970.
-pub(super) const fn day_start(day: i64) -> i64 {
+const fn day_start(day: i64) -> i64 {
     day.saturating_mul(DAY_MILLIS)
 }
 
