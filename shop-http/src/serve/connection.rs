@@ -28,8 +28,15 @@ use tokio::time::Instant;
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, Permit};
 use crate::serve::half_heads::HalfHeadPolicy;
-use crate::serve::http2::Protocol;
 use crate::watched_body::{Polled, WatchedBody};
+
+/// The protocol of a request.
+pub(super) enum Protocol {
+    Http1,
+    /// HTTP/2, with the permit for the response until the client has read it. `None` if the pool
+    /// contains no free unit for this client.
+    Http2(Option<Permit>),
+}
 
 /// One connection.
 pub(super) struct Connection {

@@ -195,7 +195,7 @@ mod tests {
     use tokio::time::advance;
 
     use super::*;
-    use crate::serve::http2::Protocol;
+    use crate::serve::connection::Protocol;
 
     const HERE: ClientId = ClientId::Fair(1);
     const ELSEWHERE: ClientId = ClientId::Fair(2);

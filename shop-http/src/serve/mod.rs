@@ -10,12 +10,15 @@
 //! |---|---|
 //! | `SlowReaderPolicy` in `connection` | read a response slowly or not at all |
 //! | `HalfHeadPolicy` in `half_heads` | send the head of a request in part |
-//! | `Http2Policy` in `http2` | send many requests on one connection |
+//!
+//! Over HTTP/2 a client sends many requests on one connection, and may read some responses and not
+//! others. The builder of these connections limits one connection. All connections of a listener
+//! share the pool of unread responses. Each `Connection` records since when its client leaves
+//! responses unread.
 
 mod connection;
 mod connections;
 mod half_heads;
-mod http2;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -33,21 +36,24 @@ use axum::response::IntoResponse;
 use axum::serve::Listener;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
+#[cfg(feature = "tls")]
+use hyper::server::conn::http2;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+#[cfg(feature = "tls")]
+use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::graceful::GracefulConnection;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
 
 use crate::options::HttpOptions;
-use crate::permits::ClientId;
+use crate::permits::{ClientId, FairPool};
 use crate::pipeline::client::network;
 use crate::pipeline::head::find_fault;
-use crate::serve::connection::{ClientStream, Connection, reset_on_close};
+use crate::serve::connection::{ClientStream, Connection, Protocol, reset_on_close};
 use crate::serve::connections::Connections;
 use crate::serve::half_heads::max_head_bytes;
-use crate::serve::http2::{Http2Policy, Protocol};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
@@ -137,7 +143,11 @@ struct HttpServer {
     router: Router,
     connections: Arc<Connections>,
     http1: http1::Builder,
-    http2: Http2Policy,
+    #[cfg(feature = "tls")]
+    http2: http2::Builder<TokioExecutor>,
+    /// The pool of responses over HTTP/2 that clients have not read to the end, each counted from
+    /// the beginning of its request: each stream of a connection can occupy one unit.
+    unread_responses: Arc<FairPool>,
     /// Hashes the addresses of clients.
     hasher: RandomState,
     options: HttpOptions,
@@ -160,7 +170,9 @@ impl HttpServer {
             router,
             connections: Connections::new(options),
             http1,
-            http2: Http2Policy::new(options),
+            #[cfg(feature = "tls")]
+            http2: create_http2_builder(max_head),
+            unread_responses: FairPool::new(2 * options.max_requests),
             hasher: RandomState::new(),
             options: options.clone(),
             #[cfg(feature = "tls")]
@@ -243,7 +255,7 @@ impl HttpServer {
             request.extensions_mut().insert(ConnectInfo(peer));
 
             let protocol = if request.version() == Version::HTTP_2 {
-                Protocol::Http2(server.http2.unread_responses.try_acquire(counted.client, 1))
+                Protocol::Http2(server.unread_responses.try_acquire(counted.client, 1))
             } else {
                 Protocol::Http1
             };
@@ -279,7 +291,7 @@ impl HttpServer {
                 let io = TokioIo::new(stream);
                 if is_http2 {
                     serve_until_end(
-                        self.http2.builder.serve_connection(io, service),
+                        self.http2.serve_connection(io, service),
                         connection,
                         stopping,
                         // A client of HTTP/2 gets this time to notice the end.
@@ -311,6 +323,27 @@ impl HttpServer {
         }
         ClientId::Fair(self.hasher.hash_one(network(peer.ip())))
     }
+}
+
+/// Creates the builder of connections over HTTP/2, with the limits of one connection.
+#[cfg(feature = "tls")]
+fn create_http2_builder(max_head: usize) -> http2::Builder<TokioExecutor> {
+    let mut builder = http2::Builder::new(TokioExecutor::new());
+    builder
+        .timer(TokioTimer::new())
+        // The maximum number of concurrent requests on a connection.
+        .max_concurrent_streams(100)
+        // The bytes that a client may send before handlers read them: of one body, and of all
+        // bodies on a connection.
+        .initial_stream_window_size(64 << 10)
+        .initial_connection_window_size(1 << 20)
+        // The bytes of a response that wait for a client that does not read.
+        .max_send_buf_size(16 << 10)
+        .max_header_list_size(u32::try_from(max_head).unwrap_or(u32::MAX))
+        // A client that does not respond to a ping is disconnected.
+        .keep_alive_interval(Duration::from_secs(20))
+        .keep_alive_timeout(Duration::from_secs(10));
+    builder
 }
 
 /// Serves a connection until it ends. When the server stops, the requests in flight are completed.
