@@ -36,13 +36,6 @@ pub(crate) struct Admission {
 #[derive(Clone)]
 struct IsCounted;
 
-/// The room that an admitted request occupies.
-struct Admitted {
-    permit: RequestPermit,
-    /// How many more requests the client may send now, if that is known and there is a rate.
-    remaining: Option<u32>,
-}
-
 impl Admission {
     pub(crate) fn new(options: &HttpOptions) -> Self {
         Self {
@@ -109,19 +102,26 @@ impl Admission {
         request: &mut Request,
         handle: impl AsyncFnOnce(&mut Request) -> Response,
     ) -> HttpResult {
-        let state = RequestState::from_extensions(request.extensions())?;
+        let client = self.identify_client(request);
+        let permit = RequestPermit::new(&self.pools, client);
+        let state = request
+            .extensions_mut()
+            .get_mut::<RequestState>()
+            .ok_or(HttpError::PANICKED)?;
+        state.permit = Some(permit.clone());
         let class = state.class;
         let write_error = state.write_error;
+
         let writes = class.writes();
         let mut remaining = None;
-        let mut response = match self.acquire_permit(request, class) {
-            Ok(admitted) => {
-                remaining = admitted.remaining;
+        let mut response = match self.count_and_acquire(client, class, &permit) {
+            Ok(allowed) => {
+                remaining = allowed;
                 let response = handle(request).await;
                 if writes {
                     response
                 } else {
-                    admitted.permit.track_response(response)?
+                    permit.track_response(response)?
                 }
             }
             Err(refused) => write_error(&refused),
@@ -135,32 +135,29 @@ impl Admission {
         Ok(response)
     }
 
-    /// Counts a request towards the rate of its client, and acquires its permit, which is then
-    /// stored in its state.
+    /// Counts a request of `class` towards the rate of `client`, and acquires room for a read.
+    /// Returns how many more requests the client may send now, if that is known and there is a rate.
     ///
     /// # Errors
     /// - 429 if the client reached its rate
     /// - 503 if there is no room for a read of this client
-    fn acquire_permit(&self, request: &mut Request, class: RequestClass) -> HttpResult<Admitted> {
-        let client = self.identify_client(request);
+    fn count_and_acquire(
+        &self,
+        client: ClientId,
+        class: RequestClass,
+        permit: &RequestPermit,
+    ) -> HttpResult<Option<u32>> {
         let rates = &self.pools.rates;
-        let mut remaining = rates.count_requests(client.hash(), class.writes(), 1)?;
-        if class == RequestClass::Batch {
-            // How many writes remain is only known once the purchases of the batch are counted.
-            remaining = None;
-        }
-
-        let permit = RequestPermit::new(&self.pools, client);
+        let remaining = rates.count_requests(client.hash(), class.writes(), 1)?;
         // A write acquires its permit when its body is read.
         if !class.writes() {
             permit.acquire_read()?;
         }
-        let state = request
-            .extensions_mut()
-            .get_mut::<RequestState>()
-            .ok_or(HttpError::PANICKED)?;
-        state.permit = Some(permit.clone());
-        Ok(Admitted { permit, remaining })
+        if class == RequestClass::Batch {
+            // How many writes remain is only known once the purchases of the batch are counted.
+            return Ok(None);
+        }
+        Ok(remaining)
     }
 
     /// Returns the client of a request: its principal, or else the address that it comes from.
