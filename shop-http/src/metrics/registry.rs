@@ -69,7 +69,7 @@ pub(super) struct MetricsInner {
     /// The service whose state a scrape includes, while its router exists.
     source: Mutex<Option<Weak<dyn ScrapeSource>>>,
     /// Set if `flask_*` are exported, for the replaced systems: whether their durations are too.
-    flask_durations: OnceLock<bool>,
+    pub(super) flask_durations: OnceLock<bool>,
     /// The labels of `app_info` besides the version.
     build_labels: OnceLock<Labels<'static>>,
     /// Locked while the text is rendered, which takes milliseconds of processor time.
@@ -173,11 +173,6 @@ impl Metrics {
             }
             has_durations
         });
-    }
-
-    /// Returns whether `flask_*` include durations, or `None` if `flask_*` are not exported.
-    pub(super) fn flask_durations(&self) -> Option<bool> {
-        self.shared.flask_durations.get().copied()
     }
 }
 

@@ -72,70 +72,6 @@ impl RouteSeries {
             (outer, path) => format!("{outer}{path}").into(),
         })
     }
-
-    /// Returns the series of responses with this method and status, and registers it at first.
-    fn get_or_register(
-        &self,
-        metrics: &Metrics,
-        outer: &str,
-        method: &'static str,
-        status: StatusCode,
-    ) -> Arc<Series> {
-        if let Some(series) = self.series.read().iter().find(|series| {
-            series.status == status && series.method == method && series.outer == outer
-        }) {
-            return Arc::clone(series);
-        }
-
-        let series = Arc::new(self.register(metrics, outer, method, status));
-        self.series.write().push(Arc::clone(&series));
-        series
-    }
-
-    /// Registers the series of responses with this method and status.
-    fn register(
-        &self,
-        metrics: &Metrics,
-        outer: &str,
-        method: &'static str,
-        status: StatusCode,
-    ) -> Series {
-        let registry = &metrics.shared.registry;
-        let template = self.template(outer).unwrap_or(UNMATCHED.into());
-        let method_label = ("method", method);
-        let status_label = ("status", status.as_str());
-        let route_label = ("route", &*template);
-        let path_label = ("path", &*template);
-
-        let service = (self.families == MetricFamilies::All).then(|| RequestMetrics {
-            requests: registry.counter(
-                names::HTTP_REQUESTS,
-                &[method_label, route_label, status_label],
-            ),
-            durations: Some(
-                registry.histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
-            ),
-        });
-        let flask = metrics
-            .flask_durations()
-            .map(|has_durations| RequestMetrics {
-                requests: registry
-                    .counter(names::FLASK_HTTP_REQUESTS, &[method_label, status_label]),
-                durations: has_durations.then(|| {
-                    registry.histogram(
-                        names::FLASK_HTTP_REQUEST_DURATION,
-                        &[method_label, path_label, status_label],
-                    )
-                }),
-            });
-        Series {
-            outer: outer.to_owned(),
-            method,
-            status,
-            service,
-            flask,
-        }
-    }
 }
 
 /// The metrics of requests with one route, method and status.
@@ -215,6 +151,60 @@ impl RequestTimer {
             polled
         })
     }
+
+    /// Returns the series of the route for a response with `status`, and registers it at first.
+    fn get_or_register_series(&self, status: StatusCode) -> Arc<Series> {
+        if let Some(series) = self.route.series.read().iter().find(|series| {
+            series.status == status && series.method == self.method && series.outer == self.outer
+        }) {
+            return Arc::clone(series);
+        }
+
+        let series = Arc::new(self.register_series(status));
+        self.route.series.write().push(Arc::clone(&series));
+        series
+    }
+
+    /// Registers the series of the route for responses with `status`.
+    fn register_series(&self, status: StatusCode) -> Series {
+        let shared = &self.metrics.shared;
+        let registry = &shared.registry;
+        let template = self.route.template(&self.outer).unwrap_or(UNMATCHED.into());
+        let method_label = ("method", self.method);
+        let status_label = ("status", status.as_str());
+        let route_label = ("route", &*template);
+        let path_label = ("path", &*template);
+
+        let service = (self.route.families == MetricFamilies::All).then(|| RequestMetrics {
+            requests: registry.counter(
+                names::HTTP_REQUESTS,
+                &[method_label, route_label, status_label],
+            ),
+            durations: Some(
+                registry.histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
+            ),
+        });
+        let flask = shared
+            .flask_durations
+            .get()
+            .map(|has_durations| RequestMetrics {
+                requests: registry
+                    .counter(names::FLASK_HTTP_REQUESTS, &[method_label, status_label]),
+                durations: has_durations.then(|| {
+                    registry.histogram(
+                        names::FLASK_HTTP_REQUEST_DURATION,
+                        &[method_label, path_label, status_label],
+                    )
+                }),
+            });
+        Series {
+            outer: self.outer.clone(),
+            method: self.method,
+            status,
+            service,
+            flask,
+        }
+    }
 }
 
 impl Drop for RequestTimer {
@@ -233,9 +223,7 @@ impl Drop for RequestTimer {
             return;
         }
 
-        let series = self
-            .route
-            .get_or_register(&self.metrics, &self.outer, self.method, status);
+        let series = self.get_or_register_series(status);
         let seconds = self.start.elapsed().as_secs_f64();
         if series.service.is_some() {
             let seconds = (!self.is_stream).then_some(seconds);
@@ -249,7 +237,7 @@ impl Drop for RequestTimer {
                 durations.record(seconds);
             }
         }
-        if self.has_panicked && self.metrics.flask_durations().is_some() {
+        if self.has_panicked && shared.flask_durations.get().is_some() {
             let labels = [("method", self.method), ("status", status.as_str())];
             shared
                 .registry
