@@ -40,9 +40,9 @@ impl IngestObserver for BatchMetrics {
         self.bytes.record(count_value(batch.bytes));
         // One sample per batch: a sample for each record costs as much as a tenth of its
         // processing.
-        self.processing.record(batch.duration.as_secs_f64());
+        self.processing.record(batch.duration);
         if let Some(freshness) = batch.freshness {
-            self.freshness.record(freshness.as_secs_f64());
+            self.freshness.record(freshness);
         }
         self.metrics.count_samples(4);
     }
@@ -218,7 +218,9 @@ impl Scrape {
         let labels = [("role", role)];
         self.set_counter(names::OUTBOX_PUBLISHED, &labels, published);
         if let Some((count, oldest)) = pending {
-            let age = oldest.map_or(0.0, |oldest| now.saturating_since(oldest).as_secs_f64());
+            let age = oldest
+                .map(|oldest| now.saturating_since(oldest))
+                .unwrap_or_default();
             self.set_gauge(names::OUTBOX_PENDING, &labels, gauge_value(count));
             self.set_gauge(names::OUTBOX_OLDEST, &labels, age);
         }
@@ -252,7 +254,8 @@ impl Scrape {
             let failing_for = status
                 .failing_since
                 .get(&part)
-                .map_or(0.0, |since| since.elapsed().as_secs_f64());
+                .map(tokio::time::Instant::elapsed)
+                .unwrap_or_default();
             let labels = [labels, &[("part", part.as_str())]].concat();
             self.set_gauge(metric, &labels, failing_for);
         }
@@ -305,8 +308,7 @@ impl Scrape {
             ("offset", &record.offset.to_string()),
             ("error", record.error.kind().as_str()),
         ];
-        let stuck_for = record.since.elapsed().as_secs_f64();
-        self.set_gauge(names::INGEST_STUCK, &labels, stuck_for);
+        self.set_gauge(names::INGEST_STUCK, &labels, record.since.elapsed());
     }
 
     /// Exports the ages of the oldest record of `topic` that is not committed; 0 without any.
@@ -314,11 +316,13 @@ impl Scrape {
         let labels = [("topic", topic)];
 
         let read_at = status.oldest_uncommitted.get(topic).copied().flatten();
-        let since_read = read_at.map_or(0.0, |read_at| read_at.elapsed().as_secs_f64());
+        let since_read = read_at.map(|read_at| read_at.elapsed()).unwrap_or_default();
         self.set_gauge(names::INGEST_OLDEST_UNCOMMITTED, &labels, since_read);
 
         let appended_at = status.oldest_unread.get(topic).copied().flatten();
-        let age = appended_at.map_or(0.0, |time| now.saturating_since(time).as_secs_f64());
+        let age = appended_at
+            .map(|time| now.saturating_since(time))
+            .unwrap_or_default();
         self.set_gauge(names::INGEST_OLDEST_UNREAD, &labels, age);
     }
 
@@ -358,7 +362,8 @@ impl Scrape {
     fn export_lag(&self, lag: &Lag) {
         let waiting = lag
             .transaction_since()
-            .map_or(0.0, |since| since.elapsed().as_secs_f64());
+            .map(|since| since.elapsed())
+            .unwrap_or_default();
         self.set_gauge(
             names::INGEST_OPEN_TRANSACTION,
             &[("topic", &*lag.topic)],

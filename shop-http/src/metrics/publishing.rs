@@ -20,8 +20,8 @@ pub(crate) struct PublishMetrics {
     not_sent: Counter,
     unknown: Counter,
     duration: Histogram,
-    /// The counter of purchases that the log acknowledged, if the sink is a log.
-    log_messages: Option<Counter>,
+    /// The counter of purchases that the log acknowledged. It counts nothing if the sink is no log.
+    log_messages: Counter,
 }
 
 impl PublishMetrics {
@@ -34,8 +34,10 @@ impl PublishMetrics {
             not_sent: register_outcome(metrics, "not_sent"),
             unknown: register_outcome(metrics, "unknown"),
             duration: registry.histogram(names::PUBLISH_DURATION, &[]),
-            log_messages: (kind == ServiceKind::Facing)
-                .then(|| registry.counter(names::KAFKA_PRODUCER_MESSAGES, &[])),
+            log_messages: match kind {
+                ServiceKind::Facing => registry.counter(names::KAFKA_PRODUCER_MESSAGES, &[]),
+                ServiceKind::Management => Counter::noop(),
+            },
         }
     }
 
@@ -47,14 +49,11 @@ impl PublishMetrics {
 
         self.acknowledged.increment(acknowledged);
         self.metrics.shared.history.record_purchases(acknowledged);
-        if let Some(log_messages) = &self.log_messages {
-            log_messages.increment(acknowledged);
-        }
+        self.log_messages.increment(acknowledged);
         self.not_sent.increment(not_sent);
         self.unknown.increment(unknown);
 
-        self.duration
-            .record_many(start.elapsed().as_secs_f64(), results.len());
+        self.duration.record_many(start.elapsed(), results.len());
         self.metrics.count_samples(results.len());
     }
 }

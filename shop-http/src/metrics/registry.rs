@@ -15,7 +15,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 
 use ::metrics::{
-    Counter, Histogram, Key, Label, Level, Metadata, Recorder, SharedString, with_local_recorder,
+    Counter, Histogram, IntoF64, Key, Label, Level, Metadata, Recorder, SharedString,
+    with_local_recorder,
 };
 use async_trait::async_trait;
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusRecorder};
@@ -342,8 +343,7 @@ impl Scrape {
     /// Exports the age of each watched value, and the end of the validity of a certificate.
     fn export_freshness(&self) {
         for (what, freshness) in self.metrics.freshness() {
-            let age = freshness.age.as_secs_f64();
-            self.set_gauge(names::RELOAD_AGE, &[("what", what)], age);
+            self.set_gauge(names::RELOAD_AGE, &[("what", what)], freshness.age);
             if let Some(end) = freshness.not_after {
                 let seconds = gauge_value((end.as_millis() / 1_000).unsigned_abs());
                 self.set_gauge(names::TLS_NOT_AFTER, &[], seconds);
@@ -352,7 +352,12 @@ impl Scrape {
     }
 
     /// Sets a gauge of this scrape.
-    pub(super) fn set_gauge(&self, metric: MetricDefinition, labels: Labels<'_>, value: f64) {
+    pub(super) fn set_gauge(
+        &self,
+        metric: MetricDefinition,
+        labels: Labels<'_>,
+        value: impl IntoF64,
+    ) {
         self.registry.set_gauge(metric, labels, value);
     }
 
@@ -398,7 +403,12 @@ impl Registry {
     }
 
     /// Sets the gauge with these labels.
-    pub(super) fn set_gauge(&self, metric: MetricDefinition, labels: Labels<'_>, value: f64) {
+    pub(super) fn set_gauge(
+        &self,
+        metric: MetricDefinition,
+        labels: Labels<'_>,
+        value: impl IntoF64,
+    ) {
         self.0
             .register_gauge(&series_key(metric, labels), &METADATA)
             .set(value);
