@@ -9,9 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use jsonwebtoken::jwk::{
-    AlgorithmParameters, EllipticCurve, Jwk, KeyAlgorithm, KeyOperations, PublicKeyUse,
-};
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, KeyOperations, PublicKeyUse};
 use jsonwebtoken::{Algorithm, DecodingKey, Header, Validation, decode, decode_header, errors};
 use lru::LruCache;
 use parking_lot::Mutex;
@@ -108,18 +106,18 @@ fn verification_key(jwk: Jwk) -> Option<VerificationKey> {
         return None;
     }
 
-    let (algorithm, algorithm_name) = match &jwk.algorithm {
-        AlgorithmParameters::RSA(_) => (Algorithm::RS256, KeyAlgorithm::RS256),
+    let algorithm = match &jwk.algorithm {
+        AlgorithmParameters::RSA(_) => Algorithm::RS256,
         AlgorithmParameters::EllipticCurve(curve) if curve.curve == EllipticCurve::P256 => {
-            (Algorithm::ES256, KeyAlgorithm::ES256)
+            Algorithm::ES256
         }
         AlgorithmParameters::OctetKeyPair(curve) if curve.curve == EllipticCurve::Ed25519 => {
-            (Algorithm::EdDSA, KeyAlgorithm::EdDSA)
+            Algorithm::EdDSA
         }
         _ => return None,
     };
-    if let Some(given_name) = &common.key_algorithm
-        && *given_name != algorithm_name
+    if let Some(given_algorithm) = common.key_algorithm
+        && given_algorithm != algorithm.into()
     {
         return None;
     }
@@ -307,9 +305,8 @@ fn is_access_token(media_type: &str) -> bool {
 
 /// Returns the rejection of a token with this error. Its text reveals nothing of the contents of
 /// the token.
-const fn rejection(error: &errors::ErrorKind) -> Rejection {
-    use std::borrow::Cow::Borrowed;
-    Rejection::Invalid(Borrowed(match error {
+fn rejection(error: &errors::ErrorKind) -> Rejection {
+    Rejection::invalid(match error {
         errors::ErrorKind::InvalidIssuer => "is of another issuer",
         errors::ErrorKind::InvalidAudience => "is for another audience",
         errors::ErrorKind::MissingRequiredClaim(_) => MISSING_CLAIM,
@@ -319,7 +316,7 @@ const fn rejection(error: &errors::ErrorKind) -> Rejection {
         }
         errors::ErrorKind::InvalidSignature => "has an invalid signature",
         _ => "is not a valid JSON Web Token",
-    }))
+    })
 }
 
 #[async_trait]
