@@ -369,8 +369,10 @@ pub(crate) struct Audited {
     pub(crate) user: Option<String>,
     /// Whether the policy allowed the action.
     pub(crate) is_allowed: bool,
-    /// The number of purchases in a batch, and the number of these that the policy denied.
-    pub(crate) batch: Option<(usize, usize)>,
+    /// The number of purchases in a batch.
+    pub(crate) purchases: Option<usize>,
+    /// The number of purchases in a batch that the policy denied.
+    pub(crate) denied: Option<usize>,
     /// The positions of the dead letters to resolve, separated by spaces.
     pub(crate) positions: Option<String>,
     /// Why the dead letters are resolved, as the sender says.

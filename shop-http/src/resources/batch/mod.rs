@@ -211,7 +211,8 @@ impl BatchAudit {
             action: "buy_batch",
             user: sole_user.as_ref().map(UserId::to_string),
             is_allowed: self.denied == 0,
-            batch: Some((count, self.denied)),
+            purchases: Some(count),
+            denied: Some(self.denied),
             ..Audited::default()
         });
     }
