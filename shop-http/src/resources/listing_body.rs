@@ -66,41 +66,34 @@ pub(crate) fn stream_listing(
     request: PageRequest,
     first: &Page,
 ) -> HttpResult<Body> {
-    let subject = purchases.subject();
     let mut writer = ListingWriter {
         purchases,
         format,
         selector,
         request,
-        is_begun: false,
     };
+    let mut head = Vec::new();
+    writer.format.write_head(&mut head);
     // The body is read after the handler ends.
     let context = RequestContext::current().unwrap_or_default();
     let chunk = writer
-        .write_page(first)
-        .map_err(|error| HttpError::failed_query(error, subject))?;
-    if chunk.is_last {
-        return Ok(chunk.bytes.into());
+        .write_page(head, first)
+        .map_err(|error| HttpError::failed_query(error, writer.purchases.subject()))?;
+    if writer.request.cursor.is_none() {
+        return Ok(chunk.into());
     }
 
-    let rest = stream::try_unfold(Some(writer), move |writer| {
+    let rest = stream::try_unfold(writer, move |mut writer| {
         Arc::clone(&context).scope(async move {
-            let Some(mut writer) = writer else {
+            if writer.request.cursor.is_none() {
                 return Ok(None);
-            };
+            }
             let chunk = writer.read_chunk().await?;
-            let next_writer = if chunk.is_last { None } else { Some(writer) };
-            Ok(Some((chunk.bytes, next_writer)))
+            Ok(Some((chunk, writer)))
         })
     });
-    let start = stream::once(async { Ok::<_, Error>(chunk.bytes) });
+    let start = stream::once(async { Ok::<_, Error>(chunk) });
     Ok(Body::from_stream(start.chain(rest)))
-}
-
-/// A part of the body of a listing.
-struct Chunk {
-    bytes: Bytes,
-    is_last: bool,
 }
 
 /// Reads the pages of a listing, and writes them.
@@ -108,14 +101,13 @@ struct ListingWriter<F> {
     purchases: Arc<PurchaseService>,
     format: F,
     selector: Selector,
-    /// The request for the next page.
+    /// The request for the next page. After the last page, it has no cursor.
     request: PageRequest,
-    is_begun: bool,
 }
 
 impl<F: ListingFormat> ListingWriter<F> {
     /// Reads the next page, and writes it.
-    async fn read_chunk(&mut self) -> Result<Chunk, Error> {
+    async fn read_chunk(&mut self) -> Result<Bytes, Error> {
         let purchases = &self.purchases;
         let reading = purchases.query.page(&self.selector, &self.request);
         // The status is sent already: only a truncated body can signal a failure. So the error is
@@ -125,30 +117,20 @@ impl<F: ListingFormat> ListingWriter<F> {
             .inspect_err(|error| {
                 tracing::warn!(error = %error.chain(), "listing truncated");
             })?;
-        self.write_page(&page)
+        self.write_page(Vec::new(), &page)
     }
 
-    /// Writes `page`, and prepares the request for the next one.
-    fn write_page(&mut self, page: &Page) -> Result<Chunk, Error> {
-        let mut text = Vec::new();
-        if !self.is_begun {
-            self.is_begun = true;
-            self.format.write_head(&mut text);
-        }
+    /// Writes `page` behind `text`, and prepares the request for the next page. Returns the text.
+    fn write_page(&mut self, mut text: Vec<u8>, page: &Page) -> Result<Bytes, Error> {
         self.format.write_purchases(&mut text, &page.items)?;
 
-        let next = page.next_cursor(&self.request)?;
-        let is_last = next.is_none();
-        if is_last {
-            self.format.write_trailer(&mut text);
-        } else {
-            self.request.cursor = next;
+        self.request.cursor = page.next_cursor(&self.request)?;
+        if self.request.cursor.is_some() {
             self.request.limit = limit_of_next_page(page.items.len(), text.len());
+        } else {
+            self.format.write_trailer(&mut text);
         }
-        Ok(Chunk {
-            bytes: text.into(),
-            is_last,
-        })
+        Ok(text.into())
     }
 }
 
