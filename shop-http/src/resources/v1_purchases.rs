@@ -225,7 +225,7 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> Htt
 }
 
 /// Returns whether `caller` may read `purchase`.
-fn may_read(purchases: &PurchaseService, caller: &Caller, purchase: &Purchase) -> bool {
+pub(super) fn may_read(purchases: &PurchaseService, caller: &Caller, purchase: &Purchase) -> bool {
     let owner = Selector::User(purchase.user_id.clone());
     may_select(purchases, caller, &owner).is_ok()
 }
