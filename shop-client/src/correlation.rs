@@ -32,40 +32,34 @@ const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
 /// Without any context, each request gets a fresh id.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Correlation {
-    /// The context that the caller passed, if there is one.
-    passed_context: Option<Arc<RequestContext>>,
-    /// The context of the current request, which is read only if no context was passed.
-    current_context: Option<Arc<RequestContext>>,
+    /// The context that the caller passed, or else the context of the current request.
+    context: Option<Arc<RequestContext>>,
+    /// Whether the caller passed the context.
+    is_passed: bool,
 }
 
 impl Correlation {
     /// Creates a correlation with the context that the caller passed.
     pub(crate) fn new(context: RequestContext) -> Self {
         Self {
-            passed_context: Some(Arc::new(context)),
-            current_context: None,
+            context: Some(Arc::new(context)),
+            is_passed: true,
         }
     }
 
     /// Adds the context of the [current request](RequestContext::scope), unless a context was
     /// passed.
     pub(crate) fn or_current(mut self) -> Self {
-        if self.passed_context.is_none() {
-            self.current_context = RequestContext::current();
+        if !self.is_passed {
+            self.context = RequestContext::current();
         }
         self
     }
 
-    /// Returns the passed context, or else the context of the current request.
-    fn context(&self) -> Option<&Arc<RequestContext>> {
-        self.passed_context
-            .as_ref()
-            .or(self.current_context.as_ref())
-    }
-
     /// Returns the request id of the context, or a fresh id.
     pub(crate) fn request_id(&self) -> String {
-        self.context()
+        self.context
+            .as_ref()
             .and_then(|context| context.request_id.clone())
             .unwrap_or_else(|| SystemClock.fresh_id().to_string())
     }
@@ -76,12 +70,13 @@ impl Correlation {
         insert_if_valid(headers, REQUEST_ID, request_id);
 
         let traceparent = self
-            .context()
+            .context
+            .as_ref()
             .and_then(|context| context.traceparent.as_deref());
         // The current span belongs to the trace of the current request, and is more specific. A
         // context that was passed may belong to another trace, which takes precedence.
         #[cfg(feature = "otel")]
-        if traceparent.is_none() || self.passed_context.is_none() {
+        if traceparent.is_none() || !self.is_passed {
             // The propagator of the program decides which headers there are.
             get_text_map_propagator(|propagator| {
                 propagator.inject_context(&Span::current().context(), &mut HeaderInjector(headers));
