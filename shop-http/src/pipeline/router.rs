@@ -78,15 +78,12 @@ fn serve_path(
         let path = request.uri().path();
         // An action comes after the route of its object, whose end is empty.
         let path_route = routes.iter().rev().find(|route| path.ends_with(&route.end));
-        let state = match path_route {
-            Some(path_route) => {
-                RequestState::for_route(Arc::clone(&path_route.route), request.method())
-            }
-            None => {
-                let write_error = error_writer(path, pipeline.options.dialect);
-                RequestState::without_route(request.method(), write_error)
-            }
+        let route = path_route.map(|path_route| Arc::clone(&path_route.route));
+        let write_error = match &route {
+            Some(route) => route.write_error,
+            None => error_writer(path, pipeline.options.dialect),
         };
+        let state = RequestState::new(route, request.method(), write_error);
         let pipeline = Arc::clone(&pipeline);
         async move { Ok(pipeline.respond(&mut request, state).await) }
     })

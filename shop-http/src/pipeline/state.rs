@@ -29,29 +29,25 @@ pub(crate) struct RequestState {
 }
 
 impl RequestState {
-    /// Creates the state of a request with `method` for `route`.
-    pub(crate) fn for_route(route: Arc<Route>, method: &Method) -> Self {
-        let is_handled = route.endpoint(method).is_some();
-        Self {
-            class: route.class(method),
-            access: if is_handled {
-                route.access
-            } else {
-                Access::Open
-            },
-            write_error: route.write_error,
-            trail: None,
-            permit: None,
-            route: Some(route),
+    /// Creates the state of a request with `method`, whose path is that of `route`, or matches no
+    /// route.
+    pub(crate) fn new(
+        route: Option<Arc<Route>>,
+        method: &Method,
+        write_error: ErrorWriter,
+    ) -> Self {
+        let mut class = RequestClass::from_method(method);
+        let mut access = Access::Open;
+        if let Some(route) = &route {
+            class = route.class(method);
+            if route.endpoint(method).is_some() {
+                access = route.access;
+            }
         }
-    }
-
-    /// Creates the state of a request with `method`, whose path matches no route.
-    pub(crate) fn without_route(method: &Method, write_error: ErrorWriter) -> Self {
         Self {
-            route: None,
-            class: RequestClass::from_method(method),
-            access: Access::Open,
+            route,
+            class,
+            access,
             write_error,
             trail: None,
             permit: None,
