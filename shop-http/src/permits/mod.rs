@@ -31,9 +31,9 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::options::HttpOptions;
-use crate::permits::rates::Rates;
 use crate::response::{HttpError, HttpResult};
 use crate::watched_body::{Polled, watch_body};
+use rates::Rates;
 
 /// The size in bytes below which a response needs no permit: it is written at once.
 const LARGE_RESPONSE_BYTES: u64 = 16 << 10;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use axum::extract::Request;
 use axum::response::Response;
 
+use super::client::network;
+use super::state::RequestState;
 use crate::auth::Principal;
 use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, Pools, RequestPermit};
-use crate::pipeline::client::network;
-use crate::pipeline::state::RequestState;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::RequestClass;
 

@@ -56,16 +56,16 @@ use tracing::Instrument;
 
 use crate::auth::Authenticate;
 use crate::options::HttpOptions;
-use crate::pipeline::admit::Admission;
-use crate::pipeline::authenticate::authenticate_request;
-use crate::pipeline::browsers::Browsers;
-use crate::pipeline::handle::{handle, respond_to_panic, without_body};
-use crate::pipeline::head::{check_head, check_host};
-use crate::pipeline::observe::RequestObserver;
-use crate::pipeline::state::RequestState;
 use crate::response::{ErrorWriter, HttpError, HttpResult};
 use crate::routes::route::{Access, RequestClass};
 use crate::service::Service;
+use admit::Admission;
+use authenticate::authenticate_request;
+use browsers::Browsers;
+use handle::{handle, respond_to_panic, without_body};
+use head::{check_head, check_host};
+use observe::RequestObserver;
+use state::RequestState;
 
 /// Adds a layer of the embedder around the routes that are not open to all.
 pub(crate) type Guard = Arc<dyn Fn(Router) -> Router + Send + Sync>;

@@ -28,10 +28,10 @@ use shop_core::{Error, ErrorKind, Invalid, RequestContext};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::{Instant, timeout_at};
 
+use super::v1_purchases::may_select;
 use crate::auth::{Action, Caller, Credential, Rejection};
 use crate::permits::{Permit, RequestPermit};
 use crate::request::Query;
-use crate::resources::v1_purchases::may_select;
 use crate::response::{HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, to_json};
 use crate::service::{PurchaseService, within};
 

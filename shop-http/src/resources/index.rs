@@ -12,7 +12,7 @@ use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use serde_json::{Map, Value};
 
-use crate::resources::page::{prefers_html, serve_document, serve_document_above};
+use super::page::{prefers_html, serve_document, serve_document_above};
 use crate::response::HttpResult;
 use crate::routes::groups::RouteGroup;
 use crate::routes::mount::{Mount, original_uri};

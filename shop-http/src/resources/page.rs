@@ -13,9 +13,9 @@ use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use shop_core::domain::Currency;
 
+use super::script::{Module, join_modules};
 use crate::request::accept::weight;
 use crate::request::path_parameter;
-use crate::resources::script::{Module, join_modules};
 use crate::response::constant::{Constant, Constants};
 use crate::response::{HttpError, HttpResult};
 use crate::service::{Service, ServiceKind};

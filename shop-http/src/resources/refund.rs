@@ -12,12 +12,12 @@ use shop_core::ports::{Lookup, REFUND_TIMEOUT};
 use shop_core::{Price, Purchase, PurchaseId};
 use tokio::time::Instant;
 
+use super::{buy, v1_purchases};
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
 use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::purchase::RefundRequest;
 use crate::request::{self, Query, path_parameter};
-use crate::resources::{buy, v1_purchases};
 use crate::response::{HttpError, HttpResult, Location};
 use crate::routes::mount::Mount;
 use crate::service::{PurchaseService, ServiceKind};

@@ -16,11 +16,11 @@ use shop_core::json::write_member;
 use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
 use shop_core::{Invalid, Purchase, PurchaseId};
 
+use super::listing_body::stream_listing;
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
 use crate::request::accept::row_format;
 use crate::request::{Query, path_parameter};
-use crate::resources::listing_body::stream_listing;
 use crate::response::{
     HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, json_response, to_json,
 };

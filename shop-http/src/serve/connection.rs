@@ -25,9 +25,9 @@ use tokio::net::TcpStream;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use super::half_heads::HalfHeadPolicy;
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, Permit};
-use crate::serve::half_heads::HalfHeadPolicy;
 use crate::watched_body::{Polled, WatchedBody};
 
 /// The protocol of a request.

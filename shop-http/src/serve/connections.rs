@@ -13,10 +13,10 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 use tokio::time::{Instant, sleep, timeout};
 
+use super::connection::Connection;
+use super::half_heads::HEAD_BYTES;
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, FairPool, Permit};
-use crate::serve::connection::Connection;
-use crate::serve::half_heads::HEAD_BYTES;
 
 /// The time without a request after which a full listener may close a connection.
 const MIN_IDLE: Duration = Duration::from_secs(1);

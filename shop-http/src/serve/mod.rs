@@ -51,9 +51,9 @@ use crate::options::HttpOptions;
 use crate::permits::{ClientId, FairPool};
 use crate::pipeline::client::network;
 use crate::pipeline::head::find_fault;
-use crate::serve::connection::{ClientStream, Connection, Protocol, reset_on_close};
-use crate::serve::connections::Connections;
-use crate::serve::half_heads::max_head_bytes;
+use connection::{ClientStream, Connection, Protocol, reset_on_close};
+use connections::Connections;
+use half_heads::max_head_bytes;
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
