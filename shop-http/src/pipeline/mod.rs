@@ -27,7 +27,7 @@
 //! step that refuses a request returns an [`HttpError`], which the [`ErrorWriter`] of the route
 //! writes.
 
-pub(crate) mod access_log;
+mod access_log;
 mod admit;
 pub(crate) mod authenticate;
 pub(crate) mod browsers;
