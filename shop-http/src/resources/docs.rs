@@ -3,7 +3,7 @@
 //! It shows the document `openapi.json` beside the page, so that it works below every prefix. The
 //! files come from `utoipa-swagger-ui`, and are compressed when they are first requested.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::Arc;
 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, HeaderValue, header};
@@ -22,10 +22,6 @@ const POLICY: (HeaderName, HeaderValue) = (
         "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'",
     ),
 );
-
-/// The configuration: the document is beside the page, and no external validator is used.
-static CONFIG: LazyLock<Arc<Config<'static>>> =
-    LazyLock::new(|| Arc::new(Config::from("openapi.json").validator_url("none")));
 
 /// The page, with an empty name, and its files.
 static FILES: Constants = Constants::new();
@@ -58,7 +54,9 @@ pub(crate) async fn redirect(_service: Arc<Service>, _head: Parts) -> HttpResult
 
 /// Creates the file of Swagger UI with this name, with the content that `edit` returns.
 fn create_file(name: &str, edit: impl FnOnce(&[u8]) -> Vec<u8>) -> Option<Constant> {
-    let file = utoipa_swagger_ui::serve(name, Arc::clone(&CONFIG)).ok()??;
+    // The document is beside the page, and no external validator is used.
+    let config = Config::from("openapi.json").validator_url("none");
+    let file = utoipa_swagger_ui::serve(name, Arc::new(config)).ok()??;
     let media_type = match file.content_type.as_str() {
         // Without a charset a browser guesses one.
         text if text.starts_with("text/") => format!("{text}; charset=utf-8"),
