@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::error::client_error;
 use crate::ports::selection_parameters;
-use crate::response::unknown_line_error;
+use crate::response::{BodyStream, unknown_line_error};
 use crate::transport::Call;
 use crate::{
     Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient, TimeRange,
@@ -71,7 +71,7 @@ struct EventReader {
     /// The position behind the last event, at which the next connection continues.
     position: Option<FeedCursor>,
     /// The lines of the current connection. There are none without a connection.
-    lines: BoxStream<'static, Result<String>>,
+    lines: BodyStream<String>,
     /// The pauses before the next connections.
     pauses: ExponentialBackoff,
     yielded_ids: RecentIds,

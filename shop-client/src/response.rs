@@ -314,7 +314,7 @@ impl Response {
 fn until_silent<T: Send + 'static>(
     items: impl Stream<Item = Result<T>> + Send + Unpin + 'static,
     idle: Duration,
-) -> BoxStream<'static, Result<T>> {
+) -> BodyStream<T> {
     stream::try_unfold(items, move |mut items| async move {
         let item = timeout(idle, items.try_next())
             .await

@@ -37,7 +37,6 @@ pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 /// The maximum size of a page: 1,000 purchases with names of the maximum length take 2 MB.
 const PAGE_BYTES: usize = 16 << 20;
 
-const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/json, application/problem+json");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
@@ -206,10 +205,10 @@ impl Transport {
 
         if let Some(body) = &call.body {
             let content_type = match body {
-                RequestBody::Json(_) => JSON,
-                RequestBody::Batch(_) => HeaderValue::from_static(NDJSON),
+                RequestBody::Json(_) => "application/json",
+                RequestBody::Batch(_) => NDJSON,
             };
-            headers.insert(CONTENT_TYPE, content_type);
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
         }
 
         // Every key is visible ASCII, and so a valid value.
