@@ -80,16 +80,15 @@ struct Series {
     outer: String,
     method: &'static str,
     status: StatusCode,
-    /// The metrics of this service, which leave out `/health` and `/metrics`.
-    service: Option<RequestMetrics>,
-    /// The metrics of Flask, if they are exported.
-    flask: Option<RequestMetrics>,
+    /// The metrics of this service, which leave out `/health` and `/metrics`, and those of Flask, if
+    /// they are exported.
+    metrics: Vec<RequestMetrics>,
 }
 
-/// The number of requests, and their durations if these are exported.
+/// The number of requests, and their durations, which are not recorded if they are not exported.
 struct RequestMetrics {
     requests: Counter,
-    durations: Option<Histogram>,
+    durations: Histogram,
 }
 
 impl Metrics {
@@ -175,34 +174,36 @@ impl RequestTimer {
         let route_label = ("route", &*template);
         let path_label = ("path", &*template);
 
-        let service = (self.route.families == MetricFamilies::All).then(|| RequestMetrics {
-            requests: registry.counter(
-                names::HTTP_REQUESTS,
-                &[method_label, route_label, status_label],
-            ),
-            durations: Some(
-                registry.histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
-            ),
-        });
-        let flask = shared
-            .flask_durations
-            .get()
-            .map(|has_durations| RequestMetrics {
+        let mut metrics = Vec::new();
+        if self.route.families == MetricFamilies::All {
+            metrics.push(RequestMetrics {
+                requests: registry.counter(
+                    names::HTTP_REQUESTS,
+                    &[method_label, route_label, status_label],
+                ),
+                durations: registry
+                    .histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
+            });
+        }
+        if let Some(has_durations) = shared.flask_durations.get() {
+            metrics.push(RequestMetrics {
                 requests: registry
                     .counter(names::FLASK_HTTP_REQUESTS, &[method_label, status_label]),
-                durations: has_durations.then(|| {
+                durations: if *has_durations {
                     registry.histogram(
                         names::FLASK_HTTP_REQUEST_DURATION,
                         &[method_label, path_label, status_label],
                     )
-                }),
+                } else {
+                    Histogram::noop()
+                },
             });
+        }
         Series {
             outer: self.outer.clone(),
             method: self.method,
             status,
-            service,
-            flask,
+            metrics,
         }
     }
 }
@@ -225,17 +226,15 @@ impl Drop for RequestTimer {
 
         let series = self.get_or_register_series(status);
         let seconds = self.start.elapsed().as_secs_f64();
-        if series.service.is_some() {
+        if families == MetricFamilies::All {
             let seconds = (!self.is_stream).then_some(seconds);
             shared
                 .history
                 .record_response(seconds, status.is_server_error());
         }
-        for family in series.service.iter().chain(&series.flask) {
+        for family in &series.metrics {
             family.requests.increment(1);
-            if let Some(durations) = &family.durations {
-                durations.record(seconds);
-            }
+            family.durations.record(seconds);
         }
         if self.has_panicked && shared.flask_durations.get().is_some() {
             let labels = [("method", self.method), ("status", status.as_str())];
