@@ -113,14 +113,6 @@ struct RefreshedState<T> {
     failed_at: Option<Timestamp>,
 }
 
-/// The value at one moment, and whether it may be used without another read.
-struct CurrentValue<T> {
-    value: Option<Arc<T>>,
-    is_read_due: bool,
-    /// Whether the last read failed.
-    has_failed: bool,
-}
-
 /// How current a value is, for the metrics and `/health`.
 pub(crate) struct Freshness {
     /// The time since the last successful read or, before that, since the start.
@@ -172,27 +164,19 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
     /// # Cancel safety
     /// Dropping the future does not stop a read, for which others may wait.
     pub async fn no_older_than(self: &Arc<Self>, age: Duration) -> Option<Arc<T>> {
-        let mut current = self.current_value(age);
         // A read that another caller started may have begun too early: then a second one follows.
         for _read in 0..2 {
-            if !current.is_read_due {
+            let Some(max_wait) = self.max_wait_if_read_is_due(age) else {
                 break;
-            }
-            // A source that failed, and now hangs, delays the caller only a little.
-            let max_wait = if current.has_failed {
-                FAILED_SOURCE_WAIT
-            } else {
-                Duration::MAX
             };
             let _end = timeout(max_wait, self.start_read().changed()).await;
-            current = self.current_value(age);
         }
-        current.value
+        self.state.read().value.clone()
     }
 
     /// Returns how current the value is, and starts a read in the background if that is due.
     pub(crate) fn freshness(self: &Arc<Self>) -> Freshness {
-        if self.current_value(self.max_age).is_read_due {
+        if self.max_wait_if_read_is_due(self.max_age).is_some() {
             let _reading = self.start_read();
         }
 
@@ -274,30 +258,24 @@ impl<T: Send + Sync + 'static> Refreshed<T> {
         Ok(())
     }
 
-    /// Returns the last valid value.
+    /// Returns the maximum time that a caller waits for a read, or `None` if no read is due.
     ///
     /// A read is due without a value, or if the last read was started `age` ago or earlier. After a
     /// failed read, it is due once a pause has passed since that read ended.
-    fn current_value(&self, age: Duration) -> CurrentValue<T> {
+    fn max_wait_if_read_is_due(&self, age: Duration) -> Option<Duration> {
         let state = self.state.read();
-        let value = state.value.clone();
         let now = self.clock.now();
-
-        let is_read_due = match state.failed_at {
-            Some(failed_at) => {
-                let pause = match value {
-                    Some(_) => age.min(RETRY_WITH_VALUE),
-                    None => RETRY_WITHOUT_VALUE,
-                };
-                !is_within(pause, failed_at, now)
-            }
-            None => value.is_none() || !is_within(age, state.valid_at, now),
+        let Some(failed_at) = state.failed_at else {
+            let is_current = state.value.is_some() && is_within(age, state.valid_at, now);
+            return (!is_current).then_some(Duration::MAX);
         };
-        CurrentValue {
-            value,
-            is_read_due,
-            has_failed: state.failed_at.is_some(),
-        }
+
+        let pause = match state.value {
+            Some(_) => age.min(RETRY_WITH_VALUE),
+            None => RETRY_WITHOUT_VALUE,
+        };
+        // A source that failed, and now hangs, delays the caller only a little.
+        (!is_within(pause, failed_at, now)).then_some(FAILED_SOURCE_WAIT)
     }
 }
 
