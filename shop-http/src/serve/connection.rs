@@ -19,6 +19,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody};
+use axum::http::Version;
 use parking_lot::Mutex;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -29,14 +30,6 @@ use super::half_heads::HalfHeadPolicy;
 use crate::options::HttpOptions;
 use crate::permits::{ClientId, Permit};
 use crate::watched_body::{Polled, WatchedBody};
-
-/// The protocol of a request.
-pub(super) enum Protocol {
-    Http1,
-    /// HTTP/2, with the permit for the response until the client has read it. `None` if the pool
-    /// contains no free unit for this client.
-    Http2(Option<Permit>),
-}
 
 /// One connection.
 pub(super) struct Connection {
@@ -177,25 +170,25 @@ impl Connection {
         state.half_head.receive(bytes)
     }
 
-    /// Begins a request whose head arrived. The request is in flight until the result is dropped.
-    pub(super) fn begin(self: &Arc<Self>, protocol: Protocol) -> InFlightRequest {
+    /// Begins a request of this HTTP version whose head arrived. The request is in flight until the
+    /// result is dropped.
+    pub(super) fn begin(self: &Arc<Self>, version: Version) -> InFlightRequest {
         let mut state = self.state.lock();
 
         state.requests_in_flight += 1;
         state.is_used = true;
         state.half_head.complete();
 
-        let mut request = InFlightRequest {
-            connection: Arc::clone(self),
-            response_number: None,
-            permit: None,
-        };
-        if let Protocol::Http2(permit) = protocol {
+        let mut response_number = None;
+        if version == Version::HTTP_2 {
             state.http2_responses += 1;
-            request.response_number = Some(state.http2_responses);
-            request.permit = permit.map(Arc::new);
+            response_number = Some(state.http2_responses);
         }
-        request
+        InFlightRequest {
+            connection: Arc::clone(self),
+            response_number,
+            permit: None,
+        }
     }
 
     /// Completes when the connection is to be closed: it is marked for that, and its client still
@@ -235,7 +228,7 @@ pub(super) struct InFlightRequest {
     /// The number of the response over HTTP/2, whose client may read some responses and not others.
     response_number: Option<u64>,
     /// The permit of the response over HTTP/2, until its last byte is written.
-    permit: Option<Arc<Permit>>,
+    pub(super) permit: Option<Arc<Permit>>,
 }
 
 impl InFlightRequest {
@@ -464,7 +457,7 @@ mod tests {
     async fn is_served<S>(server: S, rate: u32, sent: impl AsyncFnOnce(ClientStream<S>)) -> bool {
         let all = Connections::new(&HttpOptions::default().min_read_rate(rate));
         let registered = all.register(ClientId::Unknown).unwrap();
-        let _request = registered.connection.begin(Protocol::Http1);
+        let _request = registered.connection.begin(Version::HTTP_11);
         tokio::select! {
             () = sent(stream(server, &registered.connection)) => true,
             () = registered.connection.evicted() => false,
@@ -523,7 +516,7 @@ mod tests {
             for _ in 0..3 {
                 server.read_exact(&mut part).await.unwrap();
             }
-            drop(server.connection.begin(Protocol::Http1));
+            drop(server.connection.begin(Version::HTTP_11));
         }
         client.write_all(&[0; 32 << 10]).await.unwrap();
         assert!(

@@ -191,11 +191,11 @@ mod tests {
     use std::task::Poll;
 
     use axum::body::Body;
+    use axum::http::Version;
     use futures_util::FutureExt;
     use tokio::time::advance;
 
     use super::*;
-    use crate::serve::connection::Protocol;
 
     const HERE: ClientId = ClientId::Fair(1);
     const ELSEWHERE: ClientId = ClientId::Fair(2);
@@ -218,8 +218,8 @@ mod tests {
             advance(MIN_IDLE).await;
         }
         // Of the four, one is in use, one was used before, and one does not read its response.
-        let busy = open[0].connection.begin(Protocol::Http1);
-        drop(open[1].connection.begin(Protocol::Http1));
+        let busy = open[0].connection.begin(Version::HTTP_11);
+        drop(open[1].connection.begin(Version::HTTP_11));
         open[2].connection.record_write(&Poll::Pending);
         advance(MIN_IDLE).await;
         for expected in [3, 1] {
@@ -233,7 +233,7 @@ mod tests {
             room.await;
             let more = opened(&all, HERE).await.unwrap();
             // In use, as all the others.
-            std::mem::forget(more.connection.begin(Protocol::Http1));
+            std::mem::forget(more.connection.begin(Version::HTTP_11));
             open.push(more);
         }
         assert!(
@@ -280,8 +280,8 @@ mod tests {
         );
 
         let (partial, idle, busy) = (open(), open(), open());
-        drop(idle.connection.begin(Protocol::Http1));
-        let request = busy.connection.begin(Protocol::Http1);
+        drop(idle.connection.begin(Version::HTTP_11));
+        let request = busy.connection.begin(Version::HTTP_11);
         assert!(
             partial.connection.record_read(1).is_ok() && busy.connection.record_read(1).is_ok()
         );
@@ -318,7 +318,7 @@ mod tests {
         let all = Connections::new(&HttpOptions::default());
         let mut closing = std::pin::pin!(all.close_overdue());
         let open = opened(&all, HERE).await.unwrap();
-        let [unread, other] = [(); 2].map(|()| open.connection.begin(Protocol::Http2(None)));
+        let [unread, other] = [(); 2].map(|()| open.connection.begin(Version::HTTP_2));
         assert_eq!(
             closed_after(&mut closing, &open, 100 * MIN_IDLE).await,
             None,
@@ -331,7 +331,7 @@ mod tests {
         begun.connection.mark_for_closing();
         let _response = begun
             .connection
-            .begin(Protocol::Http2(None))
+            .begin(Version::HTTP_2)
             .until_sent(Body::empty());
         assert!(!is_evicted(&begun));
         assert!(
@@ -348,7 +348,7 @@ mod tests {
         let open = opened(&all, HERE).await.unwrap();
         let _unread = open
             .connection
-            .begin(Protocol::Http2(None))
+            .begin(Version::HTTP_2)
             .until_sent(Body::empty());
         let mut seconds = 0;
         loop {
@@ -367,11 +367,11 @@ mod tests {
         let all = Connections::new(&HttpOptions::default().client_connections(NonZeroU32::new(2)));
         let first = opened(&all, HERE).await.unwrap();
         let busy = [
-            first.connection.begin(Protocol::Http1),
-            first.connection.begin(Protocol::Http1),
+            first.connection.begin(Version::HTTP_11),
+            first.connection.begin(Version::HTTP_11),
         ];
         let second = opened(&all, HERE).await.unwrap();
-        let _also_busy = second.connection.begin(Protocol::Http1);
+        let _also_busy = second.connection.begin(Version::HTTP_11);
         assert!(opened(&all, HERE).await.is_none());
         assert!(opened(&all, ClientId::Unknown).await.is_some(), "a proxy");
         assert!(opened(&all, ELSEWHERE).await.is_some());
@@ -402,7 +402,7 @@ mod tests {
         let other = opened(&all, ELSEWHERE).await.unwrap();
         let busy: Vec<_> = greedy
             .iter()
-            .map(|registered| registered.connection.begin(Protocol::Http1))
+            .map(|registered| registered.connection.begin(Version::HTTP_11))
             .collect();
         assert!(opened(&all, HERE).await.is_none(), "all are in use");
         let _third = opened(&all, ClientId::Fair(3)).await.unwrap();

@@ -51,7 +51,7 @@ use crate::options::HttpOptions;
 use crate::permits::{ClientId, FairPool};
 use crate::pipeline::client::network;
 use crate::pipeline::head::find_fault;
-use connection::{ClientStream, Connection, Protocol, reset_on_close};
+use connection::{ClientStream, Connection, reset_on_close};
 use connections::Connections;
 use half_heads::max_head_bytes;
 #[cfg(feature = "tls")]
@@ -254,13 +254,13 @@ impl HttpServer {
             }
             request.extensions_mut().insert(ConnectInfo(peer));
 
-            let protocol = if request.version() == Version::HTTP_2 {
-                Protocol::Http2(server.unread_responses.try_acquire(counted.client, 1))
-            } else {
-                Protocol::Http1
-            };
-            let has_room = !matches!(protocol, Protocol::Http2(None));
-            let in_flight = counted.begin(protocol);
+            let mut in_flight = counted.begin(request.version());
+            let mut has_room = true;
+            if request.version() == Version::HTTP_2 {
+                let permit = server.unread_responses.try_acquire(counted.client, 1);
+                has_room = permit.is_some();
+                in_flight.permit = permit.map(Arc::new);
+            }
             let response = has_room.then(|| server.router.clone().call(request));
 
             async move {
