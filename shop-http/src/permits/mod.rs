@@ -143,10 +143,7 @@ impl FairPool {
     /// Acquires a permit of `client` for `units`, unless fewer are free for this client.
     pub(crate) fn try_acquire(self: &Arc<Self>, client: ClientId, units: usize) -> Option<Permit> {
         let mut permit = self.empty_permit(client);
-        if !permit.try_extend(units) {
-            return None;
-        }
-        Some(permit)
+        permit.try_extend(units).then_some(permit)
     }
 
     /// Returns a permit for zero units, which [`Permit::try_extend`] can extend later.

@@ -27,8 +27,8 @@ pub(crate) const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("rateli
 
 /// The rates of reads and of writes that each client of a service may send, if they are limited.
 pub(crate) struct Rates {
-    writes: Option<Limiter<MonotonicClock>>,
-    reads: Option<Limiter<MonotonicClock>>,
+    writes: Option<Limiter>,
+    reads: Option<Limiter>,
 }
 
 impl Rates {
@@ -76,7 +76,7 @@ impl Rates {
         usize::try_from(limiter.rate.get()).unwrap_or(usize::MAX)
     }
 
-    const fn limiter(&self, writes: bool) -> Option<&Limiter<MonotonicClock>> {
+    const fn limiter(&self, writes: bool) -> Option<&Limiter> {
         if writes {
             self.writes.as_ref()
         } else {
@@ -119,7 +119,7 @@ fn insert_header(response: &mut Response, name: HeaderName, text: String) {
 /// Counts the requests of each client against one rate.
 ///
 /// After a while without requests, a client may send the requests of one second at once.
-struct Limiter<C: Clock> {
+struct Limiter<C: Clock = MonotonicClock> {
     rate: NonZeroU32,
     clients: RateLimiter<u64, HashMapStateStore<u64>, C, StateInformationMiddleware>,
     started_at: C::Instant,
