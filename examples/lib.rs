@@ -4,15 +4,15 @@ use std::io::Error;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
+use shop_accounts::http::{OrdersRole, UsersRole};
+use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{
-    HttpOptions, OrdersRole, Parts, PurchasesRole, ServiceKind, UsersRole, router, serve,
-};
-use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions, EmbeddedUsers};
+use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router, serve};
+use shop_store::embedded::EmbeddedStoreOptions;
 use tokio::net::TcpListener;
 
 /// The parts of a facing on an in-memory log and store, with a running ingest between them.

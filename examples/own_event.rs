@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use serde::{Deserialize, Serialize};
+use shop_accounts::embedded::SqliteOutbox;
+use shop_accounts::outbox::{Relay, RelayOptions};
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::outbox::{Relay, RelayOptions};
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::{Result, async_trait, memory::InMemoryLog, record::JsonEvent};
-use shop_store::embedded::{SqliteOutbox, rusqlite::Connection};
+use shop_store::embedded::rusqlite::Connection;
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Refund {

@@ -12,12 +12,13 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
+use shop_accounts::outbox::{Relay, RelayOptions};
+use shop_accounts::postgres::PostgresOutbox;
 use shop_core::log::LogAdmin as _;
 use shop_core::memory::InMemoryLog;
-use shop_core::outbox::{Relay, RelayOptions};
 use shop_core::record::JsonEvent;
+use shop_store::postgres::PostgresStoreOptions;
 use shop_store::postgres::tokio_postgres::{self, NoTls};
-use shop_store::postgres::{PostgresOutbox, PostgresStoreOptions};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Refund {

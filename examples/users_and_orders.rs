@@ -11,7 +11,9 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
-use shop_client::{Insertion, NewUser, ShopClient, UserNumber};
+use shop_accounts::entity::Insertion;
+use shop_accounts::users::{NewUser, UserNumber};
+use shop_client::ShopClient;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
 use shop_core::ports::{Durability, PurchaseSink};
 use shop_store::embedded::{
-    self, EmbeddedLog, EmbeddedLogOptions, EmbeddedOrders, EmbeddedStore, EmbeddedStoreOptions,
-    EmbeddedUsers, FILE, check_integrity,
+    self, EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, FILE,
+    check_integrity,
 };
 
 use super::ComponentKind;

@@ -13,20 +13,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, join_all};
 use secrecy::ExposeSecret as _;
+use shop_accounts::entity::EntityStore;
+use shop_accounts::orders::Order;
+use shop_accounts::outbox::Outbox;
+use shop_accounts::users::{User, UserErase, UserStore};
 use shop_client::{BearerToken, RetryPolicy, ShopClient, ShopClientBuilder};
 use shop_core::Purchase;
-use shop_core::entity::EntityStore;
 use shop_core::log::{Log, LogSource, RecordType};
 use shop_core::operations::Operations;
-use shop_core::orders::Order;
-use shop_core::outbox::Outbox;
 use shop_core::ports::{
     CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
     RecordStore, StoreSink, UnreadableEntry,
 };
 use shop_core::record::{Record as _, ReplacedSystem};
 use shop_core::shop::DeadLetterLog;
-use shop_core::users::{User, UserErase, UserStore};
 use tokio::time::timeout;
 
 use super::ComponentKind;

@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
-use shop_store::postgres::{
-    DatabaseInspection, PostgresOrders, PostgresStore, PostgresStoreOptions, PostgresUsers,
-};
+use shop_store::postgres::{DatabaseInspection, PostgresStore, PostgresStoreOptions};
 
 use super::port::{Backend, OpenPort, OrderBackend, PurchasesStore, UserBackend};
 use crate::settings::{ProcessRole, Settings};

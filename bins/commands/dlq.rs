@@ -347,9 +347,9 @@ fn text_or_none(bytes: Option<BytesBody>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shop_accounts::users::User;
     use shop_core::log::{Headers, LogRecord, Partition, Reason};
     use shop_core::record::Record as _;
-    use shop_core::users::User;
     use shop_core::{Purchase, Timestamp};
 
     use super::*;

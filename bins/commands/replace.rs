@@ -20,14 +20,14 @@ use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt as _;
 use serde_json::{Value, json};
+use shop_accounts::orders::Order;
+use shop_accounts::outbox::Outbox;
+use shop_accounts::users::User;
 use shop_core::Purchase;
 use shop_core::inspect::GroupProgress;
 use shop_core::log::{LogAdmin, Offsets, RecordPosition};
-use shop_core::orders::Order;
-use shop_core::outbox::Outbox;
 use shop_core::ports::PurchaseQueryExt as _;
 use shop_core::record::{Record as _, ReplacedSystem, header};
-use shop_core::users::User;
 use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use serde_json::json;
+use shop_accounts::orders::Order;
+use shop_accounts::users::User;
 use shop_core::log::LogAdmin;
-use shop_core::orders::Order;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
-use shop_core::users::User;
 
 use super::{print_report, progress};
 use crate::backend::{self, OpenPort, TopicSpec};

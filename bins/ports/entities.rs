@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
+use shop_accounts::http::EntityRole;
+use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ingest::Ingest;
 use shop_core::log::LogWriter;
-use shop_core::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{DeadLetterLog, EntityRole, Metrics};
+use shop_http::{DeadLetterLog, Metrics};
 
 use super::{Background, dead_letters};
 use crate::Result;

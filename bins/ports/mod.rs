@@ -13,14 +13,14 @@ mod purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_accounts::entity::EntityStore;
+use shop_accounts::orders::Order;
+use shop_accounts::outbox::{Relay, RelayMonitor};
+use shop_accounts::users::{User, UserStore};
 use shop_core::domain::Currency;
-use shop_core::entity::EntityStore;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
-use shop_core::orders::Order;
-use shop_core::outbox::{Relay, RelayMonitor};
 use shop_core::record::Record;
-use shop_core::users::{User, UserStore};
 use shop_core::verify::SpotCheck;
 use shop_http::{DeadLetterLog, Metrics, Parts, ServiceKind};
 use tokio::task::JoinHandle;

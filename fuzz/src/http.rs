@@ -5,18 +5,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use shop_core::entity::EntityStore;
-use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
-use shop_core::orders::Order;
+use shop_accounts::entity::EntityStore;
+use shop_accounts::http::EntityRole;
+use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
+use shop_accounts::orders::Order;
+use shop_accounts::users::UserStore;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
-use shop_core::users::UserStore;
 use shop_core::{Clock, SystemClock};
 use shop_http::axum::Router;
 use shop_http::axum::body::Body;
 use shop_http::axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, EntityRole, InvalidApiKeys, KeySet, Parts, Refreshed,
-    RouterBuilder, TextSource, TokenVerifier, async_trait, routes,
+    AnyOf, ApiKeys, Authenticate, InvalidApiKeys, KeySet, Parts, Refreshed, RouterBuilder,
+    TextSource, TokenVerifier, async_trait, routes,
 };
 use tower::ServiceExt as _;
 

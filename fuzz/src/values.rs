@@ -1,12 +1,12 @@
 //! Values that are parsed outside of HTTP: cursors, records of a log, settings.
 
+use shop_accounts::orders::Order;
+use shop_accounts::users::User;
 use shop_bins::{ServiceKind, Settings};
 use shop_core::json::Members;
 use shop_core::log::{Headers, LogRecord, Partition, RecordPosition};
-use shop_core::orders::Order;
 use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
 use shop_core::record::{self, Record};
-use shop_core::users::User;
 use shop_core::{Bytes, Purchase, Timestamp};
 
 /// A cursor. One that is decoded is the cursor of its position.

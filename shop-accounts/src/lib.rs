@@ -13,12 +13,13 @@
 //! | `postgres` | the stores in PostgreSQL |
 //! | `http` | the routes of the HTTP API |
 //! | `client` | the calls of a client |
+//! | `memory` | the stores and outboxes of the kit, in memory |
 //! | `conformance` | the kit that tests stores and outboxes of your own |
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `client` | the module `client` |
-//! | `conformance` | the module `conformance` |
+//! | `conformance` | the modules `conformance` and `memory` |
 //! | `embedded` | the module `embedded` |
 //! | `http` | the module `http` |
 //! | `mock` | mocks of the ports, such as `MockUserOrders` |
@@ -62,4 +63,10 @@ pub mod conformance {
         OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture, UsersOfOrders,
         erase_users_suite, orders_suite, outbox_suite, users_suite,
     };
+}
+
+/// The stores of the kit, in memory.
+#[cfg(feature = "conformance")]
+pub mod memory {
+    pub use shop_core::memory::{InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers};
 }

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_client::{RetryPolicy, ShopClient};
-use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::{NewUser, User, UserNumber};
 use tokio::sync::RwLock;
 
 use super::backends::{Place, Views};

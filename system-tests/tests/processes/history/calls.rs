@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::HeaderMap;
+use shop_accounts::entity::Insertion;
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_client::{
     Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
 };
-use shop_core::entity::Insertion;
-use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::ports::PageLimit;
-use shop_core::users::{NewUser, User, UserNumber};
 use shop_core::{PublishedPurchase, id_from_key};
 
 use super::{Call, Entry, History, Outcome, Sees, judge};

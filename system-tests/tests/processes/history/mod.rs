@@ -11,9 +11,9 @@ mod rows_test;
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_client::{Price, Purchase, PurchaseId, Summary, UserId};
-use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::{NewUser, User, UserNumber};
 
 /// A call to a service.
 #[derive(Debug, Clone)]

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use shop_core::entity::Entity as _;
-use shop_core::orders::Order;
-use shop_core::users::User;
+use shop_accounts::entity::Entity as _;
+use shop_accounts::orders::Order;
+use shop_accounts::users::User;
 
 use super::judge::{Seen, overtaken};
 use super::{Call, Entry, Outcome};
@@ -241,7 +241,7 @@ fn judge_orders_of_users(
             ));
         }
         let seen = seen.entry(user).or_default();
-        let is_whole = found.len() < shop_core::users::MAX_LISTED_ORDERS;
+        let is_whole = found.len() < shop_accounts::users::MAX_LISTED_ORDERS;
         let missing = seen
             .before(entry.begin)
             .into_iter()

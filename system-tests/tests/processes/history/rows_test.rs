@@ -1,8 +1,8 @@
 //! Each violation is found in a history of users and orders into which it was planted.
 
-use shop_core::entity::Entity as _;
-use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::{NewUser, User, UserNumber};
+use shop_accounts::entity::Entity as _;
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
 
 use super::{Call, History, Outcome};
 
