@@ -443,7 +443,11 @@ impl ShopClient {
 
     /// Checks whether a part of the service works. A service that reports no parts works while it
     /// is ready.
-    pub(crate) async fn check_part(&self, part: &str) -> Result<()> {
+    ///
+    /// # Errors
+    /// Returns the errors of [`check`](Self::check).
+    #[doc(hidden)]
+    pub async fn check_part(&self, part: &str) -> Result<()> {
         self.check_readiness("v1", NO_READINESS, Some(part)).await
     }
 

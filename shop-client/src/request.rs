@@ -6,8 +6,8 @@
 
 use std::fmt::Display;
 
-use reqwest::Method;
 use reqwest::header::{ACCEPT, HeaderMap};
+use reqwest::{Method, StatusCode};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_core::Bytes;
@@ -16,7 +16,7 @@ use crate::builder::insert_caller_header;
 use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::{Call, RequestBody, json};
-use crate::{ErrorKind, IdempotencyKey, Result, ShopClient};
+use crate::{Error, ErrorKind, IdempotencyKey, Result, ShopClient};
 
 /// A request for a path that no other call uses: see [`ShopClient::request`].
 #[derive(Debug)]
@@ -127,6 +127,49 @@ impl RawRequest {
         })
     }
 
+    /// Names the call in its span and in the events of the observer. Otherwise its name is
+    /// `request`.
+    #[doc(hidden)]
+    pub fn name(self, name: &'static str) -> Self {
+        self.change_call(|mut call| {
+            call.name = name;
+            Ok(call)
+        })
+    }
+
+    /// Expects the response of a call that creates or finds one entity: at most 64 KiB, with the
+    /// status 200 if the method is safe, and 201 otherwise.
+    #[doc(hidden)]
+    pub fn expect_entity(self) -> Self {
+        self.change_call(|mut call| {
+            call.expects_status = if call.method.is_safe() {
+                |status| status == StatusCode::OK
+            } else {
+                |status| status == StatusCode::CREATED
+            };
+            Ok(call.with_typical_response())
+        })
+    }
+
+    /// Expects client errors with a problem of one of `types`, too: they are responses, as
+    /// [`RawResponse::find_problem_type`] tells, rather than errors.
+    #[doc(hidden)]
+    pub fn expect_problems(self, types: &'static [&'static str]) -> Self {
+        self.change_call(|mut call| {
+            call.expected_problems = types;
+            Ok(call)
+        })
+    }
+
+    /// Sets the message of the error if there is no such path at the address of the service.
+    #[doc(hidden)]
+    pub fn not_found_hint(self, hint: &'static str) -> Self {
+        self.change_call(|mut call| {
+            call.not_found_hint = hint;
+            Ok(call)
+        })
+    }
+
     /// Sends the request. At most 16 MiB of a response are read.
     ///
     /// # Errors
@@ -186,6 +229,27 @@ impl RawResponse {
     /// [`Unsupported`](ErrorKind::Unsupported) if the body is not the JSON of a `T`.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T> {
         self.0.parse_json()
+    }
+
+    /// Returns the type of the problem in a client error, if it is one of `types`.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn find_problem_type(&self, types: &'static [&'static str]) -> Option<&'static str> {
+        self.0.find_problem_type(types)
+    }
+
+    /// Returns whether the key of the request was used before, for the same content.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn is_replayed(&self) -> bool {
+        self.0.is_replayed()
+    }
+
+    /// Returns the error of a response that cannot be understood. A write may have taken effect.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unreadable_error(&self, message: &str) -> Error {
+        self.0.unreadable_error(message)
     }
 
     /// Returns the number of attempts.

@@ -108,6 +108,12 @@ impl Call {
         self
     }
 
+    /// Allows no response that is larger than one entity with its members, which is the default.
+    pub(crate) fn with_typical_response(mut self) -> Self {
+        self.max_response_bytes = Some(TYPICAL_RESPONSE_BYTES);
+        self
+    }
+
     /// Requests a response of `media_type`, which is left as a stream.
     pub(crate) fn with_streamed_response(mut self, media_type: &'static str) -> Self {
         self.max_response_bytes = None;

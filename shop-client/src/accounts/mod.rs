@@ -9,17 +9,16 @@
 use std::marker::PhantomData;
 
 use async_trait::async_trait;
-use reqwest::StatusCode;
+use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_core::api::UserOrdersBody;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 use shop_core::entity::Entity;
 use shop_core::users::MAX_LISTED_ORDERS;
+use shop_core::{Clock as _, IdempotencyKey, SystemClock};
 
-use crate::client::generate_key;
-use crate::response::Response;
-use crate::{Error, IntoValid, Result, ShopClient};
+use crate::{Error, IntoValid, RawResponse, Result, ShopClient};
 
 pub use shop_core::entity::{EntityStore, Insertion};
 pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
@@ -188,12 +187,22 @@ impl<E: Resource> Entities<E> {
     /// # Errors
     /// Returns the errors of [`insert`](Self::insert), without the key.
     async fn send_new(&self, new: &E::New) -> Result<Insertion<E>> {
-        let key = E::key(new).clone();
-        let mut call = self.client.transport.write(E::CREATE, E::PATH, new, key)?;
-        call.expected_problems = &[E::REFUSAL, KEY_TAKEN];
-        call.not_found_hint = E::NOT_FOUND_HINT;
-
-        let response = self.client.send(call, E::context(new)).await?;
+        let request = match E::context(new) {
+            Some(context) => self
+                .client
+                .with_context(context.clone())
+                .request(Method::POST, E::PATH),
+            None => self.client.request(Method::POST, E::PATH),
+        };
+        let response = request
+            .name(E::CREATE)
+            .json(new)
+            .idempotency_key(E::key(new).clone())
+            .expect_entity()
+            .expect_problems(&[E::REFUSAL, KEY_TAKEN])
+            .not_found_hint(E::NOT_FOUND_HINT)
+            .send()
+            .await?;
         match response.find_problem_type(&[E::REFUSAL, KEY_TAKEN]) {
             Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
             Some(_) => return Ok(Insertion::Refused),
@@ -201,7 +210,7 @@ impl<E: Resource> Entities<E> {
         }
 
         // The service assigns only the number, and numbers begin at 1.
-        let entity: E = response.parse_json()?;
+        let entity: E = response.json()?;
         if entity.number() < 1.into() || entity != E::with_number(new, entity.number()) {
             return Err(Self::other_entity_error(&response));
         }
@@ -223,7 +232,7 @@ impl<E: Resource> Entities<E> {
             return Ok(None);
         };
 
-        let entity: E = response.parse_json()?;
+        let entity: E = response.json()?;
         if entity.number() != number {
             return Err(Self::other_entity_error(&response));
         }
@@ -235,17 +244,23 @@ impl<E: Resource> Entities<E> {
     ///
     /// # Errors
     /// Returns the errors of [`get`](Self::get).
-    async fn query_path(&self, name: &'static str, path: &str) -> Result<Option<Response>> {
-        let mut call = self.client.transport.query(name, path, &[]);
-        call.expected_problems = &[E::UNKNOWN];
-        call.not_found_hint = E::NOT_FOUND_HINT;
+    async fn query_path(&self, name: &'static str, path: &str) -> Result<Option<RawResponse>> {
+        let response = self
+            .client
+            .request(Method::GET, path)
+            .name(name)
+            .expect_entity()
+            .expect_problems(&[E::UNKNOWN])
+            .not_found_hint(E::NOT_FOUND_HINT)
+            .send()
+            .await?;
 
-        let response = self.client.query(&call).await?;
-        Ok(Some(response).filter(|response| response.status == StatusCode::OK))
+        let is_known = response.status() == 200;
+        Ok(is_known.then_some(response))
     }
 
     /// Returns the error of a response with an entity that was not requested.
-    fn other_entity_error(response: &Response) -> Error {
+    fn other_entity_error(response: &RawResponse) -> Error {
         response.unreadable_error(&format!("the response contains another {}", E::NOUN))
     }
 }
@@ -282,7 +297,7 @@ impl Users {
             return Ok(None);
         };
 
-        let body: UserOrdersBody = response.parse_json()?;
+        let body: UserOrdersBody = response.json()?;
         if body.user_id != id {
             return Err(Self::other_entity_error(&response));
         }
@@ -324,6 +339,11 @@ impl Orders {
             .await
             .map_err(|error| error.with_generated_key(new.key))
     }
+}
+
+/// Generates a key, which is a UUID like the keys of purchases.
+fn generate_key() -> IdempotencyKey {
+    SystemClock.fresh_id().into()
 }
 
 /// Makes a remote service a store. The insert of a dropped future is still sent: the service writes
