@@ -11,6 +11,7 @@
 
 #![expect(clippy::print_stdout, reason = "an example shows what it does")]
 
+use shop_accounts::client::AccountsClient as _;
 use shop_accounts::entity::Insertion;
 use shop_accounts::users::{NewUser, UserNumber};
 use shop_client::ShopClient;

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use shop_accounts::client::AccountsClient as _;
+
 use super::Ports;
 use super::entities::{EntityRuntime, LocalRows};
 use crate::Result;

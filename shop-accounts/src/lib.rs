@@ -27,6 +27,9 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
+#[cfg(feature = "client")]
+pub mod client;
+
 pub use shop_core::{entity, orders, outbox, users};
 
 /// The stores in SQLite files: `users.db` and `orders.db`.
@@ -47,12 +50,6 @@ pub mod postgres {
 #[cfg(feature = "http")]
 pub mod http {
     pub use shop_http::{EntityRole, OrdersRole, UsersRole};
-}
-
-/// The calls of a client.
-#[cfg(feature = "client")]
-pub mod client {
-    pub use shop_client::{Entities, Orders, Users};
 }
 
 /// The conformance kit for stores and outboxes of your own.

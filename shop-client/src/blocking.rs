@@ -14,9 +14,8 @@ use std::thread;
 use futures_util::{Stream, StreamExt};
 use tokio::runtime::{Builder, Handle, Runtime};
 
-/// Makes every call of a client blocking, including the calls of
-/// [`users`](crate::ShopClient::users), [`orders`](crate::ShopClient::orders) and
-/// [`user`](crate::Shop::user).
+/// Makes every call of a client blocking, including the calls of [`user`](crate::Shop::user) and
+/// of other crates.
 ///
 /// For streams, there is [`BlockingStream`].
 ///

@@ -89,10 +89,8 @@
 //!
 //! # Users and orders
 //!
-//! A service may provide two more roles, whose calls need the feature `accounts`. `users` registers
-//! and finds users, and `orders` places and finds orders. A registration and an order carry a key,
-//! and are retried like a buy. An email address that is already registered, or a user that the
-//! service does not know yet, is an outcome and not an error.
+//! A service may provide two more roles: users and orders. The crate `shop-accounts` has their
+//! calls, which its trait `AccountsClient` adds to a [`ShopClient`].
 //!
 //! # Handle errors
 //!
@@ -124,11 +122,10 @@
 //! ```
 //!
 //! A [`ShopClient`] is also a [`PurchaseSink`], a [`PurchasePublisher`], a [`PurchaseQuery`] and
-//! [`PurchaseEvents`], and `Users` and `Orders` are an `EntityStore`: the ports of [`shop_core`].
+//! [`PurchaseEvents`]: the ports of [`shop_core`].
 //!
-//! The feature `mock` adds `MockPurchaseSink`, `MockPurchasePublisher`, `MockPurchaseQuery`,
-//! `MockPurchaseEvents`, `MockEntityStore` and `MockUserOrders`, for tests that need a specific
-//! error or count calls.
+//! The feature `mock` adds `MockPurchaseSink`, `MockPurchasePublisher`, `MockPurchaseQuery` and
+//! `MockPurchaseEvents`, for tests that need a specific error or count calls.
 //!
 //! # Trace requests
 //!
@@ -146,7 +143,6 @@
 //!
 //! | feature | default | contents |
 //! |---|---|---|
-//! | `accounts` | | users and orders |
 //! | `rustls` | yes | https, with rustls and aws-lc-rs |
 //! | `gzip` | yes | compressed responses |
 //! | `blocking` | | `BlockingFuture` and `BlockingStream`: every call without a Tokio runtime |
@@ -160,7 +156,7 @@
 
 // The modules, from the options of a client to the result of a call:
 // - `builder`: creates a client from its options
-// - `client`, `batch`, `dead_letters`, `accounts`, `export`, `health`, `request`: the calls
+// - `client`, `batch`, `dead_letters`, `export`, `health`, `request`: the calls
 // - `ports`, `events`: the calls as the ports of a sink, a query and events
 // - `blocking`: waits for calls in programs without a runtime
 // - `transport`, `response`: send a call and read its response, within limits of time and size
@@ -170,8 +166,6 @@
 // - `observer`: reports the retries and the end of a call
 // - `error`: the errors, and the problem that a service reports
 
-#[cfg(feature = "accounts")]
-mod accounts;
 mod batch;
 #[cfg(feature = "blocking")]
 mod blocking;
@@ -191,11 +185,6 @@ mod retries;
 mod tokens;
 mod transport;
 
-#[cfg(feature = "accounts")]
-pub use accounts::{
-    Email, Entities, EntityStore, Insertion, NewOrder, NewUser, Order, OrderNumber, Orders,
-    PersonName, Product, TotalPrice, User, UserNumber, UserOrders, UserStore, Users,
-};
 #[cfg(feature = "blocking")]
 pub use blocking::{BlockingFuture, BlockingStream};
 pub use builder::ShopClientBuilder;
@@ -234,8 +223,6 @@ pub use shop_core::{
     },
     stream,
 };
-#[cfg(all(feature = "accounts", feature = "mock"))]
-pub use shop_core::{entity::MockEntityStore, users::MockUserOrders};
 #[cfg(feature = "mock")]
 pub use shop_core::{
     mockall,

@@ -20,8 +20,8 @@ use crate::Error;
 #[non_exhaustive]
 pub struct CallEvent<'a> {
     /// The name of the call, which is also in its span: `buy`, `page`, `summary`, `get`, `check`,
-    /// `events`, `export`, `health` or `request`, or the name of a call of users, orders or dead
-    /// letters.
+    /// `events`, `export`, `health` or `request`, or the name of a call of dead letters or of another
+    /// crate.
     pub call: &'static str,
     /// The number of attempts so far, or 0 if the call was rejected before it was sent.
     pub attempts: u32,

@@ -1,5 +1,4 @@
-//! The conformance kit over real HTTP: the client as the sink, the query, and the store of users and of orders, of
-//! services on the in-memory ports.
+//! The conformance kit over real HTTP: the client as the sink and the query of services on the in-memory ports.
 
 #![expect(
     clippy::unwrap_used,
@@ -13,20 +12,14 @@ use axum::Router;
 use shop_client::ShopClient;
 use shop_core::Shop;
 use shop_core::conformance::{
-    Capabilities, LogFixture, MemoryEntities, MemoryFixture, OrdersFixture, ShopFixture, ShopOnLog,
-    StoreFixture, UsersFixture, log_suite, orders_suite, shop_suite, store_suite, users_suite,
+    Capabilities, LogFixture, MemoryFixture, ShopFixture, ShopOnLog, StoreFixture, log_suite,
+    shop_suite, store_suite,
 };
-use shop_core::entity::EntityStore;
 use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::orders::Order;
-use shop_core::outbox::Outbox;
-use shop_core::ports::{
-    Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore, RecordStore,
-};
-use shop_core::users::{User, UserStore};
-use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router, serve};
+use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::net::TcpListener;
 
 /// A client of `router`, which is served as long as the test runs.
@@ -143,84 +136,6 @@ enum Way {
     Facing,
 }
 
-/// A client of facing, which has `roles` as clients of a management.
-async fn through_facing(
-    roles: impl FnOnce(&mut Parts),
-    clients: impl FnOnce(&mut Parts, ShopClient),
-) -> ShopClient {
-    let mut management = Parts::new(ServiceKind::Management, None);
-    roles(&mut management);
-    let client = client_of(router(management, HttpOptions::default())).await;
-    let mut facing = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
-    clients(&mut facing, client);
-    client_of(router(facing, HttpOptions::default())).await
-}
-
-/// Users of a management behind facing, which are registered and found by a client.
-#[derive(Debug)]
-struct UsersOverHttp<U>(U);
-
-#[async_trait]
-impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities().without_legacy_rows()
-    }
-
-    async fn users(&self) -> Arc<dyn UserStore> {
-        let users = self.0.users().await;
-        let client = through_facing(
-            |management| management.users = Some(UsersRole::new(users)),
-            |facing, client| facing.users = Some(UsersRole::new(Arc::new(client.users()))),
-        );
-        Arc::new(client.await.users())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        self.0.events().await
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.0.outbox().await
-    }
-}
-
-/// Orders of a management behind facing, which are placed and found by a client.
-#[derive(Debug)]
-struct OrdersOverHttp<O>(O);
-
-#[async_trait]
-impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
-    fn capabilities(&self) -> Capabilities {
-        self.0.capabilities().without_legacy_rows()
-    }
-
-    async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
-        let orders = self.0.orders().await;
-        let client = through_facing(
-            |management| management.orders = Some(OrdersRole::new(orders)),
-            |facing, client| facing.orders = Some(OrdersRole::new(Arc::new(client.orders()))),
-        );
-        Arc::new(client.await.orders())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        self.0.events().await
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.0.outbox().await
-    }
-}
-
-users_suite!(users_of_facing, async {
-    UsersOverHttp(MemoryEntities::default())
-});
-orders_suite!(orders_of_facing, async {
-    OrdersOverHttp(MemoryEntities::default())
-});
 log_suite!(log_in_memory, async {
     LogOverHttp(MemoryFixture::default())
 });

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::HeaderMap;
+use shop_accounts::client::AccountsClient as _;
 use shop_accounts::entity::Insertion;
 use shop_accounts::orders::{NewOrder, Order, OrderNumber};
 use shop_accounts::users::{NewUser, User, UserNumber};

@@ -1,24 +1,30 @@
 //! Users and orders: the meaning of each response. The kit over HTTP has the requests.
 
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use axum::Router;
 use axum::http::StatusCode;
 use axum::response::IntoResponse;
 use serde_json::json;
+use shop_accounts::client::AccountsClient as _;
+use shop_accounts::entity::Insertion;
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_client::{
-    Error, ErrorKind, Insertion, NewOrder, NewUser, Order, OrderNumber, Outcome, RetryPolicy,
-    ShopClient, User, UserNumber,
+    BlockingFuture as _, CallEvent, CallState, Error, ErrorKind, Outcome, RequestContext,
+    RetryPolicy, ShopClient,
 };
 use shop_core::conformance::assert_fails;
+use tokio::runtime::Runtime;
 
-use crate::shop::{Script, Turn, refusal};
+use crate::shop::{Script, Shop, Turn, refusal, served};
 
 const USER: &str = r#"{"id":1,"email":"ada@example.com","name":"Ada"}"#;
 const ORDER: &str =
     r#"{"id":7,"user_id":1,"product":"Notebook","quantity":2,"total_price":"50.00"}"#;
 
-pub(crate) fn new_user() -> NewUser {
+fn new_user() -> NewUser {
     NewUser::new(
         "sign-up-7".parse().unwrap(),
         "ada@example.com".parse().unwrap(),
@@ -26,7 +32,7 @@ pub(crate) fn new_user() -> NewUser {
     )
 }
 
-pub(crate) fn new_order() -> NewOrder {
+fn new_order() -> NewOrder {
     let product = "Notebook".parse().unwrap();
     let price = "50.00".parse().unwrap();
     NewOrder::new(
@@ -70,9 +76,8 @@ async fn client_of(status: u16, body: &str) -> ShopClient {
         .unwrap()
 }
 
-/// The errors of the five calls for one response, writes first.
-async fn errors_of(status: u16, body: &str) -> [Error; 5] {
-    let client = client_of(status, body).await;
+/// The errors of the five calls, writes first.
+pub(crate) async fn errors_of(client: &ShopClient) -> [Error; 5] {
     let users = client.users();
     let orders = client.orders();
     [
@@ -150,7 +155,7 @@ async fn a_missing_role_differs_from_an_unknown_row() {
         (405, r#"{"detail":"Method Not Allowed"}"#, true),
         (404, r#"{"detail":"User not found"}"#, false),
     ] {
-        let errors = errors_of(status, body).await;
+        let errors = errors_of(&client_of(status, body).await).await;
         for (error, role) in errors
             .iter()
             .zip(["users", "orders", "users", "users", "orders"])
@@ -271,6 +276,8 @@ async fn invalid_and_mismatched_rows_are_errors() {
         (false, USER.replace(":1,", ":0,")),
         (false, USER.replace("ada@example.com", "no-address")),
         (false, USER.replace("Ada", &"x".repeat(257))),
+        // Larger than a response of this call.
+        (false, USER.to_owned() + &" ".repeat(64 << 10)),
         (false, "[1]".to_owned()),
     ] {
         let error = client_of(201, &body)
@@ -336,4 +343,73 @@ async fn invalid_and_mismatched_rows_are_errors() {
             .await;
         assert_eq!(orders.is_ok(), is_list, "{body:.80}: {orders:?}");
     }
+}
+
+#[tokio::test]
+async fn invalid_text_is_the_error_of_the_call() {
+    let users = client_of(201, USER).await.users();
+    let error = users.register_new("ada", "Ada").await.unwrap_err();
+    assert_eq!(
+        (error.kind(), error.message()),
+        (
+            ErrorKind::Invalid,
+            "the email address is not valid: An email address must have an @-sign."
+        )
+    );
+}
+
+#[tokio::test]
+async fn the_observer_gets_the_name_of_each_call_and_a_refusal_is_no_failure() {
+    let names = Arc::new(Mutex::new(Vec::new()));
+    let seen = Arc::clone(&names);
+    let observer = move |event: &CallEvent<'_>| {
+        let succeeded = matches!(event.state, CallState::Succeeded);
+        seen.lock().unwrap().push((event.call, succeeded));
+    };
+    let unknown_user = responding(404, r#"{"type":"/problems/unknown-user"}"#);
+    let builder = Script::default().before(unknown_user).await;
+    let client = builder.observer(observer).build().unwrap();
+    let (users, orders) = (client.users(), client.orders());
+    users.insert(&new_user()).await.unwrap_err();
+    let placed = orders.insert(&new_order()).await.unwrap();
+    assert_eq!(placed, Insertion::Refused);
+    let user = UserNumber::new(1);
+    assert_eq!(users.get(user).await.unwrap(), None);
+    assert_eq!(users.orders_of(user).await.unwrap(), None);
+    orders.get(OrderNumber::new(7)).await.unwrap_err();
+    let expected = [
+        ("register", false),
+        ("place", true),
+        ("user", true),
+        ("orders_of", true),
+        ("order", false),
+    ];
+    assert_eq!(*names.lock().unwrap(), expected);
+}
+
+#[tokio::test]
+async fn the_context_of_a_new_entity_precedes_the_context_of_the_client() {
+    let context = |id: &str| RequestContext::new(Some(id.to_owned()), None);
+    let script = Script::default();
+    let client = script.client_of(responding(201, USER)).await;
+    let users = client.with_context(context("r-1")).users();
+    users.insert(&new_user()).await.unwrap();
+    let new = new_user().with_context(Some(Box::new(context("r-2"))));
+    users.insert(&new).await.unwrap();
+    let seen = script.seen();
+    let ids = [
+        seen[0].header("x-request-id"),
+        seen[1].header("x-request-id"),
+    ];
+    assert_eq!(ids, ["r-1", "r-2"]);
+}
+
+#[test]
+fn a_call_blocks_without_a_runtime() {
+    let services = Runtime::new().unwrap();
+    let url = services.block_on(served(Shop::new().router));
+    let users = ShopClient::builder(url).build().unwrap().users();
+    let error = users.get(UserNumber::new(1)).wait().unwrap_err();
+    assert_fails(&error, ErrorKind::Unsupported, Outcome::NotApplied);
+    assert!(error.message().contains("the role of users"), "{error}");
 }

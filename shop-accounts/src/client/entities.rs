@@ -1,4 +1,4 @@
-//! The users and the orders of a service, with the feature `accounts`.
+//! The clients of users and of orders.
 //!
 //! [`Entities`] creates users or orders, and finds one by its number. [`Users`] and [`Orders`] name
 //! its two forms, and add the calls of one type. The trait [`Resource`] says how `/v1` represents a
@@ -8,21 +8,17 @@
 
 use std::marker::PhantomData;
 
-use async_trait::async_trait;
-use reqwest::Method;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shop_client::reqwest::Method;
+use shop_client::{RawResponse, ShopClient};
 use shop_core::api::UserOrdersBody;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
-use shop_core::entity::Entity;
-use shop_core::users::MAX_LISTED_ORDERS;
-use shop_core::{Clock as _, IdempotencyKey, SystemClock};
+use shop_core::{Clock as _, Error, IdempotencyKey, IntoValid, Result, SystemClock, async_trait};
 
-use crate::{Error, IntoValid, RawResponse, Result, ShopClient};
-
-pub use shop_core::entity::{EntityStore, Insertion};
-pub use shop_core::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
-pub use shop_core::users::{Email, NewUser, PersonName, User, UserNumber, UserOrders, UserStore};
+use crate::entity::{Entity, EntityStore, Insertion};
+use crate::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
+use crate::users::{Email, MAX_LISTED_ORDERS, NewUser, PersonName, User, UserNumber, UserOrders};
 
 /// A client of the entities of one type that a service owns: of its [`Users`] or its [`Orders`].
 #[derive(Debug, Clone)]
@@ -35,7 +31,9 @@ pub struct Entities<E> {
 /// A client that registers users at a service, and finds a user by its number.
 ///
 /// ```no_run
-/// use shop_client::{Insertion, ShopClient};
+/// use shop_accounts::client::AccountsClient as _;
+/// use shop_accounts::entity::Insertion;
+/// use shop_client::ShopClient;
 ///
 /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
 /// let users = client.users();
@@ -51,7 +49,10 @@ pub type Users = Entities<User>;
 /// A client that places orders at a service, and finds an order by its number.
 ///
 /// ```no_run
-/// use shop_client::{Insertion, ShopClient, UserNumber};
+/// use shop_accounts::client::AccountsClient as _;
+/// use shop_accounts::entity::Insertion;
+/// use shop_accounts::users::UserNumber;
+/// use shop_client::ShopClient;
 ///
 /// # async fn example(client: ShopClient, user: UserNumber) -> Result<(), Box<dyn std::error::Error>> {
 /// let orders = client.orders();
@@ -65,45 +66,42 @@ pub type Users = Entities<User>;
 /// ```
 pub type Orders = Entities<Order>;
 
-impl ShopClient {
-    /// Returns a client of the users of this service.
+/// The users and the orders of the service of a [`ShopClient`].
+///
+/// The calls of [`Users`] and [`Orders`] fail as [`Unsupported`](shop_core::ErrorKind::Unsupported)
+/// if the service does not provide the role.
+///
+/// ```no_run
+/// use shop_accounts::client::AccountsClient as _;
+/// use shop_accounts::orders::OrderNumber;
+/// use shop_client::ShopClient;
+///
+/// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
+/// let order = client.orders().get(OrderNumber::new(7)).await?;
+/// println!("{}", order.map_or("unknown".to_owned(), |order| order.total_price.to_string()));
+/// # Ok(())
+/// # }
+/// ```
+pub trait AccountsClient {
+    /// Returns a client of the users of the service.
     ///
-    /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
-    /// provide the role of users. Users are identified by numbers, which are unrelated to the user
-    /// ids of [purchases](crate::Shop::user).
-    ///
-    /// ```no_run
-    /// use shop_client::{Insertion, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
-    /// if let Insertion::Inserted(user) = client.users().register_new("ada@example.com", "Ada").await? {
-    ///     println!("user {}", user.id);
-    /// }
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn users(&self) -> Users {
+    /// Users are identified by numbers, which are unrelated to the user ids of
+    /// [purchases](shop_core::Shop::user).
+    fn users(&self) -> Users;
+
+    /// Returns a client of the orders of the service.
+    fn orders(&self) -> Orders;
+}
+
+impl AccountsClient for ShopClient {
+    fn users(&self) -> Users {
         Entities {
             client: self.clone(),
             kind: PhantomData,
         }
     }
 
-    /// Returns a client of the orders of this service.
-    ///
-    /// The calls fail as [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not
-    /// provide the role of orders.
-    ///
-    /// ```no_run
-    /// use shop_client::{OrderNumber, ShopClient};
-    ///
-    /// # async fn example(client: ShopClient) -> Result<(), shop_client::Error> {
-    /// let order = client.orders().get(OrderNumber::new(7)).await?;
-    /// println!("{}", order.map_or("unknown".to_owned(), |order| order.total_price.to_string()));
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn orders(&self) -> Orders {
+    fn orders(&self) -> Orders {
         Entities {
             client: self.clone(),
             kind: PhantomData,
@@ -160,7 +158,9 @@ impl<E: Resource> Entities<E> {
     /// - [`KeyTaken`](Insertion::KeyTaken) if the key was used before for other content
     ///
     /// ```no_run
-    /// use shop_client::{NewUser, ShopClient};
+    /// use shop_accounts::client::AccountsClient as _;
+    /// use shop_accounts::users::NewUser;
+    /// use shop_client::ShopClient;
     ///
     /// # async fn example(client: ShopClient) -> Result<(), Box<dyn std::error::Error>> {
     /// let ada = NewUser::new("sign-up-7".parse()?, "ada@example.com".parse()?, "Ada".parse()?);
@@ -170,7 +170,7 @@ impl<E: Resource> Entities<E> {
     /// ```
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not provide the role,
+    /// - [`Unsupported`](shop_core::ErrorKind::Unsupported) if the service does not provide the role,
     ///   or if the response contains another entity
     /// - The errors of a buy: see [`ShopClient`]
     ///
@@ -223,9 +223,9 @@ impl<E: Resource> Entities<E> {
     /// Returns the user or the order with this number, if there is one.
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the service does not provide the role,
+    /// - [`Unsupported`](shop_core::ErrorKind::Unsupported) if the service does not provide the role,
     ///   or if the response contains another entity
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) and other kinds if the query fails
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) and other kinds if the query fails
     pub async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let path = format!("{}/{number}", E::PATH);
         let Some(response) = self.query_path(E::NOUN, &path).await? else {
@@ -269,9 +269,9 @@ impl Users {
     /// Registers a user with a generated key.
     ///
     /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if the address or the name is not valid
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the address or the name is not valid
     /// - The errors of [`insert`](Self::insert), with the generated
-    ///   [key](crate::Error::idempotency_key)
+    ///   [key](shop_core::Error::idempotency_key)
     ///
     /// # Cancel safety
     /// Once the future was polled, the request is sent and retried even if the future is dropped.
@@ -314,10 +314,10 @@ impl Orders {
     /// Places an order with a generated key.
     ///
     /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if the product, the quantity or the price is not
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the product, the quantity or the price is not
     ///   valid
     /// - The errors of [`insert`](Self::insert), with the generated
-    ///   [key](crate::Error::idempotency_key)
+    ///   [key](shop_core::Error::idempotency_key)
     ///
     /// # Cancel safety
     /// Once the future was polled, the request is sent and retried even if the future is dropped.
