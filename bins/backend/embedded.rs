@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
+use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, vacuum_users};
 use shop_core::ports::{Durability, PurchaseSink};
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, FILE,
@@ -108,9 +108,9 @@ impl Backend for Embedded<'_> {
     }
 
     async fn vacuum(&self) -> Result<()> {
-        embedded::vacuum(&self.0.embedded.data_dir)
-            .await
-            .map_err(unusable)
+        let folder = &self.0.embedded.data_dir;
+        embedded::vacuum(folder).await.map_err(unusable)?;
+        vacuum_users(folder).await.map_err(unusable)
     }
 
     fn file(&self, component: ComponentKind<'_>) -> Option<PathBuf> {

@@ -32,11 +32,8 @@ pub mod client;
 
 pub use shop_core::{entity, orders, outbox, users};
 
-/// The stores in SQLite files: `users.db` and `orders.db`.
 #[cfg(feature = "embedded")]
-pub mod embedded {
-    pub use shop_store::embedded::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
-}
+pub mod embedded;
 
 /// The stores in PostgreSQL.
 #[cfg(feature = "postgres")]

@@ -8,7 +8,7 @@
 //! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore) | `embedded` (default) |
 //! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore) | `mongodb` |
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
-//! | users and orders | none | `EmbeddedUsers`, `EmbeddedOrders`, `PostgresUsers`, `PostgresOrders` | `accounts` |
+//! | users and orders | none | `PostgresUsers`, `PostgresOrders` | `accounts` |
 //! | flags and variables of a program | `EmbeddedArgs` | `EmbeddedArgs`, `MongoArgs`, `PostgresArgs` | `clap` |
 //!
 //! All backends implement the ports of [`shop_core`] and pass its conformance kit, so that you can
@@ -102,7 +102,8 @@ mod args;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
-mod limits;
+#[doc(hidden)]
+pub mod limits;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
 #[cfg(feature = "postgres")]

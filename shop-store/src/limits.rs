@@ -2,6 +2,6 @@
 
 /// Returns `limit` as a signed integer, which is the type that the databases take. A larger limit
 /// becomes the maximum.
-pub(crate) fn row_limit(limit: usize) -> i64 {
+pub fn row_limit(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

@@ -14,8 +14,9 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
-use super::database::{Database, read_pragma};
+use super::database::read_pragma;
 use super::error::{AtPath as _, database_error};
+use super::file::SqliteFile;
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
@@ -283,38 +284,24 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
     File::open(path).and_then(|file| file.sync_all()).at(path)
 }
 
-/// Rewrites the files of purchases and users in `folder` without their unused parts, while other
-/// processes use them.
+/// Rewrites the file of purchases in `folder` without its unused parts, while other processes use
+/// it.
 ///
 /// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in
-/// their unused parts. After an erasure, this removes them. Writers wait meanwhile, at most 4
+/// unused parts of the file. After an erasure, this removes them. Writers wait meanwhile, at most 4
 /// seconds for each write, and then fail with transient errors; a file of a million purchases takes
-/// seconds. Needs free disk space of twice the size of a file. Logs of events are not rewritten:
+/// seconds. Needs free disk space of twice the size of the file. Logs of events need no rewriting:
 /// their rows are not moved.
 ///
 /// # Errors
-/// [`Unavailable`](ErrorKind::Unavailable) if a file cannot be used or the disk is full;
-/// [`Corrupt`](ErrorKind::Corrupt) if a file is damaged or of another version. It can be called
+/// [`Unavailable`](ErrorKind::Unavailable) if the file cannot be used or the disk is full;
+/// [`Corrupt`](ErrorKind::Corrupt) if the file is damaged or of another version. It can be called
 /// again.
 ///
 /// # Cancel safety
 /// Dropping the future does not cancel the rewriting.
 pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
-    let folder = folder.as_ref();
-    let files = [
-        (&SHOP, FILE),
-        #[cfg(feature = "accounts")]
-        (&super::accounts::USERS, "users"),
-    ];
-    let files =
-        files.map(|(schema, name)| Database::new(schema, folder, name, None).with_create(false));
-    blocking(move || {
-        files
-            .iter()
-            .filter(|file| file.path().exists())
-            .try_for_each(Database::vacuum)
-    })
-    .await
+    SqliteFile::vacuum(folder.as_ref(), FILE, &SHOP).await
 }
 
 #[cfg(test)]
@@ -326,6 +313,7 @@ mod tests {
     use shop_core::ports::{PurchaseSink, Selector};
     use shop_core::{Clock, NewPurchase, SystemClock};
 
+    use super::super::database::Database;
     use super::super::log::schema::LOG;
     use super::super::{
         EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
@@ -471,31 +459,21 @@ mod tests {
     }
 
     #[test]
-    fn files_of_an_earlier_version_are_migrated_by_a_service() {
+    fn a_file_of_an_earlier_version_is_migrated_by_a_service() {
         let folder = tempfile::tempdir().unwrap();
-        let kinds = [
-            ("log", &LOG),
-            #[cfg(feature = "accounts")]
-            ("users", &super::super::accounts::USERS),
-            #[cfg(feature = "accounts")]
-            ("orders", &super::super::accounts::ORDERS),
-        ];
-        for (name, kind) in kinds {
-            let path = folder.path().join(format!("{name}.db"));
-            let file = Connection::open(&path).unwrap();
-            let first = format!(
-                "{} PRAGMA application_id = {};",
-                kind.migrations[0], kind.application_id
-            );
-            file.execute_batch(&format!("{first} PRAGMA user_version = 1;"))
-                .unwrap();
-            let database = Database::new(kind, folder.path(), name, None);
-            database
-                .clone()
-                .with_create(false)
-                .open_to_write()
-                .unwrap_err();
-            database.open_to_write().unwrap();
-        }
+        let file = Connection::open(folder.path().join("log.db")).unwrap();
+        let first = format!(
+            "{} PRAGMA application_id = {};",
+            LOG.migrations[0], LOG.application_id
+        );
+        file.execute_batch(&format!("{first} PRAGMA user_version = 1;"))
+            .unwrap();
+        let database = Database::new(&LOG, folder.path(), "log", None);
+        database
+            .clone()
+            .with_create(false)
+            .open_to_write()
+            .unwrap_err();
+        database.open_to_write().unwrap();
     }
 }

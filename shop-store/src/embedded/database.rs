@@ -26,14 +26,15 @@ use super::wal;
 
 /// A type of database file: its tables, and how its older versions are migrated.
 #[derive(Debug)]
-pub(super) struct FileSchema {
-    /// SQLite's `application_id`, which identifies the type.
-    pub(super) application_id: i32,
+pub struct FileSchema {
+    /// SQLite's `application_id`, which identifies the type. The first three bytes are `Sho` in
+    /// ASCII, because a backup leaves out the files of other programs.
+    pub application_id: i32,
     /// The statements that upgrade each version to the next. The number of migrations is the
     /// current version.
-    pub(super) migrations: &'static [&'static str],
+    pub migrations: &'static [&'static str],
     /// The names of the tables, separated by spaces, in one text for each part of the schema.
-    pub(super) tables: &'static [&'static str],
+    pub tables: &'static [&'static str],
 }
 
 impl FileSchema {

@@ -17,7 +17,7 @@ pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Err
 /// failed COMMIT must [correct](outcome_of_commit).
 ///
 /// Reference of the codes: <https://www.sqlite.org/rescode.html>.
-pub(super) fn from_sqlite(error: rusqlite::Error, path: &Path) -> Error {
+pub fn sqlite_error(error: rusqlite::Error, path: &Path) -> Error {
     let (kind, message) = classify(&error);
     database_error(kind, message)
         .with_outcome(Outcome::NotApplied)
@@ -86,7 +86,7 @@ fn classify(error: &rusqlite::Error) -> (ErrorKind, &'static str) {
 
 /// Returns a function that converts an error about the value in `column` into an error of SQLite,
 /// for `map_err`.
-pub(super) fn unreadable<E>(column: usize) -> impl FnOnce(E) -> rusqlite::Error
+pub fn unreadable<E>(column: usize) -> impl FnOnce(E) -> rusqlite::Error
 where
     E: std::error::Error + Send + Sync + 'static,
 {
@@ -94,7 +94,10 @@ where
 }
 
 /// Parses the text in `column` of a row.
-pub(super) fn parse_column<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
+///
+/// # Errors
+/// The error of [`unreadable`] if the text is not valid, or the error of SQLite.
+pub fn parse_column<T>(row: &Row<'_>, column: usize) -> rusqlite::Result<T>
 where
     T: FromStr<Err: std::error::Error + Send + Sync + 'static>,
 {
@@ -105,14 +108,14 @@ where
 }
 
 /// Returns the error of SQLite from which `error` was converted, if there is one.
-fn sqlite_error(error: &Error) -> Option<&rusqlite::Error> {
+fn sqlite_source(error: &Error) -> Option<&rusqlite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
 /// Returns whether `error` reports a damaged file, and not only a value that this version cannot
 /// read.
 pub(super) fn is_damage(error: &Error) -> bool {
-    let code = sqlite_error(error).and_then(rusqlite::Error::sqlite_error_code);
+    let code = sqlite_source(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(
         code,
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
@@ -122,7 +125,7 @@ pub(super) fn is_damage(error: &Error) -> bool {
 /// Returns whether `error` reports that the disk is full, or that the file reached its maximum
 /// size.
 pub(super) fn is_disk_full(error: &Error) -> bool {
-    sqlite_error(error).is_some_and(|error| classify(error) == DISK_FULL)
+    sqlite_source(error).is_some_and(|error| classify(error) == DISK_FULL)
 }
 
 /// Returns whether `error` reports that a sync of a file (`fsync`) failed.
@@ -173,6 +176,6 @@ impl<T> AtPath<T> for io::Result<T> {
 
 impl<T> AtPath<T> for rusqlite::Result<T> {
     fn at(self, path: &Path) -> Result<T> {
-        self.map_err(|error| from_sqlite(error, path))
+        self.map_err(|error| sqlite_error(error, path))
     }
 }

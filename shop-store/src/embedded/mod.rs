@@ -3,7 +3,6 @@
 //! | file | content |
 //! |---|---|
 //! | `shop.db` | the log and the store of purchases: records, positions of groups, dead letters, purchases, sums |
-//! | `users.db`, `orders.db` | users and orders, with their references to each other and their outboxes |
 //! | `log-<topic>.db` | a topic of events, with the tables of a log |
 //! | `*.db-wal`, `*.db-shm` | SQLite's write-ahead log and shared memory, part of the database |
 //! | `*.lock` | held during each write, for fairness between processes |
@@ -18,8 +17,6 @@
 //!
 //! The mode of files is 600, and folders are created with 700: all processes run as one user.
 
-#[cfg(feature = "accounts")]
-mod accounts;
 mod backup;
 mod bulk;
 #[cfg(test)]
@@ -32,6 +29,8 @@ mod damage_test;
 mod database;
 mod delay;
 mod error;
+#[doc(hidden)]
+pub mod file;
 mod integrity;
 mod lock;
 mod log;
@@ -47,12 +46,10 @@ mod thread;
 mod wal;
 mod writer;
 
-#[cfg(feature = "accounts")]
-pub use accounts::{EmbeddedEntities, EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
 pub use backup::{CopiedFile, backup, restore, vacuum};
 pub use integrity::check_integrity;
 pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
-/// The SQLite crate whose connections and transactions `SqliteOutbox` takes.
+/// The SQLite crate that the files are written with, for databases of your own beside them.
 pub use rusqlite;
 pub use schema::FILE;
 pub use shop::{EmbeddedShop, EmbeddedShopOptions};

@@ -69,7 +69,7 @@ pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<C
 ///
 /// # Errors
 /// The error of `work`, or [`Internal`](ErrorKind::Internal) if it panics.
-pub(super) async fn blocking<T: Send + 'static>(
+pub async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> Result<T> + Send + 'static,
 ) -> Result<T> {
     tokio::task::spawn_blocking(work)

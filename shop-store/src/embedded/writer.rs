@@ -32,7 +32,7 @@ use super::checkpoint::{Load, WriteAheadLog};
 use super::database::{Database, WriteLock, read_pragma};
 use super::delay::gather;
 use super::error::{
-    AtPath as _, database_error, from_sqlite, is_damage, is_disk_full, outcome_of_commit,
+    AtPath as _, database_error, is_damage, is_disk_full, outcome_of_commit, sqlite_error,
 };
 use super::log::{PublishJob, publish_jobs};
 use super::parts::CommitSizer;
@@ -609,7 +609,7 @@ impl WriterThread {
                     next = jobs.end;
                     continue;
                 }
-                Ok(Err(error)) => from_sqlite(error, path),
+                Ok(Err(error)) => sqlite_error(error, path),
                 Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
                     .with_outcome(Outcome::NotApplied),
             };
@@ -624,7 +624,7 @@ impl WriterThread {
         drop(transaction);
         committed.map_err(|failed| {
             let outcome = outcome_of_commit(&failed);
-            CommitFailure::All(from_sqlite(failed, path).with_outcome(outcome))
+            CommitFailure::All(sqlite_error(failed, path).with_outcome(outcome))
         })?;
         *buyers = valid_buyers.committed(connection);
         Ok(())

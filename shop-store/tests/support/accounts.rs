@@ -5,31 +5,12 @@ use shop_core::conformance::{
     outbox_suite, record_store_suite, users_suite,
 };
 
-#[path = "embedded_accounts.rs"]
-mod embedded;
 #[path = "postgres_accounts.rs"]
 mod fixture;
 
 use crate::postgres;
-use embedded::{EmbeddedEntitiesFixture, OwnDatabase};
 use fixture::{OwnTable, PostgresEntitiesFixture};
 
-erase_users_suite!(embedded_erase_users, EmbeddedEntitiesFixture::new());
-users_suite!(embedded_users, EmbeddedEntitiesFixture::new());
-orders_suite!(embedded_orders, EmbeddedEntitiesFixture::new());
-outbox_suite!(embedded_outbox_of_users, async {
-    OutboxOfUsers::new(EmbeddedEntitiesFixture::new().await)
-});
-outbox_suite!(embedded_outbox_of_orders, async {
-    OutboxOfOrders(EmbeddedEntitiesFixture::new().await)
-});
-outbox_suite!(sqlite_outbox, OwnDatabase::new());
-record_store_suite!(embedded_orders_of_users, async {
-    OrdersOfUsers(EmbeddedEntitiesFixture::new().await)
-});
-record_store_suite!(embedded_users_of_orders, async {
-    UsersOfOrders(EmbeddedEntitiesFixture::new().await)
-});
 users_suite!(postgres_users, if PostgresEntitiesFixture::on_test_server());
 orders_suite!(postgres_orders, if PostgresEntitiesFixture::on_test_server());
 erase_users_suite!(postgres_erase_users, if PostgresEntitiesFixture::on_test_server());

@@ -31,7 +31,7 @@ use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::writer::Writer;
 
 shop_core::options! {
-    /// Options of an [`EmbeddedStore`](super::EmbeddedStore), and of users and orders.
+    /// Options of an [`EmbeddedStore`](super::EmbeddedStore).
     #[derive(Debug, Clone)]
     pub struct EmbeddedStoreOptions {
         /// Number of reader threads (default 3).

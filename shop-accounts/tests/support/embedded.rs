@@ -9,12 +9,14 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use shop_core::conformance::{Capabilities, EntityStores, OutboxFixture};
+use shop_accounts::conformance::{EntityStores, OutboxFixture};
+use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
+use shop_accounts::outbox::Outbox;
+use shop_core::conformance::Capabilities;
 use shop_core::log::LogRecord;
-use shop_core::outbox::Outbox;
 use shop_core::record::{Event, JsonEvent};
+use shop_store::embedded::EmbeddedStoreOptions;
 use shop_store::embedded::rusqlite::Connection;
-use shop_store::embedded::{EmbeddedOrders, EmbeddedStoreOptions, EmbeddedUsers, SqliteOutbox};
 use tempfile::TempDir;
 
 /// Users and orders in a folder that is deleted with the fixture.

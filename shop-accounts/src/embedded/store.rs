@@ -16,30 +16,25 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use rusqlite::types::Value;
-use rusqlite::{Connection, OptionalExtension, Row, ToSql, params_from_iter};
 use shop_core::Result;
-use shop_core::entity::{Entity, EntityStore, Insertion};
-use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore};
-use tokio::sync::Notify;
+use shop_store::embedded::EmbeddedStoreOptions;
+use shop_store::embedded::file::{FileSchema, SqliteFile};
+use shop_store::embedded::rusqlite::types::Value;
+use shop_store::embedded::rusqlite::{
+    self, Connection, OptionalExtension, Row, ToSql, params_from_iter,
+};
 
 use super::outbox;
-use crate::embedded::EmbeddedStoreOptions;
-use crate::embedded::database::{Database, FileSchema};
-use crate::embedded::readers::Readers;
-use crate::embedded::writer::Writer;
+use crate::entity::{Entity, EntityStore, Insertion};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 
 /// Entities of one type in a file on the local disk, shared by the processes of one machine.
 ///
 /// Clones share the file's writer and readers.
 #[derive(Debug, Clone)]
 pub struct EmbeddedEntities<E> {
-    pub(super) writer: Writer,
-    pub(super) readers: Readers,
-    /// Notified after every commit, which may have added an event. The relay then looks for new
-    /// events.
-    changed: Arc<Notify>,
+    pub(super) file: SqliteFile,
     kind: PhantomData<E>,
 }
 
@@ -72,7 +67,7 @@ impl<E> EmbeddedEntities<E> {
     /// Returns a future that completes when all clones of this store are dropped, their operations
     /// have ended, and the file is closed.
     pub fn closed(&self) -> impl Future<Output = ()> + Send + Sync + use<E> {
-        self.writer.exit()
+        self.file.closed()
     }
 }
 
@@ -81,21 +76,11 @@ impl<E: SqliteEntity> EmbeddedEntities<E> {
     /// Opens the file in `folder`. A missing folder or file is created if the options say so.
     ///
     /// # Errors
-    /// The errors of [`EmbeddedStore::open`](crate::embedded::EmbeddedStore::open).
+    /// The errors of [`EmbeddedStore::open`](shop_store::embedded::EmbeddedStore::open).
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
-        let database = Database::new(E::FILE, folder.as_ref(), E::NAME, options.max_file_bytes)
-            .with_create(options.create);
-        let changed = Arc::new(Notify::new());
-        let committed = Arc::clone(&changed);
-        let writer = Writer::start(database.clone(), options.queue_capacity, move |_| {
-            committed.notify_one();
-        })
-        .await?;
-        let readers = Readers::start(&database, &writer, options.readers, options.queue_capacity)?;
+        let file = SqliteFile::open(folder.as_ref(), E::NAME, E::FILE, options).await?;
         Ok(Self {
-            writer,
-            readers,
-            changed,
+            file,
             kind: PhantomData,
         })
     }
@@ -204,13 +189,13 @@ fn apply<E: SqliteEntity>(
 #[async_trait]
 impl<E: SqliteEntity> RecordStore<E::ForeignEvent> for EmbeddedEntities<E> {
     async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
-        self.writer
+        self.file
             .write(move |connection| apply::<E>(connection, &batch))
             .await
     }
 
     async fn check(&self) -> Result<()> {
-        self.writer.check().await
+        self.file.check().await
     }
 }
 
@@ -218,43 +203,43 @@ impl<E: SqliteEntity> RecordStore<E::ForeignEvent> for EmbeddedEntities<E> {
 impl<E: SqliteEntity> EntityStore<E> for EmbeddedEntities<E> {
     async fn insert(&self, new: &E::New) -> Result<Insertion<E>> {
         let new = new.clone();
-        self.writer
+        self.file
             .write(move |connection| insert::<E>(connection, &new))
             .await
     }
 
     async fn get(&self, number: E::Number) -> Result<Option<E>> {
         let number: i64 = number.into();
-        self.readers
+        self.file
             .read(move |connection| find(connection, "id", number))
             .await
     }
 
     async fn check(&self) -> Result<()> {
-        self.writer.check().await
+        self.file.check().await
     }
 }
 
 #[async_trait]
 impl<E: Entity> Outbox for EmbeddedEntities<E> {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
-        self.readers
+        self.file
             .read(move |connection| outbox::pending(connection, limit))
             .await
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
         let ids = ids.to_vec();
-        self.writer
+        self.file
             .write(move |connection| outbox::delete(connection, &ids))
             .await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
-        self.readers.read(outbox::backlog).await
+        self.file.read(outbox::backlog).await
     }
 
     async fn wait_for_entries(&self) {
-        self.changed.notified().await;
+        self.file.wait_for_commit().await;
     }
 }

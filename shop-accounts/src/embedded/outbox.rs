@@ -9,16 +9,17 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use rusqlite::{Connection, Row, Transaction, TransactionBehavior, params};
 use shop_core::log::{Headers, LogRecord};
-use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
 use shop_core::{Bytes, Clock, Result, SystemClock, Timestamp};
+use shop_store::embedded::file::{blocking, sqlite_error, unreadable};
+use shop_store::embedded::rusqlite::{
+    self, Connection, Row, Transaction, TransactionBehavior, params,
+};
+use shop_store::limits::row_limit;
 use tokio::sync::Notify;
 
-use crate::embedded::error::{AtPath as _, unreadable};
-use crate::embedded::thread::blocking;
-use crate::limits::row_limit;
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 
 /// The maximum time that the outbox waits for the transaction of another connection.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -26,7 +27,7 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// The pending events of a SQLite database of your own, in its table `outbox`.
 ///
 /// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both
-/// are stored or neither. A [`Relay`](shop_core::outbox::Relay) publishes it.
+/// are stored or neither. A [`Relay`](crate::outbox::Relay) publishes it.
 ///
 /// Leave `synchronous` at its default, `FULL`: with `NORMAL` in WAL mode, a power failure may lose
 /// a row whose event was published.
@@ -35,10 +36,10 @@ const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// use std::sync::Arc;
 ///
 /// use serde::{Deserialize, Serialize};
+/// use shop_accounts::embedded::SqliteOutbox;
+/// use shop_accounts::outbox::{Relay, RelayOptions};
 /// use shop_core::memory::InMemoryLog;
-/// use shop_core::outbox::{Relay, RelayOptions};
 /// use shop_core::record::JsonEvent;
-/// use shop_store::embedded::SqliteOutbox;
 /// use shop_store::embedded::rusqlite::Connection;
 ///
 /// #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -95,7 +96,8 @@ impl SqliteOutbox {
     pub async fn open(path: impl Into<PathBuf>) -> Result<Self> {
         let path: Arc<Path> = path.into().into();
         let file = Arc::clone(&path);
-        let connection = blocking(move || open(&file).at(&file)).await?;
+        let open_file = move || open(&file).map_err(|error| sqlite_error(error, &file));
+        let connection = blocking(open_file).await?;
         Ok(Self {
             connection: Arc::new(Mutex::new(connection)),
             path,
@@ -132,7 +134,7 @@ impl SqliteOutbox {
         let path = Arc::clone(&self.path);
         blocking(move || {
             let mut connection = connection.lock().unwrap_or_else(PoisonError::into_inner);
-            work(&mut connection).at(&path)
+            work(&mut connection).map_err(|error| sqlite_error(error, &path))
         })
         .await
     }

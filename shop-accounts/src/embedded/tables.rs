@@ -3,21 +3,22 @@
 //! A migration is never changed after a release, because it is already applied to existing files.
 //! New migrations are appended.
 
+use std::path::Path;
+
 use async_trait::async_trait;
-use rusqlite::types::Value;
-use rusqlite::{Connection, Row, params};
 use shop_core::Result;
-use shop_core::orders::{Order, OrderNumber, TotalPrice};
-use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
+use shop_store::embedded::file::{FileSchema, SqliteFile, parse_column, unreadable};
+use shop_store::embedded::rusqlite::types::Value;
+use shop_store::embedded::rusqlite::{self, Connection, Row, params};
+use shop_store::limits::row_limit;
 
 use super::outbox;
 use super::store::{self, EmbeddedEntities, SqliteEntity};
-use crate::embedded::database::FileSchema;
-use crate::embedded::error::{parse_column, unreadable};
-use crate::limits::row_limit;
+use crate::orders::{Order, OrderNumber, TotalPrice};
+use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
 /// The schema of `users.db`. The application id is `ShoU` in ASCII, which the `file` command shows.
-pub(in crate::embedded) const USERS: FileSchema = FileSchema {
+pub(super) const USERS: FileSchema = FileSchema {
     application_id: 0x5368_6f55,
     migrations: &[USERS_1, outbox::TABLE],
     tables: &["users orders_of_users outbox sqlite_sequence"],
@@ -41,9 +42,10 @@ const USERS_1: &str = "
 /// Users in `users.db`.
 ///
 /// ```
-/// use shop_core::entity::EntityStore;
-/// use shop_core::users::{NewUser, UserNumber};
-/// use shop_store::embedded::{EmbeddedStoreOptions, EmbeddedUsers};
+/// use shop_accounts::embedded::EmbeddedUsers;
+/// use shop_accounts::entity::EntityStore;
+/// use shop_accounts::users::{NewUser, UserNumber};
+/// use shop_store::embedded::EmbeddedStoreOptions;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -84,6 +86,21 @@ impl SqliteEntity for User {
     }
 }
 
+/// Rewrites `users.db` in `folder` without its unused parts, which may contain copies of erased
+/// users, while other processes use the file.
+///
+/// Does nothing if there is no such file. See [`vacuum`](shop_store::embedded::vacuum()) for the file of
+/// purchases, and for the cost.
+///
+/// # Errors
+/// The errors of [`vacuum`](shop_store::embedded::vacuum()).
+///
+/// # Cancel safety
+/// Dropping the future does not cancel the rewriting.
+pub async fn vacuum_users(folder: impl AsRef<Path>) -> Result<()> {
+    SqliteFile::vacuum(folder.as_ref(), User::NAME, &USERS).await
+}
+
 /// Returns the numbers of the known orders of a user in ascending order, or `None` if there is no
 /// such user.
 fn orders_of(
@@ -115,7 +132,7 @@ fn erase(connection: &Connection, id: UserNumber) -> rusqlite::Result<bool> {
 #[async_trait]
 impl UserErase for EmbeddedUsers {
     async fn erase_user(&self, id: UserNumber) -> Result<bool> {
-        self.writer
+        self.file
             .write(move |connection| erase(connection, id))
             .await
     }
@@ -124,7 +141,7 @@ impl UserErase for EmbeddedUsers {
 #[async_trait]
 impl UserOrders for EmbeddedUsers {
     async fn orders_of(&self, id: UserNumber) -> Result<Option<Vec<OrderNumber>>> {
-        self.readers
+        self.file
             .read(move |connection| orders_of(connection, id))
             .await
     }
@@ -132,7 +149,7 @@ impl UserOrders for EmbeddedUsers {
 
 /// The schema of `orders.db`. The application id is `ShoO` in ASCII, which the `file` command
 /// shows.
-pub(in crate::embedded) const ORDERS: FileSchema = FileSchema {
+pub(super) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
     migrations: &[ORDERS_1, outbox::TABLE],
     tables: &["orders known_users outbox sqlite_sequence"],
