@@ -34,14 +34,8 @@ pub use shop_core::{entity, orders, outbox, users};
 
 #[cfg(feature = "embedded")]
 pub mod embedded;
-
-/// The stores in PostgreSQL.
 #[cfg(feature = "postgres")]
-pub mod postgres {
-    pub use shop_store::postgres::{
-        PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers,
-    };
-}
+pub mod postgres;
 
 /// The routes of the HTTP API.
 #[cfg(feature = "http")]

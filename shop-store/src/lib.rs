@@ -1,4 +1,4 @@
-//! Stores purchases, users and orders in SQLite files, MongoDB or PostgreSQL.
+//! Stores purchases in SQLite files, MongoDB or PostgreSQL.
 //!
 //! A purchase is first appended to a log, and an ingest then writes it to a store, which answers
 //! queries.
@@ -8,7 +8,6 @@
 //! | [`embedded`] | [`EmbeddedLog`](embedded::EmbeddedLog) | [`EmbeddedStore`](embedded::EmbeddedStore) | `embedded` (default) |
 //! | [`mongo`] | none; use `shop-kafka` or the embedded one | [`MongoStore`](mongo::MongoStore) | `mongodb` |
 //! | [`postgres`] | none; use `shop-kafka` or the embedded one | [`PostgresStore`](postgres::PostgresStore) | `postgres` |
-//! | users and orders | none | `PostgresUsers`, `PostgresOrders` | `accounts` |
 //! | flags and variables of a program | `EmbeddedArgs` | `EmbeddedArgs`, `MongoArgs`, `PostgresArgs` | `clap` |
 //!
 //! All backends implement the ports of [`shop_core`] and pass its conformance kit, so that you can
@@ -75,12 +74,6 @@
 //! A purchase is one row, and a batch of purchases is inserted by one statement. A store can be
 //! opened while the server is unavailable, and creates its tables in the background. See
 //! [`postgres`] for the URL and the durability.
-//!
-//! # Users and orders
-//!
-//! The stores of users and of orders number their rows from 1, and write each row with its event in
-//! one transaction. Each store is an `Outbox` too, from which a `Relay` of `shop-core` publishes
-//! the events to a log.
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 // The guide links to all backends.
@@ -111,9 +104,11 @@ pub mod postgres;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod refunds;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
-mod retries;
+#[doc(hidden)]
+pub mod retries;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
-mod unreadable;
+#[doc(hidden)]
+pub mod unreadable;
 
 #[cfg(feature = "clap")]
 pub use args::{EmbeddedArgs, MongoArgs, PostgresArgs};

@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep};
 /// Returns an unlimited sequence of pauses for a background task that retries until it succeeds.
 ///
 /// The pauses grow exponentially from `min` to `max`, with jitter.
-pub(crate) fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
+pub fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
     ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(min)

@@ -19,7 +19,7 @@ const MAX_LOGGED: usize = 10_000;
 /// The reason why a document or a row is not a purchase.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{member} {problem}")]
-pub(crate) struct Unreadable {
+pub struct Unreadable {
     /// The name of the member of the document, or of the column, that is not valid.
     member: &'static str,
     /// The problem with the value, which follows the name of the member in the message.
@@ -35,7 +35,7 @@ pub(crate) fn unreadable(member: &'static str, problem: impl Display) -> Unreada
 }
 
 /// Returns a function that converts the validation error of `member`, for `map_err`.
-pub(crate) fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreadable {
+pub fn not_valid(member: &'static str) -> impl FnOnce(Invalid) -> Unreadable {
     move |invalid| unreadable(member, invalid.reason())
 }
 

@@ -6,9 +6,6 @@ use shop_core::conformance::{
     shop_suite, store_suite,
 };
 
-#[cfg(feature = "accounts")]
-#[path = "support/accounts.rs"]
-mod accounts;
 #[path = "support/container.rs"]
 mod container;
 #[path = "support/embedded.rs"]

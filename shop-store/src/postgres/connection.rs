@@ -42,7 +42,7 @@ const CHECK_VALIDITY: Duration = Duration::from_secs(5);
 /// It raises `synchronous_commit` to `on` if the server, the database or the user sets a lower
 /// level. The setting holds for the transaction only and is not made once for each session, because
 /// a pooler may give each transaction another session.
-pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
+pub const DURABLE: &str = "select set_config('synchronous_commit', 'on', true)
     where current_setting('synchronous_commit') in ('off', 'local', 'remote_write')";
 
 /// Returns SQL of a common table expression `confirmed`, which makes a statement that only reads
@@ -56,7 +56,7 @@ pub(super) const DURABLE: &str = "select set_config('synchronous_commit', 'on', 
 /// that only reads the row would not wait, so a caller that reports the row as stored could lose it
 /// with the server. `confirmed` writes a message to the write-ahead log. The commit then waits
 /// until the standby receives the log up to this message, and with it the row.
-pub(super) fn confirmed(rows: &str) -> String {
+pub fn confirmed(rows: &str) -> String {
     format!(
         "confirmed as materialized (
             select pg_logical_emit_message(true, 'shop', '') from {rows} limit 1
@@ -77,8 +77,7 @@ pub(super) fn confirmed_rows(sql: &str) -> String {
 }
 
 shop_core::options! {
-    /// Options of a [`PostgresStore`](super::PostgresStore),
-    /// [`PostgresUsers`](super::PostgresUsers) or [`PostgresOrders`](super::PostgresOrders).
+    /// Options of a [`PostgresStore`](super::PostgresStore), and of the other stores in a database.
     ///
     /// ```
     /// use std::time::Duration;
@@ -107,8 +106,10 @@ shop_core::options! {
         pub idle_timeout: Duration = Duration::from_secs(60),
         /// Whether missing tables are created (default true).
         pub create_schema: bool = true,
-        /// Whether the store uses tables of users and orders that another program created, such as
-        /// the replaced system (default false: every call fails if there are such tables).
+        /// Whether the store uses tables of its names that another program created, such as the
+        /// replaced system (default false: every call fails if there are such tables).
+        ///
+        /// A [`PostgresStore`](super::PostgresStore) uses such tables in any case.
         pub adopt_tables: bool = false,
     }
 
@@ -120,7 +121,7 @@ shop_core::options! {
 ///
 /// The type is sent with the value, so that the server need not be asked for the types of the
 /// parameters first.
-pub(super) trait SqlValue: ToSql + Send + Sync + 'static {
+pub trait SqlValue: ToSql + Send + Sync + 'static {
     /// The type of PostgreSQL that the value is sent as.
     const TYPE: Type;
 }
@@ -152,10 +153,11 @@ impl_sql_value! {
 
 /// A statement with its parameters, and with the transaction that it runs in.
 #[derive(Debug)]
-pub(super) struct Statement {
-    pub(super) sql: Cow<'static, str>,
+pub struct Statement {
+    /// The SQL, in which `$1`, `$2` and so on are the parameters.
+    pub sql: Cow<'static, str>,
     /// The values of `$1`, `$2` and so on, each with its type.
-    pub(super) parameters: Vec<(Box<dyn ToSql + Send + Sync>, Type)>,
+    pub parameters: Vec<(Box<dyn ToSql + Send + Sync>, Type)>,
     /// A statement that runs before this one in the same transaction, for writes only.
     pub(super) before: Option<Box<Self>>,
     /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
@@ -165,7 +167,7 @@ pub(super) struct Statement {
 
 impl Statement {
     /// Creates a query without parameters.
-    pub(super) fn new(sql: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(sql: impl Into<Cow<'static, str>>) -> Self {
         Self {
             sql: sql.into(),
             parameters: Vec::new(),
@@ -186,13 +188,14 @@ impl Statement {
     }
 
     /// Binds a value to the next parameter of this statement. The first call binds `$1`.
-    pub(super) fn bind<V: SqlValue>(mut self, value: V) -> Self {
+    #[must_use]
+    pub fn bind<V: SqlValue>(mut self, value: V) -> Self {
         self.parameters.push((Box::new(value), V::TYPE));
         self
     }
 
     /// Returns the values and types of the parameters as the driver takes them.
-    pub(super) fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
+    pub fn parameters(&self) -> Vec<(&(dyn ToSql + Sync), Type)> {
         self.parameters
             .iter()
             .map(|(value, sql_type)| (&**value as &(dyn ToSql + Sync), sql_type.clone()))
@@ -200,14 +203,15 @@ impl Statement {
     }
 }
 
-/// The connection to one database, with limits on concurrent statements.
+/// The connection of a store to one database, with limits on concurrent statements.
 #[derive(Debug)]
-pub(super) struct PostgresConnection {
-    pub(super) options: PostgresStoreOptions,
+pub struct PostgresConnection {
+    /// The options that the connection was opened with.
+    pub options: PostgresStoreOptions,
     /// The rows that were found and are no purchases.
     pub(super) unreadables: Unreadables,
     /// The name of the database, `host:port/database`, without credentials.
-    pub(super) name: String,
+    pub name: String,
     /// The tables of the store.
     pub(super) definition: &'static SchemaDefinition,
     /// The number of further batches that are expected to contain stored rows, see
@@ -237,7 +241,7 @@ impl PostgresConnection {
     /// # Errors
     /// [`ErrorKind::Invalid`] if the URL is invalid, or the certificates in `sslrootcert` cannot be
     /// read.
-    pub(super) fn open(
+    pub fn open(
         options: PostgresStoreOptions,
         definition: &'static SchemaDefinition,
     ) -> Result<Self> {
@@ -297,7 +301,7 @@ impl PostgresConnection {
     ///
     /// # Errors
     /// An error of [`run`](Self::run).
-    pub(super) async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
+    pub async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
         self.run(statement, Instant::now() + self.options.query_timeout)
             .await
     }
@@ -309,19 +313,24 @@ impl PostgresConnection {
     ///
     /// # Errors
     /// An error of [`run`](Self::run).
-    pub(super) async fn write(&self, statement: Statement) -> Result<Vec<Row>> {
+    pub async fn write(&self, statement: Statement) -> Result<Vec<Row>> {
         self.write_by(statement, Instant::now() + self.options.insert_timeout)
             .await
     }
 
     /// Runs a write in a transaction of its own until `deadline`, see [`write`](Self::write).
-    pub(super) async fn write_by(
-        &self,
-        mut statement: Statement,
-        deadline: Instant,
-    ) -> Result<Vec<Row>> {
+    ///
+    /// # Errors
+    /// An error of [`run`](Self::run).
+    pub async fn write_by(&self, mut statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         statement.end = Some("commit");
         self.run(statement, deadline).await
+    }
+
+    /// Returns the highest timeline of any server that took writes, or 0 if no timeline was seen
+    /// yet. Each promotion of a standby begins a new timeline.
+    pub fn timeline(&self) -> u32 {
+        self.servers.timeline()
     }
 
     /// Runs a query, or a write whose [`end`](Statement::end) is set, and returns its rows.
@@ -384,7 +393,7 @@ impl PostgresConnection {
     ///
     /// # Errors
     /// An error of [`run`](Self::run).
-    pub(super) async fn check_writes(&self) -> Result<()> {
+    pub async fn check_writes(&self) -> Result<()> {
         let last_write_check = *self.lock_last_write_check();
         if last_write_check.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {
             return Ok(());

@@ -14,7 +14,7 @@ use tokio_postgres::error::{DbError, Severity, SqlState};
 use super::sqlstate;
 
 /// Creates an error with the origin `postgresql`.
-pub(super) fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Error {
+pub fn postgres_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("postgresql")
 }
 
@@ -28,7 +28,7 @@ pub(super) fn unavailable_error(message: impl Into<String>) -> Error {
 ///
 /// An error without a report of the server is taken for a broken connection. Its kind is
 /// [`ErrorKind::Unavailable`], and the statement may have been applied.
-pub(super) fn from_driver(error: DriverError) -> Error {
+pub fn from_driver(error: DriverError) -> Error {
     match error.as_db_error() {
         Some(reported) => from_server(reported),
         None => postgres_error(ErrorKind::Unavailable, "the connection to PostgreSQL broke")

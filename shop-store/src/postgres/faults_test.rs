@@ -10,10 +10,9 @@ use shop_core::ports::{
     Cursor, InsertOutcome, PageRequest, PurchaseErase, PurchaseQuery, RecordStore as _, Selector,
 };
 use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
-use tokio_postgres::Client;
 
 use super::connection::PostgresConnection;
-use super::fixture::{PostgresFixture, fresh_schema, session, with_option};
+use super::fixture::{PostgresFixture, drop_role, fresh_schema, of_new_role, session, with_option};
 use super::{PostgresStore, PostgresStoreOptions, schema};
 
 pub(super) fn purchases(count: u64) -> Vec<Purchase> {
@@ -434,25 +433,6 @@ async fn connections_are_limited_and_closed_when_idle() {
         .unwrap();
     assert!((1..=3).contains(&count().await.1));
     store.check().await.unwrap();
-}
-
-/// The URL of a new role that may use the schema at `url`, and its name.
-pub(super) async fn of_new_role(url: &str) -> (String, String) {
-    let role = format!("role_{}", shop_core::Uuid::now_v7().simple());
-    let schema = url.rsplit_once("search_path%3D").unwrap().1;
-    let sql = format!("create role {role}; grant usage on schema {schema} to {role}");
-    session(url).await.batch_execute(&sql).await.unwrap();
-    (
-        url.replace("options=", &format!("options=-c%20role%3D{role}%20")),
-        role,
-    )
-}
-
-pub(super) async fn drop_role(owner: &Client, role: &str) {
-    owner
-        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
-        .await
-        .unwrap();
 }
 
 #[tokio::test]

@@ -40,7 +40,7 @@ pub(super) const MAX_ROWS: usize = 10_000;
 const EXPECTED_REPEATS: u32 = 100;
 
 /// A row of a table with the primary key `id`.
-pub(super) trait Insertable: Send + Sync {
+pub trait Insertable: Send + Sync {
     /// The type of the primary key.
     type Id: Ord + Copy;
 
@@ -65,21 +65,22 @@ pub(super) trait Insertable: Send + Sync {
 
 /// The table that rows are inserted into, from which the SQL of inserts is built.
 #[derive(Debug)]
-pub(super) struct TargetTable {
-    pub(super) name: &'static str,
+pub struct TargetTable {
+    /// The name of the table.
+    pub name: &'static str,
     /// The names of the columns, separated by commas, with `id` first.
-    pub(super) columns: &'static str,
+    pub columns: &'static str,
     /// The SQL of the parameters, one array for each column. A price is sent as text and converted
     /// by the server, because this keeps the scale of a price of zero, as in `0.00`.
-    pub(super) arrays: &'static str,
+    pub arrays: &'static str,
     /// The SQL expression that compares the sent row `rest` with the row `stored` of the same id.
     ///
-    /// Its value is [`SAME`], [`ERASED`] or [`OTHER_DETAILS`], or 0 if the content of the stored
-    /// row differs.
-    pub(super) compared: &'static str,
+    /// Its value is 1 ([`SAME`]), 2 ([`ERASED`]) or 3 ([`OTHER_DETAILS`]), or 0 if the content of
+    /// the stored row differs.
+    pub compared: &'static str,
     /// The SQL expression of the details of the row `stored`. For [`OTHER_DETAILS`], they are
     /// compared by [`Insertable::has_same_details`].
-    pub(super) stored_details: &'static str,
+    pub stored_details: &'static str,
 }
 
 /// The code of a stored row with the same content.
@@ -126,7 +127,7 @@ impl TargetTable {
     ///
     /// The answer contains one row for each row that was not inserted, see
     /// [`compare`](Self::compare).
-    pub(super) fn insert_new(&self) -> String {
+    pub fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
         let input = self.input();
         let compare = self.compare();
@@ -215,7 +216,7 @@ impl Insertable for Purchase {
 }
 
 /// Returns the value of one column for each of `rows`.
-pub(super) fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Vec<V> {
+pub fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Vec<V> {
     rows.iter().map(|row| value_of(row)).collect()
 }
 
@@ -226,7 +227,7 @@ pub(super) fn column_values<R, V>(rows: &[&R], value_of: impl Fn(&R) -> V) -> Ve
 /// An error that is not about a row, such as [`ErrorKind::Unavailable`] or
 /// [`ErrorKind::DeadlineExceeded`]. Some rows may have been inserted. It is safe to insert the
 /// batch again.
-pub(super) async fn insert<R: Insertable>(
+pub async fn insert<R: Insertable>(
     connection: &PostgresConnection,
     table: &TargetTable,
     batch: &[R],

@@ -74,7 +74,7 @@ impl PostgresConnection {
     ///
     /// # Errors
     /// Errors of [`PostgresStore::inspect`](super::PostgresStore::inspect).
-    pub(super) async fn inspect(&self) -> Result<DatabaseInspection> {
+    pub async fn inspect(&self) -> Result<DatabaseInspection> {
         let SchemaDefinition {
             name,
             adoptable,

@@ -1,4 +1,4 @@
-//! Stores of purchases, users and orders in PostgreSQL, 15 or later.
+//! A store of purchases in PostgreSQL, 15 or later.
 //!
 //! | module | content |
 //! |---|---|
@@ -14,7 +14,7 @@
 //! | `refunds` | refunds, the refunds that wait for their purchase, and the currency of the store |
 //! | `erase` | erasure of a user's purchases, and deletion of old purchases |
 //! | `store` | [`PostgresStore`], and its port for inserts |
-//! | `accounts` | users and orders, and the outbox, also in a database of your own |
+//! | `database` | what other crates of this workspace need for tables of their own |
 //! | `sqlstate` | classification of the server's error codes |
 //! | `error` | conversion of the driver's errors |
 //!
@@ -59,10 +59,10 @@
 //! so this also works behind a pooler that gives each transaction another session. If
 //! `synchronous_standby_names` is set, `on` waits for the standby too.
 
-#[cfg(feature = "accounts")]
-mod accounts;
 mod connection;
 mod connector;
+#[doc(hidden)]
+pub mod database;
 mod erase;
 mod error;
 #[cfg(test)]
@@ -89,12 +89,9 @@ mod store;
 mod tls;
 mod url;
 
-#[cfg(feature = "accounts")]
-pub use accounts::{PostgresEntities, PostgresOrders, PostgresOutbox, PostgresUsers};
 pub use connection::PostgresStoreOptions;
 pub use inspect::DatabaseInspection;
 pub use store::PostgresStore;
 
-/// The driver of PostgreSQL. `PostgresOutbox::insert_event` takes a transaction of this version of
-/// the driver.
+/// The driver of PostgreSQL, for tables of your own beside those of a store.
 pub use tokio_postgres;

@@ -14,13 +14,8 @@ use tokio::time::{sleep, timeout};
 
 use super::faults_test::purchases;
 use super::fixture::server::Cluster;
-use super::fixture::{environment, fresh_schema, session, skipped};
+use super::fixture::{cluster, environment, fresh_schema, session, skipped};
 use super::{PostgresStore, PostgresStoreOptions};
-
-/// A cluster for the test alone.
-pub(super) fn cluster() -> Option<Cluster> {
-    Cluster::start().inspect_err(|why| skipped(why)).ok()
-}
 
 /// A cluster on its own small disk.
 fn cluster_on_disk() -> Option<Cluster> {

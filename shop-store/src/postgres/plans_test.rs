@@ -5,10 +5,9 @@ use shop_core::ports::{
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
-use super::connection::{PostgresConnection, Statement};
-use super::fixture::{PostgresFixture, session};
-use super::insert::{self, Insertable};
-use super::{PostgresStore, erase, rows, select};
+use super::connection::Statement;
+use super::fixture::{PostgresFixture, insertion, plan, session};
+use super::{PostgresStore, erase, insert, rows, select};
 
 const USERS: i64 = 200;
 const OF_A_USER: i64 = 100;
@@ -27,28 +26,6 @@ fn purchases() -> Vec<Purchase> {
         new.into_purchase(at, || SystemClock.fresh_id())
     };
     (0..USERS * OF_A_USER).map(purchase).collect()
-}
-
-/// The plan of a statement that is not run.
-pub(super) async fn plan(connection: &PostgresConnection, statement: Statement) -> String {
-    let sql = format!("explain (costs off) {}", statement.sql);
-    let explain = Statement {
-        sql: sql.into(),
-        ..statement
-    };
-    let rows = connection.query(explain).await.unwrap();
-    rows.iter()
-        .map(|row| row.get::<_, &str>(0))
-        .collect::<Vec<_>>()
-        .join("\n")
-}
-
-/// The statement that compares `batch` with what is stored.
-pub(super) fn insertion<R: Insertable>(table: &insert::TargetTable, batch: &[R]) -> Statement {
-    R::bind(
-        Statement::new(table.insert_new()),
-        &batch.iter().collect::<Vec<_>>(),
-    )
 }
 
 /// A range that has most of the purchases, but not all.

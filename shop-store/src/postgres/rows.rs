@@ -79,7 +79,7 @@ pub(super) fn read_time(row: &Row) -> Result<Timestamp, Unreadable> {
 ///
 /// # Errors
 /// If the column is null or no text, or if the text is not valid.
-pub(super) fn parse_column<T: std::str::FromStr<Err = Invalid>>(
+pub fn parse_column<T: std::str::FromStr<Err = Invalid>>(
     row: &Row,
     name: &'static str,
 ) -> Result<T, Unreadable> {
@@ -92,10 +92,7 @@ pub(super) fn parse_column<T: std::str::FromStr<Err = Invalid>>(
 ///
 /// # Errors
 /// If the column is missing, is of another type, or is null where `T` allows no null.
-pub(super) fn read_column<'a, T: FromSql<'a>>(
-    row: &'a Row,
-    name: &'static str,
-) -> Result<T, Unreadable> {
+pub fn read_column<'a, T: FromSql<'a>>(row: &'a Row, name: &'static str) -> Result<T, Unreadable> {
     row.try_get(name).map_err(|error| {
         let reason = std::error::Error::source(&error).unwrap_or(&error);
         unreadable(name, format_args!("cannot be read: {reason}"))
@@ -106,10 +103,7 @@ pub(super) fn read_column<'a, T: FromSql<'a>>(
 ///
 /// # Errors
 /// [`ErrorKind::Internal`] if there is no row, or if the column is missing or of another type.
-pub(super) fn answer_column<'a, T: FromSql<'a>>(
-    rows: &'a [Row],
-    name: &str,
-) -> shop_core::Result<T> {
+pub fn answer_column<'a, T: FromSql<'a>>(rows: &'a [Row], name: &str) -> shop_core::Result<T> {
     rows.first()
         .and_then(|row| row.try_get(name).ok())
         .ok_or_else(|| {

@@ -20,20 +20,20 @@ use crate::retries::pauses;
 
 /// The definition of the tables of a store.
 #[derive(Debug)]
-pub(super) struct SchemaDefinition {
+pub struct SchemaDefinition {
     /// The name of the main table, which is also the name of the schema in `shop_schema`.
-    pub(super) name: &'static str,
+    pub name: &'static str,
     /// The columns and values of a row with an unused id, which a check of writes inserts and rolls
     /// back. No value is null where the table forbids it.
-    pub(super) unused_row: &'static str,
+    pub unused_row: &'static str,
     /// All tables that the store reads and writes.
-    pub(super) tables: &'static [&'static str],
+    pub tables: &'static [&'static str],
     /// The tables that the replaced system may have created under the same names.
-    pub(super) adoptable: &'static [&'static str],
+    pub adoptable: &'static [&'static str],
     /// The schema changes, as SQL in which `{table}` stands for the name of the main table.
     ///
     /// Only append to this list, because databases record how many of its changes were applied.
-    pub(super) changes: &'static [&'static str],
+    pub changes: &'static [&'static str],
 }
 
 /// The schema of purchases.

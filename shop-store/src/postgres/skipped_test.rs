@@ -7,28 +7,17 @@ use shop_core::ports::{
     InsertOutcome, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector,
 };
 use shop_core::{Clock as _, ErrorKind, SystemClock};
-use tokio_postgres::Client;
 
 use super::faults_test::purchases;
-use super::fixture::{PostgresFixture, session};
+use super::fixture::{PostgresFixture, session, skip_rows};
 use super::{PostgresStore, PostgresStoreOptions};
-
-/// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that
-/// returns null.
-pub(super) async fn skip(client: &Client, operation: &str, table: &str, of: &str) {
-    let sql = format!(
-        "create or replace function skip() returns trigger language plpgsql as 'begin return null; end';
-         create or replace trigger skip before {operation} on {table} for each row when ({of}) execute function skip()"
-    );
-    client.batch_execute(&sql).await.unwrap();
-}
 
 #[tokio::test]
 async fn a_skipped_purchase_is_not_stored_and_the_others_are() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    skip(
+    skip_rows(
         &session(fixture.url()).await,
         "insert",
         "purchases",
@@ -68,7 +57,7 @@ async fn a_skipped_erasure_is_an_error() {
     let all = purchases(10);
     let client = session(fixture.url()).await;
     store.apply(Arc::from(&all[..5])).await.unwrap();
-    skip(&client, "insert", "purchases", "new.userid is null").await;
+    skip_rows(&client, "insert", "purchases", "new.userid is null").await;
     let ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();
     let error = store.mark_erased(&ids).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
@@ -81,9 +70,9 @@ async fn a_skipped_erasure_is_an_error() {
         .batch_execute("drop trigger skip on purchases")
         .await
         .unwrap();
-    skip(&client, "update", "purchases", "true").await;
+    skip_rows(&client, "update", "purchases", "true").await;
     store.erase(&all[1].user_id, 100).await.unwrap_err();
-    skip(&client, "delete", "purchases", "true").await;
+    skip_rows(&client, "delete", "purchases", "true").await;
     store
         .delete_before(SystemClock.now(), 100)
         .await

@@ -116,7 +116,7 @@ pub(super) fn is_about_rows(error: &Error) -> bool {
 
 /// Returns whether the server rejected a statement because a value exists already in a unique
 /// index.
-pub(super) fn is_unique_violation(error: &Error) -> bool {
+pub fn is_unique_violation(error: &Error) -> bool {
     error::code(error) == Some(UNIQUE_VIOLATION)
 }
 

@@ -8,44 +8,20 @@ use shop_core::ports::{
     Lookup, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector,
 };
 use shop_core::{Outcome, Purchase};
-use tokio::time::{sleep, timeout};
+use tokio::time::timeout;
 
 use super::faults_test::purchases;
 use super::fixture::server::Cluster;
-use super::fixture::session;
-use super::outage_test::{cluster, insert, store};
+use super::fixture::{cluster_with_standby, session, until};
+use super::outage_test::{insert, store};
 use super::{PostgresStore, PostgresStoreOptions};
 
 /// A primary with a standby that streams from it, and the store on whichever is writable.
-pub(super) async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
-    let cluster = cluster()?;
-    tokio::task::block_in_place(|| cluster.ctl("make_standby"));
-    let primary = session(&cluster.url()).await;
-    if is_synchronous {
-        primary
-            .batch_execute("alter system set synchronous_standby_names = '*'")
-            .await
-            .unwrap();
-        primary
-            .batch_execute("select pg_reload_conf()")
-            .await
-            .unwrap();
-    }
-    let state = if is_synchronous { "sync" } else { "async" };
-    let sql = "select from pg_stat_replication where state = 'streaming' and sync_state = $1";
-    until(async || !primary.query(sql, &[&state]).await.unwrap().is_empty()).await;
+async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
+    let cluster = cluster_with_standby(is_synchronous).await?;
     let store = store(&cluster.url_of_both()).await;
     store.wait_for_schema().await;
     Some((cluster, store))
-}
-
-pub(super) async fn until(mut holds: impl AsyncFnMut() -> bool) {
-    let wait = async {
-        while !holds().await {
-            sleep(Duration::from_millis(20)).await;
-        }
-    };
-    timeout(Duration::from_secs(60), wait).await.unwrap();
 }
 
 async fn count(store: &PostgresStore) -> u64 {

@@ -16,6 +16,7 @@ use async_trait::async_trait;
 use shop_core::Uuid;
 use shop_core::conformance::{EraseFixture, StoreFixture, skip};
 use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_store::postgres::database::{Insertable, PostgresConnection, Statement, TargetTable};
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
@@ -117,6 +118,97 @@ pub(crate) async fn fresh_schema(url: &str) -> String {
         .await
         .expect("a schema");
     with_option(url, &format!("options=-c%20search_path%3D{name}"))
+}
+
+/// A cluster for the test alone.
+pub(crate) fn cluster() -> Option<Cluster> {
+    Cluster::start().inspect_err(|why| skipped(why)).ok()
+}
+
+/// A primary with a standby that streams from it.
+pub(crate) async fn cluster_with_standby(is_synchronous: bool) -> Option<Cluster> {
+    let cluster = cluster()?;
+    tokio::task::block_in_place(|| cluster.ctl("make_standby"));
+    let primary = session(&cluster.url()).await;
+    if is_synchronous {
+        for sql in [
+            "alter system set synchronous_standby_names = '*'",
+            "select pg_reload_conf()",
+        ] {
+            primary.batch_execute(sql).await.expect("a superuser");
+        }
+    }
+    let state = if is_synchronous { "sync" } else { "async" };
+    let sql = "select from pg_stat_replication where state = 'streaming' and sync_state = $1";
+    until(async || {
+        let standbys = primary.query(sql, &[&state]).await;
+        !standbys.expect("a primary").is_empty()
+    })
+    .await;
+    Some(cluster)
+}
+
+/// Waits until `holds`, for at most a minute.
+pub(crate) async fn until(mut holds: impl AsyncFnMut() -> bool) {
+    let wait = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), wait)
+        .await
+        .expect("the condition holds");
+}
+
+/// The URL of a new role that may use the schema at `url`, and its name.
+pub(crate) async fn of_new_role(url: &str) -> (String, String) {
+    let role = format!("role_{}", Uuid::now_v7().simple());
+    let schema = url.rsplit_once("search_path%3D").expect("a schema").1;
+    let sql = format!("create role {role}; grant usage on schema {schema} to {role}");
+    session(url)
+        .await
+        .batch_execute(&sql)
+        .await
+        .expect("a superuser");
+    (
+        url.replace("options=", &format!("options=-c%20role%3D{role}%20")),
+        role,
+    )
+}
+
+pub(crate) async fn drop_role(owner: &Client, role: &str) {
+    owner
+        .batch_execute(&format!("drop owned by {role}; drop role {role}"))
+        .await
+        .expect("a role");
+}
+
+/// Makes the server skip the rows of `table` that `of` matches, as it does for a trigger that
+/// returns null.
+pub(crate) async fn skip_rows(client: &Client, operation: &str, table: &str, of: &str) {
+    let sql = format!(
+        "create or replace function skip() returns trigger language plpgsql as 'begin return null; end';
+         create or replace trigger skip before {operation} on {table} for each row when ({of}) execute function skip()"
+    );
+    client.batch_execute(&sql).await.expect("a trigger");
+}
+
+/// The plan of a statement that is not run.
+pub(crate) async fn plan(connection: &PostgresConnection, mut statement: Statement) -> String {
+    statement.sql = format!("explain (costs off) {}", statement.sql).into();
+    let rows = connection.query(statement).await.expect("a plan");
+    rows.iter()
+        .map(|row| row.get::<_, &str>(0))
+        .collect::<Vec<_>>()
+        .join("\n")
+}
+
+/// The statement that compares `batch` with what is stored.
+pub(crate) fn insertion<R: Insertable>(table: &TargetTable, batch: &[R]) -> Statement {
+    R::bind(
+        Statement::new(table.insert_new()),
+        &batch.iter().collect::<Vec<_>>(),
+    )
 }
 
 /// A store in a separate schema.

@@ -27,23 +27,23 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::entity::{Entity, EntityStore, Insertion, highest_published};
 use shop_core::log::LogAdmin;
-use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::ports::{InsertOutcome, RecordStore, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_store::postgres::database::{
+    self, Insertable, PostgresConnection, SchemaDefinition, Statement, TargetTable, column_values,
+    confirmed, from_driver, is_unique_violation, postgres_error,
+};
+use shop_store::postgres::tokio_postgres::Row;
+use shop_store::postgres::{DatabaseInspection, PostgresStoreOptions};
+use shop_store::retries::pauses;
+use shop_store::unreadable::Unreadable;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
-use tokio_postgres::Row;
 
 use super::outbox::{PostgresOutbox, bind_event};
-use crate::postgres::connection::{PostgresConnection, Statement, confirmed};
-use crate::postgres::error::{from_driver, postgres_error};
-use crate::postgres::insert::{self, Insertable, column_values};
-use crate::postgres::schema::SchemaDefinition;
-use crate::postgres::{DatabaseInspection, PostgresStoreOptions, sqlstate};
-use crate::retries::pauses;
-use crate::unreadable::Unreadable;
+use crate::entity::{Entity, EntityStore, Insertion, highest_published};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 
 /// A store of entities of one type, users or orders, in a PostgreSQL database, with an outbox of
 /// their events.
@@ -72,7 +72,7 @@ struct LastNumber {
 }
 
 /// An entity type with its tables.
-pub(super) trait PostgresEntity: Entity {
+pub trait PostgresEntity: Entity {
     /// The definition of the tables.
     const DEFINITION: &'static SchemaDefinition;
     /// The names of the columns after `id`, separated by commas.
@@ -84,7 +84,7 @@ pub(super) trait PostgresEntity: Entity {
     const IS_FREE: &'static str;
     /// The table of references to rows of the other service, with their `id`, and with their owner
     /// if there is one.
-    const REFERENCES: insert::TargetTable;
+    const REFERENCES: TargetTable;
 
     /// Binds the values of the [`COLUMNS`](Self::COLUMNS) to the next parameters of `statement`.
     fn bind(&self, statement: Statement) -> Statement;
@@ -96,24 +96,38 @@ pub(super) trait PostgresEntity: Entity {
     fn from_row(row: &Row) -> Result<Self, Unreadable>;
 }
 
-/// A reference to a row of the other service: the id of the row, and the id of its owner if there
-/// is one.
+/// A reference to a row of the other service.
 ///
-/// A batch holds references to rows of one type, so either all rows name an owner or none does.
-impl Insertable for (i64, Option<i64>) {
+/// A batch holds references to rows of one type, so either all references name an owner or none
+/// does.
+#[derive(Debug)]
+pub struct Reference {
+    /// The id of the row.
+    id: i64,
+    /// The id of the owner of the row, if there is one.
+    owner: Option<i64>,
+}
+
+impl From<(i64, Option<i64>)> for Reference {
+    fn from((id, owner): (i64, Option<i64>)) -> Self {
+        Self { id, owner }
+    }
+}
+
+impl Insertable for Reference {
     type Id = i64;
 
     fn id(&self) -> i64 {
-        self.0
+        self.id
     }
 
     fn same_content(&self, other: &Self) -> bool {
-        self.1 == other.1
+        self.owner == other.owner
     }
 
     fn bind(statement: Statement, rows: &[&Self]) -> Statement {
-        let owners: Option<Vec<i64>> = rows.iter().map(|(_, owner)| *owner).collect();
-        let statement = statement.bind(column_values(rows, |(id, _)| *id));
+        let owners: Option<Vec<i64>> = rows.iter().map(|row| row.owner).collect();
+        let statement = statement.bind(column_values(rows, |row| row.id));
         match owners {
             Some(owners) => statement.bind(owners),
             None => statement,
@@ -121,7 +135,6 @@ impl Insertable for (i64, Option<i64>) {
     }
 }
 
-#[expect(private_bounds, reason = "users and orders are the only types")]
 impl<E: PostgresEntity> PostgresEntities<E> {
     /// Opens the store in the database of `options`. Does not wait for the server.
     ///
@@ -153,7 +166,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     /// nothing.
     ///
     /// # Errors
-    /// The errors of [`PostgresStore::inspect`](crate::postgres::PostgresStore::inspect).
+    /// The errors of [`PostgresStore::inspect`](shop_store::postgres::PostgresStore::inspect).
     pub async fn inspect(&self) -> Result<DatabaseInspection> {
         self.connection.inspect().await
     }
@@ -218,7 +231,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                 }
                 // The number and the key were unused in the statement's snapshot, but another
                 // transaction committed a row with one of the two meanwhile.
-                Err(error) if sqlstate::is_unique_violation(&error) => Some(error),
+                Err(error) if is_unique_violation(&error) => Some(error),
                 Err(error) => return Err(error),
             };
 
@@ -284,7 +297,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
             self.read_insert_state(new, deadline).await?;
         }
 
-        let timeline = self.connection.servers.timeline();
+        let timeline = self.connection.timeline();
         if timeline > 1 && last.compared_timeline != Some(timeline) {
             let published = timeout_at(deadline, highest_published::<E>(event_log))
                 .await
@@ -342,7 +355,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
 }
 
 /// Returns the query of the row with this number, unless the row is erased.
-pub(super) fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
+pub fn row_by_id_query<E: PostgresEntity>(id: i64) -> Statement {
     let table = E::DEFINITION.name;
     let columns = E::COLUMNS;
     let present = E::PRESENT;
@@ -381,7 +394,7 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 ///
 /// # Errors
 /// If the event of the row cannot be encoded.
-pub(super) fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
+pub fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Statement> {
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
@@ -444,7 +457,7 @@ impl InsertState {
 ///
 /// The query waits until the row with the key is on the standby, see [`confirmed`], because the
 /// caller acknowledges that row.
-pub(super) fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
+pub fn insert_state_query<E: PostgresEntity>(new: &E::New) -> Statement {
     let table = E::DEFINITION.name;
     let last = last_number_sql::<E>();
     let is_free = E::IS_FREE;
@@ -473,8 +486,12 @@ fn overload_error() -> Error {
 #[async_trait]
 impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
     async fn apply(&self, batch: Arc<[E::ForeignEvent]>) -> Result<Vec<InsertOutcome>> {
-        let references: Vec<_> = batch.iter().map(E::reference).collect();
-        insert::insert(&self.connection, &E::REFERENCES, &references).await
+        let references: Vec<_> = batch
+            .iter()
+            .map(E::reference)
+            .map(Reference::from)
+            .collect();
+        database::insert(&self.connection, &E::REFERENCES, &references).await
     }
 
     async fn check(&self) -> Result<()> {

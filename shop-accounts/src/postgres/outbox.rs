@@ -15,18 +15,18 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::log::{Headers, LogRecord};
-use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
 use shop_core::record::Event;
 use shop_core::{Bytes, Error, ErrorKind, Outcome, Result, Timestamp};
+use shop_store::limits::row_limit;
+use shop_store::postgres::PostgresStoreOptions;
+use shop_store::postgres::database::{
+    DURABLE, PostgresConnection, SchemaDefinition, Statement, answer_column, from_driver,
+    postgres_error,
+};
+use shop_store::postgres::tokio_postgres::{Row, Transaction};
 use tokio::sync::Notify;
-use tokio_postgres::{Row, Transaction};
 
-use crate::limits::row_limit;
-use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::{DURABLE, PostgresConnection, Statement};
-use crate::postgres::error::{from_driver, postgres_error};
-use crate::postgres::rows::answer_column;
-use crate::postgres::schema::SchemaDefinition;
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 
 /// The table of the events in a database of your own.
 const OUTBOX: SchemaDefinition = SchemaDefinition {
@@ -53,7 +53,7 @@ const INSERT: &str = "
 /// published yet.
 ///
 /// [`insert_event`](Self::insert_event) adds an event within the transaction of your row, so both
-/// are stored or neither. A [`Relay`](shop_core::outbox::Relay) publishes the event.
+/// are stored or neither. A [`Relay`](crate::outbox::Relay) publishes the event.
 ///
 /// Events of one key are published in the order in which their transactions commit, even if several
 /// are open at once. The order comes at a cost: from its first event of a key until its end, a
@@ -78,11 +78,12 @@ const INSERT: &str = "
 /// use std::sync::Arc;
 ///
 /// use serde::{Deserialize, Serialize};
+/// use shop_accounts::outbox::{Relay, RelayOptions};
+/// use shop_accounts::postgres::PostgresOutbox;
 /// use shop_core::memory::InMemoryLog;
-/// use shop_core::outbox::{Relay, RelayOptions};
 /// use shop_core::record::JsonEvent;
+/// use shop_store::postgres::PostgresStoreOptions;
 /// use shop_store::postgres::tokio_postgres::Client;
-/// use shop_store::postgres::{PostgresOutbox, PostgresStoreOptions};
 ///
 /// #[derive(Debug, Clone, Serialize, Deserialize)]
 /// struct Refund {
@@ -210,13 +211,13 @@ pub(super) fn bind_event(statement: Statement, event: LogRecord) -> Statement {
 }
 
 /// Returns the query of at most `limit` events in `table`, in the order of their ids.
-pub(super) fn pending_query(table: &str, limit: usize) -> Statement {
+pub fn pending_query(table: &str, limit: usize) -> Statement {
     let sql = format!("select id, created, key, headers, value from {table} order by id limit $1");
     Statement::new(sql).bind(row_limit(limit))
 }
 
 /// Returns the statement that deletes the events with these ids from `table`.
-pub(super) fn delete_statement(table: &str, ids: &[i64]) -> Statement {
+pub fn delete_statement(table: &str, ids: &[i64]) -> Statement {
     Statement::new(format!("delete from {table} where id = any ($1)")).bind(ids.to_vec())
 }
 

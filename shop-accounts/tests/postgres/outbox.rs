@@ -7,19 +7,19 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::{join, join_all};
-use shop_core::conformance::OutboxFixture as _;
+use shop_accounts::conformance::OutboxFixture as _;
+use shop_accounts::outbox::{Outbox as _, Relay, RelayOptions};
+use shop_accounts::postgres::PostgresOutbox;
 use shop_core::log::LogAdmin as _;
 use shop_core::memory::InMemoryLog;
-use shop_core::outbox::{Outbox as _, Relay, RelayOptions};
 use shop_core::record::Event as _;
 use shop_core::{Bytes, ErrorKind, Outcome};
+use shop_store::postgres::PostgresStoreOptions;
+use shop_store::postgres::tokio_postgres::Client;
 use tokio::time::timeout;
-use tokio_postgres::Client;
 
-use super::PostgresOutbox;
-use super::fixture::{OwnTable, event};
-use crate::postgres::PostgresStoreOptions;
-use crate::postgres::fixture::{fresh_schema, session};
+use crate::fixture::{OwnTable, event};
+use crate::postgres::{fresh_schema, session};
 
 /// Writes an event first, and then its place in the order of the commits, which fails if another
 /// transaction of the key is open.
@@ -220,7 +220,7 @@ async fn a_table_of_another_program_is_used_only_on_request() {
     assert_eq!(missing.kind(), ErrorKind::Unavailable, "{missing:?}");
     let mut client = session(&url).await;
     // As the documentation of the type has it.
-    let table = include_str!("outbox.rs")
+    let table = include_str!("../../src/postgres/outbox.rs")
         .split("/// ```sql")
         .nth(1)
         .unwrap()

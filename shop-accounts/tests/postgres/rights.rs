@@ -1,16 +1,14 @@
 //! Rows that a trigger skips, and rights that are missing.
 
-use shop_core::conformance::EntityStores as _;
-use shop_core::entity::{EntityStore as _, Insertion};
-use shop_core::outbox::Outbox as _;
-use shop_core::users::{NewUser, UserNumber};
+use shop_accounts::conformance::EntityStores as _;
+use shop_accounts::entity::{EntityStore as _, Insertion};
+use shop_accounts::outbox::Outbox as _;
+use shop_accounts::postgres::{PostgresOutbox, PostgresUsers};
+use shop_accounts::users::{NewUser, UserNumber};
+use shop_store::postgres::PostgresStoreOptions;
 
-use super::fixture::{OwnTable, PostgresEntitiesFixture, event};
-use super::{PostgresOutbox, PostgresUsers};
-use crate::postgres::PostgresStoreOptions;
-use crate::postgres::faults_test::{drop_role, of_new_role};
-use crate::postgres::fixture::session;
-use crate::postgres::skipped_test::skip;
+use crate::fixture::{OwnTable, PostgresEntitiesFixture, event};
+use crate::postgres::{drop_role, of_new_role, session, skip_rows};
 
 #[tokio::test]
 async fn a_skipped_user_takes_no_number() {
@@ -23,7 +21,7 @@ async fn a_skipped_user_takes_no_number() {
             let email = format!("{name}@example.com").parse().unwrap();
             NewUser::new(name.parse().unwrap(), email, name.parse().unwrap())
         };
-        skip(&client, "insert", table, "true").await;
+        skip_rows(&client, "insert", table, "true").await;
         let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
         assert!(
             error.chain().to_string().contains("a trigger has skipped"),
@@ -50,7 +48,7 @@ async fn a_skipped_event_fails_its_transaction() {
     // Waits for the table.
     own.outbox.pending(1).await.unwrap();
     let mut client = session(own.url()).await;
-    skip(&client, "insert", "outbox", "true").await;
+    skip_rows(&client, "insert", "outbox", "true").await;
     let transaction = client.transaction().await.unwrap();
     PostgresOutbox::insert_event(&transaction, &event(1, "ada"))
         .await

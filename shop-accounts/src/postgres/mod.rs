@@ -11,23 +11,23 @@
 //! | `outbox` | events of your own transactions, see [`PostgresOutbox`] |
 //!
 //! Missing tables and indexes are created. Existing tables of the replaced system are used as they
-//! are, if the option `adopt_tables` is set. The module needs the feature `accounts`.
+//! are, if the option `adopt_tables` is set. See [`shop_store::postgres`] for the URL and the
+//! durability.
 
-#[cfg(test)]
-#[path = "../../../tests/support/postgres_accounts.rs"]
-mod fixture;
 mod outbox;
-#[cfg(test)]
-mod outbox_test;
-#[cfg(test)]
-mod rights_test;
 mod store;
 mod tables;
-#[cfg(test)]
-mod takeover_test;
 
-#[cfg(test)]
-use super::fixture as postgres;
 pub use outbox::PostgresOutbox;
 pub use store::PostgresEntities;
 pub use tables::{PostgresOrders, PostgresUsers};
+
+/// The statements of the stores and of the outbox, whose plans the tests inspect.
+#[doc(hidden)]
+pub mod statements {
+    pub use super::outbox::{delete_statement, pending_query};
+    pub use super::store::{
+        PostgresEntity, Reference, insert_state_query, insert_statement, row_by_id_query,
+    };
+    pub use super::tables::{USERS, erase_statement, order_numbers_query};
+}

@@ -4,25 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shop_core::conformance::EntityStores as _;
-use shop_core::entity::{Entity as _, EntityStore, Insertion};
+use shop_accounts::conformance::EntityStores as _;
+use shop_accounts::entity::{Entity as _, EntityStore, Insertion};
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::outbox::Outbox;
+use shop_accounts::postgres::statements::{self, PostgresEntity as _, Reference};
+use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
+use shop_accounts::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as _};
 use shop_core::log::Log as _;
 use shop_core::memory::InMemoryLog;
-use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::outbox::Outbox;
 use shop_core::ports::{InsertOutcome, RecordStore};
-use shop_core::users::{NewUser, User, UserErase as _, UserNumber, UserOrders as _};
 use shop_core::{ErrorKind, Outcome, Uuid};
+use shop_store::postgres::PostgresStoreOptions;
+use shop_store::postgres::database::PostgresConnection;
 use tokio::time::timeout;
 
-use super::fixture::PostgresEntitiesFixture;
-use super::store::PostgresEntity as _;
-use super::{PostgresOrders, PostgresUsers, outbox, tables};
-use crate::postgres::PostgresStoreOptions;
-use crate::postgres::connection::PostgresConnection;
-use crate::postgres::fixture::{PostgresFixture, fresh_schema, session};
-use crate::postgres::plans_test::{insertion, plan};
-use crate::postgres::standby_test::{until, with_standby};
+use crate::fixture::PostgresEntitiesFixture;
+use crate::postgres::{
+    TestServer, cluster_with_standby, fresh_schema, insertion, plan, session, until,
+};
 
 /// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
 const REPLACED: &str = "
@@ -149,10 +149,10 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
 
 #[tokio::test]
 async fn tables_of_another_program_are_used_only_on_request() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else {
+    let Some(server) = TestServer::find().await else {
         return;
     };
-    let url = fresh_schema(fixture.server_url()).await;
+    let url = fresh_schema(&server.url).await;
     let session = session(&url).await;
     session.batch_execute(REPLACED).await.unwrap();
     let tables = async || {
@@ -304,7 +304,7 @@ async fn an_open_insert_delays_the_next_number() {
     let mut session = session(entities.url()).await;
     let (open, new) = (session.transaction().await.unwrap(), new_user("open"));
     let insertion =
-        super::store::insert_statement(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
+        statements::insert_statement(&User::with_number(&new, UserNumber::new(2)), &new).unwrap();
     assert_eq!(
         open.query_typed(&insertion.sql, &insertion.parameters())
             .await
@@ -348,40 +348,36 @@ async fn every_statement_uses_an_index() {
     let user = new_user("eva");
     let order = new_order(7);
     let seven = UserNumber::new(7);
-    let references = [User::reference(&Order::with_number(
-        &order,
-        OrderNumber::new(5),
-    ))];
-    let users_references = [Order::reference(&User::with_number(&user, seven))];
+    let placed = Order::with_number(&order, OrderNumber::new(5));
+    let references = [Reference::from(User::reference(&placed))];
+    let registered = User::with_number(&user, seven);
+    let users_references = [Reference::from(Order::reference(&registered))];
     let statements = [
-        (vec!["Index Scan"], super::store::row_by_id_query::<User>(7)),
+        (vec!["Index Scan"], statements::row_by_id_query::<User>(7)),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::insert_state_query::<User>(&user),
+            statements::insert_state_query::<User>(&user),
         ),
         (
             vec!["users_keys_key_key", "ix_users_email"],
-            super::store::insert_statement(&User::with_number(&user, seven), &user).unwrap(),
+            statements::insert_statement(&User::with_number(&user, seven), &user).unwrap(),
         ),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insert_state_query::<Order>(&order),
+            statements::insert_state_query::<Order>(&order),
         ),
         (
             vec!["orders_keys_key_key", "cached_users"],
-            super::store::insert_statement(
-                &Order::with_number(&order, OrderNumber::new(7)),
-                &order,
-            )
-            .unwrap(),
+            statements::insert_statement(&Order::with_number(&order, OrderNumber::new(7)), &order)
+                .unwrap(),
         ),
         (
             vec!["cached_orders_by_user"],
-            tables::order_numbers_query(seven),
+            statements::order_numbers_query(seven),
         ),
         (
             vec!["users_keys_pkey", "users_outbox_pkey"],
-            tables::erase_statement(seven),
+            statements::erase_statement(seven),
         ),
         (
             vec!["cached_orders"],
@@ -393,16 +389,18 @@ async fn every_statement_uses_an_index() {
         ),
         (
             vec!["users_outbox_pkey"],
-            outbox::pending_query("users_outbox", 100),
+            statements::pending_query("users_outbox", 100),
         ),
         (
             vec!["users_outbox_pkey"],
-            outbox::delete_statement("users_outbox", &[1, 2, 3]),
+            statements::delete_statement("users_outbox", &[1, 2, 3]),
         ),
     ];
-    let connection =
-        PostgresConnection::open(PostgresStoreOptions::new(entities.url()), &tables::USERS)
-            .unwrap();
+    let connection = PostgresConnection::open(
+        PostgresStoreOptions::new(entities.url()),
+        &statements::USERS,
+    )
+    .unwrap();
     for (indexes, statement) in statements {
         let sql = statement.sql.clone();
         let plan = plan(&connection, statement).await;
@@ -441,7 +439,7 @@ async fn numbers_of_rows_that_the_server_has_lost_are_not_given_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn numbers_in_the_event_log_are_not_given_again_after_a_promotion() {
-    let Some((cluster, _)) = with_standby(false).await else {
+    let Some(cluster) = cluster_with_standby(false).await else {
         return;
     };
     let log = InMemoryLog::default();

@@ -5,20 +5,17 @@
 //! `cached_users` lists the users that exist.
 
 use async_trait::async_trait;
-use rust_decimal::Decimal;
-use shop_core::entity::EntityStore;
-use shop_core::orders::{Order, OrderNumber, TotalPrice};
-use shop_core::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
-use shop_core::{ErrorKind, Result};
-use tokio_postgres::Row;
+use shop_core::{Decimal, ErrorKind, Result};
+use shop_store::postgres::database::{
+    SchemaDefinition, Statement, TargetTable, parse_column, postgres_error, read_column,
+};
+use shop_store::postgres::tokio_postgres::Row;
+use shop_store::unreadable::{Unreadable, not_valid};
 
 use super::store::{PostgresEntities, PostgresEntity};
-use crate::postgres::connection::Statement;
-use crate::postgres::error::postgres_error;
-use crate::postgres::insert::TargetTable;
-use crate::postgres::rows::{parse_column, read_column};
-use crate::postgres::schema::SchemaDefinition;
-use crate::unreadable::{Unreadable, not_valid};
+use crate::entity::EntityStore;
+use crate::orders::{Order, OrderNumber, TotalPrice};
+use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
 /// The change that creates the tables of keys and events, and sets the last number in
 /// `shop_numbers`.
@@ -35,7 +32,7 @@ const KEYS_AND_OUTBOX: &str = "
         pg_sequence_last_value(pg_get_serial_sequence('{table}', 'id')::regclass))";
 
 /// The tables of users.
-pub(super) const USERS: SchemaDefinition = SchemaDefinition {
+pub const USERS: SchemaDefinition = SchemaDefinition {
     name: "users",
     unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
     tables: &[
@@ -59,9 +56,10 @@ pub(super) const USERS: SchemaDefinition = SchemaDefinition {
 /// A store of users in a PostgreSQL database.
 ///
 /// ```no_run
-/// use shop_core::entity::EntityStore;
-/// use shop_core::users::NewUser;
-/// use shop_store::postgres::{PostgresStoreOptions, PostgresUsers};
+/// use shop_accounts::entity::EntityStore;
+/// use shop_accounts::postgres::PostgresUsers;
+/// use shop_accounts::users::NewUser;
+/// use shop_store::postgres::PostgresStoreOptions;
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
 /// let users = PostgresUsers::open(PostgresStoreOptions::new("postgresql://localhost/users_db")).await?;
@@ -109,7 +107,7 @@ impl PostgresEntity for User {
 
 /// Returns the query of the numbers of a user's orders, the lowest first, up to
 /// [`MAX_LISTED_ORDERS`].
-pub(super) fn order_numbers_query(id: UserNumber) -> Statement {
+pub fn order_numbers_query(id: UserNumber) -> Statement {
     let sql = format!(
         "select id from cached_orders where user_id = $1 order by id limit {MAX_LISTED_ORDERS}"
     );
@@ -120,7 +118,7 @@ pub(super) fn order_numbers_query(id: UserNumber) -> Statement {
 /// idempotency key and unpublished event.
 ///
 /// The answer contains one row, or none if there is no such user or the user is erased already.
-pub(super) fn erase_statement(id: UserNumber) -> Statement {
+pub fn erase_statement(id: UserNumber) -> Statement {
     let sql = "
         with erased as (
             update users set email = 'erased ' || id, name = ''

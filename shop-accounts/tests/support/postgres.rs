@@ -2,8 +2,7 @@
 
 #![allow(
     clippy::expect_used,
-    dead_code,
-    reason = "a test that cannot be set up has failed; each takes its part"
+    reason = "a test that cannot be set up has failed"
 )]
 
 use std::sync::Arc;
@@ -12,14 +11,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use shop_core::conformance::{EntityStores, OutboxFixture};
+use shop_accounts::conformance::{EntityStores, OutboxFixture};
+use shop_accounts::outbox::Outbox;
+use shop_accounts::postgres::{PostgresOrders, PostgresOutbox, PostgresUsers};
+use shop_accounts::users::{User, UserNumber};
 use shop_core::log::LogRecord;
-use shop_core::outbox::Outbox;
 use shop_core::record::Event;
-use shop_core::users::{User, UserNumber};
-use shop_store::postgres::{PostgresOrders, PostgresOutbox, PostgresStoreOptions, PostgresUsers};
+use shop_store::postgres::PostgresStoreOptions;
 
-use super::postgres::{TestServer, fresh_schema, session};
+use crate::postgres::{TestServer, fresh_schema, session};
 
 /// Users and orders, side by side in one schema.
 #[derive(Debug)]
