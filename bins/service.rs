@@ -107,7 +107,7 @@ impl Service {
             notify_systemd(NotifyState::Stopping);
         });
 
-        let mut router = routes(self.ports.parts(self.settings.service, self.metrics));
+        let mut router = routes(self.ports.parts(&self.settings, self.metrics));
         if let Some(authenticator) = self.authenticator {
             router = router.authenticate(authenticator);
         }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
-use shop_accounts::http::{OrdersRole, UsersRole};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -56,16 +56,24 @@ pub async fn users_and_orders() -> std::io::Result<(String, String)> {
     spawn_relay(users.clone(), Arc::new(orders.clone()));
     spawn_relay(orders.clone(), Arc::new(users.clone()));
     let service = || Parts::new(ServiceKind::Management, None);
+    let users = Accounts {
+        users: Some(UsersRole::new(Arc::new(users))),
+        ..Accounts::default()
+    };
+    let orders = Accounts {
+        orders: Some(OrdersRole::new(Arc::new(orders))),
+        // An order waits this long for the event of its user.
+        unknown_user_wait: Duration::from_secs(1),
+        ..Accounts::default()
+    };
     let (mut of_users, mut of_orders) = (service(), service());
-    of_users.users = Some(UsersRole::new(Arc::new(users)));
-    of_orders.orders = Some(OrdersRole::new(Arc::new(orders)));
+    of_users.roles.push(Arc::new(users));
+    of_orders.roles.push(Arc::new(orders));
     Ok((managed(of_users).await?, managed(of_orders).await?))
 }
 
 async fn managed(parts: Parts) -> std::io::Result<String> {
-    let mut options = HttpOptions::default();
-    // An order waits this long for the event of its user.
-    options.unknown_user_wait = Duration::from_secs(1);
+    let options = HttpOptions::default();
     let (listener, address) = bound().await?;
     tokio::spawn(serve(
         listener,

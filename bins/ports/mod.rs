@@ -14,6 +14,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_accounts::entity::EntityStore;
+use shop_accounts::http::Accounts;
 use shop_accounts::orders::Order;
 use shop_accounts::outbox::{Relay, RelayMonitor};
 use shop_accounts::users::{User, UserStore};
@@ -22,7 +23,7 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::record::Record;
 use shop_core::verify::SpotCheck;
-use shop_http::{DeadLetterLog, Metrics, Parts, ServiceKind};
+use shop_http::{DeadLetterLog, Metrics, Parts};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -83,7 +84,7 @@ impl Ports {
     }
 
     /// Returns the parts of the service's router.
-    pub(crate) fn parts(&self, service: ServiceKind, metrics: Metrics) -> Parts {
+    pub(crate) fn parts(&self, settings: &Settings, metrics: Metrics) -> Parts {
         let mut role = None;
         if let Some(purchases) = &self.purchases {
             let mut purchases_role = purchases.role.clone();
@@ -93,14 +94,20 @@ impl Ports {
             role = Some(purchases_role);
         }
         // The parts serve the dead letters of the role's log.
-        let mut parts = Parts::new(service, role);
+        let mut parts = Parts::new(settings.service, role);
         parts.metrics = metrics;
         if let Some(purchases) = &self.purchases {
             parts.clock = Arc::new(purchases.clock);
         }
 
-        parts.users = self.users.as_ref().map(|users| users.role.clone());
-        parts.orders = self.orders.as_ref().map(|orders| orders.role.clone());
+        let users = self.users.as_ref().map(|users| users.role.clone());
+        let orders = self.orders.as_ref().map(|orders| orders.role.clone());
+        // Also without users and orders: `/users` is then a 404 as in the replaced system.
+        parts.roles.push(Arc::new(Accounts {
+            users,
+            orders,
+            unknown_user_wait: settings.order_user_wait,
+        }));
         if self.serves_dead_letters {
             let dead_letters = &mut parts.dead_letters;
             dead_letters.extend(self.users.iter().filter_map(EntityRuntime::dead_letters));

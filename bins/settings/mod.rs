@@ -349,7 +349,6 @@ impl Settings {
     /// Returns the options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = self.http.options(self.authenticates());
-        options.unknown_user_wait = self.order_user_wait;
         options.purchase_retention = self.purchase_retention;
         // Management publishes to its store, rather than to a topic.
         if self.service == ServiceKind::Facing {

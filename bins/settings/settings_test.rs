@@ -81,19 +81,13 @@ fn users_and_orders_default_to_the_url_of_management() {
     let facing = read(ServiceKind::Facing, &pairs).unwrap();
     assert_eq!(facing.users_url.as_deref(), Some("http://u:1"));
     assert_eq!(facing.orders_url.as_deref(), Some("http://m:1"));
-    assert!(
-        facing.http_options().unknown_user_wait.is_zero(),
-        "management waits"
-    );
+    assert!(facing.order_user_wait.is_zero(), "management waits");
     let management = read(ServiceKind::Management, &[pairs[0], pairs[3]]).unwrap();
     assert_eq!(
         (&management.users_url, &management.orders_url),
         (&None, &None)
     );
-    assert_eq!(
-        management.http_options().unknown_user_wait,
-        Duration::from_millis(9)
-    );
+    assert_eq!(management.order_user_wait, Duration::from_millis(9));
     let wrong = faults(
         ServiceKind::Facing,
         &[("SHOP_ROLES", "users,orders"), ("ORDERS_URL", "o:1")],

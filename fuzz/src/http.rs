@@ -5,11 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use http_body_util::BodyExt as _;
-use shop_accounts::entity::EntityStore;
-use shop_accounts::http::EntityRole;
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
-use shop_accounts::orders::Order;
-use shop_accounts::users::UserStore;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::{Clock, SystemClock};
@@ -59,12 +56,13 @@ impl Shop {
         let store = InMemoryStore::new();
         let facing = || {
             let mut facing = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
-            let (users, orders): (Arc<dyn UserStore>, Arc<dyn EntityStore<Order>>) = (
-                Arc::new(InMemoryUsers::new()),
-                Arc::new(InMemoryOrders::new()),
-            );
-            (facing.users, facing.orders) =
-                (Some(EntityRole::new(users)), Some(EntityRole::new(orders)));
+            let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
+            let orders = OrdersRole::new(Arc::new(InMemoryOrders::new()));
+            facing.roles.push(Arc::new(Accounts {
+                users: Some(users),
+                orders: Some(orders),
+                ..Accounts::default()
+            }));
             facing
         };
         let management = Parts::management(

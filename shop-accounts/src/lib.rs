@@ -37,11 +37,8 @@ pub mod embedded;
 #[cfg(feature = "postgres")]
 pub mod postgres;
 
-/// The routes of the HTTP API.
 #[cfg(feature = "http")]
-pub mod http {
-    pub use shop_http::{EntityRole, OrdersRole, UsersRole};
-}
+pub mod http;
 
 /// The conformance kit for stores and outboxes of your own.
 #[cfg(feature = "conformance")]

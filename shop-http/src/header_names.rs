@@ -9,7 +9,8 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static(header::REQUES
 pub(crate) const CORRELATION_ID: HeaderName = HeaderName::from_static(header::CORRELATION_ID);
 pub(crate) const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static(header::IDEMPOTENCY_KEY);
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static(header::TRACEPARENT);
-pub(crate) const REPLAYED: HeaderName = HeaderName::from_static(header::IDEMPOTENT_REPLAYED);
+/// Says that a write was a repetition, whose result was returned again.
+pub const REPLAYED: HeaderName = HeaderName::from_static(header::IDEMPOTENT_REPLAYED);
 pub(crate) const FOUND_BY: HeaderName = HeaderName::from_static(header::FOUND_BY);
 /// The media types of bodies (<https://www.w3.org/TR/ldp/#header-accept-post>).
 pub(crate) const ACCEPT_POST: HeaderName = HeaderName::from_static("accept-post");

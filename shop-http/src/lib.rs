@@ -106,8 +106,9 @@
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
 //! | [`Metrics`](RouteGroup::Metrics) | `/metrics`, for Prometheus |
 //!
-//! The roles are optional as well: [`Parts`] contain purchases, users and orders, or some of these.
-//! [`HttpOptions`] sets limits, time-outs and CORS.
+//! The roles are optional as well: [`Parts`] contain purchases, other [`Role`]s, such as the users
+//! and orders of the crate `shop-accounts`, or some of these. [`HttpOptions`] sets limits, time-outs
+//! and CORS.
 //!
 //! # Who may do what
 //!
@@ -136,7 +137,6 @@
 //!
 //! | feature | adds | default |
 //! |---|---|---|
-//! | `accounts` | users and orders | no |
 //! | `auth` | [`ApiKeys`] and [`TokenVerifier`] | no |
 //! | `clap` | `HttpArgs`: the settings as flags and variables of a program | no |
 //! | `docs` | Swagger UI at `/docs`, which adds 1.8 MB to the binary | yes |
@@ -151,10 +151,9 @@
 // replaced systems. `resources`: a handler per resource. `operations`: the handlers of probes,
 // health and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may
 // do. `service`: the roles behind the routes, with time-outs, idempotency keys and
-// read-your-writes. `permits`: the room and the rates of clients. `refreshed`: values that are read
-// again when their files change. `response`: bodies, and errors.
-#[cfg(feature = "accounts")]
-mod accounts;
+// read-your-writes. `role`: what a role beside purchases adds. `toolkit`: what its handlers, in
+// another crate, are written with. `permits`: the room and the rates of clients. `refreshed`:
+// values that are read again when their files change. `response`: bodies, and errors.
 #[cfg(feature = "clap")]
 mod args;
 mod auth;
@@ -169,13 +168,14 @@ mod refreshed;
 mod request;
 mod resources;
 mod response;
+mod role;
 mod routes;
 mod serve;
 mod service;
+#[doc(hidden)]
+pub mod toolkit;
 mod watched_body;
 
-#[cfg(feature = "accounts")]
-pub use accounts::role::{EntityRole, OrdersRole, UsersRole};
 #[cfg(feature = "clap")]
 pub use args::HttpArgs;
 /// The macro for implementations of [`Authenticate`].
@@ -191,6 +191,7 @@ pub use options::{
     AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,
 };
 pub use refreshed::{FileSource, Refreshed, TextSource};
+pub use role::{PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 pub use routes::builder::{RouterBuilder, router, routes};
 pub use routes::groups::RouteGroup;
 pub use serve::serve;

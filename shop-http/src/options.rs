@@ -149,10 +149,6 @@ shop_core::options! {
         /// publishes create no spans).
         #[doc(hidden)]
         pub traced_topic: Option<(&'static str, String)> = None,
-        /// How long an order of an unknown user waits for the event that registers the user
-        /// (default 0, at most [`publish_timeout`](Self::publish_timeout)). Useful on management,
-        /// which stores the orders.
-        pub unknown_user_wait: Duration = Duration::ZERO,
     }
 }
 

@@ -9,7 +9,7 @@ use shop_accounts::conformance::{
     MemoryEntities, OrdersFixture, UsersFixture, orders_suite, users_suite,
 };
 use shop_accounts::entity::EntityStore;
-use shop_accounts::http::{OrdersRole, UsersRole};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::orders::Order;
 use shop_accounts::outbox::Outbox;
 use shop_accounts::users::{User, UserStore};
@@ -43,6 +43,22 @@ async fn through_facing(
     client_of(facing).await
 }
 
+/// The role users, without orders.
+fn users_alone(store: Arc<dyn UserStore>) -> Arc<Accounts> {
+    Arc::new(Accounts {
+        users: Some(UsersRole::new(store)),
+        ..Accounts::default()
+    })
+}
+
+/// The role orders, without users.
+fn orders_alone(store: Arc<dyn EntityStore<Order>>) -> Arc<Accounts> {
+    Arc::new(Accounts {
+        orders: Some(OrdersRole::new(store)),
+        ..Accounts::default()
+    })
+}
+
 /// Users of a management behind facing, which are registered and found by a client.
 #[derive(Debug)]
 struct UsersOverHttp<U>(U);
@@ -56,8 +72,8 @@ impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
     async fn users(&self) -> Arc<dyn UserStore> {
         let users = self.0.users().await;
         let client = through_facing(
-            |management| management.users = Some(UsersRole::new(users)),
-            |facing, client| facing.users = Some(UsersRole::new(Arc::new(client.users()))),
+            |management| management.roles.push(users_alone(users)),
+            |facing, client| facing.roles.push(users_alone(Arc::new(client.users()))),
         );
         Arc::new(client.await.users())
     }
@@ -84,8 +100,8 @@ impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
     async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
         let orders = self.0.orders().await;
         let client = through_facing(
-            |management| management.orders = Some(OrdersRole::new(orders)),
-            |facing, client| facing.orders = Some(OrdersRole::new(Arc::new(client.orders()))),
+            |management| management.roles.push(orders_alone(orders)),
+            |facing, client| facing.roles.push(orders_alone(Arc::new(client.orders()))),
         );
         Arc::new(client.await.orders())
     }

@@ -298,7 +298,8 @@ impl<T: Authorize + ?Sized> Authorize for Arc<T> {
 }
 
 /// The sender of a request, and the trail that its actions leave for the audit log.
-pub(crate) struct Caller {
+#[derive(Debug)]
+pub struct Caller {
     /// The principal that an authentication layer found, or an anonymous one.
     pub(crate) principal: Principal,
     /// `None` without an access log, and where a stream verifies its token again.
@@ -312,6 +313,11 @@ impl Caller {
             trail.principal.get_or_init(|| principal.clone());
         }
         Self { principal, trail }
+    }
+
+    /// Returns the id whose idempotency keys the request uses. `None` if the sender is anonymous.
+    pub fn owner(&self) -> Option<&str> {
+        self.principal.owner()
     }
 
     /// Records `action` for the audit log, if it is a write, or a read of what belongs to others by
@@ -353,7 +359,7 @@ impl Caller {
 /// The facts about a request that its routes find out for the access log and the audit log.
 ///
 /// Each fact is recorded once: a later value does not replace it.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Trail {
     pub(crate) principal: OnceLock<Principal>,
     pub(crate) audited: OnceLock<Audited>,
@@ -362,7 +368,7 @@ pub(crate) struct Trail {
 }
 
 /// The fields of a line in the audit log that describe the action of the request.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Audited {
     pub(crate) action: &'static str,
     /// The user whose data the action is about. `None` if that is not one user with a known id.

@@ -19,8 +19,9 @@ mod token;
 pub use api_keys::{ApiKeys, InvalidApiKeys};
 pub use authenticate::{AnyOf, Authenticate, Rejection};
 pub(crate) use authenticate::{Credential, bearer};
+pub use authorize::Caller;
 pub use authorize::{Action, Authorize, Decision, Principal};
-pub(crate) use authorize::{Audited, Caller, Policy, Trail};
+pub(crate) use authorize::{Audited, Policy, Trail};
 pub use scopes::Scopes;
 #[cfg(feature = "auth")]
 pub use token::{InvalidKeySet, KeySet, TokenVerifier};

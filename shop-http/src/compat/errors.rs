@@ -4,8 +4,8 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::response::Response;
 use serde_json::{Value, json};
-use shop_core::api::problem;
 
+use super::default_paths;
 use crate::response::HttpError;
 use crate::response::error::Subject;
 use crate::response::validation_error::{ValidationError, error_texts};
@@ -47,6 +47,18 @@ pub(super) const fn unavailable(text: &'static str) -> Outage {
     }
 }
 
+/// The responses of a system on FastAPI to failures of the log or the store.
+pub(super) const FASTAPI_OUTAGES: Outages = Outages {
+    failed_publish: unavailable("Service Unavailable"),
+    failed_write: unavailable("Service Unavailable"),
+    ..default_paths::OUTAGES
+};
+
+/// Writes an error as FastAPI does, with the status 503 for an unavailable store.
+pub(super) fn write_error_as_fastapi(error: &HttpError) -> Response {
+    FASTAPI_OUTAGES.write_fastapi_error(error)
+}
+
 impl Outages {
     /// Returns the response to `error` if a failed call of the log or the store caused it.
     ///
@@ -85,8 +97,9 @@ impl Outages {
     /// Returns the status and the text of the response to `error`.
     ///
     /// While the log or the store fails, the outage determines both. Otherwise, the status is
-    /// `invalid_status` for an invalid request, 400 for a taken email address, as in `ecommerce`,
-    /// and the error's own status for any other error. The text is the first one of the error.
+    /// `invalid_status` for an invalid request, and the error's own status for any other error,
+    /// unless it has another [one](HttpError::with_legacy_status) outside of `/v1`. The text is the
+    /// first one of the error.
     pub(super) fn status_and_text(
         &self,
         error: &HttpError,
@@ -98,8 +111,7 @@ impl Outages {
 
         let status = match error.status {
             StatusCode::UNPROCESSABLE_ENTITY => invalid_status,
-            _ if error.problem_type == Some(problem::EMAIL_TAKEN) => StatusCode::BAD_REQUEST,
-            status => status,
+            status => error.legacy_status.unwrap_or(status),
         };
         // The text about missing members is the first, and names every missing member.
         let first_text = error_texts(&error.errors).into_iter().next();

@@ -7,18 +7,17 @@
 //! | `/api/v1` | `shopping-system` |
 //! | `/api` | `user-buy-list` |
 //! | `/buyList`, other paths below the prefix of an ingress | `scalable-shop` |
-//! | `/users`, `/orders` | `ecommerce` |
+//! | the paths of a role | FastAPI, if the [role](crate::Role) says so, such as `ecommerce` |
 //! | other paths | the one of [`HttpOptions::dialect`](crate::HttpOptions::dialect) |
 //!
 //! Each system is a file, which says what the system answers: [`default_paths`],
-//! [`purchase_tracking`], [`scalable_shop`], [`shopping_system`], [`user_buy_list`] and
-//! [`ecommerce`]. The handlers in [`buying`] and [`listing`] are written once, over the forms of a
-//! [`SystemForms`], which say what differs, and [`routes`] contains the paths.
+//! [`purchase_tracking`], [`scalable_shop`], [`shopping_system`] and [`user_buy_list`]. The handlers
+//! in [`buying`] and [`listing`] are written once, over the forms of a [`SystemForms`], which say
+//! what differs, and [`routes`] contains the paths.
 
 mod buying;
 mod default_paths;
 pub(crate) mod dialect;
-mod ecommerce;
 mod envelope;
 mod errors;
 mod listing;
@@ -36,6 +35,7 @@ use axum::http::StatusCode;
 use shop_core::ports::ListOrder;
 
 use self::default_paths::DEFAULT_PATHS;
+use self::errors::write_error_as_fastapi;
 use self::purchase_tracking::PURCHASE_TRACKING;
 use self::scalable_shop::SCALABLE_SHOP;
 use self::shopping_system::SHOPPING_SYSTEM;
@@ -43,7 +43,7 @@ use self::user_buy_list::USER_BUY_LIST;
 use crate::compat::dialect::Dialect;
 use crate::operations::health::HealthForm;
 use crate::response::{ErrorWriter, HttpError};
-use crate::service::PurchaseService;
+use crate::service::{PurchaseService, Service};
 
 /// The forms of the requests and the responses of one replaced system.
 pub(crate) struct SystemForms {
@@ -207,9 +207,9 @@ pub(crate) fn configured_system(dialect: &Dialect) -> &'static SystemForms {
 ///
 /// The prefix of an ingress selects `scalable-shop`, whose ingresses used it. Behind that, the
 /// first matching prefix counts, so `/api/v1` comes before `/api`. Errors for a path without a
-/// prefix take the form of `dialect`, the configured system.
-pub(crate) fn error_writer(mut path: &str, dialect: &Dialect) -> ErrorWriter {
-    let mut system = configured_system(dialect);
+/// prefix take the form of a role of `service`, or else of the configured system.
+pub(crate) fn error_writer(mut path: &str, service: &Service) -> ErrorWriter {
+    let mut system = configured_system(service.options.dialect);
     for prefix in INGRESS_PREFIXES {
         if let Some(rest) = strip_segments(path, prefix) {
             path = rest;
@@ -218,18 +218,21 @@ pub(crate) fn error_writer(mut path: &str, dialect: &Dialect) -> ErrorWriter {
         }
     }
 
-    let prefixes: [(&str, ErrorWriter); 6] = [
+    let prefixes: [(&str, ErrorWriter); 4] = [
         ("/v1", HttpError::problem),
         ("/api/v1", SHOPPING_SYSTEM.write_error),
         ("/api", USER_BUY_LIST.write_error),
         ("/buyList", SCALABLE_SHOP.write_error),
-        ("/users", ecommerce::write_error),
-        ("/orders", ecommerce::write_error),
     ];
     for (prefix, write_error) in prefixes {
         if strip_segments(path, prefix).is_some() {
             return write_error;
         }
+    }
+
+    let mut fastapi_paths = service.roles.iter().flat_map(|role| role.fastapi_paths());
+    if fastapi_paths.any(|prefix| strip_segments(path, prefix).is_some()) {
+        return write_error_as_fastapi;
     }
     system.write_error
 }
@@ -243,14 +246,37 @@ fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+    use crate::auth::Policy;
+    use crate::role::{Role, RoleState};
+    use crate::{HttpOptions, Parts, ServiceKind};
+
+    #[derive(Debug)]
+    struct Vouchers;
+
+    impl Role for Vouchers {
+        fn states(&self) -> Vec<RoleState<'_>> {
+            Vec::new()
+        }
+
+        fn fastapi_paths(&self) -> &'static [&'static str] {
+            &["/vouchers"]
+        }
+    }
 
     #[test]
     fn the_path_selects_the_form_of_errors_if_it_can() {
+        let mut parts = Parts::new(ServiceKind::Facing, None);
+        parts.roles.push(Arc::new(Vouchers));
+        let options = HttpOptions::default();
+        let service = Service::new(parts, options, Policy::default(), BTreeSet::new());
+
         let shopping_system = SHOPPING_SYSTEM.write_error;
         let user_buy_list = USER_BUY_LIST.write_error;
         let scalable_shop = SCALABLE_SHOP.write_error;
-        let cases: [(&str, ErrorWriter); 11] = [
+        let cases: [(&str, ErrorWriter); 12] = [
             ("/v1/purchases", HttpError::problem),
             ("/buy", DEFAULT_PATHS.write_error),
             ("/api/v1/buy", shopping_system),
@@ -260,11 +286,15 @@ mod tests {
             ("/scalable-shop-cm-server/buy", scalable_shop),
             ("/scalable-shop-cm-api", scalable_shop),
             ("/scalable-shop-cm-api/v1/purchases", HttpError::problem),
-            ("/users", ecommerce::write_error),
-            ("/scalable-shop-cm-server/orders", ecommerce::write_error),
+            ("/vouchers", write_error_as_fastapi),
+            ("/vouchersmith", DEFAULT_PATHS.write_error),
+            (
+                "/scalable-shop-cm-server/vouchers/7",
+                write_error_as_fastapi,
+            ),
         ];
         for (path, expected) in cases {
-            let write_error = error_writer(path, Dialect::DEFAULT);
+            let write_error = error_writer(path, &service);
             assert!(std::ptr::fn_addr_eq(write_error, expected), "{path}");
         }
     }

@@ -13,8 +13,7 @@
 //! responses are seconds since 1970. Numbers are not accepted as ids or names.
 
 use super::default_paths::BASE;
-use super::ecommerce;
-use super::errors::{Outages, failed};
+use super::errors::{FASTAPI_OUTAGES, Outages, failed};
 use super::*;
 
 /// The system of the paths below `/api/v1`.
@@ -50,5 +49,5 @@ pub(super) static SHOPPING_SYSTEM: SystemForms = SystemForms {
 const OUTAGES: Outages = Outages {
     failed_query: Some(failed("Proxy Error")),
     failed_read: Some(failed("Internal Server Error")),
-    ..ecommerce::OUTAGES
+    ..FASTAPI_OUTAGES
 };

@@ -22,8 +22,9 @@ use super::{Checks, needs_operator};
 use crate::auth::Caller;
 use crate::metrics::phase_name;
 use crate::response::HttpResult;
+use crate::role::RoleState;
 use crate::routes::groups::Listener;
-use crate::service::{OtherRole, Service, ServiceKind, check_with_timeout, is_healthy};
+use crate::service::{Service, ServiceKind, check_with_timeout, is_healthy};
 
 /// The query parameter of `/health` for all members, in the system that shows few by default.
 const DETAILS: &str = "details=true";
@@ -59,7 +60,11 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
     let (checks, ingest, roles) = tokio::join!(
         Checks::run_all(&service),
         read_purchase_ingest(&service),
-        join_all(service.own_roles().map(|role| read_role(&service, role))),
+        join_all(
+            service
+                .own_role_states()
+                .map(|role| read_role(&service, role))
+        ),
     );
     let parts = checks.parts();
     let is_store_ready = checks.is_purchase_store_ready();
@@ -152,14 +157,14 @@ fn without_nulls(mut body: Value) -> Value {
 }
 
 /// Reads the state of another role, and returns it with the name of the role.
-async fn read_role(service: &Service, role: OtherRole<'_>) -> (&'static str, EntityHealth) {
+async fn read_role(service: &Service, role: RoleState<'_>) -> (&'static str, EntityHealth) {
     let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
     let count_events = async {
-        let (events, _oldest) = check_with_timeout(role.outbox?.backlog).await.ok()?;
-        Some(events)
+        let events = check_with_timeout(role.outbox?.pending).await.ok()?;
+        Some(events.count)
     };
     let read_events = async {
-        let is_subscribed = |topic: &str| topic == role.subscribed_topic;
+        let is_subscribed = |topic: &str| role.subscribed_topic == Some(topic);
         Some(read_ingest(service, role.ingest?, is_subscribed).await)
     };
 
@@ -173,8 +178,10 @@ async fn read_role(service: &Service, role: OtherRole<'_>) -> (&'static str, Ent
 
 /// Reads the state of the ingest of purchases, if it runs in this process.
 async fn read_purchase_ingest(service: &Service) -> Option<IngestHealth> {
-    let other_roles = service.other_roles().into_iter();
-    let event_topics: Vec<_> = other_roles.map(|role| role.subscribed_topic).collect();
+    let role_states = service.role_states().into_iter();
+    let event_topics: Vec<_> = role_states
+        .filter_map(|role| role.subscribed_topic)
+        .collect();
     let is_of_purchases = |topic: &str| !event_topics.contains(&topic);
     Some(read_ingest(service, service.ingest()?, is_of_purchases).await)
 }

@@ -16,30 +16,27 @@ use super::Checks;
 use crate::auth::Caller;
 use crate::metrics::{Scrape, ScrapeSource};
 use crate::response::HttpResult;
+use crate::role::RoleState;
 use crate::routes::mount::Mount;
-use crate::service::{OtherRole, Service, check_with_timeout};
+use crate::service::{Service, check_with_timeout};
 
 /// The media type of Prometheus' text format.
 const MEDIA_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// Exports the current state of the outbox and of the ingest of another role, as far as they run in
 /// this process.
-async fn export_role(scrape: &Scrape, service: &Service, role: OtherRole<'_>) {
+async fn export_role(scrape: &Scrape, service: &Service, role: RoleState<'_>) {
     let export_outbox = async {
         if let Some(outbox) = role.outbox {
-            let pending = check_with_timeout(outbox.backlog).await.ok();
+            let pending = check_with_timeout(outbox.pending).await.ok();
+            let pending = pending.map(|events| (events.count, events.oldest));
             scrape.export_outbox(role.name, outbox.published, pending, service.clock.now());
         }
     };
     let export_events = async {
-        if let Some(ingest) = role.ingest {
+        if let (Some(ingest), Some(topic)) = (role.ingest, role.subscribed_topic) {
             let lag = check_with_timeout(ingest.lag()).await.ok();
-            scrape.export_events(
-                role.subscribed_topic,
-                ingest,
-                lag.as_ref(),
-                service.clock.now(),
-            );
+            scrape.export_events(topic, ingest, lag.as_ref(), service.clock.now());
         }
     };
 
@@ -57,7 +54,10 @@ impl ScrapeSource for Service {
                 scrape.export_ingest(ingest, lag.as_ref(), self.clock.now());
             }
         };
-        let export_roles = join_all(self.own_roles().map(|role| export_role(scrape, self, role)));
+        let export_roles = join_all(
+            self.own_role_states()
+                .map(|role| export_role(scrape, self, role)),
+        );
         let export_parts =
             async { scrape.export_dependencies(&Checks::run_all(self).await.parts()) };
 

@@ -22,7 +22,8 @@ use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
 use shop_core::ports::PurchaseSink as _;
 
-use crate::service::{OtherRole, Service, ServiceKind, is_healthy};
+use crate::role::RoleState;
+use crate::service::{Service, ServiceKind, is_healthy};
 
 /// The time of failing inserts without a success after which the store of an ingest no longer
 /// counts as ready.
@@ -34,7 +35,7 @@ struct Checks<'a> {
     service: &'a Service,
     writes: bool,
     reads: bool,
-    /// The stores of the checked roles, in the order of [`Service::other_roles`].
+    /// The stores of the checked roles, in the order of [`Service::role_states`].
     roles: Vec<bool>,
 }
 
@@ -59,7 +60,7 @@ impl<'a> Checks<'a> {
         service: &'a Service,
         writes: bool,
         reads: bool,
-        is_checked: fn(&OtherRole<'_>) -> bool,
+        is_checked: fn(&RoleState<'_>) -> bool,
     ) -> Self {
         let check_writes = async {
             match &service.purchases {
@@ -73,7 +74,7 @@ impl<'a> Checks<'a> {
                 _ => true,
             }
         };
-        let checked_roles = service.other_roles().into_iter().filter(is_checked);
+        let checked_roles = service.role_states().into_iter().filter(is_checked);
         let check_roles = join_all(checked_roles.map(|role| is_healthy(role.check)));
 
         let (writes, reads, roles) = tokio::join!(check_writes, check_reads, check_roles);
@@ -170,7 +171,7 @@ impl<'a> Checks<'a> {
             ]);
         }
 
-        for (role, is_store_healthy) in service.other_roles().iter().zip(&self.roles) {
+        for (role, is_store_healthy) in service.role_states().iter().zip(&self.roles) {
             let is_consuming = role
                 .ingest
                 .map(IngestMonitor::status)

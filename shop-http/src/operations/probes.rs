@@ -97,7 +97,7 @@ pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> Htt
     if service.purchases.is_some() {
         roles.push("purchases");
     }
-    roles.extend(service.other_roles().iter().map(|role| role.name));
+    roles.extend(service.role_states().iter().map(|role| role.name));
 
     let checks = Checks::run_all(&service).await;
     let is_ready = checks.is_service_ready();

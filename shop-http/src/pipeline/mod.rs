@@ -23,9 +23,9 @@
 //! handle        calls the handler of the route ─────────────────────────┘
 //! ```
 //!
-//! Each step is a module. The facts that the steps know about a request are its [`RequestState`]. A
-//! step that refuses a request returns an [`HttpError`], which the [`ErrorWriter`] of the route
-//! writes.
+//! Each step is a module. The requests for the routes of a [`Role`](crate::Role) take the same
+//! steps. The facts that the steps know about a request are its [`RequestState`]. A step that
+//! refuses a request returns an [`HttpError`], which the [`ErrorWriter`] of the route writes.
 
 mod access_log;
 mod admit;

@@ -59,19 +59,21 @@ pub(crate) fn create_router(
     let pipeline = Arc::new(RequestPipeline::new(&service, authenticate, guards));
     // A fallback alone is outside of the embedder's `route_layer`, behind its wildcards, and
     // replaced by its fallback.
-    let mut router = Router::new().fallback_service(serve_path(&pipeline, Vec::new()));
+    let mut router = Router::new().fallback_service(serve_path(&service, &pipeline, Vec::new()));
     for (path, routes) in routes_by_path {
-        router = router.route_service(&path, serve_path(&pipeline, routes));
+        router = router.route_service(&path, serve_path(&service, &pipeline, routes));
     }
     router
 }
 
 /// Returns a service for the requests to a path with these routes.
 fn serve_path(
+    service: &Arc<Service>,
     pipeline: &Arc<RequestPipeline>,
     routes: Vec<PathRoute>,
 ) -> impl TowerService<Request, Response = Response, Error = Infallible, Future: Send> + Clone + 'static
 {
+    let service = Arc::clone(service);
     let pipeline = Arc::clone(pipeline);
     let routes: Arc<[PathRoute]> = routes.into();
     service_fn(move |mut request: Request| {
@@ -81,7 +83,7 @@ fn serve_path(
         let route = path_route.map(|path_route| Arc::clone(&path_route.route));
         let write_error = match &route {
             Some(route) => route.write_error,
-            None => error_writer(path, pipeline.options.dialect),
+            None => error_writer(path, &service),
         };
         let state = RequestState::new(route, request.method(), write_error);
         let pipeline = Arc::clone(&pipeline);

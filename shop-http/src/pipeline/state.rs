@@ -91,7 +91,7 @@ impl RequestPermit {
 
 impl Caller {
     /// Returns the sender of the request with these extensions.
-    pub(crate) fn from_extensions(extensions: &Extensions) -> Self {
+    pub fn from_extensions(extensions: &Extensions) -> Self {
         let principal = extensions.get().cloned().unwrap_or(Principal::anonymous());
         let state = extensions.get::<RequestState>();
         Self::new(principal, state.and_then(|state| state.trail.clone()))

@@ -39,10 +39,12 @@ const BYTES_WITHOUT_PERMIT: usize = 16 << 10;
 /// missing media type counts as JSON.
 ///
 /// # Errors
-/// - 415 for another media type
-/// - the errors of [`read_up_to`], with the limit in `options`
+/// - 415 for another media type, or a compressed body
+/// - 413 if the body is larger than the limit in `options`
+/// - 408 if the client does not send the body in time
+/// - 400 if the client ends the body early
 /// - 503 if there is no room for the bytes of the body, or for the write
-pub(crate) async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
+pub async fn read(request: &mut Request, options: &HttpOptions) -> HttpResult<Bytes> {
     let permit = RequestPermit::from_extensions(request.extensions())?;
     let body = std::mem::take(request.body_mut());
     let headers = request.headers();

@@ -8,7 +8,7 @@ use crate::header_names::{REQUEST_ID, TRACEPARENT};
 /// Returns the request id and the trace that `headers` name, or `None` if they name neither.
 ///
 /// A trace that is not valid is ignored.
-pub(crate) fn request_context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
+pub fn request_context(headers: &HeaderMap) -> Option<Box<RequestContext>> {
     let request_id = header_text(headers, &REQUEST_ID);
     let traceparent = header_text(headers, &TRACEPARENT).filter(|text| is_traceparent(text));
 

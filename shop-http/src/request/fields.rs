@@ -14,7 +14,8 @@ use crate::response::validation_error::{
 use crate::response::{HttpError, HttpResult};
 
 /// The members of a JSON object, and the errors that were noted about them.
-pub(crate) struct Body<'a, const N: usize> {
+#[derive(Debug)]
+pub struct Body<'a, const N: usize> {
     /// The whole body, which some errors about missing members repeat.
     pub(super) text: &'a [u8],
     pub(crate) members: Members<'a, N>,
@@ -26,12 +27,13 @@ impl<'a, const N: usize> Body<'a, N> {
     ///
     /// # Errors
     /// 400 if `text` is not a JSON object, or repeats a known member.
-    pub(crate) fn parse(text: &'a [u8], names: [&'static str; N]) -> HttpResult<Self> {
+    pub fn parse(text: &'a [u8], names: [&'static str; N]) -> HttpResult<Self> {
         let members = Members::parse(text, names).map_err(|error| no_object(text, &error))?;
         Ok(Self::new(text, members))
     }
 
-    pub(crate) const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
+    /// Creates a body whose whole text is `text` from its parsed `members`.
+    pub const fn new(text: &'a [u8], members: Members<'a, N>) -> Self {
         Self {
             text,
             members,
@@ -45,7 +47,7 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 
     /// Reads a member. Notes an error if it is absent or invalid.
-    pub(crate) fn read<T>(
+    pub fn read<T>(
         &mut self,
         member: &'static str,
         read: impl FnOnce(RawScalar<'a>) -> Result<T, MemberError>,
@@ -118,7 +120,7 @@ impl<'a, const N: usize> Body<'a, N> {
     ///
     /// # Errors
     /// 422 with all errors. Each unknown member is reported once.
-    pub(crate) fn finish<T>(mut self, read: Option<T>) -> HttpResult<T> {
+    pub fn finish<T>(mut self, read: Option<T>) -> HttpResult<T> {
         let names = std::mem::take(&mut self.members.unknown);
         for (position, name) in names.iter().enumerate() {
             if !names[..position].contains(name) {
@@ -136,7 +138,7 @@ impl<'a, const N: usize> Body<'a, N> {
 
 /// Returns the error of a `body` that is not an object with unique members. `error` is the
 /// parser's.
-pub(crate) fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
+pub fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
     // Behind a value of another type, or a repeated member, the text may not even be JSON, which is

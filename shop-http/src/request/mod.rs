@@ -15,7 +15,7 @@ use axum::http::request::Parts;
 
 /// Returns the parameter in the path of the request with this `head`, decoded, or `None` if there
 /// is none, or it is not UTF-8.
-pub(crate) async fn path_parameter(head: &mut Parts) -> Option<String> {
+pub async fn path_parameter(head: &mut Parts) -> Option<String> {
     let parameters = RawPathParams::from_request_parts(head, &()).await.ok()?;
     // The parameters of outer routers come first.
     let (_name, value) = parameters.iter().last()?;

@@ -244,7 +244,7 @@ fn read_key(value: RawScalar<'_>) -> Result<IdempotencyKey, MemberError> {
 ///
 /// # Errors
 /// 422 if the header is repeated, or its value is not a key.
-pub(crate) fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<IdempotencyKey>> {
+pub fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<IdempotencyKey>> {
     let mut values = headers.get_all(IDEMPOTENCY_KEY).iter();
     let Some(value) = values.next() else {
         return Ok(None);

@@ -32,8 +32,9 @@ use crate::response::{HttpError, HttpResult};
 
 /// The parameters of a request, each at most once, and the errors that were noted about them.
 ///
-/// A value that was read despite an error is only used if [`finish`](Self::finish) finds no errors.
-pub(crate) struct Query {
+/// A value that was read despite an error is only used if `finish` finds no errors.
+#[derive(Debug)]
+pub struct Query {
     parameters: BTreeMap<&'static str, String>,
     errors: Vec<ValidationError>,
 }
@@ -141,9 +142,18 @@ impl Query {
     ///
     /// # Errors
     /// 422 with an error for each parameter.
-    pub(crate) fn refuse(uri: &Uri) -> HttpResult<()> {
-        Self::read_from(uri, &[], |_| Some(()))?;
-        Ok(())
+    pub fn refuse(uri: &Uri) -> HttpResult<()> {
+        Self::refuse_with(uri, Ok(()))
+    }
+
+    /// Returns the value of `result`, which was read from the path, if the request contains no
+    /// parameters.
+    ///
+    /// # Errors
+    /// 422 with the error of `result`, and an error for each parameter.
+    pub fn refuse_with<T>(uri: &Uri, result: Result<T, ValidationError>) -> HttpResult<T> {
+        let (value, _no_wait) = Self::read_from(uri, &[], |query| query.note(result))?;
+        Ok(value)
     }
 
     /// Reads a value with `read` from the parameters of the request to `uri`. Also returns the wait

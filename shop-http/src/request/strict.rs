@@ -16,8 +16,9 @@ use crate::response::validation_error::MemberError;
 ///
 /// # Errors
 /// - `NoText` if `value` is not a JSON string
-/// - `Value` if the text is not a `T` or not a user name, or fails [`check_visible`]
-pub(crate) fn line<T: FromStr<Err = Invalid>>(value: RawScalar<'_>) -> Result<T, MemberError> {
+/// - `Value` if the text is not a `T` or not a user name, or contains an invisible or
+///   bidirectional character
+pub fn line<T: FromStr<Err = Invalid>>(value: RawScalar<'_>) -> Result<T, MemberError> {
     let text = value.text().ok_or_else(MemberError::no_text)?;
     let line = text.parse()?;
 

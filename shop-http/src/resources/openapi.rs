@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the API of this service as an OpenAPI 3.1 document.
 //!
 //! The crate contains one document of `/v1` with all roles, and documents of replaced systems. The
-//! document of a service combines the one of `/v1` with the one of the system that its dialect
-//! replaces, restricted to the routes of the service.
+//! document of a service combines the one of `/v1` with those of the system that its dialect
+//! replaces, of which the roles contain some, restricted to the routes of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,7 +41,9 @@ impl OpenApiDocument {
     /// Creates the document of the routes of `service`.
     fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
-        if let Some(routes_of_system) = service.options.dialect.document {
+        let dialect = service.options.dialect;
+        let role_documents = service.roles.iter().map(|role| role.document(dialect));
+        for routes_of_system in role_documents.chain([dialect.document]).flatten() {
             document.extend(Self::parse(routes_of_system));
         }
 
@@ -66,7 +68,7 @@ impl OpenApiDocument {
         document
     }
 
-    /// Parses one of the documents of this crate. A test reads every document, so all are valid.
+    /// Parses a document of this crate or of a role. Tests read every document, so all are valid.
     fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }

@@ -1,17 +1,17 @@
 //! `GET /problems/{name}`: what the `type` of a problem means, and what to do.
 //!
 //! The `type` of a problem of this service, if any, is the path of such a page. The texts are in
-//! `problems.json`.
+//! `problems.json`, and in the roles of the service.
 
 use std::sync::{Arc, LazyLock};
 
 use axum::http::request::Parts;
 use axum::http::{HeaderName, header};
 use axum::response::{Html, IntoResponse};
-use serde::Deserialize;
 
 use crate::request::path_parameter;
 use crate::response::{HttpError, HttpResult};
+use crate::role::ProblemPage;
 use crate::service::Service;
 
 /// The header that forbids everything else: the page contains no script, style or image.
@@ -20,18 +20,7 @@ const POLICY: [(HeaderName, &str); 1] = [(
     "default-src 'none'; frame-ancestors 'none'",
 )];
 
-/// The page about one type of problems.
-#[derive(Deserialize)]
-struct ProblemPage {
-    /// The last segment of the type.
-    name: String,
-    /// The meaning of the type.
-    title: String,
-    /// The action that a client should take.
-    advice: String,
-}
-
-/// The pages, from the file `problems.json`.
+/// The pages of every service, from the file `problems.json`.
 ///
 /// A test reads the file, so that it is valid here.
 static PROBLEMS: LazyLock<Vec<ProblemPage>> =
@@ -41,16 +30,18 @@ static PROBLEMS: LazyLock<Vec<ProblemPage>> =
 ///
 /// # Errors
 /// 404 if there is no such type.
-pub(crate) async fn get(_service: Arc<Service>, mut head: Parts) -> HttpResult {
+pub(crate) async fn get(service: Arc<Service>, mut head: Parts) -> HttpResult {
     let name = path_parameter(&mut head).await.ok_or(HttpError::NO_ROUTE)?;
+    let role_pages = service.roles.iter().flat_map(|role| role.problems());
     let page = PROBLEMS
         .iter()
+        .chain(role_pages)
         .find(|page| page.name == name)
         .ok_or(HttpError::NO_ROUTE)?;
     Ok((POLICY, Html(render_page(page))).into_response())
 }
 
-/// Renders a page as HTML. Its texts come from this crate, and need no escaping.
+/// Renders a page as HTML. Its texts come from this crate and its roles, and need no escaping.
 fn render_page(page: &ProblemPage) -> String {
     let ProblemPage {
         name,
@@ -78,15 +69,7 @@ mod tests {
             .iter()
             .map(|problem| format!("/problems/{}", problem.name))
             .collect();
-        let types_of_resources = [
-            UNKNOWN_PURCHASE,
-            UNKNOWN_DEAD_LETTER,
-            UNKNOWN_USER,
-            UNKNOWN_ORDER,
-            EMAIL_TAKEN,
-            KEY_TAKEN,
-            RATE_EXCEEDED,
-        ];
+        let types_of_resources = [UNKNOWN_PURCHASE, UNKNOWN_DEAD_LETTER, RATE_EXCEEDED];
         let types_of_errors = ErrorKind::ALL.map(problem_type);
         for known in types_of_errors.into_iter().chain(types_of_resources) {
             assert_eq!(
@@ -106,7 +89,7 @@ mod tests {
         assert!(
             PROBLEMS
                 .iter()
-                .all(|problem| is_plain(&problem.title) && is_plain(&problem.advice))
+                .all(|problem| is_plain(problem.title) && is_plain(problem.advice))
         );
     }
 }

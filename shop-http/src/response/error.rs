@@ -29,8 +29,10 @@ pub(crate) type ErrorWriter = fn(&HttpError) -> Response;
 
 /// The error of a request, as `/v1` reports it.
 #[derive(Debug, Clone)]
-pub(crate) struct HttpError {
+pub struct HttpError {
     pub(crate) status: StatusCode,
+    /// The status outside of `/v1`, if it differs.
+    pub(crate) legacy_status: Option<StatusCode>,
     /// The type of the problem: the one of an outcome that our client recognizes, or the one of the
     /// kind of error, from which the client restores the error of the port.
     pub(crate) problem_type: Option<&'static str>,
@@ -67,7 +69,7 @@ impl FailedCall {
 
 /// The subject of a request, for texts and log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Subject {
+pub enum Subject {
     /// Purchases, in a service of this kind.
     Purchase(ServiceKind),
     /// Another subject: its noun, and the names of a failed write and a failed query in the log.
@@ -120,7 +122,7 @@ const fn unsupported(text: &'static str) -> HttpError {
 }
 
 /// Creates the error 404 for an entity that does not exist.
-pub(crate) const fn not_found(problem_type: &'static str, text: &'static str) -> HttpError {
+pub const fn not_found(problem_type: &'static str, text: &'static str) -> HttpError {
     HttpError::new(StatusCode::NOT_FOUND, Some(problem_type), text)
 }
 
@@ -138,7 +140,7 @@ struct ProblemBody<'a> {
 
 impl HttpError {
     /// No route, file or role of this service answers the path.
-    pub(crate) const NO_ROUTE: Self = Self::new(StatusCode::NOT_FOUND, None, "Not Found");
+    pub const NO_ROUTE: Self = Self::new(StatusCode::NOT_FOUND, None, "Not Found");
     /// The route does not answer the method.
     pub(crate) const METHOD_NOT_ALLOWED: Self =
         Self::new(StatusCode::METHOD_NOT_ALLOWED, None, "Method Not Allowed");
@@ -207,13 +209,14 @@ impl HttpError {
     );
 
     /// Creates an error with a constant text.
-    pub(crate) const fn new(
+    pub const fn new(
         status: StatusCode,
         problem_type: Option<&'static str>,
         text: &'static str,
     ) -> Self {
         Self {
             status,
+            legacy_status: None,
             problem_type,
             text: Cow::Borrowed(text),
             errors: Vec::new(),
@@ -222,6 +225,12 @@ impl HttpError {
             header: None,
             failed: None,
         }
+    }
+
+    /// Sets the status of this error outside of `/v1`, where the replaced system had another one.
+    pub const fn with_legacy_status(mut self, status: StatusCode) -> Self {
+        self.legacy_status = Some(status);
+        self
     }
 
     /// Creates an error with the problem type of `kind`.
@@ -244,7 +253,7 @@ impl HttpError {
     /// Creates the error 400 of a body that is not a JSON object, or not JSON at all.
     ///
     /// The text of `error` says why.
-    pub(crate) fn not_an_object(mut error: ValidationError) -> Self {
+    pub fn not_an_object(mut error: ValidationError) -> Self {
         error.text = format!("{BODY}must be a JSON object: {}", error.text);
         Self {
             errors: vec![error.clone()],
@@ -358,7 +367,7 @@ impl HttpError {
     }
 
     /// Creates the error of a write with `key` that failed, or whose outcome is unknown.
-    pub(crate) fn failed_write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
+    pub fn failed_write(error: Error, subject: Subject, key: IdempotencyKey) -> Self {
         let noun = subject.noun();
         let status = match error.kind() {
             Conflict | Erased => StatusCode::CONFLICT,
@@ -387,8 +396,16 @@ impl HttpError {
         })
     }
 
+    /// Creates the error 409 of an idempotency key that was used for another `subject`.
+    pub fn key_taken(problem_type: &'static str, subject: Subject) -> Self {
+        Self {
+            text: key_taken_text(subject).into(),
+            ..Self::new(StatusCode::CONFLICT, Some(problem_type), "")
+        }
+    }
+
     /// Creates the error of a query that failed.
-    pub(crate) fn failed_query(error: Error, subject: Subject) -> Self {
+    pub fn failed_query(error: Error, subject: Subject) -> Self {
         let mut status = StatusCode::SERVICE_UNAVAILABLE;
         let text: Cow<'static, str> = match error.kind() {
             DeadlineExceeded => "Service timeout - please try again".into(),
@@ -550,7 +567,7 @@ impl From<ValidationError> for HttpError {
 }
 
 /// Returns the text of the error of an idempotency key that was used for another `subject`.
-pub(crate) fn key_taken_text(subject: Subject) -> String {
+fn key_taken_text(subject: Subject) -> String {
     format!(
         "The Idempotency-Key was used for another {}",
         subject.noun()

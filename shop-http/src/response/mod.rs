@@ -11,8 +11,9 @@ pub(crate) mod error;
 pub(crate) mod failure_log;
 pub(crate) mod validation_error;
 
-pub(crate) use error::{ErrorWriter, HttpError, Subject};
-pub(crate) use validation_error::{Location, MemberError, ValidationError, ValidationErrorKind};
+pub(crate) use error::ErrorWriter;
+pub use error::{HttpError, Subject};
+pub use validation_error::{Location, MemberError, ValidationError, ValidationErrorKind};
 
 use axum::body::Body;
 use axum::http::{HeaderValue, header};
@@ -20,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 use shop_core::json::WriteJson;
 
 /// The result of a handler, or of a step of a handler.
-pub(crate) type HttpResult<T = Response> = Result<T, HttpError>;
+pub type HttpResult<T = Response> = Result<T, HttpError>;
 
 /// The usual size of a purchase in JSON, for the capacity of buffers.
 pub(crate) const PURCHASE_BYTES: usize = 160;

@@ -14,20 +14,22 @@ use shop_core::api::ProblemError;
 
 /// One error of a request.
 #[derive(Debug, Clone)]
-pub(crate) struct ValidationError {
-    pub(crate) location: Location,
-    pub(crate) kind: ValidationErrorKind,
+pub struct ValidationError {
+    /// The place of the error.
+    pub location: Location,
+    /// The kind of the error.
+    pub kind: ValidationErrorKind,
     /// The error in words, for people.
-    pub(crate) text: String,
+    pub text: String,
     /// The value as it was sent, as JSON, or the whole body if a member is missing.
     ///
     /// It is empty if there is no value.
-    pub(crate) input: String,
+    pub input: String,
 }
 
 /// The place of an error in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Location {
+pub enum Location {
     /// The body as a whole.
     Body,
     /// The body, from the byte with this index on.
@@ -46,7 +48,7 @@ pub(crate) enum Location {
 
 /// The kind of an error, as pydantic distinguishes them.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) enum ValidationErrorKind {
+pub enum ValidationErrorKind {
     /// A required member, or the whole body, is missing.
     Missing,
     /// A value is not text.
@@ -63,7 +65,6 @@ pub(crate) enum ValidationErrorKind {
     NoObject,
     /// Another kind, with its type in pydantic's list. The text is the one of pydantic, and the
     /// second value is the parameter in that text, if any.
-    #[cfg_attr(not(feature = "accounts"), expect(dead_code))]
     Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
 }
 
@@ -71,14 +72,16 @@ pub(crate) enum ValidationErrorKind {
 ///
 /// The text continues a sentence that begins with the name of the member.
 #[derive(Debug)]
-pub(crate) struct MemberError {
-    pub(crate) kind: ValidationErrorKind,
-    pub(crate) text: String,
+pub struct MemberError {
+    /// The kind of the error.
+    pub kind: ValidationErrorKind,
+    /// The end of the sentence.
+    pub text: String,
 }
 
 impl MemberError {
     /// Creates an error of this kind.
-    pub(crate) fn new(kind: ValidationErrorKind, text: impl Into<String>) -> Self {
+    pub fn new(kind: ValidationErrorKind, text: impl Into<String>) -> Self {
         Self {
             kind,
             text: text.into(),
@@ -86,12 +89,12 @@ impl MemberError {
     }
 
     /// Creates the error of a value of the right type that is out of bounds.
-    pub(crate) fn value(text: impl Into<String>) -> Self {
+    pub fn value(text: impl Into<String>) -> Self {
         Self::new(ValidationErrorKind::Value, text)
     }
 
     /// Creates the error of a value that is not text.
-    pub(crate) fn no_text() -> Self {
+    pub fn no_text() -> Self {
         Self::new(ValidationErrorKind::NoText, "must be text")
     }
 }
@@ -134,13 +137,13 @@ impl Location {
     /// Creates an error at this location.
     ///
     /// `problem` continues a sentence that begins with the name of the location.
-    pub(crate) fn invalid(self, problem: impl Display) -> ValidationError {
+    pub fn invalid(self, problem: impl Display) -> ValidationError {
         let text = format!("{} {problem}", self.name().unwrap_or_default());
         self.error(text)
     }
 
     /// Creates an error at this location, whose `text` is a whole sentence.
-    pub(crate) fn error(self, text: String) -> ValidationError {
+    pub fn error(self, text: String) -> ValidationError {
         ValidationError {
             location: self,
             kind: ValidationErrorKind::Value,
@@ -219,7 +222,7 @@ impl ValidationError {
     }
 
     /// Creates the error of the body `input`, which is not an object.
-    pub(crate) fn no_object(input: String, text: String) -> Self {
+    pub fn no_object(input: String, text: String) -> Self {
         Self {
             kind: ValidationErrorKind::NoObject,
             input,

@@ -11,14 +11,15 @@ use axum::http::{Extensions, Uri};
 
 /// The prefix below which an outer router mounted these routes, as the client sent the prefix. It
 /// is empty without an outer router.
-pub(crate) struct Mount(String);
+#[derive(Debug)]
+pub struct Mount(String);
 
 impl Mount {
     /// Returns the prefix that outer routers removed from the path of the request with this `uri`
     /// and these `extensions`.
     ///
     /// The prefix is empty if they removed nothing, or rewrote the path in another way.
-    pub(crate) fn from_request(uri: &Uri, extensions: &Extensions) -> Self {
+    pub fn from_request(uri: &Uri, extensions: &Extensions) -> Self {
         let original_path = original_uri(uri, extensions).path();
         let remaining_path = uri.path();
         if original_path.len() == remaining_path.len() {
@@ -43,7 +44,7 @@ impl Mount {
 
     /// Returns `path` with the prefix before it, which is the path of a resource as a client sees
     /// it.
-    pub(crate) fn path(&self, path: impl Display) -> String {
+    pub fn path(&self, path: impl Display) -> String {
         format!("{}{path}", self.0)
     }
 }

@@ -1,6 +1,7 @@
 //! The routes of a service: a path, its handlers, and everything that the pipeline needs to know
 //! about the requests for it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -22,7 +23,7 @@ use crate::routes::mount::original_uri;
 
 /// The class of a request: how the request is limited, and which permits it acquires.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum RequestClass {
+pub enum RequestClass {
     /// A probe, which is served even at the limit of concurrent requests.
     Probe,
     /// A request that queries servers, or renders all metrics. Such requests wait for each other.
@@ -82,15 +83,15 @@ pub(crate) struct Endpoint {
 /// Builds routes whose handlers receive the state `S`.
 ///
 /// A handler is an async function of this state and the request: of its head, if it reads.
-#[derive(Clone)]
-pub(crate) struct RouteBuilder<S>(pub(crate) S);
+#[derive(Debug, Clone)]
+pub struct RouteBuilder<S>(pub S);
 
 impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     /// Builds a route for `GET` whose responses are compressed if the client accepts that.
     ///
     /// The handler runs within the context of the request: other services that it calls get the
     /// same request id and trace.
-    pub(crate) fn read<F: Future<Output = HttpResult> + Send + 'static>(
+    pub fn read<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
@@ -133,7 +134,7 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     }
 
     /// Builds a route for `POST`.
-    pub(crate) fn write<F: Future<Output = HttpResult> + Send + 'static>(
+    pub fn write<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
@@ -147,15 +148,16 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
 
 /// The group of a route, its path, and the class of its requests, which are `POST` if they write,
 /// else `GET`.
-pub(crate) type RouteSpec = (RouteGroup, &'static str, RequestClass);
+pub type RouteSpec = (RouteGroup, &'static str, RequestClass);
 
 /// A path, and everything that is known about its requests before they arrive.
 #[derive(Clone)]
-pub(crate) struct Route {
-    pub(crate) group: RouteGroup,
+pub struct Route {
+    /// The group that the route belongs to.
+    pub group: RouteGroup,
     /// The path below the prefix of outer routers, with at most one parameter. An action may follow
     /// the parameter.
-    pub(crate) path: String,
+    pub path: String,
     pub(crate) access: Access,
     /// The families of metrics that measure the requests.
     pub(crate) measured: MetricFamilies,
@@ -249,7 +251,7 @@ impl Route {
     /// Returns the route with a slash at its end, which redirects to this one.
     ///
     /// The client repeats its method and its body there.
-    pub(crate) fn with_slash(&self) -> Self {
+    pub fn with_slash(&self) -> Self {
         let spec = (self.group, "", RequestClass::Read);
         let mut route = RouteBuilder(()).read_uncompressed(spec, "", redirect_without_slash);
         route.path = format!("{}/", self.path);
@@ -305,6 +307,12 @@ impl Route {
             .collect();
         let allowed = [(header::ALLOW, methods.join(","))];
         (allowed, (self.write_error)(&HttpError::METHOD_NOT_ALLOWED)).into_response()
+    }
+}
+
+impl fmt::Debug for Route {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Route").field(&self.path).finish()
     }
 }
 

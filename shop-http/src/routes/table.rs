@@ -21,12 +21,13 @@ use crate::routes::route::{Route, RouteBuilder};
 use crate::service::ServiceKind::Management;
 use crate::service::{PurchaseService, Service};
 
-/// Returns the routes of `service`, including the routes of the replaced systems.
+/// Returns the routes of `service`, including those of its roles and of the replaced systems.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let builder = RouteBuilder(Arc::clone(service));
     let mut native = common_routes(&builder);
-    #[cfg(feature = "accounts")]
-    native.extend(crate::accounts::routes(service));
+    for role in &service.roles {
+        native.extend(role.routes(service));
+    }
     if let Some(purchases) = &service.purchases {
         let builder = RouteBuilder(Arc::clone(purchases));
         native.extend(purchase_routes(service, &builder));
@@ -40,7 +41,7 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     routes.extend(operator_routes(service, &builder));
     routes.retain(|route| service.has(route.group));
     for route in &mut routes {
-        route.write_error = error_writer(&route.path, service.options.dialect);
+        route.write_error = error_writer(&route.path, service);
         route.series = RouteSeries::new(&route.path, route.measured);
     }
     routes

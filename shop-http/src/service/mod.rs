@@ -6,7 +6,6 @@
 //! | `purchases`, `publisher`, `names` | the role purchases: publishing, and queries |
 //! | `waiting` | read-your-writes: waits until a purchase is stored |
 //! | `dead_letters` | the dead letters of the logs of the process |
-//! | `other_role` | the state of a role beside purchases |
 //!
 //! Ports may be implemented by the embedder. [`within`] gives a call of a port a timeout, and makes
 //! a panic in it an error. Separate limits apply to the look-ups of an `IdempotentSink`.
@@ -14,13 +13,11 @@
 pub(crate) mod dead_letters;
 pub(crate) mod kind;
 mod names;
-pub(crate) mod other_role;
 pub(crate) mod parts;
 pub(crate) mod publisher;
 pub(crate) mod purchases;
 pub(crate) mod waiting;
 
-pub(crate) use other_role::OtherRole;
 pub(crate) use purchases::PurchaseService;
 pub(crate) use waiting::{IS_PENDING, PendingHeader};
 
@@ -34,7 +31,7 @@ use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
 use shop_core::ports::{IdempotentSink, PurchaseSink as _, RecentOutcomes};
 use shop_core::shop::LocalPorts;
-use shop_core::{Clock, Error, ErrorKind, Result};
+use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -43,6 +40,7 @@ use crate::metrics::{Metrics, PublishMetrics};
 use crate::options::HttpOptions;
 use crate::response::HttpResult;
 use crate::response::constant::Constants;
+use crate::role::{Role, RoleState};
 use crate::routes::groups::{Listener, RouteGroup};
 use crate::routes::route::RouteIndex;
 use crate::service::dead_letters::DeadLetterLogs;
@@ -54,11 +52,12 @@ pub(crate) use kind::ServiceKind;
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The state that the handlers of all routes share.
-pub(crate) struct Service {
+#[expect(missing_debug_implementations, reason = "only roles see it outside")]
+pub struct Service {
     pub(crate) kind: ServiceKind,
     pub(crate) purchases: Option<Arc<PurchaseService>>,
-    #[cfg(feature = "accounts")]
-    pub(crate) accounts: crate::accounts::role::Accounts,
+    /// The roles beside purchases.
+    pub(crate) roles: Vec<Arc<dyn Role>>,
     pub(crate) dead_letters: DeadLetterLogs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
@@ -85,10 +84,10 @@ impl Service {
         let Parts {
             kind,
             purchases,
+            roles,
             dead_letters,
             clock,
             metrics,
-            ..
         } = parts;
         let options = Arc::new(options);
 
@@ -122,11 +121,7 @@ impl Service {
         Self {
             kind,
             purchases,
-            #[cfg(feature = "accounts")]
-            accounts: crate::accounts::role::Accounts {
-                users: parts.users,
-                orders: parts.orders,
-            },
+            roles,
             dead_letters: DeadLetterLogs::new(dead_letters),
             clock,
             metrics,
@@ -137,6 +132,24 @@ impl Service {
             index: OnceLock::new(),
             documents: Constants::new(),
         }
+    }
+
+    /// Returns the options of the service.
+    pub fn options(&self) -> &HttpOptions {
+        &self.options
+    }
+
+    /// Returns a new key, for a write that came without one.
+    pub fn fresh_key(&self) -> IdempotencyKey {
+        self.clock.fresh_id().into()
+    }
+
+    /// Checks that `caller` may perform `action`, and records the action for the audit log.
+    ///
+    /// # Errors
+    /// 403 if the policy denies the action.
+    pub fn check(&self, caller: &Caller, action: &Action<'_>) -> HttpResult<()> {
+        self.policy.check(caller, action)
     }
 
     /// Checks that `caller` may read the metrics and the whole state of the service.
@@ -179,18 +192,15 @@ impl Service {
             .unwrap_or_default()
     }
 
-    /// Returns the roles beside purchases.
-    pub(crate) fn other_roles(&self) -> Vec<OtherRole<'_>> {
-        #[cfg(feature = "accounts")]
-        return self.accounts.roles();
-        #[cfg(not(feature = "accounts"))]
-        Vec::new()
+    /// Returns the states of the roles beside purchases.
+    pub(crate) fn role_states(&self) -> Vec<RoleState<'_>> {
+        self.roles.iter().flat_map(|role| role.states()).collect()
     }
 
     /// Returns the statuses of all ingests of this process: of purchases and of events.
     pub(crate) fn ingest_statuses(&self) -> impl Iterator<Item = IngestStatus> {
         let event_ingests = self
-            .other_roles()
+            .role_states()
             .into_iter()
             .filter_map(|role| role.ingest);
         self.ingest()
@@ -199,9 +209,9 @@ impl Service {
             .map(IngestMonitor::status)
     }
 
-    /// Returns the roles beside purchases whose tasks run in this process.
-    pub(crate) fn own_roles(&self) -> impl Iterator<Item = OtherRole<'_>> {
-        self.other_roles().into_iter().filter(move |role| {
+    /// Returns the states of the roles beside purchases whose tasks run in this process.
+    pub(crate) fn own_role_states(&self) -> impl Iterator<Item = RoleState<'_>> {
+        self.role_states().into_iter().filter(move |role| {
             self.kind == ServiceKind::Management || role.ingest.is_some() || role.outbox.is_some()
         })
     }
@@ -214,10 +224,7 @@ impl Service {
 /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `time`
 /// - [`Internal`](ErrorKind::Internal) with an unknown outcome if the port, which an embedder may
 ///   have implemented, panics
-pub(crate) async fn within<T>(
-    time: Duration,
-    call: impl Future<Output = Result<T>> + Send,
-) -> Result<T> {
+pub async fn within<T>(time: Duration, call: impl Future<Output = Result<T>> + Send) -> Result<T> {
     match timeout(time, AssertUnwindSafe(call).catch_unwind()).await {
         Ok(Ok(result)) => result,
         Ok(Err(_panic)) => Err(Error::new(ErrorKind::Internal, "a port panicked")),

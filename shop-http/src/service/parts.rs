@@ -9,9 +9,8 @@ use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, S
 use shop_core::shop::{DeadLetterLog, PurchasesRole};
 use shop_core::{Clock, SystemClock};
 
-#[cfg(feature = "accounts")]
-use crate::accounts::role::{OrdersRole, UsersRole};
 use crate::metrics::Metrics;
+use crate::role::Role;
 use crate::service::kind::ServiceKind;
 
 /// The parts of a service: its roles, and the clock and the metrics that they share.
@@ -31,12 +30,8 @@ pub struct Parts {
     pub kind: ServiceKind,
     /// The role purchases. Without it, its routes and the page for browsers do not exist.
     pub purchases: Option<PurchasesRole>,
-    /// The role users.
-    #[cfg(feature = "accounts")]
-    pub users: Option<UsersRole>,
-    /// The role orders.
-    #[cfg(feature = "accounts")]
-    pub orders: Option<OrdersRole>,
+    /// The roles beside purchases, such as the users and orders of `shop-accounts` (default none).
+    pub roles: Vec<Arc<dyn Role>>,
     /// The logs whose dead letters are served (default: the log of the purchases, if any).
     pub dead_letters: Vec<DeadLetterLog>,
     /// The source of times and of fresh ids (default: the clock of the system).
@@ -66,10 +61,7 @@ impl Parts {
         Self {
             kind,
             purchases,
-            #[cfg(feature = "accounts")]
-            users: None,
-            #[cfg(feature = "accounts")]
-            orders: None,
+            roles: Vec::new(),
             dead_letters,
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),

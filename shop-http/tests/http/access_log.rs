@@ -13,15 +13,13 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::FutureExt;
 use serde_json::{Value, json};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::Purchase;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
 use shop_core::record::Record as _;
-use shop_http::{
-    AccessLog, ApiKeys, DeadLetterLog, HttpOptions, OrdersRole, Principal, Scopes, UsersRole,
-    routes,
-};
+use shop_http::{AccessLog, ApiKeys, DeadLetterLog, HttpOptions, Principal, Scopes, routes};
 use tracing_subscriber::fmt::MakeWriter;
 
 use crate::dead_letters::dead_letter;
@@ -104,8 +102,13 @@ async fn facing(log: AccessLog) -> Router {
         .await
         .unwrap();
     let mut parts = facing_parts_of(store);
-    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
-    parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
+    let orders = OrdersRole::new(Arc::new(InMemoryOrders::new()));
+    parts.roles.push(Arc::new(Accounts {
+        users: Some(users),
+        orders: Some(orders),
+        ..Accounts::default()
+    }));
     routes(parts)
         .options(options(log))
         .authorize(Scopes)

@@ -11,12 +11,13 @@ use axum::middleware::{Next, from_fn};
 use axum::response::Response;
 use futures_util::future::join_all;
 use serde_json::json;
+use shop_accounts::http::{Accounts, UsersRole};
 use shop_core::memory::{InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Purchase};
 use shop_http::{
     Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, Parts, Principal,
-    Refreshed, RouterBuilder, ServiceKind, TokenVerifier, UsersRole, routes,
+    Refreshed, RouterBuilder, ServiceKind, TokenVerifier, routes,
 };
 use tower_http::cors::CorsLayer;
 
@@ -365,7 +366,11 @@ async fn a_wait_does_not_reveal_which_ids_are_in_use() {
 #[tokio::test]
 async fn keys_of_users_count_per_principal() {
     let mut parts = Parts::new(ServiceKind::Management, None);
-    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+    let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
+    parts.roles.push(Arc::new(Accounts {
+        users: Some(users),
+        ..Accounts::default()
+    }));
     let app = routes(parts)
         .authorize(OwnOnly)
         .auth_layer(from_fn(authenticate))

@@ -7,12 +7,13 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::Value;
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::Purchase;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore as _;
 use shop_core::record::Record as _;
-use shop_http::{DeadLetterLog, Dialect, HttpOptions, OrdersRole, Parts, UsersRole, routes};
+use shop_http::{DeadLetterLog, Dialect, HttpOptions, Parts, routes};
 
 use crate::dead_letters::dead_letter;
 use crate::shop::{
@@ -51,12 +52,15 @@ async fn apps(dialect: &str) -> [App; 2] {
     store.insert(vec![purchase("u2", 1)].into()).await.unwrap();
     let mut facing = facing_parts_of(store.clone());
     let mut management = management_parts_of(store);
-    let users = InMemoryUsers::new();
-    let orders = InMemoryOrders::new();
-    facing.users = Some(UsersRole::new(Arc::new(users.clone())));
-    management.users = Some(UsersRole::new(Arc::new(users)));
-    facing.orders = Some(OrdersRole::new(Arc::new(orders.clone())));
-    management.orders = Some(OrdersRole::new(Arc::new(orders)));
+    let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
+    let orders = OrdersRole::new(Arc::new(InMemoryOrders::new()));
+    let accounts = Arc::new(Accounts {
+        users: Some(users),
+        orders: Some(orders),
+        ..Accounts::default()
+    });
+    facing.roles.push(Arc::<Accounts>::clone(&accounts));
+    management.roles.push(accounts);
     let log = InMemoryLog::default();
     log.dead_letters()
         .put(&[dead_letter("purchases", 0, b"poison")])

@@ -16,11 +16,10 @@ use shop_core::{
     Error, ErrorKind, Purchase, Result, Timestamp, async_trait, ingest::DeadLetterLimit,
 };
 use shop_http::{
-    HttpOptions, LocalPorts, Parts, PurchasesRole, ServiceKind, StoreSink, UsersRole, router,
+    HttpOptions, LocalPorts, Parts, PurchasesRole, Role, RoleState, ServiceKind, StoreSink, router,
 };
 use tokio::sync::oneshot;
 
-use crate::entities::outages::Misbehaving;
 use crate::shop::{Shop, facing_parts_of, get, post};
 
 #[tokio::test]
@@ -261,6 +260,16 @@ async fn readiness_depends_only_on_local_files() {
         .is(503, &json!({"detail": "The log is not writable"}));
 }
 
+/// A role whose store never answers.
+#[derive(Debug)]
+struct Vouchers;
+
+impl Role for Vouchers {
+    fn states(&self) -> Vec<RoleState<'_>> {
+        vec![RoleState::new("vouchers", std::future::pending())]
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn components_of_health_are_checked_concurrently() {
     let store = InMemoryStore::new();
@@ -271,12 +280,12 @@ async fn components_of_health_are_checked_concurrently() {
     );
     let query = faults.query(Arc::new(store.clone()));
     let mut parts = Parts::management(faults.store(Arc::new(store)), Durability::Memory, query);
-    parts.users = Some(UsersRole::new(Arc::new(Misbehaving::NeverAnswers)));
+    parts.roles.push(Arc::new(Vouchers));
     let begun = tokio::time::Instant::now();
     let health = get(&router(parts, HttpOptions::default()), "/health")
         .await
         .json();
-    assert_eq!(health["users"]["store"], false);
+    assert_eq!(health["vouchers"]["store"], false);
     assert!(
         begun.elapsed() < std::time::Duration::from_secs(3),
         "{:?}",

@@ -18,6 +18,8 @@ mod dead_letters;
 mod details;
 mod dialects;
 mod document;
+#[expect(dead_code, reason = "only the metrics need it here")]
+#[path = "../../../shop-accounts/tests/http/entities.rs"]
 mod entities;
 mod events;
 mod fair;

@@ -76,8 +76,7 @@ impl Measured {
         let mut back = Parts::new(ServiceKind::Management, purchases);
         back.metrics = metrics.clone();
         let entities = Entities::new();
-        back.users = Some(entities.users_role());
-        back.orders = Some(entities.orders_role());
+        back.roles.push(Arc::new(entities.accounts()));
         let query = faults.query(Arc::new(store.clone()));
         let front = Parts::facing(faults.sink(Arc::new(log.sink())), query);
         front

@@ -10,10 +10,11 @@ use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::routing::any;
 use serde_json::{Value, json};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryOrders, InMemoryStore, InMemoryUsers};
 use shop_core::ports::PurchaseStore;
-use shop_http::{HttpOptions, OrdersRole, Parts, RouteGroup, UsersRole, router, routes};
+use shop_http::{HttpOptions, Parts, RouteGroup, router, routes};
 use shop_store::embedded::EmbeddedShop;
 
 use crate::dead_letters::dead_letter;
@@ -35,8 +36,13 @@ async fn parts() -> Parts {
         .await
         .unwrap();
     let mut parts = facing_parts_of(store);
-    parts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
-    parts.orders = Some(OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
+    let orders = OrdersRole::new(Arc::new(InMemoryOrders::new()));
+    parts.roles.push(Arc::new(Accounts {
+        users: Some(users),
+        orders: Some(orders),
+        ..Accounts::default()
+    }));
     parts
 }
 

@@ -8,6 +8,7 @@ use axum::Router;
 use axum::body::Body;
 use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::entity::EntityStore as _;
 use shop_core::log::DeadLetters as _;
 use shop_core::memory::{InMemoryLog, InMemoryOrders, InMemoryStore, InMemoryUsers};
@@ -16,7 +17,7 @@ use shop_core::ports::{PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
 use shop_core::users::{Email, NewUser, PersonName, User, UserNumber};
 use shop_core::{IdempotencyKey, Purchase};
-use shop_http::{DeadLetterLog, OrdersRole, Parts, UsersRole, routes};
+use shop_http::{DeadLetterLog, Parts, routes};
 use tokio::time::timeout;
 use uuid::Uuid;
 
@@ -139,12 +140,13 @@ async fn services(key: SigningKey) -> Services {
         let order = NewOrder::new(key, id, "tea".parse().unwrap(), 1, "2".parse().unwrap());
         orders.insert(&order).await.unwrap();
     }
-    let roles = || {
-        (
-            UsersRole::new(Arc::new(users.clone())),
-            OrdersRole::new(Arc::new(orders.clone())),
-        )
-    };
+    let users = UsersRole::new(Arc::new(users));
+    let orders = OrdersRole::new(Arc::new(orders));
+    let accounts = Arc::new(Accounts {
+        users: Some(users),
+        orders: Some(orders),
+        ..Accounts::default()
+    });
     let with_verifier = |parts: Parts| {
         let routes = routes(parts).authenticate(issuer.verifier());
         let paths = routes.paths();
@@ -152,10 +154,8 @@ async fn services(key: SigningKey) -> Services {
     };
     let mut facing = facing_parts_of(store.clone());
     let mut management = management_parts_of(store.clone());
-    facing.users = Some(roles().0);
-    facing.orders = Some(roles().1);
-    management.users = Some(roles().0);
-    management.orders = Some(roles().1);
+    facing.roles.push(Arc::<Accounts>::clone(&accounts));
+    management.roles.push(accounts);
     let log = InMemoryLog::default();
     log.dead_letters()
         .put(&[dead_letter("purchases", 0, b"poison")])

@@ -183,7 +183,7 @@ fn the_table_of_dialects_is_that_of_the_sources() {
         include_str!("../../../src/compat/user_buy_list.rs"),
         include_str!("../../../src/compat/purchase_tracking.rs"),
         include_str!("../../../src/compat/shopping_system.rs"),
-        include_str!("../../../src/compat/ecommerce.rs"),
+        include_str!("../../../../shop-accounts/src/http/mod.rs"),
     ] {
         let rows = source
             .lines()

@@ -5,8 +5,9 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use shop_http::HttpOptions;
 
-use super::{ADA, Entities, PEN, post_with_key};
+use crate::entities::Entities;
 use crate::shop::{JSON, TestResponse, get, post, request, send};
+use crate::{ADA, PEN, post_with_key};
 
 /// Users and orders, with user 1 known to orders.
 async fn services() -> (Entities, [axum::Router; 2]) {

@@ -6,6 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::ErrorKind::{
     Corrupt, DeadlineExceeded, Denied, Internal, Invalid, Unavailable, Unsupported,
 };
@@ -14,12 +15,13 @@ use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::OrderNumber;
 use shop_core::users::{UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
+use shop_http::{HttpOptions, Parts, router};
 use tokio::time::Instant;
 
 use self::Misbehaving::{Fails, NeverAnswers, Panics};
-use super::{ADA, Entities, PEN, post_with_key};
+use crate::entities::{Entities, management};
 use crate::shop::{get, post};
+use crate::{ADA, PEN, post_with_key};
 
 /// A store that fails every call.
 #[derive(Debug, Clone, Copy)]
@@ -42,10 +44,15 @@ impl Misbehaving {
 
     /// Management with this store.
     pub(super) fn management(self) -> Router {
-        let mut parts = Parts::new(ServiceKind::Management, None);
-        parts.users = Some(UsersRole::new(Arc::new(self)));
-        parts.orders = Some(OrdersRole::new(Arc::new(self)));
-        router(parts, HttpOptions::default())
+        management(self.accounts(), HttpOptions::default())
+    }
+
+    fn accounts(self) -> Accounts {
+        Accounts {
+            users: Some(UsersRole::new(Arc::new(self))),
+            orders: Some(OrdersRole::new(Arc::new(self))),
+            ..Accounts::default()
+        }
     }
 
     fn facing(self) -> Router {
@@ -54,8 +61,7 @@ impl Misbehaving {
             Arc::new(shop_core::memory::InMemoryLog::default().sink()),
             purchases,
         );
-        parts.users = Some(UsersRole::new(Arc::new(self)));
-        parts.orders = Some(OrdersRole::new(Arc::new(self)));
+        parts.roles.push(Arc::new(self.accounts()));
         router(parts, HttpOptions::default())
     }
 }

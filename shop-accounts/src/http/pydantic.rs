@@ -13,7 +13,7 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Invalid, InvalidKind};
 
-use crate::response::validation_error::{MemberError, ValidationErrorKind};
+use shop_http::toolkit::{MemberError, ValidationErrorKind};
 
 /// The maximum length of a text that Python parses as an integer.
 const MAX_INTEGER_DIGITS: usize = 4_300;

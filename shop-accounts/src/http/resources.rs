@@ -4,28 +4,25 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Json;
-use axum::extract::Request;
-use axum::http::request::Parts;
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
 use serde::Serialize;
 use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::{NewOrder, Order, OrderNumber};
 use shop_core::users::UserNumber;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
+use shop_http::Action;
+use shop_http::axum::Json;
+use shop_http::axum::extract::Request;
+use shop_http::axum::http::request::Parts;
+use shop_http::axum::http::{StatusCode, header};
+use shop_http::axum::response::IntoResponse;
+use shop_http::toolkit::{
+    Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, not_found, within,
+};
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, RequestForm};
-use super::role::{OrdersRole, UsersRole};
-use crate::auth::{Action, Caller};
-use crate::header_names::REPLAYED;
-use crate::options::HttpOptions;
-use crate::response::error::{key_taken_text, not_found};
-use crate::response::{HttpError, HttpResult, Subject};
-use crate::routes::mount::Mount;
-use crate::service::{Service, within};
+use super::role::{Accounts, OrdersRole, UsersRole};
 
 /// The bounds of the pauses between two attempts to place an order of an unknown user: short at
 /// first, as the user's event usually is in flight.
@@ -41,22 +38,24 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
     StatusCode::CONFLICT,
     Some(problem::EMAIL_TAKEN),
     "Email already registered",
-);
+)
+.with_legacy_status(StatusCode::BAD_REQUEST);
 
 /// The state of the handlers of users and orders.
 #[derive(Clone)]
-pub(crate) struct AccountsState {
+pub(super) struct AccountsState {
+    pub(super) accounts: Arc<Accounts>,
     pub(super) service: Arc<Service>,
     /// The form of the requests.
     pub(super) form: RequestForm,
 }
 
 /// Handles `POST /users`: registers a user.
-pub(crate) async fn post_user(state: AccountsState, request: Request) -> HttpResult {
+pub(super) async fn post_user(state: AccountsState, request: Request) -> HttpResult {
     let service = &state.service;
-    let store = &users(service)?.store;
+    let store = &state.users()?.store;
     let caller = Caller::from_extensions(request.extensions());
-    service.policy.check(&caller, &Action::RegisterUser)?;
+    service.check(&caller, &Action::RegisterUser)?;
 
     let mount = Mount::from_request(request.uri(), request.extensions());
     let mut new = CreateRequest::read(service, state.form, request)
@@ -64,32 +63,30 @@ pub(crate) async fn post_user(state: AccountsState, request: Request) -> HttpRes
         .into_user()?;
     let key = new.key.clone();
     // Anonymous callers share their keys.
-    if let Some(name) = caller.principal.owner() {
+    if let Some(name) = caller.owner() {
         new.key = key.scoped_to_owner(name);
     }
 
     let inserting = with_failpoints("row", store.insert(&new));
     let failure = |error| HttpError::failed_write(error, USER, key);
-    let inserted = in_time(service.options.publish_timeout, inserting, failure).await?;
+    let inserted = in_time(service.options().publish_timeout, inserting, failure).await?;
     state.respond_to_insert(inserted, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
 /// Handles `POST /orders`: places an order.
-pub(crate) async fn post_order(state: AccountsState, request: Request) -> HttpResult {
+pub(super) async fn post_order(state: AccountsState, request: Request) -> HttpResult {
     let service = &state.service;
-    let store = &orders(service)?.store;
+    let store = &state.orders()?.store;
     let caller = Caller::from_extensions(request.extensions());
     let mount = Mount::from_request(request.uri(), request.extensions());
     let new = CreateRequest::read(service, state.form, request)
         .await?
         .into_order()?;
-    service
-        .policy
-        .check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
+    service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
 
-    let placing = place(&**store, &new, &service.options);
+    let placing = state.place(&**store, &new);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
-    let inserted = in_time(service.options.publish_timeout, placing, failure).await?;
+    let inserted = in_time(service.options().publish_timeout, placing, failure).await?;
     state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
 }
 
@@ -119,35 +116,47 @@ async fn query<T>(
     subject: Subject,
     call: impl Future<Output = PortResult<T>> + Send,
 ) -> HttpResult<T> {
-    in_time(service.options.query_timeout, call, |error| {
+    in_time(service.options().query_timeout, call, |error| {
         HttpError::failed_query(error, subject)
     })
     .await
 }
 
-/// Places an order. Repeats this while the user is unknown and there is time.
-async fn place(
-    store: &dyn EntityStore<Order>,
-    new: &NewOrder,
-    options: &HttpOptions,
-) -> PortResult<Insertion<Order>> {
-    let begun = Instant::now();
-    let mut pause = FIRST_PAUSE;
-    loop {
-        let placed = with_failpoints("row", store.insert(new)).await?;
-        let waited = begun.elapsed();
-        let pause_left = pause.min(options.unknown_user_wait.saturating_sub(waited));
-        // No attempt starts that the time-out would cut off: the user is known to be unknown.
-        let is_over = pause_left.is_zero() || waited + pause >= options.publish_timeout;
-        if placed != Insertion::Refused || is_over {
-            return Ok(placed);
-        }
-        sleep(pause_left).await;
-        pause = (pause * 2).min(MAX_PAUSE);
-    }
-}
-
 impl AccountsState {
+    /// Returns the role users, which exists wherever its routes do.
+    fn users(&self) -> HttpResult<&UsersRole> {
+        self.accounts.users.as_ref().ok_or(HttpError::NO_ROUTE)
+    }
+
+    /// Returns the role orders, which exists wherever its routes do.
+    fn orders(&self) -> HttpResult<&OrdersRole> {
+        self.accounts.orders.as_ref().ok_or(HttpError::NO_ROUTE)
+    }
+
+    /// Places an order. Repeats this while the user is unknown and there is time.
+    async fn place(
+        &self,
+        store: &dyn EntityStore<Order>,
+        new: &NewOrder,
+    ) -> PortResult<Insertion<Order>> {
+        let begun = Instant::now();
+        let longest_wait = self.accounts.unknown_user_wait;
+        let publish_timeout = self.service.options().publish_timeout;
+        let mut pause = FIRST_PAUSE;
+        loop {
+            let placed = with_failpoints("row", store.insert(new)).await?;
+            let waited = begun.elapsed();
+            let pause_left = pause.min(longest_wait.saturating_sub(waited));
+            // No attempt starts that the time-out would cut off: the user is known to be unknown.
+            let is_over = pause_left.is_zero() || waited + pause >= publish_timeout;
+            if placed != Insertion::Refused || is_over {
+                return Ok(placed);
+            }
+            sleep(pause_left).await;
+            pause = (pause * 2).min(MAX_PAUSE);
+        }
+    }
+
     /// Returns the response to an insert. The location of a row is below `path`.
     ///
     /// # Errors
@@ -165,9 +174,7 @@ impl AccountsState {
             Insertion::Inserted(row) => (row, false),
             Insertion::AlreadyInserted(row) => (row, true),
             Insertion::KeyTaken => {
-                let mut error = HttpError::new(StatusCode::CONFLICT, Some(problem::KEY_TAKEN), "");
-                error.text = key_taken_text(subject).into();
-                return Err(error);
+                return Err(HttpError::key_taken(problem::KEY_TAKEN, subject));
             }
             Insertion::Refused => return Err(refused),
         };
@@ -183,12 +190,12 @@ impl AccountsState {
 }
 
 /// Handles `GET /users/{user_id}`: returns a user.
-pub(crate) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let users = users(service)?;
+    let users = state.users()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("user_id", head).await?;
-    service.policy.check(&caller, &Action::ReadUser(id))?;
+    service.check(&caller, &Action::ReadUser(id))?;
 
     let user = query(service, USER, users.store.get(UserNumber::new(id))).await?;
     Ok(Json(user.ok_or(UNKNOWN_USER)?).into_response())
@@ -201,12 +208,12 @@ pub(crate) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
 /// - 403 if the policy denies it
 /// - 404 if there is no such user, or the event of the user has not arrived
 /// - the errors of a query
-pub(crate) async fn get_orders_of_user(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_orders_of_user(state: AccountsState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let users = users(service)?;
+    let users = state.users()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("user_id", head).await?;
-    service.policy.check(&caller, &Action::ReadOrders(id))?;
+    service.check(&caller, &Action::ReadOrders(id))?;
 
     let user_id = UserNumber::new(id);
     let orders = query(service, USER, users.store.orders_of(user_id))
@@ -216,9 +223,9 @@ pub(crate) async fn get_orders_of_user(state: AccountsState, head: Parts) -> Htt
 }
 
 /// Handles `GET /orders/{order_id}`: returns an order.
-pub(crate) async fn get_order(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_order(state: AccountsState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let orders = orders(service)?;
+    let orders = state.orders()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("order_id", head).await?;
     let order = query(service, ORDER, orders.store.get(OrderNumber::new(id)))
@@ -226,19 +233,8 @@ pub(crate) async fn get_order(state: AccountsState, head: Parts) -> HttpResult {
         .ok_or(UNKNOWN_ORDER)?;
 
     service
-        .policy
         .check(&caller, &Action::ReadOrders(order.user_id.get()))
         // A client does not learn which orders of others exist.
         .map_err(|_denied| UNKNOWN_ORDER)?;
     Ok(Json(order).into_response())
-}
-
-/// Returns the role users, which exists wherever its routes do.
-fn users(service: &Service) -> HttpResult<&UsersRole> {
-    service.accounts.users.as_ref().ok_or(HttpError::NO_ROUTE)
-}
-
-/// Returns the role orders, which exists wherever its routes do.
-fn orders(service: &Service) -> HttpResult<&OrdersRole> {
-    service.accounts.orders.as_ref().ok_or(HttpError::NO_ROUTE)
 }

@@ -1,21 +1,18 @@
 //! The requests that create users and orders: validated strictly under `/v1`, and like the replaced
 //! system elsewhere.
 
-use axum::extract::Request;
-use axum::http::request::Parts;
-use bytes::Bytes;
 use shop_core::json::Members;
 use shop_core::orders::{NewOrder, Product};
 use shop_core::users::{NewUser, PersonName, UserNumber};
-use shop_core::{IdempotencyKey, RequestContext};
+use shop_core::{Bytes, IdempotencyKey, RequestContext};
+use shop_http::axum::extract::Request;
+use shop_http::axum::http::request::Parts;
+use shop_http::toolkit::{
+    Body, HttpError, HttpResult, Location, Query, Service, ValidationError, idempotency_key, line,
+    no_object, path_parameter, read_body, request_context,
+};
 
 use super::{pydantic, strict};
-use crate::request::fields::{Body, no_object};
-use crate::request::query::Query;
-use crate::request::strict::line;
-use crate::request::{body, context, path_parameter, purchase};
-use crate::response::{HttpError, HttpResult, Location, ValidationError};
-use crate::service::Service;
 
 /// The form of the requests for users and orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,23 +35,23 @@ impl CreateRequest {
     /// Reads `request`, and generates a key if the request contains none.
     ///
     /// # Errors
-    /// - the errors of [`body::read`]
+    /// - the errors of [`read_body`]
     /// - 422 for a parameter under `/v1`, or an invalid key
     pub(super) async fn read(
         service: &Service,
         form: RequestForm,
         mut request: Request,
     ) -> HttpResult<Self> {
-        let body = body::read(&mut request, &service.options).await?;
+        let body = read_body(&mut request, service.options()).await?;
         if form == RequestForm::Native {
             Query::refuse(request.uri())?;
         }
-        let key = purchase::idempotency_key(request.headers())?;
+        let key = idempotency_key(request.headers())?;
         Ok(Self {
             form,
             body,
-            key: key.unwrap_or_else(|| service.clock.fresh_id().into()),
-            context: context::request_context(request.headers()),
+            key: key.unwrap_or_else(|| service.fresh_key()),
+            context: request_context(request.headers()),
         })
     }
 
@@ -141,8 +138,7 @@ impl RequestForm {
             let number = text
                 .and_then(|text| strict::parsed_integer(&text))
                 .ok_or_else(|| Location::Path(name).invalid(strict::INTEGER));
-            let (number, _no_wait) = Query::read_from(&head.uri, &[], |query| query.note(number))?;
-            return Ok(number);
+            return Query::refuse_with(&head.uri, number);
         }
 
         // Invalid UTF-8 is shown as Python shows it.

@@ -3,7 +3,8 @@
 use serde_json::json;
 use shop_http::HttpOptions;
 
-use super::{ADA, Entities};
+use crate::ADA;
+use crate::entities::Entities;
 use crate::shop::post;
 
 #[tokio::test]

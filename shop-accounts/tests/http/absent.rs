@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use axum::http::{Method, header};
 use serde_json::{Value, json};
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::memory::{InMemoryOrders, InMemoryUsers};
-use shop_http::{OrdersRole, Parts, ServiceKind, UsersRole, routes};
+use shop_http::{Parts, ServiceKind, routes};
 
-use super::{ADA, PEN};
 use crate::shop::{get, post, request, send};
+use crate::{ADA, PEN};
 
 const PATHS: [&str; 10] = [
     "/users",
@@ -26,8 +27,13 @@ const PATHS: [&str; 10] = [
 /// The router of a service with these roles.
 fn with_roles(users: bool, orders: bool) -> (axum::Router, Vec<String>) {
     let mut parts = Parts::new(ServiceKind::Management, None);
-    parts.users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
-    parts.orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    let users = users.then(|| UsersRole::new(Arc::new(InMemoryUsers::new())));
+    let orders = orders.then(|| OrdersRole::new(Arc::new(InMemoryOrders::new())));
+    parts.roles.push(Arc::new(Accounts {
+        users,
+        orders,
+        ..Accounts::default()
+    }));
     let routes = routes(parts);
     let paths = routes.paths();
     (routes.build(), paths)

@@ -1,20 +1,9 @@
-//! Users and orders: responses to clients of the replaced system, and the state for operators.
-
-mod absent;
-mod documented;
-mod measured;
-pub(crate) mod outages;
-mod repeated;
-mod state;
-mod v1;
-mod waiting;
+//! Fixture: users and orders in memory, with their relays and ingests.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
-use axum::body::Body;
-use axum::http::Method;
+use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::LogWriter;
 use shop_core::memory::{
@@ -25,10 +14,9 @@ use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
 use shop_core::users::{User, UserNumber};
-use shop_http::{HttpOptions, OrdersRole, Parts, ServiceKind, UsersRole, router};
-use tokio::time::{sleep, timeout};
+use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
-use crate::shop::{JSON, TestResponse, facing_parts_of, request, send};
+use crate::shop::facing_parts_of;
 
 /// Users and orders in memory, connected only by two logs. No event is transferred before
 /// [`Entities::start`].
@@ -79,7 +67,7 @@ impl Entities {
     }
 
     /// Tells the orders of user 1, as an event does.
-    async fn introduce_ada(&self) {
+    pub(crate) async fn introduce_ada(&self) {
         let ada = User::new(
             UserNumber::new(1),
             "ada@example.com".parse().unwrap(),
@@ -101,37 +89,47 @@ impl Entities {
         tokio::spawn(hear_of_orders.run(std::future::pending()));
     }
 
-    pub(crate) fn users_role(&self) -> UsersRole {
-        let mut role = UsersRole::new(Arc::new(self.users.clone()));
+    /// Both roles, with their relays and ingests.
+    pub(crate) fn accounts(&self) -> Accounts {
+        let mut users = UsersRole::new(Arc::new(self.users.clone()));
         let (events, relay) = self.users_monitors.clone();
-        role.ingest = Some(events);
-        role.relay = Some(relay);
-        role
-    }
-
-    pub(crate) fn orders_role(&self) -> OrdersRole {
-        let mut role = OrdersRole::new(Arc::new(self.orders.clone()));
+        users.ingest = Some(events);
+        users.relay = Some(relay);
+        let mut orders = OrdersRole::new(Arc::new(self.orders.clone()));
         let (events, relay) = self.orders_monitors.clone();
-        role.ingest = Some(events);
-        role.relay = Some(relay);
-        role
+        orders.ingest = Some(events);
+        orders.relay = Some(relay);
+        Accounts {
+            users: Some(users),
+            orders: Some(orders),
+            ..Accounts::default()
+        }
     }
 
     /// Management with users and orders alone.
     pub(crate) fn management(&self, options: HttpOptions) -> Router {
-        let mut parts = Parts::new(ServiceKind::Management, None);
-        parts.users = Some(self.users_role());
-        parts.orders = Some(self.orders_role());
-        router(parts, options)
+        management(self.accounts(), options)
     }
 
     /// Facing with users and orders.
     pub(crate) fn facing(&self, options: HttpOptions) -> Router {
         let mut parts = facing_parts_of(InMemoryStore::new());
-        parts.users = Some(UsersRole::new(Arc::new(self.users.clone())));
-        parts.orders = Some(OrdersRole::new(Arc::new(self.orders.clone())));
+        let users = UsersRole::new(Arc::new(self.users.clone()));
+        let orders = OrdersRole::new(Arc::new(self.orders.clone()));
+        parts.roles.push(Arc::new(Accounts {
+            users: Some(users),
+            orders: Some(orders),
+            ..Accounts::default()
+        }));
         router(parts, options)
     }
+}
+
+/// Management with these roles alone.
+pub(crate) fn management(accounts: Accounts, options: HttpOptions) -> Router {
+    let mut parts = Parts::new(ServiceKind::Management, None);
+    parts.roles.push(Arc::new(accounts));
+    router(parts, options)
 }
 
 fn ingest<R: shop_core::record::Record>(
@@ -147,29 +145,3 @@ fn ingest<R: shop_core::record::Record>(
         IngestOptions::default(),
     )
 }
-
-/// The response to the body, sent with this key.
-async fn post_with_key(router: &Router, path: &str, key: &str, body: &str) -> TestResponse {
-    let headers = [JSON, ("idempotency-key", key)];
-    send(
-        router,
-        request(Method::POST, path, &headers, Body::from(body.to_owned())),
-    )
-    .await
-}
-
-/// Waits until the condition holds.
-async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
-    let polling = async {
-        while !holds().await {
-            sleep(Duration::from_millis(5)).await;
-        }
-    };
-    assert!(
-        timeout(Duration::from_secs(20), polling).await.is_ok(),
-        "the condition does not hold after 20 s"
-    );
-}
-
-const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
-const PEN: &str = r#"{"user_id":1,"product":"pen","quantity":2,"total_price":50}"#;

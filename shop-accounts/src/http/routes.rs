@@ -2,18 +2,18 @@
 
 use std::sync::Arc;
 
+use shop_http::RouteGroup::{Dialects, V1};
+use shop_http::toolkit::RequestClass::{Read, Write};
+use shop_http::toolkit::{Route, RouteBuilder, Service};
+
 use super::request::RequestForm;
 use super::resources::{self, AccountsState};
-use crate::routes::groups::RouteGroup::{Dialects, V1};
-use crate::routes::route::RequestClass::{Read, Write};
-use crate::routes::route::{Route, RouteBuilder};
-use crate::service::Service;
+use super::role::Accounts;
 
-/// Returns the routes of users and orders, if the service includes these roles: in the native API,
-/// and as in the replaced system.
-pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
-    let mut routes = routes_in_form(service, RequestForm::Native);
-    let mut replaced = routes_in_form(service, RequestForm::Pydantic);
+/// Returns the routes of `accounts` in `service`: in the native API, and as in the replaced system.
+pub(super) fn routes(accounts: &Arc<Accounts>, service: &Arc<Service>) -> Vec<Route> {
+    let mut routes = routes_in_form(accounts, service, RequestForm::Native);
+    let mut replaced = routes_in_form(accounts, service, RequestForm::Pydantic);
     for route in &mut replaced {
         route.group = Dialects;
         route.path = route.path.replacen("/v1", "", 1);
@@ -25,9 +25,8 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
 
 /// Returns the routes below `/v1` for requests in this form.
 #[rustfmt::skip]
-fn routes_in_form(service: &Arc<Service>, form: RequestForm) -> Vec<Route> {
-    let accounts = &service.accounts;
-    let builder = RouteBuilder(AccountsState { service: Arc::clone(service), form });
+fn routes_in_form(accounts: &Arc<Accounts>, service: &Arc<Service>, form: RequestForm) -> Vec<Route> {
+    let builder = RouteBuilder(AccountsState { accounts: Arc::clone(accounts), service: Arc::clone(service), form });
     let mut routes = Vec::new();
     if accounts.users.is_some() {
         routes.push(builder.write((V1, "/v1/users", Write), "Registers: email, name", resources::post_user));

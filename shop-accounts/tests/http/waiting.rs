@@ -6,19 +6,20 @@ use serde_json::json;
 use shop_http::HttpOptions;
 use tokio::time::{Instant, sleep};
 
-use super::{Entities, PEN};
+use crate::PEN;
+use crate::entities::{Entities, management};
 use crate::shop::post;
 
-fn waiting(wait: Duration) -> HttpOptions {
-    let mut options = HttpOptions::default();
-    options.unknown_user_wait = wait;
-    options
-}
-
 /// The status of an order of user 1, whose event arrives after `delay`, and how long the request took.
-async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration) {
+async fn order(
+    options: HttpOptions,
+    longest_wait: Duration,
+    delay: Option<Duration>,
+) -> (u16, Duration) {
     let entities = Entities::new();
-    let router = entities.management(options);
+    let mut accounts = entities.accounts();
+    accounts.unknown_user_wait = longest_wait;
+    let router = management(accounts, options);
     let publish = async {
         let Some(time) = delay else { return };
         sleep(time).await;
@@ -38,16 +39,16 @@ async fn order(options: HttpOptions, delay: Option<Duration>) -> (u16, Duration)
 #[tokio::test(start_paused = true)]
 async fn an_order_waits_for_the_event_of_its_user_up_to_its_limits() {
     let millis = Duration::from_millis;
-    let mut impatient = waiting(Duration::from_secs(60));
+    let mut impatient = HttpOptions::default();
     impatient.publish_timeout = Duration::from_secs(2);
-    for (options, delay, expected, least, most) in [
-        (HttpOptions::default(), Some(1), 404, 0, 0),
-        (waiting(millis(1_000)), Some(300), 201, 300, 359),
-        (waiting(millis(700)), Some(1_400), 404, 700, 709),
+    for (options, longest_wait, delay, expected, least, most) in [
+        (HttpOptions::default(), 0, Some(1), 404, 0, 0),
+        (HttpOptions::default(), 1_000, Some(300), 201, 300, 359),
+        (HttpOptions::default(), 700, Some(1_400), 404, 700, 709),
         // The user is unknown, not the outcome.
-        (impatient, None, 404, 1_901, 2_000),
+        (impatient, 60_000, None, 404, 1_901, 2_000),
     ] {
-        let (status, took) = order(options, delay.map(millis)).await;
+        let (status, took) = order(options, millis(longest_wait), delay.map(millis)).await;
         assert_eq!(status, expected, "{delay:?}");
         assert!(
             (millis(least)..=millis(most)).contains(&took),

@@ -5,8 +5,9 @@ use shop_core::outbox::Outbox;
 use shop_http::HttpOptions;
 use uuid::Uuid;
 
-use super::{ADA, Entities, PEN, post_with_key};
+use crate::entities::Entities;
 use crate::shop::get;
+use crate::{ADA, PEN, post_with_key};
 
 #[tokio::test]
 async fn a_key_makes_users_and_orders_repeatable() {

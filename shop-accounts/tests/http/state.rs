@@ -14,10 +14,10 @@ use shop_core::users::User;
 use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_http::HttpOptions;
 
-use super::outages::Misbehaving;
-use super::{ADA, Entities, PEN, wait_until};
-use crate::metrics::value;
+use crate::entities::Entities;
+use crate::outages::Misbehaving;
 use crate::shop::{get, post};
+use crate::{ADA, PEN, value, wait_until};
 
 /// A log that rejects records while it is switched off.
 #[derive(Debug)]

@@ -7,7 +7,7 @@ use axum::http::Method;
 use serde_json::{Value, json};
 use shop_http::HttpOptions;
 
-use super::Entities;
+use crate::entities::Entities;
 use crate::shop::{get, post, request, send};
 
 /// A service with orders and user 1.

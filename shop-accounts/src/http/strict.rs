@@ -8,7 +8,7 @@ use shop_core::orders::TotalPrice;
 use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
 
-use crate::response::validation_error::{MemberError, ValidationErrorKind};
+use shop_http::toolkit::{MemberError, ValidationErrorKind};
 
 /// The text of the error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
@@ -93,7 +93,7 @@ mod tests {
     use shop_core::orders::Product;
 
     use super::*;
-    use crate::request::strict::line;
+    use shop_http::toolkit::line;
 
     fn scalar(json: &str) -> RawScalar<'_> {
         serde_json::from_str(json).unwrap()

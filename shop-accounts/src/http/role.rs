@@ -1,0 +1,198 @@
+//! The roles users and orders of a service.
+//!
+//! An embedder describes each by an [`EntityRole`]: its store, and the tasks of this process for it.
+//! [`Accounts`] is a [`Role`] with both.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_core::Result;
+use shop_core::entity::EntityStore;
+use shop_core::ingest::IngestMonitor;
+use shop_core::orders::Order;
+use shop_core::outbox::RelayMonitor;
+use shop_core::record::Event as _;
+use shop_core::users::{User, UserStore};
+
+use shop_http::toolkit::{Route, Service};
+use shop_http::{Dialect, PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
+
+use super::routes::routes;
+
+/// The role users, which consumes the events of orders.
+pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
+/// The role orders, which consumes the events of users.
+pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
+
+/// A role for rows of one kind, such as users: their store `S`, and the tasks of this process for
+/// the rows.
+///
+/// ```
+/// use std::sync::Arc;
+///
+/// use shop_accounts::http::{Accounts, UsersRole};
+/// use shop_core::memory::InMemoryUsers;
+/// use shop_http::{Parts, ServiceKind, routes};
+///
+/// let mut accounts = Accounts::default();
+/// accounts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
+/// let mut parts = Parts::new(ServiceKind::Management, None);
+/// parts.roles.push(Arc::new(accounts));
+/// // `/users` and `/v1/users`, and no routes of purchases.
+/// let router = routes(parts).build();
+/// ```
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct EntityRole<S> {
+    /// The store of the rows, or another service.
+    pub store: S,
+    /// The ingest of the events of the other role, if the ingest runs in this process. Management
+    /// is not ready while the ingest is stopped.
+    pub ingest: Option<IngestMonitor>,
+    /// The relay that publishes the events of the rows, if the relay runs in this process.
+    /// `/health` and `/metrics` report the state of the relay.
+    pub relay: Option<RelayMonitor>,
+    /// The topic that the role consumes, as metrics name the topic (default: the topic of the type
+    /// of the events).
+    pub subscribed_topic: Option<String>,
+    /// Whether the store is a file of this process, which `/readyz` checks (default `false`).
+    pub is_local: bool,
+}
+
+impl<S> EntityRole<S> {
+    /// Creates a role with `store`, without a relay and without an ingest in this process.
+    #[must_use]
+    pub const fn new(store: S) -> Self {
+        Self {
+            store,
+            ingest: None,
+            relay: None,
+            subscribed_topic: None,
+            is_local: false,
+        }
+    }
+}
+
+/// The roles users and orders of a service, which may include one, both or neither.
+///
+/// With neither, the service has no routes of users and orders, and `/users` and `/orders` answer
+/// 404 as the replaced system does.
+#[derive(Debug, Clone, Default)]
+pub struct Accounts {
+    /// The role users.
+    pub users: Option<UsersRole>,
+    /// The role orders.
+    pub orders: Option<OrdersRole>,
+    /// How long an order of an unknown user waits for the event that registers the user (default
+    /// 0, at most [`publish_timeout`](shop_http::HttpOptions::publish_timeout)). Useful on
+    /// management, which stores the orders.
+    pub unknown_user_wait: Duration,
+}
+
+impl Role for Accounts {
+    fn states(&self) -> Vec<RoleState<'_>> {
+        let users = self
+            .users
+            .iter()
+            .map(|role| role_state("users", Order::TOPIC, role, role.store.check()));
+        let orders = self
+            .orders
+            .iter()
+            .map(|role| role_state("orders", User::TOPIC, role, role.store.check()));
+        users.chain(orders).collect()
+    }
+
+    fn problems(&self) -> &'static [ProblemPage] {
+        &PROBLEMS
+    }
+
+    fn routes(&self, service: &Arc<Service>) -> Vec<Route> {
+        routes(&Arc::new(self.clone()), service)
+    }
+
+    fn document(&self, dialect: &Dialect) -> Option<&'static str> {
+        let document = include_str!("../../openapi/ecommerce.json");
+        (dialect.name() == "ecommerce").then_some(document)
+    }
+
+    fn fastapi_paths(&self) -> &'static [&'static str] {
+        &["/users", "/orders"]
+    }
+}
+
+/// The pages about the types of problems.
+const PROBLEMS: [ProblemPage; 4] = [
+    ProblemPage {
+        name: "unknown-user",
+        title: "The user does not exist, or is not replicated yet",
+        advice: "Check the number. If the user was registered a moment ago, repeat the request.",
+    },
+    ProblemPage {
+        name: "unknown-order",
+        title: "The order does not exist",
+        advice: "Check the number.",
+    },
+    ProblemPage {
+        name: "email-taken",
+        title: "Another user has this e-mail address",
+        advice: "Use another address, or the user that has it.",
+    },
+    ProblemPage {
+        name: "key-taken",
+        title: "The idempotency key was used for another user or order",
+        advice: "Use a new key.",
+    },
+];
+
+/// Returns the state of `role`, whose store `check` checks.
+///
+/// The role consumes `default_topic`, unless it names another topic.
+fn role_state<'a, S>(
+    name: &'static str,
+    default_topic: &'static str,
+    role: &'a EntityRole<S>,
+    check: impl Future<Output = Result<()>> + Send + 'a,
+) -> RoleState<'a> {
+    let mut state = RoleState::new(name, check);
+    state.subscribed_topic = Some(role.subscribed_topic.as_deref().unwrap_or(default_topic));
+    state.ingest = role.ingest.as_ref();
+    state.outbox = role.relay.as_ref().map(outbox_state);
+    state.is_local = role.is_local;
+    state
+}
+
+/// Returns the state of the outbox from which `relay` publishes.
+fn outbox_state(relay: &RelayMonitor) -> RoleOutbox<'_> {
+    let status = relay.status();
+    let pending = async {
+        let backlog = relay.backlog().await?;
+        Ok(PendingEvents {
+            count: backlog.entries,
+            oldest: backlog.oldest,
+        })
+    };
+    RoleOutbox {
+        published: status.published,
+        waits_for: status.last_error.map(|error| error.kind()),
+        pending: Box::pin(pending),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
+
+    use super::*;
+
+    #[test]
+    fn every_type_of_problems_has_a_page() {
+        let types = PROBLEMS.map(|page| format!("/problems/{}", page.name));
+        assert_eq!(types, [UNKNOWN_USER, UNKNOWN_ORDER, EMAIL_TAKEN, KEY_TAKEN]);
+        let is_plain = |text: &str| !text.contains(['<', '&']);
+        assert!(
+            PROBLEMS
+                .iter()
+                .all(|page| is_plain(page.title) && is_plain(page.advice))
+        );
+    }
+}
