@@ -16,8 +16,8 @@ use shop_core::log::{
 };
 use shop_core::{Result, Timestamp};
 
+use super::log::EmbeddedLogInner;
 use super::position::signed;
-use super::shared::EmbeddedLogInner;
 use super::{publish, rows};
 
 /// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no

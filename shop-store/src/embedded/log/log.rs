@@ -1,18 +1,20 @@
-//! [`EmbeddedLog`]: opens a log file, and creates the sinks, sources and other handles of the log.
+//! [`EmbeddedLog`]: opens a log file with its options, and creates the sinks, sources and other
+//! handles of the log, which share its state.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
-use shop_core::{ErrorKind, Result, Timestamp};
+use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
+use shop_core::{Clock, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
+use super::notifier::Waiter;
 use super::schema::LOG;
-use super::shared::EmbeddedLogInner;
-use super::{EmbeddedDeadLetters, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
+use super::{EmbeddedDeadLetters, EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock;
 use crate::embedded::database::{Database, WriteLock};
 use crate::embedded::error::database_error;
@@ -21,6 +23,91 @@ use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::store::refill_quarters;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+
+shop_core::options! {
+    /// Options of an [`EmbeddedLog`].
+    #[derive(Debug, Clone)]
+    pub struct EmbeddedLogOptions {
+        /// The topic in the records' positions (default `purchases`).
+        pub topic: String as impl Into<String> = "purchases".to_owned(),
+        /// The file's name without its extension (default `shop`: the file that also contains the
+        /// purchases of an [`EmbeddedStore`](crate::embedded::EmbeddedStore)).
+        pub file: String as impl Into<String> = FILE.to_owned(),
+        /// Maximum number of records in a batch (default 1,000).
+        pub batch_records: usize = 1_000,
+        /// Size in bytes at which a batch is closed (default 1 MiB).
+        pub batch_bytes: usize = 1 << 20,
+        /// How long records are kept (default 7 days). Records that a group has not consumed are
+        /// never deleted.
+        pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
+        /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of
+        /// this process are delivered without delay, and so are records of other processes where
+        /// the kernel reports changes of a file (Linux).
+        pub poll_interval: Duration = Duration::from_millis(250),
+        /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at
+        /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
+        pub queue_capacity: usize = 10_000,
+        /// Maximum size of the file in bytes (default none).
+        pub max_file_bytes: Option<u64> = None,
+        /// Whether a missing folder or file is created and a file of an earlier version is migrated
+        /// (default true). If false, opening such a log is an error.
+        pub create: bool = true,
+        /// The name of the store that the groups feed (default: the one in the log's file). The
+        /// file stores this name for each group: a consumer with another name is refused, because
+        /// the records before the group's position are in the store of the first one.
+        pub feeds: String as impl Into<String> = "the store in this file".to_owned(),
+        /// The clock for the records' timestamps.
+        pub clock: Arc<dyn Clock> = Arc::new(SystemClock),
+    }
+}
+
+impl EmbeddedLogOptions {
+    /// Returns the maximum number of records of a batch, and the size in bytes at which a batch is
+    /// closed.
+    pub(super) fn batch(&self) -> (usize, usize) {
+        (self.batch_records.max(1), self.batch_bytes)
+    }
+
+    /// Returns the default options for a topic of events: a separate file, without deletion of old
+    /// records.
+    ///
+    /// Old events are kept because a projection is rebuilt from the first event.
+    #[must_use]
+    pub fn for_events(topic: &str) -> Self {
+        Self {
+            topic: topic.to_owned(),
+            file: file_name(&format!("log-{topic}")),
+            retention: Duration::MAX,
+            ..Self::default()
+        }
+    }
+}
+
+/// The length in bytes to which [`file_name`] shortens a name, before it adds a hash.
+///
+/// With hash and extension, the name stays below the 255 bytes that common file systems allow.
+const MAX_NAME_BYTES: usize = 190;
+
+/// Converts `text` to a file name, so that different texts become different names.
+///
+/// Escapes all bytes but ASCII letters, digits, `-` and `_` as `%` and two hex digits. Shortens a
+/// long name to a prefix with a hash of `text`.
+pub(super) fn file_name(text: &str) -> String {
+    let mut name = String::new();
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_') {
+            name.push(char::from(byte));
+        } else {
+            name += &format!("%{byte:02x}");
+        }
+    }
+    if name.len() > MAX_NAME_BYTES {
+        name.truncate(MAX_NAME_BYTES);
+        let hash = Uuid::new_v5(&Uuid::NAMESPACE_OID, text.as_bytes());
+        name += &format!("~{}", hash.simple());
+    }
+    name
+}
 
 /// The maximum number of queued reads of the log. Sources use reader threads of their own.
 const READ_QUEUE: usize = 64;
@@ -250,4 +337,64 @@ fn find_or_create_identity(
     connection.execute("INSERT INTO log (cluster) VALUES (?1)", [&cluster])?;
     clock::store_last_seen(connection, clock::LOG, now)?;
     Ok((cluster, None))
+}
+
+/// The shared state of an open log.
+#[derive(Debug)]
+pub(super) struct EmbeddedLogInner {
+    pub(super) options: EmbeddedLogOptions,
+    pub(super) database: Database,
+    /// The folder of the log's file, which also contains the lock files of groups.
+    pub(super) folder: PathBuf,
+    pub(super) topic: Arc<str>,
+    pub(super) writer: Writer,
+    /// The thread for reads, which do not delay the writes of the writer thread.
+    pub(super) readers: Readers,
+    /// The id of the log, which was created with its file.
+    pub(super) cluster: Arc<str>,
+    /// The generation of the log, which was set by the last restore of the file from a backup.
+    /// `None` if the file was never restored.
+    pub(super) generation: Option<Arc<str>>,
+    /// Notifies the readers in this process of the commits of this process.
+    pub(super) notifier: watch::Sender<()>,
+}
+
+impl EmbeddedLogInner {
+    /// Creates `group` if it is missing, and checks that it feeds the store of this process.
+    ///
+    /// The purchases of the records before the group's position are in the store that the group has
+    /// fed so far. Another store would lack them.
+    ///
+    /// # Errors
+    /// [`Invalid`](ErrorKind::Invalid) if the group feeds another store; the error of a write.
+    pub(super) async fn register(&self, group: &str) -> Result<()> {
+        let name = group.to_owned();
+        let feeds = self.options.feeds.clone();
+        let fed_store = self
+            .writer
+            .write(move |connection| position::register_group(connection, &name, &feeds))
+            .await?;
+        if fed_store == self.options.feeds {
+            return Ok(());
+        }
+
+        let message = format!(
+            "the group feeds another store: use that store, another folder, or run `management groups forget {group}`, \
+             after which it begins again at the oldest record"
+        );
+        Err(database_error(ErrorKind::Invalid, message)
+            .with_context("feeds", fed_store)
+            .with_context("file", self.database.path().display()))
+    }
+
+    /// Returns the only partition of the log, in `epoch`.
+    pub(super) fn partition(&self, epoch: u64) -> Partition {
+        Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
+    }
+
+    /// Creates a waiter for commits to the log. Each commit of any process sets the times of the
+    /// lock file `lock`.
+    pub(super) fn waiter(&self) -> Waiter {
+        Waiter::new(&self.notifier, &self.database.file("lock"))
+    }
 }

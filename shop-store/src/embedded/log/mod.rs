@@ -2,7 +2,7 @@
 //!
 //! | module | task |
 //! |---|---|
-//! | `log`, `options`, `shared` | open a log, and hold the state that its handles share |
+//! | `log` | opens a log, and holds its options and the state that its handles share |
 //! | `sink`, `publish` | append the records of purchases, and store the purchases in the same transaction |
 //! | `source`, `position`, `gaps` | deliver records to a group, commit its position, and report lost records |
 //! | `notifier` | wakes readers when records are appended |
@@ -24,20 +24,17 @@ mod log;
 #[cfg(test)]
 mod log_test;
 mod notifier;
-mod options;
 mod position;
 mod publish;
 mod retention;
 mod rows;
 mod scan;
 pub(super) mod schema;
-mod shared;
 mod sink;
 mod source;
 
 pub use dead_letters::EmbeddedDeadLetters;
-pub use log::EmbeddedLog;
-pub use options::EmbeddedLogOptions;
+pub use log::{EmbeddedLog, EmbeddedLogOptions};
 pub(super) use publish::{PublishJob, publish_jobs};
 pub(super) use rows::read_content;
 pub use sink::EmbeddedSink;

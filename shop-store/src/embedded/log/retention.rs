@@ -18,8 +18,8 @@ use shop_core::retention::{Allowance, DeletionGuard};
 use shop_core::{Result, Timestamp};
 use tokio::time::Instant;
 
+use super::log::EmbeddedLogInner;
 use super::position::{lowest_position, signed, unsigned};
-use super::shared::EmbeddedLogInner;
 use crate::embedded::clock;
 use crate::embedded::database::free_pages;
 

@@ -13,10 +13,10 @@ use shop_core::log::{Batch, DeadLetterState, LogTail, Offsets, Resolution, Resol
 use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, read_dead_letter};
+use super::log::EmbeddedLogInner;
 use super::notifier::Waiter;
 use super::position::{end_offset, unsigned};
 use super::rows;
-use super::shared::EmbeddedLogInner;
 use crate::embedded::readers::Readers;
 
 /// Returns a stream of all records that `log` contains now, in the order of their offsets.

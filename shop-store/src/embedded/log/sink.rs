@@ -16,8 +16,8 @@ use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::EmbeddedLog;
+use super::log::EmbeddedLogInner;
 use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, append};
-use super::shared::EmbeddedLogInner;
 use crate::embedded::writer::{WriteTask, is_about_write, wait_until_durable};
 
 /// The number of purchases of a batch up to which each purchase is a write job of its own.

@@ -25,10 +25,9 @@ use tokio::sync::{Mutex, mpsc};
 use tokio::time::sleep;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::log::{EmbeddedLogInner, file_name};
 use super::notifier::Waiter;
-use super::options::file_name;
 use super::retention::Deleter;
-use super::shared::EmbeddedLogInner;
 use super::{gaps, position, rows};
 use crate::embedded::lock::{FileLock, LockGuard};
 use crate::embedded::readers::Readers;
