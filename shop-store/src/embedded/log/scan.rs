@@ -149,7 +149,7 @@ async fn scan_table(
     readers: &Readers,
     table: &str,
     columns: &str,
-    read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Send + Sync + 'static,
+    read: impl Fn(&Row<'_>) -> rusqlite::Result<Option<DeadLetterState>> + Clone + Send + 'static,
 ) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
     let newest_sql = format!("SELECT coalesce(max(rowid), 0) FROM {table}");
     let newest: i64 = readers
@@ -181,10 +181,9 @@ async fn scan_table(
     };
 
     let readers = readers.clone();
-    let read_page = Arc::new(read_page);
     let pages = stream::try_unfold(0, move |after| {
         let readers = readers.clone();
-        let read_page = Arc::clone(&read_page);
+        let read_page = read_page.clone();
         async move {
             let (page, last) = readers
                 .read(move |connection| read_page(connection, after))
