@@ -30,20 +30,17 @@ impl PurchaseSink for ShopClient {
     /// The id of a purchase must be a UUID of version 4 or 7, because the service derives another
     /// id from every other key.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let new = NewPurchase::from(purchase.clone());
-        let context = purchase.context.as_deref();
-
-        if let Some(refunded_id) = new.details.of {
-            let refund = self.send_refund(&new, refunded_id, context).await?;
-            return Ok(refund.receipt);
+        let mut new = NewPurchase::from(purchase.clone());
+        if !purchase.is_refund() {
+            let Some(key) = purchase.id.as_key() else {
+                let message =
+                    "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
+                return Err(client_error(ErrorKind::Unsupported, message));
+            };
+            new.key = Some(key);
         }
 
-        let Some(key) = purchase.id.as_key() else {
-            let message =
-                "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
-            return Err(client_error(ErrorKind::Unsupported, message));
-        };
-        let published = self.send_purchase(&new, key, context).await?;
+        let published = self.publish_new(new, purchase.context.clone()).await?;
         Ok(published.receipt)
     }
 
