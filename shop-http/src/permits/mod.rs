@@ -456,16 +456,10 @@ impl RequestPermit {
         let size = exact_size.unwrap_or(STREAMED_RESPONSE_BYTES);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let size_permit = Arc::new(self.acquire(&self.0.pools.response_bytes, size, false)?);
-        if exact_size.is_some() {
-            return Ok(watch_body(response, move |polled| {
-                size_permit.attach_to_frame(polled)
-            }));
-        }
-
+        let streaming_permit = exact_size.is_none().then_some(read_permit);
         let deadline = Instant::now() + self.0.pools.response_timeout;
         Ok(watch_body(response, move |polled| {
-            let _until_sent = &read_permit;
-            if Instant::now() >= deadline {
+            if streaming_permit.is_some() && Instant::now() >= deadline {
                 let error = axum::Error::new("the client took too long to read the response");
                 return Poll::Ready(Some(Err(error)));
             }
