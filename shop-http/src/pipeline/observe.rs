@@ -158,7 +158,7 @@ impl RequestObserver {
         } = observed;
         self.log_failure(&response, &span, &head);
         #[cfg(feature = "otel")]
-        if span.has_field(traces::KIND) {
+        if self.has_traces {
             traces::answered(&span, response.status());
         }
         tracing::debug!(parent: &span, http.status = response.status().as_u16(), "answered");

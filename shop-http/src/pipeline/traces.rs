@@ -12,9 +12,6 @@ use opentelemetry_http::HeaderExtractor;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt;
 
-/// The field that only the spans of this module contain.
-pub(crate) const KIND: &str = "otel.kind";
-
 /// Returns whether the program set a propagator of trace contexts.
 pub(crate) fn is_set_up() -> bool {
     get_text_map_propagator(|propagator| propagator.fields().next().is_some())
