@@ -38,8 +38,8 @@ pub(crate) trait ListingFormat: Send + 'static {
     /// The error of a purchase that cannot be written, or of a sum that is too large.
     fn write_purchases(&mut self, body: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error>;
 
-    /// Writes what is after the purchases.
-    fn write_trailer(&self, body: &mut Vec<u8>);
+    /// Writes what is after the purchases. Rows have no trailer.
+    fn write_trailer(&self, _body: &mut Vec<u8>) {}
 }
 
 /// A file of rows, one for each purchase.
@@ -51,8 +51,6 @@ impl ListingFormat for RowFormat {
     fn write_purchases(&mut self, body: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error> {
         self.write(body, purchases)
     }
-
-    fn write_trailer(&self, _body: &mut Vec<u8>) {}
 }
 
 /// Returns the body of the whole listing whose first page is `first`.
