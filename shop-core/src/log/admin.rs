@@ -13,7 +13,7 @@ use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, LogFaults, LogGroups, LogRecord, LogTail,
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, Gap, LogGroups, LogRecord, LogTail,
     Offsets, Partition, Reason, RecordPosition, RecordType, Resolution,
 };
 use crate::{Error, ErrorKind, Result};
@@ -239,6 +239,21 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     fn groups(&self) -> Option<Arc<dyn LogGroups>> {
         None
     }
+}
+
+/// The problems of a log that can be reached, as currently known.
+/// [`LogAdmin::faults`] returns them, for health checks and metrics.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LogFaults {
+    /// The partitions that accept no records now, such as `purchases-3`: they have no leader, or
+    /// records for them were not acknowledged in time. The other partitions work.
+    pub unavailable: Vec<String>,
+    /// The records that the log acknowledged to this process, and lost before anybody read them.
+    pub lost: Vec<Gap>,
+    /// The settings of the log with which acknowledged records can be lost, each with the setting
+    /// that prevents this.
+    pub weak_settings: Vec<String>,
 }
 
 /// Returns the dead letter of `state`, if it is pending and `filter` selects it.

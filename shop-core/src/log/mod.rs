@@ -13,7 +13,6 @@
 
 mod admin;
 mod dead_letters;
-mod faults;
 mod gap;
 mod groups;
 mod headers;
@@ -27,25 +26,6 @@ mod source;
 mod tail;
 
 pub(crate) use positions::follow_positions;
-pub use {
-    admin::LogAdmin,
-    dead_letters::{
-        DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
-    },
-    faults::LogFaults,
-    gap::{CUT_HEADER, Gap, GapCause},
-    groups::LogGroups,
-    headers::{Headers, HeadersBuilder, InvalidHeaders},
-    identity::{RecordId, RecordType},
-    port::{Log, LogWriter, LogWriterExt},
-    reason::{Reason, ReasonKind},
-    record::{LogRecord, RecordPosition},
-    source::{
-        Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
-        RevocationCause, SourceEvent,
-    },
-    tail::{LogTail, Offsets},
-};
 #[doc(hidden)]
 pub use {
     admin::LogAdminExt,
@@ -60,4 +40,22 @@ pub use {
     groups::MockLogGroups,
     port::{MockLog, MockLogWriter},
     source::MockLogSource,
+};
+pub use {
+    admin::{LogAdmin, LogFaults},
+    dead_letters::{
+        DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
+    },
+    gap::{CUT_HEADER, Gap, GapCause},
+    groups::LogGroups,
+    headers::{Headers, HeadersBuilder, InvalidHeaders},
+    identity::{RecordId, RecordType},
+    port::{Log, LogWriter, LogWriterExt},
+    reason::{Reason, ReasonKind},
+    record::{LogRecord, RecordPosition},
+    source::{
+        Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
+        RevocationCause, SourceEvent,
+    },
+    tail::{LogTail, Offsets},
 };
