@@ -28,7 +28,7 @@ pub(super) struct Backoff {
     /// The instant before which the call is not made.
     pub(super) not_before: Option<Instant>,
     /// Since when the call fails, and its last error.
-    failing: Option<(Instant, Error)>,
+    pub(super) failing: Option<(Instant, Error)>,
 }
 
 impl Backoff {
@@ -96,11 +96,6 @@ impl Backoff {
         self.failing.as_ref()?;
         let not_before = self.not_before?;
         Some(saturating_instant(not_before, self.max))
-    }
-
-    /// Returns since when the call fails, and its last error, if it fails.
-    pub(super) const fn failing(&self) -> Option<&(Instant, Error)> {
-        self.failing.as_ref()
     }
 
     /// Returns the next pause, with up to 100 % jitter.
@@ -191,7 +186,7 @@ mod tests {
             Some(until + IngestOptions::default().max_backoff)
         );
         backoff.retry_now();
-        assert!(backoff.is_due(now) && backoff.failing().is_some());
+        assert!(backoff.is_due(now) && backoff.failing.is_some());
     }
 
     #[test]
@@ -200,7 +195,7 @@ mod tests {
         let later = backoff.record_failure(&unavailable(), now);
         backoff.record_failure(&Error::new(ErrorKind::Denied, "denied"), later);
         assert!(
-            backoff.failing().is_some_and(|(since, error)| {
+            backoff.failing.as_ref().is_some_and(|(since, error)| {
                 *since == now && error.kind() == ErrorKind::Denied
             })
         );

@@ -18,20 +18,19 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 
 use super::event::{BatchEvent, BatchState, EventDemand, PipelineAction, PipelineEvent};
-use super::observer::{IngestObserver, call_observer};
 use super::pipeline::{IngestPipeline, overdue_error};
 use super::refunds::run_refund_settler;
-use super::status::Phase;
-use super::worker::{BatchJob, BatchWorker};
-use super::{Ingest, IngestCounters, IngestStatus};
+use super::status::{Phase, call_observer};
+use super::worker::BatchJob;
+use super::{Ingest, IngestCounters};
 use crate::error::catch_panic;
-use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
+use crate::log::{Batch, CommitOffset, ControlEvent, Gap, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, with_failpoints};
 
@@ -47,10 +46,7 @@ const EVENT_CHANNEL_CAPACITY: usize = 64;
 /// A driver is created and consumed by [`Ingest::run`]. Dropping it before its end reports the
 /// pipeline as stopped.
 pub(super) struct Driver<R: Record> {
-    source: Arc<dyn LogSource>,
-    worker: Arc<BatchWorker<R>>,
-    status: watch::Sender<IngestStatus>,
-    observer: Option<Arc<dyn IngestObserver>>,
+    ingest: Ingest<R>,
     pipeline: IngestPipeline,
     /// The cancellation token of the batches of each partition and epoch.
     ///
@@ -68,11 +64,8 @@ impl<R: Record> Driver<R> {
     pub(super) fn new(ingest: Ingest<R>) -> Self {
         let (sender, events) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
         Self {
-            source: ingest.source,
-            status: ingest.status,
-            observer: ingest.observer,
             pipeline: IngestPipeline::new(ingest.worker.options.clone()),
-            worker: Arc::new(ingest.worker),
+            ingest,
             cancellations: BTreeMap::new(),
             sender,
             events,
@@ -97,8 +90,8 @@ impl<R: Record> Driver<R> {
         // dropped.
         let mut settler = JoinSet::new();
         settler.spawn(run_refund_settler(
-            Arc::clone(&self.worker),
-            self.status.clone(),
+            Arc::clone(&self.ingest.worker),
+            self.ingest.status.clone(),
         ));
 
         self.publish_status();
@@ -122,7 +115,7 @@ impl<R: Record> Driver<R> {
                 self.report_end(failure.clone());
                 return match failure {
                     Some(error) => Err(error),
-                    None => Ok(self.status.borrow().counters),
+                    None => Ok(self.ingest.status.borrow().counters),
                 };
             }
         }
@@ -143,7 +136,7 @@ impl<R: Record> Driver<R> {
         let deadline = self.pipeline.next_deadline(now.into_std());
         // The fields are borrowed one by one, because the branches below use them at the same time.
         let Self {
-            source,
+            ingest,
             events,
             pipeline,
             ..
@@ -153,8 +146,11 @@ impl<R: Record> Driver<R> {
         // completes.
         let next_result = async {
             match demand {
-                EventDemand::Next => source.next().await,
-                EventDemand::Control => source.next_control().await.map(ControlEvent::into),
+                EventDemand::Next => ingest.source.next().await,
+                EventDemand::Control => {
+                    let event = ingest.source.next_control().await;
+                    event.map(ControlEvent::into)
+                }
                 EventDemand::Nothing => pending().await,
             }
         };
@@ -192,7 +188,7 @@ impl<R: Record> Driver<R> {
             // The source continues its rebalance when the revocation is dropped.
             PipelineAction::EndRevocation(revocation) => drop(revocation),
             PipelineAction::Completed(report) => {
-                if let Some(observer) = &self.observer {
+                if let Some(observer) = &self.ingest.observer {
                     call_observer(&**observer, |observer| observer.batch_completed(&report));
                 }
             }
@@ -207,7 +203,7 @@ impl<R: Record> Driver<R> {
     /// driver ends. `number` identifies the batch in the reports of the task. A panic of the task
     /// is reported as a defect of the batch, and stops the pipeline.
     fn spawn_batch(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
-        let worker = Arc::clone(&self.worker);
+        let worker = Arc::clone(&self.ingest.worker);
         let cancellation = self
             .cancellations
             .entry(batch.partition.clone())
@@ -215,7 +211,7 @@ impl<R: Record> Driver<R> {
             .clone();
         // A gap contains no records, so the observer is not called for it.
         let observer = if gap.is_none() {
-            self.observer.clone()
+            self.ingest.observer.clone()
         } else {
             None
         };
@@ -263,7 +259,7 @@ impl<R: Record> Driver<R> {
     /// The commit is a task of its own, so that the loop continues to handle events while the log
     /// answers.
     fn spawn_commit(&self, offsets: Vec<CommitOffset>) {
-        let source = Arc::clone(&self.source);
+        let source = Arc::clone(&self.ingest.source);
         let events = self.sender.clone();
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&offsets));
@@ -280,7 +276,8 @@ impl<R: Record> Driver<R> {
     /// Publishes the current status to the monitors if it changed, and logs the components that
     /// failed or recovered.
     fn publish_status(&mut self) {
-        self.status
+        self.ingest
+            .status
             .send_if_modified(|status| self.pipeline.update_status(status));
         // Logging may block, so it happens after the status is unlocked.
         self.pipeline.log_transitions();
@@ -291,7 +288,7 @@ impl<R: Record> Driver<R> {
     /// Waits [`CLOSE_MARGIN`] longer than `time`. A close that fails or takes longer is only
     /// logged, because the pipeline ends in any case.
     async fn close_source(&self, time: Duration) {
-        let source = Arc::clone(&self.source);
+        let source = Arc::clone(&self.ingest.source);
         // The close is a task of its own, so that it is not dropped halfway when it takes too long.
         let close = tokio::spawn(async move { with_failpoints("close", source.close(time)).await });
         let closed = match timeout(time + CLOSE_MARGIN, close).await {
@@ -322,7 +319,8 @@ impl<R: Record> Driver<R> {
         self.cancellations
             .values()
             .for_each(CancellationToken::cancel);
-        self.status
+        self.ingest
+            .status
             .send_modify(|status| status.mark_stopped(failure));
     }
 }
@@ -330,7 +328,7 @@ impl<R: Record> Driver<R> {
 /// Reports a dropped or panicked pipeline as stopped. Monitors would otherwise see it run for ever.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
-        if self.status.borrow().phase != Phase::Stopped {
+        if self.ingest.status.borrow().phase != Phase::Stopped {
             let failure = self.pipeline.failure.clone().unwrap_or_else(|| {
                 Error::new(
                     ErrorKind::Internal,

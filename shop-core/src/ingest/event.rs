@@ -9,8 +9,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::IngestCounters;
-use super::observer::BatchReport;
-use super::status::{Component, StuckRecord};
+use super::status::{BatchReport, Component, StuckRecord};
 use crate::log::{Batch, CommitOffset, CommitOutcome, Gap, Partition, Revocation, SourceEvent};
 use crate::{Error, Result};
 

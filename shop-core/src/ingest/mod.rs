@@ -14,7 +14,7 @@
 //! | `backoff` | Determines the pause before a failed call is made again |
 //! | `breaker` | Stops the pipeline at the limit of dead letters |
 //! | `refunds` | Counts waiting refunds, and dead-letters the contradictory ones |
-//! | `status`, `observer` | Report what happens to monitors and to the embedder |
+//! | `status` | Reports what happens to monitors and to the embedder |
 //!
 //! - A position is committed only when every record before it in its partition is stored or
 //!   dead-lettered.
@@ -46,7 +46,6 @@ mod limit_test;
 mod logged_test;
 #[cfg(test)]
 mod misbehaving_source_test;
-mod observer;
 #[cfg(test)]
 mod observer_test;
 mod options;
@@ -64,9 +63,11 @@ use std::sync::atomic::AtomicU64;
 
 use tokio::sync::{Notify, watch};
 
-pub use observer::{BatchReport, IngestObserver};
 pub use options::{DeadLetterLimit, IngestOptions};
-pub use status::{Component, IngestCounters, IngestMonitor, IngestStatus, Phase, StuckRecord};
+pub use status::{
+    BatchReport, Component, IngestCounters, IngestMonitor, IngestObserver, IngestStatus, Phase,
+    StuckRecord,
+};
 
 use crate::log::{DeadLetters, LogSource};
 use crate::ports::RecordStore;
@@ -110,7 +111,7 @@ use worker::BatchWorker;
 #[derive(Debug)]
 pub struct Ingest<R: Record = Purchase> {
     source: Arc<dyn LogSource>,
-    worker: BatchWorker<R>,
+    worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
 }
@@ -138,7 +139,7 @@ impl<R: Record> Ingest<R> {
         };
         Self {
             source,
-            worker,
+            worker: Arc::new(worker),
             status: watch::Sender::default(),
             observer: None,
         }

@@ -117,7 +117,7 @@ impl BatchJob {
     ) -> Result<(), Aborted> {
         let now = Instant::now().into_std();
         let retry_at = backoff.record_failure(error, now);
-        let since = backoff.failing().map_or(now, |(since, _)| *since);
+        let since = backoff.failing.as_ref().map_or(now, |(since, _)| *since);
         self.report(BatchEvent::Failed(component, since, error.clone()))
             .await;
 

@@ -5,8 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::super::IngestOptions;
-use super::super::backoff::{Backoff, saturating_instant};
+use super::super::backoff::saturating_instant;
 use super::super::event::PipelineAction;
 use super::super::status::Component;
 use super::IngestPipeline;
@@ -17,42 +16,6 @@ use crate::{Error, ErrorKind, Result};
 /// The time after which a commit without an outcome is reported. The timeouts of adapters are far
 /// shorter.
 const COMMIT_TIMEOUT: Duration = Duration::from_secs(15);
-
-/// The state of commits: when the next one is due, and whether one is in progress.
-#[derive(Debug, Clone, Default)]
-#[cfg_attr(test, derive(Hash))]
-pub(super) struct CommitState {
-    /// The time of the next commit: after the commit interval, or after a pause when commits fail.
-    pub(super) backoff: Backoff,
-    /// Whether a commit is in progress.
-    pub(super) is_under_way: bool,
-    /// The instant at which the commit in progress is overdue, or `None` once that was reported.
-    overdue_at: Option<Instant>,
-}
-
-impl CommitState {
-    /// Creates the state before the first commit, which is due at once.
-    pub(super) fn new(options: &IngestOptions) -> Self {
-        Self {
-            backoff: Backoff::new(options),
-            ..Self::default()
-        }
-    }
-
-    /// Returns the instants at which the next commit is due, and at which the one in progress is
-    /// overdue.
-    ///
-    /// `has_uncommitted_offsets` says whether there is a position to commit. Otherwise no commit is
-    /// due.
-    pub(super) fn deadlines(&self, has_uncommitted_offsets: bool) -> [Option<Instant>; 2] {
-        let due_at = if has_uncommitted_offsets && !self.is_under_way {
-            self.backoff.not_before
-        } else {
-            None
-        };
-        [due_at, self.overdue_at]
-    }
-}
 
 impl IngestPipeline {
     /// Checks whether the durable position of a partition is not committed yet.
@@ -69,9 +32,9 @@ impl IngestPipeline {
     pub(super) fn start_commit(&mut self, now: Instant) {
         let is_draining =
             self.shutdown_deadlines.is_some() || !self.draining_revocations.is_empty();
-        let is_interval_skipped = is_draining && self.commits.backoff.failing().is_none();
-        let is_due = is_interval_skipped || self.commits.backoff.is_due(now);
-        if self.commits.is_under_way || !is_due {
+        let is_interval_skipped = is_draining && self.commit_backoff.failing.is_none();
+        let is_due = is_interval_skipped || self.commit_backoff.is_due(now);
+        if self.is_committing || !is_due {
             return;
         }
 
@@ -88,11 +51,11 @@ impl IngestPipeline {
         for progress in self.partitions.values_mut() {
             progress.begin_commit();
         }
-        self.commits.backoff.not_before =
+        self.commit_backoff.not_before =
             Some(saturating_instant(now, self.options.commit_interval));
         // No further commit starts before `on_commit` receives the outcome of this one.
-        self.commits.is_under_way = true;
-        self.commits.overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
+        self.is_committing = true;
+        self.commit_overdue_at = Some(saturating_instant(now, COMMIT_TIMEOUT));
         self.actions.push(PipelineAction::Commit(offsets));
     }
 
@@ -106,8 +69,8 @@ impl IngestPipeline {
         outcome: Result<Vec<CommitOutcome>>,
         now: Instant,
     ) {
-        self.commits.is_under_way = false;
-        self.commits.overdue_at = None;
+        self.is_committing = false;
+        self.commit_overdue_at = None;
 
         // Without one outcome per position, it is unknown which positions were committed.
         let outcomes = match outcome {
@@ -115,7 +78,7 @@ impl IngestPipeline {
             Ok(_) => return self.on_commit_error(&miscounted_outcomes_error(), now),
             Err(error) => return self.on_commit_error(&error, now),
         };
-        self.failures_changed |= self.commits.backoff.record_success();
+        self.failures_changed |= self.commit_backoff.record_success();
 
         for (offset, outcome) in offsets.into_iter().zip(outcomes) {
             if outcome == CommitOutcome::Fenced {
@@ -130,7 +93,7 @@ impl IngestPipeline {
     ///
     /// An [`Internal`](ErrorKind::Internal) error is a defect, and stops the pipeline.
     fn on_commit_error(&mut self, error: &Error, now: Instant) {
-        self.commits.backoff.record_failure(error, now);
+        self.commit_backoff.record_failure(error, now);
         self.count_retry(Component::Commit);
         if error.kind() == ErrorKind::Internal {
             self.begin_shutdown(Some(error.clone()), now);
@@ -142,10 +105,9 @@ impl IngestPipeline {
     /// The commit is not abandoned, because it may have moved the position. No other commit starts
     /// before it ends.
     pub(super) fn report_overdue_commit(&mut self, now: Instant) {
-        let overdue_at = &mut self.commits.overdue_at;
+        let overdue_at = &mut self.commit_overdue_at;
         if overdue_at.take_if(|at| *at <= now).is_some() {
-            self.commits
-                .backoff
+            self.commit_backoff
                 .record_error(&overdue_error("a commit", COMMIT_TIMEOUT), now);
             self.failures_changed = true;
         }

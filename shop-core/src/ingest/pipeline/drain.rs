@@ -60,7 +60,7 @@ impl IngestPipeline {
 
         self.draining_revocations.push(Arc::new(revocation));
         // The rebalance waits for the commit, so it is tried at once, without backoff.
-        self.commits.backoff.retry_now();
+        self.commit_backoff.retry_now();
     }
 
     /// Ends the revocations whose drain is complete or out of time, and abandons batches that are
@@ -108,7 +108,7 @@ impl IngestPipeline {
 
         let are_batches_done = progress.is_abandoned || progress.is_idle();
         // The commit in progress may contain a position of this partition.
-        let is_committed = !self.commits.is_under_way && progress.uncommitted_offset().is_none();
+        let is_committed = !self.is_committing && progress.uncommitted_offset().is_none();
         are_batches_done && is_committed || deadlines.give_up_by <= now
     }
 
@@ -117,7 +117,7 @@ impl IngestPipeline {
     ///
     /// A commit in progress delays the close until the second deadline at most.
     pub(super) fn is_shutdown_drained(&self, deadlines: DrainDeadlines, now: Instant) -> bool {
-        let is_committed = !self.commits.is_under_way || deadlines.give_up_by <= now;
+        let is_committed = !self.is_committing || deadlines.give_up_by <= now;
         self.draining_revocations.is_empty()
             && is_committed
             && self
@@ -142,8 +142,8 @@ impl IngestPipeline {
         // If no offsets are left to commit, no further commit is tried, and none would end a
         // reported failure of commits. So the failure ends here. A commit that is under way and
         // hangs stays a failure, because no other commit can start.
-        if !self.commits.is_under_way && !self.has_uncommitted_offsets() {
-            self.failures_changed |= self.commits.backoff.record_success();
+        if !self.is_committing && !self.has_uncommitted_offsets() {
+            self.failures_changed |= self.commit_backoff.record_success();
         }
     }
 }

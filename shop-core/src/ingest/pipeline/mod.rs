@@ -32,12 +32,10 @@ use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
 use super::event::{BatchEvent, BatchOutcome, EventDemand, PipelineAction, PipelineEvent};
-use super::observer::BatchReport;
-use super::status::{Component, StuckRecord};
+use super::status::{BatchReport, Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
 use crate::log::{Batch, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent};
 use crate::{Error, ErrorKind, Result};
-use commits::CommitState;
 pub(super) use commits::overdue_error;
 use drain::DrainDeadlines;
 use progress::{FirstRecord, PartitionProgress};
@@ -62,16 +60,6 @@ struct InFlightBatch {
     stuck: BTreeMap<usize, StuckRecord>,
 }
 
-/// The offsets of one partition that the log lost.
-#[derive(Debug, Clone, Default)]
-struct LostOffsets {
-    /// The number of lost offsets in all gaps. Offsets of the last gap that are delivered again
-    /// are not counted again.
-    count: u64,
-    /// The offsets of the last gap.
-    last_gap: Range<u64>,
-}
-
 /// The state of one member of the group: its partitions, batches in flight, durable offsets and
 /// deadlines.
 #[derive(Debug, Clone, Default)]
@@ -86,8 +74,12 @@ pub(super) struct IngestPipeline {
     /// The revocations that are being drained. The rebalance of a revocation waits until
     /// [`PipelineAction::EndRevocation`].
     draining_revocations: Vec<Arc<Revocation>>,
-    /// The state of commits, of which at most one is in progress.
-    commits: CommitState,
+    /// The time of the next commit: after the commit interval, or after a pause when commits fail.
+    commit_backoff: Backoff,
+    /// Whether a commit is in progress. There is at most one.
+    is_committing: bool,
+    /// The instant at which the commit in progress is overdue, or `None` once that was reported.
+    commit_overdue_at: Option<Instant>,
     /// The backoff of reading from the source.
     read_backoff: Backoff,
     /// Control events are not requested before this instant.
@@ -99,8 +91,10 @@ pub(super) struct IngestPipeline {
     /// The error that stopped the pipeline, if it stopped by itself.
     pub(super) failure: Option<Error>,
     counters: IngestCounters,
-    /// The lost offsets of each partition.
-    lost: BTreeMap<PartitionKey, LostOffsets>,
+    /// The number of lost offsets of each partition, in all gaps.
+    lost: BTreeMap<PartitionKey, u64>,
+    /// The last gap of each partition.
+    last_gaps: BTreeMap<PartitionKey, Range<u64>>,
     /// The age of the oldest record inserted by the last batch that inserted any.
     freshness: Option<Duration>,
     /// The number of failed calls of each component that were retried.
@@ -117,7 +111,7 @@ impl IngestPipeline {
     /// Creates the pipeline of a member that has read nothing.
     pub(super) fn new(options: IngestOptions) -> Self {
         Self {
-            commits: CommitState::new(&options),
+            commit_backoff: Backoff::new(&options),
             read_backoff: Backoff::new(&options),
             options,
             ..Self::default()
@@ -191,16 +185,18 @@ impl IngestPipeline {
             .filter_map(|progress| progress.drain_deadlines)
             .chain(self.shutdown_deadlines)
             .flat_map(|deadlines| [deadlines.drain_by, deadlines.give_up_by]);
-        let read_deadlines = [
+        let is_commit_awaited = !self.is_committing && self.has_uncommitted_offsets();
+        let commit_due_at = self.commit_backoff.not_before;
+        let call_deadlines = [
             self.read_backoff.not_before,
             self.read_backoff.healthy_at(),
             self.control_not_before,
+            commit_due_at.filter(|_| is_commit_awaited),
+            self.commit_overdue_at,
         ];
-        let commit_deadlines = self.commits.deadlines(self.has_uncommitted_offsets());
 
         drain_deadlines
-            .chain(read_deadlines.into_iter().flatten())
-            .chain(commit_deadlines.into_iter().flatten())
+            .chain(call_deadlines.into_iter().flatten())
             .filter(|deadline| *deadline > now)
             .min()
     }
@@ -420,16 +416,16 @@ impl IngestPipeline {
     /// A gap is delivered again if its position was not committed, and may have grown in between.
     /// The offsets of the last gap of a partition are not counted again.
     fn count_gap(&mut self, partition: PartitionKey, gap: Range<u64>) {
-        let lost = self.lost.entry(partition).or_default();
-        let first_uncounted = if lost.last_gap.contains(&gap.start) {
-            lost.last_gap.end
+        let last_gap = self.last_gaps.entry(partition.clone()).or_default();
+        let first_uncounted = if last_gap.contains(&gap.start) {
+            last_gap.end
         } else {
             gap.start
         };
         let newly_lost = gap.end.saturating_sub(first_uncounted);
 
-        lost.count += newly_lost;
-        lost.last_gap = gap;
+        *last_gap = gap;
+        *self.lost.entry(partition).or_default() += newly_lost;
         self.counters.lost += newly_lost;
     }
 
@@ -456,7 +452,7 @@ impl IngestPipeline {
             progress.begin_drain(deadlines);
         }
         // The drain waits for the commit, so the commit is tried at once, without backoff.
-        self.commits.backoff.retry_now();
+        self.commit_backoff.retry_now();
     }
 }
 

@@ -36,14 +36,8 @@ impl IngestPipeline {
                 self.in_flight.values().map(|batch| batch.records).sum(),
             )
             | replace_and_compare(&mut status.in_flight_bytes, self.in_flight_bytes())
-            | replace_and_compare(&mut status.freshness, self.freshness);
-
-        for (partition, lost) in &self.lost {
-            if status.lost.get(partition) != Some(&lost.count) {
-                status.lost.insert(partition.clone(), lost.count);
-                changed = true;
-            }
-        }
+            | replace_and_compare(&mut status.freshness, self.freshness)
+            | replace_and_compare(&mut status.lost, self.lost.clone());
 
         // Failures change rarely, and collecting them allocates, so they are collected only after a
         // change.
@@ -118,11 +112,11 @@ impl IngestPipeline {
     fn current_failures(&self) -> impl Iterator<Item = (Component, Instant, &Error)> {
         let source_and_commits = [
             (Component::Source, &self.read_backoff),
-            (Component::Commit, &self.commits.backoff),
+            (Component::Commit, &self.commit_backoff),
         ]
         .into_iter()
         .filter_map(|(component, backoff)| {
-            let (since, error) = backoff.failing()?;
+            let (since, error) = backoff.failing.as_ref()?;
             Some((component, *since, error))
         });
         let batches = self.in_flight.values().filter_map(|batch| {

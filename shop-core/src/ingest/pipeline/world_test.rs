@@ -143,7 +143,13 @@ impl Hash for IngestPipeline {
         draining_revocations
             .iter()
             .for_each(|revocation| revocation.partitions.hash(state));
-        (&self.commits, &self.read_backoff, self.failure.is_some()).hash(state);
+        (
+            &self.commit_backoff,
+            self.is_committing,
+            self.commit_overdue_at,
+        )
+            .hash(state);
+        (&self.read_backoff, self.failure.is_some()).hash(state);
         for (
             number,
             InFlightBatch {
