@@ -18,20 +18,19 @@ mod groups;
 mod headers;
 mod identity;
 mod port;
-mod positions;
 mod reason;
 mod record;
 mod resolve;
 mod source;
 mod tail;
 
-pub(crate) use positions::follow_positions;
+pub(crate) use tail::follow_positions;
 #[doc(hidden)]
 pub use {
     admin::LogAdminExt,
     groups::{GroupPosition, LogUsage},
-    positions::{GroupPositions, IngestPositions},
     resolve::{ResolveOptions, resolve},
+    tail::{GroupPositions, IngestPositions},
 };
 #[cfg(feature = "mock")]
 pub use {
