@@ -27,7 +27,6 @@
 
 mod buy_all;
 mod pipeline;
-mod role;
 #[cfg(test)]
 mod shop_test;
 mod user_purchases;
@@ -37,8 +36,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-pub use pipeline::Pipeline;
-pub use role::{DeadLetterLog, LocalPorts, PurchasesRole};
+pub use pipeline::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
 pub use user_purchases::UserPurchases;
 
 use crate::domain::RefundReason;
