@@ -84,11 +84,8 @@ pub const MEMBERS: [&str; 7] = {
 /// - [`DecodeError::NotAPurchase`] if a header or a member is missing or invalid
 pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
-    let headers = PurchaseHeaders::from_record(record)?;
-    let id = headers
-        .id
-        .unwrap_or_else(|| RecordId::new(record, partition).into());
-    decode_value(value, id, &headers, record.known_time())
+    let headers = PurchaseHeaders::from_record(record, partition)?;
+    decode_value(value, &headers, record.known_time())
 }
 
 /// Decodes the refund `id` from the value of its record, as [`encode`] wrote it.
@@ -101,14 +98,14 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
 /// [`DecodeError`] if the value is not a refund.
 pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, DecodeError> {
     let headers = PurchaseHeaders {
-        id: Some(id),
+        id,
         schema: Some(DETAILED_SCHEMA),
         is_refund: true,
     };
-    decode_value(value, id, &headers, None)
+    decode_value(value, &headers, None)
 }
 
-/// Decodes the value of a record whose id and headers were read already.
+/// Decodes the value of a record whose headers were read already.
 ///
 /// `record_time` replaces a missing or unreadable timestamp of the value.
 ///
@@ -117,7 +114,6 @@ pub(crate) fn decode_refund(id: PurchaseId, value: &[u8]) -> Result<Purchase, De
 /// invalid, or if the value and the headers disagree about whether it is a refund.
 fn decode_value(
     value: &[u8],
-    id: PurchaseId,
     headers: &PurchaseHeaders<'_>,
     record_time: Option<Timestamp>,
 ) -> Result<Purchase, DecodeError> {
@@ -160,13 +156,13 @@ fn decode_value(
     if headers.is_refund != details.of.is_some() {
         return Err(member_error("of", "belongs to a refund, which has it"));
     }
-    Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
+    Ok(Purchase::new(headers.id, user_id, user_name, price, timestamp).with_details(details))
 }
 
 /// The headers of a record that decide how its value is decoded.
 struct PurchaseHeaders<'a> {
-    /// The id of the purchase, unless another producer wrote the record without one.
-    id: Option<PurchaseId>,
+    /// The id of the purchase, derived from the position of a record without an id header.
+    id: PurchaseId,
     /// The schema version, or `None` for a record of another producer.
     schema: Option<&'a str>,
     /// Whether the record is a refund. Otherwise it is a purchase.
@@ -174,7 +170,8 @@ struct PurchaseHeaders<'a> {
 }
 
 impl<'a> PurchaseHeaders<'a> {
-    /// Reads the headers of `record`. Headers with other names are ignored.
+    /// Reads the headers of `record`, which was read from `partition`. Headers with other names are
+    /// ignored.
     ///
     /// # Errors
     /// - [`DecodeError::NotAPurchase`] if the header `purchase-id` contains no valid id
@@ -182,7 +179,7 @@ impl<'a> PurchaseHeaders<'a> {
     ///   does not know
     /// - [`DecodeError::UnknownType`] if a record with a known schema is of another type than
     ///   `refund`
-    fn from_record(record: &'a LogRecord) -> Result<Self, DecodeError> {
+    fn from_record(record: &'a LogRecord, partition: &Partition) -> Result<Self, DecodeError> {
         let mut id = None;
         let mut schema = None;
         let mut type_header = None;
@@ -223,7 +220,7 @@ impl<'a> PurchaseHeaders<'a> {
         }
 
         Ok(Self {
-            id,
+            id: id.unwrap_or_else(|| RecordId::new(record, partition).into()),
             schema,
             is_refund: record_type.is_some(),
         })
