@@ -12,13 +12,11 @@
 pub async fn with_failpoints<T>(step: &str, call: impl Future<Output = T>) -> T {
     eval_failpoint("before", step);
     let mut call = std::pin::pin!(call);
-    let first_poll =
-        std::future::poll_fn(|context| std::task::Poll::Ready(call.as_mut().poll(context))).await;
+    let first_poll = futures_util::FutureExt::now_or_never(call.as_mut());
     eval_failpoint("during", step);
-    let result = if let std::task::Poll::Ready(result) = first_poll {
-        result
-    } else {
-        call.await
+    let result = match first_poll {
+        Some(result) => result,
+        None => call.await,
     };
     eval_failpoint("after", step);
     result
