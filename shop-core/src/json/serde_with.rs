@@ -1,12 +1,16 @@
 //! JSON representations of domain types, for `#[serde(with = "…")]`.
 
+use std::borrow::Cow;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use compact_str::ToCompactString;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _};
+use serde_json::value::RawValue;
+
 /// A value with a text form, as a JSON string.
 pub mod text {
-    use std::borrow::Cow;
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+    use super::*;
 
     /// Serializes the text of the value.
     ///
@@ -37,14 +41,7 @@ pub mod text {
 ///
 /// A JSON string with the digits of a number is accepted when the value is read.
 pub mod number {
-    use std::fmt::Display;
-    use std::str::FromStr;
-
-    use compact_str::ToCompactString;
-    use serde::{
-        Deserialize, Deserializer, Serialize, Serializer, de::Error as _, ser::Error as _,
-    };
-    use serde_json::value::RawValue;
+    use super::*;
 
     /// Serializes the digits of the value.
     ///
