@@ -146,7 +146,7 @@ pub struct KeptRecords {
 }
 
 /// A predicate that tells whether a record, in a partition, is about the user who is erased.
-pub(crate) type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
+type IsAbout<'a> = dyn Fn(&LogRecord, &Partition) -> bool + Send + Sync + 'a;
 
 impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// Creates an erasure of `user` that calls `progress` after each batch.

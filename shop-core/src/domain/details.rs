@@ -93,21 +93,20 @@ macro_rules! details {
                 }
             }
 
-            /// Sets `member` from its text, and returns `true`, or `false` if there is no member of
-            /// this name.
+            /// Sets `member` from its text. Does nothing if there is no member of this name.
             ///
             /// The member `more` sets all [unknown members](Self::set_unknown_members).
             ///
             /// # Errors
             /// [`Invalid`] if the text is not valid for the member.
             #[doc(hidden)]
-            pub fn set(&mut self, member: &str, text: &str) -> Result<bool, Invalid> {
+            pub fn set(&mut self, member: &str, text: &str) -> Result<(), Invalid> {
                 match member {
                     $($member => self.$name = Some(text.parse()?),)+
                     MORE => self.set_unknown_members(text)?,
-                    _ => return Ok(false),
+                    _ => {}
                 }
-                Ok(true)
+                Ok(())
             }
 
             /// Returns the texts of all known members, in the order of [`COLUMNS`](Self::COLUMNS).
@@ -434,12 +433,13 @@ impl Details {
     #[doc(hidden)]
     #[must_use]
     pub fn to_json(&self) -> Option<String> {
-        self.0.as_ref()?;
         let mut json = Vec::new();
         self.write_all(&mut json);
-        let text = String::from_utf8(json).ok()?;
-        let members = text.strip_prefix(',')?;
-        Some(format!("{{{members}}}"))
+        // The comma in front of the first member gives way to the brace. Without members, there is
+        // no comma.
+        *json.first_mut()? = b'{';
+        json.push(b'}');
+        String::from_utf8(json).ok()
     }
 
     /// Appends the known and the unknown members to `json`, each with a comma in front.

@@ -186,10 +186,8 @@ impl PurchaseId {
     #[must_use]
     #[doc(hidden)]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
-        match &self.0 {
-            IdForm::Uuid(uuid) if self.is_random() => Some((*uuid).into()),
-            _ => None,
-        }
+        let uuid = self.as_uuid().filter(|_uuid| self.is_random())?;
+        Some((*uuid).into())
     }
 
     /// Writes the text of this id into the beginning of `buffer`, and returns the text. Allocates

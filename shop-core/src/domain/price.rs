@@ -96,6 +96,18 @@ impl Price {
         exact.round_dp(Self::MAX_DECIMALS).normalize().try_into()
     }
 
+    /// Parses decimal text in any form that other systems write, such as `.5` or `+05`.
+    fn from_any_decimal(text: &str) -> Result<Self, Invalid> {
+        if let Ok(value) = parse_plain_decimal(text) {
+            return value.try_into();
+        }
+        let value = match text.split_once(['e', 'E']) {
+            Some((mantissa, exponent)) => apply_exponent(parse_plain_decimal(mantissa)?, exponent)?,
+            None => parse_plain_decimal(trim_spare_zeros(text))?,
+        };
+        value.try_into()
+    }
+
     /// Returns the amount with the other sign, which a refund of this price adds to a sum. Zero
     /// stays without a sign.
     #[doc(hidden)]
@@ -236,20 +248,6 @@ impl FromStr for Price {
             return Err(invalid(InvalidKind::NotANumber));
         }
         Self::from_any_decimal(text)
-    }
-}
-
-impl Price {
-    /// Parses decimal text in any form that other systems write, such as `.5` or `+05`.
-    fn from_any_decimal(text: &str) -> Result<Self, Invalid> {
-        if let Ok(value) = parse_plain_decimal(text) {
-            return value.try_into();
-        }
-        let value = match text.split_once(['e', 'E']) {
-            Some((mantissa, exponent)) => apply_exponent(parse_plain_decimal(mantissa)?, exponent)?,
-            None => parse_plain_decimal(trim_spare_zeros(text))?,
-        };
-        value.try_into()
     }
 }
 

@@ -100,7 +100,7 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`Invalid`] for NaN, and outside of [`MIN`](Self::MIN) to [`MAX`](Self::MAX).
-    pub(crate) fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
+    fn from_unix_seconds(seconds: f64) -> Result<Self, Invalid> {
         let millis = (seconds * 1_000.0).round();
         // Every integer in the range is far below 2^53, so the comparison and the conversion are
         // exact.

@@ -348,7 +348,7 @@ impl<'a> ImportPublisher<'a> {
             Lookup::Stored(bought) => refund
                 .as_refund_of(&bought)
                 .err()
-                .map(|error| Error::from(error).to_string()),
+                .map(|invalid| invalid.to_string()),
             Lookup::Erased => Some(ERASED.to_owned()),
             Lookup::Waiting(_) | Lookup::Missing => None,
         })

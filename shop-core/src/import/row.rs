@@ -9,8 +9,8 @@ use std::collections::HashMap;
 use super::{Import, layout};
 use crate::retention::AcceptedTimes;
 use crate::{
-    Clock as _, Details, IdempotencyKey, NewPurchase, Price, Purchase, PurchaseId, SystemClock,
-    Timestamp, Uuid, id_from_key,
+    Clock as _, Details, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId,
+    SystemClock, Timestamp, Uuid, id_from_key,
 };
 
 /// The columns of a CSV file, which are also the members of an NDJSON object: the columns of an
@@ -111,11 +111,10 @@ impl RowParser {
     ) -> Result<PurchaseId, String> {
         match (id, key) {
             (Some(_), Some(_)) => Err("id and key must not both be given".to_owned()),
-            (Some(id), None) => match id.parse() {
-                Ok(id) => Ok(id),
-                // An id of another system, which is no id of a purchase here, is used like a key.
-                Err(_no_id) => derive_id_from_key(new, id),
-            },
+            // An id of another system, which is no id of a purchase here, is used like a key.
+            (Some(id), None) => id
+                .parse()
+                .or_else(|_no_id: Invalid| derive_id_from_key(new, id)),
             (None, Some(key)) => derive_id_from_key(new, key),
             (None, None) => self.derive_id_from_values(new, time),
         }
@@ -138,9 +137,9 @@ impl RowParser {
 
     /// Parses the details of a row, whose `values` are in the order of the columns behind
     /// [`LEADING_COLUMNS`].
-    fn parse_details<const N: usize>(
+    fn parse_details(
         &self,
-        values: [Option<String>; N],
+        values: impl IntoIterator<Item = Option<String>>,
     ) -> Result<Details, String> {
         let mut details = Details::default();
         let members = COLUMNS.into_iter().skip(LEADING_COLUMNS.len());

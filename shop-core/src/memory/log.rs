@@ -189,8 +189,7 @@ impl InMemoryLog {
     /// Returns the committed positions of `group`: the offset of the next record per partition.
     #[must_use]
     pub fn committed(&self, group: &str) -> BTreeMap<u32, u64> {
-        let state = lock(&self.shared.state);
-        state
+        lock(&self.shared.state)
             .groups
             .get(group)
             .map(|group| group.committed.clone())

@@ -122,8 +122,7 @@ pub trait PurchaseQueryExt: PurchaseQuery {
         first: PageRequest,
         limit: PageLimit,
     ) -> impl Stream<Item = Result<Page>> + Send + 'static {
-        let start = Some((self, selector, first));
-        stream::try_unfold(start, move |state| async move {
+        stream::try_unfold(Some((self, selector, first)), move |state| async move {
             let Some((query, selector, request)) = state else {
                 return Ok(None);
             };

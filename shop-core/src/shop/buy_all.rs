@@ -116,7 +116,7 @@ impl Shop {
                 // The semaphore is never closed, so there is a permit.
                 let permit = unconstrained(Arc::clone(&semaphore).acquire_owned())
                     .await
-                    .ok();
+                    .ok()?;
                 let item = purchases.next().await?;
                 Some(((item, permit), (purchases, semaphore)))
             },
@@ -198,12 +198,10 @@ const MIN_BATCH: usize = 16;
 const MAX_BATCH: usize = 1_000;
 
 /// An item of the source, which is a purchase with its tag or an error, and the permit of the item.
-type QueuedPurchase<T, E> = (Result<(T, NewPurchase), E>, InFlightPermit);
+type QueuedPurchase<T, E> = (Result<(T, NewPurchase), E>, OwnedSemaphorePermit);
 
 /// The result of one purchase with the tag of the purchase, or an error of the source.
 type TaggedResult<T, E> = Result<(T, Result<PublishedPurchase>), E>;
-/// A permit for one purchase in flight, which returns to the semaphore when it is dropped.
-type InFlightPermit = Option<OwnedSemaphorePermit>;
 /// A call that buys one or more purchases, and returns their results in order, each with its
 /// permit.
-type BuyCall<T, E> = BoxFuture<'static, Vec<(TaggedResult<T, E>, InFlightPermit)>>;
+type BuyCall<T, E> = BoxFuture<'static, Vec<(TaggedResult<T, E>, OwnedSemaphorePermit)>>;

@@ -79,17 +79,17 @@ impl StoredPurchases {
         report: &mut VerifyReport,
         progress: impl Fn(u64) + Sync,
     ) -> Result<()> {
-        let max_reported = verify.options.max_reported;
-        self.finish_partition(&mut report.duplicates, max_reported);
+        loop {
+            self.finish_partition(&mut report.duplicates, verify.options.max_reported);
+            if self.current_partition == self.partition_count {
+                return Ok(());
+            }
 
-        while self.current_partition < self.partition_count {
             let scanned_before = self.scanned;
             self.scan_partition(verify, &progress).await?;
             // The latest scan knows the number of purchases best.
             report.purchases = self.scanned - scanned_before;
-            self.finish_partition(&mut report.duplicates, max_reported);
         }
-        Ok(())
     }
 
     /// Scans the store once, and keeps the purchases of the current partition. Returns the number

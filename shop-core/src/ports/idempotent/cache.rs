@@ -138,8 +138,9 @@ impl IdempotencyCache {
 
         // Generated ids ascend, so the position is nearly always the end. Only a call that ends
         // after later ones needs the search.
-        let last = generated.back();
-        let is_latest = last.is_none_or(|last| last.purchase.id < purchase.id);
+        let is_latest = generated
+            .back()
+            .is_none_or(|last| last.purchase.id < purchase.id);
         let index = if is_latest {
             generated.len()
         } else {

@@ -38,7 +38,7 @@ pub(super) struct Lookups {
 }
 
 /// The pause of the look-ups after a failure.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Default)]
 struct LookupPause {
     /// The end of the last pause. `None` if no look-up has failed yet.
     until: Option<Instant>,
@@ -97,8 +97,8 @@ impl Lookups {
 
     /// Checks whether a look-up failed within the last second, so that none is made now.
     fn is_paused(&self) -> bool {
-        let pause = *lock(&self.pause);
-        pause.until.is_some_and(|until| Instant::now() < until)
+        let paused_until = lock(&self.pause).until;
+        paused_until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Begins a pause of look-ups after `error`, and logs the error unless one was logged within
@@ -108,8 +108,10 @@ impl Lookups {
         let mut pause = lock(&self.pause);
         pause.until = Some(now + PAUSE);
 
-        let last_warning = pause.last_warning;
-        if last_warning.is_none_or(|time| time + LOG_INTERVAL <= now) {
+        if pause
+            .last_warning
+            .is_none_or(|time| time + LOG_INTERVAL <= now)
+        {
             pause.last_warning = Some(now);
             tracing::warn!(error = %error.chain(), pause = ?PAUSE, "id look-up failed, pausing look-ups");
         }
