@@ -410,7 +410,8 @@ impl Reader {
     ) -> Result<()> {
         let index = partition.index;
         tracing::warn!(log.group = %self.member.group, log.partition = index, log.offset = offset, "offsets went backwards: log truncated or recreated");
-        self.member.release_without_drain(&[partition.clone()]);
+        self.member
+            .release_without_drain(std::slice::from_ref(partition));
         partition.epoch = self.member.take_ownership(&[index]);
         let gap = self.positions.restart(consumer, partition, offset)?;
         self.deliver_gaps(gap);
