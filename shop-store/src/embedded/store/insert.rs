@@ -118,26 +118,18 @@ pub(crate) fn insert_batch(
     buyers: &mut BuyerCache,
     batch: &[&Purchase],
 ) -> rusqlite::Result<Vec<InsertOutcome>> {
-    let mut plan = InsertPlan::new(connection, batch.len())?;
+    let mut plan = InsertPlan::new(connection, buyers, batch.len())?;
     let mut outcomes = Vec::with_capacity(batch.len());
     for (position, purchase) in batch.iter().enumerate() {
-        let outcome = match plan.decide(purchase)? {
-            RowDecision::Row(purchase) => {
-                let row = NewRow::from_purchase(connection, buyers, position, purchase)?;
-                plan.rows.push(row);
-                InsertOutcome::Inserted
-            }
-            RowDecision::Outcome(outcome) => outcome,
-        };
-        outcomes.push(outcome);
+        outcomes.push(plan.add(position, purchase)?);
     }
 
-    insert_rows(connection, buyers, &mut plan.rows, &mut outcomes)?;
+    insert_rows(connection, plan.buyers, &mut plan.rows, &mut outcomes)?;
 
     // A refund may have waited before this batch, or wait since this batch for a purchase of the
     // same batch.
     if plan.has_waiting {
-        settle_waiting_refunds(connection, buyers, &plan.rows)?;
+        settle_waiting_refunds(connection, plan.buyers, &plan.rows)?;
     }
     Ok(outcomes)
 }
@@ -146,6 +138,7 @@ pub(crate) fn insert_batch(
 /// collects the rows.
 struct InsertPlan<'a> {
     connection: &'a Connection,
+    buyers: &'a mut BuyerCache,
     /// Whether any id is marked as erased. If no id is marked, the marks are not searched.
     has_erased_ids: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
@@ -157,26 +150,20 @@ struct InsertPlan<'a> {
     rows: Vec<NewRow<'a>>,
 }
 
-/// The decision about one purchase of a batch.
-enum RowDecision<'a> {
-    /// The purchase is inserted, unless its id is stored already.
-    ///
-    /// The purchase is owned if it is a refund, because a refund takes the user name, currency and
-    /// reference of the purchase that it refunds.
-    Row(Cow<'a, Purchase>),
-    /// The purchase is not inserted as a row, and this is its outcome.
-    Outcome(InsertOutcome),
-}
-
 impl<'a> InsertPlan<'a> {
     /// Creates the plan for a batch of `count` purchases.
-    fn new(connection: &'a Connection, count: usize) -> rusqlite::Result<Self> {
+    fn new(
+        connection: &'a Connection,
+        buyers: &'a mut BuyerCache,
+        count: usize,
+    ) -> rusqlite::Result<Self> {
         // Both tables are empty in most shops. One statement for the batch then saves two lookups
         // for each purchase.
         let sql = "SELECT EXISTS (SELECT 1 FROM erased), EXISTS (SELECT 1 FROM waiting_refunds)";
         connection.prepare_cached(sql)?.query_row([], |row| {
             Ok(Self {
                 connection,
+                buyers,
                 has_erased_ids: row.get(0)?,
                 has_waiting: row.get(1)?,
                 currency: None,
@@ -185,14 +172,14 @@ impl<'a> InsertPlan<'a> {
         })
     }
 
-    /// Decides whether `purchase` becomes a row.
+    /// Decides whether `purchase`, at `position` in the batch, becomes a row, and adds the row.
     ///
-    /// The outcome is `Erased` if the id is marked as erased, and `Rejected` if the purchase names
-    /// a currency other than the store's. A store without a currency adopts the currency of the
-    /// purchase.
-    fn decide(&mut self, purchase: &'a Purchase) -> rusqlite::Result<RowDecision<'a>> {
+    /// The outcome of a row is `Inserted`, unless its id turns out to be stored already. It is
+    /// `Erased` if the id is marked as erased, and `Rejected` if the purchase names a currency other
+    /// than the store's. A store without a currency adopts the currency of the purchase.
+    fn add(&mut self, position: usize, purchase: &'a Purchase) -> rusqlite::Result<InsertOutcome> {
         if self.is_erased(&purchase.id)? {
-            return Ok(RowDecision::Outcome(InsertOutcome::Erased));
+            return Ok(InsertOutcome::Erased);
         }
         if let Some(given) = &purchase.details.currency {
             let store_currency: &Currency = match &self.currency {
@@ -203,14 +190,28 @@ impl<'a> InsertPlan<'a> {
             };
             if store_currency != given {
                 let rejection = rejected_currency(store_currency, given);
-                return Ok(RowDecision::Outcome(InsertOutcome::Rejected(rejection)));
+                return Ok(InsertOutcome::Rejected(rejection));
             }
         }
 
         match purchase.details.of {
-            Some(purchase_id) => self.decide_refund(purchase, purchase_id),
-            None => Ok(RowDecision::Row(Cow::Borrowed(purchase))),
+            Some(purchase_id) => self.add_refund(position, purchase, purchase_id),
+            None => self.add_row(position, Cow::Borrowed(purchase)),
         }
+    }
+
+    /// Adds the row of a purchase or refund.
+    ///
+    /// A refund is owned, because it takes the user name, currency and reference of the purchase
+    /// that it refunds.
+    fn add_row(
+        &mut self,
+        position: usize,
+        purchase: Cow<'a, Purchase>,
+    ) -> rusqlite::Result<InsertOutcome> {
+        let row = NewRow::from_purchase(self.connection, self.buyers, position, purchase)?;
+        self.rows.push(row);
+        Ok(InsertOutcome::Inserted)
     }
 
     /// Checks whether `id` is marked as erased: a purchase with this id was erased and must not be
@@ -219,29 +220,29 @@ impl<'a> InsertPlan<'a> {
         Ok(self.has_erased_ids && is_marked_erased(self.connection, id)?)
     }
 
-    /// Decides whether `refund` becomes a row: it does if the purchase with the id `purchase_id` is
-    /// known and permits the refund.
+    /// Decides whether `refund` becomes a row, and adds the row: it does if the purchase with the id
+    /// `purchase_id` is known and permits the refund.
     ///
     /// If the purchase is not known yet, the refund is kept in `waiting_refunds` until the purchase
     /// is inserted.
-    fn decide_refund(
+    fn add_refund(
         &mut self,
-        refund: &'a Purchase,
+        position: usize,
+        refund: &Purchase,
         purchase_id: PurchaseId,
-    ) -> rusqlite::Result<RowDecision<'a>> {
+    ) -> rusqlite::Result<InsertOutcome> {
         if self.is_erased(&purchase_id)? {
-            return Ok(RowDecision::Outcome(InsertOutcome::Erased));
+            return Ok(InsertOutcome::Erased);
         }
         if let Some(purchase) = self.find_purchase(&purchase_id)? {
-            return Ok(match refund.as_refund_of(&purchase) {
-                Ok(completed_refund) => RowDecision::Row(Cow::Owned(completed_refund)),
-                Err(invalid) => RowDecision::Outcome(InsertOutcome::Rejected(invalid.into())),
-            });
+            return match refund.as_refund_of(&purchase) {
+                Ok(completed_refund) => self.add_row(position, Cow::Owned(completed_refund)),
+                Err(invalid) => Ok(InsertOutcome::Rejected(invalid.into())),
+            };
         }
 
         self.has_waiting = true;
-        let outcome = waiting::insert_entry(self.connection, refund, purchase_id)?;
-        Ok(RowDecision::Outcome(outcome))
+        waiting::insert_entry(self.connection, refund, purchase_id)
     }
 
     /// Returns the purchase with this id, if it is stored, or is among the rows that this batch
