@@ -187,7 +187,7 @@ impl Metrics {
     }
 
     /// Exports `labels` of the build of this program with `app_info`. The first call wins.
-    pub fn note_build(&self, labels: &'static [(&'static str, &'static str)]) {
+    pub fn note_build(&self, labels: Labels<'static>) {
         self.shared.build_labels.get_or_init(|| labels);
     }
 
