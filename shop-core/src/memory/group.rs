@@ -57,7 +57,6 @@ struct MemberState {
 }
 
 /// A partition that a member owns.
-/// A partition that a member owns.
 #[derive(Debug)]
 pub(super) struct OwnedPartition {
     pub(super) epoch: u64,

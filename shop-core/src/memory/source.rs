@@ -86,8 +86,8 @@ impl InMemorySource {
         let readable = group.readable(self.member).find_map(|(index, owned)| {
             let records = partitions.get(index)?;
             let offset = owned.fetch_offset.unwrap_or(records.first_offset);
-            let partition = self.log.partition(*index, owned.epoch);
-            (offset < records.end()).then_some((partition, offset, records))
+            (offset < records.end())
+                .then(|| (self.log.partition(*index, owned.epoch), offset, records))
         });
         let Some((partition, offset, records)) = readable else {
             return Err(next_timeout);

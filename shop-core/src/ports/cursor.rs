@@ -140,8 +140,8 @@ impl Cursor {
         Some(Keyset { timestamp, id })
     }
 
-    /// Returns the bytes of this cursor, if their length and their version are valid and they belong
-    /// to a listing of `selector` in `range`, in either order.
+    /// Returns the bytes of this cursor, if their length and their version are valid and
+    /// they belong to a listing of `selector` in `range`, in either order.
     fn decode_bytes(&self, selector: &Selector, range: TimeRange) -> Option<Vec<u8>> {
         // The length is checked first, so that a long text of a client is not decoded.
         let longest = BASE64URL_NOPAD.encode_len(UUID_ID);
@@ -150,10 +150,13 @@ impl Cursor {
         }
 
         let bytes = BASE64URL_NOPAD.decode(self.0.as_bytes()).ok()?;
-        let is_valid = matches!(bytes.len(), UUID_ID | OBJECT_ID) && bytes[0] == VERSION;
-        // The order, `bytes[2]`, is not compared here.
+        if !matches!(bytes.len(), UUID_ID | OBJECT_ID) || bytes[0] != VERSION {
+            return None;
+        }
+
         let (kind, digest) = kind_and_digest(selector, range);
-        (is_valid && bytes[1] == kind && bytes[3..19] == digest).then_some(bytes)
+        // The order, `bytes[2]`, is not compared here.
+        (bytes[1] == kind && bytes[3..19] == digest).then_some(bytes)
     }
 }
 

@@ -41,7 +41,6 @@ use scan::LogScan;
 
 pub use report::{Findings, UnverifiedRecord, VerifyReport};
 
-#[doc(hidden)]
 pub use spot_check::SpotCheck;
 
 /// Verifies a store against a log, and reports each difference.

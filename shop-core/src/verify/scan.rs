@@ -121,6 +121,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
                 ..VerifyProgress::default()
             });
         };
+        // This is the first scan, so `scanned` is the number of purchases. `look_up` adds those that
+        // were stored since.
         scan.report.unreadable = scan.stored.scan_partition(verify, report_scanned).await?;
         scan.report.purchases = scan.stored.scanned;
         Ok(scan)

@@ -68,8 +68,8 @@ impl StoredPurchases {
         true
     }
 
-    /// Scans the store again for each further partition, and writes the purchases and duplicates
-    /// into `report`.
+    /// Scans the store again for each further partition, and writes the duplicates into `report`,
+    /// and after a further scan also its number of purchases.
     ///
     /// # Errors
     /// Returns the errors of the store.

@@ -57,8 +57,7 @@ pub(super) async fn insert_batch(
 /// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
 /// journal.
 ///
-/// `insert_many` copies each document into the command, and builds a map of all ids. Here no map is
-/// needed.
+/// Unlike `insert_many`, this builds no map of all ids.
 fn encode_insert(collection: &str, purchases: &[Purchase]) -> RawDocumentBuf {
     let mut documents = RawArrayBuf::new();
     for purchase in purchases {
@@ -257,11 +256,8 @@ fn transient_error(error: &WriteError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use bson::DateTime;
-    use bson::oid::ObjectId;
     use shop_core::Timestamp;
 
-    use super::document::decimal128;
     use super::*;
 
     const DUPLICATE: i32 = 11000;
@@ -356,52 +352,5 @@ mod tests {
         assert!(is_of_another_index(&message("username_1")));
         assert!(!is_of_another_index(&message("_id_")));
         assert!(!is_of_another_index("E11000 duplicate key error"));
-    }
-
-    fn purchases() -> Vec<Purchase> {
-        let ids = [
-            "0190163d-8694-739b-aea5-966c26f8ad91",
-            "65f0c0ffee0123456789abcd",
-        ];
-        let purchase = |number: usize| {
-            let at =
-                Timestamp::from_millis(1_772_355_600_250 - 1_000_000_000_000 * (number as i64 % 3))
-                    .unwrap();
-            let (user, price) = (format!("u{number}"), format!("{number}.50"));
-            let name = "Ädä".repeat(number % 5 + 1);
-            let id = ids[number % 2].parse().unwrap();
-            Purchase::new(
-                id,
-                user.parse().unwrap(),
-                name.parse().unwrap(),
-                price.parse().unwrap(),
-                at,
-            )
-        };
-        (0..101).map(purchase).collect()
-    }
-
-    #[test]
-    fn inserts_are_encoded_like_the_bson_library() {
-        let mut documents = RawArrayBuf::new();
-        for purchase in &purchases() {
-            let mut document = match purchase.id.as_object_id() {
-                Some(id) => rawdoc! { "_id": ObjectId::from_bytes(*id) },
-                None => rawdoc! { "_id": purchase.id.to_string() },
-            };
-            document.append(bson::cstr!("userid"), purchase.user_id.as_str());
-            document.append(bson::cstr!("username"), purchase.user_name.as_str());
-            document.append(bson::cstr!("price"), decimal128(purchase.price));
-            document.append(
-                bson::cstr!("timestamp"),
-                DateTime::from_millis(purchase.timestamp.as_millis()),
-            );
-            documents.push(document);
-        }
-        let concern = rawdoc! { "w": "majority", "j": true, "wtimeout": 10_000 };
-        let expected = rawdoc! {
-            "insert": "purchases", "ordered": false, "writeConcern": concern, "documents": documents
-        };
-        assert_eq!(encode_insert("purchases", &purchases()), expected);
     }
 }

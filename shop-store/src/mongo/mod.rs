@@ -4,9 +4,8 @@
 //! |---|---|
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `indexes` | creation of the listing indexes in the background |
-//! | `document` | conversion of documents to purchases, including documents of the replaced systems |
-//! | `command` | serialization of the insert command |
-//! | `insert` | inserts with one outcome for each document |
+//! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
+//! | `insert` | the insert command, with one outcome for each document |
 //! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents that are not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |

@@ -344,7 +344,7 @@ impl managed::Manager for Connector {
         }
 
         let Some(session) = best_session else {
-            // The hosts answered, but are all read-only.
+            // Without an error, all hosts answered, but are read-only.
             let message = "no host of the PostgreSQL URL takes writes: promote a standby, or start the primary";
             return Err(last_error.unwrap_or_else(|| unavailable_error(message)));
         };

@@ -122,6 +122,7 @@ impl IngestPipeline {
     ///
     /// The driver also calls this function with [`PipelineEvent::Time`] when a deadline passes. A
     /// close is always the last action of a pipeline.
+    #[must_use]
     pub(super) fn handle(&mut self, event: PipelineEvent, now: Instant) -> Vec<PipelineAction> {
         match event {
             PipelineEvent::Shutdown => self.begin_shutdown(None, now),

@@ -192,5 +192,5 @@ fn keep_earlier<T: Ord + Copy>(
     time: T,
 ) {
     let oldest_time = oldest_times.entry(Arc::clone(topic)).or_default();
-    *oldest_time = Some(oldest_time.map_or(time, |earlier| earlier.min(time)));
+    *oldest_time = Some(oldest_time.map_or(time, |present| present.min(time)));
 }

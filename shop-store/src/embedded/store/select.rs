@@ -149,15 +149,20 @@ fn page_statement(
         (None, Selector::Reference(reference, user)) => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_reference CROSS JOIN buyers USING (buyer) WHERE reference = :reference";
-            parameters.push((":reference", reference.to_string().into()));
+            parameters.push((":reference", reference.as_str().to_owned().into()));
             if let Some(user) = user {
                 sql += " AND userid = :user";
-                parameters.push((":user", user.to_string().into()));
+                parameters.push((":user", user.as_str().to_owned().into()));
             }
         }
-        (None, _) => {
+        (None, Selector::All) => {
             sql += COLUMNS;
             sql += " FROM purchases INDEXED BY by_time CROSS JOIN buyers USING (buyer) WHERE true";
+        }
+        // A page of a user or of a name is read by its buyers.
+        (None, _) => {
+            sql += COLUMNS;
+            sql += " FROM purchases CROSS JOIN buyers USING (buyer) WHERE false";
         }
     }
 
