@@ -30,7 +30,9 @@ impl PurchaseSink for ShopClient {
     /// The id of a purchase must be a UUID of version 4 or 7, because the service derives another
     /// id from every other key.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let mut new = NewPurchase::from(purchase.clone());
+        let mut owned = purchase.clone();
+        let context = owned.context.take();
+        let mut new = NewPurchase::from(owned);
         if !purchase.is_refund() {
             let Some(key) = purchase.id.as_key() else {
                 let message =
@@ -40,7 +42,7 @@ impl PurchaseSink for ShopClient {
             new.key = Some(key);
         }
 
-        let published = self.publish_new(new, purchase.context.clone()).await?;
+        let published = self.publish_new(new, context).await?;
         Ok(published.receipt)
     }
 

@@ -194,15 +194,15 @@ impl<E: Resource> Entities<E> {
                 .request(Method::POST, E::PATH),
             None => self.client.request(Method::POST, E::PATH),
         };
-        let response = request
+        let request = request
             .name(E::CREATE)
             .json(new)
             .idempotency_key(E::key(new).clone())
             .expect_entity()
             .expect_problems(&[E::REFUSAL, KEY_TAKEN])
-            .not_found_hint(E::NOT_FOUND_HINT)
-            .send()
-            .await?;
+            .not_found_hint(E::NOT_FOUND_HINT);
+        // Boxed, because the future of a request takes some kilobytes.
+        let response = Box::pin(request.send()).await?;
         match response.find_problem_type(&[E::REFUSAL, KEY_TAKEN]) {
             Some(KEY_TAKEN) => return Ok(Insertion::KeyTaken),
             Some(_) => return Ok(Insertion::Refused),
@@ -245,15 +245,14 @@ impl<E: Resource> Entities<E> {
     /// # Errors
     /// Returns the errors of [`get`](Self::get).
     async fn query_path(&self, name: &'static str, path: &str) -> Result<Option<RawResponse>> {
-        let response = self
+        let request = self
             .client
             .request(Method::GET, path)
             .name(name)
             .expect_entity()
             .expect_problems(&[E::UNKNOWN])
-            .not_found_hint(E::NOT_FOUND_HINT)
-            .send()
-            .await?;
+            .not_found_hint(E::NOT_FOUND_HINT);
+        let response = Box::pin(request.send()).await?;
 
         let is_known = response.status() == 200;
         Ok(is_known.then_some(response))

@@ -29,7 +29,7 @@ pub(crate) use tail::follow_positions;
 pub use {
     admin::LogAdminExt,
     groups::{GroupPosition, LogUsage},
-    resolve::{ResolveOptions, resolve},
+    resolve::resolve,
     tail::{GroupPositions, IngestPositions},
 };
 #[cfg(feature = "mock")]
@@ -52,6 +52,7 @@ pub use {
     port::{Log, LogWriter, LogWriterExt},
     reason::{Reason, ReasonKind},
     record::{LogRecord, RecordPosition},
+    resolve::ResolveOptions,
     source::{
         Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
         RevocationCause, SourceEvent,

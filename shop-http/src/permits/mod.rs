@@ -456,10 +456,14 @@ impl RequestPermit {
         let size = exact_size.unwrap_or(STREAMED_RESPONSE_BYTES);
         let size = usize::try_from(size).unwrap_or(usize::MAX);
         let size_permit = Arc::new(self.acquire(&self.0.pools.response_bytes, size, false)?);
-        let streaming_permit = exact_size.is_none().then_some(read_permit);
-        let deadline = Instant::now() + self.0.pools.response_timeout;
+        // Only a streamed response has a deadline, and keeps the permit of the read.
+        let streaming = exact_size
+            .is_none()
+            .then(|| (read_permit, Instant::now() + self.0.pools.response_timeout));
         Ok(watch_body(response, move |polled| {
-            if streaming_permit.is_some() && Instant::now() >= deadline {
+            if let Some((_until_sent, deadline)) = &streaming
+                && Instant::now() >= *deadline
+            {
                 let error = axum::Error::new("the client took too long to read the response");
                 return Poll::Ready(Some(Err(error)));
             }

@@ -24,7 +24,8 @@ pub(crate) struct RequestState {
     pub(crate) write_error: ErrorWriter,
     /// The trail for the access log and the audit log, if there are these logs.
     pub(crate) trail: Option<Arc<Trail>>,
-    /// The permit of the request, once it is admitted.
+    /// The permit of the request, from its admission on. It holds nothing until the request is
+    /// admitted.
     pub(crate) permit: Option<RequestPermit>,
 }
 

@@ -38,7 +38,7 @@ pub(crate) trait ListingFormat: Send + 'static {
     /// The error of a purchase that cannot be written, or of a sum that is too large.
     fn write_purchases(&mut self, body: &mut Vec<u8>, purchases: &[Purchase]) -> Result<(), Error>;
 
-    /// Writes what is after the purchases. Rows have no trailer.
+    /// Writes what is after the purchases. By default that is nothing.
     fn write_trailer(&self, _body: &mut Vec<u8>) {}
 }
 

@@ -227,7 +227,8 @@ pub(super) struct InFlightRequest {
     connection: Arc<Connection>,
     /// The number of the response over HTTP/2, whose client may read some responses and not others.
     response_number: Option<u64>,
-    /// The permit of the response over HTTP/2, until its last byte is written.
+    /// The permit of the response over HTTP/2, until its last byte is written. The server sets it,
+    /// unless the pool has no free unit for this client.
     pub(super) permit: Option<Arc<Permit>>,
 }
 

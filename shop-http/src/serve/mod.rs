@@ -12,7 +12,7 @@
 //! | `HalfHeadPolicy` in `half_heads` | send the head of a request in part |
 //!
 //! Over HTTP/2 a client sends many requests on one connection, and may read some responses and not
-//! others. The builder of these connections limits one connection. All connections of a listener
+//! others. `create_http2_builder` sets the limits of one connection. All connections of a listener
 //! share the pool of unread responses. Each `Connection` records since when its client leaves
 //! responses unread.
 
