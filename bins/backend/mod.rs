@@ -123,6 +123,17 @@ pub(crate) fn for_purchases(settings: &Settings) -> Box<dyn Backend + '_> {
     for_entities(settings)
 }
 
+/// Returns the file of a component, or `None` if the component is not a file.
+pub(crate) fn file_of(settings: &Settings, component: ComponentKind<'_>) -> Option<PathBuf> {
+    let backend = match component {
+        ComponentKind::Log(_) => for_log(settings),
+        ComponentKind::Users | ComponentKind::Orders => for_entities(settings),
+        // For a service, no backend returns a file.
+        ComponentKind::Purchases | ComponentKind::Service(_) => for_purchases(settings),
+    };
+    backend.file(component)
+}
+
 /// The kind of a component of a service.
 #[derive(Clone, Copy)]
 pub(crate) enum ComponentKind<'a> {
@@ -200,13 +211,7 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
             ComponentKind::Service(url) => Some(url.to_owned()),
         };
 
-        let backend = match kind {
-            ComponentKind::Log(_) => for_log(settings),
-            ComponentKind::Users | ComponentKind::Orders => for_entities(settings),
-            // For a service, no backend returns a file.
-            _ => for_purchases(settings),
-        };
-        let file = backend.file(kind);
+        let file = file_of(settings, kind);
         let name = server
             .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
         Some(ServiceComponent {

@@ -94,25 +94,18 @@ impl DoctorReport {
 
 /// Returns the files of the embedded log and stores that exist.
 pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
-    let log = backend::for_log(settings);
-    let purchases = backend::for_purchases(settings);
-    let entities = backend::for_entities(settings);
-    let log_files = [
-        TopicSpec::purchases(settings),
-        TopicSpec::users(settings),
-        TopicSpec::orders(settings),
+    [
+        ComponentKind::Log(TopicSpec::purchases(settings)),
+        ComponentKind::Log(TopicSpec::users(settings)),
+        ComponentKind::Log(TopicSpec::orders(settings)),
+        ComponentKind::Purchases,
+        ComponentKind::Users,
+        ComponentKind::Orders,
     ]
     .into_iter()
-    .filter_map(|topic| log.file(ComponentKind::Log(topic)));
-    let store_files = [
-        purchases.file(ComponentKind::Purchases),
-        entities.file(ComponentKind::Users),
-        entities.file(ComponentKind::Orders),
-    ];
-    log_files
-        .chain(store_files.into_iter().flatten())
-        .filter(|file| file.exists())
-        .collect()
+    .filter_map(|component| backend::file_of(settings, component))
+    .filter(|file| file.exists())
+    .collect()
 }
 
 /// Reads all purchases of `store`, and reports the entries that cannot be read.
