@@ -202,7 +202,7 @@ pub struct TopicLog {
     /// Creates a sink. A process that creates no sink starts no producer.
     new_sink: SinkFactory,
     pub(crate) topic: String,
-    pub(crate) record: RecordType,
+    record: RecordType,
     /// The group whose ingest consumes the topic.
     group: String,
     /// The beginning of the errors of the backend.
@@ -242,10 +242,16 @@ impl TopicLog {
         (self.new_sink)()
     }
 
+    /// Returns the dead letters of the log.
+    pub(crate) fn dead_letters(&self) -> DeadLetterLog {
+        DeadLetterLog::new(&*self.topic, self.record, Arc::clone(&self.log))
+    }
+
     /// Returns the operations on this log, and on `store` if it is a log of purchases.
     pub(crate) fn operations(&self, store: Option<&PurchasesStore>) -> Operations {
-        let log = DeadLetterLog::new(self.topic.clone(), self.record, Arc::clone(&self.log));
-        let operations = Operations::new().with_log(log).with_group(&self.group);
+        let operations = Operations::new()
+            .with_log(self.dead_letters())
+            .with_group(&self.group);
         match store {
             Some(PurchasesStore { store, .. }) => {
                 operations.with_store(Arc::clone(store), Arc::clone(store))

@@ -14,7 +14,7 @@ use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 use shop_http::{DeadLetterLog, Metrics};
 
-use super::{Background, dead_letters};
+use super::Background;
 use crate::Result;
 use crate::backend::TopicLog;
 use crate::settings::Settings;
@@ -51,7 +51,7 @@ impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
     /// stores the rows.
     pub(super) fn dead_letters(&self) -> Option<DeadLetterLog> {
         let local = self.local.as_ref()?;
-        Some(dead_letters(&local.subscribed))
+        Some(local.subscribed.dead_letters())
     }
 
     /// Starts the relay of the rows' events, if this process stores the rows, and the ingest of the

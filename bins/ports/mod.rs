@@ -23,7 +23,7 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::record::Record;
 use shop_core::verify::SpotCheck;
-use shop_http::{DeadLetterLog, Metrics, Parts};
+use shop_http::{Metrics, Parts};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -85,18 +85,11 @@ impl Ports {
 
     /// Returns the parts of the service's router.
     pub(crate) fn parts(&self, settings: &Settings, metrics: Metrics) -> Parts {
-        let mut role = None;
-        if let Some(purchases) = &self.purchases {
-            let mut purchases_role = purchases.role.clone();
-            if self.serves_dead_letters {
-                purchases_role.log = Some(dead_letters(&purchases.log));
-            }
-            role = Some(purchases_role);
-        }
-        // The parts serve the dead letters of the role's log.
+        let purchases = self.purchases.as_ref();
+        let role = purchases.map(|purchases| purchases.role.clone());
         let mut parts = Parts::new(settings.service, role);
         parts.metrics = metrics;
-        if let Some(purchases) = &self.purchases {
+        if let Some(purchases) = purchases {
             parts.clock = Arc::new(purchases.clock);
         }
 
@@ -110,6 +103,7 @@ impl Ports {
         }));
         if self.serves_dead_letters {
             let dead_letters = &mut parts.dead_letters;
+            dead_letters.extend(purchases.map(|purchases| purchases.log.dead_letters()));
             dead_letters.extend(self.users.iter().filter_map(EntityRuntime::dead_letters));
             dead_letters.extend(self.orders.iter().filter_map(EntityRuntime::dead_letters));
         }
@@ -132,11 +126,6 @@ impl Ports {
         }
         Ok(())
     }
-}
-
-/// Returns the dead letters of `log`.
-fn dead_letters(log: &TopicLog) -> DeadLetterLog {
-    DeadLetterLog::new(&*log.topic, log.record, Arc::clone(&log.log))
 }
 
 /// The background tasks of a service.
