@@ -230,12 +230,6 @@ impl TopicLog {
         }
     }
 
-    /// Sets the store in the file of the log, in which a sink stores a purchase at once.
-    pub(crate) fn with_store(mut self, store: PurchasesStore) -> Self {
-        self.store = Some(store);
-        self
-    }
-
     /// Creates a sink that publishes to the log.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {

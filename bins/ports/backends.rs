@@ -40,8 +40,9 @@ impl<'a> Backends<'a> {
     /// # Errors
     /// The errors of the backend.
     pub async fn log(&self) -> Result<TopicLog> {
-        if let Some((log, store)) = self.logs.log_and_purchases().await? {
-            return Ok(log.port.with_store(store.port));
+        if let Some((mut log, store)) = self.logs.log_and_purchases().await? {
+            log.port.store = Some(store.port);
+            return Ok(log.port);
         }
         let opened = self.logs.log(TopicSpec::purchases(self.settings)).await?;
         Ok(opened.port)
