@@ -62,18 +62,13 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
 pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
     let mut authenticators = Vec::<Arc<dyn Authenticate>>::new();
     if let Some(path) = &settings.api_keys_file {
-        let source = FileSource::new(path);
         let parse = |text: &str| Ok(ApiKeys::parse_known(text)?);
-        let clock = Arc::new(SystemClock);
-        let keys = Arc::new(Refreshed::new(source, parse, FILE_MAX_AGE, clock));
-        keys.try_read()
-            .await
-            .map_err(CliError::about("SHOP_API_KEYS_FILE"))?;
+        let keys = read_files(FileSource::new(path), parse, "SHOP_API_KEYS_FILE").await?;
         metrics.watch("api_keys", &keys);
         authenticators.push(Arc::new(keys));
     }
     if settings.auth == Some(AuthMode::Jwt) {
-        let keys = Arc::new(issuer_keys(settings).await?);
+        let keys = issuer_keys(settings).await?;
         metrics.watch("issuer_keys", &keys);
         authenticators.push(Arc::new(TokenVerifier::new(
             keys,
@@ -96,15 +91,10 @@ pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Res
 /// - an error if the settings name no keys, or the HTTP client cannot be created
 /// - an error if the file cannot be read, or is invalid
 /// - for a check of the settings, an error if the keys cannot be fetched
-async fn issuer_keys(settings: &Settings) -> Result<Refreshed<KeySet>> {
+async fn issuer_keys(settings: &Settings) -> Result<Arc<Refreshed<KeySet>>> {
     let parse = |text: &str| Ok(KeySet::parse(text)?);
     if let Some(path) = &settings.auth_jwks_file {
-        let source = FileSource::new(path);
-        let keys = Refreshed::new(source, parse, FILE_MAX_AGE, Arc::new(SystemClock));
-        keys.try_read()
-            .await
-            .map_err(CliError::about("SHOP_AUTH_JWKS_FILE"))?;
-        return Ok(keys);
+        return read_files(FileSource::new(path), parse, "SHOP_AUTH_JWKS_FILE").await;
     }
 
     let Some(url) = &settings.auth_jwks_url else {
@@ -128,7 +118,22 @@ async fn issuer_keys(settings: &Settings) -> Result<Refreshed<KeySet>> {
             .await
             .map_err(CliError::about("SHOP_AUTH_JWKS_URL"))?;
     }
-    Ok(keys)
+    Ok(Arc::new(keys))
+}
+
+/// Reads the files of `source`, which are read again while they are in use.
+///
+/// # Errors
+/// An error that begins with `about`, the names of the settings, if a file cannot be read, or is
+/// invalid.
+pub(crate) async fn read_files<T: Send + Sync + 'static>(
+    source: FileSource,
+    parse: fn(&str) -> shop_core::Result<T>,
+    about: &str,
+) -> Result<Arc<Refreshed<T>>> {
+    let files = Refreshed::new(source, parse, FILE_MAX_AGE, Arc::new(SystemClock));
+    files.try_read().await.map_err(CliError::about(about))?;
+    Ok(Arc::new(files))
 }
 
 /// The source of the keys at an address.

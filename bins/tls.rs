@@ -4,18 +4,14 @@
 
 use std::fs;
 use std::sync::Arc;
-use std::time::Duration;
 
 use shop_client::{ShopClient, ShopClientBuilder};
 use shop_core::{Clock as _, ErrorKind, SystemClock};
-use shop_http::{FileSource, Refreshed, Tls};
+use shop_http::{FileSource, Tls};
 
 use crate::settings::Settings;
-use crate::{CliError, Result};
+use crate::{CliError, Result, auth};
 
-/// The maximum age of the files for calls of other services. The first call after it reads the
-/// files again.
-const MAX_AGE: Duration = Duration::from_secs(1);
 /// The time before the end of a certificate in which it causes a warning: 14 days.
 const WARNING_MILLIS: i64 = 14 * 86_400_000;
 
@@ -75,15 +71,13 @@ pub(crate) async fn for_services(
     };
 
     let source = files.fold(FileSource::new(first), FileSource::and);
-    let clock = Arc::new(SystemClock);
-    let http = Arc::new(Refreshed::new(source, http_client, MAX_AGE, clock));
     let about = "SHOP_SERVICE_CA_FILE, SHOP_SERVICE_CERT_FILE, SHOP_SERVICE_KEY_FILE";
-    http.try_read().await.map_err(CliError::about(about))?;
+    let http = auth::read_files(source, http_client, about).await?;
 
     Ok(client.http_client_provider(move || {
         let http = Arc::clone(&http);
         async move {
-            // `try_read` succeeded above, so there is a client.
+            // The files were read above, so there is a client.
             http.get().await.as_deref().cloned().ok_or_else(|| {
                 shop_core::Error::new(ErrorKind::Unavailable, "there is no certificate")
             })
