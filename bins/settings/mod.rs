@@ -395,8 +395,6 @@ impl Settings {
 
     /// Returns whether purchases are listed from a file of this process.
     pub(crate) fn has_local_store(&self) -> bool {
-        self.mongodb.mongodb_uri.is_none()
-            && self.postgres.postgres_url.is_none()
-            && self.management_url.is_none()
+        self.store_address().is_none() && self.management_url.is_none()
     }
 }
