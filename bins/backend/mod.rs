@@ -35,8 +35,7 @@ use embedded::Embedded;
 use unsupported::Embedded;
 
 pub(crate) use port::{
-    Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, PurchaseBackend, TopicSpec, authorized, client,
-    close,
+    Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, TopicSpec, authorized, client, close,
 };
 pub use port::{PurchasesStore, TopicLog};
 

@@ -247,9 +247,7 @@ impl TopicLog {
             .with_log(self.dead_letters())
             .with_group(&self.group);
         match store {
-            Some(PurchasesStore { store, .. }) => {
-                operations.with_store(Arc::clone(store), Arc::clone(store))
-            }
+            Some(store) => store.add_to(operations),
             None => operations,
         }
     }
@@ -283,6 +281,16 @@ pub struct PurchasesStore {
 }
 
 impl PurchasesStore {
+    /// Returns the operations on this store alone.
+    pub(crate) fn operations(&self) -> Operations {
+        self.add_to(Operations::new())
+    }
+
+    /// Returns `operations`, which can use this store, too.
+    fn add_to(&self, operations: Operations) -> Operations {
+        operations.with_store(Arc::clone(&self.store), Arc::clone(&self.store))
+    }
+
     /// Creates a sink that writes purchases into the store, past the log.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {

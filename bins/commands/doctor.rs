@@ -6,12 +6,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use shop_core::operations::Operations;
 use shop_core::ports::{PurchaseQuery as _, Selector};
 
 use super::{print_report, progress};
@@ -123,9 +121,7 @@ async fn read_purchases(store: &PurchasesStore, report: &mut DoctorReport) -> Re
     // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
 
-    let mut batches = Operations::new()
-        .with_store(Arc::clone(&store.store), Arc::clone(&store.store))
-        .scan_store()?;
+    let mut batches = store.operations().scan_store()?;
     while let Some(batch) = batches.try_next().await? {
         for entry in &batch.unreadable {
             report.print_finding(&entry.id, &entry.reason)?;

@@ -9,7 +9,6 @@
 use std::fs::File;
 use std::io::Read;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
@@ -18,10 +17,9 @@ use serde_json::json;
 use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
-use shop_core::operations::Operations;
 
 use super::{print, print_report, progress};
-use crate::backend::PurchaseBackend;
+use crate::backend::PurchasesStore;
 use crate::settings::{ImportFile, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result, backend};
@@ -139,7 +137,7 @@ pub(super) async fn export(
     format: RowFormat,
 ) -> Result<()> {
     let store = backend::for_purchases(settings).purchases().await?;
-    let mut unreadable = write_purchases(store.port.store, user, format).await?;
+    let mut unreadable = write_purchases(&store.port, user, format).await?;
     // The pages of a user skip the entries that cannot be read. Only the store counts them.
     if user.is_some()
         && let Some(skipped) = store.port.unreadable
@@ -164,7 +162,7 @@ pub(super) async fn export(
 /// # Errors
 /// The errors of the store and of standard output.
 async fn write_purchases(
-    store: Arc<dyn PurchaseBackend>,
+    store: &PurchasesStore,
     user: Option<&UserId>,
     format: RowFormat,
 ) -> Result<u64> {
@@ -175,9 +173,7 @@ async fn write_purchases(
 
     let mut exported = 0_u64;
     let mut unreadable = 0;
-    let mut batches = Operations::new()
-        .with_store(Arc::clone(&store), store)
-        .export(user.cloned())?;
+    let mut batches = store.operations().export(user.cloned())?;
     while let Some(batch) = batches.try_next().await? {
         unreadable += batch.unreadable.len() as u64;
         exported += batch.purchases.len() as u64;
