@@ -41,12 +41,7 @@ impl Backend for Embedded<'_> {
             log.register(topic.group).await.map_err(unusable)?;
         }
         let producing_log = log.clone();
-        let port = TopicLog::new(
-            topic,
-            Arc::new(log),
-            Arc::new(move || Arc::new(producing_log.sink())),
-            ABOUT,
-        );
+        let port = TopicLog::new(topic, log, move || Arc::new(producing_log.sink()), ABOUT);
         Ok(self.open_port(port, ComponentKind::Log(topic)))
     }
 
@@ -69,12 +64,7 @@ impl Backend for Embedded<'_> {
         let sink = log.storing_sink(topic.group).await.map_err(unusable)?;
         let sink: Arc<dyn PurchaseSink> = Arc::new(sink);
 
-        let log = TopicLog::new(
-            topic,
-            Arc::new(log),
-            Arc::new(move || Arc::clone(&sink)),
-            ABOUT,
-        );
+        let log = TopicLog::new(topic, log, move || Arc::clone(&sink), ABOUT);
         let log = self.open_port(log, ComponentKind::Log(topic));
         Ok(Some((log, self.purchases_port(store))))
     }

@@ -40,12 +40,7 @@ impl Backend for Kafka<'_> {
 
         let producing_log = log.clone();
         Ok(OpenPort {
-            port: TopicLog::new(
-                topic,
-                Arc::new(log),
-                Arc::new(move || Arc::new(producing_log.sink()) as _),
-                ABOUT,
-            ),
+            port: TopicLog::new(topic, log, move || Arc::new(producing_log.sink()), ABOUT),
             name: format!("Kafka, topic {} at {}", topic.name, self.options.brokers),
             is_missing,
         })

@@ -215,13 +215,13 @@ impl TopicLog {
     /// Creates the ports of the log of `topic`. Errors of the log begin with `about`.
     pub(super) fn new(
         topic: TopicSpec<'_>,
-        log: Arc<dyn Log>,
-        new_sink: SinkFactory,
+        log: impl Log,
+        new_sink: impl Fn() -> Arc<dyn PurchaseSink> + Send + Sync + 'static,
         about: &'static str,
     ) -> Self {
         Self {
-            log,
-            new_sink,
+            log: Arc::new(log),
+            new_sink: Arc::new(new_sink),
             topic: topic.name.to_owned(),
             record: topic.record,
             group: topic.group.to_owned(),
