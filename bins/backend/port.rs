@@ -202,7 +202,7 @@ pub struct TopicLog {
     /// Creates a sink. A process that creates no sink starts no producer.
     new_sink: SinkFactory,
     pub(crate) topic: String,
-    record: RecordType,
+    pub(crate) record: RecordType,
     /// The group whose ingest consumes the topic.
     group: String,
     /// The beginning of the errors of the backend.

@@ -38,11 +38,11 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
     let log = backend::for_log(settings).log(topic).await?.port;
     match &command.action {
         DlqAction::Ls(selection) => {
-            let print = DeadLetterPrinter::new(settings, topic, format_line);
+            let print = DeadLetterPrinter::new(settings, &log, format_line);
             list(&log.operations(None), selection, print).await
         }
         DlqAction::Show(selection) => {
-            let print = DeadLetterPrinter::new(settings, topic, format_whole);
+            let print = DeadLetterPrinter::new(settings, &log, format_whole);
             list(&log.operations(None), selection, print).await
         }
         DlqAction::Replay {
@@ -54,13 +54,13 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             let options = ResolveOptions::new(Resolution::Replayed)
                 .dry_run(*dry_run)
                 .rate(*rate);
-            resolve_selected(settings, &log, topic, selection, options).await
+            resolve_selected(settings, &log, selection, options).await
         }
         DlqAction::Drop {
             dry_run, selection, ..
         } => {
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
-            resolve_selected(settings, &log, topic, selection, options).await
+            resolve_selected(settings, &log, selection, options).await
         }
         DlqAction::Park { positions, note } => park(settings, &log, topic, positions, note).await,
     }
@@ -99,17 +99,17 @@ struct DeadLetterPrinter {
 }
 
 impl DeadLetterPrinter {
-    /// Creates a printer of the dead letters of `topic`, and shows that they are read.
+    /// Creates a printer of the dead letters of `log`, and shows that they are read.
     fn new(
         settings: &Settings,
-        topic: TopicSpec<'_>,
+        log: &TopicLog,
         format: fn(&DeadLetter, RecordType) -> String,
     ) -> Self {
         let progress = progress();
         progress.set_message("reading dead-lettered records");
         Self {
             is_json: settings.json,
-            record_type: topic.record,
+            record_type: log.record,
             format,
             progress,
         }
@@ -176,11 +176,10 @@ async fn list(
 async fn resolve_selected(
     settings: &Settings,
     log: &TopicLog,
-    topic: TopicSpec<'_>,
     selection: &Selection,
     options: ResolveOptions,
 ) -> Result<()> {
-    let printer = DeadLetterPrinter::new(settings, topic, format_line);
+    let printer = DeadLetterPrinter::new(settings, log, format_line);
     let resolved = options.resolution.as_str();
     let mut report = ResolveReport::new(&options);
     let mut audited_positions = Vec::new();
@@ -211,7 +210,7 @@ async fn resolve_selected(
             "discard"
         };
         tracing::info!(
-            target: AUDIT, action, topic = topic.name, positions = audited_positions.join(" "),
+            target: AUDIT, action, topic = log.topic, positions = audited_positions.join(" "),
             resolved = report.resolved
         );
     }
