@@ -16,7 +16,6 @@ mod pydantic;
 mod request;
 mod resources;
 mod role;
-mod routes;
 mod strict;
 
 pub use role::{Accounts, EntityRole, OrdersRole, UsersRole};

@@ -8,7 +8,7 @@ use serde::Serialize;
 use shop_core::api::{UserOrdersBody, problem};
 use shop_core::entity::{Entity, EntityStore, Insertion};
 use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::UserNumber;
+use shop_core::users::{UserNumber, UserStore};
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use shop_http::Action;
 use shop_http::axum::Json;
@@ -22,7 +22,6 @@ use shop_http::toolkit::{
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, RequestForm};
-use super::role::{Accounts, OrdersRole, UsersRole};
 
 /// The bounds of the pauses between two attempts to place an order of an unknown user: short at
 /// first, as the user's event usually is in flight.
@@ -41,19 +40,25 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
 )
 .with_legacy_status(StatusCode::BAD_REQUEST);
 
-/// The state of the handlers of users and orders.
+/// The state of the handlers of users or of orders, with their store `S`.
 #[derive(Clone)]
-pub(super) struct AccountsState {
-    pub(super) accounts: Arc<Accounts>,
+pub(super) struct EntityState<S> {
+    pub(super) store: S,
     pub(super) service: Arc<Service>,
     /// The form of the requests.
     pub(super) form: RequestForm,
+    /// How long an order of an unknown user waits for the event that registers the user.
+    pub(super) unknown_user_wait: Duration,
 }
 
+/// The state of the handlers of users.
+type UsersState = EntityState<Arc<dyn UserStore>>;
+/// The state of the handlers of orders.
+type OrdersState = EntityState<Arc<dyn EntityStore<Order>>>;
+
 /// Handles `POST /users`: registers a user.
-pub(super) async fn post_user(state: AccountsState, request: Request) -> HttpResult {
+pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult {
     let service = &state.service;
-    let store = &state.users()?.store;
     let caller = Caller::from_extensions(request.extensions());
     service.check(&caller, &Action::RegisterUser)?;
 
@@ -67,16 +72,15 @@ pub(super) async fn post_user(state: AccountsState, request: Request) -> HttpRes
         new.key = key.scoped_to_owner(name);
     }
 
-    let inserting = with_failpoints("row", store.insert(&new));
+    let inserting = with_failpoints("row", state.store.insert(&new));
     let failure = |error| HttpError::failed_write(error, USER, key);
     let inserted = in_time(service.options().publish_timeout, inserting, failure).await?;
     state.respond_to_insert(inserted, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
 /// Handles `POST /orders`: places an order.
-pub(super) async fn post_order(state: AccountsState, request: Request) -> HttpResult {
+pub(super) async fn post_order(state: OrdersState, request: Request) -> HttpResult {
     let service = &state.service;
-    let store = &state.orders()?.store;
     let caller = Caller::from_extensions(request.extensions());
     let mount = Mount::from_request(request.uri(), request.extensions());
     let new = CreateRequest::read(service, state.form, request)
@@ -84,7 +88,7 @@ pub(super) async fn post_order(state: AccountsState, request: Request) -> HttpRe
         .into_order()?;
     service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
 
-    let placing = state.place(&**store, &new);
+    let placing = state.place(&new);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
     let inserted = in_time(service.options().publish_timeout, placing, failure).await?;
     state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
@@ -122,31 +126,16 @@ async fn query<T>(
     .await
 }
 
-impl AccountsState {
-    /// Returns the role users, which exists wherever its routes do.
-    fn users(&self) -> HttpResult<&UsersRole> {
-        self.accounts.users.as_ref().ok_or(HttpError::NO_ROUTE)
-    }
-
-    /// Returns the role orders, which exists wherever its routes do.
-    fn orders(&self) -> HttpResult<&OrdersRole> {
-        self.accounts.orders.as_ref().ok_or(HttpError::NO_ROUTE)
-    }
-
+impl OrdersState {
     /// Places an order. Repeats this while the user is unknown and there is time.
-    async fn place(
-        &self,
-        store: &dyn EntityStore<Order>,
-        new: &NewOrder,
-    ) -> PortResult<Insertion<Order>> {
+    async fn place(&self, new: &NewOrder) -> PortResult<Insertion<Order>> {
         let begun = Instant::now();
-        let longest_wait = self.accounts.unknown_user_wait;
         let publish_timeout = self.service.options().publish_timeout;
         let mut pause = FIRST_PAUSE;
         loop {
-            let placed = with_failpoints("row", store.insert(new)).await?;
+            let placed = with_failpoints("row", self.store.insert(new)).await?;
             let waited = begun.elapsed();
-            let pause_left = pause.min(longest_wait.saturating_sub(waited));
+            let pause_left = pause.min(self.unknown_user_wait.saturating_sub(waited));
             // No attempt starts that the time-out would cut off: the user is known to be unknown.
             let is_over = pause_left.is_zero() || waited + pause >= publish_timeout;
             if placed != Insertion::Refused || is_over {
@@ -156,7 +145,9 @@ impl AccountsState {
             pause = (pause * 2).min(MAX_PAUSE);
         }
     }
+}
 
+impl<S> EntityState<S> {
     /// Returns the response to an insert. The location of a row is below `path`.
     ///
     /// # Errors
@@ -190,14 +181,13 @@ impl AccountsState {
 }
 
 /// Handles `GET /users/{user_id}`: returns a user.
-pub(super) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_user(state: UsersState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let users = state.users()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("user_id", head).await?;
     service.check(&caller, &Action::ReadUser(id))?;
 
-    let user = query(service, USER, users.store.get(UserNumber::new(id))).await?;
+    let user = query(service, USER, state.store.get(UserNumber::new(id))).await?;
     Ok(Json(user.ok_or(UNKNOWN_USER)?).into_response())
 }
 
@@ -208,27 +198,25 @@ pub(super) async fn get_user(state: AccountsState, head: Parts) -> HttpResult {
 /// - 403 if the policy denies it
 /// - 404 if there is no such user, or the event of the user has not arrived
 /// - the errors of a query
-pub(super) async fn get_orders_of_user(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_orders_of_user(state: UsersState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let users = state.users()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("user_id", head).await?;
     service.check(&caller, &Action::ReadOrders(id))?;
 
     let user_id = UserNumber::new(id);
-    let orders = query(service, USER, users.store.orders_of(user_id))
+    let orders = query(service, USER, state.store.orders_of(user_id))
         .await?
         .ok_or(UNKNOWN_USER)?;
     Ok(Json(UserOrdersBody { user_id, orders }).into_response())
 }
 
 /// Handles `GET /orders/{order_id}`: returns an order.
-pub(super) async fn get_order(state: AccountsState, head: Parts) -> HttpResult {
+pub(super) async fn get_order(state: OrdersState, head: Parts) -> HttpResult {
     let service = &state.service;
-    let orders = state.orders()?;
     let caller = Caller::from_extensions(&head.extensions);
     let id = state.form.read_number("order_id", head).await?;
-    let order = query(service, ORDER, orders.store.get(OrderNumber::new(id)))
+    let order = query(service, ORDER, state.store.get(OrderNumber::new(id)))
         .await?
         .ok_or(UNKNOWN_ORDER)?;
 

@@ -14,10 +14,13 @@ use shop_core::outbox::RelayMonitor;
 use shop_core::record::Event as _;
 use shop_core::users::{User, UserStore};
 
-use shop_http::toolkit::{Route, Service};
+use shop_http::RouteGroup::{Dialects, V1};
+use shop_http::toolkit::RequestClass::{Read, Write};
+use shop_http::toolkit::{Route, RouteBuilder, Service};
 use shop_http::{Dialect, PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 
-use super::routes::routes;
+use super::request::RequestForm;
+use super::resources::{self, EntityState};
 
 /// The role users, which consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
@@ -106,8 +109,17 @@ impl Role for Accounts {
         &PROBLEMS
     }
 
+    /// Returns the routes of the roles: in the native API, and as in the replaced system.
     fn routes(&self, service: &Arc<Service>) -> Vec<Route> {
-        routes(&Arc::new(self.clone()), service)
+        let mut routes = self.routes_in_form(RequestForm::Native, service);
+        let mut replaced = self.routes_in_form(RequestForm::Pydantic, service);
+        for route in &mut replaced {
+            route.group = Dialects;
+            route.path = route.path.replacen("/v1", "", 1);
+        }
+        let with_slashes = replaced.iter().map(Route::with_slash).collect();
+        routes.extend([replaced, with_slashes].concat());
+        routes
     }
 
     fn document(&self, dialect: &Dialect) -> Option<&'static str> {
@@ -117,6 +129,41 @@ impl Role for Accounts {
 
     fn fastapi_paths(&self) -> &'static [&'static str] {
         &["/users", "/orders"]
+    }
+}
+
+impl Accounts {
+    /// Returns the routes below `/v1` for requests in this form.
+    #[rustfmt::skip]
+    fn routes_in_form(&self, form: RequestForm, service: &Arc<Service>) -> Vec<Route> {
+        let mut routes = Vec::new();
+        if let Some(users) = &self.users {
+            let builder = self.route_builder(users, form, service);
+            routes.push(builder.write((V1, "/v1/users", Write), "Registers: email, name", resources::post_user));
+            routes.push(builder.read((V1, "/v1/users/{user_id}", Read), "One user", resources::get_user));
+            routes.push(builder.read((V1, "/v1/users/{user_id}/orders", Read), "The numbers of a user's known orders", resources::get_orders_of_user));
+        }
+        if let Some(orders) = &self.orders {
+            let builder = self.route_builder(orders, form, service);
+            routes.push(builder.write((V1, "/v1/orders", Write), "Orders: user_id, product, quantity, total_price", resources::post_order));
+            routes.push(builder.read((V1, "/v1/orders/{order_id}", Read), "One order", resources::get_order));
+        }
+        routes
+    }
+
+    /// Returns the builder of the routes of `role`, whose handlers use the store of the role.
+    fn route_builder<S: Clone>(
+        &self,
+        role: &EntityRole<S>,
+        form: RequestForm,
+        service: &Arc<Service>,
+    ) -> RouteBuilder<EntityState<S>> {
+        RouteBuilder(EntityState {
+            store: role.store.clone(),
+            service: Arc::clone(service),
+            form,
+            unknown_user_wait: self.unknown_user_wait,
+        })
     }
 }
 
