@@ -17,7 +17,7 @@ const PORTS: [&str; 16] = [
     include_str!("../log/admin.rs"),
     include_str!("../log/groups.rs"),
     include_str!("../log/port.rs"),
-    include_str!("../accounts/users/mod.rs"),
+    include_str!("../accounts/users.rs"),
     include_str!("../accounts/entity.rs"),
     include_str!("../accounts/outbox/mod.rs"),
 ];
