@@ -200,12 +200,9 @@ pub(crate) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
         return Err(no_integer_text());
     }
 
-    let mut magnitude = 0_i64;
-    for digit in whole.bytes().filter(u8::is_ascii_digit) {
-        magnitude = magnitude
-            .saturating_mul(10)
-            .saturating_add(i64::from(digit - b'0'));
-    }
+    // These are digits only, so the only error is that the integer exceeds 64 bits.
+    let digits = whole.replace('_', "");
+    let magnitude: i64 = digits.parse().unwrap_or(i64::MAX);
     Ok(if text.starts_with('-') {
         -magnitude
     } else {
