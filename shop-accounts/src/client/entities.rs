@@ -187,14 +187,12 @@ impl<E: Resource> Entities<E> {
     /// # Errors
     /// Returns the errors of [`insert`](Self::insert), without the key.
     async fn send_new(&self, new: &E::New) -> Result<Insertion<E>> {
-        let request = match E::context(new) {
-            Some(context) => self
-                .client
-                .with_context(context.clone())
-                .request(Method::POST, E::PATH),
-            None => self.client.request(Method::POST, E::PATH),
-        };
-        let request = request
+        let mut client = self.client.clone();
+        if let Some(context) = E::context(new) {
+            client = client.with_context(context.clone());
+        }
+        let request = client
+            .request(Method::POST, E::PATH)
             .name(E::CREATE)
             .json(new)
             .idempotency_key(E::key(new).clone())
