@@ -7,7 +7,6 @@
 //!
 //! [`LastPurchases`] keeps the last purchase of each user, for which listings wait.
 
-use std::borrow::Cow;
 use std::num::NonZeroUsize;
 use std::slice::from_ref;
 use std::sync::Arc;
@@ -94,10 +93,11 @@ impl MeasuredSink {
         self.metrics.record_results(start, results);
         self.outcomes.record(results);
         if let Some(recent) = &self.recent {
-            let attempts = purchases.iter().zip(results);
-            recent.remember(
-                attempts.filter_map(|(purchase, result)| Some((purchase, result.as_ref().ok()?))),
-            );
+            for (purchase, result) in purchases.iter().zip(results) {
+                if let Ok(receipt) = result {
+                    recent.remember(purchase, receipt);
+                }
+            }
         }
     }
 }
@@ -200,30 +200,28 @@ impl LastPurchases {
         Self(Mutex::new(LruCache::new(MAX_SELECTORS)))
     }
 
-    /// Remembers acknowledged purchases for their users and references.
+    /// Remembers an acknowledged purchase for its user and its reference.
     ///
     /// Of two concurrent purchases, the one with the higher offset is the last: it is stored later.
-    fn remember<'a>(&self, purchases: impl Iterator<Item = (&'a Purchase, &'a Receipt)>) {
+    fn remember(&self, purchase: &Purchase, receipt: &Receipt) {
+        let last = LastPurchase {
+            id: purchase.id,
+            offset: receipt.position.as_ref().map(|position| position.offset),
+        };
+
+        let user = Selector::User(purchase.user_id.clone());
+        let name = Selector::Name(purchase.user_name.clone());
+        let reference = purchase
+            .details
+            .reference
+            .clone()
+            .map(|reference| Selector::Reference(reference, None));
+
         let mut cache = self.0.lock();
-        for (purchase, receipt) in purchases {
-            let last = LastPurchase {
-                id: purchase.id,
-                offset: receipt.position.as_ref().map(|position| position.offset),
-            };
-
-            let user = Selector::User(purchase.user_id.clone());
-            let name = Selector::Name(purchase.user_name.clone());
-            let reference = purchase
-                .details
-                .reference
-                .clone()
-                .map(|reference| Selector::Reference(reference, None));
-
-            for selector in [Some(user), Some(name), reference].into_iter().flatten() {
-                let cached = cache.peek(&selector);
-                if cached.is_none_or(|cached| cached.offset <= last.offset) {
-                    cache.put(selector, last);
-                }
+        for selector in [Some(user), Some(name), reference].into_iter().flatten() {
+            let cached = cache.peek(&selector);
+            if cached.is_none_or(|cached| cached.offset <= last.offset) {
+                cache.put(selector, last);
             }
         }
     }
@@ -233,10 +231,8 @@ impl LastPurchases {
     /// The purchases with a reference are cached together for all users, so the last one of a
     /// reference may be later than the last one of the selected user.
     pub(crate) fn last_of(&self, selector: &Selector) -> Option<PurchaseId> {
-        self.0
-            .lock()
-            .get(&*select_any_user(selector))
-            .map(|last| last.id)
+        let selector = select_any_user(selector);
+        self.0.lock().get(&selector).map(|last| last.id)
     }
 
     /// Forgets the purchase `id` of `selector`, so that listings do not wait for it any more.
@@ -245,19 +241,17 @@ impl LastPurchases {
     pub(crate) fn forget(&self, selector: &Selector, id: PurchaseId) {
         let mut cache = self.0.lock();
         let selector = select_any_user(selector);
-        if cache.peek(&*selector).is_some_and(|last| last.id == id) {
-            cache.pop(&*selector);
+        if cache.peek(&selector).is_some_and(|last| last.id == id) {
+            cache.pop(&selector);
         }
     }
 }
 
 /// Returns `selector`, or the selector of all users if it selects a reference of one user.
-fn select_any_user(selector: &Selector) -> Cow<'_, Selector> {
+fn select_any_user(selector: &Selector) -> Selector {
     match selector {
-        Selector::Reference(reference, Some(_)) => {
-            Cow::Owned(Selector::Reference(reference.clone(), None))
-        }
-        _ => Cow::Borrowed(selector),
+        Selector::Reference(reference, Some(_)) => Selector::Reference(reference.clone(), None),
+        _ => selector.clone(),
     }
 }
 
@@ -278,7 +272,7 @@ mod tests {
             let purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
             let position = RecordPosition::new("purchases", 0, offset);
             let receipt = Receipt::new(id, Durability::LocalDisk).with_position(position);
-            recent.remember([(&purchase, &receipt)].into_iter());
+            recent.remember(&purchase, &receipt);
         }
         let last = recent
             .last_of(&Selector::User("u1".parse().unwrap()))
