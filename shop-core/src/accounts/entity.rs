@@ -192,17 +192,15 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// an event of each partition in time.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
-    // The ends of the partitions that were not read to their end yet. There is nothing to read in
-    // an empty partition.
+    // The ends of the partitions that were not read to their end yet.
     let mut unread_ends = log.tail(&Offsets::new()).await?.end;
-    unread_ends.retain(|_partition, end| *end > 0);
-
     let start = unread_ends
         .iter()
         .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
         .collect();
     let mut tail = log.tail(&start).await?;
-    // The log may have deleted all events of a partition.
+    // There is nothing to read in an empty partition, or if the log has deleted all events of a
+    // partition.
     unread_ends.retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
     let mut silent_partitions: BTreeSet<u32> = unread_ends.keys().copied().collect();
 
