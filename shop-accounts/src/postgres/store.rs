@@ -453,7 +453,7 @@ impl InsertState {
     }
 }
 
-/// Returns the query of the [`InsertState`] for `new`.
+/// Returns the query of the `InsertState` for `new`.
 ///
 /// The query waits until the row with the key is on the standby, see [`confirmed`], because the
 /// caller acknowledges that row.

@@ -64,7 +64,7 @@ use crate::{Error, ErrorKind, Result};
 ///   (`log_admin::a_replayed_dead_letter_is_resolved`,
 ///   `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
 ///   chosen by its position (`log_admin::dead_letters_are_resolved_by_position`).
-/// - The dead letter of a [`Gap`](super::Gap) can be discarded, but not replayed
+/// - The dead letter of a [`Gap`] can be discarded, but not replayed
 ///   (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing
 ///   (`log_admin::resolving_nothing_changes_nothing`).

@@ -17,7 +17,7 @@ pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
     /// The number of offsets that the log ever assigned: to its records, to deleted records, and to
-    /// the markers of transactions. `None` if the log [cannot be followed](LogAdmin::tail).
+    /// the markers of transactions. `None` if the log [cannot be followed](crate::log::LogAdmin::tail).
     #[doc(hidden)]
     pub written: Option<u64>,
     /// Per topic and partition, the first offset that the log still contains, or the next one if it
@@ -61,7 +61,7 @@ pub struct VerifyReport {
     #[doc(hidden)]
     pub waiting: u64,
     /// The number of records that do not decode, if they are
-    /// [skipped](VerifyOptions::skip_undecodable).
+    /// [skipped](super::VerifyOptions::skip_undecodable).
     #[doc(hidden)]
     pub undecodable: u64,
     /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its

@@ -14,7 +14,7 @@ pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Err
 }
 
 /// Converts an error of SQLite about the file at `path`. The outcome is `NotApplied`, which a
-/// failed COMMIT must [correct](outcome_of_commit).
+/// failed COMMIT must correct: see `outcome_of_commit`.
 ///
 /// Reference of the codes: <https://www.sqlite.org/rescode.html>.
 pub fn sqlite_error(error: rusqlite::Error, path: &Path) -> Error {

@@ -300,7 +300,7 @@ impl PostgresConnection {
     /// Runs a query within the timeout of queries, and returns its rows.
     ///
     /// # Errors
-    /// An error of [`run`](Self::run).
+    /// An error of `run`.
     pub async fn query(&self, statement: Statement) -> Result<Vec<Row>> {
         self.run(statement, Instant::now() + self.options.query_timeout)
             .await
@@ -312,7 +312,7 @@ impl PostgresConnection {
     /// The statement must be idempotent, because it is repeated if its outcome is unknown.
     ///
     /// # Errors
-    /// An error of [`run`](Self::run).
+    /// An error of `run`.
     pub async fn write(&self, statement: Statement) -> Result<Vec<Row>> {
         self.write_by(statement, Instant::now() + self.options.insert_timeout)
             .await
@@ -321,7 +321,7 @@ impl PostgresConnection {
     /// Runs a write in a transaction of its own until `deadline`, see [`write`](Self::write).
     ///
     /// # Errors
-    /// An error of [`run`](Self::run).
+    /// An error of `run`.
     pub async fn write_by(&self, mut statement: Statement, deadline: Instant) -> Result<Vec<Row>> {
         statement.end = Some("commit");
         self.run(statement, deadline).await
@@ -392,7 +392,7 @@ impl PostgresConnection {
     /// since.
     ///
     /// # Errors
-    /// An error of [`run`](Self::run).
+    /// An error of `run`.
     pub async fn check_writes(&self) -> Result<()> {
         let last_write_check = *self.lock_last_write_check();
         if last_write_check.is_some_and(|at| at.elapsed() < CHECK_VALIDITY) {

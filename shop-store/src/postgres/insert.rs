@@ -75,10 +75,10 @@ pub struct TargetTable {
     pub arrays: &'static str,
     /// The SQL expression that compares the sent row `rest` with the row `stored` of the same id.
     ///
-    /// Its value is 1 ([`SAME`]), 2 ([`ERASED`]) or 3 ([`OTHER_DETAILS`]), or 0 if the content of
+    /// Its value is 1 (`SAME`), 2 (`ERASED`) or 3 (`OTHER_DETAILS`), or 0 if the content of
     /// the stored row differs.
     pub compared: &'static str,
-    /// The SQL expression of the details of the row `stored`. For [`OTHER_DETAILS`], they are
+    /// The SQL expression of the details of the row `stored`. For `OTHER_DETAILS`, they are
     /// compared by [`Insertable::has_same_details`].
     pub stored_details: &'static str,
 }
@@ -126,7 +126,7 @@ impl TargetTable {
     /// Returns the SQL of an insert of the rows whose id is not stored.
     ///
     /// The answer contains one row for each row that was not inserted, see
-    /// [`compare`](Self::compare).
+    /// `compare`.
     pub fn insert_new(&self) -> String {
         let Self { name, columns, .. } = self;
         let input = self.input();
