@@ -77,7 +77,8 @@
 //!
 //! [`erase_user`](erase::erase_user) erases a user from a log, its dead letters and a store,
 //! [`run_retention`](retention::run_retention) deletes old purchases in the background, and
-//! [`verify`](verify::verify) compares a store with its log.
+//! [`verify`](verify::verify) compares a store with its log. [`Operations`](operations::Operations)
+//! has these and the other operations of operators in one place.
 //!
 //! # Errors
 //!
