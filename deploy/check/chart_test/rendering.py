@@ -11,6 +11,7 @@ import tempfile
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
+SETTINGS = ("bins/settings/variables.rs", "shop-http/src/args.rs", "shop-kafka/src/args.rs", "shop-store/src/args.rs")
 
 
 def quick_copy(chart):
@@ -120,10 +121,14 @@ def component_of(document):
     return document["metadata"].get("labels", {}).get("app.kubernetes.io/component")
 
 
+def settings_source():
+    """The source in which the services declare their settings, as attributes of clap with a name in the environment."""
+    return "".join((ROOT / file).read_text() for file in SETTINGS)
+
+
 def default_of(variable):
     """The default of a variable, from the source of the services."""
-    field = rf'default_value = "(\w+)"[^\n]*\n    pub\(crate\) {variable.removeprefix("SHOP_").lower()}:'
-    return re.search(field, (ROOT / "bins/settings/variables.rs").read_text())[1]
+    return re.search(rf'env = "SHOP_{variable.removeprefix("SHOP_")}".*?default_value = "(\w+)"', settings_source(), re.S)[1]
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 
-from rendering import ROOT, SECRETS, component_of
+from rendering import ROOT, SECRETS, component_of, settings_source
 
 OWN = ("facing", "management", "users", "orders")
 # Flags of danielqsj/kafka_exporter v1.9.0.
@@ -18,22 +18,22 @@ EXPORTER_FLAGS = {
 @functools.cache
 def settings_of_the_services():
     """All variables of the services, from their source."""
-    source = ROOT / "bins/settings/variables.rs"
-    fields = (field.upper() for field in re.findall(r"^    pub\(crate\) (\w+):", source.read_text(), re.M))
-    names = {name if name.startswith("OTEL_") else f"SHOP_{name}" for name in fields}
+    attributes = re.findall(r'env = "(\w+)"(.*?)\n    pub', settings_source(), re.S)
+    names = {name for name, _ in attributes}
     tables = (ROOT / "bins/settings/names.rs").read_text()
     table = {
         name: re.findall(r"[A-Z_]{4,}", re.search(rf"const {name}:.*?=(.*?);\n", tables, re.S)[1])
-        for name in ("ALIASES", "BARE", "PARTS", "SECRETS")
+        for name in ("ALIASES", "BARE", "PARTS")
     }
-    assert len(names) > 20 and all(table.values()), "the source of bins/ has another format"
+    hidden = {name for name, rest in attributes if "hide_env_values" in rest}
+    assert len(names) > 20 and hidden and all(table.values()), "the source of the settings has another format"
 
     def bare(settings):
         """Their names without SHOP_, if these are accepted."""
         short = (setting.removeprefix("SHOP_") for setting in settings)
         return {name for name in short if any(name == known or (known.endswith("_") and name.startswith(known)) for known in table["BARE"])}
 
-    secrets = {*table["SECRETS"], *bare(table["SECRETS"])}
+    secrets = {*hidden, *bare(hidden), "MONGODB_PASSWORD"}
     known = {*names, *bare(names), *table["ALIASES"], *table["PARTS"]}
     return known | {f"{secret}_FILE" for secret in secrets}, secrets
 

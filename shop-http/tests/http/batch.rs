@@ -11,7 +11,7 @@ use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::InMemoryStore;
-use shop_http::{HttpOptions, router};
+use shop_http::{ApiKeys, HttpOptions, router, routes};
 
 use crate::shop::{JSON, Shop, TestResponse, facing_parts_of, post, purchase, request, send};
 
@@ -428,4 +428,42 @@ async fn a_batch_counts_as_its_number_of_purchases() {
         statuses.push(send_batch(&router, line("u1", "").repeat(4)).await.status);
     }
     assert_eq!(statuses.last(), Some(&StatusCode::TOO_MANY_REQUESTS));
+}
+
+#[cfg(feature = "auth")]
+#[tokio::test]
+async fn another_user_is_rejected_on_its_line() {
+    // Of `ada` and `any`.
+    let keys = "ada fdee430d40bd57deeac186cd9790033d0f06f909a8806e7ce6e717ab7c7d5029 purchases:write u1\nimport d6a7cd2a7371b1a15d543196979ff74fdb027023ebf187d5d329be11055c77fd purchases:write:any\n";
+    let parts = facing_parts_of(InMemoryStore::new());
+    let router = routes(parts)
+        .authenticate(ApiKeys::parse(keys).unwrap())
+        .build();
+    let body = format!("{}{}", line("u1", ""), line("u2", ""));
+    let as_key = async |key: &str| {
+        let token = format!("Bearer {key}");
+        send(
+            &router,
+            request(
+                Method::POST,
+                PATH,
+                &[NDJSON, ("authorization", &token)],
+                body.clone(),
+            ),
+        )
+        .await
+    };
+    let own = results(&as_key("ada").await);
+    assert_eq!(statuses(&own), ["acknowledged", "rejected"]);
+    assert_eq!(own[1]["type"], "/problems/denied");
+    assert_eq!(
+        own[1]["detail"],
+        "The scope purchases:write:any is required"
+    );
+    let any = results(&as_key("any").await);
+    assert_eq!(statuses(&any), ["acknowledged"; 2]);
+    assert_eq!(
+        send_batch(&router, body.clone()).await.status,
+        StatusCode::UNAUTHORIZED
+    );
 }

@@ -461,6 +461,33 @@ async fn slow_handshakes_and_idle_connections_are_ended() {
 }
 
 #[tokio::test]
+async fn a_client_that_does_not_read_is_disconnected() {
+    let mut options = HttpOptions::default();
+    options.write_timeout = Duration::from_millis(20);
+    options.max_requests = 1;
+    // More than the buffers of a connection hold.
+    let served = Served::with_purchases(50_000, options, None).await;
+    let (mut client, connection) = served.http2().await;
+    let connection = tokio::spawn(connection);
+    let unread = client
+        .send_request(get("/getAllUserBuys/u1"))
+        .await
+        .unwrap();
+    assert_eq!(unread.status(), StatusCode::OK);
+    assert!(connection.await.is_ok());
+    let read = unread.into_body().collect().await;
+    assert!(read.is_err());
+    // Its slot is free.
+    let (mut client, connection) = served.http2().await;
+    tokio::spawn(connection);
+    let other = client
+        .send_request(get("/v1/purchases?userid=u2"))
+        .await
+        .unwrap();
+    assert_eq!(other.status(), StatusCode::OK);
+}
+
+#[tokio::test]
 async fn unread_responses_over_http2_are_limited() {
     let served = Served::new(HttpOptions::default().max_requests(16), None).await;
     let mut open = Vec::new();

@@ -1,9 +1,10 @@
 //! Reading through the native API.
 
-use axum::http::StatusCode;
+use axum::body::Body;
+use axum::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::shop::{Shop, get, purchase};
+use crate::shop::{Shop, get, purchase, request, send};
 
 #[tokio::test]
 async fn pages_by_user_id_by_name_and_of_all_users() {
@@ -137,5 +138,49 @@ async fn listings_sums_and_totals_of_a_range() {
     assert_eq!(
         get(&shop.facing, "/v1/totals?everyone=true").await.status,
         StatusCode::FORBIDDEN
+    );
+}
+
+#[tokio::test]
+async fn too_many_buckets_are_an_error_of_their_period() {
+    let shop = Shop::new();
+    let all: Vec<_> = (0..1_001)
+        .map(|hour| purchase("u1", hour * 3_600))
+        .collect();
+    shop.stored(&all).await;
+    let many = get(&shop.facing, "/v1/totals?userid=u1&per=hour").await;
+    assert_eq!(
+        (many.status.as_u16(), &*many.places()),
+        (422, &["per".to_owned()][..]),
+        "{many:?}"
+    );
+}
+
+#[tokio::test]
+async fn a_purchase_by_its_id() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let found = get(
+        &shop.facing,
+        "/v1/purchases/00000000-0000-0000-0000-000000000002",
+    )
+    .await;
+    found.has(200, &json!({"userid": "u1"}));
+    let path = "/v1/purchases/00000000-0000-0000-0000-000000000009";
+    let unknown = request(
+        Method::GET,
+        path,
+        &[("accept-encoding", "gzip")],
+        Body::empty(),
+    );
+    // An error is not compressed.
+    send(&shop.facing, unknown)
+        .await
+        .has(404, &json!({"type": "/problems/unknown-purchase"}));
+    let old = get(&shop.facing, "/v1/purchases/65a1f0c2d3e4b5a697887766").await;
+    assert_eq!(
+        old.status,
+        StatusCode::NOT_FOUND,
+        "an old document's id is an id"
     );
 }
