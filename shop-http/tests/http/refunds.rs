@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,6 +10,7 @@ use axum::extract::Request;
 use axum::http::Method;
 use axum::middleware::{Next, from_fn};
 use serde_json::{Value, json};
+use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{Durability, PurchaseErase as _, PurchaseStore as _, StoreSink};
 use shop_http::{CorsOrigins, HttpOptions, Parts, Principal, Scopes, routes};
@@ -454,4 +456,19 @@ async fn a_page_of_another_origin_does_not_refund_without_authentication() {
         "",
     );
     assert_eq!(send(&shop.facing, own).await.status.as_u16(), 201);
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_published_for_a_refund_while_the_store_cannot_be_asked() {
+    let shop = Shop::new();
+    shop.stored(&[purchase("u1", 1)]).await;
+    let faults = [Fault::unavailable(), Fault::Delay(Duration::from_secs(60))];
+    for fault in faults {
+        shop.faults.always(Call::Query, fault);
+        refund(&shop.facing, purchase("u1", 1).id, "")
+            .await
+            .has(503, &json!({"outcome": "not_sent"}));
+        shop.faults.clear(Call::Query);
+    }
+    assert_eq!(shop.published().await, 0);
 }
