@@ -171,7 +171,8 @@ async fn list(
 /// # Errors
 /// - an error with a line for each selected position without a dead letter, and for each dead
 ///   letter that cannot be replayed
-/// - the errors of the log, with the count until then
+/// - the errors of the log. An error during a replay or a drop, also in a dry run, includes the
+///   count until then.
 /// - the errors of standard output
 async fn resolve_selected(
     settings: &Settings,
@@ -201,6 +202,10 @@ async fn resolve_selected(
             true
         })
         .await;
+
+    if !report.is_begun {
+        return ended.map_err(CliError::from);
+    }
 
     // The audit log also shows what was resolved before an error.
     if !options.dry_run {

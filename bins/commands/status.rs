@@ -271,7 +271,7 @@ fn partition_rows(status: &TopicStatus) -> impl Iterator<Item = Value> {
 /// Returns a row for each reason for which dead letters of the topic are pending.
 fn dead_letter_rows(status: &TopicStatus) -> impl Iterator<Item = Value> {
     let dead_letters = status.dead_letters.iter();
-    dead_letters.map(|(reason, count)| json!([status.topic, reason, count]))
+    dead_letters.map(|(reason, count)| json!([status.topic, reason.as_str(), count]))
 }
 
 /// Adds to `findings` the problems that the service reports and that need an operator.

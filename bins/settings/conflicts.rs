@@ -143,7 +143,7 @@ pub(super) fn conflicts(
     }
     check_values(variables, &mut faults);
 
-    // SHOP_KAFKA_TLS=off and SHOP_KAFKA_CREATE_TOPICS=on are the defaults: they count as unset.
+    // SHOP_KAFKA_TLS=off and SHOP_KAFKA_CREATE_TOPICS=on are the defaults: they count as unset. A build without Kafka knows neither.
     set.retain(|name| match *name {
         #[cfg(feature = "kafka")]
         "SHOP_KAFKA_TLS" => variables.kafka.kafka_tls,

@@ -283,7 +283,10 @@ pub(super) fn misspelled(
     }
     // A build without Kafka knows the ids of its settings, but not the settings.
     let id = key(name);
-    let has_id = |(_, ids): &(&str, &str)| ids.split(' ').any(|known_id| known_id == id);
+    let has_id = |(_, ids): &(&str, &str)| {
+        ids.split(' ')
+            .any(|known| known == id || id.strip_suffix("_file") == Some(known))
+    };
     if cfg!(not(feature = "kafka")) && id.starts_with("kafka_") && GROUPS.iter().any(has_id) {
         return Some(format!(
             "{given} is a setting of Kafka, which this program was built without: remove it"
@@ -349,7 +352,11 @@ mod tests {
             ("SHOP_DATA_DRI", "SHOP_DATA_DIR"),
             ("SHOP_SOMETHING_ELSE", "--help"),
             ("KAFKA_BOOTSTRAP_SERVER", "use KAFKA_BOOTSTRAP_SERVERS"),
+            ("KAFKA_HOST", "use KAFKA_BOOTSTRAP_SERVERS"),
             ("KAFKA_PASSWORDFILE", "KAFKA_PASSWORD_FILE"),
+            ("POSTGRES_URI", "POSTGRES_URL"),
+            ("MONGO_URI", "use MONGODB_URI"),
+            ("CORS_ALLOWED_ORIGINS", "use CORS_ALLOW_ORIGINS"),
             ("MONGO_URL", "use MONGODB_URI"),
             ("MONGO_HOST", "use MONGO_HOSTNAME"),
             ("MONGODB_HOST", "MONGODB_HOSTS"),

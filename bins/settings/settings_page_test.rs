@@ -13,7 +13,7 @@ use super::names::{aliases, arguments, variable};
 const INTRODUCTION: &str = "\
 # Settings
 
-This page is for operators. It lists every setting of facing and management with its default. The page is generated from `bins/settings/variables.rs`; `facing --help` prints the same settings.
+This page is for operators. It lists every setting of facing and management with its default. The page is generated from `bins/settings/variables.rs` and from `src/args.rs` of `shop-http`, `shop-kafka` and `shop-store`; `facing --help` prints the same settings.
 
 With nothing set, a service keeps everything in `./shop-data` and serves on this machine only.
 

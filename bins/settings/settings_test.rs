@@ -241,6 +241,7 @@ fn users_and_orders_are_in_postgresql_or_in_files_beside_any_store_of_purchases(
     );
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn kafka_settings_without_brokers_are_errors() {
     for pair in [
@@ -386,6 +387,7 @@ fn secrets_are_read_again_from_their_files() {
     );
 }
 
+#[cfg(feature = "kafka")]
 #[test]
 fn topics_are_created_with_the_brokers_replication_by_default() {
     let kafka = |more: &[(&str, &str)]| {

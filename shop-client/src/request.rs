@@ -205,7 +205,7 @@ impl RawRequest {
 }
 
 impl RawResponse {
-    /// Returns the status, from 200 to 299.
+    /// Returns the status, from 200 to 299, or that of an expected problem.
     #[must_use]
     pub fn status(&self) -> u16 {
         self.0.status.as_u16()

@@ -81,7 +81,8 @@ impl HttpArgs {
     /// Returns the options of a service with these settings.
     ///
     /// What is unset depends on the dialect, and on whether the service `authenticates` requests:
-    /// such a service logs all requests, and pages of other origins may not call it.
+    /// such a service logs all requests, and pages of other origins may not call it. Unset hosts are
+    /// all hosts: for a service on a loopback address, set [`Hosts`] yourself.
     #[must_use]
     pub fn options(&self, authenticates: bool) -> HttpOptions {
         let mut access_log = AccessLog::Off;

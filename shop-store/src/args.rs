@@ -81,7 +81,9 @@ impl EmbeddedArgs {
 /// Settings of a store in MongoDB for the command line of a program, which clap parses.
 ///
 /// Each setting is a flag and an environment variable. The flag of the connection string is hidden,
-/// because other users of the machine can read the arguments of a process.
+/// because other users of the machine can read the arguments of a process. Only facing and
+/// management compose it of other variables. The texts of the help are those of
+/// these programs.
 ///
 /// ```
 /// use clap::Parser;

@@ -185,7 +185,7 @@ impl<E: Resource> Entities<E> {
     /// Sends `new` to the service, and returns the outcome of the insert.
     ///
     /// # Errors
-    /// Returns the errors of [`insert`](Self::insert), without the key.
+    /// Returns the errors of [`insert`](Self::insert). Those of an unexpected response lack the key.
     async fn send_new(&self, new: &E::New) -> Result<Insertion<E>> {
         let mut client = self.client.clone();
         if let Some(context) = E::context(new) {

@@ -73,7 +73,7 @@ pub async fn a_status_counts_lag_and_dead_letters(log: &dyn LogFixture, store: &
     let (operations, positions) = published(log, store).await;
     operations.park(&positions[..2], "stuck").await.unwrap();
     let status = operations.status().await.unwrap();
-    let parked = status.dead_letters.get(ReasonKind::Parked.as_str());
+    let parked = status.dead_letters.get(&ReasonKind::Parked);
     assert_eq!((status.lag, parked), (5, Some(&2)));
     assert_eq!(status.findings(), [""; 0]);
 
@@ -93,6 +93,10 @@ pub async fn parked_records_are_dead_letters(log: &dyn LogFixture, store: &dyn E
     let report = operations.park(&both, "stuck").await.unwrap();
     assert_eq!((report.parked, report.problems.len()), (0, 1));
     assert!(pending(&operations).await.is_empty());
+    let mut absent = positions[0].clone();
+    absent.offset += 1_000_000;
+    let report = operations.park(&[absent], "stuck").await.unwrap();
+    assert_eq!((report.parked, report.problems.len()), (0, 1));
 
     let report = operations.park(&both[..1], "stuck").await.unwrap();
     assert_eq!((report.parked, report.problems.len()), (1, 0));

@@ -1,8 +1,8 @@
 //! Resolves many dead letters in batches, optionally at a limited rate or as a dry run.
 //!
 //! [`LogAdmin::resolve`] resolves one slice of dead letters. [`resolve`] here drives it for a
-//! stream of any length: the dead letter commands, the HTTP API and the erasure of a user's data
-//! call it.
+//! stream of any length: [`Operations`](crate::operations::Operations) and the erasure of a user's
+//! data call it.
 
 use std::num::NonZeroU32;
 use std::time::Duration;

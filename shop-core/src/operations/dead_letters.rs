@@ -28,6 +28,9 @@ pub struct ResolveReport {
     pub resolution: Resolution,
     /// Whether nothing was changed, only counted.
     pub dry_run: bool,
+    /// Whether the dead letters were selected, so that resolving them began.
+    #[doc(hidden)]
+    pub is_begun: bool,
     /// The number of dead letters that were resolved.
     pub resolved: u64,
     /// The selected positions at which no dead letter is pending.
@@ -43,6 +46,7 @@ impl ResolveReport {
         Self {
             resolution: options.resolution,
             dry_run: options.dry_run,
+            is_begun: false,
             resolved: 0,
             unknown: BTreeSet::new(),
             refused: Vec::new(),
@@ -81,7 +85,8 @@ impl Serialize for ResolveReport {
     }
 }
 
-/// The result of [`Operations::park`]: either all records are dead letters now, or none.
+/// The result of [`Operations::park`]: all records are dead letters now, or, if there are problems,
+/// none.
 ///
 /// Its text is a sentence, such as `2 parked`. Its JSON has the member `parked`.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
@@ -140,6 +145,7 @@ impl Operations {
         let admin = log.log.admin();
         report.unknown.clone_from(&filter.positions);
         let selected = admin.select_dead_letters(filter).await?;
+        report.is_begun = true;
         resolve(
             &*admin,
             log.record_type,
@@ -168,7 +174,8 @@ impl Operations {
     ///
     /// # Errors
     /// The errors of the log and of the store. Nothing is parked then, unless the last call of the
-    /// log failed: repeating the call is safe.
+    /// log failed, which may have stored some. These are problems of a repeated call: repeat it with
+    /// the others.
     ///
     /// # Cancel safety
     /// Dropping the future leaves either all of the records parked, or some, or none.

@@ -1,7 +1,7 @@
 //! [`Operations`]: what operators do with the log of a topic and with the store that it feeds.
 //!
-//! The commands of the program `management` are arguments, progress and exit codes around these
-//! calls, and the HTTP API resolves dead letters by them. A program of your own offers the same
+//! Most commands of the program `management` that work on a log or a store of purchases are
+//! arguments, progress and exit codes around these calls, and the HTTP API resolves dead letters by them. A program of your own offers the same
 //! operations to its operators:
 //!
 //! ```
@@ -73,12 +73,13 @@ use crate::{Error, ErrorKind, Result};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - An operation on a part that was not added returns [`Unsupported`](ErrorKind::Unsupported)
+/// - An operation but [`groups`](Self::groups) on a part that was not added returns
+///   [`Unsupported`](ErrorKind::Unsupported)
 ///   (`operations::a_missing_part_is_unsupported`).
 /// - The status counts what the group has not consumed, and what is pending
 ///   (`operations::a_status_counts_lag_and_dead_letters`).
-/// - A record is parked unless it needs no dead letter, and several are parked together or not at
-///   all (`operations::parked_records_are_dead_letters`,
+/// - A record is parked unless it needs no dead letter, and of several none is, if one of them
+///   needs none (`operations::parked_records_are_dead_letters`,
 ///   `operations::a_record_that_needs_no_dead_letter_is_not_parked`).
 /// - Resolving counts what was resolved, and names what was not
 ///   (`operations::resolved_dead_letters_are_counted`).
@@ -135,8 +136,8 @@ impl Operations {
         self
     }
 
-    /// Returns the consumer groups of the log, or `None` if the log does not keep its groups itself,
-    /// such as Kafka.
+    /// Returns the consumer groups of the log, or `None` without a log, or if the log does not keep
+    /// its groups itself, such as Kafka.
     #[must_use]
     pub fn groups(&self) -> Option<Arc<dyn LogGroups>> {
         self.log.as_ref()?.log.admin().groups()

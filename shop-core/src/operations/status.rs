@@ -7,7 +7,7 @@ use serde::{Serialize, Serializer};
 
 use super::Operations;
 use crate::inspect::{GroupProgress, LogInspection};
-use crate::log::Gap;
+use crate::log::{Gap, ReasonKind};
 use crate::{Clock as _, Result, SystemClock};
 
 /// The state of a topic, and the progress of its group.
@@ -26,8 +26,9 @@ pub struct TopicStatus {
     /// unknown. In JSON, `retention_seconds`.
     #[serde(rename = "retention_seconds", serialize_with = "as_seconds")]
     pub retention: Option<Duration>,
-    /// The number of pending dead letters by the name of their reason.
-    pub dead_letters: BTreeMap<&'static str, u64>,
+    /// The number of pending dead letters by the kind of their reason.
+    #[serde(serialize_with = "by_name")]
+    pub dead_letters: BTreeMap<ReasonKind, u64>,
     /// The ranges of records that the log lost, and whose dead letters are pending.
     pub gaps: Vec<Gap>,
 }
@@ -76,16 +77,13 @@ impl Operations {
         let partitions = GroupProgress::read(group, &*admin).await?;
         let inspection = LogInspection::read(&*admin).await?;
 
-        let dead_letters = inspection.dead_letters.into_iter();
         Ok(TopicStatus {
             topic: log.topic.clone(),
             group: group.to_owned(),
             lag: partitions.iter().map(|partition| partition.lag).sum(),
             partitions,
             retention: inspection.retention,
-            dead_letters: dead_letters
-                .map(|(reason, count)| (reason.as_str(), count))
-                .collect(),
+            dead_letters: inspection.dead_letters,
             gaps: inspection.gaps,
         })
     }
@@ -108,6 +106,15 @@ pub fn format_age(age: Duration) -> String {
         }
     }
     format!("{seconds}s")
+}
+
+/// Serializes counts by the names of their reasons.
+fn by_name<S: Serializer>(
+    counts: &BTreeMap<ReasonKind, u64>,
+    serializer: S,
+) -> std::result::Result<S::Ok, S::Error> {
+    let members = counts.iter();
+    serializer.collect_map(members.map(|(reason, count)| (reason.as_str(), count)))
 }
 
 /// Serializes the whole seconds of a duration.

@@ -32,15 +32,15 @@ mod verify_test;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::TryStreamExt;
+
 use crate::log::{Log, LogAdmin};
 use crate::ports::PurchaseQuery;
 use crate::{Clock as _, Result, SystemClock, Timestamp, options};
-use futures_util::TryStreamExt;
 
 use scan::LogScan;
 
 pub use report::{Findings, UnverifiedRecord, VerifyReport};
-
 pub use spot_check::SpotCheck;
 
 /// Verifies a store against a log, and reports each difference.

@@ -10,7 +10,8 @@ use crate::PurchaseId;
 use crate::log::{Gap, RecordPosition};
 
 /// The result of a verification. Its text is one line; [`details`](Self::details) is the whole
-/// report as text, and [`to_json`](Self::to_json) as JSON.
+/// report as text, and [`to_json`](Self::to_json) as JSON. Its serialized form contains the numbers
+/// alone, without the findings.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
 #[non_exhaustive]
 pub struct VerifyReport {

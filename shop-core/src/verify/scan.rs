@@ -447,6 +447,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         self.report.written = Some(written);
         self.readable_ends = bounds.end;
         self.unstable = bounds.unstable;
+        self.unstable
+            .retain(|partition, _count| self.readable_ends.contains_key(partition));
 
         if bounds.is_sparse {
             for (partition, start) in bounds.start {

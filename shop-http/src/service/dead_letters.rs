@@ -203,7 +203,7 @@ impl DeadLetterLogs {
 
             // Several dead letters may share one position. If one is resolved, the outcome does
             // not tell about another that is refused, such as a gap.
-            for (position, reason) in report.refused {
+            for (position, reason) in report.refused.into_iter().rev() {
                 let refused = (ResolvedStatus::Refused, Some(reason.to_owned()));
                 outcomes.entry(position).or_insert(refused);
             }

@@ -288,9 +288,11 @@ fn copy_snapshot(source: &Connection, path: &Path) -> Result<()> {
 /// it.
 ///
 /// SQLite overwrites what it deletes, but it also moves rows between pages and leaves copies in
-/// unused parts of the file. After an erasure, this removes them. Writers wait meanwhile, at most 4
-/// seconds for each write, and then fail with transient errors; a file of a million purchases takes
-/// seconds. Needs free disk space of twice the size of the file. Logs of events need no rewriting:
+/// unused parts of the file. After an erasure, this removes them. Other files of the folder are not
+/// rewritten: for users, call `vacuum_users` of `shop-accounts`.
+///
+/// Writers wait meanwhile, at most 4 seconds for each write, and then fail with transient errors; a
+/// file of a million purchases takes seconds. Needs free disk space of twice the size of the file. Logs of events need no rewriting:
 /// their rows are not moved.
 ///
 /// # Errors

@@ -57,7 +57,7 @@ pub(super) async fn insert_batch(
 /// Returns the command that inserts `purchases` into `collection`, unordered, with majority and
 /// journal.
 ///
-/// Unlike `insert_many`, this builds no map of all ids.
+/// Unlike `insert_many`, this builds no map of all ids, but it too copies each document.
 fn encode_insert(collection: &str, purchases: &[Purchase]) -> RawDocumentBuf {
     let mut documents = RawArrayBuf::new();
     for purchase in purchases {

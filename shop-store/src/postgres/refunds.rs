@@ -106,7 +106,9 @@ impl PurchaseRows for PostgresStore {
             let id = rows::parse_column(row, "id").ok()?;
             Some((id, rows::read_stored_row(row)))
         });
-        Ok(stored_rows.collect())
+        let mut stored_rows_by_id = HashMap::with_capacity(found_rows.len());
+        stored_rows_by_id.extend(stored_rows);
+        Ok(stored_rows_by_id)
     }
 
     /// Returns the currency of the store. Sets it to `given` first if no currency is set.

@@ -41,6 +41,7 @@ async fn dlq_drop_selects_records() {
     assert_eq!(dlq(folder, &["drop", "purchases-0-2"]).await, "1 dropped\n");
     assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 2);
     assert_eq!(dlq(folder, &["drop", "--all"]).await, "2 dropped\n");
+    assert_eq!(dlq(folder, &["ls"]).await, "");
     // A dropped record is not missing.
     let output = manage(folder, &["verify"]).await;
     let printed = text(&output.stdout);

@@ -36,8 +36,11 @@ impl IngestPipeline {
                 self.in_flight.values().map(|batch| batch.records).sum(),
             )
             | replace_and_compare(&mut status.in_flight_bytes, self.in_flight_bytes())
-            | replace_and_compare(&mut status.freshness, self.freshness)
-            | replace_and_compare(&mut status.lost, self.lost.clone());
+            | replace_and_compare(&mut status.freshness, self.freshness);
+        if status.lost != self.lost {
+            status.lost.clone_from(&self.lost);
+            changed = true;
+        }
 
         // Failures change rarely, and collecting them allocates, so they are collected only after a
         // change.
