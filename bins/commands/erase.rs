@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use serde_json::json;
+use shop_accounts::erase::{erase_user_events, user_number};
 use shop_core::erase::Erase;
 
 use super::backup::remove_left_copies;
@@ -45,7 +46,7 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
             operations.erase_purchases(&mut erase, &log.name).await?;
         }
 
-        if keeps_users && let Some(number) = erase.user_number() {
+        if keeps_users && let Some(number) = user_number(user) {
             let users = backend::for_entities(settings).users().await?.port;
             let exists = if *dry_run {
                 users.get(number).await?.is_some()
@@ -54,9 +55,7 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
             };
             erase.report.users = exists.into();
             let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
-            erase
-                .erase_user_events(&log.name, &*log.port, number)
-                .await?;
+            erase_user_events(&mut erase, &log.name, &*log.port, number).await?;
         }
 
         if *vacuum && !dry_run {

@@ -29,29 +29,24 @@
 
 #[cfg(feature = "client")]
 pub mod client;
-
-pub use shop_core::{entity, orders, outbox, users};
-
+#[cfg(feature = "conformance")]
+pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;
-#[cfg(feature = "postgres")]
-pub mod postgres;
-
+pub mod entity;
+#[doc(hidden)]
+pub mod erase;
 #[cfg(feature = "http")]
 pub mod http;
-
-/// The conformance kit for stores and outboxes of your own.
 #[cfg(feature = "conformance")]
-pub mod conformance {
-    pub use shop_core::conformance::{
-        EntityStores, EraseUsersFixture, MemoryEntities, OrdersFixture, OrdersOfUsers,
-        OutboxFixture, OutboxOfOrders, OutboxOfUsers, UsersFixture, UsersOfOrders,
-        erase_users_suite, orders_suite, outbox_suite, users_suite,
-    };
-}
+#[path = "conformance/memory/mod.rs"]
+pub mod memory;
+pub mod orders;
+pub mod outbox;
+#[cfg(feature = "postgres")]
+pub mod postgres;
+pub mod users;
 
-/// The stores of the kit, in memory.
 #[cfg(feature = "conformance")]
-pub mod memory {
-    pub use shop_core::memory::{InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers};
-}
+#[doc(hidden)]
+pub use shop_core::conformance_cases;

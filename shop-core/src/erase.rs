@@ -267,7 +267,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// # Errors
     /// Returns the errors of the log and of the store, except
     /// [`Unsupported`](ErrorKind::Unsupported) of an erasure: the log keeps the records then.
-    pub(crate) async fn erase_records(
+    pub async fn erase_records(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
@@ -349,7 +349,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Errors
     /// Returns the errors of the log.
-    pub(crate) async fn erase_dead_letters(
+    pub async fn erase_dead_letters(
         &mut self,
         log: &dyn LogAdmin,
         record_type: RecordType,
@@ -399,7 +399,9 @@ fn user_id_in_value(record: &LogRecord) -> Option<Cow<'_, str>> {
 }
 
 /// Checks whether the key of `record` is `key`.
-pub(crate) fn has_key(record: &LogRecord, key: &str) -> bool {
+#[doc(hidden)]
+#[must_use]
+pub fn has_key(record: &LogRecord, key: &str) -> bool {
     record.key.as_deref() == Some(key.as_bytes())
 }
 

@@ -119,7 +119,8 @@ struct ErrorInner {
 ///
 /// A port may be implemented by the embedder, so its panic must not end a task of this crate. The
 /// error of a panic states `origin`, unless it is empty.
-pub(crate) async fn catch_panic<T>(
+#[doc(hidden)]
+pub async fn catch_panic<T>(
     origin: &'static str,
     calls: impl Future<Output = Result<T>>,
 ) -> Result<T> {

@@ -69,8 +69,8 @@
 //! # Your own records
 //!
 //! [`Ingest`](ingest::Ingest) applies the records of every type that implements
-//! [`Record`](record::Record) to a [`RecordStore`](ports::RecordStore) of this type. With the
-//! feature `accounts`, rows that must be published as events are written with their event into an
+//! [`Record`](record::Record) to a [`RecordStore`](ports::RecordStore) of this type. With
+//! `shop-accounts`, rows that must be published as events are written with their event into an
 //! `outbox`, whose `Relay` publishes the event; `users` and `orders` are made of these parts.
 //!
 //! # Erasure, retention and verification
@@ -91,10 +91,9 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `accounts` | users and orders, and the outbox whose relay publishes their events |
 //! | `api` | the parts of the HTTP API that `shop-http` and `shop-client` share |
 //! | `csv` | to these the rows of CSV and NDJSON |
-//! | `conformance` | the module `conformance`: the kit that tests your own log, store or outbox, with fault injection; `Shop::simulated` |
+//! | `conformance` | the module `conformance`: the kit that tests your own log or store, with fault injection; `Shop::simulated` |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
 //!
@@ -103,8 +102,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "accounts")]
-mod accounts;
 #[cfg(feature = "api")]
 #[doc(hidden)]
 pub mod api;
@@ -137,8 +134,6 @@ pub mod retention;
 pub mod shop;
 pub mod verify;
 
-#[cfg(feature = "accounts")]
-pub use accounts::{entity, orders, outbox, users};
 /// The macro for implementations of the ports.
 pub use async_trait::async_trait;
 /// The crate of the keys and values of records.
@@ -149,6 +144,8 @@ pub use domain::{
     Details, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase,
     PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
+#[doc(hidden)]
+pub use error::catch_panic;
 pub use error::{Error, ErrorKind, Outcome, Result, Retry};
 #[cfg(feature = "failpoints")]
 pub use failpoint::init_failpoints;
@@ -158,6 +155,8 @@ pub use failpoint::with_failpoints;
 pub use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 /// The crate whose timestamps a [`Timestamp`] converts from and to.
 pub use jiff;
+#[doc(hidden)]
+pub use lock::lock;
 /// The crate of the mocks, with its predicates and sequences.
 #[cfg(feature = "mock")]
 pub use mockall;

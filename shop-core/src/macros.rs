@@ -127,6 +127,8 @@ macro_rules! named_enum {
 /// ```text
 /// format_as!(Price: |this| Display = Display(this.0), Debug = Display(this.0));
 /// ```
+#[doc(hidden)]
+#[macro_export]
 macro_rules! format_as {
     ($name:ident: |$this:ident| $($trait:ident = $other:ident($form:expr)),+) => {$(
         impl ::std::fmt::$trait for $name {

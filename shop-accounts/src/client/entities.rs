@@ -12,13 +12,14 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use shop_client::reqwest::Method;
 use shop_client::{RawResponse, ShopClient};
-use shop_core::api::UserOrdersBody;
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 use shop_core::{Clock as _, Error, IdempotencyKey, IntoValid, Result, SystemClock, async_trait};
 
 use crate::entity::{Entity, EntityStore, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
-use crate::users::{Email, MAX_LISTED_ORDERS, NewUser, PersonName, User, UserNumber, UserOrders};
+use crate::users::{
+    Email, MAX_LISTED_ORDERS, NewUser, PersonName, User, UserNumber, UserOrders, UserOrdersBody,
+};
 
 /// A client of the entities of one type that a service owns: of its [`Users`] or its [`Orders`].
 #[derive(Debug, Clone)]

@@ -9,11 +9,11 @@ use std::str::FromStr;
 
 use serde_json::Value;
 use shop_core::json::RawScalar;
-use shop_core::orders::TotalPrice;
-use shop_core::users::Email;
 use shop_core::{Invalid, InvalidKind};
-
 use shop_http::toolkit::{MemberError, ValidationErrorKind};
+
+use crate::orders::TotalPrice;
+use crate::users::Email;
 
 /// The maximum length of a text that Python parses as an integer.
 const MAX_INTEGER_DIGITS: usize = 4_300;

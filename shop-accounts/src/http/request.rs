@@ -2,8 +2,6 @@
 //! system elsewhere.
 
 use shop_core::json::Members;
-use shop_core::orders::{NewOrder, Product};
-use shop_core::users::{NewUser, PersonName, UserNumber};
 use shop_core::{Bytes, IdempotencyKey, RequestContext};
 use shop_http::axum::extract::Request;
 use shop_http::axum::http::request::Parts;
@@ -13,6 +11,8 @@ use shop_http::toolkit::{
 };
 
 use super::{pydantic, strict};
+use crate::orders::{NewOrder, Product};
+use crate::users::{NewUser, PersonName, UserNumber};
 
 /// The form of the requests for users and orders.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

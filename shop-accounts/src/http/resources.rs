@@ -5,10 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use shop_core::api::{UserOrdersBody, problem};
-use shop_core::entity::{Entity, EntityStore, Insertion};
-use shop_core::orders::{NewOrder, Order, OrderNumber};
-use shop_core::users::{UserNumber, UserStore};
+use shop_core::api::problem;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use shop_http::Action;
 use shop_http::axum::Json;
@@ -22,6 +19,9 @@ use shop_http::toolkit::{
 use tokio::time::{Instant, sleep};
 
 use super::request::{CreateRequest, RequestForm};
+use crate::entity::{Entity, EntityStore, Insertion};
+use crate::orders::{NewOrder, Order, OrderNumber};
+use crate::users::{UserNumber, UserOrdersBody, UserStore};
 
 /// The bounds of the pauses between two attempts to place an order of an unknown user: short at
 /// first, as the user's event usually is in flight.

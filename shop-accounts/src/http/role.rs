@@ -7,13 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::Result;
-use shop_core::entity::EntityStore;
 use shop_core::ingest::IngestMonitor;
-use shop_core::orders::Order;
-use shop_core::outbox::RelayMonitor;
 use shop_core::record::Event as _;
-use shop_core::users::{User, UserStore};
-
 use shop_http::RouteGroup::{Dialects, V1};
 use shop_http::toolkit::RequestClass::{Read, Write};
 use shop_http::toolkit::{Route, RouteBuilder, Service};
@@ -21,6 +16,10 @@ use shop_http::{Dialect, PendingEvents, ProblemPage, Role, RoleOutbox, RoleState
 
 use super::request::RequestForm;
 use super::resources::{self, EntityState};
+use crate::entity::EntityStore;
+use crate::orders::Order;
+use crate::outbox::RelayMonitor;
+use crate::users::{User, UserStore};
 
 /// The role users, which consumes the events of orders.
 pub type UsersRole = EntityRole<Arc<dyn UserStore>>;
@@ -34,7 +33,7 @@ pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
 /// use std::sync::Arc;
 ///
 /// use shop_accounts::http::{Accounts, UsersRole};
-/// use shop_core::memory::InMemoryUsers;
+/// use shop_accounts::memory::InMemoryUsers;
 /// use shop_http::{Parts, ServiceKind, routes};
 ///
 /// let mut accounts = Accounts::default();

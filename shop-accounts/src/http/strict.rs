@@ -4,11 +4,11 @@
 //! trimmed nor rounded. Only a price may also be sent as text.
 
 use shop_core::json::{RawScalar, is_json_number};
-use shop_core::orders::TotalPrice;
-use shop_core::users::Email;
 use shop_core::{Decimal, Invalid};
-
 use shop_http::toolkit::{MemberError, ValidationErrorKind};
+
+use crate::orders::TotalPrice;
+use crate::users::Email;
 
 /// The text of the error of a value in a path or a body that is not an integer.
 pub(super) const INTEGER: &str = "must be an integer";
@@ -90,10 +90,10 @@ pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberErro
 
 #[cfg(test)]
 mod tests {
-    use shop_core::orders::Product;
+    use shop_http::toolkit::line;
 
     use super::*;
-    use shop_http::toolkit::line;
+    use crate::orders::Product;
 
     fn scalar(json: &str) -> RawScalar<'_> {
         serde_json::from_str(json).unwrap()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::http::{Method, header};
 use serde_json::{Value, json};
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
-use shop_core::memory::{InMemoryOrders, InMemoryUsers};
+use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_http::{Parts, ServiceKind, routes};
 
 use crate::shop::{get, post, request, send};

@@ -4,16 +4,15 @@ use std::sync::Arc;
 
 use axum::Router;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
+use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
+use shop_accounts::orders::Order;
+use shop_accounts::outbox::{Relay, RelayMonitor, RelayOptions};
+use shop_accounts::users::{User, UserNumber};
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::LogWriter;
-use shop_core::memory::{
-    InMemoryLog, InMemoryLogOptions, InMemoryOrders, InMemoryStore, InMemoryUsers,
-};
-use shop_core::orders::Order;
-use shop_core::outbox::{Relay, RelayMonitor, RelayOptions};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
-use shop_core::users::{User, UserNumber};
 use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
 use crate::shop::facing_parts_of;

@@ -6,14 +6,14 @@ use std::time::Duration;
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
+use shop_accounts::entity::{Entity, EntityStore, Insertion};
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
+use shop_accounts::orders::OrderNumber;
+use shop_accounts::users::{UserNumber, UserOrders};
 use shop_core::ErrorKind::{
     Corrupt, DeadlineExceeded, Denied, Internal, Invalid, Unavailable, Unsupported,
 };
 use shop_core::Outcome::{NotApplied, Unknown};
-use shop_core::entity::{Entity, EntityStore, Insertion};
-use shop_core::orders::OrderNumber;
-use shop_core::users::{UserNumber, UserOrders};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_http::{HttpOptions, Parts, router};
 use tokio::time::Instant;

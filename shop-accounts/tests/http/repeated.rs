@@ -1,7 +1,7 @@
 //! Concurrent and repeated requests.
 
 use serde_json::json;
-use shop_core::outbox::Outbox;
+use shop_accounts::outbox::Outbox;
 use shop_http::HttpOptions;
 use uuid::Uuid;
 

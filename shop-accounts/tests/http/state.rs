@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use axum::Router;
 use serde_json::json;
+use shop_accounts::orders::Order;
+use shop_accounts::users::User;
 use shop_core::log::{LogRecord, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
-use shop_core::orders::Order;
 use shop_core::record::Event;
-use shop_core::users::User;
 use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_http::HttpOptions;
 

@@ -12,8 +12,6 @@ pub mod problem;
 #[cfg(feature = "csv")]
 mod rows;
 
-#[cfg(feature = "accounts")]
-pub use crate::accounts::users::UserOrdersBody;
 #[cfg(feature = "csv")]
 pub use rows::RowFormat;
 pub use {

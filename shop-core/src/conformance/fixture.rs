@@ -230,7 +230,8 @@ pub(super) async fn sink_and_source(
 }
 
 /// Prints that a test is skipped because the backend does not support it.
-pub(crate) fn declared(can: bool, what: &str) -> bool {
+#[doc(hidden)]
+pub fn declared(can: bool, what: &str) -> bool {
     if !can {
         eprintln!("skipped: this backend declares that it does not support {what}");
     }
@@ -242,7 +243,8 @@ const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The result of `future`, which must complete. A case that calls this for ever is over at its
 /// [limit](limited), also where the backend never waits.
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
+#[doc(hidden)]
+pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::task::coop::consume_budget().await;
     let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
         panic!("{what}: did not happen within {PATIENCE:?}")

@@ -42,6 +42,8 @@ pub mod operations;
 pub mod pipeline;
 mod pipeline_calls;
 #[cfg(test)]
+mod promised_test;
+#[cfg(test)]
 mod promises_test;
 pub mod query;
 mod query_names;
@@ -56,15 +58,14 @@ mod suites;
 
 pub use erase::EraseFixture;
 pub use fixture::{
-    BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, assert_fails, limited,
+    BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, assert_fails, declared,
+    limited, soon,
 };
 pub use memory::MemoryFixture;
 pub use record_store::{PurchaseRecords, RecordStoreFixture};
 pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};
 pub use skip::skip;
 
-#[cfg(feature = "accounts")]
-pub use crate::accounts::conformance::*;
 pub use crate::{
     currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, operations_suite,
     pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,

@@ -313,10 +313,11 @@ macro_rules! record_store_suite {
     };
 }
 
+/// The tests of a suite of this crate, or of the crate that is named first.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! conformance_cases {
-    ($name:ident, $fixture:ident = (if $make:expr), $suite:ident, $arguments:tt; $($case:ident,)+) => {
+    ($kit:tt: $name:ident, $fixture:ident = (if $make:expr), $suite:ident, $arguments:tt; $($case:ident,)+) => {
         mod $name {
             #[allow(unused_imports, reason = "the fixture may be in this module or given by its path")]
             use super::*;
@@ -326,14 +327,17 @@ macro_rules! conformance_cases {
                 async fn $case() {
                     let case = async {
                         let Some($fixture) = $make.await else { return };
-                        $crate::conformance::$suite::$case $arguments.await;
+                        $kit::conformance::$suite::$case $arguments.await;
                     };
                     $crate::conformance::limited(stringify!($case), case).await;
                 }
             )+
         }
     };
-    ($name:ident, $fixture:ident = ($make:expr), $suite:ident, $($rest:tt)+) => {
-        $crate::conformance_cases!($name, $fixture = (if async { Some($make.await) }), $suite, $($rest)+);
+    ($kit:tt: $name:ident, $fixture:ident = ($make:expr), $suite:ident, $($rest:tt)+) => {
+        $crate::conformance_cases!($kit: $name, $fixture = (if async { Some($make.await) }), $suite, $($rest)+);
+    };
+    ($name:ident, $fixture:ident = $make:tt, $suite:ident, $($rest:tt)+) => {
+        $crate::conformance_cases!($crate: $name, $fixture = $make, $suite, $($rest)+);
     };
 }

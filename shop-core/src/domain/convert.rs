@@ -15,6 +15,8 @@ use crate::json::{number, text};
 
 /// Implements the conversions that [`IntoValid`](crate::IntoValid) arguments need: `TryFrom` of
 /// text, by `FromStr`, and `From` of a reference.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! try_from_text {
     ($($type:ident),+) => {$(
         impl From<&$type> for $type {
@@ -23,7 +25,7 @@ macro_rules! try_from_text {
             }
         }
 
-        $crate::domain::try_from_text!(@ $type: &str, &String, String);
+        $crate::try_from_text!(@ $type: &str, &String, String);
     )+};
     (@ $type:ident: $($text:ty),+) => {$(
         impl TryFrom<$text> for $type {
@@ -102,9 +104,11 @@ impl TryFrom<jiff::Timestamp> for Timestamp {
 ///
 /// A type takes one form for all formats, or one form for formats that people read and another one
 /// for binary formats.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! form {
     ($form:ident: $($type:ident),+) => {
-        $crate::domain::form!($form, $form: $($type),+);
+        $crate::form!($form, $form: $($type),+);
     };
     ($readable:ident, $binary:ident: $($type:ident),+) => {
         $(
@@ -135,8 +139,6 @@ macro_rules! form {
         )+
     };
 }
-
-pub(crate) use form;
 
 form!(text: PurchaseId, Timestamp);
 form!(number, text: Price, Total);

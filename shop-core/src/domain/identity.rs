@@ -28,6 +28,10 @@ const KEY_NAMESPACE: Uuid = Uuid::from_u128(0x6f5a_0a52_5d3e_4c0e_9a4d_2f6f_31b7
 /// refund would get another id and pay back its purchase twice.
 const REFUND_NAMESPACE: Uuid = Uuid::from_u128(0x3c1b_77d0_9f1e_4a86_8a5e_64d2_0b9c_5e27);
 
+/// The UUID namespace of keys that count per owner. It must never change: with another value, a
+/// retry would not find its first row and insert a second one.
+const OWNER_NAMESPACE: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
+
 /// Returns the id of a purchase of `user` with the idempotency key `key`.
 ///
 /// A key that is a UUID of version 4 or 7 is itself the id, for every user, so that a client can
@@ -85,6 +89,35 @@ fn validate_graphic(text: &str, max: usize, too_long: Invalid) -> Result<Compact
         too_long.subject,
         "must be 1 to 255 visible ASCII characters",
     ))
+}
+
+impl IdempotencyKey {
+    /// Returns the key that stands for this key of `owner` in a store that contains the keys of all
+    /// owners.
+    ///
+    /// So two owners can use the same key, such as `order-7`, for different rows. A UUID of version
+    /// 4 or 7 stays as it is, because it cannot be guessed. Every other key becomes a UUIDv5 of the
+    /// owner and the key.
+    ///
+    /// ```
+    /// use shop_core::IdempotencyKey;
+    ///
+    /// let key: IdempotencyKey = "order-7".parse()?;
+    /// assert_ne!(key.scoped_to_owner("1"), key.scoped_to_owner("2"));
+    /// # Ok::<(), shop_core::Invalid>(())
+    /// ```
+    #[doc(hidden)]
+    #[must_use]
+    pub fn scoped_to_owner(&self, owner: &str) -> Self {
+        match self.as_str().parse::<PurchaseId>() {
+            Ok(id) if id.is_random() => self.clone(),
+            _ => uuid_from_parts(
+                OWNER_NAMESPACE,
+                &[owner.as_bytes(), self.as_str().as_bytes()],
+            )
+            .into(),
+        }
+    }
 }
 
 impl From<Uuid> for IdempotencyKey {

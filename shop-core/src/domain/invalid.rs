@@ -57,11 +57,9 @@ pub enum InvalidKind {
 impl Invalid {
     /// Creates the error of the value `subject`, such as `the price`, with a `reason` such as
     /// `must not be negative`.
-    pub(crate) const fn new(
-        kind: InvalidKind,
-        subject: &'static str,
-        reason: &'static str,
-    ) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn new(kind: InvalidKind, subject: &'static str, reason: &'static str) -> Self {
         Self {
             kind,
             subject,
@@ -70,7 +68,9 @@ impl Invalid {
     }
 
     /// Creates the error of a value that does not match the form of its type.
-    pub(crate) const fn malformed(subject: &'static str, reason: &'static str) -> Self {
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn malformed(subject: &'static str, reason: &'static str) -> Self {
         Self::new(InvalidKind::Malformed, subject, reason)
     }
 

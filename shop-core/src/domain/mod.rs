@@ -17,6 +17,8 @@ mod purchase;
 pub(crate) mod text;
 mod timestamp;
 
+#[doc(hidden)]
+pub use text::validate_length;
 pub use {
     context::{RecordOrigin, RequestContext},
     details::{Currency, DetailMembers, Details, Item, Quantity, Reference, RefundReason},
@@ -28,7 +30,4 @@ pub use {
     text::{UserId, UserName},
     timestamp::Timestamp,
 };
-pub(crate) use {
-    convert::{form, try_from_text},
-    identity::uuid_from_parts,
-};
+pub(crate) use {convert::try_from_text, identity::uuid_from_parts};

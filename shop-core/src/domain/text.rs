@@ -10,11 +10,12 @@ use super::{Invalid, InvalidKind};
 
 /// Checks that `text` contains at most `max` characters, and returns it unchanged.
 ///
-/// Blank texts and control characters are accepted, unlike in [`validate_visible`].
+/// Blank texts and control characters are accepted, unlike in `validate_visible`.
 ///
 /// # Errors
 /// Returns `too_long` if the text contains more than `max` characters.
-pub(crate) fn validate_length(
+#[doc(hidden)]
+pub fn validate_length(
     text: &str,
     max: usize,
     too_long: Invalid,
@@ -70,14 +71,16 @@ pub(super) fn validate_visible(
 ///
 /// `$subject` names the text in error messages, such as "the user id". `$check` validates the text:
 /// it is called with the text, `$max` and the error for a text that is too long, as
-/// [`validate_visible`] is.
+/// `validate_visible` is.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! text_type {
     ($(#[$doc:meta])* $name:ident: $subject:literal, $max:literal, $check:path) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub struct $name(compact_str::CompactString);
 
-        crate::macros::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
+        $crate::format_as!($name: |this| Display = Display(this.0), Debug = Debug(this.0));
 
         impl $name {
             /// The maximum number of characters.
@@ -107,9 +110,9 @@ macro_rules! text_type {
             }
         }
 
-        $crate::domain::try_from_text!($name);
-        $crate::domain::form!(text: $name);
-        $crate::json::write_json! {
+        $crate::try_from_text!($name);
+        $crate::form!(text: $name);
+        $crate::write_json! {
             $name: |text, json| $crate::json::WriteJson::write_json(text.as_str(), json);
         }
     };

@@ -53,11 +53,13 @@ fn write_from_name(purchase: &Purchase, json: &mut impl BufMut, start: &str) {
     write_member(json, ",\"timestamp\":", &purchase.timestamp);
 }
 
-/// Implements [`WriteJson`].
+/// Implements [`WriteJson`](crate::json::WriteJson).
+#[doc(hidden)]
+#[macro_export]
 macro_rules! write_json {
     ($($type:ty: |$this:ident, $json:ident| $write:expr;)+) => {
         $(impl $crate::json::WriteJson for $type {
-            fn write_json(&self, $json: &mut impl bytes::BufMut) {
+            fn write_json(&self, $json: &mut impl $crate::bytes::BufMut) {
                 let $this = self;
                 $write
             }

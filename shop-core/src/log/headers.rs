@@ -73,7 +73,9 @@ impl Headers {
     }
 
     /// Creates a builder that contains a copy of these headers.
-    pub(crate) fn to_builder(&self) -> HeadersBuilder {
+    #[doc(hidden)]
+    #[must_use]
+    pub fn to_builder(&self) -> HeadersBuilder {
         HeadersBuilder(self.0[..].into())
     }
 

@@ -26,9 +26,3 @@ pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions, InMemorySink};
 pub use source::InMemorySource;
 pub use store::InMemoryStore;
-
-/// For the kit and for tests.
-#[cfg(all(feature = "accounts", feature = "conformance"))]
-pub use crate::accounts::conformance::memory::{
-    InMemoryEntities, InMemoryOrders, InMemoryOutbox, InMemoryUsers,
-};

@@ -2,7 +2,7 @@
 //!
 //! A port is a trait through which this crate uses a log or a store, and which an adapter
 //! implements. The ports of the log are in [`log`](crate::log). The ports of users, orders and the
-//! outbox are in their own modules.
+//! outbox are in `shop-accounts`.
 //!
 //! | Port | Responsibility |
 //! |---|---|
@@ -70,7 +70,7 @@ pub use {
     query::sum_pages,
     refunds::{RefundDecision, WaitingColumns, decide_refunds},
     scan::PurchaseQueryExt,
-    sink::publish_each,
+    sink::{group_by_key, publish_each},
     totals::Totals,
 };
 pub(crate) use {idempotent::miscounted_error, scan::call_with_retries};

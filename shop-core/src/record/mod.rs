@@ -13,6 +13,8 @@ pub(crate) use codec::decode_refund;
 #[doc(hidden)]
 pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
+#[doc(hidden)]
+pub use typed::{decode_event, encode_event};
 
 crate::macros::named_enum! {
     /// A system that this program replaces, and whose documents and records it can read.
@@ -55,7 +57,8 @@ pub mod header {
 
     /// Adds the trace context and the id of the request to `headers`, as far as `context` contains
     /// them.
-    pub(crate) fn from_request(
+    #[must_use]
+    pub fn from_request(
         mut headers: HeadersBuilder,
         context: Option<&RequestContext>,
     ) -> HeadersBuilder {

@@ -115,7 +115,7 @@ pub trait Record: Debug + Clone + Send + Sync + 'static {
 /// # Ok::<(), Error>(())
 /// ```
 ///
-/// To publish an event exactly when its row is written, use an outbox (feature `accounts`).
+/// To publish an event exactly when its row is written, use an outbox of `shop-accounts`.
 pub trait Event: Record {
     /// The name of the topic that contains these events.
     const TOPIC: &'static str;
@@ -223,7 +223,8 @@ impl Record for Purchase {
 ///
 /// # Errors
 /// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
-pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
+#[doc(hidden)]
+pub fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
     let value = serde_json::to_vec(body).map_err(|error| {
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
     })?;
@@ -243,9 +244,8 @@ pub(crate) fn encode_event(key: impl Display, body: &impl Serialize) -> Result<L
 /// - [`DecodeError::UnknownSchema`] if the record states another schema version than
 ///   [`SCHEMA_VERSION`]
 /// - [`DecodeError::NotAnEvent`] if the value is not the JSON of a `B`
-pub(crate) fn decode_event<'a, B: Deserialize<'a>>(
-    record: &'a LogRecord,
-) -> Result<B, DecodeError> {
+#[doc(hidden)]
+pub fn decode_event<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)
         && version != SCHEMA_VERSION.as_bytes()

@@ -12,7 +12,8 @@ use axum::response::Response;
 use futures_util::future::join_all;
 use serde_json::json;
 use shop_accounts::http::{Accounts, UsersRole};
-use shop_core::memory::{InMemoryStore, InMemoryUsers};
+use shop_accounts::memory::InMemoryUsers;
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseStore;
 use shop_core::{Clock, Purchase};
 use shop_http::{

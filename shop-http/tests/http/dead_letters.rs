@@ -6,11 +6,11 @@ use axum::Router;
 use axum::http::StatusCode;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
+use shop_accounts::users::User;
 use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::{DeadLetter, Gap, GapCause, Headers, Log, LogRecord, Partition, Reason};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::record::Record as _;
-use shop_core::users::User;
 use shop_core::{Purchase, Timestamp};
 use shop_http::{DeadLetterLog, HttpOptions, router};
 

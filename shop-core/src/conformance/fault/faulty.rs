@@ -20,14 +20,17 @@ use crate::ports::{
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
 /// A port whose calls have the faults of a script. Implements the same port.
+#[doc(hidden)]
 #[derive(Debug)]
-pub(crate) struct Faulty<P: ?Sized> {
-    pub(crate) port: Arc<P>,
+pub struct Faulty<P: ?Sized> {
+    /// The port without faults.
+    pub port: Arc<P>,
     faults: Faults,
 }
 
 impl<P: ?Sized> Faulty<P> {
-    pub(crate) fn new(port: Arc<P>, faults: &Faults) -> Arc<Self> {
+    /// Wraps `port`.
+    pub fn new(port: Arc<P>, faults: &Faults) -> Arc<Self> {
         Arc::new(Self {
             port,
             faults: faults.clone(),
@@ -36,7 +39,11 @@ impl<P: ?Sized> Faulty<P> {
 }
 
 impl<P: ?Sized + Send + Sync> Faulty<P> {
-    pub(crate) async fn call<T>(
+    /// Makes a call, with its fault if it has one.
+    ///
+    /// # Errors
+    /// Those of the call and of its fault.
+    pub async fn call<T>(
         &self,
         call: Call,
         made: impl Future<Output = Result<T>> + Send,
@@ -235,6 +242,3 @@ faulty!(LogSource {
         }
     }
 );
-
-#[cfg(feature = "accounts")]
-pub(crate) use faulty;

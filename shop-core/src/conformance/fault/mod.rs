@@ -18,10 +18,12 @@
 //! ```
 
 mod call;
-pub(crate) mod faulty;
+mod faulty;
 mod script;
 mod simulated;
 mod source;
 
 pub use call::{Call, Fault};
+#[doc(hidden)]
+pub use faulty::Faulty;
 pub use script::Faults;

@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use shop_core::conformance::{declared, soon};
+use shop_core::log::LogRecord;
+use shop_core::ports::InsertOutcome;
+use shop_core::{RequestContext, Uuid};
 
 use super::UsersFixture;
 use super::entities::{new_order, new_user};
-use crate::accounts::entity::{Entity as _, Insertion};
-use crate::accounts::orders::{Order, OrderNumber};
-use crate::accounts::outbox::Outbox;
-use crate::accounts::users::{NewUser, User, UserNumber, UserStore};
-use crate::conformance::fixture::{declared, soon};
-use crate::log::LogRecord;
-use crate::ports::InsertOutcome;
-use crate::{RequestContext, Uuid};
+use crate::entity::{Entity as _, Insertion};
+use crate::orders::{Order, OrderNumber};
+use crate::outbox::Outbox;
+use crate::users::{NewUser, User, UserNumber, UserStore};
 
 async fn register(users: &dyn UserStore, new: &NewUser) -> Insertion<User> {
     soon("register", users.insert(new)).await.expect("register")

@@ -3,9 +3,7 @@
 use std::str::FromStr;
 
 use rust_decimal::{Decimal, RoundingStrategy};
-
-use crate::macros::format_as;
-use crate::{Invalid, InvalidKind};
+use shop_core::{Invalid, InvalidKind, format_as};
 
 /// The maximum number of digits before the decimal point.
 const MAX_WHOLE_DIGITS: i64 = 8;
@@ -67,7 +65,7 @@ impl TotalPrice {
     }
 }
 
-crate::domain::try_from_text!(TotalPrice);
+shop_core::try_from_text!(TotalPrice);
 
 impl FromStr for TotalPrice {
     type Err = Invalid;

@@ -13,15 +13,14 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::future::join_all;
+use shop_core::log::LogWriter;
+use shop_core::ports::group_by_key;
+use shop_core::{Error, ErrorKind, Result, catch_panic, options, with_failpoints};
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
 use super::{Backlog, Outbox, OutboxEntry};
-use crate::error::catch_panic;
-use crate::log::LogWriter;
-use crate::ports::sink::group_by_key;
-use crate::{Error, ErrorKind, Result, options, with_failpoints};
 
 options! {
     /// Options of a [`Relay`]. The defaults suit nearly all deployments.
@@ -69,10 +68,11 @@ pub struct RelayStatus {
 /// ```
 /// use std::sync::Arc;
 ///
-/// use shop_core::entity::EntityStore;
-/// use shop_core::memory::{InMemoryLog, InMemoryUsers};
-/// use shop_core::outbox::{Relay, RelayOptions};
-/// use shop_core::users::NewUser;
+/// use shop_accounts::entity::EntityStore;
+/// use shop_accounts::memory::InMemoryUsers;
+/// use shop_accounts::outbox::{Relay, RelayOptions};
+/// use shop_accounts::users::NewUser;
+/// use shop_core::memory::InMemoryLog;
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), Box<dyn std::error::Error>> {

@@ -6,7 +6,7 @@
 #[macro_export]
 macro_rules! erase_users_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($name, fixture = ($($fixture)+), erase_users, (&fixture);
+        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), erase_users, (&fixture);
             an_erased_user_is_unknown,
             the_number_of_an_erased_user_is_not_reused,
             the_address_of_an_erased_user_is_free,
@@ -20,7 +20,7 @@ macro_rules! erase_users_suite {
 #[macro_export]
 macro_rules! users_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($name, fixture = ($($fixture)+), users, (&fixture);
+        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), users, (&fixture);
             numbers_have_no_gaps,
             racing_users_leave_no_gap,
             a_registered_user_is_found,
@@ -39,7 +39,7 @@ macro_rules! users_suite {
 #[macro_export]
 macro_rules! orders_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($name, fixture = ($($fixture)+), orders, (&fixture);
+        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), orders, (&fixture);
             user_events_are_applied_once,
             user_events_are_idempotent,
             numbers_have_no_gaps,
@@ -58,7 +58,7 @@ macro_rules! orders_suite {
 #[macro_export]
 macro_rules! outbox_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($name, fixture = ($($fixture)+), outbox, (&fixture);
+        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), outbox, (&fixture);
             entries_keep_their_order,
             open_writes_of_a_key_keep_their_order,
             a_late_commit_is_not_skipped,

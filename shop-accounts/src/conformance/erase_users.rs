@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use shop_core::conformance::soon;
 
 use super::UsersFixture;
 use super::entities::{EntityStores, new_user};
-use crate::accounts::entity::Insertion;
-use crate::accounts::users::{NewUser, User, UserErase, UserNumber};
-use crate::conformance::fixture::soon;
+use crate::entity::Insertion;
+use crate::users::{NewUser, User, UserErase, UserNumber};
 
 /// A fresh store from which users can be erased.
 #[async_trait]

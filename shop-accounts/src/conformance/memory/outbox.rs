@@ -4,12 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use shop_core::log::LogRecord;
+use shop_core::{Clock, Result, SystemClock, lock};
 use tokio::sync::Notify;
 
-use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
-use crate::lock::lock;
-use crate::log::LogRecord;
-use crate::{Clock, Result, SystemClock};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
 
 /// An in-memory outbox of pending events.
 ///

@@ -12,17 +12,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
+use shop_core::log::{LogAdmin, LogRecord, Offsets};
+use shop_core::record::{Event, Record, header};
+use shop_core::{Error, ErrorKind, IdempotencyKey, RequestContext, Result};
 use tokio::time::timeout;
-use uuid::Uuid;
 
-use crate::domain::uuid_from_parts;
-use crate::log::{LogAdmin, LogRecord, Offsets};
-use crate::record::{Event, Record, header};
-use crate::{Error, ErrorKind, IdempotencyKey, PurchaseId, RequestContext, Result};
-
-/// The UUID namespace of keys that count per owner. It must never change: with another value, a
-/// retry would not find its first row and insert a second one.
-const OWNER_NAMESPACE: Uuid = Uuid::from_u128(0x3d0b_7c1e_94a6_4f5b_8e21_70c9_d35a_16f4);
 /// The number of events at the end of each partition among which [`highest_published`] looks for
 /// the highest number. Relays publish events in the order of their numbers, but two relays may
 /// publish some events again after later ones.
@@ -31,37 +25,8 @@ const LAST_EVENTS: u64 = 1_000;
 /// be behind its last event, so that no event comes.
 const NEXT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl IdempotencyKey {
-    /// Returns the key that stands for this key of `owner` in a store that contains the keys of all
-    /// owners.
-    ///
-    /// So two owners can use the same key, such as `order-7`, for different rows. A UUID of version
-    /// 4 or 7 stays as it is, because it cannot be guessed. Every other key becomes a UUIDv5 of the
-    /// owner and the key.
-    ///
-    /// ```
-    /// use shop_core::IdempotencyKey;
-    ///
-    /// let key: IdempotencyKey = "order-7".parse()?;
-    /// assert_ne!(key.scoped_to_owner("1"), key.scoped_to_owner("2"));
-    /// # Ok::<(), shop_core::Invalid>(())
-    /// ```
-    #[doc(hidden)]
-    #[must_use]
-    pub fn scoped_to_owner(&self, owner: &str) -> Self {
-        match self.as_str().parse::<PurchaseId>() {
-            Ok(id) if id.is_random() => self.clone(),
-            _ => uuid_from_parts(
-                OWNER_NAMESPACE,
-                &[owner.as_bytes(), self.as_str().as_bytes()],
-            )
-            .into(),
-        }
-    }
-}
-
-/// A row that a store numbers from 1, with its event in an outbox: a
-/// [`User`](crate::accounts::users::User) or an [`Order`](crate::accounts::orders::Order).
+/// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or
+/// an [`Order`](crate::orders::Order).
 #[doc(hidden)]
 pub trait Entity: Event + PartialEq {
     /// The type of the number of a row. Numbers begin at 1, without gaps.
@@ -151,8 +116,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// taken, or the row that it requires is unknown.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. The
-    /// [`outcome`](crate::Error::outcome) of the error states whether the row may have been
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors. The
+    /// [`outcome`](shop_core::Error::outcome) of the error states whether the row may have been
     /// inserted. Retrying with the same key is safe.
     ///
     /// # Cancel safety
@@ -162,7 +127,7 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// Returns the row with this number, if there is one.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors.
     async fn get(&self, number: E::Number) -> Result<Option<E>>;
 
     /// Checks whether a row can be inserted now, for the health of the service. Inserts nothing.
@@ -188,8 +153,8 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// published number again. Reads the last 1,000 events of each partition.
 ///
 /// # Errors
-/// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached, or does not deliver
-/// an event of each partition in time.
+/// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the log cannot be reached, or does not
+/// deliver an event of each partition in time.
 #[doc(hidden)]
 pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
     // The ends of the partitions that were not read to their end yet.
@@ -267,7 +232,7 @@ macro_rules! row_number {
         )]
         pub struct $name(i64);
 
-        crate::macros::format_as!($name: |this| Display = Display(this.0));
+        shop_core::format_as!($name: |this| Display = Display(this.0));
 
         impl $name {
             /// Wraps the integer `number`.

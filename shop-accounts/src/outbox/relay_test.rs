@@ -6,13 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use shop_core::log::{LogRecord, LogWriter};
+use shop_core::{Bytes, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::log::{LogRecord, LogWriter};
 use crate::memory::InMemoryOutbox;
-use crate::{Bytes, Error, ErrorKind, Result, Timestamp};
 
 fn record(key: &'static str, value: &'static str) -> LogRecord {
     LogRecord::new(

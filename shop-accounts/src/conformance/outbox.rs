@@ -4,22 +4,23 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use futures_util::future::{BoxFuture, join};
 use futures_util::{FutureExt, TryStreamExt};
+use shop_core::Bytes;
+use shop_core::conformance::fault::{Call, Fault, Faults};
+use shop_core::conformance::{declared, soon};
+use shop_core::log::{Headers, LogAdmin, LogRecord};
+use shop_core::memory::InMemoryLog;
+use shop_core::record::Event;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
 
 use super::OutboxFixture;
 use super::entities::new_user;
-use crate::accounts::entity::Entity as _;
-use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::accounts::users::{User, UserNumber};
-use crate::conformance::fault::{Call, Fault, Faults};
-use crate::conformance::fixture::{declared, soon};
-use crate::log::{Headers, LogAdmin, LogRecord};
-use crate::memory::InMemoryLog;
-use crate::record::Event;
+use super::faulty::faulty_outbox;
+use crate::entity::Entity as _;
+use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
+use crate::users::{User, UserNumber};
 
 async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
     soon("pending", outbox.pending(limit))
@@ -311,7 +312,7 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
     };
     let start = || {
         let relay = Relay::new(
-            faults.outbox(Arc::clone(&outbox)),
+            faulty_outbox(Arc::clone(&outbox), &faults),
             faults.writer(Arc::new(log.clone())),
             options.clone(),
         );

@@ -1,20 +1,19 @@
 //! Orders of registered users.
 //!
-//! Their [store](crate::accounts::entity::EntityStore) learns of users from `user_created` events,
+//! Their [store](crate::entity::EntityStore) learns of users from `user_created` events,
 //! refuses orders of unknown users, and publishes an event `order_created` for each order.
 
 mod total_price;
 
 use serde::{Deserialize, Serialize};
+use shop_core::domain::validate_length;
+use shop_core::json::{number, text};
+use shop_core::log::{LogRecord, Partition};
+use shop_core::record::{DecodeError, Event, Record, decode_event, encode_event};
+use shop_core::{IdempotencyKey, RequestContext, Result};
 
-use crate::accounts::entity::{Entity, row_number};
-use crate::accounts::users::{User, UserNumber};
-use crate::domain::text::{text_type, validate_length};
-use crate::json::{number, text};
-use crate::log::{LogRecord, Partition};
-use crate::record::typed::{decode_event, encode_event};
-use crate::record::{DecodeError, Event, Record};
-use crate::{IdempotencyKey, RequestContext, Result};
+use crate::entity::{Entity, row_number};
+use crate::users::{User, UserNumber};
 
 pub use total_price::TotalPrice;
 
@@ -23,7 +22,7 @@ row_number! {
     OrderNumber
 }
 
-text_type! {
+shop_core::text_type! {
     /// The ordered product: up to 256 characters, possibly empty, stored unchanged.
     Product: "the product", 256, validate_length
 }

@@ -10,9 +10,13 @@
 mod entities;
 pub mod erase_users;
 mod faulty;
-pub(crate) mod memory;
 pub mod orders;
 pub mod outbox;
+#[cfg(test)]
+#[path = "../../../shop-core/src/conformance/promised_test.rs"]
+mod promised_test;
+#[cfg(test)]
+mod promises_test;
 mod suites;
 pub mod users;
 
@@ -21,5 +25,6 @@ pub use entities::{
     OutboxOfUsers, UsersFixture, UsersOfOrders,
 };
 pub use erase_users::EraseUsersFixture;
+pub use faulty::faulty_outbox;
 
 pub use crate::{erase_users_suite, orders_suite, outbox_suite, users_suite};

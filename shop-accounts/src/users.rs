@@ -10,20 +10,20 @@ use async_trait::async_trait;
 use compact_str::CompactString;
 use email_address::{EmailAddress, Error, Options};
 use serde::{Deserialize, Serialize};
+use shop_core::domain::validate_length;
+use shop_core::log::RecordType;
+use shop_core::record::JsonEvent;
+use shop_core::{IdempotencyKey, Invalid, RequestContext, Result};
 
-use crate::accounts::entity::{Entity, EntityStore, row_number};
-use crate::accounts::orders::{Order, OrderNumber};
-use crate::domain::text::{text_type, validate_length};
-use crate::log::RecordType;
-use crate::record::JsonEvent;
-use crate::{IdempotencyKey, Invalid, RequestContext, Result};
+use crate::entity::{Entity, EntityStore, row_number};
+use crate::orders::{Order, OrderNumber};
 
 row_number! {
     /// The number of a user: from 1, without gaps.
     UserNumber
 }
 
-text_type! {
+shop_core::text_type! {
     /// The name of a user: up to 256 characters, possibly empty, stored unchanged. Not unique.
     PersonName: "the name", 256, validate_length
 }
@@ -64,7 +64,7 @@ impl NewUser {
     }
 }
 
-/// A user. As an [`Event`](crate::record::Event) it is `user_created`, with the same JSON as in
+/// A user. As an [`Event`](shop_core::record::Event) it is `user_created`, with the same JSON as in
 /// responses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
@@ -128,7 +128,7 @@ impl Entity for User {
     }
 }
 
-text_type! {
+shop_core::text_type! {
     /// An e-mail address, which is normalized so that equal addresses compare equal.
     ///
     /// The domain is converted to lower case, because domains are case-insensitive. The local part
@@ -217,7 +217,6 @@ pub trait UserOrders: Debug + Send + Sync + 'static {
 }
 
 /// The response body of `/v1` that lists the known orders of a user.
-#[cfg(feature = "api")]
 #[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct UserOrdersBody {
@@ -244,7 +243,7 @@ pub trait UserErase: Debug + Send + Sync + 'static {
     /// Erases the user with this number, durably. Returns `false` if there is no such user.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Repeating the
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors. Repeating the
     /// call is safe.
     ///
     /// # Cancel safety

@@ -6,16 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
-use uuid::Uuid;
+use shop_core::Uuid;
+use shop_core::conformance::{Capabilities, RecordStoreFixture};
+use shop_core::log::LogRecord;
+use shop_core::ports::RecordStore;
 
-use crate::accounts::conformance::memory::{InMemoryOrders, InMemoryUsers};
-use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
-use crate::accounts::orders::{NewOrder, Order, OrderNumber};
-use crate::accounts::outbox::Outbox;
-use crate::accounts::users::{NewUser, User, UserNumber, UserStore};
-use crate::conformance::{Capabilities, RecordStoreFixture};
-use crate::log::LogRecord;
-use crate::ports::RecordStore;
+use crate::entity::{Entity as _, EntityStore, Insertion};
+use crate::memory::{InMemoryOrders, InMemoryUsers};
+use crate::orders::{NewOrder, Order, OrderNumber};
+use crate::outbox::Outbox;
+use crate::users::{NewUser, User, UserNumber, UserStore};
 
 /// A fresh store of users with its ports.
 #[async_trait]

@@ -27,9 +27,8 @@ mod relay_test;
 use std::fmt::Debug;
 
 use async_trait::async_trait;
-
-use crate::log::LogRecord;
-use crate::{Result, Timestamp};
+use shop_core::log::LogRecord;
+use shop_core::{Result, Timestamp};
 
 pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 
@@ -40,9 +39,8 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 /// ```
 /// use std::sync::{Mutex, PoisonError};
 ///
-/// use shop_core::async_trait;
-/// use shop_core::outbox::{Backlog, Outbox, OutboxEntry};
-/// use shop_core::Result;
+/// use shop_accounts::outbox::{Backlog, Outbox, OutboxEntry};
+/// use shop_core::{Result, async_trait};
 /// use tokio::sync::Notify;
 ///
 /// /// Your database: the statement that each method runs is in its comment.
@@ -115,20 +113,20 @@ pub trait Outbox: Debug + Send + Sync + 'static {
     /// calls it in each round.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors.
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>>;
 
     /// Deletes entries whose events were published. The rows that the events are about stay.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some entries may
-    /// be deleted nevertheless.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors. Some entries
+    /// may be deleted nevertheless.
     async fn delete(&self, ids: &[i64]) -> Result<()>;
 
     /// Returns the number and age of pending entries, for metrics and health checks.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors.
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) and other transient errors.
     async fn backlog(&self) -> Result<Backlog>;
 
     /// Waits until this process may have written an entry since the previous call.

@@ -4,15 +4,14 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
+use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::{IdempotencyKey, Result, lock};
 
 use super::InMemoryOutbox;
-use crate::accounts::entity::{Entity, EntityStore, Insertion};
-use crate::accounts::orders::{Order, OrderNumber};
-use crate::accounts::outbox::{Backlog, Outbox, OutboxEntry};
-use crate::accounts::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
-use crate::lock::lock;
-use crate::ports::{InsertOutcome, RecordStore};
-use crate::{IdempotencyKey, Result};
+use crate::entity::{Entity, EntityStore, Insertion};
+use crate::orders::{Order, OrderNumber};
+use crate::outbox::{Backlog, Outbox, OutboxEntry};
+use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 
 /// An in-memory store of users, with the numbers of their orders.
 pub type InMemoryUsers = InMemoryEntities<User>;

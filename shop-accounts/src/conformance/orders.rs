@@ -4,17 +4,17 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use shop_core::conformance::{declared, soon};
+use shop_core::log::LogRecord;
+use shop_core::ports::InsertOutcome;
+use shop_core::{IdempotencyKey, RequestContext, Uuid};
 
 use super::OrdersFixture;
 use super::entities::{new_order, user};
-use crate::accounts::entity::{Entity as _, EntityStore, Insertion};
-use crate::accounts::orders::{NewOrder, Order, OrderNumber};
-use crate::accounts::outbox::Outbox;
-use crate::accounts::users::UserNumber;
-use crate::conformance::fixture::{declared, soon};
-use crate::log::LogRecord;
-use crate::ports::InsertOutcome;
-use crate::{IdempotencyKey, RequestContext, Uuid};
+use crate::entity::{Entity as _, EntityStore, Insertion};
+use crate::orders::{NewOrder, Order, OrderNumber};
+use crate::outbox::Outbox;
+use crate::users::UserNumber;
 
 async fn place(orders: &dyn EntityStore<Order>, new: &NewOrder) -> Insertion<Order> {
     soon("place", orders.insert(new)).await.expect("place")
