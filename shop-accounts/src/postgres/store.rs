@@ -72,6 +72,7 @@ struct LastNumber {
 }
 
 /// An entity type with its tables.
+#[doc(hidden)]
 pub trait PostgresEntity: Entity {
     /// The definition of the tables.
     const DEFINITION: &'static SchemaDefinition;
