@@ -7,11 +7,14 @@ outputs=$(mktemp -d)
 names=()
 declare -A running=() began=() took=()
 failed=
+# The names of the only steps that run; empty for all.
+only=
 
 # begin NAME COMMAND...: starts a step in the background. Its output is printed when it ends.
 begin() {
   local name=$1
   shift
+  if [[ -n $only && " $only " != *" $name "* ]]; then return; fi
   printf '== %s: starts\n' "$name"
   names+=("$name")
   began[$name]=$SECONDS
@@ -25,6 +28,12 @@ finish() {
   for name; do
     while [ -n "${running[$name]:-}" ]; do wait_for_one; done
   done
+}
+
+# with_low_priority COMMAND...: for a step beside one whose processes must respond in time.
+with_low_priority() {
+  renice -n 19 -p "$BASHPID" >/dev/null
+  "$@"
 }
 
 # step NAME COMMAND...: begins a step and waits for it.
@@ -55,6 +64,17 @@ wait_for_one() {
   printf '== %s: ok, %d s\n' "$name" "${took[$name]}"
 }
 
+# check_names NAME...: fails if a name is of no step.
+check_names() {
+  local name
+  for name; do
+    if [[ " ${names[*]} " != *" $name "* ]]; then
+      echo "There is no step $name. The table of a whole run has their names." >&2
+      return 1
+    fi
+  done
+}
+
 # Ends the running steps.
 stop_steps() {
   local name
@@ -83,7 +103,7 @@ report() {
       # Once more at the end: what reads this may keep only that.
       printf '\n'
       grep -h -A 3 ' panicked at ' "$outputs/$name" | cut -c 1-500 | tail -n 60 || true
-      printf '== %s: FAILED after %d s\n' "$name" $((SECONDS - began[$name]))
+      printf '== %s: FAILED after %d s. Repeat it with: .ci/run only %s\n' "$name" $((SECONDS - began[$name])) "$name"
     done
   fi
   rm -rf "$outputs"
