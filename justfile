@@ -1,0 +1,46 @@
+# The commands of CONTRIBUTING.md. `just` lists them; https://just.systems
+
+[private]
+default:
+    @just --list --unsorted
+
+# Format, lints, and the tests that need no servers.
+quick:
+    .ci/run quick
+
+# Tests of one crate, e.g. `just test shop-core ingest`.
+test package *filter:
+    cargo test -p {{ package }} {{ filter }}
+
+# Tests that start the programs, by a part of their name; each is ended after two minutes (needs cargo-nextest).
+processes *filter:
+    cargo nextest run -p system-tests --test processes {{ filter }}
+
+# Accepts the responses of the scenarios of the HTTP API as they are now. Read the difference before you commit it.
+accept *filter:
+    INSTA_UPDATE=always cargo test -p shop-http --test http {{ filter }}
+    git diff --stat -- '*.snap'
+
+# Everything that continuous integration runs.
+ci:
+    .ci/run
+
+# Steps of it, e.g. what has failed: `just only surface processes`.
+only *steps:
+    .ci/run only {{ steps }}
+
+# All scenes on clusters, with real servers that are started here.
+clusters *filter:
+    SHOP_TEST_CLUSTERS=1 TEST_SERVERS=$PWD/.ci/servers cargo test -p system-tests --test processes -- clusters {{ filter }} --nocapture
+
+# The simulation of the embedded shop, under many seeds.
+simulate seeds="500":
+    cargo run --release --manifest-path sim/Cargo.toml -- --seeds {{ seeds }}
+
+# Changes that no test notices, in the critical files of one of the sets of `.ci/mutants`.
+mutants set="core":
+    .ci/mutants {{ set }}
+
+# What the build must not exceed, and what it has.
+budget:
+    .ci/count code
