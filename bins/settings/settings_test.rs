@@ -414,6 +414,94 @@ fn topics_are_created_with_the_brokers_replication_by_default() {
 }
 
 #[test]
+fn a_setting_reaches_its_option() {
+    let of_service_and_files = [
+        ("SHOP_ACCESS_LOG", "on", "access_log: All"),
+        ("SHOP_RATE_WRITES", "7", "rate_writes: Some(7)"),
+        ("SHOP_RATE_READS", "8", "rate_reads: Some(8)"),
+        (
+            "SHOP_CLIENT_CONNECTIONS",
+            "9",
+            "client_connections: Some(9)",
+        ),
+        ("SHOP_TRUSTED_PROXIES", "10.1.0.0/16", "10.1.0.0/16"),
+        ("SHOP_HOSTS", "shop.example", "shop.example"),
+        (
+            "SHOP_CORS_ALLOW_ORIGINS",
+            "https://a.example",
+            "https://a.example",
+        ),
+        (
+            "SHOP_PURCHASE_RETENTION",
+            "30d",
+            "purchase_retention: Some(2592000s)",
+        ),
+        ("SHOP_LOG_RETENTION", "2h", "retention: 7200s"),
+        ("SHOP_LOG_MAX_SIZE", "3MiB", "max_file_bytes: Some(3145728)"),
+    ];
+    let of_kafka = [
+        (
+            "SHOP_KAFKA_BOOTSTRAP_SERVERS",
+            "kafka:9092",
+            "brokers: \"kafka:9092\"",
+        ),
+        ("SHOP_KAFKA_PARTITIONS", "12", "partitions: 12"),
+        ("SHOP_KAFKA_REPLICAS", "3", "replication_factor: Some(3)"),
+        ("SHOP_KAFKA_CREATE_TOPICS", "off", "create_topics: false"),
+        (
+            "SHOP_KAFKA_INSTANCE_ID",
+            "till-1",
+            "group_instance_id: Some(\"till-1\")",
+        ),
+        ("SHOP_KAFKA_USERNAME", "ada", "username: Some(\"ada\")"),
+        ("SHOP_KAFKA_PASSWORD", "secret", "password: Some("),
+        (
+            "SHOP_KAFKA_SASL_MECHANISM",
+            "SCRAM-SHA-512",
+            "mechanism: ScramSha512",
+        ),
+        ("SHOP_KAFKA_TLS", "on", "tls: true"),
+        (
+            "SHOP_KAFKA_CA_FILE",
+            "/ca.pem",
+            "ca_file: Some(\"/ca.pem\")",
+        ),
+        (
+            "SHOP_KAFKA_CERT_FILE",
+            "/cert.pem",
+            "cert_file: Some(\"/cert.pem\")",
+        ),
+        (
+            "SHOP_KAFKA_KEY_FILE",
+            "/key.pem",
+            "key_file: Some(\"/key.pem\")",
+        ),
+        ("SHOP_KAFKA_COMPRESSION", "zstd", "compression: Zstd"),
+    ];
+    let options = |pairs: &[(&str, &str)]| {
+        let store = ("SHOP_MONGODB_URI", "mongodb://mongo/shop");
+        let settings = read(ServiceKind::Facing, &[pairs, &[store]].concat()).unwrap();
+        let of_service = settings.http_options();
+        let of_kafka = settings.kafka.options();
+        let of_files = settings.embedded.options();
+        format!("{of_service:?} {of_kafka:?} {of_files:?}")
+    };
+
+    let defaults = options(&[("SHOP_KAFKA_BOOTSTRAP_SERVERS", "another:9092")]);
+    for settings in [&of_service_and_files[..], &of_kafka[..]] {
+        let pairs: Vec<_> = settings
+            .iter()
+            .map(|(name, value, _)| (*name, *value))
+            .collect();
+        let reached = options(&pairs);
+        for (name, _, option) in settings {
+            assert!(!defaults.contains(option), "{option} is a default");
+            assert!(reached.contains(option), "{name}: no {option} in {reached}");
+        }
+    }
+}
+
+#[test]
 fn log_levels_of_other_systems_are_accepted_in_any_case() {
     let level = |text| {
         read(ServiceKind::Facing, &[("LOG_LEVEL", text)])
