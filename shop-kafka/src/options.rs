@@ -487,6 +487,11 @@ mod tests {
         }
         let linger = config::producer(&options.with_property("linger.ms", "20"), 1_000);
         assert_eq!(linger.get("linger.ms"), Some("20"), "it takes precedence");
+        for codec in ["none", "gzip", "snappy", "lz4", "zstd"] {
+            let options = KafkaLogOptions::new("k:1").compression(codec.parse().unwrap());
+            let producer = config::producer(&options, 1_000);
+            assert_eq!(producer.get("compression.type"), Some(codec));
+        }
         let (acks, user) = (("acks", "1"), ("sasl.username", "hunter2"));
         let (key, codec) = (("ssl.key.password", "hunter2"), ("compression.type", "lz4"));
         let error = with(&[acks, user, key, codec], false).unwrap();

@@ -349,11 +349,10 @@ mod tests {
     use shop_core::record::Record as _;
     use shop_core::{Purchase, Timestamp};
 
-    use rdkafka::mocking::MockCluster;
-
     use super::codec::decode_marker;
     use super::*;
-    use crate::{KafkaLog, KafkaLogOptions};
+    use crate::KafkaLog;
+    use crate::fixture::one_broker;
 
     /// The record of the dead-letter topic with `headers`.
     fn stored(headers: &OwnedHeaders) -> LogRecord {
@@ -388,13 +387,8 @@ mod tests {
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn dead_letters_that_are_never_where_they_were_are_an_error() {
-        let cluster = MockCluster::new(1).unwrap();
-        for topic in ["purchases", "purchases.dlq"] {
-            cluster.create_topic(topic, 1, 1).unwrap();
-        }
-        let log = KafkaLog::open(KafkaLogOptions::new(cluster.bootstrap_servers()))
-            .await
-            .unwrap();
+        let (_cluster, options) = one_broker();
+        let log = KafkaLog::open(options).await.unwrap();
         let selections = std::sync::atomic::AtomicUsize::new(0);
         let absent = |_: &DlqIndex| {
             selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);

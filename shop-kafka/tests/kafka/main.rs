@@ -1,4 +1,6 @@
-//! The kit on librdkafka's cluster in this process, and what that cluster alone can fail.
+//! The kit of logs on librdkafka's cluster in this process, and what that cluster alone can fail.
+//!
+//! The kit of shops and of operations runs on a real broker, in `system-tests/tests/broker`.
 
 #![expect(
     clippy::panic,
@@ -7,16 +9,15 @@
 )]
 
 use shop_core::conformance::{
-    MemoryFixture, ShopOnLog, feed_suite, log_admin_suite, log_suite, operations_suite,
-    pipeline_suite, shop_suite,
+    MemoryFixture, feed_suite, log_admin_suite, log_suite, pipeline_suite,
 };
 
 mod broker_faults;
+mod broker_outages;
 mod fixture;
 mod membership;
 mod operators;
-mod outages;
-mod raw;
+mod prelude;
 mod settings;
 mod support;
 
@@ -27,12 +28,6 @@ log_admin_suite!(in_process_admin, KafkaFixture::in_process());
 pipeline_suite!(in_process_to_memory, async {
     (KafkaFixture::in_process().await, MemoryFixture::default())
 });
-operations_suite!(in_process_operations, async {
-    (KafkaFixture::in_process().await, MemoryFixture::default())
-});
 feed_suite!(in_process_feed, async {
     (KafkaFixture::in_process().await, MemoryFixture::default())
-});
-shop_suite!(in_process_shop, async {
-    ShopOnLog::new(KafkaFixture::in_process().await, MemoryFixture::default()).await
 });

@@ -1,12 +1,11 @@
 //! Members of a group, beyond the kit.
 
-use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause, SourceEvent};
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{ErrorKind, Retry};
+use rdkafka::types::RDKafkaApiKey;
+use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID as UNKNOWN_MEMBER;
+use shop_core::Retry;
+use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause};
 
-use crate::fixture::KafkaFixture;
-use crate::support::{next_batch, purchase, soon};
+use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_evicted_member_commits_nothing() {
@@ -15,7 +14,8 @@ async fn an_evicted_member_commits_nothing() {
     let source = fixture.source("group").await;
     let batch = next_batch(&*source).await;
     let position = [CommitOffset::new(batch.partition, 1)];
-    fixture.cluster().unwrap().evict_members(1);
+    let cluster = fixture.cluster().unwrap();
+    cluster.fail_next(RDKafkaApiKey::Heartbeat, vec![UNKNOWN_MEMBER]);
     // Before the member notices its eviction, before its reader is notified, and after.
     let commits = async {
         loop {

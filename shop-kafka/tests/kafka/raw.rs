@@ -1,49 +1,10 @@
-//! Requests that librdkafka does not offer: the stored bytes of a log, and the rights of users.
+//! Requests that librdkafka does not offer: committed positions with their epochs, and the rights of users.
 //!
-//! The protocol: <https://kafka.apache.org/protocol#protocol_messages>, the records:
-//! <https://kafka.apache.org/documentation/#recordbatch>.
-
-#![allow(dead_code, reason = "each test takes its part")]
+//! The tests on real brokers send them. The protocol: <https://kafka.apache.org/protocol#protocol_messages>.
 
 use bytes::{Buf as _, BufMut as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-
-/// The first batch of partition 0 of `topic`, which the broker at `address` leads.
-pub(crate) async fn first_batch(address: &str, topic: &str) -> Bytes {
-    let mut answer = ask(address, &fetch(topic)).await;
-    // Correlation id, throttle time, one topic by name, one partition by number.
-    answer.advance(4 + 4 + 4 + 2 + topic.len() + 4 + 4);
-    assert_eq!(answer.get_i16(), 0, "the broker's error");
-    // High watermark and last stable offset; no aborted transactions.
-    answer.advance(8 + 8 + 4);
-    assert!(answer.get_i32() > 0, "no records");
-    answer
-}
-
-/// The number of the compression of a batch.
-pub(crate) fn codec(batch: &[u8]) -> usize {
-    // After base offset, length, leader epoch, magic and checksum; three bits.
-    usize::from(batch[8 + 4 + 4 + 1 + 4 + 1] & 0b111)
-}
-
-fn fetch(topic: &str) -> BytesMut {
-    let mut request = begin(1, 4);
-    // Replica id -1; maximum wait 1 s, minimum 1 byte, maximum 1 MB, read uncommitted.
-    request.put_i32(-1);
-    request.put_i32(1_000);
-    request.put_i32(1);
-    request.put_i32(1_000_000);
-    request.put_i8(0);
-    request.put_i32(1);
-    put_text(&mut request, topic);
-    request.put_i32(1);
-    // Partition, offset, maximum bytes.
-    request.put_i32(0);
-    request.put_i64(0);
-    request.put_i32(1_000_000);
-    request
-}
 
 /// The position of `group` in partition 0 of `topic`, and the epoch of the leader that was committed with it.
 pub(crate) async fn committed(address: &str, group: &str, topic: &str) -> (i64, i32) {
