@@ -137,56 +137,32 @@ mod tests {
     fn batches_are_cut_by_count_bytes_and_epoch() {
         let size = record(0).size();
         let mut pending = Pending::default();
-        let by_count = &limits(2, usize::MAX);
-        assert!(
-            pending
-                .add(&partition(0, 1), |_| record(0), by_count)
-                .is_none()
-        );
-        assert!(
-            pending
-                .add(&partition(0, 1), |_| record(1), by_count)
-                .is_none()
-        );
-        assert_eq!(
-            pending
-                .add(&partition(0, 1), |_| record(2), by_count)
-                .unwrap()
-                .records
-                .len(),
-            2
-        );
-        let by_bytes = &limits(100, size);
-        assert_eq!(
-            pending
-                .add(&partition(0, 1), |_| record(3), by_bytes)
-                .unwrap()
-                .records,
-            [record(2)]
-        );
-        assert!(
-            pending
-                .add(&partition(0, 2), |_| record(0), by_bytes)
-                .is_none(),
-            "records of an earlier epoch are discarded"
-        );
+        // The records of the batch that is cut when this record of this epoch comes.
+        let mut cut = |epoch, offset, limits: KafkaLogOptions| {
+            let batch = pending.add(&partition(0, epoch), |_| record(offset), &limits);
+            batch.map(|batch| batch.records)
+        };
+        let by_count = || limits(2, usize::MAX);
+        let by_bytes = || limits(100, size);
+        assert_eq!(cut(1, 0, by_count()), None);
+        assert_eq!(cut(1, 1, by_count()), None);
+        assert_eq!(cut(1, 2, by_count()), Some(vec![record(0), record(1)]));
+        assert_eq!(cut(1, 3, by_bytes()), Some(vec![record(2)]));
+        // Records of an earlier epoch are discarded.
+        assert_eq!(cut(2, 0, by_bytes()), None);
+
         let batch = pending.pop_older_than(Duration::ZERO, None).unwrap();
-        assert_eq!(
-            (batch.partition, batch.records),
-            (partition(0, 2), vec![record(0)])
-        );
+        assert_eq!(batch.partition, partition(0, 2));
+        assert_eq!(batch.records, [record(0)]);
         assert!(pending.oldest_start().is_none() && pending.take_batch(0).is_none());
         let two_fit = &limits(100, 2 * size);
-        assert!((0..2).all(|offset| {
-            pending
-                .add(&partition(0, 2), |_| record(offset), two_fit)
-                .is_none()
-        }));
+        for offset in 0..2 {
+            let cut = pending.add(&partition(0, 2), |_| record(offset), two_fit);
+            assert!(cut.is_none());
+        }
         assert!(pending.oldest_start().is_some());
-        assert_eq!(
-            pending.take_batch(0).unwrap().records,
-            [record(0), record(1)]
-        );
+        let taken = pending.take_batch(0).unwrap();
+        assert_eq!(taken.records, [record(0), record(1)]);
     }
 
     #[test]

@@ -500,179 +500,168 @@ mod tests {
         gaps.into_iter().map(of).collect::<Vec<_>>().join(", ")
     }
 
-    /// What a check of the assigned partitions finds.
-    fn assigned(positions: &mut Positions, member: &Fake) -> String {
-        described(&positions.initialize_assigned(member, member.is_unchecked.take()))
+    /// A member and its positions.
+    struct Reader {
+        member: Fake,
+        positions: Positions,
     }
 
-    fn arrive(positions: &mut Positions, member: &Fake, offset: i64) -> String {
-        match positions
-            .advance_past(member, &member.owned_partition(), offset)
-            .unwrap()
-        {
-            Arrival::InOrder(None) => "in order".to_owned(),
-            Arrival::InOrder(gap) => described(&gap),
-            Arrival::TooEarly(gap) => ["too early".to_owned(), described(&gap)].join(" "),
-            Arrival::Backwards => "backwards".to_owned(),
+    impl Reader {
+        fn new(committed: Option<i64>, watermarks: (i64, i64)) -> Self {
+            Self {
+                member: Fake::new(committed, watermarks),
+                positions: Positions::default(),
+            }
         }
+
+        /// What a check of the assigned partitions finds, and its calls.
+        fn check_assigned(&mut self) -> (String, String) {
+            let is_unchecked = self.member.is_unchecked.take();
+            let gaps = self
+                .positions
+                .initialize_assigned(&self.member, is_unchecked);
+            (described(&gaps), self.member.calls())
+        }
+
+        /// What the arrival of the record at `offset` means, and its calls.
+        fn arrive(&mut self, offset: i64) -> (String, String) {
+            let partition = self.member.owned_partition();
+            let arrival = self
+                .positions
+                .advance_past(&self.member, &partition, offset);
+            let arrival = match arrival.unwrap() {
+                Arrival::InOrder(None) => "in order".to_owned(),
+                Arrival::InOrder(gap) => described(&gap),
+                Arrival::TooEarly(gap) => ["too early".to_owned(), described(&gap)].join(" "),
+                Arrival::Backwards => "backwards".to_owned(),
+            };
+            (arrival, self.member.calls())
+        }
+
+        /// What a restart at `offset` finds, in the next epoch.
+        fn restart(&mut self, offset: i64) -> String {
+            self.member.epoch.set(self.member.epoch.get() + 1);
+            let partition = self.member.owned_partition();
+            let gap = self.positions.restart(&self.member, &partition, offset);
+            self.member.calls();
+            described(&gap.unwrap())
+        }
+    }
+
+    /// What is expected without any call.
+    fn without_calls(expected: &str) -> (String, String) {
+        (expected.to_owned(), String::new())
     }
 
     #[test]
     fn a_new_group_starts_at_the_oldest_record() {
-        let (member, mut positions) = (Fake::new(None, (5, 9)), Positions::default());
-        assert_eq!(assigned(&mut positions, &member), "");
-        assert_eq!(member.calls(), format!("{CHECK}, commit 5"));
+        let mut reader = Reader::new(None, (5, 9));
+        let calls = format!("{CHECK}, commit 5");
+        assert_eq!(reader.check_assigned(), (String::new(), calls));
         for offset in 5..9 {
-            assert_eq!(arrive(&mut positions, &member, offset), "in order");
+            assert_eq!(reader.arrive(offset), without_calls("in order"));
         }
-        assert_eq!(member.calls(), "");
     }
 
     #[test]
     fn a_position_outside_of_the_log_is_a_gap() {
-        let check = |committed: i64, later: Option<(i64, i64)>| {
-            let (member, mut positions) =
-                (Fake::new(Some(committed), (3, 9)), Positions::default());
-            member.later.set(later);
-            let found = assigned(&mut positions, &member);
-            (found, member.calls(), arrive(&mut positions, &member, 3))
-        };
-        let confirmed = || format!("{}, pause, watermarks", checked_at(11));
-        let (order, back) = ("in order".to_owned(), "backwards".to_owned());
-        assert_eq!(
-            check(1, None),
-            (
-                "Deleted 1..3, then 3".to_owned(),
-                checked_at(1),
-                order.clone()
-            )
-        );
-        assert_eq!(
-            check(3, None),
-            (String::new(), checked_at(3), order.clone())
-        );
-        assert_eq!(check(9, None), (String::new(), checked_at(9), back.clone()));
-        assert_eq!(
-            check(11, None),
-            (
-                "Truncated 9..11, then 3".to_owned(),
-                confirmed(),
-                order.clone()
-            )
-        );
-        let shorter = check(11, Some((3, 10)));
-        assert_eq!(
-            shorter,
-            ("Truncated 10..11, then 3".to_owned(), confirmed(), order)
-        );
-        assert_eq!(check(11, Some((3, 11))), (String::new(), confirmed(), back));
+        for (committed, later, gap, then) in [
+            (1, None, "Deleted 1..3, then 3", "in order"),
+            (3, None, "", "in order"),
+            (9, None, "", "backwards"),
+            (11, None, "Truncated 9..11, then 3", "in order"),
+            (11, Some((3, 10)), "Truncated 10..11, then 3", "in order"),
+            (11, Some((3, 11)), "", "backwards"),
+        ] {
+            let mut reader = Reader::new(Some(committed), (3, 9));
+            reader.member.later.set(later);
+            let mut calls = checked_at(committed);
+            if committed > 9 {
+                calls += ", pause, watermarks";
+            }
+            assert_eq!(reader.check_assigned(), (gap.to_owned(), calls));
+            assert_eq!(reader.arrive(3).0, then, "{committed}");
+        }
     }
 
     #[test]
     fn a_position_of_an_earlier_topic_is_a_gap_and_all_is_read() {
         for committed in [0, 5, 9, 11] {
-            let (member, mut positions) =
-                (Fake::new(Some(committed), (3, 9)), Positions::default());
-            member.is_replaced.set(true);
             let gap = format!("Recreated {committed}..{committed}, then 3");
-            assert_eq!(
-                (assigned(&mut positions, &member), member.calls()),
-                (gap, format!("{CHECK}, seek 3"))
-            );
-            assert_eq!(arrive(&mut positions, &member, 3), "in order");
+            let reader = || {
+                let reader = Reader::new(Some(committed), (3, 9));
+                reader.member.is_replaced.set(true);
+                reader
+            };
+            let mut checked = reader();
+            let calls = format!("{CHECK}, seek 3");
+            assert_eq!(checked.check_assigned(), (gap.clone(), calls));
+            assert_eq!(checked.arrive(3).0, "in order");
             // A record that arrives before the check is not delivered.
-            let early = format!("too early Recreated {committed}..{committed}, then 3");
-            assert_eq!(arrive(&mut Positions::default(), &member, 5), early);
+            assert_eq!(reader().arrive(5).0, format!("too early {gap}"));
         }
     }
 
     #[test]
     fn partitions_are_checked_once_in_an_epoch_and_again_after_a_failure() {
-        let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
-        member.fails.set(true);
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            (String::new(), "committed".to_owned())
-        );
-        assert!(
-            positions
-                .advance_past(&member, &member.owned_partition(), 3)
-                .is_err(),
-            "the record may follow a gap"
-        );
-        assert_eq!(member.calls(), "committed");
-        member.fails.set(false);
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            Default::default(),
-            "not yet"
-        );
-        positions.retry_at = Some(Instant::now());
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            (String::new(), checked_at(3))
-        );
-        member.is_unchecked.set(true);
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            Default::default(),
-            "known"
-        );
-        member.epoch.set(2);
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            Default::default(),
-            "not assigned"
-        );
-        member.is_unchecked.set(true);
-        assert_eq!(
-            (assigned(&mut positions, &member), member.calls()),
-            (String::new(), checked_at(3))
-        );
+        let mut reader = Reader::new(Some(3), (3, 9));
+        reader.member.fails.set(true);
+        let failed = (String::new(), "committed".to_owned());
+        assert_eq!(reader.check_assigned(), failed);
+        let partition = reader.member.owned_partition();
+        let arrival = reader.positions.advance_past(&reader.member, &partition, 3);
+        assert!(arrival.is_err(), "the record may follow a gap");
+        assert_eq!(reader.member.calls(), "committed");
+
+        reader.member.fails.set(false);
+        assert_eq!(reader.check_assigned(), without_calls(""), "not yet");
+        reader.positions.retry_at = Some(Instant::now());
+        let checked = (String::new(), checked_at(3));
+        assert_eq!(reader.check_assigned(), checked);
+        reader.member.is_unchecked.set(true);
+        assert_eq!(reader.check_assigned(), without_calls(""), "known");
+        reader.member.epoch.set(2);
+        assert_eq!(reader.check_assigned(), without_calls(""), "not assigned");
+        reader.member.is_unchecked.set(true);
+        assert_eq!(reader.check_assigned(), checked);
     }
 
     #[test]
     fn skipped_offsets_are_a_gap_if_they_were_deleted() {
-        let (member, mut positions) = (Fake::new(Some(3), (3, 9)), Positions::default());
-        assert_eq!(arrive(&mut positions, &member, 3), "too early ");
-        assert_eq!(member.calls(), checked_at(3));
-        assert_eq!(arrive(&mut positions, &member, 3), "in order");
-        assert_eq!(member.calls(), "");
-        assert_eq!(
-            arrive(&mut positions, &member, 5),
-            "in order",
-            "4 was a marker"
-        );
-        assert_eq!(member.calls(), "watermarks");
+        let mut reader = Reader::new(Some(3), (3, 9));
+        let early = ("too early ".to_owned(), checked_at(3));
+        assert_eq!(reader.arrive(3), early);
+        assert_eq!(reader.arrive(3), without_calls("in order"));
+        // 4 was a marker.
+        let skipped = ("in order".to_owned(), "watermarks".to_owned());
+        assert_eq!(reader.arrive(5), skipped);
         // Soon after, the watermarks are not read again.
-        member.watermarks.set((20, 30));
-        positions.partitions.get_mut(&0).unwrap().checked_at =
-            Some(Instant::now() + REQUEST_TIMEOUT);
-        assert_eq!(
-            (arrive(&mut positions, &member, 7), member.calls()),
-            ("in order".into(), String::new())
-        );
-        let mut check_again = |offset: i64, low: i64| {
-            member.watermarks.set((low, 30));
-            positions.partitions.get_mut(&0).unwrap().checked_at =
-                Some(Instant::now() - CHECK_INTERVAL);
-            arrive(&mut positions, &member, offset)
+        reader.member.watermarks.set((20, 30));
+        let checked_at = |reader: &mut Reader, time| {
+            reader.positions.partitions.get_mut(&0).unwrap().checked_at = Some(time);
         };
-        assert_eq!(check_again(10, 8), "in order", "8 is the oldest record");
-        assert_eq!(check_again(15, 13), "Deleted 11..13, then 13");
-        assert_eq!(check_again(20, 25), "Deleted 16..20, then 20");
-        assert_eq!(check_again(20, 25), "backwards");
-        assert_eq!(check_again(21, 25), "in order");
+        checked_at(&mut reader, Instant::now() + REQUEST_TIMEOUT);
+        assert_eq!(reader.arrive(7), without_calls("in order"));
+        for (offset, low, expected) in [
+            // 8 is the oldest record.
+            (10, 8, "in order"),
+            (15, 13, "Deleted 11..13, then 13"),
+            (20, 25, "Deleted 16..20, then 20"),
+            (20, 25, "backwards"),
+            (21, 25, "in order"),
+        ] {
+            reader.member.watermarks.set((low, 30));
+            checked_at(&mut reader, Instant::now() - CHECK_INTERVAL);
+            assert_eq!(reader.arrive(offset).0, expected, "{offset} {low}");
+        }
     }
 
     #[test]
     fn the_first_record_after_a_cut_shows_what_was_replaced() {
-        let (member, mut positions) = (Fake::new(Some(11), (3, 9)), Positions::default());
-        let found = assigned(&mut positions, &member);
-        assert_eq!(found, "Truncated 9..11, then 3");
-        let replaced = "Truncated 7..9, then 7";
-        assert_eq!(arrive(&mut positions, &member, 7), replaced);
-        assert_eq!(arrive(&mut positions, &member, 8), "in order");
+        let mut reader = Reader::new(Some(11), (3, 9));
+        assert_eq!(reader.check_assigned().0, "Truncated 9..11, then 3");
+        assert_eq!(reader.arrive(7).0, "Truncated 7..9, then 7");
+        assert_eq!(reader.arrive(8).0, "in order");
     }
 
     #[test]
@@ -681,42 +670,26 @@ mod tests {
             (20, "Truncated 20..40, then 20"),
             (0, "Truncated 0..40, then 0"),
         ] {
-            let (member, mut positions) = (Fake::new(Some(40), (0, 60)), Positions::default());
-            member.knows_topic_id.set(true);
-            assert_eq!(assigned(&mut positions, &member), "");
-            assert_eq!(arrive(&mut positions, &member, cut_at), "backwards");
-            member.epoch.set(2);
-            let found = positions
-                .restart(&member, &member.owned_partition(), cut_at)
-                .unwrap();
-            assert_eq!(described(&found), gap);
+            let mut reader = Reader::new(Some(40), (0, 60));
+            reader.member.knows_topic_id.set(true);
+            assert_eq!(reader.check_assigned().0, "");
+            assert_eq!(reader.arrive(cut_at).0, "backwards");
+            assert_eq!(reader.restart(cut_at), gap);
         }
     }
 
     #[test]
     fn a_partition_whose_offsets_went_back_restarts() {
-        let (member, mut positions) = (Fake::new(Some(3), (0, 9)), Positions::default());
-        assert_eq!(assigned(&mut positions, &member), "");
-        assert_eq!(arrive(&mut positions, &member, 3), "in order");
-        assert_eq!(arrive(&mut positions, &member, 3), "backwards");
-        let mut restart = |high: i64, offset: i64| {
-            member.watermarks.set((0, high));
-            member.epoch.set(member.epoch.get() + 1);
-            let gap = positions
-                .restart(&member, &member.owned_partition(), offset)
-                .unwrap();
-            member.calls();
-            let found = [
-                arrive(&mut positions, &member, offset),
-                arrive(&mut positions, &member, offset + 1),
-            ];
-            assert_eq!(
-                (found, member.calls()),
-                (["backwards".into(), "in order".into()], String::new())
-            );
-            described(&gap)
-        };
-        assert_eq!(restart(4, 0), "", "the log has all up to the position");
-        assert_eq!(restart(1, 0), "Truncated 1..2, then 0");
+        let mut reader = Reader::new(Some(3), (0, 9));
+        assert_eq!(reader.check_assigned().0, "");
+        assert_eq!(reader.arrive(3).0, "in order");
+        assert_eq!(reader.arrive(3).0, "backwards");
+        // The log has all up to the position, and then no longer.
+        for (high, gap) in [(4, ""), (1, "Truncated 1..2, then 0")] {
+            reader.member.watermarks.set((0, high));
+            assert_eq!(reader.restart(0), gap);
+            assert_eq!(reader.arrive(0), without_calls("backwards"));
+            assert_eq!(reader.arrive(1), without_calls("in order"));
+        }
     }
 }

@@ -8,8 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterState, LogAdmin as _, LogRecord, LogSource, Reason, RecordType,
-    Resolution, SourceEvent,
+    Batch, DeadLetter, LogAdmin as _, LogRecord, LogSource, Reason, RecordType, SourceEvent,
 };
 use shop_core::ports::PurchaseSink;
 use shop_core::record::{Record as _, decode};
@@ -94,26 +93,4 @@ pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
     }
     letters.sort_by_key(DeadLetter::position);
     letters
-}
-
-pub(crate) async fn dead_letter_states(log: &KafkaLog) -> (Vec<DeadLetter>, Vec<Resolution>) {
-    let all = async {
-        log.scan_dead_letters()
-            .await
-            .unwrap()
-            .try_collect::<Vec<_>>()
-            .await
-            .unwrap()
-    };
-    let mut pending = Vec::new();
-    let mut resolved = Vec::new();
-    for dead_letter_states in soon("read dead letters", all).await {
-        match dead_letter_states {
-            DeadLetterState::Pending(letter) => pending.push(letter),
-            DeadLetterState::Resolved(letter) => resolved.push(letter.resolution),
-            other => panic!("{other:?}"),
-        }
-    }
-    pending.sort_by_key(DeadLetter::position);
-    (pending, resolved)
 }
