@@ -308,69 +308,65 @@ pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
-    use shop_core::feed::PurchaseFeed;
-    use shop_core::log::{LogAdmin, LogRecord};
-    use shop_core::ports::{PurchaseSink, Selector};
-    use shop_core::{Clock, NewPurchase, SystemClock};
-
     use super::super::database::Database;
+    use super::super::fixture::*;
     use super::super::log::schema::LOG;
-    use super::super::{
-        EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStore, EmbeddedStoreOptions,
-    };
     use super::*;
 
-    async fn buy(shop: &shop_core::Shop, count: usize) {
-        for _ in 0..count {
-            shop.buy(
-                NewPurchase::for_user("u1")
-                    .with_user_name("ada")
-                    .with_price("1")
-                    .unwrap(),
-            )
-            .await
-            .unwrap();
+    /// The shop in a new folder `data`, and a backup of it in `backup`.
+    struct BackedUp {
+        folder: TempDir,
+        embedded: EmbeddedShop,
+    }
+
+    impl BackedUp {
+        async fn new() -> Self {
+            let folder = fresh_folder();
+            let embedded = open_shop(folder.path().join("data")).await;
+            let backed_up = Self { folder, embedded };
+            backed_up.back_up("backup").await.unwrap();
+            backed_up
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.folder.path().join(name)
+        }
+
+        async fn back_up(&self, folder: &str) -> Result<Vec<CopiedFile>> {
+            backup(self.path("data"), self.path(folder)).await
+        }
+
+        async fn restore(&self, folder: &str) -> Result<Vec<CopiedFile>> {
+            restore(self.path("backup"), self.path(folder)).await
         }
     }
 
     #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
     async fn a_cursor_from_before_a_restore_is_rejected() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let feed_of = |embedded: &EmbeddedShop, store: EmbeddedStore| {
-            PurchaseFeed::new(
-                Arc::new(embedded.log().clone()),
-                "purchase-group",
-                Arc::new(store),
-            )
-        };
-        let store =
-            async |folder| EmbeddedStore::open(path(folder), EmbeddedStoreOptions::default()).await;
-        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
-        let feed = feed_of(&embedded, store("data").await.unwrap());
+        let backed_up = BackedUp::new().await;
+        let shop = backed_up.embedded.shop();
+        shop.buy(new_purchase("1")).await.unwrap();
+        let feed = backed_up.embedded.feed();
         let mut events = feed.subscribe(Selector::All, None).await.unwrap();
-        buy(&embedded.shop(), 1).await;
+        shop.buy(new_purchase("1")).await.unwrap();
         let cursor = events.next().await.unwrap().cursor;
         drop(feed.subscribe(Selector::All, Some(&cursor)).await.unwrap());
-        backup(path("data"), path("backup")).await.unwrap();
-        restore(path("backup"), path("restored")).await.unwrap();
-        let embedded = EmbeddedShop::open(path("restored")).await.unwrap();
-        let feed = feed_of(&embedded, store("restored").await.unwrap());
-        let refused = feed
-            .subscribe(Selector::All, Some(&cursor))
+
+        backed_up.back_up("again").await.unwrap();
+        restore(backed_up.path("again"), backed_up.path("restored"))
             .await
-            .unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Expired);
+            .unwrap();
+        let restored = open_shop(backed_up.path("restored")).await;
+        let refused = restored
+            .feed()
+            .subscribe(Selector::All, Some(&cursor))
+            .await;
+        assert_eq!(refused.unwrap_err().kind(), ErrorKind::Expired);
     }
 
     #[tokio::test]
     async fn a_copy_is_not_put_beside_files_of_others_or_under_a_lock() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
-        backup(path("data"), path("backup")).await.unwrap();
+        let backed_up = BackedUp::new().await;
         for left in [
             "other.db",
             "shop.db-wal",
@@ -378,7 +374,7 @@ mod tests {
             "shop.db-journal",
             "shop.lock",
         ] {
-            let into = path(left);
+            let into = backed_up.path(left);
             fs::create_dir(&into).unwrap();
             fs::write(into.join(left), "left").unwrap();
             let lock = FileLock::open(&into.join("shop.lock"))
@@ -386,96 +382,53 @@ mod tests {
                 .try_hold()
                 .unwrap();
             let lock = lock.filter(|_| left == "shop.lock");
-            let refused = restore(path("backup"), &into).await.unwrap_err();
-            let why = if lock.is_some() {
-                "another process uses the folder"
-            } else {
-                "already"
+            let refused = backed_up.restore(left).await.unwrap_err().to_string();
+            let why = match lock {
+                Some(_) => "another process uses the folder",
+                None => "already",
             };
-            assert!(refused.to_string().contains(why), "{left}: {refused}");
-            assert_eq!(
-                lock.is_some(),
-                backup(path("data"), &into).await.is_ok(),
-                "{left}"
-            );
+            assert!(refused.contains(why), "{left}: {refused}");
+            let is_backed_up = backed_up.back_up(left).await.is_ok();
+            assert_eq!(is_backed_up, lock.is_some(), "{left}");
             assert_eq!(fs::read(into.join(left)).unwrap(), b"left");
         }
-        drop(embedded);
     }
 
     #[tokio::test]
     async fn a_trigger_of_a_restored_file_does_not_run() {
-        let folder = tempfile::tempdir().unwrap();
-        let path = |name: &str| folder.path().join(name);
-        let embedded = EmbeddedShop::open(path("data")).await.unwrap();
-        backup(path("data"), path("backup")).await.unwrap();
+        let backed_up = BackedUp::new().await;
         let hostile = "CREATE TRIGGER \"a \"\" b\" AFTER UPDATE ON log BEGIN DELETE FROM log; END;
                        CREATE TRIGGER b AFTER INSERT ON records BEGIN DELETE FROM records; END;";
-        Connection::open(path("backup/shop.db"))
-            .unwrap()
-            .execute_batch(hostile)
-            .unwrap();
-        restore(path("backup"), path("restored")).await.unwrap();
-        let restored = EmbeddedShop::open(path("restored")).await.unwrap();
-        buy(&restored.shop(), 1).await;
+        let file = connect(backed_up.path("backup"));
+        file.execute_batch(hostile).unwrap();
+        backed_up.restore("restored").await.unwrap();
+        let restored = open_shop(backed_up.path("restored")).await;
+        restored.shop().buy(new_purchase("1")).await.unwrap();
         assert!(restored.log().find(0, 1).await.unwrap().is_some());
-        drop(embedded);
-    }
-
-    #[tokio::test]
-    async fn files_of_an_unreleased_layout_are_refused() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("store.db"), "").unwrap();
-        let refused = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-            .await
-            .unwrap_err();
-        assert!(
-            refused.to_string().contains("choose another folder"),
-            "{refused}"
-        );
-        assert!(!folder.path().join("shop.db").exists());
     }
 
     #[tokio::test]
     async fn a_folder_without_files_is_an_error() {
-        let folder = tempfile::tempdir().unwrap();
-        let error = backup(folder.path(), folder.path().join("backup"))
-            .await
-            .unwrap_err();
+        let folder = fresh_folder();
+        let copy = folder.path().join("backup");
+        let error = backup(folder.path(), &copy).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(!folder.path().join("backup").exists());
-        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
-            .await
-            .unwrap();
-        log.append(LogRecord::new(0, SystemClock.now(), None))
-            .await
-            .unwrap();
-        log.sink().check().await.unwrap();
-        assert_eq!(
-            backup(folder.path(), folder.path().join("backup"))
-                .await
-                .unwrap()
-                .len(),
-            1
-        );
+        assert!(!copy.exists());
+        let _log = open_log(&folder).await;
+        assert_eq!(backup(folder.path(), &copy).await.unwrap().len(), 1);
     }
 
     #[test]
     fn a_file_of_an_earlier_version_is_migrated_by_a_service() {
-        let folder = tempfile::tempdir().unwrap();
-        let file = Connection::open(folder.path().join("log.db")).unwrap();
+        let folder = fresh_folder();
         let first = format!(
-            "{} PRAGMA application_id = {};",
+            "{} PRAGMA application_id = {}; PRAGMA user_version = 1;",
             LOG.migrations[0], LOG.application_id
         );
-        file.execute_batch(&format!("{first} PRAGMA user_version = 1;"))
-            .unwrap();
-        let database = Database::new(&LOG, folder.path(), "log", None);
-        database
-            .clone()
-            .with_create(false)
-            .open_to_write()
-            .unwrap_err();
+        connect(&folder).execute_batch(&first).unwrap();
+        let database = Database::new(&LOG, folder.path(), "shop", None);
+        let existing = database.clone().with_create(false);
+        existing.open_to_write().unwrap_err();
         database.open_to_write().unwrap();
     }
 }

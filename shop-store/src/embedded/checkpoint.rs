@@ -316,9 +316,8 @@ fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
 
 #[cfg(test)]
 mod tests {
-    use std::path::Path;
-
     use super::super::database::{Database, FileSchema};
+    use super::super::fixture::*;
     use super::super::writer::Writer;
     use super::*;
 
@@ -328,8 +327,10 @@ mod tests {
         tables: &[],
     };
 
-    fn database(folder: &Path) -> Database {
-        Database::new(&KIND, folder, "test", None)
+    const COUNT: &str = "SELECT count(*) FROM texts";
+
+    fn database(folder: &TempDir) -> Database {
+        Database::new(&KIND, folder.path(), "test", None)
     }
 
     /// Adds this many pages.
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn the_log_is_rewritten_at_first_and_after_an_error() {
-        let folder = tempfile::tempdir().unwrap();
+        let folder = fresh_folder();
         let path = folder.path().join("wal");
         let mut wal = WriteAheadLog::new(path.clone());
         fs::write(&path, "frames").unwrap();
@@ -353,52 +354,39 @@ mod tests {
 
     #[tokio::test]
     async fn a_long_log_restarts_unless_a_reader_needs_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let writer = Writer::start(database(folder.path()), 100, |_| ())
-            .await
-            .unwrap();
-        let mut observer = database(folder.path()).reader().unwrap();
+        let folder = fresh_folder();
+        let writer = Writer::start(database(&folder), 100, |_| ()).await.unwrap();
+        let mut observer = database(&folder).reader().unwrap();
         let pages = |observer: &Connection| page_counts(observer).unwrap().0;
-        writer
-            .write(|connection| fill(connection, CHECKPOINT_PAGES))
-            .await
-            .unwrap();
-        writer
-            .write(|connection| fill(connection, 1))
-            .await
-            .unwrap();
+        let write = async |pages| {
+            let written = writer
+                .write(move |connection| fill(connection, pages))
+                .await;
+            written.unwrap();
+        };
+        write(CHECKPOINT_PAGES).await;
+        write(1).await;
         assert!((1..20).contains(&pages(&observer)), "{}", pages(&observer));
 
         let reading = observer.transaction().unwrap();
-        reading
-            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
-            .unwrap();
+        number(&reading, COUNT);
         for _ in 0..3 {
-            writer
-                .write(|connection| fill(connection, CHECKPOINT_PAGES))
-                .await
-                .unwrap();
+            write(CHECKPOINT_PAGES).await;
         }
         drop(reading);
         assert!(
             pages(&observer) > 2 * CHECKPOINT_PAGES,
             "the reader needs the older pages"
         );
-        writer
-            .write(|connection| fill(connection, CHECKPOINT_PAGES))
-            .await
-            .unwrap();
-        writer
-            .write(|connection| fill(connection, 1))
-            .await
-            .unwrap();
+        write(CHECKPOINT_PAGES).await;
+        write(1).await;
         assert!(pages(&observer) < 20, "{}", pages(&observer));
     }
 
     #[test]
     fn a_full_disk_gets_the_space_of_the_log() {
-        let folder = tempfile::tempdir().unwrap();
-        let (mut connection, _lock) = database(folder.path()).open_to_write().unwrap();
+        let folder = fresh_folder();
+        let (mut connection, _lock) = database(&folder).open_to_write().unwrap();
         let path = folder.path().join("test.db-wal");
         let length = || fs::metadata(&path).unwrap().len();
         fill(&connection, 10).unwrap();
@@ -411,26 +399,22 @@ mod tests {
         fill(&connection, 1_000).unwrap_err();
         assert!(length() > committed, "{}", length());
         // With a reader, the log stays, and is cut to what is committed.
-        let mut reader = database(folder.path()).reader().unwrap();
+        let mut reader = database(&folder).reader().unwrap();
         let reading = reader.transaction().unwrap();
-        reading
-            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
-            .unwrap();
+        number(&reading, COUNT);
         let mut wal = WriteAheadLog::new(path.clone());
         wal.make_room(&mut connection).unwrap();
         assert_eq!(length(), committed);
         drop(reading);
         wal.make_room(&mut connection).unwrap();
         assert_eq!(length(), 0);
-        let count =
-            connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
-        assert_eq!(count.unwrap(), 1);
+        assert_eq!(number(&connection, COUNT), 1);
     }
 
     #[test]
     fn after_a_partial_copy_all_pages_are_rewritten() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
+        let folder = fresh_folder();
+        let (connection, _lock) = database(&folder).open_to_write().unwrap();
         fill(&connection, 10).unwrap();
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
         wal.copy_pages(&connection, TRUNCATE).unwrap();
@@ -445,18 +429,16 @@ mod tests {
 
     #[test]
     fn a_torn_log_is_kept_when_the_file_is_closed() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, lock) = database(folder.path()).open_to_write().unwrap();
+        let folder = fresh_folder();
+        let (connection, lock) = database(&folder).open_to_write().unwrap();
         let path = folder.path().join("test.db");
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
         fill(&connection, 10).unwrap();
         let on_disk = fs::read(&path).unwrap();
         // The first part of a copy, which is not synced.
-        let mut reader = database(folder.path()).reader().unwrap();
+        let mut reader = database(&folder).reader().unwrap();
         let reading = reader.transaction().unwrap();
-        reading
-            .query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0))
-            .unwrap();
+        number(&reading, COUNT);
         fill(&connection, 10).unwrap();
         wal.copy_pages(&connection, RESTART).unwrap();
         drop(reading);
@@ -467,10 +449,8 @@ mod tests {
         drop((connection, lock));
         // The memory of the machine forgets what the disk does not have.
         fs::write(&path, on_disk).unwrap();
-        let (connection, _lock) = database(folder.path()).open_to_write().unwrap();
-        let count =
-            connection.query_row("SELECT count(*) FROM texts", [], |row| row.get::<_, u32>(0));
-        assert_eq!(count.unwrap(), 2);
+        let (connection, _lock) = database(&folder).open_to_write().unwrap();
+        assert_eq!(number(&connection, COUNT), 2);
         let checked =
             connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));
         assert_eq!(checked.unwrap(), "ok");

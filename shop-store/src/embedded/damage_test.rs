@@ -1,22 +1,17 @@
 //! Files damaged by a failing disk.
 
-use std::path::Path;
-
-use shop_core::ports::{PurchaseQuery, RecordStore as _};
-use shop_core::{ErrorKind, Result};
-
-use super::{EmbeddedStore, EmbeddedStoreOptions};
+use super::fixture::*;
 
 #[path = "../../tests/support/damage.rs"]
 mod damage;
 
-async fn open_store(folder: &Path) -> Result<EmbeddedStore> {
+async fn open(folder: &Path) -> Result<EmbeddedStore> {
     EmbeddedStore::open(folder, EmbeddedStoreOptions::default()).await
 }
 
 /// Opens the store, and returns the result of its check; waits until it is closed.
 async fn check(folder: &Path) -> Result<()> {
-    let store = open_store(folder).await?;
+    let store = open(folder).await?;
     let checked = (store.check().await, store.check_reads().await);
     let closed = store.closed();
     drop(store);
@@ -32,12 +27,12 @@ async fn check_detects_damage_in_every_table_and_index() {
 
 #[tokio::test]
 async fn a_write_ahead_log_without_its_file_is_refused() {
-    let folder = tempfile::tempdir().unwrap();
+    let folder = fresh_folder();
     let log = folder.path().join("shop.db-wal");
-    std::fs::write(&log, "what the file had").unwrap();
-    let refused = open_store(folder.path()).await.unwrap_err();
+    fs::write(&log, "what the file had").unwrap();
+    let refused = open(folder.path()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Corrupt, "{refused}");
-    assert_eq!(std::fs::read(&log).unwrap(), b"what the file had");
-    std::fs::write(&log, "").unwrap();
-    open_store(folder.path()).await.unwrap();
+    assert_eq!(fs::read(&log).unwrap(), b"what the file had");
+    fs::write(&log, "").unwrap();
+    open(folder.path()).await.unwrap();
 }

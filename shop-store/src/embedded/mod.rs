@@ -31,6 +31,8 @@ mod delay;
 mod error;
 #[doc(hidden)]
 pub mod file;
+#[cfg(test)]
+mod fixture;
 mod integrity;
 mod lock;
 mod log;

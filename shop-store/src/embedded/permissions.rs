@@ -75,108 +75,74 @@ pub(super) fn restrict(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::log::{LogGroups as _, LogRecord};
-    use shop_core::{Clock, SystemClock};
-
-    use super::super::{
-        EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup,
-    };
+    use super::super::fixture::*;
     use super::*;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777
     }
 
-    /// The name and mode of each file.
-    fn modes(folder: &Path) -> Vec<(String, u32)> {
-        let entries = fs::read_dir(folder).unwrap().map(Result::unwrap);
-        let mut modes: Vec<_> = entries
-            .map(|entry| {
-                (
-                    entry.file_name().into_string().unwrap(),
-                    mode(&entry.path()),
-                )
-            })
-            .collect();
-        modes.sort();
-        modes
-    }
-
     fn set_mode(path: &Path, mode: u32) {
         fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
     }
 
+    /// Asserts that all files of the folder are for their owner only. Returns their names.
+    fn private_files(folder: &Path) -> Vec<String> {
+        let mut names = Vec::new();
+        for entry in fs::read_dir(folder).unwrap().map(std::io::Result::unwrap) {
+            let name = entry.file_name().into_string().unwrap();
+            assert_eq!(mode(&entry.path()), 0o600, "{name}");
+            names.push(name);
+        }
+        names.sort();
+        names
+    }
+
     /// Opens a log and a store, writes to them, and starts a consumer.
     async fn open(folder: &Path) -> (EmbeddedLog, EmbeddedStore) {
-        let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
-            .await
-            .unwrap();
-        log.append(LogRecord::new(0, SystemClock.now(), None))
-            .await
-            .unwrap();
-        let store = EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
-            .await
-            .unwrap();
+        let log = open_log(folder).await;
+        let record = LogRecord::new(0, SystemClock.now(), None);
+        log.append(record).await.unwrap();
+        let store = open_store(folder).await;
         drop(log.source("group").unwrap());
         (log, store)
     }
 
     #[tokio::test]
     async fn new_files_and_folders_are_for_their_owner() {
-        let parent = tempfile::tempdir().unwrap();
-        let (folder, copies) = (parent.path().join("a/b"), parent.path().join("copies"));
-        let opened = open(&folder).await;
-        let found = modes(&folder);
-        let names: Vec<&str> = found.iter().map(|(name, _)| name.as_str()).collect();
-        let expected = [
+        let parent = fresh_folder();
+        let folder = parent.path().join("a/b");
+        let copies = parent.path().join("copies");
+        let _opened = open(&folder).await;
+        let files = private_files(&folder);
+        for name in [
             "group.consumer.lock",
             "shop.db",
             "shop.db-shm",
             "shop.db-wal",
             "shop.lock",
-        ];
-        assert!(
-            expected.iter().all(|name| names.contains(name)),
-            "{names:?}"
-        );
-        assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
-        assert_eq!(mode(&folder), 0o700);
+        ] {
+            assert!(files.contains(&name.to_owned()), "{files:?}");
+        }
         backup(&folder, &copies).await.unwrap();
-        let found = modes(&copies);
-        assert!(
-            found.len() == 1 && found.iter().all(|(_, mode)| *mode == 0o600),
-            "{found:?}"
-        );
-        assert_eq!(mode(&copies), 0o700);
-        drop(opened);
+        assert_eq!(private_files(&copies), ["shop.db"]);
+        assert_eq!([mode(&folder), mode(&copies)], [0o700; 2]);
     }
 
     #[tokio::test]
-    async fn files_that_others_can_read_are_restricted() {
-        let folder = tempfile::tempdir().unwrap();
+    async fn files_that_others_can_read_are_restricted_and_their_folder_is_not() {
+        let folder = fresh_folder();
+        set_mode(folder.path(), 0o755);
         let opened = open(folder.path()).await;
-        let existing = modes(folder.path());
-        for (name, _) in &existing {
+        for name in private_files(folder.path()) {
             set_mode(&folder.path().join(name), 0o664);
         }
         // While the first process continues.
         let again = open(folder.path()).await;
-        let found = modes(folder.path());
-        assert!(found.iter().all(|(_, mode)| *mode == 0o600), "{found:?}");
-        opened
-            .0
-            .append(LogRecord::new(0, SystemClock.now(), None))
-            .await
-            .unwrap();
+        private_files(folder.path());
+        let record = LogRecord::new(0, SystemClock.now(), None);
+        opened.0.append(record).await.unwrap();
         assert_eq!(again.0.usage().await.unwrap().next_offset, 4);
-    }
-
-    #[tokio::test]
-    async fn an_existing_folder_keeps_its_mode() {
-        let folder = tempfile::tempdir().unwrap();
-        set_mode(folder.path(), 0o755);
-        drop(open(folder.path()).await);
         assert_eq!(mode(folder.path()), 0o755);
-        assert_eq!(mode(&folder.path().join("shop.db")), 0o600);
     }
 }

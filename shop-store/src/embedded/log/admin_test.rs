@@ -1,267 +1,208 @@
 //! Administrative access: scans, verification, and replayed or discarded dead letters.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-use futures_util::TryStreamExt;
 use shop_core::log::{
-    CommitOffset, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogAdminExt, LogRecord,
-    LogSource, Reason, ReasonKind, RecordId, RecordType, Resolution, SourceEvent,
+    DeadLetter, DeadLetterState, LogAdminExt as _, Reason, ReasonKind, RecordType, Resolution,
 };
-use shop_core::record::Record;
-use shop_core::{Purchase, Timestamp};
+use shop_core::record::Record as _;
 
-use super::log_test::SetClock;
-use super::{EmbeddedLog, EmbeddedLogOptions};
-use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+use crate::embedded::fixture::*;
+
+const OF: RecordType = Purchase::TYPE;
+const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 fn record(value: &str) -> LogRecord {
     LogRecord::new(0, Timestamp::MIN, Some(value.to_owned().into())).with_key(Some("u1".into()))
 }
 
-const OF: RecordType = Purchase::TYPE;
-const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
-
-async fn open(folder: &tempfile::TempDir, options: EmbeddedLogOptions) -> EmbeddedLog {
-    EmbeddedLog::open(folder.path(), options).await.unwrap()
-}
-
 /// The records of the log, each as a dead letter.
 async fn scanned(log: &EmbeddedLog) -> Vec<DeadLetter> {
     let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
-    let letter = |(partition, record)| DeadLetter::new(record, partition, Reason::conflict(OF), 1);
-    let records = batches.into_iter().flat_map(|batch| {
+    let mut letters = Vec::new();
+    for batch in batches {
         let partition = batch.partition;
-        batch
-            .records
-            .into_iter()
-            .map(move |record| (partition.clone(), record))
-    });
-    records.map(letter).collect()
+        let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
+        letters.extend(batch.records.into_iter().map(letter));
+    }
+    letters
 }
 
 async fn pending(log: &EmbeddedLog) -> Vec<DeadLetter> {
     log.pending_dead_letters().await.unwrap()
 }
 
-async fn resolved(log: &EmbeddedLog) -> Vec<(RecordId, Resolution)> {
-    let all: Vec<_> = log
-        .scan_dead_letters()
-        .await
-        .unwrap()
-        .try_collect()
-        .await
-        .unwrap();
-    let resolved = all.into_iter().filter_map(|state| match state {
-        DeadLetterState::Resolved(letter) => Some((letter.record_id, letter.resolution)),
-        _ => None,
-    });
-    resolved.collect()
+async fn has_resolved(log: &EmbeddedLog) -> bool {
+    let states = log.scan_dead_letters().await.unwrap();
+    let states: Vec<_> = states.try_collect().await.unwrap();
+    states
+        .iter()
+        .any(|state| matches!(state, DeadLetterState::Resolved(_)))
 }
 
 #[tokio::test]
 async fn concurrent_replays_publish_once() {
-    let folder = tempfile::tempdir().unwrap();
-    let log = open(&folder, EmbeddedLogOptions::default()).await;
+    let (_folder, log) = fresh_log().await;
     log.append(record(ADA)).await.unwrap();
     let letters = scanned(&log).await;
     log.dead_letters().put(&letters).await.unwrap();
-    let (one, two) = tokio::join!(
-        log.resolve(&letters, OF, Resolution::Replayed),
-        log.resolve(&letters, OF, Resolution::Replayed)
-    );
-    assert_eq!(
-        (one.unwrap(), two.unwrap(), scanned(&log).await.len()),
-        (1, 0, 2)
-    );
-}
-
-async fn of_three_bad_records(folder: &tempfile::TempDir, clock: &Arc<SetClock>) -> EmbeddedLog {
-    let options = EmbeddedLogOptions {
-        clock: Arc::clone(clock) as _,
-        retention: Duration::from_secs(10),
-        ..EmbeddedLogOptions::default()
-    };
-    let log = open(folder, options).await;
-    for _ in 0..3 {
-        log.append(record("poison")).await.unwrap();
-    }
-    log
-}
-
-/// Commits `next` for a group.
-async fn consume(log: &EmbeddedLog, next: u64) {
-    let source = log.source("group").unwrap();
-    let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
-        panic!("a batch")
-    };
-    source
-        .commit(&[CommitOffset::new(batch.partition, next)])
-        .await
-        .unwrap();
-    source.close(Duration::from_secs(20)).await.unwrap();
+    let replay = || log.resolve(&letters, OF, Resolution::Replayed);
+    let (one, two) = tokio::join!(replay(), replay());
+    assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
+    assert_eq!(scanned(&log).await.len(), 2);
 }
 
 const DAY: i64 = 24 * 3_600_000;
 
-/// Stores a time seen by another process.
-fn see(folder: &tempfile::TempDir, time: i64) {
-    let connection = rusqlite::Connection::open(folder.path().join("shop.db")).unwrap();
-    connection
-        .execute("UPDATE clock SET seen = ?1", [time])
-        .unwrap();
+/// A log with three records, which are kept for ten seconds.
+struct OldLog {
+    folder: TempDir,
+    clock: Arc<SetClock>,
+    log: EmbeddedLog,
+}
+
+impl OldLog {
+    async fn of_three_records() -> Self {
+        let folder = fresh_folder();
+        let clock = Arc::new(SetClock::default());
+        let options = EmbeddedLogOptions::default()
+            .clock(Arc::clone(&clock) as _)
+            .retention(Duration::from_secs(10));
+        let log = open_log_with(&folder, options).await;
+        for _ in 0..3 {
+            log.append(record("poison")).await.unwrap();
+        }
+        Self { folder, clock, log }
+    }
+
+    /// Commits `next` for a group.
+    async fn consume(&self, next: u64) {
+        let source = self.log.source("group").unwrap();
+        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+            panic!("a batch")
+        };
+        let position = CommitOffset::new(batch.partition, next);
+        source.commit(&[position]).await.unwrap();
+        source.close(Duration::from_secs(20)).await.unwrap();
+    }
+
+    /// Sets the time, which another process has seen as well.
+    fn set_time(&self, millis: i64) {
+        self.clock.0.store(millis, Ordering::Relaxed);
+        let seen = "UPDATE clock SET seen = ?1";
+        connect(&self.folder).execute(seen, [millis]).unwrap();
+    }
 }
 
 #[tokio::test]
 async fn resolutions_are_deleted_with_their_records() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock::default());
-    let log = of_three_bad_records(&folder, &clock).await;
-    let letters = scanned(&log).await;
-    log.dead_letters().put(&letters).await.unwrap();
-    log.resolve(&letters[..2], OF, Resolution::Dropped)
-        .await
-        .unwrap();
-    consume(&log, 4).await;
-    clock.0.store(60_000, Ordering::Relaxed);
-    let source = log.source("group").unwrap();
-    let forgotten = async { while !resolved(&log).await.is_empty() {} };
-    tokio::time::timeout(Duration::from_secs(60), forgotten)
-        .await
-        .unwrap();
+    let old = OldLog::of_three_records().await;
+    let letters = scanned(&old.log).await;
+    old.log.dead_letters().put(&letters).await.unwrap();
+    let discarded = old.log.resolve(&letters[..2], OF, Resolution::Dropped);
+    discarded.await.unwrap();
+    old.consume(4).await;
+    old.set_time(60_000);
+    let _source = old.log.source("group").unwrap();
+    until(async || !has_resolved(&old.log).await).await;
     assert_eq!(
-        pending(&log).await,
+        pending(&old.log).await,
         letters[2..],
         "a dead letter stays until it is resolved"
     );
-    drop(source);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_ahead_deletes_no_record() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock::default());
-    let log = of_three_bad_records(&folder, &clock).await;
-    consume(&log, 4).await;
-    clock.0.store(1_000 * DAY, Ordering::Relaxed);
-    let source = log.source("group").unwrap();
+    let old = OldLog::of_three_records().await;
+    old.consume(4).await;
+    old.clock.0.store(1_000 * DAY, Ordering::Relaxed);
+    let source = old.log.source("group").unwrap();
     for _ in 0..2 {
         // A batch is delivered after the round of the one before.
-        log.append(record("poison")).await.unwrap();
+        old.log.append(record("poison")).await.unwrap();
         source.next().await.unwrap();
     }
-    assert_eq!(scanned(&log).await.len(), 5);
+    assert_eq!(scanned(&old.log).await.len(), 5);
     source.close(Duration::from_secs(20)).await.unwrap();
     // The clock is right again.
-    clock.0.store(DAY, Ordering::Relaxed);
-    let source = log.source("group").unwrap();
-    let deleted = async { while scanned(&log).await.len() > 2 {} };
-    tokio::time::timeout(Duration::from_secs(60), deleted)
-        .await
-        .unwrap();
-    drop(source);
+    old.clock.0.store(DAY, Ordering::Relaxed);
+    let _source = old.log.source("group").unwrap();
+    until(async || scanned(&old.log).await.len() == 2).await;
 }
 
 #[tokio::test]
 async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
-    let folder = tempfile::tempdir().unwrap();
-    let clock = Arc::new(SetClock::default());
-    let log = of_three_bad_records(&folder, &clock).await;
-    let mut letters = scanned(&log).await;
+    let old = OldLog::of_three_records().await;
+    let mut letters = scanned(&old.log).await;
     for letter in &mut letters[..2] {
         letter.reason = Reason::from_parts(ReasonKind::Conflict, String::new());
     }
-    log.dead_letters().put(&letters).await.unwrap();
-    consume(&log, 2).await;
-    clock.0.store(31 * DAY, Ordering::Relaxed);
-    see(&folder, 31 * DAY);
-    let source = log.source("group").unwrap();
-    let deleted = async { while pending(&log).await.len() > 2 {} };
-    tokio::time::timeout(Duration::from_secs(60), deleted)
-        .await
-        .unwrap();
+    old.log.dead_letters().put(&letters).await.unwrap();
+    old.consume(2).await;
+    old.set_time(31 * DAY);
+    let _source = old.log.source("group").unwrap();
+    until(async || pending(&old.log).await.len() == 2).await;
     assert_eq!(
-        pending(&log).await,
+        pending(&old.log).await,
         letters[1..],
         "a conflict stays as long as its record, other dead letters for ever"
     );
-    drop(source);
 }
 
 /// The names of the files in the folder.
-fn names(folder: &std::path::Path) -> Vec<String> {
-    let files = std::fs::read_dir(folder).unwrap();
+fn names(folder: &TempDir) -> Vec<String> {
+    let files = fs::read_dir(folder).unwrap();
     let mut names: Vec<_> = files
-        .map(|file| file.unwrap().file_name().to_string_lossy().into_owned())
+        .map(|file| file.unwrap().file_name().into_string().unwrap())
         .collect();
     names.sort();
     names
 }
 
-#[tokio::test]
-async fn open_without_create_creates_no_file() {
-    let folder = tempfile::tempdir().unwrap();
-    let existing = || EmbeddedLogOptions {
-        create: false,
-        ..EmbeddedLogOptions::default()
-    };
-    let existing_store = || EmbeddedStoreOptions {
-        create: false,
-        ..EmbeddedStoreOptions::default()
-    };
-    for missing in [folder.path().to_owned(), folder.path().join("mistyped")] {
-        let errors = [
-            EmbeddedLog::open(&missing, existing()).await.unwrap_err(),
-            EmbeddedStore::open(&missing, existing_store())
-                .await
-                .unwrap_err(),
-        ];
-        for error in errors {
-            assert_eq!(error.kind(), shop_core::ErrorKind::Unavailable, "{error}");
-            assert!(
-                error.to_string().contains("there is nothing here"),
-                "{error}"
-            );
-        }
-    }
-    std::fs::write(folder.path().join("shop.db"), "").unwrap();
-    let error = EmbeddedLog::open(folder.path(), existing())
-        .await
-        .unwrap_err();
-    assert!(
-        error.to_string().contains("there is nothing here"),
-        "an empty file is no log: {error}"
-    );
-    std::fs::remove_file(folder.path().join("shop.db")).unwrap();
-    assert_eq!(names(folder.path()), [""; 0]);
-
-    let log = open(&folder, EmbeddedLogOptions::default()).await;
-    log.append(record(ADA)).await.unwrap();
-    log.dead_letters().put(&scanned(&log).await).await.unwrap();
+async fn close(log: EmbeddedLog) {
     let closed = log.closed();
     drop(log);
     closed.await;
+}
+
+#[tokio::test]
+async fn open_without_create_creates_no_file() {
+    let folder = fresh_folder();
+    let existing = || EmbeddedLogOptions::default().create(false);
+    let existing_store = EmbeddedStoreOptions::default().create(false);
+    let empty_file = folder.path().join("shop.db");
+    for (missing, has_file) in [("", false), ("mistyped", false), ("", true)] {
+        if has_file {
+            fs::write(&empty_file, "").unwrap();
+        }
+        let missing = folder.path().join(missing);
+        let log = EmbeddedLog::open(&missing, existing()).await;
+        let store = EmbeddedStore::open(&missing, existing_store.clone()).await;
+        for error in [log.unwrap_err(), store.unwrap_err()] {
+            assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+            let text = error.to_string();
+            assert!(text.contains("there is nothing here"), "{text}");
+        }
+    }
+    fs::remove_file(empty_file).unwrap();
+    assert_eq!(names(&folder), [""; 0]);
+
+    let log = open_log(&folder).await;
+    log.append(record(ADA)).await.unwrap();
+    log.dead_letters().put(&scanned(&log).await).await.unwrap();
+    close(log).await;
     // Like a backup, without the files of running processes.
-    std::fs::remove_file(folder.path().join("shop.lock")).unwrap();
-    let log = open(&folder, existing()).await;
+    fs::remove_file(folder.path().join("shop.lock")).unwrap();
+    let log = open_log_with(&folder, existing()).await;
     let letters = pending(&log).await;
     assert_eq!(letters.len(), 1);
-    DeadLetters::check(&log.dead_letters()).await.unwrap();
-    let while_open = names(folder.path());
+    log.dead_letters().check().await.unwrap();
+    let while_open = names(&folder);
     assert!(
         while_open.iter().all(|name| name.starts_with("shop.db")),
         "{while_open:?}"
     );
-    assert_eq!(
-        log.resolve(&letters, OF, Resolution::Replayed)
-            .await
-            .unwrap(),
-        1,
-        "a write takes the lock"
-    );
-    let closed = log.closed();
-    drop(log);
-    closed.await;
-    assert_eq!(names(folder.path()), ["shop.db", "shop.lock"]);
+    let replayed = log.resolve(&letters, OF, Resolution::Replayed).await;
+    assert_eq!(replayed.unwrap(), 1, "a write takes the lock");
+    close(log).await;
+    assert_eq!(names(&folder), ["shop.db", "shop.lock"]);
 }

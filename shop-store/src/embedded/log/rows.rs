@@ -115,29 +115,3 @@ pub(super) fn record_columns(record: &LogRecord) -> [ValueRef<'_>; 5] {
         Integer(checksum(0, content).into()),
     ]
 }
-
-#[cfg(test)]
-mod tests {
-    use rusqlite::StatementStatus;
-
-    use super::super::schema::LOG;
-    use crate::embedded::database::Database;
-
-    #[test]
-    fn a_cached_statement_is_compiled_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&LOG, folder.path(), "log", None)
-            .open_to_write()
-            .unwrap();
-        let sql = "SELECT offset FROM records WHERE offset >= ?1 ORDER BY offset LIMIT ?2";
-        for limit in 1..10 {
-            let mut statement = connection.prepare_cached(sql).unwrap();
-            assert!(!statement.exists([1, limit]).unwrap());
-            assert_eq!(
-                statement.get_status(StatementStatus::RePrepare),
-                0,
-                "at {limit}"
-            );
-        }
-    }
-}

@@ -342,19 +342,22 @@ fn column_name(column: usize) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::ports::{PageRequest, TimeRange};
-    use shop_core::{Price, Timestamp};
-
     use super::*;
     use crate::embedded::database::Database;
+    use crate::embedded::fixture::*;
     use crate::embedded::schema::SHOP;
+
+    /// A new file with all tables.
+    fn fresh_file(folder: &TempDir) -> Connection {
+        let database = Database::new(&SHOP, folder.path(), "shop", None);
+        database.open_to_write().unwrap();
+        connect(folder)
+    }
 
     #[test]
     fn every_listing_uses_its_index_without_sorting() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None)
-            .open_to_write()
-            .unwrap();
+        let folder = fresh_folder();
+        let connection = fresh_file(&folder);
         let times = [Timestamp::MIN, Timestamp::MAX].map(Some);
         let buyer = Buyer {
             key: 1,
@@ -362,25 +365,21 @@ mod tests {
             user_name: "n".parse().unwrap(),
             checksum: 0,
         };
-        let user = Selector::User(buyer.user_id.clone());
-        let reference = Selector::Reference("r".parse().unwrap(), Some(buyer.user_id.clone()));
+        let user = buyer.user_id.clone();
+        let reference = Selector::Reference("r".parse().unwrap(), Some(user.clone()));
         for (selector, buyer, index) in [
-            (user, Some(&buyer), "PRIMARY KEY (buyer=?"),
+            (Selector::User(user), Some(&buyer), "PRIMARY KEY (buyer=?"),
             (Selector::All, None, "by_time"),
             (reference, None, "by_reference (reference=?"),
         ] {
-            for (order, [from, to]) in [
-                (ListOrder::NewestFirst, [None, None]),
-                (ListOrder::OldestFirst, [None, None]),
-                (ListOrder::NewestFirst, times),
-                (ListOrder::OldestFirst, times),
-            ] {
+            let orders = [ListOrder::NewestFirst, ListOrder::OldestFirst];
+            for (order, [from, to]) in orders
+                .into_iter()
+                .flat_map(|order| [(order, [None, None]), (order, times)])
+            {
                 let range = TimeRange::new(from, to).unwrap();
                 let first = PageRequest::first(order, PageLimit::DEFAULT).with_range(range);
-                let last = "65a1f0c2d3e4b5a697887766".parse().unwrap();
-                let (user, name) = ("u".parse().unwrap(), "n".parse().unwrap());
-                let last = Purchase::new(last, user, name, Price::ZERO, Timestamp::MIN);
-                let cursor = Cursor::after(&selector, &first, &last);
+                let cursor = Cursor::after(&selector, &first, &purchase(1));
                 for request in [first.clone(), first.with_cursor(cursor)] {
                     let bounds = request.bounds(&selector).unwrap();
                     let page = PageReader {
@@ -408,10 +407,8 @@ mod tests {
 
     #[test]
     fn the_next_name_is_one_step_in_the_index() {
-        let folder = tempfile::tempdir().unwrap();
-        let (connection, _lock) = Database::new(&SHOP, folder.path(), "shop", None)
-            .open_to_write()
-            .unwrap();
+        let folder = fresh_folder();
+        let connection = fresh_file(&folder);
         let plan = plan(&connection, buyers::NEXT_NAME);
         assert_eq!(
             plan,

@@ -159,26 +159,6 @@ pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
 mod tests {
     use super::*;
 
-    /// The formula of [`key_residue`] in SQL, for the columns `day` and `buyer`.
-    ///
-    /// The result of SQL's `%` takes the sign of the dividend, so the modulus is added and `%` is
-    /// applied once more.
-    const KEY_RESIDUE_SQL: &str = "(((day % 2147483647 + 2147483647) % 2147483647) * 48271
-    + ((buyer % 2147483647 + 2147483647) % 2147483647) * 16807) % 2147483647";
-
-    #[test]
-    fn the_residue_of_a_key_is_the_same_in_sql() {
-        let connection = rusqlite::Connection::open_in_memory().unwrap();
-        let days = [-99_000_000_i64, -20_000, -1, 0, 1, 20_454, 99_000_000];
-        for (day, buyer) in days.map(|day| (day, day.abs() * 1_000_003 + 7)) {
-            let sql =
-                format!("SELECT {KEY_RESIDUE_SQL} FROM (SELECT {day} AS day, {buyer} AS buyer)");
-            let residue: i64 = connection.query_row(&sql, [], |row| row.get(0)).unwrap();
-            assert_eq!(residue, key_residue(day, buyer), "{day} {buyer}");
-        }
-        assert!(crate::embedded::schema::REFUNDS.contains(KEY_RESIDUE_SQL));
-    }
-
     #[test]
     fn summary_of_the_largest_sum_is_exact() {
         // Ten million purchases at the maximum price, and one of a cent.
