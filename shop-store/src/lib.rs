@@ -106,6 +106,8 @@ mod refunds;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 #[doc(hidden)]
 pub mod retries;
+#[cfg(all(test, any(feature = "mongodb", feature = "postgres")))]
+mod server_fixture;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 #[doc(hidden)]
 pub mod unreadable;

@@ -12,14 +12,10 @@ mod container;
 mod embedded;
 #[path = "support/mongo.rs"]
 mod mongo;
-#[path = "support/mongo_tls.rs"]
-mod mongo_tls;
 #[path = "support/postgres.rs"]
 mod postgres;
-#[path = "support/postgres_tls.rs"]
-mod postgres_tls;
-#[path = "support/properties.rs"]
-mod properties;
+#[path = "support/tls.rs"]
+mod tls;
 
 use embedded::{EmbeddedFixture, OneFile, OpenShop};
 use mongo::MongoFixture;

@@ -2,35 +2,30 @@
 //! dead-lettered.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
 
-use bson::{Document, RawDocumentBuf, doc};
+use bson::{Document, doc};
 use mongodb::options::ReadPreference;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
-use shop_core::ports::{
-    InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore,
-    RecordStore as _, Selector,
-};
-use shop_core::{Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock};
+use shop_core::ports::PurchaseSink as _;
 
 use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::{MongoFixture, with_options};
 use super::indexes::ListingIndexes;
 use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
+use crate::server_fixture::*;
 
 /// A store behind a faulty proxy, and another with a direct connection.
-struct Faulty {
-    server: FaultyServer,
-    store: MongoStore,
-    direct: MongoFixture,
+pub(super) struct Faulty {
+    pub(super) server: FaultyServer,
+    pub(super) store: MongoStore,
+    pub(super) direct: MongoFixture,
 }
 
 impl Faulty {
     /// Starts a store with the default timeouts, which a busy machine does not exceed.
-    async fn start() -> Option<Self> {
+    pub(super) async fn start() -> Option<Self> {
         Self::start_with(|_options| ()).await
     }
 
@@ -42,8 +37,8 @@ impl Faulty {
     async fn start_with(change: impl FnOnce(&mut MongoStoreOptions)) -> Option<Self> {
         let direct = MongoFixture::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
-        let mut options = MongoStoreOptions::new(server.uri.clone());
-        options.database = Some(direct.mongo().connection.collection.namespace().db);
+        let mut options =
+            MongoStoreOptions::new(server.uri.clone()).database(Some(direct.database()));
         change(&mut options);
         let store = MongoStore::open(options).await.unwrap();
         store.wait_for_indexes().await;
@@ -53,18 +48,6 @@ impl Faulty {
             direct,
         })
     }
-}
-
-fn purchases(count: u64) -> Vec<Purchase> {
-    let purchase = |number| {
-        let user = format!("u{}", number % 7);
-        let new = NewPurchase::for_user(user)
-            .with_user_name("ada")
-            .with_price(format!("{number}.5"))
-            .unwrap();
-        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
-    };
-    (0..count).map(purchase).collect()
 }
 
 /// The response to a failed command.
@@ -109,17 +92,14 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
     let Some(faulty) = Faulty::start_with_short_timeout().await else {
         return;
     };
-    let mut options = InMemoryLogOptions::default();
-    options.batch_records = 10;
-    let log = InMemoryLog::new(options);
+    let log = InMemoryLog::new(InMemoryLogOptions::default().batch_records(10));
     let all = purchases(500);
     let sink = log.sink();
     for purchase in &all {
         sink.publish(purchase).await.unwrap();
     }
     faulty.server.next("insert", faults());
-    let mut options = IngestOptions::default();
-    options.max_backoff = Duration::from_millis(200);
+    let options = IngestOptions::default().max_backoff(Duration::from_millis(200));
     let source = Arc::new(log.source("group"));
     let letters = Arc::new(log.dead_letters());
     let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
@@ -131,15 +111,12 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
                 .await,
         );
     };
-    let tally = tokio::time::timeout(Duration::from_secs(60), ingest.run(done))
-        .await
-        .unwrap()
-        .unwrap();
+    let tally = timeout(A_MINUTE, ingest.run(done)).await.unwrap().unwrap();
     assert!(faulty.server.left().is_empty(), "each fault occurred");
     assert_eq!(tally.dead_lettered, 0);
     assert!(tally.duplicates > 0, "unconfirmed inserts are repeated");
     let store = faulty.direct.mongo();
-    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 500);
+    assert_eq!(count(&store).await, 500);
     for purchase in &all {
         assert_eq!(
             store.get(&purchase.id).await.unwrap().as_ref(),
@@ -158,10 +135,7 @@ async fn an_unconfirmed_write_has_an_unknown_outcome() {
         .server
         .next("insert", [Fault::Late(Duration::from_secs(5))]);
     let late = faulty.store.insert(Arc::clone(&batch)).await.unwrap_err();
-    assert_eq!(
-        (late.kind(), late.outcome()),
-        (ErrorKind::DeadlineExceeded, Outcome::Unknown)
-    );
+    assert_fails(&late, ErrorKind::DeadlineExceeded, Outcome::Unknown);
     let direct = faulty.direct.mongo();
     let again = direct.insert(Arc::clone(&batch)).await.unwrap();
     assert!(
@@ -220,29 +194,15 @@ async fn queries_are_retried_after_transient_errors() {
     assert!(faulty.server.left().is_empty(), "each fault occurred");
 
     // Permanent errors are returned at once, transient ones at the timeout.
-    faulty.server.next("find", [refused(13, "Unauthorized")]);
-    assert_eq!(
-        faulty
-            .store
-            .get(&page.items[0].id)
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::Denied
-    );
-    assert!(faulty.server.left().is_empty());
-    faulty
-        .server
-        .next("find", (0..20).map(|_| refused(0, "WithoutNumber")));
-    assert_eq!(
-        faulty
-            .store
-            .get(&page.items[0].id)
-            .await
-            .unwrap_err()
-            .kind(),
-        ErrorKind::Unavailable
-    );
+    for (fault, repeated, kind) in [
+        (refused(13, "Unauthorized"), 1, ErrorKind::Denied),
+        (refused(0, "WithoutNumber"), 20, ErrorKind::Unavailable),
+    ] {
+        faulty.server.next("find", vec![fault; repeated]);
+        let found = faulty.store.get(&page.items[0].id).await;
+        assert_eq!(found.unwrap_err().kind(), kind);
+        assert!(faulty.server.left().is_empty() || repeated > 1);
+    }
 }
 
 #[tokio::test]
@@ -250,14 +210,12 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
     let Some(fixture) = MongoFixture::on_test_server().await else {
         return;
     };
+    let store = fixture.mongo();
     let all = purchases(MAX_DOCUMENTS as u64 + 50);
     let stored = [3, MAX_DOCUMENTS - 1, MAX_DOCUMENTS, MAX_DOCUMENTS + 7];
-    fixture
-        .mongo()
-        .insert(stored.iter().map(|index| all[*index].clone()).collect())
-        .await
-        .unwrap();
-    let outcomes = fixture.mongo().insert(all.into()).await.unwrap();
+    let first = stored.map(|index| all[index].clone());
+    store.insert(first.into()).await.unwrap();
+    let outcomes = store.insert(all.into()).await.unwrap();
     let again = outcomes
         .iter()
         .enumerate()
@@ -296,11 +254,9 @@ async fn a_write_concern_of_the_uri_rejects_no_query() {
         return;
     };
     let uri = with_options(direct.uri(), "w=0");
-    let database = direct.mongo().connection.collection.namespace().db;
-    let store = MongoStore::open(MongoStoreOptions::new(uri).database(Some(database)))
-        .await
-        .unwrap();
-    assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
+    let options = MongoStoreOptions::new(uri).database(Some(direct.database()));
+    let store = MongoStore::open(options).await.unwrap();
+    assert_eq!(count(&store).await, 0);
 }
 
 #[tokio::test]
@@ -308,58 +264,26 @@ async fn a_check_writes_and_leaves_nothing() {
     let Some(faulty) = Faulty::start().await else {
         return;
     };
+    let direct = faulty.direct.mongo();
+    let fail = async |command, faults: Vec<Fault>, kind| {
+        faulty.server.next(command, faults);
+        let checked = faulty.store.check().await;
+        assert_eq!(checked.unwrap_err().kind(), kind, "{command}");
+    };
     faulty.store.check().await.unwrap();
-    assert_eq!(
-        faulty
-            .direct
-            .mongo()
-            .summary(&Selector::All)
-            .await
-            .unwrap()
-            .count,
-        0
-    );
-    faulty
-        .server
-        .next("update", [Fault::Refused(failed(13, "Unauthorized"))]);
-    assert_eq!(
-        faulty.store.check().await.unwrap_err().kind(),
-        ErrorKind::Denied
-    );
+    assert_eq!(count(&direct).await, 0);
+    let denied = Fault::Refused(failed(13, "Unauthorized"));
+    fail("update", vec![denied], ErrorKind::Denied).await;
     // As a server without decimals does.
-    faulty
-        .server
-        .next("update", [Fault::NotArrived, Fault::NotArrived]);
-    assert_eq!(
-        faulty.store.check().await.unwrap_err().kind(),
-        ErrorKind::Unavailable
-    );
+    let not_arrived = |times| vec![Fault::NotArrived; times];
+    fail("update", not_arrived(2), ErrorKind::Unavailable).await;
+
     // Without the collection too.
-    faulty
-        .direct
-        .mongo()
-        .connection
-        .collection
-        .drop()
-        .await
-        .unwrap();
+    direct.connection.collection.drop().await.unwrap();
     faulty.store.check().await.unwrap();
-    assert!(
-        !faulty
-            .direct
-            .mongo()
-            .connection
-            .exists(Duration::from_secs(5))
-            .await
-            .unwrap()
-    );
-    faulty
-        .server
-        .next("find", (0..20).map(|_| Fault::NotArrived));
-    assert_eq!(
-        faulty.store.check().await.unwrap_err().kind(),
-        ErrorKind::Unavailable
-    );
+    let exists = direct.connection.exists(Duration::from_secs(5)).await;
+    assert!(!exists.unwrap());
+    fail("find", not_arrived(20), ErrorKind::Unavailable).await;
 }
 
 #[tokio::test]
@@ -369,34 +293,16 @@ async fn a_page_and_a_slice_of_a_migration_are_one_command_each() {
     };
     let old = (0..300)
         .map(|number| doc! { "username": "ada", "userid": "u1", "price": number, "timestamp": "" });
-    let old = old.map(|document| RawDocumentBuf::try_from(&document).unwrap());
-    faulty
-        .direct
-        .mongo()
-        .connection
-        .collection
-        .insert_many(old.collect::<Vec<_>>())
-        .await
-        .unwrap();
+    faulty.direct.insert_documents(old).await;
     let passed = Fault::Late(Duration::ZERO);
     faulty.server.next("getMore", [passed.clone()]);
     faulty.server.next("update", [passed.clone(), passed]);
     assert_eq!(faulty.store.migrate(|_| ()).await.unwrap().migrated, 300);
     let request = PageRequest::first(ListOrder::NewestFirst, PageLimit::MAX);
-    assert_eq!(
-        faulty
-            .store
-            .page(&Selector::All, &request)
-            .await
-            .unwrap()
-            .items
-            .len(),
-        300
-    );
-    assert_eq!(
-        faulty.server.left(),
-        BTreeMap::from([("getMore", 1), ("update", 1)])
-    );
+    let page = faulty.store.page(&Selector::All, &request).await.unwrap();
+    assert_eq!(page.items.len(), 300);
+    let left = BTreeMap::from([("getMore", 1), ("update", 1)]);
+    assert_eq!(faulty.server.left(), left);
 }
 
 #[tokio::test]

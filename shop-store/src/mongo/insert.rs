@@ -341,16 +341,4 @@ mod tests {
             command.as_bytes().len()
         );
     }
-
-    #[test]
-    fn is_of_another_index_compares_the_index_name() {
-        let message = |index: &str| {
-            format!(
-                "E11000 duplicate key error collection: shop.purchases index: {index} dup key: {{ x: 1 }}"
-            )
-        };
-        assert!(is_of_another_index(&message("username_1")));
-        assert!(!is_of_another_index(&message("_id_")));
-        assert!(!is_of_another_index("E11000 duplicate key error"));
-    }
 }

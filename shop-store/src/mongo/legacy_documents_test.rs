@@ -1,21 +1,29 @@
 //! Documents of the replaced systems: listed correctly before and after `migrate`.
 
-use std::sync::Arc;
-use std::time::Duration;
-
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocumentBuf, doc};
-use futures_util::{FutureExt, TryStreamExt};
-use shop_core::ports::{
-    InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt,
-    PurchaseStore, Selector,
-};
-use shop_core::{Purchase, PurchaseId, Timestamp};
+use futures_util::{FutureExt as _, TryStreamExt as _};
+use shop_core::PurchaseId;
+use shop_core::ports::PurchaseQueryExt as _;
 use tokio::sync::Barrier;
 
-use super::faulty_server::{Fault, FaultyServer};
+use super::MongoStore;
+use super::faults_test::Faulty;
+use super::faulty_server::Fault;
 use super::fixture::MongoFixture;
-use super::{MongoStore, MongoStoreOptions};
+use crate::server_fixture::*;
+
+impl MongoFixture {
+    /// Inserts documents as another program does.
+    pub(super) async fn insert_documents(&self, documents: impl IntoIterator<Item = Document>) {
+        let raw = documents
+            .into_iter()
+            .map(|document| RawDocumentBuf::try_from(&document).unwrap());
+        let collection = self.mongo().connection.collection.clone();
+        let inserted = collection.insert_many(raw.collect::<Vec<_>>()).await;
+        inserted.unwrap();
+    }
+}
 
 fn old_id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
@@ -46,27 +54,14 @@ fn documents() -> Vec<Document> {
 
 async fn filled() -> Option<MongoFixture> {
     let fixture = MongoFixture::on_test_server().await?;
-    let store = fixture.mongo();
-    let raw = documents()
-        .into_iter()
-        .map(|document| RawDocumentBuf::try_from(&document).unwrap());
-    store
-        .connection
-        .collection
-        .insert_many(raw.collect::<Vec<_>>())
-        .await
-        .unwrap();
+    fixture.insert_documents(documents()).await;
     Some(fixture)
 }
 
 async fn listed(store: &MongoStore, order: ListOrder, limit: u16) -> Vec<Purchase> {
     let store: Arc<dyn PurchaseQuery> = Arc::new(store.clone());
     let first = PageRequest::first(order, PageLimit::new(limit).unwrap());
-    let pages: Vec<_> = store
-        .pages(Selector::User("u1".parse().unwrap()), first)
-        .try_collect()
-        .await
-        .unwrap();
+    let pages: Vec<_> = store.pages(user("u1"), first).try_collect().await.unwrap();
     assert!(
         pages
             .iter()
@@ -77,6 +72,17 @@ async fn listed(store: &MongoStore, order: ListOrder, limit: u16) -> Vec<Purchas
 
 fn id(number: u8) -> PurchaseId {
     PurchaseId::from_object_id([number; 12])
+}
+
+fn user(id: &str) -> Selector {
+    Selector::User(id.parse().unwrap())
+}
+
+/// Asserts the sums of the readable documents of `u1`.
+async fn assert_sums_of_u1(store: &MongoStore) {
+    let summary = store.summary(&user("u1")).await.unwrap();
+    let total = summary.total_spent.to_string();
+    assert_eq!((summary.count, &*total), (6, "1247.59"));
 }
 
 #[tokio::test]
@@ -94,39 +100,21 @@ async fn legacy_documents_are_read_before_migration() {
             assert_eq!((ids.len(), all.len()), (6, 6), "{order:?} {limit}");
         }
     }
-    let summary = store
-        .summary(&Selector::User("u1".parse().unwrap()))
-        .await
-        .unwrap();
-    assert_eq!(
-        (summary.count, summary.total_spent.to_string()),
-        (6, "1247.59".to_owned())
-    );
+    assert_sums_of_u1(&store).await;
     let one = store.get(&id(5)).await.unwrap().unwrap();
-    assert_eq!(
-        one.timestamp,
-        "2026-03-01T09:00:05.250Z".parse::<Timestamp>().unwrap()
-    );
-    assert!(
-        store.get(&id(7)).await.is_err(),
-        "the document is no purchase"
-    );
-    let number = Selector::User("42".parse().unwrap());
+    assert_eq!(one.timestamp.to_string(), "2026-03-01T09:00:05.250Z");
+    // The document is no purchase.
+    store.get(&id(7)).await.unwrap_err();
+    let number = user("42");
     let page = store.page(&number, &PageRequest::default()).await.unwrap();
-    assert_eq!(
-        (page.items[0].id, page.items[0].price.to_string()),
-        (id(9), "0.3".to_owned())
-    );
+    assert_eq!(page.items[0].id, id(9));
+    assert_eq!(page.items[0].price.to_string(), "0.3");
     assert_eq!(store.summary(&number).await.unwrap().count, 1);
     // Inserted again, each is a duplicate by its content, and no conflict.
     let again = one.clone();
-    let other = Purchase::new(
-        id(1),
-        one.user_id,
-        one.user_name,
-        "5".parse().unwrap(),
-        one.timestamp,
-    );
+    let mut other = one;
+    other.id = id(1);
+    other.price = "5".parse().unwrap();
     let outcomes = store.insert([again, other].into()).await.unwrap();
     assert!(
         matches!(
@@ -137,45 +125,13 @@ async fn legacy_documents_are_read_before_migration() {
     );
 }
 
-/// Unusual documents of other writers: of the user u9, with two purchases among them.
-fn oddities() -> Vec<Document> {
-    let (_id, at) = ("_id", DateTime::from_millis(1_772_355_600_000));
-    let decimal = |text: &str| text.parse::<bson::Decimal128>().unwrap();
-    let odd = |id: Bson, change: &dyn Fn(&mut Document)| {
-        let mut document = doc! { _id: id, "username": "ada", "userid": "u9", "price": decimal("1.50"), "timestamp": at };
-        change(&mut document);
-        document
-    };
-    let next = |number: u8| Bson::ObjectId(old_id(100 + number));
-    let long = "x".repeat(257);
-    vec![
-        odd(next(0), &|_| ()),
-        odd(next(1), &|old| drop(old.insert("price", 2.25))),
-        odd(next(2), &|nan| drop(nan.insert("price", decimal("NaN")))),
-        odd(next(3), &|large| {
-            large.insert("price", decimal("10000000000000000"));
-        }),
-        odd(next(4), &|below| drop(below.insert("price", decimal("-1")))),
-        odd(next(5), &|control| {
-            control.insert("username", "ada\nlovelace");
-        }),
-        odd(next(6), &|control| {
-            control.insert("username", "ada\n");
-        }),
-        odd(next(7), &|nameless| drop(nameless.remove("username"))),
-        odd(next(8), &|blank| drop(blank.insert("username", "\u{2003}"))),
-        odd(next(9), &|long_name| {
-            long_name.insert("username", &*long);
-        }),
-        odd(next(10), &|several| {
-            several.insert("username", vec!["ada", "eve"]);
-        }),
-        odd(next(11), &|several| {
-            several.insert("userid", vec!["u9", "u8"]);
-        }),
-        odd("order-17".into(), &|_| ()),
-        odd(Bson::Int32(17), &|_| ()),
-    ]
+/// The document of a purchase of the user u9, with these members instead of its own.
+fn document_of_u9(changes: Document) -> Document {
+    let price: bson::Decimal128 = "1.50".parse().unwrap();
+    let at = DateTime::from_millis(1_772_355_600_000);
+    let mut document = doc! { "username": "ada", "userid": "u9", "price": price, "timestamp": at };
+    document.extend(changes);
+    document
 }
 
 #[tokio::test]
@@ -184,46 +140,50 @@ async fn summary_and_listing_cover_the_same_documents() {
         return;
     };
     let store = fixture.mongo();
-    let collection = &store.connection.collection;
-    let user = Selector::User("u9".parse().unwrap());
+    let of_u9 = user("u9");
     let found = async || {
-        let page = store.page(&user, &PageRequest::default()).await.unwrap();
-        let summary = store.summary(&user).await.unwrap();
-        (
-            page.items.len() as u64,
-            summary.count,
-            summary.total_spent.to_string(),
-        )
+        let page = store.page(&of_u9, &PageRequest::default()).await.unwrap();
+        let summary = store.summary(&of_u9).await.unwrap();
+        assert_eq!(page.items.len() as u64, summary.count);
+        summary.total_spent.to_string()
     };
+    let decimal = |text: &str| text.parse::<bson::Decimal128>().unwrap();
+    let mut without_name = document_of_u9(doc! {});
+    without_name.remove("username");
+    let oddities = [
+        doc! { "price": decimal("NaN") },
+        doc! { "price": decimal("10000000000000000") },
+        doc! { "price": decimal("-1") },
+        doc! { "username": "ada\nlovelace" },
+        doc! { "username": "ada\n" },
+        doc! { "username": "\u{2003}" },
+        doc! { "username": "x".repeat(257) },
+        doc! { "username": ["ada", "eve"] },
+        doc! { "userid": ["u9", "u8"] },
+        doc! { "_id": "order-17" },
+        doc! { "_id": 17 },
+    ];
+    let oddities = oddities
+        .map(document_of_u9)
+        .into_iter()
+        .chain([without_name]);
+    // Each with the sum of all purchases up to it.
+    let documents = [
+        (document_of_u9(doc! {}), "1.5"),
+        (document_of_u9(doc! { "price": 2.25 }), "3.75"),
+    ];
+    for (document, sum) in documents {
+        fixture.insert_documents([document]).await;
+        assert_eq!(found().await, sum);
+    }
     let mut unreadable = 0;
-    for document in oddities() {
-        let is_one = ["1.50", "2.25"].contains(&&*document.get("price").unwrap().to_string())
-            && document.get_str("username").is_ok_and(|name| name == "ada")
-            && document.get_str("userid").is_ok_and(|id| id == "u9")
-            && matches!(document.get("_id"), Some(Bson::ObjectId(_)));
-        collection
-            .insert_one(RawDocumentBuf::try_from(&document).unwrap())
-            .await
-            .unwrap();
-        unreadable += u64::from(!is_one);
-        let expected = if document.get("_id") == Some(&Bson::ObjectId(old_id(100))) {
-            (1, 1, "1.5")
-        } else {
-            (2, 2, "3.75")
-        };
-        assert_eq!(
-            found().await,
-            (expected.0, expected.1, expected.2.to_owned()),
-            "{document}"
-        );
+    for document in oddities {
+        fixture.insert_documents([document.clone()]).await;
+        assert_eq!(found().await, "3.75", "{document}");
         // On every scan.
-        assert_eq!(
-            store
-                .unreadable()
-                .load(std::sync::atomic::Ordering::Relaxed),
-            unreadable,
-            "{document}"
-        );
+        unreadable += 1;
+        let reported = store.unreadable().load(Ordering::Relaxed);
+        assert_eq!(reported, unreadable, "{document}");
     }
     assert_eq!(unreadable, 12);
     let migration = store.migrate(|_| ()).await.unwrap();
@@ -231,17 +191,14 @@ async fn summary_and_listing_cover_the_same_documents() {
         (migration.scanned, migration.migrated, migration.skipped),
         (14, 1, 12)
     );
-    assert_eq!(found().await, (2, 2, "3.75".to_owned()));
+    assert_eq!(found().await, "3.75");
 }
 
 /// Whether the server distinguishes a number and a Decimal128 of the same value, as MongoDB does.
 async fn changes_types(store: &MongoStore) -> bool {
     let collection = &store.connection.collection;
-    let one = doc! { "_id": "probe", "x": 1.5 };
-    collection
-        .insert_one(RawDocumentBuf::try_from(&one).unwrap())
-        .await
-        .unwrap();
+    let one = RawDocumentBuf::try_from(&doc! { "_id": "probe", "x": 1.5 });
+    collection.insert_one(one.unwrap()).await.unwrap();
     let decimal: bson::Decimal128 = "1.5".parse().unwrap();
     collection
         .update_one(doc! { "_id": "probe" }, doc! { "$set": { "x": decimal } })
@@ -294,14 +251,7 @@ async fn migration_orders_documents_and_keeps_other_members() {
     let mut newest = listed(&store, ListOrder::NewestFirst, 2).await;
     newest.reverse();
     assert_eq!(newest, all);
-    let summary = store
-        .summary(&Selector::User("u1".parse().unwrap()))
-        .await
-        .unwrap();
-    assert_eq!(
-        (summary.count, summary.total_spent.to_string()),
-        (6, "1247.59".to_owned())
-    );
+    assert_sums_of_u1(&store).await;
     let raw = async |number| {
         let found = store
             .connection
@@ -311,27 +261,19 @@ async fn migration_orders_documents_and_keeps_other_members() {
             .unwrap();
         Document::try_from(&found.unwrap()).unwrap()
     };
-    assert_eq!(
-        raw(3).await.get("__v"),
-        Some(&Bson::Int32(0)),
-        "other members stay"
-    );
-    let first = raw(1).await;
-    assert_eq!(
-        first.get("price"),
-        Some(&Bson::Decimal128("1195.30".parse().unwrap()))
-    );
-    assert_eq!(
-        first.get("timestamp"),
-        Some(&Bson::DateTime(DateTime::from_millis(1_772_355_601_000)))
-    );
-    // An unreadable time is kept, and numbers as names become text.
-    let ninth = raw(9).await;
-    assert_eq!(
-        ninth.get("timestamp_before"),
-        Some(&Bson::String("yesterday".into()))
-    );
-    assert_eq!(ninth.get("userid"), Some(&Bson::String("42".into())));
+    let text = |text: &str| Bson::String(text.to_owned());
+    let time = DateTime::from_millis(1_772_355_601_000);
+    for (number, member, expected) in [
+        (1, "price", Bson::Decimal128("1195.30".parse().unwrap())),
+        (1, "timestamp", Bson::DateTime(time)),
+        // Other members stay.
+        (3, "__v", Bson::Int32(0)),
+        // An unreadable time is kept, and numbers as names become text.
+        (9, "timestamp_before", text("yesterday")),
+        (9, "userid", text("42")),
+    ] {
+        assert_eq!(raw(number).await.get(member), Some(&expected), "{member}");
+    }
 }
 
 /// The number of selected purchases, by a page (`find`) or a sum (`aggregate`).
@@ -351,7 +293,7 @@ async fn count(store: &MongoStore, selector: &Selector, call: &str) -> u64 {
 #[tokio::test]
 async fn a_document_that_is_migrated_meanwhile_is_listed() {
     let all = [
-        Selector::User("u1".parse().unwrap()),
+        user("u1"),
         Selector::Name("ada".parse().unwrap()),
         Selector::All,
     ];
@@ -360,15 +302,16 @@ async fn a_document_that_is_migrated_meanwhile_is_listed() {
         .flat_map(|selector| [(selector, "find"), (selector, "aggregate")])
     {
         for earlier in 0..3 {
-            let Some(fixture) = filled().await else {
+            let Some(faulty) = Faulty::start().await else {
                 return;
             };
-            let direct = fixture.mongo();
-            let server = FaultyServer::before(fixture.uri()).await;
-            let mut options = MongoStoreOptions::new(server.uri.clone());
-            options.database = Some(direct.connection.collection.namespace().db);
-            options.create_indexes = false;
-            let store = MongoStore::open(options).await.unwrap();
+            let Faulty {
+                server,
+                store,
+                direct,
+            } = &faulty;
+            direct.insert_documents(documents()).await;
+            let direct = direct.mongo();
             let barrier = Arc::new(Barrier::new(2));
             server.next(call, (0..earlier).map(|_| Fault::Late(Duration::ZERO)));
             server.next(call, [Fault::Held(Arc::clone(&barrier))]);
@@ -379,7 +322,7 @@ async fn a_document_that_is_migrated_meanwhile_is_listed() {
             };
             // It may need fewer queries.
             let migration = migration.then(|()| std::future::pending::<u64>());
-            let found = tokio::select! { count = count(&store, selector, call) => count, count = migration => count };
+            let found = tokio::select! { count = count(store, selector, call) => count, count = migration => count };
             let expected = if *selector == Selector::All { 7 } else { 6 };
             assert_eq!(found, expected, "{selector:?}, {call} {earlier}");
         }
@@ -393,21 +336,10 @@ async fn a_page_continues_after_a_foreign_id() {
         return;
     };
     let store = fixture.mongo();
-    let at = DateTime::from_millis(1_772_355_600_000);
-    let of = |id: Bson| {
-        let price: bson::Decimal128 = "1".parse().unwrap();
-        let document =
-            doc! { "_id": id, "userid": "u1", "username": "ada", "price": price, "timestamp": at };
-        RawDocumentBuf::try_from(&document).unwrap()
-    };
-    let foreign = (0..100).map(|number| of(Bson::Int32(number)));
-    let purchases = (1..=3).map(|number| of(Bson::ObjectId(old_id(number))));
-    store
-        .connection
-        .collection
-        .insert_many(foreign.chain(purchases))
-        .await
-        .unwrap();
+    let foreign = (0..100).map(|number| doc! { "_id": number, "userid": "u1" });
+    let purchases = (1..=3).map(|number| doc! { "_id": old_id(number), "userid": "u1" });
+    let documents = foreign.chain(purchases).map(document_of_u9);
+    fixture.insert_documents(documents).await;
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         assert_eq!(listed(&store, order, 2).await.len(), 3, "{order:?}");
     }

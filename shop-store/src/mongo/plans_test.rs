@@ -2,37 +2,16 @@
 //! explains its plans can show that.
 
 use bson::{Bson, Document, doc};
-use shop_core::conformance::skip;
-use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseStore, Selector, TimeRange,
-    TotalsRequest,
-};
-use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
 
-use super::fixture::{MongoFixture, environment};
+use super::fixture::MongoFixture;
 use super::select::RangePosition;
 use super::{MongoStore, scan, select, totals};
+use crate::server_fixture::*;
 
 /// The number of users.
 const USERS: i64 = 10;
 /// The purchases of a user, and the minimum number of documents that a page reads.
 const OF_A_USER: i64 = 100;
-
-/// Purchases of all users, all at one time or each at another.
-fn purchases(has_one_time: bool) -> Vec<Purchase> {
-    let start = SystemClock.now().as_millis();
-    let purchase = |number| {
-        let user = format!("u{}", number % USERS);
-        let name = format!("name {}", number % USERS);
-        let time = Timestamp::from_millis(start - if has_one_time { 0 } else { number }).unwrap();
-        let new = NewPurchase::for_user(user)
-            .with_user_name(name)
-            .reference(format!("r{}", number % USERS));
-        let new = new.with_price("1.5").unwrap().with_timestamp(time);
-        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
-    };
-    (0..USERS * OF_A_USER).map(purchase).collect()
-}
 
 /// The number of documents that the server examines for `command`. `None` if it explains no plans.
 async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
@@ -110,7 +89,11 @@ async fn queries_examine_only_matching_documents() {
             return;
         };
         let store = fixture.mongo();
-        let mut purchases = purchases(has_one_time);
+        let start = SystemClock.now().as_millis();
+        let mut purchases = purchases_of(USERS, OF_A_USER, |number| {
+            let before = if has_one_time { 0 } else { number };
+            Timestamp::from_millis(start - before).unwrap()
+        });
         purchases.sort_by_key(|purchase| purchase.id);
         let middle = format!("s{}", purchases[purchases.len() / 2].id);
         store.insert(purchases.into()).await.unwrap();

@@ -1,42 +1,27 @@
 //! The plans of all statements on a table that is large enough for a scan to be expensive.
 
-use shop_core::ports::{
-    Cursor, ListOrder, PageLimit, PageRequest, PurchaseQuery, RecordStore as _, Selector, TimeRange,
-};
-use shop_core::{Clock as _, NewPurchase, Purchase, SystemClock, Timestamp};
-
 use super::connection::Statement;
 use super::fixture::{PostgresFixture, insertion, plan, session};
 use super::{PostgresStore, erase, insert, rows, select};
+use crate::server_fixture::*;
 
 const USERS: i64 = 200;
 const OF_A_USER: i64 = 100;
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
 
-fn purchases() -> Vec<Purchase> {
-    let purchase = |number: i64| {
-        let user = format!("u{}", number % USERS);
-        let name = format!("name {}", number % USERS);
-        let at = Timestamp::from_millis(START + number * 1_000).unwrap();
-        let new = NewPurchase::for_user(user)
-            .with_user_name(name)
-            .reference(format!("r{}", number % USERS));
-        let new = new.with_price("1.5").unwrap().with_timestamp(at);
-        new.into_purchase(at, || SystemClock.fresh_id())
-    };
-    (0..USERS * OF_A_USER).map(purchase).collect()
+fn at(millis: i64) -> Timestamp {
+    Timestamp::from_millis(START + millis).unwrap()
 }
 
 /// A range that has most of the purchases, but not all.
 fn most() -> TimeRange {
-    let at = |part: i64| Timestamp::from_millis(START + USERS * OF_A_USER * 100 * part).unwrap();
-    TimeRange::new(Some(at(1)), Some(at(9))).unwrap()
+    let part = USERS * OF_A_USER * 100;
+    TimeRange::new(Some(at(part)), Some(at(9 * part))).unwrap()
 }
 
 /// A range with a small part of the purchases.
 fn hour() -> TimeRange {
-    let at = |millis: i64| Timestamp::from_millis(START + millis).unwrap();
     TimeRange::new(Some(at(0)), Some(at(600_000))).unwrap()
 }
 
@@ -63,7 +48,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         return;
     };
     let store = fixture.postgres();
-    let all = purchases();
+    let all = purchases_of(USERS, OF_A_USER, |number| at(number * 1_000));
     store.apply(all.clone().into()).await.unwrap();
     let waiting = "insert into purchases_waiting (id, purchase, userid, \"timestamp\", value)
                    select 'r' || n, 'p' || n, 'u' || n % 7, timestamptz '2026-01-01' + n * interval '1 second', '{}'
@@ -92,7 +77,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
                 .map(|listing| (index, listing)),
         );
     }
-    let old = Timestamp::from_millis(START + 100_000).unwrap();
+    let old = at(100_000);
     let middle = Cursor::from_text(all[all.len() / 2].id.to_string());
     statements.extend([
         (

@@ -1,31 +1,25 @@
 //! A primary that is killed, and its standby that is promoted: with synchronous replication and
 //! without.
 
-use std::sync::Arc;
-use std::time::Duration;
+use shop_core::ports::Lookup;
 
-use shop_core::ports::{
-    Lookup, PurchaseErase as _, PurchaseQuery as _, RecordStore as _, Selector,
-};
-use shop_core::{Outcome, Purchase};
-use tokio::time::timeout;
-
-use super::faults_test::purchases;
 use super::fixture::server::Cluster;
 use super::fixture::{cluster_with_standby, session, until};
 use super::outage_test::{insert, store};
 use super::{PostgresStore, PostgresStoreOptions};
+use crate::server_fixture::*;
 
 /// A primary with a standby that streams from it, and the store on whichever is writable.
 async fn with_standby(is_synchronous: bool) -> Option<(Cluster, PostgresStore)> {
     let cluster = cluster_with_standby(is_synchronous).await?;
-    let store = store(&cluster.url_of_both()).await;
+    let store = store(&cluster.url_of_both(), 5).await;
     store.wait_for_schema().await;
     Some((cluster, store))
 }
 
-async fn count(store: &PostgresStore) -> u64 {
-    store.summary(&Selector::All).await.unwrap().count
+/// Runs commands of the cluster.
+fn control(cluster: &Cluster, commands: &[&str]) {
+    tokio::task::block_in_place(|| commands.iter().for_each(|command| cluster.ctl(command)));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,7 +42,7 @@ async fn a_promoted_synchronous_standby_has_all_acknowledged_purchases() {
     });
     let writers: Vec<_> = writers.collect();
     until(async || count(&store).await > 1_000).await;
-    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    control(&cluster, &["promote"]);
     let mut errors = 0;
     for writer in writers {
         errors += timeout(Duration::from_secs(120), writer)
@@ -71,30 +65,20 @@ async fn a_missing_synchronous_standby_acknowledges_nothing() {
     };
     let all = purchases(40);
     insert(&store, &all[..20]).await;
-    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
+    control(&cluster, &["kill_standby"]);
     // The receiver of the write-ahead log may outlive the process that started it for a moment.
     let primary = session(&cluster.url()).await;
     let receivers = "select from pg_stat_replication";
     until(async || primary.query(receivers, &[]).await.unwrap().is_empty()).await;
-    let mut options = PostgresStoreOptions::new(cluster.url_of_both());
-    options.insert_timeout = Duration::from_secs(1);
-    let impatient = PostgresStore::open(options).await.unwrap();
+    let impatient = super::outage_test::store(&cluster.url_of_both(), 1).await;
     let error = impatient.apply(all[20..].into()).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
     assert!(error.is_retryable());
-    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    control(&cluster, &["promote"]);
     until(async || store.check().await.is_ok()).await;
     assert_eq!(count(&store).await, 20, "unacknowledged purchases are lost");
     insert(&store, &all).await;
     assert_eq!(count(&store).await, 40);
-}
-
-/// The store with a short timeout of inserts.
-async fn impatient(cluster: &Cluster) -> PostgresStore {
-    let mut options = PostgresStoreOptions::new(cluster.url_of_both());
-    options.insert_timeout = Duration::from_secs(2);
-    options.query_timeout = Duration::from_secs(2);
-    PostgresStore::open(options).await.unwrap()
 }
 
 /// Ends the waits for the standby by a function of the server, once there is one.
@@ -110,8 +94,8 @@ async fn what_no_standby_has_is_not_stored_when_it_is_found() {
     };
     let all = purchases(20);
     let primary = session(&cluster.url()).await;
-    tokio::task::block_in_place(|| cluster.ctl("kill_standby"));
-    let impatient = impatient(&cluster).await;
+    control(&cluster, &["kill_standby"]);
+    let impatient = super::outage_test::store(&cluster.url_of_both(), 2).await;
     for function in ["pg_terminate_backend", "pg_cancel_backend"] {
         let store = impatient.clone();
         let batch = all.clone();
@@ -133,7 +117,7 @@ async fn what_no_standby_has_is_not_stored_when_it_is_found() {
     let error = impatient.apply(all.clone().into()).await.unwrap_err();
     assert_eq!(error.outcome(), Outcome::Unknown, "{error:?}");
 
-    tokio::task::block_in_place(|| cluster.ctl("promote"));
+    control(&cluster, &["promote"]);
     until(async || store.check().await.is_ok()).await;
     assert_eq!(count(&store).await, 0, "nothing was acknowledged");
     insert(&store, &all).await;
@@ -148,14 +132,11 @@ async fn a_primary_that_comes_back_after_a_promotion_gets_no_writes() {
     let all = purchases(60);
     insert(&store, &all[..20]).await;
     // The sessions of the pools stay open, and nothing answers.
-    tokio::task::block_in_place(|| {
-        cluster.ctl("pause");
-        cluster.ctl("promote_beside");
-    });
+    control(&cluster, &["pause", "promote_beside"]);
     let takeovers = store.takeovers();
     insert(&store, &all[20..40]).await;
     assert!(store.takeovers() > takeovers);
-    tokio::task::block_in_place(|| cluster.ctl("resume"));
+    control(&cluster, &["resume"]);
     insert(&store, &all[40..]).await;
     assert_eq!(count(&store).await, 60);
     let old = PostgresStore::open(PostgresStoreOptions::new(cluster.url()))
@@ -165,6 +146,6 @@ async fn a_primary_that_comes_back_after_a_promotion_gets_no_writes() {
     assert_eq!(late, None, "the old primary got none after it came back");
 
     // A new store prefers the promoted server, although the old one comes first.
-    let new = super::outage_test::store(&cluster.url_of_both()).await;
+    let new = super::outage_test::store(&cluster.url_of_both(), 5).await;
     assert_eq!(count(&new).await, 60);
 }

@@ -261,20 +261,41 @@ mod tests {
             one_port.is_err(),
             "as in libpq, the ports of the hosts are given already"
         );
-        let sockets = parsed("postgresql://u@/shop?host=%2Frun%2Fpg&port=7").unwrap();
-        assert_eq!(sockets.name(), "/run/pg:7/shop");
-        let address = parsed("postgresql://u@/shop?hostaddr=127.0.0.1").unwrap();
-        assert_eq!(address.name(), "127.0.0.1:5432/shop");
     }
 
     #[test]
-    fn what_is_wrong_is_named() {
+    fn a_url_is_shown_with_all_hosts_and_without_password() {
+        for (url, expected) in [
+            ("postgresql://u:p%40ss@h/x", "h:5432/x"),
+            ("postgresql://a:1,b:2/x", "a:1,b:2/x"),
+            (
+                "postgresql://u@a,b/x?target_session_attrs=read-write",
+                "a:5432,b:5432/x",
+            ),
+            ("postgresql://%2Frun%2Fpg/x", "/run/pg:5432/x"),
+            (
+                "postgresql:///x?hostaddr=127.0.0.1,127.0.0.2&user=u&port=7",
+                "127.0.0.1:7,127.0.0.2:7/x",
+            ),
+            ("postgresql://u@/x?host=%2Frun%2Fpg&port=7", "/run/pg:7/x"),
+            ("postgresql://u@/x?hostaddr=127.0.0.1", "127.0.0.1:5432/x"),
+        ] {
+            assert_eq!(parsed(url).unwrap().name(), expected);
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_is_named_without_the_password() {
         for (url, named) in [
+            ("postgresql://u:p@hunter2@h/x", "%40"),
+            ("postgresql://u:p@hunter2/4@h:5432/x", "%40"),
+            ("postgresql://u:p@h?x@hunter2=1", "%40"),
+            ("postgresql://h/x?user=u&password=p@hunter2", "%40"),
+            ("postgresql://h:port/shop", ""),
             (
                 "postgresql://h/shop?target_session_attrs=standby",
                 "read-write",
             ),
-            ("postgresql://u:p@q@h/shop", "%40"),
             (
                 "postgresql:///shop?host=h1,h2&port=1,2,3",
                 "one for each host",
@@ -285,6 +306,7 @@ mod tests {
             let error = parsed(url).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains(named), "{error}");
+            assert!(!format!("{error:?}").contains("hunter2"), "{error:?}");
         }
     }
 }

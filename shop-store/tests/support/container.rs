@@ -7,6 +7,12 @@ use testcontainers::runners::AsyncRunner;
 use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 use tokio::sync::Mutex;
 
+/// A variable of the test environment.
+#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
+pub(crate) fn environment(name: &str) -> Option<String> {
+    std::env::var(name).ok().filter(|value| !value.is_empty())
+}
+
 /// A container that runs as long as some test holds it.
 #[derive(Debug)]
 pub(crate) struct Container {
@@ -48,11 +54,31 @@ impl SharedContainer {
         }
     }
 
+    /// The URL of the server that the variable `url` names, or of this container with the image that the variable
+    /// `image` names. The container runs as long as the second value lives.
+    ///
+    /// # Errors
+    /// Why there is neither.
+    pub(crate) async fn find_server(
+        &self,
+        url: &str,
+        image: &str,
+        url_of_address: impl FnOnce(&str) -> String,
+    ) -> Result<(String, Option<Arc<Container>>), String> {
+        if let Some(url) = environment(url) {
+            return Ok((url, None));
+        }
+        match self.get(environment(image).as_deref()).await {
+            Ok(container) => Ok((url_of_address(&container.address), Some(container))),
+            Err(why) => Err(format!("{url} names no server, and {why}")),
+        }
+    }
+
     /// The container, started if it does not run.
     ///
     /// # Errors
     /// Why it cannot be started.
-    pub(crate) async fn get(&self, image: Option<&str>) -> Result<Arc<Container>, &str> {
+    async fn get(&self, image: Option<&str>) -> Result<Arc<Container>, &str> {
         let mut shared = self.running.lock().await;
         if let Some(running) = shared.upgrade() {
             return Ok(running);

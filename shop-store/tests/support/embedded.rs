@@ -25,20 +25,20 @@ use shop_store::embedded::{
 };
 
 /// A log and a store in a folder that is deleted with the fixture.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct EmbeddedFixture {
     log: EmbeddedLog,
     store: EmbeddedStore,
-    folder: TempDir,
+    folder: Arc<TempDir>,
 }
 
 impl EmbeddedFixture {
     /// An empty log and an empty store.
     pub(crate) async fn new() -> Self {
-        let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let mut options = EmbeddedLogOptions::default();
-        options.batch_records = BATCH_RECORDS;
-        options.batch_bytes = BATCH_BYTES;
+        let folder = Arc::new(tempfile::tempdir().expect("a folder for temporary files"));
+        let options = EmbeddedLogOptions::default()
+            .batch_records(BATCH_RECORDS)
+            .batch_bytes(BATCH_BYTES);
         let log = EmbeddedLog::open(folder.path(), options)
             .await
             .expect("a log");
@@ -55,14 +55,9 @@ pub(crate) struct OneFile(EmbeddedFixture);
 
 impl OneFile {
     /// The log, and the store of the same file.
-    pub(crate) async fn new() -> (Self, StoreOfFile) {
+    pub(crate) async fn new() -> (Self, EmbeddedFixture) {
         let fixture = EmbeddedFixture::new().await;
-        let store = fixture
-            .log
-            .store(&EmbeddedStoreOptions::default())
-            .await
-            .expect("the store of the file");
-        (Self(fixture), StoreOfFile(store))
+        (Self(fixture.clone()), fixture)
     }
 }
 
@@ -78,21 +73,6 @@ impl LogFixture for OneFile {
 
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
         Arc::new(self.0.log.storing_sink("group").await.expect("a sink"))
-    }
-}
-
-/// The store in the file of a log.
-#[derive(Debug)]
-pub(crate) struct StoreOfFile(EmbeddedStore);
-
-#[async_trait]
-impl StoreFixture for StoreOfFile {
-    async fn store(&self) -> Arc<dyn PurchaseStore> {
-        Arc::new(self.0.clone())
-    }
-
-    async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::new(self.0.clone())
     }
 }
 

@@ -12,7 +12,6 @@ use bson::{Document, RawDocument};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
-use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::fixture::one_server;
 
@@ -36,12 +35,11 @@ pub(crate) enum Fault {
 /// The faults of the next commands, by name.
 type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
 
-/// Listens on its own port until it is dropped.
+/// Listens on its own port as long as the test runs.
 #[derive(Debug)]
 pub(crate) struct FaultyServer {
     pub(crate) uri: String,
     faults: Faults,
-    _until_dropped: DropGuard,
 }
 
 impl FaultyServer {
@@ -49,34 +47,27 @@ impl FaultyServer {
     pub(crate) async fn before(uri: &str) -> Self {
         let server = one_server(uri).to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let uri = uri.replacen(&server, &listener.local_addr().unwrap().to_string(), 1);
-        let token = CancellationToken::new();
+        let address = listener.local_addr().unwrap().to_string();
+        let uri = uri.replacen(&server, &address, 1);
         let faults = Faults::default();
-        let stop = token.clone();
-        let told = Arc::clone(&faults);
-        tokio::spawn(token.clone().run_until_cancelled_owned(async move {
+        let faults_of_connections = Arc::clone(&faults);
+        tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = server.clone();
-                let told = Arc::clone(&told);
-                let connection = async move {
+                let faults = Arc::clone(&faults_of_connections);
+                // It ends with an error whenever one side hangs up.
+                tokio::spawn(async move {
                     let server = TcpStream::connect(server).await?;
-                    Connection {
+                    let connection = Connection {
                         client,
                         server,
-                        faults: told,
-                    }
-                    .run()
-                    .await
-                };
-                // It ends with an error whenever one side hangs up.
-                tokio::spawn(stop.clone().run_until_cancelled_owned(connection));
+                        faults,
+                    };
+                    connection.run().await
+                });
             }
-        }));
-        Self {
-            uri,
-            faults,
-            _until_dropped: token.drop_guard(),
-        }
+        });
+        Self { uri, faults }
     }
 
     /// Sets the faults of the next commands of this name, in this order.

@@ -13,50 +13,11 @@ use shop_core::Uuid;
 use shop_core::conformance::{EraseFixture, StoreFixture, skip};
 use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
 
-use crate::container;
+use crate::container::{Container, SharedContainer, environment};
 use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
-/// A variable of the test environment.
-#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
-pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok()
-}
-
-static CONTAINER: container::SharedContainer =
-    container::SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", &[]);
-
-/// The server of the tests, as long as this lives.
-#[derive(Debug)]
-struct TestServer {
-    uri: String,
-    _container: Option<Arc<container::Container>>,
-}
-
-impl TestServer {
-    /// See [`MongoFixture::on_test_server`].
-    async fn find() -> Option<Self> {
-        if let Some(uri) = environment("SHOP_TEST_MONGODB_URI") {
-            return Some(Self {
-                uri,
-                _container: None,
-            });
-        }
-        match CONTAINER
-            .get(environment("TEST_MONGO_IMAGE").as_deref())
-            .await
-        {
-            Ok(container) => Some(Self {
-                uri: format!("mongodb://{}/", container.address),
-                _container: Some(container),
-            }),
-            Err(why) => {
-                let why = format!("SHOP_TEST_MONGODB_URI names no MongoDB server, and {why}");
-                skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), &why);
-                None
-            }
-        }
-    }
-}
+static CONTAINER: SharedContainer =
+    SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", &[]);
 
 /// The `host:port` of the server at `uri`, for tests that are between it and the driver. Several servers and TLS are not
 /// supported there.
@@ -82,22 +43,28 @@ pub(crate) fn with_options(uri: &str, options: &str) -> String {
     )
 }
 
-/// The name of a new database.
-fn fresh_database() -> String {
-    format!("test_{}", Uuid::now_v7().simple())
-}
-
 /// A store in its own database.
 #[derive(Debug)]
 pub(crate) struct MongoFixture {
     store: MongoStore,
-    server: TestServer,
+    uri: String,
+    database: String,
+    _container: Option<Arc<Container>>,
 }
 
 impl MongoFixture {
-    async fn on(server: TestServer) -> Self {
-        let mut options = MongoStoreOptions::new(server.uri.as_str());
-        options.database = Some(fresh_database());
+    /// An empty store on the server that `SHOP_TEST_MONGODB_URI` names, or in a container of the image
+    /// `TEST_MONGO_IMAGE`. `None` without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `mongo`.
+    pub(crate) async fn on_test_server() -> Option<Self> {
+        let server = CONTAINER
+            .find_server("SHOP_TEST_MONGODB_URI", "TEST_MONGO_IMAGE", |address| {
+                format!("mongodb://{address}/")
+            })
+            .await
+            .inspect_err(|why| skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), why));
+        let (uri, container) = server.ok()?;
+        let database = format!("test_{}", Uuid::now_v7().simple());
+        let options = MongoStoreOptions::new(uri.as_str()).database(Some(database.clone()));
         let store = MongoStore::open(options)
             .await
             .expect("an address of MongoDB");
@@ -105,7 +72,12 @@ impl MongoFixture {
         let indexed =
             tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
         indexed.await.expect("a MongoDB server");
-        Self { store, server }
+        Some(Self {
+            store,
+            uri,
+            database,
+            _container: container,
+        })
     }
 
     /// The store itself.
@@ -113,15 +85,14 @@ impl MongoFixture {
         self.store.clone()
     }
 
-    /// The server's address.
-    pub(crate) fn uri(&self) -> &str {
-        &self.server.uri
+    /// The name of its database.
+    pub(crate) fn database(&self) -> String {
+        self.database.clone()
     }
 
-    /// An empty store on the server that `SHOP_TEST_MONGODB_URI` names, or in a container of the image
-    /// `TEST_MONGO_IMAGE`. `None` without either, which is logged; a panic when `SHOP_TEST_REQUIRE` asks for `mongo`.
-    pub(crate) async fn on_test_server() -> Option<Self> {
-        Some(Self::on(TestServer::find().await?).await)
+    /// The server's address.
+    pub(crate) fn uri(&self) -> &str {
+        &self.uri
     }
 }
 

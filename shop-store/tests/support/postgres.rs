@@ -20,21 +20,15 @@ use shop_store::postgres::database::{Insertable, PostgresConnection, Statement, 
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
-use crate::container;
+use crate::container::{Container, SharedContainer, environment};
 use server::Cluster;
 
-static CONTAINER: container::SharedContainer = container::SharedContainer::new(
+static CONTAINER: SharedContainer = SharedContainer::new(
     "postgres:17.10",
     5432,
     "PostgreSQL init process complete",
     &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
 );
-
-/// A variable of the test environment.
-#[expect(clippy::disallowed_methods, reason = "the addresses of servers")]
-pub(crate) fn environment(name: &str) -> Option<String> {
-    std::env::var(name).ok().filter(|value| !value.is_empty())
-}
 
 /// Reports why a test is skipped; a panic when `SHOP_TEST_REQUIRE` asks for `postgres`.
 pub(crate) fn skipped(why: &str) {
@@ -45,49 +39,37 @@ pub(crate) fn skipped(why: &str) {
 #[derive(Debug)]
 pub(crate) struct TestServer {
     pub(crate) url: String,
-    _container: Option<Arc<container::Container>>,
+    _container: Option<Arc<Container>>,
 }
 
 impl TestServer {
     /// See [`PostgresFixture::on_test_server`].
     pub(crate) async fn find() -> Option<Self> {
-        if let Some(url) = environment("SHOP_TEST_POSTGRES_URL") {
-            return Some(Self {
-                url,
-                _container: None,
-            });
-        }
-        let no_container = match CONTAINER
-            .get(environment("TEST_POSTGRES_IMAGE").as_deref())
-            .await
-        {
-            Ok(container) => {
-                let url = format!("postgresql://postgres@{}/postgres", container.address);
-                return Some(Self {
-                    url,
-                    _container: Some(container),
-                });
-            }
-            Err(why) => why,
-        };
-        match Cluster::shared() {
-            Ok(cluster) => Some(Self {
-                url: cluster.url(),
-                _container: None,
-            }),
-            Err(why) => {
-                skipped(&format!(
-                    "SHOP_TEST_POSTGRES_URL names no PostgreSQL server, {no_container}, and {why}"
-                ));
-                None
-            }
-        }
+        let server = CONTAINER
+            .find_server("SHOP_TEST_POSTGRES_URL", "TEST_POSTGRES_IMAGE", |address| {
+                format!("postgresql://postgres@{address}/postgres")
+            })
+            .await;
+        let server = server.or_else(|no_server| match Cluster::shared() {
+            Ok(cluster) => Ok((cluster.url(), None)),
+            Err(no_cluster) => Err(format!("{no_server}, and {no_cluster}")),
+        });
+        let (url, container) = server.inspect_err(|why| skipped(why)).ok()?;
+        Some(Self {
+            url,
+            _container: container,
+        })
     }
 }
 
 /// `url` with one more option.
 pub(crate) fn with_option(url: &str, option: &str) -> String {
     format!("{url}{}{option}", if url.contains('?') { '&' } else { '?' })
+}
+
+/// `url`, whose sessions have this setting as well.
+pub(crate) fn with_setting(url: &str, name: &str, value: &str) -> String {
+    url.replace("options=", &format!("options=-c%20{name}%3D{value}%20"))
 }
 
 /// A session on the server at `url`, which has started.
@@ -170,10 +152,7 @@ pub(crate) async fn of_new_role(url: &str) -> (String, String) {
         .batch_execute(&sql)
         .await
         .expect("a superuser");
-    (
-        url.replace("options=", &format!("options=-c%20role%3D{role}%20")),
-        role,
-    )
+    (with_setting(url, "role", &role), role)
 }
 
 pub(crate) async fn drop_role(owner: &Client, role: &str) {
