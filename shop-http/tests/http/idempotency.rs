@@ -1,6 +1,5 @@
 //! Keys that are not cached: another process, or an earlier one, acknowledged their purchase.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
@@ -8,7 +7,6 @@ use axum::http::{Method, StatusCode};
 use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::ports::PurchaseErase;
-use shop_http::{HttpOptions, Parts, router};
 use tokio::time::Instant;
 
 use crate::shop::{JSON, Shop, TestResponse, get, post, request, send};
@@ -25,15 +23,6 @@ async fn buy(router: &Router, path: &str, key: &str, price: &str) -> TestRespons
         request(Method::POST, path, &[JSON, (KEY, key)], body(price)),
     )
     .await
-}
-
-/// Another facing on the log and the store of `shop`.
-fn another_facing(shop: &Shop) -> Router {
-    let query = shop.faults.query(Arc::new(shop.store.clone()));
-    router(
-        Parts::facing(Arc::new(shop.log.sink()), query),
-        HttpOptions::default(),
-    )
 }
 
 async fn all_stored(shop: &Shop, count: usize) {
@@ -64,7 +53,7 @@ async fn a_key_in_quotes_is_the_same() {
 async fn another_process_rejects_a_conflicting_key() {
     let shop = Shop::new();
     shop.ingest();
-    let other = another_facing(&shop);
+    let other = shop.another_facing();
     // A UUID, the same one for another user, and a key of one user.
     let uuid = "5a0e4f9c-1d3c-4a52-9f6e-2f1f6c1d7a10";
     for key in [uuid, "order-77"] {
@@ -108,7 +97,7 @@ async fn a_repeated_request_publishes_no_second_record() {
     let first = buy(&shop.facing, "/v1/purchases", "order-77", "10").await;
     assert_eq!(first.header("idempotent-replayed"), None);
     all_stored(&shop, 1).await;
-    let again = buy(&another_facing(&shop), "/v1/purchases", "order-77", "10.0").await;
+    let again = buy(&shop.another_facing(), "/v1/purchases", "order-77", "10.0").await;
     assert_eq!(
         (again.status, again.header("idempotent-replayed")),
         (StatusCode::CREATED, Some("true"))
@@ -129,7 +118,7 @@ async fn a_repeated_request_publishes_no_second_record() {
         ("/api/v1/buy", 202),
         ("/scalable-shop-cm-server/buy", 200),
     ] {
-        let again = buy(&another_facing(&shop), path, "order-77", "10").await;
+        let again = buy(&shop.another_facing(), path, "order-77", "10").await;
         assert_eq!(
             (again.status.as_u16(), again.header("idempotent-replayed")),
             (status, Some("true")),
@@ -167,7 +156,7 @@ async fn an_unavailable_store_rejects_no_buy() {
         ),
     ] {
         shop.faults.always(Call::Query, fault);
-        let router = another_facing(&shop);
+        let router = shop.another_facing();
         let begun = Instant::now();
         let calls = shop.faults.calls(Call::Query);
         for number in 0..10 {
@@ -193,7 +182,7 @@ async fn an_unavailable_store_rejects_no_buy() {
 #[tokio::test]
 async fn a_first_attempt_costs_no_lookup() {
     let shop = Shop::new();
-    let router = another_facing(&shop);
+    let router = shop.another_facing();
     assert_eq!(
         post(&router, "/buy", body("1")).await.status,
         StatusCode::CREATED
@@ -223,7 +212,7 @@ async fn the_key_of_an_erased_purchase_is_a_409() {
         shop.store.erase(&"u1".parse().unwrap(), 10).await.unwrap(),
         1
     );
-    let other = another_facing(&shop);
+    let other = shop.another_facing();
     for (router, price) in [
         (&shop.facing, "10"),
         (&other, "10"),
@@ -262,7 +251,7 @@ async fn a_key_is_not_blocked_by_the_attempt_of_another_user() {
     );
     all_stored(&shop, 1).await;
     // The lookup for the other content is slow.
-    let restarted = another_facing(&shop);
+    let restarted = shop.another_facing();
     shop.faults
         .once(Call::Query, Fault::Delay(Duration::from_millis(100)));
     let (other, own) = tokio::join!(

@@ -39,6 +39,8 @@ mod mounted;
 mod page;
 mod rates;
 mod refunds;
+mod scenario;
+mod scenarios;
 mod shop;
 mod strict;
 #[cfg(feature = "tls")]

@@ -90,6 +90,14 @@ impl Shop {
         }
     }
 
+    /// The facing of a process that has just started, on the same log and store.
+    pub(crate) fn another_facing(&self) -> Router {
+        let query = self.faults.query(Arc::new(self.store.clone()));
+        let mut parts = Parts::facing(Arc::new(self.log.sink()), query);
+        parts.clock = Arc::new(StoppedClock);
+        router(parts, HttpOptions::default())
+    }
+
     /// Starts ingest.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));

@@ -1,0 +1,276 @@
+//! Runs scenarios: text files of requests, whose responses are in a snapshot beside the file.
+//!
+//! `scenarios/NAME.http` has the usual form of such files: `###` and a title begin a request, `#` a comment. The
+//! snapshot, `scenarios/NAME.snap`, repeats each request and has its response below.
+//!
+//! ```text
+//! # Refunds: once, within the price of the purchase.
+//! @stored u1 1
+//!
+//! ### an amount above the price
+//! POST http://facing/v1/purchases/00000000-0000-0000-0000-000000000002:refund
+//! POST http://management/v1/purchases/00000000-0000-0000-0000-000000000002:refund
+//! content-type: application/json
+//!
+//! {"amount": 2.11}
+//! ```
+//!
+//! - The host of a URL names the service. Several request lines are so many requests, with the same headers and body.
+//! - `@name argument` is a directive of the [`Scene`], which is in force from there on. It has no line in a request.
+//! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header.
+//! - `{{repeat 300 x}}` is text of that length, and `{{hex fffe}}` are bytes.
+//!
+//! In a snapshot, generated ids are `<id-1>`, `<id-2>` in the order of their appearance. Times are of the paused clock of
+//! tokio. Headers that each response has are left out, and so are the middle elements of long lists. A response without
+//! `content-type` is JSON.
+
+mod shown;
+
+use std::collections::HashMap;
+use std::fmt::Write as _;
+use std::path::Path;
+
+use axum::Router;
+use axum::http::{HeaderValue, Request};
+use serde_json::Value;
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use self::shown::show;
+use crate::shop::{TestResponse, send};
+
+/// The services that a scenario sends requests to.
+pub(crate) trait Scene {
+    /// Returns the service that the host of a URL names.
+    async fn service(&mut self, host: &str) -> Router;
+
+    /// Carries out the directive `@name argument`. The text that it returns is shown in the snapshot.
+    async fn direct(&mut self, name: &str, argument: &str) -> Option<String>;
+}
+
+/// Declares a test for each named file of `tests/http/scenarios`, and a test that no file is without a name.
+macro_rules! scenarios {
+    ($scene:ty: $($name:ident)+) => {
+        const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/scenarios");
+
+        $(
+            #[tokio::test(start_paused = true)]
+            async fn $name() {
+                crate::scenario::run(FOLDER, stringify!($name), <$scene>::default()).await;
+            }
+        )+
+
+        #[test]
+        fn each_file_of_the_folder_is_a_test() {
+            let mut files: Vec<_> = std::fs::read_dir(FOLDER)
+                .unwrap()
+                .map(|file| file.unwrap().file_name().into_string().unwrap())
+                .filter_map(|file| Some(file.strip_suffix(".http")?.to_owned()))
+                .collect();
+            files.sort();
+
+            assert_eq!(files, [$(stringify!($name)),+]);
+        }
+    };
+}
+pub(crate) use scenarios;
+
+/// Sends the requests of a scenario, and asserts that the responses are those of the snapshot.
+pub(crate) async fn run(folder: &str, name: &str, scene: impl Scene) {
+    let text = std::fs::read_to_string(Path::new(folder).join(format!("{name}.http"))).unwrap();
+    let mut runner = Runner {
+        scene,
+        variables: HashMap::new(),
+        transcript: String::new(),
+    };
+    for block in format!("\n{text}").split("\n###") {
+        runner.play(&Step::parse(block)).await;
+    }
+    let transcript = with_named_ids(&runner.transcript, &text);
+
+    let package = env!("CARGO_PKG_NAME");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(folder);
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    settings.set_description(format!(
+        "The responses to {name}.http. After a change that is meant: \
+         INSTA_UPDATE=always cargo test -p {package} --test http {name}"
+    ));
+    settings.bind(|| insta::assert_snapshot!(name, transcript));
+}
+
+/// What stands between two `###`.
+#[derive(Default)]
+struct Step<'a> {
+    /// Empty in front of the first `###`.
+    title: &'a str,
+    directives: Vec<&'a str>,
+    /// A method and a URL each.
+    request_lines: Vec<&'a str>,
+    headers: Vec<(&'a str, &'a str)>,
+    body: &'a str,
+}
+
+impl<'a> Step<'a> {
+    fn parse(block: &'a str) -> Self {
+        let (title, mut rest) = block.split_once('\n').unwrap_or((block, ""));
+        let mut step = Self {
+            title: title.trim(),
+            ..Self::default()
+        };
+        while !rest.is_empty() {
+            let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
+            rest = after;
+            if let Some(directive) = line.strip_prefix('@') {
+                step.directives.push(directive);
+            } else if line.contains(" http://") {
+                step.request_lines.push(line);
+            } else if line.is_empty() && !step.request_lines.is_empty() {
+                step.body = rest.trim_end_matches('\n');
+                break;
+            } else if !line.is_empty() && !line.starts_with('#') {
+                let header = line.split_once(':');
+                let (name, value) = header.unwrap_or_else(|| panic!("{line} is no header"));
+                step.headers.push((name, value.trim()));
+            }
+        }
+        step
+    }
+}
+
+struct Runner<S> {
+    scene: S,
+    /// Headers and members of the responses so far, by name.
+    variables: HashMap<String, String>,
+    transcript: String,
+}
+
+impl<S: Scene> Runner<S> {
+    async fn play(&mut self, step: &Step<'_>) {
+        if !step.title.is_empty() {
+            self.write_line(&format!("\n### {}", step.title));
+        }
+        for directive in &step.directives {
+            let (name, argument) = directive.split_once(' ').unwrap_or((directive, ""));
+            let shown = self.scene.direct(name, argument).await.unwrap_or_default();
+            self.write_line(format!("@{directive}  {shown}").trim_end());
+        }
+
+        let mut last_response = None;
+        for request_line in &step.request_lines {
+            let response = self.respond(step, request_line).await;
+            if last_response.as_ref() == Some(&response) {
+                self.write_line(&format!("{request_line}  has the same response"));
+                continue;
+            }
+            self.write_line(request_line);
+            if last_response.is_none() {
+                self.write_request(step);
+            }
+            self.write_line(&format!("\n{response}"));
+            last_response = Some(response);
+        }
+    }
+
+    fn write_line(&mut self, line: &str) {
+        writeln!(self.transcript, "{line}").unwrap();
+    }
+
+    fn write_request(&mut self, step: &Step<'_>) {
+        for (name, value) in &step.headers {
+            self.write_line(&format!("{name}: {value}"));
+        }
+        if !step.body.is_empty() {
+            self.write_line(&format!("\n{}", step.body));
+        }
+    }
+
+    /// Sends a request. Returns the response as it is shown, and keeps its variables.
+    async fn respond(&mut self, step: &Step<'_>, request_line: &str) -> String {
+        let (method, url) = request_line.split_once(" http://").unwrap();
+        let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
+        let mut request = Request::builder().method(method).uri(self.expand(path));
+        for (name, value) in &step.headers {
+            request = request.header(*name, HeaderValue::from_bytes(&self.expand(value)).unwrap());
+        }
+        let request = request.body(self.expand(step.body).into()).unwrap();
+
+        let service = self.scene.service(host).await;
+        let start = Instant::now();
+        let response = send(&service, request).await;
+        let waited = start.elapsed().as_millis() / 100;
+
+        self.keep_variables(&response);
+        let time = match waited {
+            0 => String::new(),
+            tenths => format!(" after {}.{} s", tenths / 10, tenths % 10),
+        };
+        show(&response, &time)
+    }
+
+    fn keep_variables(&mut self, response: &TestResponse) {
+        for name in response.headers.keys() {
+            let value = response.header(name.as_str()).unwrap();
+            self.variables.insert(name.to_string(), value.to_owned());
+        }
+        if let Some(path) = response.next() {
+            self.variables.insert("link".to_owned(), path.to_owned());
+        }
+        if let Ok(Value::Object(members)) = serde_json::from_str(&response.text) {
+            for (name, value) in members {
+                if let Value::String(text) = value {
+                    self.variables.insert(name, text);
+                }
+            }
+        }
+    }
+
+    /// Returns the text with the values of what is in double braces.
+    fn expand(&self, text: &str) -> Vec<u8> {
+        let mut expanded = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once("{{") {
+            let (placeholder, after) = after.split_once("}}").unwrap();
+            expanded.extend(before.as_bytes());
+            expanded.extend(self.value_of(placeholder));
+            rest = after;
+        }
+        expanded.extend(rest.as_bytes());
+        expanded
+    }
+
+    fn value_of(&self, placeholder: &str) -> Vec<u8> {
+        let words: Vec<_> = placeholder.splitn(3, ' ').collect();
+        match words[..] {
+            ["repeat", count, text] => text.repeat(count.parse().unwrap()).into_bytes(),
+            ["hex", digits] => (0..digits.len())
+                .step_by(2)
+                .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())
+                .collect(),
+            _ => {
+                let value = self.variables.get(placeholder);
+                let value = value.unwrap_or_else(|| panic!("no response has {placeholder}"));
+                value.clone().into_bytes()
+            }
+        }
+    }
+}
+
+/// Replaces generated ids by names, in the order of their appearance. Those that the scenario or the fixture have chosen
+/// stay.
+fn with_named_ids(transcript: &str, scenario: &str) -> String {
+    let mut named = transcript.to_owned();
+    let mut count = 0;
+    for at in 0..transcript.len() {
+        let Some(id) = transcript.get(at..at + 36) else {
+            continue;
+        };
+        let is_chosen = id.starts_with("00000000-0000-") || scenario.contains(id);
+        if Uuid::try_parse(id).is_ok() && !is_chosen && named.contains(id) {
+            count += 1;
+            named = named.replace(id, &format!("<id-{count}>"));
+        }
+    }
+    named
+}

@@ -1,0 +1,110 @@
+//! A response as text.
+
+use std::fmt::Write as _;
+
+use axum::http::HeaderMap;
+
+use crate::shop::TestResponse;
+
+/// Headers that responses have without regard to the request. One with another value is shown.
+const USUAL_HEADERS: [(&str, &str); 7] = [
+    ("access-control-allow-origin", "*"),
+    ("cache-control", "no-store"),
+    ("content-type", "application/json"),
+    ("cross-origin-resource-policy", "same-origin"),
+    ("referrer-policy", "no-referrer"),
+    ("vary", "accept-encoding"),
+    ("x-content-type-options", "nosniff"),
+];
+
+/// Returns status, headers and body as text.
+pub(crate) fn show(response: &TestResponse, time: &str) -> String {
+    let mut shown = format!("{}{time}\n", response.status);
+    for (name, value) in shown_headers(&response.headers) {
+        writeln!(shown, "{name}: {value}").unwrap();
+    }
+    if !response.text.is_empty() {
+        let lines: Vec<_> = response.text.lines().map(|line| lay_out(line, 0)).collect();
+        writeln!(shown, "\n{}", without_middle(lines).join("\n")).unwrap();
+    }
+    shown
+}
+
+fn shown_headers(headers: &HeaderMap) -> Vec<(&str, &str)> {
+    let is_shown = |header: &(&str, &str)| {
+        !["access-control-expose-headers", "x-request-id"].contains(&header.0)
+            && !USUAL_HEADERS.contains(header)
+    };
+    headers
+        .iter()
+        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
+        .filter(is_shown)
+        .collect()
+}
+
+/// Breaks JSON into lines of at most 100 characters. Numbers, and the order of members, stay as they were sent.
+fn lay_out(json: &str, indent: usize) -> String {
+    let comma = if json.ends_with(',') { "," } else { "" };
+    let json = json.trim_end_matches(',');
+    let opening = structure(json).find(|(_, character)| "{[".contains(*character));
+    let Some((opening, _)) = opening.filter(|_| json.len() + indent > 100) else {
+        return format!("{json}{comma}");
+    };
+
+    let (head, rest) = json.split_at(opening + 1);
+    let (members, closing) = rest.split_at(rest.len() - 1);
+    let members = split_members(members)
+        .into_iter()
+        .map(|member| format!("{:indent$}  {}", "", lay_out(member, indent + 2)))
+        .collect();
+    let members = without_middle(members).join("\n");
+    format!("{head}\n{members}\n{:indent$}{closing}{comma}", "")
+}
+
+/// Returns the characters of JSON that are not in a string, with their positions.
+fn structure(json: &str) -> impl Iterator<Item = (usize, char)> {
+    let mut is_in_string = false;
+    let mut is_escaped = false;
+    json.char_indices().filter(move |(_, character)| {
+        if is_escaped {
+            is_escaped = false;
+            return false;
+        }
+        is_escaped = *character == '\\';
+        if *character == '"' {
+            is_in_string = !is_in_string;
+        }
+        !is_in_string
+    })
+}
+
+/// Splits the members of an object, or the elements of an array, behind their commas.
+fn split_members(members: &str) -> Vec<&str> {
+    let mut split = Vec::new();
+    let mut start = 0;
+    let mut depth = 0;
+    for (at, character) in structure(members) {
+        match character {
+            '{' | '[' => depth += 1,
+            '}' | ']' => depth -= 1,
+            ',' if depth == 0 => {
+                split.push(&members[start..=at]);
+                start = at + 1;
+            }
+            _ => {}
+        }
+    }
+    split.push(&members[start..]);
+    split
+}
+
+/// Returns the first and last lines, and in the middle how many others there are.
+fn without_middle(mut lines: Vec<String>) -> Vec<String> {
+    if lines.len() > 24 {
+        let last = lines.split_off(lines.len() - 2);
+        let left_out = lines.split_off(2).len();
+        lines.push(format!("  ... {left_out} more ..."));
+        lines.extend(last);
+    }
+    lines
+}
