@@ -1,7 +1,6 @@
 //! An authentication layer and a policy of the embedder.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -9,20 +8,17 @@ use axum::extract::Request;
 use axum::http::{Method, StatusCode, header};
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use futures_util::future::join_all;
 use serde_json::json;
 use shop_accounts::http::{Accounts, UsersRole};
 use shop_accounts::memory::InMemoryUsers;
+use shop_core::Purchase;
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::PurchaseStore;
-use shop_core::{Clock, Purchase};
 use shop_http::{
-    Action, ApiKeys, Authenticate, Authorize, Decision, FileSource, KeySet, Parts, Principal,
-    Refreshed, RouterBuilder, ServiceKind, TokenVerifier, routes,
+    Action, Authorize, Decision, Parts, Principal, RouterBuilder, ServiceKind, routes,
 };
 use tower_http::cors::CorsLayer;
 
-use crate::issuer::{AUDIENCE, ISSUER, Issuer, SigningKey};
 use crate::shop::{JSON, TestResponse, facing_parts_of, purchase, request, send};
 
 /// A token is `name` or `name scope`.
@@ -386,65 +382,4 @@ async fn keys_of_users_count_per_principal() {
     assert_eq!(register("b any", "bob").await, (201, Some(2)));
     assert_eq!(register("a any", "ada").await, (201, Some(1)));
     assert_eq!(register("a any", "eva").await.0, 409);
-}
-
-#[tokio::test]
-async fn a_key_that_is_removed_is_refused_at_once_and_a_new_one_accepted() {
-    const KEY: &str =
-        "reports 2bb80d537b1da3e38bd30361aa855686bde0eacd7162fef6a25fe97bf527a25b observe";
-    let mut issuer = Issuer::new(SigningKey::ed());
-    issuer.rotate("second", SigningKey::ed());
-    let token = issuer.sign("second", &issuer.claims("1", ""));
-    let both = issuer.key_set();
-    issuer.withdraw("second");
-    let folder = tempfile::tempdir().unwrap();
-    let [api_keys, key_set] = ["keys", "jwks"].map(|name| folder.path().join(name));
-    let clock: Arc<dyn Clock> = Arc::new(issuer.clock.clone());
-    // Each use finds the value too old.
-    let parse = |text: &str| Ok(ApiKeys::parse(text)?);
-    let of_keys = Refreshed::new(
-        FileSource::new(&api_keys),
-        parse,
-        Duration::ZERO,
-        Arc::clone(&clock),
-    );
-    let parse = |text: &str| Ok(KeySet::parse(text)?);
-    let of_set = Refreshed::new(
-        FileSource::new(&key_set),
-        parse,
-        Duration::ZERO,
-        Arc::clone(&clock),
-    );
-    let verifier = TokenVerifier::new(Arc::new(of_set), ISSUER, AUDIENCE, clock);
-    let places: [(Box<dyn Authenticate>, _, [&str; 2], &str); 2] = [
-        // Some editors write a byte order mark.
-        (
-            Box::new(Arc::new(of_keys)),
-            api_keys,
-            [&format!("\u{feff}{KEY}"), "# none"],
-            "secret",
-        ),
-        (
-            Box::new(verifier),
-            key_set,
-            [&both, &issuer.key_set()],
-            &token,
-        ),
-    ];
-    for (authenticate, file, [with, without], token) in places {
-        for _ in 0..3 {
-            std::fs::write(&file, with).unwrap();
-            let accepted = authenticate.principal(token).await;
-            assert!(
-                accepted
-                    .as_ref()
-                    .is_ok_and(|found| !found.name().unwrap_or_default().starts_with('\u{feff}')),
-                "{accepted:?}"
-            );
-            std::fs::write(&file, without).unwrap();
-            let all = join_all((0..40).map(|_| authenticate.principal(token))).await;
-            let accepted = all.iter().filter(|found| found.is_ok()).count();
-            assert_eq!(accepted, 0, "{}", file.display());
-        }
-    }
 }

@@ -1,4 +1,4 @@
-//! A token issuer in the test, with a clock that the test sets.
+//! JSON Web Tokens: which ones are accepted, and how the keys of their issuer are read.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
@@ -6,23 +6,23 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_lc_rs::hmac;
-use aws_lc_rs::rand::SystemRandom;
-use aws_lc_rs::rsa::{KeySize, PublicKeyComponents};
+use aws_lc_rs::encoding::AsDer as _;
+use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
-    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-    RsaKeyPair,
+    ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, Ed25519KeyPair, RsaKeyPair,
 };
 use data_encoding::BASE64URL_NOPAD;
+use jsonwebtoken::jwk::Jwk;
+use jsonwebtoken::{Algorithm, EncodingKey};
 use serde_json::{Value, json};
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use shop_http::{
-    Authenticate as _, KeySet, Principal, Refreshed, Rejection, TextSource, TokenVerifier,
-};
+use shop_http::{Authenticate as _, KeySet, Refreshed, Rejection, TextSource, TokenVerifier};
+use tokio::time::timeout;
 use uuid::Uuid;
 
-pub(crate) const ISSUER: &str = "https://issuer.example";
-pub(crate) const AUDIENCE: &str = "shop";
+const ISSUER: &str = "https://issuer.example";
+const AUDIENCE: &str = "shop";
+/// What the clock shows at first, in seconds since 1970.
 const START: i64 = 1_800_000_000;
 
 /// A clock that a test sets.
@@ -30,19 +30,14 @@ const START: i64 = 1_800_000_000;
 pub(crate) struct TestClock(Arc<AtomicI64>);
 
 impl TestClock {
-    pub(crate) fn advance(&self, by: Duration) {
-        self.0
-            .fetch_add(i64::try_from(by.as_secs()).unwrap(), Ordering::Relaxed);
-    }
-
-    pub(crate) fn seconds(&self) -> i64 {
-        self.0.load(Ordering::Relaxed)
+    fn advance(&self, seconds: i64) {
+        self.0.fetch_add(seconds, Ordering::Relaxed);
     }
 }
 
 impl Clock for TestClock {
     fn now(&self) -> Timestamp {
-        Timestamp::from_millis(self.seconds() * 1_000).unwrap()
+        Timestamp::from_millis(self.0.load(Ordering::Relaxed) * 1_000).unwrap()
     }
 
     fn fresh_id(&self) -> Uuid {
@@ -51,93 +46,56 @@ impl Clock for TestClock {
 }
 
 /// A private key of the issuer.
-pub(crate) enum SigningKey {
-    Rsa(RsaKeyPair),
-    Ec(EcdsaKeyPair),
-    Ed(Ed25519KeyPair),
-}
-
-fn encoded(bytes: &[u8]) -> String {
-    BASE64URL_NOPAD.encode(bytes)
+struct SigningKey {
+    key: EncodingKey,
+    algorithm: Algorithm,
 }
 
 impl SigningKey {
-    pub(crate) fn rsa() -> Self {
-        Self::Rsa(RsaKeyPair::generate(KeySize::Rsa2048).unwrap())
-    }
-
-    pub(crate) fn ec() -> Self {
-        Self::Ec(EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap())
-    }
-
-    pub(crate) fn ed() -> Self {
-        Self::Ed(Ed25519KeyPair::generate().unwrap())
-    }
-
-    const fn algorithm(&self) -> &'static str {
-        match self {
-            Self::Rsa(_) => "RS256",
-            Self::Ec(_) => "ES256",
-            Self::Ed(_) => "EdDSA",
-        }
-    }
-
-    fn jwk(&self, id: &str) -> Value {
-        let mut jwk = match self {
-            Self::Rsa(key) => {
-                let key = PublicKeyComponents::<Vec<u8>>::from(key.public_key());
-                json!({"kty": "RSA", "n": encoded(&key.n), "e": encoded(&key.e)})
+    fn new(algorithm: Algorithm) -> Self {
+        let key = match algorithm {
+            Algorithm::RS256 => {
+                let pkcs8 = RsaKeyPair::generate(KeySize::Rsa2048)
+                    .unwrap()
+                    .as_der()
+                    .unwrap();
+                // The key alone (PKCS #1) follows 26 bytes that say what it is.
+                EncodingKey::from_rsa_der(&pkcs8.as_ref()[26..])
             }
-            Self::Ec(key) => {
-                let (x, y) = key.public_key().as_ref()[1..].split_at(32);
-                json!({"kty": "EC", "crv": "P-256", "x": encoded(x), "y": encoded(y)})
+            Algorithm::ES256 => {
+                let pair = EcdsaKeyPair::generate(&ECDSA_P256_SHA256_FIXED_SIGNING).unwrap();
+                EncodingKey::from_ec_der(pair.to_pkcs8v1().unwrap().as_ref())
             }
-            Self::Ed(key) => {
-                json!({"kty": "OKP", "crv": "Ed25519", "x": encoded(key.public_key().as_ref())})
+            _ => {
+                let pair = Ed25519KeyPair::generate().unwrap();
+                EncodingKey::from_ed_der(pair.to_pkcs8v1().unwrap().as_ref())
             }
         };
-        jwk["kid"] = id.into();
-        jwk["use"] = "sig".into();
-        jwk
+        Self { key, algorithm }
     }
 
-    fn sign(&self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Self::Rsa(key) => {
-                let mut signature = vec![0; key.public_modulus_len()];
-                key.sign(
-                    &RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    message,
-                    &mut signature,
-                )
-                .unwrap();
-                signature
-            }
-            Self::Ec(key) => key
-                .sign(&SystemRandom::new(), message)
-                .unwrap()
-                .as_ref()
-                .to_vec(),
-            Self::Ed(key) => key.sign(message).as_ref().to_vec(),
-        }
+    /// The public key as the issuer publishes it.
+    fn jwk(&self, id: &str) -> Jwk {
+        let mut jwk = Jwk::from_encoding_key(&self.key, self.algorithm).unwrap();
+        jwk.common.key_id = Some(id.to_owned());
+        jwk
     }
 }
 
 /// An issuer with the keys that it publishes.
 pub(crate) struct Issuer {
-    pub(crate) clock: TestClock,
-    pub(crate) published: Published,
+    clock: TestClock,
+    published: Published,
     keys: BTreeMap<String, SigningKey>,
 }
 
 /// The published document of the issuer.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Published {
+struct Published {
     document: Arc<Mutex<String>>,
-    pub(crate) is_unavailable: Arc<AtomicBool>,
-    pub(crate) hangs: Arc<AtomicBool>,
-    pub(crate) reads: Arc<AtomicUsize>,
+    is_unavailable: Arc<AtomicBool>,
+    hangs: Arc<AtomicBool>,
+    reads: Arc<AtomicUsize>,
 }
 
 #[async_trait]
@@ -148,150 +106,251 @@ impl TextSource for Published {
             std::future::pending::<()>().await;
         }
         if self.is_unavailable.load(Ordering::Relaxed) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                "the issuer is unavailable",
-            ));
+            let message = "the issuer is unavailable";
+            return Err(Error::new(ErrorKind::Unavailable, message));
         }
         Ok(self.document.lock().unwrap().clone())
     }
 }
 
 impl Issuer {
-    /// An issuer with one key, `first`.
-    pub(crate) fn new(first: SigningKey) -> Self {
-        let clock = TestClock(Arc::new(AtomicI64::new(START)));
+    /// An issuer with one key, `first`, for ES256.
+    pub(crate) fn new() -> Self {
         let mut issuer = Self {
-            clock,
+            clock: TestClock(Arc::new(AtomicI64::new(START))),
             published: Published::default(),
             keys: BTreeMap::new(),
         };
-        issuer.rotate("first", first);
+        issuer.rotate("first", Algorithm::ES256);
         issuer
     }
 
     /// Publishes one more key.
-    pub(crate) fn rotate(&mut self, id: &str, key: SigningKey) {
-        self.keys.insert(id.to_owned(), key);
+    fn rotate(&mut self, id: &str, algorithm: Algorithm) {
+        self.keys.insert(id.to_owned(), SigningKey::new(algorithm));
         self.publish();
     }
 
     /// Publishes one key less.
-    pub(crate) fn withdraw(&mut self, id: &str) {
+    fn withdraw(&mut self, id: &str) {
         self.keys.remove(id);
         self.publish();
     }
 
     fn publish(&self) {
-        *self.published.document.lock().unwrap() = self.key_set();
-    }
-
-    /// The document with the keys.
-    pub(crate) fn key_set(&self) -> String {
         let keys: Vec<_> = self.keys.iter().map(|(id, key)| key.jwk(id)).collect();
-        json!({"keys": keys}).to_string()
+        *self.published.document.lock().unwrap() = json!({"keys": keys}).to_string();
     }
 
     pub(crate) fn verifier(&self) -> TokenVerifier {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let parse = |text: &str| Ok(KeySet::parse(text)?);
         let keys = Refreshed::new(
             self.published.clone(),
-            parse,
+            |text| Ok(KeySet::parse(text)?),
             Duration::from_secs(600),
             Arc::clone(&clock),
         );
         TokenVerifier::new(Arc::new(keys), ISSUER, AUDIENCE, clock)
     }
 
-    /// The claims of a valid token.
-    pub(crate) fn claims(&self, subject: &str, scope: &str) -> Value {
-        let now = self.clock.seconds();
-        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": subject, "scope": scope, "exp": now + 300, "nbf": now})
+    fn valid_claims(&self) -> Value {
+        let now = self.clock.0.load(Ordering::Relaxed);
+        json!({"iss": ISSUER, "aud": AUDIENCE, "sub": "1", "exp": now + 300, "nbf": now})
     }
 
     /// A valid token, signed with the key `first`.
     pub(crate) fn token(&self, subject: &str, scope: &str) -> String {
-        self.sign("first", &self.claims(subject, scope))
+        let mut claims = self.valid_claims();
+        claims["sub"] = subject.into();
+        claims["scope"] = scope.into();
+        self.sign("first", &valid_header("first"), &claims)
     }
 
-    pub(crate) fn sign(&self, id: &str, claims: &Value) -> String {
-        let header = json!({"typ": "JWT", "alg": self.keys[id].algorithm(), "kid": id});
-        self.sign_with(id, &header, claims)
+    /// A token with any header and any claims, signed with the key `id`.
+    fn sign(&self, id: &str, header: &Value, claims: &Value) -> String {
+        let SigningKey { key, algorithm } = &self.keys[id];
+        signed(header, claims, key, *algorithm)
     }
 
-    /// A token with any header, signed with the key `id`.
-    pub(crate) fn sign_with(&self, id: &str, header: &Value, claims: &Value) -> String {
-        let message = message(header, claims);
-        format!(
-            "{message}.{}",
-            encoded(&self.keys[id].sign(message.as_bytes()))
-        )
-    }
-
-    /// A token of HS256 whose secret is the public key, as it is published.
-    pub(crate) fn sign_with_public_key(&self, claims: &Value) -> String {
-        let message = message(
-            &json!({"typ": "JWT", "alg": "HS256", "kid": "first"}),
-            claims,
-        );
-        let secret = hmac::Key::new(
-            hmac::HMAC_SHA256,
-            self.keys["first"].jwk("first").to_string().as_bytes(),
-        );
-        format!(
-            "{message}.{}",
-            encoded(hmac::sign(&secret, message.as_bytes()).as_ref())
-        )
-    }
-
-    /// A token without a signature.
-    pub(crate) fn unsigned(claims: &Value) -> String {
-        format!(
-            "{}.",
-            message(
-                &json!({"typ": "JWT", "alg": "none", "kid": "first"}),
-                claims
-            )
-        )
+    /// Whether `verifier` accepts a new token that is signed with the key `id`.
+    async fn is_accepted(&self, verifier: &TokenVerifier, id: &str) -> Result<(), Rejection> {
+        let token = self.sign(id, &valid_header(id), &self.valid_claims());
+        verifier.principal(&token).await.map(drop)
     }
 }
 
-fn message(header: &Value, claims: &Value) -> String {
-    format!(
-        "{}.{}",
-        encoded(header.to_string().as_bytes()),
-        encoded(claims.to_string().as_bytes())
-    )
+fn valid_header(key: &str) -> Value {
+    json!({"typ": "JWT", "kid": key})
+}
+
+/// A token. Its header names the algorithm, unless it names another one.
+fn signed(header: &Value, claims: &Value, key: &EncodingKey, algorithm: Algorithm) -> String {
+    let mut named = json!({"alg": algorithm});
+    change_members(&mut named, header);
+    let part = |value: &Value| BASE64URL_NOPAD.encode(value.to_string().as_bytes());
+    let message = format!("{}.{}", part(&named), part(claims));
+    let signature = jsonwebtoken::crypto::sign(message.as_bytes(), key, algorithm).unwrap();
+    format!("{message}.{signature}")
+}
+
+/// Replaces members of an object. A `null` removes a member.
+fn change_members(object: &mut Value, changes: &Value) {
+    let object = object.as_object_mut().unwrap();
+    object.extend(changes.as_object().unwrap().clone());
+    object.retain(|_, value| !value.is_null());
+}
+
+/// Each line of `tokens.txt` is a token, and what the verifier says about it.
+#[tokio::test]
+async fn tokens_are_verified_with_their_header_and_claims() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    for line in include_str!("tokens.txt").lines() {
+        if line.starts_with('#') || line.is_empty() {
+            continue;
+        }
+        let [expected, header_changes, claim_changes] =
+            line.splitn(3, " | ").collect::<Vec<_>>()[..]
+        else {
+            panic!("{line} has three columns");
+        };
+        let mut header = valid_header("first");
+        change_members(&mut header, &serde_json::from_str(header_changes).unwrap());
+        let mut claims = issuer.valid_claims();
+        change_members(&mut claims, &serde_json::from_str(claim_changes).unwrap());
+
+        let token = issuer.sign("first", &header, &claims);
+        let outcome = match verifier.principal(&token).await {
+            Ok(principal) => format!(
+                "name {}, subject {}",
+                principal.name().unwrap_or("-"),
+                principal.subject().unwrap_or("-")
+            ),
+            Err(Rejection::Invalid(reason)) => reason.into_owned(),
+            Err(rejection) => panic!("{line}: {rejection:?}"),
+        };
+        assert_eq!(outcome, expected.trim_end(), "{line}");
+    }
 }
 
 #[tokio::test]
-async fn only_tokens_may_be_valid_while_the_issuer_was_never_readable() {
-    let issuer = Issuer::new(SigningKey::ed());
-    issuer
-        .published
-        .is_unavailable
-        .store(true, Ordering::Relaxed);
+async fn a_token_that_the_issuer_did_not_sign_is_rejected() {
+    let issuer = Issuer::new();
     let verifier = issuer.verifier();
-    assert_eq!(
-        verifier.principal(&issuer.token("1", "")).await,
-        Err(Rejection::Unavailable)
-    );
-    let removed = verifier.principal("an API key").await;
+    let header = valid_header("first");
+    let claims = issuer.valid_claims();
+    let own = issuer.sign("first", &header, &claims);
+    let [head, _claims, signature] = own.split('.').collect::<Vec<_>>()[..] else {
+        panic!("three parts");
+    };
+    let of_another_user = issuer.token("2", "operate");
+    let other_claims = of_another_user.split('.').nth(1).unwrap();
+    let public_key = json!(issuer.keys["first"].jwk("first")).to_string();
+    let secret = EncodingKey::from_secret(public_key.as_bytes());
+    let with_public_key = signed(&header, &claims, &secret, Algorithm::HS256);
+    let unsigned = issuer.sign("first", &json!({"alg": "none"}), &claims);
+
+    for (case, token) in [
+        ("other claims", format!("{head}.{other_claims}.{signature}")),
+        ("HS256 with the public key", with_public_key),
+        ("unsigned", unsigned.replace(signature, "")),
+        ("not a token", "abc".to_owned()),
+    ] {
+        let rejection = verifier.principal(&token).await.unwrap_err();
+        assert!(
+            matches!(rejection, Rejection::Invalid(_)),
+            "{case}: {rejection:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn keys_are_rotated_while_serving() {
+    let mut issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    let unknown_key = Err(Rejection::invalid("is signed with an unknown key"));
+    assert_eq!(issuer.is_accepted(&verifier, "first").await, Ok(()));
+    let remembered = issuer.token("1", "");
+    assert!(verifier.principal(&remembered).await.is_ok());
+
+    issuer.rotate("second", Algorithm::RS256);
+    let outcome = issuer.is_accepted(&verifier, "second").await;
+    assert_eq!(outcome, unknown_key, "the set was read a moment ago");
+    issuer.clock.advance(30);
+    assert_eq!(issuer.is_accepted(&verifier, "second").await, Ok(()));
+    for id in ["first", "second"] {
+        assert_eq!(issuer.is_accepted(&verifier, id).await, Ok(()));
+    }
+    let reads = issuer.published.reads.load(Ordering::Relaxed);
+    assert_eq!(reads, 2, "known keys are not read again");
+
+    issuer.withdraw("first");
+    issuer.rotate("third", Algorithm::EdDSA);
+    issuer.clock.advance(200);
+    assert_eq!(issuer.is_accepted(&verifier, "third").await, Ok(()));
+    let withdrawn = verifier.principal(&remembered).await.map(drop);
+    assert_eq!(withdrawn, unknown_key, "though it was verified before");
+}
+
+#[tokio::test]
+async fn known_keys_stay_in_use_while_the_issuer_is_unavailable() {
+    let issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    let is_unavailable = |value| {
+        issuer
+            .published
+            .is_unavailable
+            .store(value, Ordering::Relaxed);
+    };
+    is_unavailable(true);
+    let outcome = issuer.is_accepted(&verifier, "first").await;
+    assert_eq!(outcome, Err(Rejection::Unavailable), "no keys yet");
+    let removed_api_key = verifier.principal("an API key").await;
     assert!(
-        matches!(removed, Err(Rejection::Invalid(_))),
-        "its streams of events end: {removed:?}"
+        matches!(removed_api_key, Err(Rejection::Invalid(_))),
+        "its streams of events end: {removed_api_key:?}"
     );
+
+    is_unavailable(false);
+    issuer.clock.advance(1);
+    assert_eq!(issuer.is_accepted(&verifier, "first").await, Ok(()));
+    is_unavailable(true);
+    for _minute in 0..30 {
+        issuer.clock.advance(60);
+        assert_eq!(issuer.is_accepted(&verifier, "first").await, Ok(()));
+    }
 }
 
 #[tokio::test]
-async fn clients_without_a_subject_are_different_services() {
-    let issuer = Issuer::new(SigningKey::ed());
+async fn a_remembered_token_expires() {
+    let issuer = Issuer::new();
     let verifier = issuer.verifier();
-    for (claim, client) in [("client_id", "a"), ("azp", "b")] {
-        let mut claims = issuer.claims("1", "");
-        (claims["sub"], claims[claim]) = (Value::Null, json!(client));
-        let found = verifier.principal(&issuer.sign("first", &claims)).await;
-        assert_eq!(found, Ok(Principal::service(format!("token of {client}"))));
+    let token = issuer.token("1", "");
+    // It is valid for 300 seconds, and a minute for clocks that differ.
+    for (seconds, is_valid) in [(0, true), (360, true), (1, false)] {
+        issuer.clock.advance(seconds);
+        let is_accepted = verifier.principal(&token).await.is_ok();
+        assert_eq!(is_accepted, is_valid, "after {seconds} s more");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_unknown_keys_wait_for_an_issuer_that_hangs() {
+    let mut issuer = Issuer::new();
+    let verifier = issuer.verifier();
+    assert_eq!(issuer.is_accepted(&verifier, "first").await, Ok(()));
+    issuer.clock.advance(30);
+    issuer.rotate("second", Algorithm::ES256);
+    issuer.published.hangs.store(true, Ordering::Relaxed);
+
+    let second = Duration::from_secs(1);
+    for _ in 0..3 {
+        let unknown = timeout(second, issuer.is_accepted(&verifier, "second")).await;
+        assert!(unknown.is_err(), "reads the set");
+        let known = timeout(second, issuer.is_accepted(&verifier, "first")).await;
+        assert_eq!(known, Ok(Ok(())));
+        issuer.clock.advance(60);
+    }
+    let reads = issuer.published.reads.load(Ordering::Relaxed);
+    assert_eq!(reads, 2, "one read at a time");
 }

@@ -7,6 +7,8 @@
 )]
 
 mod access_log;
+#[cfg(feature = "auth")]
+mod all_roles;
 mod authorize;
 mod bad_input;
 mod bad_requests;
