@@ -9,60 +9,57 @@ use http_body_util::BodyExt;
 use serde_json::json;
 use shop_core::conformance::fault::{Call, Fault};
 use shop_core::memory::InMemoryStore;
-use shop_http::{Dialect, HttpOptions, routes};
+use shop_http::{HttpOptions, routes};
 use tower::ServiceExt;
 
 use crate::rates::NoToken;
-use crate::shop::{JSON, Shop, facing_parts_of, get, post, purchase, request, send};
+use crate::shop::{Shop, facing_parts_of, get, post, purchase, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 #[tokio::test]
-async fn oversized_heads_are_rejected_in_each_dialect() {
-    for (name, path, member) in [
-        ("default", "/getAllUserBuys/", "error"),
-        ("scalable-shop", "/getAllUserBuys/", "message"),
-        ("default", "/api/v1/getAllUserBuys/", "detail"),
-        ("default", "/v1/purchases/", "detail"),
+async fn the_number_of_reported_errors_is_limited() {
+    let shop = Shop::new();
+    let members: Vec<_> = (0..10_000)
+        .map(|number| format!("\"{number}\":0"))
+        .collect();
+    let body = format!("{{{}}}", members.join(","));
+    let response = post(&shop.facing, "/v1/purchases", body).await;
+    assert_eq!(response.places().len(), 64);
+    assert!(response.text.contains(" more"), "{response:?}");
+
+    let parameters: Vec<_> = (0..1_500).map(|number| format!("{number}=")).collect();
+    let query = parameters.join("&");
+    let response = get(&shop.facing, &format!("/v1/purchases?{query}")).await;
+    assert_eq!(response.places().len(), 64);
+
+    // Where others are ignored, the known ones behind them are not.
+    let path = format!("/getAllUserBuys/u1?{query}&limit=none");
+    let response = get(&shop.facing, &path).await;
+    assert_eq!(response.status, StatusCode::BAD_REQUEST);
+
+    let long_name = format!(r#"{{"{}":0}}"#, "\u{1f600}".repeat(20_000));
+    let response = post(&shop.facing, "/v1/purchases", long_name).await;
+    assert_eq!(response.status, StatusCode::UNPROCESSABLE_ENTITY);
+    assert!(response.text.len() < 4_096, "{} bytes", response.text.len());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_body_that_does_not_arrive_times_out() {
+    let shop = Shop::new();
+    for (path, members) in [
+        (
+            "/buy",
+            json!({"error": "Request body must be sent within 10 seconds"}),
+        ),
+        (
+            "/v1/purchases",
+            json!({"type": "/problems/deadline-exceeded"}),
+        ),
     ] {
-        let mut options = HttpOptions::default();
-        options.dialect = Dialect::from_name(name).unwrap();
-        let shop = Shop::with(options);
-        let fits = "x".repeat(8_192 - path.len());
-        let response = get(&shop.facing, &format!("{path}{fits}")).await;
-        assert!(
-            matches!(response.status.as_u16(), 400 | 422),
-            "only too long for a name: {response:?}"
-        );
-        let response = get(&shop.facing, &format!("{path}{fits}x")).await;
-        assert_eq!(response.status, StatusCode::URI_TOO_LONG);
-        assert_eq!(
-            response.json()[member],
-            "Path and query must not have more than 8192 bytes"
-        );
-        let long = "x".repeat(
-            16_384 - "x-long".len() - JSON.0.len() - JSON.1.len() - "x-request-id".len() - 36,
-        );
-        for (value, is_refused) in [(long.clone(), false), (format!("{long}x"), true)] {
-            let response = send(
-                &shop.facing,
-                request(
-                    Method::GET,
-                    &format!("{path}u1"),
-                    &[JSON, ("x-long", &value)],
-                    "",
-                ),
-            )
-            .await;
-            let refused = response.status == StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
-            assert_eq!(refused, is_refused, "{response:?}");
-            if refused {
-                assert_eq!(
-                    response.json()[member],
-                    "Headers must not have more than 16384 bytes together"
-                );
-            }
-        }
+        let never = futures_util::stream::pending::<std::io::Result<&[u8]>>();
+        let response = post(&shop.facing, path, Body::from_stream(never)).await;
+        response.has(408, &members);
     }
 }
 

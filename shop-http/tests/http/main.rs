@@ -10,14 +10,10 @@ mod access_log;
 #[cfg(feature = "auth")]
 mod all_roles;
 mod authorize;
-mod bad_input;
-mod bad_requests;
 mod batch;
 mod browsers;
-mod buying;
 mod connections;
 mod dead_letters;
-mod details;
 mod dialects;
 mod document;
 #[expect(dead_code, reason = "only the metrics need it here")]
@@ -32,7 +28,6 @@ mod imports;
 #[cfg(feature = "auth")]
 mod issuer;
 mod limits;
-mod listing;
 mod metrics;
 mod metrics_table;
 mod middleware;
@@ -40,14 +35,11 @@ mod misbehaving_ports;
 mod mounted;
 mod page;
 mod rates;
-mod refunds;
 mod scenario;
 mod scenarios;
 mod shop;
-mod strict;
 #[cfg(feature = "tls")]
 mod tls;
 #[cfg(feature = "auth")]
 mod tokens;
-mod v1;
 mod waiting;

@@ -1,19 +1,38 @@
 //! The scenarios of purchases: what clients send, and what they get.
 
+use std::fmt::Write as _;
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::Router;
-use shop_core::conformance::fault::{Call, Fault};
+use shop_core::conformance::fault::{Call, Fault, Faults};
+use shop_core::log::LogRecord;
 use shop_core::ports::PurchaseErase as _;
-use shop_core::{Error, ErrorKind, Purchase};
-use shop_http::{Dialect, HttpOptions};
+use shop_core::{Error, ErrorKind, Outcome, Purchase};
+use shop_http::{
+    Authenticate, Dialect, HttpOptions, Principal, Rejection, Scopes, async_trait, routes,
+};
 
 use crate::scenario::{Scene, scenarios};
 use crate::shop::{Shop, purchase};
 
 scenarios! {
     Shops:
-    refunds
+    bad_bodies bad_requests
+    batch batch_limits batch_of_an_export batch_outcomes
+    buying
+    dialect_default dialect_default_refunds dialect_purchase_tracking dialect_scalable_shop
+    dialect_shopping_system dialect_user_buy_list
+    dialects_by_path dialects_health dialects_of_all_users dialects_outages
+    idempotency
+    listing_v1
+    members
+    oversized_heads
+    queries
+    ranges_v1
+    records
+    refunds refunds_by_scopes refunds_in_batches refunds_of_other_origins refunds_off refunds_pending
+    values_by_dialect
 }
 
 /// Shops, each with a log and a store in memory, and both services.
@@ -46,19 +65,24 @@ impl Scene for Shops {
     }
 
     /// - `options NAME=VALUE ...` sets the options of the shop without a name, which is empty then
-    /// - `shop NAME NAME=VALUE ...` adds a shop with these options
+    /// - `shop NAME NAME=VALUE ...` adds a shop with these options; `shop NAME tokens` one that authenticates and
+    ///   authorizes: a token is a name and scopes
     /// - `stored USER NUMBER..NUMBER name=NAME price=PRICE` stores purchases, one a second
     /// - `erase USER`
     /// - `ingest` starts ingest; `await-stored COUNT` waits until it has stored so many purchases
     /// - `fault CALL FAULT` is in force until `fault CALL none`
-    /// - `counts` shows how many records the log has, and how many purchases the store
+    /// - `counts` shows how many records the log has, and how many purchases the store; `records` shows the records
     async fn direct(&mut self, name: &str, argument: &str) -> Option<String> {
         match name {
             "options" => self.shops[0].1 = Shop::with(options(argument)),
             "shop" => {
                 let (name, argument) = argument.split_once(' ').unwrap();
-                self.shops
-                    .push((name.to_owned(), Shop::with(options(argument))));
+                let shop = if argument == "tokens" {
+                    shop_with_tokens()
+                } else {
+                    Shop::with(options(argument))
+                };
+                self.shops.push((name.to_owned(), shop));
             }
             _ => {
                 let mut shown = Vec::new();
@@ -72,14 +96,42 @@ impl Scene for Shops {
     }
 }
 
-fn options(assignments: &str) -> HttpOptions {
+/// Accepts each token: a name, and scopes behind it.
+#[derive(Debug)]
+pub(crate) struct SubjectAndScopes;
+
+#[async_trait]
+impl Authenticate for SubjectAndScopes {
+    async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        let mut words = token.split(' ');
+        let subject = words.next().unwrap_or_default();
+        Ok(Principal::new(subject).with_scopes(words))
+    }
+}
+
+fn shop_with_tokens() -> Shop {
+    Shop::built_by(|parts| {
+        routes(parts)
+            .authenticate(SubjectAndScopes)
+            .authorize(Scopes)
+            .build()
+    })
+}
+
+pub(crate) fn options(assignments: &str) -> HttpOptions {
     let mut options = HttpOptions::default();
-    for assignment in assignments.split(' ') {
+    for assignment in assignments.split_whitespace() {
         let (name, value) = assignment.split_once('=').unwrap();
         match name {
             "dialect" => options.dialect = Dialect::from_name(value).unwrap(),
             "refunds" => options.refunds = value == "on",
             "currency" => options.currency = Some(value.parse().unwrap()),
+            "access_log" => options.access_log = value.parse().unwrap(),
+            "cors" => options.cors = value.parse().unwrap(),
+            "max_requests" => options.max_requests = value.parse().unwrap(),
+            "rate_reads" => options.rate_reads = NonZeroU32::new(value.parse().unwrap()),
+            "rate_writes" => options.rate_writes = NonZeroU32::new(value.parse().unwrap()),
+            "trusted_proxies" => options.trusted_proxies = value.parse().unwrap(),
             "hosts" => options.hosts = value.parse().unwrap(),
             "purchase_retention" => {
                 options.purchase_retention = Some(Duration::from_secs(value.parse().unwrap()));
@@ -110,30 +162,44 @@ async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
                 tokio::task::yield_now().await;
             }
         }
-        "fault" => set_fault(shop, argument),
+        "fault" => set_fault(&shop.faults, argument),
         "counts" => {
             let records = shop.published().await;
             let purchases = shop.store.all().len();
             return Some(format!("{records} in the log, {purchases} in the store"));
         }
+        "records" => return Some(shop.records().await.iter().map(show_record).collect()),
         _ => panic!("there is no directive {name}"),
     }
     None
 }
 
-/// `u1 1`, `u1 0..30`, `005 1..3 name=joe price=10.50`
-fn purchases(argument: &str) -> Vec<Purchase> {
+/// Returns a line for the key of a record, for each header, and for the value.
+fn show_record(record: &LogRecord) -> String {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut shown = format!("\n\nkey: {}", text(record.key.as_deref().unwrap()));
+    for (name, value) in record.headers.iter() {
+        write!(shown, "\n{name}: {}", text(value.unwrap())).unwrap();
+    }
+    write!(shown, "\n{}", text(record.value.as_deref().unwrap())).unwrap();
+    shown
+}
+
+/// Purchase 1 of `u1 1`; purchases 0 to 29 of `u1 0..30`, and every tenth of them of `u1 0..30/10`. A `+` is a
+/// space.
+pub(crate) fn purchases(argument: &str) -> Vec<Purchase> {
     let mut words = argument.split(' ');
-    let user = words.next().unwrap();
+    let user = words.next().unwrap().replace('+', " ");
     let numbers = words.next().unwrap();
-    let (first, end) = match numbers.split_once("..") {
-        Some((first, end)) => (first.parse().unwrap(), end.parse().unwrap()),
-        None => (
-            numbers.parse().unwrap(),
-            numbers.parse::<u64>().unwrap() + 1,
-        ),
-    };
-    let mut purchases: Vec<_> = (first..end).map(|number| purchase(user, number)).collect();
+    let (numbers, step) = numbers.split_once('/').unwrap_or((numbers, "1"));
+    let (first, end) = numbers.split_once("..").unwrap_or((numbers, ""));
+    let first: u64 = first.parse().unwrap();
+    let end = end.parse().unwrap_or(first + 1);
+
+    let mut purchases: Vec<_> = (first..end)
+        .step_by(step.parse().unwrap())
+        .map(|number| purchase(&user, number))
+        .collect();
     for (name, value) in words.map(|word| word.split_once('=').unwrap()) {
         for purchase in &mut purchases {
             match name {
@@ -148,23 +214,34 @@ fn purchases(argument: &str) -> Vec<Purchase> {
     purchases
 }
 
-fn set_fault(shop: &Shop, argument: &str) {
+pub(crate) fn set_fault(faults: &Faults, argument: &str) {
     let (call, fault) = argument.split_once(' ').unwrap();
     let call = match call {
         "publish" => Call::Publish,
         "insert" => Call::Insert,
         "query" => Call::Query,
+        "next" => Call::Next,
         "check" => Call::Check,
         _ => panic!("there is no fault of {call}"),
     };
     let fault = match fault {
-        "none" => return shop.faults.clear(call),
+        "none" => return faults.clear(call),
         "unavailable" => Fault::unavailable(),
         "overloaded" => Fault::Refuse(Error::new(ErrorKind::Overloaded, "the queue is full")),
+        "refused as admin:hunter2" => {
+            let error = Error::new(
+                ErrorKind::Unavailable,
+                "cannot reach 10.1.2.3 as admin:hunter2",
+            );
+            Fault::Refuse(error.with_outcome(Outcome::NotApplied))
+        }
         "a lost answer" => Fault::LoseAnswer,
+        "denied" => Fault::Refuse(Error::new(ErrorKind::Denied, "hunter2 is denied")),
+        "invalid" => Fault::Refuse(Error::new(ErrorKind::Invalid, "hunter2 is invalid")),
+        "two seconds" => Fault::Delay(Duration::from_secs(2)),
         "a minute" => Fault::Delay(Duration::from_secs(60)),
         "a partial insert" => Fault::PartialInsert,
         _ => panic!("there is no fault {fault}"),
     };
-    shop.faults.always(call, fault);
+    faults.always(call, fault);
 }

@@ -9,7 +9,7 @@ use http_body_util::BodyExt;
 use serde_json::Value;
 use shop_core::conformance::fault::Faults;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::{LogSource, SourceEvent};
+use shop_core::log::{LogRecord, LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 /// Returns one fixed time, and a new id for each call.
 #[derive(Debug)]
-struct StoppedClock;
+pub(crate) struct StoppedClock;
 
 pub(crate) const NOW: &str = "2026-03-01T09:00:00.250Z";
 
@@ -58,26 +58,30 @@ impl Shop {
     }
 
     pub(crate) fn with(options: HttpOptions) -> Self {
+        Self::built_by(move |parts| router(parts, options.clone()))
+    }
+
+    /// A shop whose two services `build` makes.
+    pub(crate) fn built_by(build: impl Fn(Parts) -> Router) -> Self {
         let log = InMemoryLog::default();
         let store = InMemoryStore::new();
         let faults = Faults::new();
         let query = faults.query(Arc::new(store.clone()));
-        let mut front = Parts::facing(faults.sink(Arc::new(log.sink())), Arc::clone(&query));
-        front.clock = Arc::new(StoppedClock);
-        let mut back = Parts::management(
-            faults.store(Arc::new(store.clone())),
-            Durability::Memory,
-            query,
-        );
-        back.clock = Arc::new(StoppedClock);
-        let facing = router(front, options.clone());
-        let management = router(back, options);
+
+        let sink = faults.sink(Arc::new(log.sink()));
+        let mut facing_parts = Parts::facing(sink, Arc::clone(&query));
+        facing_parts.clock = Arc::new(StoppedClock);
+
+        let faulty_store = faults.store(Arc::new(store.clone()));
+        let mut management_parts = Parts::management(faulty_store, Durability::Memory, query);
+        management_parts.clock = Arc::new(StoppedClock);
+
         Self {
             log,
             store,
             faults,
-            facing,
-            management,
+            facing: build(facing_parts),
+            management: build(management_parts),
         }
     }
 
@@ -118,15 +122,20 @@ impl Shop {
 
     /// How many records are in the log.
     pub(crate) async fn published(&self) -> usize {
+        self.records().await.len()
+    }
+
+    /// The records in the log.
+    pub(crate) async fn records(&self) -> Vec<LogRecord> {
         let source = self.log.source(&Uuid::now_v7().to_string());
-        let mut count = 0;
+        let mut records = Vec::new();
         // The source returns the records that are there without waiting.
         while let Ok(event) = tokio::time::timeout(std::time::Duration::ZERO, source.next()).await {
             if let SourceEvent::Batch(batch) = event.unwrap() {
-                count += batch.records.len();
+                records.extend(batch.records.iter().cloned());
             }
         }
-        count
+        records
     }
 }
 

@@ -17,6 +17,8 @@
 //!
 //! - The host of a URL names the service. Several request lines are so many requests, with the same headers and body.
 //! - `@name argument` is a directive of the [`Scene`], which is in force from there on. It has no line in a request.
+//! - `@until 429` repeats the requests of its step until that is their status.
+//! - `@headers all` shows all headers from there on, `@headers unusual` those that not each response has.
 //! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header.
 //! - `{{repeat 300 x}}` is text of that length, and `{{hex fffe}}` are bytes.
 //!
@@ -46,12 +48,20 @@ pub(crate) trait Scene {
 
     /// Carries out the directive `@name argument`. The text that it returns is shown in the snapshot.
     async fn direct(&mut self, name: &str, argument: &str) -> Option<String>;
+
+    /// Takes the lines that the services have logged, to show them below the response.
+    fn take_log(&mut self) -> String {
+        String::new()
+    }
 }
 
-/// Declares a test for each named file of `tests/http/scenarios`, and a test that no file is without a name.
+/// Declares a test for each named file of this folder in `tests/http`, and a test that no file is without a name.
 macro_rules! scenarios {
     ($scene:ty: $($name:ident)+) => {
-        const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/scenarios");
+        crate::scenario::scenarios! { $scene, in "scenarios": $($name)+ }
+    };
+    ($scene:ty, in $folder:literal: $($name:ident)+) => {
+        pub(crate) const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/http/", $folder);
 
         $(
             #[tokio::test(start_paused = true)]
@@ -81,6 +91,7 @@ pub(crate) async fn run(folder: &str, name: &str, scene: impl Scene) {
     let mut runner = Runner {
         scene,
         variables: HashMap::new(),
+        shows_all_headers: false,
         transcript: String::new(),
     };
     for block in format!("\n{text}").split("\n###") {
@@ -110,6 +121,8 @@ struct Step<'a> {
     request_lines: Vec<&'a str>,
     headers: Vec<(&'a str, &'a str)>,
     body: &'a str,
+    /// The status until which the requests are repeated.
+    until: Option<&'a str>,
 }
 
 impl<'a> Step<'a> {
@@ -122,17 +135,19 @@ impl<'a> Step<'a> {
         while !rest.is_empty() {
             let (line, after) = rest.split_once('\n').unwrap_or((rest, ""));
             rest = after;
-            if let Some(directive) = line.strip_prefix('@') {
+            if let Some(status) = line.strip_prefix("@until ") {
+                step.until = Some(status);
+            } else if let Some(directive) = line.strip_prefix('@') {
                 step.directives.push(directive);
-            } else if line.contains(" http://") {
-                step.request_lines.push(line);
             } else if line.is_empty() && !step.request_lines.is_empty() {
                 step.body = rest.trim_end_matches('\n');
                 break;
-            } else if !line.is_empty() && !line.starts_with('#') {
-                let header = line.split_once(':');
-                let (name, value) = header.unwrap_or_else(|| panic!("{line} is no header"));
-                step.headers.push((name, value.trim()));
+            } else if line.is_empty() || line.starts_with('#') {
+                continue;
+            } else if let Some((name, value)) = line.split_once(": ") {
+                step.headers.push((name, value));
+            } else {
+                step.request_lines.push(line);
             }
         }
         step
@@ -143,6 +158,7 @@ struct Runner<S> {
     scene: S,
     /// Headers and members of the responses so far, by name.
     variables: HashMap<String, String>,
+    shows_all_headers: bool,
     transcript: String,
 }
 
@@ -150,23 +166,37 @@ impl<S: Scene> Runner<S> {
     async fn play(&mut self, step: &Step<'_>) {
         if !step.title.is_empty() {
             self.write_line(&format!("\n### {}", step.title));
+        } else if !self.transcript.is_empty() {
+            self.write_line("");
         }
         for directive in &step.directives {
             let (name, argument) = directive.split_once(' ').unwrap_or((directive, ""));
+            if name == "headers" {
+                self.shows_all_headers = argument == "all";
+                continue;
+            }
             let shown = self.scene.direct(name, argument).await.unwrap_or_default();
             self.write_line(format!("@{directive}  {shown}").trim_end());
         }
 
         let mut last_response = None;
         for request_line in &step.request_lines {
-            let response = self.respond(step, request_line).await;
+            let mut response = self.respond(step, request_line).await;
+            while step
+                .until
+                .is_some_and(|status| !response.starts_with(status))
+            {
+                response = self.respond(step, request_line).await;
+            }
             if last_response.as_ref() == Some(&response) {
-                self.write_line(&format!("{request_line}  has the same response"));
+                self.write_line(&format!("\n{request_line}  has the same response"));
                 continue;
             }
-            self.write_line(request_line);
             if last_response.is_none() {
+                self.write_line(request_line);
                 self.write_request(step);
+            } else {
+                self.write_line(&format!("\n{request_line}"));
             }
             self.write_line(&format!("\n{response}"));
             last_response = Some(response);
@@ -189,7 +219,7 @@ impl<S: Scene> Runner<S> {
     /// Sends a request. Returns the response as it is shown, and keeps its variables.
     async fn respond(&mut self, step: &Step<'_>, request_line: &str) -> String {
         let (method, url) = request_line.split_once(" http://").unwrap();
-        let (host, path) = url.split_at(url.find('/').unwrap_or(url.len()));
+        let (host, path) = url.split_at(url.find(['/', '{']).unwrap_or(url.len()));
         let mut request = Request::builder().method(method).uri(self.expand(path));
         for (name, value) in &step.headers {
             request = request.header(*name, HeaderValue::from_bytes(&self.expand(value)).unwrap());
@@ -206,7 +236,8 @@ impl<S: Scene> Runner<S> {
             0 => String::new(),
             tenths => format!(" after {}.{} s", tenths / 10, tenths % 10),
         };
-        show(&response, &time)
+        let shown = show(&response, &time, self.shows_all_headers);
+        shown + &self.scene.take_log()
     }
 
     fn keep_variables(&mut self, response: &TestResponse) {
@@ -217,12 +248,25 @@ impl<S: Scene> Runner<S> {
         if let Some(path) = response.next() {
             self.variables.insert("link".to_owned(), path.to_owned());
         }
-        if let Ok(Value::Object(members)) = serde_json::from_str(&response.text) {
-            for (name, value) in members {
-                if let Value::String(text) = value {
-                    self.variables.insert(name, text);
+        if let Ok(body) = serde_json::from_str(&response.text) {
+            self.keep_members(&body);
+        }
+    }
+
+    fn keep_members(&mut self, body: &Value) {
+        match body {
+            Value::Array(elements) => elements
+                .iter()
+                .for_each(|element| self.keep_members(element)),
+            Value::Object(members) => {
+                for (name, value) in members {
+                    if let Value::String(text) = value {
+                        self.variables.insert(name.clone(), text.clone());
+                    }
+                    self.keep_members(value);
                 }
             }
+            _ => {}
         }
     }
 
@@ -258,7 +302,7 @@ impl<S: Scene> Runner<S> {
 }
 
 /// Replaces generated ids by names, in the order of their appearance. Those that the scenario or the fixture have chosen
-/// stay.
+/// stay, and so does the example in messages.
 fn with_named_ids(transcript: &str, scenario: &str) -> String {
     let mut named = transcript.to_owned();
     let mut count = 0;
@@ -266,7 +310,9 @@ fn with_named_ids(transcript: &str, scenario: &str) -> String {
         let Some(id) = transcript.get(at..at + 36) else {
             continue;
         };
-        let is_chosen = id.starts_with("00000000-0000-") || scenario.contains(id);
+        let is_chosen = id.starts_with("00000000-0000-")
+            || id == "0190163d-8694-739b-aea5-966c26f8ad91"
+            || scenario.contains(id);
         if Uuid::try_parse(id).is_ok() && !is_chosen && named.contains(id) {
             count += 1;
             named = named.replace(id, &format!("<id-{count}>"));

@@ -2,8 +2,6 @@
 
 use std::fmt::Write as _;
 
-use axum::http::HeaderMap;
-
 use crate::shop::TestResponse;
 
 /// Headers that responses have without regard to the request. One with another value is shown.
@@ -17,29 +15,32 @@ const USUAL_HEADERS: [(&str, &str); 7] = [
     ("x-content-type-options", "nosniff"),
 ];
 
-/// Returns status, headers and body as text.
-pub(crate) fn show(response: &TestResponse, time: &str) -> String {
+/// Returns status, headers and body as text. Of a page it returns the first line.
+pub(crate) fn show(response: &TestResponse, time: &str, shows_all_headers: bool) -> String {
     let mut shown = format!("{}{time}\n", response.status);
-    for (name, value) in shown_headers(&response.headers) {
-        writeln!(shown, "{name}: {value}").unwrap();
+    for (name, value) in &response.headers {
+        let value = value.to_str().unwrap();
+        if name == "etag" || name == "content-length" {
+            // It changes with each change of the body.
+            writeln!(shown, "{name}: ...").unwrap();
+        } else if shows_all_headers || !is_usual(name.as_str(), value) {
+            writeln!(shown, "{name}: {value}").unwrap();
+        }
     }
-    if !response.text.is_empty() {
+    let media_type = response.header("content-type").unwrap_or_default();
+    if media_type.starts_with("text/html") || media_type.starts_with("text/javascript") {
+        let first_line = response.text.lines().next().unwrap_or_default();
+        writeln!(shown, "\n{first_line} ...").unwrap();
+    } else if !response.text.is_empty() {
         let lines: Vec<_> = response.text.lines().map(|line| lay_out(line, 0)).collect();
         writeln!(shown, "\n{}", without_middle(lines).join("\n")).unwrap();
     }
-    shown
+    shown.trim_end().to_owned()
 }
 
-fn shown_headers(headers: &HeaderMap) -> Vec<(&str, &str)> {
-    let is_shown = |header: &(&str, &str)| {
-        !["access-control-expose-headers", "x-request-id"].contains(&header.0)
-            && !USUAL_HEADERS.contains(header)
-    };
-    headers
-        .iter()
-        .map(|(name, value)| (name.as_str(), value.to_str().unwrap()))
-        .filter(is_shown)
-        .collect()
+fn is_usual(name: &str, value: &str) -> bool {
+    ["access-control-expose-headers", "x-request-id"].contains(&name)
+        || USUAL_HEADERS.contains(&(name, value))
 }
 
 /// Breaks JSON into lines of at most 100 characters. Numbers, and the order of members, stay as they were sent.
