@@ -5,26 +5,37 @@ use std::num::NonZeroU32;
 use std::time::Duration;
 
 use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::{Next, from_fn};
 use shop_core::conformance::fault::{Call, Fault, Faults};
-use shop_core::log::LogRecord;
+use shop_core::feed::FeedOptions;
+use shop_core::log::{Log, LogRecord};
 use shop_core::ports::PurchaseErase as _;
 use shop_core::{Error, ErrorKind, Outcome, Purchase};
 use shop_http::{
     Authenticate, Dialect, HttpOptions, Principal, Rejection, Scopes, async_trait, routes,
 };
 
+use crate::dead_letters::{self, shop_with_dead_letters};
+use crate::events::shop_with_feed;
 use crate::scenario::{Scene, scenarios};
 use crate::shop::{Shop, purchase};
 
 scenarios! {
     Shops:
+    authentication_that_panics
     bad_bodies bad_requests
     batch batch_limits batch_of_an_export batch_outcomes
     buying
+    dead_letters dead_letters_bad_requests dead_letters_replayed
     dialect_default dialect_default_refunds dialect_purchase_tracking dialect_scalable_shop
     dialect_shopping_system dialect_user_buy_list
     dialects_by_path dialects_health dialects_of_all_users dialects_outages
+    events
+    files
     idempotency
+    imports
     listing_v1
     members
     oversized_heads
@@ -33,6 +44,7 @@ scenarios! {
     records
     refunds refunds_by_scopes refunds_in_batches refunds_of_other_origins refunds_off refunds_pending
     values_by_dialect
+    waiting waiting_for_own_writes
 }
 
 /// Shops, each with a log and a store in memory, and both services.
@@ -64,26 +76,29 @@ impl Scene for Shops {
         }
     }
 
-    /// - `options NAME=VALUE ...` sets the options of the shop without a name, which is empty then
-    /// - `shop NAME NAME=VALUE ...` adds a shop with these options; `shop NAME tokens` one that authenticates and
-    ///   authorizes: a token is a name and scopes
+    /// - `options KIND` makes the shop without a name an empty one of this kind, `shop NAME KIND` adds a shop:
+    ///   see [`shop_of_kind`]
     /// - `stored USER NUMBER..NUMBER name=NAME price=PRICE` stores purchases, one a second
     /// - `erase USER`
-    /// - `ingest` starts ingest; `await-stored COUNT` waits until it has stored so many purchases
+    /// - `dead-letter OFFSET VALUE` is parked, `conflict OFFSET ID VALUE` contradicts the purchase with this id, and
+    ///   `gap OFFSET..OFFSET` is a loss; `dead-letters` shows where they are, and why
+    /// - `ingest` starts ingest; `await-stored COUNT` waits until the shop without a name has stored so many purchases
+    /// - `sleep SECONDS`
     /// - `fault CALL FAULT` is in force until `fault CALL none`
     /// - `counts` shows how many records the log has, and how many purchases the store; `records` shows the records
     async fn direct(&mut self, name: &str, argument: &str) -> Option<String> {
         match name {
-            "options" => self.shops[0].1 = Shop::with(options(argument)),
             "shop" => {
-                let (name, argument) = argument.split_once(' ').unwrap();
-                let shop = if argument == "tokens" {
-                    shop_with_tokens()
-                } else {
-                    Shop::with(options(argument))
-                };
-                self.shops.push((name.to_owned(), shop));
+                let (name, kind) = argument.split_once(' ').unwrap();
+                self.shops.push((name.to_owned(), shop_of_kind(kind).await));
             }
+            "options" => self.shops[0].1 = shop_of_kind(argument).await,
+            "await-stored" => {
+                while self.shops[0].1.store.all().len() < argument.parse().unwrap() {
+                    tokio::task::yield_now().await;
+                }
+            }
+            "sleep" => tokio::time::sleep(Duration::from_secs(argument.parse().unwrap())).await,
             _ => {
                 let mut shown = Vec::new();
                 for (_, shop) in &self.shops {
@@ -96,16 +111,29 @@ impl Scene for Shops {
     }
 }
 
-/// Accepts each token: a name, and scopes behind it.
+/// Accepts each token: a name, and scopes behind it. Panics at `panic`.
 #[derive(Debug)]
 pub(crate) struct SubjectAndScopes;
 
 #[async_trait]
 impl Authenticate for SubjectAndScopes {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
+        assert_ne!(token, "panic", "on purpose");
         let mut words = token.split(' ');
         let subject = words.next().unwrap_or_default();
         Ok(Principal::new(subject).with_scopes(words))
+    }
+}
+
+/// Returns a shop that authenticates and authorizes (`tokens`, of a name and scopes), has an authentication of its embedder
+/// (`layer-that-panics`), has more routes (`dead-letters`, `feed`), or has options: `NAME=VALUE ...`.
+async fn shop_of_kind(kind: &str) -> Shop {
+    match kind {
+        "dead-letters" => shop_with_dead_letters().await,
+        "feed" => shop_with_feed(FeedOptions::default()).0,
+        "layer-that-panics" => shop_with_panicking_layer(),
+        "tokens" => shop_with_tokens(),
+        _ => Shop::with(options(kind)),
     }
 }
 
@@ -116,6 +144,11 @@ fn shop_with_tokens() -> Shop {
             .authorize(Scopes)
             .build()
     })
+}
+
+fn shop_with_panicking_layer() -> Shop {
+    let layer = from_fn(async |_: Request, _: Next| -> StatusCode { panic!("on purpose") });
+    Shop::built_by(|parts| routes(parts).auth_layer(layer.clone()).build())
 }
 
 pub(crate) fn options(assignments: &str) -> HttpOptions {
@@ -149,6 +182,10 @@ pub(crate) fn options(assignments: &str) -> HttpOptions {
 
 async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
     match name {
+        "dead-letter" | "conflict" | "gap" => {
+            let letter = dead_letters::parse(name, argument);
+            Log::dead_letters(&shop.log).put(&[letter]).await.unwrap();
+        }
         "stored" => shop.stored(&purchases(argument)).await,
         "erase" => drop(
             shop.store
@@ -157,17 +194,13 @@ async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
                 .unwrap(),
         ),
         "ingest" => shop.ingest(),
-        "await-stored" => {
-            while shop.store.all().len() < argument.parse().unwrap() {
-                tokio::task::yield_now().await;
-            }
-        }
         "fault" => set_fault(&shop.faults, argument),
         "counts" => {
             let records = shop.published().await;
             let purchases = shop.store.all().len();
             return Some(format!("{records} in the log, {purchases} in the store"));
         }
+        "dead-letters" => return Some(dead_letters::reasons(shop).await),
         "records" => return Some(shop.records().await.iter().map(show_record).collect()),
         _ => panic!("there is no directive {name}"),
     }

@@ -175,8 +175,10 @@ impl<S: Scene> Runner<S> {
                 self.shows_all_headers = argument == "all";
                 continue;
             }
-            let shown = self.scene.direct(name, argument).await.unwrap_or_default();
-            self.write_line(format!("@{directive}  {shown}").trim_end());
+            let argument = String::from_utf8(self.expand(argument)).unwrap();
+            let shown = self.scene.direct(name, &argument).await.unwrap_or_default();
+            let separator = if shown.starts_with('\n') { "" } else { "  " };
+            self.write_line(format!("@{directive}{separator}{shown}").trim_end());
         }
 
         let mut last_response = None;
