@@ -1,4 +1,4 @@
-//! Fixture: both services with all their roles.
+//! Fixture: both services with all their roles, and the ingest of purchases.
 
 use std::sync::Arc;
 
@@ -8,80 +8,141 @@ use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_accounts::orders::NewOrder;
 use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_core::Purchase;
+use shop_core::conformance::fault::Faults;
+use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
 use shop_core::log::DeadLetters as _;
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::{PurchaseStore as _, RecordStore};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
 use shop_core::record::Record as _;
-use shop_http::{DeadLetterLog, Parts};
+use shop_http::{DeadLetterLog, Metrics, Parts, PurchasesRole, ServiceKind, StoreSink};
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{facing_parts_of, management_parts_of, purchase};
+use crate::shop::{StoppedClock, purchase};
 
-/// One purchase, one account and one order of each of the users `1` and `2`, and the dead letters
-/// `purchases-0-0` and `purchases-0-1`.
+/// Everything that both services stand on, in memory. Ingest is not started.
 pub(crate) struct AllRoles {
+    pub(crate) log: InMemoryLog,
     pub(crate) store: InMemoryStore,
-    accounts: Arc<Accounts>,
-    log: InMemoryLog,
+    /// Of the log, of the store and of listings, in both services and in ingest.
+    pub(crate) faults: Faults,
+    users: InMemoryUsers,
+    orders: InMemoryOrders,
+    /// Those of management and of ingest.
+    pub(crate) metrics: Metrics,
+    pub(crate) monitor: IngestMonitor,
+    ingest: Option<Ingest>,
+}
+
+impl Default for AllRoles {
+    fn default() -> Self {
+        Self::with_ingest_options(IngestOptions::default())
+    }
 }
 
 impl AllRoles {
-    pub(crate) async fn new() -> Self {
+    pub(crate) fn with_ingest_options(options: IngestOptions) -> Self {
+        let mut log_options = InMemoryLogOptions::default();
+        log_options.partitions = 4;
+        let log = InMemoryLog::new(log_options);
         let store = InMemoryStore::new();
-        let purchases = vec![purchase("1", 1), purchase("2", 2)];
-        store.insert(purchases.into()).await.unwrap();
-
-        let log = InMemoryLog::default();
-        let dead_letters = [0, 1].map(|offset| dead_letter("purchases", offset, b"poison"));
-        log.dead_letters().put(&dead_letters).await.unwrap();
-
+        let faults = Faults::new();
+        let metrics = Metrics::new();
+        let ingest = Ingest::new(
+            faults.source(Arc::new(log.source("purchase-group"))),
+            faults.store(Arc::new(store.clone())),
+            Arc::new(log.dead_letters()),
+            options,
+        );
+        let ingest = ingest.with_observer(metrics.ingest_observer());
         Self {
-            store,
-            accounts: accounts_of_two_users().await,
             log,
+            store,
+            faults,
+            users: InMemoryUsers::new(),
+            orders: InMemoryOrders::new(),
+            metrics,
+            monitor: ingest.monitor(),
+            ingest: Some(ingest),
         }
     }
 
-    /// Facing with purchases, users and orders.
-    pub(crate) fn facing(&self) -> Parts {
-        let mut parts = facing_parts_of(self.store.clone());
-        parts.roles.push(Arc::<Accounts>::clone(&self.accounts));
-        parts
+    /// Adds one purchase, one account and one order of each of the users `1` and `2`, and the dead
+    /// letters `purchases-0-0` and `purchases-0-1`.
+    pub(crate) async fn add_rows(&self) {
+        let purchases = vec![purchase("1", 1), purchase("2", 2)];
+        self.store.insert(purchases.into()).await.unwrap();
+        let dead_letters = [0, 1].map(|offset| dead_letter("purchases", offset, b"poison"));
+        self.log.dead_letters().put(&dead_letters).await.unwrap();
+        for number in [1, 2] {
+            self.add_account(number).await;
+        }
     }
 
-    /// Management with purchases, users, orders and dead letters.
-    pub(crate) fn management(&self) -> Parts {
-        let mut parts = management_parts_of(self.store.clone());
-        parts.roles.push(Arc::<Accounts>::clone(&self.accounts));
-        let dead_letters =
-            DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(self.log.clone()));
-        parts.dead_letters = vec![dead_letters];
-        parts
-    }
-}
-
-async fn accounts_of_two_users() -> Arc<Accounts> {
-    let users = InMemoryUsers::new();
-    let orders = InMemoryOrders::new();
-    for number in [1, 2] {
+    async fn add_account(&self, number: i64) {
         let id = UserNumber::new(number);
         let key = format!("key-{number}").parse().unwrap();
         let email = format!("{number}@example.com").parse().unwrap();
         let user = User::new(id, email, "Ada".parse().unwrap());
         let new_user = NewUser::new(key, user.email.clone(), user.name.clone());
-        users.insert(&new_user).await.unwrap();
+        self.users.insert(&new_user).await.unwrap();
         // The orders know the user, as if its event had arrived.
-        RecordStore::<User>::apply(&orders, vec![user].into())
+        RecordStore::<User>::apply(&self.orders, vec![user].into())
             .await
             .unwrap();
 
         let tea = "tea".parse().unwrap();
         let order = NewOrder::new(new_user.key, id, tea, 1, "2".parse().unwrap());
-        orders.insert(&order).await.unwrap();
+        self.orders.insert(&order).await.unwrap();
     }
-    Arc::new(Accounts {
-        users: Some(UsersRole::new(Arc::new(users))),
-        orders: Some(OrdersRole::new(Arc::new(orders))),
-        ..Accounts::default()
-    })
+
+    /// Starts ingest.
+    pub(crate) fn start(&mut self) -> IngestMonitor {
+        let ingest = self.ingest.take().unwrap();
+        tokio::spawn(ingest.run(std::future::pending()));
+        self.monitor.clone()
+    }
+
+    /// Starts ingest of another process, in the same group.
+    pub(crate) fn start_another_member(&self) -> IngestMonitor {
+        let other = Ingest::new(
+            Arc::new(self.log.source("purchase-group")),
+            self.faults.store(Arc::new(self.store.clone())),
+            Arc::new(self.log.dead_letters()),
+            IngestOptions::default(),
+        );
+        let monitor = other.monitor();
+        tokio::spawn(other.run(std::future::pending()));
+        monitor
+    }
+
+    /// Facing with purchases, users and orders.
+    pub(crate) fn facing(&self) -> Parts {
+        let sink = self.faults.sink(Arc::new(self.log.sink()));
+        let query = self.faults.query(Arc::new(self.store.clone()));
+        self.with_accounts(Parts::facing(sink, query))
+    }
+
+    /// Management with purchases, their ingest and dead letters, users and orders.
+    pub(crate) fn management(&self) -> Parts {
+        let store = self.faults.store(Arc::new(self.store.clone()));
+        let query = self.faults.query(Arc::new(self.store.clone()));
+        let sink = StoreSink::new(store, Durability::Memory);
+        let mut purchases = PurchasesRole::new(Arc::new(sink), query);
+        purchases.ingest = Some(self.monitor.clone());
+        let mut parts = self.with_accounts(Parts::new(ServiceKind::Management, purchases));
+        parts.metrics = self.metrics.clone();
+        let log = Arc::new(self.log.clone());
+        parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, log)];
+        parts
+    }
+
+    fn with_accounts(&self, mut parts: Parts) -> Parts {
+        parts.clock = Arc::new(StoppedClock);
+        parts.roles.push(Arc::new(Accounts {
+            users: Some(UsersRole::new(Arc::new(self.users.clone()))),
+            orders: Some(OrdersRole::new(Arc::new(self.orders.clone()))),
+            ..Accounts::default()
+        }));
+        parts
+    }
 }

@@ -6,12 +6,9 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-mod access_log;
-#[cfg(feature = "auth")]
 mod all_roles;
-mod authorize;
 mod batch;
-mod browsers;
+mod broken_ports;
 mod connections;
 mod dead_letters;
 mod dialects;
@@ -22,21 +19,19 @@ mod entities;
 mod events;
 mod fair;
 mod files;
-mod health;
 mod idempotency;
 mod imports;
 #[cfg(feature = "auth")]
 mod issuer;
 mod limits;
+mod log_lines;
 mod metrics;
 mod metrics_table;
-mod middleware;
-mod misbehaving_ports;
 mod mounted;
 mod page;
-mod rates;
 mod scenario;
 mod scenarios;
+mod services;
 mod shop;
 #[cfg(feature = "tls")]
 mod tls;

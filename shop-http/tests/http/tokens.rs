@@ -251,9 +251,10 @@ async fn call(
     send(router, request(method.clone(), &path, &headers, body)).await
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn every_route_requires_its_scope() {
-    let roles = AllRoles::new().await;
+    let roles = AllRoles::default();
+    roles.add_rows().await;
     let mut table = String::new();
     for (name, parts) in [
         ("facing", roles.facing()),
@@ -296,7 +297,7 @@ async fn every_route_requires_its_scope() {
 
 #[tokio::test]
 async fn a_body_is_not_read_before_the_token_is_verified() {
-    let service = Guarded::new(AllRoles::new().await.facing());
+    let service = Guarded::new(AllRoles::default().facing());
     let never = futures_util::stream::pending::<Result<String, std::io::Error>>();
     let headers = [JSON, ("authorization", "Bearer abc")];
     let endless_body = Body::from_stream(never);

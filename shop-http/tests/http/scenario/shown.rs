@@ -40,18 +40,17 @@ pub(crate) fn show(response: &TestResponse, time: &str, shows_all_headers: bool)
     shown.trim_end().to_owned()
 }
 
-/// Leaves out a time that differs from run to run, since a purchase was made, until it was stored, and the version of this
-/// crate.
+/// Leaves out times that differ from run to run, and the version of this crate.
 fn without_changing_members(body: &str) -> String {
     let version = concat!("\"version\":\"", env!("CARGO_PKG_VERSION"), "\"");
-    let body = body.replace(version, "\"version\":\"...\"");
-    match body.split_once("\"freshness_ms\":") {
-        None => body,
-        Some((before, after)) => {
+    let mut shown = body.replace(version, "\"version\":\"...\"");
+    for name in ["\"age_seconds\":", "\"freshness_ms\":"] {
+        if let Some((before, after)) = shown.split_once(name) {
             let after = after.trim_start_matches(|character: char| character.is_ascii_digit());
-            format!("{before}\"freshness_ms\":\"...\"{after}")
+            shown = format!("{before}{name}\"...\"{after}");
         }
     }
+    shown
 }
 
 fn is_usual(name: &str, value: &str) -> bool {

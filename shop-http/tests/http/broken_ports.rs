@@ -1,0 +1,144 @@
+//! Fixture: ports that panic, or violate their contract.
+
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Method;
+use http_body_util::BodyExt as _;
+use shop_core::log::{Gap, GapCause, LogFaults, Partition};
+use shop_core::memory::{InMemoryLog, InMemorySink};
+use shop_core::ports::{
+    Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+};
+use shop_core::{Clock, Purchase, PurchaseId, Result, Timestamp, Uuid, async_trait};
+
+use shop_http::{HttpOptions, router};
+use tower::ServiceExt as _;
+
+use crate::shop::{facing_parts_of, purchase, request};
+
+/// A log, listings and a clock that panic.
+#[derive(Debug)]
+pub(crate) struct Panics;
+
+fn fail() -> ! {
+    panic!("a defect with details")
+}
+
+#[async_trait]
+impl PurchaseQuery for Panics {
+    async fn page(&self, _selector: &Selector, _request: &PageRequest) -> Result<Page> {
+        fail()
+    }
+
+    async fn summary(&self, _selector: &Selector) -> Result<Summary> {
+        fail()
+    }
+
+    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
+        fail()
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for Panics {
+    async fn publish(&self, _purchase: &Purchase) -> Result<Receipt> {
+        fail()
+    }
+
+    fn durability(&self) -> Durability {
+        Durability::Memory
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    async fn close(&self, _deadline: Duration) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Clock for Panics {
+    fn now(&self) -> Timestamp {
+        fail()
+    }
+
+    fn fresh_id(&self) -> Uuid {
+        Uuid::now_v7()
+    }
+}
+
+/// Listings without an index of names, of which each page has a next one.
+#[derive(Debug)]
+pub(crate) struct NeverEnds;
+
+#[async_trait]
+impl PurchaseQuery for NeverEnds {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let last = purchase("u1", 1);
+        let cursor = Cursor::after(selector, request, &last);
+        Ok(Page::new(vec![last], Some(cursor)))
+    }
+
+    async fn summary(&self, _selector: &Selector) -> Result<Summary> {
+        Ok(Summary::default())
+    }
+
+    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
+        Ok(None)
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A log of which one partition has no leader, and another one was truncated.
+#[derive(Debug)]
+pub(crate) struct InCluster(InMemorySink);
+
+impl Default for InCluster {
+    fn default() -> Self {
+        Self(InMemoryLog::default().sink())
+    }
+}
+
+#[async_trait]
+impl PurchaseSink for InCluster {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.0.publish(purchase).await
+    }
+
+    fn durability(&self) -> Durability {
+        self.0.durability()
+    }
+
+    fn faults(&self) -> LogFaults {
+        let mut faults = LogFaults::default();
+        faults.unavailable = vec!["purchases-3".to_owned()];
+        let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
+        faults.lost = vec![Gap::new(partition, 20, 40, GapCause::Truncated)];
+        faults
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.0.check().await
+    }
+
+    async fn close(&self, deadline: Duration) -> Result<()> {
+        self.0.close(deadline).await
+    }
+}
+
+#[tokio::test]
+async fn a_listing_without_progress_is_aborted() {
+    let facing = router(facing_parts_of(NeverEnds), HttpOptions::default());
+    let listing = request(Method::GET, "/getAllUserBuys/u1", &[], Body::empty());
+    let response = facing.oneshot(listing).await.unwrap();
+    assert!(response.into_body().collect().await.is_err());
+}
