@@ -32,6 +32,7 @@ scenarios! {
     dialect_default dialect_default_refunds dialect_purchase_tracking dialect_scalable_shop
     dialect_shopping_system dialect_user_buy_list
     dialects_by_path dialects_health dialects_of_all_users dialects_outages
+    differences
     events
     files
     idempotency
@@ -172,7 +173,6 @@ pub(crate) fn options(assignments: &str) -> HttpOptions {
             "read_your_writes" => options.read_your_writes = value == "on",
             "max_batch_bytes" => options.max_batch_bytes = value.parse().unwrap(),
             "max_batch_purchases" => options.max_batch_purchases = value.parse().unwrap(),
-            "max_batches_bytes" => options.max_batches_bytes = value.parse().unwrap(),
             "max_import_bytes" => options.max_import_bytes = value.parse().unwrap(),
             _ => panic!("there is no option {name}"),
         }

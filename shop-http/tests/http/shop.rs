@@ -85,15 +85,6 @@ impl Shop {
         }
     }
 
-    /// The service with this path: `/purchases` is of management.
-    pub(crate) fn service(&self, path: &str) -> &Router {
-        if path.starts_with("/purchases") {
-            &self.management
-        } else {
-            &self.facing
-        }
-    }
-
     /// The facing of a process that has just started, on the same log and store.
     pub(crate) fn another_facing(&self) -> Router {
         let query = self.faults.query(Arc::new(self.store.clone()));
@@ -173,30 +164,6 @@ impl TestResponse {
             .map(|name| (name.clone(), body[name].clone()))
             .collect();
         assert_eq!((self.status.as_u16(), &found), (status, members), "{body}");
-    }
-
-    /// The places of the errors in a problem.
-    #[track_caller]
-    pub(crate) fn places(&self) -> Vec<String> {
-        assert_eq!(
-            self.header("content-type"),
-            Some("application/problem+json"),
-            "{self:?}"
-        );
-        let place = |error: &Value| {
-            let names = ["pointer", "parameter", "header"].map(|name| error[name].as_str());
-            names
-                .into_iter()
-                .flatten()
-                .collect::<Vec<_>>()
-                .join(" and ")
-        };
-        self.json()["errors"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(place)
-            .collect()
     }
 
     /// The path of the next page in the header `link`.
