@@ -123,4 +123,12 @@ mod tests {
             assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");
         }
     }
+
+    #[test]
+    fn a_network_of_ipv6_is_one_client() {
+        let network_of = |text: &str| network(text.parse().unwrap());
+        assert_eq!(network_of("2001:db8::1"), network_of("2001:db8::2"));
+        assert_ne!(network_of("2001:db8::1"), network_of("2001:db8:0:1::1"));
+        assert_ne!(network_of("198.51.100.1"), network_of("198.51.100.2"));
+    }
 }

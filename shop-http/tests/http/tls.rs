@@ -1,5 +1,6 @@
 //! TLS: certificates of the server and of clients, HTTP/2, and the time-outs of both.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,13 +14,11 @@ use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use shop_core::ErrorKind;
-use shop_core::memory::InMemoryStore;
-use shop_core::ports::PurchaseStore;
-use shop_http::{HttpOptions, Tls, router, serve_tls};
+use shop_http::{HttpOptions, Tls, router};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{mpsc, oneshot};
+use tokio::net::TcpStream;
+use tokio::sync::mpsc;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
@@ -27,7 +26,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::shop::{facing_parts_of, management_parts_of, purchase};
+use crate::all_roles::AllRoles;
+use crate::connections::Served;
+use crate::shop::{self, Shop, purchase};
 
 /// A certificate authority.
 struct Authority {
@@ -105,71 +106,56 @@ pub(crate) async fn valid() -> Tls {
 async fn a_failed_reload_and_the_end_of_the_certificate_are_exposed() {
     let files = Files::new(&Authority::new().sign(), None);
     let tls = files.load().await.unwrap();
-    let parts = management_parts_of(InMemoryStore::new());
     let end = tls.not_after().await.unwrap();
+    let mut parts = AllRoles::default().management();
+    parts.purchases.as_mut().unwrap().ingest = None;
     tls.expose(&parts.metrics);
-    let app = router(parts, HttpOptions::default());
-    let health = async || crate::shop::get(&app, "/health").await.json();
+    let management = router(parts, HttpOptions::default());
+    let health = async || shop::get(&management, "/health").await.json();
     let first = health().await;
-    assert_eq!(
-        (&first["status"], &first["certificate"]["failing"]),
-        (&"healthy".into(), &false.into())
-    );
+    assert_eq!(first["status"], "healthy");
+    assert_eq!(first["certificate"]["failing"], false);
     assert_eq!(first["certificate"]["not_after"], end.to_string());
+
     files.write("tls.crt", "not a certificate");
     // The file is read again after a second.
     while health().await["certificate"]["failing"] == false {
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     assert_eq!(health().await["status"], "degraded");
-    let text = crate::shop::get(&app, "/metrics").await.text;
-    let series = format!(
-        "shop_tls_certificate_not_after_seconds {}",
-        end.as_millis() / 1_000
-    );
-    assert!(
-        text.contains(&series) && text.contains(r#"shop_reload_age_seconds{what="certificate"}"#),
-        "{text}"
-    );
+    let metrics = shop::get(&management, "/metrics").await.text;
+    let seconds = end.as_millis() / 1_000;
+    assert!(metrics.contains(&format!(
+        "shop_tls_certificate_not_after_seconds {seconds}\n"
+    )));
+    assert!(metrics.contains("shop_reload_age_seconds{what=\"certificate\"}"));
 }
 
-struct Served {
-    address: std::net::SocketAddr,
+/// Facing with a certificate, and 1,000 purchases of `u1`.
+struct Encrypted {
     authority: Authority,
     files: Files,
-    stop: oneshot::Sender<()>,
-    task: tokio::task::JoinHandle<std::io::Result<()>>,
+    served: Served,
 }
 
-impl Served {
-    async fn new(options: HttpOptions, client_ca: Option<&Authority>) -> Self {
-        Self::with_purchases(1_000, options, client_ca).await
-    }
+type Http2 = (
+    SendRequest<Body>,
+    Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>,
+);
 
-    async fn with_purchases(
-        count: u64,
-        options: HttpOptions,
-        client_ca: Option<&Authority>,
-    ) -> Self {
+impl Encrypted {
+    async fn new(options: HttpOptions, client_ca: Option<&Authority>) -> Self {
         let authority = Authority::new();
         let files = Files::new(&authority.sign(), client_ca);
-        let store = InMemoryStore::new();
-        let purchases: Vec<_> = (1..=count).map(|number| purchase("u1", number)).collect();
-        store.insert(purchases.into()).await.unwrap();
-        let parts = facing_parts_of(store);
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (stop, stopped) = oneshot::channel();
         let tls = files.load().await.unwrap();
-        let router = router(parts, options.clone());
-        let stopped = async move { drop(stopped.await) };
-        let task = tokio::spawn(serve_tls(listener, tls, router, &options, stopped));
+        let shop = Shop::with(options.clone());
+        let purchases: Vec<_> = (1..=1_000).map(|number| purchase("u1", number)).collect();
+        shop.stored(&purchases).await;
+        let served = Served::new(shop.facing, options, Some(tls)).await;
         Self {
-            address,
             authority,
             files,
-            stop,
-            task,
+            served,
         }
     }
 
@@ -178,7 +164,7 @@ impl Served {
         &self,
         own: Option<&Signed>,
         protocol: &str,
-    ) -> std::io::Result<TlsStream<TcpStream>> {
+    ) -> io::Result<TlsStream<TcpStream>> {
         let mut roots = RootCertStore::empty();
         roots.add(certificate(&self.authority.pem)).unwrap();
         let config = ClientConfig::builder_with_provider(Arc::new(aws_lc_rs::default_provider()))
@@ -195,31 +181,28 @@ impl Served {
             }
         };
         config.alpn_protocols = vec![protocol.as_bytes().to_vec()];
-        let stream = TcpStream::connect(self.address).await?;
+        let stream = TcpStream::connect(self.served.address).await?;
         TlsConnector::from(Arc::new(config))
             .connect(ServerName::try_from("localhost").unwrap(), stream)
             .await
     }
 
-    async fn http2_with(
-        &self,
-        builder: &mut Builder<TokioExecutor>,
-    ) -> (
-        SendRequest<Body>,
-        Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>,
-    ) {
+    async fn http2_with(&self, builder: &Builder<TokioExecutor>) -> Http2 {
         let stream = self.connect(None, "h2").await.unwrap();
         builder.handshake(TokioIo::new(stream)).await.unwrap()
     }
 
-    async fn http2(
-        &self,
-    ) -> (
-        SendRequest<Body>,
-        Connection<TokioIo<TlsStream<TcpStream>>, Body, TokioExecutor>,
-    ) {
-        self.http2_with(&mut Builder::new(TokioExecutor::new()))
-            .await
+    /// A client of HTTP/2, whose connection is driven by a task.
+    async fn http2(&self) -> SendRequest<Body> {
+        let builder = Builder::new(TokioExecutor::new());
+        let (client, connection) = self.http2_with(&builder).await;
+        tokio::spawn(connection);
+        client
+    }
+
+    /// The response over HTTP/1.1 to a client with this certificate.
+    async fn exchange(&self, own: Option<&Signed>) -> io::Result<String> {
+        answer(self.connect(own, "http/1.1").await?).await
     }
 }
 
@@ -233,8 +216,12 @@ fn get(path: &str) -> Request<Body> {
         .unwrap()
 }
 
+async fn status_of(client: &mut SendRequest<Body>, request: Request<Body>) -> StatusCode {
+    client.send_request(request).await.unwrap().status()
+}
+
 /// The response to a `GET` on this connection.
-async fn exchange(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
+async fn answer(mut stream: TlsStream<TcpStream>) -> io::Result<String> {
     stream
         .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")
         .await?;
@@ -243,48 +230,33 @@ async fn exchange(mut stream: TlsStream<TcpStream>) -> std::io::Result<String> {
     Ok(response)
 }
 
+const BUY: &str = r#"{"userid":"u2","username":"ada","price":29.99}"#;
+
 #[tokio::test]
 async fn clients_choose_the_protocol() {
-    let served = Served::new(HttpOptions::default(), None).await;
-    let response = exchange(served.connect(None, "http/1.1").await.unwrap())
-        .await
-        .unwrap();
+    let options = HttpOptions::default().tls_handshake_timeout(Duration::from_millis(20));
+    let encrypted = Encrypted::new(options, None).await;
+    let response = encrypted.exchange(None).await.unwrap();
     assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
 
-    let (mut client, connection) = served.http2().await;
-    tokio::spawn(connection);
-    let body = r#"{"userid":"u2","username":"ada","price":29.99}"#;
-    let buy = Request::post("https://localhost/v1/purchases")
-        .body(Body::from(body))
-        .unwrap();
+    let mut client = encrypted.http2().await;
     let listing = get("/v1/purchases?userid=u1&limit=1000");
-    let (bought, listed) = tokio::join!(
-        client.clone().send_request(buy),
-        client.send_request(listing)
-    );
-    assert_eq!(bought.unwrap().status(), StatusCode::CREATED);
-    let page = listed
-        .unwrap()
-        .into_body()
-        .collect()
-        .await
-        .unwrap()
-        .to_bytes();
+    let listed = client.send_request(listing).await.unwrap().into_body();
+    let page = listed.collect().await.unwrap().to_bytes();
     let page: serde_json::Value = serde_json::from_slice(&page).unwrap();
     assert_eq!(page["items"].as_array().unwrap().len(), 1_000);
 
-    // A client without TLS ends only its own connection.
-    let mut plain = TcpStream::connect(served.address).await.unwrap();
-    plain
-        .write_all(b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n")
-        .await
-        .unwrap();
-    let mut response = Vec::new();
-    // A reset is an end as well.
-    let _end = plain.read_to_end(&mut response).await;
-    assert!(!response.starts_with(b"HTTP"), "{response:?}");
+    // A client without TLS, or without a handshake in time, ends only its own connection.
+    for bytes in [&b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"[..], b""] {
+        let mut plain = TcpStream::connect(encrypted.served.address).await.unwrap();
+        plain.write_all(bytes).await.unwrap();
+        let mut response = Vec::new();
+        // A reset is an end as well.
+        let _end = plain.read_to_end(&mut response).await;
+        assert!(!response.starts_with(b"HTTP"), "{response:?}");
+    }
     assert_eq!(
-        client.send_request(get("/healthz")).await.unwrap().status(),
+        status_of(&mut client, get("/healthz")).await,
         StatusCode::OK
     );
 }
@@ -292,89 +264,56 @@ async fn clients_choose_the_protocol() {
 #[tokio::test]
 async fn hosts_and_origins_are_checked_by_the_authority_of_http2() {
     let hosts = "localhost".parse().unwrap();
-    let options = HttpOptions::default()
-        .hosts(hosts)
-        .cors("https://shop.example".parse().unwrap());
-    let served = Served::new(options, None).await;
-    let (mut client, connection) = served.http2().await;
-    tokio::spawn(connection);
+    let cors = "https://shop.example".parse().unwrap();
+    let options = HttpOptions::default().hosts(hosts).cors(cors);
+    let encrypted = Encrypted::new(options, None).await;
+    let mut client = encrypted.http2().await;
     for (host, headers, status) in [
-        ("localhost", &[][..], StatusCode::CREATED),
-        (
-            "localhost",
-            &[("origin", "https://localhost")],
-            StatusCode::CREATED,
-        ),
-        (
-            "localhost",
-            &[("origin", "https://shop.example")],
-            StatusCode::CREATED,
-        ),
-        (
-            "localhost",
-            &[("origin", "https://evil.example")],
-            StatusCode::FORBIDDEN,
-        ),
+        ("localhost", &[("origin", "https://localhost")][..], 201),
         // The header `Host` is not the authority.
         (
             "localhost",
             &[("origin", "https://evil.example"), ("host", "evil.example")],
-            StatusCode::FORBIDDEN,
+            403,
         ),
-        ("evil.example", &[], StatusCode::MISDIRECTED_REQUEST),
-        (
-            "evil.example",
-            &[("host", "localhost")],
-            StatusCode::MISDIRECTED_REQUEST,
-        ),
-        (
-            "evil.example",
-            &[("origin", "https://evil.example")],
-            StatusCode::MISDIRECTED_REQUEST,
-        ),
+        ("evil.example", &[("host", "localhost")], 421),
     ] {
         let mut request = Request::post(format!("https://{host}/v1/purchases"));
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        let body = Body::from(r#"{"userid":"u2","username":"ada","price":29.99}"#);
-        let response = client
-            .send_request(request.body(body).unwrap())
-            .await
-            .unwrap();
-        assert_eq!(response.status(), status, "{host} {headers:?}");
+        let request = request.body(Body::from(BUY)).unwrap();
+        let found = status_of(&mut client, request).await;
+        assert_eq!(found, status, "{host} {headers:?}");
     }
 }
 
 #[tokio::test]
 async fn a_certificate_is_replaced_while_serving() {
-    let served = Served::new(HttpOptions::default(), None).await;
-    let (mut open, connection) = served.http2().await;
-    tokio::spawn(connection);
-    let peer =
-        |stream: &TlsStream<TcpStream>| stream.get_ref().1.peer_certificates().unwrap()[0].clone();
-    let mut request = async || {
-        assert_eq!(
-            open.send_request(get("/healthz")).await.unwrap().status(),
-            StatusCode::OK
-        );
-        let stream = served.connect(None, "http/1.1").await.unwrap();
-        let presented = peer(&stream);
-        assert!(exchange(stream).await.unwrap().starts_with("HTTP/1.1 200 "));
+    let encrypted = Encrypted::new(HttpOptions::default(), None).await;
+    let mut open = encrypted.http2().await;
+    // The certificate of a new connection. One that is open stays in use.
+    let mut presented = async || {
+        assert_eq!(status_of(&mut open, get("/healthz")).await, StatusCode::OK);
+        let stream = encrypted.connect(None, "http/1.1").await.unwrap();
+        let certificates = stream.get_ref().1.peer_certificates().unwrap();
+        let presented = certificates[0].clone();
+        let response = answer(stream).await.unwrap();
+        assert!(response.starts_with("HTTP/1.1 200 "), "{response}");
         presented
     };
-    let first = request().await;
+    let first = presented().await;
     let mut last = first.clone();
     for _ in 0..2 {
-        let next = served.authority.sign();
+        let next = encrypted.authority.sign();
         // The certificate does not fit the key yet, so the last pair stays in use.
-        served.files.write("tls.crt", &next.certificate);
-        assert_eq!(request().await, last);
-        served.files.write("tls.key", "");
-        assert_eq!(request().await, last);
-        served.files.write("tls.key", &next.key);
+        encrypted.files.write("tls.crt", &next.certificate);
+        assert_eq!(presented().await, last);
+        encrypted.files.write("tls.key", "");
+        assert_eq!(presented().await, last);
+        encrypted.files.write("tls.key", &next.key);
         last = certificate(&next.certificate);
-        while request().await != last {}
+        while presented().await != last {}
     }
     assert_ne!(first, last);
 }
@@ -382,167 +321,106 @@ async fn a_certificate_is_replaced_while_serving() {
 #[tokio::test]
 async fn clients_need_a_certificate_of_the_authority() {
     let clients = Authority::new();
-    let served = Served::new(HttpOptions::default(), Some(&clients)).await;
-    let response =
-        async |own: Option<&Signed>| exchange(served.connect(own, "http/1.1").await?).await;
-    assert!(
-        response(Some(&clients.sign()))
-            .await
-            .unwrap()
-            .starts_with("HTTP/1.1 200 ")
-    );
+    let encrypted = Encrypted::new(HttpOptions::default(), Some(&clients)).await;
+    let own = clients.sign();
+    let accepted = encrypted.exchange(Some(&own)).await.unwrap();
+    assert!(accepted.starts_with("HTTP/1.1 200 "), "{accepted}");
     // A certificate of the server's authority is not valid for clients.
-    for own in [
-        None,
-        Some(served.authority.sign()),
-        Some(Authority::new().sign()),
-    ] {
+    let of_server = encrypted.authority.sign();
+    let of_nobody = Authority::new().sign();
+    for other in [None, Some(&of_server), Some(&of_nobody)] {
         // An alert, or a reset that arrives before it.
-        let refused = response(own.as_ref()).await;
+        let refused = encrypted.exchange(other).await;
         assert!(refused.is_err(), "{refused:?}");
     }
     // An authority that is removed is refused once its file is read again, and by every handshake from then on.
-    served.files.write("ca.crt", &Authority::new().pem);
-    while response(Some(&clients.sign())).await.is_ok() {}
-    let own = clients.sign();
-    let all = join_all((0..8).map(|_| response(Some(&own)))).await;
+    encrypted.files.write("ca.crt", &Authority::new().pem);
+    while encrypted.exchange(Some(&own)).await.is_ok() {}
+    let all = join_all((0..8).map(|_| encrypted.exchange(Some(&own)))).await;
     assert!(all.iter().all(Result::is_err), "{all:?}");
 }
 
 #[tokio::test]
 async fn mismatched_certificate_files_are_rejected() {
-    let authority = Authority::new();
     let one = Authority::new().sign();
     let other = Authority::new().sign();
-    let mixed = Signed {
-        key: other.key.clone(),
-        ..one.clone()
-    };
-    let none = Signed {
-        certificate: "none".to_owned(),
-        ..one.clone()
-    };
-    let no_key = Signed {
-        key: one.certificate.clone(),
-        ..one.clone()
-    };
-    for signed in [mixed, none, no_key] {
-        let error = Files::new(&signed, None).load().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+    let authority = Authority::new().pem;
+    let kind_of_error = async |certificate: &str, key: &str, client_ca: &str| {
+        let files = Files::new(&one, None);
+        files.write("tls.crt", certificate);
+        files.write("tls.key", key);
+        files.write("ca.crt", client_ca);
+        let error = files.load().await.err()?;
         assert!(!error.chain().to_string().contains(&one.key), "{error}");
-    }
-    let files = Files::new(&one, Some(&authority));
-    assert!(files.load().await.is_ok());
-    files.write("ca.crt", "no certificate");
-    assert_eq!(files.load().await.unwrap_err().kind(), ErrorKind::Invalid);
+        Some(error.kind())
+    };
+    let Signed { certificate, key } = &one;
+    let invalid = Some(ErrorKind::Invalid);
+    assert_eq!(kind_of_error(certificate, key, &authority).await, None);
+    assert_eq!(
+        kind_of_error(certificate, &other.key, &authority).await,
+        invalid
+    );
+    assert_eq!(kind_of_error("none", key, &authority).await, invalid);
+    assert_eq!(
+        kind_of_error(certificate, certificate, &authority).await,
+        invalid
+    );
+    assert_eq!(kind_of_error(certificate, key, "none").await, invalid);
+
+    let files = Files::new(&one, None);
     std::fs::remove_file(files.path("tls.crt")).unwrap();
     let error = files.load().await.unwrap_err();
     assert!(error.message().contains("tls.crt"), "{error}");
 }
 
 #[tokio::test]
-async fn slow_handshakes_and_idle_connections_are_ended() {
-    let mut options = HttpOptions::default();
-    options.tls_handshake_timeout = Duration::from_millis(20);
-    options.header_read_timeout = Duration::from_millis(20);
-    options.idle_timeout = Duration::from_millis(20);
-    let served = Served::new(options, None).await;
-    let mut silent = TcpStream::connect(served.address).await.unwrap();
-    assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
-    let (mut client, connection) = served.http2().await;
-    let connection = tokio::spawn(connection);
-    let answered = client.send_request(get("/healthz")).await;
-    // A reset is an end as well.
-    let _end = connection.await.unwrap();
-    // The timeout may end before the request.
-    assert!(
-        answered.is_err() || answered.is_ok_and(|response| response.status() == StatusCode::OK)
-    );
-}
-
-#[tokio::test]
-async fn a_client_that_does_not_read_is_disconnected() {
-    let mut options = HttpOptions::default();
-    options.write_timeout = Duration::from_millis(20);
-    options.max_requests = 1;
-    // More than the buffers of a connection hold.
-    let served = Served::with_purchases(50_000, options, None).await;
-    let (mut client, connection) = served.http2().await;
-    let connection = tokio::spawn(connection);
-    let unread = client
-        .send_request(get("/getAllUserBuys/u1"))
-        .await
-        .unwrap();
-    assert_eq!(unread.status(), StatusCode::OK);
-    assert!(connection.await.is_ok());
-    let read = unread.into_body().collect().await;
-    assert!(read.is_err());
-    // Its slot is free.
-    let (mut client, connection) = served.http2().await;
-    tokio::spawn(connection);
-    let other = client
-        .send_request(get("/v1/purchases?userid=u2"))
-        .await
-        .unwrap();
-    assert_eq!(other.status(), StatusCode::OK);
-}
-
-#[tokio::test]
 async fn unread_responses_over_http2_are_limited() {
-    let served = Served::new(HttpOptions::default().max_requests(16), None).await;
-    let mut open = Vec::new();
+    let encrypted = Encrypted::new(HttpOptions::default().max_requests(16), None).await;
     let mut blocked = Builder::new(TokioExecutor::new());
     blocked.initial_stream_window_size(1);
+    let mut open = Vec::new();
     // With shares, 28 of 32 are for one client.
     for _ in 0..28 {
-        let (mut client, connection) = served.http2_with(&mut blocked).await;
+        let (mut client, connection) = encrypted.http2_with(&blocked).await;
         tokio::spawn(connection);
-        let unread = client
-            .send_request(get("/v1/purchases?userid=u1"))
-            .await
-            .unwrap();
+        let listing = get("/v1/purchases?userid=u1");
+        let unread = client.send_request(listing).await.unwrap();
         assert_eq!(unread.status(), StatusCode::OK);
         open.push((client, unread));
     }
-    let (mut client, connection) = served.http2().await;
-    tokio::spawn(connection);
+    let mut client = encrypted.http2().await;
     let refused = client.send_request(get("/healthz")).await.unwrap();
     assert_eq!(refused.status(), StatusCode::SERVICE_UNAVAILABLE);
     assert_eq!(refused.headers()["retry-after"], "1");
     drop(open.pop());
-    while client.send_request(get("/healthz")).await.unwrap().status() != StatusCode::OK {}
+    while status_of(&mut client, get("/healthz")).await != StatusCode::OK {}
 }
 
 #[tokio::test]
 async fn stopping_completes_requests_over_http2() {
-    let served = Served::new(HttpOptions::default(), None).await;
-    let (mut client, connection) = served.http2().await;
-    let connection = tokio::spawn(connection);
+    let encrypted = Encrypted::new(HttpOptions::default(), None).await;
+    let mut client = encrypted.http2().await;
     let (parts, mut body) = mpsc::channel::<&'static str>(1);
-    let body = futures_util::stream::poll_fn(move |context| body.poll_recv(context))
-        .map(Ok::<_, std::io::Error>);
-    let buy = Request::post("https://localhost/buy").header("content-type", "application/json");
-    let response = tokio::spawn(client.send_request(buy.body(Body::from_stream(body)).unwrap()));
-    parts
-        .send(r#"{"username":"ada","userid":"u1""#)
-        .await
-        .unwrap();
+    let body = futures_util::stream::poll_fn(move |context| body.poll_recv(context));
+    let body = Body::from_stream(body.map(Ok::<_, io::Error>));
+    let buy = Request::post("https://localhost/v1/purchases").body(body);
+    let response = tokio::spawn(client.send_request(buy.unwrap()));
+    let (first_part, second_part) = BUY.split_at(10);
+    parts.send(first_part).await.unwrap();
     // A response on the same connection shows that the server has accepted the first request.
     assert_eq!(
-        client.send_request(get("/healthz")).await.unwrap().status(),
+        status_of(&mut client, get("/healthz")).await,
         StatusCode::OK
     );
+
     // A connection before its handshake does not delay the end.
-    let silent = TcpStream::connect(served.address).await.unwrap();
-    served.stop.send(()).unwrap();
-    parts.send(r#","price":1}"#).await.unwrap();
+    let _silent = TcpStream::connect(encrypted.served.address).await.unwrap();
+    encrypted.served.stop.send(()).unwrap();
+    parts.send(second_part).await.unwrap();
     drop(parts);
-    assert_eq!(
-        response.await.unwrap().unwrap().status(),
-        StatusCode::CREATED
-    );
-    served.task.await.unwrap().unwrap();
-    drop(silent);
-    let _end = connection.await.unwrap();
+    let bought = response.await.unwrap().unwrap();
+    assert_eq!(bought.status(), StatusCode::CREATED);
+    encrypted.served.task.await.unwrap().unwrap();
     assert!(client.send_request(get("/healthz")).await.is_err());
 }
