@@ -1,18 +1,11 @@
 //! `POST /v1/purchases:batch`: what a scenario cannot show.
 
 use std::num::NonZeroU32;
-use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, StatusCode};
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use serde_json::{Value, json};
-use shop_core::conformance::fault::{Call, Fault};
-use shop_http::HttpOptions;
 
-use crate::shop::{Shop, TestResponse, get, request, send};
+use crate::prelude::*;
 
 const LINE: &str = "{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1}\n";
 

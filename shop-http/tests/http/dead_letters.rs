@@ -1,18 +1,15 @@
 //! `/v1/dead-letters` on management. What is listed, resolved and refused is in the scenarios `dead_letters*`.
 
-use std::sync::Arc;
-
 use futures_util::future::join_all;
 use shop_accounts::users::User;
 use shop_core::log::{
     DeadLetter, DeadLetters as _, Gap, GapCause, Headers, Log, LogRecord, Partition, Reason,
 };
-use shop_core::memory::InMemoryLog;
 use shop_core::record::Record as _;
 use shop_core::{Purchase, Timestamp};
-use shop_http::{DeadLetterLog, HttpOptions, router};
+use shop_http::DeadLetterLog;
 
-use crate::shop::{Shop, get, management_parts_of, post};
+use crate::prelude::*;
 
 const ADA: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 

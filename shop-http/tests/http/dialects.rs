@@ -1,9 +1,9 @@
 //! The replaced systems. Their responses are in the scenarios `dialect_*` and `dialects_*`, and what differs on purpose is in
 //! the scenario `differences`, whose titles with a dash are a list in `docs/compatibility.md`.
 
-use shop_http::{Dialect, HttpOptions};
+use shop_http::Dialect;
 
-use crate::shop::Shop;
+use crate::prelude::*;
 
 const PAGE: &str = include_str!("../../../docs/compatibility.md");
 

@@ -1,18 +1,13 @@
 //! `/v1/purchases/events`, with a running ingest.
 
-use std::sync::Arc;
-
-use axum::Router;
-use axum::body::{Body, BodyDataStream};
-use axum::http::{Request, StatusCode, header};
+use axum::body::BodyDataStream;
+use axum::http::{Request, header};
 use futures_util::StreamExt;
-use serde_json::{Value, json};
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::log::GroupPositions;
-use shop_http::{HttpOptions, Parts, router};
-use tower::ServiceExt as _;
 
-use crate::shop::{Shop, StoppedClock, get, management_parts_of, post};
+use crate::prelude::*;
+use crate::shop::StoppedClock;
 
 /// A shop with a running ingest, whose services follow its log.
 pub(crate) fn shop_with_feed(options: FeedOptions) -> (Shop, PurchaseFeed) {
@@ -44,7 +39,7 @@ async fn buy(shop: &Shop, user: &str) -> Value {
 }
 
 /// The events of a response.
-pub(crate) struct Stream {
+struct Stream {
     body: BodyDataStream,
     text: String,
 }
@@ -55,7 +50,7 @@ struct Event {
     purchase: Option<Value>,
 }
 
-pub(crate) async fn follow(router: &Router, path: &str, last: Option<&str>) -> Stream {
+async fn follow(router: &Router, path: &str, last: Option<&str>) -> Stream {
     let mut request = Request::get(path);
     if let Some(last) = last {
         request = request.header("last-event-id", last);
@@ -96,7 +91,7 @@ impl Stream {
         }
     }
 
-    pub(crate) async fn purchase(&mut self) -> Value {
+    async fn purchase(&mut self) -> Value {
         loop {
             if let Some(purchase) = self.next().await.unwrap().purchase {
                 return purchase;

@@ -1,12 +1,6 @@
 //! A key in two requests at once.
 
-use std::time::Duration;
-
-use axum::Router;
-use axum::http::Method;
-use shop_core::conformance::fault::{Call, Fault};
-
-use crate::shop::{JSON, Shop, TestResponse, request, send};
+use crate::prelude::*;
 
 async fn buy(router: &Router, price: &str) -> TestResponse {
     let headers = [JSON, ("idempotency-key", "order-77")];

@@ -1,16 +1,6 @@
 //! Limits of requests: size of the head, time, concurrency.
 
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::http::{Method, StatusCode};
-use http_body_util::BodyExt;
-use serde_json::json;
-use shop_core::conformance::fault::{Call, Fault};
-use shop_http::HttpOptions;
-use tower::ServiceExt;
-
-use crate::shop::{Shop, get, post, purchase, request};
+use crate::prelude::*;
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 

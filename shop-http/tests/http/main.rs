@@ -20,7 +20,6 @@ mod events;
 mod fair;
 mod files;
 mod idempotency;
-mod imports;
 #[cfg(feature = "auth")]
 mod issuer;
 mod limits;
@@ -29,6 +28,7 @@ mod metrics;
 mod metrics_table;
 mod mounted;
 mod page;
+mod prelude;
 mod scenario;
 mod scenarios;
 mod services;

@@ -1,16 +1,11 @@
 //! Waiting for a purchase to be stored, in paused time.
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router};
+use shop_http::{PurchasesRole, ServiceKind};
 use tokio::sync::oneshot;
 use tokio::time::Instant;
 
-use crate::shop::{get, post};
+use crate::prelude::*;
 
 const ID: &str = "00000000-0000-0000-0000-000000000008";
 

@@ -16,7 +16,7 @@
 //! ```
 //!
 //! - The host of a URL names the service. Several request lines are so many requests, with the same headers and body.
-//! - `@name argument` is a directive of the [`Scene`], which is in force from there on. It has no line in a request.
+//! - `@name argument` is a directive of the [`Scene`], which is in force from there on.
 //! - `@until 429` repeats the requests of its step until that is their status.
 //! - `@headers all` shows all headers from there on, `@headers unusual` those that not each response has.
 //! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header.
