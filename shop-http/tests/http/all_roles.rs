@@ -1,23 +1,19 @@
 //! Fixture: both services with all their roles, and the ingest of purchases.
 
-use std::sync::Arc;
-
 use shop_accounts::entity::EntityStore as _;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_accounts::orders::NewOrder;
 use shop_accounts::users::{NewUser, User, UserNumber};
-use shop_core::Purchase;
-use shop_core::conformance::fault::Faults;
-use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
-use shop_core::log::DeadLetters as _;
-use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use shop_core::ports::{Durability, PurchaseStore as _, RecordStore};
+use shop_core::ingest::IngestMonitor;
+use shop_core::memory::InMemoryLogOptions;
+use shop_core::ports::RecordStore;
 use shop_core::record::Record as _;
-use shop_http::{DeadLetterLog, Metrics, Parts, PurchasesRole, ServiceKind, StoreSink};
+use shop_http::{DeadLetterLog, PurchasesRole, ServiceKind, StoreSink};
 
 use crate::dead_letters::dead_letter;
-use crate::shop::{StoppedClock, purchase};
+use crate::prelude::*;
+use crate::shop::StoppedClock;
 
 /// Everything that both services stand on, in memory. Ingest is not started.
 pub(crate) struct AllRoles {

@@ -1,21 +1,14 @@
 //! Fixture: ports that panic, or violate their contract.
 
-use std::time::Duration;
-
-use axum::body::Body;
-use axum::http::Method;
-use http_body_util::BodyExt as _;
 use shop_core::log::{Gap, GapCause, LogFaults, Partition};
-use shop_core::memory::{InMemoryLog, InMemorySink};
+use shop_core::memory::InMemorySink;
 use shop_core::ports::{
-    Cursor, Durability, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    Cursor, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
-use shop_core::{Clock, Purchase, PurchaseId, Result, Timestamp, Uuid, async_trait};
+use shop_core::{PurchaseId, Result, Uuid, async_trait};
 
-use shop_http::{HttpOptions, router};
-use tower::ServiceExt as _;
-
-use crate::shop::{facing_parts_of, purchase, request};
+use crate::prelude::*;
+use crate::shop::facing_parts_of;
 
 /// A log, listings and a clock that panic.
 #[derive(Debug)]

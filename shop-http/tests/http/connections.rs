@@ -1,20 +1,15 @@
 //! Real connections: slow, large and missing input, and the end of the server.
 
 use std::io::ErrorKind;
-use std::net::SocketAddr;
-use std::time::Duration;
 
-use axum::Router;
-use futures_util::FutureExt;
-use shop_core::conformance::fault::{Call, Fault};
-use shop_core::memory::InMemoryStore;
-use shop_http::{HttpOptions, Tls, router, serve, serve_tls};
+use shop_http::{Tls, serve, serve_tls};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use crate::shop::{Shop, facing_parts_of, purchase};
+use crate::prelude::*;
+use crate::shop::facing_parts_of;
 
 /// A service on a real port.
 pub(crate) struct Served {

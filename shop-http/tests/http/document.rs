@@ -1,16 +1,8 @@
 //! The OpenAPI document, and the page that shows it.
 
-use std::collections::BTreeSet;
+use shop_http::Dialect;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, StatusCode};
-use serde_json::Value;
-use shop_http::{Dialect, HttpOptions, Parts, routes};
-use tower::ServiceExt as _;
-
-use crate::all_roles::AllRoles;
-use crate::shop::{Shop, TestResponse, get, post, request, send};
+use crate::prelude::*;
 
 /// A service with all roles.
 struct App {

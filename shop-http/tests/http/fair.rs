@@ -1,25 +1,16 @@
 //! One client does not take what the others need.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Mutex;
 
-use axum::Router;
-use axum::body::Body;
 use axum::extract::ConnectInfo;
-use axum::http::{Method, Request, Response, StatusCode};
-use futures_util::{StreamExt, future, stream};
-use http_body_util::BodyExt;
-use shop_core::conformance::fault::{Call, Fault};
+use axum::http::Response;
+use futures_util::{future, stream};
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::log::GroupPositions;
-use shop_http::{Authenticate, HttpOptions, Parts, Principal, Rejection, async_trait, routes};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
-use tokio::time::timeout;
-use tower::ServiceExt;
 
-use crate::shop::{JSON, Shop, get, post, request};
+use crate::prelude::*;
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 

@@ -1,11 +1,8 @@
 //! JSON Web Tokens: which ones are accepted, and how the keys of their issuer are read.
 
-use std::collections::BTreeMap;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
-use async_trait::async_trait;
 use aws_lc_rs::encoding::AsDer as _;
 use aws_lc_rs::rsa::KeySize;
 use aws_lc_rs::signature::{
@@ -14,11 +11,10 @@ use aws_lc_rs::signature::{
 use data_encoding::BASE64URL_NOPAD;
 use jsonwebtoken::jwk::Jwk;
 use jsonwebtoken::{Algorithm, EncodingKey};
-use serde_json::{Value, json};
-use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
-use shop_http::{Authenticate as _, KeySet, Refreshed, Rejection, TextSource, TokenVerifier};
-use tokio::time::timeout;
-use uuid::Uuid;
+use shop_core::Result;
+use shop_http::{KeySet, Refreshed, TextSource, TokenVerifier};
+
+use crate::prelude::*;
 
 const ISSUER: &str = "https://issuer.example";
 const AUDIENCE: &str = "shop";

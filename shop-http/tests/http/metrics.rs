@@ -1,19 +1,9 @@
 //! Metrics of requests that have no response, and of the process.
 
-use std::time::Duration;
+use shop_http::AccessLog;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::Method;
-use futures_util::FutureExt;
-use shop_core::conformance::fault::{Call, Fault};
-use shop_core::ports::PurchaseStore;
-use shop_http::{AccessLog, HttpOptions, router};
-use tower::ServiceExt;
-
-use crate::all_roles::AllRoles;
 use crate::log_lines::LogLines;
-use crate::shop::{JSON, get, purchase, request};
+use crate::prelude::*;
 
 #[tokio::test]
 async fn process_metrics_have_fractions_and_no_zero_for_unlimited() {

@@ -1,18 +1,12 @@
 //! Compares the table of `docs/metrics.md` with the exposed metrics: each name has a line, and each line
 //! a name.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-
-use shop_core::conformance::fault::{Call, Fault};
 use shop_core::inspect::LogInspection;
 use shop_core::log::LogUsage;
-use shop_http::{HttpOptions, Metrics, router};
 
-use crate::all_roles::AllRoles;
 use crate::dialects::shop_in_dialect;
 use crate::entities::Entities;
-use crate::shop::{get, post};
+use crate::prelude::*;
 use crate::tls;
 
 /// Type, labels, and the services that expose it.

@@ -1,22 +1,13 @@
 //! Routes below the prefix of an outer router, beside those of the program, and single groups of routes.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
-use axum::Router;
-use axum::body::Body;
 use axum::extract::{MatchedPath, Request};
-use axum::http::{Method, StatusCode};
-use axum::middleware::{Next, from_fn};
 use axum::routing::any;
-use serde_json::json;
-use shop_http::{HttpOptions, RouteGroup, RouterBuilder, router, routes};
+use shop_http::{RouteGroup, RouterBuilder};
 use shop_store::embedded::EmbeddedShop;
 
-use crate::all_roles::AllRoles;
 use crate::document::is_routed;
+use crate::prelude::*;
 use crate::scenarios::SubjectAndScopes;
-use crate::shop::{get, post, request, send};
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 

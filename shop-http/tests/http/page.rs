@@ -1,15 +1,10 @@
 //! The page for browsers: content negotiation, security headers, and files.
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, StatusCode};
-
-use crate::shop::{Shop, TestResponse, get, request, send};
+use crate::prelude::*;
 
 /// The `Accept` header of browsers.
 const BROWSER: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,image/avif,*/*;q=0.8";

@@ -1,32 +1,21 @@
 //! The scenarios of who operates the services, and of who embeds their routes: probes, metrics, logs, who may do what.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
-use std::sync::Arc;
-use std::time::Duration;
 
-use axum::Router;
-use axum::body::Body;
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{Method, StatusCode, header};
-use axum::middleware::{Next, from_fn};
+use axum::http::header;
 use axum::response::{IntoResponse, Response};
-use shop_core::ingest::{Component, DeadLetterLimit, IngestOptions, Phase};
-use shop_core::log::LogRecord;
-use shop_core::ports::{PurchaseSink as _, PurchaseStore as _};
-use shop_core::{Error, ErrorKind, Timestamp};
+use shop_core::ingest::{Component, DeadLetterLimit, Phase};
 use shop_http::{
-    Action, ApiKeys, Authorize, Decision, HttpOptions, LocalPorts, Parts, Principal, Role,
-    RoleState, RouteGroup, RouterBuilder, routes,
+    Action, ApiKeys, Authorize, Decision, LocalPorts, Role, RoleState, RouteGroup, RouterBuilder,
 };
 use tower_http::cors::CorsLayer;
 
-use crate::all_roles::AllRoles;
 use crate::broken_ports;
 use crate::log_lines::LogLines;
+use crate::prelude::*;
 use crate::scenario::{Scene, scenarios};
 use crate::scenarios::{SubjectAndScopes, options, purchases, set_fault};
-use crate::shop::{request, send};
 
 scenarios! {
     Services, in "services":

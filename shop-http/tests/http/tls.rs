@@ -2,19 +2,12 @@
 
 use std::io;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::time::Duration;
 
-use axum::body::Body;
-use axum::http::{Request, StatusCode};
-use futures_util::StreamExt;
 use futures_util::future::join_all;
-use http_body_util::BodyExt;
 use hyper::client::conn::http2::{Builder, Connection, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
-use shop_core::ErrorKind;
-use shop_http::{HttpOptions, Tls, router};
+use shop_http::Tls;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -26,9 +19,9 @@ use tokio_rustls::rustls::pki_types::pem::PemObject;
 use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
-use crate::all_roles::AllRoles;
 use crate::connections::Served;
-use crate::shop::{self, Shop, purchase};
+use crate::prelude::*;
+use crate::shop;
 
 /// A certificate authority.
 struct Authority {

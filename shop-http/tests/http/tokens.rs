@@ -1,19 +1,12 @@
 //! Every route with every scope.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::iter;
 
-use axum::Router;
-use axum::body::Body;
-use axum::http::{Method, StatusCode};
-use serde_json::{Value, json};
-use shop_http::{Parts, Scopes, routes};
-use uuid::Uuid;
+use shop_http::Scopes;
 
-use crate::all_roles::AllRoles;
 use crate::document::operations;
 use crate::issuer::Issuer;
-use crate::shop::{JSON, TestResponse, get, purchase, request, send};
+use crate::prelude::*;
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
