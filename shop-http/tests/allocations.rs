@@ -54,7 +54,6 @@ async fn allocations_of_a_purchase_are_bounded() {
     );
     for (path, most) in [("/buy", 49), ("/v1/purchases", 53)] {
         let each = counted(routes(parts.clone()).build(), || buy(path)).await;
-        println!("{path}: {each}");
         assert!(each <= most, "{path}: {each} allocations for a request");
     }
     let keys = ApiKeys::parse(&format!("till {SHA256_OF_SECRET} purchases:write:any")).unwrap();
@@ -63,7 +62,6 @@ async fn allocations_of_a_purchase_are_bounded() {
         buy("/buy").header("authorization", "Bearer secret")
     })
     .await;
-    println!("/buy with an API key: {with_key}");
     assert!(
         with_key <= 70,
         "{with_key} allocations for a request with an API key"

@@ -172,24 +172,22 @@ mod tests {
 
     #[test]
     fn only_bearer_tokens_are_accepted() {
-        let of = |values: &[&str]| {
+        let token_of = |values: &[&str]| {
             let mut headers = HeaderMap::new();
             for value in values {
-                headers.append(header::AUTHORIZATION, HeaderValue::from_str(value).unwrap());
+                headers.append(header::AUTHORIZATION, value.parse().unwrap());
             }
-            bearer(&headers).map(|token| token.map(str::to_owned).map_err(|_reason| ()))
+            bearer(&headers).map(|token| token.ok().map(str::to_owned))
         };
-        assert_eq!(of(&[]), None);
+        assert_eq!(token_of(&[]), None);
         for value in ["Bearer abc", "bearer abc", "BEARER   abc"] {
-            assert_eq!(of(&[value]), Some(Ok("abc".into())), "{value}");
+            let token = Some("abc".to_owned());
+            assert_eq!(token_of(&[value]), Some(token), "{value}");
         }
-        for value in ["", "Bearer", "Bearer ", "abc", "Basic YTpi"] {
-            assert_eq!(of(&[value]), Some(Err(())), "{value}");
+        let long = format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1));
+        for value in ["", "Bearer", "Bearer ", "abc", "Basic YTpi", &long] {
+            assert_eq!(token_of(&[value]), Some(None), "{value:.20}");
         }
-        assert_eq!(of(&["Bearer a", "Bearer a"]), Some(Err(())));
-        assert_eq!(
-            of(&[&format!("Bearer {}", "a".repeat(MAX_TOKEN_BYTES + 1))]),
-            Some(Err(()))
-        );
+        assert_eq!(token_of(&["Bearer a", "Bearer a"]), Some(None));
     }
 }

@@ -177,24 +177,6 @@ async fn a_client_that_does_not_read_frees_its_request_slot() {
 }
 
 #[tokio::test]
-async fn connections_above_the_limit_wait() {
-    let served = Served::facing(HttpOptions::default().max_connections(1)).await;
-    let mut first = served.connect().await;
-    let mut use_first = async || {
-        first.write_all(HEALTHZ.as_bytes()).await.unwrap();
-        first.read_exact(&mut [0; 17]).await.unwrap();
-    };
-    use_first().await;
-    let mut second = std::pin::pin!(served.exchange(LAST_HEALTHZ));
-    for _ in 0..10 {
-        assert!(second.as_mut().now_or_never().is_none());
-        use_first().await;
-    }
-    drop(first);
-    assert!(second.await.starts_with("HTTP/1.1 200 "));
-}
-
-#[tokio::test]
 async fn a_response_that_breaks_off_ends_with_a_reset() {
     let shop = Shop::new();
     let purchases: Vec<_> = (0..100_000).map(|number| purchase("u1", number)).collect();
