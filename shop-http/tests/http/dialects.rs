@@ -1,17 +1,7 @@
 //! The replaced systems. Their responses are in the scenarios `dialect_*` and `dialects_*`, and what differs on purpose is in
 //! the scenario `differences`, whose titles with a dash are a list in `docs/compatibility.md`.
 
-use shop_http::Dialect;
-
-use crate::prelude::*;
-
 const PAGE: &str = include_str!("../../../docs/compatibility.md");
-
-pub(crate) fn shop_in_dialect(name: &str) -> Shop {
-    let mut options = HttpOptions::default();
-    options.dialect = Dialect::from_name(name).unwrap();
-    Shop::with(options)
-}
 
 #[test]
 fn differences_are_those_that_the_page_lists() {
