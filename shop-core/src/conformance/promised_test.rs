@@ -45,7 +45,7 @@ pub(super) fn functions(suite: &str, source: &str) -> BTreeSet<String> {
     let names = source
         .split("\npub async fn ")
         .skip(1)
-        .filter_map(|rest| rest.split('(').next());
+        .filter_map(|rest| rest.split(['(', '<']).next());
     names.map(|name| format!("{suite}::{name}")).collect()
 }
 
