@@ -116,25 +116,3 @@ impl Problem {
         Some(Outcome::Unknown)
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn all_errors_are_listed() {
-        let json = r##"{"detail":"x","errors":[{"pointer":"#/price","detail":"a"},{"parameter":"limit","detail":"b"}]}"##;
-        let problem: Problem = serde_json::from_str(json).unwrap();
-        let errors: Vec<_> = problem
-            .errors
-            .iter()
-            .map(|error| error.detail.as_str())
-            .collect();
-        assert_eq!(
-            (problem.detail.as_deref(), errors),
-            (Some("x"), vec!["a", "b"])
-        );
-        assert_eq!(problem.errors[0].pointer.as_deref(), Some("#/price"));
-        assert_eq!(problem.errors[1].parameter.as_deref(), Some("limit"));
-    }
-}

@@ -461,48 +461,27 @@ mod tests {
             );
             assert!(error.is_retryable());
         }
-        assert_eq!(
-            answer(400, &[("retry-after", "3")], "")
-                .refusal_error("absent")
-                .retry_after(),
-            None
-        );
+        let permanent = answer(400, &[("retry-after", "3")], "").refusal_error("absent");
+        assert_eq!(permanent.retry_after(), None);
     }
 
     #[test]
     fn a_problem_is_kept_and_its_text_sanitized() {
-        let body = r#"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
-            "outcome":"unknown","more":{"deep":[1]}}"#;
+        let body = r##"{"type":"/problems/conflict","title":"Conflict","detail":"a\nb","field":"price",
+            "errors":[{"pointer":"#/price","detail":"a"},{"parameter":"limit","detail":"b"}],
+            "outcome":"unknown","more":{"deep":[1]}}"##;
         let error = answer(500, &[("x-request-id", "r-1")], body).refusal_error("absent");
         assert_fails(&error, ErrorKind::Conflict, Outcome::Unknown);
-        assert_eq!(
-            (error.status(), error.request_id(), error.message()),
-            (Some(500), Some("r-1"), "a b")
-        );
-        assert_eq!(error.problem().unwrap().field.as_deref(), Some("price"));
         assert_eq!(
             error.to_string(),
             "shop-client: a b (status=500, field=price, request_id=r-1)"
         );
-        let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
-        assert_eq!(
-            answer(400, &[], &long)
-                .refusal_error("absent")
-                .message()
-                .len(),
-            MAX_DETAIL_CHARS
-        );
-    }
+        let errors = &error.problem().unwrap().errors;
+        assert_eq!(errors[0].pointer.as_deref(), Some("#/price"));
+        assert_eq!(errors[1].parameter.as_deref(), Some("limit"));
 
-    #[test]
-    fn a_closed_service_is_retryable() {
-        let error = answer(
-            503,
-            &[],
-            r#"{"type":"/problems/closed","outcome":"not_sent"}"#,
-        )
-        .refusal_error("absent");
-        assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
-        assert!(error.is_retryable());
+        let long = format!(r#"{{"detail":"{}"}}"#, "x".repeat(10_000));
+        let error = answer(400, &[], &long).refusal_error("absent");
+        assert_eq!(error.message().len(), MAX_DETAIL_CHARS);
     }
 }

@@ -255,26 +255,29 @@ mod tests {
     use super::*;
     use crate::{ErrorKind, Retry};
 
-    /// A budget, and the policy of the calls that share it.
-    fn retries(policy: RetryPolicy) -> (TpsBudget, RetryPolicy) {
-        (policy.new_budget(), policy)
+    /// The calls of a client, which share its budget.
+    struct Calls {
+        policy: RetryPolicy,
+        budget: TpsBudget,
     }
 
-    /// The result of a call whose attempts fail with `errors`, and the number of attempts.
-    async fn call(
-        (budget, policy): &(TpsBudget, RetryPolicy),
-        errors: &[Error],
-    ) -> (Result<()>, usize) {
-        let mut begun = 0;
-        let attempt = |_left| {
-            begun += 1;
-            std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
-        };
-        let (result, attempts) = policy
-            .run(budget, attempt, |_error, _attempts, _pause| {})
-            .await;
-        assert_eq!(attempts as usize, begun);
-        (result, begun)
+    impl Calls {
+        fn of(policy: RetryPolicy) -> Self {
+            let budget = policy.new_budget();
+            Self { policy, budget }
+        }
+
+        /// The result of a call whose attempts fail with `errors`, and the number of attempts.
+        async fn call(&self, errors: &[Error]) -> (Result<()>, u32) {
+            let mut begun = 0;
+            let attempt = |_left| {
+                begun += 1;
+                std::future::ready(errors.get(begun - 1).cloned().map_or(Ok(()), Err))
+            };
+            let (result, attempts) = self.policy.run(&self.budget, attempt, |_, _, _| {}).await;
+            assert_eq!(attempts as usize, begun);
+            (result, attempts)
+        }
     }
 
     fn unavailable() -> Error {
@@ -282,103 +285,74 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn attempts_have_a_maximum() {
-        for (max, expected) in [(0, 1), (1, 1), (2, 2), (4, 4)] {
-            let retrier = retries(RetryPolicy::default().max_attempts(max));
-            assert_eq!(
-                call(&retrier, &vec![unavailable(); 100]).await.1,
-                expected,
-                "{max}"
-            );
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_timeout_replaces_the_total_timeout_and_enables_nothing() {
-        for (timeout, attempts) in [(1, 3..=4), (10, 5..=8)] {
-            let (retrier, mut policy) =
-                retries(RetryPolicy::default().total_timeout(Duration::from_secs(3)));
-            policy.timeout = Some(Duration::from_secs(timeout));
+    async fn attempts_end_by_their_number_or_by_the_time() {
+        let seconds = Duration::from_secs;
+        let total = |time| RetryPolicy::default().total_timeout(seconds(time));
+        let with_timeout = |time, policy| RetryPolicy {
+            timeout: Some(seconds(time)),
+            ..policy
+        };
+        // The pauses are 0.1 to 0.2 s, 0.2 to 0.4 s, and so on.
+        for (policy, attempts, limit) in [
+            (RetryPolicy::default().max_attempts(0), 1..=1, 0),
+            (RetryPolicy::default().max_attempts(1), 1..=1, 0),
+            (RetryPolicy::default().max_attempts(4), 4..=4, 2),
+            (total(10), 5..=8, 10),
+            // A time-out replaces the total time-out, and enables nothing.
+            (with_timeout(1, total(3)), 3..=4, 1),
+            (with_timeout(10, total(3)), 5..=8, 10),
+            (with_timeout(60, RetryPolicy::none()), 1..=1, 0),
+        ] {
             let start = Instant::now();
-            let count = call(&(retrier, policy), &vec![unavailable(); 100]).await.1;
-            assert!(attempts.contains(&count), "{timeout}: {count}");
+            let calls = Calls::of(policy);
+            let (result, count) = calls.call(&vec![unavailable(); 100]).await;
             assert!(
-                start.elapsed() <= Duration::from_secs(timeout),
-                "{:?}",
-                start.elapsed()
+                result.is_err() && attempts.contains(&count),
+                "{:?}: {count}",
+                calls.policy
             );
+            assert!(start.elapsed() <= seconds(limit), "{:?}", start.elapsed());
         }
-        let (retrier, mut policy) = retries(RetryPolicy::none());
-        policy.timeout = Some(Duration::from_secs(60));
-        assert_eq!(call(&(retrier, policy), &[unavailable()]).await.1, 1);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn pauses_grow_until_the_total_timeout() {
-        let retrier = retries(RetryPolicy::default().total_timeout(Duration::from_secs(10)));
-        let start = Instant::now();
-        let (result, attempts) = call(&retrier, &vec![unavailable(); 100]).await;
-        assert!(
-            start.elapsed() <= Duration::from_secs(10),
-            "{:?}",
-            start.elapsed()
-        );
-        // 0.1 to 0.2 s, 0.2 to 0.4 s, and so on.
-        assert!((5..=8).contains(&attempts), "{attempts}");
-        assert!(result.is_err());
     }
 
     #[tokio::test(start_paused = true)]
     async fn retry_after_lengthens_the_pause() {
-        let retrier = retries(RetryPolicy::default());
+        let calls = Calls::of(RetryPolicy::default());
         let busy = |seconds| unavailable().with_retry(Retry::After(Duration::from_secs(seconds)));
         let start = Instant::now();
-        assert!(call(&retrier, &[busy(7)]).await.0.is_ok());
+        assert!(calls.call(&[busy(7)]).await.0.is_ok());
         assert_eq!(start.elapsed().as_secs(), 7);
         // Longer than the total time-out.
-        let start = Instant::now();
-        let (result, attempts) = call(&retrier, &[busy(30)]).await;
-        assert_eq!(
-            (result.unwrap_err().retry_after(), attempts),
-            (Some(Duration::from_secs(30)), 1)
-        );
-        assert!(start.elapsed().is_zero());
+        let (result, attempts) = calls.call(&[busy(30)]).await;
+        let pause = result.unwrap_err().retry_after();
+        assert_eq!((pause, attempts), (Some(Duration::from_secs(30)), 1));
+        assert_eq!(start.elapsed().as_secs(), 7);
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_spent_budget_stops_retries_until_calls_refill_it() {
-        let retrier = retries(RetryPolicy::default().budget(0, 0.5));
+        let calls = Calls::of(RetryPolicy::default().budget(0, 0.5));
         // Two calls earn one retry.
-        assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 1);
-        assert_eq!(call(&retrier, &[unavailable(), unavailable()]).await.1, 2);
-        assert_eq!(call(&retrier, &[]).await.1, 1);
-        assert_eq!(call(&retrier, &[unavailable()]).await.1, 2);
+        for (errors, attempts) in [(2, 1), (2, 2), (0, 1), (1, 2)] {
+            assert_eq!(calls.call(&vec![unavailable(); errors]).await.1, attempts);
+        }
         // Out-of-range values do not panic.
         for share in [f32::NAN, -1.0, f32::INFINITY] {
-            retries(RetryPolicy::default().budget(u32::MAX, share));
+            Calls::of(RetryPolicy::default().budget(u32::MAX, share));
         }
         let longest = RetryPolicy::default()
             .total_timeout(Duration::MAX)
             .backoff(Duration::MAX, Duration::MAX);
-        assert_eq!(
-            call(&retries(longest), &[unavailable(), unavailable()])
-                .await
-                .1,
-            1
-        );
+        assert_eq!(Calls::of(longest).call(&[unavailable()]).await.1, 1);
     }
 
     #[tokio::test(start_paused = true)]
     async fn an_unknown_outcome_is_kept() {
         let lost = Error::new(ErrorKind::DeadlineExceeded, "late");
         let refused = Error::new(ErrorKind::Conflict, "taken");
-        let error = call(&retries(RetryPolicy::default()), &[lost, refused])
-            .await
-            .0
-            .unwrap_err();
-        assert_eq!(
-            (error.kind(), error.outcome()),
-            (ErrorKind::Conflict, Outcome::Unknown)
-        );
+        let calls = Calls::of(RetryPolicy::default());
+        let error = calls.call(&[lost, refused]).await.0.unwrap_err();
+        let found = (error.kind(), error.outcome());
+        assert_eq!(found, (ErrorKind::Conflict, Outcome::Unknown));
     }
 }

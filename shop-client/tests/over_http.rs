@@ -17,7 +17,7 @@ use shop_core::conformance::{
 };
 use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
-use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::memory::InMemoryStore;
 use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::net::TcpListener;
@@ -67,17 +67,14 @@ impl<L: LogFixture> LogFixture for LogOverHttp<L> {
     }
 }
 
-/// A store that is filled directly, and read by a client.
+/// A store that is filled directly, and read by a client of management.
 #[derive(Debug)]
-struct StoreOverHttp<S>(S, Way);
+struct StoreOverHttp<S>(S);
 
 #[async_trait]
 impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     fn capabilities(&self) -> Capabilities {
-        match self.1 {
-            Way::Management => self.0.capabilities(),
-            Way::Facing => self.0.capabilities().without_listing_everybody(),
-        }
+        self.0.capabilities()
     }
 
     async fn store(&self) -> Arc<dyn PurchaseStore> {
@@ -85,19 +82,9 @@ impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     }
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        let parts = Parts::management(
-            self.0.store().await,
-            Durability::Memory,
-            self.0.query().await,
-        );
-        let client = Arc::new(client_of(router(parts, HttpOptions::default())).await);
-        match self.1 {
-            Way::Management => client,
-            Way::Facing => {
-                let parts = Parts::facing(Arc::new(InMemoryLog::default().sink()), client);
-                Arc::new(client_of(router(parts, HttpOptions::default())).await)
-            }
-        }
+        let query = self.0.query().await;
+        let parts = Parts::management(self.0.store().await, Durability::Memory, query);
+        Arc::new(client_of(router(parts, HttpOptions::default())).await)
     }
 }
 
@@ -128,22 +115,11 @@ impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     }
 }
 
-/// The services between the test and the store.
-#[derive(Debug, Clone, Copy)]
-enum Way {
-    Management,
-    /// Facing, and management behind it.
-    Facing,
-}
-
 log_suite!(log_in_memory, async {
     LogOverHttp(MemoryFixture::default())
 });
 store_suite!(store_in_memory, async {
-    StoreOverHttp(MemoryFixture::default(), Way::Management)
-});
-store_suite!(store_of_facing, async {
-    StoreOverHttp(MemoryFixture::default(), Way::Facing)
+    StoreOverHttp(MemoryFixture::default())
 });
 shop_suite!(shop_in_memory, async {
     ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)

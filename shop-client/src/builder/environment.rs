@@ -191,21 +191,17 @@ mod tests {
     #[tokio::test]
     async fn the_file_of_a_token_is_read_again_when_the_token_is_rejected() {
         let file = tempfile::NamedTempFile::new().unwrap();
-        let write = |token: &str| fs::write(file.path(), format!("{token}\n")).unwrap();
-        write("first");
-        let client = built(&[URL, ("SHOP_TOKEN_FILE", file.path().to_str().unwrap())]).unwrap();
+        let path = file.path().to_str().unwrap();
+        let limit = Duration::from_secs(5);
+        fs::write(path, "first\n").unwrap();
+        let client = built(&[URL, ("SHOP_TOKEN_FILE", path)]).unwrap();
         let tokens = &client.transport.tokens;
-        let held = tokens.header(None, Duration::from_secs(5)).await.unwrap();
-        assert_eq!(held.as_ref().unwrap(), "Bearer first");
-        write("second");
-        assert_eq!(
-            tokens.header(None, Duration::from_secs(5)).await.unwrap(),
-            held
-        );
-        let fresh = tokens
-            .header(held.as_ref(), Duration::from_secs(5))
-            .await
-            .unwrap();
-        assert_eq!(fresh.unwrap(), "Bearer second");
+        let first = tokens.header(None, limit).await.unwrap().unwrap();
+        assert_eq!(first, "Bearer first");
+        fs::write(path, "second\n").unwrap();
+        for (rejected, expected) in [(None, "Bearer first"), (Some(&first), "Bearer second")] {
+            let token = tokens.header(rejected, limit).await.unwrap();
+            assert_eq!(token.unwrap(), expected);
+        }
     }
 }

@@ -6,22 +6,21 @@
 )]
 
 mod batches;
-mod check;
 mod correlation;
 mod dead_letters;
 mod events;
 mod export;
 mod health;
 mod hostile;
-mod hostile_server;
+mod losses;
 mod many;
 mod newcomer;
 mod options;
-mod proxy;
+mod outcomes;
+mod prelude;
 mod reading;
-mod refunds;
 mod request;
-mod retries;
+mod responses;
 mod runtime;
 mod shop;
 mod tokens;

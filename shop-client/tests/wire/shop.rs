@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::{HeaderMap, StatusCode};
+use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
 use futures_util::{StreamExt, stream};
@@ -15,10 +15,9 @@ use shop_client::memory::{InMemoryLog, InMemoryStore};
 use shop_client::shop_core::conformance::fault::Faults;
 use shop_client::shop_core::feed::PurchaseFeed;
 use shop_client::shop_core::ingest::{Ingest, IngestOptions};
-use shop_client::{NewPurchase, Receipt, ShopClient, ShopClientBuilder};
+use shop_client::{NewPurchase, ShopClient, ShopClientBuilder};
 use shop_http::{HttpOptions, Parts, router};
 use tokio::net::TcpListener;
-use tokio::time::Instant;
 
 /// Facing and ingest in this process.
 pub(crate) struct Shop {
@@ -55,30 +54,13 @@ impl Shop {
         );
         tokio::spawn(ingest.run(std::future::pending()));
     }
-
-    /// Waits until all records up to `mark` are stored.
-    pub(crate) async fn stored_up_to(&self, mark: &Receipt) {
-        let mark = mark.position.as_ref().unwrap();
-        let committed = async {
-            while self
-                .log
-                .committed("group")
-                .get(&mark.partition)
-                .is_none_or(|next| *next <= mark.offset)
-            {
-                tokio::task::yield_now().await;
-            }
-        };
-        tokio::time::timeout(Duration::from_secs(60), committed)
-            .await
-            .unwrap();
-    }
 }
 
 /// A request that was seen.
 #[derive(Debug, Clone)]
 pub(crate) struct Seen {
-    pub(crate) at: Instant,
+    pub(crate) method: Method,
+    /// With its query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
 }
@@ -97,9 +79,8 @@ pub(crate) enum Turn {
     Say(Response),
     /// The router handles the request, and its response is never sent.
     Lose,
-    /// The router handles the request, and the connection breaks before its response.
-    Cut,
-    /// The router handles the request, and the connection breaks after so many parts of its response.
+    /// The router handles the request, and the connection breaks after the head and so many parts of the body of its
+    /// response.
     CutAfter(usize),
     /// As if nothing listened here.
     Pass,
@@ -119,11 +100,6 @@ impl Script {
         script
     }
 
-    /// The same response this many times.
-    pub(crate) fn responding(answer: StatusCode, times: usize) -> Self {
-        Self::new((0..times).map(|_| Turn::Say(answer.into_response())))
-    }
-
     /// The same turn this many times, after the others.
     pub(crate) fn then(&self, times: usize, turn: impl Fn() -> Turn) {
         self.turns
@@ -134,6 +110,14 @@ impl Script {
 
     pub(crate) fn seen(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
+    }
+
+    /// The values of this header in the requests seen; a request without it has an empty one.
+    pub(crate) fn headers(&self, name: &str) -> Vec<String> {
+        let seen = self.seen();
+        seen.iter()
+            .map(|seen| seen.header(name).to_owned())
+            .collect()
     }
 
     /// A builder of a client of `router` behind this script.
@@ -160,9 +144,9 @@ impl Script {
 
 async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
     let headers = request.headers().clone();
-    let path = request.uri().path().to_owned();
+    let path = request.uri().to_string();
     script.seen.lock().unwrap().push(Seen {
-        at: Instant::now(),
+        method: request.method().clone(),
         path,
         headers,
     });
@@ -178,11 +162,6 @@ async fn take_turn(State(script): State<Script>, request: Request, next: Next) -
         Some(Turn::Lose) => {
             drop(next.run(request).await);
             std::future::pending().await
-        }
-        Some(Turn::Cut) => {
-            drop(next.run(request).await);
-            let cut = async { Err::<String, _>(std::io::Error::other("cut")) };
-            (StatusCode::CREATED, Body::from_stream(stream::once(cut))).into_response()
         }
         Some(Turn::CutAfter(parts)) => {
             let (head, body) = next.run(request).await.into_parts();
@@ -215,15 +194,12 @@ pub(crate) fn ada(price: &str) -> NewPurchase {
         .unwrap()
 }
 
-/// A refusal as the service sends it.
-pub(crate) fn refusal(
-    status: u16,
-    headers: &[(&'static str, &'static str)],
-    body: &'static str,
-) -> Response {
-    let mut response = (StatusCode::from_u16(status).unwrap(), body).into_response();
+/// A response with this status, headers and body.
+pub(crate) fn refusal(status: u16, headers: &[(&str, &str)], body: impl Into<String>) -> Response {
+    let mut response = (StatusCode::from_u16(status).unwrap(), body.into()).into_response();
     for (name, value) in headers {
-        response.headers_mut().insert(*name, value.parse().unwrap());
+        let name: HeaderName = name.parse().unwrap();
+        response.headers_mut().insert(name, value.parse().unwrap());
     }
     response
 }
