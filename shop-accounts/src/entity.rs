@@ -91,23 +91,20 @@ pub trait Entity: Event + PartialEq {
 /// Each line names the functions of the conformance kit that check it.
 ///
 /// - Rows are numbered from 1 without gaps, regardless of refused rows
-///   (`users::numbers_have_no_gaps`, `orders::numbers_have_no_gaps`) and of concurrent calls
-///   (`users::racing_users_leave_no_gap`, `orders::racing_orders_leave_no_gap`).
-/// - A row that was inserted is found, unchanged (`users::a_registered_user_is_found`,
-///   `orders::a_placed_order_is_found`).
+///   (`entity::numbers_have_no_gaps`) and of concurrent calls
+///   (`entity::racing_inserts_leave_no_gap`).
+/// - A row that was inserted is found, unchanged (`entity::an_inserted_row_is_found`).
 /// - Of concurrent inserts of users with one address, one succeeds and the others are refused
-///   (`users::an_email_is_unique`). The domain of the address is case-insensitive
+///   (`entity::racing_inserts_leave_no_gap`). The domain of the address is case-insensitive
 ///   (`users::an_email_domain_is_case_insensitive`).
 /// - An order is refused until an event of its user was applied
-///   (`orders::user_events_are_applied_once`). Applying the event again changes nothing
-///   (`orders::user_events_are_idempotent`).
-/// - An insert with the same key and the same content returns the first row and writes no event
-///   (`users::a_key_makes_registration_idempotent`, `orders::a_key_makes_placement_idempotent`).
-///   With other content, the key is taken (`users::a_key_belongs_to_one_user`,
-///   `orders::a_key_belongs_to_one_order`). Keys of orders count per user, unless they are UUIDs of
-///   version 4 or 7 (`orders::keys_count_per_user`).
+///   (`orders::an_order_waits_for_the_event_of_its_user`).
+/// - An insert with the same key and the same content returns the first row
+///   (`entity::a_key_belongs_to_one_row`) and writes no event (`entity::each_row_has_one_event`).
+///   With other content, the key is taken (`entity::a_key_belongs_to_one_row`). Keys of orders count
+///   per user, unless they are UUIDs of version 4 or 7 (`orders::keys_count_per_user`).
 /// - A row and its event in the outbox are written atomically, one event per row
-///   (`users::each_user_has_one_event`, `orders::each_order_has_one_event`).
+///   (`entity::each_row_has_one_event`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

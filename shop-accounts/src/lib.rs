@@ -49,4 +49,4 @@ pub mod users;
 
 #[cfg(feature = "conformance")]
 #[doc(hidden)]
-pub use shop_core::conformance_cases;
+pub use shop_core::{conformance_cases, record_store_suite};

@@ -203,7 +203,7 @@ impl<S: EntityStore<User> + UserOrders + ?Sized> UserStore for S {}
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `orders_of` lists each applied order event once (`users::order_events_are_applied_once`).
+/// - `orders_of` lists each applied order event once (`users::applied_orders_are_listed_once`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -233,8 +233,8 @@ pub struct UserOrdersBody {
 ///
 /// - `erase_user` erases the address, the name, the idempotency key and the pending event of the
 ///   user, and returns whether there was such a user (`erase_users::an_erased_user_is_unknown`).
-/// - The number stays taken (`erase_users::the_number_of_an_erased_user_is_not_reused`), and the
-///   address and the key are free again (`erase_users::the_address_of_an_erased_user_is_free`).
+/// - The number stays taken, and the address and the key are free again
+///   (`erase_users::only_the_number_of_an_erased_user_stays_taken`).
 /// - Other users do not change (`erase_users::other_users_stay`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
@@ -264,47 +264,37 @@ mod tests {
     }
 
     #[test]
-    fn the_domain_has_no_case_and_the_rest_has() {
-        let email = |text: &str| text.parse::<Email>().unwrap();
-        assert_eq!(email("Ada@Example.COM"), email("Ada@example.com"));
-        assert_eq!(email("Ada@Example.COM").as_str(), "Ada@example.com");
-        assert_ne!(email("Ada@example.com"), email("ada@example.com"));
-        for text in [
-            "a.b+c@x-y.example.com",
-            "ünï@exämple.com",
-            "o'hara@example.org",
-            "1@2.de",
+    fn the_domain_of_an_address_has_no_case_and_the_rest_has() {
+        let longest = format!("a@{0}.{0}.{0}.example.com", "x".repeat(60));
+        for (text, normalized) in [
+            ("Ada@Example.COM", "Ada@example.com"),
+            ("ada@example.com", "ada@example.com"),
+            ("a.b+c@x-y.example.com", "a.b+c@x-y.example.com"),
+            ("ünï@exämple.com", "ünï@exämple.com"),
+            ("o'hara@example.org", "o'hara@example.org"),
+            ("1@2.de", "1@2.de"),
+            (&longest, &longest),
         ] {
-            assert_eq!(email(text).as_str(), text);
+            let email: Email = text.parse().unwrap();
+            assert_eq!(email.as_str(), normalized);
         }
-    }
-
-    #[test]
-    fn a_normalized_address_parses() {
-        let longest = format!(
-            "a@{}.example.com",
-            ["x".repeat(60), "y".repeat(60), "z".repeat(60)].join(".")
-        );
+        // A normalized address parses.
         for text in [
             "ada@İstanbul.com",
             "ada@ȺȾ.com",
             "ada@Ünïcode.COM",
             "ada@ΣΑΣ.gr",
-            &longest,
         ] {
             if let Ok(email) = text.parse::<Email>() {
                 assert_eq!(email.as_str().parse(), Ok(email));
             }
         }
-        assert!(longest.parse::<Email>().is_ok());
     }
 
     #[test]
     fn an_invalid_address_states_its_cause() {
-        assert_eq!(
-            "ada".parse::<Email>().unwrap_err().reason(),
-            "An email address must have an @-sign."
-        );
+        let error = "ada".parse::<Email>().unwrap_err();
+        assert_eq!(error.reason(), "An email address must have an @-sign.");
         let long = format!("ada@{}.com", "x.".repeat(130));
         for text in [
             "",

@@ -6,13 +6,9 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-use shop_accounts::conformance::{
-    OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, UsersOfOrders, erase_users_suite, orders_suite,
-    outbox_suite, users_suite,
-};
+use shop_accounts::conformance::{entity_stores_suite, outbox_suite};
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
 use shop_accounts::entity::EntityStore;
-use shop_core::conformance::record_store_suite;
 
 #[path = "../../shop-store/tests/support/container.rs"]
 mod container;
@@ -26,6 +22,8 @@ mod fixture;
 mod outbox;
 #[path = "../../shop-store/tests/support/postgres.rs"]
 mod postgres;
+#[path = "support/prelude.rs"]
+mod prelude;
 #[path = "postgres/rights.rs"]
 mod rights;
 #[path = "postgres/takeover.rs"]
@@ -34,37 +32,11 @@ mod takeover;
 use embedded::{EmbeddedEntitiesFixture, OwnDatabase};
 use fixture::{OwnTable, PostgresEntitiesFixture};
 
-erase_users_suite!(embedded_erase_users, EmbeddedEntitiesFixture::new());
-users_suite!(embedded_users, EmbeddedEntitiesFixture::new());
-orders_suite!(embedded_orders, EmbeddedEntitiesFixture::new());
-outbox_suite!(embedded_outbox_of_users, async {
-    OutboxOfUsers::new(EmbeddedEntitiesFixture::new().await)
-});
-outbox_suite!(embedded_outbox_of_orders, async {
-    OutboxOfOrders(EmbeddedEntitiesFixture::new().await)
+entity_stores_suite!(embedded_entities, async {
+    Some(EmbeddedEntitiesFixture::new().await)
 });
 outbox_suite!(sqlite_outbox, OwnDatabase::new());
-record_store_suite!(embedded_orders_of_users, async {
-    OrdersOfUsers(EmbeddedEntitiesFixture::new().await)
-});
-record_store_suite!(embedded_users_of_orders, async {
-    UsersOfOrders(EmbeddedEntitiesFixture::new().await)
-});
-users_suite!(postgres_users, if PostgresEntitiesFixture::on_test_server());
-orders_suite!(postgres_orders, if PostgresEntitiesFixture::on_test_server());
-erase_users_suite!(postgres_erase_users, if PostgresEntitiesFixture::on_test_server());
-outbox_suite!(postgres_outbox_of_users, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfUsers::new)
-});
-outbox_suite!(postgres_outbox_of_orders, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OutboxOfOrders)
-});
-record_store_suite!(postgres_orders_of_users, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(OrdersOfUsers)
-});
-record_store_suite!(postgres_users_of_orders, if async {
-    PostgresEntitiesFixture::on_test_server().await.map(UsersOfOrders)
-});
+entity_stores_suite!(postgres_entities, PostgresEntitiesFixture::on_test_server());
 outbox_suite!(postgres_outbox, if OwnTable::on_test_server());
 
 #[tokio::test]

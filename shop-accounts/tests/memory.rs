@@ -2,15 +2,11 @@
 
 use std::sync::Arc;
 
-use shop_accounts::conformance::{
-    MemoryEntities, OrdersOfUsers, OutboxOfOrders, OutboxOfUsers, UsersOfOrders, erase_users_suite,
-    orders_suite, outbox_suite, users_suite,
-};
+use shop_accounts::conformance::{MemoryEntities, entity_stores_suite};
 use shop_accounts::entity::EntityStore;
 use shop_accounts::orders::Order;
 use shop_accounts::outbox::Outbox;
 use shop_accounts::users::{UserErase, UserOrders, UserStore};
-use shop_core::conformance::record_store_suite;
 use shop_core::ports::RecordStore;
 
 /// A pointer to a port is the port.
@@ -30,18 +26,4 @@ pointers!(
     dyn UserStore,
 );
 
-erase_users_suite!(erase_users, async { MemoryEntities::default() });
-users_suite!(users, async { MemoryEntities::default() });
-orders_suite!(orders, async { MemoryEntities::default() });
-outbox_suite!(outbox_of_users, async {
-    OutboxOfUsers::new(MemoryEntities::default())
-});
-outbox_suite!(outbox_of_orders, async {
-    OutboxOfOrders(MemoryEntities::default())
-});
-record_store_suite!(orders_of_users, async {
-    OrdersOfUsers(MemoryEntities::default())
-});
-record_store_suite!(users_of_orders, async {
-    UsersOfOrders(MemoryEntities::default())
-});
+entity_stores_suite!(entities, async { Some(MemoryEntities::default()) });

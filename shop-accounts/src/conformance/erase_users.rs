@@ -1,70 +1,35 @@
-//! The tests of every [`UserErase`].
+//! The tests of every [`UserErase`](crate::users::UserErase).
 
-use std::sync::Arc;
-
-use async_trait::async_trait;
-use shop_core::conformance::soon;
-
-use super::UsersFixture;
-use super::entities::{EntityStores, new_user};
-use crate::entity::Insertion;
-use crate::users::{NewUser, User, UserErase, UserNumber};
-
-/// A fresh store from which users can be erased.
-#[async_trait]
-pub trait EraseUsersFixture: UsersFixture {
-    /// The erasing port.
-    async fn erase(&self) -> Arc<dyn UserErase>;
-}
-
-#[async_trait]
-impl<A: EntityStores> EraseUsersFixture for A
-where
-    A::Users: UserErase,
-{
-    async fn erase(&self) -> Arc<dyn UserErase> {
-        Arc::new(self.user_store().clone())
-    }
-}
+use super::prelude::*;
 
 async fn register(fixture: &dyn EraseUsersFixture, new: &NewUser) -> User {
-    match soon("register", fixture.users().await.insert(new))
-        .await
-        .expect("register")
-    {
-        Insertion::Inserted(user) => user,
-        other => panic!("{other:?}"),
-    }
+    inserted(&*fixture.store().await, new).await
 }
 
 async fn find(fixture: &dyn EraseUsersFixture, id: UserNumber) -> Option<User> {
-    soon("user", fixture.users().await.get(id))
-        .await
-        .expect("user")
+    let users = fixture.store().await;
+    soon("user", users.get(id)).await.expect("user")
 }
 
 async fn erase(fixture: &dyn EraseUsersFixture, id: UserNumber) -> bool {
-    soon("erase", fixture.erase().await.erase_user(id))
-        .await
-        .expect("erase")
+    let erase = fixture.erase().await;
+    soon("erase", erase.erase_user(id)).await.expect("erase")
+}
+
+async fn pending(fixture: &dyn EraseUsersFixture) -> Vec<OutboxEntry> {
+    let outbox = fixture.outbox().await;
+    soon("pending", outbox.pending(10)).await.expect("pending")
 }
 
 /// Neither the user nor its orders nor its event are found.
 pub async fn an_erased_user_is_unknown(fixture: &dyn EraseUsersFixture) {
-    let ada = register(fixture, &new_user("ada")).await;
+    let ada = register(fixture, &User::sample(1)).await;
     assert!(erase(fixture, ada.id).await);
     assert_eq!(find(fixture, ada.id).await, None);
-    let users = fixture.users().await;
-    assert_eq!(
-        soon("orders_of", users.orders_of(ada.id))
-            .await
-            .expect("orders_of"),
-        None
-    );
-    let pending = soon("pending", fixture.outbox().await.pending(10))
-        .await
-        .expect("pending");
-    assert_eq!(pending, []);
+    let user_orders = fixture.user_orders().await;
+    let orders = soon("orders_of", user_orders.orders_of(ada.id)).await;
+    assert_eq!(orders.expect("orders_of"), None);
+    assert_eq!(pending(fixture).await, []);
     assert!(!erase(fixture, ada.id).await, "erased already");
     assert!(
         !erase(fixture, UserNumber::new(99)).await,
@@ -72,44 +37,30 @@ pub async fn an_erased_user_is_unknown(fixture: &dyn EraseUsersFixture) {
     );
 }
 
-/// The next user gets the next number.
-pub async fn the_number_of_an_erased_user_is_not_reused(fixture: &dyn EraseUsersFixture) {
-    let ada = register(fixture, &new_user("ada")).await;
-    erase(fixture, ada.id).await;
-    let eva = register(fixture, &new_user("eva")).await;
-    assert_eq!((ada.id, eva.id), (UserNumber::new(1), UserNumber::new(2)));
-    erase(fixture, eva.id).await;
-    assert_eq!(
-        register(fixture, &new_user("bob")).await.id,
-        UserNumber::new(3)
-    );
-}
-
-/// After the erasure, the same request registers a new user.
-pub async fn the_address_of_an_erased_user_is_free(fixture: &dyn EraseUsersFixture) {
-    let new = new_user("ada");
-    let ada = register(fixture, &new).await;
-    erase(fixture, ada.id).await;
-    let again = register(fixture, &new).await;
-    assert_eq!(again.id, UserNumber::new(2));
-    assert_eq!(find(fixture, again.id).await, Some(again));
+/// After the erasure, the same request registers a new user, with the next number.
+pub async fn only_the_number_of_an_erased_user_stays_taken(fixture: &dyn EraseUsersFixture) {
+    let new = User::sample(1);
+    for number in 1..=3 {
+        let user = register(fixture, &new).await;
+        assert_eq!(user.id, UserNumber::new(number));
+        assert_eq!(find(fixture, user.id).await, Some(user.clone()));
+        erase(fixture, user.id).await;
+    }
 }
 
 /// Others keep their rows and their events.
 pub async fn other_users_stay(fixture: &dyn EraseUsersFixture) {
     let mut users = Vec::new();
-    for name in ["ada", "eva", "bob"] {
-        users.push(register(fixture, &new_user(name)).await);
+    for number in 1..=3 {
+        users.push(register(fixture, &User::sample(number)).await);
     }
     erase(fixture, users[1].id).await;
-    assert_eq!(find(fixture, users[0].id).await.as_ref(), Some(&users[0]));
-    assert_eq!(find(fixture, users[2].id).await.as_ref(), Some(&users[2]));
-    let pending = soon("pending", fixture.outbox().await.pending(10))
+    for user in [&users[0], &users[2]] {
+        assert_eq!(find(fixture, user.id).await.as_ref(), Some(user));
+    }
+    let keys = pending(fixture)
         .await
-        .expect("pending");
-    let keys: Vec<_> = pending
-        .iter()
-        .map(|entry| entry.record.key.as_deref().unwrap_or_default())
-        .collect();
-    assert_eq!(keys, [b"1", b"3"]);
+        .into_iter()
+        .map(|entry| entry.record.key);
+    assert!(keys.eq([Some("1".into()), Some("3".into())]));
 }

@@ -7,11 +7,13 @@
     reason = "this is test code: a broken promise ends the test"
 )]
 
-mod entities;
+pub mod entity;
 pub mod erase_users;
 mod faulty;
+mod fixtures;
 pub mod orders;
 pub mod outbox;
+mod prelude;
 #[cfg(test)]
 #[path = "../../../shop-core/src/conformance/promised_test.rs"]
 mod promised_test;
@@ -20,11 +22,12 @@ mod promises_test;
 mod suites;
 pub mod users;
 
-pub use entities::{
-    EntityStores, MemoryEntities, OrdersFixture, OrdersOfUsers, OutboxFixture, OutboxOfOrders,
-    OutboxOfUsers, UsersFixture, UsersOfOrders,
-};
-pub use erase_users::EraseUsersFixture;
 pub use faulty::faulty_outbox;
+pub use fixtures::{
+    EntityFixture, EntityStores, EraseUsersFixture, ForeignEvents, MemoryEntities, OutboxFixture,
+    OutboxOf, SampleEntity, UsersFixture,
+};
 
-pub use crate::{erase_users_suite, orders_suite, outbox_suite, users_suite};
+pub use crate::{
+    entity_cases, entity_stores_suite, erase_users_suite, orders_suite, outbox_suite, users_suite,
+};

@@ -1,26 +1,20 @@
 //! The tests of every [`Outbox`], and of a relay that publishes from it.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::time::Duration;
-
+use super::faulty::faulty_outbox;
+use super::prelude::*;
+use crate::outbox::{Backlog, Relay, RelayOptions};
 use futures_util::future::{BoxFuture, join};
 use futures_util::{FutureExt, TryStreamExt};
 use shop_core::Bytes;
+use shop_core::conformance::declared;
 use shop_core::conformance::fault::{Call, Fault, Faults};
-use shop_core::conformance::{declared, soon};
 use shop_core::log::{Headers, LogAdmin, LogRecord};
 use shop_core::memory::InMemoryLog;
 use shop_core::record::Event;
+use std::collections::BTreeMap;
+use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::{sleep, timeout};
-
-use super::OutboxFixture;
-use super::entities::new_user;
-use super::faulty::faulty_outbox;
-use crate::entity::Entity as _;
-use crate::outbox::{Backlog, Outbox, OutboxEntry, Relay, RelayOptions};
-use crate::users::{User, UserNumber};
 
 async fn pending(outbox: &dyn Outbox, limit: usize) -> Vec<OutboxEntry> {
     soon("pending", outbox.pending(limit))
@@ -47,20 +41,21 @@ fn contents(records: impl IntoIterator<Item = LogRecord>) -> Vec<Content> {
     records.into_iter().map(content).collect()
 }
 
-/// Entries are in the order of the writes, with the records' keys and headers.
+fn contents_of_entries(entries: Vec<OutboxEntry>) -> Vec<Content> {
+    contents(entries.into_iter().map(|entry| entry.record))
+}
+
+/// Entries are in the order of the writes, with the records' keys and headers. The oldest are listed
+/// first.
 pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 5).await;
     let found = pending(&*outbox, 10).await;
-    assert!(
-        found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time),
-        "{found:?}"
-    );
-    assert_eq!(
-        contents(found.into_iter().map(|entry| entry.record)),
-        contents(written)
-    );
+    let is_ascending = found.is_sorted_by(|one, next| one.id < next.id && one.time <= next.time);
+    assert!(is_ascending, "{found:?}");
+    assert_eq!(pending(&*outbox, 2).await, found[..2]);
+    assert_eq!(contents_of_entries(found), contents(written));
 }
 
 /// Holds a write between its event and its commit.
@@ -82,7 +77,11 @@ impl Hold {
 
 /// An event with the key `number`.
 fn event(number: i64, name: &str) -> User {
-    User::with_number(&new_user(name), UserNumber::new(number))
+    let new = NewUser {
+        name: name.parse().expect("a name"),
+        ..User::sample(number)
+    };
+    User::with_number(&new, UserNumber::new(number))
 }
 
 fn encoded<const N: usize>(events: [&User; N]) -> Vec<Content> {
@@ -90,12 +89,7 @@ fn encoded<const N: usize>(events: [&User; N]) -> Vec<Content> {
 }
 
 async fn pending_contents(outbox: &dyn Outbox) -> Vec<Content> {
-    contents(
-        pending(outbox, 10)
-            .await
-            .into_iter()
-            .map(|entry| entry.record),
-    )
+    contents_of_entries(pending(outbox, 10).await)
 }
 
 /// Of two open writes of one key, the later one commits first, or waits for the earlier one. The
@@ -152,7 +146,7 @@ pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
         let found = pending(&*outbox, 10).await;
         outbox.delete(&[found[0].id]).await.expect("delete");
         hold.released.notify_one();
-        contents(found.into_iter().map(|entry| entry.record))
+        contents_of_entries(found)
     };
     let writes = join(fixture.write_event(&late, hold.before_commit()), rest);
     let ((), found) = soon("two writes", writes).await;
@@ -160,77 +154,48 @@ pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
     assert_eq!(pending_contents(&*outbox).await, encoded([&late]));
 }
 
-/// Ids ascend even after some of the newest entries were deleted, or all, or none.
+/// Ids ascend even after some of the newest entries were deleted, or all, or none. A relay loses
+/// events whose ids are used again.
 pub async fn an_id_is_never_reused(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
     let mut greatest = i64::MIN;
-    for forgotten in [1, 2, 5, 1, 0, 3] {
+    for deleted in [1, 2, 5, 1, 0, 3] {
         write(fixture, 2).await;
-        let all: Vec<i64> = pending(&*outbox, 100)
-            .await
-            .iter()
-            .map(|entry| entry.id)
-            .collect();
-        let new = &all[all.len().saturating_sub(2)..];
-        assert!(
-            new.iter().all(|id| *id > greatest),
-            "new entries have the ids {new:?}, and {greatest} was used before: a relay loses events whose ids are used again"
-        );
-        greatest = new.iter().copied().max().unwrap_or(greatest);
-        let newest: Vec<i64> = all.iter().rev().take(forgotten).copied().collect();
-        soon("forget", outbox.delete(&newest))
-            .await
-            .expect("forget");
+        let all = pending(&*outbox, 100).await;
+        let mut ids: Vec<i64> = all.iter().map(|entry| entry.id).collect();
+        for id in &ids[ids.len() - 2..] {
+            assert!(*id > greatest, "{id} after {greatest}");
+            greatest = *id;
+        }
+        ids.reverse();
+        ids.truncate(deleted);
+        soon("delete", outbox.delete(&ids)).await.expect("delete");
     }
 }
 
-/// At most the requested number of entries, oldest first.
-pub async fn the_oldest_entries_are_listed_first(fixture: &dyn OutboxFixture) {
-    let outbox = fixture.outbox().await;
-    write(fixture, 5).await;
-    let all = pending(&*outbox, 10).await;
-    assert_eq!(pending(&*outbox, 2).await, all[..2]);
-}
-
-/// Deleted entries stay deleted even if nothing else was written.
+/// Deleted entries stay deleted even if nothing else was written. The backlog has the number of
+/// pending entries, and the time of the oldest.
 pub async fn deleted_entries_stay_deleted(fixture: &dyn OutboxFixture) {
     let outbox = fixture.outbox().await;
+    let delete = async |entries: &[&OutboxEntry]| {
+        let ids: Vec<i64> = entries.iter().map(|entry| entry.id).collect();
+        soon("delete", outbox.delete(&ids)).await.expect("delete");
+    };
+    let backlog = async || soon("backlog", outbox.backlog()).await.expect("backlog");
+    assert_eq!(backlog().await, Backlog::default());
     write(fixture, 4).await;
     let all = pending(&*outbox, 10).await;
-    for _ in 0..2 {
-        soon("delete", outbox.delete(&[all[0].id, all[2].id]))
-            .await
-            .expect("delete");
-        assert_eq!(
-            pending(&*outbox, 10).await,
-            [all[1].clone(), all[3].clone()]
-        );
+    assert_eq!(backlog().await, Backlog::new(4, Some(all[0].time)));
+    for deleted in [&[&all[0], &all[2]][..], &[&all[0], &all[2]], &[]] {
+        delete(deleted).await;
+        let left = pending(&*outbox, 10).await;
+        assert_eq!(left, [all[1].clone(), all[3].clone()]);
+        assert_eq!(backlog().await, Backlog::new(2, Some(all[1].time)));
     }
-    soon("forget", outbox.delete(&[]))
-        .await
-        .expect("forget nothing");
-    soon("delete", outbox.delete(&[all[1].id, all[3].id]))
-        .await
-        .expect("delete");
+    delete(&[&all[1], &all[3]]).await;
     assert_eq!(pending(&*outbox, 10).await, []);
     let written = write(fixture, 1).await;
-    let found = pending(&*outbox, 10)
-        .await
-        .into_iter()
-        .map(|entry| entry.record);
-    assert_eq!(contents(found), contents(written));
-}
-
-/// The number of pending entries, and the time of the oldest.
-pub async fn the_backlog_counts(fixture: &dyn OutboxFixture) {
-    let outbox = fixture.outbox().await;
-    let backlog = || async { soon("backlog", outbox.backlog()).await.expect("backlog") };
-    assert_eq!(backlog().await, Backlog::default());
-    write(fixture, 3).await;
-    let all = pending(&*outbox, 10).await;
-    assert_eq!(backlog().await, Backlog::new(3, Some(all[0].time)));
-    outbox.delete(&[all[0].id]).await.expect("forget");
-    assert_eq!(backlog().await, Backlog::new(2, Some(all[1].time)));
+    assert_eq!(pending_contents(&*outbox).await, contents(written));
 }
 
 /// A write before or during the wait completes it.
@@ -255,37 +220,6 @@ pub async fn a_write_notifies_the_relay(fixture: &dyn OutboxFixture) {
     };
     write(fixture, 1).await;
     soon("a change", waiting).await.expect("a change");
-}
-
-/// All entries are published, in order per key, and then deleted.
-pub async fn a_relay_empties_the_outbox(fixture: &dyn OutboxFixture) {
-    let outbox = fixture.outbox().await;
-    let log = InMemoryLog::default();
-    let before = write(fixture, 3).await;
-    let relay = Relay::new(
-        Arc::clone(&outbox),
-        Arc::new(log.clone()),
-        RelayOptions::default(),
-    );
-    let monitor = relay.monitor();
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = tokio::spawn(relay.run(async { drop(stopped.await) }));
-    let after = write(fixture, 3).await;
-    let emptied = async {
-        while monitor.status().published < 6 {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-        }
-    };
-    soon("everything is published", emptied).await;
-    drop(stop);
-    soon("the relay ends", running)
-        .await
-        .expect("the relay ends");
-    assert_eq!(pending(&*outbox, 10).await, []);
-    assert_eq!(
-        published(&log).await,
-        contents(before.into_iter().chain(after))
-    );
 }
 
 async fn published(log: &InMemoryLog) -> Vec<Content> {

@@ -10,7 +10,8 @@ const PORTS: [&str; 3] = [
 ];
 
 /// The functions of the kit that test a port, by suite.
-const KIT: [(&str, &str); 4] = [
+const KIT: [(&str, &str); 5] = [
+    ("entity", include_str!("entity.rs")),
     ("erase_users", include_str!("erase_users.rs")),
     ("users", include_str!("users.rs")),
     ("orders", include_str!("orders.rs")),

@@ -1,16 +1,16 @@
 //! Macros that run the kit on a store of users or orders, or on an outbox.
 
-/// One `#[tokio::test]` per case of a store from which users can be erased, in a module with the
-/// given name. The expression creates a fresh
-/// [`EraseUsersFixture`](crate::conformance::EraseUsersFixture).
+/// The cases of [`conformance::entity`](crate::conformance::entity) for a store of `$entity`.
+#[doc(hidden)]
 #[macro_export]
-macro_rules! erase_users_suite {
-    ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), erase_users, (&fixture);
-            an_erased_user_is_unknown,
-            the_number_of_an_erased_user_is_not_reused,
-            the_address_of_an_erased_user_is_free,
-            other_users_stay,
+macro_rules! entity_cases {
+    ($entity:path, $($fixture:tt)+) => {
+        $crate::conformance_cases!($crate: entity, fixture = ($($fixture)+), entity, (&fixture as &dyn $crate::conformance::EntityFixture<$entity>);
+            numbers_have_no_gaps,
+            racing_inserts_leave_no_gap,
+            an_inserted_row_is_found,
+            a_key_belongs_to_one_row,
+            each_row_has_one_event,
         );
     };
 }
@@ -20,36 +20,72 @@ macro_rules! erase_users_suite {
 #[macro_export]
 macro_rules! users_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), users, (&fixture);
-            numbers_have_no_gaps,
-            racing_users_leave_no_gap,
-            a_registered_user_is_found,
-            an_email_is_unique,
-            an_email_domain_is_case_insensitive,
-            a_key_makes_registration_idempotent,
-            a_key_belongs_to_one_user,
-            each_user_has_one_event,
-            order_events_are_applied_once,
-        );
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may be in this module or given by its path")]
+            use super::*;
+
+            $crate::entity_cases!($crate::users::User, $($fixture)+);
+            $crate::conformance_cases!($crate: users, fixture = ($($fixture)+), users, (&fixture);
+                an_email_domain_is_case_insensitive,
+                applied_orders_are_listed_once,
+            );
+        }
     };
 }
 
 /// One `#[tokio::test]` per case of a store of orders, in a module with the given name. The
-/// expression creates a fresh [`OrdersFixture`](crate::conformance::OrdersFixture).
+/// expression creates a fresh [`EntityFixture`](crate::conformance::EntityFixture) of orders.
 #[macro_export]
 macro_rules! orders_suite {
     ($name:ident, $($fixture:tt)+) => {
-        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), orders, (&fixture);
-            user_events_are_applied_once,
-            user_events_are_idempotent,
-            numbers_have_no_gaps,
-            racing_orders_leave_no_gap,
-            a_placed_order_is_found,
-            a_key_makes_placement_idempotent,
-            a_key_belongs_to_one_order,
-            keys_count_per_user,
-            each_order_has_one_event,
+        mod $name {
+            #[allow(unused_imports, reason = "the fixture may be in this module or given by its path")]
+            use super::*;
+
+            $crate::entity_cases!($crate::orders::Order, $($fixture)+);
+            $crate::conformance_cases!($crate: orders, fixture = ($($fixture)+), orders, (&fixture);
+                an_order_waits_for_the_event_of_its_user,
+                keys_count_per_user,
+            );
+        }
+    };
+}
+
+/// One `#[tokio::test]` per case of a store from which users can be erased, in a module with the
+/// given name. The expression creates a fresh
+/// [`EraseUsersFixture`](crate::conformance::EraseUsersFixture).
+#[macro_export]
+macro_rules! erase_users_suite {
+    ($name:ident, $($fixture:tt)+) => {
+        $crate::conformance_cases!($crate: $name, fixture = ($($fixture)+), erase_users, (&fixture);
+            an_erased_user_is_unknown,
+            only_the_number_of_an_erased_user_stays_taken,
+            other_users_stay,
         );
+    };
+}
+
+/// All suites of a store of users and a store of orders, in a module with the given name. The
+/// expression creates an optional fresh [`EntityStores`](crate::conformance::EntityStores): the
+/// tests pass without a fixture when a server is not available.
+#[macro_export]
+macro_rules! entity_stores_suite {
+    ($name:ident, $fixture:expr) => {
+        mod $name {
+            use $crate::conformance::{ForeignEvents, OutboxOf};
+            use $crate::orders::Order;
+            use $crate::users::User;
+
+            use super::*;
+
+            $crate::users_suite!(users, if $fixture);
+            $crate::erase_users_suite!(erase_users, if $fixture);
+            $crate::orders_suite!(orders, if $fixture);
+            $crate::outbox_suite!(outbox_of_users, if async { $fixture.await.map(OutboxOf::<User, _>::new) });
+            $crate::outbox_suite!(outbox_of_orders, if async { $fixture.await.map(OutboxOf::<Order, _>::new) });
+            $crate::record_store_suite!(orders_of_users, if async { $fixture.await.map(ForeignEvents::<User, _>::new) });
+            $crate::record_store_suite!(users_of_orders, if async { $fixture.await.map(ForeignEvents::<Order, _>::new) });
+        }
     };
 }
 
@@ -63,11 +99,8 @@ macro_rules! outbox_suite {
             open_writes_of_a_key_keep_their_order,
             a_late_commit_is_not_skipped,
             an_id_is_never_reused,
-            the_oldest_entries_are_listed_first,
             deleted_entries_stay_deleted,
-            the_backlog_counts,
             a_write_notifies_the_relay,
-            a_relay_empties_the_outbox,
             a_relay_under_faults_loses_nothing,
         );
     };

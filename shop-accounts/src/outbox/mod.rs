@@ -95,16 +95,15 @@ pub use relay::{Relay, RelayMonitor, RelayOptions, RelayStatus};
 ///   (`outbox::an_id_is_never_reused`). A database that assigns the greatest existing id plus one
 ///   violates this rule. SQLite needs `AUTOINCREMENT`.
 /// - `pending` returns at most the requested number of entries, oldest first
-///   (`outbox::the_oldest_entries_are_listed_first`).
+///   (`outbox::entries_keep_their_order`).
 /// - Deleted entries are no longer pending, and deleting again is harmless
 ///   (`outbox::deleted_entries_stay_deleted`).
-/// - `backlog` counts the pending entries (`outbox::the_backlog_counts`).
+/// - `backlog` counts the pending entries (`outbox::deleted_entries_stay_deleted`).
 /// - `wait_for_entries` completes when this process has written an entry since the previous call
 ///   (`outbox::a_write_notifies_the_relay`).
-/// - A [`Relay`] publishes all entries and leaves none pending
-///   (`outbox::a_relay_empties_the_outbox`).
-/// - Under faults and restarts of the relay, every event is published at least once, and events of
-///   one key in order (`outbox::a_relay_under_faults_loses_nothing`).
+/// - A [`Relay`] publishes all entries and leaves none pending. Under faults and restarts of the
+///   relay, every event is published at least once, and events of one key in order
+///   (`outbox::a_relay_under_faults_loses_nothing`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

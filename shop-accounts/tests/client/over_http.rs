@@ -6,13 +6,13 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_accounts::client::AccountsClient as _;
 use shop_accounts::conformance::{
-    MemoryEntities, OrdersFixture, UsersFixture, orders_suite, users_suite,
+    EntityFixture, EntityStores as _, MemoryEntities, UsersFixture, orders_suite, users_suite,
 };
 use shop_accounts::entity::EntityStore;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::orders::Order;
 use shop_accounts::outbox::Outbox;
-use shop_accounts::users::{User, UserStore};
+use shop_accounts::users::{User, UserOrders, UserStore};
 use shop_client::ShopClient;
 use shop_core::conformance::Capabilities;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
@@ -21,103 +21,95 @@ use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
 use crate::shop::Script;
 
-/// A client of a service, which runs as long as the test.
-async fn client_of(parts: Parts) -> ShopClient {
+/// The role users, without orders.
+fn users_alone(store: Arc<dyn UserStore>) -> Accounts {
+    Accounts {
+        users: Some(UsersRole::new(store)),
+        ..Accounts::default()
+    }
+}
+
+/// The role orders, without users.
+fn orders_alone(store: Arc<dyn EntityStore<Order>>) -> Accounts {
+    Accounts {
+        orders: Some(OrdersRole::new(store)),
+        ..Accounts::default()
+    }
+}
+
+async fn client_of(mut parts: Parts, role: Accounts) -> ShopClient {
+    parts.roles.push(Arc::new(role));
     let router = router(parts, HttpOptions::default());
     Script::default().client_of(router).await
 }
 
-/// A client of facing, which has `roles` as clients of a management.
-async fn through_facing(
-    roles: impl FnOnce(&mut Parts),
-    clients: impl FnOnce(&mut Parts, ShopClient),
-) -> ShopClient {
-    let mut management = Parts::new(ServiceKind::Management, None);
-    roles(&mut management);
-    let client = client_of(management).await;
-    let mut facing = Parts::facing(
-        Arc::new(InMemoryLog::default().sink()),
-        Arc::new(InMemoryStore::new()),
-    );
-    clients(&mut facing, client);
-    client_of(facing).await
+async fn client_of_management(role: Accounts) -> ShopClient {
+    client_of(Parts::new(ServiceKind::Management, None), role).await
 }
 
-/// The role users, without orders.
-fn users_alone(store: Arc<dyn UserStore>) -> Arc<Accounts> {
-    Arc::new(Accounts {
-        users: Some(UsersRole::new(store)),
-        ..Accounts::default()
-    })
+async fn client_of_facing(role: Accounts) -> ShopClient {
+    let sink = Arc::new(InMemoryLog::default().sink());
+    client_of(Parts::facing(sink, Arc::new(InMemoryStore::new())), role).await
 }
 
-/// The role orders, without users.
-fn orders_alone(store: Arc<dyn EntityStore<Order>>) -> Arc<Accounts> {
-    Arc::new(Accounts {
-        orders: Some(OrdersRole::new(store)),
-        ..Accounts::default()
-    })
-}
+/// Users and orders of a management behind facing, which are registered, placed and found by a client.
+#[derive(Debug, Default)]
+struct OverHttp(MemoryEntities);
 
-/// Users of a management behind facing, which are registered and found by a client.
-#[derive(Debug)]
-struct UsersOverHttp<U>(U);
+impl OverHttp {
+    async fn users(&self) -> shop_accounts::client::Users {
+        let management = client_of_management(users_alone(Arc::new(self.0.user_store().clone())));
+        let facing = client_of_facing(users_alone(Arc::new(management.await.users())));
+        facing.await.users()
+    }
+}
 
 #[async_trait]
-impl<U: UsersFixture> UsersFixture for UsersOverHttp<U> {
+impl EntityFixture<User> for OverHttp {
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities().without_legacy_rows()
+        Capabilities::default().without_legacy_rows()
     }
 
-    async fn users(&self) -> Arc<dyn UserStore> {
-        let users = self.0.users().await;
-        let client = through_facing(
-            |management| management.roles.push(users_alone(users)),
-            |facing, client| facing.roles.push(users_alone(Arc::new(client.users()))),
-        );
-        Arc::new(client.await.users())
+    async fn store(&self) -> Arc<dyn EntityStore<User>> {
+        Arc::new(self.users().await)
     }
 
     async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        self.0.events().await
+        Arc::new(self.0.user_store().clone())
     }
 
     async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.0.outbox().await
+        Arc::new(self.0.user_store().clone())
     }
 }
 
-/// Orders of a management behind facing, which are placed and found by a client.
-#[derive(Debug)]
-struct OrdersOverHttp<O>(O);
+#[async_trait]
+impl UsersFixture for OverHttp {
+    async fn user_orders(&self) -> Arc<dyn UserOrders> {
+        Arc::new(self.users().await)
+    }
+}
 
 #[async_trait]
-impl<O: OrdersFixture> OrdersFixture for OrdersOverHttp<O> {
+impl EntityFixture<Order> for OverHttp {
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities().without_legacy_rows()
+        Capabilities::default().without_legacy_rows()
     }
 
-    async fn orders(&self) -> Arc<dyn EntityStore<Order>> {
-        let orders = self.0.orders().await;
-        let client = through_facing(
-            |management| management.roles.push(orders_alone(orders)),
-            |facing, client| facing.roles.push(orders_alone(Arc::new(client.orders()))),
-        );
-        Arc::new(client.await.orders())
+    async fn store(&self) -> Arc<dyn EntityStore<Order>> {
+        let management = client_of_management(orders_alone(Arc::new(self.0.order_store().clone())));
+        let facing = client_of_facing(orders_alone(Arc::new(management.await.orders())));
+        Arc::new(facing.await.orders())
     }
 
     async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        self.0.events().await
+        Arc::new(self.0.order_store().clone())
     }
 
     async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.0.outbox().await
+        Arc::new(self.0.order_store().clone())
     }
 }
 
-users_suite!(users_of_facing, async {
-    UsersOverHttp(MemoryEntities::default())
-});
-orders_suite!(orders_of_facing, async {
-    OrdersOverHttp(MemoryEntities::default())
-});
+users_suite!(users_of_facing, async { OverHttp::default() });
+orders_suite!(orders_of_facing, async { OverHttp::default() });

@@ -6,28 +6,23 @@ use axum::Router;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_accounts::orders::Order;
-use shop_accounts::outbox::{Relay, RelayMonitor, RelayOptions};
+use shop_accounts::outbox::{Relay, RelayOptions};
 use shop_accounts::users::{User, UserNumber};
-use shop_core::ingest::{Ingest, IngestMonitor, IngestOptions};
+use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::LogWriter;
-use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
+use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
 use shop_http::{HttpOptions, Parts, ServiceKind, router};
-
-use crate::shop::facing_parts_of;
 
 /// Users and orders in memory, connected only by two logs. No event is transferred before
 /// [`Entities::start`].
 pub(crate) struct Entities {
     pub(crate) users: InMemoryUsers,
     pub(crate) orders: InMemoryOrders,
-    users_monitors: (IngestMonitor, RelayMonitor),
-    orders_monitors: (IngestMonitor, RelayMonitor),
-    running: Option<Running>,
+    accounts: Accounts,
+    stopped: Option<(Vec<Relay>, Ingest<User>, Ingest<Order>)>,
 }
-
-type Running = (Relay, Relay, Ingest<User>, Ingest<Order>);
 
 impl Entities {
     pub(crate) fn new() -> Self {
@@ -50,77 +45,50 @@ impl Entities {
         let users = InMemoryUsers::new();
         let orders = InMemoryOrders::new();
         let options = RelayOptions::default;
-        let tell_of_users = Relay::new(Arc::new(users.clone()), sink(of_users), options());
-        let tell_of_orders = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
-        let hear_of_users =
-            ingest::<User>(of_users, "order_service_group", Arc::new(orders.clone()));
-        let hear_of_orders =
-            ingest::<Order>(of_orders, "user_service_group", Arc::new(users.clone()));
+        let users_relay = Relay::new(Arc::new(users.clone()), sink(of_users), options());
+        let orders_relay = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
+        let users_events = ingest(of_users, "order_service_group", Arc::new(orders.clone()));
+        let orders_events = ingest(of_orders, "user_service_group", Arc::new(users.clone()));
+
+        let mut users_role = UsersRole::new(Arc::new(users.clone()));
+        users_role.ingest = Some(orders_events.monitor());
+        users_role.relay = Some(users_relay.monitor());
+        let mut orders_role = OrdersRole::new(Arc::new(orders.clone()));
+        orders_role.ingest = Some(users_events.monitor());
+        orders_role.relay = Some(orders_relay.monitor());
         Self {
             users,
             orders,
-            users_monitors: (hear_of_orders.monitor(), tell_of_users.monitor()),
-            orders_monitors: (hear_of_users.monitor(), tell_of_orders.monitor()),
-            running: Some((tell_of_users, tell_of_orders, hear_of_users, hear_of_orders)),
+            accounts: Accounts {
+                users: Some(users_role),
+                orders: Some(orders_role),
+                ..Accounts::default()
+            },
+            stopped: Some((vec![users_relay, orders_relay], users_events, orders_events)),
         }
     }
 
     /// Tells the orders of user 1, as an event does.
     pub(crate) async fn introduce_ada(&self) {
-        let ada = User::new(
-            UserNumber::new(1),
-            "ada@example.com".parse().unwrap(),
-            "Ada".parse().unwrap(),
-        );
-        RecordStore::<User>::apply(&self.orders, [ada].into())
-            .await
-            .unwrap();
+        let email = "ada@example.com".parse().unwrap();
+        let ada = User::new(UserNumber::new(1), email, "Ada".parse().unwrap());
+        let events: &dyn RecordStore<User> = &self.orders;
+        events.apply([ada].into()).await.unwrap();
     }
 
     /// Starts relays and ingest of both.
     pub(crate) fn start(&mut self) {
-        let (tell_of_users, tell_of_orders, hear_of_users, hear_of_orders) =
-            self.running.take().unwrap();
-        for relay in [tell_of_users, tell_of_orders] {
+        let (relays, users_events, orders_events) = self.stopped.take().unwrap();
+        for relay in relays {
             tokio::spawn(relay.run(std::future::pending()));
         }
-        tokio::spawn(hear_of_users.run(std::future::pending()));
-        tokio::spawn(hear_of_orders.run(std::future::pending()));
+        tokio::spawn(users_events.run(std::future::pending()));
+        tokio::spawn(orders_events.run(std::future::pending()));
     }
 
     /// Both roles, with their relays and ingests.
     pub(crate) fn accounts(&self) -> Accounts {
-        let mut users = UsersRole::new(Arc::new(self.users.clone()));
-        let (events, relay) = self.users_monitors.clone();
-        users.ingest = Some(events);
-        users.relay = Some(relay);
-        let mut orders = OrdersRole::new(Arc::new(self.orders.clone()));
-        let (events, relay) = self.orders_monitors.clone();
-        orders.ingest = Some(events);
-        orders.relay = Some(relay);
-        Accounts {
-            users: Some(users),
-            orders: Some(orders),
-            ..Accounts::default()
-        }
-    }
-
-    /// Management with users and orders alone.
-    pub(crate) fn management(&self, options: HttpOptions) -> Router {
-        management(self.accounts(), options)
-    }
-
-    /// Facing with users and orders.
-    pub(crate) fn facing(&self, options: HttpOptions) -> Router {
-        let mut parts = facing_parts_of(InMemoryStore::new());
-        let users = UsersRole::new(Arc::new(self.users.clone()));
-        let orders = OrdersRole::new(Arc::new(self.orders.clone()));
-        parts.roles.push(Arc::new(Accounts {
-            users: Some(users),
-            orders: Some(orders),
-            ..Accounts::default()
-        }));
-        router(parts, options)
+        self.accounts.clone()
     }
 }
 

@@ -1,177 +1,155 @@
-//! Users and orders: readiness, health and metrics.
+//! The events of users and orders in metrics, and in the document of the API.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use async_trait::async_trait;
 use axum::Router;
-use serde_json::json;
+use axum::http::Method;
+use shop_accounts::http::Accounts;
 use shop_accounts::orders::Order;
+use shop_accounts::outbox::Outbox as _;
 use shop_accounts::users::User;
-use shop_core::log::{LogRecord, LogWriter};
+use shop_core::Timestamp;
+use shop_core::conformance::fault::{Call, Fault, Faults};
+use shop_core::log::LogRecord;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::record::Event;
-use shop_core::{Error, ErrorKind, Outcome, Result, Timestamp};
-use shop_http::HttpOptions;
+use shop_http::{HttpOptions, Parts, ServiceKind, routes};
 
-use crate::entities::Entities;
-use crate::outages::Misbehaving;
-use crate::shop::{get, post};
-use crate::{ADA, PEN, value, wait_until};
+use crate::entities::{Entities, management};
+use crate::shop::{JSON, get, post, request, send};
 
-/// A log that rejects records while it is switched off.
-#[derive(Debug)]
-struct SwitchableLog(InMemoryLog, Arc<AtomicBool>);
+const ADA: &str = r#"{"email":"ada@example.com","name":"Ada"}"#;
+const PEN: &str = r#"{"user_id":1,"product":"pen","quantity":2,"total_price":50}"#;
 
-#[async_trait]
-impl LogWriter for SwitchableLog {
-    async fn append(&self, record: LogRecord) -> Result<()> {
-        LogWriter::check(self).await?;
-        LogWriter::append(&self.0, record).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        if self.1.load(Ordering::SeqCst) {
-            return Err(
-                Error::new(ErrorKind::Unavailable, "away").with_outcome(Outcome::NotApplied)
-            );
+/// Waits until the condition holds.
+async fn wait_until(mut holds: impl AsyncFnMut() -> bool) {
+    let polling = async {
+        while !holds().await {
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
-        Ok(())
-    }
+    };
+    let waited = tokio::time::timeout(Duration::from_secs(20), polling).await;
+    assert!(waited.is_ok(), "the condition does not hold after 20 s");
 }
 
-/// Both roles, their logs, and a switch that makes the logs unavailable.
-fn with_logs() -> (Entities, InMemoryLog, InMemoryLog, Arc<AtomicBool>) {
+/// Both roles with the log of users, and management on them. The faults are those of the logs.
+fn with_logs() -> (Entities, InMemoryLog, Router, Faults) {
     let log = |topic: &str| {
         let mut options = InMemoryLogOptions::default();
         topic.clone_into(&mut options.topic);
         InMemoryLog::new(options)
     };
     let users = log(User::TOPIC);
-    let orders = log(Order::TOPIC);
-    let away = Arc::new(AtomicBool::new(false));
-    let sink = |log: &InMemoryLog| {
-        Arc::new(SwitchableLog(log.clone(), Arc::clone(&away))) as Arc<dyn LogWriter>
-    };
-    (Entities::over(&users, &orders, sink), users, orders, away)
+    let faults = Faults::new();
+    let sink = |log: &InMemoryLog| faults.writer(Arc::new(log.clone()));
+    let entities = Entities::over(&users, &log(Order::TOPIC), sink);
+    let router = management(entities.accounts(), HttpOptions::default());
+    (entities, users, router, faults)
 }
 
+/// The value of a series in the metrics.
 async fn figure(router: &Router, series: &str) -> f64 {
-    let response = get(router, "/metrics").await;
-    value(&response, series).unwrap_or_else(|| panic!("{series} in:\n{}", response.text))
+    let text = get(router, "/metrics").await.text;
+    let value = text
+        .lines()
+        .find_map(|line| line.strip_prefix(series)?.strip_prefix(' '));
+    let value = value.unwrap_or_else(|| panic!("{series} in:\n{text}"));
+    value.parse().unwrap()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_role_is_ready_when_its_events_run() {
-    let mut entities = Entities::new();
-    let router = entities.management(HttpOptions::default());
-    let detail = json!({"status": "not_ready", "mongo": "up", "kafka": "down"});
-    get(&router, "/-/ready")
-        .await
-        .is(503, &json!({"detail": detail}));
-    assert_eq!(get(&router, "/ready").await.status, 503);
-    let facing = entities.facing(HttpOptions::default());
-    get(&facing, "/-/ready")
-        .await
-        .is(200, &json!({"status": "ready"}));
-    let parts = json!({"log": true, "listings": true, "users": true, "orders": true});
-    let health = json!({"status": "healthy", "kafkaReady": true, "parts": parts});
-    get(&facing, "/health").await.is(200, &health);
-    entities.start();
-    wait_until(async || get(&router, "/-/ready").await.status == 200).await;
-    let events = get(&router, "/health").await.json()["orders"]["events"].clone();
-    assert_eq!(
-        (&events["phase"], &events["waiting_for"]),
-        (&json!("running"), &json!({}))
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_role_is_not_ready_without_its_store() {
-    for misbehaving in [
-        Misbehaving::Fails(ErrorKind::Unavailable, Outcome::NotApplied),
-        Misbehaving::Panics,
-        Misbehaving::NeverAnswers,
-    ] {
-        let router = misbehaving.management();
-        let detail = json!({"status": "not_ready", "mongo": "down", "kafka": "up"});
-        get(&router, "/-/ready")
-            .await
-            .is(503, &json!({"detail": detail}));
-        let role = json!({"store": false, "outbox": null});
-        let health = json!({"status": "degraded", "kafkaReady": true,
-            "parts": {"users": false, "orders": false}, "users": role, "orders": role});
-        get(&router, "/health").await.is(200, &health);
-        assert_eq!(get(&router, "/healthz").await.status, 200, "still live");
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn pending_events_are_counted() {
-    let (mut entities, _users, _orders, away) = with_logs();
-    let router = entities.management(HttpOptions::default());
-    let pending = async |role: &str| {
-        figure(&router, &format!("shop_outbox_pending{{role=\"{role}\"}}")).await
+async fn pending_and_ingested_events_are_counted() {
+    let (mut entities, users, router, faults) = with_logs();
+    let outbox = async |series: &str| {
+        figure(&router, &format!("shop_outbox_{series}{{role=\"users\"}}")).await
     };
-    let published = async |role: &str| {
-        figure(
-            &router,
-            &format!("shop_outbox_published_total{{role=\"{role}\"}}"),
-        )
-        .await
+    let ingested = async |outcome: &str| {
+        let labels = format!(r#"topic="user_created",outcome="{outcome}""#);
+        figure(&router, &format!("shop_event_records_total{{{labels}}}")).await
     };
-    assert!(
-        pending("users").await < 0.5 && pending("orders").await < 0.5,
-        "exposed from the start"
-    );
-    away.store(true, Ordering::SeqCst);
-    entities.start();
-    assert_eq!(post(&router, "/users", ADA).await.status, 201);
-    wait_until(async || pending("users").await > 0.5).await;
-    assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 1);
-    assert_eq!(
-        post(&router, "/orders", PEN).await.status,
-        404,
-        "the user's event is not published"
-    );
-    // The age is measured by the system clock.
-    wait_until(async || figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await > 0.0)
-        .await;
-    assert!(published("users").await < 0.5);
-
-    away.store(false, Ordering::SeqCst);
-    wait_until(async || post(&router, "/orders", PEN).await.status == 201).await;
-    wait_until(async || published("users").await > 0.5 && published("orders").await > 0.5).await;
-    wait_until(async || pending("users").await < 0.5 && pending("orders").await < 0.5).await;
-    let heard = r#"shop_event_records_total{topic="user_created",outcome="inserted"}"#;
-    wait_until(async || figure(&router, heard).await > 0.5).await;
-    assert!(figure(&router, r#"shop_outbox_oldest_seconds{role="users"}"#).await < f64::EPSILON);
-    assert_eq!(get(&router, "/health").await.json()["users"]["outbox"], 0);
-}
-
-#[tokio::test(start_paused = true)]
-async fn ingested_events_are_counted_by_topic() {
-    let (mut entities, users, _orders, _away) = with_logs();
-    let router = entities.management(HttpOptions::default());
-    drop(users.append(LogRecord::new(0, Timestamp::MIN, Some("poison".into()))));
     let lag = r#"kafka_consumer_group_lag{topic="user_created",group="order_service_group",partition="0"}"#;
+    assert!(outbox("pending").await < 0.5, "exposed from the start");
+    let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
+    let _position = users.append(poison);
     wait_until(async || figure(&router, lag).await > 0.5).await;
+
+    faults.always(Call::Append, Fault::unavailable());
     entities.start();
-    let aside = r#"shop_event_records_total{topic="user_created",outcome="dead_lettered"}"#;
-    wait_until(async || figure(&router, aside).await > 0.5).await;
+    wait_until(async || ingested("dead_lettered").await > 0.5).await;
     wait_until(async || figure(&router, lag).await < 0.5).await;
+    assert_eq!(post(&router, "/users", ADA).await.status, 201);
+    wait_until(async || outbox("pending").await > 0.5).await;
+    let response = post(&router, "/orders", PEN).await;
+    assert_eq!(response.status, 404, "the user's event is not published");
+    // The age is measured by the system clock.
+    wait_until(async || outbox("oldest_seconds").await > 0.0).await;
+    assert!(outbox("published_total").await < 0.5);
+
+    faults.clear(Call::Append);
+    wait_until(async || ingested("inserted").await > 0.5).await;
+    wait_until(async || post(&router, "/orders", PEN).await.status == 201).await;
+    wait_until(async || outbox("published_total").await > 0.5).await;
+    wait_until(async || outbox("pending").await < 0.5).await;
+    assert!(outbox("oldest_seconds").await < f64::EPSILON);
     for part in ["source", "store", "dead_letters", "commit"] {
-        let waiting =
-            format!(r#"shop_event_waiting_seconds{{topic="order_created",part="{part}"}}"#);
+        let labels = format!(r#"topic="order_created",part="{part}""#);
+        let waiting = format!("shop_event_waiting_seconds{{{labels}}}");
         assert!(figure(&router, &waiting).await < f64::EPSILON);
     }
-    assert_eq!(
-        get(&router, "/health").await.json()["orders"]["events"]["dead_lettered"],
-        1
-    );
+    let health = get(&router, "/health").await.json();
+    assert_eq!(health["orders"]["events"]["dead_lettered"], 1);
     let text = get(&router, "/metrics").await.text;
+    let has_purchases = text.contains("\nshop_ingest_records_total{");
+    assert!(!has_purchases, "only purchases have these series: {text}");
+}
+
+#[tokio::test]
+async fn an_event_has_the_request_id_of_its_request() {
+    let entities = Entities::new();
+    let router = management(entities.accounts(), HttpOptions::default());
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-00f067aa0ba902b7-01";
+    let headers = [JSON, ("x-request-id", "r-1"), ("traceparent", trace)];
+    let request = request(Method::POST, "/users", &headers, ADA);
+    assert_eq!(send(&router, request).await.status, 201);
+    let pending = entities.users.pending(2).await.unwrap();
+    let headers = format!("{:?}", pending[0].record.headers);
     assert!(
-        !text.contains("\nshop_ingest_records_total{"),
-        "only purchases have these series: {text}"
+        headers.contains("r-1") && headers.contains(trace),
+        "{headers}"
     );
+}
+
+#[tokio::test]
+async fn the_document_has_the_paths_of_the_roles() {
+    let both = Entities::new().accounts();
+    let mut users = both.clone();
+    users.orders = None;
+    let mut orders = both;
+    orders.users = None;
+    let users_paths = [
+        "/v1/users",
+        "/v1/users/{user_id}",
+        "/v1/users/{user_id}/orders",
+    ];
+    let orders_paths = ["/v1/orders", "/v1/orders/{order_id}"];
+    for (accounts, expected) in [
+        (Accounts::default(), &[][..]),
+        (users, &users_paths),
+        (orders, &orders_paths),
+    ] {
+        let mut parts = Parts::new(ServiceKind::Management, None);
+        parts.roles.push(Arc::new(accounts));
+        let routes = routes(parts);
+        let served = routes.paths();
+        let document = get(&routes.build(), "/openapi.json").await.json();
+        let paths = document["paths"].as_object().unwrap().keys();
+        let is_of_roles = |path: &&str| path.contains("user") || path.contains("order");
+        let documented: Vec<_> = paths.map(String::as_str).filter(is_of_roles).collect();
+        assert_eq!(documented, expected);
+        for path in documented {
+            let legacy = path.trim_start_matches("/v1").to_owned();
+            assert!(served.contains(&path.to_owned()) && served.contains(&legacy));
+        }
+    }
 }

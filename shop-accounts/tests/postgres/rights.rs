@@ -1,42 +1,25 @@
 //! Rows that a trigger skips, and rights that are missing.
 
-use shop_accounts::conformance::EntityStores as _;
-use shop_accounts::entity::{EntityStore as _, Insertion};
-use shop_accounts::outbox::Outbox as _;
-use shop_accounts::postgres::{PostgresOutbox, PostgresUsers};
-use shop_accounts::users::{NewUser, UserNumber};
-use shop_store::postgres::PostgresStoreOptions;
-
-use crate::fixture::{OwnTable, PostgresEntitiesFixture, event};
-use crate::postgres::{drop_role, of_new_role, session, skip_rows};
+use crate::postgres::{drop_role, of_new_role, skip_rows};
+use crate::prelude::*;
 
 #[tokio::test]
 async fn a_skipped_user_takes_no_number() {
-    for table in ["users", "users_keys", "users_outbox"] {
-        let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else {
-            return;
-        };
-        let client = session(fixture.url()).await;
-        let new = |name: &str| {
-            let email = format!("{name}@example.com").parse().unwrap();
-            NewUser::new(name.parse().unwrap(), email, name.parse().unwrap())
-        };
+    let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else {
+        return;
+    };
+    let client = session(fixture.url()).await;
+    for (number, table) in [(1, "users"), (2, "users_keys"), (3, "users_outbox")] {
+        let new = new_user(table);
         skip_rows(&client, "insert", table, "true").await;
-        let error = fixture.user_store().insert(&new("ada")).await.unwrap_err();
-        assert!(
-            error.chain().to_string().contains("a trigger has skipped"),
-            "{table}: {}",
-            error.chain()
-        );
-        client
-            .batch_execute(&format!("drop trigger skip on {table}"))
-            .await
-            .unwrap();
-        let inserted = fixture.user_store().insert(&new("ada")).await.unwrap();
-        let Insertion::Inserted(user) = inserted else {
-            panic!("{table}: {inserted:?}")
-        };
-        assert_eq!(user.id, UserNumber::new(1), "{table}");
+        let error = fixture.user_store().insert(&new).await.unwrap_err();
+        let chain = error.chain().to_string();
+        assert!(chain.contains("a trigger has skipped"), "{table}: {chain}");
+        let heal = format!("drop trigger skip on {table}");
+        client.batch_execute(&heal).await.unwrap();
+        let inserted = fixture.user_store().insert(&new).await.unwrap();
+        let user = User::with_number(&new, UserNumber::new(number));
+        assert_eq!(inserted, Insertion::Inserted(user), "{table}");
     }
 }
 

@@ -5,18 +5,12 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-use std::sync::{Arc, Mutex};
-
-use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
-use shop_accounts::conformance::{EntityStores, OutboxFixture};
+use crate::prelude::*;
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
-use shop_accounts::outbox::Outbox;
 use shop_core::conformance::Capabilities;
-use shop_core::log::LogRecord;
-use shop_core::record::{Event, JsonEvent};
 use shop_store::embedded::EmbeddedStoreOptions;
 use shop_store::embedded::rusqlite::Connection;
+use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// Users and orders in a folder that is deleted with the fixture.
@@ -66,20 +60,6 @@ pub(crate) struct OwnDatabase {
     _folder: TempDir,
 }
 
-/// An event of an embedder.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-struct Refund {
-    order: String,
-}
-
-impl JsonEvent for Refund {
-    const TOPIC: &'static str = "refunds";
-
-    fn key(&self) -> String {
-        self.order.clone()
-    }
-}
-
 impl OwnDatabase {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
@@ -114,9 +94,7 @@ impl OutboxFixture for OwnDatabase {
             transaction
                 .execute("INSERT INTO refunds (number) VALUES ('order')", [])
                 .expect("a row");
-            let refund = Refund {
-                order: format!("order-{}", transaction.last_insert_rowid()),
-            };
+            let refund = event(transaction.last_insert_rowid(), "ada");
             SqliteOutbox::insert_event(&transaction, &refund).expect("an event");
             transaction.commit().expect("a commit");
             refund

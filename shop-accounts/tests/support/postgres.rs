@@ -5,21 +5,11 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::time::Duration;
-
-use async_trait::async_trait;
+use crate::prelude::*;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
-use shop_accounts::conformance::{EntityStores, OutboxFixture};
-use shop_accounts::outbox::Outbox;
-use shop_accounts::postgres::{PostgresOrders, PostgresOutbox, PostgresUsers};
-use shop_accounts::users::{User, UserNumber};
-use shop_core::log::LogRecord;
-use shop_core::record::Event;
-use shop_store::postgres::PostgresStoreOptions;
-
-use crate::postgres::{TestServer, fresh_schema, session};
+use shop_accounts::users::NewUser;
+use shop_core::Uuid;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Users and orders, side by side in one schema.
 #[derive(Debug)]
@@ -50,20 +40,10 @@ impl PostgresEntitiesFixture {
                 .max_connections(4)
                 .adopt_tables(true)
         };
-        let users = PostgresUsers::open(options())
-            .await
-            .expect("a URL of PostgreSQL");
-        let orders = PostgresOrders::open(options())
-            .await
-            .expect("a URL of PostgreSQL");
+        let users = PostgresUsers::open(options()).await.expect("a URL");
+        let orders = PostgresOrders::open(options()).await.expect("a URL");
         // Calls wait for the first attempt to create the tables.
-        let created = async {
-            while users.inspect().await.and(orders.inspect().await).is_err() {
-                tokio::time::sleep(Duration::from_millis(20)).await;
-            }
-        };
-        let created = tokio::time::timeout(Duration::from_secs(60), created);
-        created.await.expect("a PostgreSQL server");
+        until(async || users.inspect().await.and(orders.inspect().await).is_ok()).await;
         Some(Self {
             users,
             orders,
@@ -133,14 +113,15 @@ impl OwnTable {
     }
 }
 
+/// A user with the address `name@example.com`.
+pub(crate) fn new_user(name: &str) -> NewUser {
+    let email = format!("{name}@example.com").parse().expect("an email");
+    NewUser::new(Uuid::now_v7().into(), email, name.parse().expect("a name"))
+}
+
 /// An event with the key `number`.
 pub(crate) fn event(number: i64, name: &str) -> User {
-    let email = format!("{name}@example.com").parse().expect("an email");
-    User::new(
-        UserNumber::new(number),
-        email,
-        name.parse().expect("a name"),
-    )
+    User::with_number(&new_user(name), UserNumber::new(number))
 }
 
 #[async_trait]
