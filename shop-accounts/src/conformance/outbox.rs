@@ -3,7 +3,7 @@
 use super::faulty::faulty_outbox;
 use super::prelude::*;
 use crate::outbox::{Backlog, Relay, RelayOptions};
-use futures_util::future::{BoxFuture, join};
+use futures_util::future::join;
 use futures_util::{FutureExt, TryStreamExt};
 use shop_core::Bytes;
 use shop_core::conformance::declared;
@@ -58,21 +58,33 @@ pub async fn entries_keep_their_order(fixture: &dyn OutboxFixture) {
     assert_eq!(contents_of_entries(found), contents(written));
 }
 
-/// Holds a write between its event and its commit.
-#[derive(Debug, Default)]
-struct Hold {
-    written: Notify,
-    released: Notify,
+/// Writes `event`, runs `meanwhile` before its commit, and commits: at the latest when `meanwhile` ends,
+/// and before if it notifies its argument.
+async fn write_slowly<T>(
+    fixture: &dyn OutboxFixture,
+    event: &User,
+    meanwhile: impl AsyncFnOnce(&Notify) -> T,
+) -> T {
+    let written = Notify::new();
+    let released = Notify::new();
+    let before_commit = async {
+        written.notify_one();
+        released.notified().await;
+    };
+    let meanwhile = async {
+        written.notified().await;
+        let result = meanwhile(&released).await;
+        released.notify_one();
+        result
+    };
+    let write = fixture.write_event(event, before_commit.boxed());
+    soon("two writes", join(write, meanwhile)).await.1
 }
 
-impl Hold {
-    fn before_commit(&self) -> BoxFuture<'_, ()> {
-        let hold = async {
-            self.written.notify_one();
-            self.released.notified().await;
-        };
-        hold.boxed()
-    }
+async fn write_at_once(fixture: &dyn OutboxFixture, event: &User) {
+    fixture
+        .write_event(event, std::future::ready(()).boxed())
+        .await;
 }
 
 /// An event with the key `number`.
@@ -99,30 +111,26 @@ pub async fn open_writes_of_a_key_keep_their_order(fixture: &dyn OutboxFixture) 
         return;
     }
     let outbox = fixture.outbox().await;
-    let hold = Hold::default();
     let earlier = event(1, "earlier");
     let later = event(1, "later");
-    let rest = async {
-        hold.written.notified().await;
-        let mut write = fixture.write_event(&later, std::future::ready(()).boxed());
-        let is_first = timeout(Duration::from_millis(500), &mut write)
-            .await
-            .is_ok();
-        hold.released.notify_one();
-        if !is_first {
+    let is_first = write_slowly(fixture, &earlier, async |released| {
+        let mut write = std::pin::pin!(write_at_once(fixture, &later));
+        let first = timeout(Duration::from_millis(500), &mut write).await;
+        released.notify_one();
+        if first.is_err() {
             write.await;
         }
-        is_first
-    };
-    let writes = join(fixture.write_event(&earlier, hold.before_commit()), rest);
-    let ((), is_first) = soon("two writes of one key", writes).await;
+        first.is_ok()
+    });
+    let is_first = is_first.await;
     let committed = if is_first {
         [&later, &earlier]
     } else {
         [&earlier, &later]
     };
+    let pending = pending_contents(&*outbox).await;
     assert_eq!(
-        pending_contents(&*outbox).await,
+        pending,
         encoded(committed),
         "the later committed first: {is_first}"
     );
@@ -135,22 +143,15 @@ pub async fn a_late_commit_is_not_skipped(fixture: &dyn OutboxFixture) {
         return;
     }
     let outbox = fixture.outbox().await;
-    let hold = Hold::default();
     let late = event(1, "late");
     let early = event(2, "early");
-    let rest = async {
-        hold.written.notified().await;
-        fixture
-            .write_event(&early, std::future::ready(()).boxed())
-            .await;
+    let found = write_slowly(fixture, &late, async |_released| {
+        write_at_once(fixture, &early).await;
         let found = pending(&*outbox, 10).await;
         outbox.delete(&[found[0].id]).await.expect("delete");
-        hold.released.notify_one();
         contents_of_entries(found)
-    };
-    let writes = join(fixture.write_event(&late, hold.before_commit()), rest);
-    let ((), found) = soon("two writes", writes).await;
-    assert_eq!(found, encoded([&early]));
+    });
+    assert_eq!(found.await, encoded([&early]));
     assert_eq!(pending_contents(&*outbox).await, encoded([&late]));
 }
 
@@ -255,31 +256,21 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
             tokio::spawn(relay.run(std::future::pending())),
         )
     };
+    let refused = Fault::unavailable;
     let late = Fault::CompleteAfterTimeout(Duration::from_millis(10));
-    let script = [
-        (Call::Pending, vec![Fault::unavailable(), Fault::LoseAnswer]),
-        (
-            Call::Append,
-            vec![
-                Fault::unavailable(),
-                Fault::LoseAnswer,
-                late,
-                Fault::unavailable(),
-            ],
-        ),
-    ];
     let mut written = Vec::new();
     // The first relay ends between publishing and deleting, the second one completes.
     for crashes in [true, false] {
-        for (call, scripted) in &script {
-            scripted
-                .iter()
-                .for_each(|fault| faults.once(*call, fault.clone()));
+        for fault in [refused(), Fault::LoseAnswer] {
+            faults.once(Call::Pending, fault);
+        }
+        for fault in [refused(), Fault::LoseAnswer, late.clone(), refused()] {
+            faults.once(Call::Append, fault);
         }
         if crashes {
-            faults.always(Call::Delete, Fault::unavailable());
+            faults.always(Call::Delete, refused());
         } else {
-            faults.once(Call::Delete, Fault::unavailable());
+            faults.once(Call::Delete, refused());
             faults.once(Call::Delete, Fault::LoseAnswer);
         }
         written.extend(write(fixture, 8).await);

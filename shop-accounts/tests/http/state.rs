@@ -120,36 +120,29 @@ async fn an_event_has_the_request_id_of_its_request() {
     );
 }
 
+/// `scenarios/roles.http` has the paths of each role.
 #[tokio::test]
 async fn the_document_has_the_paths_of_the_roles() {
-    let both = Entities::new().accounts();
-    let mut users = both.clone();
+    let mut users = Entities::new().accounts();
     users.orders = None;
-    let mut orders = both;
+    let mut orders = Entities::new().accounts();
     orders.users = None;
-    let users_paths = [
-        "/v1/users",
-        "/v1/users/{user_id}",
-        "/v1/users/{user_id}/orders",
-    ];
-    let orders_paths = ["/v1/orders", "/v1/orders/{order_id}"];
-    for (accounts, expected) in [
-        (Accounts::default(), &[][..]),
-        (users, &users_paths),
-        (orders, &orders_paths),
-    ] {
+    for (accounts, count) in [(Accounts::default(), 0), (users, 3), (orders, 2)] {
         let mut parts = Parts::new(ServiceKind::Management, None);
         parts.roles.push(Arc::new(accounts));
         let routes = routes(parts);
+        let is_of_roles =
+            |path: &&str| path.starts_with("/v1/users") || path.starts_with("/v1/orders");
         let served = routes.paths();
+        let served: Vec<_> = served
+            .iter()
+            .map(String::as_str)
+            .filter(is_of_roles)
+            .collect();
         let document = get(&routes.build(), "/openapi.json").await.json();
         let paths = document["paths"].as_object().unwrap().keys();
-        let is_of_roles = |path: &&str| path.contains("user") || path.contains("order");
         let documented: Vec<_> = paths.map(String::as_str).filter(is_of_roles).collect();
-        assert_eq!(documented, expected);
-        for path in documented {
-            let legacy = path.trim_start_matches("/v1").to_owned();
-            assert!(served.contains(&path.to_owned()) && served.contains(&legacy));
-        }
+        assert_eq!(documented, served);
+        assert_eq!(documented.len(), count);
     }
 }

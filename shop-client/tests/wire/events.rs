@@ -3,13 +3,12 @@
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use axum::body::{Body, Bytes};
-use axum::http::header;
-use axum::response::{IntoResponse, Response};
 use futures_util::Stream;
 use shop_client::{BearerToken, FeedItem, PurchaseId, Shop as AnyShop};
 
 use crate::prelude::*;
+
+const EVENTS: &str = "text/event-stream";
 
 /// A service with an ingest, and a shop on its log and store.
 fn service() -> (Shop, AnyShop) {
@@ -30,14 +29,6 @@ async fn follow(client: &ShopClient) -> impl Stream<Item = Result<FeedItem>> + U
 async fn next(events: &mut (impl Stream<Item = Result<FeedItem>> + Unpin)) -> PurchaseId {
     let item = tokio::time::timeout(Duration::from_secs(86_400), events.next()).await;
     item.unwrap().unwrap().unwrap().purchase.id
-}
-
-/// A response of these events, which is silent afterwards.
-fn silent_after(events: String) -> Turn {
-    let events = stream::iter([Ok::<_, Error>(Bytes::from(events))]).chain(stream::pending());
-    let content_type = [(header::CONTENT_TYPE, "text/event-stream")];
-    let response: Response = (content_type, Body::from_stream(events)).into_response();
-    Turn::Say(response)
 }
 
 fn event(id: &str, purchase: u32) -> String {
@@ -112,7 +103,7 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
     let first =
         event("c1", 1) + &event("c2", 2) + ": no purchase\nid: c3\n\n" + &event("c4", 3)[..40];
     let second = event("c3", 2) + &event("c4", 3);
-    let script = Script::new([first, second].map(silent_after));
+    let script = Script::new([first, second].map(|events| silent_after(EVENTS, events)));
     let client = script.client().await;
     let mut events = follow(&client).await;
     let start = Instant::now();
@@ -124,7 +115,7 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
     // An event that was cut off does not move the position.
     assert_eq!(script.headers("last-event-id"), ["", "c3"]);
 
-    let script = Script::new([silent_after(String::new())]);
+    let script = Script::new([silent_after(EVENTS, String::new())]);
     let error = script
         .client()
         .await

@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use axum::body::{Body, Bytes};
-use axum::http::header;
-use axum::response::IntoResponse;
+use axum::body::Bytes;
 use shop_client::TimeRange;
 use shop_client::shop_core::ports::PurchaseStore as _;
 
@@ -74,11 +72,7 @@ async fn a_listing_that_breaks_off_is_an_error() {
 #[tokio::test(start_paused = true)]
 async fn a_listing_that_becomes_silent_is_an_error() {
     let one = serde_json::to_string(&purchase(1)).unwrap() + "\n";
-    let body = stream::iter([Ok::<_, Error>(one)]).chain(stream::pending());
-    let content_type = [(header::CONTENT_TYPE, "application/x-ndjson")];
-    let script = Script::new([Turn::Say(
-        (content_type, Body::from_stream(body)).into_response(),
-    )]);
+    let script = Script::new([silent_after("application/x-ndjson", one)]);
     let builder = script.builder().await.query_timeout(Duration::from_secs(5));
     let client = builder.build().unwrap();
     let start = Instant::now();

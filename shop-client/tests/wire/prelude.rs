@@ -12,4 +12,4 @@ pub(crate) use shop_client::{
 pub(crate) use shop_http::{HttpOptions, Parts, router};
 pub(crate) use tokio::time::Instant;
 
-pub(crate) use crate::shop::{Script, Shop, Turn, ada, refusal, served};
+pub(crate) use crate::shop::{Script, Shop, Turn, ada, refusal, served, silent_after};

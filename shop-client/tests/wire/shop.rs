@@ -7,6 +7,7 @@ use std::time::Duration;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::header::CONTENT_TYPE;
 use axum::http::{HeaderMap, HeaderName, Method, StatusCode};
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse, Response};
@@ -202,4 +203,11 @@ pub(crate) fn refusal(status: u16, headers: &[(&str, &str)], body: impl Into<Str
         response.headers_mut().insert(name, value.parse().unwrap());
     }
     response
+}
+
+/// A response with this body, whose connection is silent afterwards.
+pub(crate) fn silent_after(content_type: &'static str, text: String) -> Turn {
+    let parts = stream::iter([Ok::<_, axum::Error>(text)]).chain(stream::pending());
+    let content_type = [(CONTENT_TYPE, content_type)];
+    Turn::Say((content_type, Body::from_stream(parts)).into_response())
 }
