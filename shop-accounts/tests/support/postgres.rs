@@ -77,7 +77,7 @@ pub(crate) struct OwnTable {
     pub(crate) outbox: PostgresOutbox,
     url: String,
     written: AtomicI64,
-    server: TestServer,
+    _server: TestServer,
 }
 
 impl OwnTable {
@@ -98,18 +98,13 @@ impl OwnTable {
             outbox,
             url,
             written: AtomicI64::new(0),
-            server,
+            _server: server,
         })
     }
 
     /// The URL of its schema.
     pub(crate) fn url(&self) -> &str {
         &self.url
-    }
-
-    /// The URL of the server's database.
-    pub(crate) fn server_url(&self) -> &str {
-        &self.server.url
     }
 }
 

@@ -10,9 +10,13 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::prelude::*;
 
+const ENDLESS: &str =
+    "HTTP/1.1 201 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
+
 /// A server that responds to each connection with `first`, then continues as `then` says.
 struct Hostile {
     url: String,
+    /// The number of bytes that were sent after the first ones.
     bytes: Arc<AtomicUsize>,
 }
 
@@ -50,6 +54,24 @@ impl Hostile {
             .check_timeout(brief)
             .retries(RetryPolicy::none())
     }
+
+    /// The errors of a write, a read, a report, and a stream: each has its own way to read a response.
+    async fn errors(&self) -> [Error; 4] {
+        let client = self.builder().build().unwrap();
+        let mut export = client.export(Selector::All).csv();
+        let calls = async {
+            [
+                client.buy(ada("1")).await.unwrap_err(),
+                client.user("u1").page().await.unwrap_err(),
+                client.health().await.unwrap_err(),
+                export.next().await.unwrap().unwrap_err(),
+            ]
+        };
+        // Only calls that hang take as long.
+        tokio::time::timeout(Duration::from_secs(60), calls)
+            .await
+            .unwrap()
+    }
 }
 
 async fn answer(
@@ -76,29 +98,6 @@ async fn answer(
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         }
-    }
-}
-
-const ENDLESS: &str =
-    "HTTP/1.1 201 X\r\ncontent-type: application/json\r\ntransfer-encoding: chunked\r\n\r\n";
-
-impl Hostile {
-    /// The errors of a write, a read, a report, and a stream: each has its own way to read a response.
-    async fn errors(&self) -> [Error; 4] {
-        let client = self.builder().build().unwrap();
-        let mut export = client.export(Selector::All).csv();
-        let calls = async {
-            [
-                client.buy(ada("1")).await.unwrap_err(),
-                client.user("u1").page().await.unwrap_err(),
-                client.health().await.unwrap_err(),
-                export.next().await.unwrap().unwrap_err(),
-            ]
-        };
-        // Only calls that hang take as long.
-        tokio::time::timeout(Duration::from_secs(60), calls)
-            .await
-            .unwrap()
     }
 }
 
