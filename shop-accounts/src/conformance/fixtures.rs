@@ -150,13 +150,14 @@ impl EntityStores for MemoryEntities {
 
 /// The rows with which the kit tests a store of users or of orders.
 pub trait SampleEntity: Entity {
-    /// Creates a new row with a key and a context of its own. The same number gives the same address of a user.
+    /// Creates a new row with a key and a context of its own. The same number gives the same address
+    /// of a user.
     fn sample(number: i64) -> Self::New;
 
-    /// Returns rows with the key of `new`, each of which has one other member.
+    /// Returns rows with the key of `new`, which is a UUID. Each has one other member.
     fn with_key_of(new: &Self::New) -> Vec<Self::New>;
 
-    /// Returns a row that a store refuses which has [`sample(1)`](Self::sample).
+    /// Returns a row that a store refuses if it has [`sample(1)`](Self::sample).
     fn refused() -> Self::New;
 
     /// Returns rows with unusual members, and rows that only the replaced systems accept.
@@ -219,6 +220,7 @@ impl SampleEntity for Order {
 
     fn with_key_of(new: &NewOrder) -> Vec<NewOrder> {
         let others = [
+            new_order(2, "Notebook", 2, "50.00"),
             new_order(1, "Pencil", 2, "50.00"),
             new_order(1, "Notebook", 3, "50.00"),
             new_order(1, "Notebook", 2, "50.01"),
@@ -300,14 +302,18 @@ pub(super) async fn ready_store<E: SampleEntity>(
     fixture.store().await
 }
 
-/// The events that a store of users or of orders applies.
+/// The events of the other service that the store of a fixture applies.
 #[derive(Debug)]
-pub struct ForeignEvents<E, F>(F, PhantomData<fn() -> E>);
+pub struct ForeignEvents<E, F> {
+    fixture: F,
+    entity: PhantomData<fn() -> E>,
+}
 
 impl<E: SampleEntity, F: EntityFixture<E>> ForeignEvents<E, F> {
     /// The events that the store of `fixture` applies.
     pub const fn new(fixture: F) -> Self {
-        Self(fixture, PhantomData)
+        let entity = PhantomData;
+        Self { fixture, entity }
     }
 }
 
@@ -316,7 +322,7 @@ impl<E: SampleEntity, F: EntityFixture<E>> RecordStoreFixture for ForeignEvents<
     type Record = E::ForeignEvent;
 
     async fn store(&self) -> Arc<dyn RecordStore<E::ForeignEvent>> {
-        self.0.events().await
+        self.fixture.events().await
     }
 
     fn record(&self, number: i64) -> E::ForeignEvent {
@@ -330,12 +336,20 @@ impl<E: SampleEntity, F: EntityFixture<E>> RecordStoreFixture for ForeignEvents<
 
 /// The outbox of a store of users or of orders. All events of orders have one key.
 #[derive(Debug)]
-pub struct OutboxOf<E, F>(F, AtomicI64, PhantomData<fn() -> E>);
+pub struct OutboxOf<E, F> {
+    fixture: F,
+    written: AtomicI64,
+    entity: PhantomData<fn() -> E>,
+}
 
 impl<E: SampleEntity, F: EntityFixture<E>> OutboxOf<E, F> {
     /// The outbox of the store of `fixture`.
     pub const fn new(fixture: F) -> Self {
-        Self(fixture, AtomicI64::new(0), PhantomData)
+        Self {
+            fixture,
+            written: AtomicI64::new(0),
+            entity: PhantomData,
+        }
     }
 }
 
@@ -346,12 +360,12 @@ impl<E: SampleEntity, F: EntityFixture<E>> OutboxFixture for OutboxOf<E, F> {
     }
 
     async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.0.outbox().await
+        self.fixture.outbox().await
     }
 
     async fn write(&self) -> LogRecord {
-        let new = E::sample(self.1.fetch_add(1, Ordering::Relaxed));
-        let store = ready_store(&self.0).await;
+        let new = E::sample(self.written.fetch_add(1, Ordering::Relaxed));
+        let store = ready_store(&self.fixture).await;
         inserted(&*store, &new).await.event(&new).expect("an event")
     }
 }
