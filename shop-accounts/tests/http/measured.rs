@@ -2,7 +2,8 @@
 //! of `/v1`.
 //!
 //! A row of `measured.txt` and `strict.txt` has a request: its method, its path, and its body. The snapshot has the
-//! response below each row.
+//! response below each row. After a change that is meant:
+//! `INSTA_UPDATE=always cargo test -p shop-accounts --test http measured`.
 
 use shop_http::HttpOptions;
 
