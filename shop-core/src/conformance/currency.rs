@@ -1,10 +1,7 @@
 //! The tests of the currency of every store.
 
-use super::erase::{EraseFixture, get, insert};
-use super::fixture::soon;
-use super::sample::purchase;
+use super::prelude::*;
 use crate::domain::Currency;
-use crate::{ErrorKind, Purchase, PurchaseId};
 
 fn currency(text: &str) -> Currency {
     text.parse().unwrap()
@@ -17,49 +14,35 @@ fn purchase_in(text: &str, number: u64) -> Purchase {
     purchase
 }
 
-async fn stored_currency(fixture: &dyn EraseFixture) -> Option<Currency> {
-    let store = fixture.currency().await;
-    soon("currency", store.currency()).await.expect("currency")
-}
-
 /// A store keeps the first currency that it is given, and refuses another one.
 pub async fn the_first_currency_is_kept(fixture: &dyn EraseFixture) {
-    assert_eq!(stored_currency(fixture).await, None);
     let store = fixture.currency().await;
+    assert_eq!(succeed(store.currency()).await, None);
     for _ in 0..2 {
-        soon("adopt", store.adopt_currency(&currency("EUR")))
-            .await
-            .expect("adopt");
+        succeed(store.adopt_currency(&currency("EUR"))).await;
     }
-
-    let other = soon("adopt", store.adopt_currency(&currency("USD"))).await;
-    let error = other.expect_err("a store has one currency");
+    let error = fail(store.adopt_currency(&currency("USD"))).await;
     assert_eq!(error.kind(), ErrorKind::Conflict);
     assert!(error.message().contains("EUR"), "{error}");
-    assert_eq!(stored_currency(fixture).await, Some(currency("EUR")));
+    assert_eq!(succeed(store.currency()).await, Some(currency("EUR")));
 }
 
-/// The first purchase with a currency gives it to the store.
+/// The first purchase with a currency gives it to the store. A purchase in another currency is
+/// rejected, and the others of its batch are stored, also those without a currency.
 pub async fn a_purchase_gives_the_store_its_currency(fixture: &dyn EraseFixture) {
+    let store = fixture.currency().await;
     assert_eq!(insert(fixture, &[purchase(0)]).await, "i");
-    assert_eq!(stored_currency(fixture).await, None);
-    assert_eq!(insert(fixture, &[purchase_in("EUR", 1)]).await, "i");
-    assert_eq!(stored_currency(fixture).await, Some(currency("EUR")));
-}
-
-/// A purchase in another currency than the store is rejected. The others of its batch are stored,
-/// also those without a currency.
-pub async fn a_purchase_in_another_currency_is_rejected(fixture: &dyn EraseFixture) {
+    assert_eq!(succeed(store.currency()).await, None);
     let batch = [
-        purchase_in("EUR", 0),
-        purchase_in("USD", 1),
-        purchase(2),
-        purchase_in("EUR", 3),
+        purchase_in("EUR", 1),
+        purchase_in("USD", 2),
+        purchase(3),
+        purchase_in("EUR", 4),
     ];
     assert_eq!(insert(fixture, &batch).await, "irii");
-    let usd: PurchaseId = batch[1].id;
-    assert_eq!(get(fixture, &usd).await, None);
-    assert_eq!(insert(fixture, &[purchase_in("USD", 4)]).await, "r");
+    assert_eq!(succeed(store.currency()).await, Some(currency("EUR")));
+    assert_eq!(get(fixture, &id(2)).await, None);
+    assert_eq!(insert(fixture, &[purchase_in("USD", 5)]).await, "r");
 }
 
 /// A purchase with a currency repeats the same purchase without one, in both directions: the first

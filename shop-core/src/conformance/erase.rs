@@ -1,21 +1,13 @@
 //! The tests of every [`PurchaseErase`].
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use futures_util::TryStreamExt;
 
-use super::StoreFixture;
-use super::fixture::soon;
-use super::sample::{id, purchase, purchase_of, purchases};
-use super::store::{contradicting, outcome_codes};
-use crate::ports::{
-    CurrencyStore, Lookup, PageRequest, PurchaseErase, PurchaseQuery, PurchaseQueryExt, Selector,
-};
+use super::prelude::*;
+use crate::ports::{CurrencyStore, PurchaseErase};
 use crate::retention::{Retention, RetentionOptions};
-use crate::{Clock, Purchase, PurchaseId, Timestamp, Total, UserId, Uuid};
+use crate::{Clock, Uuid};
 
 /// A fresh store from which purchases can be erased.
 #[async_trait]
@@ -27,131 +19,60 @@ pub trait EraseFixture: StoreFixture {
     async fn currency(&self) -> Arc<dyn CurrencyStore>;
 }
 
-pub(super) fn user(text: &str) -> UserId {
-    text.parse().unwrap()
+#[track_caller]
+pub(super) fn erase(
+    fixture: &dyn EraseFixture,
+    of: &str,
+    limit: usize,
+) -> impl Future<Output = u64> {
+    succeed(async move { fixture.erase().await.erase(&user(of), limit).await })
 }
 
-pub(super) async fn insert(fixture: &dyn EraseFixture, batch: &[Purchase]) -> String {
-    outcome_codes(
-        &soon("insert", fixture.store().await.insert(batch.into()))
-            .await
-            .expect("insert"),
-    )
+#[track_caller]
+pub(super) fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> impl Future<Output = u64> {
+    succeed(async move { fixture.erase().await.mark_erased(ids).await })
 }
 
-pub(super) async fn get(fixture: &dyn EraseFixture, id: &PurchaseId) -> Option<Purchase> {
-    soon("get", fixture.query().await.get(id))
-        .await
-        .expect("get")
-}
-
-pub(super) async fn erase(fixture: &dyn EraseFixture, of: &str, limit: usize) -> u64 {
-    soon("erase", fixture.erase().await.erase(&user(of), limit))
-        .await
-        .expect("erase")
-}
-
-pub(super) async fn mark(fixture: &dyn EraseFixture, ids: &[PurchaseId]) -> u64 {
-    soon("mark", fixture.erase().await.mark_erased(ids))
-        .await
-        .expect("mark")
-}
-
-pub(super) async fn delete_before(
+#[track_caller]
+pub(super) fn delete_before(
     fixture: &dyn EraseFixture,
     time: Timestamp,
     limit: usize,
-) -> u64 {
-    soon("delete", fixture.erase().await.delete_before(time, limit))
-        .await
-        .expect("delete")
+) -> impl Future<Output = u64> {
+    succeed(async move { fixture.erase().await.delete_before(time, limit).await })
 }
 
-/// The ids of a scan of the whole store.
-pub(super) async fn scanned(query: Arc<dyn PurchaseQuery>) -> Vec<PurchaseId> {
-    let mut found = Vec::new();
-    let mut scan = std::pin::pin!(query.scan_batches());
-    while let Some(batch) = soon("scan", scan.try_next()).await.expect("scan") {
-        assert_eq!(batch.unreadable, []);
-        found.extend(batch.purchases.into_iter().map(|purchase| purchase.id));
-        assert!(found.len() < 1_000, "the scan ends");
-    }
-    found.sort();
-    found
-}
-
-/// Purchases of the user only, up to the limit.
+/// Purchases of the user only are erased, up to the limit, and once. Listings, sums and scans do not
+/// include them. The user may buy again.
 pub async fn purchases_of_the_user_are_erased(fixture: &dyn EraseFixture) {
-    let stored = purchases(0..30);
-    insert(fixture, &stored).await;
-    assert_eq!(erase(fixture, "user-1", 4).await, 4);
-    assert_eq!(erase(fixture, "user-1", 4).await, 2);
-    for purchase in &stored {
-        let is_left = get(fixture, &purchase.id).await.as_ref() == Some(purchase);
-        assert_eq!(is_left, purchase.user_id != user("user-1"), "{purchase:?}");
+    let mut left = purchases(0..30);
+    insert(fixture, &left).await;
+    for (of, limit, expected) in [
+        ("unknown", 100, 0),
+        ("user-2", 0, 0),
+        ("user-1", 4, 4),
+        ("user-1", 4, 2),
+        ("user-1", 4, 0),
+    ] {
+        assert_eq!(erase(fixture, of, limit).await, expected, "{of}");
     }
-}
+    left.retain(|purchase| purchase.user_id != user("user-1"));
+    let later = purchase_of("user-1", 31);
+    assert_eq!(insert(fixture, std::slice::from_ref(&later)).await, "i");
+    left.push(later);
 
-/// Pages, summaries by user, by name and of all, and scans do not include them.
-pub async fn erased_purchases_are_not_listed(fixture: &dyn EraseFixture) {
-    insert(fixture, &purchases(0..20)).await;
-    erase(fixture, "user-1", 100).await;
-    mark(fixture, &[id(99)]).await;
-    let left: Vec<Purchase> = purchases(0..20)
-        .into_iter()
-        .filter(|purchase| purchase.user_id != user("user-1"))
-        .collect();
     let query = fixture.query().await;
-    let name = |text: &str| Selector::Name(format!("name of {text}").parse().unwrap());
-    let selectors = [
+    let of_name = |text: &str| Selector::Name(text.parse().unwrap());
+    for selector in [
         Selector::All,
         Selector::User(user("user-1")),
-        name("user-1"),
+        of_name("name of user-1"),
         Selector::User(user("user-2")),
-        name("user-2"),
-    ];
-    for selector in selectors {
-        let of: Vec<&Purchase> = left
-            .iter()
-            .filter(|purchase| selector.matches(purchase))
-            .collect();
-        let page = soon("page", query.page(&selector, &PageRequest::default()))
-            .await
-            .expect("page");
-        assert_eq!(
-            page.items.iter().rev().collect::<Vec<_>>(),
-            of,
-            "{selector:?}"
-        );
-        assert_eq!(page.next, None);
-        let summary = soon("summary", query.summary(&selector))
-            .await
-            .expect("summary");
-        let total = of.iter().try_fold(Total::ZERO, |sum, purchase| {
-            sum.checked_add_price(purchase.price)
-        });
-        assert_eq!(
-            (summary.count, summary.total_spent),
-            (of.len() as u64, total.unwrap()),
-            "{selector:?}"
-        );
+        of_name("name of user-2"),
+    ] {
+        assert_listed(&query, &selector, &selected(&left, &selector)).await;
     }
-    assert_eq!(
-        scanned(query).await,
-        left.iter().map(|purchase| purchase.id).collect::<Vec<_>>()
-    );
-}
-
-/// Without purchases of the user, nothing changes.
-pub async fn erasing_again_changes_nothing(fixture: &dyn EraseFixture) {
-    insert(fixture, &purchases(0..10)).await;
-    assert_eq!(erase(fixture, "unknown", 100).await, 0);
-    assert_eq!(erase(fixture, "user-1", 100).await, 2);
-    assert_eq!(erase(fixture, "user-1", 100).await, 0);
-    assert_eq!(erase(fixture, "user-2", 0).await, 0);
-    assert_eq!(mark(fixture, &[id(1), id(50)]).await, 1);
-    assert_eq!(mark(fixture, &[id(1), id(50)]).await, 0);
-    assert_eq!(mark(fixture, &[]).await, 0);
+    assert_eq!(BTreeSet::from_iter(scanned(&query).await), ids_of(&left));
 }
 
 /// The same record, or another one with its id, stores nothing, also in a batch with others.
@@ -166,129 +87,78 @@ pub async fn an_erased_purchase_does_not_come_back(fixture: &dyn EraseFixture) {
         stored[2].clone(),
     ];
     assert_eq!(insert(fixture, &batch).await, "eied");
-    assert_eq!(
-        (get(fixture, &id(1)).await, get(fixture, &id(6)).await),
-        (None, None)
-    );
-    let object_id: PurchaseId = "65f0c0ffee0123456789abcd".parse().unwrap();
+    for number in [1, 6] {
+        assert_eq!(get(fixture, &id(number)).await, None);
+    }
     if fixture.capabilities().object_ids {
-        let legacy = Purchase {
-            id: object_id,
-            ..purchase(11)
-        };
+        let id: PurchaseId = "65f0c0ffee0123456789abcd".parse().unwrap();
+        let legacy = Purchase { id, ..purchase(11) };
         assert_eq!(insert(fixture, std::slice::from_ref(&legacy)).await, "i");
         assert_eq!(erase(fixture, "user-1", 100).await, 1);
         assert_eq!(insert(fixture, &[legacy]).await, "e");
-        assert_eq!(get(fixture, &object_id).await, None);
+        assert_eq!(get(fixture, &id).await, None);
     }
 }
 
-/// A user may buy again.
-pub async fn later_purchases_are_stored(fixture: &dyn EraseFixture) {
-    insert(fixture, &[purchase_of("ada", 1)]).await;
-    erase(fixture, "ada", 100).await;
-    assert_eq!(insert(fixture, &[purchase_of("ada", 2)]).await, "i");
-    let summary = soon(
-        "summary",
-        fixture.query().await.summary(&Selector::User(user("ada"))),
-    )
-    .await;
-    assert_eq!(summary.expect("summary").count, 1);
-}
-
-/// Also a purchase that is in the log and not stored yet.
+/// A marked purchase is never stored, also one that is in the log and not stored yet. A mark for a
+/// stored purchase has no effect. Marks of erased purchases, and of those that were never stored,
+/// are found.
 pub async fn a_marked_purchase_is_never_stored(fixture: &dyn EraseFixture) {
-    assert_eq!(mark(fixture, &[id(1), id(2)]).await, 2);
-    assert_eq!(insert(fixture, &purchases(0..4)).await, "ieei");
-    assert_eq!(get(fixture, &id(1)).await, None);
-}
-
-/// A mark for a stored purchase has no effect.
-pub async fn marking_does_not_change_stored_purchases(fixture: &dyn EraseFixture) {
     insert(fixture, &purchases(0..2)).await;
-    assert_eq!(mark(fixture, &[id(0), id(1)]).await, 0);
-    assert_eq!(get(fixture, &id(1)).await, Some(purchase(1)));
-}
-
-/// Marks of erased purchases and of ids that were never stored.
-pub async fn marks_are_found(fixture: &dyn EraseFixture) {
-    insert(fixture, &purchases(0..3)).await;
     erase(fixture, "user-1", 100).await;
-    mark(fixture, &[id(7)]).await;
+    for (numbers, expected) in [(0..0, 0), (0..4, 2), (0..4, 0)] {
+        let ids: Vec<_> = numbers.map(id).collect();
+        assert_eq!(
+            mark(fixture, &ids).await,
+            expected,
+            "0 is stored, and 1 erased"
+        );
+    }
+    assert_eq!(insert(fixture, &purchases(0..5)).await, "deeei");
     let query = fixture.query().await;
-    let expected = [
-        Lookup::Stored(purchase(0)),
-        Lookup::Erased,
-        Lookup::Erased,
-        Lookup::Missing,
-    ];
-    let ids = [0, 1, 7, 8].map(id);
-    for (id, expected) in ids.iter().zip(&expected) {
-        let found = soon("look up", query.look_up(id)).await.expect("look up");
-        assert_eq!(found, *expected);
+    for (number, expected) in [
+        (0, Lookup::Stored(purchase(0))),
+        (1, Lookup::Erased),
+        (2, Lookup::Erased),
+        (4, Lookup::Stored(purchase(4))),
+        (5, Lookup::Missing),
+    ] {
+        assert_eq!(
+            succeed(query.look_up(&id(number))).await,
+            expected,
+            "{number}"
+        );
     }
 }
 
-/// Oldest first, up to the limit, and none at the time itself.
+/// The oldest purchases are counted and deleted, up to the limit, and none at the time itself. A log
+/// may deliver them again: they are stored again, and the next deletion deletes them again.
 pub async fn the_oldest_purchases_are_deleted(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     insert(fixture, &stored).await;
+    insert(fixture, &[purchase_of("erased", 20)]).await;
+    erase(fixture, "erased", 100).await;
+    let port = fixture.erase().await;
     let time = stored[6].timestamp;
-    assert_eq!(delete_before(fixture, time, 4).await, 4);
-    let query = fixture.query().await;
-    let ids = |range: std::ops::Range<usize>| {
-        stored[range]
-            .iter()
-            .map(|purchase| purchase.id)
-            .collect::<Vec<_>>()
-    };
-    assert_eq!(scanned(Arc::clone(&query)).await, ids(4..10));
-    assert_eq!(delete_before(fixture, time, 4).await, 2);
-    assert_eq!(delete_before(fixture, time, 4).await, 0);
-    assert_eq!(scanned(Arc::clone(&query)).await, ids(6..10));
-    let summary = soon("summary", query.summary(&Selector::All))
-        .await
-        .expect("summary");
-    let total = stored[6..].iter().try_fold(Total::ZERO, |sum, purchase| {
-        sum.checked_add_price(purchase.price)
-    });
-    assert_eq!((summary.count, summary.total_spent), (4, total.unwrap()));
-}
-
-/// A log may deliver it again. The next deletion deletes it again.
-pub async fn a_deleted_purchase_may_be_stored_again(fixture: &dyn EraseFixture) {
-    insert(fixture, &purchases(0..2)).await;
-    assert_eq!(delete_before(fixture, Timestamp::MAX, 100).await, 2);
-    assert_eq!(insert(fixture, &[purchase(1)]).await, "i");
-    assert_eq!(get(fixture, &id(1)).await, Some(purchase(1)));
-    assert_eq!(delete_before(fixture, Timestamp::MAX, 100).await, 1);
-    assert_eq!(get(fixture, &id(1)).await, None);
-}
-
-/// Those before the time, up to the limit.
-pub async fn old_purchases_are_counted(fixture: &dyn EraseFixture) {
-    let stored = purchases(0..10);
-    insert(fixture, &stored).await;
-    erase(fixture, "user-1", 100).await;
-    let erase = fixture.erase().await;
-    for (time, limit, expected) in [
-        (Timestamp::MAX, 100, 8),
-        (stored[6].timestamp, 100, 5),
-        (Timestamp::MIN, 100, 0),
-    ] {
+    for (before, expected) in [(Timestamp::MAX, 10), (time, 6), (Timestamp::MIN, 0)] {
         assert_eq!(
-            soon("count", erase.count_before(time, limit))
-                .await
-                .expect("count"),
-            expected
+            succeed(port.count_before(before, 100)).await,
+            expected,
+            "{before}"
         );
     }
-    assert!(
-        soon("count", erase.count_before(Timestamp::MAX, 3))
-            .await
-            .expect("count")
-            >= 3
-    );
+    assert!(succeed(port.count_before(Timestamp::MAX, 3)).await >= 3);
+
+    let query = fixture.query().await;
+    for (deleted, left) in [(4, &stored[4..]), (2, &stored[6..]), (0, &stored[6..])] {
+        assert_eq!(delete_before(fixture, time, 4).await, deleted);
+        assert_listed(&query, &Selector::All, left).await;
+        assert_eq!(BTreeSet::from_iter(scanned(&query).await), ids_of(left));
+    }
+    assert_eq!(insert(fixture, &stored[..1]).await, "i");
+    assert_eq!(get(fixture, &id(0)).await, Some(purchase(0)));
+    assert_eq!(delete_before(fixture, Timestamp::MAX, 100).await, 5);
+    assert_listed(&query, &Selector::All, &[]).await;
 }
 
 #[derive(Debug)]
@@ -310,43 +180,24 @@ pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
     let stored = purchases(0..10);
     let now = stored[9].timestamp;
     let day = Duration::from_secs(24 * 3_600);
-    let round = async |now: Timestamp, keep: Duration| {
+    let port = fixture.erase().await;
+    let assert_round = async |now: Timestamp, keep: Duration, counts: [u64; 2], last_seen| {
         let mut options = RetentionOptions::new(keep);
         options.clock = Arc::new(ClockAt(now));
-        let mut retention = Retention::new(fixture.erase().await, options);
-        soon("a round", retention.run_round())
-            .await
-            .expect("a round");
+        let mut retention = Retention::new(Arc::clone(&port), options);
+        succeed(retention.run_round()).await;
         let monitor = retention.monitor();
-        let erase = fixture.erase().await;
-        let [deleted, due] =
+        let deleted_and_due =
             [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
-        (
-            deleted,
-            due,
-            soon("last seen", erase.last_seen())
-                .await
-                .expect("last seen"),
-        )
+        assert_eq!(deleted_and_due, counts);
+        assert_eq!(succeed(port.last_seen()).await, Some(last_seen));
     };
-    assert_eq!(
-        soon("last seen", fixture.erase().await.last_seen())
-            .await
-            .expect("last seen"),
-        None
-    );
-    assert_eq!(round(now, day * 30).await, (0, 0, Some(now)), "a new store");
+    assert_eq!(succeed(port.last_seen()).await, None, "a new store");
+    assert_round(now, day * 30, [0, 0], now).await;
     insert(fixture, &stored).await;
-    let ahead = now.saturating_add(day * 1_000);
-    assert_eq!(round(ahead, day * 730).await, (0, 10, Some(now)));
-    assert_eq!(
-        round(now.saturating_sub(day), Duration::ZERO).await.2,
-        Some(now)
-    );
+    assert_round(now.saturating_add(day * 1_000), day * 730, [0, 10], now).await;
+    assert_round(now.saturating_sub(day), Duration::ZERO, [0, 0], now).await;
+    // All before its time, and the last one a minute later.
     let later = now.saturating_add(day);
-    assert_eq!(
-        round(later, day).await,
-        (9, 1, Some(later)),
-        "all before its time, and the last one a minute later"
-    );
+    assert_round(later, day, [9, 1], later).await;
 }

@@ -1,25 +1,12 @@
-//! The tests of a [`PurchaseFeed`] over any log and any store.
+//! The tests of a [`PurchaseFeed`] over any log and any store. Those of its order and its cursors are
+//! in [`events`](super::events).
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Duration;
+use super::prelude::*;
+use crate::feed::{FeedCursor, FeedOptions, PurchaseFeed, Subscription};
+use crate::log::GroupPositions;
+use crate::record::encode;
 
-use bytes::Bytes;
-use futures_util::future::join_all;
-
-use super::fixture::soon;
-use super::log_calls::{commit, positions, read};
-use super::pipeline_calls::{GROUP, Running, publish};
-use super::sample::{at, id, price, purchase_of, purchases};
-use super::{LogFixture, StoreFixture};
-use crate::conformance::fault::{Call, Fault, Faults};
-use crate::feed::{FeedCursor, FeedItem, FeedOptions, PurchaseFeed, Subscription};
-use crate::log::{Batch, GroupPositions, LogRecord, LogSource, Offsets};
-use crate::ports::Selector;
-use crate::record::{decode, encode};
-use crate::{Purchase, PurchaseId};
-
-/// A feed that follows the test's group, with `faults` in its lookups.
+/// Returns a feed that follows the test's group, with `faults` in its lookups.
 async fn feed(
     log: &dyn LogFixture,
     store: &dyn StoreFixture,
@@ -35,75 +22,51 @@ async fn feed(
     PurchaseFeed::with_options(admin, Arc::new(positions), query, options)
 }
 
-async fn default_feed(log: &dyn LogFixture, store: &dyn StoreFixture) -> PurchaseFeed {
-    feed(log, store, &Faults::new(), FeedOptions::default()).await
+#[track_caller]
+fn subscribe<'a>(
+    feed: &'a PurchaseFeed,
+    selector: &'a Selector,
+    after: Option<&'a FeedCursor>,
+) -> impl Future<Output = Subscription> + 'a {
+    succeed(feed.subscribe(selector.clone(), after))
 }
 
-async fn subscribe(
-    feed: &PurchaseFeed,
-    selector: &Selector,
-    after: Option<&FeedCursor>,
-) -> Subscription {
-    soon("subscribe", feed.subscribe(selector.clone(), after))
-        .await
-        .expect("a subscription")
+fn of_user(text: &str) -> Selector {
+    Selector::User(user(text))
 }
 
-fn of(user: &str) -> Selector {
-    Selector::User(user.parse().unwrap())
-}
-
-/// The next `count` purchases. Checks that those of each user are in their order.
-async fn next(subscription: &mut Subscription, count: usize) -> Vec<FeedItem> {
-    let mut items = Vec::new();
-    let mut newest = BTreeMap::new();
-    while items.len() < count {
-        let item = soon("a purchase", subscription.next())
-            .await
-            .expect("the feed is open");
-        let Purchase {
-            user_id, timestamp, ..
-        } = item.purchase.clone();
-        let before = newest.insert(user_id, timestamp);
-        assert!(
-            before.is_none_or(|before| before < timestamp),
-            "{:?} is not in order",
-            item.purchase
-        );
-        items.push(item);
-    }
-    items
-}
-
-fn ids<'a>(purchases: impl IntoIterator<Item = &'a Purchase>) -> BTreeSet<PurchaseId> {
-    purchases.into_iter().map(|purchase| purchase.id).collect()
-}
-
-/// Reads as many purchases as `expected` has, which are these.
-async fn assert_next(subscription: &mut Subscription, expected: &[Purchase]) {
-    let items = next(subscription, expected.len()).await;
-    assert_eq!(ids(items.iter().map(|item| &item.purchase)), ids(expected));
+/// Reads as many purchases as `expected` has, which are these, those of each user in their order.
+#[track_caller]
+fn assert_next(subscription: &mut Subscription, expected: &[Purchase]) -> impl Future<Output = ()> {
+    soon("the purchases of a feed", async move {
+        let mut found = BTreeSet::new();
+        let mut newest = BTreeMap::new();
+        while found.len() < expected.len() {
+            let purchase = subscription
+                .next()
+                .await
+                .expect("the feed is open")
+                .purchase;
+            let before = newest.insert(purchase.user_id.clone(), purchase.timestamp);
+            let is_in_order = before.is_none_or(|before| before < purchase.timestamp);
+            assert!(is_in_order, "{purchase:?} is not in order");
+            found.insert(purchase.id);
+        }
+        assert_eq!(found, ids_of(expected));
+    })
 }
 
 /// Appends records that no sink has stored.
-async fn append(log: &dyn LogFixture, purchases: &[Purchase]) {
-    let writer = log.log().writer();
-    for purchase in purchases {
-        soon("append", writer.append(encode(purchase).unwrap()))
-            .await
-            .expect("append");
-    }
-}
-
-/// The purchases in `batches`.
-fn decoded(batches: &[Batch]) -> Vec<Purchase> {
-    let decoded = batches.iter().flat_map(|batch| {
-        batch
-            .records
-            .iter()
-            .filter_map(|record| decode(record, &batch.partition).ok())
-    });
-    decoded.map(Purchase::without_context).collect()
+#[track_caller]
+fn append_all(log: &dyn LogFixture, purchases: &[Purchase]) -> impl Future<Output = ()> {
+    succeed(async move {
+        let writer = log.log().writer();
+        let records = purchases.iter().map(|purchase| encode(purchase).unwrap());
+        for appended in join_all(records.map(|record| writer.append(record))).await {
+            appended?;
+        }
+        Ok(())
+    })
 }
 
 /// Consumes `count` records, and stores those that are among `stored`.
@@ -114,19 +77,19 @@ async fn consume(
     stored: &[Purchase],
 ) -> Vec<Batch> {
     let batches = read(source, count).await;
-    let stored: Vec<_> = decoded(&batches)
-        .into_iter()
-        .filter(|it| stored.contains(it))
+    let records = batches
+        .iter()
+        .flat_map(|batch| batch.records.iter().map(move |record| (record, batch)));
+    let mut decoded: Vec<_> = records
+        .filter_map(|(record, batch)| decode(record, &batch.partition).ok())
+        .map(Purchase::without_context)
         .collect();
-    drop(
-        soon("insert", store.store().await.insert(stored.into()))
-            .await
-            .expect("insert"),
-    );
+    decoded.retain(|purchase| stored.contains(purchase));
+    insert(store, &decoded).await;
     batches
 }
 
-/// The same, and passes them.
+/// Consumes `count` records, stores those that are among `stored`, and passes all.
 async fn ingest(
     source: &dyn LogSource,
     store: &dyn StoreFixture,
@@ -137,38 +100,6 @@ async fn ingest(
     commit(source, &positions(&batches)).await;
 }
 
-/// Every purchase is yielded once, in order per user, also when the log has duplicates.
-pub async fn purchases_are_yielded_in_order_and_once(
-    log: &dyn LogFixture,
-    store: &dyn StoreFixture,
-) {
-    let running = Running::start(log, store, &Faults::new()).await;
-    let feed = default_feed(log, store).await;
-    let mut everything = subscribe(&feed, &Selector::All, None).await;
-    let mut one = subscribe(&feed, &of("user-1"), None).await;
-    let mut named = subscribe(
-        &feed,
-        &Selector::Name("name of user-1".parse().unwrap()),
-        None,
-    )
-    .await;
-    let all = purchases(0..60);
-    for some in all.chunks(10) {
-        publish(log, some).await;
-        publish(log, &some[9..]).await;
-    }
-    assert_next(&mut everything, &all).await;
-    publish(log, &purchases(60..65)).await;
-    assert_next(&mut everything, &purchases(60..65)).await;
-    let of_one: Vec<_> = (0..13)
-        .map(|number| purchase_of("user-1", number * 5 + 1))
-        .collect();
-    for subscription in [&mut one, &mut named] {
-        assert_next(subscription, &of_one).await;
-    }
-    running.end().await;
-}
-
 /// A record that was appended before the first subscription is yielded if ingest passes it after
 /// that.
 pub async fn records_in_flight_at_the_first_subscription_are_yielded(
@@ -177,10 +108,10 @@ pub async fn records_in_flight_at_the_first_subscription_are_yielded(
 ) {
     let all = purchases(0..300);
     let source = log.source(GROUP).await;
-    append(log, &all[..5]).await;
+    append_all(log, &all[..5]).await;
     ingest(&*source, store, 5, &all).await;
-    append(log, &all[5..]).await;
-    let feed = default_feed(log, store).await;
+    append_all(log, &all[5..]).await;
+    let feed = feed(log, store, &Faults::new(), FeedOptions::default()).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
     ingest(&*source, store, 295, &all).await;
     assert_next(&mut everything, &all[5..]).await;
@@ -196,14 +127,14 @@ pub async fn an_error_of_the_store_skips_nothing(log: &dyn LogFixture, store: &d
     let start = everything.position();
     faults.always(Call::Query, Fault::unavailable());
     let all = purchases(0..40);
-    append(log, &all).await;
+    append_all(log, &all).await;
     ingest(&*source, store, 40, &all).await;
-    let failed = async |count: u64| {
-        while faults.calls(Call::Query) < count {
+    let failed = async {
+        while faults.calls(Call::Query) < 16 {
             tokio::task::yield_now().await;
         }
     };
-    soon("fail", failed(16)).await;
+    soon("the failure of lookups", failed).await;
     let mut resumed = subscribe(&feed, &Selector::All, Some(&start)).await;
     faults.clear(Call::Query);
     assert_next(&mut everything, &all).await;
@@ -222,87 +153,29 @@ pub async fn purchases_that_are_never_listed_delay_nothing(
     store: &dyn StoreFixture,
 ) {
     let source = log.source(GROUP).await;
-    let feed = default_feed(log, store).await;
-    let mut mine = subscribe(&feed, &of("u1"), None).await;
+    let [following, another] = [
+        feed(log, store, &Faults::new(), FeedOptions::default()).await,
+        feed(log, store, &Faults::new(), FeedOptions::default()).await,
+    ];
+    let buyer = of_user("u1");
+    let mut mine = subscribe(&following, &buyer, None).await;
     let start = mine.position();
-    let listed: Vec<_> = (0..5).map(|number| purchase_of("u1", number)).collect();
-    append(log, &listed[..2]).await;
-    let writer = log.log().writer();
-    let never = (5..1_105).map(|number| encode(&purchase_of("u1", number)).unwrap());
-    let never: Vec<_> = never.map(|record| writer.append(record)).collect();
-    assert!(
-        soon("append", join_all(never))
-            .await
-            .iter()
-            .all(Result::is_ok)
-    );
-    append(
-        log,
-        &[Purchase {
-            price: price("77"),
-            ..listed[1].clone()
-        }],
-    )
-    .await;
-    let garbage = LogRecord::new(0, at(0), Some(Bytes::from_static(b"no purchase")));
-    soon(
-        "append",
-        writer.append(garbage.with_key(Some(Bytes::from_static(b"u1")))),
-    )
-    .await
-    .expect("append");
-    append(log, &listed[2..]).await;
+    let listed = purchases_of("u1", 0..5);
+    append_all(log, &listed[..2]).await;
+    let mut never_listed = purchases_of("u1", 5..1_105);
+    never_listed.push(Purchase {
+        price: price("77"),
+        ..listed[1].clone()
+    });
+    append_all(log, &never_listed).await;
+    let garbage = LogRecord::new(0, at(0), Some("no purchase".into()));
+    append(log, garbage.with_key(Some("u1".into()))).await;
+    append_all(log, &listed[2..]).await;
     ingest(&*source, store, 1_107, &listed).await;
     assert_next(&mut mine, &listed).await;
-    for feed in [&feed, &default_feed(log, store).await] {
-        let mut resumed = subscribe(feed, &of("u1"), Some(&start)).await;
+    for feed in [&following, &another] {
+        let mut resumed = subscribe(feed, &buyer, Some(&start)).await;
         assert_next(&mut resumed, &listed).await;
-    }
-}
-
-/// A subscription that continues at a cursor yields what was yielded after it, in this process and
-/// in another one.
-pub async fn a_cursor_yields_exactly_the_rest(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let source = log.source(GROUP).await;
-    let first = default_feed(log, store).await;
-    let mut everything = subscribe(&first, &Selector::All, None).await;
-    let start = everything.position();
-    let mut all = purchases(0..40);
-    append(log, &all).await;
-    ingest(&*source, store, 40, &all).await;
-    let items = next(&mut everything, 40).await;
-    let cursors: Vec<FeedCursor> = items
-        .iter()
-        .map(|item| item.cursor.to_string().parse().expect("a cursor"))
-        .collect();
-    let nothing_kept = feed(
-        log,
-        store,
-        &Faults::new(),
-        FeedOptions::default().kept_records(0),
-    )
-    .await;
-    let another = default_feed(log, store).await;
-    for (number, feed) in (40..).zip([&first, &nothing_kept, &another]) {
-        let mut subscriptions = Vec::new();
-        for yielded in [0_usize, 1, 13, 40] {
-            let cursor = yielded.checked_sub(1).map_or(&start, |last| &cursors[last]);
-            let before = ids(items[..yielded].iter().map(|item| &item.purchase));
-            subscriptions.push((before, subscribe(feed, &Selector::All, Some(cursor)).await));
-        }
-        // Nothing is repeated before the next one.
-        let later = purchases(number..number + 1);
-        append(log, &later).await;
-        ingest(&*source, store, 1, &later).await;
-        all.extend(later);
-        for (before, subscription) in &mut subscriptions {
-            let rest: Vec<_> = all
-                .iter()
-                .filter(|purchase| !before.contains(&purchase.id))
-                .cloned()
-                .collect();
-            assert_next(subscription, &rest).await;
-        }
     }
 }
 
@@ -312,16 +185,17 @@ pub async fn a_new_subscription_yields_nothing_old(log: &dyn LogFixture, store: 
     let faults = Faults::new();
     let source = log.source(GROUP).await;
     let feed = feed(log, store, &faults, FeedOptions::default()).await;
-    let old: Vec<_> = (0..50).map(|number| purchase_of("u1", number)).collect();
-    append(log, &old).await;
-    ingest(&*source, store, 50, &old).await;
-    let user = of("u1");
-    let mut subscriptions = join_all((0..200).map(|_| subscribe(&feed, &user, None))).await;
-    let new = [purchase_of("u1", 50), purchase_of("u1", 51)];
-    append(log, &new).await;
-    ingest(&*source, store, 2, &new).await;
+    let all = purchases_of("u1", 0..52);
+    let (old, new) = all.split_at(50);
+    append_all(log, old).await;
+    ingest(&*source, store, 50, old).await;
+    let buyer = of_user("u1");
+    let subscriptions = (0..200).map(|_| subscribe(&feed, &buyer, None));
+    let mut subscriptions = join_all(subscriptions).await;
+    append_all(log, new).await;
+    ingest(&*source, store, 2, new).await;
     for subscription in &mut subscriptions {
-        assert_next(subscription, &new).await;
+        assert_next(subscription, new).await;
     }
     assert_eq!(faults.calls(Call::Query), 2);
 }
@@ -334,38 +208,33 @@ pub async fn a_slow_subscription_ends_and_continues(
 ) {
     let source = log.source(GROUP).await;
     let feed = feed(log, store, &Faults::new(), FeedOptions::default().queue(2)).await;
-    let mut slow = subscribe(&feed, &of("u1"), None).await;
-    let mut other = subscribe(&feed, &of("u2"), None).await;
-    let all: Vec<_> = (0..10).map(|number| purchase_of("u1", number)).collect();
-    append(log, &all).await;
+    let buyer = of_user("u1");
+    let mut slow = subscribe(&feed, &buyer, None).await;
+    let other = of_user("u2");
+    let mut other = subscribe(&feed, &other, None).await;
+    let all = purchases_of("u1", 0..10);
+    append_all(log, &all).await;
     ingest(&*source, store, 10, &all).await;
-    let tail = soon("tail", log.log().admin().tail(&Offsets::new()))
-        .await
-        .expect("tail");
-    let end: String = tail
+    let tail = succeed(log.log().admin().tail(&Offsets::new())).await;
+    let ends = tail
         .end
         .iter()
-        .map(|(partition, end)| format!(".{partition}-{end}"))
-        .collect();
+        .map(|(partition, end)| format!(".{partition}-{end}"));
+    let end: String = ends.collect();
     let passed = async {
         while !other.position().to_string().ends_with(&end) {
             tokio::task::yield_now().await;
         }
     };
-    soon("pass everything", passed).await;
-    let mut items = Vec::new();
-    while let Some(item) = soon("end", slow.next()).await {
-        items.push(item);
-    }
-    assert_eq!(items.len(), 2, "the size of its queue");
-    assert_eq!(
-        slow.position(),
-        items[1].cursor,
-        "the position is that of the last yielded purchase"
+    soon("the end of the log", passed).await;
+
+    assert_next(&mut slow, &all[..2]).await;
+    assert!(
+        soon("the end", slow.next()).await.is_none(),
+        "its queue is full"
     );
-    let mut rest = subscribe(&feed, &of("u1"), Some(&items[1].cursor)).await;
+    let mut rest = subscribe(&feed, &buyer, Some(&slow.position())).await;
     assert_next(&mut rest, &all[2..]).await;
-    assert_eq!(items[0].purchase.id, id(0));
 }
 
 /// A partition that ingest does not pass, or whose look-ups take long, delays no other one, also
@@ -375,18 +244,14 @@ pub async fn a_partition_delays_no_other_one(log: &dyn LogFixture, store: &dyn S
     let source = log.source(GROUP).await;
     let feed = feed(log, store, &faults, FeedOptions::default().held_records(1)).await;
     let mut everything = subscribe(&feed, &Selector::All, None).await;
-    let mut all: Vec<_> = (0..300).map(|number| purchase_of("slow", number)).collect();
+    let mut all = purchases_of("slow", 0..300);
     all.extend((300..320).map(|number| purchase_of(&format!("user-{number}"), number)));
-    append(log, &all).await;
+    append_all(log, &all).await;
     let batches = consume(&*source, store, 320, &all).await;
-    let is_slow = |batch: &Batch| {
-        decoded(std::slice::from_ref(batch))
-            .iter()
-            .any(|it| all[..300].contains(it))
-    };
+    let is_slow = |batch: &&Batch| ids(std::slice::from_ref(batch)).contains(&id(0));
     let slow = batches
         .iter()
-        .find(|batch| is_slow(batch))
+        .find(is_slow)
         .expect("a batch")
         .partition
         .index;

@@ -1,15 +1,11 @@
 //! Fixtures: what a test needs from the implementation under test.
 
 use std::fmt::Debug;
-use std::future::{Future, poll_fn};
-use std::pin::Pin;
 use std::sync::Arc;
-use std::task::Poll;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogRecord, LogSource, RecordPosition};
+use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogSource, RecordPosition};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use crate::{Error, ErrorKind, Outcome};
 
@@ -60,12 +56,6 @@ pub trait LogFixture: Debug + Send + Sync {
             .pending_dead_letters()
             .await
             .expect("the dead letters")
-    }
-
-    /// Appends a raw record, as another producer would; offset and time are assigned by the log.
-    /// Only called if [`Capabilities::foreign_records`] is set.
-    async fn append(&self, record: LogRecord) {
-        self.log().writer().append(record).await.expect("append");
     }
 
     /// Deletes all records of a partition before `position`, as retention does, whether or not a
@@ -124,8 +114,6 @@ pub struct Capabilities {
     pub revokes: bool,
     /// The broker accepts the commits of a member while another one joins the group.
     pub commits_during_joins: bool,
-    /// Raw records of other producers can be appended.
-    pub foreign_records: bool,
     /// Records can be deleted before they were read.
     pub deletes_records: bool,
     /// Purchases can have the ObjectId of a replaced system's document as their id.
@@ -146,7 +134,6 @@ impl Default for Capabilities {
         Self {
             revokes: true,
             commits_during_joins: true,
-            foreign_records: true,
             deletes_records: true,
             object_ids: true,
             lists_everybody: true,
@@ -168,13 +155,6 @@ impl Capabilities {
     #[must_use]
     pub const fn without_commits_during_joins(mut self) -> Self {
         self.commits_during_joins = false;
-        self
-    }
-
-    /// The same, without records of other producers.
-    #[must_use]
-    pub const fn without_foreign_records(mut self) -> Self {
-        self.foreign_records = false;
         self
     }
 
@@ -214,21 +194,6 @@ impl Capabilities {
     }
 }
 
-/// The writing and the reading port of a store.
-pub(super) async fn store_and_query(
-    fixture: &dyn StoreFixture,
-) -> (Arc<dyn PurchaseStore>, Arc<dyn PurchaseQuery>) {
-    (fixture.store().await, fixture.query().await)
-}
-
-/// A publisher of purchases, and a member of the test's group `group`.
-pub(super) async fn sink_and_source(
-    fixture: &dyn LogFixture,
-    group: &str,
-) -> (Arc<dyn PurchaseSink>, Arc<dyn LogSource>) {
-    (fixture.sink().await, fixture.source(group).await)
-}
-
 /// Prints that a test is skipped because the backend does not support it.
 #[doc(hidden)]
 pub fn declared(can: bool, what: &str) -> bool {
@@ -236,32 +201,6 @@ pub fn declared(can: bool, what: &str) -> bool {
         eprintln!("skipped: this backend declares that it does not support {what}");
     }
     can
-}
-
-/// Long enough for any backend on a busy machine; only a failing test takes as long.
-const PATIENCE: Duration = Duration::from_secs(30);
-
-/// The result of `future`, which must complete. A case that calls this for ever is over at its
-/// [limit](limited), also where the backend never waits.
-#[doc(hidden)]
-pub async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    tokio::task::coop::consume_budget().await;
-    let Ok(result) = tokio::time::timeout(PATIENCE, future).await else {
-        panic!("{what}: did not happen within {PATIENCE:?}")
-    };
-    result
-}
-
-/// Waits until the lag of `source` is `records`. Some logs update it with a delay.
-pub(super) async fn lag_of(source: &dyn LogSource, records: u64) {
-    while !source.lag().await.is_ok_and(|lag| lag.total() == records) {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-/// Polls `future` once.
-pub(super) async fn poll_once<F: Future + Unpin + Send>(future: &mut F) -> Poll<F::Output> {
-    poll_fn(|context| Poll::Ready(Pin::new(&mut *future).poll(context))).await
 }
 
 /// The error has this kind and this outcome.
@@ -272,16 +211,5 @@ pub fn assert_fails(error: &Error, kind: ErrorKind, outcome: Outcome) {
         (error.kind(), error.outcome()),
         (kind, outcome),
         "{error:?}"
-    );
-}
-
-/// Runs a case with a time limit. A case that hangs would otherwise end the whole run without its
-/// name.
-#[doc(hidden)]
-pub async fn limited(name: &str, case: impl Future<Output = ()>) {
-    const LIMIT: Duration = Duration::from_secs(300);
-    assert!(
-        tokio::time::timeout(LIMIT, case).await.is_ok(),
-        "{name}: not over within {LIMIT:?}"
     );
 }

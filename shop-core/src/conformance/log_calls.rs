@@ -1,14 +1,7 @@
-//! Calls used by the tests of a log, each with a time limit.
+//! Calls used by the tests of a log. Each waits with a time limit, and fails at the line of its caller.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
-
-use super::fixture::soon;
-use super::sample::id;
-use crate::log::{Batch, CommitOffset, CommitOutcome, LogSource, Revocation, SourceEvent};
-use crate::ports::PurchaseSink;
-use crate::record::decode;
-use crate::{Purchase, PurchaseId};
+use super::prelude::*;
+use crate::log::Revocation;
 
 /// The group of most tests.
 pub(super) const GROUP: &str = "group";
@@ -17,86 +10,136 @@ pub(super) const GROUP: &str = "group";
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Publishes all purchases sequentially.
-pub(super) async fn publish(sink: &dyn PurchaseSink, purchases: &[Purchase]) {
-    for purchase in purchases {
-        soon("publish", sink.publish(purchase))
-            .await
-            .expect("publish");
-    }
+#[track_caller]
+pub(super) fn publish(log: &dyn LogFixture, purchases: &[Purchase]) -> impl Future<Output = ()> {
+    succeed(async move {
+        let sink = log.sink().await;
+        for purchase in purchases {
+            sink.publish(purchase).await?;
+        }
+        Ok(())
+    })
 }
 
-/// The next event.
-pub(super) async fn next(source: &dyn LogSource) -> SourceEvent {
-    soon("next", source.next()).await.expect("next")
+/// Appends a raw record, as another producer would. The log assigns its offset and its time.
+#[track_caller]
+pub(super) fn append(log: &dyn LogFixture, record: LogRecord) -> impl Future<Output = ()> {
+    succeed(async move { log.log().writer().append(record).await.map(drop) })
+}
+
+/// Waits for the next event.
+#[track_caller]
+pub(super) fn next(source: &dyn LogSource) -> impl Future<Output = SourceEvent> {
+    succeed(source.next())
+}
+
+/// Waits for the next event of either member.
+#[track_caller]
+pub(super) fn next_of_both(
+    first: &dyn LogSource,
+    second: &dyn LogSource,
+) -> impl Future<Output = SourceEvent> {
+    succeed(async move {
+        tokio::select! {
+            event = first.next() => event,
+            event = second.next() => event,
+        }
+    })
 }
 
 /// Reads batches with `count` records altogether. Revocations are completed at once.
-pub(super) async fn read(source: &dyn LogSource, count: usize) -> Vec<Batch> {
-    let mut batches = Vec::new();
-    let mut found = 0;
-    while found < count {
-        match next(source).await {
-            SourceEvent::Batch(batch) => {
-                found += batch.records.len();
-                batches.push(batch);
+#[track_caller]
+pub(super) fn read(source: &dyn LogSource, count: usize) -> impl Future<Output = Vec<Batch>> {
+    succeed(async move {
+        let mut batches = Vec::new();
+        let mut found = 0;
+        while found < count {
+            match source.next().await? {
+                SourceEvent::Batch(batch) => {
+                    found += batch.records.len();
+                    batches.push(batch);
+                }
+                SourceEvent::Revoked(revocation) => revocation.done(),
+                other => panic!("{other:?} after {found} of {count} records"),
             }
-            SourceEvent::Gap(gap) => panic!("{gap}"),
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("the source was closed after {found} of {count} records"),
         }
-    }
-    batches
+        Ok(batches)
+    })
 }
 
 /// Closes a member of a group.
-pub(super) async fn close(source: &dyn LogSource) {
-    soon("close", source.close(DEADLINE)).await.expect("close");
-}
-
-/// The revocation that `member` receives after `newcomer` has joined.
-pub(super) async fn revocation_of(member: &dyn LogSource, newcomer: &dyn LogSource) -> Revocation {
-    loop {
-        let (event, of_member) = tokio::select! {
-            event = next(member) => (event, true),
-            event = next(newcomer) => (event, false),
-        };
-        match event {
-            SourceEvent::Revoked(revocation) if of_member => return revocation,
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Gap(gap) => panic!("{gap}"),
-            SourceEvent::Batch(batch) => {
-                assert!(of_member, "{:?} was not given up yet", batch.partition);
-            }
-            SourceEvent::Closed => panic!("the source was not closed"),
-        }
-    }
-}
-
-/// Each position must have this outcome.
 #[track_caller]
-pub(super) fn assert_all(expected: CommitOutcome, outcomes: &[CommitOutcome]) {
-    assert!(
-        outcomes.iter().all(|outcome| *outcome == expected),
-        "{outcomes:?}"
-    );
+pub(super) fn close(source: &dyn LogSource) -> impl Future<Output = ()> {
+    succeed(source.close(DEADLINE))
 }
 
-/// The ids in `batches`.
-pub(super) fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
-    let decoded = |batch: &Batch| {
+/// Waits for the revocation that `member` receives after `newcomer` has joined.
+#[track_caller]
+pub(super) fn revocation_of(
+    member: &dyn LogSource,
+    newcomer: &dyn LogSource,
+) -> impl Future<Output = Revocation> {
+    succeed(async move {
+        loop {
+            let (event, is_of_member) = tokio::select! {
+                event = member.next() => (event?, true),
+                event = newcomer.next() => (event?, false),
+            };
+            match event {
+                SourceEvent::Revoked(revocation) if is_of_member => return Ok(revocation),
+                SourceEvent::Revoked(revocation) => revocation.done(),
+                SourceEvent::Batch(batch) => {
+                    assert!(is_of_member, "{:?} was not given up yet", batch.partition);
+                }
+                other => panic!("neither a batch nor a revocation, but {other:?}"),
+            }
+        }
+    })
+}
+
+/// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as
+/// ingest does: a broker on a busy machine may be between two phases of a rebalance.
+#[track_caller]
+pub(super) fn commit(
+    source: &dyn LogSource,
+    positions: &[CommitOffset],
+) -> impl Future<Output = Vec<CommitOutcome>> {
+    succeed(async move {
+        loop {
+            match source.commit(positions).await {
+                Err(error) if error.is_retryable() => {
+                    tokio::time::sleep(Duration::from_millis(50)).await;
+                }
+                result => return result,
+            }
+        }
+    })
+}
+
+/// Returns the purchases in `batches`.
+pub(super) fn decoded(batches: &[Batch]) -> Vec<Purchase> {
+    let decoded = |batch: &Batch| -> Vec<Purchase> {
         let records = batch.records.iter();
         records
-            .map(|record| decode(record, &batch.partition).expect("a purchase").id)
-            .collect::<Vec<_>>()
+            .map(|record| decode(record, &batch.partition).expect("a purchase"))
+            .collect()
     };
     batches.iter().flat_map(decoded).collect()
 }
 
-pub(super) fn expected(numbers: std::ops::Range<u64>) -> BTreeSet<PurchaseId> {
-    numbers.map(id).collect()
+/// Returns the ids of the purchases in `batches`.
+pub(super) fn ids(batches: &[Batch]) -> BTreeSet<PurchaseId> {
+    ids_of(&decoded(batches))
 }
 
-/// The position after each batch.
+/// Returns the ids of `purchases`.
+pub(super) fn ids_of<'a>(
+    purchases: impl IntoIterator<Item = &'a Purchase>,
+) -> BTreeSet<PurchaseId> {
+    purchases.into_iter().map(|purchase| purchase.id).collect()
+}
+
+/// Returns the position after each batch.
 pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
     let mut ends = BTreeMap::new();
     for batch in batches {
@@ -108,21 +151,28 @@ pub(super) fn positions(batches: &[Batch]) -> Vec<CommitOffset> {
         .collect()
 }
 
-/// Commits, and returns an outcome for each position. Repeats a commit that may be repeated, as
-/// ingest does: a broker on a busy machine may be between two phases of a rebalance.
-pub(super) async fn commit(
-    source: &dyn LogSource,
-    positions: &[CommitOffset],
-) -> Vec<CommitOutcome> {
-    let committed = async {
-        loop {
-            match source.commit(positions).await {
-                Err(error) if error.is_retryable() => {
-                    tokio::time::sleep(Duration::from_millis(50)).await;
-                }
-                result => return result.expect("commit"),
-            }
-        }
-    };
-    soon("commit", committed).await
+/// Returns the ids of the purchases with these numbers.
+pub(super) fn ids_from(numbers: Range<u64>) -> BTreeSet<PurchaseId> {
+    numbers.map(id).collect()
+}
+
+/// Returns whether the backend deletes records, and prints that a test is skipped if not.
+pub(super) fn deletes_records(log: &dyn LogFixture) -> bool {
+    declared(
+        log.capabilities().deletes_records,
+        "the deletion of records",
+    )
+}
+
+/// Deletes all records before `offset` of `partition`, as retention does.
+#[track_caller]
+pub(super) fn delete_records_before(
+    log: &dyn LogFixture,
+    partition: &Partition,
+    offset: u64,
+) -> impl Future<Output = ()> {
+    let position = RecordPosition::new(Arc::clone(&partition.topic), partition.index, offset);
+    soon("the deletion of records", async move {
+        log.delete_before(&position).await;
+    })
 }

@@ -1,113 +1,81 @@
 //! The tests of following a log, and of its groups: [`LogAdmin::tail`](crate::log::LogAdmin::tail),
 //! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and
-//! [`LogAdmin::usage`](crate::log::LogAdmin::usage).
+//! [`LogGroups`](crate::log::LogGroups).
 
-use std::collections::BTreeSet;
+use super::prelude::*;
+use crate::log::LogTail;
 
-use futures_util::TryStreamExt;
-
-use super::LogFixture;
-use super::fixture::soon;
-use super::log_calls::{GROUP, close, commit, expected, ids, positions, publish, read};
-use super::sample::purchases;
-use crate::log::{Batch, LogTail, Offsets};
-use crate::{ErrorKind, PurchaseId};
-
-/// The ids of the next `count` records of `tail`.
-async fn next_of(tail: &mut LogTail, count: usize) -> BTreeSet<PurchaseId> {
-    let mut batches: Vec<Batch> = Vec::new();
-    while batches
-        .iter()
-        .map(|batch| batch.records.len())
-        .sum::<usize>()
-        < count
-    {
-        batches.push(
-            soon("tail", tail.batches.try_next())
-                .await
-                .expect("tail")
-                .expect("a tail has no end"),
-        );
-    }
-    ids(&batches)
+/// Returns the ids of the next `count` records of `tail`.
+#[track_caller]
+fn next_of(tail: &mut LogTail, count: usize) -> impl Future<Output = BTreeSet<PurchaseId>> {
+    succeed(async move {
+        let mut batches: Vec<Batch> = Vec::new();
+        while batches
+            .iter()
+            .map(|batch| batch.records.len())
+            .sum::<usize>()
+            < count
+        {
+            batches.push(tail.batches.try_next().await?.expect("a tail has no end"));
+        }
+        Ok(ids(&batches))
+    })
 }
 
-/// A tail of `fixture` from `start` on; `None` if the log cannot be followed.
-async fn tail(fixture: &dyn LogFixture, start: &Offsets) -> Option<LogTail> {
-    let tail = soon("tail", fixture.log().admin().tail(start)).await;
-    if tail
+/// Returns whether the log does not support a call.
+fn is_unsupported<T>(result: &Result<T>) -> bool {
+    result
         .as_ref()
         .is_err_and(|error| error.kind() == ErrorKind::Unsupported)
-    {
-        return None;
-    }
-    Some(tail.expect("tail"))
 }
 
-/// A tail yields the records from its start on, and those that are appended later.
+/// A tail yields the records from its start on, and those that are appended later. It starts at the
+/// offsets that it is given, or at the first record, and reports where. Or tails are unsupported.
 pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let Some(mut empty) = tail(fixture, &Offsets::new()).await else {
+    let admin = fixture.log().admin();
+    if is_unsupported(&soon("tail", admin.tail(&Offsets::new())).await) {
         return;
-    };
+    }
+    let tail = async |start: &Offsets| succeed(admin.tail(start)).await;
+    let mut empty = tail(&Offsets::new()).await;
     assert_eq!(empty.start, empty.end);
-    publish(&*sink, &purchases(0..20)).await;
-    assert_eq!(next_of(&mut empty, 20).await, expected(0..20));
-    let mut whole = tail(fixture, &Offsets::new()).await.expect("a second tail");
+    publish(fixture, &purchases(0..20)).await;
+    assert_eq!(next_of(&mut empty, 20).await, ids_from(0..20));
+    let mut whole = tail(&Offsets::new()).await;
     assert_eq!(whole.end.len(), empty.end.len(), "the partitions");
-    publish(&*sink, &purchases(20..25)).await;
-    assert_eq!(next_of(&mut whole, 25).await, expected(0..25));
+    publish(fixture, &purchases(20..30)).await;
+    assert_eq!(next_of(&mut whole, 30).await, ids_from(0..30));
     assert_eq!(
-        next_of(&mut empty, 5).await,
-        expected(20..25),
-        "without those that it has yielded"
+        next_of(&mut empty, 10).await,
+        ids_from(20..30),
+        "none is yielded again"
     );
-}
 
-/// A tail starts at the offsets that it is given, and reports where it starts if the log does not
-/// have them.
-pub async fn a_tail_starts_at_offsets(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    publish(&*sink, &purchases(0..20)).await;
-    let Some(before) = tail(fixture, &Offsets::new()).await else {
-        return;
-    };
-    publish(&*sink, &purchases(20..30)).await;
-    let mut later = tail(fixture, &before.end).await.expect("a second tail");
-    assert_eq!(later.start, before.end);
-    assert_eq!(next_of(&mut later, 10).await, expected(20..30));
-    let first = fixture.log().admin().first_offset();
-    let behind = later
+    let mut later = tail(&whole.end).await;
+    assert_eq!(later.start, whole.end);
+    assert_eq!(next_of(&mut later, 10).await, ids_from(20..30));
+    let behind_the_end = later
         .end
         .iter()
-        .map(|(partition, end)| (*partition, end + 1))
-        .collect();
-    for start in [behind, Offsets::new()] {
-        let mut whole = tail(fixture, &start).await.expect("a third tail");
-        assert!(
-            whole.start.values().all(|start| *start == first),
-            "{start:?}: {whole:?}"
-        );
-        assert_eq!(next_of(&mut whole, 30).await, expected(0..30));
-    }
+        .map(|(partition, end)| (*partition, end + 1));
+    let mut restarted = tail(&behind_the_end.collect()).await;
+    let is_at_first = |start: &u64| *start == admin.first_offset();
+    assert!(restarted.start.values().all(is_at_first), "{restarted:?}");
+    assert_eq!(next_of(&mut restarted, 30).await, ids_from(0..30));
 }
 
 /// The positions of a group are those that it has committed. A group that does not exist has none.
 pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFixture) {
-    let sink = fixture.sink().await;
-    let source = fixture.source("group").await;
+    let source = fixture.source(GROUP).await;
     let admin = fixture.log().admin();
-    let of = async |group: &str| soon("positions", admin.positions(&fixture.group(group))).await;
-    if of("group")
-        .await
-        .is_err_and(|error| error.kind() == ErrorKind::Unsupported)
-    {
+    let group = fixture.group(GROUP);
+    if is_unsupported(&soon("positions", admin.positions(&group)).await) {
         return;
     }
-    publish(&*sink, &purchases(0..30)).await;
+    publish(fixture, &purchases(0..30)).await;
     let consumed = read(&*source, 30).await;
     let first = admin.first_offset();
-    let before = of("group").await.expect("the positions");
+    let before = succeed(admin.positions(&group)).await;
     assert!(
         before.values().all(|next| *next == first),
         "nothing is committed: {before:?}"
@@ -116,71 +84,65 @@ pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFix
         let mut expected = before.clone();
         let committed = positions(&consumed[..count]);
         commit(&*source, &committed).await;
-        expected.extend(
-            committed
-                .iter()
-                .map(|position| (position.partition.index, position.next_offset)),
-        );
-        let mut found = of("group").await.expect("the positions");
+        for CommitOffset {
+            partition,
+            next_offset,
+            ..
+        } in committed
+        {
+            expected.insert(partition.index, next_offset);
+        }
+        let mut found = succeed(admin.positions(&group)).await;
         // A partition without records may have got its first position meanwhile.
         found.retain(|partition, next| expected.contains_key(partition) || *next != first);
         assert_eq!(found, expected);
     }
-    assert_eq!(of("another").await.expect("the positions"), Offsets::new());
+    let of_another = succeed(admin.positions(&fixture.group("another"))).await;
+    assert_eq!(of_another, Offsets::new());
 }
 
 /// A group is listed with its position, cannot be changed while it is consumed, and can be reset
 /// and forgotten. Or a server manages the groups.
 pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
-    publish(&*fixture.sink().await, &purchases(0..15)).await;
-    let log = fixture.log();
+    publish(fixture, &purchases(0..15)).await;
     let source = fixture.source(GROUP).await;
     let consumed = read(&*source, 15).await;
-    commit(&*source, &positions(&consumed[..1])).await;
-    let admin = log.admin();
-    let change = |result: crate::Result<bool>| result.map_err(|error| error.kind());
+    let committed = positions(&consumed[..1]);
+    commit(&*source, &committed).await;
+    let admin = fixture.log().admin();
     let first = admin.first_offset();
     let Some(log_groups) = admin.groups() else {
         return;
     };
-    let forget = async |group: &str| change(soon("forget", log_groups.forget(group)).await);
-    let reset = async |group: &str, offset: u64| {
-        change(soon("reset", log_groups.reset(group, offset)).await)
-    };
-    let groups = async || -> Vec<(String, u64, u64)> {
-        let usage = soon("usage", log_groups.usage()).await.expect("usage");
+    let assert_groups = async |expected: &[(&str, u64, u64)]| {
+        let usage = succeed(log_groups.usage()).await;
         assert_eq!(usage.next_offset, first + 15);
-        usage
-            .groups
-            .into_iter()
-            .map(|group| (group.name, group.next_offset, group.behind))
-            .collect()
+        let groups = usage.groups.iter();
+        let groups: Vec<_> = groups
+            .map(|group| (&*group.name, group.next_offset, group.behind))
+            .collect();
+        assert_eq!(groups, expected);
     };
-    let next = positions(&consumed[..1])[0].next_offset;
-    assert_eq!(
-        groups().await,
-        [(GROUP.to_owned(), next, first + 15 - next)]
-    );
-    assert_eq!(forget(GROUP).await, Err(ErrorKind::Conflict));
-    assert_eq!(reset(GROUP, first).await, Err(ErrorKind::Conflict));
+    let next = committed[0].next_offset;
+    assert_groups(&[(GROUP, next, first + 15 - next)]).await;
+    for error in [
+        fail(log_groups.forget(GROUP)).await,
+        fail(log_groups.reset(GROUP, first)).await,
+    ] {
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+    }
     close(&*source).await;
 
-    assert_eq!(
-        (reset("another", first).await, forget("another").await),
-        (Ok(false), Ok(false))
-    );
-    assert_eq!(reset(GROUP, first + 5).await, Ok(true));
-    assert_eq!(groups().await, [(GROUP.to_owned(), first + 5, 10)]);
+    assert!(!succeed(log_groups.reset("another", first)).await);
+    assert!(!succeed(log_groups.forget("another")).await);
+    assert!(succeed(log_groups.reset(GROUP, first + 5)).await);
+    assert_groups(&[(GROUP, first + 5, 10)]).await;
     let source = fixture.source(GROUP).await;
-    assert_eq!(ids(&read(&*source, 10).await), expected(5..15));
+    assert_eq!(ids(&read(&*source, 10).await), ids_from(5..15));
     close(&*source).await;
-    assert_eq!(
-        (forget(GROUP).await, forget(GROUP).await),
-        (Ok(true), Ok(false))
-    );
-    assert_eq!(groups().await, []);
-    assert_eq!(
-        ids(&read(&*fixture.source(GROUP).await, 15).await),
-        expected(0..15)
-    );
+    assert!(succeed(log_groups.forget(GROUP)).await);
+    assert!(!succeed(log_groups.forget(GROUP)).await);
+    assert_groups(&[]).await;
+    let source = fixture.source(GROUP).await;
+    assert_eq!(ids(&read(&*source, 15).await), ids_from(0..15));
 }

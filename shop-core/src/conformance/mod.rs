@@ -32,21 +32,20 @@ pub mod feed;
 pub(crate) mod fixture;
 pub mod log;
 pub mod log_admin;
-mod log_batches;
 mod log_calls;
 mod log_gaps;
-mod log_many;
+mod log_source;
 mod log_tail;
 mod memory;
 pub mod operations;
 pub mod pipeline;
 mod pipeline_calls;
+mod prelude;
 #[cfg(test)]
 mod promised_test;
 #[cfg(test)]
 mod promises_test;
 pub mod query;
-mod query_names;
 pub mod record_store;
 pub mod refund;
 mod refund_model;
@@ -54,17 +53,19 @@ mod sample;
 pub mod shop;
 mod skip;
 pub mod store;
+mod store_calls;
 mod suites;
+mod watchdog;
 
 pub use erase::EraseFixture;
 pub use fixture::{
     BATCH_BYTES, BATCH_RECORDS, Capabilities, LogFixture, StoreFixture, assert_fails, declared,
-    limited, soon,
 };
 pub use memory::MemoryFixture;
 pub use record_store::{PurchaseRecords, RecordStoreFixture};
 pub use shop::{ShopFixture, ShopOnLog, ShopOnStore};
 pub use skip::skip;
+pub use watchdog::{fail, limited, soon, succeed};
 
 pub use crate::{
     currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, operations_suite,

@@ -1,22 +1,13 @@
 //! The tests of [`Operations`] on any log and any store from which purchases can be erased.
 
-use std::collections::BTreeSet;
-
-use futures_util::TryStreamExt;
-
-use super::erase::{insert, mark, user};
-use super::fixture::soon;
-use super::pipeline_calls::{GROUP, Running};
-use super::sample::{at, id, purchase, purchases};
-use super::{EraseFixture, LogFixture};
-use crate::conformance::fault::Faults;
+use super::erase::mark;
+use super::pipeline_calls::Running;
+use super::prelude::*;
 use crate::erase::Erase;
-use crate::log::{DeadLetterFilter, ReasonKind, RecordPosition, Resolution, ResolveOptions};
+use crate::log::{DeadLetterFilter, ResolveOptions};
 use crate::operations::{Operations, ResolveReport};
-use crate::record::Record;
 use crate::shop::DeadLetterLog;
 use crate::verify::VerifyOptions;
-use crate::{ErrorKind, Purchase};
 
 /// Publishes purchases 0 to 4, and returns the operations on the log and the store of the fixtures,
 /// and the positions of the purchases.
@@ -25,9 +16,10 @@ async fn published(
     store: &dyn EraseFixture,
 ) -> (Operations, Vec<RecordPosition>) {
     let mut positions = Vec::new();
+    let sink = log.sink().await;
     for purchase in purchases(0..5) {
-        let receipt = soon("publish", log.sink().await.publish(&purchase)).await;
-        positions.push(receipt.expect("publish").position.expect("a position"));
+        let receipt = succeed(sink.publish(&purchase)).await;
+        positions.push(receipt.position.expect("a position"));
     }
     let topic = DeadLetterLog::new(&*positions[0].topic, Purchase::TYPE, log.log());
     let operations = Operations::new()
@@ -37,15 +29,16 @@ async fn published(
     (operations, positions)
 }
 
-/// The positions of the pending dead letters.
-async fn pending(operations: &Operations) -> Vec<RecordPosition> {
-    let dead_letters = operations.dead_letters(DeadLetterFilter::default()).await;
-    dead_letters
-        .unwrap()
-        .map_ok(|dead_letter| dead_letter.position())
-        .try_collect()
-        .await
-        .unwrap()
+/// Returns the positions of the pending dead letters.
+#[track_caller]
+fn pending(operations: &Operations) -> impl Future<Output = Vec<RecordPosition>> {
+    succeed(async {
+        let pending = operations.dead_letters(DeadLetterFilter::default()).await?;
+        pending
+            .map_ok(|dead_letter| dead_letter.position())
+            .try_collect()
+            .await
+    })
 }
 
 /// An operation without the log, the group or the store that it needs is unsupported.
@@ -54,7 +47,7 @@ pub async fn a_missing_part_is_unsupported(log: &dyn LogFixture, store: &dyn Era
     let only_log = Operations::new().with_log(DeadLetterLog::new("t", Purchase::TYPE, log.log()));
     let filter = DeadLetterFilter::default();
     let no_progress = |_progress| ();
-    for error in [
+    let errors = [
         Operations::new().dead_letters(filter).await.err(),
         only_log.status().await.err(),
         only_log.park(&positions, "stuck").await.err(),
@@ -63,16 +56,18 @@ pub async fn a_missing_part_is_unsupported(log: &dyn LogFixture, store: &dyn Era
             .await
             .err(),
         only_log.export(None).err(),
-    ] {
-        assert_eq!(error.unwrap().kind(), ErrorKind::Unsupported);
-    }
+    ];
+    assert_eq!(
+        errors.map(|error| error.unwrap().kind()),
+        [ErrorKind::Unsupported; 5]
+    );
 }
 
 /// The status counts what the group has not consumed, and the pending dead letters by their reason.
 pub async fn a_status_counts_lag_and_dead_letters(log: &dyn LogFixture, store: &dyn EraseFixture) {
     let (operations, positions) = published(log, store).await;
-    operations.park(&positions[..2], "stuck").await.unwrap();
-    let status = operations.status().await.unwrap();
+    succeed(operations.park(&positions[..2], "stuck")).await;
+    let status = succeed(operations.status()).await;
     let parked = status.dead_letters.get(&ReasonKind::Parked);
     assert_eq!((status.lag, parked), (5, Some(&2)));
     assert_eq!(status.findings(), [""; 0]);
@@ -80,59 +75,52 @@ pub async fn a_status_counts_lag_and_dead_letters(log: &dyn LogFixture, store: &
     let running = Running::start(log, store, &Faults::new()).await;
     running.ingested(5).await;
     running.end().await;
-    assert_eq!(operations.status().await.unwrap().lag, 0);
+    assert_eq!(succeed(operations.status()).await.lag, 0);
 }
 
-/// A parked record is a pending dead letter, and another one cannot be parked with one of another
-/// topic.
+/// A parked record is a pending dead letter. A record is not parked if there is none at its position,
+/// if it is dead-lettered, stored or erased, or with one of another topic.
 pub async fn parked_records_are_dead_letters(log: &dyn LogFixture, store: &dyn EraseFixture) {
-    let (operations, positions) = published(log, store).await;
-    let mut elsewhere = positions[0].clone();
-    elsewhere.topic = "elsewhere".into();
-    let both = [positions[1].clone(), elsewhere];
-    let report = operations.park(&both, "stuck").await.unwrap();
-    assert_eq!((report.parked, report.problems.len()), (0, 1));
-    assert!(pending(&operations).await.is_empty());
-    let mut absent = positions[0].clone();
-    absent.offset += 1_000_000;
-    let report = operations.park(&[absent], "stuck").await.unwrap();
-    assert_eq!((report.parked, report.problems.len()), (0, 1));
-
-    let report = operations.park(&both[..1], "stuck").await.unwrap();
-    assert_eq!((report.parked, report.problems.len()), (1, 0));
-    assert_eq!(pending(&operations).await, both[..1]);
-}
-
-/// A record is not parked if it is dead-lettered, stored or erased, or behind the group's position.
-pub async fn a_record_that_needs_no_dead_letter_is_not_parked(
-    log: &dyn LogFixture,
-    store: &dyn EraseFixture,
-) {
     let (operations, positions) = published(log, store).await;
     insert(store, &[purchase(0)]).await;
     mark(store, &[id(1)]).await;
-    operations.park(&positions[2..3], "stuck").await.unwrap();
-    let problems = operations.park(&positions[..3], "again").await.unwrap();
-    for (position, state) in positions
-        .iter()
-        .zip([" is stored", " is erased", " is dead-"])
-    {
-        let begins = |problem: &String| problem.starts_with(&format!("{position}{state}"));
-        assert!(problems.problems.iter().any(begins), "{problems:?}");
+    let mut absent = positions[0].clone();
+    absent.offset += 1_000_000;
+    let mut elsewhere = positions[3].clone();
+    elsewhere.topic = "elsewhere".into();
+    let parked = &positions[2..3];
+    for (chosen, expected, problem) in [
+        (&positions[..1], 0, " is stored"),
+        (&positions[1..2], 0, " is erased"),
+        (parked, 1, ""),
+        (parked, 0, " is dead-"),
+        (&[absent], 0, ""),
+        (&[elsewhere, positions[3].clone()], 0, ""),
+    ] {
+        let report = succeed(operations.park(chosen, "stuck")).await;
+        assert_eq!(
+            (report.parked, report.problems.len()),
+            (expected, 1 - expected),
+            "{report:?}"
+        );
+        let begin = format!("{}{problem}", chosen[0]);
+        let is_about = |found: &String| problem.is_empty() || found.starts_with(&begin);
+        assert!(report.problems.iter().all(is_about), "{report:?}");
     }
+    assert_eq!(pending(&operations).await, parked);
 }
 
 /// Resolving counts the dead letters that were resolved, or in a dry run would be, and returns the
 /// positions without one.
 pub async fn resolved_dead_letters_are_counted(log: &dyn LogFixture, store: &dyn EraseFixture) {
     let (operations, positions) = published(log, store).await;
-    operations.park(&positions[..2], "stuck").await.unwrap();
+    succeed(operations.park(&positions[..2], "stuck")).await;
     let filter = DeadLetterFilter::default().positions(positions[1..3].iter().cloned().collect());
     for (dry_run, left) in [(true, 2), (false, 1)] {
         let options = ResolveOptions::new(Resolution::Dropped).dry_run(dry_run);
         let mut report = ResolveReport::new(&options);
         let resolving = operations.resolve(filter.clone(), &options, &mut report, |_| true);
-        resolving.await.unwrap();
+        succeed(resolving).await;
         let unknown = BTreeSet::from([positions[2].clone()]);
         assert_eq!((report.resolved, &report.unknown), (1, &unknown));
         assert_eq!(pending(&operations).await.len(), left);
@@ -146,28 +134,24 @@ pub async fn an_export_yields_purchases_before_refunds(
 ) {
     let (operations, _) = published(log, store).await;
     let mut all = purchases(1..100);
-    let refunds: Vec<_> = all
-        .iter()
-        .map(|bought| bought.refund(None, at(0)).unwrap())
-        .collect();
-    all.extend(refunds);
+    let refund = |bought: &Purchase| bought.refund(None, at(0)).unwrap();
+    all.extend(all.clone().iter().map(refund));
     insert(store, &all).await;
-    for user in [None, Some(user("user-1"))] {
-        let expected = all
-            .iter()
-            .filter(|entry| user.is_none() || user.as_ref() == Some(&entry.user_id));
+    for buyer in [None, Some(user("user-1"))] {
+        let mut expected = all.clone();
+        expected.retain(|entry| buyer.as_ref().is_none_or(|buyer| *buyer == entry.user_id));
         let mut seen = BTreeSet::new();
-        let mut batches = operations.export(user.clone()).unwrap();
-        while let Some(batch) = batches.try_next().await.unwrap() {
+        let mut batches = operations.export(buyer).unwrap();
+        while let Some(batch) = succeed(batches.try_next()).await {
             for entry in batch.purchases {
                 assert!(
                     entry.details.of.is_none_or(|of| seen.contains(&of)),
                     "{entry:?}"
                 );
-                assert!(seen.insert(entry.id));
+                assert!(seen.insert(entry.id), "{entry:?}");
             }
         }
-        assert_eq!(seen, expected.map(|entry| entry.id).collect());
+        assert_eq!(seen, ids_of(&expected));
     }
 }
 
@@ -175,19 +159,16 @@ pub async fn an_export_yields_purchases_before_refunds(
 /// records, in the log; and both agree.
 pub async fn an_erased_user_leaves_nothing(log: &dyn LogFixture, store: &dyn EraseFixture) {
     let (operations, positions) = published(log, store).await;
-    operations.park(&positions[1..2], "stuck").await.unwrap();
+    succeed(operations.park(&positions[1..2], "stuck")).await;
     insert(store, &[0, 2, 3, 4].map(purchase)).await;
     let mut erase = Erase::new(user("user-1"), |_progress| ());
-    operations.erase_purchases(&mut erase, "log").await.unwrap();
+    succeed(operations.erase_purchases(&mut erase, "log")).await;
     let kept: u64 = erase.report.kept.iter().map(|kept| kept.records).sum();
     assert_eq!(
         (erase.report.records + kept, erase.report.dead_letters),
         (1, 1)
     );
-    assert!(pending(&operations).await.is_empty());
-    let verified = operations
-        .verify(VerifyOptions::default(), |_progress| ())
-        .await
-        .unwrap();
+    assert_eq!(pending(&operations).await, []);
+    let verified = succeed(operations.verify(VerifyOptions::default(), |_progress| ())).await;
     assert!(verified.is_clean(), "{}", verified.details());
 }

@@ -1,22 +1,10 @@
 //! Runs an ingest under test, and inspects the results.
 
-use std::collections::BTreeSet;
-use std::time::Duration;
-
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-use super::fixture::soon;
-use super::sample::purchase_of;
-use super::{LogFixture, StoreFixture};
-use crate::conformance::fault::Faults;
+use super::prelude::*;
 use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
-use crate::log::SourceEvent;
-use crate::ports::{PurchaseQuery, Selector};
-use crate::record::decode;
-use crate::{Purchase, PurchaseId, Result, Total};
-
-pub(super) const GROUP: &str = "group";
 
 pub(super) fn options() -> IngestOptions {
     IngestOptions {
@@ -25,14 +13,6 @@ pub(super) fn options() -> IngestOptions {
         initial_backoff: Duration::from_millis(5),
         max_backoff: Duration::from_millis(40),
         ..IngestOptions::default()
-    }
-}
-
-/// The options of a pipeline with a short drain.
-pub(super) fn short_drain() -> IngestOptions {
-    IngestOptions {
-        drain_timeout: Duration::from_secs(1),
-        ..options()
     }
 }
 
@@ -77,25 +57,22 @@ impl Running {
     }
 
     /// Waits until `count` records are processed.
-    pub(super) async fn ingested(&self, count: u64) {
+    #[track_caller]
+    pub(super) fn ingested(&self, count: u64) -> impl Future<Output = ()> {
         let processed = |counters: &IngestCounters| {
             counters.inserted + counters.duplicates + counters.waiting + counters.dead_lettered
         };
         let all = self
             .monitor
-            .wait_for(|status| processed(&status.counters) >= count);
-        soon("process all records", all).await;
-    }
-
-    /// Shuts down cleanly.
-    pub(super) async fn stop(self) -> Result<IngestCounters> {
-        let _stopped_by_itself = self.stop.send(());
-        soon("shut down", self.task).await.expect("no panic")
+            .wait_for(move |status| processed(&status.counters) >= count);
+        soon("the ingest of all records", async { drop(all.await) })
     }
 
     /// Shuts down cleanly, after which nothing has failed.
-    pub(super) async fn end(self) -> IngestCounters {
-        self.stop().await.expect("a clean end")
+    #[track_caller]
+    pub(super) fn end(self) -> impl Future<Output = IngestCounters> {
+        let _stopped_by_itself = self.stop.send(());
+        succeed(async { self.task.await.expect("no panic") })
     }
 
     /// Stops like a crash: nothing is drained or committed.
@@ -105,33 +82,20 @@ impl Running {
     }
 }
 
-pub(super) async fn publish(log: &dyn LogFixture, purchases: &[Purchase]) {
-    let sink = log.sink().await;
-    for purchase in purchases {
-        soon("publish", sink.publish(purchase))
-            .await
-            .expect("publish");
-    }
+/// Checks that the store has exactly `purchases`, each once, and that no dead letter is pending.
+pub(super) async fn assert_stored(
+    log: &dyn LogFixture,
+    store: &dyn StoreFixture,
+    purchases: &[Purchase],
+) {
+    let mut expected = purchases.to_vec();
+    expected.sort_by_key(|purchase| (purchase.timestamp, purchase.id));
+    assert_listed(&store.query().await, &Selector::All, &expected).await;
+    assert_eq!(log.pending_dead_letters().await, []);
 }
 
-/// All ids in the store. Checks that each is stored once and that the sum is correct.
-pub(super) async fn assert_stored(query: &dyn PurchaseQuery, purchases: &[Purchase]) {
-    for purchase in purchases {
-        assert_eq!(
-            query.get(&purchase.id).await.unwrap().as_ref(),
-            Some(purchase)
-        );
-    }
-    let total = Total::checked_sum(purchases.iter().map(|purchase| purchase.price)).unwrap();
-    let summary = query.summary(&Selector::All).await.unwrap();
-    assert_eq!(
-        (summary.count, summary.total_spent),
-        (purchases.len() as u64, total)
-    );
-}
-
-/// The ids that are delivered to the group's next member, until all of `markers`, published now,
-/// are among them.
+/// Returns the ids that are delivered to the group's next member, until all of `markers`, published
+/// now, are among them.
 pub(super) async fn delivered_next(
     log: &dyn LogFixture,
     markers: &[Purchase],
@@ -139,24 +103,20 @@ pub(super) async fn delivered_next(
     publish(log, markers).await;
     let source = log.source(GROUP).await;
     let mut seen = BTreeSet::new();
-    while !markers.iter().all(|marker| seen.contains(&marker.id)) {
-        match soon("next", source.next()).await.expect("next") {
-            SourceEvent::Batch(batch) => {
-                let decoded = batch
-                    .records
-                    .iter()
-                    .filter_map(|record| decode(record, &batch.partition).ok());
-                seen.extend(decoded.map(|purchase| purchase.id));
-            }
-            SourceEvent::Gap(gap) => panic!("{gap}"),
-            SourceEvent::Revoked(revocation) => revocation.done(),
-            SourceEvent::Closed => panic!("the source was not closed"),
-        }
+    while !seen.is_superset(&ids_of(markers)) {
+        seen.extend(ids(&read(&*source, 1).await));
     }
-    soon("close", source.close(Duration::from_secs(10)))
-        .await
-        .expect("close");
+    close(&*source).await;
     seen
+}
+
+/// Checks that nothing is redelivered to the group's next member but `marker`, published now.
+pub(super) async fn assert_nothing_redelivered(log: &dyn LogFixture) {
+    let marker = purchase(999);
+    assert_eq!(
+        delivered_next(log, std::slice::from_ref(&marker)).await,
+        [marker.id].into()
+    );
 }
 
 /// Checks that at least one of `purchases` is not stored, and that all of those are delivered to
@@ -166,22 +126,16 @@ pub(super) async fn assert_redelivered(
     store: &dyn StoreFixture,
     purchases: &[Purchase],
 ) {
-    let query = store.query().await;
-    let mut not_stored = BTreeSet::new();
-    for purchase in purchases {
-        if query.get(&purchase.id).await.unwrap().is_none() {
-            not_stored.insert(purchase.id);
-        }
-    }
+    let stored = listed(&store.query().await, &Selector::All).await;
+    let not_stored = &ids_of(purchases) - &ids_of(&stored);
     assert!(!not_stored.is_empty());
     // One per user, at the end of that user's partition: all earlier records were delivered by
     // then.
     let users: BTreeSet<_> = purchases.iter().map(|purchase| &purchase.user_id).collect();
-    let markers: Vec<_> = (1_000..)
+    let markers = (1_000..)
         .zip(users)
-        .map(|(number, user)| purchase_of(user.as_str(), number))
-        .collect();
-    let seen = delivered_next(log, &markers).await;
+        .map(|(number, user)| purchase_of(user.as_str(), number));
+    let seen = delivered_next(log, &markers.collect::<Vec<_>>()).await;
     assert!(
         not_stored.is_subset(&seen),
         "committed, but neither stored nor dead-lettered"
@@ -189,11 +143,13 @@ pub(super) async fn assert_redelivered(
 }
 
 /// Waits until `count` purchases are stored.
-pub(super) async fn stored(query: &dyn PurchaseQuery, count: u64) {
-    let all = async {
-        while query.summary(&Selector::All).await.unwrap().count < count {
+#[track_caller]
+pub(super) fn stored(store: &dyn StoreFixture, count: u64) -> impl Future<Output = ()> {
+    succeed(async move {
+        let query = store.query().await;
+        while query.summary(&Selector::All).await?.count < count {
             tokio::task::yield_now().await;
         }
-    };
-    soon("store everything", all).await;
+        Ok(())
+    })
 }

@@ -20,19 +20,17 @@ const PORTS: [&str; 13] = [
 ];
 
 /// The functions of the kit that test a port, by suite.
-const KIT: [(&str, &str); 17] = [
+const KIT: [(&str, &str); 15] = [
     ("log", include_str!("log.rs")),
     ("shop", include_str!("shop.rs")),
-    ("log", include_str!("log_batches.rs")),
+    ("log", include_str!("log_source.rs")),
     ("log", include_str!("log_gaps.rs")),
-    ("log", include_str!("log_many.rs")),
     ("log_admin", include_str!("log_admin.rs")),
     ("log_admin", include_str!("log_tail.rs")),
     ("operations", include_str!("operations.rs")),
     ("record_store", include_str!("record_store.rs")),
     ("store", include_str!("store.rs")),
     ("query", include_str!("query.rs")),
-    ("query", include_str!("query_names.rs")),
     ("erase", include_str!("erase.rs")),
     ("currency", include_str!("currency.rs")),
     ("refund", include_str!("refund.rs")),
@@ -49,7 +47,6 @@ fn every_promise_names_a_function_that_exists() {
 fn every_function_is_in_its_suite() {
     let mut written = written(&KIT);
     written.extend(functions("pipeline", include_str!("pipeline.rs")));
-    written.extend(functions("shop", include_str!("shop.rs")));
     written.extend(functions("feed", include_str!("feed.rs")));
     assert_eq!(run(include_str!("suites.rs")), written);
 }

@@ -4,17 +4,13 @@
 //! is restored are, for the store, purchases and refunds that arrive in another order, once more,
 //! or after others were deleted.
 
-use std::collections::{BTreeMap, BTreeSet};
-
 use fastrand::Rng;
 
-use super::erase::{EraseFixture, delete_before, erase, insert, user};
-use super::fixture::soon;
-use super::refund::waiting_refunds;
-use super::sample::{at, price, purchase_of};
+use super::erase::{delete_before, erase};
+use super::prelude::*;
+use super::refund::{settle, summary_of_waiting, waiting_refunds};
+use crate::UserId;
 use crate::domain::Currency;
-use crate::ports::{ListOrder, Lookup, PageLimit, PageRequest, Selector};
-use crate::{ErrorKind, Purchase, PurchaseId, Timestamp, Total};
 
 const ROUNDS: u64 = 4;
 const CALLS: usize = 60;
@@ -33,31 +29,54 @@ struct Model {
 }
 
 impl Model {
-    fn insert(&mut self, entry: &Purchase) {
-        let is_known = self.stored.contains_key(&entry.id) || self.erased.contains(&entry.id);
-        if is_known {
-            return;
+    /// Inserts `batch`. Returns the code of each outcome, and `?` for a refund whose purchase is in
+    /// the same batch: it may wait until the end of the batch or not.
+    fn insert(&mut self, batch: &[Purchase]) -> String {
+        let mut new = ids_of(batch);
+        new.retain(|id| !self.stored.contains_key(id));
+        let mut outcomes = String::new();
+        for entry in batch {
+            let outcome = self.insert_one(entry);
+            let is_undecided = entry.details.of.is_some_and(|of| new.contains(&of));
+            outcomes.push(if is_undecided { '?' } else { outcome });
         }
+        outcomes
+    }
+
+    fn insert_one(&mut self, entry: &Purchase) -> char {
         let Some(of) = entry.details.of else {
-            self.stored.insert(entry.id, entry.clone());
-            self.apply_waiting(entry);
-            return;
-        };
-        if self.erased.contains(&of) {
-            return;
-        }
-        match self.stored.get(&of) {
-            Some(bought) => {
-                if let Ok(refund) = entry.as_refund_of(bought) {
-                    self.stored.insert(refund.id, refund);
-                }
+            let outcome = self.insert_row(entry);
+            if outcome == 'i' {
+                self.apply_waiting(entry);
             }
+            return outcome;
+        };
+        if self.erased.contains(&of) || self.erased.contains(&entry.id) {
+            return 'e';
+        }
+        let Some(bought) = self.stored.get(&of) else {
+            let is_same =
+                |waiting: &Purchase| waiting.id == entry.id && waiting.same_content(entry);
+            if self.waiting.iter().any(is_same) {
+                return 'd';
+            }
+            self.waiting.push(entry.clone());
+            return 'w';
+        };
+        match entry.as_refund_of(bought) {
+            Ok(refund) => self.insert_row(&refund),
+            Err(_contradiction) => 'r',
+        }
+    }
+
+    fn insert_row(&mut self, row: &Purchase) -> char {
+        match self.stored.get(&row.id) {
+            Some(stored) if stored.same_content(row) => 'd',
+            Some(_) => 'c',
+            None if self.erased.contains(&row.id) => 'e',
             None => {
-                let is_same =
-                    |waiting: &Purchase| waiting.id == entry.id && waiting.same_content(entry);
-                if !self.waiting.iter().any(is_same) {
-                    self.waiting.push(entry.clone());
-                }
+                self.stored.insert(row.id, row.clone());
+                'i'
             }
         }
     }
@@ -76,32 +95,30 @@ impl Model {
         }
     }
 
-    fn erase(&mut self, of: &str) {
+    /// Returns the number of erased entries.
+    fn erase(&mut self, of: &str) -> usize {
         let of = user(of);
-        let is_of_user = |entry: &Purchase| entry.user_id == of;
+        let before = self.stored.len() + self.waiting.len();
         for entry in self.stored.values().chain(&self.waiting) {
-            if is_of_user(entry) {
+            if entry.user_id == of {
                 self.erased.insert(entry.id);
             }
         }
-        self.stored.retain(|_, entry| !is_of_user(entry));
-        self.waiting.retain(|entry| !is_of_user(entry));
+        self.stored.retain(|_, entry| entry.user_id != of);
+        self.waiting.retain(|entry| entry.user_id != of);
+        before - self.stored.len() - self.waiting.len()
     }
 
-    /// A refund goes with its purchase, and one that waits by its own time.
-    fn delete_before(&mut self, time: Timestamp) {
-        let is_old = |entry: &Purchase| entry.details.of.is_none() && entry.timestamp < time;
-        let old: BTreeSet<PurchaseId> = self
-            .stored
-            .values()
-            .filter(|entry| is_old(entry))
-            .map(|entry| entry.id)
-            .collect();
-        let is_deleted = |entry: &Purchase| {
-            old.contains(&entry.id) || entry.details.of.is_some_and(|of| old.contains(&of))
-        };
+    /// Deletes old purchases, each with its refund, and refunds that wait, by their own time. Returns
+    /// the number of deleted entries.
+    fn delete_before(&mut self, time: Timestamp) -> usize {
+        let before = self.stored.len() + self.waiting.len();
+        let is_old = |entry: &&Purchase| entry.details.of.is_none() && entry.timestamp < time;
+        let old = ids_of(self.stored.values().filter(is_old));
+        let is_deleted = |entry: &Purchase| old.contains(&entry.details.of.unwrap_or(entry.id));
         self.stored.retain(|_, entry| !is_deleted(entry));
         self.waiting.retain(|entry| entry.timestamp >= time);
+        before - self.stored.len() - self.waiting.len()
     }
 
     fn look_up(&self, id: &PurchaseId) -> Lookup {
@@ -161,47 +178,60 @@ fn batch(random: &mut Rng, entries: &[Vec<Purchase>]) -> Vec<Purchase> {
     batch
 }
 
-/// Inserts, erasures, retention and another currency in random order leave what a model says.
+/// Inserts, erasures, retention and another currency in random order have the outcomes and leave the
+/// entries of a model.
 pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFixture) {
     for round in 1..=ROUNDS {
         let mut random = Rng::with_seed(round);
         let entries = entries(round);
+        let users: BTreeSet<_> = entries
+            .iter()
+            .map(|of_purchase| &of_purchase[0].user_id)
+            .collect();
+        let users: Vec<&str> = users.into_iter().map(UserId::as_str).collect();
         let mut model = Model::default();
         for call in 0..CALLS {
-            let first = (round * ROUND).cast_signed();
+            let context = format!("round {round}, call {call}");
             match random.u8(..10) {
                 0 => {
-                    let of = format!("model-{round}-{}", random.u64(..USERS));
-                    model.erase(&of);
-                    // A call is bounded, and repeated until it returns 0.
-                    while erase(fixture, &of, 1_000).await > 0 {}
+                    let of = users[random.usize(..users.len())];
+                    let erased = repeat(async || erase(fixture, of, 1_000).await).await;
+                    assert_eq!(erased, model.erase(of), "{context}");
                 }
                 1 => {
-                    let time = at(first + random.i64(1_000..4_500));
-                    model.delete_before(time);
-                    while delete_before(fixture, time, 1_000).await > 0 {}
+                    let time = at((round * ROUND).cast_signed() + random.i64(1_000..4_500));
+                    let deleted = repeat(async || delete_before(fixture, time, 1_000).await).await;
+                    assert_eq!(deleted, model.delete_before(time), "{context}");
                 }
                 2 => adopt_currencies(fixture).await,
                 _ => {
                     let batch = batch(&mut random, &entries);
-                    for entry in &batch {
-                        model.insert(entry);
-                    }
-                    insert(fixture, &batch).await;
+                    let expected = model.insert(&batch);
+                    let outcomes = insert(fixture, &batch).await;
+                    let is_expected = |(outcome, expected)| expected == '?' || outcome == expected;
+                    let mut pairs = outcomes.chars().zip(expected.chars());
+                    assert!(
+                        outcomes.len() == batch.len() && pairs.all(is_expected),
+                        "{context}: {outcomes}, not {expected}, of {batch:#?}"
+                    );
                 }
             }
             remove_refused(fixture).await;
-            assert_state(
-                fixture,
-                &model,
-                &entries,
-                &format!("round {round}, call {call}"),
-            )
-            .await;
+            assert_state(fixture, &model, &entries, &users, &context).await;
         }
-        for number in 0..USERS {
-            let of = format!("model-{round}-{number}");
-            while erase(fixture, &of, 1_000).await > 0 {}
+        for of in users {
+            repeat(async || erase(fixture, of, 1_000).await).await;
+        }
+    }
+}
+
+/// Repeats a call that is bounded until it returns 0. Returns the sum.
+async fn repeat(call: impl AsyncFn() -> u64) -> usize {
+    let mut sum = 0;
+    loop {
+        match call().await {
+            0 => return sum,
+            count => sum += usize::try_from(count).unwrap(),
         }
     }
 }
@@ -209,32 +239,22 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
 /// The store takes the currency of the shop any number of times, and no other one.
 async fn adopt_currencies(fixture: &dyn EraseFixture) {
     let store = fixture.currency().await;
-    let euro: Currency = "EUR".parse().unwrap();
-    let dollar: Currency = "USD".parse().unwrap();
-    soon("adopt", store.adopt_currency(&euro))
-        .await
-        .expect("adopt");
-    let error = soon("adopt", store.adopt_currency(&dollar))
-        .await
-        .expect_err("another currency");
+    let [euro, dollar] = ["EUR", "USD"].map(|text| text.parse::<Currency>().unwrap());
+    succeed(store.adopt_currency(&euro)).await;
+    let error = fail(store.adopt_currency(&dollar)).await;
     assert_eq!(error.kind(), ErrorKind::Conflict);
 }
 
 /// Removes the refunds that contradict their purchase, as ingest does.
 async fn remove_refused(fixture: &dyn EraseFixture) {
     let store = fixture.store().await;
-    let waiting = waiting_refunds(&*store);
     loop {
-        let refused = soon("settle", waiting.apply_waiting(10))
-            .await
-            .expect("settle");
+        let refused = settle(fixture).await;
         if refused.is_empty() {
             return;
         }
         let sequences: Vec<u64> = refused.iter().map(|entry| entry.sequence).collect();
-        soon("remove", waiting.remove_waiting(&sequences))
-            .await
-            .expect("remove");
+        succeed(waiting_refunds(&*store).remove_waiting(&sequences)).await;
     }
 }
 
@@ -242,40 +262,20 @@ async fn assert_state(
     fixture: &dyn EraseFixture,
     model: &Model,
     entries: &[Vec<Purchase>],
+    users: &[&str],
     context: &str,
 ) {
     let query = fixture.query().await;
-    let users: BTreeSet<_> = entries.iter().map(|entries| &entries[0].user_id).collect();
-    for user in users {
-        let mut expected: Vec<Purchase> = model
-            .stored
-            .values()
-            .filter(|entry| entry.user_id == *user)
-            .cloned()
-            .collect();
-        expected.sort_by_key(|entry| (entry.timestamp, entry.id));
-        let selector = Selector::User(user.clone());
-        let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
-        let page = soon("page", query.page(&selector, &request)).await;
-        assert_eq!(page.expect("page").items, expected, "{context}");
-
-        let summary = soon("summary", query.summary(&selector)).await;
-        let summary = summary.expect("summary");
-        let count = expected.iter().filter(|entry| entry.details.of.is_none());
-        assert_eq!(summary.count, count.count() as u64, "{context}");
-        let total = Total::checked_sum(expected.iter().map(|entry| entry.price)).unwrap();
-        assert_eq!(summary.total_spent, total, "{context}");
+    let mut stored: Vec<Purchase> = model.stored.values().cloned().collect();
+    stored.sort_by_key(|entry| (entry.timestamp, entry.id));
+    for of in users {
+        let selector = Selector::User(user(of));
+        assert_listed(&query, &selector, &selected(&stored, &selector)).await;
     }
     for entry in entries.iter().flatten() {
-        let found = soon("look up", query.look_up(&entry.id)).await;
-        assert_eq!(
-            found.expect("look up"),
-            model.look_up(&entry.id),
-            "{context}"
-        );
+        let found = succeed(query.look_up(&entry.id)).await;
+        assert_eq!(found, model.look_up(&entry.id), "{context}");
     }
-    let store = fixture.store().await;
-    let waiting = soon("summary", waiting_refunds(&*store).waiting_summary()).await;
-    let count = waiting.expect("summary").count;
-    assert_eq!(count, model.waiting.len() as u64, "{context}");
+    let waiting = summary_of_waiting(fixture).await;
+    assert_eq!(waiting.count, model.waiting.len() as u64, "{context}");
 }

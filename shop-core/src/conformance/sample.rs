@@ -1,10 +1,12 @@
 //! Sample purchases.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use uuid::Uuid;
 
-use crate::log::LogRecord;
-use crate::{Details, Price, Purchase, PurchaseId, Timestamp};
+use crate::log::{Headers, LogRecord};
+use crate::{Details, Price, Purchase, PurchaseId, Timestamp, UserId};
 
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
@@ -23,12 +25,16 @@ pub(super) fn price(text: &str) -> Price {
     text.parse().unwrap()
 }
 
-/// Purchase `number` of `user`, made this many milliseconds after the first.
+pub(super) fn user(text: &str) -> UserId {
+    text.parse().unwrap()
+}
+
+/// Returns purchase `number` of `user`, made this many milliseconds after the first.
 pub(super) fn purchase_of(user: &str, number: u64) -> Purchase {
     let millis = i64::try_from(number).unwrap();
     let cents = price(&format!("{}.{:02}", number / 100, number % 100));
     let name = format!("name of {user}").parse().unwrap();
-    let purchase = Purchase::new(id(number), user.parse().unwrap(), name, cents, at(millis));
+    let purchase = Purchase::new(id(number), self::user(user), name, cents, at(millis));
     if number % 4 != 1 {
         return purchase;
     }
@@ -39,16 +45,30 @@ pub(super) fn purchase_of(user: &str, number: u64) -> Purchase {
     purchase.with_details(details)
 }
 
-/// Purchase `number` of one of five users.
+/// Returns purchase `number` of one of five users.
 pub(super) fn purchase(number: u64) -> Purchase {
     purchase_of(&format!("user-{}", number % 5), number)
 }
 
-pub(super) fn purchases(numbers: std::ops::Range<u64>) -> Vec<Purchase> {
+pub(super) fn purchases(numbers: Range<u64>) -> Vec<Purchase> {
     numbers.map(purchase).collect()
 }
 
-/// The raw record of another producer for purchase `number` of `user`: without an id, and every
+/// Returns the purchases with these numbers, all of `user`.
+pub(super) fn purchases_of(user: &str, numbers: Range<u64>) -> Vec<Purchase> {
+    numbers.map(|number| purchase_of(user, number)).collect()
+}
+
+/// Returns `purchase` with the same id and another price.
+pub(super) fn contradicting(purchase: &Purchase) -> Purchase {
+    let is_free = purchase.price == Price::ZERO;
+    Purchase {
+        price: if is_free { price("1") } else { Price::ZERO },
+        ..purchase.clone()
+    }
+}
+
+/// Returns the raw record of another producer for purchase `number` of `user`: without an id, and every
 /// other one without a time.
 pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
     let Purchase {
@@ -66,4 +86,21 @@ pub(super) fn foreign(user: &str, number: u64) -> LogRecord {
         format!(r#"{{"username": "{user_name}", "userid": "{user}", "price": {price}{time}}}"#);
     LogRecord::new(0, at(0), Some(value.into()))
         .with_key(Some(Bytes::copy_from_slice(user.as_bytes())))
+}
+
+/// Returns records with a key, headers and a value that are binary, empty or absent.
+pub(super) fn odd_records() -> [LogRecord; 3] {
+    let headers = Headers::builder()
+        .with("odd", Some(b"\xff\x00"))
+        .with("none", None)
+        .with("odd", Some(b""))
+        .build();
+    let binary = Bytes::from_static(b"\x00\xff\xfe not text");
+    [
+        LogRecord::new(0, at(0), Some(binary.clone()))
+            .with_key(Some(binary))
+            .with_headers(headers),
+        LogRecord::new(1, at(0), Some(Bytes::new())).with_key(Some("k".into())),
+        LogRecord::new(2, at(0), None).with_key(Some("k".into())),
+    ]
 }

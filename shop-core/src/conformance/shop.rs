@@ -1,21 +1,15 @@
 //! The tests of a whole [`Shop`]: it behaves alike on every backend.
 
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::fixture::{assert_fails, soon};
-use super::sample::at;
-use super::{EraseFixture, LogFixture};
+use super::fixture::assert_fails;
+use super::prelude::*;
 use crate::feed::PurchaseFeed;
 use crate::ingest::{Ingest, IngestOptions};
-use crate::ports::{Durability, PageLimit, PublishedPurchase, PurchaseErase, StoreSink, TimeRange};
-use crate::{
-    Clock, ErrorKind, IdempotencyKey, NewPurchase, Outcome, Result, Shop, SystemClock,
-    UserPurchases, Uuid,
-};
+use crate::ports::{Durability, PublishedPurchase, PurchaseErase, StoreSink};
+use crate::{Clock, IdempotencyKey, Outcome, SystemClock, Uuid};
 
 /// A fresh log and a fresh store, with an ingest between them.
 #[async_trait]
@@ -95,91 +89,77 @@ impl<S: EraseFixture> ShopFixture for ShopOnStore<S> {
     }
 }
 
-fn order(price: &str, key: &str) -> NewPurchase {
-    let new = NewPurchase::for_user("u1")
+/// Returns an order of user `buyer`, whose name is "ada".
+pub(super) fn order_of(buyer: &str, price: &str, key: &str) -> NewPurchase {
+    let order = NewPurchase::for_user(buyer)
         .with_user_name("ada")
-        .with_price(price)
-        .unwrap();
-    new.with_key(key).unwrap()
+        .with_price(price);
+    order.unwrap().with_key(key).unwrap()
 }
 
-async fn buy(shop: &Shop, new: NewPurchase) -> Result<PublishedPurchase> {
-    soon("buy", shop.buy(new)).await
+fn order(price: &str, key: &str) -> NewPurchase {
+    order_of("u1", price, key)
 }
 
-/// The purchases of the buyer, once this one is stored.
-fn listed(shop: &Shop, bought: &PublishedPurchase) -> UserPurchases {
-    let user = shop
-        .user(bought.purchase.user_id.clone())
-        .wait_for(&bought.receipt);
-    user.wait_timeout(Duration::from_secs(30))
+#[track_caller]
+pub(super) fn buy(shop: &Shop, order: NewPurchase) -> impl Future<Output = PublishedPurchase> {
+    succeed(shop.buy(order))
 }
 
-async fn count(shop: &Shop, bought: &PublishedPurchase) -> u64 {
-    soon("list", listed(shop, bought).summary())
-        .await
-        .expect("a summary")
-        .count
+/// Returns the number of the buyer's purchases, once this one is stored.
+#[track_caller]
+fn count(shop: &Shop, bought: &PublishedPurchase) -> impl Future<Output = u64> {
+    let buyer = shop.user(bought.purchase.user_id.clone());
+    let listing = buyer
+        .wait_for(&bought.receipt)
+        .wait_timeout(Duration::from_secs(30));
+    succeed(async move { Ok(listing.summary().await?.count) })
 }
 
-/// A listing that waits for the receipt has the purchase, unchanged.
+/// A listing that waits for the receipt has the purchase, unchanged, with the time at which it was
+/// made.
 pub async fn a_bought_purchase_is_listed(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let new = NewPurchase::for_user("u1")
+    let now = NewPurchase::for_user("u1")
         .with_user_name("ada")
         .with_price("1195.30")
         .unwrap();
-    let bought = buy(&shop, new).await.expect("buy");
-    assert!(!bought.replayed);
-    assert_eq!(
-        (count(&shop, &bought).await, bought.receipt.id),
-        (1, bought.purchase.id)
-    );
-    assert_eq!(
-        shop.get(&bought.receipt.id).await.unwrap(),
-        Some(bought.purchase)
-    );
-}
-
-/// A purchase keeps the time at which it was made.
-pub async fn a_time_is_kept(fixture: &dyn ShopFixture) {
-    let shop = fixture.shop().await;
-    let bought = buy(&shop, order("1", "order-7").with_timestamp(at(5)))
-        .await
-        .expect("buy");
-    count(&shop, &bought).await;
-    assert_eq!(
-        shop.get(&bought.receipt.id)
-            .await
-            .unwrap()
-            .unwrap()
-            .timestamp,
-        at(5)
-    );
+    let earlier = now.clone().with_timestamp(at(5));
+    for (number, order) in (1..).zip([now, earlier]) {
+        let time = order.timestamp;
+        let bought = buy(&shop, order).await;
+        assert!(!bought.replayed);
+        assert_eq!(bought.receipt.id, bought.purchase.id);
+        assert!(
+            time.is_none_or(|time| time == bought.purchase.timestamp),
+            "{bought:?}"
+        );
+        assert_eq!(count(&shop, &bought).await, number);
+        assert_eq!(
+            succeed(shop.get(&bought.receipt.id)).await,
+            Some(bought.purchase)
+        );
+    }
 }
 
 /// A repetition returns the first purchase with its time, before and after it is stored, also at
 /// another process.
 pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let first = buy(&shop, order("29.99", "order-7").with_timestamp(at(5)))
-        .await
-        .expect("buy");
+    let first = buy(&shop, order("29.99", "order-7").with_timestamp(at(5))).await;
     assert!(!first.replayed);
-    let repeated = async |shop: &Shop| {
-        let again = buy(shop, order("29.990", "order-7"))
-            .await
-            .expect("buy again");
+    let assert_repeated = async |shop: &Shop| {
+        let again = buy(shop, order("29.990", "order-7")).await;
         assert!(again.replayed);
         assert_eq!(
-            (again.receipt.id, again.purchase),
-            (first.receipt.id, first.purchase.clone())
+            (again.receipt.id, &again.purchase),
+            (first.receipt.id, &first.purchase)
         );
     };
-    repeated(&shop).await;
+    assert_repeated(&shop).await;
     assert_eq!(count(&shop, &first).await, 1);
-    repeated(&shop).await;
-    repeated(&fixture.shop().await).await;
+    assert_repeated(&shop).await;
+    assert_repeated(&fixture.shop().await).await;
     assert_eq!(count(&shop, &first).await, 1);
 }
 
@@ -188,46 +168,38 @@ pub async fn a_repetition_returns_the_first_purchase(fixture: &dyn ShopFixture) 
 pub async fn a_repetition_of_a_new_key_returns_the_first_purchase(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     let key = SystemClock.fresh_id().to_string();
-    let first = buy(&shop, order("29.99", &key).with_timestamp(at(5)))
-        .await
-        .expect("buy");
+    let first = buy(&shop, order("29.99", &key).with_timestamp(at(5))).await;
     assert_eq!(count(&shop, &first).await, 1);
-    let again = buy(
-        &fixture.shop().await,
-        order("29.99", &key).with_timestamp(at(6)),
-    )
-    .await
-    .expect("buy");
+    let other = fixture.shop().await;
+    let again = buy(&other, order("29.99", &key).with_timestamp(at(6))).await;
     assert_eq!(again.receipt.id, first.receipt.id);
-    assert_eq!(
-        shop.get(&first.receipt.id).await.unwrap(),
-        Some(first.purchase.clone())
-    );
     if again.receipt.position.is_none() {
         assert!(again.replayed);
         assert_eq!(again.purchase, first.purchase);
     }
     assert_eq!(count(&shop, &first).await, 1);
+    assert_eq!(
+        succeed(shop.get(&first.receipt.id)).await,
+        Some(first.purchase)
+    );
 }
 
 /// A key with other content is a conflict, before and after the first purchase is stored, also at
 /// another process.
 pub async fn a_key_with_other_content_is_a_conflict(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let first = buy(&shop, order("29.99", "order-7")).await.expect("buy");
-    let refused = async |shop: &Shop| {
-        let error = buy(shop, order("1", "order-7")).await.unwrap_err();
+    let first = buy(&shop, order("29.99", "order-7")).await;
+    let assert_refused = async |shop: &Shop| {
+        let error = fail(shop.buy(order("1", "order-7"))).await;
         assert_fails(&error, ErrorKind::Conflict, Outcome::NotApplied);
-        assert_eq!(
-            error.idempotency_key().map(IdempotencyKey::as_str),
-            Some("order-7")
-        );
+        let key = error.idempotency_key().map(IdempotencyKey::as_str);
+        assert_eq!(key, Some("order-7"));
     };
-    refused(&shop).await;
+    assert_refused(&shop).await;
     assert_eq!(count(&shop, &first).await, 1);
-    refused(&fixture.shop().await).await;
+    assert_refused(&fixture.shop().await).await;
     assert_eq!(
-        shop.get(&first.receipt.id).await.unwrap(),
+        succeed(shop.get(&first.receipt.id)).await,
         Some(first.purchase)
     );
 }
@@ -238,67 +210,50 @@ pub async fn a_key_cannot_be_claimed_by_another_user(fixture: &dyn ShopFixture) 
     let shop = fixture.shop().await;
     let own = order("5", "order-7");
     let computed = crate::id_from_key(&own.user_id, own.key.as_ref().unwrap()).to_string();
-    for key in [
-        "order-7",
-        &computed,
-        &Uuid::nil().to_string(),
-        &Uuid::max().to_string(),
-    ] {
-        let claim = NewPurchase::for_user("eve")
-            .with_user_name("eve")
-            .with_price("1")
-            .unwrap();
-        let claimed = buy(&shop, claim.with_key(key).unwrap()).await.expect("buy");
+    let [nil, max] = [Uuid::nil(), Uuid::max()].map(|id| id.to_string());
+    for key in ["order-7", &computed, &nil, &max] {
+        let claimed = buy(&shop, order_of("eve", "1", key)).await;
         assert_ne!(claimed.receipt.id.to_string(), computed);
         count(&shop, &claimed).await;
     }
-    let bought = buy(&shop, own).await.expect("buy");
-    assert_eq!(
-        (bought.receipt.id.to_string(), count(&shop, &bought).await),
-        (computed, 1)
-    );
+    let bought = buy(&shop, own).await;
+    assert_eq!(bought.receipt.id.to_string(), computed);
+    assert_eq!(count(&shop, &bought).await, 1);
 }
 
 /// The key of an erased purchase is refused, whatever the content: nothing is acknowledged that is
 /// never stored.
 pub async fn an_erased_key_is_refused(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let first = buy(&shop, order("29.99", "order-7")).await.expect("buy");
+    let first = buy(&shop, order("29.99", "order-7")).await;
     assert_eq!(count(&shop, &first).await, 1);
     let erase = fixture.erase().await;
-    assert_eq!(
-        soon("erase", erase.erase(&first.purchase.user_id, 100))
-            .await
-            .expect("erase"),
-        1
-    );
+    assert_eq!(succeed(erase.erase(&first.purchase.user_id, 100)).await, 1);
     let other = fixture.shop().await;
     for shop in [&shop, &other] {
-        let error = buy(shop, order("29.99", "order-7")).await.unwrap_err();
+        let error = fail(shop.buy(order("29.99", "order-7"))).await;
         assert_fails(&error, ErrorKind::Erased, Outcome::NotApplied);
     }
     // A process with the key in its cache may report a conflict.
-    let kind = buy(&other, order("1", "order-7")).await.unwrap_err().kind();
+    let kind = fail(other.buy(order("1", "order-7"))).await.kind();
     assert!(
         matches!(kind, ErrorKind::Erased | ErrorKind::Conflict),
         "{kind:?}"
     );
-    let later = buy(&shop, order("29.99", "order-8")).await.expect("buy");
+    let later = buy(&shop, order("29.99", "order-8")).await;
     assert_eq!(count(&shop, &later).await, 1);
 }
 
 /// Purchases of a batch are repeated, rejected and stored like single ones.
 pub async fn each_purchase_of_a_batch_has_a_result(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
-    let first = buy(&shop, order("1", "order-1").with_timestamp(at(5)))
-        .await
-        .expect("buy");
+    let first = buy(&shop, order("1", "order-1").with_timestamp(at(5))).await;
     count(&shop, &first).await;
     for shop in [&shop, &fixture.shop().await] {
-        let unkeyed = NewPurchase::for_user("u1")
-            .with_user_name("ada")
-            .with_price("2")
-            .unwrap();
+        let unkeyed = NewPurchase {
+            key: None,
+            ..order("2", "none")
+        };
         let many = vec![order("1", "order-1"), order("9", "order-1"), unkeyed];
         let results = soon("buy", shop.buy_many(many)).await;
         let [Ok(again), Err(refused), Ok(new)] = &results[..] else {
@@ -315,35 +270,29 @@ pub async fn each_purchase_of_a_batch_has_a_result(fixture: &dyn ShopFixture) {
 pub async fn pages_are_those_of_the_selection(fixture: &dyn ShopFixture) {
     let shop = fixture.shop().await;
     for number in 1..=5 {
-        let new = order(&number.to_string(), &format!("order-{number}")).with_timestamp(at(number));
-        let bought = buy(&shop, new).await.expect("buy");
+        let order = order(&number.to_string(), &format!("order-{number}"));
+        let bought = buy(&shop, order.with_timestamp(at(number))).await;
         count(&shop, &bought).await;
     }
     let range = TimeRange::new(Some(at(2)), Some(at(5))).unwrap();
-    let user = || {
+    let listing = || {
         shop.user("u1")
             .within(range)
             .page_size(PageLimit::new(2).unwrap())
     };
-    for (user, expected) in [
-        (user(), ["4", "3", "2"]),
-        (user().oldest_first(), ["2", "3", "4"]),
+    for (listing, expected) in [
+        (listing(), [vec!["4", "3"], vec!["2"]]),
+        (listing().oldest_first(), [vec!["2", "3"], vec!["4"]]),
     ] {
-        let mut prices = Vec::new();
-        let mut sizes = Vec::new();
-        let mut page = soon("page", user.page()).await.expect("the first page");
-        loop {
-            sizes.push(page.items.len());
-            assert!(sizes.len() <= expected.len(), "the listing ends");
-            prices.extend(page.items.iter().map(|purchase| purchase.price.to_string()));
-            let Some(next) = page.next else { break };
-            page = soon("page", user.page_at(next))
-                .await
-                .expect("the next page");
-        }
-        assert_eq!(
-            (&prices[..], &sizes[..]),
-            (&expected.map(str::to_owned)[..], &[2, 1][..])
-        );
+        let first = succeed(listing.page()).await;
+        let second = succeed(listing.page_at(first.next.expect("a second page"))).await;
+        assert_eq!(second.next, None);
+        let prices = |items: Vec<Purchase>| -> Vec<String> {
+            items
+                .iter()
+                .map(|purchase| purchase.price.to_string())
+                .collect()
+        };
+        assert_eq!([first.items, second.items].map(prices), expected);
     }
 }

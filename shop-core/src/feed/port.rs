@@ -45,7 +45,7 @@ use crate::{ErrorKind, Result};
 ///   (`events::a_cursor_yields_exactly_the_rest`).
 /// - A cursor at which the stream cannot resume is refused (`events::a_foreign_cursor_is_refused`).
 /// - A purchase that becomes visible after a position was read follows that position
-///   (`events::a_position_yields_what_follows`).
+///   (`events::a_cursor_yields_exactly_the_rest`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

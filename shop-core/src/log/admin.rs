@@ -40,34 +40,31 @@ use crate::{Error, ErrorKind, Result};
 /// - `scan` yields every record that is in the log at the time of the call, per partition in order
 ///   from the first offset on, with key, headers and value unchanged. Records appended later are
 ///   excluded (`log_admin::a_scan_yields_the_whole_log`).
-/// - A scan joins no group and moves no position (`log_admin::a_scan_disturbs_no_group`).
+/// - A scan joins no group and moves no position (`log_admin::a_scan_yields_the_whole_log`).
 /// - `tail` yields the records from its start on, per partition in order, and those that are
-///   appended later, and joins no group; or it is unsupported
-///   (`log_admin::a_tail_yields_later_records`). It starts at given offsets, and reports where it
-///   starts if the log does not contain them (`log_admin::a_tail_starts_at_offsets`).
+///   appended later, and joins no group; or it is unsupported. It starts at given offsets, and
+///   reports where it starts if the log does not contain them
+///   (`log_admin::a_tail_yields_later_records`).
 /// - `positions` returns the next offset of each partition for which a group committed one
 ///   (`log_admin::positions_are_the_committed_offsets_of_a_group`).
 /// - `find` returns the record at a position, and nothing at a position without a record
-///   (`log_admin::a_record_is_found_by_its_position`).
-/// - `scan_dead_letters` yields each pending dead letter once, unchanged
-///   (`log_admin::pending_dead_letters_are_listed_once`), per partition in the order in which they
-///   were put (`log_admin::pending_dead_letters_keep_their_order`).
+///   (`log_admin::the_ports_share_one_topic`).
+/// - `scan_dead_letters` yields each pending dead letter once, unchanged, per partition in the order
+///   in which they were put (`log_admin::pending_dead_letters_are_listed_once`).
 /// - `dead_letters` yields them by position, page by page, and those at given positions
 ///   (`log_admin::dead_letters_are_found_by_position`).
 /// - Dead letters that are put after a listing began are excluded from it
-///   (`log_admin::a_listing_excludes_later_dead_letters`), even one that was yielded, replayed and
+///   (`log_admin::pending_dead_letters_are_listed_once`), even one that was yielded, replayed and
 ///   dead-lettered again (`log_admin::a_listing_does_not_repeat_a_replayed_dead_letter`).
 /// - A replay publishes the original records: key, headers and value are unchanged, and each record
-///   keeps its id (`log_admin::a_replayed_record_keeps_its_id`,
-///   `log_admin::a_replayed_event_is_unchanged`).
+///   keeps its id (`log_admin::a_replayed_record_keeps_its_id`).
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
-///   (`log_admin::a_replayed_dead_letter_is_resolved`,
-///   `log_admin::a_discarded_dead_letter_is_resolved`), also when it is
-///   chosen by its position (`log_admin::dead_letters_are_resolved_by_position`).
+///   (`log_admin::a_resolved_dead_letter_stays_resolved`), also when it is chosen by its position
+///   (`log_admin::dead_letters_are_resolved_by_position`).
 /// - The dead letter of a [`Gap`] can be discarded, but not replayed
 ///   (`log_admin::a_gap_is_not_replayed`).
 /// - Replaying or discarding nothing changes nothing
-///   (`log_admin::resolving_nothing_changes_nothing`).
+///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
 /// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips
 ///   them. Or it is unsupported (`log_admin::an_erased_record_keeps_its_position`).
 #[cfg_attr(feature = "mock", mockall::automock)]

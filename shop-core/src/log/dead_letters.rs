@@ -29,15 +29,15 @@ use crate::{Result, Timestamp, options};
 /// Each line names the function of the conformance kit that checks it.
 ///
 /// - `put` returns `Ok` only when all dead letters are durable, with the original bytes, key and
-///   headers (`log::dead_letters_are_byte_identical`).
-/// - Putting the same dead letters again is harmless (`log::dead_letters_may_be_put_again`), also
-///   when they are resolved
+///   headers (`log_admin::pending_dead_letters_are_listed_once`).
+/// - Putting the same dead letters again is harmless
+///   (`log_admin::pending_dead_letters_are_listed_once`), also when they are resolved
 ///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
 /// - Dead letters are identified by position and time: a gap, and a record at an offset that the
 ///   log reused, do not replace another dead letter at their offset
 ///   (`log_admin::dead_letters_at_one_offset_are_distinct`).
 /// - `contains` finds a record whose dead letter was put, also by another process, and is pending
-///   or resolved (`log_admin::a_dead_letter_is_found_by_its_record`).
+///   or resolved (`log_admin::a_resolved_dead_letter_stays_resolved`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

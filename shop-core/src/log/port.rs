@@ -75,7 +75,7 @@ pub trait Log: Debug + Send + Sync + 'static {
 /// Each line names the function of the conformance kit that checks it.
 ///
 /// - `append` returns `Ok` only when the record is durable, with its key, headers and value
-///   (`log_admin::appended_records_are_unchanged`).
+///   (`log_admin::the_ports_share_one_topic`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

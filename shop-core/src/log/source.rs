@@ -62,32 +62,29 @@ use crate::Result;
 /// Each line names the function of the conformance kit that checks it.
 ///
 /// - Every record is delivered, in the order of its partition. A batch contains records of one
-///   partition and epoch only (`log::published_records_are_delivered`).
-/// - A batch contains at most the configured number of records
-///   (`log::batches_respect_the_record_limit`), and ends at the latest with the record that reaches
+///   partition and epoch only, and at most the configured number
+///   (`log::published_records_are_delivered`). It ends at the latest with the record that reaches
 ///   the configured bytes (`log::batches_respect_the_byte_limit`).
 /// - The timestamp of a record is the same at each delivery, and a record appended some
 ///   milliseconds later carries a later timestamp (`log::a_record_keeps_its_timestamp`).
 /// - Records of other producers are delivered unchanged
 ///   (`log::foreign_records_are_delivered_unchanged`).
-/// - A new group starts at the earliest record (`log::a_new_group_starts_at_the_earliest`).
-/// - Groups are independent of each other (`log::groups_are_independent`).
+/// - Groups are independent of each other, and a new one starts at the earliest record
+///   (`log::groups_are_independent`).
 /// - The next member of a group starts at the committed position: uncommitted records are
-///   redelivered (`log::uncommitted_records_are_redelivered`), committed ones are not
-///   (`log::committed_records_are_not_redelivered`).
+///   redelivered, committed ones are not. A commit of a smaller offset moves the position back
+///   (`log::a_member_starts_at_the_committed_position`).
 /// - Records that the log no longer contains are delivered as a [`Gap`], before the records after
-///   them (`log::records_deleted_unread_are_a_gap`), and again until a position after it is
-///   committed (`log::an_uncommitted_gap_is_redelivered`). Deleting committed records causes no
-///   gap, and a new group receives none (`log::deleting_committed_records_is_no_gap`).
-/// - A commit of a smaller offset moves the position back
-///   (`log::a_smaller_offset_moves_the_position_back`).
+///   them, and again until a position after it is committed
+///   (`log::records_deleted_unread_are_a_gap`). Deleting committed records causes no gap, and a new
+///   group receives none (`log::deleting_committed_records_is_no_gap`).
 /// - `commit` takes the *next* offset and returns one outcome per position, in the order of the
-///   call (`log::commit_returns_one_outcome_per_position`).
+///   call (`log::a_member_starts_at_the_committed_position`).
 /// - Dropping the future of `next` loses nothing (`log::a_dropped_next_loses_nothing`).
-/// - A partition that moves to another member is revoked first. The rebalance waits until the
-///   revocation is done (`log::a_rebalance_waits_for_the_revocation`) or its timeout passes
-///   (`log::a_revocation_ends_at_its_timeout`). From the revocation on, nothing of the partition is
-///   delivered in that epoch (`log::a_revoked_partition_delivers_nothing`).
+/// - A partition that moves to another member is revoked first. From the revocation on, nothing of
+///   the partition is delivered in that epoch. The rebalance waits until the revocation is done
+///   (`log::a_rebalance_waits_for_the_revocation`) or its timeout passes
+///   (`log::a_revocation_ends_at_its_timeout`).
 /// - `next_control` returns revocations, but no batches (`log::next_control_returns_no_batch`).
 /// - A commit of an ended epoch is [`Fenced`](CommitOutcome::Fenced) and moves nothing
 ///   (`log::a_commit_of_an_ended_epoch_is_fenced`).

@@ -79,8 +79,7 @@ use crate::{Error, ErrorKind, Result};
 /// - The status counts what the group has not consumed, and what is pending
 ///   (`operations::a_status_counts_lag_and_dead_letters`).
 /// - A record is parked unless it needs no dead letter, and of several none is, if one of them
-///   needs none (`operations::parked_records_are_dead_letters`,
-///   `operations::a_record_that_needs_no_dead_letter_is_not_parked`).
+///   needs none (`operations::parked_records_are_dead_letters`).
 /// - Resolving counts what was resolved, and names what was not
 ///   (`operations::resolved_dead_letters_are_counted`).
 /// - An export yields each purchase before its refund

@@ -19,10 +19,9 @@ use crate::{Error, ErrorKind, Result};
 ///
 /// - A store keeps the first currency, also for the next process that opens it, and refuses another
 ///   one (`currency::the_first_currency_is_kept`).
-/// - The first purchase with a currency gives it to the store
+/// - The first purchase with a currency gives it to the store. A purchase in another currency is
+///   rejected, and the others of its batch are stored
 ///   (`currency::a_purchase_gives_the_store_its_currency`).
-/// - A purchase in another currency is rejected, and the others of its batch are stored
-///   (`currency::a_purchase_in_another_currency_is_rejected`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

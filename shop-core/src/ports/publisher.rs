@@ -27,8 +27,8 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 /// Each line names the function of the conformance kit that checks it, with a
 /// [`Shop`](crate::Shop).
 ///
-/// - An acknowledged purchase is listed, unchanged (`shop::a_bought_purchase_is_listed`).
-/// - A purchase keeps the time that it came with (`shop::a_time_is_kept`).
+/// - An acknowledged purchase is listed, unchanged, with the time that it came with
+///   (`shop::a_bought_purchase_is_listed`).
 /// - A repetition under a key returns the first purchase with its time, before and after the
 ///   purchase is stored, also from another process
 ///   (`shop::a_repetition_returns_the_first_purchase`,

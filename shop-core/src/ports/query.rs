@@ -43,17 +43,13 @@ use crate::{
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A page contains purchases of its selector only
-///   (`query::a_selector_matches_its_purchases_only`), and a reference those with exactly its text
-///   (`query::a_reference_selects_its_purchases_only`).
+/// - A page contains purchases of its selector only, and a reference those with exactly its text
+///   (`query::a_selector_matches_its_purchases_only`).
 /// - [`Selector::All`] is supported, or denied by all calls
 ///   (`query::all_purchases_are_listed_or_unsupported`).
-/// - Pages are ordered by time, then by id, newest or oldest first
-///   (`query::pages_are_ordered_both_ways`), for all timestamps
-///   (`query::extreme_timestamps_are_ordered`).
-/// - A page contains at most `limit` purchases, and `next` is `None` exactly at the end
-///   (`query::next_is_none_exactly_at_the_end`).
-/// - The limit may change from page to page (`query::the_limit_may_change`).
+/// - Pages are ordered by time, then by id, newest or oldest first, for all timestamps. A page
+///   contains at most `limit` purchases, which may change from page to page, and `next` is `None`
+///   exactly at the end (`query::pages_are_ordered_both_ways`).
 /// - A [`UserPurchases`](crate::UserPurchases) yields the pages of its order and its range
 ///   (`shop::pages_are_those_of_the_selection`).
 /// - A scan yields all purchases that were stored throughout, and none twice
@@ -61,16 +57,17 @@ use crate::{
 /// - A cursor of another selector or order, or a forged one, is invalid
 ///   (`query::a_foreign_cursor_is_invalid`).
 /// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without
-///   purchases they are zero (`query::an_unknown_user_has_an_empty_summary`).
+///   purchases they are zero (`query::a_selector_matches_its_purchases_only`).
 /// - A listing contains exactly the purchases in its range (`query::a_range_selects_by_time`), and
-///   its cursors belong to that range (`query::a_cursor_belongs_to_its_range`).
-/// - The totals of a period add up the purchases in the period, and the totals of all periods add
-///   up to the summary of the range (`query::totals_are_exact_per_period`,
-///   `query::totals_follow_the_zone`).
+///   its cursors belong to that range (`query::a_foreign_cursor_is_invalid`).
+/// - The totals of a period in the zone of the request add up the purchases in the period, and the
+///   totals of all periods add up to the summary of the range
+///   (`query::totals_are_exact_per_period`).
 /// - Totals consist of at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one
-///   (`query::get_finds_by_id`).
-/// - `look_up` tells apart stored, erased and unknown ids (`erase::marks_are_found`).
+///   (`store::a_new_purchase_is_stored`).
+/// - `look_up` tells apart stored, erased and unknown ids
+///   (`erase::a_marked_purchase_is_never_stored`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
 /// - `next_name` leads through the names of all users in the order of their bytes; or it is

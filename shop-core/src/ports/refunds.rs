@@ -177,19 +177,15 @@ impl WaitingSummary {
 ///
 /// - A refund whose purchase is not stored waits: it is in no listing and in no sum
 ///   (`refund::a_refund_waits_for_its_purchase`). It is applied when its purchase is inserted, and
-///   the state is the same as in the other order (`refund::the_order_of_arrival_does_not_matter`).
-/// - A refund that waits already is a duplicate (`refund::a_waiting_refund_is_kept_once`).
-/// - Of several refunds of one purchase, the first valid one is applied. The others are returned by
-///   `settle` as conflicts (`refund::the_first_valid_refund_is_applied`).
-/// - A refund that contradicts its purchase is returned by `settle` until it is removed
-///   (`refund::a_contradicting_refund_is_returned_until_removed`).
-/// - Erasing a user erases the refunds that wait for that user
-///   (`refund::a_waiting_refund_is_erased_with_its_user`), and a refund of an erased purchase does
-///   not wait (`refund::a_refund_of_an_erased_purchase_is_erased`).
-/// - Retention deletes refunds that wait, by their own time
-///   (`refund::an_old_waiting_refund_is_deleted`).
-/// - Inserts, erasures and retention in any order leave the state of a model
+///   the state is the same as in the other order. A refund that waits already is a duplicate. Erasing
+///   a user erases the refunds that wait for that user, and retention deletes refunds that wait by
+///   their own time. Inserts, erasures and retention in any order leave the state of a model
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
+/// - Of several refunds of one purchase, the first valid one is applied. `apply_waiting` returns the
+///   others as conflicts, and a refund that contradicts its purchase, until they are removed
+///   (`refund::a_contradicting_refund_is_returned_until_removed`).
+/// - A refund of an erased purchase does not wait
+///   (`refund::a_refund_of_an_erased_purchase_is_erased`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

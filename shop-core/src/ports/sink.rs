@@ -60,29 +60,21 @@ use crate::{Purchase, Result, UserId};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `publish` returns `Ok` only when the purchase is as durable as the receipt states
+/// - `publish` returns `Ok` only when the purchase is as durable as the receipt states, which is at
+///   least the durability that `durability` returned before. The receipt contains the purchase's id.
+///   `publish_many` returns one such result per purchase, in their order
 ///   (`log::published_records_are_delivered`).
-/// - The receipt contains the purchase's id (`log::receipts_name_their_purchase`).
-/// - A receipt states at least the durability that `durability` returned before the publish
-///   (`log::receipts_state_the_durability`).
-/// - Publishing a purchase again is harmless: the log may contain it twice, with the same id
-///   (`log::publishing_again_keeps_the_id`).
+/// - Publishing a purchase again is harmless, also in one batch: the log may contain it twice, with
+///   the same id (`log::publishing_again_keeps_the_id`).
 /// - The record contains user, name, price with its scale, and time; its headers contain the
 ///   request's context (`log::published_records_are_unchanged`).
-/// - Purchases of one user are delivered in the order in which they were acknowledged
-///   (`log::one_users_records_keep_their_order`).
-/// - Dropping the future of a publish after its first poll does not cancel the publish
-///   (`log::a_dropped_publish_may_still_complete`).
-/// - `publish_many` returns one result per purchase, in their order
-///   (`log::a_batch_has_one_result_per_purchase`).
+/// - Purchases of one user are delivered in the order in which they were acknowledged, and in the
+///   order of their batch (`log::one_users_records_keep_their_order`).
+/// - Dropping the future of a publish after its first poll does not cancel the publish. Dropping
+///   that of `publish_many` leaves each purchase published or not, and the batch can be published
+///   again (`log::a_dropped_publish_may_still_complete`).
 /// - A purchase that fails does not affect the others of its batch
 ///   (`log::a_failed_purchase_does_not_fail_its_batch`).
-/// - Purchases of one user are delivered in the order of their batch
-///   (`log::a_batch_keeps_the_order_of_each_user`).
-/// - A batch may contain a purchase twice: both get receipts, with the same id
-///   (`log::a_batch_may_repeat_a_purchase`).
-/// - Dropping the future of `publish_many` leaves each purchase published or not, and the batch can
-///   be published again (`log::a_dropped_batch_can_be_published_again`).
 /// - After `close`, `publish` and `publish_many` return [`Closed`](crate::ErrorKind::Closed), and
 ///   acknowledged purchases stay (`log::a_closed_sink_rejects_publishes`).
 #[async_trait]

@@ -95,15 +95,13 @@ const MAX_BATCH: usize = 1_000;
 ///
 /// - `apply` returns one outcome per record, in the order of the batch
 ///   (`record_store::outcomes_match_their_batch`).
-/// - Applying a record again is a duplicate that changes nothing, in another batch
-///   (`record_store::a_record_is_applied_once`) or in the same one
-///   (`record_store::a_batch_may_repeat_itself`).
+/// - Applying a record again is a duplicate that changes nothing, in another batch or in the same one.
+///   An empty batch yields no outcomes (`record_store::outcomes_match_their_batch`).
 /// - Of concurrent calls with the same records, one applies each record
 ///   (`record_store::racing_batches_apply_once`).
 /// - A record that contradicts an earlier one with the same id is a conflict and changes nothing.
 ///   The other records of the batch are applied
 ///   (`record_store::a_conflict_does_not_block_the_batch`).
-/// - An empty batch yields no outcomes (`record_store::an_empty_batch_is_fine`).
 /// - Dropping the future of `apply` leaves the store consistent: each record is applied or not
 ///   (`record_store::a_dropped_apply_may_be_repeated`).
 #[async_trait]
@@ -184,21 +182,13 @@ pub enum InsertOutcome {
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - `insert` returns one outcome per purchase, in the order of the batch
-///   (`store::outcomes_match_their_batch`).
 /// - A purchase with a new id is stored (`store::a_new_purchase_is_stored`), unchanged
 ///   (`store::stored_purchases_are_unchanged`), also for the next process that opens the store
 ///   (`store::a_reopened_store_has_its_purchases`).
 /// - The same id with the same content is a duplicate: the first document and its time stay
 ///   (`store::a_duplicate_changes_nothing`).
-/// - The same id with other content is a conflict: the first document stays
-///   (`store::a_conflict_changes_nothing`).
-/// - Members that this version does not know are stored
-///   (`store::details_of_a_later_version_are_kept`).
-/// - This also applies within one batch (`store::a_batch_may_repeat_itself`) and to concurrent
-///   calls (`store::racing_inserts_store_once`).
-/// - A batch is not atomic: a conflict does not block the other purchases
-///   (`store::a_conflict_does_not_block_the_batch`).
+/// - The same id with other content is a conflict: the first document stays, with the members that
+///   this version does not know (`store::a_conflict_changes_nothing`).
 /// - A refund is stored if its purchase is, whole or in part, and once
 ///   (`refund::a_purchase_is_refunded_once`). It is stored as [`Purchase::as_refund_of`] returns
 ///   it, with the user name, the currency and the reference of its purchase
@@ -209,10 +199,8 @@ pub enum InsertOutcome {
 ///   [waits](WaitingRefunds).
 /// - A purchase without a currency is the same as one in any currency
 ///   (`currency::an_absent_currency_is_no_conflict`).
-/// - A refund is erased with its user's purchases (`refund::a_refund_is_erased_with_its_purchase`).
-/// - An empty batch yields no outcomes (`store::an_empty_batch_is_fine`).
-/// - Dropping the future of `insert` leaves the store consistent: each purchase is stored or not
-///   (`store::a_dropped_insert_leaves_the_store_consistent`).
+/// - A refund is erased with its user's purchases
+///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[async_trait]
 pub trait PurchaseStore: RecordStore<Purchase> {
     /// Stores each purchase of `batch` whose id is not stored yet, and returns one outcome per
@@ -277,22 +265,19 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 /// Each line names the function of the conformance kit that checks it.
 ///
 /// - `erase` deletes purchases of the user only, with their refunds, at most `limit`, and returns
-///   their number (`erase::purchases_of_the_user_are_erased`). Listings, summaries and scans no
-///   longer include them (`erase::erased_purchases_are_not_listed`).
-/// - Erasing again changes nothing (`erase::erasing_again_changes_nothing`).
+///   their number. Listings, summaries and scans no longer include them. Erasing again changes
+///   nothing, and the user's later purchases are stored
+///   (`erase::purchases_of_the_user_are_erased`).
 /// - An erased purchase is not stored again: the outcome of its insert is `Erased`, whatever its
-///   content (`erase::an_erased_purchase_does_not_come_back`). The user's later purchases are
-///   stored (`erase::later_purchases_are_stored`).
-/// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number
-///   (`erase::a_marked_purchase_is_never_stored`). It does not change stored purchases
-///   (`erase::marking_does_not_change_stored_purchases`).
+///   content (`erase::an_erased_purchase_does_not_come_back`).
+/// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number. It
+///   does not change stored purchases (`erase::a_marked_purchase_is_never_stored`).
 /// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns the
-///   number of deleted entries (`erase::the_oldest_purchases_are_deleted`). They leave no mark and
-///   may be stored again (`erase::a_deleted_purchase_may_be_stored_again`). The refund of a deleted
-///   purchase is deleted with it, whatever its own time is, so that no sum becomes negative
-///   (`refund::a_refund_is_deleted_with_its_purchase`).
+///   number of deleted entries. They leave no mark and may be stored again
+///   (`erase::the_oldest_purchases_are_deleted`). The refund of a deleted purchase is deleted with it, whatever its own time is, so that no sum becomes negative
+///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 /// - `count_before` counts the entries before a time, up to `limit`
-///   (`erase::old_purchases_are_counted`).
+///   (`erase::the_oldest_purchases_are_deleted`).
 /// - `last_seen` returns the time that `store_last_seen` stored last, so that a
 ///   [`run_retention`](crate::retention::run_retention) that starts with a wrong clock deletes
 ///   nothing (`erase::a_clock_that_jumps_deletes_nothing`).

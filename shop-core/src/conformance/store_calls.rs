@@ -1,0 +1,112 @@
+//! Calls used by the tests of a store. Each waits with a time limit, and fails at the line of its caller.
+
+use super::prelude::*;
+use crate::ports::InsertOutcome;
+
+/// Returns one character per outcome.
+pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
+    let code = |outcome: &InsertOutcome| match outcome {
+        InsertOutcome::Inserted => 'i',
+        InsertOutcome::Duplicate => 'd',
+        InsertOutcome::Erased => 'e',
+        InsertOutcome::Conflict => 'c',
+        InsertOutcome::Rejected(_) => 'r',
+        InsertOutcome::Unknown(_) => 'u',
+        InsertOutcome::Waiting => 'w',
+    };
+    outcomes.iter().map(code).collect()
+}
+
+/// Inserts `batch`, and returns one character per outcome.
+#[track_caller]
+pub(super) fn insert(store: &dyn StoreFixture, batch: &[Purchase]) -> impl Future<Output = String> {
+    succeed(async move {
+        let outcomes = store.store().await.insert(batch.into()).await?;
+        Ok(outcome_codes(&outcomes))
+    })
+}
+
+#[track_caller]
+pub(super) fn get(
+    store: &dyn StoreFixture,
+    id: &PurchaseId,
+) -> impl Future<Output = Option<Purchase>> {
+    succeed(async move { store.query().await.get(id).await })
+}
+
+/// Returns those of `entries` that the selector matches, in their order.
+pub(super) fn selected(entries: &[Purchase], selector: &Selector) -> Vec<Purchase> {
+    let mut selected = entries.to_vec();
+    selected.retain(|entry| selector.matches(entry));
+    selected
+}
+
+/// Returns the number of the purchases in `entries`, and the sum of all, less the refunds.
+pub(super) fn summary_of(entries: &[Purchase]) -> Summary {
+    let is_purchase = |entry: &&Purchase| entry.details.of.is_none();
+    let count = entries.iter().filter(is_purchase).count();
+    let total = Total::checked_sum(entries.iter().map(|entry| entry.price)).unwrap();
+    Summary::new(count as u64, total)
+}
+
+/// Returns all entries of a listing, oldest first.
+#[track_caller]
+pub(super) fn listed(
+    query: &Arc<dyn PurchaseQuery>,
+    selector: &Selector,
+) -> impl Future<Output = Vec<Purchase>> {
+    succeed(
+        Arc::clone(query)
+            .scan(selector.clone(), ListOrder::OldestFirst)
+            .try_collect(),
+    )
+}
+
+/// Checks that the listing of `selector` has exactly `expected`, oldest first, and that its summary
+/// and its totals per day are those of these.
+#[track_caller]
+pub(super) fn assert_listed(
+    query: &Arc<dyn PurchaseQuery>,
+    selector: &Selector,
+    expected: &[Purchase],
+) -> impl Future<Output = ()> {
+    succeed(async move {
+        let listing = Arc::clone(query).scan(selector.clone(), ListOrder::OldestFirst);
+        let listed: Vec<Purchase> = listing.try_collect().await?;
+        assert_eq!(listed, expected, "{selector:?}");
+        let summary = query.summary(selector).await?;
+        assert_eq!(summary, summary_of(expected), "{selector:?}");
+        let per_day = TotalsRequest::new(TimeRange::ALL, Period::Day);
+        let days = query.totals(selector, &per_day).await?;
+        assert!(
+            days.iter().all(|day| day.summary != Summary::default()),
+            "{selector:?}: {days:?}"
+        );
+        let counts = days.iter().map(|day| day.summary.count);
+        let totals = days.iter().map(|day| day.summary.total_spent);
+        let total = totals.fold(Total::ZERO, |sum, total| sum.checked_add(total).unwrap());
+        assert_eq!(
+            Summary::new(counts.sum(), total),
+            summary,
+            "{selector:?}: {days:?}"
+        );
+        Ok(())
+    })
+}
+
+/// Returns the ids of a scan of the whole store, in their order.
+#[track_caller]
+pub(super) fn scanned(query: &Arc<dyn PurchaseQuery>) -> impl Future<Output = Vec<PurchaseId>> {
+    let query = Arc::clone(query);
+    succeed(async move {
+        let mut found = Vec::new();
+        let mut scan = std::pin::pin!(query.scan_batches());
+        while let Some(batch) = scan.try_next().await? {
+            assert_eq!(batch.unreadable, []);
+            found.extend(batch.purchases.into_iter().map(|purchase| purchase.id));
+            assert!(found.len() < 1_000, "the scan ends");
+        }
+        found.sort();
+        Ok(found)
+    })
+}
