@@ -64,7 +64,7 @@ shop_core::conformance_cases!(
     a_rebalance_waits_for_the_revocation,
     a_revocation_ends_at_its_timeout,
     next_control_returns_no_batch,
-    a_commit_of_an_ended_epoch_is_fenced,
+    a_member_starts_at_the_committed_position,
     a_closed_source_releases_its_partitions,
 );
 log_admin_suite!(admin, async { partitions(Rebalancing::Cooperative) });

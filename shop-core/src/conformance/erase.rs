@@ -1,13 +1,9 @@
 //! The tests of every [`PurchaseErase`].
 
-use std::sync::atomic::Ordering;
-
 use async_trait::async_trait;
 
 use super::prelude::*;
 use crate::ports::{CurrencyStore, PurchaseErase};
-use crate::retention::{Retention, RetentionOptions};
-use crate::{Clock, Uuid};
 
 /// A fresh store from which purchases can be erased.
 #[async_trait]
@@ -161,43 +157,14 @@ pub async fn the_oldest_purchases_are_deleted(fixture: &dyn EraseFixture) {
     assert_listed(&query, &Selector::All, &[]).await;
 }
 
-#[derive(Debug)]
-struct ClockAt(Timestamp);
-
-impl Clock for ClockAt {
-    fn now(&self) -> Timestamp {
-        self.0
-    }
-
-    fn fresh_id(&self) -> Uuid {
-        Uuid::nil()
-    }
-}
-
-/// A process whose clock is years ahead, or behind what another one has seen, deletes nothing at
-/// its start. One whose clock is right again deletes what is old.
-pub async fn a_clock_that_jumps_deletes_nothing(fixture: &dyn EraseFixture) {
-    let stored = purchases(0..10);
-    let now = stored[9].timestamp;
-    let day = Duration::from_secs(24 * 3_600);
+/// The time that a round of retention has seen last is kept, also for other processes. A new store
+/// has none.
+pub async fn the_last_seen_time_is_kept(fixture: &dyn EraseFixture) {
     let port = fixture.erase().await;
-    let assert_round = async |now: Timestamp, keep: Duration, counts: [u64; 2], last_seen| {
-        let mut options = RetentionOptions::new(keep);
-        options.clock = Arc::new(ClockAt(now));
-        let mut retention = Retention::new(Arc::clone(&port), options);
-        succeed(retention.run_round()).await;
-        let monitor = retention.monitor();
-        let deleted_and_due =
-            [&monitor.deleted, &monitor.due].map(|count| count.load(Ordering::Relaxed));
-        assert_eq!(deleted_and_due, counts);
-        assert_eq!(succeed(port.last_seen()).await, Some(last_seen));
-    };
-    assert_eq!(succeed(port.last_seen()).await, None, "a new store");
-    assert_round(now, day * 30, [0, 0], now).await;
-    insert(fixture, &stored).await;
-    assert_round(now.saturating_add(day * 1_000), day * 730, [0, 10], now).await;
-    assert_round(now.saturating_sub(day), Duration::ZERO, [0, 0], now).await;
-    // All before its time, and the last one a minute later.
-    let later = now.saturating_add(day);
-    assert_round(later, day, [9, 1], later).await;
+    assert_eq!(succeed(port.last_seen()).await, None);
+    for time in [at(1), at(2)] {
+        succeed(port.store_last_seen(time)).await;
+        let other = fixture.erase().await;
+        assert_eq!(succeed(other.last_seen()).await, Some(time));
+    }
 }

@@ -106,8 +106,7 @@ pub async fn published_records_are_unchanged(fixture: &dyn LogFixture) {
     published.context = Some(Box::new(context.clone()));
     publish(fixture, std::slice::from_ref(&published)).await;
 
-    let source = fixture.source(GROUP).await;
-    let batches = read(&*source, 1).await;
+    let batches = read_as_member(fixture, GROUP, 1).await;
     let record = &batches[0].records[0];
     let delivered = decode(record, &batches[0].partition).expect("a purchase");
     assert_eq!(delivered.price.to_string(), "1195.30", "the scale is kept");
@@ -143,9 +142,8 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
         user.expect("the purchases of a user");
     }
 
-    let source = fixture.source(GROUP).await;
     let mut newest = BTreeMap::new();
-    for purchase in decoded(&read(&*source, 160).await) {
+    for purchase in decoded(&read_as_member(fixture, GROUP, 160).await) {
         let before = newest.insert(purchase.user_id, purchase.id);
         assert!(
             before.is_none_or(|before| before < purchase.id),
@@ -196,8 +194,7 @@ pub async fn a_failed_purchase_does_not_fail_its_batch(fixture: &dyn LogFixture)
             Err(error) => assert_eq!(purchase.id, id(7), "{error}"),
         }
     }
-    let source = fixture.source(GROUP).await;
-    assert!(delivered.is_subset(&ids(&read(&*source, delivered.len()).await)));
+    assert!(delivered.is_subset(&ids(&read_as_member(fixture, GROUP, delivered.len()).await)));
 }
 
 /// A closed sink rejects purchases, and acknowledged ones stay. Another sink still publishes.
@@ -215,6 +212,8 @@ pub async fn a_closed_sink_rejects_publishes(fixture: &dyn LogFixture) {
         );
     }
     publish(fixture, &[purchase(5)]).await;
-    let source = fixture.source(GROUP).await;
-    assert_eq!(ids(&read(&*source, 2).await), [0, 5].map(id).into());
+    assert_eq!(
+        ids(&read_as_member(fixture, GROUP, 2).await),
+        [0, 5].map(id).into()
+    );
 }

@@ -109,8 +109,7 @@ fn places(dead_letters: &[DeadLetter]) -> Vec<RecordPosition> {
 pub async fn the_ports_share_one_topic(fixture: &dyn LogFixture) {
     append_values(fixture, &[ADA, "", "no purchase"]).await;
     succeed(fixture.log().writer().check()).await;
-    let source = fixture.source(GROUP).await;
-    let delivered = read(&*source, 3).await.into_iter();
+    let delivered = read_as_member(fixture, GROUP, 3).await.into_iter();
     let delivered: Vec<_> = delivered.flat_map(|batch| batch.records).collect();
     let dead_letters = as_dead_letters(fixture, OF).await;
     let records: Vec<_> = dead_letters
@@ -169,8 +168,10 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
 
     assert_eq!(ids(&read(&*source, 5).await), ids_from(35..40));
     close(&*source).await;
-    let source = fixture.source(GROUP).await;
-    assert_eq!(ids(&read(&*source, 5).await), ids_from(35..40));
+    assert_eq!(
+        ids(&read_as_member(fixture, GROUP, 5).await),
+        ids_from(35..40)
+    );
 }
 
 /// Each dead letter is listed once, unchanged, also if it was put twice: those of one partition in
@@ -350,60 +351,9 @@ pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
     assert_eq!(contained().await, [true, true, true]);
 }
 
-/// Resolves the dead letters at `positions`. Returns these for each, and whether it was resolved.
-async fn resolve_at(
-    fixture: &dyn LogFixture,
-    positions: &BTreeSet<RecordPosition>,
-    options: &ResolveOptions,
-) -> Vec<(RecordPosition, bool)> {
-    let admin = fixture.log().admin();
-    let mut found = Vec::new();
-    let filter = DeadLetterFilter::default().positions(positions.clone());
-    let selected = succeed(admin.select_dead_letters(filter)).await;
-    let resolving = resolve(&*admin, OF, selected, options, |letter, refused| {
-        found.push((letter.position(), refused.is_none()));
-        true
-    });
-    succeed(resolving).await;
-    found
-}
-
-/// [`resolve`] resolves only the dead letters at the given positions, and leaves out positions
-/// without one. A dry run changes nothing, and a repetition finds nothing.
-pub async fn dead_letters_are_resolved_by_position(fixture: &dyn LogFixture) {
-    let all = put_values(fixture, &[ADA, "poison"]).await;
-    let chosen = BTreeSet::from([all[0].position(), RecordPosition::new("elsewhere", 0, 7)]);
-    for resolution in [Resolution::Replayed, Resolution::Dropped] {
-        let dry_run = ResolveOptions::new(resolution).dry_run(true);
-        let found = resolve_at(fixture, &chosen, &dry_run).await;
-        assert_eq!(found, [(all[0].position(), true)]);
-    }
-    assert_eq!(
-        states(fixture).await,
-        (all.clone(), vec![]),
-        "a dry run changes nothing"
-    );
-
-    let replay = ResolveOptions::new(Resolution::Replayed);
-    assert_eq!(
-        resolve_at(fixture, &chosen, &replay).await,
-        [(all[0].position(), true)]
-    );
-    assert_eq!(
-        resolve_at(fixture, &chosen, &replay).await,
-        [],
-        "a record is replayed once"
-    );
-    assert_eq!(states(fixture).await.0, all[1..]);
-    assert_eq!(
-        as_dead_letters(fixture, OF).await.len(),
-        3,
-        "one was published again"
-    );
-}
-
-/// A record at a reused offset, and gaps that end there, are separate dead letters. Their
-/// position selects all of them.
+/// A record at a reused offset, and gaps that end there, are separate dead letters, and a gap that is
+/// detected again is the same one. Their position selects all of them. A gap has no record to replay
+/// and can be discarded.
 pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
     let letters = put_values(fixture, &["one", "two"]).await;
     let [other, first] = &letters[..] else {
@@ -412,76 +362,62 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
     let mut reused = first.clone();
     reused.record.time = first.record.time.saturating_add(Duration::from_millis(1));
     let end = first.record.offset + 1;
-    let gap = |from| {
-        Gap::new(first.partition.clone(), from, end, GapCause::Truncated).to_dead_letter(at(1))
-    };
-    let all = [first.clone(), reused.clone(), gap(end - 1), gap(end - 2)];
+    let gaps = [end - 1, end - 2]
+        .map(|from| Gap::new(first.partition.clone(), from, end, GapCause::Truncated));
+    let detected = |time| gaps.clone().map(|gap| gap.to_dead_letter(time));
+    let [narrow, wide] = detected(at(1));
+    let all = [first.clone(), reused.clone(), narrow, wide];
     let assert_pending = async |expected: &[DeadLetter], why: &str| {
-        let pending: BTreeSet<_> = states(fixture)
-            .await
-            .0
-            .iter()
-            .map(DeadLetter::record_id)
-            .collect();
+        let pending = states(fixture).await.0;
+        let pending: BTreeSet<_> = pending.iter().map(DeadLetter::record_id).collect();
         let expected = expected.iter().chain([other]).map(DeadLetter::record_id);
         assert_eq!(pending, expected.collect(), "{why}");
     };
-    for _ in 0..2 {
-        put(fixture, &all).await;
-        assert_pending(&all, "all are pending").await;
-    }
+    put(fixture, &all).await;
+    assert_pending(&all, "all are pending").await;
+    put(fixture, &detected(at(2))).await;
+    assert_pending(&all, "the gaps are known").await;
+    let listed: Vec<_> = states(fixture)
+        .await
+        .0
+        .iter()
+        .filter_map(DeadLetter::gap)
+        .collect();
+    assert_eq!(listed, gaps);
     let dead_letters = fixture.log().dead_letters();
     assert!(succeed(dead_letters.contains(&reused.record, &reused.partition)).await);
     resolve_all(fixture, &all[..1], OF, Resolution::Dropped).await;
     assert_pending(&all[1..], "the others stay").await;
 
-    let chosen = BTreeSet::from([first.position()]);
+    let admin = fixture.log().admin();
+    let chosen = DeadLetterFilter::default().positions([first.position()].into());
     let resolve_chosen = async |resolution: Resolution| {
-        let found = resolve_at(fixture, &chosen, &ResolveOptions::new(resolution)).await;
-        found
-            .into_iter()
-            .map(|(_, is_resolved)| is_resolved)
-            .collect::<Vec<_>>()
+        let selected = succeed(admin.select_dead_letters(chosen.clone())).await;
+        let mut are_resolved = Vec::new();
+        let options = ResolveOptions::new(resolution);
+        let resolving = resolve(&*admin, OF, selected, &options, |_, refusal| {
+            are_resolved.push(refusal.is_none());
+            true
+        });
+        succeed(resolving).await;
+        are_resolved
     };
     assert_eq!(
         resolve_chosen(Resolution::Replayed).await,
         [false, false, true]
     );
     assert_pending(&all[2..], "no gap is replayed").await;
-    assert_eq!(resolve_chosen(Resolution::Replayed).await, [false; 2]);
+    let error = fail(admin.resolve(&all[2..], OF, Resolution::Replayed)).await;
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert_eq!(
+        as_dead_letters(fixture, OF).await.len(),
+        3,
+        "one record was published again"
+    );
     assert_eq!(resolve_chosen(Resolution::Dropped).await, [true; 2]);
     assert_pending(&[], "gaps are dropped").await;
     put(fixture, &all).await;
     assert_pending(&all[2..], "the same offsets may be lost again").await;
-}
-
-/// The dead letter of a gap is listed with its offsets and can be discarded. It has no record to
-/// replay.
-pub async fn a_gap_is_not_replayed(fixture: &dyn LogFixture) {
-    append_values(fixture, &[ADA]).await;
-    let DeadLetter {
-        partition, record, ..
-    } = as_dead_letters(fixture, OF).await.remove(0);
-    let gap = Gap::new(partition, record.offset + 1, 450, GapCause::Deleted);
-    for detected_at in [at(1), at(2)] {
-        put(fixture, &[gap.to_dead_letter(detected_at)]).await;
-    }
-    let pending = states(fixture).await.0;
-    let gaps: Vec<_> = pending.iter().map(DeadLetter::gap).collect();
-    assert_eq!(gaps, [Some(gap)]);
-    let admin = fixture.log().admin();
-    let error = fail(admin.resolve(&pending, OF, Resolution::Replayed)).await;
-    assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert_eq!(
-        as_dead_letters(fixture, OF).await.len(),
-        1,
-        "nothing was published"
-    );
-    assert_eq!(
-        resolve_all(fixture, &pending, OF, Resolution::Dropped).await,
-        1
-    );
-    assert_eq!(states(fixture).await.0, []);
 }
 
 /// Consumers receive an erased record at its position, without its content. Erasing it again
@@ -507,8 +443,7 @@ pub async fn an_erased_record_keeps_its_position(fixture: &dyn LogFixture) {
     assert_eq!(is_erased, [false, true, true]);
     assert_eq!(succeed(admin.erase(&positions)).await, 1);
 
-    let source = fixture.source(GROUP).await;
-    for record in read(&*source, 3)
+    for record in read_as_member(fixture, GROUP, 3)
         .await
         .iter()
         .flat_map(|batch| &batch.records)

@@ -67,6 +67,14 @@ pub(super) fn read(source: &dyn LogSource, count: usize) -> impl Future<Output =
     })
 }
 
+/// Reads batches with `count` records altogether as a new member of `group`, which then leaves.
+pub(super) async fn read_as_member(log: &dyn LogFixture, group: &str, count: usize) -> Vec<Batch> {
+    let source = log.source(group).await;
+    let batches = read(&*source, count).await;
+    close(&*source).await;
+    batches
+}
+
 /// Closes a member of a group.
 #[track_caller]
 pub(super) fn close(source: &dyn LogSource) -> impl Future<Output = ()> {

@@ -110,20 +110,31 @@ pub async fn parked_records_are_dead_letters(log: &dyn LogFixture, store: &dyn E
     assert_eq!(pending(&operations).await, parked);
 }
 
-/// Resolving counts the dead letters that were resolved, or in a dry run would be, and returns the
-/// positions without one.
+/// Resolving counts the dead letters at the chosen positions that were resolved, or in a dry run
+/// would be, and returns the positions without one.
 pub async fn resolved_dead_letters_are_counted(log: &dyn LogFixture, store: &dyn EraseFixture) {
     let (operations, positions) = published(log, store).await;
     succeed(operations.park(&positions[..2], "stuck")).await;
-    let filter = DeadLetterFilter::default().positions(positions[1..3].iter().cloned().collect());
-    for (dry_run, left) in [(true, 2), (false, 1)] {
-        let options = ResolveOptions::new(Resolution::Dropped).dry_run(dry_run);
-        let mut report = ResolveReport::new(&options);
-        let resolving = operations.resolve(filter.clone(), &options, &mut report, |_| true);
-        succeed(resolving).await;
-        let unknown = BTreeSet::from([positions[2].clone()]);
-        assert_eq!((report.resolved, &report.unknown), (1, &unknown));
-        assert_eq!(pending(&operations).await.len(), left);
+    for (position, resolution) in positions
+        .iter()
+        .zip([Resolution::Replayed, Resolution::Dropped])
+    {
+        let chosen = [position.clone(), positions[4].clone()];
+        let filter = DeadLetterFilter::default().positions(chosen.clone().into());
+        for (is_dry_run, resolved) in [(true, 1), (false, 1), (false, 0)] {
+            let before = pending(&operations).await;
+            let options = ResolveOptions::new(resolution).dry_run(is_dry_run);
+            let mut report = ResolveReport::new(&options);
+            succeed(operations.resolve(filter.clone(), &options, &mut report, |_| true)).await;
+            let unknown = chosen[usize::from(resolved == 1)..]
+                .iter()
+                .cloned()
+                .collect();
+            assert_eq!((report.resolved, &report.unknown), (resolved, &unknown));
+            let mut expected = before;
+            expected.retain(|pending| is_dry_run || pending != position);
+            assert_eq!(pending(&operations).await, expected);
+        }
     }
 }
 

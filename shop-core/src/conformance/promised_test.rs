@@ -4,24 +4,16 @@ use std::collections::BTreeSet;
 
 /// The lines of every `# Behavior`, continuations joined.
 fn promises(ports: &[&str]) -> Vec<String> {
-    let mut promises: Vec<String> = Vec::new();
+    let mut promises = Vec::new();
     for port in ports {
-        let behaviors = port.split("# Behavior").skip(1);
-        assert!(
-            behaviors.clone().next().is_some(),
-            "every port documents its behavior"
-        );
-        let lines = behaviors
-            .flat_map(|behavior| behavior.lines().take_while(|line| !line.starts_with("#[")));
-        for line in lines.map(str::trim) {
-            let text = line.trim_start_matches("///").trim();
-            match text.strip_prefix("- ") {
-                Some(promise) => promises.push(promise.to_owned()),
-                None => promises
-                    .last_mut()
-                    .into_iter()
-                    .for_each(|promise| promise.push_str(text)),
-            }
+        let behaviors = port.split("# Behavior").skip(1).map(|behavior| {
+            let end = behavior.find("\n#[").expect("the item of the doc comment");
+            behavior[..end].replace("///", "")
+        });
+        let behaviors: Vec<String> = behaviors.collect();
+        assert!(!behaviors.is_empty(), "every port documents its behavior");
+        for behavior in behaviors {
+            promises.extend(behavior.split("\n - ").skip(1).map(str::to_owned));
         }
     }
     promises
@@ -83,13 +75,11 @@ pub(super) fn run(suites: &str) -> BTreeSet<String> {
             continue;
         }
         let cases = cases.split(");").next().unwrap_or_default();
-        run.extend(
-            cases
-                .split(',')
-                .map(str::trim)
-                .filter(|case| !case.is_empty())
-                .map(|case| format!("{suite}::{case}")),
-        );
+        let names = cases
+            .split(',')
+            .map(str::trim)
+            .filter(|name| !name.is_empty());
+        run.extend(names.map(|name| format!("{suite}::{name}")));
     }
     run
 }

@@ -23,7 +23,6 @@ macro_rules! log_suite {
             a_rebalance_waits_for_the_revocation,
             a_revocation_ends_at_its_timeout,
             next_control_returns_no_batch,
-            a_commit_of_an_ended_epoch_is_fenced,
             lag_counts_uncommitted_records,
             a_closed_source_releases_its_partitions,
             foreign_records_are_delivered_unchanged,
@@ -46,9 +45,7 @@ macro_rules! log_admin_suite {
             a_listing_does_not_repeat_a_replayed_dead_letter,
             a_replayed_record_keeps_its_id,
             a_resolved_dead_letter_stays_resolved,
-            dead_letters_are_resolved_by_position,
             dead_letters_at_one_offset_are_distinct,
-            a_gap_is_not_replayed,
             an_erased_record_keeps_its_position,
             a_tail_yields_later_records,
             positions_are_the_committed_offsets_of_a_group,
@@ -90,7 +87,6 @@ macro_rules! store_suite {
                 pages_are_ordered_both_ways,
                 a_scan_yields_purchases_present_throughout,
                 a_foreign_cursor_is_invalid,
-                a_range_selects_by_time,
                 totals_are_exact_per_period,
                 too_many_buckets_are_invalid,
                 sums_are_exact,
@@ -113,7 +109,7 @@ macro_rules! erase_suite {
             an_erased_purchase_does_not_come_back,
             a_marked_purchase_is_never_stored,
             the_oldest_purchases_are_deleted,
-            a_clock_that_jumps_deletes_nothing,
+            the_last_seen_time_is_kept,
         );
     };
 }
@@ -164,8 +160,6 @@ macro_rules! pipeline_suite {
             bad_records_are_dead_lettered,
             a_refund_waits_for_its_purchase,
             a_gap_is_dead_lettered,
-            foreign_records_are_stored_once,
-            a_revocation_mid_batch_loses_nothing,
             members_may_join_and_leave,
         );
     };
@@ -220,7 +214,6 @@ macro_rules! shop_suite {
                 a_bought_purchase_is_listed,
                 a_repetition_returns_the_first_purchase,
                 a_repetition_of_a_new_key_returns_the_first_purchase,
-                a_key_with_other_content_is_a_conflict,
                 a_key_cannot_be_claimed_by_another_user,
                 an_erased_key_is_refused,
                 each_purchase_of_a_batch_has_a_result,

@@ -78,11 +78,16 @@ pub async fn limited(name: &str, case: impl Future<Output = ()>) {
 
 async fn run_within(limit: Duration, name: &str, case: impl Future<Output = ()>) {
     let last_wait = Arc::new(Mutex::new(None));
-    let case_name = name.to_owned();
-    let waits_at = Arc::clone(&last_wait);
-    let report = move || match *waits_at.lock().unwrap() {
-        Some(place) => format!("{case_name}: not over within {limit:?}; it waits at {place}"),
-        None => format!("{case_name}: not over within {limit:?}; it has not waited yet"),
+    let report = {
+        let name = name.to_owned();
+        let last_wait = Arc::clone(&last_wait);
+        move || {
+            let place = last_wait
+                .lock()
+                .unwrap()
+                .map_or("its start".to_owned(), |place: &Location| place.to_string());
+            format!("{name}: not over within {limit:?}; it waits at {place}")
+        }
     };
 
     let (_is_over, over) = mpsc::channel::<()>();
@@ -96,11 +101,8 @@ async fn run_within(limit: Duration, name: &str, case: impl Future<Output = ()>)
     });
 
     let case = LAST_WAIT.scope(last_wait, case);
-    assert!(
-        tokio::time::timeout(limit, case).await.is_ok(),
-        "{}",
-        report()
-    );
+    let ended = tokio::time::timeout(limit, case).await;
+    assert!(ended.is_ok(), "{}", report());
 }
 
 #[cfg(test)]

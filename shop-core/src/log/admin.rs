@@ -60,9 +60,9 @@ use crate::{Error, ErrorKind, Result};
 ///   keeps its id (`log_admin::a_replayed_record_keeps_its_id`).
 /// - A dead letter that was replayed or discarded is resolved and no longer pending
 ///   (`log_admin::a_resolved_dead_letter_stays_resolved`), also when it is chosen by its position
-///   (`log_admin::dead_letters_are_resolved_by_position`).
+///   (`operations::resolved_dead_letters_are_counted`).
 /// - The dead letter of a [`Gap`] can be discarded, but not replayed
-///   (`log_admin::a_gap_is_not_replayed`).
+///   (`log_admin::dead_letters_at_one_offset_are_distinct`).
 /// - Replaying or discarding nothing changes nothing
 ///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
 /// - `erase` deletes key, headers and value of records; their positions stay, and ingest skips

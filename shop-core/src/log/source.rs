@@ -87,7 +87,7 @@ use crate::Result;
 ///   (`log::a_revocation_ends_at_its_timeout`).
 /// - `next_control` returns revocations, but no batches (`log::next_control_returns_no_batch`).
 /// - A commit of an ended epoch is [`Fenced`](CommitOutcome::Fenced) and moves nothing
-///   (`log::a_commit_of_an_ended_epoch_is_fenced`).
+///   (`log::a_member_starts_at_the_committed_position`).
 /// - `lag` counts uncommitted records in the partitions of this member
 ///   (`log::lag_counts_uncommitted_records`).
 /// - After `close`, `next` returns [`Closed`](SourceEvent::Closed), and another member gets the

@@ -30,11 +30,9 @@ use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, Sy
 /// - An acknowledged purchase is listed, unchanged, with the time that it came with
 ///   (`shop::a_bought_purchase_is_listed`).
 /// - A repetition under a key returns the first purchase with its time, before and after the
-///   purchase is stored, also from another process
-///   (`shop::a_repetition_returns_the_first_purchase`,
+///   purchase is stored, also from another process. A key with other content is a
+///   [`Conflict`](crate::ErrorKind::Conflict) (`shop::a_repetition_returns_the_first_purchase`,
 ///   `shop::a_repetition_of_a_new_key_returns_the_first_purchase`).
-/// - A key with other content is a [`Conflict`](crate::ErrorKind::Conflict)
-///   (`shop::a_key_with_other_content_is_a_conflict`).
 /// - A key belongs to its user: another user who sends it buys another purchase
 ///   (`shop::a_key_cannot_be_claimed_by_another_user`).
 /// - The key of an erased purchase is refused (`shop::an_erased_key_is_refused`).

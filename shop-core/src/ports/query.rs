@@ -47,19 +47,18 @@ use crate::{
 ///   (`query::a_selector_matches_its_purchases_only`).
 /// - [`Selector::All`] is supported, or denied by all calls
 ///   (`query::all_purchases_are_listed_or_unsupported`).
-/// - Pages are ordered by time, then by id, newest or oldest first, for all timestamps. A page
-///   contains at most `limit` purchases, which may change from page to page, and `next` is `None`
-///   exactly at the end (`query::pages_are_ordered_both_ways`).
+/// - A listing contains exactly the purchases in its range, ordered by time, then by id, newest or
+///   oldest first, for all timestamps. A page contains at most `limit` purchases, which may change
+///   from page to page, and `next` is `None` exactly at the end
+///   (`query::pages_are_ordered_both_ways`).
 /// - A [`UserPurchases`](crate::UserPurchases) yields the pages of its order and its range
 ///   (`shop::pages_are_those_of_the_selection`).
 /// - A scan yields all purchases that were stored throughout, and none twice
 ///   (`query::a_scan_yields_purchases_present_throughout`).
-/// - A cursor of another selector or order, or a forged one, is invalid
+/// - A cursor of another selector, order or range, or a forged one, is invalid
 ///   (`query::a_foreign_cursor_is_invalid`).
 /// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without
 ///   purchases they are zero (`query::a_selector_matches_its_purchases_only`).
-/// - A listing contains exactly the purchases in its range (`query::a_range_selects_by_time`), and
-///   its cursors belong to that range (`query::a_foreign_cursor_is_invalid`).
 /// - The totals of a period in the zone of the request add up the purchases in the period, and the
 ///   totals of all periods add up to the summary of the range
 ///   (`query::totals_are_exact_per_period`).

@@ -280,7 +280,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   (`erase::the_oldest_purchases_are_deleted`).
 /// - `last_seen` returns the time that `store_last_seen` stored last, so that a
 ///   [`run_retention`](crate::retention::run_retention) that starts with a wrong clock deletes
-///   nothing (`erase::a_clock_that_jumps_deletes_nothing`).
+///   nothing (`erase::the_last_seen_time_is_kept`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

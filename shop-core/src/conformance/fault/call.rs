@@ -1,11 +1,7 @@
 //! Calls and the faults that can be injected into them.
 
-use std::time::Duration;
-
-use bytes::Bytes;
-
-use crate::log::Reason;
-use crate::{Error, ErrorKind, Outcome, Result};
+use super::super::prelude::*;
+use crate::{Error, Outcome};
 
 /// A call of a port.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -54,10 +50,6 @@ pub enum Fault {
     DeliverTwice,
     /// Of a next: the first record of the batch has this value instead.
     Poison(Bytes),
-    /// Of a next: the batch's partition is revoked with this timeout while the batch is in flight.
-    /// Records that are not committed when the revocation ends are redelivered in the partition's
-    /// next epoch.
-    Revoke(Duration),
     /// Of an insert, an append, a put or a commit: returns an unknown outcome at once, and makes
     /// the call after this time, like a request that completes after its timeout.
     CompleteAfterTimeout(Duration),
@@ -84,7 +76,6 @@ impl Fault {
             Self::Reject(_) => "Reject",
             Self::DeliverTwice => "DeliverTwice",
             Self::Poison(_) => "Poison",
-            Self::Revoke(_) => "Revoke",
             Self::CompleteAfterTimeout(_) => "CompleteAfterTimeout",
             Self::LoseCommit => "LoseCommit",
         }
@@ -96,7 +87,7 @@ impl Fault {
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
             Self::PartialInsert => matches!(call, Call::Insert | Call::Publish),
             Self::Reject(_) => call == Call::Insert,
-            Self::DeliverTwice | Self::Poison(_) | Self::Revoke(_) => call == Call::Next,
+            Self::DeliverTwice | Self::Poison(_) => call == Call::Next,
             Self::CompleteAfterTimeout(_) => {
                 matches!(
                     call,

@@ -1,23 +1,17 @@
 //! Ports with the faults of a script.
 
 use std::fmt::Debug;
-use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::call::{Call, Fault, complete_later, no_answer};
-use super::script::Faults;
-use crate::log::{
-    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogRecord, LogSource,
-    LogWriter, Partition, SourceEvent,
-};
+use super::super::prelude::*;
+use super::call::{complete_later, no_answer};
+use crate::Error;
+use crate::log::{ControlEvent, DeadLetters, Lag, LogFaults, LogWriter};
 use crate::ports::{
-    Bucket, Cursor, Durability, InsertOutcome, Lookup, Page, PageRequest, PurchaseQuery,
-    PurchaseSink, PurchaseStore, Receipt, RecordStore, ScanBatch, Selector, Summary, TotalsRequest,
+    Bucket, Cursor, Durability, InsertOutcome, Page, PurchaseSink, Receipt, RecordStore, ScanBatch,
     WaitingRefunds,
 };
-use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
 /// A port whose calls have the faults of a script. Implements the same port.
 #[doc(hidden)]
@@ -131,7 +125,7 @@ faulty!(PurchaseSink {
         self.port.durability()
     }
 
-    fn faults(&self) -> crate::log::LogFaults {
+    fn faults(&self) -> LogFaults {
         self.port.faults()
     }
 );

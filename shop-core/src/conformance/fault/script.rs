@@ -1,16 +1,17 @@
 //! Scripts of faults.
 
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::collections::VecDeque;
+use std::sync::{Mutex, MutexGuard};
 
 use fastrand::Rng;
 
-use super::call::{Call, Fault};
+use super::super::prelude::*;
 use super::faulty::Faulty;
 use super::simulated::fault;
 use super::source::FaultySource;
-use crate::log::{DeadLetters, LogSource, LogWriter};
-use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::lock::lock;
+use crate::log::{DeadLetters, LogWriter};
+use crate::ports::PurchaseSink;
 
 /// A script of faults, shared by all ports that it wraps. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -97,7 +98,7 @@ impl Faults {
     }
 
     fn script(&self) -> MutexGuard<'_, Script> {
-        self.script.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.script)
     }
 }
 
