@@ -71,10 +71,6 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     }
 }
 
-fn details(json: &str) -> Details {
-    Details::from_json(json.as_bytes(), &[]).unwrap()
-}
-
 /// The same id with the same content is a duplicate: the first document and its time stay.
 pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
     let first = purchase(120);
@@ -105,15 +101,13 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
 /// The same id with other content is a conflict: the first document stays. Content is also what a
 /// later version writes into the details.
 pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
-    let with_gift = |item: &str, guests: &str| {
-        let gift = format!(r#""gift":{{"to":[{guests}]}},"tax":"1.10""#);
-        details(&format!(
-            r#"{{"item":"{item}","reference":"order-1",{gift}}}"#
-        ))
-    };
-    let first = purchase(1).with_details(with_gift("cup", r#""eva",null"#));
-    assert_eq!(insert(fixture, std::slice::from_ref(&first)).await, "i");
-    let others = [
+    let details = |json: &str| Details::from_json(json.as_bytes(), &[]).unwrap();
+    let first = purchase(1);
+    let other_item = details(r#"{"item":"other","quantity":2,"reference":"order-1"}"#);
+    let of_later = |json: &str| purchase(2).with_details(details(json));
+    let gift = of_later(r#"{"reference":"order-7","gift":{"to":["eva",null]},"tax":"1.10"}"#);
+    assert_eq!(insert(fixture, &[first.clone(), gift.clone()]).await, "ii");
+    let again = [
         contradicting(&first),
         Purchase {
             user_id: user("other"),
@@ -123,13 +117,15 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
             user_name: "other".parse().unwrap(),
             ..first.clone()
         },
-        purchase(1).with_details(Details::NONE),
-        purchase(1).with_details(details(r#"{"item":"cup","reference":"order-1"}"#)),
-        purchase(1).with_details(with_gift("pot", r#""eva",null"#)),
-        purchase(1).with_details(with_gift("cup", r#""eva""#)),
+        first.clone().with_details(Details::NONE),
+        first.clone().with_details(other_item),
         first.clone(),
+        of_later(r#"{"reference":"order-7","gift":{"to":["eva"]},"tax":"1.10"}"#),
+        of_later(r#"{"reference":"order-7"}"#),
+        purchase(2),
+        gift,
     ];
-    assert_eq!(insert(fixture, &others).await, "cccccccd");
+    assert_eq!(insert(fixture, &again).await, "cccccdcccd");
     assert_eq!(get(fixture, &first.id).await.as_ref(), Some(&first));
     let query = fixture.query().await;
     assert_listed(&query, &Selector::User(user("other")), &[]).await;
