@@ -6,7 +6,7 @@ pub use super::log_gaps::*;
 pub use super::log_source::*;
 use super::prelude::*;
 use crate::RequestContext;
-use crate::ports::Durability;
+use crate::ports::{Durability, PurchaseSink, Receipt};
 use crate::record::header;
 
 /// Returns whether a receipt with the durability `stated` keeps what the sink has promised.
@@ -20,6 +20,15 @@ fn is_as_durable(stated: Durability, promised: Durability) -> bool {
     }
 }
 
+/// Publishes a batch, all of which must succeed.
+#[track_caller]
+fn publish_many(
+    sink: &dyn PurchaseSink,
+    purchases: &[Purchase],
+) -> impl Future<Output = Vec<Receipt>> {
+    succeed(async move { sink.publish_many(purchases).await.into_iter().collect() })
+}
+
 /// Every published purchase has a receipt with its id, a position of its own and at least the
 /// durability that the sink has promised, singly and in a batch. Each is delivered, in the order of
 /// its partition, in batches of one partition and epoch that have at most the configured records.
@@ -29,16 +38,15 @@ pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     let promised = sink.durability();
     let all = purchases(0..250);
     let (single, batch) = all.split_at(10);
-    assert!(soon("publish", sink.publish_many(&[])).await.is_empty());
-    let mut receipts = soon("publish", sink.publish_many(batch)).await;
-    for (index, purchase) in single.iter().enumerate() {
-        receipts.insert(index, soon("publish", sink.publish(purchase)).await);
+    let mut receipts = publish_many(&*sink, &[]).await;
+    for purchase in single {
+        receipts.push(succeed(sink.publish(purchase)).await);
     }
+    receipts.extend(publish_many(&*sink, batch).await);
 
     assert_eq!(receipts.len(), all.len());
     let mut places = BTreeSet::new();
     for (receipt, purchase) in receipts.into_iter().zip(&all) {
-        let receipt = receipt.expect("publish");
         assert_eq!(receipt.id, purchase.id);
         assert!(
             is_as_durable(receipt.durability, promised),
@@ -79,19 +87,13 @@ pub async fn publishing_again_keeps_the_id(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let batch = [1, 2, 1, 1].map(purchase);
     for _ in 0..2 {
-        let receipts = soon("publish", sink.publish_many(&batch)).await;
-        let published: Vec<_> = receipts
-            .into_iter()
-            .map(|receipt| receipt.expect("publish").id)
-            .collect();
+        let receipts = publish_many(&*sink, &batch).await;
+        let published: Vec<_> = receipts.iter().map(|receipt| receipt.id).collect();
         assert_eq!(published, [1, 2, 1, 1].map(id));
     }
     publish(fixture, &batch).await;
     let source = fixture.source(GROUP).await;
-    let mut seen = BTreeSet::new();
-    while seen != ids_from(1..3) {
-        seen.extend(ids(&read(&*source, 1).await));
-    }
+    assert_eq!(read_until(&*source, &ids_from(1..3)).await, ids_from(1..3));
 }
 
 /// The record contains user, name, price with its scale, and time; its headers contain the
@@ -133,9 +135,7 @@ pub async fn one_users_records_keep_their_order(fixture: &dyn LogFixture) {
             for purchase in single {
                 succeed(sink.publish(purchase)).await;
             }
-            for receipt in soon("publish", sink.publish_many(batch)).await {
-                receipt.expect("publish");
-            }
+            publish_many(&*sink, batch).await;
         })
     });
     for user in join_all(users).await {
@@ -168,13 +168,11 @@ pub async fn a_dropped_publish_may_still_complete(fixture: &dyn LogFixture) {
     let batch = purchases(10..40);
     let dropped = sink.publish_many(&batch).now_or_never();
     assert!(dropped.is_none_or(|receipts| receipts.iter().all(Result::is_ok)));
-    for receipt in soon("publish", sink.publish_many(&batch)).await {
-        receipt.expect("publish");
-    }
-    let mut seen = BTreeSet::new();
-    while seen != ids_from(10..40) {
-        seen.extend(ids(&read(&*source, 1).await));
-    }
+    publish_many(&*sink, &batch).await;
+    assert_eq!(
+        read_until(&*source, &ids_from(10..40)).await,
+        ids_from(10..40)
+    );
 }
 
 /// A purchase that is too large for some logs does not affect the others of its batch.

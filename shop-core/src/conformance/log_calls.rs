@@ -67,6 +67,18 @@ pub(super) fn read(source: &dyn LogSource, count: usize) -> impl Future<Output =
     })
 }
 
+/// Reads until all purchases with the ids `expected` were delivered. Returns the ids of all that were.
+pub(super) async fn read_until(
+    source: &dyn LogSource,
+    expected: &BTreeSet<PurchaseId>,
+) -> BTreeSet<PurchaseId> {
+    let mut seen = BTreeSet::new();
+    while !seen.is_superset(expected) {
+        seen.extend(ids(&read(source, 1).await));
+    }
+    seen
+}
+
 /// Reads batches with `count` records altogether as a new member of `group`, which then leaves.
 pub(super) async fn read_as_member(log: &dyn LogFixture, group: &str, count: usize) -> Vec<Batch> {
     let source = log.source(group).await;

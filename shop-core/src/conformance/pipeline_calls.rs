@@ -96,18 +96,12 @@ pub(super) async fn assert_stored(
 
 /// Returns the ids that are delivered to the group's next member, until all of `markers`, published
 /// now, are among them.
-pub(super) async fn delivered_next(
-    log: &dyn LogFixture,
-    markers: &[Purchase],
-) -> BTreeSet<PurchaseId> {
+async fn delivered_next(log: &dyn LogFixture, markers: &[Purchase]) -> BTreeSet<PurchaseId> {
     publish(log, markers).await;
     let source = log.source(GROUP).await;
-    let mut seen = BTreeSet::new();
-    while !seen.is_superset(&ids_of(markers)) {
-        seen.extend(ids(&read(&*source, 1).await));
-    }
+    let delivered = read_until(&*source, &ids_of(markers)).await;
     close(&*source).await;
-    seen
+    delivered
 }
 
 /// Checks that nothing is redelivered to the group's next member but `marker`, published now.

@@ -13,7 +13,7 @@ pub(super) use super::fault::{Call, Fault, Faults};
 pub(super) use super::fixture::{BATCH_BYTES, BATCH_RECORDS, declared};
 pub(super) use super::log_calls::{
     DEADLINE, GROUP, append, close, commit, decoded, deletes_records, ids, ids_from, ids_of, next,
-    positions, publish, read, read_as_member,
+    positions, publish, read, read_as_member, read_until,
 };
 pub(super) use super::sample::{
     at, contradicting, foreign, id, odd_records, price, purchase, purchase_of, purchases,

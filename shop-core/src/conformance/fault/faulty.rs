@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::super::prelude::*;
 use super::call::{complete_later, no_answer};
 use crate::Error;
-use crate::log::{ControlEvent, DeadLetters, Lag, LogFaults, LogWriter};
+use crate::log::{DeadLetters, LogFaults, LogWriter};
 use crate::ports::{
     Bucket, Cursor, Durability, InsertOutcome, Page, PurchaseSink, Receipt, RecordStore, ScanBatch,
     WaitingRefunds,
@@ -19,7 +19,7 @@ use crate::ports::{
 pub struct Faulty<P: ?Sized> {
     /// The port without faults.
     pub port: Arc<P>,
-    faults: Faults,
+    pub(super) faults: Faults,
 }
 
 impl<P: ?Sized> Faulty<P> {
@@ -46,7 +46,7 @@ impl<P: ?Sized + Send + Sync> Faulty<P> {
     }
 
     /// Makes a call that can outlive its caller.
-    async fn detachable<T: Send + 'static>(
+    pub(super) async fn detachable<T: Send + 'static>(
         fault: Option<Fault>,
         made: impl Future<Output = Result<T>> + Send + 'static,
     ) -> Result<T> {
@@ -209,30 +209,5 @@ faulty!(LogWriter {
         let port = Arc::clone(&self.port);
         let append = async move { port.append(record).await };
         Self::detachable(self.faults.take(Call::Append), append).await
-    }
-);
-
-faulty!(LogSource {
-    Check: lag() -> Lag;
-    Check: check() -> ();
-    Close: close(deadline: Duration) -> ();
-}
-    async fn next(&self) -> Result<SourceEvent> {
-        self.port.next().await
-    }
-
-    async fn next_control(&self) -> Result<ControlEvent> {
-        self.port.next_control().await
-    }
-
-    async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        match self.faults.take(Call::Commit) {
-            Some(Fault::LoseCommit) => Ok(vec![CommitOutcome::Committed; positions.len()]),
-            fault => {
-                let port = Arc::clone(&self.port);
-                let positions = positions.to_vec();
-                Self::detachable(fault, async move { port.commit(&positions).await }).await
-            }
-        }
     }
 );

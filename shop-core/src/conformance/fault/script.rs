@@ -125,7 +125,6 @@ impl Faults {
     /// `source` with the faults of this script.
     #[must_use]
     pub fn source(&self, source: Arc<dyn LogSource>) -> Arc<dyn LogSource> {
-        let source: Arc<dyn LogSource> = Arc::new(FaultySource::new(source, self.clone()));
-        Faulty::new(source, self)
+        Arc::new(FaultySource::new(source, self))
     }
 }

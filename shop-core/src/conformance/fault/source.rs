@@ -1,27 +1,26 @@
-//! A source with faults in its batches.
+//! A source with the faults of a script.
 
 use std::sync::Mutex;
 
 use async_trait::async_trait;
 
 use super::super::prelude::*;
+use super::faulty::Faulty;
 use crate::lock::lock;
 use crate::log::{ControlEvent, Lag};
 
 /// A source with scripted faults.
 #[derive(Debug)]
 pub(super) struct FaultySource {
-    inner: Arc<dyn LogSource>,
-    faults: Faults,
+    inner: Arc<Faulty<dyn LogSource>>,
     /// A batch to deliver without a fault before anything new.
     next_batch: Mutex<Option<Batch>>,
 }
 
 impl FaultySource {
-    pub(super) fn new(inner: Arc<dyn LogSource>, faults: Faults) -> Self {
+    pub(super) fn new(source: Arc<dyn LogSource>, faults: &Faults) -> Self {
         Self {
-            inner,
-            faults,
+            inner: Faulty::new(source, faults),
             next_batch: Mutex::default(),
         }
     }
@@ -29,7 +28,7 @@ impl FaultySource {
     /// Delivers `batch` with the next fault.
     fn deliver(&self, mut batch: Batch) -> Result<SourceEvent> {
         // A fault is consumed only together with a batch, not by a dropped `next` or a revocation.
-        match self.faults.take(Call::Next) {
+        match self.inner.faults.take(Call::Next) {
             Some(Fault::Poison(value)) => batch.records[0].value = Some(value),
             Some(Fault::DeliverTwice) => *lock(&self.next_batch) = Some(batch.clone()),
             Some(Fault::Refuse(error)) => {
@@ -48,7 +47,7 @@ impl LogSource for FaultySource {
         if let Some(batch) = lock(&self.next_batch).take() {
             return Ok(SourceEvent::Batch(batch));
         }
-        match self.inner.next().await? {
+        match self.inner.port.next().await? {
             SourceEvent::Batch(batch) => self.deliver(batch),
             // Not subject to faults.
             other => Ok(other),
@@ -56,7 +55,7 @@ impl LogSource for FaultySource {
     }
 
     async fn next_control(&self) -> Result<ControlEvent> {
-        let event = self.inner.next_control().await?;
+        let event = self.inner.port.next_control().await?;
         if let ControlEvent::Revoked(revocation) = &event {
             let is_revoked = |batch: &mut Batch| revocation.partitions.contains(&batch.partition);
             drop(lock(&self.next_batch).take_if(is_revoked));
@@ -65,18 +64,28 @@ impl LogSource for FaultySource {
     }
 
     async fn commit(&self, positions: &[CommitOffset]) -> Result<Vec<CommitOutcome>> {
-        self.inner.commit(positions).await
+        match self.inner.faults.take(Call::Commit) {
+            Some(Fault::LoseCommit) => Ok(vec![CommitOutcome::Committed; positions.len()]),
+            fault => {
+                let port = Arc::clone(&self.inner.port);
+                let positions = positions.to_vec();
+                let commit = async move { port.commit(&positions).await };
+                Faulty::<dyn LogSource>::detachable(fault, commit).await
+            }
+        }
     }
 
     async fn lag(&self) -> Result<Lag> {
-        self.inner.lag().await
+        self.inner.call(Call::Check, self.inner.port.lag()).await
     }
 
     async fn check(&self) -> Result<()> {
-        self.inner.check().await
+        self.inner.call(Call::Check, self.inner.port.check()).await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {
-        self.inner.close(deadline).await
+        self.inner
+            .call(Call::Close, self.inner.port.close(deadline))
+            .await
     }
 }
