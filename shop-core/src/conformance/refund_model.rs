@@ -272,9 +272,9 @@ async fn assert_state(
         let selector = Selector::User(user(of));
         assert_listed(&query, &selector, &selected(&stored, &selector)).await;
     }
-    for entry in entries.iter().flatten() {
-        let found = succeed(query.look_up(&entry.id)).await;
-        assert_eq!(found, model.look_up(&entry.id), "{context}");
+    for id in ids_of(entries.iter().flatten()) {
+        let found = succeed(query.look_up(&id)).await;
+        assert_eq!(found, model.look_up(&id), "{context}");
     }
     let waiting = summary_of_waiting(fixture).await;
     assert_eq!(waiting.count, model.waiting.len() as u64, "{context}");
