@@ -52,7 +52,7 @@ pub async fn an_absent_currency_is_no_conflict(fixture: &dyn EraseFixture) {
         (purchase(0), purchase_in("EUR", 0)),
         (purchase_in("EUR", 1), purchase(1)),
     ] {
-        assert_eq!(insert(fixture, std::slice::from_ref(&first)).await, "i");
+        assert_eq!(insert_one(fixture, &first).await, "i");
         assert_eq!(insert(fixture, &[again.clone(), again]).await, "dd");
         assert_eq!(get(fixture, &first.id).await, Some(first));
     }

@@ -31,10 +31,6 @@ fn subscribe<'a>(
     succeed(feed.subscribe(selector.clone(), after))
 }
 
-fn of_user(text: &str) -> Selector {
-    Selector::User(user(text))
-}
-
 /// Reads as many purchases as `expected` has, which are these, those of each user in their order.
 #[track_caller]
 fn assert_next(subscription: &mut Subscription, expected: &[Purchase]) -> impl Future<Output = ()> {

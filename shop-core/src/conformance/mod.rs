@@ -14,7 +14,9 @@
 //! ```
 //!
 //! Unsupported capabilities are declared in [`Capabilities`] and printed by the tests; no test is
-//! removed by hand. The kit is not covered by semantic versioning: a minor release may add tests.
+//! removed by hand. A test that hangs fails after two minutes at the latest, with its name and the
+//! line of the kit where it waits. The kit is not covered by semantic versioning: a minor release
+//! may add tests.
 
 #![expect(
     clippy::expect_used,

@@ -72,9 +72,7 @@ pub async fn a_status_counts_lag_and_dead_letters(log: &dyn LogFixture, store: &
     assert_eq!((status.lag, parked), (5, Some(&2)));
     assert_eq!(status.findings(), [""; 0]);
 
-    let running = Running::start(log, store, &Faults::new()).await;
-    running.ingested(5).await;
-    running.end().await;
+    Running::ingest(log, store, 5).await;
     assert_eq!(succeed(operations.status()).await.lag, 0);
 }
 

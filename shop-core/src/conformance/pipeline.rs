@@ -87,9 +87,7 @@ pub async fn a_crash_before_commit_duplicates_nothing(
     running.ingested(80).await;
     running.crash().await;
     // The faults of the first run stay active: a commit in flight must not succeed now.
-    let running = Running::start(log, store, &Faults::new()).await;
-    running.ingested(40).await;
-    let tally = running.end().await;
+    let tally = Running::ingest(log, store, 40).await;
     assert_eq!(
         (tally.inserted, tally.duplicates, tally.dead_lettered),
         (0, 40, 0)
@@ -97,10 +95,7 @@ pub async fn a_crash_before_commit_duplicates_nothing(
 
     let query = store.query().await;
     let foreign = summary_of(&purchases_of("foreign", 100..110));
-    assert_eq!(
-        succeed(query.summary(&Selector::User(user("foreign")))).await,
-        foreign
-    );
+    assert_eq!(succeed(query.summary(&of_user("foreign"))).await, foreign);
     let mut stored = listed(&query, &Selector::All).await;
     stored.retain(|purchase| purchase.user_id != user("foreign"));
     assert_eq!(stored, all);
@@ -258,9 +253,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     }
     let mut all = purchases_of("one", 0..10);
     publish(log, &all[..4]).await;
-    let running = Running::start(log, store, &Faults::new()).await;
-    running.ingested(4).await;
-    running.end().await;
+    Running::ingest(log, store, 4).await;
     publish(log, &all[4..]).await;
     let admin = log.log().admin();
     let batches: Vec<Batch> = succeed(async { admin.scan().await?.try_collect().await }).await;
@@ -271,9 +264,7 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
         .map(|record| record.offset)
         .collect();
     delete_records_before(log, partition, offsets[7]).await;
-    let running = Running::start(log, store, &Faults::new()).await;
-    running.ingested(3).await;
-    let tally = running.end().await;
+    let tally = Running::ingest(log, store, 3).await;
     assert_eq!((tally.inserted, tally.dead_lettered, tally.lost), (3, 0, 3));
 
     let dead_letters = log.pending_dead_letters().await;

@@ -56,6 +56,17 @@ impl Running {
         }
     }
 
+    /// Ingests `count` records without faults, and shuts down.
+    pub(super) async fn ingest(
+        log: &dyn LogFixture,
+        store: &dyn StoreFixture,
+        count: u64,
+    ) -> IngestCounters {
+        let running = Self::start(log, store, &Faults::new()).await;
+        running.ingested(count).await;
+        running.end().await
+    }
+
     /// Waits until `count` records are processed.
     #[track_caller]
     pub(super) fn ingested(&self, count: u64) -> impl Future<Output = ()> {

@@ -20,7 +20,8 @@ pub(super) use super::sample::{
     purchases_of, user,
 };
 pub(super) use super::store_calls::{
-    assert_listed, get, insert, listed, outcome_codes, scanned, selected, summary_of,
+    assert_listed, get, insert, insert_one, listed, of_name, of_user, outcome_codes, scanned,
+    selected, summary_of,
 };
 pub(super) use super::watchdog::{fail, soon, succeed};
 pub(super) use super::{EraseFixture, LogFixture, ShopFixture, StoreFixture};

@@ -9,14 +9,6 @@ fn limit(count: u16) -> PageLimit {
     PageLimit::new(count).unwrap()
 }
 
-fn of_user(id: &str) -> Selector {
-    Selector::User(user(id))
-}
-
-fn of_name(text: &str) -> Selector {
-    Selector::Name(text.parse().unwrap())
-}
-
 fn range(from: Option<i64>, to: Option<i64>) -> TimeRange {
     TimeRange::new(from.map(at), to.map(at)).unwrap()
 }

@@ -269,7 +269,7 @@ async fn assert_state(
     let mut stored: Vec<Purchase> = model.stored.values().cloned().collect();
     stored.sort_by_key(|entry| (entry.timestamp, entry.id));
     for of in users {
-        let selector = Selector::User(user(of));
+        let selector = of_user(of);
         assert_listed(&query, &selector, &selected(&stored, &selector)).await;
     }
     for id in ids_of(entries.iter().flatten()) {

@@ -8,7 +8,7 @@ use crate::{Details, RequestContext};
 pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
     for purchase in purchases(0..5) {
         assert_eq!(get(fixture, &purchase.id).await, None);
-        assert_eq!(insert(fixture, std::slice::from_ref(&purchase)).await, "i");
+        assert_eq!(insert_one(fixture, &purchase).await, "i");
         assert_eq!(get(fixture, &purchase.id).await, Some(purchase));
     }
     succeed(fixture.store().await.check()).await;
@@ -74,7 +74,7 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
 /// The same id with the same content is a duplicate: the first document and its time stay.
 pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
     let first = purchase(120);
-    insert(fixture, std::slice::from_ref(&first)).await;
+    insert_one(fixture, &first).await;
     let later = Purchase {
         timestamp: at(9_999),
         ..first.clone()
@@ -128,8 +128,8 @@ pub async fn a_conflict_changes_nothing(fixture: &dyn StoreFixture) {
     assert_eq!(insert(fixture, &again).await, "cccccdcccd");
     assert_eq!(get(fixture, &first.id).await.as_ref(), Some(&first));
     let query = fixture.query().await;
-    assert_listed(&query, &Selector::User(user("other")), &[]).await;
-    assert_listed(&query, &Selector::User(user("user-1")), &[first]).await;
+    assert_listed(&query, &of_user("other"), &[]).await;
+    assert_listed(&query, &of_user("user-1"), &[first]).await;
 }
 
 /// The next process that opens a store finds what was stored, in listings and sums too.

@@ -26,12 +26,29 @@ pub(super) fn insert(store: &dyn StoreFixture, batch: &[Purchase]) -> impl Futur
     })
 }
 
+/// Inserts one purchase, and returns the character of its outcome.
+#[track_caller]
+pub(super) fn insert_one<'a>(
+    store: &'a dyn StoreFixture,
+    purchase: &'a Purchase,
+) -> impl Future<Output = String> + 'a {
+    insert(store, std::slice::from_ref(purchase))
+}
+
 #[track_caller]
 pub(super) fn get(
     store: &dyn StoreFixture,
     id: &PurchaseId,
 ) -> impl Future<Output = Option<Purchase>> {
     succeed(async move { store.query().await.get(id).await })
+}
+
+pub(super) fn of_user(id: &str) -> Selector {
+    Selector::User(user(id))
+}
+
+pub(super) fn of_name(text: &str) -> Selector {
+    Selector::Name(text.parse().unwrap())
 }
 
 /// Returns those of `entries` that the selector matches, in their order.
@@ -94,19 +111,21 @@ pub(super) fn assert_listed(
     })
 }
 
-/// Returns the ids of a scan of the whole store, in their order.
+/// Returns the ids that a scan of the whole store yields, each once.
 #[track_caller]
-pub(super) fn scanned(query: &Arc<dyn PurchaseQuery>) -> impl Future<Output = Vec<PurchaseId>> {
+pub(super) fn scanned(
+    query: &Arc<dyn PurchaseQuery>,
+) -> impl Future<Output = BTreeSet<PurchaseId>> {
     let query = Arc::clone(query);
     succeed(async move {
-        let mut found = Vec::new();
+        let mut found = BTreeSet::new();
         let mut scan = std::pin::pin!(query.scan_batches());
         while let Some(batch) = scan.try_next().await? {
             assert_eq!(batch.unreadable, []);
-            found.extend(batch.purchases.into_iter().map(|purchase| purchase.id));
-            assert!(found.len() < 1_000, "the scan ends");
+            for purchase in batch.purchases {
+                assert!(found.insert(purchase.id), "{purchase:?} is yielded twice");
+            }
         }
-        found.sort();
         Ok(found)
     })
 }
