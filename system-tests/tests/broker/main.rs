@@ -17,23 +17,22 @@ mod container;
 mod embedded;
 #[path = "../../../shop-kafka/tests/kafka/fixture.rs"]
 mod fixture;
-mod gaps;
 mod kafka_container;
 mod logins;
 mod membership;
 #[path = "../../../shop-store/tests/support/mongo.rs"]
 mod mongo;
-mod operators;
 #[path = "../../../shop-store/tests/support/postgres.rs"]
 mod postgres;
 #[path = "../../../shop-kafka/tests/kafka/raw.rs"]
 mod raw;
-mod recreated;
 mod servers;
 mod settings;
 #[path = "../../../shop-kafka/tests/kafka/support.rs"]
 mod support;
 mod tls;
+mod topics;
+mod transactions;
 
 use embedded::EmbeddedFixture;
 use fixture::KafkaFixture;

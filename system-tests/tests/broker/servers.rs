@@ -81,55 +81,44 @@ async fn in_container(server: &str, first: &str) -> Option<Arc<KafkaContainer>> 
     }
 }
 
-/// A broker with SCRAM, and a login. It has to be configured, and the build must support SCRAM.
-/// `SHOP_TEST_REQUIRE` knows it as `scram`.
-pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
+/// The values of variables that name a broker with SCRAM or TLS. Without one, or where the build supports neither, the
+/// test is skipped with a report. `SHOP_TEST_REQUIRE` knows it as `scram`.
+fn named<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
     if !cfg!(feature = "kafka-tls") {
         report_skipped("scram", "this test was built without the feature kafka-tls");
         return None;
     }
-    let named = (
-        environment("SHOP_TEST_KAFKA_SASL"),
-        environment("SHOP_TEST_KAFKA_SASL_USERNAME"),
-        environment("SHOP_TEST_KAFKA_SASL_PASSWORD"),
-    );
-    let (Some(address), Some(name), Some(password)) = named else {
-        report_skipped(
-            "scram",
-            "SHOP_TEST_KAFKA_SASL names no broker, or its _USERNAME and _PASSWORD no user",
-        );
+    let values = names.map(environment);
+    if values.iter().any(Option::is_none) {
+        report_skipped("scram", &format!("not all of {names:?} are set"));
         return None;
+    }
+    Some(values.map(Option::unwrap_or_default))
+}
+
+/// A broker with SCRAM, and a login.
+pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
+    let [address, name, password] = named([
+        "SHOP_TEST_KAFKA_SASL",
+        "SHOP_TEST_KAFKA_SASL_USERNAME",
+        "SHOP_TEST_KAFKA_SASL_PASSWORD",
+    ])?;
+    let logins = Logins {
+        address,
+        container: None,
     };
-    Some((
-        Logins {
-            address,
-            container: None,
-        },
-        (name, password),
-    ))
+    Some((logins, (name, password)))
 }
 
 /// A broker with TLS: listeners with client certificates, with logins, and without both, and the
-/// folder with `ca.crt`, `client.crt` and `client.key`. It has to be named, and the build must have TLS.
-/// `SHOP_TEST_REQUIRE` knows it as `scram`, like the other logins that need it.
+/// folder with `ca.crt`, `client.crt` and `client.key`.
 pub(crate) fn tls() -> Option<Tls> {
-    if !cfg!(feature = "kafka-tls") {
-        report_skipped("scram", "this test was built without the feature kafka-tls");
-        return None;
-    }
-    let named = (
-        environment("SHOP_TEST_KAFKA_SSL"),
-        environment("SHOP_TEST_KAFKA_SASL_SSL"),
-        environment("SHOP_TEST_KAFKA"),
-        environment("SHOP_TEST_KAFKA_TLS"),
-    );
-    let (Some(certificates), Some(logins), Some(open), Some(folder)) = named else {
-        report_skipped(
-            "scram",
-            "SHOP_TEST_KAFKA_SSL, _SASL_SSL and _TLS name no broker with TLS",
-        );
-        return None;
-    };
+    let [certificates, logins, open, folder] = named([
+        "SHOP_TEST_KAFKA_SSL",
+        "SHOP_TEST_KAFKA_SASL_SSL",
+        "SHOP_TEST_KAFKA",
+        "SHOP_TEST_KAFKA_TLS",
+    ])?;
     Some(Tls {
         certificates,
         logins,

@@ -1,0 +1,153 @@
+//! Offsets without a record: markers and aborted records are no gap, an open transaction is reported.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rdkafka::ClientConfig;
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shop_core::conformance::LogFixture as _;
+use shop_core::log::{CommitOffset, Lag, LogAdmin as _, LogSource, RecordPosition, SourceEvent};
+use shop_core::memory::InMemoryStore;
+use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
+
+use crate::fixture::KafkaFixture;
+use crate::servers::on_broker_with;
+use crate::support::soon;
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A producer of records in transactions.
+#[derive(Clone)]
+struct Transactions {
+    producer: Arc<BaseProducer>,
+    topic: String,
+}
+
+impl Transactions {
+    fn new(fixture: &KafkaFixture) -> Self {
+        let mut config = ClientConfig::new();
+        config
+            .set("bootstrap.servers", fixture.addresses())
+            .set("transactional.id", fixture.topic());
+        let producer: BaseProducer = config.create().unwrap();
+        producer.init_transactions(DEADLINE).unwrap();
+        Self {
+            producer: Arc::new(producer),
+            topic: fixture.topic().to_owned(),
+        }
+    }
+
+    /// Writes a record in a transaction that stays open.
+    fn begin(&self) {
+        self.producer.begin_transaction().unwrap();
+        let record = BaseRecord::<str, str>::to(&self.topic).partition(0);
+        let sent = self.producer.send(record.payload("{}"));
+        sent.map_err(|(error, _)| error).unwrap();
+        self.producer.flush(DEADLINE).unwrap();
+    }
+
+    fn commit(&self) {
+        self.producer.commit_transaction(DEADLINE).unwrap();
+    }
+
+    fn abort(&self) {
+        self.producer.abort_transaction(DEADLINE).unwrap();
+    }
+}
+
+/// Reads the offsets of the next records, or those of a gap, behind a committed `position`. Leaves the group.
+async fn read_from(fixture: &KafkaFixture, position: u64, count: usize) -> Vec<u64> {
+    let source = fixture.source("group").await;
+    let mut offsets = Vec::new();
+    loop {
+        let partition = match soon("next", source.next()).await.unwrap() {
+            SourceEvent::Batch(batch) => {
+                offsets.extend(batch.records.iter().map(|record| record.offset));
+                batch.partition
+            }
+            SourceEvent::Gap(gap) => {
+                offsets.extend([gap.from, gap.to]);
+                gap.partition
+            }
+            other => panic!("{other:?}"),
+        };
+        if offsets.len() >= count {
+            let position = [CommitOffset::new(partition, position)];
+            soon("commit", source.commit(&position)).await.unwrap();
+            soon("close", source.close(DEADLINE)).await.unwrap();
+            return offsets;
+        }
+    }
+}
+
+/// Waits until `source` reports a lag that `is_expected`.
+async fn lag_becomes(source: &dyn LogSource, is_expected: impl Fn(&Lag) -> bool + Sync) {
+    let reported = async {
+        while !is_expected(&source.lag().await.unwrap()) {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("report the lag", reported).await;
+}
+
+async fn verify(fixture: &KafkaFixture) -> VerifyReport {
+    let mut options = VerifyOptions::default();
+    options.quiet_period = Duration::ZERO;
+    let verify = Verify::new(Arc::new(InMemoryStore::new()), options);
+    let report = verify.run(fixture.log(), |_| ());
+    soon("verify", report).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn transactions_leave_no_gap() {
+    let Some(fixture) = on_broker_with(|options| options.partitions = 1).await else {
+        return;
+    };
+    assert!(fixture.log().exists().await.unwrap());
+    let transactions = Transactions::new(&fixture);
+    tokio::task::block_in_place(|| {
+        for number in 0..5 {
+            transactions.begin();
+            match number {
+                3 => transactions.abort(),
+                _ => transactions.commit(),
+            }
+        }
+    });
+    // Each transaction ends with a marker. The position is that of a marker, then before a marker and an aborted record.
+    assert_eq!(read_from(&fixture, 1, 4).await, [0, 2, 4, 8]);
+    assert_eq!(read_from(&fixture, 5, 3).await, [2, 4, 8]);
+    assert_eq!(read_from(&fixture, 3, 1).await, [8]);
+    assert_eq!(verify(&fixture).await.compacted, 0);
+    // Deleted records are a gap.
+    let deleted = RecordPosition::new(fixture.topic().to_owned(), 0, 5);
+    fixture.delete_before(&deleted).await;
+    assert_eq!(read_from(&fixture, 9, 3).await, [3, 5, 8]);
+
+    // Only what is before an open transaction is stable.
+    tokio::task::block_in_place(|| transactions.begin());
+    let source = fixture.source("group").await;
+    lag_becomes(&*source, |lag| lag.open_transactions.contains_key(&0)).await;
+    let everything = BTreeMap::new();
+    let tail = soon("tail", fixture.log().tail(&everything)).await.unwrap();
+    assert_eq!((tail.end[&0], tail.unstable), (10, [(0, 1)].into()));
+    let report = verify(&fixture).await;
+    assert_eq!((report.unstable, report.is_clean()), (1, false));
+
+    soon("close", source.close(DEADLINE)).await.unwrap();
+
+    // A marker is no lag.
+    tokio::task::block_in_place(|| {
+        transactions.abort();
+        transactions.begin();
+        transactions.commit();
+    });
+    assert_eq!(verify(&fixture).await.unstable, 0);
+    assert_eq!(read_from(&fixture, 13, 1).await, [12]);
+    let source = fixture.source("group").await;
+    lag_becomes(&*source, |lag| {
+        lag.records.get(&0) == Some(&0) && lag.open_transactions.is_empty()
+    })
+    .await;
+}
