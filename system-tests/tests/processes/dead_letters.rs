@@ -1,26 +1,6 @@
-//! Resolution of dead letters by `management dlq` and over HTTP.
+//! Records that can never be stored, and their resolution by `management dlq`.
 
-use std::path::Path;
-
-use shop_client::NewPurchase;
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{Clock as _, SystemClock};
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
-
-use crate::process::{ADA, Binary, Process, must_buy, open_file, until, until_stored};
-use crate::verify::{append, dead_lettered, manage, text};
-
-/// The output of `management dlq`, which must succeed.
-async fn dlq(folder: &Path, words: &[&str]) -> String {
-    let output = manage(folder, &[&["dlq"], words].concat()).await;
-    let printed = text(&output.stdout);
-    assert!(
-        output.status.success(),
-        "{words:?}: {printed}{}",
-        text(&output.stderr)
-    );
-    printed
-}
+use crate::prelude::*;
 
 #[tokio::test]
 async fn dlq_drop_selects_records() {
@@ -33,23 +13,55 @@ async fn dlq_drop_selects_records() {
         dead_lettered(&facing).await == 3
     })
     .await;
-    let would = dlq(folder, &["drop", "--all", "--dry-run"]).await;
-    assert!(
-        would.ends_with("3 would be dropped\n") && would.lines().count() == 4,
-        "{would}"
-    );
-    assert_eq!(dlq(folder, &["drop", "purchases-0-2"]).await, "1 dropped\n");
-    assert_eq!(dlq(folder, &["ls"]).await.lines().count(), 2);
-    assert_eq!(dlq(folder, &["drop", "--all"]).await, "2 dropped\n");
-    assert_eq!(dlq(folder, &["ls"]).await, "");
-    // A dropped record is not missing.
-    let output = manage(folder, &["verify"]).await;
-    let printed = text(&output.stdout);
-    let is_complete = printed.contains("resolved dead letters 3\n");
-    assert!(output.status.success() && is_complete, "{printed}");
+    let mut terminal = Terminal::on(folder);
+    for words in [
+        "dlq drop --all --dry-run",
+        "dlq drop purchases-0-2",
+        "dlq ls",
+        "dlq replay purchases-0-3 --dry-run",
+        "dlq drop --all",
+        "dlq ls",
+        "verify",
+    ] {
+        terminal.run(words).await;
+    }
+    terminal.assert_shown("dlq-drop");
     facing.stop().await;
     // Other files are closed cleanly.
     assert!(!folder.join("shop.db-wal").exists());
+}
+
+#[tokio::test]
+async fn too_many_dead_letters_stop_ingest_and_fail_the_process() {
+    let folder = tempfile::tempdir().unwrap();
+    for value in ["poison 1", "poison 2", "poison 3"] {
+        append(folder.path(), value).await;
+    }
+    let start = async |limit| {
+        let settings = [("SHOP_DEAD_LETTER_LIMIT", limit)];
+        Process::start(Binary::Management, folder.path(), &settings).await
+    };
+    let management = start("2").await;
+    until("stop", async || {
+        management.ingest().await["phase"] == "stopped"
+    })
+    .await;
+    let why = management.ingest().await["stopped_because"].to_string();
+    assert!(why.contains("SHOP_DEAD_LETTER_LIMIT"), "{why}");
+    assert_eq!(get(&management.path("/-/ready")).await.0, 503);
+    // The process keeps serving, and exits with the error.
+    assert_eq!(management.terminate().await.code(), Some(1));
+
+    let unlimited = start("0").await;
+    until("pass the records", async || {
+        unlimited.ingest().await["lag"] == 0
+    })
+    .await;
+    let listed = manage(folder.path(), &["dlq", "ls"]).await;
+    assert_eq!(
+        listed.stdout.iter().filter(|byte| **byte == b'\n').count(),
+        3
+    );
 }
 
 /// Waits until the store has failed over a record. One that it takes after that is evidence that the record is stuck.
@@ -67,19 +79,20 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     must_buy(&facing, ADA).await;
     until_stored(&facing, "u1", 1).await;
     let store = open_file(folder);
-    let rule = "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
-                BEGIN SELECT RAISE(ABORT, 'not eve'); END";
-    store.execute_batch(rule).unwrap();
+    store
+        .execute_batch(
+            "CREATE TRIGGER rule BEFORE INSERT ON buyers WHEN NEW.username = 'eve'
+             BEGIN SELECT RAISE(ABORT, 'not eve'); END",
+        )
+        .unwrap();
     // Appended and not stored, as by a process without ingest.
     let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default())
         .await
         .unwrap();
     for name in ["eve", "ada"] {
-        let purchase = NewPurchase::for_user("u1")
-            .with_user_name(name)
-            .with_price("2")
-            .unwrap();
-        let purchase = purchase.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+        let mut new = purchase_of("u1");
+        new.user_name = name.parse().unwrap();
+        let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
         log.sink().publish(&purchase).await.unwrap();
         fail_over_the_first(&facing).await;
     }
@@ -89,61 +102,27 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
     })
     .await;
     until_stored(&facing, "u1", 2).await;
-    let metrics = facing.metrics().await;
-    let series = metrics
-        .lines()
-        .find(|line| line.starts_with("shop_ingest_stuck_seconds{"))
-        .unwrap();
-    assert!(
-        series.contains(r#"topic="purchases",partition="0",offset="2",error="#),
-        "{series}"
-    );
+    let series = r#"shop_ingest_stuck_seconds{topic="purchases",partition="0",offset="2",error="#;
+    assert!(facing.metrics().await.contains(series));
+    let settings = [
+        ("SHOP_DATA_DIR", folder.to_str().unwrap()),
+        ("PORT", facing.port()),
+    ];
+    let status = Binary::Management.run(&["status"], &settings).await;
+    assert_ended(&status, 1, "management dlq park purchases-0-2\n");
 
-    let status = ("PORT", facing.url.rsplit(':').next().unwrap());
-    let status = Binary::Management
-        .run(
-            &["status"],
-            &[status, ("SHOP_DATA_DIR", folder.to_str().unwrap())],
-        )
-        .await;
-    let printed = text(&status.stdout);
-    for part in [
-        "  - service: /health is degraded\n",
-        "management dlq park purchases-0-2\n",
-    ] {
-        assert!(
-            status.status.code() == Some(1) && printed.contains(part),
-            "{printed}"
-        );
-    }
-    let other = manage(folder, &["dlq", "park", "others-0-2"]).await;
-    assert_eq!(other.status.code(), Some(2));
-    let done = manage(folder, &["dlq", "park", "purchases-0-1", "purchases-0-2"]).await;
-    let printed = text(&done.stderr);
-    assert!(
-        done.status.code() == Some(3) && printed.contains("purchases-0-1 is stored"),
-        "{printed}"
-    );
-    assert_eq!(
-        dlq(folder, &["park", "purchases-0-2", "--note", "no eve here"]).await,
-        "1 parked\n"
-    );
+    let mut terminal = Terminal::on(folder);
+    terminal.run("dlq park purchases-0-1 purchases-0-2").await;
+    terminal.run("dlq park purchases-0-2 --note no-eve").await;
     until("continue after it", async || {
         let ingest = facing.ingest().await;
-        ingest["stuck"].is_null()
-            && ingest["lag"] == 0
-            && ingest["waiting_for"] == serde_json::json!({})
+        ingest["stuck"].is_null() && ingest["lag"] == 0
     })
     .await;
-    let shown = dlq(folder, &["show", "--reason", "parked"]).await;
-    assert!(
-        shown.starts_with("purchases-0-2\n") && shown.contains("parked: no eve here"),
-        "{shown}"
-    );
-    let output = manage(folder, &["verify"]).await;
-    assert!(output.status.success(), "{}", text(&output.stdout));
-
+    terminal.run("dlq show --reason parked").await;
+    terminal.run("verify").await;
     store.execute_batch("DROP TRIGGER rule").unwrap();
-    assert_eq!(dlq(folder, &["replay"]).await, "1 replayed\n");
+    terminal.run("dlq replay").await;
+    terminal.assert_shown("dlq-park");
     until_stored(&facing, "u1", 3).await;
 }

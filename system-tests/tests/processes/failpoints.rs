@@ -1,24 +1,17 @@
-//! Exits between every two steps on servers; afterwards every acknowledged purchase is stored once. `sim` does it for the
-//! embedded log and store.
+//! Exits between every two steps on servers; afterwards every acknowledged purchase, user and order is stored once. `sim`
+//! does it for the embedded log and store.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
 
-use futures_util::future::join_all;
-use rustix::process::Signal;
-use shop_client::NewPurchase;
-use shop_core::log::{DeadLetter, LogAdmin, LogAdminExt as _, LogRecord};
-use shop_core::{Clock as _, SystemClock};
-use shop_kafka::KafkaLog;
+use shop_core::log::LogAdminExt as _;
 
-use crate::history::History;
-use crate::kafka;
-use crate::process::{Binary, Process, borrow_settings, soon, until};
-use crate::servers::Servers;
+use crate::entities::backends::Place;
+use crate::entities::ledger::Ledger;
+use crate::prelude::*;
 
-/// In the order in which a purchase passes them.
-const FAILPOINTS: [&str; 10] = [
+/// In the order in which a purchase passes them, then a row and its event.
+const FAILPOINTS: [&str; 16] = [
     "before-publish",
     "during-publish",
     "after-publish",
@@ -29,80 +22,93 @@ const FAILPOINTS: [&str; 10] = [
     "before-commit",
     "after-commit",
     "before-close",
+    "before-row",
+    "after-row",
+    "before-append",
+    "after-append",
+    "before-delete",
+    "after-delete",
 ];
 
-/// The number of passes before a failpoint ends the process.
-const PASSED: [u32; 2] = [1, 4];
-/// Concurrent calls.
-const CALLERS: u64 = 8;
+/// Concurrent calls of each kind.
+const CALLERS: u64 = 4;
 
-const USERS: u64 = 7;
-
-/// The shared state of the rounds.
-struct Rounds<'a, Append> {
-    folder: &'a Path,
-    settings: Vec<(&'static str, String)>,
-    /// Appends any record to the log.
-    append: Append,
-    history: History,
-    bought: u64,
-    poisoned: usize,
+/// What was sent in all rounds: the numbers below these.
+struct Sent<'a> {
+    place: Place<'a>,
+    log: KafkaLog,
+    ledger: Ledger,
+    purchases: u64,
+    poison: u64,
+    users: u64,
+    orders: u64,
 }
 
-#[expect(clippy::future_not_send, reason = "a test stays in its thread")]
-impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
-    fn new(folder: &'a Path, settings: Vec<(&'static str, String)>, append: Append) -> Self {
-        Self {
-            folder,
-            settings,
-            append,
-            history: History::default(),
-            bought: 0,
-            poisoned: 0,
+/// A distinct record that can never be stored.
+fn poison(number: u64) -> LogRecord {
+    let value = format!("poison {number}");
+    LogRecord::new(0, SystemClock.now(), Some(value.into()))
+}
+
+/// Makes the next calls. Those without a response are next again, with the same key.
+async fn call_next(next: &mut u64, call: impl AsyncFn(u64) -> bool) {
+    let calls = (*next..*next + CALLERS).map(|number| call(number));
+    for is_acknowledged in join_all(calls).await {
+        if !is_acknowledged {
+            return;
         }
+        *next += 1;
+    }
+}
+
+impl Sent<'_> {
+    async fn start(&self, failpoints: &str) -> Process {
+        let failpoints = [("FAILPOINTS", failpoints)];
+        let facing = self.place.start(Binary::Facing, ALL_ROLES.1, &failpoints);
+        let facing = facing.await;
+        self.ledger.moved(&facing, &facing).await;
+        facing
     }
 
-    /// Ends the process at every failpoint.
-    async fn end_everywhere(&mut self, log: &impl LogAdmin) {
-        for point in FAILPOINTS {
-            for passed in PASSED {
-                soon(point, self.buy_until_the_end(point, passed)).await;
-            }
-        }
-        self.count(log).await;
-    }
-
-    async fn start(&self, failpoint: Option<&str>) -> Process {
-        let mut settings = borrow_settings(&self.settings);
-        settings.extend(failpoint.map(|point| ("FAILPOINTS", point)));
-        Process::start(Binary::Facing, self.folder, &settings).await
-    }
-
-    /// Buys until the failpoint has ended the process. Every few purchases there is a record
-    /// that can never be stored.
-    async fn buy_until_the_end(&mut self, point: &str, passed: u32) {
-        // A source is closed only once.
-        let action = if point == "before-close" {
-            "return".to_owned()
-        } else {
-            format!("{passed}*off->return")
-        };
-        let mut facing = self.start(Some(&format!("{point}={action}"))).await;
+    /// Appends poison, buys, registers users and places orders.
+    async fn send(&mut self, facing: &Process) {
+        let record = poison(self.poison);
+        until("append", async || {
+            self.log.append(record.clone()).await.is_ok()
+        })
+        .await;
+        self.poison += 1;
         let client = facing.client();
-        let before = self.history.bought();
+        let history = &self.ledger.history;
+        let buys = (self.purchases..self.purchases + CALLERS).map(|number| {
+            let new = purchase_of(&format!("user-{}", number % 7));
+            history.buy(&client, new.with_key(format!("order-{number}")).unwrap())
+        });
+        join_all(buys).await;
+        self.purchases += CALLERS;
+        call_next(&mut self.users, async |user| {
+            self.ledger.register(user).await
+        })
+        .await;
+        call_next(&mut self.orders, async |order| {
+            self.ledger.place(order).await
+        })
+        .await;
+    }
+
+    /// Sends until the failpoint has ended the process.
+    async fn send_until_the_end(&mut self, point: &str) {
+        // A source is closed only once.
+        let is_close = point == "before-close";
+        let passed = if is_close { "" } else { "2*off->" };
+        let mut facing = self.start(&format!("{point}={passed}return")).await;
         let end = loop {
-            (self.append)(poison(self.poisoned)).await;
-            self.poisoned += 1;
-            let buys = (0..CALLERS)
-                .map(|caller| self.history.buy(&client, purchase(self.bought + caller)));
-            soon("answer", join_all(buys)).await;
-            self.bought += CALLERS;
+            self.send(&facing).await;
+            if is_close {
+                break facing.terminate().await;
+            }
             if let Some(end) = facing.end() {
                 break end;
-            }
-            if point == "before-close" && self.history.bought() > before + 20 {
-                facing.signal(Signal::TERM);
-                break facing.ended().await;
             }
         };
         assert_eq!(
@@ -112,69 +118,49 @@ impl<'a, Append: AsyncFn(LogRecord)> Rounds<'a, Append> {
         );
     }
 
-    /// Waits for all acknowledged purchases and all poison records, and judges the history.
-    async fn count(&self, log: &impl LogAdmin) {
-        let facing = self.start(None).await;
-        self.history.settle(&facing.client()).await.unwrap();
+    /// Waits for everything that was acknowledged and for all poison, and judges the history.
+    async fn count(&mut self) {
+        let facing = self.start("").await;
+        let users = self.users + CALLERS;
+        while self.users < users {
+            self.send(&facing).await;
+        }
+        self.ledger.history.settle(&facing.client()).await.unwrap();
+        self.ledger.count(&self.place, &facing, &facing).await;
         // The last poison may be in another partition than the last purchases, and not be read yet.
-        let dead_letters = async || log.pending_dead_letters().await.unwrap();
+        let dead_letters = async || self.log.pending_dead_letters().await.unwrap();
         until("dead letters", async || {
-            dead_letters().await.len() >= self.poisoned
+            dead_letters().await.len() as u64 >= self.poison
         })
         .await;
-        println!(
-            "{} ends, {} dead letters",
-            FAILPOINTS.len() * PASSED.len(),
-            self.poisoned
-        );
         facing.stop().await;
-        assert_all_poison(dead_letters().await, self.poisoned);
+        let letters = dead_letters().await;
+        assert_eq!(letters.len() as u64, self.poison);
+        let kept = letters.into_iter().map(|letter| letter.record.value);
+        let sent = (0..self.poison).map(|number| poison(number).value);
+        assert_eq!(kept.collect::<BTreeSet<_>>(), sent.collect());
     }
 }
 
-fn purchase(number: u64) -> NewPurchase {
-    let new = NewPurchase::for_user(format!("user-{}", number % USERS))
-        .with_user_name("ada")
-        .with_price(format!("{number}.5"))
-        .unwrap();
-    new.with_key(format!("order-{number}")).unwrap()
-}
-
-/// A distinct record that can never be stored.
-fn poison(number: usize) -> LogRecord {
-    LogRecord::new(
-        0,
-        SystemClock.now(),
-        Some(format!("poison {number}").into()),
-    )
-}
-
-/// Asserts that each poison record is dead-lettered once, unchanged.
-fn assert_all_poison(dead_letters: Vec<DeadLetter>, count: usize) {
-    assert_eq!(dead_letters.len(), count);
-    let kept: BTreeSet<_> = dead_letters
-        .into_iter()
-        .map(|letter| letter.record.value)
-        .collect();
-    assert_eq!(
-        kept,
-        (0..count).map(|number| poison(number).value).collect()
-    );
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn exit_between_any_two_steps_loses_nothing_on_kafka_and_mongodb() {
-    let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {
+async fn exit_between_any_two_steps_loses_nothing_on_kafka_and_postgres() {
+    let Some(servers) = Servers::shared(&["kafka"]).await else {
         return;
     };
-    let folder = tempfile::tempdir().unwrap();
-    let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    let append = async |record: LogRecord| {
-        until("append", async || log.append(record.clone()).await.is_ok()).await;
+    let Some(cluster) = cluster() else {
+        return;
     };
-    let mut settings = kafka::settings(&servers);
-    // Partitions return at once, not when the session of the ended process ends.
-    settings.push(("KAFKA_INSTANCE_ID", "facing-0".to_owned()));
-    let mut rounds = Rounds::new(folder.path(), settings, append);
-    rounds.end_everywhere(&log).await;
+    let mut sent = Sent {
+        place: Place::Kafka(&servers, &cluster),
+        log: KafkaLog::open(servers.log("purchases")).await.unwrap(),
+        ledger: Ledger::of(Arc::default()),
+        purchases: 0,
+        poison: 0,
+        users: 0,
+        orders: 0,
+    };
+    for point in FAILPOINTS {
+        soon(point, sent.send_until_the_end(point)).await;
+    }
+    sent.count().await;
 }

@@ -1,130 +1,107 @@
-//! The log of a process: in a file, and one line per purchase in the dialect of purchase-tracking.
+//! What a process logs: its settings, requests, and the lines of purchase-tracking.
 
-use std::fs;
-use std::path::Path;
+use crate::prelude::*;
 
-use serde_json::Value;
-use tokio::process::Child;
-
-use crate::process::{Binary, plain, until};
-
-const BUY: &str = r#"{"username":"john","userid":"user123","price":29.99}"#;
-
-/// A facing that logs to `file`.
-struct Logged<'a> {
+/// A process that logs to a file.
+struct Logged {
+    folder: TempDir,
     _child: Child,
-    file: &'a Path,
-    url: String,
 }
 
-fn lines_of(file: &Path) -> Vec<Value> {
-    let text = fs::read_to_string(file).unwrap_or_default();
-    text.lines()
-        .filter_map(|line| serde_json::from_str(line).ok())
-        .collect()
-}
-
-impl<'a> Logged<'a> {
-    async fn start(folder: &Path, file: &'a Path, dialect: &str) -> Self {
-        let data = folder.to_str().unwrap();
-        let log = file.to_str().unwrap();
-        let settings = [
-            ("SHOP_DATA_DIR", data),
-            ("SHOP_LOG_FILE", log),
-            ("SHOP_DIALECT", dialect),
-            ("SHOP_ACCESS_LOG", "on"),
-            ("PORT", "0"),
-        ];
-        let listening = |lines: Vec<Value>| -> Vec<_> {
-            lines
-                .iter()
-                .filter_map(|line| line["http.address"].as_str().map(str::to_owned))
-                .collect()
-        };
-        let before = listening(lines_of(file)).len();
-        let child = Binary::Facing.command(&settings).spawn().unwrap();
-        until("listen", async || listening(lines_of(file)).len() > before).await;
-        let address = listening(lines_of(file)).pop().unwrap();
-        Self {
-            _child: child,
-            file,
-            url: format!("http://{address}"),
-        }
+impl Logged {
+    fn start(binary: Binary, settings: &[(&str, &str)]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let mut command = binary.command(settings);
+        command
+            .env("PORT", "0")
+            .env("SHOP_DATA_DIR", folder.path().join("data"))
+            .env("SHOP_LOG_FILE", folder.path().join("log"));
+        let _child = command.spawn().unwrap();
+        Self { folder, _child }
     }
 
+    fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    fn text(&self) -> String {
+        std::fs::read_to_string(self.path("log")).unwrap_or_default()
+    }
+
+    /// The lines of JSON.
     fn lines(&self) -> Vec<Value> {
-        lines_of(self.file)
+        let text = self.text();
+        let lines = text.lines().map(serde_json::from_str);
+        lines.filter_map(Result::ok).collect()
     }
 
-    /// Waits for a line.
-    async fn line(&self, is_match: impl Fn(&Value) -> bool + Sync) {
-        until("log", async || self.lines().iter().any(&is_match)).await;
+    /// Waits until the process listens, and returns its URL.
+    async fn url(&self) -> String {
+        until("listen", async || self.text().contains(" listens on ")).await;
+        let text = self.text();
+        let (_, url) = text.split_once(" listens on ").unwrap();
+        url.split(['"', ' ', '\n']).next().unwrap().to_owned()
     }
 
-    async fn buy(&self) -> String {
-        let request = plain()
-            .post(format!("{}/buy", self.url))
-            .header("content-type", "application/json");
-        let response = request.body(BUY).send().await.unwrap();
-        assert_eq!(response.status(), 201);
-        response.headers()["x-purchase-id"]
-            .to_str()
-            .unwrap()
-            .to_owned()
+    /// Waits for the line with this value of `field`.
+    async fn line(&self, field: &str, value: &str) -> Value {
+        let has_value = |line: &Value| line[field] == value;
+        until("log", async || self.lines().iter().any(has_value)).await;
+        self.lines().into_iter().find(has_value).unwrap()
     }
+}
+
+#[tokio::test]
+async fn access_log_is_always_json() {
+    let settings = [
+        ("SHOP_ACCESS_LOG", "on"),
+        ("LOG_FORMAT", "text"),
+        ("LOG_LEVEL", "error,shop_bins=info"),
+    ];
+    let facing = Logged::start(Binary::Facing, &settings);
+    let url = facing.url().await;
+    assert_eq!(get(&format!("{url}/livez")).await.0, 200);
+    let line = facing.line("target", "access").await;
+    assert_eq!(line["client.address"], "127.0.0.1", "{line}");
+    assert_eq!(line["http.route"], "/livez", "{line}");
+    assert_eq!(line["http.status"], 200, "{line}");
 }
 
 #[tokio::test]
 async fn purchase_tracking_logs_a_published_and_a_received_purchase() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("facing.log");
-    let facing = Logged::start(folder.path(), &file, "purchase-tracking").await;
-    let id = facing.buy().await;
-    for message in ["Published purchase", "Received purchase"] {
-        let is_match = |line: &Value| {
-            line["message"] == message && line["purchase.id"] == *id && line["user.id"] == "user123"
-        };
-        facing.line(is_match).await;
-        let lines = facing.lines();
-        assert_eq!(
-            lines.iter().filter(|line| is_match(line)).count(),
-            1,
-            "{lines:?}"
-        );
-    }
+    let facing = Logged::start(Binary::Facing, &[("SHOP_DIALECT", "purchase-tracking")]);
+    let url = facing.url().await;
+    assert_eq!(post(&format!("{url}/buy"), ADA).await.0, 201);
+    let published = facing.line("message", "Published purchase").await;
+    let received = facing.line("message", "Received purchase").await;
+    assert_eq!(published["user.id"], "u1", "{published}");
+    assert_eq!(published["purchase.id"], received["purchase.id"]);
 }
 
 #[tokio::test]
 async fn the_first_line_says_where_the_data_is() {
-    let folder = tempfile::tempdir().unwrap();
-    let file = folder.path().join("facing.log");
-    let data = folder.path().join("data");
     let settings = [
-        ("SHOP_DATA_DIR", data.to_str().unwrap()),
-        ("SHOP_LOG_FILE", file.to_str().unwrap()),
         ("POSTGRES_URL", "postgresql://u:hunter2@127.0.0.1:1/db?x=y"),
         ("KAFKA_BOOTSTRAP_SERVERS", ""),
-        ("PORT", "0"),
     ];
-    let _child = Binary::Management.command(&settings).spawn().unwrap();
-    until("log", async || lines_of(&file).len() > 1).await;
-    let lines = lines_of(&file);
+    let management = Logged::start(Binary::Management, &settings);
+    until("log", async || management.lines().len() > 1).await;
+    let [first, warning] = &management.lines()[..2] else {
+        unreachable!("two lines")
+    };
+    let data = management.path("data");
     let log = format!("embedded, {}", data.join("shop.db").display());
     for (field, expected) in [
-        ("log", &*log),
-        ("store", "postgresql://127.0.0.1:1/db"),
-        ("folder", data.to_str().unwrap()),
-        ("roles", "purchases"),
-        ("topic", "purchases"),
-        ("group", "purchase-group"),
-        ("dialect", "default"),
+        ("log", json!(log)),
+        ("store", json!("postgresql://127.0.0.1:1/db")),
+        ("folder", json!(data)),
+        ("roles", json!("purchases")),
+        ("topic", json!("purchases")),
+        ("group", json!("purchase-group")),
+        ("dialect", json!("default")),
     ] {
-        assert_eq!(lines[0][field], expected, "{lines:#?}");
+        assert_eq!(first[field], expected, "{first:#}");
     }
-    let warning = lines[1]["message"].as_str().unwrap();
-    assert!(
-        warning.starts_with("KAFKA_BOOTSTRAP_SERVERS is set, but empty")
-            && lines[1]["level"] == "WARN",
-        "{warning}"
-    );
+    let warns = warning["message"].as_str().unwrap();
+    assert!(warns.starts_with("KAFKA_BOOTSTRAP_SERVERS is set, but empty"));
 }

@@ -8,12 +8,12 @@
     reason = "a test that cannot be set up has failed"
 )]
 
-mod access_log;
 mod admin_listener;
 mod attacks;
 mod authentication;
 mod browser;
 mod clusters;
+mod commands;
 mod dead_letters;
 mod doctor;
 mod entities;
@@ -29,20 +29,16 @@ mod imports;
 mod kafka;
 mod kills;
 mod logs;
-mod members;
-mod metrics;
 mod mongodb;
 mod nothing_created;
-mod outages;
-mod poison;
 mod postgres;
 #[path = "../../../shop-store/tests/support/postgres_server.rs"]
 mod postgres_server;
 #[cfg(target_os = "linux")]
 mod power;
+mod prelude;
 mod process;
 mod proxy;
-mod refunds;
 mod replacement;
 mod servers;
 mod settings;

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::panic::Location;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Output, Stdio};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shop_client::{RetryPolicy, ShopClient};
+use shop_client::{NewPurchase, RetryPolicy, ShopClient};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -20,6 +21,14 @@ pub(crate) const ALL_ROLES: (&str, &str) = ("SHOP_ROLES", "purchases,users,order
 
 /// A purchase of the user u1.
 pub(crate) const ADA: &str = r#"{"username":"ada","userid":"u1","price":29.99}"#;
+
+/// A purchase of 29.99 by the user `user`, whose name is ada.
+pub(crate) fn purchase_of(user: &str) -> NewPurchase {
+    NewPurchase::for_user(user)
+        .with_user_name("ada")
+        .with_price("29.99")
+        .unwrap()
+}
 
 /// Returns settings as [`Binary::run`] and [`Process::start`] take them.
 pub(crate) fn borrow_settings<'a>(settings: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
@@ -59,11 +68,15 @@ impl Binary {
         command
     }
 
-    /// Runs it to completion.
-    pub(crate) async fn run(self, arguments: &[&str], settings: &[(&str, &str)]) -> Output {
-        soon("end", self.command(settings).args(arguments).output())
-            .await
-            .unwrap()
+    /// Runs the binary to completion.
+    #[track_caller]
+    pub(crate) fn run(
+        self,
+        arguments: &[&str],
+        settings: &[(&str, &str)],
+    ) -> impl Future<Output = Output> + use<> {
+        let output = self.command(settings).args(arguments).output();
+        soon("end", async move { output.await.unwrap() })
     }
 }
 
@@ -79,21 +92,26 @@ pub(crate) struct Process {
 /// Long enough for any machine; only a hang takes as long.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-/// The result of `future`. Panics if it takes too long.
-pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
-    within(PATIENCE, what, future).await
+/// Returns the result of `future`. Panics with the line of the caller if the result takes longer than [`PATIENCE`].
+#[track_caller]
+pub(crate) fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
+    within(PATIENCE, what, future)
 }
 
-/// The same, with another time limit.
-pub(crate) async fn within<T>(
+/// Returns the result of `future`. Panics with the line of the caller if the result takes longer than `patience`.
+#[track_caller]
+pub(crate) fn within<T>(
     patience: Duration,
     what: &str,
     future: impl Future<Output = T>,
-) -> T {
-    let Ok(result) = tokio::time::timeout(patience, future).await else {
-        panic!("{what}: did not happen within {patience:?}")
-    };
-    result
+) -> impl Future<Output = T> {
+    let caller = Location::caller();
+    async move {
+        let Ok(result) = tokio::time::timeout(patience, future).await else {
+            panic!("{caller}: {what}: did not happen within {patience:?}")
+        };
+        result
+    }
 }
 
 /// Pauses before a call is repeated, so that repetitions do not take the processor from the process under test.
@@ -106,16 +124,20 @@ pub(crate) async fn pause() {
 const FIRST_POLL: Duration = Duration::from_millis(5);
 const LONGEST_POLL: Duration = Duration::from_millis(100);
 
-/// Polls until `condition` holds. Panics if it takes too long.
-pub(crate) async fn until(what: &str, mut condition: impl AsyncFnMut() -> bool) {
-    let held = async {
+/// Polls until `condition` holds. Panics with the line of the caller if this takes longer than [`PATIENCE`].
+#[track_caller]
+pub(crate) fn until(
+    what: &str,
+    mut condition: impl AsyncFnMut() -> bool,
+) -> impl Future<Output = ()> {
+    let held = async move {
         let mut pause = FIRST_POLL;
         while !condition().await {
             tokio::time::sleep(pause).await;
             pause = LONGEST_POLL.min(pause * 5 / 4);
         }
     };
-    soon(what, held).await;
+    soon(what, held)
 }
 
 /// The file of a process in the folder `SHOP_TEST_LOGS`, if it is set.
@@ -127,12 +149,21 @@ fn log_file(id: u32) -> Option<File> {
 
 impl Process {
     /// Starts a binary on `folder` and any port, and waits until it listens.
-    pub(crate) async fn start(binary: Binary, folder: &Path, settings: &[(&str, &str)]) -> Self {
-        let started = soon("listen", Self::try_start(binary, folder, settings)).await;
-        started.unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
+    #[track_caller]
+    pub(crate) fn start(
+        binary: Binary,
+        folder: &Path,
+        settings: &[(&str, &str)],
+    ) -> impl Future<Output = Self> {
+        let started = async move {
+            Self::try_start(binary, folder, settings)
+                .await
+                .unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
+        };
+        soon("listen", started)
     }
 
-    /// The same, on a folder that is deleted with the first value.
+    /// Starts a binary on a folder that is deleted with the first value.
     pub(crate) async fn fresh(binary: Binary, settings: &[(&str, &str)]) -> (TempDir, Self) {
         let folder = tempfile::tempdir().unwrap();
         let process = Self::start(binary, folder.path(), settings).await;
@@ -200,19 +231,16 @@ impl Process {
     }
 
     /// What `/health` says of ingest.
-    pub(crate) async fn ingest(&self) -> Value {
-        get(&self.path("/health")).await.1["ingest"].clone()
+    #[track_caller]
+    pub(crate) fn ingest(&self) -> impl Future<Output = Value> + use<> {
+        let health = get(&self.path("/health"));
+        async move { health.await.1["ingest"].take() }
     }
 
-    pub(crate) async fn metrics(&self) -> String {
-        plain()
-            .get(self.path("/metrics"))
-            .send()
-            .await
-            .unwrap()
-            .text()
-            .await
-            .unwrap()
+    #[track_caller]
+    pub(crate) fn metrics(&self) -> impl Future<Output = String> + use<> {
+        let metrics = get(&self.path("/metrics"));
+        async move { metrics.await.1.as_str().unwrap().to_owned() }
     }
 
     pub(crate) fn client(&self) -> ShopClient {
@@ -232,6 +260,10 @@ impl Process {
         format!("{}{path}", self.admin.as_ref().unwrap())
     }
 
+    pub(crate) fn port(&self) -> &str {
+        self.url.rsplit(':').next().unwrap()
+    }
+
     pub(crate) fn id(&self) -> u32 {
         self.child.id().unwrap()
     }
@@ -240,40 +272,36 @@ impl Process {
         send(&self.child, signal);
     }
 
-    /// The current memory, in MiB.
-    pub(crate) fn memory(&self) -> u64 {
-        self.status("VmRSS:")
-    }
-
     /// The peak memory, in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        self.status("VmHWM:")
-    }
-
-    fn status(&self, name: &str) -> u64 {
         let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let line = status
-            .lines()
-            .find_map(|line| line.strip_prefix(name))
-            .unwrap();
-        line.trim().trim_end_matches(" kB").parse::<u64>().unwrap() / 1_024
+        let (_, peak) = status.split_once("\nVmHWM:").unwrap();
+        let kibibytes = peak.split_whitespace().next().unwrap();
+        kibibytes.parse::<u64>().unwrap() / 1_024
     }
 
     /// Sends SIGKILL, as in a crash.
-    pub(crate) async fn kill(mut self) {
-        self.child.kill().await.unwrap();
+    #[track_caller]
+    pub(crate) fn kill(mut self) -> impl Future<Output = ()> {
+        soon("be killed", async move { self.child.kill().await.unwrap() })
     }
 
     /// Sends SIGTERM, and waits for the exit.
-    pub(crate) async fn terminate(self) -> ExitStatus {
+    #[track_caller]
+    pub(crate) fn terminate(self) -> impl Future<Output = ExitStatus> {
         self.signal(Signal::TERM);
-        self.ended().await
+        self.ended()
     }
 
     /// Sends SIGTERM, and waits for the exit, which must be a success.
-    pub(crate) async fn stop(self) {
-        let status = self.terminate().await;
-        assert!(status.success(), "{status}");
+    #[track_caller]
+    pub(crate) fn stop(self) -> impl Future<Output = ()> {
+        let caller = Location::caller();
+        let ended = self.terminate();
+        async move {
+            let status = ended.await;
+            assert!(status.success(), "{caller}: {status}");
+        }
     }
 
     /// The exit status, if it has ended.
@@ -281,8 +309,9 @@ impl Process {
         self.child.try_wait().unwrap()
     }
 
-    pub(crate) async fn ended(mut self) -> ExitStatus {
-        soon("end", self.child.wait()).await.unwrap()
+    #[track_caller]
+    pub(crate) fn ended(mut self) -> impl Future<Output = ExitStatus> {
+        soon("end", async move { self.child.wait().await.unwrap() })
     }
 }
 
@@ -293,24 +322,26 @@ pub(crate) fn send(process: &Child, signal: Signal) {
 
 /// The number of stored purchases of `user`. Retries, since a store that scans everything may exceed the
 /// timeout of the service on a busy machine.
-pub(crate) async fn stored(process: &Process, user: &str) -> u64 {
+#[track_caller]
+pub(crate) fn stored(process: &Process, user: &str) -> impl Future<Output = u64> + use<> {
     let of_user = process.client().user(user);
-    let mut count = 0;
-    until("sum up stored purchases", async || {
-        let summary = Box::pin(of_user.summary()).await;
-        count = summary.as_ref().map_or(0, |summary| summary.count);
-        summary.is_ok()
-    })
-    .await;
-    count
+    let sum = async move {
+        loop {
+            match Box::pin(of_user.summary()).await {
+                Ok(summary) => return summary.count,
+                Err(_) => pause().await,
+            }
+        }
+    };
+    soon("sum up stored purchases", sum)
 }
 
-/// Sends a request. Returns the status of its response, and the body as JSON.
-pub(crate) async fn exchange(request: reqwest::RequestBuilder) -> (u16, Value) {
-    let response = request.send().await.unwrap();
-    let status = response.status().as_u16();
-    let body = response.bytes().await.unwrap();
-    (status, serde_json::from_slice(&body).unwrap())
+/// Waits until `count` purchases of `user` are stored.
+#[track_caller]
+pub(crate) fn until_stored(process: &Process, user: &str, count: u64) -> impl Future<Output = ()> {
+    until("store the purchases", async move || {
+        stored(process, user).await == count
+    })
 }
 
 /// The file of a folder, as another program opens it.
@@ -318,38 +349,57 @@ pub(crate) fn open_file(folder: &Path) -> Connection {
     Connection::open(folder.join("shop.db")).unwrap()
 }
 
-/// Waits until `count` purchases of `user` are stored.
-pub(crate) async fn until_stored(process: &Process, user: &str, count: u64) {
-    until("store the purchases", async || {
-        stored(process, user).await == count
-    })
-    .await;
+/// Sends a request. Returns the status of its response, and the body: as JSON, or as text if it is not JSON.
+#[track_caller]
+pub(crate) fn exchange(
+    request: reqwest::RequestBuilder,
+) -> impl Future<Output = (u16, Value)> + use<> {
+    let caller = Location::caller();
+    async move {
+        let response = request.send().await;
+        let response = response.unwrap_or_else(|error| panic!("{caller}: {error:?}"));
+        let status = response.status().as_u16();
+        let body = response.text().await;
+        let body = body.unwrap_or_else(|error| panic!("{caller}: {error:?}"));
+        (status, serde_json::from_str(&body).unwrap_or(body.into()))
+    }
 }
 
-/// `GET`, as JSON.
-pub(crate) async fn get(url: &str) -> (u16, Value) {
-    exchange(plain().get(url)).await
+/// `GET`.
+#[track_caller]
+pub(crate) fn get(url: &str) -> impl Future<Output = (u16, Value)> + use<> {
+    exchange(plain().get(url))
 }
 
 /// Posts this body to `/buy`.
-pub(crate) async fn buy(process: &Process, body: &str) -> (u16, Value) {
-    post(&process.path("/buy"), body).await
+#[track_caller]
+pub(crate) fn buy(process: &Process, body: &str) -> impl Future<Output = (u16, Value)> + use<> {
+    post(&process.path("/buy"), body)
 }
 
 /// Posts this body to `/buy`, which must record a purchase.
-pub(crate) async fn must_buy(process: &Process, body: &str) {
-    assert_eq!(buy(process, body).await.0, 201, "{body}");
+#[track_caller]
+pub(crate) fn must_buy(process: &Process, body: &str) -> impl Future<Output = ()> + use<> {
+    let caller = Location::caller();
+    let bought = buy(process, body);
+    async move {
+        let (status, answer) = bought.await;
+        assert_eq!(status, 201, "{caller}: {answer}");
+    }
 }
 
-/// `POST` with a JSON body and response.
-pub(crate) async fn post(url: &str, body: &str) -> (u16, Value) {
+/// `POST` with a body of JSON.
+#[track_caller]
+pub(crate) fn post(url: &str, body: &str) -> impl Future<Output = (u16, Value)> + use<> {
     let request = plain().post(url).header("content-type", "application/json");
-    exchange(request.body(body.to_owned())).await
+    exchange(request.body(body.to_owned()))
 }
 
+/// A client without the certificates of the system, which fails if a response takes longer than [`PATIENCE`].
 pub(crate) fn plain() -> reqwest::Client {
     reqwest::Client::builder()
         .tls_certs_only([])
+        .read_timeout(PATIENCE)
         .build()
         .unwrap()
 }

@@ -8,7 +8,7 @@ use super::driver::Browser;
 use super::states::hold;
 use super::{rows, with_both};
 use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until, until_stored};
-use crate::verify::append;
+use crate::commands::append;
 
 const LISTING: &str = "/v1/purchases";
 

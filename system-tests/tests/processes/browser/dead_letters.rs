@@ -16,7 +16,7 @@ use super::driver::Browser;
 use super::{rows, until_list_is, with_both};
 use crate::dead_letters::fail_over_the_first;
 use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, open_file, until};
-use crate::verify::{append, manage};
+use crate::commands::{append, manage};
 
 /// Writes `count` dead letters of records that the log of `folder` never had, and one of a gap.
 pub(super) async fn put(folder: &Path, count: u64) {

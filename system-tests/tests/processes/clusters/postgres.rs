@@ -12,7 +12,7 @@ use crate::kills::{Random, seed};
 use crate::postgres::cluster;
 use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, get, until};
-use crate::verify::text;
+use crate::commands::text;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replication {

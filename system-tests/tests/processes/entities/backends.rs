@@ -2,21 +2,16 @@
 //! stored rows and events.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::sync::Arc;
 
-use futures_util::{Stream, TryStreamExt};
+use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use shop_core::log::{Batch, Log};
-use shop_core::record::{Event, Record};
-use shop_kafka::KafkaLog;
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use shop_core::record::Event;
+use shop_store::postgres::tokio_postgres;
+use shop_store::postgres::tokio_postgres::NoTls;
 use shop_store::postgres::tokio_postgres::error::SqlState;
-use shop_store::postgres::tokio_postgres::{self, NoTls};
 
-use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, borrow_settings};
-use crate::servers::Servers;
+use crate::prelude::*;
 
 /// The backends of both roles.
 #[derive(Clone, Copy)]
@@ -77,14 +72,11 @@ impl Place<'_> {
     pub(crate) async fn replay(&self, role: &'static str) -> String {
         let settings = self.settings(role);
         let mut settings = borrow_settings(&settings);
-        let folder = self.folder().to_str().unwrap().to_owned();
-        settings.push(("SHOP_DATA_DIR", &folder));
-        let output = Binary::Management
-            .run(&["replay", role, "--from-beginning"], &settings)
-            .await;
-        let printed = String::from_utf8_lossy(&output.stderr).into_owned();
-        assert!(output.status.success(), "{printed}");
-        String::from_utf8(output.stdout).unwrap()
+        settings.push(("SHOP_DATA_DIR", self.folder().to_str().unwrap()));
+        let words = ["replay", role, "--from-beginning"];
+        let output = Binary::Management.run(&words, &settings).await;
+        assert_ended(&output, 0, "");
+        text(&output.stdout)
     }
 
     /// The projections of both roles, read from the backend.
@@ -132,32 +124,25 @@ impl Place<'_> {
 
     /// Every published event of this kind, with duplicates.
     pub(crate) async fn published<E: Event>(&self) -> Vec<E> {
-        all(self.log::<E>().await.admin().scan().await.unwrap()).await
-    }
-
-    async fn log<E: Event>(&self) -> Arc<dyn Log> {
-        match self {
-            Place::Files(_) | Place::Postgres(..) => Arc::new(self.file::<E>().await),
+        let log: Arc<dyn Log> = match self {
             Place::Kafka(servers, _) => {
                 Arc::new(KafkaLog::open(servers.log(E::TOPIC)).await.unwrap())
             }
+            Place::Files(folder) | Place::Postgres(_, folder) => {
+                let options = EmbeddedLogOptions::for_events(E::TOPIC);
+                Arc::new(EmbeddedLog::open(folder, options).await.unwrap())
+            }
+        };
+        let batches = log.admin().scan().await.unwrap();
+        let batches: Vec<Batch> = batches.try_collect().await.unwrap();
+        let mut events = Vec::new();
+        for batch in batches {
+            for record in &batch.records {
+                events.extend(E::decode(record, &batch.partition).ok());
+            }
         }
+        events
     }
-
-    async fn file<E: Event>(&self) -> EmbeddedLog {
-        EmbeddedLog::open(self.folder(), EmbeddedLogOptions::for_events(E::TOPIC))
-            .await
-            .unwrap()
-    }
-}
-
-async fn all<E: Record>(batches: impl Stream<Item = shop_core::Result<Batch>>) -> Vec<E> {
-    let batches: Vec<Batch> = batches.try_collect().await.unwrap();
-    let of = |batch: Batch| {
-        let decode = |record| E::decode(record, &batch.partition).ok();
-        batch.records.iter().filter_map(decode).collect::<Vec<E>>()
-    };
-    batches.into_iter().flat_map(of).collect()
 }
 
 pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
@@ -186,9 +171,7 @@ async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {
 
 fn open(folder: &Path, file: &str) -> Connection {
     let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
-    connection
-        .busy_timeout(std::time::Duration::from_secs(10))
-        .unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
     connection
 }
 
@@ -201,10 +184,8 @@ fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
     let Ok(mut statement) = connection.prepare(sql) else {
         return BTreeMap::new();
     };
-    let rows = statement
-        .query_map([], |row| Ok((row.get(0)?, row.get(1)?)))
-        .unwrap();
-    rows.map(Result::unwrap).collect()
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
+    rows.unwrap().map(Result::unwrap).collect()
 }
 
 fn execute(folder: &Path, file: &str, sql: &str) {

@@ -1,15 +1,11 @@
 //! Both roles, and PostgreSQL, are killed at random points under load: every row exists and has its event, and the
 //! projections of both roles can be rebuilt.
 
-use std::sync::Arc;
-
 use super::backends::{Place, Views};
 use super::ledger::Ledger;
-use crate::kills::{Random, chosen, seed};
-use crate::process::{Binary, Process, pause, soon, until};
-use crate::servers::Servers;
+use crate::prelude::*;
 
-const ROUNDS: u64 = 4;
+const ROUNDS: u64 = 2;
 const USERS: u64 = 25;
 const ORDERS: u64 = 100;
 const CALLERS: u64 = 8;
@@ -38,45 +34,41 @@ impl<'a> Pair<'a> {
         } else {
             ("orders", &mut self.orders)
         };
-        victim.signal(rustix::process::Signal::KILL);
-        let killed = std::mem::replace(
-            victim,
-            self.place.start(Binary::Management, role, &[]).await,
-        );
+        victim.signal(Signal::KILL);
+        let started = self.place.start(Binary::Management, role, &[]).await;
+        let killed = std::mem::replace(victim, started);
         ledger.moved(&self.users, &self.orders).await;
         killed.ended().await;
     }
 
     /// Deletes both projections and rebuilds them from all events, twice: replays are idempotent.
     async fn rebuild(self, expected: &Views) {
-        assert!(self.users.terminate().await.success());
-        assert!(self.orders.terminate().await.success());
+        self.users.stop().await;
+        self.orders.stop().await;
         self.place.forget_views().await;
         assert_ne!(self.place.views().await, *expected);
-        for again in [false, true] {
-            for (role, known) in [
-                ("users", expected.orders_of_users.len()),
-                ("orders", expected.known_users.len()),
-            ] {
-                let printed = self.place.replay(role).await;
-                let new = format!("new {}, ", if again { 0 } else { known });
-                assert!(printed.contains(&new), "{printed}");
-            }
-            assert_eq!(self.place.views().await, *expected);
+        let users = expected.known_users.len();
+        let orders = expected.orders_of_users.len();
+        for (role, new) in [
+            ("users", orders),
+            ("orders", users),
+            ("users", 0),
+            ("orders", 0),
+        ] {
+            let printed = self.place.replay(role).await;
+            assert!(printed.contains(&format!("new {new}, ")), "{printed}");
         }
+        assert_eq!(self.place.views().await, *expected);
     }
 }
 
-/// The calls of one caller in a round; each is repeated until it is acknowledged.
-async fn share(ledger: Arc<Ledger>, round: u64, caller: u64) {
-    for number in (0..USERS + ORDERS).filter(|number| number % CALLERS == caller) {
-        // Users first: an order needs one.
-        while !match number.checked_sub(USERS) {
-            None => ledger.register(round * USERS + number).await,
-            Some(order) => ledger.place(round * ORDERS + order).await,
-        } {
-            pause().await;
-        }
+/// Registers or places `number` of a round, repeatedly until this is acknowledged. Users first: an order needs one.
+async fn call(ledger: &Ledger, round: u64, number: u64) {
+    while !match number.checked_sub(USERS) {
+        None => ledger.register(round * USERS + number).await,
+        Some(order) => ledger.place(round * ORDERS + order).await,
+    } {
+        pause().await;
     }
 }
 
@@ -85,13 +77,20 @@ async fn survive(place: Place<'_>) {
     println!("SHOP_TEST_SEED={seed} replays the points");
     let mut random = Random::new(seed);
     let mut pair = Pair::start(place).await;
-    let ledger = Arc::new(Ledger::new(&pair.users, &pair.orders));
-    let mut kills = 0;
+    let ledger = Arc::new(Ledger::of(Arc::default()));
+    ledger.moved(&pair.users, &pair.orders).await;
     for round in 0..chosen("SHOP_TEST_ROUNDS").unwrap_or(ROUNDS) {
         let before = ledger.history.ended();
-        let share = |caller| tokio::spawn(share(Arc::clone(&ledger), round, caller));
-        let load: Vec<_> = (0..CALLERS).map(share).collect();
-        for _ in 0..=random.below(2) {
+        let mut callers = JoinSet::new();
+        for caller in 0..CALLERS {
+            let ledger = Arc::clone(&ledger);
+            callers.spawn(async move {
+                for number in (0..USERS + ORDERS).filter(|number| number % CALLERS == caller) {
+                    call(&ledger, round, number).await;
+                }
+            });
+        }
+        for _ in 0..2 {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
             until("complete that many calls", async || {
                 ledger.history.ended() >= at
@@ -99,13 +98,9 @@ async fn survive(place: Place<'_>) {
             .await;
             pair.kill_one(random.below(2) == 0, &ledger).await;
             pair.place.kill_server();
-            kills += 1;
         }
-        for caller in load {
-            soon("finish the round", caller).await.unwrap();
-        }
+        soon("finish the round", callers.join_all()).await;
     }
-    println!("{kills} kills");
     let views = ledger.count(&place, &pair.users, &pair.orders).await;
     pair.rebuild(&views).await;
 }
@@ -121,7 +116,7 @@ async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
     let Some(servers) = Servers::shared(&["kafka"]).await else {
         return;
     };
-    let Some(cluster) = crate::postgres::cluster() else {
+    let Some(cluster) = cluster() else {
         return;
     };
     Box::pin(survive(Place::Kafka(&servers, &cluster))).await;

@@ -1,17 +1,15 @@
 //! Registers users and places orders, and counts the acknowledged ones at the end.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 
 use shop_accounts::orders::{NewOrder, Order, OrderNumber};
 use shop_accounts::users::{NewUser, User, UserNumber};
-use shop_client::{RetryPolicy, ShopClient};
 use tokio::sync::RwLock;
 
 use super::backends::{Place, Views};
 use crate::history::History;
-use crate::process::{Process, get, plain, until};
+use crate::prelude::*;
 
 /// One of as many rows is read after it was acknowledged.
 const READ: u64 = 8;
@@ -28,14 +26,6 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn new(users: &Process, orders: &Process) -> Self {
-        Self {
-            urls: RwLock::new((users.url.clone(), orders.url.clone())),
-            http: plain(),
-            ..Self::default()
-        }
-    }
-
     /// A ledger that records its calls in `history`.
     pub(crate) fn of(history: Arc<History>) -> Self {
         Self {
@@ -122,49 +112,36 @@ impl Ledger {
             .await;
         }
         self.history.assert_correct();
-
-        until("show everything", async || {
-            outbox(users, "users").await == Some(0)
-        })
-        .await;
-        until("show everything", async || {
-            outbox(orders, "orders").await == Some(0)
-        })
-        .await;
-        let published: Vec<User> = place.published().await;
-        assert_eq!(
-            published
-                .iter()
-                .map(|user| (user.id.get(), user.clone()))
-                .collect::<BTreeMap<_, _>>(),
-            registered
+        for (process, role) in [(users, "users"), (orders, "orders")] {
+            until("publish everything", async || {
+                outbox(process, role).await == Some(0)
+            })
+            .await;
+        }
+        let users: Vec<User> = place.published().await;
+        let orders: Vec<Order> = place.published().await;
+        println!(
+            "{} users, {} orders: all there, none twice; {} and {} events",
+            registered.len(),
+            placed.len(),
+            users.len(),
+            orders.len()
         );
-        let of_users = published.len() - registered.len();
-        let published: Vec<Order> = place.published().await;
-        assert_eq!(
-            published
-                .iter()
-                .map(|order| (order.id.get(), order.clone()))
-                .collect::<BTreeMap<_, _>>(),
-            placed
-        );
-        let of_orders = published.len() - placed.len();
+        let users = users.into_iter().map(|user| (user.id.get(), user));
+        assert_eq!(users.collect::<BTreeMap<_, _>>(), registered);
+        let orders = orders.into_iter().map(|order| (order.id.get(), order));
+        assert_eq!(orders.collect::<BTreeMap<_, _>>(), placed);
         let expected = Views {
-            known_users: registered.keys().copied().collect::<BTreeSet<_>>(),
+            known_users: registered.into_keys().collect(),
             orders_of_users: placed
-                .values()
-                .map(|order| (order.id.get(), order.user_id.get()))
+                .into_iter()
+                .map(|(number, order)| (number, order.user_id.get()))
                 .collect(),
         };
         until("consume everything", async || {
             place.views().await == expected
         })
         .await;
-        println!(
-            "{} users, {} orders: all there, none twice; published twice: {of_users} users, {of_orders} orders",
-            registered.len(),
-            placed.len()
-        );
         expected
     }
 }

@@ -1,15 +1,11 @@
-//! Users and orders: in one or two processes, with kills and replays.
+//! Users and orders: behind facing, and with kills and replays.
 
 pub(crate) mod backends;
 mod calls;
-mod failpoints;
-mod faults;
 mod kills;
 pub(crate) mod ledger;
 
-use serde_json::Value;
-
-use crate::process::{Process, exchange, plain};
+use crate::prelude::*;
 
 /// Posts this body.
 pub(crate) async fn post(process: &Process, path: &str, body: &str) -> (u16, Value) {
