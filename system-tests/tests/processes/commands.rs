@@ -62,7 +62,7 @@ const FILTERS: [(&str, &str); 11] = [
     (r"[0-9a-f]{34}", "<id>"),
     (r"\d{4}-\d\d-\d\dT[\d:.]+Z", "<time>"),
     (r" \d+s ", " <age> "),
-    (r"127\.0\.0\.1:\d+", "<address>"),
+    (r"(127\.0\.0\.1|localhost):\d+", "<address>"),
     (r"\b\d+\.\d+\.\d+( \([^)]*\))?", "<version>"),
     (r"\d+ bytes", "<count> bytes"),
     (r"(\.db) +\d+", "$1 <count>"),

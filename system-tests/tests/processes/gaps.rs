@@ -88,12 +88,12 @@ async fn records_deleted_unread_are_reported_until_dropped() {
     let mut terminal = Terminal::with(&borrow_settings(&of_servers));
     let position = format!("{topic}-{partition}-{}", offset + 249);
     for words in [
-        "verify",
-        "verify --json",
+        "verify --wait 0",
+        "verify --wait 0 --json",
         "dlq ls",
         &format!("dlq replay {position}"),
         "dlq drop --reason gap",
-        "verify",
+        "verify --wait 0",
     ] {
         terminal.run(words).await;
     }

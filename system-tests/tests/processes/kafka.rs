@@ -101,8 +101,8 @@ async fn kills_lose_and_duplicate_nothing_on_kafka_and_postgres() {
     plan.survive(settings).await;
 }
 
-/// The number of records that wait for the store, 15 KB each. A store without an index scans all of them for a summary.
-const WAITING: usize = 8_000;
+/// The number of records that wait for the store, 30 KB each. A store without an index scans all of them for a summary.
+const WAITING: usize = 4_000;
 
 /// The backlog is larger than the memory of a process, then Kafka becomes unavailable too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -118,7 +118,7 @@ async fn memory_is_bounded_with_a_backlog() {
 
     servers.ctl("pause", "mongo").await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    let long = "x".repeat(15_000);
+    let long = "x".repeat(30_000);
     let append = async |number: usize| {
         let user = number % 7;
         let value = format!(r#"{{"username":"ada","userid":"u{user}","price":1,"more":"{long}"}}"#);
@@ -134,7 +134,7 @@ async fn memory_is_bounded_with_a_backlog() {
     servers.ctl("kill", "kafka").await;
     // Rejected purchases leave no memory behind.
     let client = facing.client();
-    let refused = stream::iter(0..200).map(async |_| client.buy(purchase_of("u1")).await.is_err());
+    let refused = stream::iter(0..100).map(async |_| client.buy(purchase_of("u1")).await.is_err());
     assert!(refused.buffer_unordered(100).all(ready).await);
     let peak = facing.peak_memory();
     println!("{at_rest} MiB at rest, at most {peak} MiB while 120 MB wait");
