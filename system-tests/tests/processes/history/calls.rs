@@ -1,18 +1,15 @@
 //! Calls that are recorded in a history.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::HeaderMap;
-use shop_accounts::client::AccountsClient as _;
-use shop_accounts::entity::Insertion;
-use shop_accounts::orders::{NewOrder, Order, OrderNumber};
-use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_client::{
     Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
+    UserPurchases,
 };
 use shop_core::ports::PageLimit;
 use shop_core::{PublishedPurchase, id_from_key};
@@ -24,44 +21,38 @@ use crate::process::{PATIENCE, pause, within};
 const PAGE: u16 = 50;
 
 impl Outcome {
-    fn of(error: &Error) -> Self {
-        match error.outcome() {
-            shop_client::Outcome::NotApplied => Self::NotApplied,
-            _ => Self::Unknown,
+    fn of(bought: Result<PublishedPurchase, Error>) -> Self {
+        match bought {
+            Ok(bought) => Self::Bought {
+                id: bought.purchase.id,
+                position: bought.receipt.position.map(|at| (at.partition, at.offset)),
+            },
+            Err(error) if error.outcome() == shop_client::Outcome::NotApplied => Self::NotApplied,
+            Err(_) => Self::Unknown,
         }
     }
+}
 
-    fn bought(bought: PublishedPurchase) -> Self {
-        let position = bought.receipt.position.map(|at| (at.partition, at.offset));
-        Self::Bought {
-            id: bought.purchase.id,
-            position,
-        }
-    }
-
-    /// The outcome of a call that has no effect.
-    fn found<T, E>(found: Result<T, E>, outcome: impl FnOnce(T) -> Self) -> Self {
-        found.map_or(Self::NotApplied, outcome)
+/// The purchases of a user, once the service has those that it is to wait for.
+fn purchases(client: &ShopClient, user: &UserId, sees: Sees) -> UserPurchases {
+    let purchases = client.user(user.clone());
+    match sees {
+        Sees::Own(id) => purchases.wait_for(&Receipt::new(id, Durability::LocalDisk)),
+        Sees::Earlier | Sees::All => purchases,
     }
 }
 
 impl History {
     /// Buys with one attempt.
     pub(crate) async fn buy(&self, client: &ShopClient, new: NewPurchase) -> Outcome {
-        // The key determines the id.
-        let id = new.key.as_ref().map(|key| id_from_key(&new.user_id, key));
         let call = Call::Buy {
-            id,
+            // The key determines the id.
+            id: new.key.as_ref().map(|key| id_from_key(&new.user_id, key)),
             user: new.user_id.clone(),
             price: new.price,
         };
-        let bought = async {
-            client
-                .buy(new)
-                .await
-                .map_or_else(|error| Outcome::of(&error), Outcome::bought)
-        };
-        self.record(call, bought).await
+        self.record(call, async { Outcome::of(client.buy(new).await) })
+            .await
     }
 
     /// Refunds a purchase, whole or in part, with one attempt: a further entry of the same user.
@@ -74,12 +65,8 @@ impl History {
             price: refund.price,
         };
         let refunded = client.refund(of, Some(amount), None);
-        let refunded = async {
-            refunded
-                .await
-                .map_or_else(|error| Outcome::of(&error), Outcome::bought)
-        };
-        self.record(call, refunded).await
+        self.record(call, async { Outcome::of(refunded.await) })
+            .await
     }
 
     /// Buys with a single request without a key, and returns the response, if any.
@@ -132,32 +119,15 @@ impl History {
         user: &UserId,
         sees: Sees,
     ) -> Option<Vec<Purchase>> {
-        let mut purchases = client
-            .user(user.clone())
+        let user = user.clone();
+        let purchases = purchases(client, &user, sees)
             .oldest_first()
             .page_size(PageLimit::new(PAGE).unwrap());
-        if let Sees::Own(id) = sees {
-            purchases = purchases.wait_for(&Receipt::new(id, Durability::LocalDisk));
-        }
-        let listed = async {
-            Outcome::found(
-                purchases.purchases().try_collect::<Vec<_>>().await,
-                Outcome::Listed,
-            )
-        };
-        match self
-            .record(
-                Call::List {
-                    user: user.clone(),
-                    sees,
-                },
-                listed,
-            )
-            .await
-        {
-            Outcome::Listed(listed) => Some(listed),
-            _ => None,
-        }
+        let call = self.begin(Call::List { user, sees });
+        let listed = purchases.purchases().try_collect::<Vec<_>>().await.ok();
+        let outcome = listed.clone().map_or(Outcome::NotApplied, Outcome::Listed);
+        self.end(call, outcome);
+        listed
     }
 
     /// Sums up the purchases of a user.
@@ -167,105 +137,18 @@ impl History {
         user: &UserId,
         sees: Sees,
     ) -> Option<Summary> {
-        let mut purchases = client.user(user.clone());
-        if let Sees::Own(id) = sees {
-            purchases = purchases.wait_for(&Receipt::new(id, Durability::LocalDisk));
-        }
-        let summed = async { Outcome::found(purchases.summary().await, Outcome::Summed) };
-        match self
-            .record(
-                Call::Sum {
-                    user: user.clone(),
-                    sees,
-                },
-                summed,
-            )
-            .await
-        {
-            Outcome::Summed(summed) => Some(summed),
-            _ => None,
-        }
-    }
-
-    /// Registers with one attempt. `None` if it was not acknowledged.
-    pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
-        let registered = async {
-            match client.users().insert(&new).await {
-                Ok(Insertion::Inserted(user) | Insertion::AlreadyInserted(user)) => {
-                    Outcome::Registered(user)
-                }
-                Ok(other) => Outcome::Unexpected(format!("{other:?}")),
-                Err(error) => Outcome::of(&error),
-            }
-        };
-        match self.record(Call::Register(new.clone()), registered).await {
-            Outcome::Registered(user) => Some(user.id),
-            _ => None,
-        }
-    }
-
-    /// Places with one attempt. `None` if it was not acknowledged.
-    pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
-        let placed = async {
-            match client.orders().insert(&new).await {
-                Ok(Insertion::Inserted(order) | Insertion::AlreadyInserted(order)) => {
-                    Outcome::Placed(order)
-                }
-                Ok(Insertion::Refused) => Outcome::UnknownUser,
-                Ok(other) => Outcome::Unexpected(format!("{other:?}")),
-                Err(error) => Outcome::of(&error),
-            }
-        };
-        match self.record(Call::Place(new.clone()), placed).await {
-            Outcome::Placed(order) => Some(order.id),
-            _ => None,
-        }
-    }
-
-    /// Reads a user and its known orders.
-    pub(crate) async fn find_user(&self, client: &ShopClient, id: UserNumber) -> bool {
-        let users = client.users();
-        let found = async { Outcome::found(users.get(id).await, Outcome::FoundUser) };
-        let found = self.record(Call::FindUser(id), found).await;
-        let orders = async {
-            Outcome::found(users.orders_of(id).await, |orders| {
-                Outcome::OrdersFound(orders.unwrap_or_default())
-            })
-        };
-        self.record(Call::OrdersOf(id), orders).await;
-        matches!(found, Outcome::FoundUser(_))
-    }
-
-    pub(crate) async fn find_order(&self, client: &ShopClient, id: OrderNumber) -> bool {
-        let found = async { Outcome::found(client.orders().get(id).await, Outcome::FoundOrder) };
-        matches!(
-            self.record(Call::FindOrder(id), found).await,
-            Outcome::FoundOrder(_)
-        )
-    }
-
-    /// The acknowledged users, by number.
-    pub(crate) fn registered(&self) -> BTreeMap<i64, User> {
-        let user = |entry: Entry| match entry.outcome {
-            Outcome::Registered(user) => Some((user.id.get(), user)),
-            _ => None,
-        };
-        self.entries().into_iter().filter_map(user).collect()
-    }
-
-    /// The acknowledged orders, by number.
-    pub(crate) fn placed(&self) -> BTreeMap<i64, Order> {
-        let order = |entry: Entry| match entry.outcome {
-            Outcome::Placed(order) => Some((order.id.get(), order)),
-            _ => None,
-        };
-        self.entries().into_iter().filter_map(order).collect()
+        let user = user.clone();
+        let purchases = purchases(client, &user, sees);
+        let call = self.begin(Call::Sum { user, sees });
+        let summed = purchases.summary().await.ok();
+        self.end(call, summed.map_or(Outcome::NotApplied, Outcome::Summed));
+        summed
     }
 
     /// Waits until all acknowledged purchases are stored, reads them, and asserts that no call has returned what a
     /// correct service cannot. The error has the missing purchases.
     pub(crate) async fn settle(&self, client: &ShopClient) -> Result<(), BTreeSet<PurchaseId>> {
-        let acknowledged = self.0.lock().unwrap().acknowledged.clone();
+        let acknowledged = self.calls.lock().unwrap().acknowledged.clone();
         // A store without an index reads everything for each page.
         let patience =
             PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
@@ -292,12 +175,8 @@ impl History {
     pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
         loop {
             let listed = self.list(client, user, Sees::All).await;
-            let listed = listed.map(|listed| judge::summary_of(&listed).count);
-            let summed = self
-                .sum(client, user, Sees::All)
-                .await
-                .map(|summed| summed.count);
-            if listed.is_some() && listed == summed {
+            let listed = listed.map(|listed| judge::summary_of(&listed));
+            if listed.is_some() && listed == self.sum(client, user, Sees::All).await {
                 return;
             }
             pause().await;

@@ -3,8 +3,8 @@
 use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
 use shop_core::Timestamp;
 
-use super::judge::{Verdict, judge};
-use super::{Call, Entry, History, Outcome, Sees};
+use super::judge::judge;
+use super::{Call, History, Outcome, Sees};
 
 fn id(number: u128) -> PurchaseId {
     uuid::Builder::from_random_bytes(number.to_be_bytes())
@@ -24,25 +24,8 @@ fn price(number: u128) -> Price {
 
 fn purchase(number: u128) -> Purchase {
     let time = Timestamp::from_millis(1_000 * i64::try_from(number).unwrap()).unwrap();
-    Purchase::new(
-        id(number),
-        ada(),
-        "Ada".parse().unwrap(),
-        price(number),
-        time,
-    )
-}
-
-fn purchases(numbers: &[u128]) -> Outcome {
-    Outcome::Listed(numbers.iter().map(|number| purchase(*number)).collect())
-}
-
-fn sum(numbers: &[u128]) -> Outcome {
-    let total = Total::checked_sum(numbers.iter().map(|number| price(*number))).unwrap();
-    Outcome::Summed(Summary::new(
-        numbers.iter().filter(|number| **number < 90).count() as u64,
-        total,
-    ))
+    let name = "Ada".parse().unwrap();
+    Purchase::new(id(number), ada(), name, price(number), time)
 }
 
 /// A history of sequential calls.
@@ -56,232 +39,157 @@ impl Script {
         self
     }
 
+    fn attempt(self, number: u128, outcome: Outcome) -> Self {
+        let call = Call::Buy {
+            id: Some(id(number)),
+            user: ada(),
+            price: price(number),
+        };
+        self.call(call, outcome)
+    }
+
     fn buy(self, number: u128) -> Self {
+        self.buy_at(number, number)
+    }
+
+    fn buy_at(self, number: u128, position: u128) -> Self {
         let outcome = Outcome::Bought {
             id: id(number),
-            position: Some((0, u64::try_from(number).unwrap())),
+            position: Some((0, u64::try_from(position).unwrap())),
         };
-        self.call(buy(number), outcome)
+        self.attempt(number, outcome)
+    }
+
+    fn buy_unnamed(self) -> Self {
+        let call = Call::Buy {
+            id: None,
+            user: ada(),
+            price: price(4),
+        };
+        self.call(call, Outcome::Unknown)
     }
 
     fn list(self, sees: Sees, numbers: &[u128]) -> Self {
-        self.call(Call::List { user: ada(), sees }, purchases(numbers))
+        let listed = numbers.iter().map(|number| purchase(*number)).collect();
+        self.call(Call::List { user: ada(), sees }, Outcome::Listed(listed))
     }
 
     fn sum(self, sees: Sees, numbers: &[u128]) -> Self {
-        self.call(Call::Sum { user: ada(), sees }, sum(numbers))
-    }
-
-    fn entries(&self) -> Vec<Entry> {
-        self.0.entries()
-    }
-
-    fn judge(&self) -> Verdict {
-        judge(&self.entries())
-    }
-}
-
-fn buy(number: u128) -> Call {
-    Call::Buy {
-        id: Some(id(number)),
-        user: ada(),
-        price: price(number),
+        let count = numbers.iter().filter(|number| **number < 90).count();
+        let total = Total::checked_sum(numbers.iter().map(|number| price(*number))).unwrap();
+        let summed = Outcome::Summed(Summary::new(count as u64, total));
+        self.call(Call::Sum { user: ada(), sees }, summed)
     }
 }
 
 /// Three purchases, the third of which has an unknown outcome.
 fn three() -> Script {
-    Script::default()
-        .buy(1)
-        .buy(2)
-        .call(buy(3), Outcome::Unknown)
-}
-
-#[track_caller]
-fn assert_found(script: &Script, what: &str) {
-    let verdict = script.judge();
-    let is_found = verdict
-        .violations
-        .iter()
-        .any(|violation| violation.contains(what));
-    assert!(is_found, "{what}: {:?}", verdict.violations);
+    Script::default().buy(1).buy(2).attempt(3, Outcome::Unknown)
 }
 
 #[test]
 fn correct_histories_pass() {
-    let mut script = three()
+    let script = three()
         .list(Sees::Own(id(2)), &[2])
-        .list(Sees::Earlier, &[1, 2]);
-    script = script
+        .list(Sees::Earlier, &[1, 2])
         .sum(Sees::Earlier, &[1, 2, 3])
-        .sum(Sees::Own(id(2)), &[1, 2]);
-    script = script
+        .sum(Sees::Own(id(2)), &[1, 2])
         .list(Sees::All, &[1, 2, 3])
-        .sum(Sees::All, &[1, 2, 3]);
-    let verdict = script.judge();
-    assert_eq!(verdict.violations, Vec::<String>::new());
-    assert_eq!((verdict.acknowledged, verdict.reads), (2, 6));
-    assert!(
-        verdict
-            .to_string()
-            .starts_with("acknowledged 2, missing 0, twice 0, stale own reads 0 of 6")
-    );
-}
-
-#[test]
-fn missing_purchases_are_found() {
-    let script = three().list(Sees::All, &[2]);
-    assert_found(&script, "an acknowledged purchase");
-    assert_eq!(script.judge().missing, [id(1)].into());
-}
-
-#[test]
-fn purchases_found_twice_are_found() {
-    let script = three().list(Sees::All, &[1, 2, 2]);
-    assert_found(&script, "twice");
-    assert_eq!(script.judge().twice, [id(2)].into());
-}
-
-#[test]
-fn stale_own_reads_are_found() {
-    let script = three().list(Sees::Own(id(2)), &[1]);
-    assert_found(&script, "its own purchase");
-    assert_eq!(script.judge().stale, [id(2)].into());
-    assert_eq!(
-        three().sum(Sees::Own(id(2)), &[1]).judge().stale,
-        [id(2)].into()
-    );
-}
-
-#[test]
-fn vanished_purchases_are_found() {
-    assert_found(
-        &three()
-            .list(Sees::Earlier, &[1, 3])
-            .list(Sees::Earlier, &[1, 2]),
-        "an earlier seen purchase",
-    );
-    // A read that began before the first one had ended may miss it.
-    let mut entries = three()
-        .list(Sees::Earlier, &[1])
-        .list(Sees::Earlier, &[])
-        .entries();
-    entries[3].end = entries[4].begin + 1;
-    assert_eq!(judge(&entries).violations, Vec::<String>::new());
-}
-
-#[test]
-fn unrequested_purchases_are_found() {
-    assert_found(&three().list(Sees::All, &[1, 2, 4]), "did not buy");
-    assert_found(
-        &three()
-            .call(buy(4), Outcome::NotApplied)
-            .list(Sees::All, &[1, 2, 4]),
-        "did not buy",
-    );
-    let early = Script::default().list(Sees::All, &[1]).buy(1);
-    assert_found(&early, "did not buy");
-    let unnamed = |script: Script| {
-        script.call(
-            Call::Buy {
-                id: None,
-                user: ada(),
-                price: price(4),
-            },
-            Outcome::Unknown,
-        )
-    };
-    let found = unnamed(three())
-        .list(Sees::All, &[1, 2, 4])
-        .sum(Sees::All, &[1, 2, 4]);
-    assert_eq!(found.judge().violations, Vec::<String>::new());
-    assert_found(
-        &unnamed(three()).list(Sees::All, &[1, 2, 4, 5]),
-        "did not buy",
-    );
-}
-
-#[test]
-fn changed_purchases_are_found() {
-    let mut changed = purchase(2);
-    changed.price = price(7);
-    let script = three().call(
-        Call::List {
-            user: ada(),
-            sees: Sees::Earlier,
-        },
-        Outcome::Listed(vec![purchase(1), changed]),
-    );
-    assert_found(&script, "did not buy");
-}
-
-#[test]
-fn inexact_sums_are_found() {
-    assert_found(&three().sum(Sees::All, &[1]), "found Summary");
-    assert_found(&three().sum(Sees::All, &[1, 4]), "found Summary");
-    assert_found(&three().sum(Sees::Earlier, &[1, 2, 3, 4]), "found Summary");
-    assert_found(
-        &three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]),
-        "found Summary",
-    );
-    assert_found(
-        &three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[2]),
-        "not the sum of as many",
-    );
-}
-
-#[test]
-fn sums_of_refunds_are_found() {
-    let later = three()
-        .sum(Sees::Earlier, &[1, 2])
+        .sum(Sees::All, &[1, 2, 3])
         .buy(91)
-        .list(Sees::All, &[1, 2, 91]);
+        .sum(Sees::All, &[1, 2, 3, 91])
+        .buy_unnamed()
+        .list(Sees::All, &[1, 2, 3, 4, 91]);
+    let verdict = script.0.judge();
+    assert_eq!(verdict.violations, Vec::<String>::new());
     assert_eq!(
-        later.sum(Sees::All, &[1, 2, 91]).judge().violations,
-        Vec::<String>::new()
+        verdict.to_string(),
+        "acknowledged 3, missing 0, twice 0, stale own reads 0 of 8, violations 0"
     );
-    let listed = || three().buy(91).list(Sees::All, &[1, 2, 91]);
-    assert_found(&listed().sum(Sees::All, &[1, 2]), "not the sum of as many");
-    // Too many to try their sums: a refund is none of the purchases that are counted.
-    let unknown = |script: Script, number| script.call(buy(number), Outcome::Unknown);
-    let sums = |last| {
-        let all: Vec<_> = (1..=last).collect();
-        (4..20)
-            .chain([91])
-            .fold(three(), unknown)
-            .sum(Sees::All, &all)
-            .judge()
-            .violations
-    };
-    assert_eq!((sums(19).len(), sums(20).len()), (0, 1));
 }
 
+/// Concurrent calls may have either order.
 #[test]
-fn wrong_order_is_found() {
-    assert_found(&three().list(Sees::All, &[2, 1]), "another order");
-    assert_found(&Script::default().buy(2).buy(1), "its position is (0, 1)");
-    assert_found(
-        &Script::default().buy(2).buy(1).list(Sees::All, &[1, 2]),
-        "its time is",
-    );
-    // Concurrent purchases may have either order.
+fn concurrent_calls_pass() {
     let mut entries = Script::default()
         .buy(2)
         .buy(1)
-        .list(Sees::All, &[1, 2])
+        .list(Sees::Earlier, &[1, 2])
+        .list(Sees::Earlier, &[])
+        .0
         .entries();
     entries[0].end = entries[1].begin + 1;
+    entries[2].end = entries[3].begin + 1;
     assert_eq!(judge(&entries).violations, Vec::<String>::new());
 }
 
 #[test]
-fn duplicate_positions_are_found() {
-    let again = Outcome::Bought {
-        id: id(3),
-        position: Some((0, 1)),
+fn violations_are_found() {
+    let mut changed = purchase(2);
+    changed.price = price(7);
+    let listing = Call::List {
+        user: ada(),
+        sees: Sees::Earlier,
     };
-    assert_found(
-        &Script::default().buy(1).call(buy(3), again),
-        "with one position",
-    );
+    for (violation, script) in [
+        ("an acknowledged purchase", three().list(Sees::All, &[2])),
+        ("twice", three().list(Sees::All, &[1, 2, 2])),
+        ("its own purchase", three().list(Sees::Own(id(2)), &[1])),
+        (
+            "an earlier seen purchase",
+            three()
+                .list(Sees::Earlier, &[1, 3])
+                .list(Sees::Earlier, &[1, 2]),
+        ),
+        ("did not buy", three().list(Sees::All, &[1, 2, 4])),
+        (
+            "did not buy",
+            three()
+                .attempt(4, Outcome::NotApplied)
+                .list(Sees::All, &[1, 2, 4]),
+        ),
+        (
+            "did not buy",
+            Script::default().list(Sees::All, &[1]).buy(1),
+        ),
+        (
+            "found 2 purchases that they did not buy",
+            three().buy_unnamed().list(Sees::All, &[1, 2, 4, 5]),
+        ),
+        (
+            "did not buy",
+            three().call(listing, Outcome::Listed(vec![purchase(1), changed])),
+        ),
+        ("not of 2 to 3", three().sum(Sees::All, &[1])),
+        ("not of 0 to 3", three().sum(Sees::Earlier, &[1, 2, 3, 4])),
+        (
+            "not of 1 to 3",
+            three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[]),
+        ),
+        ("another order", three().list(Sees::All, &[2, 1])),
+        ("its position is (0, 1)", Script::default().buy(2).buy(1)),
+        (
+            "its time is",
+            Script::default()
+                .buy_at(2, 1)
+                .buy_at(1, 2)
+                .list(Sees::All, &[1, 2]),
+        ),
+        ("with one position", Script::default().buy(1).buy_at(3, 1)),
+    ] {
+        let violations = script.0.judge().violations;
+        let is_found = violations.iter().any(|one| one.contains(violation));
+        assert!(is_found, "{violation}: {violations:?}");
+    }
+}
+
+#[test]
+fn a_verdict_names_the_purchases() {
+    let script = three()
+        .list(Sees::All, &[2, 2])
+        .list(Sees::Own(id(2)), &[1]);
+    let verdict = script.0.judge();
+    assert_eq!(verdict.missing, [id(1)].into());
+    assert_eq!(verdict.twice, [id(2)].into());
+    assert_eq!(verdict.stale, [id(2)].into());
 }

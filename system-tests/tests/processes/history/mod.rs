@@ -1,19 +1,21 @@
 //! Histories: each call to the services with its start, its end and its outcome.
 //!
-//! [`History::judge`] finds violations in the whole history, not only in the final state.
+//! [`History::judge`] finds violations in the whole history, not only in the final state. Users and orders are judged as
+//! they are acknowledged and read ([`rows`]).
 
 mod calls;
 mod judge;
 mod judge_test;
 mod rows;
-mod rows_test;
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use shop_accounts::orders::{NewOrder, Order, OrderNumber};
-use shop_accounts::users::{NewUser, User, UserNumber};
+use shop_accounts::orders::Order;
+use shop_accounts::users::User;
 use shop_client::{Price, Purchase, PurchaseId, Summary, UserId};
+
+use rows::Rows;
 
 /// A call to a service.
 #[derive(Debug, Clone)]
@@ -33,12 +35,6 @@ pub(crate) enum Call {
         user: UserId,
         sees: Sees,
     },
-    Register(NewUser),
-    Place(NewOrder),
-    FindUser(UserNumber),
-    FindOrder(OrderNumber),
-    /// Reads the orders of a user, as far as the users' role knows them.
-    OrdersOf(UserNumber),
 }
 
 /// The minimum that a successful read must include.
@@ -62,15 +58,6 @@ pub(crate) enum Outcome {
     },
     Listed(Vec<Purchase>),
     Summed(Summary),
-    Registered(User),
-    Placed(Order),
-    /// The user is not known to the orders' role yet.
-    UnknownUser,
-    FoundUser(Option<User>),
-    FoundOrder(Option<Order>),
-    OrdersFound(Vec<OrderNumber>),
-    /// A result that no correct service returns.
-    Unexpected(String),
     /// The call has had no effect.
     NotApplied,
     /// The call may have had its effect, or may still have it.
@@ -88,10 +75,14 @@ struct Entry {
 
 /// The calls so far.
 #[derive(Debug, Default)]
-pub(crate) struct History(Mutex<Entries>);
+pub(crate) struct History {
+    calls: Mutex<Calls>,
+    users: Mutex<Rows<User>>,
+    orders: Mutex<Rows<Order>>,
+}
 
 #[derive(Debug, Default)]
-struct Entries {
+struct Calls {
     /// The number of begins and ends.
     time: u64,
     /// The number of calls that have ended.
@@ -100,7 +91,7 @@ struct Entries {
     entries: Vec<Entry>,
 }
 
-impl Entries {
+impl Calls {
     const fn tick(&mut self) -> u64 {
         self.time += 1;
         self.time
@@ -110,31 +101,31 @@ impl Entries {
 impl History {
     /// Records a call before it starts. Until it has [ended](Self::end), its outcome is unknown.
     pub(crate) fn begin(&self, call: Call) -> usize {
-        let mut entries = self.0.lock().unwrap();
-        let begin = entries.tick();
-        entries.entries.push(Entry {
+        let mut calls = self.calls.lock().unwrap();
+        let begin = calls.tick();
+        calls.entries.push(Entry {
             begin,
             end: u64::MAX,
             call,
             outcome: Outcome::Unknown,
         });
-        entries.entries.len() - 1
+        calls.entries.len() - 1
     }
 
     pub(crate) fn end(&self, call: usize, outcome: Outcome) {
-        let mut entries = self.0.lock().unwrap();
-        let end = entries.tick();
-        entries.ended += 1;
+        let mut calls = self.calls.lock().unwrap();
+        let end = calls.tick();
+        calls.ended += 1;
         if let Outcome::Bought { id, .. } = &outcome {
-            entries.acknowledged.insert(*id);
+            calls.acknowledged.insert(*id);
         }
-        let entry = &mut entries.entries[call];
+        let entry = &mut calls.entries[call];
         entry.end = end;
         entry.outcome = outcome;
     }
 
     /// Runs a call, and records it.
-    async fn record(&self, call: Call, outcome: impl Future<Output = Outcome> + Send) -> Outcome {
+    async fn record(&self, call: Call, outcome: impl Future<Output = Outcome>) -> Outcome {
         let call = self.begin(call);
         let outcome = outcome.await;
         self.end(call, outcome.clone());
@@ -143,16 +134,16 @@ impl History {
 
     /// The number of calls that have ended.
     pub(crate) fn ended(&self) -> u64 {
-        self.0.lock().unwrap().ended
+        self.calls.lock().unwrap().ended
     }
 
     /// The number of acknowledged purchases.
     pub(crate) fn bought(&self) -> usize {
-        self.0.lock().unwrap().acknowledged.len()
+        self.calls.lock().unwrap().acknowledged.len()
     }
 
     /// All calls, in the order in which they began.
     fn entries(&self) -> Vec<Entry> {
-        self.0.lock().unwrap().entries.clone()
+        self.calls.lock().unwrap().entries.clone()
     }
 }

@@ -1,257 +1,106 @@
-//! Checks a history of users and orders.
+//! Users and orders: a request gets one row, a number belongs to one row, and an acknowledged row is found unchanged.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use shop_accounts::entity::Entity as _;
-use shop_accounts::orders::Order;
-use shop_accounts::users::User;
+use shop_accounts::client::AccountsClient as _;
+use shop_accounts::entity::{Entity as _, Insertion};
+use shop_accounts::orders::{NewOrder, Order, OrderNumber};
+use shop_accounts::users::{NewUser, User, UserNumber};
+use shop_client::ShopClient;
 
-use super::judge::{Seen, overtaken};
-use super::{Call, Entry, Outcome};
+use super::History;
 
-/// The rows of a kind.
+/// The acknowledged rows of a kind.
 #[derive(Debug)]
-struct Rows<'a, T> {
-    kind: &'static str,
-    /// By the key of their requests.
-    requested: BTreeMap<&'a str, Requested<'a, T>>,
-    /// The acknowledged rows, by number.
-    rows: BTreeMap<i64, Acknowledged<'a, T>>,
+pub(super) struct Rows<T> {
+    /// The number of the row of each request, by the request's key.
+    numbers: BTreeMap<String, i64>,
+    rows: BTreeMap<i64, T>,
 }
 
-/// All requests with one key, of which at least one may have been applied.
-#[derive(Debug)]
-struct Requested<'a, T> {
-    begin: u64,
-    acknowledged: Option<Acknowledged<'a, T>>,
-}
-
-#[derive(Debug)]
-struct Acknowledged<'a, T> {
-    begin: u64,
-    /// The end of the first acknowledgement.
-    end: u64,
-    number: i64,
-    row: &'a T,
-}
-
-impl<T> Copy for Acknowledged<'_, T> {}
-
-impl<T> Clone for Acknowledged<'_, T> {
-    fn clone(&self) -> Self {
-        *self
-    }
-}
-
-/// The violations of users and orders.
-pub(super) fn judge(entries: &[Entry]) -> Vec<String> {
-    let (mut users, mut orders, mut violations) =
-        (Rows::new("user"), Rows::new("order"), Vec::new());
-    for entry in entries {
-        let row = match (&entry.call, &entry.outcome) {
-            (_, Outcome::Unexpected(what)) => Err(format!("{:?} has returned {what}", entry.call)),
-            (_, Outcome::NotApplied | Outcome::UnknownUser) => Ok(()),
-            (Call::Register(new), Outcome::Registered(user))
-                if *user == User::with_number(new, user.id) =>
-            {
-                users.add(entry, new.key.as_str(), Some((user.id.get(), user)))
-            }
-            (Call::Place(new), Outcome::Placed(order))
-                if *order == Order::with_number(new, order.id) =>
-            {
-                orders.add(entry, new.key.as_str(), Some((order.id.get(), order)))
-            }
-            (Call::Register(new), Outcome::Unknown) => users.add(entry, new.key.as_str(), None),
-            (Call::Place(new), Outcome::Unknown) => orders.add(entry, new.key.as_str(), None),
-            (Call::Register(_) | Call::Place(_), other) => {
-                Err(format!("{:?} has become {other:?}", entry.call))
-            }
-            _ => Ok(()),
-        };
-        violations.extend(row.err());
-    }
-    users.judge_numbers(&mut violations);
-    orders.judge_numbers(&mut violations);
-    for entry in entries {
-        let judged = match (&entry.call, &entry.outcome) {
-            (Call::FindUser(id), Outcome::FoundUser(user)) => {
-                users.judge_read(entry, id.get(), user.as_ref())
-            }
-            (Call::FindOrder(id), Outcome::FoundOrder(order)) => {
-                orders.judge_read(entry, id.get(), order.as_ref())
-            }
-            _ => Ok(()),
-        };
-        violations.extend(judged.err());
-    }
-    judge_users_of_orders(
-        entries,
-        &users.rows.keys().copied().collect::<Vec<_>>(),
-        &orders,
-        &mut violations,
-    );
-    judge_orders_of_users(entries, &orders, &mut violations);
-    violations
-}
-
-impl<'a, T: PartialEq + fmt::Debug> Rows<'a, T> {
-    const fn new(kind: &'static str) -> Self {
+impl<T> Default for Rows<T> {
+    fn default() -> Self {
         Self {
-            kind,
-            requested: BTreeMap::new(),
+            numbers: BTreeMap::new(),
             rows: BTreeMap::new(),
         }
     }
+}
 
-    fn add(
-        &mut self,
-        entry: &Entry,
-        key: &'a str,
-        row: Option<(i64, &'a T)>,
-    ) -> Result<(), String> {
-        let new = Requested {
-            begin: entry.begin,
-            acknowledged: None,
-        };
-        let requested = self.requested.entry(key).or_insert(new);
-        let Some((number, row)) = row else {
-            return Ok(());
-        };
-        let begin = requested.begin;
-        let end = entry.end;
-        let first = requested.acknowledged.get_or_insert(Acknowledged {
-            begin,
-            end,
-            number,
-            row,
-        });
-        first.end = end.min(first.end);
-        if first.row == row {
-            Ok(())
-        } else {
-            Err(format!("{:?} was acknowledged again as {row:?}", first.row))
-        }
+impl<T: Clone + fmt::Debug + PartialEq> Rows<T> {
+    fn acknowledge(&mut self, key: &str, number: i64, row: &T) {
+        let first = *self.numbers.entry(key.to_owned()).or_insert(number);
+        assert_eq!(first, number, "{key} was acknowledged with two numbers");
+        let first = self.rows.entry(number).or_insert_with(|| row.clone());
+        assert_eq!(first, row, "number {number} was acknowledged twice");
     }
 
-    /// Numbers are assigned in order, once, from 1, without gaps.
-    fn judge_numbers(&mut self, violations: &mut Vec<String>) {
-        let kind = self.kind;
-        for (key, requested) in &self.requested {
-            let Some(row) = requested.acknowledged else {
-                continue;
-            };
-            if let Some(other) = self.rows.insert(row.number, row) {
-                violations.push(format!("{key} has the number of {:?}", other.row));
-            }
-        }
-        let numbers = 1..=i64::try_from(self.requested.len()).unwrap();
-        if let Some(number) = self.rows.keys().find(|number| !numbers.contains(number)) {
-            violations.push(format!(
-                "{kind} {number} of {}: numbers are left out",
-                numbers.end()
-            ));
-        }
-        let calls = self
-            .rows
-            .values()
-            .map(|row| (row.begin, row.end, row.number, row.number))
-            .collect();
-        for (number, _) in overtaken(calls) {
-            violations.push(format!(
-                "{kind} {number} was requested after a greater number was acknowledged"
-            ));
-        }
-    }
-
-    /// An acknowledged row is found unchanged.
-    fn judge_read(&self, entry: &Entry, number: i64, found: Option<&T>) -> Result<(), String> {
-        let kind = self.kind;
-        match (self.rows.get(&number), found) {
-            (Some(row), None) if row.end < entry.begin => {
-                Err(format!("{kind} {number} was not found at {}", entry.begin))
-            }
-            (Some(row), Some(found)) if row.row != found || entry.end < row.begin => {
-                Err(format!("{kind} {number} was found as {found:?}"))
-            }
-            (None, Some(_)) if self.requested.len() == self.rows.len() => {
-                Err(format!("{kind} {number} was found, but not requested"))
-            }
-            _ => Ok(()),
+    /// Asserts that a read found the row that was acknowledged before, if there is one.
+    fn assert_found(acknowledged: Option<&T>, found: Option<&T>) {
+        if acknowledged.is_some() {
+            assert_eq!(found, acknowledged, "an acknowledged row is not found so");
         }
     }
 }
 
-/// A user with orders stays known.
-fn judge_users_of_orders(
-    entries: &[Entry],
-    users: &[i64],
-    orders: &Rows<'_, Order>,
-    violations: &mut Vec<String>,
-) {
-    let mut known: BTreeMap<i64, u64> = BTreeMap::new();
-    for order in orders.rows.values() {
-        let since = known.entry(order.row.user_id.get()).or_insert(order.end);
-        *since = order.end.min(*since);
+impl History {
+    /// Registers with one attempt. `None` if it was not acknowledged.
+    pub(crate) async fn register(&self, client: &ShopClient, new: NewUser) -> Option<UserNumber> {
+        let registered = client.users().insert(&new).await;
+        self.calls.lock().unwrap().ended += 1;
+        let user = match registered.ok()? {
+            Insertion::Inserted(user) | Insertion::AlreadyInserted(user) => user,
+            other => panic!("{new:?} has become {other:?}"),
+        };
+        assert_eq!(user, User::with_number(&new, user.id));
+        let mut users = self.users.lock().unwrap();
+        users.acknowledge(new.key.as_str(), user.id.get(), &user);
+        Some(user.id)
     }
-    let greatest = users.last().copied().unwrap_or_default();
-    if let Some((user, _)) = known.last_key_value().filter(|(user, _)| **user > greatest) {
-        violations.push(format!("user {user} has ordered, but was not registered"));
-    }
-    for entry in entries {
-        if let (Call::Place(new), Outcome::UnknownUser) = (&entry.call, &entry.outcome)
-            && known
-                .get(&new.user_id.get())
-                .is_some_and(|since| *since < entry.begin)
-        {
-            violations.push(format!(
-                "user {} has ordered, but was not known at {}",
-                new.user_id, entry.begin
-            ));
-        }
-    }
-}
 
-/// The users' role lists only orders of this user, and no listed order is missing later.
-fn judge_orders_of_users(
-    entries: &[Entry],
-    orders: &Rows<'_, Order>,
-    violations: &mut Vec<String>,
-) {
-    let mut seen: BTreeMap<i64, Seen<i64>> = BTreeMap::new();
-    for entry in entries {
-        let (Call::OrdersOf(user), Outcome::OrdersFound(found)) = (&entry.call, &entry.outcome)
-        else {
-            continue;
+    /// Places with one attempt. `None` if it was not acknowledged, such as while the user is not known.
+    pub(crate) async fn place(&self, client: &ShopClient, new: NewOrder) -> Option<OrderNumber> {
+        let placed = client.orders().insert(&new).await;
+        self.calls.lock().unwrap().ended += 1;
+        let order = match placed.ok()? {
+            Insertion::Inserted(order) | Insertion::AlreadyInserted(order) => order,
+            Insertion::Refused => return None,
+            other => panic!("{new:?} has become {other:?}"),
         };
-        let (user, found) = (
-            user.get(),
-            found.iter().map(|order| order.get()).collect::<Vec<_>>(),
-        );
-        let is_of_user = |order: &&i64| {
-            orders
-                .rows
-                .get(*order)
-                .is_none_or(|order| order.row.user_id.get() == user && order.begin < entry.end)
-        };
-        if let Some(order) = found.iter().find(|order| !is_of_user(order)) {
-            violations.push(format!(
-                "order {order} is listed for user {user} at {}",
-                entry.begin
-            ));
-        }
-        let seen = seen.entry(user).or_default();
-        let is_whole = found.len() < shop_accounts::users::MAX_LISTED_ORDERS;
-        let missing = seen
-            .before(entry.begin)
-            .into_iter()
-            .find(|order| !found.contains(order));
-        if let Some(order) = missing.filter(|_| is_whole) {
-            violations.push(format!(
-                "order {order} of user {user} was not listed again at {}",
-                entry.begin
-            ));
-        }
-        seen.add(entry.end, found.into_iter());
+        assert_eq!(order, Order::with_number(&new, order.id));
+        let mut orders = self.orders.lock().unwrap();
+        orders.acknowledge(new.key.as_str(), order.id.get(), &order);
+        Some(order.id)
+    }
+
+    /// Reads a user. Returns whether the service has answered.
+    pub(crate) async fn find_user(&self, client: &ShopClient, id: UserNumber) -> bool {
+        let acknowledged = self.registered().remove(&id.get());
+        let found = client.users().get(id).await;
+        found.is_ok_and(|found| {
+            Rows::assert_found(acknowledged.as_ref(), found.as_ref());
+            true
+        })
+    }
+
+    /// Reads an order. Returns whether the service has answered.
+    pub(crate) async fn find_order(&self, client: &ShopClient, id: OrderNumber) -> bool {
+        let acknowledged = self.placed().remove(&id.get());
+        let found = client.orders().get(id).await;
+        found.is_ok_and(|found| {
+            Rows::assert_found(acknowledged.as_ref(), found.as_ref());
+            true
+        })
+    }
+
+    /// The acknowledged users, by number.
+    pub(crate) fn registered(&self) -> BTreeMap<i64, User> {
+        self.users.lock().unwrap().rows.clone()
+    }
+
+    /// The acknowledged orders, by number.
+    pub(crate) fn placed(&self) -> BTreeMap<i64, Order> {
+        self.orders.lock().unwrap().rows.clone()
     }
 }
