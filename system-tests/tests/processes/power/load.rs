@@ -1,43 +1,24 @@
 //! The load while the power is cut: purchases, users and orders, recorded in a history.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::time::Duration;
 
-use futures_util::{StreamExt, stream};
 use shop_client::{NewPurchase, PurchaseId, RetryPolicy, ShopClient, UserId};
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{Clock, SystemClock, Timestamp};
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
 use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use crate::entities::ledger::Ledger;
-use crate::history::{Call, History, Outcome, Sees};
-use crate::process::{Process, pause, plain, until};
+use crate::history::{History, Outcome, Sees};
+use crate::process::{Process, pause, plain};
 
 /// Concurrent buyers. Each has another user in each round.
 const BUYERS: u64 = 8;
 
-/// A purchase that is bought by a call, and repeated if the call got no response.
-#[derive(Debug, Clone)]
-struct Order {
-    id: PurchaseId,
-    user: UserId,
-    number: u64,
-}
-
-impl Order {
-    fn purchase(&self) -> NewPurchase {
-        let price = format!("{}.{:02}", self.number % 90, self.number % 97);
-        let new = NewPurchase::for_user(self.user.clone())
-            .with_user_name("ada")
-            .with_price(price)
-            .unwrap();
-        new.with_key(self.id.to_string()).unwrap()
-    }
+/// Both services.
+pub(super) struct Services {
+    pub(super) facing: Process,
+    pub(super) management: Process,
 }
 
 /// Calls to the services over all boots of a disk.
@@ -45,11 +26,11 @@ impl Order {
 pub(super) struct Load {
     pub(super) history: Arc<History>,
     pub(super) ledger: Ledger,
-    unanswered: Mutex<Vec<Order>>,
+    unanswered: Mutex<Vec<NewPurchase>>,
     /// The services of this boot have ended.
     is_over: AtomicBool,
-    users: AtomicU64,
-    orders: AtomicU64,
+    pub(super) users: AtomicU64,
+    pub(super) orders: AtomicU64,
     pub(super) conflicts: Mutex<Conflicts>,
     http: reqwest::Client,
 }
@@ -61,20 +42,13 @@ pub(super) struct Conflicts {
     pub(super) acknowledged: BTreeSet<PurchaseId>,
 }
 
-/// The URLs of the services.
-#[derive(Debug, Clone)]
-pub(super) struct Place {
-    facing: String,
-    management: String,
-}
-
-impl Place {
-    pub(super) fn new(facing: &Process, management: &Process) -> Self {
-        Self {
-            facing: facing.url.clone(),
-            management: management.url.clone(),
-        }
-    }
+/// A purchase whose key, a UUID, is its id.
+fn purchase(user: &UserId, key: uuid::Uuid, price: &str) -> NewPurchase {
+    let new = NewPurchase::for_user(user.clone())
+        .with_user_name("ada")
+        .with_price(price)
+        .unwrap();
+    new.with_key(key.to_string()).unwrap()
 }
 
 impl Load {
@@ -88,8 +62,8 @@ impl Load {
         }
     }
 
-    pub(super) fn client(&self, url: &str) -> ShopClient {
-        let builder = ShopClient::builder(url).http_client(self.http.clone());
+    pub(super) fn client(&self, service: &Process) -> ShopClient {
+        let builder = ShopClient::builder(&service.url).http_client(self.http.clone());
         builder.retries(RetryPolicy::none()).build().unwrap()
     }
 
@@ -99,17 +73,18 @@ impl Load {
     }
 
     /// Starts the calls of a round. They end after [`stop`](Self::stop), when the services have ended.
-    pub(super) fn start(self: &Arc<Self>, round: u64, place: &Place) -> JoinSet<()> {
+    pub(super) fn start(self: &Arc<Self>, round: u64, services: &Services) -> JoinSet<()> {
         self.is_over.store(false, Ordering::SeqCst);
+        let facing = || self.client(&services.facing);
+        let management = || self.client(&services.management);
         let mut calls = JoinSet::new();
         for user in Self::users(round) {
-            calls.spawn(Arc::clone(self).buy(user, place.facing.clone()));
+            calls.spawn(Arc::clone(self).buy(user, facing()));
         }
-        calls.spawn(Arc::clone(self).look(round, place.management.clone()));
-        calls.spawn(Arc::clone(self).repeat(place.facing.clone()));
-        calls.spawn(Arc::clone(self).register());
-        calls.spawn(Arc::clone(self).place());
-        calls.spawn(Arc::clone(self).conflict(place.clone()));
+        calls.spawn(Arc::clone(self).look(round, management()));
+        calls.spawn(Arc::clone(self).repeat(facing()));
+        calls.spawn(Arc::clone(self).insert_rows());
+        calls.spawn(Arc::clone(self).conflict(management(), facing()));
         calls
     }
 
@@ -122,20 +97,16 @@ impl Load {
     }
 
     /// Buys sequentially, and reads the purchases.
-    async fn buy(self: Arc<Self>, user: UserId, url: String) {
-        let client = self.client(&url);
-        let mut number = 0;
-        while !self.is_over() {
-            number += 1;
-            let id = uuid::Uuid::new_v4().into();
-            let order = Order {
-                id,
-                user: user.clone(),
-                number,
-            };
-            if !self.send(&client, order).await {
-                continue;
+    async fn buy(self: Arc<Self>, user: UserId, client: ShopClient) {
+        for number in 1_u64.. {
+            if self.is_over() {
+                return;
             }
+            let price = format!("{}.{:02}", number % 90, number % 97);
+            let new = purchase(&user, uuid::Uuid::new_v4(), &price);
+            let Some(id) = self.send(&client, new).await else {
+                continue;
+            };
             if number.is_multiple_of(4) {
                 self.history.sum(&client, &user, Sees::Own(id)).await;
             }
@@ -145,27 +116,25 @@ impl Load {
         }
     }
 
-    async fn send(&self, client: &ShopClient, order: Order) -> bool {
-        if let Outcome::Bought { .. } = self.history.buy(client, order.purchase()).await {
-            return true;
+    async fn send(&self, client: &ShopClient, new: NewPurchase) -> Option<PurchaseId> {
+        if let Outcome::Bought { id, .. } = self.history.buy(client, new.clone()).await {
+            return Some(id);
         }
-        self.unanswered.lock().await.push(order);
+        self.unanswered.lock().await.push(new);
         pause().await;
-        false
+        None
     }
 
     /// Repeats every other purchase that got no response before the power was cut.
-    async fn repeat(self: Arc<Self>, url: String) {
-        let client = self.client(&url);
-        let orders = std::mem::take(&mut *self.unanswered.lock().await);
-        for order in orders.into_iter().step_by(2) {
-            self.send(&client, order).await;
+    async fn repeat(self: Arc<Self>, client: ShopClient) {
+        let unanswered = std::mem::take(&mut *self.unanswered.lock().await);
+        for new in unanswered.into_iter().step_by(2) {
+            self.send(&client, new).await;
         }
     }
 
     /// Reads purchases of others, from a service that does not wait for them.
-    async fn look(self: Arc<Self>, round: u64, url: String) {
-        let client = self.client(&url);
+    async fn look(self: Arc<Self>, round: u64, client: ShopClient) {
         for user in Self::users(round).collect::<Vec<_>>().iter().cycle() {
             if self.is_over() {
                 return;
@@ -176,147 +145,68 @@ impl Load {
         }
     }
 
-    /// Registers users sequentially, each until it is acknowledged.
-    async fn register(self: Arc<Self>) {
+    /// Registers a user and places an order in turn, each until it is acknowledged.
+    async fn insert_rows(self: Arc<Self>) {
         while !self.is_over() {
-            if self
-                .ledger
-                .register(self.users.load(Ordering::Relaxed))
-                .await
-            {
-                self.users.fetch_add(1, Ordering::Relaxed);
-            } else {
+            if !self.insert_user_and_order().await {
                 pause().await;
             }
         }
     }
 
-    async fn place(self: Arc<Self>) {
-        while !self.is_over() {
-            if self.ledger.place(self.orders.load(Ordering::Relaxed)).await {
-                self.orders.fetch_add(1, Ordering::Relaxed);
-            } else {
-                pause().await;
-            }
-        }
-    }
+    /// Returns whether both were acknowledged.
+    async fn insert_user_and_order(&self) -> bool {
+        let user = self.users.load(Ordering::Relaxed);
+        let is_registered = self.ledger.register(user).await;
+        self.users
+            .fetch_add(u64::from(is_registered), Ordering::Relaxed);
 
-    /// Buys with records older than the retention, which the log deletes once they are stored.
-    pub(super) async fn buy_old(&self, folder: &Path) -> Result<(), String> {
-        let mut options = EmbeddedLogOptions::default();
-        options.clock = Arc::new(LongAgo);
-        let log = EmbeddedLog::open(folder, options)
-            .await
-            .map_err(|error| error.to_string())?;
-        let sink = log.sink();
-        let buy = async |number: u64| {
-            let user = format!("old-{}", number % 4).parse().unwrap();
-            let order = Order {
-                id: uuid::Uuid::new_v4().into(),
-                user,
-                number,
-            };
-            let new = order.purchase();
-            let call = Call::Buy {
-                id: Some(order.id),
-                user: order.user,
-                price: new.price,
-            };
-            let call = self.history.begin(call);
-            let bought = sink
-                .publish(&new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
-                .await;
-            let bought = bought.map_err(|error| error.to_string())?;
-            self.history.end(
-                call,
-                Outcome::Bought {
-                    id: bought.id,
-                    position: None,
-                },
-            );
-            Ok(())
-        };
-        let bought: Vec<_> = stream::iter(0..1_500)
-            .map(buy)
-            .buffer_unordered(100)
-            .collect()
-            .await;
-        drop((sink, log));
-        // The thread of the log closes it.
-        until("close the log", async || {
-            !folder.join("shop.db-wal").exists()
-        })
-        .await;
-        bought.into_iter().collect()
-    }
-
-    /// Buys once more, and waits until the purchase is stored.
-    pub(super) async fn buy_last(&self, client: &ShopClient) -> bool {
-        let (user, id): (UserId, _) = ("last".parse().unwrap(), uuid::Uuid::new_v4().into());
-        let order = Order {
-            id,
-            user: user.clone(),
-            number: 1,
-        };
-        self.send(client, order).await
-            && self
-                .history
-                .sum(client, &user, Sees::Own(id))
-                .await
-                .is_some()
-    }
-
-    /// The number of registered users and of placed orders.
-    pub(super) fn entities(&self) -> (u64, u64) {
-        (
-            self.users.load(Ordering::Relaxed),
-            self.orders.load(Ordering::Relaxed),
-        )
+        let order = self.orders.load(Ordering::Relaxed);
+        let is_placed = self.ledger.place(order).await;
+        self.orders
+            .fetch_add(u64::from(is_placed), Ordering::Relaxed);
+        is_registered && is_placed
     }
 
     /// Repeats the registration and the order that may have got no response before the last cut.
-    pub(super) async fn finish(&self) -> bool {
-        let (user, order) = self.entities();
-        self.ledger.register(user).await && self.ledger.place(order).await
+    pub(super) async fn finish_rows(&self) {
+        while !self.insert_user_and_order().await {
+            pause().await;
+        }
+    }
+
+    /// Buys once more, and waits until the purchase is stored.
+    pub(super) async fn buy_last(&self, client: &ShopClient) {
+        let user = "last".parse().unwrap();
+        loop {
+            let new = purchase(&user, uuid::Uuid::new_v4(), "1");
+            if let Some(id) = self.send(client, new).await
+                && self
+                    .history
+                    .sum(client, &user, Sees::Own(id))
+                    .await
+                    .is_some()
+            {
+                return;
+            }
+        }
     }
 
     /// Buys purchases that can never be stored: the store has another one with their id. A key that is a fresh UUIDv7
     /// is not looked up, so they are accepted.
-    async fn conflict(self: Arc<Self>, place: Place) {
-        let store = self.client(&place.management);
-        let log = self.client(&place.facing);
+    async fn conflict(self: Arc<Self>, store: ShopClient, log: ShopClient) {
+        let user = "twice".parse().unwrap();
         while !self.is_over() {
-            let id = PurchaseId::from_uuid(uuid::Uuid::now_v7());
-            let new = |price: &str| {
-                let new = NewPurchase::for_user("twice")
-                    .with_user_name("ada")
-                    .with_price(price)
-                    .unwrap();
-                new.with_key(id.to_string()).unwrap()
-            };
+            let key = uuid::Uuid::now_v7();
+            let id = PurchaseId::from_uuid(key);
             self.conflicts.lock().await.sent.insert(id);
-            if store.buy(new("1")).await.is_ok() && log.buy(new("2")).await.is_ok() {
+            let stored = store.buy(purchase(&user, key, "1")).await;
+            if stored.is_ok() && log.buy(purchase(&user, key, "2")).await.is_ok() {
                 self.conflicts.lock().await.acknowledged.insert(id);
             }
             for _ in 0..5 {
                 pause().await;
             }
         }
-    }
-}
-
-/// A clock that is eight days slow.
-#[derive(Debug)]
-struct LongAgo;
-
-impl Clock for LongAgo {
-    fn now(&self) -> Timestamp {
-        SystemClock
-            .now()
-            .saturating_sub(Duration::from_secs(8 * 24 * 3_600))
-    }
-
-    fn fresh_id(&self) -> uuid::Uuid {
-        SystemClock.fresh_id()
     }
 }

@@ -2,10 +2,10 @@
 //!
 //! Without `direct_io`: SQLite maps the index of its write-ahead log into memory. Locks are left to the kernel.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::io;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, MutexGuard};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fuser::{
@@ -16,7 +16,7 @@ use fuser::{
 };
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::disk::{Attributes, Disk};
+use super::disk::{Disk, State};
 use super::plan::Operation;
 
 /// Only the kernel changes the disk, so it may cache names and sizes.
@@ -40,20 +40,15 @@ impl Owner {
         }
     }
 
-    /// The user of a PostgreSQL server, which does not run as root.
-    pub(super) fn postgres() -> Self {
-        let users = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-        let user = users
-            .lines()
-            .find_map(|line| line.strip_prefix("postgres:"));
-        let numbers = user.and_then(|user| {
-            let mut fields = user.split(':').skip(1);
-            Some((fields.next()?.parse().ok()?, fields.next()?.parse().ok()?))
-        });
-        match (Self::this_process(), numbers) {
-            (Self { uid: 0, .. }, Some((uid, gid))) => Self { uid, gid },
-            (this, _) => this,
-        }
+    /// The user of a PostgreSQL server that root starts. `None` if there is no such user.
+    pub(super) fn postgres() -> Option<Self> {
+        let users = std::fs::read_to_string("/etc/passwd").ok()?;
+        let is_user = |line: &&str| line.starts_with("postgres:");
+        let mut numbers = users.lines().find(is_user)?.split(':').skip(2);
+        Some(Self {
+            uid: numbers.next()?.parse().ok()?,
+            gid: numbers.next()?.parse().ok()?,
+        })
     }
 }
 
@@ -107,67 +102,58 @@ struct Boot {
 /// The result of a request.
 type Reply<T> = Result<T, Errno>;
 
-fn attributes(node: u64, attributes: Attributes, owner: Owner) -> FileAttr {
-    let time = UNIX_EPOCH;
-    let size = attributes.size as u64;
-    FileAttr {
-        ino: INodeNo(node),
-        size,
-        blocks: size.div_ceil(512),
-        atime: time,
-        mtime: time,
-        ctime: time,
-        crtime: time,
-        kind: if attributes.is_folder {
-            FileType::Directory
-        } else {
-            FileType::RegularFile
-        },
-        perm: if attributes.is_folder { 0o700 } else { 0o600 },
-        nlink: if attributes.is_folder { 2 } else { 1 },
-        uid: owner.uid,
-        gid: owner.gid,
-        rdev: 0,
-        blksize: BLOCK,
-        flags: 0,
-    }
-}
-
 fn offset(number: u64) -> usize {
     usize::try_from(number).unwrap()
 }
 
 impl Boot {
-    fn look(&self, node: u64) -> Reply<FileAttr> {
-        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
-        state
-            .attributes(node)
-            .map(|found| attributes(node, found, self.owner))
-            .ok_or(Errno::ENOENT)
+    fn enter(&self) -> Reply<MutexGuard<'_, State>> {
+        self.disk.enter(self.number).ok_or(Errno::EIO)
+    }
+
+    fn attributes(&self, state: &State, node: u64) -> FileAttr {
+        let is_folder = state.is_folder(node);
+        let size = state.size(node) as u64;
+        let kind = if is_folder {
+            FileType::Directory
+        } else {
+            FileType::RegularFile
+        };
+        let time = UNIX_EPOCH;
+        FileAttr {
+            ino: INodeNo(node),
+            size,
+            blocks: size.div_ceil(512),
+            atime: time,
+            mtime: time,
+            ctime: time,
+            crtime: time,
+            kind,
+            perm: if is_folder { 0o700 } else { 0o600 },
+            nlink: if is_folder { 2 } else { 1 },
+            uid: self.owner.uid,
+            gid: self.owner.gid,
+            rdev: 0,
+            blksize: BLOCK,
+            flags: 0,
+        }
     }
 
     fn look_up(&self, folder: u64, name: &OsStr) -> Reply<FileAttr> {
-        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let state = self.enter()?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
-        state
-            .attributes(node)
-            .map(|found| attributes(node, found, self.owner))
-            .ok_or(Errno::ENOENT)
+        Ok(self.attributes(&state, node))
     }
 
     fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Reply<FileAttr> {
-        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let mut state = self.enter()?;
         let node = state.create(folder, name, is_folder);
         self.disk.count(&mut state, Operation::Name, node);
-        Ok(attributes(
-            node,
-            Attributes { is_folder, size: 0 },
-            self.owner,
-        ))
+        Ok(self.attributes(&state, node))
     }
 
     fn remove(&self, folder: u64, name: &OsStr) -> Reply<()> {
-        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let mut state = self.enter()?;
         let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
         if state.names(node).is_some_and(|names| !names.is_empty()) {
             return Err(Errno::ENOTEMPTY);
@@ -178,56 +164,48 @@ impl Boot {
     }
 
     fn move_name(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Reply<()> {
-        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let mut state = self.enter()?;
         state.rename(from, to).ok_or(Errno::ENOENT)?;
         self.disk.count(&mut state, Operation::Name, to.0);
         Ok(())
     }
 
     fn link_name(&self, node: u64, folder: u64, name: &OsStr) -> Reply<FileAttr> {
-        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+        let mut state = self.enter()?;
         state.link(node, folder, name);
         self.disk.count(&mut state, Operation::Name, node);
-        drop(state);
-        self.look(node)
+        Ok(self.attributes(&state, node))
     }
 
     fn resize(&self, node: u64, size: Option<u64>) -> Reply<FileAttr> {
+        let mut state = self.enter()?;
         if let Some(size) = size {
-            let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
             state.resize(node, offset(size)).ok_or(Errno::EISDIR)?;
             self.disk.count(&mut state, Operation::Resize, node);
         }
-        self.look(node)
+        drop(state);
+        Ok(self.attributes(&*self.enter()?, node))
     }
 
-    fn put(&self, node: u64, at: u64, data: &[u8]) -> Reply<u32> {
-        let mut state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
-        let size = state.attributes(node).ok_or(Errno::ENOENT)?.size;
-        if (offset(at) + data.len()).saturating_sub(size) > state.room() {
+    fn put(&self, node: u64, at: usize, data: &[u8]) -> Reply<u32> {
+        let mut state = self.enter()?;
+        if (at + data.len()).saturating_sub(state.size(node)) > state.room() {
             return Err(Errno::ENOSPC);
         }
-        state.write(node, offset(at), data).ok_or(Errno::EISDIR)?;
+        state.write(node, at, data).ok_or(Errno::EISDIR)?;
         self.disk.count(&mut state, Operation::Write, node);
         u32::try_from(data.len()).map_err(|_too_large| Errno::EFBIG)
     }
 
-    fn entries(&self, folder: u64) -> Reply<Vec<(u64, FileType, String)>> {
-        let state = self.disk.enter(self.number).ok_or(Errno::EIO)?;
+    fn entries(&self, folder: u64) -> Reply<Vec<(FileAttr, OsString)>> {
+        let state = self.enter()?;
         let names = state.names(folder).ok_or(Errno::ENOTDIR)?;
-        let dots = [".", ".."].map(|name| (folder, FileType::Directory, name.to_owned()));
-        let kind = |node: u64| {
-            let is_folder = state.attributes(node).is_some_and(|found| found.is_folder);
-            if is_folder {
-                FileType::Directory
-            } else {
-                FileType::RegularFile
-            }
-        };
-        let named = names
-            .iter()
-            .map(|(name, node)| (*node, kind(*node), name.to_string_lossy().into_owned()));
-        Ok(dots.into_iter().chain(named).collect())
+        let dots = [".", ".."].map(|name| (name.into(), folder));
+        let names = names.iter().map(|(name, node)| (name.clone(), *node));
+        let entries = dots.into_iter().chain(names);
+        Ok(entries
+            .map(|(name, node)| (self.attributes(&state, node), name))
+            .collect())
     }
 }
 
@@ -258,7 +236,7 @@ impl Filesystem for Boot {
     }
 
     fn getattr(&self, _: &Request, node: INodeNo, _: Option<FileHandle>, reply: ReplyAttr) {
-        attr(self.look(node.0), reply);
+        attr(self.resize(node.0, None), reply);
     }
 
     fn setattr(
@@ -355,12 +333,12 @@ impl Filesystem for Boot {
         _: Option<LockOwner>,
         reply: ReplyData,
     ) {
-        let Some(state) = self.disk.enter(self.number) else {
-            return reply.error(Errno::EIO);
-        };
-        match state.read(node.0, offset(at), offset(u64::from(size))) {
-            Some(data) => reply.data(data),
-            None => reply.error(Errno::EISDIR),
+        match self.enter() {
+            Err(error) => reply.error(error),
+            Ok(state) => match state.read(node.0, offset(at), offset(u64::from(size))) {
+                Some(data) => reply.data(data),
+                None => reply.error(Errno::EISDIR),
+            },
         }
     }
 
@@ -376,7 +354,7 @@ impl Filesystem for Boot {
         _: Option<LockOwner>,
         reply: ReplyWrite,
     ) {
-        match self.put(node.0, at, data) {
+        match self.put(node.0, offset(at), data) {
             Ok(written) => reply.written(written),
             Err(error) => reply.error(error),
         }
@@ -415,10 +393,8 @@ impl Filesystem for Boot {
         match self.entries(node.0) {
             Err(error) => reply.error(error),
             Ok(entries) => {
-                for (index, (node, kind, name)) in
-                    entries.into_iter().enumerate().skip(offset(from))
-                {
-                    if reply.add(INodeNo(node), index as u64 + 1, kind, name) {
+                for (index, (found, name)) in entries.iter().enumerate().skip(offset(from)) {
+                    if reply.add(found.ino, index as u64 + 1, found.kind, name) {
                         break;
                     }
                 }
@@ -428,10 +404,12 @@ impl Filesystem for Boot {
     }
 
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
-        let Some(state) = self.disk.enter(self.number) else {
-            return reply.error(Errno::EIO);
-        };
-        let free = FREE.min(state.room() as u64 / u64::from(BLOCK));
-        reply.statfs(FREE, free, free, FREE, FREE, BLOCK, 255, BLOCK);
+        match self.enter() {
+            Err(error) => reply.error(error),
+            Ok(state) => {
+                let free = FREE.min(state.room() as u64 / u64::from(BLOCK));
+                reply.statfs(FREE, free, free, FREE, FREE, BLOCK, 255, BLOCK);
+            }
+        }
     }
 }

@@ -28,8 +28,7 @@ impl Moment {
     pub(super) const fn any(nth: u64) -> Self {
         Self {
             operation: None,
-            file: "",
-            left: nth,
+            ..Self::of(Operation::Write, "", nth)
         }
     }
 
@@ -52,7 +51,7 @@ impl Moment {
 }
 
 /// The unsynced changes that survive a cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Survival {
     Nothing,
     Everything,
@@ -65,22 +64,19 @@ pub(super) enum Survival {
 }
 
 impl Survival {
-    const ALL: [Self; 5] = [
-        Self::Nothing,
-        Self::Everything,
-        Self::Names,
-        Self::Prefix,
-        Self::Torn,
-    ];
-
     /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: surviving changes are as good as
     /// synced.
     pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
-        let any = Self::ALL[usize::try_from(random.below(Self::ALL.len() as u64)).unwrap()];
+        let any = random.below(5);
         if is_defective && (cut < 4 || cut.is_multiple_of(2)) {
-            Self::Nothing
-        } else {
-            any
+            return Self::Nothing;
+        }
+        match any {
+            0 => Self::Nothing,
+            1 => Self::Everything,
+            2 => Self::Names,
+            3 => Self::Prefix,
+            _ => Self::Torn,
         }
     }
 
@@ -95,7 +91,7 @@ impl Survival {
 }
 
 /// The activity during a power cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Scene {
     /// The first start, on an empty disk.
     FirstStart,
@@ -105,18 +101,16 @@ pub(super) enum Scene {
     Checkpoint,
     /// After a checkpoint, the write-ahead log is written from its beginning.
     AfterCheckpoint,
-    /// Files get smaller, or are deleted: retention, the end of a write-ahead log.
+    /// A file gets smaller: after a start, the log deletes the records that are older than its retention.
     Truncation,
     /// A start after a crash.
     Restart,
     /// A clean shutdown and the start after it.
     Shutdown,
-    /// A sync has failed, in a separate series.
-    FailedSync,
 }
 
 impl Scene {
-    pub(super) const ALL: [Self; 7] = [
+    const ALL: [Self; 7] = [
         Self::FirstStart,
         Self::Load,
         Self::Checkpoint,
@@ -129,25 +123,25 @@ impl Scene {
     /// The scene of a cut: each in turn, since a run has few cuts, then a random one.
     pub(super) fn of(cut: u64, random: &mut Random) -> Self {
         let scenes = Self::ALL.len() as u64;
-        if cut < scenes {
-            return Self::ALL[usize::try_from(cut).unwrap()];
-        }
         // A disk is empty only once.
-        Self::ALL[usize::try_from(1 + random.below(scenes - 1)).unwrap()]
+        let any = 1 + random.below(scenes - 1);
+        let scene = if cut < scenes { cut } else { any };
+        Self::ALL[usize::try_from(scene).unwrap()]
     }
 
-    /// Whether the power is cut at a start, rather than under load.
-    pub(super) fn is_start(self) -> bool {
-        matches!(self, Self::FirstStart | Self::Restart | Self::Shutdown)
+    /// Whether the services are started before the cut.
+    pub(super) fn starts_services(self) -> bool {
+        matches!(
+            self,
+            Self::FirstStart | Self::Truncation | Self::Restart | Self::Shutdown
+        )
     }
 
     pub(super) fn moment(self, random: &mut Random) -> Moment {
         match self {
             Self::FirstStart => Moment::any(1 + random.below(400)),
             Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
-            Self::Load | Self::FailedSync => {
-                Moment::of(Operation::Write, "-wal", 1 + random.below(2_000))
-            }
+            Self::Load => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
             Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
             Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),
             Self::Truncation => Moment::of(Operation::Resize, ".db", 1 + random.below(3)),
