@@ -1,204 +1,127 @@
-//! The views of management's page.
-
-use std::time::Duration;
+//! The views of management's page: the overview, the search, and the page of a purchase.
 
 use serde_json::json;
 
-use super::driver::Browser;
-use super::states::hold;
-use super::{rows, with_both};
-use crate::process::{ALL_ROLES, Binary, Process, get, must_buy, until, until_stored};
+use super::{NASTY, buy_by_api, with_both};
 use crate::commands::append;
-
-const LISTING: &str = "/v1/purchases";
+use crate::process::ALL_ROLES;
 
 /// Shows what is folded.
 const UNFOLD: &str = "document.querySelectorAll('details').forEach((one) => { one.open = true; })";
 
 #[tokio::test]
 async fn the_overview_follows_the_pipeline() {
-    let Some(browser) = Browser::start().await else {
+    let Some((browser, folder, management, facing)) = with_both(&[ALL_ROLES]).await else {
         return;
     };
-    let (folder, management) = Process::fresh(Binary::Management, &[ALL_ROLES]).await;
-    // Without ingest in facing, management ingests everything.
-    let facing = Process::start(
-        Binary::Facing,
-        folder.path(),
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
-    for number in 0..3 {
-        let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}.10}}"#);
-        must_buy(&facing, &body).await;
+    for price in ["1.10", "2.20"] {
+        buy_by_api(&facing, "u1", price, json!({})).await;
     }
     browser.open(&management.path("/")).await;
     browser.shows("state", "Healthy").await;
     browser
         .shows("well", "All is well: 3 roles run, nothing waits.")
         .await;
+    browser.shows("today", "3.30").await;
     browser.shows("dead-letters", "0").await;
-    browser.shows("lag", "0").await;
-    assert_eq!(browser.text("inserted").await, "", "it is folded");
     browser.run(UNFOLD).await;
-    browser.shows("inserted", "3").await;
+    browser.shows("inserted", "2").await;
     browser.shows("users-phase", "running").await;
     browser.shows("orders-outbox", "0").await;
-    until("report how fresh it is", async || {
-        browser.text("freshness").await.ends_with("s")
-    })
-    .await;
-    until("list the topics", async || {
-        browser
-            .texts("#topics tbody td.who")
-            .await
-            .contains(&"purchases".to_owned())
-    })
-    .await;
+    browser.says("#topics tbody td.who", "purchases").await;
+    // The last hour survives a reload.
+    let drawn = "at most 0.2/s in ";
+    browser.says("#history .hint", drawn).await;
+    browser.reload().await;
+    browser.says("#history .hint", drawn).await;
+    browser.counts("#history figcaption", 4).await;
+    browser.is_accessible().await;
 
     append(folder.path(), "poison").await;
     browser.shows("dead-letters", "1").await;
-    let causes = async || browser.texts("#problems li").await;
     let waiting =
         "Dead letters wait for a decision: 1 of purchases. Replay or discard them Runbook";
-    until("name the dead letter", async || causes().await == [waiting]).await;
-    let problems = browser.texts("main .notice.bad").await.concat();
-    assert_eq!(problems, "", "it is not bad");
-    let health = get(&management.path("/health")).await.1;
-    assert_eq!(
-        (&health["status"], &health["ingest"]["dead_lettered"]),
-        (&json!("healthy"), &json!(1))
-    );
+    browser.has("#problems li", &[waiting]).await;
     browser.shows("state", "Healthy").await;
     browser.follow("Runbook").await;
-    until("show the runbook", async || {
-        browser.texts("#runbook h3").await == ["ShopDeadLettersWaiting"]
-    })
-    .await;
+    browser
+        .has("#runbook h3", &["ShopDeadLettersWaiting"])
+        .await;
     browser.follow("ShopDeadLetters").await;
-    until("follow its link", async || {
-        browser.texts("#runbook h3").await == ["ShopDeadLetters"]
-    })
-    .await;
+    browser.has("#runbook h3", &["ShopDeadLetters"]).await;
     browser.was_quiet(&management.url).await;
     browser.end().await;
 }
 
 #[tokio::test]
-async fn the_last_hour_survives_a_reload() {
-    let Some((browser, _folder, management, facing)) = with_both().await else {
+async fn users_and_purchases_are_found() {
+    let Some((browser, _folder, management, facing)) = with_both(&[]).await else {
         return;
     };
-    browser.open(&management.path("/")).await;
-    browser.shows("today", "0.00").await;
-    must_buy(&facing, r#"{"username":"ada","userid":"u1","price":2.50}"#).await;
-    let stored = async || {
-        browser
-            .texts("#history .hint")
-            .await
-            .first()
-            .cloned()
-            .unwrap_or_default()
-    };
-    let one = "at most 0.1/s in ";
-    until("draw the purchase", async || {
-        stored().await.starts_with(one)
-    })
-    .await;
-    browser.driver.refresh().await.unwrap();
-    until("draw it again", async || stored().await.starts_with(one)).await;
-    assert_eq!(browser.texts("#history figcaption").await.len(), 4);
-    // Read again with the page.
-    browser.shows("today", "2.50").await;
-    browser.is_accessible().await;
-    browser.was_quiet(&management.url).await;
-    browser.end().await;
-}
-
-#[tokio::test]
-async fn listings_of_all_users_and_of_one_have_urls() {
-    let Some((browser, _folder, management, facing)) = with_both().await else {
-        return;
-    };
-    for number in 0..30 {
-        let body = format!(
-            r#"{{"username":"ada","userid":"u{}","price":{number}.10}}"#,
-            number % 2
-        );
-        must_buy(&facing, &body).await;
+    let mut last = String::new();
+    for (userid, username) in [("u5", NASTY), ("u1", "Ada"), ("u2", "Adam"), ("ad", "bob")] {
+        let purchase = buy_by_api(&facing, userid, "1195.30", json!({"username": username})).await;
+        purchase["id"].as_str().unwrap().clone_into(&mut last);
     }
-    browser.open(&management.path("/")).await;
-    browser.shows("state", "Healthy").await;
-    browser.run(UNFOLD).await;
-    browser.shows("inserted", "30").await;
-    browser.follow("Purchases").await;
-    browser.shows("count", "30").await;
-    browser.shows("total", "438.00").await;
-    assert_eq!(rows(&browser).await, 25);
-    let noted = browser.texts("#purchases tr").await;
+    browser
+        .open(&management.path("/#purchases?range=all"))
+        .await;
+    browser.shows("count", "4").await;
+    let search = async |text: &str| browser.fill(&[("who", &format!("{text}\n"))]).await;
 
-    // The rows do not move, and each request is only for the newest one; also when a purchase is stored while the
-    // response to a click is pending.
-    hold(&browser, "v1/purchases?").await;
-    browser.click("more").await;
-    must_buy(&facing, r#"{"username":"kim","userid":"u3","price":1}"#).await;
-    until_stored(&management, "u3", 1).await;
-    // The page gathers events for 200 ms.
-    tokio::time::sleep(Duration::from_millis(600)).await;
-    browser.run("window.release()").await;
-    until("list them all", async || rows(&browser).await == 30).await;
-    assert!(browser.texts("#more").await.is_empty());
-    until("offer the new one", async || {
-        browser.texts("#newest").await.len() == 1
-    })
-    .await;
-    assert_eq!(browser.texts("#purchases tr").await[..25], noted);
-    let queries = browser.requests(LISTING).await;
-    assert!(
-        queries
-            .iter()
-            .all(|query| query.starts_with("?everyone=true&")),
-        "{queries:?}"
-    );
-    assert!(
-        queries
-            .iter()
-            .all(|query| query.contains("&limit=25") || query.contains("&limit=1")),
-        "{queries:?}"
-    );
-    browser.click("newest").await;
-    browser.shows("count", "31").await;
-    assert_eq!(browser.texts("#purchases .name").await[0], "kim");
+    // The beginning of a name, in another case, and a text that is an id, too.
+    search("AD").await;
+    browser.has("#found a", &["Ada", "Adam"]).await;
+    let beginning = "No user AD; names that begin with it:";
+    browser.shows("found-what", beginning).await;
+    search("ad").await;
+    browser.has("#found a", &["ad", "Ada", "Adam"]).await;
+    browser.is_accessible().await;
+    browser.follow("Adam").await;
+    browser.shows("whose", "All users named Adam").await;
+    browser.shows("count", "1").await;
+    browser.go_back().await;
+    browser.has("#found a", &["ad", "Ada", "Adam"]).await;
+    // What is one thing only is shown at once, and the way back does not lead to its search.
+    search("u5").await;
+    browser.shows("whose", "User u5").await;
+    browser.focuses("who").await;
+    browser.go_back().await;
+    browser.has("#found a", &["ad", "Ada", "Adam"]).await;
+    search("zoe").await;
+    browser
+        .shows(
+            "found-what",
+            "No user zoe, and no name that begins with it.",
+        )
+        .await;
+    search("").await;
+    browser.shows("whose", "Everybody").await;
+    browser.shows("count", "4").await;
+    browser.follow(NASTY).await;
+    browser
+        .shows("whose", &format!("All users named {NASTY}"))
+        .await;
+    browser.counts("main img", 0).await;
 
-    // One user, and all of a name.
-    browser.fill(&[("who", "u1\n")]).await;
-    until("show the user", async || {
-        browser.texts("#whose").await == ["User u1"]
-    })
-    .await;
-    browser.shows("count", "15").await;
-    // Typed text stays while the page is redrawn for each reading.
-    browser.fill(&[("who", "ad")]).await;
-    let readings = async || browser.requests("/health").await.len();
-    let before = readings().await;
-    until("be redrawn", async || readings().await > before + 1).await;
-    browser.by_id("who").await.send_keys("a\n").await.unwrap();
-    until("show the name", async || {
-        browser.texts("#whose").await == ["All users named ada"]
-    })
-    .await;
-    browser.shows("count", "30").await;
-    browser.driver.refresh().await.unwrap();
-    browser.shows("count", "30").await;
-    browser.driver.back().await.unwrap();
-    browser.shows("count", "15").await;
-    browser.driver.back().await.unwrap();
-    browser.shows("count", "31").await;
-    browser.driver.back().await.unwrap();
-    until("be back", async || {
-        browser.texts("h2.title").await == ["Overview"]
-    })
-    .await;
+    // A purchase has a page, which is printed.
+    search(&last).await;
+    let facts = "return [...document.querySelectorAll('#purchase dd')].slice(0, 4).map((one) => one.innerText)";
+    let expected = json!([last, "ad", "bob", "1,195.30"]);
+    browser.returns(facts, expected.clone()).await;
+    browser.reload().await;
+    browser.returns(facts, expected).await;
+    browser.is_accessible().await;
+    let printed = "window.print = () => { window.printed = true }; document.getElementById('print').click(); return window.printed";
+    browser.returns(printed, true).await;
+    browser.follow("ad").await;
+    browser.shows("whose", "User ad").await;
     browser.was_quiet(&management.url).await;
+    // An id that is not stored, and a text that is part of no path.
+    for id in ["0190163d-8694-739b-aea5-966c26f8ad91", ".."] {
+        browser.go(&format!("#purchase?id={id}")).await;
+        let nothing = format!("No purchase with the ID {id} is stored.");
+        browser.shows("purchase", &nothing).await;
+    }
     browser.end().await;
 }

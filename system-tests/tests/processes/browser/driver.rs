@@ -5,7 +5,6 @@ use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process_group};
 use serde_json::{Value, json};
-use shop_core::conformance::skip;
 use thirtyfour::prelude::*;
 use thirtyfour::{
     BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel,
@@ -14,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 use crate::process::{soon, until};
+use crate::servers::{environment, skipped};
 
 /// A browser for one test, which ends with it.
 pub(super) struct Browser {
@@ -27,12 +27,10 @@ struct DriverProcess(Child);
 
 impl Drop for DriverProcess {
     fn drop(&mut self) {
-        let group = self
-            .0
-            .id()
-            .and_then(|id| i32::try_from(id).ok())
-            .and_then(Pid::from_raw);
-        if let Some(Err(error)) = group.map(|group| kill_process_group(group, Signal::KILL)) {
+        let id = self.0.id().and_then(|id| i32::try_from(id).ok());
+        if let Some(group) = id.and_then(Pid::from_raw)
+            && let Err(error) = kill_process_group(group, Signal::KILL)
+        {
             eprintln!("the test's browser could not be stopped: {error}");
         }
     }
@@ -43,7 +41,8 @@ impl Browser {
     /// `browser`.
     pub(super) async fn start() -> Option<Self> {
         let Some((process, url)) = soon("start the driver", start_driver()).await else {
-            return skipped("there is no chromedriver");
+            skipped("browser", "there is no chromedriver");
+            return None;
         };
         match WebDriver::new(url, capabilities()).await {
             Ok(driver) => Some(Self {
@@ -51,7 +50,8 @@ impl Browser {
                 _process: process,
             }),
             Err(error) if error.to_string().contains("cannot find") => {
-                skipped("there is no chromium")
+                skipped("browser", "there is no chromium");
+                None
             }
             Err(error) => panic!("no session: {error}"),
         }
@@ -94,25 +94,61 @@ impl Browser {
             .unwrap_or_else(|error| panic!("{id}: {error}"))
     }
 
-    /// Its displayed text.
-    pub(super) async fn text(&self, id: &str) -> String {
-        self.by_id(id).await.text().await.unwrap()
-    }
-
-    /// The same, if the element exists now.
-    async fn shown(&self, id: &str) -> Option<String> {
-        self.driver.find(By::Id(id)).await.ok()?.text().await.ok()
-    }
-
-    /// Waits until the element shows `text`, with spaces that do not break as spaces.
+    /// Waits until the element with this id shows `text`.
     pub(super) async fn shows(&self, id: &str, text: &str) {
-        let what = format!("show {text:?} in {id}");
+        self.has(&format!("#{id}"), &[text]).await;
+    }
+
+    /// Waits until the elements that `selector` finds show these texts, with spaces that do not break as spaces.
+    pub(super) async fn has(&self, selector: &str, texts: &[&str]) {
+        let what = format!("show {texts:?} in {selector}");
+        until(&what, async || self.texts(selector).await == texts).await;
+    }
+
+    /// Waits until the elements that `selector` finds show a text with this `part`.
+    pub(super) async fn says(&self, selector: &str, part: &str) {
+        let what = format!("say {part:?} in {selector}");
         until(&what, async || {
-            self.shown(id)
-                .await
-                .is_some_and(|shown| shown.replace('\u{a0}', " ") == text)
+            self.texts(selector).await.concat().contains(part)
         })
         .await;
+    }
+
+    /// Waits until the script returns `value`.
+    pub(super) async fn returns(&self, script: &str, value: impl Into<Value>) {
+        let value = value.into();
+        let what = format!("return {value} from {script}");
+        until(&what, async || self.run(script).await == value).await;
+    }
+
+    /// Waits until as many elements match the selector.
+    pub(super) async fn counts(&self, selector: &str, count: usize) {
+        let script = format!("return document.querySelectorAll({selector:?}).length");
+        self.returns(&script, count).await;
+    }
+
+    /// Waits until the element with this id has the focus.
+    pub(super) async fn focuses(&self, id: &str) {
+        self.returns("return document.activeElement.id", id).await;
+    }
+
+    /// Waits until the list of purchases, or of dead letters, is in this state.
+    pub(super) async fn list_is(&self, state: &str) {
+        let script = "return document.querySelector('#list, #dead-letter-list')?.dataset.state";
+        self.returns(script, state).await;
+    }
+
+    /// Opens another view of the page.
+    pub(super) async fn go(&self, hash: &str) {
+        self.run(&format!("location.hash = {hash:?}")).await;
+    }
+
+    pub(super) async fn go_back(&self) {
+        self.driver.back().await.unwrap();
+    }
+
+    pub(super) async fn reload(&self) {
+        self.driver.refresh().await.unwrap();
     }
 
     /// Replaces the contents of inputs.
@@ -158,46 +194,21 @@ impl Browser {
             .clone()
     }
 
-    /// Until the page is reloaded, requests are processed, but no response arrives. `window.sent` counts them.
-    pub(super) async fn lose_responses(&self) {
-        self.run(
-            "const real = window.fetch; window.sent = 0; window.fetch = async (...call) => {
-               const answer = await real(...call);
-               if (call[1]?.method === 'POST') { window.sent++; throw new TypeError('the answer is lost'); }
-               return answer;
-             };",
-        )
-        .await;
-    }
-
-    /// The queries of the completed requests for `path` since the page was loaded.
-    pub(super) async fn requests(&self, path: &str) -> Vec<String> {
+    /// The number of completed requests for `path` since the page was loaded.
+    pub(super) async fn requests(&self, path: &str) -> Value {
         let script = format!(
             "performance.setResourceTimingBufferSize(10000);
-             return performance.getEntriesByType('resource').map((one) => new URL(one.name))
-               .filter((url) => url.pathname === {path:?}).map((url) => url.search)"
+             return performance.getEntriesByType('resource').filter((one) => new URL(one.name).pathname === {path:?}).length"
         );
-        let queries = self.run(&script).await;
-        queries
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|query| query.as_str().unwrap().to_owned())
-            .collect()
+        self.run(&script).await
     }
 
-    /// The texts of the elements that a selector finds.
+    /// The displayed texts of the elements that a selector finds, with spaces that do not break as spaces.
     pub(super) async fn texts(&self, selector: &str) -> Vec<String> {
         let script = format!(
-            "return [...document.querySelectorAll({selector:?})].map((one) => one.innerText)"
+            "return [...document.querySelectorAll({selector:?})].map((one) => one.checkVisibility() ? one.innerText.trim().replaceAll('\\u00a0', ' ') : '')"
         );
-        let texts = self.run(&script).await;
-        texts
-            .as_array()
-            .unwrap()
-            .iter()
-            .map(|text| text.as_str().unwrap().to_owned())
-            .collect()
+        serde_json::from_value(self.run(&script).await).unwrap()
     }
 
     /// Asserts that nothing was written to the console, and that all requests went to `origin`.
@@ -223,17 +234,9 @@ impl Browser {
     }
 
     /// Checks the page by axe-core, the path of whose script `SHOP_TEST_AXE` names.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a switch of the tests, not a setting"
-    )]
     pub(super) async fn is_accessible(&self) {
-        let Ok(path) = std::env::var("SHOP_TEST_AXE") else {
-            return skip(
-                "axe",
-                std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(),
-                "there is no axe-core",
-            );
+        let Some(path) = environment("SHOP_TEST_AXE") else {
+            return skipped("axe", "there is no axe-core");
         };
         self.run(&std::fs::read_to_string(path).unwrap()).await;
         let check = "return axe.run().then(({ violations, passes }) => [passes.length > 0, violations.map(({ id, nodes }) => [id, nodes.map(({ html }) => html)])])";
@@ -297,17 +300,4 @@ fn capabilities() -> ChromeCapabilities {
             .unwrap();
     }
     capabilities
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "a switch of the tests, not a setting"
-)]
-fn skipped<T>(why: &str) -> Option<T> {
-    skip(
-        "browser",
-        std::env::var("SHOP_TEST_REQUIRE").ok().as_deref(),
-        why,
-    );
-    None
 }

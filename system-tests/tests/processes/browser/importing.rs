@@ -4,153 +4,87 @@ use serde_json::json;
 
 use super::NASTY;
 use super::driver::Browser;
-use crate::process::{Binary, Process, until};
+use crate::process::{Binary, Process};
+
+/// An import gets no answer until it is cancelled. The page also asks for other things by itself, whose answers come.
+const HOLD: &str = "const real = window.fetch; window.fetch = (path, options) => {
+    if (!path.includes(':import') || path.includes('dry_run')) return real(path, options);
+    window.fetch = real;
+    return new Promise((resolve, reject) => options.signal.addEventListener('abort', () => reject(new Error('aborted'))));
+};";
+/// Presses the button as a key does: clicks that follow each other within half a second are double clicks, and ignored.
+const PRESS_IMPORT: &str = "document.getElementById('import-button').click()";
 
 #[tokio::test]
-async fn a_file_is_shown_and_imported_once_with_its_problems() {
+async fn files_are_shown_mapped_and_imported_once() {
     let Some(browser) = Browser::start().await else {
         return;
     };
     let folder = tempfile::tempdir().unwrap();
     let management = Process::start(Binary::Management, &folder.path().join("data"), &[]).await;
     let file = folder.path().join("purchases.csv");
-    let name = NASTY.replace('"', "\"\"");
-    let text = format!(
-        "\u{feff}username,userid,price,timestamp\r\n\"{name}\",u1,12.50,2026-03-01T09:00:00Z\r\n'=ada,u1,7,\r\nada,u1,much,\r\nada,u1,7,\r\n"
+    let rows = format!(
+        "username,userid,price,timestamp\r\n\"{NASTY}\",u1,12.50,2026-03-01T09:00:00Z\r\nada,u1,much,\r\n"
     );
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, rows).unwrap();
     let problem = "price much must be a valid number";
-
     browser.open(&management.path("/#import")).await;
-    for said in ["3 imported, 1 rejected.", "3 imported before, 1 rejected."] {
-        until("show the form", async || {
-            !browser.texts("#import-file").await.is_empty()
-        })
-        .await;
-        browser
-            .by_id("import-file")
-            .await
-            .send_keys(file.to_str().unwrap())
-            .await
-            .unwrap();
-        until("show the first rows", async || {
-            browser.texts("#import-lines .result").await == ["", "", problem, ""]
-        })
-        .await;
-        assert_eq!(
-            browser.texts("#import-lines .name").await,
-            [NASTY, "=ada", "ada"]
-        );
+    for said in ["1 imported, 1 rejected.", "1 imported before, 1 rejected."] {
+        browser.counts("#import-file", 1).await;
+        let input = browser.by_id("import-file").await;
+        input.send_keys(file.to_str().unwrap()).await.unwrap();
+        browser.has("#import-lines .result", &["", problem]).await;
+        browser.has("#import-lines .name", &[NASTY]).await;
         browser.click("import-button").await;
         browser.shows("import-said", said).await;
-        assert_eq!(
-            browser.texts("#import-problems .result").await,
-            [format!("{problem}.")]
-        );
-        assert_eq!(
-            browser.run("return document.activeElement.id").await,
-            json!("import-button")
-        );
+        browser
+            .has("#import-problems .result", &[&format!("{problem}.")])
+            .await;
+        browser.focuses("import-button").await;
         browser.is_accessible().await;
-        browser.driver.refresh().await.unwrap();
+        browser.reload().await;
     }
-    browser.run("location.hash = '#purchases?range=all'").await;
-    browser.shows("count", "3").await;
-    browser.shows("total", "26.50").await;
-    browser.was_quiet(&management.url).await;
-    browser.end().await;
-}
 
-#[tokio::test]
-async fn a_file_of_another_system_is_mapped_and_an_import_is_cancelled() {
-    let Some(browser) = Browser::start().await else {
-        return;
-    };
-    let (_folder, management) = Process::fresh(Binary::Management, &[]).await;
-    browser.open(&management.path("/#import")).await;
-    until("show the form", async || {
-        !browser.texts("#import-text").await.is_empty()
-    })
-    .await;
-    let paste = async |text: &str| {
+    browser.was_quiet(&management.url).await;
+
+    // A file of another system is pasted, and its columns are chosen.
+    browser.counts("#import-text", 1).await;
+    let set = async |id: &str, value: &str, event: &str| {
         let script = format!(
-            "const field = document.getElementById('import-text'); field.value = {}; field.dispatchEvent(new Event('input', {{ bubbles: true }}))",
-            json!(text)
+            "const field = document.getElementById({id:?}); field.value = {};
+             field.dispatchEvent(new Event({event:?}, {{ bubbles: true }}))",
+            json!(value)
         );
         browser.run(&script).await;
     };
-    paste("Kunde;username;Summe;Ort\nu1;ada;12,50;Ulm\n").await;
-    until("name what is missing", async || {
-        let said = browser.texts("#import-said").await.join("");
-        said.contains("which has: Kunde, username, Summe, Ort")
-    })
-    .await;
-    let choose = async |column: u8, member: &str| {
-        let script = format!(
-            "const choice = document.getElementById('column-{column}'); choice.value = '{member}'; choice.dispatchEvent(new Event('change', {{ bubbles: true }}))"
-        );
-        browser.run(&script).await;
-    };
-    choose(0, "userid").await;
-    until("miss the other one", async || {
-        let said = browser.texts("#import-said").await.join("");
-        said.starts_with("the column \"price\" is missing")
-    })
-    .await;
-    choose(2, "price").await;
-    let found = "The file pasted.csv of 1 kB has 4 columns, separated by semicolons.";
-    browser.shows("import-found", found).await;
+    let pasted = "Kunde;username;Summe\nu1;ada;12,50\nu2;bob;1\n";
+    set("import-text", pasted, "input").await;
+    browser
+        .says("#import-said", "which has: Kunde, username, Summe")
+        .await;
+    set("column-0", "userid", "change").await;
+    browser
+        .says("#import-said", "the column \"price\" is missing")
+        .await;
+    set("column-2", "price", "change").await;
     browser.is_accessible().await;
-    let fill = "document.getElementById('import-options').open = true;
-        const form = document.querySelector('#import-options form');
+    let comma = "const form = document.querySelector('#import-options form');
         form.decimal_comma.checked = true;
         form.dispatchEvent(new Event('change', { bubbles: true }))";
-    browser.run(fill).await;
-    until("show what is not read", async || {
-        let notes = browser.texts("#import .note").await.join("");
-        notes.contains("Columns that are not read: Ort.")
-    })
-    .await;
-    browser.click("import-button").await;
-    browser.shows("import-said", "1 imported.").await;
-    let rate = browser.text("import-rate").await;
-    assert!(
-        rate.starts_with("1 row in ") && rate.ends_with(" rows per second."),
-        "{rate}"
-    );
+    browser.run(comma).await;
+    browser.has("#import-lines .result", &["", ""]).await;
 
-    // An import whose answer does not come is cancelled, and can be repeated. The page also asks for other things by itself,
-    // whose answers come.
-    let hold = "const real = window.fetch; window.fetch = (path, options) => {
-        if (!path.includes(':import') || path.includes('dry_run')) return real(path, options);
-        window.fetch = real;
-        return new Promise((resolve, reject) => options.signal.addEventListener('abort', () => reject(new Error('aborted'))));
-    };";
-    browser.run(hold).await;
-    paste("Kunde;username;Summe\nu1;ada;12,50\nu2;bob;1\n").await;
-    until("show the rows", async || {
-        browser.texts("#import-lines tr").await.len() == 2
-    })
-    .await;
-    press_import(&browser).await;
+    // An import is cancelled, and repeated.
+    browser.run(HOLD).await;
+    browser.run(PRESS_IMPORT).await;
     browser.shows("import-button", "Cancel").await;
-    press_import(&browser).await;
-    browser
-        .shows(
-            "import-said",
-            "Cancelled. What was imported stays. Import again for the rest.",
-        )
-        .await;
-    press_import(&browser).await;
-    browser
-        .shows("import-said", "1 imported, 1 imported before.")
-        .await;
+    browser.run(PRESS_IMPORT).await;
+    let cancelled = "Cancelled. What was imported stays. Import again for the rest.";
+    browser.shows("import-said", cancelled).await;
+    browser.run(PRESS_IMPORT).await;
+    browser.shows("import-said", "2 imported.").await;
+    browser.go("#purchases?range=all").await;
+    browser.shows("count", "3").await;
+    browser.shows("total", "26.00").await;
     browser.end().await;
-}
-
-/// Presses the button as a key does: clicks that follow each other within half a second are double clicks, and ignored.
-async fn press_import(browser: &Browser) {
-    browser
-        .run("document.getElementById('import-button').click()")
-        .await;
 }

@@ -3,9 +3,9 @@
 use serde_json::json;
 
 use super::driver::Browser;
-use super::{dead_letters, open_as};
+use super::{buy_by_api, dead_letters, open_as};
 use crate::kills::chosen;
-use crate::process::{ALL_ROLES, Binary, Process, post, until};
+use crate::process::{ALL_ROLES, Binary, Process};
 
 /// The fields and buttons that another element covers, at any scroll position.
 const COVERED: &str = "
@@ -58,6 +58,9 @@ const OVERLAPS: &str = "
     });
     return [...found]";
 
+/// How much wider than the window the page is.
+const WIDER: &str = "return Math.max(0, document.documentElement.scrollWidth - innerWidth)";
+
 #[tokio::test]
 async fn no_element_covers_a_field() {
     let Some(browser) = Browser::start().await else {
@@ -66,30 +69,30 @@ async fn no_element_covers_a_field() {
     let folder = tempfile::tempdir().unwrap();
     dead_letters::put(folder.path(), 3).await;
     let management = Process::start(Binary::Management, folder.path(), &[ALL_ROLES]).await;
-    let facing = Process::start(
-        Binary::Facing,
-        folder.path(),
-        &[("MANAGEMENT_URL", &management.url)],
-    )
-    .await;
-    let mut id = String::new();
+    let to_management = [("MANAGEMENT_URL", &*management.url)];
+    let facing = Process::start(Binary::Facing, folder.path(), &to_management).await;
+    let mut purchase = json!(null);
     for _ in 0..25 {
-        let purchase = r#"{"username":"ada","userid":"u1","price":1}"#;
-        let (status, answer) = post(&facing.path("/v1/purchases"), purchase).await;
-        assert_eq!(status, 201);
-        answer["purchase"]["id"]
-            .as_str()
-            .unwrap()
-            .clone_into(&mut id);
+        purchase = buy_by_api(&facing, "u1", "1", json!({})).await;
     }
     open_as(&browser, &facing, "u1", "ada").await;
-    // Per change, the widest and the narrowest.
-    let count = if chosen("SHOP_TEST_ROUNDS").is_some() {
-        6
-    } else {
-        2
-    };
-    for (width, height) in [
+    let of_purchase = format!("/#purchase?id={}", purchase["id"].as_str().unwrap());
+    let mut pages = vec![facing.path("/")];
+    pages.extend(
+        [
+            "/#overview",
+            "/#shopingestwaiting",
+            "/#purchases?range=all",
+            "/#purchases?find=A",
+            &of_purchase,
+            "/#dead-letters",
+            "/#dead-letters?position=purchases-0-1000",
+            "/#entities?user=1",
+            "/#import",
+        ]
+        .map(|view| management.path(view)),
+    );
+    let sizes = [
         (1400, 900),
         (320, 640),
         // A screen of 1440 px at 200 %.
@@ -97,55 +100,29 @@ async fn no_element_covers_a_field() {
         (1400, 500),
         (768, 1024),
         (390, 844),
-    ]
-    .into_iter()
-    .take(count)
-    {
-        browser.set_size(width, height).await;
+    ];
+    // Per change, the widest and the narrowest.
+    let is_night = chosen("SHOP_TEST_ROUNDS").is_some();
+    let count = if is_night { sizes.len() } else { 2 };
+    for (width, height) in &sizes[..count] {
+        browser.set_size(*width, *height).await;
         if height > width {
             browser.use_dark_mode().await;
         }
-        let views = [
-            "overview",
-            "shopingestwaiting",
-            "purchases?range=all",
-            "purchases?find=A",
-            &format!("purchase?id={id}"),
-            "dead-letters",
-            "dead-letters?position=purchases-0-1000",
-            "entities?user=1",
-            "import",
-        ]
-        .map(|view| (&management, format!("/#{view}")));
-        for (service, path) in [(&facing, "/".to_owned())].into_iter().chain(views) {
-            browser.open(&service.path(&path)).await;
-            browser.driver.refresh().await.unwrap();
-            until("show the view", async || {
-                browser.run(LOADED).await == json!(true)
-            })
-            .await;
-            let found = browser.run(COVERED).await;
-            assert!(found[0].as_u64() >= Some(3), "{found}");
+        for page in &pages {
+            browser.open(page).await;
+            browser.reload().await;
+            browser.returns(LOADED, true).await;
+            let covered = browser.run(COVERED).await;
+            assert!(covered[0].as_u64() >= Some(3), "{covered}");
+            let overlaps = browser.run(OVERLAPS).await;
+            let wider = browser.run(WIDER).await;
             assert_eq!(
-                found[1],
-                json!([]),
-                "{width}x{height} {}{path}",
-                service.url
-            );
-            assert_eq!(
-                browser.run(OVERLAPS).await,
-                json!([]),
-                "{width}x{height} {}{path}",
-                service.url
+                json!([covered[1], overlaps, wider]),
+                json!([[], [], 0]),
+                "{width}x{height} {page}"
             );
             browser.is_accessible().await;
-            let wider = browser
-                .run("return document.documentElement.scrollWidth - innerWidth")
-                .await;
-            assert!(
-                wider.as_i64() <= Some(0),
-                "{width}: {path} is too wide by {wider}"
-            );
         }
     }
     browser.end().await;

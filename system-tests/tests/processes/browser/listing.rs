@@ -1,261 +1,162 @@
-//! The list of purchases and its updates.
+//! The list of purchases: its updates, ranges, chart and files.
 
 use serde_json::json;
+use thirtyfour::{By, Key};
 
-use super::{open_as, rows, until_list_is, with_both, with_facing};
-use crate::process::{Process, must_buy, stored, until};
+use super::{buy_by_api, open_as, with_facing};
+use crate::process::until_stored;
 
 const LISTING: &str = "/v1/purchases";
-/// Buys as `name` for each of the `prices`.
-async fn buy_all(facing: &Process, name: &str, id: &str, prices: std::ops::Range<u32>) {
-    for price in prices {
-        let body = format!(r#"{{"username":"{name}","userid":"{id}","price":{price}}}"#);
-        must_buy(facing, &body).await;
-    }
-}
+/// Holds requests for lists until `window.release()`.
+const HOLD: &str = "const real = window.fetch;
+    const held = new Promise((resolve) => { window.release = () => { window.fetch = real; resolve(); }; });
+    window.fetch = (path, ...rest) => path.startsWith('v1/') ? held.then(() => real(path, ...rest)) : real(path, ...rest);";
+/// A file that does not end until it is cancelled.
+const ENDLESS: &str = "window.fetch = async (path, { signal }) => new Response(new ReadableStream({ start: (stream) => {
+    stream.enqueue(new Uint8Array(50000));
+    signal.addEventListener('abort', () => stream.error(new Error('cancelled')));
+} }), { headers: { 'content-type': 'text/csv' } })";
+/// Keeps the files that are saved, and their names.
+const KEEP_FILES: &str = "window.saved = [];
+    URL.createObjectURL = (file) => { window.saved.push(file); return '#saved'; };
+    HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };";
 
 #[tokio::test]
 async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
     let Some((browser, _folder, facing)) = with_facing().await else {
         return;
     };
-    buy_all(&facing, "ada", "u1", 0..30).await;
+    for price in 0..30 {
+        buy_by_api(&facing, "u1", &price.to_string(), json!({})).await;
+    }
     open_as(&browser, &facing, "u1", "ada").await;
     browser.shows("count", "30").await;
-    assert_eq!(rows(&browser).await, 25);
-    // The page follows events: while idle it neither changes nor sends requests.
-    until("follow it", async || {
-        browser
-            .requests(LISTING)
-            .await
-            .last()
-            .is_some_and(|query| query.contains("&limit=1"))
-    })
-    .await;
+    browser.counts("#purchases tr", 25).await;
+
+    // The page follows events: while nothing happens, it neither changes nor sends requests.
+    let follows = "const lists = performance.getEntriesByType('resource').filter((one) => one.name.includes('/v1/purchases?'));
+        return lists.at(-1)?.name.includes('&limit=1')";
+    browser.returns(follows, true).await;
     let page = "return document.querySelector('main').outerHTML";
     let noted = (browser.run(page).await, browser.requests(LISTING).await);
-    buy_all(&facing, "eva", "u2", 0..1).await;
-    assert_eq!(stored(&facing, "u2").await, 1);
-    for _ in 0..4 {
-        browser
-            .run("document.dispatchEvent(new Event('visibilitychange'))")
-            .await;
-    }
-    assert_eq!(
-        (browser.run(page).await, browser.requests(LISTING).await),
-        noted
-    );
+    buy_by_api(&facing, "u2", "1", json!({})).await;
+    until_stored(&facing, "u2", 1).await;
+    browser
+        .run("document.dispatchEvent(new Event('visibilitychange'))")
+        .await;
+    let now = (browser.run(page).await, browser.requests(LISTING).await);
+    assert_eq!(now, noted);
 
     // A list of one page is replaced, a longer one stays until the user loads the newest.
-    buy_all(&facing, "ada", "u1", 100..101).await;
+    buy_by_api(&facing, "u1", "100", json!({})).await;
     browser.shows("count", "31").await;
-    assert_eq!(
-        (
-            rows(&browser).await,
-            &*browser.texts("#purchases .amount").await[0]
-        ),
-        (25, "100.00")
-    );
-    assert_eq!(
-        browser.requests(LISTING).await.len(),
-        noted.1.len() + 1,
-        "it is loaded once"
-    );
+    browser
+        .has("#purchases tr:first-child .amount", &["100.00"])
+        .await;
     browser.click("more").await;
-    until("list them all", async || rows(&browser).await == 31).await;
-    assert!(browser.texts("#more").await.is_empty());
-    let rows_and_place = async || {
-        let place = "return document.getElementById('purchases').getBoundingClientRect().y";
-        (
-            browser.texts("#purchases tr").await,
-            browser.run(place).await,
-        )
-    };
-    let noted = rows_and_place().await;
-    buy_all(&facing, "ada", "u1", 200..201).await;
-    until("offer the new one", async || {
-        browser.texts("#newest").await.len() == 1
-    })
-    .await;
-    assert_eq!(rows_and_place().await, noted);
+    browser.counts("#purchases tr", 31).await;
+    browser.counts("#more", 0).await;
+    let rows = "return [document.getElementById('purchases').innerText, document.getElementById('purchases').getBoundingClientRect().y]";
+    let noted = browser.run(rows).await;
+    buy_by_api(&facing, "u1", "200", json!({})).await;
+    browser.counts("#newest", 1).await;
+    assert_eq!(browser.run(rows).await, noted);
     browser.click("newest").await;
     browser.shows("count", "32").await;
-    assert_eq!(
-        (
-            rows(&browser).await,
-            &*browser.texts("#purchases .amount").await[0]
-        ),
-        (25, "200.00")
-    );
+    browser.counts("#purchases tr", 25).await;
     browser.was_quiet(&facing.url).await;
     browser.end().await;
 }
 
-/// The files of the page that were loaded before the list was requested, and the bytes of all responses so far.
-const LOADED_BEFORE: &str = "
-    const all = performance.getEntriesByType('resource');
-    const { startTime } = all.find(({ name }) => name.includes('/v1/purchases?'));
-    const files = all.filter((one) => one.startTime < startTime && one.name.includes('/page/'));
-    const bytes = [...all, ...performance.getEntriesByType('navigation')].reduce((sum, one) => sum + one.transferSize, 0);
-    return [files.map(({ name }) => name.split('/').at(-1)).filter((name) => name !== 'icon.svg').sort(), bytes]";
-
 #[tokio::test]
-async fn the_first_rows_need_one_script_and_few_bytes() {
-    let Some((browser, _folder, management, facing)) = with_both().await else {
-        return;
-    };
-    buy_all(&facing, "ada", "u1", 0..30).await;
-    open_as(&browser, &facing, "u1", "ada").await;
-    for (service, path, script) in [
-        (&facing, "/", "facing.js"),
-        (&management, "/#purchases", "management.js"),
-    ] {
-        browser.open("about:blank").await;
-        browser
-            .driver
-            .cdp()
-            .send_raw("Network.clearBrowserCache", json!({}))
-            .await
-            .unwrap();
-        browser.open(&service.path(path)).await;
-        until("list them", async || rows(&browser).await == 25).await;
-        let loaded = browser.run(LOADED_BEFORE).await;
-        assert_eq!(loaded[0], json!([script, "page.css"]));
-        let bytes = loaded[1].as_u64().unwrap();
-        assert!((10_000..60_000).contains(&bytes), "{bytes}");
-    }
-    browser.end().await;
-}
-
-#[tokio::test]
-async fn ranges_have_urls_totals_and_bars() {
+async fn ranges_have_urls_totals_bars_and_files() {
     let Some((browser, _folder, facing)) = with_facing().await else {
         return;
     };
-    for (month, price) in [
-        ("2024-01", "1.10"),
-        ("2024-02", "2.20"),
-        ("2024-02", "3.30"),
+    for (day, price) in [
+        ("2024-01-10", "5"),
+        ("2024-02-08", "18"),
+        ("2024-02-13", "23"),
+        ("2024-02-14", "1000000"),
+        ("2024-02-20", "30"),
     ] {
-        let body = json!({"username": "ada", "userid": "u1", "price": price, "timestamp": format!("{month}-10T12:00:00Z")});
-        must_buy(&facing, &body.to_string()).await;
+        let time = json!({"timestamp": format!("{day}T12:00:00Z")});
+        buy_by_api(&facing, "u1", price, time).await;
     }
-    buy_all(&facing, "ada", "u1", 7..8).await;
     open_as(&browser, &facing, "u1", "ada").await;
-    browser.shows("count", "1").await;
-    let shows = async |count: &str, total: &str, bars: usize| {
-        browser.shows("count", count).await;
-        browser.shows("total", total).await;
-        let drawn = browser
-            .run("return document.querySelectorAll('.bars rect').length")
-            .await;
-        assert_eq!(drawn, json!(bars));
-        assert_eq!(
-            browser.texts("figure tbody tr").await.len(),
-            bars,
-            "the same as a table"
-        );
-    };
+    browser.list_is("empty").await;
+
+    // One state of the list at a time.
+    browser.run(HOLD).await;
     browser.follow("All time").await;
-    shows("4", "13.60", 3).await;
-    browser
-        .run("location.hash = '#purchases?from=2024-02-01&to=2024-02-29'")
-        .await;
-    shows("2", "5.50", 1).await;
-    browser.follow("Months").await;
-    until("draw months", async || {
-        browser.texts("figcaption > span").await == ["Spent per month"]
-    })
-    .await;
-    browser.driver.refresh().await.unwrap();
-    until("be back", async || browser.texts("#count").await == ["2"]).await;
-    shows("2", "5.50", 1).await;
-    assert_eq!(
-        browser.texts("figcaption > span").await,
-        ["Spent per month"]
-    );
-    // A range of two days, without purchases.
-    browser.run("for (const [id, day] of [['from', '2023-01-01'], ['to', '2023-01-31']]) document.getElementById(id).value = day").await;
-    browser.click("show-range").await;
-    until_list_is(&browser, "empty").await;
-    browser.follow("Show all time").await;
-    shows("4", "13.60", 3).await;
-    for _ in 0..2 {
-        browser.driver.back().await.unwrap();
-    }
-    shows("2", "5.50", 1).await;
-    browser.driver.back().await.unwrap();
-    until("draw days", async || {
-        browser.texts("figcaption > span").await == ["Spent per day"]
-    })
-    .await;
-    browser.driver.back().await.unwrap();
-    shows("4", "13.60", 3).await;
-    browser.driver.back().await.unwrap();
-    shows("1", "7.00", 1).await;
-    browser.driver.forward().await.unwrap();
-    shows("4", "13.60", 3).await;
-    browser.was_quiet(&facing.url).await;
-    browser.end().await;
-}
+    browser.list_is("loading").await;
+    browser.has("#list .intro", &["Loading…"]).await;
+    browser.run("window.release()").await;
+    browser.list_is("shown").await;
+    browser.has("#list .intro", &[]).await;
+    browser.shows("count", "5").await;
+    browser.go("#purchases?from=2026-02-30&to=2026-03-01").await;
+    let wrong = "This range is not valid; the last 30 days are shown.";
+    browser.has(".ledger > .notice", &[wrong]).await;
 
-#[tokio::test]
-async fn a_range_is_exported() {
-    let Some((browser, _folder, facing)) = with_facing().await else {
-        return;
-    };
-    // More than the list shows.
-    buy_all(&facing, "ada", "u1", 0..30).await;
-    buy_all(&facing, "eva", "u2", 0..1).await;
-    open_as(&browser, &facing, "u1", "ada").await;
-    browser.shows("count", "30").await;
-    let keep = "window.saved = [];
-        URL.createObjectURL = (file) => { window.saved.push(file); return '#saved'; };
-        HTMLAnchorElement.prototype.click = function () { window.saved.push(this.download); };";
-    browser.run(keep).await;
-    let first = [r#"id,username,userid,price,timestamp"#, r#"{"id":""#];
-    for (kind, rows, first) in [("csv", 31, first[0]), ("ndjson", 30, first[1])] {
-        browser.run("window.saved = []").await;
-        browser.click(&format!("export-{kind}")).await;
-        until("save a file", async || {
-            browser.run("return window.saved.length").await == json!(2)
-        })
-        .await;
-        let name = browser.run("return window.saved[1]").await;
-        assert!(
-            name.as_str().unwrap().starts_with("purchases-u1-20"),
-            "{name}"
-        );
-        assert!(
-            name.as_str().unwrap().ends_with(&format!(".{kind}")),
-            "{name}"
-        );
-        let saved = browser.run("return window.saved[0].text()").await;
-        let lines: Vec<_> = saved.as_str().unwrap().lines().collect();
-        assert_eq!(lines.len(), rows, "{saved}");
-        assert!(lines[0].starts_with(first), "{saved}");
-        assert!(
-            lines.iter().skip(1).all(|line| line.contains("u1")),
-            "{saved}"
-        );
-        assert!(
-            browser
-                .text("export-answer")
-                .await
-                .starts_with("Exported for ")
-        );
+    let february = "for (const [id, day] of [['from', '2024-02-01'], ['to', '2024-02-29']]) document.getElementById(id).value = day";
+    browser.run(february).await;
+    browser.click("show-range").await;
+    browser.shows("total", "1,000,071.00").await;
+    browser.counts("figure tbody tr", 4).await;
+    browser.follow("Months").await;
+    let title = "figcaption > span";
+    browser.has(title, &["Spent per month"]).await;
+    browser.reload().await;
+    browser.has(title, &["Spent per month"]).await;
+    browser.go_back().await;
+    browser.has(title, &["Spent per day"]).await;
+
+    // Bars are read by keyboard and pointer, beside an outlier that does not flatten the others.
+    browser.counts(".bars rect", 4).await;
+    browser.counts(".bars .cut", 1).await;
+    let chart = browser.by_id("chart").await;
+    for (key, text) in [
+        (Key::Left, "Feb 13, 2024: 23.00, 1 purchase"),
+        (Key::Home, "Feb 8, 2024: 18.00, 1 purchase; before: 5.00"),
+        (Key::End, "Feb 20, 2024: 30.00, 1 purchase"),
+    ] {
+        chart.send_keys(key).await.unwrap();
+        browser.shows("bar", text).await;
+        assert_eq!(chart.attr("aria-valuetext").await.unwrap().unwrap(), text);
     }
-    // A file that is not complete is not saved.
+    let second = browser.driver.find(By::Css(".bars rect:nth-of-type(2)"));
+    let pointer = browser.driver.action_chain();
+    let pointer = pointer.move_to_element_center(&second.await.unwrap());
+    pointer.perform().await.unwrap();
     browser
-        .run("window.saved = []; window.fetch = async () => { throw new TypeError('away'); }")
+        .shows("bar", "Feb 13, 2024: 23.00, 1 purchase")
         .await;
+    browser.was_quiet(&facing.url).await;
+
+    // The range is exported; what is not complete is not saved.
+    browser.run(KEEP_FILES).await;
+    browser.click("export-csv").await;
+    browser.returns("return window.saved.length", 2).await;
+    let name = browser.run("return window.saved[1]").await;
+    let name = name.as_str().unwrap();
+    assert!(
+        name.starts_with("purchases-u1-2024") && name.ends_with(".csv"),
+        "{name}"
+    );
+    let lines = "return window.saved[0].text().then((text) => text.trim().split('\\n').length)";
+    browser.returns(lines, 5).await;
+    browser.says("#export-answer", "Exported for ").await;
+    browser.run(ENDLESS).await;
+    browser.click("export-csv").await;
+    browser.shows("export-size", "50 kB").await;
+    browser.shows("export-csv", "Cancel").await;
+    browser.is_accessible().await;
     browser.click("export-csv").await;
     browser
-        .shows(
-            "export-answer",
-            "Nothing was exported: The service cannot be reached.",
-        )
+        .shows("export-answer", "Nothing was exported.")
         .await;
-    assert_eq!(browser.run("return window.saved.length").await, json!(0));
+    browser.focuses("export-csv").await;
+    browser.returns("return window.saved.length", 2).await;
     browser.end().await;
 }
