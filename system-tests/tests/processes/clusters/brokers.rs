@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
+use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
 use tempfile::TempDir;
 use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 
+use super::are_wanted;
 use super::buyers::RECOVERY;
 use super::links::Link;
 use crate::process::{until, within};
@@ -34,7 +35,7 @@ pub(super) struct Cluster {
 }
 
 impl Cluster {
-    /// Starts the brokers. `None` without `TEST_SERVERS`, which is reported.
+    /// Starts the brokers. `None` if no scenes are wanted, or without `TEST_SERVERS`, which is reported.
     pub(super) async fn start() -> Option<Self> {
         let mut cluster = Self::prepare().await?;
         cluster.addresses = cluster.up().await;
@@ -88,11 +89,11 @@ impl Cluster {
     }
 
     async fn prepare() -> Option<Self> {
+        if !are_wanted() {
+            return None;
+        }
         let Some(scripts) = environment("TEST_SERVERS") else {
-            skipped(
-                "kafka",
-                "TEST_SERVERS names no scripts that start a cluster",
-            );
+            skipped("kafka", "TEST_SERVERS names no scripts");
             return None;
         };
         Some(Self {
@@ -136,10 +137,11 @@ impl Cluster {
         self.ctl(&[verb, &node.to_string()]).await;
     }
 
-    fn config(&self) -> ClientConfig {
+    /// A client of the brokers.
+    fn client<C: FromClientConfig>(&self) -> C {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.addresses);
-        config
+        config.create().unwrap()
     }
 
     /// Creates a topic with its replicas on these nodes.
@@ -149,12 +151,12 @@ impl Cluster {
         partitions: &[&[i32]],
         settings: &[(&str, &str)],
     ) {
-        let admin: AdminClient<_> = self.config().create().unwrap();
         let count = i32::try_from(partitions.len()).unwrap();
         let mut new = NewTopic::new(topic, count, TopicReplication::Variable(partitions));
         for (name, value) in settings {
             new = new.set(name, value);
         }
+        let admin: AdminClient<_> = self.client();
         let created = admin.create_topics([&new], &AdminOptions::new()).await;
         created.unwrap().remove(0).unwrap();
         until("leaders", async || self.leader(topic).await > 0).await;
@@ -162,7 +164,7 @@ impl Cluster {
 
     /// Adds partitions to a topic, up to `count`.
     pub(super) async fn grow(&self, topic: &str, count: usize) {
-        let admin: AdminClient<_> = self.config().create().unwrap();
+        let admin: AdminClient<_> = self.client();
         let grown = NewPartitions::new(topic, count);
         let grown = admin
             .create_partitions([&grown], &AdminOptions::new())
@@ -172,7 +174,7 @@ impl Cluster {
 
     /// Changes one setting of a topic.
     pub(super) async fn configure(&self, topic: &str, name: &str, value: &str) {
-        let admin: AdminClient<_> = self.config().create().unwrap();
+        let admin: AdminClient<_> = self.client();
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
         let changed = admin.alter_configs([&change], &AdminOptions::new()).await;
         changed.unwrap().remove(0).unwrap();
@@ -180,7 +182,7 @@ impl Cluster {
 
     /// Returns the leader of partition 0.
     pub(super) async fn leader(&self, topic: &str) -> i32 {
-        let consumer: BaseConsumer = self.config().create().unwrap();
+        let consumer: BaseConsumer = self.client();
         let topic = topic.to_owned();
         let asked = tokio::task::spawn_blocking(move || {
             let metadata = consumer.fetch_metadata(Some(&topic), Duration::from_secs(5));
@@ -193,18 +195,16 @@ impl Cluster {
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        let down = std::process::Command::new(&self.script)
-            .arg("down")
+        let mut down = std::process::Command::new(&self.script);
+        down.arg("down")
             .env("SERVERS_DIR", self.folder.path())
-            .stdin(Stdio::null())
-            .output();
-        if let Err(error) = down {
-            eprintln!("the test's cluster could not be stopped: {error}");
-        }
-        if let Some(disk) = &self.disk {
-            let unmounted = std::process::Command::new("umount").arg(disk).output();
-            if let Err(error) = unmounted {
-                eprintln!("the disk of a broker could not be unmounted: {error}");
+            .stdin(Stdio::null());
+        let mut unmount = std::process::Command::new("umount");
+        unmount.args(&self.disk);
+        let commands = [Some(down), self.disk.is_some().then_some(unmount)];
+        for mut command in commands.into_iter().flatten() {
+            if let Err(error) = command.output() {
+                eprintln!("the test's cluster could not be stopped: {error}");
             }
         }
     }

@@ -136,7 +136,7 @@ impl Load {
 }
 
 /// Gets a resource again and again, and passes the status and the body on.
-pub(super) async fn poll_until_stopped(
+async fn poll_until_stopped(
     url: String,
     stop: CancellationToken,
     note: impl Fn(u16, Value) + Send + Sync,
@@ -158,47 +158,48 @@ async fn buy_until_stopped(
     stop: CancellationToken,
     seen: Arc<Mutex<Seen>>,
 ) {
-    let http = plain();
     for number in 0_u64.. {
         if stop.is_cancelled() {
             return;
         }
-        let body = format!(r#"{{"username":"ada","userid":"u{buyer}","price":{number}}}"#);
-        buy(&http, &url, &format!("{buyer}-{number}"), &body).await;
+        buy(&url, &format!("u{buyer}"), number).await;
         seen.lock().unwrap().note_success();
         // The servers share the processors with the buyers.
         pause().await;
     }
 }
 
-/// Repeats a purchase until it is acknowledged. The service may be restarted meanwhile.
-pub(super) async fn buy(http: &reqwest::Client, url: &str, key: &str, body: &str) {
+/// Buys with one attempt: a user buys once for each price. Returns whether it was acknowledged.
+pub(super) async fn buy_once(url: &str, user: &str, price: u64) -> bool {
+    let body = format!(r#"{{"username":"ada","userid":"{user}","price":{price}}}"#);
+    let request = plain()
+        .post(url)
+        .header("content-type", "application/json")
+        .header("idempotency-key", format!("{user}-{price}"));
+    match request.body(body).send().await {
+        Ok(response) if response.status().is_success() => true,
+        Ok(response) => {
+            assert_eq!(response.status(), 503);
+            false
+        }
+        // The service is restarted.
+        Err(_) => false,
+    }
+}
+
+/// Repeats a purchase until it is acknowledged.
+pub(super) async fn buy(url: &str, user: &str, price: u64) {
     let bought = async {
-        loop {
-            let request = http
-                .post(url)
-                .header("content-type", "application/json")
-                .header("idempotency-key", key)
-                .body(body.to_owned());
-            match request
-                .send()
-                .await
-                .map(|response| response.status().as_u16())
-            {
-                Ok(200 | 201) => return,
-                Ok(503) | Err(_) => sleep(Duration::from_millis(100)).await,
-                Ok(status) => panic!("status {status}"),
-            }
+        while !buy_once(url, user, price).await {
+            sleep(Duration::from_millis(100)).await;
         }
     };
     within(RECOVERY, "a purchase", bought).await;
 }
 
-/// Buys the purchases with these numbers, one after the other.
-pub(super) async fn buy_all(url: String, numbers: std::ops::Range<u64>) {
-    let http = plain();
-    for number in numbers {
-        let body = format!(r#"{{"username":"ada","userid":"u1","price":{number}}}"#);
-        buy(&http, &url, &format!("k-{number}"), &body).await;
+/// Buys for these prices, one after the other.
+pub(super) async fn buy_all(url: String, prices: std::ops::Range<u64>) {
+    for price in prices {
+        buy(&url, "u1", price).await;
     }
 }

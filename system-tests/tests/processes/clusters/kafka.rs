@@ -1,21 +1,18 @@
 //! Three brokers of which one fails, or the links to them.
 
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 use tokio::time::sleep;
-use tokio_util::sync::CancellationToken;
 
-use super::all_scenes;
 use super::brokers::Cluster;
-use super::buyers::{Load, PURCHASES, buy, buy_all, poll_until_stopped};
+use super::buyers::{Load, PURCHASES, buy, buy_all, buy_once};
 use super::links::Weather;
 use crate::kills::{Random, seed};
-use crate::process::{Binary, Process, borrow_settings, get, plain, until};
+use crate::process::{Binary, Process, borrow_settings, get, until};
 
 /// Both services on a topic of the cluster, with an embedded store.
 struct Services {
@@ -121,9 +118,6 @@ async fn a_killed_leader_loses_and_doubles_nothing() {
         cluster.node("start", 1).await;
     })
     .await;
-    if !all_scenes() {
-        return;
-    }
     scene("zombie leader", &cluster, async |load, _| {
         cluster.node("pause", 2).await;
         sleep(Duration::from_secs(15)).await;
@@ -175,43 +169,12 @@ async fn a_killed_leader_loses_and_doubles_nothing() {
         }
     })
     .await;
-    scene(
-        "another management restarted",
-        &cluster,
-        async |load, services| {
-            let stop = CancellationToken::new();
-            let degraded = Arc::<Mutex<Vec<Value>>>::default();
-            let seen = Arc::clone(&degraded);
-            let url = services.management.as_ref().unwrap().path("/health");
-            let polling = tokio::spawn(poll_until_stopped(url, stop.clone(), move |_, health| {
-                if health["status"] != "healthy" {
-                    seen.lock().unwrap().push(health);
-                }
-            }));
-            let settings = borrow_settings(&services.settings);
-            for _round in 0..6 {
-                let another =
-                    Process::start(Binary::Management, services.folder.path(), &settings).await;
-                load.goes_on().await;
-                assert!(another.terminate().await.success());
-                load.goes_on().await;
-            }
-            // A rebalance is not a failure.
-            stop.cancel();
-            polling.await.unwrap();
-            assert_eq!(*degraded.lock().unwrap(), Vec::<Value>::new());
-        },
-    )
-    .await;
     faults_by_chance(&cluster).await;
 }
 
 /// The network between the services and one broker, or all of them, fails; the brokers reach each other.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn failing_links_to_brokers_lose_and_double_nothing() {
-    if !all_scenes() {
-        return;
-    }
     let Some(cluster) = Cluster::start_behind_links().await else {
         return;
     };
@@ -238,9 +201,6 @@ async fn failing_links_to_brokers_lose_and_double_nothing() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_a_broker_loses_and_doubles_nothing() {
-    if !all_scenes() {
-        return;
-    }
     let Some(cluster) = Cluster::start_with_small_disk().await else {
         return;
     };
@@ -279,9 +239,6 @@ async fn faults_by_chance(cluster: &Cluster) {
 /// A start while the leader of a partition accepts connections and does not answer.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn services_start_while_the_leader_of_a_partition_is_mute() {
-    if !all_scenes() {
-        return;
-    }
     let Some(cluster) = Cluster::start().await else {
         return;
     };
@@ -292,19 +249,12 @@ async fn services_start_while_the_leader_of_a_partition_is_mute() {
         .await;
     cluster.node("pause", 1).await;
     let services = Services::start(&cluster, "mute-leader").await;
-    let http = plain();
     let url = services.facing.path(PURCHASES);
     let began = Instant::now();
     let mut acknowledged = BTreeSet::new();
     until("sell on the other partitions", async || {
         for user in 0..12 {
-            let body = format!(r#"{{"username":"ada","userid":"u{user}","price":1}}"#);
-            let request = http
-                .post(&url)
-                .header("content-type", "application/json")
-                .header("idempotency-key", format!("k-{user}"))
-                .body(body);
-            if request.send().await.unwrap().status().is_success() {
+            if buy_once(&url, &format!("u{user}"), 1).await {
                 acknowledged.insert(user);
             }
         }
@@ -321,8 +271,7 @@ async fn services_start_while_the_leader_of_a_partition_is_mute() {
 
     cluster.node("resume", 1).await;
     for user in 0..12 {
-        let body = format!(r#"{{"username":"ada","userid":"u{user}","price":1}}"#);
-        buy(&http, &url, &format!("k-{user}"), &body).await;
+        buy(&url, &format!("u{user}"), 1).await;
     }
     until("all is stored", async || services.stored().await == 12).await;
     until("turn back", async || {

@@ -4,7 +4,7 @@
 //! - `postgres`: a primary and a standby
 //!
 //! Each scene prints what was acknowledged, what is missing or stored twice, the longest time without a success of a buy and
-//! of a listing, and when `/health` of facing turned and turned back. `.ci/run` runs three of them; the others run when
+//! of a listing, and when `/health` of facing turned and turned back. They take a quarter of an hour, and run when
 //! `SHOP_TEST_CLUSTERS` is set, as at night.
 
 mod brokers;
@@ -15,7 +15,7 @@ mod postgres;
 
 use crate::servers::environment;
 
-/// Whether all scenes are to be run, which takes a quarter of an hour.
-fn all_scenes() -> bool {
+/// Whether the scenes are to be run.
+fn are_wanted() -> bool {
     environment("SHOP_TEST_CLUSTERS").is_some()
 }

@@ -5,14 +5,14 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use super::all_scenes;
+use super::are_wanted;
 use super::buyers::{BUYERS, Load};
+use crate::commands::text;
 use crate::entities::backends::session;
 use crate::kills::{Random, seed};
 use crate::postgres::cluster;
 use crate::postgres_server::Cluster;
 use crate::process::{Binary, Process, get, until};
-use crate::commands::text;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replication {
@@ -28,9 +28,9 @@ struct Shop {
 }
 
 impl Shop {
-    /// `None` without PostgreSQL, which is reported.
+    /// `None` if no scenes are wanted, or without PostgreSQL, which is reported.
     async fn start(replication: Replication) -> Option<Self> {
-        let servers = cluster()?;
+        let servers = are_wanted().then(cluster)??;
         let folder = tempfile::tempdir().unwrap();
         let facing = Self::start_facing(&folder, &servers).await;
         let shop = Self {
@@ -110,9 +110,6 @@ async fn a_failing_primary_loses_and_doubles_nothing() {
         },
     )
     .await;
-    if !all_scenes() {
-        return;
-    }
     scene(
         "primary frozen for good",
         Replication::Synchronous,
@@ -183,9 +180,6 @@ async fn a_failing_primary_loses_and_doubles_nothing() {
 /// What an asynchronous standby lacks is counted by `verify`, and stored again from the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_asynchronous_standby_lacks_is_stored_again_from_the_log() {
-    if !all_scenes() {
-        return;
-    }
     let Some(mut shop) = Shop::start(Replication::Asynchronous).await else {
         return;
     };
