@@ -2,7 +2,7 @@
 
 use super::buy_for;
 use super::driver::Browser;
-use crate::process::{Binary, Process};
+use crate::prelude::*;
 
 /// The keys `secret`, `analyst`, `observer` and `operator`, by `printf %s KEY | sha256sum`.
 const KEYS: &str = "\

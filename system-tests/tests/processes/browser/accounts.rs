@@ -2,7 +2,7 @@
 
 use super::NASTY;
 use super::driver::Browser;
-use crate::process::{ALL_ROLES, Binary, Process};
+use crate::prelude::*;
 
 #[tokio::test]
 async fn users_and_orders_are_created_and_shown() {

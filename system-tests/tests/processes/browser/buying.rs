@@ -1,10 +1,8 @@
 //! What customers do on their page: they buy, undo a purchase, come back, and wait for the end of an outage.
 
-use serde_json::json;
-
 use super::driver::Browser;
 use super::{NASTY, buy_by_api, buy_for, identify, open_as, with_both, with_facing};
-use crate::process::{Binary, Process, stored, until_stored};
+use crate::prelude::*;
 
 /// Until the page is reloaded, the time in which a purchase can be undone ends with `window.end()`.
 const STOP_TIME: &str = "const real = window.setTimeout;

@@ -1,10 +1,7 @@
 //! The views of management's page: the overview, the search, and the page of a purchase.
 
-use serde_json::json;
-
 use super::{NASTY, buy_by_api, with_both};
-use crate::commands::append;
-use crate::process::ALL_ROLES;
+use crate::prelude::*;
 
 /// Shows what is folded.
 const UNFOLD: &str = "document.querySelectorAll('details').forEach((one) => { one.open = true; })";

@@ -1,20 +1,14 @@
 //! Dead letters on management's page.
 
-use std::path::Path;
-
 use futures_util::TryStreamExt as _;
-use serde_json::json;
 use shop_core::Timestamp;
-use shop_core::log::{
-    DeadLetter, Gap, GapCause, Log as _, LogAdmin as _, LogRecord, Partition, Reason,
-};
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
+use shop_core::log::{DeadLetter, Gap, GapCause, Log as _, LogAdmin as _, Partition, Reason};
 use thirtyfour::By;
 
 use super::driver::Browser;
 use super::{buy_by_api, with_both};
 use crate::dead_letters::fail_over_the_first;
-use crate::process::{ALL_ROLES, Binary, Process, get, open_file};
+use crate::prelude::*;
 
 async fn open_log(folder: &Path) -> EmbeddedLog {
     let options = EmbeddedLogOptions::default();

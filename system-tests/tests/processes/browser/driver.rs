@@ -1,19 +1,14 @@
 //! Headless Chromium, driven by WebDriver.
 
-use std::path::Path;
-use std::process::Stdio;
-
-use rustix::process::{Pid, Signal, kill_process_group};
-use serde_json::{Value, json};
+use rustix::process::{Pid, kill_process_group};
 use thirtyfour::prelude::*;
 use thirtyfour::{
     BrowserLogEntry, ChromeCapabilities, ChromiumLikeCapabilities, LoggingPrefsLogLevel,
 };
 use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
 
-use crate::process::{soon, until};
-use crate::servers::{environment, skipped};
+use crate::prelude::*;
+use crate::servers::environment;
 
 /// A browser for one test, which ends with it.
 pub(super) struct Browser {

@@ -1,10 +1,8 @@
 //! The import of files on the console.
 
-use serde_json::json;
-
 use super::NASTY;
 use super::driver::Browser;
-use crate::process::{Binary, Process};
+use crate::prelude::*;
 
 /// An import gets no answer until it is cancelled. The page also asks for other things by itself, whose answers come.
 const HOLD: &str = "const real = window.fetch; window.fetch = (path, options) => {

@@ -1,11 +1,10 @@
 //! What customers and operators do by keyboard alone, in dark mode.
 
-use serde_json::json;
 use thirtyfour::Key;
 
 use super::driver::Browser;
 use super::{buy_by_api, dead_letters};
-use crate::process::{Binary, Process, until};
+use crate::prelude::*;
 
 /// Presses Tab until an element that matches `selector` has the focus, and shows that it has it. Then types `text`.
 async fn type_into(browser: &Browser, selector: &str, text: &str) {

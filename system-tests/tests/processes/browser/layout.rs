@@ -1,11 +1,8 @@
 //! The layout of the pages.
 
-use serde_json::json;
-
 use super::driver::Browser;
 use super::{buy_by_api, dead_letters, open_as};
-use crate::kills::chosen;
-use crate::process::{ALL_ROLES, Binary, Process};
+use crate::prelude::*;
 
 /// The fields and buttons that another element covers, at any scroll position.
 const COVERED: &str = "

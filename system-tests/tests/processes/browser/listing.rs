@@ -1,10 +1,9 @@
 //! The list of purchases: its updates, ranges, chart and files.
 
-use serde_json::json;
 use thirtyfour::{By, Key};
 
 use super::{buy_by_api, open_as, with_facing};
-use crate::process::until_stored;
+use crate::prelude::*;
 
 const LISTING: &str = "/v1/purchases";
 /// Holds requests for lists until `window.release()`.

@@ -1,11 +1,9 @@
 //! The pages of both services in a browser, on the embedded default: each thing that a page does, once. The numbers and
 //! texts are those of `shop-http/tests/page`.
 
-use serde_json::{Value, json};
-use tempfile::TempDir;
-
-use crate::process::{Binary, Process, post};
 use driver::Browser;
+
+use crate::prelude::*;
 
 mod access;
 mod accounts;

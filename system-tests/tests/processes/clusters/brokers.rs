@@ -1,9 +1,6 @@
 //! Three brokers for one test.
 
 use std::io::Write as _;
-use std::path::PathBuf;
-use std::process::Stdio;
-use std::time::Duration;
 
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
@@ -11,15 +8,13 @@ use rdkafka::admin::{
 };
 use rdkafka::config::{ClientConfig, FromClientConfig};
 use rdkafka::consumer::{BaseConsumer, Consumer as _};
-use tempfile::TempDir;
-use tokio::process::Command;
 use tokio::sync::SemaphorePermit;
 
 use super::are_wanted;
 use super::buyers::RECOVERY;
 use super::links::Link;
-use crate::process::{until, within};
-use crate::servers::{environment, skipped, without_other_sets};
+use crate::prelude::*;
+use crate::servers::{environment, without_other_sets};
 
 /// Three brokers for one test.
 pub(super) struct Cluster {

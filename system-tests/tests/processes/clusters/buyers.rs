@@ -1,15 +1,13 @@
 //! Buyers and a reader, and what they see of a fault.
 
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::sync::Mutex;
+use std::time::Instant;
 
-use futures_util::future::join_all;
-use serde_json::Value;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
-use crate::process::{Process, pause, plain, within};
+use crate::prelude::*;
 
 pub(super) const BUYERS: usize = 16;
 pub(super) const PURCHASES: &str = "/v1/purchases";

@@ -1,18 +1,14 @@
 //! Three brokers of which one fails, or the links to them.
 
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use rustix::process::Signal;
-use serde_json::json;
-use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::brokers::Cluster;
 use super::buyers::{Load, PURCHASES, buy, buy_all, buy_once};
 use super::links::Weather;
-use crate::kills::{Random, seed};
-use crate::process::{Binary, Process, borrow_settings, get, until};
+use crate::prelude::*;
 
 /// Both services on a topic of the cluster, with an embedded store.
 struct Services {

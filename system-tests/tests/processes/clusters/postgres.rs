@@ -1,18 +1,11 @@
 //! A primary with a standby of which one fails: facing has an embedded log, and stores into whichever takes writes.
 
-use std::time::Duration;
-
-use tempfile::TempDir;
 use tokio::time::sleep;
 
 use super::are_wanted;
 use super::buyers::{BUYERS, Load};
-use crate::commands::text;
 use crate::entities::backends::session;
-use crate::kills::{Random, seed};
-use crate::postgres::cluster;
-use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, get, until};
+use crate::prelude::*;
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Replication {

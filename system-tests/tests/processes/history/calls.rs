@@ -3,19 +3,17 @@
 use std::collections::BTreeSet;
 use std::pin::pin;
 use std::sync::Mutex;
-use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use reqwest::header::HeaderMap;
 use shop_client::{
-    Durability, Error, NewPurchase, Purchase, PurchaseId, Receipt, ShopClient, Summary, UserId,
-    UserPurchases,
+    Durability, Error, Purchase, PurchaseId, Receipt, Summary, UserId, UserPurchases,
 };
 use shop_core::ports::PageLimit;
 use shop_core::{PublishedPurchase, id_from_key};
 
 use super::{Call, Entry, History, Outcome, Sees, judge};
-use crate::process::{PATIENCE, pause, within};
+use crate::prelude::*;
 
 /// The purchases of a page: few, so that most listings have several.
 const PAGE: u16 = 50;

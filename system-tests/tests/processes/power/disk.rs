@@ -5,14 +5,13 @@
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
-use std::path::Path;
 use std::sync::{Condvar, Mutex, MutexGuard};
 use std::{fs, io};
 
 use tokio::sync::watch;
 
 use super::plan::{Moment, Operation, Survival};
-use crate::kills::Random;
+use crate::prelude::*;
 
 /// The size of an atomic write, in bytes.
 const SECTOR: usize = 512;

@@ -1,16 +1,14 @@
 //! The load while the power is cut: purchases, users and orders, recorded in a history.
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
-use shop_client::{NewPurchase, PurchaseId, RetryPolicy, ShopClient, UserId};
+use shop_client::{PurchaseId, UserId};
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
 
 use crate::entities::ledger::Ledger;
 use crate::history::{History, Outcome, Sees};
-use crate::process::{Process, pause, plain};
+use crate::prelude::*;
 
 /// Concurrent buyers. Each has another user in each round.
 const BUYERS: u64 = 8;

@@ -2,25 +2,18 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::panic::AssertUnwindSafe;
-use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use shop_client::{PurchaseId, UserId};
 use shop_core::log::{DeadLetter, LogAdminExt as _};
-use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};
-use tempfile::TempDir;
-use tokio::task::JoinSet;
 
 use super::disk::Disk;
 use super::load::{Load, Services};
 use super::mount::{Mount, Owner};
 use super::plan::Survival;
 use crate::entities::backends;
-use crate::kills::Random;
-use crate::process::{PATIENCE, Process, get, pause};
+use crate::prelude::*;
 
 /// The error is the violation.
 pub(super) type Result<T> = std::result::Result<T, String>;

@@ -11,15 +11,13 @@ mod plan;
 mod postgres;
 mod series;
 
-use std::sync::Arc;
-
-use crate::kills::{chosen, seed};
-use crate::servers::skipped;
 use disk::Disk;
 use machine::{Report, Result};
 use mount::{Mount, Owner};
 use postgres::PostgresSeries;
 use series::{SYNCED, Series};
+
+use crate::prelude::*;
 
 /// The default number of power cuts: one in each scene.
 const CUTS: u64 = 7;

@@ -4,9 +4,8 @@
 
 use std::ffi::{OsStr, OsString};
 use std::io;
-use std::path::{Path, PathBuf};
-use std::sync::{Arc, MutexGuard};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::sync::MutexGuard;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem,
@@ -18,6 +17,7 @@ use rustix::mount::{UnmountFlags, unmount};
 
 use super::disk::{Disk, State};
 use super::plan::Operation;
+use crate::prelude::*;
 
 /// Only the kernel changes the disk, so it may cache names and sizes.
 const TTL: Duration = Duration::from_secs(3_600);

@@ -137,6 +137,14 @@ impl Scene {
         )
     }
 
+    /// Whether its moment comes only when a write-ahead log is copied.
+    pub(super) fn needs_checkpoint(self) -> bool {
+        matches!(
+            self,
+            Self::Checkpoint | Self::AfterCheckpoint | Self::Truncation
+        )
+    }
+
     pub(super) fn moment(self, random: &mut Random) -> Moment {
         match self {
             Self::FirstStart => Moment::any(1 + random.below(400)),

@@ -2,16 +2,13 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use tempfile::TempDir;
-
 use super::disk::Disk;
 use super::load::{Load, Services};
 use super::machine::{Machine, Result};
 use super::mount::Owner;
 use super::plan::{Moment, Operation, Survival};
 use crate::entities::backends::{Place, session};
-use crate::postgres_server::Cluster;
-use crate::process::{ALL_ROLES, Binary, Process};
+use crate::prelude::*;
 
 /// A server and its disk, and the services that use it.
 pub(super) struct PostgresSeries {

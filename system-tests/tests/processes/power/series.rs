@@ -1,12 +1,6 @@
 //! Both services on one disk with repeated power cuts.
 
-use std::path::Path;
-use std::sync::Arc;
-use std::time::Duration;
-
 use rusqlite::Connection;
-use rustix::process::Signal;
-use tokio::task::JoinSet;
 
 use super::disk::Disk;
 use super::load::{Load, Services};
@@ -14,7 +8,7 @@ use super::machine::{Machine, Report, Result, within};
 use super::mount::Owner;
 use super::plan::{Moment, Operation, Scene, Survival};
 use crate::entities::backends::Place;
-use crate::process::{ALL_ROLES, Binary, Process, pause};
+use crate::prelude::*;
 
 /// The folder of the services.
 const FOLDER: &str = "data";
@@ -32,7 +26,7 @@ pub(super) const SYNCED: [&str; 10] = [
     "log-user_created.db",
     "log-order_created.db",
 ];
-/// The bytes that are free until the sync of a database fails, so that its write-ahead log is soon copied.
+/// The bytes that are free where a write-ahead log is to be copied soon.
 const ROOM: usize = 512 << 10;
 
 pub(super) struct Series {
@@ -111,8 +105,12 @@ impl Series {
                 started = self.start() => started?,
             };
         }
+        if scene.needs_checkpoint() {
+            self.machine.disk.limit(ROOM);
+        }
         let calls = self.call(round);
         let cut = self.machine.cut_power().await;
+        self.machine.disk.limit(usize::MAX);
         self.machine.count(&format!("cuts in {scene:?} {cut}"));
         self.restart(survival, calls).await
     }

@@ -1,22 +1,20 @@
 //! System 002: a service is replaced and returns, while its clients insert rows and the other service has events.
 
-use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
-use serde_json::Value;
 use shop_store::postgres::tokio_postgres::Client;
 use tokio::sync::Mutex;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::programs::OldFacing;
 use super::replace;
-use crate::entities::{backends::session, ledger::outbox, post};
-use crate::postgres_server::Cluster;
-use crate::process::{Binary, Process, borrow_settings, get, pause, until};
-use crate::servers::Servers;
+use crate::entities::backends::session;
+use crate::entities::ledger::outbox;
+use crate::entities::post;
+use crate::prelude::*;
 
 /// A service of the system.
 #[derive(Clone, Copy)]

@@ -5,22 +5,18 @@ mod programs;
 mod systems;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::process::Stdio;
 
 use bson::{Bson, Document, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::{Client, Collection};
-use serde_json::Value;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
-
-use crate::kafka::{settings, start};
-use crate::process::{Binary, Process, borrow_settings, get, soon, stored, until};
-use crate::servers::Servers;
-
 use programs::{Buyers, Facing, OldConsumer, OldFacing};
 use systems::{
     PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, shown, types,
 };
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::kafka::{settings, start};
+use crate::prelude::*;
 
 /// How a system is replaced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! Programs of a replaced system, and its buyers.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::time::Duration;
 
 use bson::Document;
 use mongodb::Collection;
@@ -10,13 +8,12 @@ use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
 use rdkafka::producer::{FutureProducer, FutureRecord};
-use shop_client::{NewPurchase, ShopClient};
 use tokio::sync::Mutex;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
 use super::systems::{Commits, System};
-use crate::process::until;
+use crate::prelude::*;
 
 /// Its facing.
 pub(super) struct OldFacing {
