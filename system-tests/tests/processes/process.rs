@@ -12,9 +12,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use shop_client::{NewPurchase, RetryPolicy, ShopClient};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::sync::oneshot;
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, Command};
 
 /// The setting of a process that serves users and orders too.
 pub(crate) const ALL_ROLES: (&str, &str) = ("SHOP_ROLES", "purchases,users,orders");
@@ -140,11 +139,50 @@ pub(crate) fn until(
     soon(what, held)
 }
 
-/// The file of a process in the folder `SHOP_TEST_LOGS`, if it is set.
-#[expect(clippy::disallowed_methods, reason = "the folder of the logs")]
-fn log_file(id: u32) -> Option<File> {
-    let folder = std::env::var_os("SHOP_TEST_LOGS")?;
-    Some(File::create(Path::new(&folder).join(format!("{id}.jsonl"))).unwrap())
+/// The log of a process. It is copied into the folder `SHOP_TEST_LOGS`, if this is set.
+struct Log {
+    lines: Lines<BufReader<ChildStderr>>,
+    copy: Option<File>,
+}
+
+/// The addresses of a process: of its listener, and of its admin listener, if it has one.
+type Addresses = (String, Option<String>);
+
+impl Log {
+    #[expect(clippy::disallowed_methods, reason = "the folder of the logs")]
+    fn new(child: &mut Child) -> Self {
+        let name = format!("{}.jsonl", child.id().unwrap());
+        let folder = std::env::var_os("SHOP_TEST_LOGS");
+        Self {
+            lines: BufReader::new(child.stderr.take().unwrap()).lines(),
+            copy: folder.map(|folder| File::create(Path::new(&folder).join(name)).unwrap()),
+        }
+    }
+
+    async fn next(&mut self) -> Option<String> {
+        let line = self.lines.next_line().await.ok()??;
+        if let Some(copy) = &mut self.copy {
+            writeln!(copy, "{line}").unwrap();
+        }
+        Some(line)
+    }
+
+    /// Reads until the process listens. The error is what a process that has ended has logged.
+    async fn addresses(&mut self) -> Result<Addresses, String> {
+        let mut printed = String::new();
+        let mut admin = None;
+        while let Some(line) = self.next().await {
+            let event: Value = serde_json::from_str(&line).unwrap_or_default();
+            if let Some(address) = event["http.address"].as_str() {
+                return Ok((address.to_owned(), admin));
+            }
+            if let Some(address) = event["admin.address"].as_str() {
+                admin = Some(format!("http://{address}"));
+            }
+            printed.push_str(&line);
+        }
+        Err(printed)
+    }
 }
 
 impl Process {
@@ -155,73 +193,49 @@ impl Process {
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> impl Future<Output = Self> {
+        soon("listen", Self::start_now(binary, folder, settings))
+    }
+
+    /// Starts a binary on a folder that is deleted with the first value.
+    #[track_caller]
+    pub(crate) fn fresh(
+        binary: Binary,
+        settings: &[(&str, &str)],
+    ) -> impl Future<Output = (TempDir, Self)> {
         let started = async move {
-            Self::try_start(binary, folder, settings)
-                .await
-                .unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
+            let folder = tempfile::tempdir().unwrap();
+            let process = Self::start_now(binary, folder.path(), settings).await;
+            (folder, process)
         };
         soon("listen", started)
     }
 
-    /// Starts a binary on a folder that is deleted with the first value.
-    pub(crate) async fn fresh(binary: Binary, settings: &[(&str, &str)]) -> (TempDir, Self) {
-        let folder = tempfile::tempdir().unwrap();
-        let process = Self::start(binary, folder.path(), settings).await;
-        (folder, process)
+    async fn start_now(binary: Binary, folder: &Path, settings: &[(&str, &str)]) -> Self {
+        let started = Self::try_start(binary, folder, settings).await;
+        started.unwrap_or_else(|printed| panic!("{binary:?} has ended: {printed}"))
     }
 
-    /// As `start`. The error is the log of a binary that has ended. The binary is killed on drop.
+    /// Starts a binary, without a time limit. The error is the log of a binary that has ended.
     pub(crate) async fn try_start(
         binary: Binary,
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
+        let is_set = |name| settings.iter().any(|(known, _)| *known == name);
         let mut command = binary.command(settings);
         command
             .env("SHOP_DATA_DIR", folder)
             .env("LOG_FORMAT", "json");
-        if settings.iter().all(|(name, _)| *name != "PORT") {
+        if !is_set("PORT") {
             command.env("PORT", "0");
         }
-        let mut child = command
-            .stdout(Stdio::null())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let id = child.id().unwrap();
-        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
-        let (listening, address) = oneshot::channel();
-        // Read to the end: a process blocks if its log is not read.
-        tokio::spawn(async move {
-            let mut listening = Some(listening);
-            let mut printed = String::new();
-            let mut admin = None;
-            let mut kept = log_file(id);
-            while let Ok(Some(line)) = lines.next_line().await {
-                if let Some(kept) = &mut kept {
-                    writeln!(kept, "{line}").unwrap();
-                }
-                let event: Value = serde_json::from_str(&line).unwrap_or_default();
-                admin = event["admin.address"]
-                    .as_str()
-                    .map(|address| format!("http://{address}"))
-                    .or(admin);
-                match (event["http.address"].as_str(), listening.take()) {
-                    (Some(address), Some(listening)) => {
-                        drop(listening.send(Ok((address.to_owned(), admin.take()))));
-                    }
-                    (_, waiting) => {
-                        listening = waiting;
-                        printed.push_str(&line);
-                    }
-                }
-            }
-            listening.map(|listening| listening.send(Err(printed)));
-        });
-        let (address, admin) = address.await.unwrap()?;
-        let is_tls = settings
-            .iter()
-            .any(|(name, _)| *name == "SHOP_TLS_CERT_FILE");
+        command.stdout(Stdio::null()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        let mut log = Log::new(&mut child);
+        let (address, admin) = log.addresses().await?;
+        // A process blocks if its log is not read.
+        tokio::spawn(async move { while log.next().await.is_some() {} });
+        let is_tls = is_set("SHOP_TLS_CERT_FILE");
         let scheme = if is_tls { "https" } else { "http" };
         Ok(Self {
             child,
