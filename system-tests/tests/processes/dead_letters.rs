@@ -90,9 +90,8 @@ async fn a_record_that_the_store_rejects_is_parked_while_ingest_runs() {
         .await
         .unwrap();
     for name in ["eve", "ada"] {
-        let mut new = purchase_of("u1");
-        new.user_name = name.parse().unwrap();
-        let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+        let mut purchase = published_purchase_of("u1");
+        purchase.user_name = name.parse().unwrap();
         log.sink().publish(&purchase).await.unwrap();
         fail_over_the_first(&facing).await;
     }

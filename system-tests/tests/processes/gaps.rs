@@ -11,10 +11,7 @@ use crate::prelude::*;
 /// Publishes purchases of one user, which are in one partition. Returns their positions.
 async fn publish(servers: &Servers, count: usize) -> Vec<RecordPosition> {
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
-    let new = std::iter::repeat_with(|| purchase_of("u1")).take(count);
-    let purchases: Vec<_> = new
-        .map(|new| new.into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
-        .collect();
+    let purchases = Vec::from_iter((0..count).map(|_| published_purchase_of("u1")));
     let receipts = log.sink().publish_many(&purchases).await;
     receipts
         .into_iter()

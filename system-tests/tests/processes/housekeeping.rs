@@ -12,9 +12,7 @@ async fn publish(folder: &Path, count: usize) {
         .await
         .unwrap();
     let sink = log.sink();
-    let purchases: Vec<_> = (0..count)
-        .map(|_| purchase_of("u1").into_purchase(SystemClock.now(), || SystemClock.fresh_id()))
-        .collect();
+    let purchases = Vec::from_iter((0..count).map(|_| published_purchase_of("u1")));
     for receipt in sink.publish_many(&purchases).await {
         receipt.unwrap();
     }
@@ -38,13 +36,9 @@ async fn a_forgotten_group_does_not_keep_the_log() {
     publish(folder, 10).await;
     let facing = start("purchase-group").await;
     let mut terminal = Terminal::on(folder);
-    for words in [
-        "groups ls",
-        "groups forget purchase-group",
-        "groups forget rehearsal",
-    ] {
-        terminal.run(words).await;
-    }
+    terminal.run("groups ls").await;
+    terminal.run("groups forget purchase-group").await;
+    terminal.run("groups forget rehearsal").await;
     facing.stop().await;
     // All records are older than the retention when the service starts; it deletes again after a minute.
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -2,10 +2,8 @@
 
 use crate::prelude::*;
 
-const PURCHASES: &str = r#"{"username":"=a, \"b\" ünï","userid":"u1","price":1195.30,"timestamp":"2020-02-29T00:00:00.001Z"}
-{"key":"order-1","username":"ada","userid":"u2","price":1.50}
-{"id":"01900000-0000-7000-8000-000000000000","username":"ada","userid":"u3","price":2}
-"#;
+/// A purchase with characters that CSV escapes, one with a key, and one with an id.
+const PURCHASES: &str = include_str!("purchases.ndjson");
 
 /// What `export` prints in `format`, once all purchases are stored.
 async fn exported(folder: &Path, format: &str, lines: usize) -> String {

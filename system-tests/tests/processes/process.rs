@@ -10,7 +10,8 @@ use std::time::Duration;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shop_client::{NewPurchase, RetryPolicy, ShopClient};
+use shop_client::{NewPurchase, Purchase, RetryPolicy, ShopClient};
+use shop_core::{Clock as _, SystemClock};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, Command};
@@ -27,6 +28,11 @@ pub(crate) fn purchase_of(user: &str) -> NewPurchase {
         .with_user_name("ada")
         .with_price("29.99")
         .unwrap()
+}
+
+/// A purchase of 29.99 by the user `user` with an id and a time, as a service publishes it.
+pub(crate) fn published_purchase_of(user: &str) -> Purchase {
+    purchase_of(user).into_purchase(SystemClock.now(), || SystemClock.fresh_id())
 }
 
 /// Returns settings as [`Binary::run`] and [`Process::start`] take them.
