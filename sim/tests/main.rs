@@ -7,14 +7,14 @@
 //! | `replaced` | the functions of libc by which they are |
 //! | `files` | what the disk has, power cuts, failures |
 //! | `history` | what was asked and answered, and what must hold |
-//! | `script`, `http` | clients, and the judge |
-//! | `plants` | faults that are built in, to show that they are found |
+//! | `script` | clients, and the judge |
+//! | `follower` | a reader of events |
+//!
+//! `.ci/plants` builds faults in, to show that they are found.
 
 mod files;
 mod follower;
 mod history;
-mod http;
-mod plants;
 mod replaced;
 mod script;
 mod steps;
@@ -52,9 +52,6 @@ struct Arguments {
     /// Runs each seed twice, and compares all that happens
     #[arg(long)]
     twice: bool,
-    /// Builds faults into a copy of the code, one at a time, and shows that each is found
-    #[arg(long)]
-    plants: bool,
     /// Runs this seed in this process
     #[arg(long, hide = true)]
     run: Option<u64>,
@@ -75,22 +72,26 @@ struct Done {
     trace: u64,
 }
 
+impl Done {
+    fn add(&mut self, other: &Self) {
+        self.operations += other.operations;
+        self.writes += other.writes;
+        self.cuts += other.cuts;
+    }
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let done = match arguments.run {
         Some(seed) => run_here(seed, arguments.operations),
-        None if arguments.plants => plants::run_all(),
         None => run_all(&arguments),
     };
-    match done {
-        Ok(text) => {
-            println!("{text}");
-            ExitCode::SUCCESS
-        }
-        Err(text) => {
-            println!("{text}");
-            ExitCode::FAILURE
-        }
+    let is_ok = done.is_ok();
+    println!("{}", done.unwrap_or_else(|found| found));
+    if is_ok {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
     }
 }
 
@@ -124,29 +125,28 @@ fn run_all(arguments: &Arguments) -> Checked<String> {
                 let again = format!("--from {seed} --seeds 1 --operations {}", arguments.operations);
                 format!("seed {seed}: {found}\ncargo run --release --manifest-path sim/Cargo.toml -- {again}")
             })?;
-            done.operations += one.operations;
-            done.writes += one.writes;
-            done.cuts += one.cuts;
+            done.add(&one);
         }
     };
     let threads = std::thread::available_parallelism().map_or(1, usize::from);
-    let parts: Vec<_> = std::thread::scope(|scope| {
+    let parts: Vec<Checked<Done>> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         threads
             .into_iter()
             .map(|thread| thread.join().unwrap())
             .collect()
     });
-    let parts: Vec<Done> = parts.into_iter().collect::<Checked<_>>()?;
-    let sum = |of: fn(&Done) -> u64| parts.iter().map(of).sum::<u64>();
-    let (operations, writes, cuts) = (
-        sum(|one| one.operations),
-        sum(|one| one.writes),
-        sum(|one| one.cuts),
-    );
-    let (seeds, seconds) = (arguments.seeds, begun.elapsed().as_secs_f64());
+    let mut all = Done::default();
+    for part in parts {
+        all.add(&part?);
+    }
     Ok(format!(
-        "{seeds} seeds, {operations} operations, {writes} writes, {cuts} power cuts, {seconds:.1} seconds"
+        "{} seeds, {} operations, {} writes, {} power cuts, {:.1} seconds",
+        arguments.seeds,
+        all.operations,
+        all.writes,
+        all.cuts,
+        begun.elapsed().as_secs_f64()
     ))
 }
 

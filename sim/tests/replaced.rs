@@ -148,8 +148,6 @@ unsafe extern "C" fn epoll_wait(
                     events as usize,
                     most as usize,
                     timeout as usize,
-                    0,
-                    0,
                 ],
             )
         });
@@ -185,12 +183,8 @@ unsafe extern "C" fn clock_gettime(clock: clockid_t, time: *mut timespec) -> c_i
             0
         }
         // SAFETY: as above.
-        None => returned(unsafe {
-            raw(
-                libc::SYS_clock_gettime,
-                [clock as usize, time as usize, 0, 0, 0, 0],
-            )
-        }) as c_int,
+        None => returned(unsafe { raw(libc::SYS_clock_gettime, [clock as usize, time as usize]) })
+            as c_int,
     }
 }
 
@@ -236,14 +230,7 @@ unsafe extern "C" fn clock_nanosleep(
         None => -unsafe {
             raw(
                 libc::SYS_clock_nanosleep,
-                [
-                    clock as usize,
-                    flags as usize,
-                    time as usize,
-                    left as usize,
-                    0,
-                    0,
-                ],
+                [clock as usize, flags as usize, time as usize, left as usize],
             )
         } as c_int,
     }
@@ -269,7 +256,7 @@ unsafe extern "C" fn pread64(file: c_int, bytes: *mut c_void, length: usize, off
     returned(unsafe {
         raw(
             libc::SYS_pread64,
-            [file as usize, bytes as usize, length, offset as usize, 0, 0],
+            [file as usize, bytes as usize, length, offset as usize],
         )
     }) as isize
 }
@@ -283,12 +270,8 @@ unsafe extern "C" fn pread(file: c_int, bytes: *mut c_void, length: usize, offse
 #[unsafe(no_mangle)]
 unsafe extern "C" fn flock(file: c_int, operation: c_int) -> c_int {
     // SAFETY: no memory is passed.
-    let call = |operation: c_int| unsafe {
-        raw(
-            libc::SYS_flock,
-            [file as usize, operation as usize, 0, 0, 0, 0],
-        )
-    };
+    let call =
+        |operation: c_int| unsafe { raw(libc::SYS_flock, [file as usize, operation as usize]) };
     if with(|_, _| ()).is_none() {
         return returned(call(operation)) as c_int;
     }
@@ -334,7 +317,7 @@ unsafe extern "C" fn getrandom(bytes: *mut c_void, length: usize, flags: u32) ->
         returned(unsafe {
             raw(
                 libc::SYS_getrandom,
-                [bytes as usize, length, flags as usize, 0, 0, 0],
+                [bytes as usize, length, flags as usize],
             )
         }) as isize
     })

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
-use shop_core::ports::{Period, PurchaseErase as _, Summary, TimeRange, UtcOffset};
+use shop_core::ports::{PageLimit, Period, PurchaseErase as _, Summary, TimeRange, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{
     Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, Shop,
@@ -22,7 +22,6 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::files::{Disk, RECOVERY, locked};
 use crate::follower::Follower;
 use crate::history::{Answer, Erasure, History, price_of};
-use crate::http::Http;
 use crate::replaced;
 
 /// The users of a client: no other client buys for them.
@@ -31,6 +30,8 @@ const USERS: usize = 3;
 const CLIENTS: usize = 4;
 /// The sizes of batches. The write-ahead log is copied after some of the largest.
 const BATCH_SIZES: [usize; 6] = [2, 3, 5, 20, 100, 700];
+/// The purchases of a page: few, so that most lists have several.
+const PAGE: u16 = 100;
 /// The group of the ingest.
 const GROUP: &str = "purchase-group";
 /// The farthest in seconds that the wall clock jumps.
@@ -88,7 +89,6 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
                 .clone()
                 .filter(|_| number % 2 == 1)
                 .unwrap_or_else(|| embedded.shop()),
-            http: (number == 0).then(|| Http(shop_http::routes(embedded.role()).build())),
             history: Arc::clone(history),
             random: random.fork(),
             number,
@@ -128,8 +128,6 @@ struct Client {
     disk: Option<Arc<Disk>>,
     embedded: Arc<EmbeddedShop>,
     shop: Shop,
-    /// Used in its place by some.
-    http: Option<Http>,
     history: Shared,
     random: fastrand::Rng,
     number: usize,
@@ -179,13 +177,6 @@ impl Client {
         self.disk.as_ref().is_some_and(|disk| disk.may_fail())
     }
 
-    async fn bought(&self, purchase: NewPurchase) -> shop_core::Result<PublishedPurchase> {
-        match &self.http {
-            Some(http) => http.buy(&purchase).await,
-            None => self.shop.buy(purchase).await,
-        }
-    }
-
     async fn buy(&mut self, user: usize, count: usize, has_keys: bool) -> Checked {
         let (first, purchases) = {
             let mut history = locked(&self.history);
@@ -208,7 +199,7 @@ impl Client {
         };
         let answers = async {
             match <[NewPurchase; 1]>::try_from(purchases) {
-                Ok([purchase]) => vec![self.bought(purchase).await],
+                Ok([purchase]) => vec![self.shop.buy(purchase).await],
                 Err(purchases) => self.shop.buy_many(purchases).await,
             }
         };
@@ -291,7 +282,7 @@ impl Client {
         let Some(key) = self.random.choice(keys) else {
             return Ok(());
         };
-        match self.bought(Self::purchase(user, OTHER, Some(&key))).await {
+        match self.shop.buy(Self::purchase(user, OTHER, Some(&key))).await {
             Err(error) if error.kind() == ErrorKind::Conflict || self.may_fail() => Ok(()),
             Err(error) if error.kind() == ErrorKind::Erased && erased => Ok(()),
             answer => Err(format!("{key} is used for another purchase: {answer:?}")),
@@ -345,7 +336,8 @@ impl Client {
             locked(&self.history).attempts[number].answer = Answer::None;
         }
         let again = self
-            .bought(Self::purchase(user, number, attempt.key.as_deref()))
+            .shop
+            .buy(Self::purchase(user, number, attempt.key.as_deref()))
             .await;
         match (again, attempt.answer) {
             (Err(error), _) if number < erased && error.kind() == ErrorKind::Erased => Ok(()),
@@ -369,10 +361,7 @@ impl Client {
 
     async fn list(&self, user: usize) -> Checked {
         let before = locked(&self.history).clone();
-        let seen = match &self.http {
-            Some(http) => until_equal(async || http.list(&user_id(user)).await).await,
-            None => look(&self.shop, user).await,
-        };
+        let seen = look(&self.shop, user).await;
         match seen {
             Err(_) if self.may_fail() => Ok(()),
             seen => before.judge(user, &seen.map_err(unexpected("a listing fails"))?, false),
@@ -424,7 +413,7 @@ async fn until_equal(read: impl AsyncFn() -> shop_core::Result<Seen>) -> shop_co
 }
 
 async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
-    let user = shop.user(user_id(user));
+    let user = shop.user(user_id(user)).page_size(PageLimit::new(PAGE)?);
     until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
 }
 
@@ -486,7 +475,6 @@ pub async fn judge(folder: &Path, history: &Shared) -> Checked {
         disk: None,
         embedded: Arc::clone(&embedded),
         shop,
-        http: None,
         history: Arc::clone(history),
         random: fastrand::Rng::with_seed(before.attempts.len() as u64),
         number: 0,

@@ -209,14 +209,7 @@ pub fn give(turn: Turn) {
     unsafe {
         raw(
             libc::SYS_futex,
-            [
-                turn.as_ptr() as usize,
-                libc::FUTEX_WAKE as usize,
-                1,
-                0,
-                0,
-                0,
-            ],
+            [turn.as_ptr() as usize, libc::FUTEX_WAKE as usize, 1],
         )
     };
 }
@@ -227,30 +220,17 @@ pub fn take(turn: Turn) {
         unsafe {
             raw(
                 libc::SYS_futex,
-                [
-                    turn.as_ptr() as usize,
-                    libc::FUTEX_WAIT as usize,
-                    0,
-                    0,
-                    0,
-                    0,
-                ],
+                [turn.as_ptr() as usize, libc::FUTEX_WAIT as usize],
             )
         };
     }
     // What it frees last has no turn.
     let ending = ENDING.swap(0, Ordering::Relaxed) as usize;
     // SAFETY: no memory is passed, and no signal is sent.
-    while ending > 0
-        && unsafe {
-            raw(
-                libc::SYS_tgkill,
-                [std::process::id() as usize, ending, 0, 0, 0, 0],
-            )
-        } == 0
+    while ending > 0 && unsafe { raw(libc::SYS_tgkill, [std::process::id() as usize, ending]) } == 0
     {
         // SAFETY: no memory is passed.
-        unsafe { raw(libc::SYS_sched_yield, [0; 6]) };
+        unsafe { raw(libc::SYS_sched_yield, []) };
     }
 }
 
@@ -261,7 +241,10 @@ pub static ENDING: AtomicI32 = AtomicI32::new(0);
 ///
 /// # Safety
 /// The arguments are what the kernel expects.
-pub unsafe fn raw(number: c_long, [a, b, c, d, e, f]: [usize; 6]) -> isize {
+pub unsafe fn raw<const N: usize>(number: c_long, arguments: [usize; N]) -> isize {
+    let mut all = [0; 6];
+    all[..N].copy_from_slice(&arguments);
+    let [a, b, c, d, e, f] = all;
     let result;
     // SAFETY: the caller's promise about the arguments.
     unsafe {
@@ -278,5 +261,5 @@ fn has_events(file: c_int) -> bool {
         revents: 0,
     };
     // SAFETY: one entry, which is on the stack.
-    unsafe { raw(libc::SYS_poll, [&raw mut one as usize, 1, 0, 0, 0, 0]) > 0 }
+    unsafe { raw(libc::SYS_poll, [&raw mut one as usize, 1]) > 0 }
 }
