@@ -105,10 +105,11 @@ impl Series {
                 started = self.start() => started?,
             };
         }
+        let calls = self.call(round);
         if scene.needs_checkpoint() {
+            tokio::time::sleep(Duration::from_millis(self.machine.random.below(600))).await;
             self.machine.disk.limit(ROOM);
         }
-        let calls = self.call(round);
         let cut = self.machine.cut_power().await;
         self.machine.disk.limit(usize::MAX);
         self.machine.count(&format!("cuts in {scene:?} {cut}"));
