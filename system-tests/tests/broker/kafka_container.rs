@@ -63,15 +63,19 @@ impl KafkaContainer {
         let address = at(anybody);
         let login_address = at(logins);
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
-        let image = GenericImage::new(name, tag)
+        let mut image = GenericImage::new(name, tag)
             .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
             .with_entrypoint("/etc/kafka/docker/run")
             .with_mapped_port(anybody, ANYBODY.tcp())
             .with_mapped_port(logins, LOGINS.tcp());
-        let settings = settings(&address, &login_address).into_iter();
-        let image = settings.fold(image, |image, (name, value)| {
-            image.with_env_var(name, value)
-        });
+        let settings = include_str!("kafka_container.env")
+            .replace("ADDRESS", &address)
+            .replace("LOGINS", &login_address);
+        for line in settings.lines() {
+            if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
+                image = image.with_env_var(name, value);
+            }
+        }
         Ok(Self {
             address,
             login_address,
@@ -91,48 +95,4 @@ fn free_ports() -> std::io::Result<[u16; 2]> {
 
 fn any_port() -> std::io::Result<TcpListener> {
     TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
-}
-
-/// The settings of the broker. They are complete: with the first custom setting, the image drops its defaults.
-fn settings(address: &str, login_address: &str) -> Vec<(&'static str, String)> {
-    let ((user, password), (guest, guest_password)) = (KafkaContainer::USER, KafkaContainer::GUEST);
-    // The image wants a file for logins where a listener's name begins with SASL.
-    let listeners = format!("PLAINTEXT://:{ANYBODY},LOGIN://:{LOGINS},CONTROLLER://:9093");
-    let advertised = format!("PLAINTEXT://{address},LOGIN://{login_address}");
-    let logins = format!(
-        "org.apache.kafka.common.security.plain.PlainLoginModule required \
-         user_{user}=\"{password}\" user_{guest}=\"{guest_password}\";"
-    );
-    let texts = [
-        ("KAFKA_NODE_ID", "1"),
-        ("KAFKA_PROCESS_ROLES", "broker,controller"),
-        ("KAFKA_CONTROLLER_LISTENER_NAMES", "CONTROLLER"),
-        ("KAFKA_CONTROLLER_QUORUM_VOTERS", "1@localhost:9093"),
-        (
-            "KAFKA_LISTENER_SECURITY_PROTOCOL_MAP",
-            "PLAINTEXT:PLAINTEXT,LOGIN:SASL_PLAINTEXT,CONTROLLER:PLAINTEXT",
-        ),
-        ("KAFKA_SASL_ENABLED_MECHANISMS", "PLAIN"),
-        (
-            "KAFKA_AUTHORIZER_CLASS_NAME",
-            "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
-        ),
-        // One broker has one replica.
-        ("KAFKA_OFFSETS_TOPIC_REPLICATION_FACTOR", "1"),
-        ("KAFKA_TRANSACTION_STATE_LOG_REPLICATION_FACTOR", "1"),
-        ("KAFKA_TRANSACTION_STATE_LOG_MIN_ISR", "1"),
-        // Tests do not wait for further members.
-        ("KAFKA_GROUP_INITIAL_REBALANCE_DELAY_MS", "0"),
-    ];
-    let made = [
-        ("KAFKA_LISTENERS", listeners),
-        ("KAFKA_ADVERTISED_LISTENERS", advertised),
-        ("KAFKA_LISTENER_NAME_LOGIN_PLAIN_SASL_JAAS_CONFIG", logins),
-        ("KAFKA_SUPER_USERS", format!("User:ANONYMOUS;User:{user}")),
-    ];
-    texts
-        .map(|(name, value)| (name, value.to_owned()))
-        .into_iter()
-        .chain(made)
-        .collect()
 }
