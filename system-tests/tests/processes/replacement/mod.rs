@@ -325,8 +325,8 @@ async fn there_and_back(system: &'static System, way: Way, last: Option<&str>) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn scalable_shop_is_replaced_by_a_new_topic_and_back() {
-    there_and_back(&SCALABLE_SHOP, Way::NewTopic, None).await;
+async fn scalable_shop_is_replaced_by_a_new_topic_and_back_also_after_a_kill() {
+    there_and_back(&SCALABLE_SHOP, Way::NewTopic, Some("stop the old consumer")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -347,9 +347,4 @@ async fn shopping_system_is_replaced_by_a_new_topic_and_back() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_system_is_replaced_on_the_same_topic_and_back() {
     there_and_back(&USER_BUY_LIST, Way::SameTopic, None).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_replacement_that_was_killed_is_run_again() {
-    there_and_back(&SCALABLE_SHOP, Way::NewTopic, Some("stop the old consumer")).await;
 }
