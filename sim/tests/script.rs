@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
-use shop_core::ports::{PageLimit, Period, PurchaseErase as _, Summary, TimeRange, UtcOffset};
+use shop_core::ports::{PageLimit, Period, PurchaseErase as _, Summary, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{
     Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, Shop,
@@ -417,40 +417,6 @@ async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
     until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
 }
 
-/// Reads a list in two ranges of time, in both orders, and in hours of another zone, and compares it with the whole.
-async fn split(shop: &Shop, user: usize, (whole, summary): &Seen) -> shop_core::Result<Checked> {
-    let Some(middle) = whole.get(whole.len() / 2) else {
-        return Ok(Ok(()));
-    };
-    let user = shop.user(user_id(user));
-    let later = user
-        .clone()
-        .within(TimeRange::new(Some(middle.timestamp), None)?);
-    let earlier = user
-        .clone()
-        .within(TimeRange::new(None, Some(middle.timestamp))?);
-    let mut parts: Vec<_> = later.purchases().try_collect().await?;
-    parts.extend(earlier.purchases().try_collect::<Vec<_>>().await?);
-    let mut reverse: Vec<_> = user
-        .clone()
-        .oldest_first()
-        .purchases()
-        .try_collect()
-        .await?;
-    reverse.reverse();
-    let hours = later.totals(Period::Hour, "+05:45").await?.into_iter();
-    let hours = hours.chain(earlier.totals(Period::Hour, "+05:45").await?);
-    let count: u64 = hours.map(|hour| hour.summary.count).sum();
-    if parts == *whole && reverse == *whole && count == summary.count {
-        return Ok(Ok(()));
-    }
-    Ok(Err(format!(
-        "a list of {} has {} in ranges and {count} in hours",
-        whole.len(),
-        parts.len()
-    )))
-}
-
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
 ///
 /// # Errors
@@ -534,12 +500,6 @@ async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked>
             .await
             .map_err(unexpected("a listing fails"))?;
         if let Err(found) = history.judge(user, &seen, true) {
-            return Ok(Err(found));
-        }
-        if let Err(found) = split(shop, user, &seen)
-            .await
-            .map_err(unexpected("a range fails"))?
-        {
             return Ok(Err(found));
         }
         sums = (sums.0 + seen.1.count, sums.1 + seen.1.total_spent.units());
