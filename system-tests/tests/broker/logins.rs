@@ -1,18 +1,11 @@
 //! Brokers with authentication and authorization.
 
-use std::collections::BTreeSet;
+use shop_core::Error;
+use shop_core::log::LogSource as _;
 
-use shop_core::conformance::LogFixture as _;
-use shop_core::log::{DeadLetters as _, LogSource as _};
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{Error, ErrorKind};
-use shop_kafka::{KafkaLog, SaslMechanism};
-
-use crate::fixture::KafkaFixture;
-use crate::kafka_container::KafkaContainer;
+use crate::prelude::*;
 use crate::raw::{self, Right};
-use crate::servers::{self, Logins};
-use crate::support::{publish_with_retries, purchase, read_all, soon};
+use crate::servers::Logins;
 
 const WRONG: &str = "not-the-password";
 

@@ -24,6 +24,7 @@ mod membership;
 mod mongo;
 #[path = "../../../shop-store/tests/support/postgres.rs"]
 mod postgres;
+mod prelude;
 #[path = "../../../shop-kafka/tests/kafka/raw.rs"]
 mod raw;
 mod servers;

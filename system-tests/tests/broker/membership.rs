@@ -1,15 +1,8 @@
 //! Members of a group, beyond the kit.
 
-use std::time::Duration;
+use shop_core::log::{CommitOutcome, RevocationCause};
 
-use shop_core::ErrorKind;
-use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, CommitOutcome, RevocationCause, SourceEvent};
-use shop_core::ports::PurchaseSink as _;
-
-use crate::raw;
-use crate::servers::on_broker_with;
-use crate::support::{next_batch, purchase, soon};
+use crate::prelude::*;
 
 /// A reader that pauses longer than the session stays a member. Its commits have the epoch of the leader: without it, the
 /// next member cannot tell that an unclean election has replaced records before the position.

@@ -3,10 +3,9 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::fixture::{KafkaFixture, environment};
-use crate::kafka_container::KafkaContainer;
 use shop_core::conformance::skip;
-use shop_kafka::KafkaLogOptions;
+
+use crate::prelude::*;
 
 /// A log on the test broker: the one that `SHOP_TEST_KAFKA` names, or one in a container of the image
 /// `TEST_KAFKA_IMAGE`. Without one the test is skipped with a report; `SHOP_TEST_REQUIRE` makes that a failure.

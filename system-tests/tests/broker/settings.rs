@@ -1,18 +1,12 @@
 //! Effects of the options and of a topic's settings.
 
-use rdkafka::ClientConfig;
-use rdkafka::admin::{
-    AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication,
-};
+use rdkafka::admin::{AdminClient, AlterConfig, ResourceSpecifier};
 use rdkafka::client::DefaultClientContext;
+use shop_core::Outcome;
 use shop_core::conformance::assert_fails;
-use shop_core::ports::{Durability, PurchaseSink as _};
-use shop_core::{ErrorKind, Outcome};
-use shop_kafka::{KafkaLog, KafkaLogOptions};
+use shop_core::ports::Durability;
 
-use crate::fixture::KafkaFixture;
-use crate::servers::on_broker;
-use crate::support::{purchase, record, soon};
+use crate::prelude::*;
 
 /// An administrator of the brokers of `fixture`.
 pub(crate) fn administrator(fixture: &KafkaFixture) -> AdminClient<DefaultClientContext> {

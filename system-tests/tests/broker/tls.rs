@@ -3,15 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::fixture::KafkaFixture;
-use crate::logins::works;
-use crate::servers::{self, Tls};
-use crate::support::{purchase, scanned, soon};
-use shop_core::log::{DeadLetters as _, LogAdminExt as _};
-use shop_core::ports::PurchaseSink as _;
-use shop_core::{Clock as _, ErrorKind, Result, SystemClock, Timestamp};
-use shop_kafka::{KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
+use shop_core::{Clock as _, Result, SystemClock, Timestamp};
+use shop_kafka::{OauthToken, OauthTokenProvider};
 use tokio::runtime::Handle;
+
+use crate::logins::works;
+use crate::prelude::*;
+use crate::servers::Tls;
 
 fn with_tls(tls: &Tls) -> impl FnOnce(&mut KafkaLogOptions) {
     |options| {

@@ -1,20 +1,13 @@
 //! Topics that others have changed: a log that was created again, and dead letters that were deleted or are too large.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
-use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 use shop_core::Bytes;
-use shop_core::conformance::LogFixture as _;
-use shop_core::log::{
-    CommitOffset, DeadLetters as _, GapCause, LogAdmin as _, LogAdminExt as _, LogSource,
-    RecordPosition, Resolution, SourceEvent,
-};
+use shop_core::log::{GapCause, Resolution};
 
-use crate::fixture::KafkaFixture;
-use crate::servers::{on_broker, on_broker_with};
+use crate::prelude::*;
 use crate::settings::administrator;
-use crate::support::{OF, publish_with_retries, purchase, record, scanned, soon};
 
 const BEFORE: u64 = 20;
 const AFTER: u64 = 100;

@@ -2,18 +2,13 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use shop_core::conformance::LogFixture as _;
-use shop_core::log::{CommitOffset, Lag, LogAdmin as _, LogSource, RecordPosition, SourceEvent};
+use shop_core::log::Lag;
 use shop_core::memory::InMemoryStore;
 use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
 
-use crate::fixture::KafkaFixture;
-use crate::servers::on_broker_with;
-use crate::support::soon;
+use crate::prelude::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
