@@ -60,7 +60,9 @@ impl<'a> Site<'a> {
         let consumer = OldConsumer::start(system, address, [&topic, &group], collection.clone());
         let buyers = Buyers::start(system, Facing::Old(facing));
         until("consume what buyers have bought", async || {
-            consumer.count() > 20
+            // The record that is no purchase may be in the last partition that it reads.
+            let odd = system.list(&collection, system.odd.1).await;
+            consumer.count() > 20 && odd.len() == 1
         })
         .await;
         let consumer = Some(consumer);
@@ -224,8 +226,7 @@ impl<'a> Site<'a> {
     /// before.
     async fn end(mut self) {
         self.buyers.more().await;
-        let (bought, failed) = self.buyers.stop().await;
-        assert_eq!(failed, 0);
+        let bought = self.buyers.stop().await;
         // With what is no purchase.
         let all = u64::from(bought) + 1;
         until("consume all", async || {

@@ -154,36 +154,25 @@ pub(super) struct Buyers {
 struct Shared {
     proxy: Mutex<Facing>,
     bought: AtomicU32,
-    failed: AtomicU32,
     stop: AtomicBool,
 }
 
 impl Buyers {
     pub(super) fn start(system: &'static System, facing: Facing) -> Self {
-        let bought = AtomicU32::new(0);
-        let failed = AtomicU32::new(0);
-        let stop = AtomicBool::new(false);
         let shared = Arc::new(Shared {
             proxy: Mutex::new(facing),
-            bought,
-            failed,
-            stop,
+            bought: AtomicU32::new(0),
+            stop: AtomicBool::new(false),
         });
         let of_task = Arc::clone(&shared);
         let task = tokio::spawn(async move {
-            let Shared {
-                proxy,
-                bought,
-                failed,
-                stop,
-            } = &*of_task;
-            while !stop.load(Ordering::Relaxed) {
-                let number = bought.load(Ordering::Relaxed);
-                match proxy.lock().await.buy(system, number).await {
-                    Some(true) => bought.fetch_add(1, Ordering::Relaxed),
-                    Some(false) => failed.fetch_add(1, Ordering::Relaxed),
-                    None => number,
-                };
+            while !of_task.stop.load(Ordering::Relaxed) {
+                let number = of_task.bought.load(Ordering::Relaxed);
+                let is_bought = of_task.proxy.lock().await.buy(system, number).await;
+                assert_ne!(is_bought, Some(false), "buy {number} has failed");
+                if is_bought.is_some() {
+                    of_task.bought.fetch_add(1, Ordering::Relaxed);
+                }
                 sleep(Duration::from_millis(20)).await;
             }
         });
@@ -202,13 +191,10 @@ impl Buyers {
         until("buy more", async || bought() >= before + 20).await;
     }
 
-    /// Returns how many have bought, and how many buys have failed.
-    pub(super) async fn stop(self) -> (u32, u32) {
+    /// Returns how many have bought: no buy has failed.
+    pub(super) async fn stop(self) -> u32 {
         self.shared.stop.store(true, Ordering::Relaxed);
         self.task.await.unwrap();
-        (
-            self.shared.bought.load(Ordering::Relaxed),
-            self.shared.failed.load(Ordering::Relaxed),
-        )
+        self.shared.bought.load(Ordering::Relaxed)
     }
 }
