@@ -55,6 +55,8 @@ mod lines;
 mod listeners;
 mod log_file;
 mod ports;
+#[cfg(test)]
+mod promises_test;
 mod run;
 mod service;
 mod settings;
