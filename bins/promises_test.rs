@@ -145,7 +145,7 @@ fn add_tests(folder: &Path, tests: &mut BTreeMap<String, &'static str>) {
             .unwrap();
 
         if name.ends_with(".http") {
-            tests.insert(format!("scenarios::{}", stem(&path)), level);
+            tests.insert(format!("{}::{}", stem(folder), stem(&path)), level);
         } else if name.ends_with(".rs") || name.ends_with(".test.mjs") {
             for test in names_of_tests(&fs::read_to_string(&path).unwrap()) {
                 tests.insert(format!("{}::{test}", stem(&path)), level);
