@@ -1,9 +1,8 @@
 //! The kit on the embedded log and store, and on MongoDB and PostgreSQL if there are servers.
 
 use shop_core::conformance::{
-    MemoryFixture, PurchaseRecords, ShopOnLog, currency_suite, erase_suite, feed_suite,
-    log_admin_suite, log_suite, operations_suite, pipeline_suite, record_store_suite, refund_suite,
-    shop_suite, store_suite,
+    MemoryFixture, ShopOnLog, currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite,
+    operations_suite, pipeline_suite, refund_suite, shop_suite, store_suite,
 };
 
 #[path = "support/container.rs"]
@@ -37,10 +36,6 @@ operations_suite!(embedded_operations, async {
     (EmbeddedFixture::new().await, EmbeddedFixture::new().await)
 });
 
-record_store_suite!(embedded_purchase_records, async {
-    PurchaseRecords(EmbeddedFixture::new().await)
-});
-
 store_suite!(mongo_store, if MongoFixture::on_test_server());
 erase_suite!(mongo_erase, if MongoFixture::on_test_server());
 refund_suite!(mongo_refunds, if MongoFixture::on_test_server());
@@ -69,11 +64,4 @@ operations_suite!(postgres_operations, if async {
 });
 shop_suite!(postgres_shop, if async {
     Some(ShopOnLog::new(MemoryFixture::default(), PostgresFixture::on_test_server().await?).await)
-});
-record_store_suite!(postgres_purchase_records, if async {
-    PostgresFixture::on_test_server().await.map(PurchaseRecords)
-});
-
-record_store_suite!(mongo_purchase_records, if async {
-    MongoFixture::on_test_server().await.map(PurchaseRecords)
 });
