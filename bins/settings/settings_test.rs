@@ -638,7 +638,7 @@ fn a_number_without_a_unit_is_refused() {
 }
 
 #[test]
-fn another_protocol_of_traces_is_refused() {
+fn traces_are_exported_by_one_protocol_unless_they_are_off() {
     let endpoint = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4317");
     let general = ("OTEL_EXPORTER_OTLP_PROTOCOL", "grpc");
     let text = faults(ServiceKind::Facing, &[endpoint, general]);
@@ -652,12 +652,18 @@ fn another_protocol_of_traces_is_refused() {
         text.contains("OTEL_EXPORTER_OTLP_TRACES_PROTOCOL: http/json"),
         "{text}"
     );
-    for used in [
-        &[endpoint, of_traces("http/protobuf")][..],
-        &[general],
-        &[endpoint, general, ("OTEL_TRACES_EXPORTER", "none")],
+    for (used, exports_traces) in [
+        (&[endpoint, of_traces("http/protobuf")][..], true),
+        (&[("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", endpoint.1)], true),
+        (&[general], false),
+        (
+            &[endpoint, general, ("OTEL_TRACES_EXPORTER", "none")],
+            false,
+        ),
+        (&[endpoint, general, ("OTEL_SDK_DISABLED", "true")], false),
     ] {
-        drop(read(ServiceKind::Facing, used).unwrap());
+        let settings = read(ServiceKind::Facing, used).unwrap();
+        assert_eq!(settings.exports_traces(), exports_traces, "{used:?}");
     }
 }
 
