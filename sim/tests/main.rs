@@ -10,7 +10,7 @@
 //! | `script` | clients, and the judge |
 //! | `follower` | a reader of events |
 //!
-//! `.ci/plants` builds faults in, to show that they are found.
+//! `--plants` builds faults in, by the script `.ci/plants`, to show that they are found.
 
 mod files;
 mod follower;
@@ -52,6 +52,9 @@ struct Arguments {
     /// Runs each seed twice, and compares all that happens
     #[arg(long)]
     twice: bool,
+    /// Builds each fault of `sim/plants` into a copy of the code, and shows that it is found
+    #[arg(long)]
+    plants: bool,
     /// Runs this seed in this process
     #[arg(long, hide = true)]
     run: Option<u64>,
@@ -82,6 +85,9 @@ impl Done {
 
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    if arguments.plants {
+        return run_plants();
+    }
     let done = match arguments.run {
         Some(seed) => run_here(seed, arguments.operations),
         None => run_all(&arguments),
@@ -92,6 +98,19 @@ fn main() -> ExitCode {
         ExitCode::SUCCESS
     } else {
         ExitCode::FAILURE
+    }
+}
+
+/// Runs the script that builds faults in.
+fn run_plants() -> ExitCode {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../.ci/plants");
+    match Command::new(&script).status() {
+        Ok(status) if status.success() => ExitCode::SUCCESS,
+        Ok(_) => ExitCode::FAILURE,
+        Err(error) => {
+            println!("{}: {error}", script.display());
+            ExitCode::FAILURE
+        }
     }
 }
 
