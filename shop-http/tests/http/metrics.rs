@@ -54,7 +54,7 @@ async fn a_request_is_in_flight_until_its_response_is_read_or_its_client_has_dis
     assert_eq!(requests_in_flight(&facing).await, Some(0));
 
     // Without a response there is no status, and nothing is counted. The attempt to publish continues.
-    let line = r#"logged: {"bytes":0,"duration_ms":"...","http.method":"POST","http.route":"/buy","level":"INFO","request.id":"r-1","target":"access"}"#;
+    let line = r#"logged: {"target":"access","level":"INFO","http.method":"POST","http.route":"/buy","bytes":0,"duration_ms":"...","request.id":"r-1"}"#;
     let logged = lines.take_shown();
     assert!(logged.contains(line), "{logged}");
     let figures = get(&facing, "/metrics").await.text;
