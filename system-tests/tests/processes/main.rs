@@ -17,6 +17,7 @@ mod commands;
 mod dead_letters;
 mod doctor;
 mod entities;
+mod environments;
 mod erasure;
 mod events;
 mod failpoints;
