@@ -18,7 +18,7 @@ processes *filter:
 
 # Accepts the responses of the scenarios of the HTTP API as they are now. Read the difference before you commit it.
 accept *filter:
-    INSTA_UPDATE=always cargo test -p shop-http --test http {{ filter }}
+    INSTA_UPDATE=always cargo test -p shop-http -p shop-accounts --test http {{ filter }}
     git diff --stat -- '*.snap'
 
 # Everything that continuous integration runs.
@@ -29,9 +29,9 @@ ci:
 only *steps:
     .ci/run only {{ steps }}
 
-# All scenes on clusters, with real servers that are started here.
-clusters *filter:
-    SHOP_TEST_CLUSTERS=1 TEST_SERVERS=$PWD/.ci/servers cargo test -p system-tests --test processes -- clusters {{ filter }} --nocapture
+# The scenes on clusters, with real servers that are started here: all, or those with this part of a name.
+clusters filter="clusters":
+    SHOP_TEST_CLUSTERS=1 TEST_SERVERS=$PWD/.ci/servers cargo test -p system-tests --test processes -- {{ filter }} --nocapture
 
 # The simulation of the embedded shop, under many seeds.
 simulate seeds="500":
