@@ -37,6 +37,8 @@ mod batch;
 mod breaker;
 mod driver;
 mod event;
+#[cfg(test)]
+mod fixture;
 mod insertion;
 #[cfg(test)]
 mod insertion_test;
@@ -54,8 +56,6 @@ mod refunds;
 #[cfg(test)]
 mod shutdown_test;
 mod status;
-#[cfg(test)]
-mod time_limit_test;
 mod worker;
 
 use std::sync::Arc;
