@@ -97,7 +97,7 @@ pub(super) struct BatchOutcome {
 }
 
 /// The state of one batch: how far it is durable. A durable record is stored or dead-lettered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum BatchState {
     /// In flight.
     InFlight,

@@ -17,19 +17,28 @@ use crate::ports::{InsertOutcome, PurchaseSink as _, RecordStore};
 use crate::{Error, ErrorKind, Purchase, Result, Retry};
 
 #[tokio::test(start_paused = true)]
-async fn an_unavailable_store_does_not_block_a_shutdown() {
-    let log = log_with_batches_of(5);
-    publish(&log, 0..50).await;
-    let faults = Faults::new();
-    faults.always(Call::Insert, Fault::unavailable());
-    let running = Setup::new(&log, &faults).start();
-    running.has_failed(Component::Store).await;
+async fn a_store_that_fails_all_inserts_is_an_outage_and_does_not_block_a_shutdown() {
+    for kind in [ErrorKind::Unavailable, ErrorKind::Denied] {
+        let log = log_with_batches_of(5);
+        publish(&log, 0..20).await;
+        let faults = Faults::new();
+        let error = Error::new(kind, "all inserts fail");
+        faults.always(Call::Insert, Fault::Refuse(error));
+        let running = Setup::new(&log, &faults).start();
+        tokio::time::sleep(Duration::from_secs(3_600)).await;
 
-    let asked = Instant::now();
-    assert_eq!(running.stop().await, IngestCounters::default());
-    let took = asked.elapsed();
-    assert!(took <= IngestOptions::default().drain_timeout, "{took:?}");
-    assert_eq!(committed(&log), 0);
+        let status = running.has_failed(Component::Store).await;
+        assert_eq!(status.phase, Phase::Running);
+        // 4 batches, each retried at most every 2 s once the pauses have grown.
+        let retries = status.retries[&Component::Store];
+        assert!(retries <= 4 * (1_800 + 10), "{retries}");
+
+        let asked = Instant::now();
+        assert_eq!(running.stop().await, IngestCounters::default());
+        let took = asked.elapsed();
+        assert!(took <= IngestOptions::default().drain_timeout, "{took:?}");
+        assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -132,25 +141,6 @@ async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
         assert_eq!(running.stops_with_error().await.kind(), ErrorKind::Internal);
         assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
     }
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_store_that_denies_all_inserts_is_an_outage() {
-    let log = log_with_batches_of(5);
-    publish(&log, 0..20).await;
-    let faults = Faults::new();
-    let denied = Error::new(ErrorKind::Denied, "wrong password");
-    faults.always(Call::Insert, Fault::Refuse(denied));
-    let running = Setup::new(&log, &faults).start();
-    tokio::time::sleep(Duration::from_secs(3_600)).await;
-
-    let status = running.has_failed(Component::Store).await;
-    assert_eq!(status.phase, Phase::Running);
-    // 4 batches, each retried at most every 2 s once the pauses have grown.
-    let retries = status.retries[&Component::Store];
-    assert!(retries <= 4 * (1_800 + 10), "{retries}");
-    running.stop().await;
-    assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
 }
 
 #[tokio::test(start_paused = true)]

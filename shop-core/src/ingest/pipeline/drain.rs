@@ -14,7 +14,7 @@ use super::{IngestPipeline, partition_key};
 use crate::log::{Partition, Revocation};
 
 /// The two deadlines of a drain.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct DrainDeadlines {
     /// The instant at which batches that are still in flight are abandoned.
     pub(super) drain_by: Instant,

@@ -1,16 +1,18 @@
 //! The decisions of the pipeline, event by event.
 
 use super::super::event::BatchState;
+use super::super::fixture::unavailable;
 use super::super::status::IngestStatus;
 use super::*;
-use crate::Timestamp;
 use crate::log::{CommitOffset, CommitOutcome};
+use crate::{Retry, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// A pipeline, and the time.
+/// A pipeline, its last status, and the time.
 struct Fixture {
     pipeline: IngestPipeline,
+    status: IngestStatus,
     now: Instant,
 }
 
@@ -25,47 +27,59 @@ fn batch(epoch: u64, offset: u64) -> Batch {
     )
 }
 
-pub(super) fn unavailable() -> Error {
-    Error::new(ErrorKind::Unavailable, "unavailable on purpose")
-}
-
 impl Fixture {
-    fn new(options: IngestOptions) -> Self {
+    fn new() -> Self {
+        Self::with_options(IngestOptions::default())
+    }
+
+    fn with_options(options: IngestOptions) -> Self {
         Self {
             pipeline: IngestPipeline::new(options),
+            status: IngestStatus::default(),
             now: Instant::now(),
         }
     }
 
-    fn on(&mut self, event: PipelineEvent) -> Vec<PipelineAction> {
+    fn handle(&mut self, event: PipelineEvent) -> Vec<PipelineAction> {
         self.pipeline.handle(event, self.now)
     }
 
-    fn answer(&mut self, answer: SourceEvent) -> Vec<PipelineAction> {
-        self.on(PipelineEvent::Source {
-            demand: EventDemand::Next,
-            result: Ok(answer),
-        })
+    fn demand(&self) -> EventDemand {
+        self.pipeline.event_demand(self.now)
     }
 
-    fn read(&mut self, epoch: u64, offset: u64) {
-        let actions = self.answer(SourceEvent::Batch(batch(epoch, offset)));
-        assert!(
-            matches!(actions[..], [PipelineAction::Start { .. }]),
-            "{actions:?}"
-        );
+    fn status(&mut self) -> &IngestStatus {
+        self.pipeline.update_status(&mut self.status);
+        &self.status
     }
 
-    /// Batch `number` has ended.
-    fn finish(&mut self, number: u64, state: BatchState) -> Vec<PipelineAction> {
+    /// The source answers the present demand.
+    fn source(&mut self, result: Result<SourceEvent>) -> Vec<PipelineAction> {
+        let demand = self.demand();
+        self.handle(PipelineEvent::Source { demand, result })
+    }
+
+    /// The source delivers batches of one record each.
+    fn read(&mut self, epoch: u64, offsets: Range<u64>) {
+        for offset in offsets {
+            let actions = self.source(Ok(SourceEvent::Batch(batch(epoch, offset))));
+            assert!(
+                matches!(actions[..], [PipelineAction::Start { .. }]),
+                "{actions:?}"
+            );
+        }
+    }
+
+    /// All records of batch `number` are durable, up to the offset `next_offset`.
+    fn finish(&mut self, number: u64, next_offset: u64) -> Vec<PipelineAction> {
         let outcome = BatchOutcome {
             counters: IngestCounters::default(),
             gap: None,
-            state,
+            state: BatchState::Durable(next_offset),
             stop: None,
             freshness: None,
         };
-        self.on(PipelineEvent::Batch(
+        self.handle(PipelineEvent::Batch(
             number,
             BatchEvent::Finished(Some(outcome)),
         ))
@@ -73,37 +87,37 @@ impl Fixture {
 
     fn revoke(
         &mut self,
-        epoch: u64,
+        partition: Partition,
         cause: RevocationCause,
         timeout: Duration,
     ) -> Vec<PipelineAction> {
-        self.answer(SourceEvent::Revoked(Revocation::new(
-            vec![partition(epoch)],
-            cause,
-            timeout,
-            || {},
-        )))
+        let revocation = Revocation::new(vec![partition], cause, timeout, || {});
+        self.source(Ok(SourceEvent::Revoked(revocation)))
     }
 
-    fn committed(&mut self, epoch: u64, next: u64) -> Vec<PipelineAction> {
-        let offsets = vec![CommitOffset::new(partition(epoch), next)];
-        self.on(PipelineEvent::Committed(
-            offsets,
-            Ok(vec![CommitOutcome::Committed]),
-        ))
+    /// The commit of `next_offset` in epoch 1 ends.
+    fn end_commit(
+        &mut self,
+        next_offset: u64,
+        result: Result<Vec<CommitOutcome>>,
+    ) -> Vec<PipelineAction> {
+        let offsets = vec![CommitOffset::new(partition(1), next_offset)];
+        self.handle(PipelineEvent::Committed(offsets, result))
     }
 
-    /// Time passes until something is due, but not beyond `at`.
-    fn time(&mut self, at: Instant) -> Vec<PipelineAction> {
-        self.now = self
-            .pipeline
-            .next_deadline(self.now)
-            .map_or(at, |due| due.min(at));
-        self.on(PipelineEvent::Time)
+    fn committed(&mut self, next_offset: u64) -> Vec<PipelineAction> {
+        self.end_commit(next_offset, Ok(vec![CommitOutcome::Committed]))
+    }
+
+    /// Time passes until something is due, but not beyond `limit`.
+    fn pass_time(&mut self, limit: Instant) -> Vec<PipelineAction> {
+        let deadline = self.pipeline.next_deadline(self.now);
+        self.now = deadline.map_or(limit, |deadline| deadline.min(limit));
+        self.handle(PipelineEvent::Time)
     }
 }
 
-fn commits(actions: &[PipelineAction]) -> Option<u64> {
+fn committed_offset(actions: &[PipelineAction]) -> Option<u64> {
     actions.iter().find_map(|action| match action {
         PipelineAction::Commit(offsets) => Some(offsets[0].next_offset),
         _ => None,
@@ -111,287 +125,279 @@ fn commits(actions: &[PipelineAction]) -> Option<u64> {
 }
 
 fn abandons(actions: &[PipelineAction]) -> bool {
-    actions
-        .iter()
-        .any(|action| matches!(action, PipelineAction::Abandon(_)))
+    let is_abandon = |action: &PipelineAction| matches!(action, PipelineAction::Abandon(_));
+    actions.iter().any(is_abandon)
 }
 
-fn ends(actions: &[PipelineAction]) -> bool {
-    actions
-        .iter()
-        .any(|action| matches!(action, PipelineAction::EndRevocation(_)))
+fn ends_revocation(actions: &[PipelineAction]) -> bool {
+    let is_end = |action: &PipelineAction| matches!(action, PipelineAction::EndRevocation(_));
+    actions.iter().any(is_end)
 }
 
 #[test]
-fn bytes_in_flight_are_bounded() {
+fn batches_and_bytes_in_flight_are_bounded() {
     let size = batch(1, 0).size();
-    for max_in_flight_bytes in [size + 1, 2 * size] {
-        let mut fixture = Fixture::new(IngestOptions {
+    for (max_in_flight_batches, max_in_flight_bytes) in
+        [(2, usize::MAX), (8, size + 1), (8, 2 * size)]
+    {
+        let mut fixture = Fixture::with_options(IngestOptions {
+            max_in_flight_batches,
             max_in_flight_bytes,
             ..IngestOptions::default()
         });
         for offset in 0..2 {
-            assert_eq!(
-                fixture.pipeline.event_demand(fixture.now),
-                EventDemand::Next
-            );
-            fixture.read(1, offset);
+            assert_eq!(fixture.demand(), EventDemand::Next);
+            fixture.read(1, offset..offset + 1);
         }
         assert_eq!(
-            fixture.pipeline.event_demand(fixture.now),
+            fixture.demand(),
             EventDemand::Control,
-            "the second one fills the budget"
+            "the second fills it"
         );
-        fixture.finish(0, BatchState::Durable(1));
-        assert_eq!(
-            fixture.pipeline.event_demand(fixture.now),
-            EventDemand::Next
-        );
+        fixture.finish(0, 1);
+        assert_eq!(fixture.demand(), EventDemand::Next);
     }
 }
 
 #[test]
+fn an_empty_batch_moves_nothing() {
+    let mut fixture = Fixture::new();
+    let empty = Batch::new(partition(1), Vec::new());
+    assert!(fixture.source(Ok(SourceEvent::Batch(empty))).is_empty());
+    assert_eq!(fixture.status().in_flight, 0);
+}
+
+#[test]
 fn a_closed_source_ends_the_pipeline() {
-    for result in [
-        Ok(SourceEvent::Closed),
-        Err(Error::new(ErrorKind::Closed, "closed")),
-    ] {
-        let mut fixture = Fixture::new(IngestOptions::default());
-        let actions = fixture.on(PipelineEvent::Source {
-            demand: EventDemand::Next,
-            result,
-        });
+    let closed = Error::new(ErrorKind::Closed, "closed");
+    for result in [Ok(SourceEvent::Closed), Err(closed)] {
+        let mut fixture = Fixture::new();
+        let actions = fixture.source(result);
         assert!(
             matches!(actions[..], [PipelineAction::Close(_)]),
             "{actions:?}"
         );
         assert!(fixture.pipeline.failure.is_none());
+        assert_eq!(fixture.demand(), EventDemand::Nothing);
     }
 }
 
 #[test]
 fn the_error_of_a_batch_ends_with_it() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    let mut status = IngestStatus::default();
-    fixture.read(1, 0);
-    fixture.on(PipelineEvent::Batch(
-        0,
-        BatchEvent::Failed(Component::Store, fixture.now, unavailable()),
-    ));
-    fixture.pipeline.update_status(&mut status);
-    assert!(status.errors.contains_key(&Component::Store));
-    fixture.finish(0, BatchState::Durable(1));
-    fixture.pipeline.update_status(&mut status);
-    assert!(status.errors.is_empty());
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..2);
+    let failed = BatchEvent::Failed(Component::Store, fixture.now, unavailable());
+    fixture.handle(PipelineEvent::Batch(0, failed));
+    assert!(fixture.status().errors.contains_key(&Component::Store));
+    fixture.finish(0, 1);
+    assert!(fixture.status().errors.is_empty());
 
-    fixture.read(1, 1);
-    let topic = partition(1).topic;
-    let error = unavailable();
     let stuck = StuckRecord {
-        topic,
+        topic: partition(1).topic,
         partition: 0,
         offset: 1,
         id: None,
         since: fixture.now.into(),
-        error,
+        error: unavailable(),
     };
-    fixture.on(PipelineEvent::Batch(1, BatchEvent::Stuck(0, stuck)));
-    fixture.pipeline.update_status(&mut status);
-    assert!(status.stuck.is_some());
-    fixture.finish(1, BatchState::Durable(2));
-    fixture.pipeline.update_status(&mut status);
-    assert!(status.stuck.is_none());
+    fixture.handle(PipelineEvent::Batch(1, BatchEvent::Stuck(0, stuck)));
+    assert!(fixture.status().stuck.is_some());
+    fixture.finish(1, 2);
+    assert!(fixture.status().stuck.is_none());
 }
 
 #[test]
-fn a_pipeline_without_work_has_no_deadline() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.read(1, 0);
-    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
-    fixture.committed(1, 1);
-    assert_eq!(fixture.pipeline.next_deadline(fixture.now), None);
+fn the_oldest_unread_record_is_reported_until_it_is_committed() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    assert_eq!(committed_offset(&fixture.finish(0, 1)), Some(1));
+    assert_eq!(
+        fixture.status().oldest_unread["purchases"],
+        Some(Timestamp::MIN)
+    );
+    fixture.committed(1);
+    assert_eq!(fixture.status().oldest_unread["purchases"], None);
+    assert_eq!(
+        fixture.pipeline.next_deadline(fixture.now),
+        None,
+        "nothing is left to do"
+    );
 }
 
 #[test]
-fn batches_in_flight_are_bounded() {
-    let mut fixture = Fixture::new(IngestOptions {
-        max_in_flight_batches: 2,
-        ..IngestOptions::default()
-    });
-    fixture.read(1, 0);
+fn a_commit_without_an_outcome_for_each_position_stops_the_pipeline() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    fixture.finish(0, 1);
+    let actions = fixture.end_commit(1, Ok(Vec::new()));
+    let failure = fixture.pipeline.failure.as_ref().unwrap();
+    assert_eq!(failure.kind(), ErrorKind::Internal);
+    assert!(fixture.pipeline.is_stopping());
     assert_eq!(
-        fixture.pipeline.event_demand(fixture.now),
-        EventDemand::Next
+        committed_offset(&actions),
+        Some(1),
+        "retried at the shutdown"
     );
-    fixture.read(1, 1);
-    assert_eq!(
-        fixture.pipeline.event_demand(fixture.now),
-        EventDemand::Control
-    );
+    let actions = fixture.end_commit(1, Ok(Vec::new()));
+    assert_eq!(committed_offset(&actions), None, "and after a pause");
 }
 
 #[test]
 fn a_revocation_and_a_shutdown_do_not_wait_for_the_commit_interval() {
     for is_shutdown in [false, true] {
-        let options = IngestOptions {
+        let mut fixture = Fixture::with_options(IngestOptions {
             commit_interval: 600 * SECOND,
             ..IngestOptions::default()
+        });
+        fixture.read(1, 0..3);
+        assert_eq!(committed_offset(&fixture.finish(0, 1)), Some(1));
+        fixture.committed(1);
+        let within_interval = fixture.finish(1, 2);
+        assert_eq!(committed_offset(&within_interval), None);
+        let actions = if is_shutdown {
+            fixture.handle(PipelineEvent::Shutdown)
+        } else {
+            fixture.revoke(partition(1), RevocationCause::Rebalance, 5 * SECOND)
         };
-        let mut fixture = Fixture::new(options);
-        (0..3).for_each(|offset| fixture.read(1, offset));
-        assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
-        fixture.committed(1, 1);
-        assert_eq!(
-            commits(&fixture.finish(1, BatchState::Durable(2))),
-            None,
-            "within the interval"
-        );
-        let actions = match is_shutdown {
-            true => fixture.on(PipelineEvent::Shutdown),
-            false => fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND),
-        };
-        assert_eq!(commits(&actions), Some(2));
-        fixture.committed(1, 2);
-        assert_eq!(
-            commits(&fixture.finish(2, BatchState::Durable(3))),
-            Some(3),
-            "nor does any later commit"
-        );
+        assert_eq!(committed_offset(&actions), Some(2));
+        fixture.committed(2);
+        let later = fixture.finish(2, 3);
+        assert_eq!(committed_offset(&later), Some(3), "nor do later commits");
     }
 }
 
 #[test]
-fn a_revocation_retries_a_failed_commit_at_once() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.read(1, 0);
-    fixture.finish(0, BatchState::Durable(1));
-    let offsets = vec![CommitOffset::new(partition(1), 1)];
-    let failed = fixture.on(PipelineEvent::Committed(offsets, Err(unavailable())));
-    assert_eq!(commits(&failed), None, "after a pause");
-    assert_eq!(
-        commits(&fixture.revoke(1, RevocationCause::Rebalance, 5 * SECOND)),
-        Some(1)
-    );
+fn a_failed_commit_is_retried_after_its_pause_and_by_a_revocation_at_once() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    fixture.finish(0, 1);
+    let error = unavailable().with_retry(Retry::After(30 * SECOND));
+    let failed = fixture.end_commit(1, Err(error.clone()));
+    assert_eq!(committed_offset(&failed), None);
+    let failed_at = fixture.now;
+    let retried = fixture.pass_time(failed_at + 60 * SECOND);
+    assert_eq!(committed_offset(&retried), Some(1));
+    assert_eq!(fixture.now, failed_at + 30 * SECOND);
+
+    fixture.end_commit(1, Err(error));
+    let actions = fixture.revoke(partition(1), RevocationCause::Rebalance, 5 * SECOND);
+    assert_eq!(committed_offset(&actions), Some(1));
 }
 
 #[test]
 fn the_last_quarter_of_a_drain_is_reserved_for_the_commit() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    (0..2).for_each(|offset| fixture.read(1, offset));
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..2);
     let revoked = fixture.now;
-    let deadline = revoked + 4 * SECOND;
-    let actions = fixture.revoke(1, RevocationCause::Rebalance, 4 * SECOND);
-    assert!(!abandons(&actions) && !ends(&actions));
-    assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
-    let actions = fixture.time(deadline);
+    let actions = fixture.revoke(partition(1), RevocationCause::Rebalance, 4 * SECOND);
+    assert!(!abandons(&actions) && !ends_revocation(&actions));
+    assert_eq!(committed_offset(&fixture.finish(0, 1)), Some(1));
+    let actions = fixture.pass_time(revoked + 4 * SECOND);
     assert_eq!(fixture.now, revoked + 3 * SECOND);
     assert!(
-        abandons(&actions) && !ends(&actions),
+        abandons(&actions) && !ends_revocation(&actions),
         "the commit is under way: {actions:?}"
     );
+    let actions = fixture.committed(1);
     assert!(
-        ends(&fixture.committed(1, 1)),
+        ends_revocation(&actions),
         "before the rebalance continues without it"
     );
 }
 
 #[test]
-fn a_revocation_ends_at_its_deadline_despite_a_pending_commit() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.read(1, 0);
+fn a_revocation_ends_at_its_deadline_despite_a_pending_commit_and_others_at_once() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
     let deadline = fixture.now + 4 * SECOND;
-    fixture.finish(0, BatchState::Durable(1));
-    assert!(!ends(&fixture.revoke(
-        1,
-        RevocationCause::Rebalance,
-        4 * SECOND
-    )));
-    let mut is_answered = false;
-    while !is_answered && fixture.now < deadline {
-        is_answered = ends(&fixture.time(deadline));
+    let actions = fixture.revoke(partition(1), RevocationCause::Rebalance, 4 * SECOND);
+    assert!(!ends_revocation(&actions), "a batch is in flight");
+
+    let nothing_read = Partition::new("cluster".into(), "purchases".into(), 1, 1);
+    let other = fixture.revoke(nothing_read, RevocationCause::Rebalance, 4 * SECOND);
+    let ended = other.iter().find_map(|action| match action {
+        PipelineAction::EndRevocation(revocation) => Some(revocation.partitions[0].index),
+        _ => None,
+    });
+    assert_eq!(ended, Some(1));
+
+    let actions = fixture.finish(0, 1);
+    assert_eq!(committed_offset(&actions), Some(1));
+    while fixture.now < deadline {
+        let actions = fixture.pass_time(deadline);
+        assert_eq!(ends_revocation(&actions), fixture.now == deadline);
     }
-    assert!(is_answered && fixture.now == deadline);
 }
 
 #[test]
 fn lost_partitions_are_neither_drained_nor_committed() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    (0..2).for_each(|offset| fixture.read(1, offset));
-    fixture.finish(0, BatchState::Durable(1));
-    fixture.committed(1, 1);
-    fixture.finish(1, BatchState::Durable(2));
-    let actions = fixture.revoke(1, RevocationCause::Lost, 4 * SECOND);
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..2);
+    fixture.finish(0, 1);
+    fixture.committed(1);
+    fixture.finish(1, 2);
+    let actions = fixture.revoke(partition(1), RevocationCause::Lost, 4 * SECOND);
     assert!(
-        ends(&actions) && abandons(&actions) && commits(&actions).is_none(),
+        ends_revocation(&actions) && abandons(&actions) && committed_offset(&actions).is_none(),
         "{actions:?}"
     );
     fixture.now += SECOND;
-    assert_eq!(commits(&fixture.on(PipelineEvent::Time)), None);
+    let actions = fixture.handle(PipelineEvent::Time);
+    assert_eq!(committed_offset(&actions), None);
 }
 
 #[test]
 fn failed_commits_of_lost_partitions_are_ignored_unless_they_hang() {
     for hangs in [false, true] {
-        let mut fixture = Fixture::new(IngestOptions::default());
-        let mut status = IngestStatus::default();
-        fixture.read(1, 0);
-        assert_eq!(commits(&fixture.finish(0, BatchState::Durable(1))), Some(1));
+        let mut fixture = Fixture::new();
+        fixture.read(1, 0..1);
+        assert_eq!(committed_offset(&fixture.finish(0, 1)), Some(1));
         if hangs {
             fixture.now += 60 * SECOND;
-            fixture.on(PipelineEvent::Time);
+            fixture.handle(PipelineEvent::Time);
         } else {
-            let offsets = vec![CommitOffset::new(partition(1), 1)];
-            fixture.on(PipelineEvent::Committed(offsets, Err(unavailable())));
+            fixture.end_commit(1, Err(unavailable()));
         }
-        fixture.pipeline.update_status(&mut status);
-        assert!(status.errors.contains_key(&Component::Commit));
-        fixture.revoke(1, RevocationCause::Lost, SECOND);
-        fixture.pipeline.update_status(&mut status);
-        assert_eq!(status.errors.contains_key(&Component::Commit), hangs);
+        assert!(fixture.status().errors.contains_key(&Component::Commit));
+        fixture.revoke(partition(1), RevocationCause::Lost, SECOND);
+        let is_failing = fixture.status().errors.contains_key(&Component::Commit);
+        assert_eq!(is_failing, hangs);
     }
 }
 
 #[test]
 fn a_newer_epoch_ends_the_one_before_it() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.read(1, 0);
-    let actions = fixture.answer(SourceEvent::Batch(batch(2, 0)));
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    let actions = fixture.source(Ok(SourceEvent::Batch(batch(2, 0))));
     assert!(abandons(&actions), "{actions:?}");
-    assert_eq!(
-        commits(&fixture.finish(0, BatchState::Durable(1))),
-        None,
-        "it belongs to the older one"
-    );
-    assert!(fixture.answer(SourceEvent::Batch(batch(1, 1))).is_empty());
-    assert_eq!(commits(&fixture.finish(1, BatchState::Durable(1))), Some(1));
+    let of_older_epoch = fixture.finish(0, 1);
+    assert_eq!(committed_offset(&of_older_epoch), None);
+    let actions = fixture.source(Ok(SourceEvent::Batch(batch(1, 1))));
+    assert!(actions.is_empty(), "{actions:?}");
+    assert_eq!(committed_offset(&fixture.finish(1, 1)), Some(1));
 }
 
 #[test]
 fn a_revocation_of_a_newer_epoch_does_not_wait_for_the_one_before_it() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.read(1, 0);
-    let actions = fixture.revoke(2, RevocationCause::Rebalance, 4 * SECOND);
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    let actions = fixture.revoke(partition(2), RevocationCause::Rebalance, 4 * SECOND);
     assert!(
-        abandons(&actions) && ends(&actions),
+        abandons(&actions) && ends_revocation(&actions),
         "nothing was read in epoch 2: {actions:?}"
     );
-    assert_eq!(
-        commits(&fixture.finish(0, BatchState::Durable(1))),
-        None,
-        "it belongs to epoch 1"
-    );
+    let of_older_epoch = fixture.finish(0, 1);
+    assert_eq!(committed_offset(&of_older_epoch), None);
 }
 
 #[test]
 fn an_abandoned_batch_is_not_reported_to_the_observer() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    (0..2).for_each(|offset| fixture.read(1, offset));
-    assert!(
-        fixture
-            .on(PipelineEvent::Batch(0, BatchEvent::Finished(None)))
-            .is_empty()
-    );
-    let actions = fixture.finish(1, BatchState::Durable(2));
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..2);
+    let actions = fixture.handle(PipelineEvent::Batch(0, BatchEvent::Finished(None)));
+    assert!(actions.is_empty());
+    let actions = fixture.finish(1, 2);
     assert!(
         matches!(
             actions[..],
@@ -404,12 +410,12 @@ fn an_abandoned_batch_is_not_reported_to_the_observer() {
 #[test]
 fn closing_gets_the_rest_of_the_drain_timeout() {
     for (passes, left) in [(SECOND, 19 * SECOND), (60 * SECOND, MIN_CLOSE)] {
-        let mut fixture = Fixture::new(IngestOptions::default());
-        fixture.read(1, 0);
-        assert!(fixture.on(PipelineEvent::Shutdown).is_empty());
+        let mut fixture = Fixture::new();
+        fixture.read(1, 0..1);
+        assert!(fixture.handle(PipelineEvent::Shutdown).is_empty());
         fixture.now += passes;
-        fixture.finish(0, BatchState::Durable(1));
-        let actions = fixture.committed(1, 1);
+        fixture.finish(0, 1);
+        let actions = fixture.committed(1);
         let Some(PipelineAction::Close(time)) = actions.last() else {
             panic!("{actions:?}")
         };
@@ -419,45 +425,37 @@ fn closing_gets_the_rest_of_the_drain_timeout() {
 
 #[test]
 fn reading_pauses_after_an_error_and_control_events_do_not() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    fixture.on(PipelineEvent::Source {
-        demand: EventDemand::Next,
-        result: Err(unavailable()),
-    });
-    assert_eq!(
-        fixture.pipeline.event_demand(fixture.now),
-        EventDemand::Control
+    let mut fixture = Fixture::new();
+    let begun = fixture.now;
+    let error = unavailable().with_retry(Retry::After(30 * SECOND));
+    fixture.source(Err(error.clone()));
+    assert_eq!(fixture.demand(), EventDemand::Control);
+    fixture.source(Err(error));
+    assert_eq!(fixture.demand(), EventDemand::Nothing, "not in a circle");
+    fixture.pass_time(begun + 60 * SECOND);
+    assert_eq!(fixture.demand(), EventDemand::Next);
+    assert_eq!(fixture.now, begun + 30 * SECOND);
+
+    assert!(fixture.status().errors.contains_key(&Component::Source));
+    fixture.pass_time(begun + 60 * SECOND);
+    assert!(
+        fixture.status().errors.is_empty(),
+        "it is quiet, not failing"
     );
-    fixture.on(PipelineEvent::Source {
-        demand: EventDemand::Control,
-        result: Err(unavailable()),
-    });
-    assert_eq!(
-        fixture.pipeline.event_demand(fixture.now),
-        EventDemand::Nothing,
-        "not in a circle"
-    );
-    let later = fixture.now + 10 * SECOND;
-    fixture.time(later);
-    assert_eq!(
-        fixture.pipeline.event_demand(fixture.now),
-        EventDemand::Next
-    );
+    let max_backoff = IngestOptions::default().max_backoff;
+    assert_eq!(fixture.now, begun + 30 * SECOND + max_backoff);
 }
 
 #[test]
 fn batches_of_a_fenced_epoch_are_ignored() {
-    let mut fixture = Fixture::new(IngestOptions::default());
-    (0..2).for_each(|offset| fixture.read(1, offset));
-    fixture.finish(0, BatchState::Durable(1));
-    let offsets = vec![CommitOffset::new(partition(1), 1)];
-    let actions = fixture.on(PipelineEvent::Committed(
-        offsets,
-        Ok(vec![CommitOutcome::Fenced]),
-    ));
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..2);
+    fixture.finish(0, 1);
+    let actions = fixture.end_commit(1, Ok(vec![CommitOutcome::Fenced]));
     assert!(abandons(&actions), "{actions:?}");
     fixture.now += SECOND;
-    assert_eq!(commits(&fixture.finish(1, BatchState::Durable(2))), None);
-    assert!(fixture.answer(SourceEvent::Batch(batch(1, 2))).is_empty());
-    fixture.read(2, 0);
+    assert_eq!(committed_offset(&fixture.finish(1, 2)), None);
+    let actions = fixture.source(Ok(SourceEvent::Batch(batch(1, 2))));
+    assert!(actions.is_empty(), "{actions:?}");
+    fixture.read(2, 0..1);
 }
