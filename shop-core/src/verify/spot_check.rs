@@ -194,9 +194,10 @@ impl SpotCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{CommitOffset, LogAdminExt as _, LogSource as _, SourceEvent};
+    use crate::log::{Batch, CommitOffset, LogAdminExt as _, LogSource as _, SourceEvent};
     use crate::memory::{InMemoryLog, InMemoryStore};
-    use crate::ports::{PurchaseErase as _, PurchaseSink as _, PurchaseStore as _};
+    use crate::ports::{PurchaseErase as _, RecordStore as _};
+    use crate::record::encode;
     use crate::{NewPurchase, Purchase, Uuid};
 
     const COUNT: u64 = 200;
@@ -209,104 +210,100 @@ mod tests {
         new.into_purchase(SystemClock.now(), || Uuid::from_u128(number.into()))
     }
 
-    /// The pending gap after two checks of a store with the purchases for which `has` holds.
-    async fn found(
-        has: impl Fn(u64) -> bool,
-        change: impl AsyncFnOnce(&mut SpotCheck, &InMemoryStore),
-    ) -> Option<(u64, u64)> {
-        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    /// A log whose [`COUNT`] records the group has passed, and the records.
+    async fn passed_log(record: impl Fn(u64) -> LogRecord) -> (InMemoryLog, Batch) {
+        let log = InMemoryLog::default();
         for number in 0..COUNT {
-            log.sink().publish(&purchase(number)).await.unwrap();
+            drop(log.append(record(number)));
         }
-        store
-            .insert(
-                (0..COUNT)
-                    .filter(|number| has(*number))
-                    .map(purchase)
-                    .collect(),
-            )
-            .await
-            .unwrap();
         let source = log.source("group");
         let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
             panic!("no batch")
         };
-        source
-            .commit(&[CommitOffset::new(batch.partition, COUNT)])
-            .await
-            .unwrap();
-        let mut check = SpotCheck::new(&log, "group".to_owned(), Arc::new(store.clone()), None);
-        change(&mut check, &store).await;
+        let offset = CommitOffset::new(batch.partition.clone(), COUNT);
+        source.commit(&[offset]).await.unwrap();
+        (log, batch)
+    }
+
+    fn spot_check(log: &InMemoryLog, store: &InMemoryStore) -> SpotCheck {
+        SpotCheck::new(log, "group".to_owned(), Arc::new(store.clone()), None)
+    }
+
+    /// The pending gap after two checks, if there is one.
+    async fn found_gap(mut check: SpotCheck, log: &InMemoryLog) -> Option<(u64, u64)> {
         for _ in 0..2 {
             check.check().await.unwrap();
         }
-        let mut gaps: Vec<_> = log.pending_dead_letters().await.unwrap();
-        assert!(gaps.len() < 2, "{gaps:?}");
-        gaps.pop()
-            .map(|letter| letter.gap().unwrap())
-            .map(|gap| (gap.from, gap.to))
+        let mut dead_letters = log.pending_dead_letters().await.unwrap();
+        assert!(dead_letters.len() < 2, "{dead_letters:?}");
+        let gap = dead_letters.pop()?.gap().unwrap();
+        Some((gap.from, gap.to))
     }
 
     #[tokio::test(start_paused = true)]
     async fn records_without_an_id_are_looked_up_also_as_stored_by_another_consumer() {
-        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-        for number in 0..COUNT {
+        let (log, batch) = passed_log(|number| {
             let value = format!(r#"{{"username":"ada","userid":"u{number}","price":1}}"#);
-            let _position = log.append(LogRecord::new(0, SystemClock.now(), Some(value.into())));
-        }
-        let source = log.source("group");
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
-            panic!("no batch")
-        };
+            LogRecord::new(0, SystemClock.now(), Some(value.into()))
+        })
+        .await;
+        let store = InMemoryStore::new();
         // The last two are in no store.
         for record in &batch.records[..batch.records.len() - 2] {
             let mut stored = decode(record, &batch.partition).unwrap();
             stored.id = format!("{:024x}", record.offset).parse().unwrap();
-            store.insert(Arc::from([stored])).await.unwrap();
+            store.apply([stored].into()).await.unwrap();
         }
-        source
-            .commit(&[CommitOffset::new(batch.partition, COUNT)])
-            .await
-            .unwrap();
-        SpotCheck::new(&log, "group".to_owned(), Arc::new(store), None)
-            .check()
-            .await
-            .unwrap();
-        let found = log.pending_dead_letters().await.unwrap();
-        let gap = found.first().unwrap().gap().unwrap();
-        assert_eq!((found.len(), gap.from, gap.to), (1, COUNT - 1, COUNT));
+        assert_eq!(
+            found_gap(spot_check(&log, &store), &log).await,
+            Some((COUNT - 1, COUNT))
+        );
+    }
+
+    /// The gap that is found in a store with the purchases for which `has` holds.
+    async fn gap_of(
+        has: impl Fn(&u64) -> bool,
+        change: impl AsyncFnOnce(&mut SpotCheck, &InMemoryStore),
+    ) -> Option<(u64, u64)> {
+        let (log, _batch) = passed_log(|number| encode(&purchase(number)).unwrap()).await;
+        let store = InMemoryStore::new();
+        let stored = (0..COUNT).filter(has).map(purchase).collect();
+        store.apply(stored).await.unwrap();
+        let mut check = spot_check(&log, &store);
+        change(&mut check, &store).await;
+        found_gap(check, &log).await
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_store_that_has_lost_what_ingest_passed_is_noticed() {
         let nothing = async |_: &mut SpotCheck, _: &InMemoryStore| ();
-        assert_eq!(found(|_| true, nothing).await, None);
+        assert_eq!(gap_of(|_| true, nothing).await, None);
         assert_eq!(
-            found(|_| false, nothing).await,
+            gap_of(|_| false, nothing).await,
             Some((COUNT - 64, COUNT)),
             "created again"
         );
         assert_eq!(
-            found(|number| number >= 180, nothing).await,
+            gap_of(|number| *number >= 180, nothing).await,
             Some((COUNT - 64, COUNT - 63)),
             "in use since"
         );
         assert_eq!(
-            found(|number| !(100..190).contains(&number), nothing).await,
+            gap_of(|number| !(100..190).contains(number), nothing).await,
             Some((136, 185)),
             "an older copy"
         );
         let taken_over = async |check: &mut SpotCheck, _: &InMemoryStore| check.takeovers = 1;
-        let lacks_few = |number: u64| !(150..155).contains(&number);
-        assert_eq!(found(lacks_few, nothing).await, None);
-        assert_eq!(found(lacks_few, taken_over).await, Some((150, 155)));
+        let lacks_few = |number: &u64| !(150..155).contains(number);
+        assert_eq!(gap_of(lacks_few, nothing).await, None);
+        assert_eq!(gap_of(lacks_few, taken_over).await, Some((150, 155)));
         let expired =
             async |check: &mut SpotCheck, _: &InMemoryStore| check.retention = Some(Duration::ZERO);
-        assert_eq!(found(|_| false, expired).await, None);
+        assert_eq!(gap_of(|_| false, expired).await, None);
         let erased = async |_: &mut SpotCheck, store: &InMemoryStore| {
             let ids: Vec<_> = (0..COUNT).map(|number| purchase(number).id).collect();
             store.mark_erased(&ids).await.unwrap();
         };
-        assert_eq!(found(|_| false, erased).await, None);
+        assert_eq!(gap_of(|_| false, erased).await, None);
     }
 }

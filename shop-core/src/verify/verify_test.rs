@@ -1,8 +1,8 @@
 //! Verification of an in-memory log and store.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -17,9 +17,9 @@ use crate::log::{
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    InsertOutcome, Page, PageRequest, PurchaseQuery, PurchaseSink, PurchaseStore, Selector, Summary,
+    Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _, Selector, Summary,
 };
-use crate::record::Record;
+use crate::record::{Record as _, decode};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
 
 fn purchase(number: u128) -> Purchase {
@@ -45,81 +45,130 @@ struct World {
 impl World {
     /// Purchases 0 to 29, in both.
     async fn new() -> Self {
-        let options = InMemoryLogOptions {
-            partitions: 3,
-            ..InMemoryLogOptions::default()
-        };
         let world = Self {
-            log: InMemoryLog::new(options),
+            log: InMemoryLog::new(InMemoryLogOptions::default().partitions(3)),
             store: InMemoryStore::new(),
         };
-        for number in 0..30 {
-            world.publish(&purchase(number)).await;
-            world.insert(purchase(number)).await;
-        }
+        world.buy(0..30).await;
         world
     }
 
+    async fn buy(&self, numbers: impl Iterator<Item = u128>) {
+        for number in numbers {
+            self.publish(&purchase(number)).await;
+            self.insert(purchase(number)).await;
+        }
+    }
+
     async fn publish(&self, purchase: &Purchase) -> RecordPosition {
-        self.log
-            .sink()
-            .publish(purchase)
-            .await
-            .unwrap()
-            .position
-            .unwrap()
+        let receipt = self.log.sink().publish(purchase).await.unwrap();
+        receipt.position.unwrap()
     }
 
     async fn insert(&self, purchase: Purchase) {
-        assert!(matches!(
-            self.store.insert_one(purchase).await.unwrap(),
-            InsertOutcome::Inserted
-        ));
+        self.store.apply([purchase].into()).await.unwrap();
+    }
+
+    async fn record_at(&self, position: &RecordPosition) -> (Partition, LogRecord) {
+        let found = self.log.find(position.partition, position.offset).await;
+        found.unwrap().unwrap()
     }
 
     /// Dead-letters the record at `position`.
     async fn dead_letter(&self, position: &RecordPosition) -> DeadLetter {
-        self.dead_letter_for(position, Reason::conflict(Purchase::TYPE))
-            .await
-    }
-
-    async fn dead_letter_for(&self, position: &RecordPosition, reason: Reason) -> DeadLetter {
-        let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
-        let batch = batches
-            .iter()
-            .find(|batch| batch.partition.index == position.partition)
-            .unwrap();
-        let record = batch
-            .records
-            .iter()
-            .find(|record| record.offset == position.offset)
-            .unwrap();
-        let dead_letter = DeadLetter::new(record.clone(), batch.partition.clone(), reason, 1);
-        self.log
-            .dead_letters()
-            .put(std::slice::from_ref(&dead_letter))
-            .await
-            .unwrap();
+        let (partition, record) = self.record_at(position).await;
+        let dead_letter = DeadLetter::new(record, partition, Reason::conflict(Purchase::TYPE), 1);
+        let put = std::slice::from_ref(&dead_letter);
+        self.log.dead_letters().put(put).await.unwrap();
         dead_letter
     }
 
-    async fn verify(&self) -> VerifyReport {
-        self.verify_by(Arc::new(self.store.clone()), VerifyOptions::default())
-            .await
-            .unwrap()
+    async fn resolve(&self, dead_letter: DeadLetter, resolution: Resolution) {
+        let dead_letters = [dead_letter];
+        let resolved = self.log.resolve(&dead_letters, Purchase::TYPE, resolution);
+        assert_eq!(resolved.await.unwrap(), 1);
     }
 
-    async fn verify_by(
-        &self,
-        query: Arc<dyn PurchaseQuery>,
-        options: VerifyOptions,
-    ) -> Result<VerifyReport> {
-        Verify::new(query, options).run(&self.log, |_| ()).await
+    async fn verify(&self) -> VerifyReport {
+        self.verify_with(VerifyOptions::default()).await
+    }
+
+    async fn verify_with(&self, options: VerifyOptions) -> VerifyReport {
+        self.verify_by(self.store.clone(), options).await
+    }
+
+    async fn verify_by(&self, query: impl PurchaseQuery, options: VerifyOptions) -> VerifyReport {
+        let verify = Verify::new(Arc::new(query), options);
+        verify.run(&self.log, |_| ()).await.unwrap()
+    }
+
+    /// Verifies the store against another view of the log.
+    async fn verify_against(&self, log: &dyn LogAdmin) -> VerifyReport {
+        let verify = Verify::new(Arc::new(self.store.clone()), VerifyOptions::default());
+        verify.run(log, |_| ()).await.unwrap()
     }
 }
 
 fn ids(findings: &[UnverifiedRecord]) -> BTreeSet<PurchaseId> {
     findings.iter().map(|finding| finding.id).collect()
+}
+
+/// A query of a store with a defect.
+#[derive(Debug)]
+struct UnusualStore {
+    store: InMemoryStore,
+    /// Stored one by one, each after a lookup that found nothing, as by a pipeline with a lag.
+    late: Mutex<VecDeque<Purchase>>,
+    /// Whether pages have each purchase with an odd number three times.
+    repeats: bool,
+}
+
+impl UnusualStore {
+    fn with_lag(world: &World, late: impl IntoIterator<Item = Purchase>) -> Self {
+        Self {
+            store: world.store.clone(),
+            late: Mutex::new(late.into_iter().collect()),
+            repeats: false,
+        }
+    }
+
+    fn with_repetitions(world: &World) -> Self {
+        Self {
+            repeats: true,
+            ..Self::with_lag(world, [])
+        }
+    }
+}
+
+#[async_trait]
+impl PurchaseQuery for UnusualStore {
+    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+        let mut page = self.store.page(selector, request).await?;
+        if self.repeats {
+            let is_odd = |item: &&Purchase| item.id.as_uuid().unwrap().as_u128() % 2 == 1;
+            let odd: Vec<_> = page.items.iter().filter(is_odd).cloned().collect();
+            page.items.extend([odd.clone(), odd].concat());
+        }
+        Ok(page)
+    }
+
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        self.store.summary(selector).await
+    }
+
+    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
+        let found = self.store.get(id).await?;
+        if found.is_none() {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            let next = self.late.lock().unwrap().pop_front();
+            self.store.apply(next.into_iter().collect()).await?;
+        }
+        Ok(found)
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        Ok(())
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -134,58 +183,32 @@ async fn a_complete_store_is_clean() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn missing_records_are_counted_and_sampled() {
-    let world = World::new().await;
-    for number in 100..150 {
-        world.publish(&purchase(number)).await;
-    }
-    let options = VerifyOptions::default().max_pending(8).max_reported(5);
-    let verified = world
-        .verify_by(Arc::new(world.store.clone()), options)
-        .await
-        .unwrap();
-    assert_eq!(
-        (verified.missing.count, verified.missing.samples.len()),
-        (50, 5)
-    );
-    assert!(!verified.is_clean());
-    let all: BTreeSet<_> = (100..150).map(|number| purchase(number).id).collect();
-    assert!(
-        ids(&verified.missing.samples).is_subset(&all),
-        "{verified:?}"
-    );
-}
-
-#[tokio::test(start_paused = true)]
-async fn a_purchase_with_two_missing_records_counts_once() {
+async fn a_missing_purchase_counts_once_and_is_sampled() {
     let world = World::new().await;
     let first = world.publish(&purchase(100)).await;
     for number in [100, 101, 100] {
         world.publish(&purchase(number)).await;
     }
     // Discarded one by one.
-    let options = VerifyOptions::default().max_pending(1);
-    let verified = world
-        .verify_by(Arc::new(world.store.clone()), options)
-        .await
-        .unwrap();
+    let one_by_one = VerifyOptions::default().max_pending(1);
+    let verified = world.verify_with(one_by_one).await;
     let missing = &verified.missing;
-    assert_eq!(
-        (missing.count, missing.samples.len(), verified.records),
-        (2, 2, 34),
-        "{verified:?}"
-    );
+    assert_eq!((missing.count, verified.records), (2, 34), "{verified:?}");
     assert_eq!(
         ids(&missing.samples),
-        BTreeSet::from([purchase(100).id, purchase(101).id])
+        [purchase(100).id, purchase(101).id].into()
     );
-    assert!(
-        missing
-            .samples
-            .iter()
-            .any(|missing| missing.position == first),
-        "{verified:?}"
-    );
+    let is_first = |sample: &UnverifiedRecord| sample.position == first;
+    assert!(missing.samples.iter().any(is_first), "{verified:?}");
+
+    for number in 102..150 {
+        world.publish(&purchase(number)).await;
+    }
+    let few_samples = VerifyOptions::default().max_pending(8).max_reported(5);
+    let missing = world.verify_with(few_samples).await.missing;
+    assert_eq!((missing.count, missing.samples.len()), (50, 5));
+    let published = (100..150).map(|number| purchase(number).id).collect();
+    assert!(ids(&missing.samples).is_subset(&published), "{missing:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,10 +226,8 @@ async fn a_log_without_records_verifies_nothing() {
         verified.to_string(),
         "nothing verified: no record was ever written to the log"
     );
-    for number in 0..3 {
-        world.publish(&purchase(number)).await;
-        world.insert(purchase(number)).await;
-    }
+
+    world.buy(0..3).await;
     assert!(world.verify().await.is_clean());
     world.log.delete_before(0, 3);
     let verified = world.verify().await;
@@ -226,64 +247,52 @@ async fn a_log_without_records_verifies_nothing() {
         verified.to_string(),
         "nothing verified: the log has no records any more"
     );
+
     // Duplicates in the store are still found.
-    let query = Arc::new(Doubling(world.store.clone()));
-    let verified = world
-        .verify_by(query, VerifyOptions::default())
-        .await
-        .unwrap();
-    assert!(
-        verified.has_findings() && verified.to_string().starts_with("missing 0, twice 1"),
-        "{verified}"
-    );
+    let query = UnusualStore::with_repetitions(&world);
+    let verified = world.verify_by(query, VerifyOptions::default()).await;
+    assert!(verified.has_findings());
+    assert_eq!(verified.to_string(), "missing 0, twice 1, dead-lettered 0");
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_undecodable_record_is_missing_unless_dead_lettered() {
+async fn an_undecodable_record_is_missing_until_it_is_dead_lettered() {
     let world = World::new().await;
     let position = world.log.append(poison());
     let verified = world.verify().await;
     assert_eq!(verified.missing.samples[0].position, position);
+
     let dead_letter = world.dead_letter(&position).await;
     let verified = world.verify().await;
     assert_eq!(verified.to_string(), "missing 0, twice 0, dead-lettered 1");
     assert!(verified.is_clean());
-    assert_eq!(dead_letter.position().offset, position.offset);
+
+    world.resolve(dead_letter, Resolution::Dropped).await;
+    let verified = world.verify().await;
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_conflict_is_dead_lettered_or_mismatched() {
     let mut world = World::new().await;
-    let mut other = purchase(7);
-    other.price = "1".parse().unwrap();
+    let other = Purchase {
+        price: "1".parse().unwrap(),
+        ..purchase(7)
+    };
     let position = world.publish(&other).await;
     let verified = world.verify().await;
-    assert_eq!(
-        ids(&verified.mismatched.samples),
-        BTreeSet::from([other.id])
-    );
-    assert!(
-        !verified.is_clean() && verified.missing.count == 0,
-        "{verified:?}"
-    );
+    assert_eq!(ids(&verified.mismatched.samples), [other.id].into());
+    assert!(!verified.is_clean());
+    assert_eq!(verified.missing.count, 0);
 
     let dead_letter = world.dead_letter(&position).await;
     let verified = world.verify().await;
-    assert!(
-        verified.is_clean() && verified.dead_lettered == 1,
-        "{verified:?}"
-    );
-    assert_eq!(verified.conflicts, 1);
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!((verified.dead_lettered, verified.conflicts), (1, 1));
 
     // The stored one is deleted, the other one replayed: the log still has both.
-    assert_eq!(
-        world
-            .log
-            .resolve(&[dead_letter], Purchase::TYPE, Resolution::Replayed)
-            .await
-            .unwrap(),
-        1
-    );
+    world.resolve(dead_letter, Resolution::Replayed).await;
     world.store = InMemoryStore::new();
     for number in (0..30).filter(|number| *number != 7) {
         world.insert(purchase(number)).await;
@@ -294,75 +303,56 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     assert_eq!((verified.resolved, verified.dead_lettered), (2, 0));
 }
 
-/// A log without the first records of the longest partition.
+/// A log whose longest partition lacks its first records, as after compaction.
 #[derive(Debug)]
 struct Truncated {
     log: InMemoryLog,
     gone: usize,
-    /// By how much the partitions start later with each call of `tail`, and where they start at the
-    /// next one.
-    deleted: (u64, AtomicU64),
-    /// The number of calls of `tail` until another producer's transaction ends. `None` if the log
-    /// cannot be followed.
-    open: Option<AtomicUsize>,
+    tail: Tail,
+}
+
+/// What a log without its first records says about its ends.
+#[derive(Debug)]
+enum Tail {
+    Unsupported,
+    /// A transaction of another producer is open for this number of calls.
+    OpenFor(AtomicUsize),
+    /// All partitions start here, and one offset later at each further call.
+    Moving(AtomicU64),
 }
 
 impl Truncated {
-    fn new(world: &World, gone: usize, open: Option<usize>) -> Self {
-        Self {
-            log: world.log.clone(),
-            gone,
-            deleted: Default::default(),
-            open: open.map(AtomicUsize::new),
-        }
-    }
-
-    async fn longest(&self) -> Result<u32> {
-        let batches: Vec<_> = self.log.scan().await?.try_collect().await?;
-        Ok(batches
-            .iter()
-            .max_by_key(|batch| batch.records.len())
-            .unwrap()
-            .partition
-            .index)
+    fn new(world: &World, gone: usize, tail: Tail) -> Self {
+        let log = world.log.clone();
+        Self { log, gone, tail }
     }
 }
 
 #[async_trait]
 impl LogAdmin for Truncated {
     async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        let longest = self.longest().await?;
-        let gone = self.gone;
-        let batches = self.log.scan().await?.map_ok(move |mut batch| {
-            if batch.partition.index == longest {
-                batch.records.drain(..gone);
-            }
-            batch
-        });
-        Ok(batches.boxed())
+        let mut batches: Vec<_> = self.log.scan().await?.try_collect().await?;
+        let longest = batches.iter_mut().max_by_key(|batch| batch.records.len());
+        longest.unwrap().records.drain(..self.gone);
+        Ok(stream::iter(batches.into_iter().map(Ok)).boxed())
     }
 
-    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
-        let Some(open) = &self.open else {
-            return Err(Error::new(
-                ErrorKind::Unsupported,
-                format!("cannot be followed from {start:?}"),
-            ));
+    async fn tail(&self, _start: &Offsets) -> Result<LogTail> {
+        let (start, is_open) = match &self.tail {
+            Tail::Unsupported => {
+                return Err(Error::new(ErrorKind::Unsupported, "cannot be followed"));
+            }
+            Tail::OpenFor(calls) => {
+                let order = Ordering::Relaxed;
+                let is_open = calls.fetch_update(order, order, |left| left.checked_sub(1));
+                (0, is_open.is_ok())
+            }
+            Tail::Moving(start) => (start.fetch_add(1, Ordering::Relaxed), false),
         };
-        let is_open = open
-            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, |left| {
-                left.checked_sub(1)
-            })
-            .is_ok();
         let end = if is_open { 10 } else { 13 };
-        let start = self.deleted.1.fetch_add(self.deleted.0, Ordering::Relaxed);
         let spans = (0..3).map(|index| (index, (start, end)));
-        let mut tail = LogTail::new(
-            "cluster".into(),
-            "purchases".into(),
-            spans,
-            stream::empty().boxed(),
-        );
+        let records = stream::empty().boxed();
+        let mut tail = LogTail::new("cluster".into(), "purchases".into(), spans, records);
         tail.is_sparse = true;
         tail.unstable.extend(is_open.then_some((0, 2)));
         Ok(tail)
@@ -390,43 +380,33 @@ impl LogAdmin for Truncated {
 
     async fn resolve(
         &self,
-        all: &[DeadLetter],
-        of: RecordType,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
         resolution: Resolution,
     ) -> Result<u64> {
-        self.log.resolve(all, of, resolution).await
+        self.log
+            .resolve(dead_letters, record_type, resolution)
+            .await
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_report_contains_first_offsets() {
+async fn a_log_that_cannot_be_followed_starts_at_its_first_records() {
     let world = World::new().await;
-    let verified = world.verify().await;
-    assert!(!verified.first_offsets.is_empty(), "{verified:?}");
-    assert!(
-        verified.first_offsets.values().all(|first| *first == 0),
-        "{verified:?}"
-    );
-    let truncated = Truncated::new(&world, 3, None);
-    let longest = truncated.longest().await.unwrap();
-    let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
-    let verified = verify.run(&truncated, |_| ()).await.unwrap();
-    let partition = ("purchases".to_owned(), longest);
-    assert_eq!(verified.first_offsets[&partition], 3);
-    assert_eq!(
-        verified.first_offsets.values().sum::<u64>(),
-        3,
-        "{verified:?}"
-    );
+    let log = Truncated::new(&world, 3, Tail::Unsupported);
+    let verified = world.verify_against(&log).await;
+    let mut first_offsets: Vec<u64> = verified.first_offsets.into_values().collect();
+    first_offsets.sort_unstable();
+    assert_eq!(first_offsets.pop(), Some(3));
+    assert!(first_offsets.iter().all(|offset| *offset == 0));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_transaction_that_ends_meanwhile_is_no_finding() {
     let world = World::new().await;
     for (calls, unstable) in [(1, 0), (5, 0), (usize::MAX, 2)] {
-        let log = Truncated::new(&world, 3, Some(calls));
-        let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
-        let verified = verify.run(&log, |_| ()).await.unwrap();
+        let log = Truncated::new(&world, 3, Tail::OpenFor(calls.into()));
+        let verified = world.verify_against(&log).await;
         assert_eq!(
             (verified.unstable, verified.has_findings()),
             (unstable, unstable > 0),
@@ -439,80 +419,24 @@ async fn a_transaction_that_ends_meanwhile_is_no_finding() {
 async fn a_log_that_was_compacted_is_a_finding() {
     let world = World::new().await;
     // One in three users, whose partition is the longest.
-    for number in (100..1_000).filter(|number| number % 3 == 0) {
-        world.publish(&purchase(number)).await;
-        world.insert(purchase(number)).await;
-    }
-    let verify = Verify::new(Arc::new(world.store.clone()), VerifyOptions::default());
-    let all = world.verify().await.records;
-    for (gone, deleted, is_found) in [
-        (all / 2 + 60, 0, true),
-        (all / 2, 0, false),
-        (all / 2 + 60, 1, false),
+    world
+        .buy((100..1_000).filter(|number| number % 3 == 0))
+        .await;
+    let half = usize::try_from(world.verify().await.records).unwrap() / 2;
+    for (name, gone, tail, compacted) in [
+        (
+            "more than markers",
+            half + 60,
+            Tail::OpenFor(0.into()),
+            half + 60,
+        ),
+        ("as many as markers", half, Tail::OpenFor(0.into()), 0),
+        ("deleted by retention", half + 60, Tail::Moving(0.into()), 0),
     ] {
-        let mut log = Truncated::new(&world, usize::try_from(gone).unwrap(), Some(0));
-        log.deleted.0 = deleted;
-        let verified = verify.run(&log, |_| ()).await.unwrap();
-        let expected = if is_found { gone } else { 0 };
-        assert_eq!(
-            (verified.compacted, verified.is_clean()),
-            (expected, !is_found),
-            "{gone} {deleted}"
-        );
-    }
-}
-
-#[tokio::test(start_paused = true)]
-async fn discarded_dead_letters_are_resolved() {
-    let world = World::new().await;
-    let position = world.log.append(poison());
-    let dead_letter = world.dead_letter(&position).await;
-    assert_eq!(
-        world
-            .log
-            .resolve(&[dead_letter], Purchase::TYPE, Resolution::Dropped)
-            .await
-            .unwrap(),
-        1
-    );
-    let verified = world.verify().await;
-    assert!(verified.is_clean(), "{verified:?}");
-    assert_eq!((verified.resolved, verified.dead_lettered), (1, 0));
-}
-
-/// Stores a purchase with each of the first lookups for one, like a pipeline with a lag.
-#[derive(Debug)]
-struct Lagging {
-    store: InMemoryStore,
-    late: Vec<Purchase>,
-    lookups: AtomicUsize,
-}
-
-#[async_trait]
-impl PurchaseQuery for Lagging {
-    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        self.store.page(selector, request).await
-    }
-
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        self.store.summary(selector).await
-    }
-
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let found = self.store.get(id).await?;
-        if found.is_none() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-            let next = self
-                .late
-                .get(self.lookups.fetch_add(1, Ordering::Relaxed))
-                .cloned();
-            self.store.insert(next.into_iter().collect()).await?;
-        }
-        Ok(found)
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        Ok(())
+        let log = Truncated::new(&world, gone, tail);
+        let verified = world.verify_against(&log).await;
+        assert_eq!(verified.compacted, compacted as u64, "{name}");
+        assert_eq!(verified.is_clean(), compacted == 0, "{name}");
     }
 }
 
@@ -523,21 +447,15 @@ async fn records_in_flight_are_waited_for() {
     for purchase in &late {
         world.publish(purchase).await;
     }
-    let query = Lagging {
-        store: world.store.clone(),
-        late,
-        lookups: AtomicUsize::new(0),
-    };
+    let query = UnusualStore::with_lag(&world, late);
     // One by one, so the whole takes a minute: far longer than the quiet period, which restarts
     // with each.
     let options = VerifyOptions::default()
         .max_lookups(1)
         .quiet_period(Duration::from_secs(10));
-    let verified = world.verify_by(Arc::new(query), options).await.unwrap();
-    assert!(
-        verified.is_clean() && verified.purchases == 90,
-        "{verified:?}"
-    );
+    let verified = world.verify_by(query, options).await;
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!(verified.purchases, 90);
 }
 
 #[tokio::test(start_paused = true)]
@@ -549,89 +467,35 @@ async fn every_wait_lasts_for_the_quiet_period() {
         // looked for the second time, which is longer after the first than the quiet period.
         let first = purchase(first);
         let others: Vec<_> = (0..13).map(|number| purchase(other + 3 * number)).collect();
-        for purchase in std::iter::once(&first).chain(&others) {
+        world.publish(&first).await;
+        for purchase in &others {
             world.publish(purchase).await;
         }
-        let unrelated = (1_000..).map(purchase).take(others.len());
-        let late = std::iter::once(first)
-            .chain(unrelated)
-            .chain(others.iter().cloned())
-            .collect();
-        let query = Lagging {
-            store: world.store.clone(),
-            late,
-            lookups: AtomicUsize::new(0),
-        };
-        let mut options = VerifyOptions::default();
-        (
-            options.max_lookups,
-            options.max_pending,
-            options.quiet_period,
-        ) = (1, 1, Duration::from_secs(10));
-        let verified = world.verify_by(Arc::new(query), options).await.unwrap();
+        let unrelated: Vec<_> = (1_000..1_013).map(purchase).collect();
+        let query = UnusualStore::with_lag(&world, [vec![first], unrelated, others].concat());
+        let options = VerifyOptions::default()
+            .max_lookups(1)
+            .max_pending(1)
+            .quiet_period(Duration::from_secs(10));
+        let verified = world.verify_by(query, options).await;
         assert!(verified.is_clean(), "{verified:?}");
-    }
-}
-
-/// Yields every page twice, like a store with duplicates.
-#[derive(Debug)]
-struct Doubling(InMemoryStore);
-
-#[async_trait]
-impl PurchaseQuery for Doubling {
-    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let page = self.0.page(selector, request).await?;
-        let odd = page
-            .items
-            .iter()
-            .filter(|purchase| purchase.id.as_uuid().unwrap().as_u128() % 2 == 1);
-        let odd: Vec<_> = odd.cloned().collect();
-        Ok(Page::new(
-            [page.items, odd.clone(), odd].concat(),
-            page.next,
-        ))
-    }
-
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        self.0.summary(selector).await
-    }
-
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.0.get(id).await
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        Ok(())
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn duplicates_are_found_with_any_window() {
     let world = World::new().await;
-    for at_once in [0, 1, 7, 100] {
+    let odd: BTreeSet<_> = (0..15).map(|half| purchase(2 * half + 1).id).collect();
+    for window in [0, 1, 7, 100] {
         let options = VerifyOptions::default()
-            .dedup_window(at_once)
+            .dedup_window(window)
             .max_reported(100);
-        let query = Arc::new(Doubling(world.store.clone()));
-        let verified = world.verify_by(query, options).await.unwrap();
-        assert_eq!(
-            (verified.duplicates.count, verified.purchases),
-            (15, 60),
-            "{at_once}"
-        );
-        let odd: BTreeSet<_> = (0..30)
-            .filter(|number| number % 2 == 1)
-            .map(|n| purchase(n).id)
-            .collect();
-        assert_eq!(
-            verified
-                .duplicates
-                .samples
-                .into_iter()
-                .collect::<BTreeSet<_>>(),
-            odd,
-            "{at_once}"
-        );
+        let query = UnusualStore::with_repetitions(&world);
+        let verified = world.verify_by(query, options).await;
+        let duplicates = verified.duplicates;
+        assert_eq!((duplicates.count, verified.purchases), (15, 60), "{window}");
+        let samples: BTreeSet<_> = duplicates.samples.into_iter().collect();
+        assert_eq!(samples, odd, "{window}");
         assert_eq!(verified.missing.count, 0);
     }
 }
@@ -642,78 +506,63 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     let faults = Faults::new();
     let query = faults.query(Arc::new(world.store.clone()));
     // A short outage is waited for.
-    (0..4).for_each(|_| faults.once(Call::Query, Fault::unavailable()));
-    let verified = world
-        .verify_by(Arc::clone(&query), VerifyOptions::default())
-        .await
-        .unwrap();
-    assert!(
-        verified.is_clean() && verified.purchases == 30,
-        "{verified:?}"
-    );
+    for _ in 0..4 {
+        faults.once(Call::Query, Fault::unavailable());
+    }
+    let verify = Verify::new(query, VerifyOptions::default());
+    let verified = verify.run(&world.log, |_| ()).await.unwrap();
+    assert!(verified.is_clean(), "{verified:?}");
+    assert_eq!(verified.purchases, 30);
     faults.always(Call::Query, Fault::unavailable());
-    let error = world
-        .verify_by(query, VerifyOptions::default())
-        .await
-        .unwrap_err();
+    let error = verify.run(&world.log, |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 /// A record of a replaced system, and the purchase that its consumer stores.
-fn of_another_system(number: u128) -> (LogRecord, Purchase) {
-    let millis = 1_772_355_600_000 + i64::try_from(number).unwrap();
+fn of_another_system(number: u8) -> (LogRecord, Purchase) {
+    let millis = 1_772_355_600_000 + i64::from(number);
     let value =
         format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":{millis}}}"#);
-    let record = LogRecord::new(0, Timestamp::MIN, Some(value.into()));
-    let id = PurchaseId::from_object_id([u8::try_from(number).unwrap(); 12]);
     let purchase = Purchase::new(
-        id,
+        PurchaseId::from_object_id([number; 12]),
         format!("u{number}").parse().unwrap(),
         "ada".parse().unwrap(),
         "5.0".parse().unwrap(),
         Timestamp::from_millis(millis).unwrap(),
     );
-    (record, purchase)
+    (
+        LogRecord::new(0, Timestamp::MIN, Some(value.into())),
+        purchase,
+    )
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_twice() {
     let world = World::new().await;
-    let by_other = of_another_system(1);
-    let _position = world.log.append(by_other.0);
-    world.insert(by_other.1).await;
+    let (record, by_other) = of_another_system(1);
+    drop(world.log.append(record));
+    world.insert(by_other).await;
     let report = world.verify().await;
     assert!(report.is_clean() && report.by_others == 1, "{report:?}");
 
-    let by_both = of_another_system(2);
-    let position = world.log.append(by_both.0);
-    world.insert(by_both.1.clone()).await;
-    let (partition, record) = world
-        .log
-        .find(position.partition, position.offset)
-        .await
-        .unwrap()
-        .unwrap();
+    let (record, by_both) = of_another_system(2);
+    let position = world.log.append(record);
+    world.insert(by_both).await;
+    let (partition, record) = world.record_at(&position).await;
+    let ingested = decode(&record, &partition).unwrap();
+    world.insert(ingested.clone()).await;
+
+    let (record, by_none) = of_another_system(3);
+    drop(world.log.append(record));
+    let a_millisecond_later = Timestamp::from_millis(by_none.timestamp.as_millis() + 1);
     world
-        .insert(crate::record::decode(&record, &partition).unwrap())
+        .insert(Purchase {
+            timestamp: a_millisecond_later.unwrap(),
+            ..by_none
+        })
         .await;
-    let by_none = of_another_system(3);
-    let _position = world.log.append(by_none.0);
-    let mut later = by_none.1;
-    later.timestamp = Timestamp::from_millis(later.timestamp.as_millis() + 1).unwrap();
-    world.insert(later).await;
     let report = world.verify().await;
-    assert_eq!(
-        (
-            report.duplicates.count,
-            report.missing.count,
-            report.by_others
-        ),
-        (1, 1, 1),
-        "{report:?}"
-    );
-    assert_eq!(
-        report.duplicates.samples,
-        [crate::record::decode(&record, &partition).unwrap().id]
-    );
+    assert_eq!(report.duplicates.count, 1, "{report:?}");
+    assert_eq!(report.duplicates.samples, [ingested.id]);
+    assert_eq!((report.missing.count, report.by_others), (1, 1));
 }
