@@ -407,6 +407,15 @@ mod tests {
     const DAY: i64 = 24 * HOUR;
     const NOW: i64 = 1_767_225_600_000;
 
+    const TRUSTED: Allowance = Allowance {
+        rows: u64::MAX,
+        last_seen: None,
+    };
+    const HELD: Allowance = Allowance {
+        rows: 0,
+        last_seen: None,
+    };
+
     fn at(millis: i64) -> Timestamp {
         Timestamp::from_millis(millis).unwrap()
     }
@@ -518,33 +527,21 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_clock_that_is_right_again_is_trusted_at_once() {
         let mut guard = DeletionGuard::default();
-        let (trusted, held) = (
-            Allowance {
-                rows: u64::MAX,
-                last_seen: None,
-            },
-            Allowance {
-                rows: 0,
-                last_seen: None,
-            },
-        );
         let mut round = |now| guard.next_allowance(at(now), Some(at(NOW)), 7);
-        assert_eq!(round(NOW + DAY + 1), held);
+        assert_eq!(round(NOW + DAY + 1), HELD);
         assert_eq!(
             round(NOW - HOUR / 12),
-            trusted,
+            TRUSTED,
             "clocks of two processes differ"
         );
         tokio::time::advance(SUSPECT_HOLD).await;
-        assert_eq!(round(NOW + DAY + 1), held, "six hours from now on");
+        assert_eq!(round(NOW + DAY + 1), HELD, "six hours from now on");
         let last_seen = Some(at(NOW + DAY));
-        assert_eq!(
-            round(NOW + DAY),
-            Allowance {
-                rows: u64::MAX,
-                last_seen
-            }
-        );
+        let seen = Allowance {
+            last_seen,
+            ..TRUSTED
+        };
+        assert_eq!(round(NOW + DAY), seen);
     }
 
     #[tokio::test(start_paused = true)]
@@ -568,20 +565,12 @@ mod tests {
     #[test]
     fn without_a_stored_time_the_clock_is_trusted_if_nothing_is_due() {
         let first = |due| DeletionGuard::default().next_allowance(at(NOW), None, due);
-        assert_eq!(
-            first(0),
-            Allowance {
-                rows: u64::MAX,
-                last_seen: Some(at(NOW))
-            }
-        );
-        assert_eq!(
-            first(1),
-            Allowance {
-                rows: 0,
-                last_seen: None
-            }
-        );
+        let seen = Allowance {
+            last_seen: Some(at(NOW)),
+            ..TRUSTED
+        };
+        assert_eq!(first(0), seen);
+        assert_eq!(first(1), HELD);
     }
 
     #[test]
@@ -599,14 +588,7 @@ mod tests {
             }
         );
         assert_eq!(rest.remaining_after(500).unwrap().rows, 0);
-        assert_eq!(
-            Allowance {
-                rows: u64::MAX,
-                last_seen: None
-            }
-            .remaining_after(1_000),
-            None
-        );
+        assert_eq!(TRUSTED.remaining_after(1_000), None);
     }
 
     #[test]

@@ -285,13 +285,19 @@ mod tests {
         refund
     }
 
+    /// The context of a record at `purchases-3-42`.
+    fn context_of_record() -> Box<RequestContext> {
+        let (cluster, topic) = ("cluster".into(), "purchases".into());
+        let origin = RecordOrigin::new(cluster, topic, 3, 42, Timestamp::MAX);
+        let mut context = RequestContext::default();
+        context.origin = Some(origin);
+        Box::new(context)
+    }
+
     #[test]
     fn columns_keep_the_refund_its_record_and_the_reason() {
-        let mut context = RequestContext::default();
-        let (cluster, topic) = ("cluster".into(), "purchases".into());
-        context.origin = Some(RecordOrigin::new(cluster, topic, 3, 42, Timestamp::MAX));
         let mut refund = refund();
-        for context in [None, Some(Box::new(context))] {
+        for context in [None, Some(context_of_record())] {
             refund.context = context;
             let columns = WaitingColumns::new(&refund).unwrap();
             let read = columns.clone().read(7, refund.id, None).unwrap();
@@ -311,10 +317,7 @@ mod tests {
         let position = entry.dead_letter(reason.clone()).unwrap().position();
         assert_eq!(position.to_string(), "store-0-7", "without a log");
 
-        let mut context = RequestContext::default();
-        let (cluster, topic) = ("cluster".into(), "purchases".into());
-        context.origin = Some(RecordOrigin::new(cluster, topic, 3, 42, Timestamp::MAX));
-        refund.context = Some(Box::new(context));
+        refund.context = Some(context_of_record());
         let dead_letter = WaitingRefund::new(7, refund).dead_letter(reason).unwrap();
         assert_eq!(dead_letter.position().to_string(), "purchases-3-42");
         assert_eq!(dead_letter.record.time, Timestamp::MAX);

@@ -331,38 +331,19 @@ mod tests {
         text.parse().unwrap()
     }
 
-    fn buckets(
-        request: TotalsRequest,
-        purchases: &[(&str, &str)],
-    ) -> Vec<(String, String, u64, String)> {
+    /// The buckets of purchases at these times, each as its start, its end, the count and the sum.
+    fn buckets(request: TotalsRequest, purchases: &[(&str, &str)]) -> Vec<String> {
         let mut totals = Totals::new(request);
         for (time, price) in purchases {
             totals
                 .add_purchase(at(time), price.parse().unwrap())
                 .unwrap();
         }
-        let text = |time: Timestamp| time.to_string().replace(":00.000Z", "");
-        let read = |Bucket { from, to, summary }| {
-            (
-                text(from),
-                text(to),
-                summary.count,
-                summary.total_spent.to_string(),
-            )
+        let text = |Bucket { from, to, summary }: Bucket| {
+            let line = format!("{from} {to} {} {}", summary.count, summary.total_spent);
+            line.replace(":00.000Z", "")
         };
-        totals.into_buckets().into_iter().map(read).collect()
-    }
-
-    fn expected(rows: &[(&str, &str, u64, &str)]) -> Vec<(String, String, u64, String)> {
-        let owned = |(from, to, count, sum): &(&str, &str, u64, &str)| {
-            (
-                (*from).to_owned(),
-                (*to).to_owned(),
-                *count,
-                (*sum).to_owned(),
-            )
-        };
-        rows.iter().map(owned).collect()
+        totals.into_buckets().into_iter().map(text).collect()
     }
 
     #[test]
@@ -373,55 +354,56 @@ mod tests {
             ("2026-03-01T00:29:59.999Z", "1"),
             ("2026-03-31T22:00:00Z", "5"),
         ];
-        let request = |per| TotalsRequest::new(TimeRange::ALL, per);
+        let by = |per, zone: &str| {
+            let request = TotalsRequest::new(TimeRange::ALL, per);
+            buckets(request.with_zone(zone.parse().unwrap()), &purchases)
+        };
         assert_eq!(
-            buckets(request(Period::Hour), &purchases),
-            expected(&[
-                ("2026-02-28T23:00", "2026-03-01T00:00", 1, "0.1"),
-                ("2026-03-01T00:00", "2026-03-01T01:00", 2, "1.2"),
-                ("2026-03-31T22:00", "2026-03-31T23:00", 1, "5"),
-            ])
+            by(Period::Hour, "Z"),
+            [
+                "2026-02-28T23:00 2026-03-01T00:00 1 0.1",
+                "2026-03-01T00:00 2026-03-01T01:00 2 1.2",
+                "2026-03-31T22:00 2026-03-31T23:00 1 5",
+            ]
         );
         assert_eq!(
-            buckets(request(Period::Month), &purchases),
-            expected(&[
-                ("2026-02-01T00:00", "2026-03-01T00:00", 1, "0.1"),
-                ("2026-03-01T00:00", "2026-04-01T00:00", 3, "6.2"),
-            ])
+            by(Period::Month, "Z"),
+            [
+                "2026-02-01T00:00 2026-03-01T00:00 1 0.1",
+                "2026-03-01T00:00 2026-04-01T00:00 3 6.2",
+            ]
         );
-        let india = "+05:30".parse().unwrap();
         assert_eq!(
-            buckets(request(Period::Day).with_zone(india), &purchases),
-            expected(&[
-                ("2026-02-28T18:30", "2026-03-01T18:30", 3, "1.3"),
-                ("2026-03-31T18:30", "2026-04-01T18:30", 1, "5"),
-            ])
+            by(Period::Day, "+05:30"),
+            [
+                "2026-02-28T18:30 2026-03-01T18:30 3 1.3",
+                "2026-03-31T18:30 2026-04-01T18:30 1 5",
+            ]
         );
-        let west = "-00:30".parse().unwrap();
         assert_eq!(
-            buckets(request(Period::Day).with_zone(west), &purchases)[0].2,
-            3
+            by(Period::Day, "-00:30"),
+            [
+                "2026-02-28T00:30 2026-03-01T00:30 3 1.3",
+                "2026-03-31T00:30 2026-04-01T00:30 1 5",
+            ]
         );
     }
 
     #[test]
     fn buckets_end_with_the_range() {
-        let range = TimeRange::new(
-            Some(at("2026-03-01T10:30:00Z")),
-            Some(at("2026-03-02T10:30:00Z")),
-        )
-        .unwrap();
+        let (from, to) = (at("2026-03-01T10:30:00Z"), at("2026-03-02T10:30:00Z"));
+        let range = TimeRange::new(Some(from), Some(to)).unwrap();
         let purchases = [("2026-03-01T23:00:00Z", "1"), ("2026-03-02T00:00:00Z", "2")];
         assert_eq!(
             buckets(TotalsRequest::new(range, Period::Day), &purchases),
-            expected(&[
-                ("2026-03-01T10:30", "2026-03-02T00:00", 1, "1"),
-                ("2026-03-02T00:00", "2026-03-02T10:30", 1, "2"),
-            ])
+            [
+                "2026-03-01T10:30 2026-03-02T00:00 1 1",
+                "2026-03-02T00:00 2026-03-02T10:30 1 2",
+            ]
         );
         assert_eq!(
             buckets(TotalsRequest::new(range, Period::Whole), &purchases),
-            expected(&[("2026-03-01T10:30", "2026-03-02T10:30", 2, "3")])
+            ["2026-03-01T10:30 2026-03-02T10:30 2 3"]
         );
     }
 
