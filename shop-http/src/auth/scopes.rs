@@ -91,27 +91,3 @@ const fn scope_for_any_user(action: &Action<'_>) -> &'static str {
         Action::ReadOrders(_) => "orders:read:any",
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_service_owns_nothing() {
-        let user = "7".parse().unwrap();
-        let buy = Action::Buy(&user);
-        let user = Principal::new("7").with_scopes(["purchases:write"]);
-        let service = Principal::service("7").with_scopes(["purchases:write"]);
-        assert_eq!(Scopes.may(&user, &buy), Decision::Allow);
-        let missing = "The scope purchases:write:any is required";
-        assert_eq!(Scopes.may(&service, &buy), Decision::deny(missing));
-    }
-
-    #[test]
-    fn erased_purchases_are_known_to_who_reads_all() {
-        let own = Principal::new("7").with_scopes(["purchases:read"]);
-        let any = Principal::new("7").with_scopes(["purchases:read:any"]);
-        assert_ne!(Scopes.may(&own, &Action::ReadErased), Decision::Allow);
-        assert_eq!(Scopes.may(&any, &Action::ReadErased), Decision::Allow);
-    }
-}

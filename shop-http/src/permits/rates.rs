@@ -188,33 +188,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_client_has_its_rate() {
-        let clock = FakeRelativeClock::default();
-        let limiter = Limiter::new(NonZeroU32::new(2).unwrap(), clock.clone());
-        for client in [1, 2] {
-            assert_eq!(
-                [
-                    limiter.check(client, NonZeroU32::MIN),
-                    limiter.check(client, NonZeroU32::MIN)
-                ],
-                [Ok(1), Ok(0)]
-            );
-            assert_eq!(
-                limiter.check(client, NonZeroU32::MIN),
-                Err(Duration::from_millis(500))
-            );
-        }
-        clock.advance(Duration::from_millis(500));
-        assert_eq!(
-            (
-                limiter.check(1, NonZeroU32::MIN).is_ok(),
-                limiter.check(1, NonZeroU32::MIN).is_ok()
-            ),
-            (true, false)
-        );
-    }
-
-    #[test]
     fn the_number_of_tracked_clients_is_bounded() {
         let clock = FakeRelativeClock::default();
         let limiter = Limiter::new(NonZeroU32::MIN, clock.clone());

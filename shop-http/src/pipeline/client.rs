@@ -80,49 +80,7 @@ pub(crate) fn network(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
-    use axum::http::HeaderValue;
-
     use super::*;
-
-    #[test]
-    fn the_client_is_the_last_address_that_is_no_proxy() {
-        let proxies: TrustedProxies = "10.0.0.0/8, 192.0.2.7, fd00::/8".parse().unwrap();
-        for (peer, forwarded, client) in [
-            ("198.51.100.1", &["203.0.113.9"][..], "198.51.100.1"),
-            ("10.0.0.1", &[], "10.0.0.1"),
-            ("10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
-            ("::ffff:10.0.0.1", &["203.0.113.9"], "203.0.113.9"),
-            (
-                "10.0.0.1",
-                &["1.1.1.1, 203.0.113.9, 192.0.2.7"],
-                "203.0.113.9",
-            ),
-            (
-                "10.0.0.1",
-                &["1.1.1.1", "203.0.113.9, 192.0.2.7"],
-                "203.0.113.9",
-            ),
-            ("10.0.0.1", &["203.0.113.9:4711"], "203.0.113.9"),
-            ("fd00::1", &["[2001:db8::1]:4711"], "2001:db8::1"),
-            ("fd00::1", &["[2001:db8::1]"], "2001:db8::1"),
-            ("10.0.0.1", &["1.1.1.1, unknown, 192.0.2.7"], "192.0.2.7"),
-            ("10.0.0.1", &["10.0.0.3, 10.0.0.2"], "10.0.0.3"),
-        ] {
-            let mut headers = HeaderMap::new();
-            for value in forwarded {
-                headers.append(FORWARDED_FOR, HeaderValue::from_static(value));
-            }
-            let address = proxies.client_behind(peer.parse().unwrap(), &headers);
-            assert_eq!(
-                address,
-                client.parse::<IpAddr>().unwrap(),
-                "{peer} {forwarded:?}"
-            );
-        }
-        for wrong in ["", "10.0.0.0/33", "10.0.0.1,", "proxy"] {
-            assert!(wrong.parse::<TrustedProxies>().is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn a_network_of_ipv6_is_one_client() {

@@ -265,35 +265,3 @@ pub(crate) fn read_on(headers: &HeaderMap, mut body: Body) -> BoxFuture<'static,
         .map(drop)
         .boxed()
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn json_or_no_media_type_is_accepted() {
-        let media_type = |text: &str| {
-            let mut headers = HeaderMap::new();
-            headers.insert(header::CONTENT_TYPE, text.parse().unwrap());
-            other_media_type(&headers)
-        };
-        assert_eq!(other_media_type(&HeaderMap::new()), None);
-        for json in [
-            "application/json",
-            "Application/JSON; charset=utf-8",
-            "application/problem+json",
-            "",
-        ] {
-            assert_eq!(media_type(json), None, "{json}");
-        }
-        for other in [
-            "text/plain",
-            "text/json",
-            "application/x-www-form-urlencoded",
-            "json",
-            "application/jsonx",
-        ] {
-            assert_eq!(media_type(other).as_deref(), Some(other));
-        }
-    }
-}

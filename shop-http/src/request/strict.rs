@@ -62,36 +62,3 @@ const fn is_invisible(character: char) -> bool {
             | '\u{feff}' | '\u{fff9}'..='\u{fffb}'
     )
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn scalar(json: &str) -> RawScalar<'_> {
-        serde_json::from_str(json).unwrap()
-    }
-
-    #[test]
-    fn lines_look_like_what_they_are() {
-        for json in [
-            r#""joe b""#,
-            r#"" u1 ""#,
-            r#""ünï—😀""#,
-            r#""❤️👩‍💻""#,
-            r#""می‌خواهم""#,
-        ] {
-            assert!(line::<UserName>(scalar(json)).is_ok(), "{json}");
-        }
-        for json in [
-            r#""""#,
-            r#"" ""#,
-            r#""a\n""#,
-            r#""a\u200b""#,
-            r#""\u202eada""#,
-            r#""\ufeffu1""#,
-            "7",
-        ] {
-            assert!(line::<UserName>(scalar(json)).is_err(), "{json}");
-        }
-    }
-}

@@ -66,24 +66,3 @@ impl FailureLog {
         Some(std::mem::take(&mut state.suppressed))
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[tokio::test(start_paused = true)]
-    async fn a_cause_is_one_line_per_interval() {
-        let log = FailureLog::default();
-        let write = || log.take_suppressed("write purchase", ErrorKind::Unavailable);
-        assert_eq!(write(), Some(0));
-        assert!((0..5_000).all(|_| write().is_none()));
-        assert_eq!(
-            log.take_suppressed("query purchase", ErrorKind::Unavailable),
-            Some(0),
-            "another cause"
-        );
-        tokio::time::advance(INTERVAL).await;
-        assert_eq!(write(), Some(5_000));
-        assert_eq!(write(), None);
-    }
-}

@@ -55,37 +55,3 @@ pub(crate) fn original_uri<'a>(uri: &'a Uri, extensions: &'a Extensions) -> &'a 
         .get()
         .map_or(uri, |OriginalUri(original_uri)| original_uri)
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn mount(original: &'static str, inner: &'static str) -> String {
-        let mut extensions = Extensions::new();
-        extensions.insert(OriginalUri(original.parse().unwrap()));
-        let mount = Mount::from_request(&inner.parse().unwrap(), &extensions);
-        mount.prefix().to_owned()
-    }
-
-    #[test]
-    fn the_prefix_is_the_part_that_outer_routers_have_removed() {
-        for (original, inner, prefix) in [
-            ("/v1/purchases?limit=1", "/v1/purchases?limit=1", ""),
-            ("/", "/", ""),
-            ("/shop", "/", "/shop"),
-            ("/shop/", "/", "/shop"),
-            (
-                "/shop/v1/purchases?limit=1",
-                "/v1/purchases?limit=1",
-                "/shop",
-            ),
-            ("/a/%C3%BC/buy", "/buy", "/a/%C3%BC"),
-            // Rewritten rather than mounted.
-            ("/old/path", "/v1/purchases", ""),
-        ] {
-            assert_eq!(mount(original, inner), prefix, "{original}");
-        }
-        let mount = Mount::from_request(&Uri::default(), &Extensions::new());
-        assert_eq!(mount.prefix(), "");
-    }
-}

@@ -145,39 +145,6 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_beginning_is_found_in_any_case_and_nothing_else() {
-        let names = "ada Ada ADA aDaB ad a b Adam adz bad ÄDA äda Straße ΣΑΣ σας 名前 😀 % a%";
-        let names: Vec<_> = names.split(' ').map(str::to_owned).collect();
-        for (prefix, expected) in [
-            ("ada", "ADA Ada Adam aDaB ada"),
-            ("AD", "ADA Ada Adam aDaB ad ada adz"),
-            ("Adam", "Adam"),
-            ("adaM!", ""),
-            ("äd", "ÄDA äda"),
-            ("STRASSE", ""),
-            ("straß", "Straße"),
-            ("σα", "ΣΑΣ σας"),
-            ("名", "名前"),
-            ("😀", "😀"),
-            ("%", "%"),
-            ("z", ""),
-        ] {
-            let (names, has_more) = find_in(&names, prefix).await;
-            assert_eq!(names.join(" "), expected, "{prefix}");
-            assert!(!has_more, "{prefix}");
-        }
-    }
-
-    #[tokio::test]
-    async fn at_most_20_names_are_found() {
-        let thirty: Vec<_> = (10..40).map(|number| format!("user {number}")).collect();
-        let (names, has_more) = find_in(&thirty, "USER").await;
-        assert_eq!((names.len(), &*names[19], has_more), (20, "user 29", true));
-        let (names, has_more) = find_in(&thirty[..20], "user").await;
-        assert_eq!((names.len(), has_more), (20, false), "as many as fit");
-    }
-
-    #[tokio::test]
     async fn names_with_a_part_of_the_beginning_are_skipped() {
         let mut names: Vec<_> = (0..1_000).map(|number| format!("b{number}")).collect();
         // Both forms of each character are in use, so each step leads to another form.

@@ -67,22 +67,6 @@ fn head_of_a_buy(length: usize) -> String {
 }
 
 #[tokio::test]
-async fn oversized_body_gets_its_413() {
-    let served = Served::facing(HttpOptions::default()).await;
-    let head = head_of_a_buy(10_000_000);
-    let body = "x".repeat(10_000_000);
-    for request in [
-        format!("{head}connection: close\r\n\r\n{body}"),
-        // At once, without the body.
-        format!("{head}expect: 100-continue\r\n\r\n"),
-    ] {
-        let response = served.exchange(request).await;
-        assert!(response.starts_with("HTTP/1.1 413 "), "{response}");
-        assert!(response.contains("102400 bytes"), "{response}");
-    }
-}
-
-#[tokio::test]
 async fn shutdown_completes_requests_in_flight() {
     let served = Served::facing(HttpOptions::default()).await;
     let body = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -138,7 +122,7 @@ fn expanded(text: &str) -> String {
 async fn invalid_heads_are_rejected() {
     let served = Served::facing(HttpOptions::default()).await;
     for line in include_str!("invalid_heads.txt").lines() {
-        if line.starts_with('#') {
+        if line.starts_with('#') || line.is_empty() {
             continue;
         }
         let [status, text, head] = line.splitn(3, " | ").collect::<Vec<_>>()[..] else {
@@ -146,8 +130,11 @@ async fn invalid_heads_are_rejected() {
         };
         let bytes = expanded(head) + "\r\nconnection: close\r\n\r\n";
         let response = served.exchange(bytes).await;
-        let begin = format!("HTTP/1.1 {status} ");
-        assert!(response.starts_with(&begin), "{line}: {response}");
+        assert_eq!(
+            response.split(' ').nth(1),
+            Some(status),
+            "{line}: {response}"
+        );
         assert!(response.contains(text.trim()), "{line}: {response}");
     }
 }

@@ -47,21 +47,6 @@ async fn count_refused(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_client_leaves_room_to_the_others() {
-    let shop = Shop::with(HttpOptions::default().max_requests(64));
-    let delay = || Fault::Delay(Duration::from_secs(3));
-    shop.faults.always(Call::Publish, delay());
-    shop.faults.always(Call::Query, delay());
-    for request in [buy, || read("/v1/summary?userid=u1")] {
-        let (greedy, other) = tokio::join!(
-            count_refused(&shop.facing, 100, 1, request),
-            count_refused(&shop.facing, 4, 2, request)
-        );
-        assert_eq!((greedy, other), (100 - 56, 0));
-    }
-}
-
-#[tokio::test(start_paused = true)]
 async fn totals_of_one_client_do_not_queue_before_those_of_others() {
     let shop = Shop::new();
     let delay = Fault::Delay(Duration::from_secs(3));
@@ -222,39 +207,4 @@ async fn a_revoked_token_ends_its_streams() {
     assert_eq!(bought.status(), 201);
     let event = next_event(&mut valid).await.unwrap();
     assert!(event.contains("event: purchase"), "{event}");
-}
-
-#[tokio::test]
-async fn constants_are_compressed_once_and_revalidated() {
-    let facing = Shop::new().facing;
-    let get_with = async |path: &str, header: (&str, &str)| {
-        respond(
-            &facing,
-            request(Method::GET, path, &[header], Body::empty()),
-        )
-        .await
-    };
-    for path in [
-        "/docs/swagger-ui-bundle.js",
-        "/docs",
-        "/page/facing.js",
-        "/page/page.css",
-        "/openapi.json",
-    ] {
-        let plain = get(&facing, path).await;
-        let compressed = get_with(path, ("accept-encoding", "br, gzip;q=0.5")).await;
-        assert_eq!(compressed.headers()["content-encoding"], "gzip", "{path}");
-        assert_eq!(compressed.headers()["vary"], "accept-encoding", "{path}");
-        let bytes = compressed.into_body().collect().await.unwrap().to_bytes();
-        assert!(bytes.len() < plain.text.len(), "{path}");
-        assert_eq!(bytes[..2], [0x1f, 0x8b], "{path}");
-        let refused = get_with(path, ("accept-encoding", "gzip;q=0")).await;
-        assert!(
-            !refused.headers().contains_key("content-encoding"),
-            "{path}"
-        );
-        let tag = plain.header("etag").unwrap();
-        let known = get_with(path, ("if-none-match", tag)).await;
-        assert_eq!(known.status(), StatusCode::NOT_MODIFIED, "{path}");
-    }
 }

@@ -3,6 +3,7 @@
 
 use shop_core::api::RowFormat;
 use shop_core::{NewPurchase, Purchase, Uuid};
+use tokio::time::Instant;
 
 use crate::prelude::*;
 
@@ -31,24 +32,34 @@ async fn a_file_is_what_an_export_writes() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn files_are_streamed_page_by_page() {
     let shop = Shop::new();
     let all: Vec<_> = (0..10_000).map(|number| purchase("u1", number)).collect();
     shop.stored(&all).await;
-    let path = "/v1/purchases?userid=u1";
-    let headers = [("accept", "text/csv")];
-    let download = request(Method::GET, path, &headers, Body::empty());
-    let response = shop.facing.clone().oneshot(download).await.unwrap();
+    for (encoding, first_bytes) in [("identity", &b"id,username,"[..]), ("gzip", &[0x1f, 0x8b])] {
+        let headers = [("accept", "text/csv"), ("accept-encoding", encoding)];
+        let path = "/v1/purchases?userid=u1";
+        let download = request(Method::GET, path, &headers, Body::empty());
+        let response = shop.facing.clone().oneshot(download).await.unwrap();
 
-    let mut body = response.into_body();
-    let first = body.frame().await.unwrap().unwrap().into_data().unwrap();
-    assert!(first.starts_with(b"id,username,"));
-    assert!(shop.faults.calls(Call::Query) <= 2, "no later page is read");
+        // The first page arrives before the second one has been read.
+        let an_hour = Fault::Delay(Duration::from_secs(3_600));
+        shop.faults.always(Call::Query, an_hour);
+        let start = Instant::now();
+        let mut body = response.into_body();
+        let mut received = Vec::new();
+        while received.len() <= 500 {
+            received.extend(body.frame().await.unwrap().unwrap().into_data().unwrap());
+        }
+        assert!(received.starts_with(first_bytes));
+        assert_eq!(start.elapsed(), Duration::ZERO, "{encoding}");
 
-    // The status is sent: an error breaks the connection.
-    shop.faults.always(Call::Query, Fault::unavailable());
-    assert!(body.collect().await.is_err());
+        // The status is sent: an error breaks the connection.
+        shop.faults.always(Call::Query, Fault::unavailable());
+        assert!(body.collect().await.is_err());
+        shop.faults.clear(Call::Query);
+    }
 }
 
 /// A purchase with members of a later version, and its refund.

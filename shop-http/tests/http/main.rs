@@ -7,7 +7,6 @@
 )]
 
 mod all_roles;
-mod batch;
 mod broken_ports;
 mod connections;
 mod dead_letters;
@@ -22,7 +21,6 @@ mod files;
 mod idempotency;
 #[cfg(feature = "auth")]
 mod issuer;
-mod limits;
 mod log_lines;
 mod metrics;
 mod metrics_table;
@@ -37,4 +35,3 @@ mod shop;
 mod tls;
 #[cfg(feature = "auth")]
 mod tokens;
-mod waiting;

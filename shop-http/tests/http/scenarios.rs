@@ -26,7 +26,7 @@ scenarios! {
     Shops:
     authentication_that_panics
     bad_bodies bad_requests
-    batch batch_limits batch_of_an_export batch_outcomes
+    batch batch_large batch_limits batch_of_an_export batch_outcomes
     buying
     dead_letters dead_letters_bad_requests dead_letters_replayed
     dialect_default dialect_default_refunds dialect_purchase_tracking dialect_scalable_shop
@@ -38,14 +38,16 @@ scenarios! {
     idempotency
     imports
     listing_v1
-    members
-    oversized_heads
+    media_types members
+    overload oversized_heads
     queries
-    ranges_v1
-    records
+    ranges_v1 records
     refunds refunds_by_scopes refunds_in_batches refunds_of_other_origins refunds_off refunds_pending
+    reported_errors
+    timeouts
+    usernames
     values_by_dialect
-    waiting waiting_for_own_writes
+    waiting_for_own_writes waiting_for_purchases
 }
 
 /// Shops, each with a log and a store in memory, and both services.
@@ -163,6 +165,9 @@ pub(crate) fn options(assignments: &str) -> HttpOptions {
             "access_log" => options.access_log = value.parse().unwrap(),
             "cors" => options.cors = value.parse().unwrap(),
             "max_requests" => options.max_requests = value.parse().unwrap(),
+            "request_timeout" => {
+                options.request_timeout = Duration::from_secs(value.parse().unwrap());
+            }
             "rate_reads" => options.rate_reads = NonZeroU32::new(value.parse().unwrap()),
             "rate_writes" => options.rate_writes = NonZeroU32::new(value.parse().unwrap()),
             "trusted_proxies" => options.trusted_proxies = value.parse().unwrap(),
@@ -172,6 +177,7 @@ pub(crate) fn options(assignments: &str) -> HttpOptions {
             }
             "read_your_writes" => options.read_your_writes = value == "on",
             "max_batch_bytes" => options.max_batch_bytes = value.parse().unwrap(),
+            "max_batches_bytes" => options.max_batches_bytes = value.parse().unwrap(),
             "max_batch_purchases" => options.max_batch_purchases = value.parse().unwrap(),
             "max_import_bytes" => options.max_import_bytes = value.parse().unwrap(),
             _ => panic!("there is no option {name}"),
@@ -271,10 +277,12 @@ pub(crate) fn set_fault(faults: &Faults, argument: &str) {
         "a lost answer" => Fault::LoseAnswer,
         "denied" => Fault::Refuse(Error::new(ErrorKind::Denied, "hunter2 is denied")),
         "invalid" => Fault::Refuse(Error::new(ErrorKind::Invalid, "hunter2 is invalid")),
-        "two seconds" => Fault::Delay(Duration::from_secs(2)),
-        "a minute" => Fault::Delay(Duration::from_secs(60)),
         "a partial insert" => Fault::PartialInsert,
-        _ => panic!("there is no fault {fault}"),
+        _ => {
+            let seconds = fault.strip_suffix(" seconds");
+            let seconds = seconds.unwrap_or_else(|| panic!("there is no fault {fault}"));
+            Fault::Delay(Duration::from_secs_f64(seconds.parse().unwrap()))
+        }
     };
     faults.always(call, fault);
 }

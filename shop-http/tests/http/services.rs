@@ -6,6 +6,7 @@ use axum::extract::{ConnectInfo, Request};
 use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use shop_core::ingest::{Component, DeadLetterLimit, Phase};
+use shop_core::log::Lag;
 use shop_http::{
     Action, ApiKeys, Authorize, Decision, LocalPorts, Role, RoleState, RouteGroup, RouterBuilder,
 };
@@ -20,9 +21,10 @@ use crate::scenarios::{SubjectAndScopes, options, purchases, set_fault};
 scenarios! {
     Services, in "services":
     access_log access_log_mounted access_log_sampled audit_log audit_of_dead_letters
-    authenticate_layer authorize browsers
+    authenticate_layer authorize browsers failures forms_of_errors
     health health_history health_of_ingest health_of_stopped_ingest health_of_stuck_record
-    hosts metrics metrics_of_ingest misbehaving_ports mounted page rates request_ids waits whoami
+    hosts metrics metrics_of_ingest misbehaving_ports mounted page rates request_ids
+    wait_of_ingest waits whoami writing_routes
 }
 
 /// Both services with all roles, built as the directives say.
@@ -61,6 +63,7 @@ impl Scene for Services {
     /// - `dead-letter-limit COUNT` in a row stop ingest
     /// - `ingest` starts ingest, `await STATE` waits for a state of it, see [`Services::wait_for`]; `another-member`
     ///   starts ingest of another process in the same group
+    /// - `progress LAG POSITION` of ingest is noted for the last hour in `/health`
     /// - `advance SECONDS`
     ///
     /// And these show something: `metrics SERVICE PREFIX ...` the series with these beginnings, `log TARGET ...` the lines
@@ -91,6 +94,12 @@ impl Scene for Services {
                 monitor.wait_for(|status| status.in_flight > 0).await;
             }
             "await" => self.wait_for(argument).await,
+            "progress" => {
+                let (lag, position) = argument.split_once(' ').unwrap();
+                let [lag, position] = [lag, position].map(|number| (0, number.parse().unwrap()));
+                let lag = Lag::new("purchases".into(), "group".to_owned(), [lag].into());
+                self.roles.metrics.note_progress(&lag, [position].into());
+            }
             "advance" => tokio::time::advance(Duration::from_secs(argument.parse().unwrap())).await,
             "log" => self.log_lines = Some(LogLines::of_this_thread(argument)),
             _ => {
@@ -243,7 +252,7 @@ async fn connect_from(mut request: Request, next: Next) -> Response {
 
 /// Builds routes with an authentication and a policy:
 /// - `tokens`: a token is a subject and its scopes
-/// - `api-key SCOPES`: the token `secret` is the API key `night` of the user `u1`
+/// - `api-key SCOPES USER`: the token `secret` is the API key `night` of this user; without a user, it is that of a service
 /// - `policy`: an authentication and a policy of the embedder; a token is a subject, or a subject and `any`
 /// - `policy-without-authentication`
 /// - `outer-layer`: the authentication of the embedder is around the routes; `outer-layer-in-cors`: with CORS around it
@@ -254,7 +263,7 @@ fn guarded(builder: RouterBuilder, guard: &str) -> Router {
         "" => builder.build(),
         "tokens" => builder.authenticate(SubjectAndScopes).build(),
         "api-key" => {
-            let key = format!("night {SHA256_OF_SECRET} {argument} u1");
+            let key = format!("night {SHA256_OF_SECRET} {argument}");
             builder.authenticate(ApiKeys::parse(&key).unwrap()).build()
         }
         "policy" => builder

@@ -147,25 +147,6 @@ impl TestResponse {
         self.headers.get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Asserts the status and the whole body.
-    #[track_caller]
-    pub(crate) fn is(&self, status: u16, body: &Value) {
-        assert_eq!((self.status.as_u16(), &self.json()), (status, body));
-    }
-
-    /// Asserts the status, and members of the body; `null` for absent ones.
-    #[track_caller]
-    pub(crate) fn has(&self, status: u16, members: &Value) {
-        let body = self.json();
-        let found: Value = members
-            .as_object()
-            .unwrap()
-            .keys()
-            .map(|name| (name.clone(), body[name].clone()))
-            .collect();
-        assert_eq!((self.status.as_u16(), &found), (status, members), "{body}");
-    }
-
     /// The path of the next page in the header `link`.
     pub(crate) fn next(&self) -> Option<&str> {
         self.header("link").map(|link| {

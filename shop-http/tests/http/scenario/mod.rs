@@ -18,9 +18,14 @@
 //! - The host of a URL names the service. Several request lines are so many requests, with the same headers and body.
 //! - `@name argument` is a directive of the [`Scene`], which is in force from there on.
 //! - `@until 429` repeats the requests of its step until that is their status.
+//! - `@background` sends the requests of its step, and does not wait for their responses.
+//! - `@disconnect` sends them, and ends their connections before the responses.
+//! - `@unfinished` sends their bodies without a length, and without an end.
 //! - `@headers all` shows all headers from there on, `@headers unusual` those that not each response has.
-//! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header.
-//! - `{{repeat 300 x}}` is text of that length, and `{{hex fffe}}` are bytes.
+//! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header, and
+//!   `{{event}}` the id of the first event.
+//! - `{{repeat 300 x}}` is text of that length, `{{count 300 #,}}` has the numbers from 0 to 299, and `{{hex fffe}}` are
+//!   bytes.
 //!
 //! In a snapshot, generated ids are `<id-1>`, `<id-2>` in the order of their appearance. Times are of the paused clock of
 //! tokio. Headers that each response has are left out, and so are the middle elements of long lists. A response without
@@ -31,11 +36,14 @@ mod shown;
 use std::collections::HashMap;
 use std::fmt::Write as _;
 use std::path::Path;
+use std::time::Duration;
 
 use axum::Router;
+use axum::body::Body;
 use axum::http::{HeaderValue, Request};
+use futures_util::{StreamExt as _, stream};
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
 use self::shown::show;
@@ -171,12 +179,17 @@ impl<S: Scene> Runner<S> {
         }
         for directive in &step.directives {
             let (name, argument) = directive.split_once(' ').unwrap_or((directive, ""));
-            if name == "headers" {
-                self.shows_all_headers = argument == "all";
-                continue;
-            }
-            let argument = String::from_utf8(self.expand(argument)).unwrap();
-            let shown = self.scene.direct(name, &argument).await.unwrap_or_default();
+            let shown = match name {
+                "headers" => {
+                    self.shows_all_headers = argument == "all";
+                    continue;
+                }
+                "background" | "disconnect" | "unfinished" => String::new(),
+                _ => {
+                    let argument = String::from_utf8(self.expand(argument)).unwrap();
+                    self.scene.direct(name, &argument).await.unwrap_or_default()
+                }
+            };
             let separator = if shown.starts_with('\n') { "" } else { "  " };
             self.write_line(format!("@{directive}{separator}{shown}").trim_end());
         }
@@ -226,9 +239,24 @@ impl<S: Scene> Runner<S> {
         for (name, value) in &step.headers {
             request = request.header(*name, HeaderValue::from_bytes(&self.expand(value)).unwrap());
         }
-        let request = request.body(self.expand(step.body).into()).unwrap();
+        let mut body = Body::from(self.expand(step.body));
+        if step.directives.contains(&"unfinished") {
+            body = Body::from_stream(body.into_data_stream().chain(stream::pending()));
+        }
+        let request = request.body(body).unwrap();
 
         let service = self.scene.service(host).await;
+        if step.directives.contains(&"background") {
+            tokio::spawn(async move { send(&service, request).await });
+            // Time passes once the request waits for something.
+            tokio::time::sleep(Duration::from_millis(1)).await;
+            return "is in progress".to_owned();
+        }
+        if step.directives.contains(&"disconnect") {
+            let sent = timeout(Duration::from_millis(1), send(&service, request));
+            sent.await.unwrap_err();
+            return "has no response".to_owned();
+        }
         let start = Instant::now();
         let response = send(&service, request).await;
         let waited = start.elapsed().as_millis() / 100;
@@ -249,6 +277,10 @@ impl<S: Scene> Runner<S> {
         }
         if let Some(path) = response.next() {
             self.variables.insert("link".to_owned(), path.to_owned());
+        }
+        let mut lines = response.text.lines();
+        if let Some(id) = lines.find_map(|line| line.strip_prefix("id: ")) {
+            self.variables.insert("event".to_owned(), id.to_owned());
         }
         if let Ok(body) = serde_json::from_str(&response.text) {
             self.keep_members(&body);
@@ -290,6 +322,9 @@ impl<S: Scene> Runner<S> {
         let words: Vec<_> = placeholder.splitn(3, ' ').collect();
         match words[..] {
             ["repeat", count, text] => text.repeat(count.parse().unwrap()).into_bytes(),
+            ["count", count, text] => (0..count.parse::<u32>().unwrap())
+                .flat_map(|number| text.replace('#', &number.to_string()).into_bytes())
+                .collect(),
             ["hex", digits] => (0..digits.len())
                 .step_by(2)
                 .map(|at| u8::from_str_radix(&digits[at..at + 2], 16).unwrap())

@@ -15,7 +15,7 @@ const USUAL_HEADERS: [(&str, &str); 7] = [
     ("x-content-type-options", "nosniff"),
 ];
 
-/// Returns status, headers and body as text. Of a page it returns the first line.
+/// Returns status, headers and body as text. Of a page it returns the first line, and those with files that it loads.
 pub(crate) fn show(response: &TestResponse, time: &str, shows_all_headers: bool) -> String {
     let mut shown = format!("{}{time}\n", response.status);
     for (name, value) in &response.headers {
@@ -29,15 +29,34 @@ pub(crate) fn show(response: &TestResponse, time: &str, shows_all_headers: bool)
         }
     }
     let media_type = response.header("content-type").unwrap_or_default();
-    if media_type.starts_with("text/html") || media_type.starts_with("text/javascript") {
-        let first_line = response.text.lines().next().unwrap_or_default();
-        writeln!(shown, "\n{first_line} ...").unwrap();
-    } else if !response.text.is_empty() {
+    if response.text.is_empty() {
+        // It has a head alone.
+    } else if media_type.starts_with("text/html") || media_type.starts_with("text/javascript") {
+        let mut lines = response.text.lines();
+        writeln!(shown, "\n{} ...", lines.next().unwrap_or_default()).unwrap();
+        for loading in lines.filter(|line| line.contains("src=\"") || line.contains("href=\"")) {
+            writeln!(shown, "{} ...", loading.trim()).unwrap();
+        }
+    } else if media_type == "text/event-stream" {
+        writeln!(shown, "\n{}", events(&response.text)).unwrap();
+    } else {
         let text = without_changing_members(&response.text);
         let lines: Vec<_> = text.lines().map(|line| lay_out(line, 0)).collect();
         writeln!(shown, "\n{}", without_middle(lines).join("\n")).unwrap();
     }
     shown.trim_end().to_owned()
+}
+
+/// Returns the events of a stream, each once, without the id of the log in their positions: `<log>.0-7`.
+fn events(stream: &str) -> String {
+    let mut events: Vec<_> = stream.split("\n\n").collect();
+    events.dedup();
+    let lines = events.iter().flat_map(|event| event.lines().chain([""]));
+    let shown = lines.map(|line| match line.split_once('.') {
+        Some((id, position)) if id.starts_with("id: ") => format!("id: <log>.{position}\n"),
+        _ => format!("{line}\n"),
+    });
+    shown.collect()
 }
 
 /// Leaves out times that differ from run to run, and the version of this crate.
