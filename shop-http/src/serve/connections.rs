@@ -263,6 +263,16 @@ mod tests {
         }
     }
 
+    async fn assert_closed_after(
+        time: Duration,
+        closing: &mut (impl Future<Output = Infallible> + Unpin),
+        registered: &OpenConnection,
+    ) {
+        let after = closed_after(closing, registered, 2 * time).await.unwrap();
+        let latest = time + 2 * time / PRECISION;
+        assert!((time..latest).contains(&after), "{after:?}");
+    }
+
     #[tokio::test(start_paused = true)]
     async fn a_connection_whose_client_does_nothing_is_closed_in_time() {
         let (first_byte, time) = (10 * MIN_IDLE, 30 * MIN_IDLE);
@@ -272,12 +282,7 @@ mod tests {
         let all = Connections::new(&options.write_timeout(100 * time));
         let open = || opened(&all, HERE).now_or_never().unwrap().unwrap();
         let mut closing = std::pin::pin!(all.close_overdue());
-        let silent = open();
-        let after = closed_after(&mut closing, &silent, 2 * time).await.unwrap();
-        assert!(
-            (first_byte..first_byte + 2 * first_byte / PRECISION).contains(&after),
-            "{after:?}"
-        );
+        assert_closed_after(first_byte, &mut closing, &open()).await;
 
         let (partial, idle, busy) = (open(), open(), open());
         drop(idle.connection.begin(Version::HTTP_11));
@@ -286,11 +291,7 @@ mod tests {
             partial.connection.record_read(1).is_ok() && busy.connection.record_read(1).is_ok()
         );
         for (unused, time) in [(partial, time), (idle, 2 * time)] {
-            let after = closed_after(&mut closing, &unused, 2 * time).await.unwrap();
-            assert!(
-                (time..time + 2 * time / PRECISION).contains(&after),
-                "{after:?}"
-            );
+            assert_closed_after(time, &mut closing, &unused).await;
         }
         assert_eq!(
             closed_after(&mut closing, &busy, 10 * time).await,
@@ -305,12 +306,7 @@ mod tests {
             "the response is not read yet"
         );
         busy.connection.record_write(&Poll::Ready(Ok(1)));
-        let time = 3 * time;
-        let after = closed_after(&mut closing, &busy, 2 * time).await.unwrap();
-        assert!(
-            (time..time + 2 * time / PRECISION).contains(&after),
-            "{after:?}"
-        );
+        assert_closed_after(3 * time, &mut closing, &busy).await;
     }
 
     #[tokio::test(start_paused = true)]

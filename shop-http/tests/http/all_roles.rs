@@ -43,12 +43,7 @@ impl AllRoles {
         let store = InMemoryStore::new();
         let faults = Faults::new();
         let metrics = Metrics::new();
-        let ingest = Ingest::new(
-            faults.source(Arc::new(log.source("purchase-group"))),
-            faults.store(Arc::new(store.clone())),
-            Arc::new(log.dead_letters()),
-            options,
-        );
+        let ingest = new_ingest(&log, &store, &faults, options);
         let ingest = ingest.with_observer(metrics.ingest_observer());
         Self {
             log,
@@ -100,12 +95,8 @@ impl AllRoles {
 
     /// Starts ingest of another process, in the same group.
     pub(crate) fn start_another_member(&self) -> IngestMonitor {
-        let other = Ingest::new(
-            Arc::new(self.log.source("purchase-group")),
-            self.faults.store(Arc::new(self.store.clone())),
-            Arc::new(self.log.dead_letters()),
-            IngestOptions::default(),
-        );
+        let options = IngestOptions::default();
+        let other = new_ingest(&self.log, &self.store, &self.faults, options);
         let monitor = other.monitor();
         tokio::spawn(other.run(std::future::pending()));
         monitor
@@ -141,4 +132,20 @@ impl AllRoles {
         }));
         parts
     }
+}
+
+fn new_ingest(
+    log: &InMemoryLog,
+    store: &InMemoryStore,
+    faults: &Faults,
+    options: IngestOptions,
+) -> Ingest {
+    let source = faults.source(Arc::new(log.source("purchase-group")));
+    let letters = Arc::new(log.dead_letters());
+    Ingest::new(
+        source,
+        faults.store(Arc::new(store.clone())),
+        letters,
+        options,
+    )
 }

@@ -58,34 +58,6 @@ impl Served {
 }
 
 const HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n";
-const LAST_HEALTHZ: &str = "GET /healthz HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
-
-fn head_of_a_buy(length: usize) -> String {
-    format!(
-        "POST /buy HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n"
-    )
-}
-
-#[tokio::test]
-async fn shutdown_completes_requests_in_flight() {
-    let served = Served::facing(HttpOptions::default()).await;
-    let body = r#"{"username":"ada","userid":"u1","price":1}"#;
-    let (first_part, second_part) = body.split_at(10);
-    let mut stream = served.connect().await;
-    let begin = format!("{}\r\n{first_part}", head_of_a_buy(body.len()));
-    stream.write_all(begin.as_bytes()).await.unwrap();
-    // A response on another connection shows that the first one has been accepted.
-    served.exchange(LAST_HEALTHZ).await;
-
-    served.stop.send(()).unwrap();
-    stream.write_all(second_part.as_bytes()).await.unwrap();
-    let mut response = String::new();
-    stream.read_to_string(&mut response).await.unwrap();
-    assert!(response.starts_with("HTTP/1.1 201 "), "{response}");
-    served.task.await.unwrap().unwrap();
-    let closed = TcpStream::connect(served.address).await;
-    assert!(closed.is_err(), "the listener is closed");
-}
 
 #[tokio::test]
 async fn incomplete_heads_time_out() {

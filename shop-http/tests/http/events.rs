@@ -7,8 +7,11 @@ use tokio::time::Instant;
 use crate::prelude::*;
 use crate::shop::StoppedClock;
 
-/// A shop with a running ingest, whose services follow its log.
-pub(crate) fn shop_with_feed(options: FeedOptions) -> (Shop, PurchaseFeed) {
+/// A shop with a running ingest, whose services follow its log, and are built by `build`.
+pub(crate) fn shop_with_feed(
+    options: FeedOptions,
+    build: impl Fn(Parts) -> Router,
+) -> (Shop, PurchaseFeed) {
     let mut shop = Shop::new();
     shop.ingest();
     let log = Arc::new(shop.log.clone());
@@ -22,7 +25,7 @@ pub(crate) fn shop_with_feed(options: FeedOptions) -> (Shop, PurchaseFeed) {
     let with_feed = |mut parts: Parts| {
         parts.clock = Arc::new(StoppedClock);
         parts.purchases.as_mut().unwrap().feed = Some(feed.clone());
-        router(parts, HttpOptions::default())
+        build(parts)
     };
     shop.facing = with_feed(Parts::facing(Arc::new(shop.log.sink()), store));
     shop.management = with_feed(management_parts_of(shop.store.clone()));
@@ -31,7 +34,8 @@ pub(crate) fn shop_with_feed(options: FeedOptions) -> (Shop, PurchaseFeed) {
 
 #[tokio::test(start_paused = true)]
 async fn streams_are_limited_in_number_and_end_when_the_feed_is_closed() {
-    let (shop, feed) = shop_with_feed(FeedOptions::default().max_subscriptions(1));
+    let one = FeedOptions::default().max_subscriptions(1);
+    let (shop, feed) = shop_with_feed(one, |parts| router(parts, HttpOptions::default()));
     let follow = async || {
         let path = "/v1/purchases/events?userid=u1";
         let follow = request(Method::GET, path, &[], Body::empty());

@@ -4,12 +4,11 @@ use std::sync::Mutex;
 
 use axum::extract::ConnectInfo;
 use axum::http::Response;
-use futures_util::{future, stream};
-use shop_core::feed::{FeedOptions, PurchaseFeed};
-use shop_core::log::GroupPositions;
-use tokio::sync::mpsc;
+use futures_util::future;
+use shop_core::feed::FeedOptions;
 use tokio::task::JoinHandle;
 
+use crate::events::shop_with_feed;
 use crate::prelude::*;
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
@@ -67,32 +66,6 @@ async fn totals_of_one_client_do_not_queue_before_those_of_others() {
     }
 }
 
-#[tokio::test(start_paused = true)]
-async fn a_body_that_is_sent_slowly_takes_no_place() {
-    let options = HttpOptions::default().max_requests(1);
-    let shop = Shop::with(options.max_batches_bytes(64 << 10));
-    let (first_part, second_part) = BUY.split_at(10);
-    let mut slow = Vec::new();
-    for _ in 0..10 {
-        let (parts, mut body) = mpsc::channel::<&'static str>(1);
-        let body = stream::poll_fn(move |context| body.poll_recv(context));
-        let body = Body::from_stream(body.map(Ok::<_, std::io::Error>));
-        let buy = request(Method::POST, "/buy", &[JSON], body);
-        let response = tokio::spawn(shop.facing.clone().oneshot(buy));
-        parts.send(first_part).await.unwrap();
-        slow.push((parts, response));
-    }
-    assert_eq!(respond(&shop.facing, buy()).await.status(), 201);
-    for (parts, response) in slow {
-        parts.send(second_part).await.unwrap();
-        drop(parts);
-        assert_eq!(response.await.unwrap().unwrap().status(), 201);
-    }
-    // Large bodies have room together.
-    let large = format!(r#"{{"username":"{}"}}"#, "x".repeat(90_000));
-    assert_eq!(post(&shop.facing, "/buy", large).await.status, 503);
-}
-
 /// Accepts every name that is not revoked. A name that begins with `any` may read everything.
 #[derive(Debug, Clone, Default)]
 struct Names {
@@ -115,22 +88,14 @@ impl Authenticate for Names {
 
 /// A service with up to 64 streams of events, whose user ids are their tokens.
 fn with_events(names: &Names) -> Router {
-    let shop = Shop::new();
-    shop.ingest();
-    let mut parts = Parts::facing(Arc::new(shop.log.sink()), Arc::new(shop.store.clone()));
-    let positions = GroupPositions {
-        log: Arc::new(shop.log.clone()),
-        group: "group".into(),
-    };
     let limits = FeedOptions::default().max_catch_ups(5).kept_records(1);
-    let log = Arc::new(shop.log);
-    let store = Arc::new(shop.store);
-    let feed = PurchaseFeed::with_options(log, Arc::new(positions), store, limits);
-    parts.purchases.as_mut().unwrap().feed = Some(feed);
-    routes(parts)
-        .options(HttpOptions::default().max_event_streams(64))
-        .authenticate(names.clone())
-        .build()
+    let build = |parts| {
+        routes(parts)
+            .options(HttpOptions::default().max_event_streams(64))
+            .authenticate(names.clone())
+            .build()
+    };
+    shop_with_feed(limits, build).0.facing
 }
 
 fn with_token(user: &str, mut request: Request<Body>) -> Request<Body> {

@@ -23,7 +23,7 @@ const START: i64 = 1_800_000_000;
 
 /// A clock that a test sets.
 #[derive(Debug, Clone)]
-pub(crate) struct TestClock(Arc<AtomicI64>);
+struct TestClock(Arc<AtomicI64>);
 
 impl TestClock {
     fn advance(&self, seconds: i64) {
@@ -79,7 +79,7 @@ impl SigningKey {
 }
 
 /// An issuer with the keys that it publishes.
-pub(crate) struct Issuer {
+struct Issuer {
     clock: TestClock,
     published: Published,
     keys: BTreeMap<String, SigningKey>,
@@ -107,7 +107,7 @@ impl TextSource for Published {
 
 impl Issuer {
     /// An issuer with one key, `first`, for ES256.
-    pub(crate) fn new() -> Self {
+    fn new() -> Self {
         let mut issuer = Self {
             clock: TestClock(Arc::new(AtomicI64::new(START))),
             published: Published::default(),
@@ -134,7 +134,7 @@ impl Issuer {
         *self.published.document.lock().unwrap() = json!({"keys": keys}).to_string();
     }
 
-    pub(crate) fn verifier(&self) -> TokenVerifier {
+    fn verifier(&self) -> TokenVerifier {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let keys = Refreshed::new(
             self.published.clone(),
@@ -151,7 +151,7 @@ impl Issuer {
     }
 
     /// A valid token, signed with the key `first`.
-    pub(crate) fn token(&self, subject: &str, scope: &str) -> String {
+    fn token(&self, subject: &str, scope: &str) -> String {
         let mut claims = self.valid_claims();
         claims["sub"] = subject.into();
         claims["scope"] = scope.into();

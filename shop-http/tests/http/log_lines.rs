@@ -51,27 +51,20 @@ impl LogLines {
         }
     }
 
-    /// Takes the lines since the last call.
-    pub(crate) fn take(&self) -> Vec<Value> {
-        let text = String::from_utf8(std::mem::take(&mut *self.written.0.lock().unwrap())).unwrap();
-        let lines = text
-            .lines()
-            .map(|line| serde_json::from_str::<Value>(line).unwrap());
-        lines
-            .filter(|line| self.targets.iter().any(|target| line["target"] == **target))
-            .collect()
-    }
-
     /// Takes the lines since the last call as text, without what differs from run to run.
     pub(crate) fn take_shown(&self) -> String {
+        let written = std::mem::take(&mut *self.written.0.lock().unwrap());
         let mut shown = String::new();
-        for mut line in self.take() {
-            let members = line.as_object_mut().unwrap();
-            members.remove("timestamp");
-            if members.get("duration_ms").is_some_and(Value::is_f64) {
-                members.insert("duration_ms".to_owned(), "...".into());
+        for line in String::from_utf8(written).unwrap().lines() {
+            let mut line: Value = serde_json::from_str(line).unwrap();
+            if self.targets.iter().any(|target| line["target"] == **target) {
+                let members = line.as_object_mut().unwrap();
+                members.remove("timestamp");
+                if members.get("duration_ms").is_some_and(Value::is_f64) {
+                    members.insert("duration_ms".to_owned(), "...".into());
+                }
+                shown.push_str(&format!("\nlogged: {line}"));
             }
-            shown.push_str(&format!("\nlogged: {line}"));
         }
         shown
     }

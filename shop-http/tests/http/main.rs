@@ -18,11 +18,9 @@ mod entities;
 mod events;
 mod fair;
 mod files;
-mod idempotency;
 #[cfg(feature = "auth")]
 mod issuer;
 mod log_lines;
-mod metrics;
 mod metrics_table;
 mod mounted;
 mod page;
@@ -33,5 +31,4 @@ mod services;
 mod shop;
 #[cfg(feature = "tls")]
 mod tls;
-#[cfg(feature = "auth")]
 mod tokens;

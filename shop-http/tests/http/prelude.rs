@@ -9,7 +9,7 @@ pub(crate) use axum::Router;
 pub(crate) use axum::body::Body;
 pub(crate) use axum::http::{Method, Request, StatusCode};
 pub(crate) use axum::middleware::{Next, from_fn};
-pub(crate) use futures_util::{FutureExt as _, StreamExt as _};
+pub(crate) use futures_util::StreamExt as _;
 pub(crate) use http_body_util::BodyExt;
 pub(crate) use serde_json::{Value, json};
 pub(crate) use shop_core::conformance::fault::{Call, Fault, Faults};

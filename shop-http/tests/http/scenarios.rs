@@ -33,7 +33,7 @@ scenarios! {
     dialect_shopping_system dialect_user_buy_list
     dialects_by_path dialects_health dialects_of_all_users dialects_outages
     differences
-    events
+    events exports
     files
     idempotency
     imports
@@ -54,19 +54,21 @@ scenarios! {
 struct Shops {
     /// The first one has no name.
     shops: Vec<(String, Shop)>,
+    restarted: Option<Router>,
 }
 
 impl Default for Shops {
     fn default() -> Self {
         Self {
             shops: vec![(String::new(), Shop::new())],
+            restarted: None,
         }
     }
 }
 
 impl Scene for Shops {
     /// `facing`, `management`, and those of the shop NAME, `facing.NAME` and `management.NAME`. `another-facing` is
-    /// that of a process that has just started, on the same log and store.
+    /// that of a process that has just started, on the same log and store, and `restarted-facing` remains that of one.
     async fn service(&mut self, host: &str) -> Router {
         let (service, shop_name) = host.split_once('.').unwrap_or((host, ""));
         let shop = self.shops.iter().find(|(name, _)| name == shop_name);
@@ -75,6 +77,12 @@ impl Scene for Shops {
             "facing" => shop.facing.clone(),
             "management" => shop.management.clone(),
             "another-facing" => shop.another_facing(),
+            "restarted-facing" => {
+                let restarted = &mut self.restarted;
+                restarted
+                    .get_or_insert_with(|| shop.another_facing())
+                    .clone()
+            }
             _ => panic!("there is no service {service}"),
         }
     }
@@ -114,7 +122,7 @@ impl Scene for Shops {
     }
 }
 
-/// Accepts each token: a name, and scopes behind it. Panics at `panic`.
+/// Accepts each token but `unknown`: a name, and scopes behind it. Panics at `panic`.
 #[derive(Debug)]
 pub(crate) struct SubjectAndScopes;
 
@@ -122,6 +130,9 @@ pub(crate) struct SubjectAndScopes;
 impl Authenticate for SubjectAndScopes {
     async fn principal(&self, token: &str) -> Result<Principal, Rejection> {
         assert_ne!(token, "panic", "on purpose");
+        if token == "unknown" {
+            return Err(Rejection::invalid("is unknown"));
+        }
         let mut words = token.split(' ');
         let subject = words.next().unwrap_or_default();
         Ok(Principal::new(subject).with_scopes(words))
@@ -133,7 +144,10 @@ impl Authenticate for SubjectAndScopes {
 async fn shop_of_kind(kind: &str) -> Shop {
     match kind {
         "dead-letters" => shop_with_dead_letters().await,
-        "feed" => shop_with_feed(FeedOptions::default()).0,
+        "feed" => {
+            let build = |parts| routes(parts).build();
+            shop_with_feed(FeedOptions::default(), build).0
+        }
         "layer-that-panics" => shop_with_panicking_layer(),
         "tokens" => shop_with_tokens(),
         _ => Shop::with(options(kind)),

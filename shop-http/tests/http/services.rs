@@ -21,7 +21,7 @@ use crate::scenarios::{SubjectAndScopes, options, purchases, set_fault};
 scenarios! {
     Services, in "services":
     access_log access_log_mounted access_log_sampled audit_log audit_of_dead_letters
-    authenticate_layer authorize browsers failures forms_of_errors
+    authenticate_layer authorize browsers disconnected failures forms_of_errors
     health health_history health_of_ingest health_of_stopped_ingest health_of_stuck_record
     hosts metrics metrics_of_ingest misbehaving_ports mounted page rates request_ids
     wait_of_ingest waits whoami writing_routes

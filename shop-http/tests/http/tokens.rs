@@ -1,12 +1,10 @@
 //! Every route with every scope.
 
-use std::iter;
-
 use shop_http::Scopes;
 
 use crate::document::operations;
-use crate::issuer::Issuer;
 use crate::prelude::*;
+use crate::scenarios::SubjectAndScopes;
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -20,31 +18,25 @@ const QUERIES: [&str; 4] = [
     "/v1/summary?reference=r-1",
 ];
 
-/// A service whose callers have tokens.
+/// A service whose callers have tokens: a user id, and scopes.
 struct Guarded {
     router: Router,
     paths: Vec<String>,
-    /// A token of [`OWN`] for each scope, and one without a scope.
-    tokens: BTreeMap<&'static str, String>,
 }
 
 impl Guarded {
     fn new(parts: Parts) -> Self {
-        let issuer = Issuer::new();
-        let routes = routes(parts).authenticate(issuer.verifier());
-        let scopes = iter::once("").chain(Scopes::ALL.split(' '));
+        let routes = routes(parts).authenticate(SubjectAndScopes);
         Self {
             paths: routes.paths(),
             router: routes.build(),
-            tokens: scopes
-                .map(|scope| (scope, issuer.token(OWN, scope)))
-                .collect(),
         }
     }
 
     /// The response to [`OWN`] with `scope`, about a row of `user`.
     async fn send(&self, operation: &(Method, String), user: &str, scope: &str) -> TestResponse {
-        call(&self.router, operation, user, Some(&self.tokens[scope])).await
+        let token = format!("{OWN} {scope}");
+        call(&self.router, operation, user, Some(&token)).await
     }
 
     /// Asks whether a request about a row of `user` is allowed with this scope.
@@ -101,7 +93,7 @@ impl Guarded {
             let words = "nothing; observe for details".to_owned();
             return (words, json!([{}, {"bearer": []}]));
         }
-        let invalid = call(&self.router, operation, OWN, Some("abc")).await;
+        let invalid = call(&self.router, operation, OWN, Some("unknown")).await;
         for (response, challenge) in [
             (without_token, "Bearer"),
             (invalid, r#"Bearer error="invalid_token""#),
@@ -142,6 +134,18 @@ impl Guarded {
     }
 }
 
+/// Returns the query or the body of a request. Each line of `requests.txt` has those of paths with an end.
+fn content_of(method: &Method, path: &str) -> &'static str {
+    for line in include_str!("requests.txt").lines() {
+        let (operation, content) = line.split_once(" | ").unwrap();
+        let (its_method, end_of_path) = operation.split_once(' ').unwrap();
+        if its_method == method.as_str() && path.ends_with(end_of_path) {
+            return content;
+        }
+    }
+    ""
+}
+
 /// Sends a request to a route, for a row or a purchase of `user`.
 async fn call(
     router: &Router,
@@ -159,46 +163,30 @@ async fn call(
         .replace("{file}", "swagger-ui.css")
         .replace("{position}", "purchases-0-0")
         .replace("{id}", &id);
-    let purchase = json!({"username": "ada", "userid": user, "price": 1});
-    let email = format!("{}@example.com", Uuid::now_v7());
-    let last = path.rsplit(['/', ':']).next().unwrap();
-    let (query, body) = match (method.as_str(), last) {
-        ("GET", "purchases" | "events" | "summary" | "totals") if path.contains("/v1/") => {
-            (format!("?userid={user}"), Value::Null)
-        }
-        ("GET", "usernames") => ("?prefix=a".to_owned(), Value::Null),
-        ("GET", _) => (String::new(), Value::Null),
-        (_, "users") => (String::new(), json!({"email": email, "name": "New"})),
-        (_, "orders") => {
-            let number: u64 = user.parse().unwrap();
-            let order =
-                json!({"user_id": number, "product": "tea", "quantity": 1, "total_price": 2});
-            (String::new(), order)
-        }
-        (_, "replay" | "discard" | "park") => {
-            let body = json!({"positions": ["purchases-0-0"], "dry_run": true});
-            (String::new(), body)
-        }
-        (_, "batch") => (String::new(), json!([purchase])),
-        (_, "refund") => (String::new(), json!({})),
-        _ => (String::new(), purchase),
+    let content = content_of(method, &path)
+        .replace("{user}", user)
+        .replace("{unique}", &Uuid::now_v7().to_string());
+    let (query, body) = if *method == Method::GET {
+        (content, String::new())
+    } else {
+        (String::new(), content)
     };
-    let media_type = match last {
-        "import" => ("content-type", "application/x-ndjson"),
-        _ => JSON,
+    let media_type = if path.ends_with(":import") {
+        ("content-type", "application/x-ndjson")
+    } else {
+        JSON
     };
     let authorization = token.map(|token| format!("Bearer {token}"));
     let mut headers = vec![media_type];
     if let Some(value) = &authorization {
         headers.push(("authorization", value));
     }
-    let body = if body.is_null() {
-        String::new()
-    } else {
-        body.to_string()
-    };
     let path = format!("{path}{query}");
-    send(router, request(method.clone(), &path, &headers, body)).await
+    send(
+        router,
+        request(method.clone(), &path, &headers, body.to_owned()),
+    )
+    .await
 }
 
 #[tokio::test(start_paused = true)]
@@ -246,7 +234,7 @@ async fn every_route_requires_its_scope() {
 async fn a_body_is_not_read_before_the_token_is_verified() {
     let service = Guarded::new(AllRoles::default().facing());
     let never = futures_util::stream::pending::<Result<String, std::io::Error>>();
-    let headers = [JSON, ("authorization", "Bearer abc")];
+    let headers = [JSON, ("authorization", "Bearer unknown")];
     let endless_body = Body::from_stream(never);
     let buy = request(Method::POST, "/v1/purchases", &headers, endless_body);
     assert_eq!(

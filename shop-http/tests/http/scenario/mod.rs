@@ -22,8 +22,8 @@
 //! - `@disconnect` sends them, and ends their connections before the responses.
 //! - `@unfinished` sends their bodies without a length, and without an end.
 //! - `@headers all` shows all headers from there on, `@headers unusual` those that not each response has.
-//! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header, and
-//!   `{{event}}` the id of the first event.
+//! - `{{name}}` is the header or the member `name` of an earlier response; `{{link}}` is the path in the header,
+//!   `{{event}}` the id of the first event, and `{{body}}` the whole last body.
 //! - `{{repeat 300 x}}` is text of that length, `{{count 300 #,}}` has the numbers from 0 to 299, and `{{hex fffe}}` are
 //!   bytes.
 //!
@@ -255,7 +255,7 @@ impl<S: Scene> Runner<S> {
         if step.directives.contains(&"disconnect") {
             let sent = timeout(Duration::from_millis(1), send(&service, request));
             sent.await.unwrap_err();
-            return "has no response".to_owned();
+            return format!("has no response{}", self.scene.take_log());
         }
         let start = Instant::now();
         let response = send(&service, request).await;
@@ -278,6 +278,8 @@ impl<S: Scene> Runner<S> {
         if let Some(path) = response.next() {
             self.variables.insert("link".to_owned(), path.to_owned());
         }
+        self.variables
+            .insert("body".to_owned(), response.text.clone());
         let mut lines = response.text.lines();
         if let Some(id) = lines.find_map(|line| line.strip_prefix("id: ")) {
             self.variables.insert("event".to_owned(), id.to_owned());
