@@ -82,23 +82,6 @@ async fn a_stream_resumes_where_it_broke_with_a_valid_token() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_end_of_a_stream_is_no_end() {
-    let (service, shop) = service();
-    let script = Script::new([]);
-    let builder = script.before(service.router.clone()).await;
-    let client = builder.retries(RetryPolicy::none()).build().unwrap();
-    let mut events = follow(&client).await;
-    // The service ends a stream after an hour.
-    let late = tokio::spawn(async move {
-        tokio::time::sleep(Duration::from_secs(5_400)).await;
-        buy(&shop).await
-    });
-    assert_eq!(next(&mut events).await, late.await.unwrap());
-    // The paused clock can be ahead of the sockets: then a connection counts as silent, and is renewed once more.
-    assert!(script.seen().len() >= 2);
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
     let first =
         event("c1", 1) + &event("c2", 2) + ": no purchase\nid: c3\n\n" + &event("c4", 3)[..40];
@@ -127,17 +110,18 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
     assert_eq!(error.kind(), ErrorKind::Unavailable, "no first event");
 }
 
+/// The service ends a stream after an hour.
 #[tokio::test(start_paused = true)]
-async fn a_permanent_refusal_ends_the_stream() {
-    let (service, _shop) = service();
+async fn a_stream_ends_with_a_permanent_refusal_and_not_with_its_connection() {
     let gone = r#"{"type":"/problems/cursor-expired","detail":"list the purchases"}"#;
-    let script = Script::new([Turn::CutAfter(1), Turn::Say(refusal(410, &[], gone))]);
-    let client = script.client_of(service.router.clone()).await;
+    let script = Script::new([Turn::Pass, Turn::Say(refusal(410, &[], gone))]);
+    let (service, _shop) = service();
+    let builder = script.before(service.router).await;
+    let client = builder.retries(RetryPolicy::none()).build().unwrap();
     let mut events = follow(&client).await;
+
     let error = events.next().await.unwrap().unwrap_err();
-    assert_eq!(
-        (error.kind(), error.message()),
-        (ErrorKind::Expired, "list the purchases")
-    );
+    let found = (error.kind(), error.message());
+    assert_eq!(found, (ErrorKind::Expired, "list the purchases"));
     assert!(events.next().await.is_none());
 }

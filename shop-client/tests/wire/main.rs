@@ -7,14 +7,12 @@
 
 mod batches;
 mod correlation;
-mod dead_letters;
 mod events;
 mod export;
 mod health;
 mod hostile;
 mod losses;
 mod many;
-mod newcomer;
 mod options;
 mod outcomes;
 mod prelude;

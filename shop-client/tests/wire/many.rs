@@ -14,26 +14,6 @@ fn order(number: usize) -> NewPurchase {
 }
 
 #[tokio::test]
-async fn buy_all_keeps_the_order_and_continues_after_an_error() {
-    let script = Script::new((0..100).map(|number| match number {
-        50 => Turn::Say(refusal(422, &[], "")),
-        _ => Turn::Pass,
-    }));
-    let client = script.client().await;
-    let orders = stream::iter((0..100).map(order));
-    let results: Vec<_> = client.buy_all(orders, 8).collect().await;
-    assert_eq!(results.len(), 100);
-    for (number, result) in results.iter().enumerate() {
-        assert_eq!(result.is_err(), number == 50);
-        let name = match result {
-            Ok(bought) => format!("order-{}", bought.purchase.price),
-            Err(error) => error.idempotency_key().unwrap().to_string(),
-        };
-        assert_eq!(name, format!("order-{number}"));
-    }
-}
-
-#[tokio::test]
 async fn buy_all_polls_the_stream_only_as_results_are_read() {
     // The service never responds.
     let client = Script::new((0..100).map(|_| Turn::Lose)).client().await;

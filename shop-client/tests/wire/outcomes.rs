@@ -30,10 +30,8 @@ pub(crate) async fn outcomes_of(
         let requests = script.seen();
         let outcome = outcome.unwrap_or_else(|error| describe_error(&error, requests.len()));
         let first = &requests[0];
-        result.push_str(&format!(
-            "    {} {}\n    {outcome}\n",
-            first.method, first.path
-        ));
+        let request = format!("{} {} {:?}", first.method, first.path, first.body);
+        result.push_str(&format!("    {request}\n    {outcome}\n"));
     }
     result
 }

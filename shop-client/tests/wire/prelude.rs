@@ -9,7 +9,7 @@ pub(crate) use shop_client::{
     Error, ErrorKind, HttpErrorExt, NewPurchase, Outcome, PageLimit, Purchase, PurchaseSink,
     Result, RetryPolicy, Selector, ShopClient, Timestamp,
 };
-pub(crate) use shop_http::{HttpOptions, Parts, router};
+pub(crate) use shop_http::{HttpOptions, Parts};
 pub(crate) use tokio::time::Instant;
 
 pub(crate) use crate::shop::{Script, Shop, Turn, ada, refusal, served, silent_after};

@@ -75,6 +75,32 @@ async fn a_raw_request_stays_below_the_address_and_reports_refusals() {
     }
 }
 
+/// Text is accepted wherever a value is expected.
+#[tokio::test]
+async fn invalid_text_is_the_error_of_the_call() {
+    let client = ShopClient::builder("http://127.0.0.1:1").build().unwrap();
+    let blank_user = client.user("").summary().await.map(drop);
+    let blank_name = client.user_with_name(" ").summary().await.map(drop);
+    let price = NewPurchase::for_user("u1")
+        .with_user_name("ada")
+        .with_price("-1");
+    let negative_price = client.buy(price).await.map(drop);
+    let position = client.dead_letters().replay(["x"]).await.map(drop);
+    for (result, message) in [
+        (blank_user, "the user id must not be blank"),
+        (blank_name, "the user name must not be blank"),
+        (negative_price, "the price must not be negative"),
+        (
+            position,
+            "the position must be topic-partition-offset, such as purchases-0-42",
+        ),
+    ] {
+        let error = result.unwrap_err();
+        let found = (error.kind(), error.message());
+        assert_eq!(found, (ErrorKind::Invalid, message));
+    }
+}
+
 #[test]
 fn the_readme_names_a_call_for_every_route() {
     let readme = include_str!("../../README.md");

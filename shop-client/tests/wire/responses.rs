@@ -61,6 +61,8 @@ async fn call(client: &ShopClient, name: &str) -> Result<String> {
         }
         "dead_letter" => describe(dead_letters.get("t-0-1").await?),
         "replay" => describe(dead_letters.replay(["t-0-1"]).await?),
+        "discard" => describe(dead_letters.discard(["t-0-1", "t-0-2"]).await?),
+        "park" => describe(dead_letters.park(["t-0-1"], "a test").await?),
         "replay_dry" => describe(dead_letters.dry_run().replay(["t-0-1"]).await?),
         _ => unreachable!("there is no call {name}"),
     })

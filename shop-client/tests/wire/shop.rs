@@ -64,6 +64,7 @@ pub(crate) struct Seen {
     /// With its query.
     pub(crate) path: String,
     pub(crate) headers: HeaderMap,
+    pub(crate) body: String,
 }
 
 impl Seen {
@@ -144,22 +145,19 @@ impl Script {
 }
 
 async fn take_turn(State(script): State<Script>, request: Request, next: Next) -> Response {
-    let headers = request.headers().clone();
-    let path = request.uri().to_string();
+    let (head, body) = request.into_parts();
+    // A response before the request was read would break the connection.
+    let body = axum::body::to_bytes(body, usize::MAX).await.unwrap();
     script.seen.lock().unwrap().push(Seen {
-        method: request.method().clone(),
-        path,
-        headers,
+        method: head.method.clone(),
+        path: head.uri.to_string(),
+        headers: head.headers.clone(),
+        body: String::from_utf8_lossy(&body).into_owned(),
     });
+    let request = Request::from_parts(head, Body::from(body));
     let turn = script.turns.lock().unwrap().pop_front();
     match turn {
-        Some(Turn::Say(answer)) => {
-            // A response before the request was read would break the connection.
-            axum::body::to_bytes(request.into_body(), usize::MAX)
-                .await
-                .unwrap();
-            answer
-        }
+        Some(Turn::Say(response)) => response,
         Some(Turn::Lose) => {
             drop(next.run(request).await);
             std::future::pending().await
