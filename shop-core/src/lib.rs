@@ -105,6 +105,8 @@
 #[cfg(feature = "api")]
 #[doc(hidden)]
 pub mod api;
+#[cfg(test)]
+mod cases_test;
 mod clock;
 #[cfg(feature = "conformance")]
 pub mod conformance;

@@ -174,56 +174,38 @@ mod tests {
     use serde::de::DeserializeOwned;
 
     use super::*;
-    use crate::log::RecordPosition;
-    use crate::ports::{
-        Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector, Summary,
-    };
-    use crate::{InvalidKind, NewPurchase, Purchase};
+    use crate::ports::{Cursor, Durability, Page, PublishedPurchase, Receipt, Summary};
+    use crate::{NewPurchase, Purchase};
 
-    const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"ada","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
+    const PURCHASE: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","username":"a\"da","userid":"u1","price":1195.30,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
+    const RECEIPT: &str = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"broker","replicas":2,"position":{"topic":"purchases","partition":2,"offset":7}}"#;
 
-    /// Writes `value` as `json` and reads it back.
-    fn both_ways<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(
-        value: &T,
-        json: &str,
-    ) {
-        assert_eq!(serde_json::to_string(value).unwrap(), json);
-        assert_eq!(serde_json::from_str::<T>(json).unwrap(), *value);
+    /// Returns the value of `json`, which is written in the same form.
+    fn reads_back<T: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(json: &str) -> T {
+        let value: T = serde_json::from_str(json).unwrap();
+        assert_eq!(serde_json::to_string(&value).unwrap(), json);
         // By way of a value tree, as some extractors do.
         let tree: serde_json::Value = serde_json::from_str(json).unwrap();
-        assert_eq!(serde_json::from_value::<T>(tree).unwrap(), *value);
+        assert_eq!(serde_json::from_value::<T>(tree).unwrap(), value);
+        value
     }
 
     #[test]
     fn values_have_the_forms_of_the_api() {
-        both_ways(&UserId::try_from("u1").unwrap(), r#""u1""#);
-        both_ways(
-            &IdempotencyKey::try_from("order-7").unwrap(),
-            r#""order-7""#,
-        );
-        both_ways(&Price::try_from("29.90").unwrap(), "29.90");
-        both_ways(&Total::ZERO, "0");
-        let large = serde_json::to_string(&Total::from_units(i128::MAX)).unwrap();
-        assert_eq!(large, "1701411834604692317316873037158.84105727");
-        assert_eq!(
-            serde_json::from_str::<Total>(&large).unwrap().units(),
-            i128::MAX
-        );
+        assert_eq!(reads_back::<UserId>(r#""u1""#), "u1");
+        assert_eq!(reads_back::<IdempotencyKey>(r#""order-7""#), "order-7");
+        assert_eq!(reads_back::<Price>("29.90").to_string(), "29.90");
         let exact = "123456789012345.12345678";
-        assert_eq!(
-            serde_json::to_string(&Price::try_from(exact).unwrap()).unwrap(),
-            exact
-        );
-        assert_eq!(
-            serde_json::from_str::<Price>(exact).unwrap().to_string(),
-            exact
-        );
-        assert_eq!(
-            serde_json::from_str::<Price>(r#""29.99""#)
-                .unwrap()
-                .to_string(),
-            "29.99"
-        );
+        let price: Price = serde_json::from_str(exact).unwrap();
+        assert_eq!(serde_json::to_string(&price).unwrap(), exact);
+        assert_eq!(reads_back::<Total>("0"), Total::ZERO);
+        let largest = serde_json::to_string(&Total::from_units(i128::MAX)).unwrap();
+        assert_eq!(largest, "1701411834604692317316873037158.84105727");
+        let total: Total = serde_json::from_str(&largest).unwrap();
+        assert_eq!(total.units(), i128::MAX);
+
+        let price: Price = serde_json::from_str(r#""29.99""#).unwrap();
+        assert_eq!(price.to_string(), "29.99");
         for invalid in ["-1", "1e99", r#""x""#, "true", "null"] {
             assert!(serde_json::from_str::<Price>(invalid).is_err(), "{invalid}");
         }
@@ -232,54 +214,47 @@ mod tests {
 
     #[test]
     fn records_have_the_forms_of_the_api() {
-        let purchase: Purchase = serde_json::from_str(PURCHASE).unwrap();
-        both_ways(&purchase, PURCHASE);
-        let receipt = Receipt::new(purchase.id, Durability::Broker { replicas: Some(2) })
-            .with_position(RecordPosition::new("purchases", 2, 7));
-        let json = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91","durability":"broker","replicas":2,"position":{"topic":"purchases","partition":2,"offset":7}}"#;
-        both_ways(&receipt, json);
-        let published = PublishedPurchase::new(purchase.clone(), receipt);
-        both_ways(
-            &published,
-            &format!(r#"{{"purchase":{PURCHASE},"receipt":{json}}}"#),
-        );
-        both_ways(
-            &Summary::new(3, "87.49".parse().unwrap()),
-            r#"{"count":3,"total_spent":87.49}"#,
-        );
-        let selector = Selector::User(purchase.user_id.clone());
-        let cursor = Cursor::after(&selector, &PageRequest::default(), &purchase);
-        both_ways(&cursor, &format!(r#""{cursor}""#));
-        let page = Page::new(vec![purchase], Some(cursor.clone()));
-        both_ways(
-            &page,
-            &format!(r#"{{"items":[{PURCHASE}],"next":"{cursor}"}}"#),
-        );
+        let purchase: Purchase = reads_back(PURCHASE);
+        assert_eq!(purchase.user_name, *"a\"da");
+        assert_eq!(purchase.price.to_string(), "1195.30");
+        reads_back::<Receipt>(RECEIPT);
+        reads_back::<PublishedPurchase>(&format!(
+            r#"{{"purchase":{PURCHASE},"receipt":{RECEIPT}}}"#
+        ));
+        reads_back::<Summary>(r#"{"count":3,"total_spent":87.49}"#);
+        reads_back::<Cursor>(r#""a cursor""#);
+        reads_back::<Page>(&format!(r#"{{"items":[{PURCHASE}],"next":"a cursor"}}"#));
+    }
+
+    #[test]
+    fn the_durability_of_a_newer_service_promises_nothing() {
+        let id = r#"{"id":"0190163d-8694-739b-aea5-966c26f8ad91""#;
+        for (name, durability) in [
+            ("local_disk", Durability::LocalDisk),
+            ("replicated", Durability::Replicated),
+            ("broker", Durability::Broker { replicas: None }),
+        ] {
+            let receipt: Receipt = reads_back(&format!(r#"{id},"durability":"{name}"}}"#));
+            assert_eq!(receipt.durability, durability);
+        }
+        let newer = format!(r#"{id},"durability":"two_continents"}}"#);
+        let receipt: Receipt = serde_json::from_str(&newer).unwrap();
+        assert_eq!(receipt.durability, Durability::Memory);
     }
 
     #[test]
     fn a_new_purchase_may_have_a_key_and_a_time() {
-        let new = NewPurchase::for_user("u1")
-            .with_user_name("ada")
-            .with_price("29.90")
-            .unwrap();
-        both_ways(&new, r#"{"userid":"u1","username":"ada","price":29.90}"#);
-        let at = "2026-03-01T09:00:00.250Z".parse().unwrap();
-        let keyed = new.with_key("order-7").unwrap().with_timestamp(at);
+        let new: NewPurchase = reads_back(r#"{"userid":"u1","username":"ada","price":29.90}"#);
+        assert_eq!((new.key, new.timestamp), (None, None));
         let json = r#"{"key":"order-7","userid":"u1","username":"ada","price":29.90,"timestamp":"2026-03-01T09:00:00.250Z"}"#;
-        both_ways(&keyed, json);
+        reads_back::<NewPurchase>(json);
         let of_refund = json.replace('}', r#","of":"0190163d-8694-739b-aea5-966c26f8ad91"}"#);
         assert!(serde_json::from_str::<NewPurchase>(&of_refund).is_err());
     }
 
     #[test]
     fn text_converts_as_it_parses() {
-        assert_eq!(UserId::try_from("u1").unwrap(), "u1");
         assert_eq!(UserName::try_from("ada".to_owned()).unwrap(), *"ada");
-        assert_eq!(
-            UserId::try_from(" ").unwrap_err().kind(),
-            InvalidKind::Blank
-        );
         assert_eq!(
             UserName::try_from("").unwrap_err().to_string(),
             "the user name must not be blank"
@@ -289,12 +264,11 @@ mod tests {
 
     #[test]
     fn times_convert_both_ways_with_milliseconds() {
-        for text in [
-            "0001-01-01T00:00:00.000Z",
-            "1969-12-31T23:59:59.999Z",
-            "9999-12-30T22:00:00.000Z",
+        for at in [
+            Timestamp::MIN,
+            Timestamp::from_millis(-1).unwrap(),
+            Timestamp::MAX,
         ] {
-            let at: Timestamp = text.parse().unwrap();
             assert_eq!(Timestamp::try_from(SystemTime::from(at)), Ok(at));
             assert_eq!(Timestamp::try_from(jiff::Timestamp::from(at)), Ok(at));
         }

@@ -73,49 +73,35 @@ mod tests {
     fn members_are_texts_or_values() {
         let by_text = NewPurchase::for_user("u1")
             .with_user_name("ada".to_owned())
-            .with_price("29.99")
-            .unwrap();
+            .with_price("29.99");
         let (id, name): (UserId, UserName) = ("u1".parse().unwrap(), "ada".parse().unwrap());
-        assert_eq!(
-            NewPurchase::for_user(id)
-                .with_user_name(name)
-                .with_price(Decimal::new(2999, 2))
-                .unwrap(),
-            by_text
-        );
-        assert_eq!(
-            (by_text.user_id, by_text.user_name),
-            ("u1".parse().unwrap(), "ada".parse().unwrap())
-        );
+        let by_value = NewPurchase::for_user(id)
+            .with_user_name(name)
+            .with_price(Decimal::new(2999, 2));
+        assert_eq!(by_text.unwrap(), by_value.unwrap());
     }
 
     #[test]
     fn the_first_invalid_member_is_the_error() {
-        let blank = NewPurchase::for_user("")
-            .with_user_name("")
-            .with_price("x")
-            .unwrap_err();
-        assert_eq!(blank.to_string(), "the user id must not be blank");
-        let unnamed = NewPurchase::for_user("u1")
-            .with_user_name("")
-            .with_price("x")
-            .unwrap_err();
-        assert_eq!(unnamed.to_string(), "the user name must not be blank");
-        let many = NewPurchase::for_user("u1")
-            .with_user_name("ada")
-            .quantity(0)
-            .item("")
-            .with_price("x")
-            .unwrap_err();
-        assert_eq!(
-            many.to_string(),
-            "the quantity must be a whole number from 1 to 1000000"
-        );
-        let negative = NewPurchase::for_user("u1")
-            .with_user_name("ada")
-            .with_price("-1")
-            .unwrap_err();
-        assert_eq!(negative.kind(), ErrorKind::Invalid);
-        assert_eq!(negative.to_string(), "the price must not be negative");
+        let ada = || NewPurchase::for_user("u1").with_user_name("ada");
+        for (new, expected) in [
+            (
+                NewPurchase::for_user("").with_user_name(""),
+                "the user id must not be blank",
+            ),
+            (
+                NewPurchase::for_user("u1").with_user_name(""),
+                "the user name must not be blank",
+            ),
+            (
+                ada().quantity(0).item(""),
+                "the quantity must be a whole number from 1 to 1000000",
+            ),
+            (ada(), "the price must not be negative"),
+        ] {
+            let error = new.with_price("-1").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid);
+            assert_eq!(error.to_string(), expected);
+        }
     }
 }

@@ -406,13 +406,10 @@ mod tests {
     }
 
     #[test]
-    fn without_a_key_the_id_is_fresh() {
+    fn a_fresh_id_is_generated_only_without_a_key() {
         let purchase = buy("u1", "ada", "1").into_purchase(at(5), fresh);
         assert_eq!((purchase.id, purchase.timestamp), (fresh().into(), at(5)));
-    }
 
-    #[test]
-    fn with_a_key_no_fresh_id_is_generated() {
         let repeatable = buy("u1", "ada", "1")
             .with_key("order-7")
             .unwrap()
@@ -425,14 +422,15 @@ mod tests {
 
     #[test]
     fn content_is_user_name_and_price_by_value() {
-        let base = buy("u1", "ada", "29.90").into_purchase(at(5), fresh);
-        assert!(base.same_content(&buy("u1", "ada", "29.9").into_purchase(at(9), fresh)));
+        let content_of = |new: NewPurchase, millis| new.into_purchase(at(millis), fresh);
+        let base = content_of(buy("u1", "ada", "29.90"), 5);
+        assert!(base.same_content(&content_of(buy("u1", "ada", "29.9"), 9)));
         for other in [
             buy("u2", "ada", "29.9"),
             buy("u1", "eva", "29.9"),
             buy("u1", "ada", "29.91"),
         ] {
-            assert!(!base.same_content(&other.into_purchase(at(5), fresh)));
+            assert!(!base.same_content(&content_of(other, 5)));
         }
     }
 }

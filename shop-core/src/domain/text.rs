@@ -139,38 +139,25 @@ text_type! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases_test::outcomes_of_texts;
 
     #[test]
-    fn kept_as_given() {
-        for text in [
-            "u1",
-            " u1 ",
-            "joe b",
-            "ünï—😀",
-            "<script>",
-            "..%2Fhealth",
-            &"ä".repeat(128),
-        ] {
-            assert_eq!(text.parse::<UserId>().unwrap().as_str(), text);
-        }
+    fn a_text_is_kept_as_given_or_refused() {
+        let texts = include_str!("cases/texts.txt");
+        insta::assert_snapshot!(outcomes_of_texts(texts, str::parse::<UserId>));
     }
 
     #[test]
-    fn invalid_text_is_rejected() {
-        for (text, why) in [
-            ("", InvalidKind::Blank),
-            (" \t\u{a0}", InvalidKind::Blank),
-            ("a\nb", InvalidKind::ControlCharacter),
-            ("a\u{0}", InvalidKind::ControlCharacter),
-            ("a\u{85}b", InvalidKind::ControlCharacter),
-            (&*"ä".repeat(129), InvalidKind::TooLong),
-        ] {
-            assert_eq!(text.parse::<UserId>().unwrap_err().kind(), why, "{text:?}");
-        }
+    fn a_text_has_a_maximum_of_characters() {
+        let longest = "ä".repeat(128);
+        assert_eq!(longest.parse::<UserId>().unwrap().as_str(), longest);
+        let error = "ä".repeat(129).parse::<UserId>().unwrap_err();
+        assert_eq!(error.kind(), InvalidKind::TooLong);
+
         assert!("n".repeat(256).parse::<UserName>().is_ok());
-        let long = "n".repeat(257).parse::<UserName>().unwrap_err();
+        let error = "n".repeat(257).parse::<UserName>().unwrap_err();
         assert_eq!(
-            long.to_string(),
+            error.to_string(),
             "the user name must not be longer than 256 characters"
         );
     }

@@ -216,14 +216,4 @@ mod tests {
         assert_eq!(read(b"a\r\nb", None), ("a\nb\n".to_owned(), true));
         assert_eq!(read(b"", None), (String::new(), false));
     }
-
-    #[test]
-    fn a_row_without_an_end_is_an_error() {
-        let mut input = DecodedInput::new(io::repeat(b'a'), None, 10_000);
-        let error = input.read_to_end(&mut Vec::new()).unwrap_err();
-        assert!(
-            error.to_string().contains("is a quote not closed?"),
-            "{error}"
-        );
-    }
 }

@@ -196,75 +196,44 @@ pub(super) fn parse_time(text: &str, zone: Option<&FileZone>) -> Result<Timestam
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases_test::outcomes;
 
     #[test]
     fn columns_are_named_by_their_members() {
-        let names: ColumnNames = r#""userid=Customer, ID",price="Total""#.parse().unwrap();
-        assert_eq!(names.member_of("Customer, ID"), Some("userid"));
-        assert_eq!(names.member_of("Total"), Some("price"));
+        let columns = outcomes(include_str!("cases/columns.txt"), |text| {
+            let names: ColumnNames = text.parse()?;
+            Ok::<_, Invalid>(format!("{names:?}"))
+        });
+        insta::assert_snapshot!(columns);
+
+        let names: ColumnNames = "price=Total".parse().unwrap();
         assert_eq!(names.member_of("price"), None, "it is in another column");
         assert_eq!(names.member_of("username"), Some("username"));
-        for text in [
-            "userid",
-            "user=x",
-            "userid=",
-            "userid=a,userid=b",
-            "userid=a,price=a",
-        ] {
-            assert!(text.parse::<ColumnNames>().is_err(), "{text:?}");
-        }
     }
 
     #[test]
-    fn names_of_encodings_and_delimiters_are_read() {
-        for (label, name) in [
-            ("latin1", "windows-1252"),
-            ("UTF-16LE", "UTF-16LE"),
-            ("utf8", "UTF-8"),
-        ] {
-            assert_eq!(label.parse::<TextEncoding>().unwrap().to_string(), name);
-        }
-        assert!("klingon".parse::<TextEncoding>().is_err());
-        for (text, name) in [("tab", "tab"), ("\t", "tab"), (";", ";")] {
-            assert_eq!(text.parse::<Delimiter>().unwrap().to_string(), name);
-        }
-        for text in ["", ",,", "x", "\""] {
-            assert!(text.parse::<Delimiter>().is_err(), "{text:?}");
-        }
-        assert!("Europe/Nowhere".parse::<FileZone>().is_err());
+    fn names_of_encodings_delimiters_and_zones_are_read() {
+        let encodings = "latin1\nUTF-16LE\nutf8\nklingon";
+        let delimiters = "tab\n\t\n;\n,,\nx\n\"";
+        let zones = "Europe/Berlin\nEurope/Nowhere";
+        assert!("".parse::<Delimiter>().is_err());
+        let zone = |name: &str| name.parse::<FileZone>().map(|_zone| "a zone");
+        insta::assert_snapshot!(
+            [
+                outcomes(encodings, str::parse::<TextEncoding>),
+                outcomes(delimiters, str::parse::<Delimiter>),
+                outcomes(zones, zone),
+            ]
+            .join("\n")
+        );
     }
 
     #[test]
     fn a_time_has_an_offset_or_the_zone_of_the_file() {
         let berlin: FileZone = "Europe/Berlin".parse().unwrap();
-        for (text, read) in [
-            ("2024-01-15T23:30:00+01:00", "2024-01-15T22:30:00.000Z"),
-            ("2024-01-15 23:30", "2024-01-15T22:30:00.000Z"),
-            ("2024-07-15T23:30:00.5", "2024-07-15T21:30:00.500Z"),
-            ("2024-01-15", "2024-01-14T23:00:00.000Z"),
-            // The hour that exists twice, and the one that does not exist.
-            ("2024-10-27 02:30", "2024-10-27T00:30:00.000Z"),
-            ("2024-03-31 02:30", "2024-03-31T01:30:00.000Z"),
-        ] {
-            assert_eq!(
-                parse_time(text, Some(&berlin)).unwrap().to_string(),
-                read,
-                "{text}"
-            );
-        }
-        for text in ["2024-01-15 23:30", "2024-01-15"] {
-            let error = parse_time(text, None).unwrap_err();
-            assert!(error.contains("has no zone"), "{error}");
-        }
-        for text in [
-            "2024-01-15 24:00",
-            "2024-01-15 23:59:60",
-            "15.01.2024",
-            "1705361400",
-            "2024-02-30",
-        ] {
-            assert!(parse_time(text, Some(&berlin)).is_err(), "{text}");
-            assert!(parse_time(text, None).is_err(), "{text}");
-        }
+        let times = include_str!("cases/times.txt");
+        let with_zone = outcomes(times, |text| parse_time(text, Some(&berlin)));
+        let without_zone = outcomes(times, |text| parse_time(text, None));
+        insta::assert_snapshot!(format!("{with_zone}\n# Without a zone\n\n{without_zone}"));
     }
 }

@@ -128,70 +128,25 @@ pub fn is_json_number(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::convert::Infallible;
+
     use super::*;
-
-    fn scalar(json: &str) -> RawScalar<'_> {
-        serde_json::from_str(json).unwrap()
-    }
+    use crate::cases_test::outcomes;
 
     #[test]
-    fn text_is_unescaped_once() {
-        assert_eq!(scalar(r#""a b""#).text().unwrap(), "a b");
-        assert_eq!(scalar(r#""a\"\u00e4\\n""#).text().unwrap(), "a\"ä\\n");
-        assert_eq!(scalar(r#""\ud800""#).text(), None);
-        for json in ["1", "null", "true", "[]", "{}"] {
-            assert_eq!(scalar(json).text(), None, "{json}");
-        }
-    }
-
-    #[test]
-    fn integers_are_text_on_request() {
-        assert_eq!(scalar("5").text_or_integer().unwrap(), "5");
-        assert_eq!(scalar("-5").text_or_integer().unwrap(), "-5");
-        assert_eq!(
-            scalar("123456789012345678901234")
-                .text_or_integer()
-                .unwrap(),
-            "123456789012345678901234"
-        );
-        for (json, text) in [
-            ("5.0", "5"),
-            ("1e3", "1000"),
-            ("1.5", "1.5"),
-            ("\"5.0\"", "5.0"),
-            ("7", "7"),
-        ] {
-            assert_eq!(scalar(json).text_or_number().unwrap(), text, "{json}");
-        }
-        for json in ["5.0", "1e3", "true", "null", "[5]"] {
-            assert_eq!(scalar(json).text_or_integer(), None, "{json}");
-        }
-    }
-
-    #[test]
-    fn prices_are_numbers_or_numeric_text() {
-        for (json, price) in [
-            ("29.99", "29.99"),
-            (r#""1195.30""#, "1195.30"),
-            ("1e2", "100"),
-        ] {
-            assert_eq!(scalar(json).price(true).unwrap().to_string(), price);
-        }
-        for (json, price) in [(r#"" 5 ""#, "5"), (r#"".5""#, "0.5")] {
-            assert_eq!(scalar(json).price(false).unwrap().to_string(), price);
-            assert!(scalar(json).price(true).is_err(), "{json}");
-        }
-        for json in [
-            "true",
-            "null",
-            "[5]",
-            "{}",
-            r#""0x10""#,
-            r#""""#,
-            r#""NaN""#,
-            "1e999",
-        ] {
-            assert_eq!(scalar(json).price(false), "".parse::<Price>(), "{json}");
-        }
+    fn a_value_is_read_as_each_type() {
+        let scalars = outcomes(include_str!("cases/scalars.txt"), |json| {
+            let scalar: RawScalar<'_> = serde_json::from_str(json).unwrap();
+            let price = |is_strict| scalar.price(is_strict).map(|price| price.to_string());
+            Ok::<_, Infallible>(format!(
+                "text {:?}, text or integer {:?}, text or number {:?}, strict price {:?}, other price {:?}",
+                scalar.text(),
+                scalar.text_or_integer(),
+                scalar.text_or_number(),
+                price(true).ok(),
+                price(false).ok(),
+            ))
+        });
+        insta::assert_snapshot!(scalars);
     }
 }

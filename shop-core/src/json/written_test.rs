@@ -4,15 +4,35 @@ use crate::log::RecordPosition;
 use crate::ports::{Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector};
 use crate::{Purchase, PurchaseId, Timestamp, Uuid};
 
-fn purchase(id: PurchaseId, name: &str, price: &str, millis: i64) -> Purchase {
-    let at = Timestamp::from_millis(millis).unwrap();
-    Purchase::new(
-        id,
-        "u1".parse().unwrap(),
-        name.parse().unwrap(),
-        price.parse().unwrap(),
-        at,
-    )
+fn purchases() -> Vec<Purchase> {
+    let mut purchases = Vec::new();
+    for id in [
+        PurchaseId::from_uuid(Uuid::from_u128(7)),
+        PurchaseId::from_object_id([0xab; 12]),
+    ] {
+        for name in [
+            "ada",
+            "a \"quoted\" name",
+            "b\\",
+            "/ünï—😀\u{2028}",
+            &"n".repeat(256),
+        ] {
+            for (price, millis) in [
+                ("0", 0),
+                ("29.90", -1),
+                ("1000000000000000.00000000", Timestamp::MAX.as_millis()),
+            ] {
+                purchases.push(Purchase::new(
+                    id,
+                    "u1".parse().unwrap(),
+                    name.parse().unwrap(),
+                    price.parse().unwrap(),
+                    Timestamp::from_millis(millis).unwrap(),
+                ));
+            }
+        }
+    }
+    purchases
 }
 
 fn assert_as_serialized<T: WriteJson + serde::Serialize>(value: &T) {
@@ -26,57 +46,30 @@ fn assert_as_serialized<T: WriteJson + serde::Serialize>(value: &T) {
 
 #[test]
 fn purchases_are_written_as_they_are_serialized() {
-    let ids = [
-        PurchaseId::from_uuid(Uuid::from_u128(7)),
-        PurchaseId::from_object_id([0xab; 12]),
-    ];
-    let names = [
-        "ada",
-        "a \"quoted\" name",
-        "b\\",
-        "/ünï—😀\u{2028}",
-        &*"n".repeat(256),
-    ];
-    let values = [
-        ("0", 0),
-        ("29.90", -1),
-        ("1000000000000000.00000000", Timestamp::MAX.as_millis()),
-    ];
-    let all = ids.iter().flat_map(|id| {
-        names
-            .iter()
-            .flat_map(move |name| values.map(|value| (*id, name, value)))
-    });
-    let items: Vec<_> = all
-        .map(|(id, name, (price, at))| purchase(id, name, price, at))
-        .collect();
-    items.iter().for_each(assert_as_serialized);
-    let cursor = Cursor::after(&Selector::All, &PageRequest::default(), &items[0]);
-    for page in [Page::new(items, Some(cursor)), Page::default()] {
-        assert_as_serialized(&page);
-    }
+    let purchases = purchases();
+    purchases.iter().for_each(assert_as_serialized);
+    let cursor = Cursor::after(&Selector::All, &PageRequest::default(), &purchases[0]);
+    assert_as_serialized(&Page::new(purchases, Some(cursor)));
+    assert_as_serialized(&Page::default());
 }
 
 #[test]
 fn results_are_written_as_they_are_serialized() {
-    let id = PurchaseId::from_uuid(Uuid::from_u128(7));
-    let purchase = purchase(id, "ada", "1.50", 250);
-    let durabilities = [
+    let purchase = purchases().remove(0);
+    for durability in [
         Durability::LocalDisk,
         Durability::Broker { replicas: None },
         Durability::Broker { replicas: Some(3) },
-    ];
-    for durability in durabilities {
-        let receipt = Receipt::new(id, durability);
-        let at = receipt
-            .clone()
-            .with_position(RecordPosition::new("a \"topic\"", 3, 1 << 40));
-        for receipt in [receipt, at] {
+    ] {
+        let receipt = Receipt::new(purchase.id, durability);
+        let position = RecordPosition::new("a \"topic\"", 3, 1 << 40);
+        for receipt in [receipt.clone(), receipt.with_position(position)] {
             let once = PublishedPurchase::new(purchase.clone(), receipt.clone());
             assert_as_serialized(&once);
+
             for published in [once.clone(), once.into_replayed()] {
                 let mut body = BatchResultBody::new(12, BatchStatus::Acknowledged);
-                body.id = Some(id);
+                body.id = Some(purchase.id);
                 body.timestamp = Some(purchase.timestamp);
                 body.receipt = Some(receipt.clone());
                 body.replayed = published.replayed;

@@ -306,23 +306,6 @@ mod tests {
     }
 
     #[test]
-    fn a_gap_is_the_same_dead_letter_whenever_it_is_detected() {
-        let (first, again) = (
-            gap(2, 5).to_dead_letter(Timestamp::MIN),
-            gap(2, 5).to_dead_letter(Timestamp::MAX),
-        );
-        assert_eq!(first.record_id(), again.record_id());
-        for other in [gap(2, 6), gap(1, 5)] {
-            assert_ne!(
-                first.record_id(),
-                other.to_dead_letter(Timestamp::MIN).record_id(),
-                "it has grown"
-            );
-        }
-        assert!(Resolution::Replayed.check(&[first]).is_err());
-    }
-
-    #[test]
     fn overlapping_gaps_are_merged() {
         let ranges = |gaps: Vec<Gap>| {
             Gap::merge(gaps)

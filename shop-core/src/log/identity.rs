@@ -138,16 +138,11 @@ mod tests {
     use super::*;
     use crate::Timestamp;
 
-    fn id(
-        (cluster, topic): (&str, &str),
-        (partition, offset): (u32, u64),
-        millis: i64,
-    ) -> RecordId {
+    fn id(cluster: &str, topic: &str, partition: u32, offset: u64, millis: i64) -> RecordId {
         let record = LogRecord::new(offset, Timestamp::from_millis(millis).unwrap(), None);
-        RecordId::new(
-            &record,
-            &Partition::new(cluster.into(), topic.into(), partition, offset + 7),
-        )
+        let epoch = offset + 7;
+        let partition = Partition::new(cluster.into(), topic.into(), partition, epoch);
+        RecordId::new(&record, &partition)
     }
 
     #[test]
@@ -155,21 +150,20 @@ mod tests {
         // Stores and dead letters contain such ids: if this test fails, redelivery duplicates
         // purchases.
         let known = "bb8a1e84-3cdd-55ff-999d-00f040a84f59";
-        let id = id(("cluster", "purchases"), (3, 42), 1_700_000_000_000);
-        assert_eq!((id.to_string().as_str(), known.parse()), (known, Ok(id)));
+        let id = id("cluster", "purchases", 3, 42, 1_700_000_000_000);
+        assert_eq!((&*id.to_string(), known.parse()), (known, Ok(id)));
         assert!("65a1f0c2d3e4b5a697887766".parse::<RecordId>().is_err());
     }
 
     #[test]
     fn every_part_of_a_position_counts() {
-        let base = id(("c", "t"), (0, 0), 1);
         let others = [
-            id(("d", "t"), (0, 0), 1),
-            id(("c", "u"), (0, 0), 1),
-            id(("c", "t"), (1, 0), 1),
-            id(("c", "t"), (0, 1), 1),
-            id(("c", "t"), (0, 0), 2),
+            id("d", "t", 0, 0, 1),
+            id("c", "u", 0, 0, 1),
+            id("c", "t", 1, 0, 1),
+            id("c", "t", 0, 1, 1),
+            id("c", "t", 0, 0, 2),
         ];
-        assert!(!others.contains(&base), "{others:?}");
+        assert!(!others.contains(&id("c", "t", 0, 0, 1)), "{others:?}");
     }
 }

@@ -156,14 +156,11 @@ impl FromStr for RecordPosition {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cases_test::outcomes;
 
     #[test]
     fn positions_read_back_as_written() {
-        let position = RecordPosition::new("t-1", 3, 7);
-        assert_eq!(position.to_string(), "t-1-3-7");
-        assert_eq!(position.to_string().parse(), Ok(position));
-        for wrong in ["", "7", "3-7", "-3-7", "t-x-7", "t-3--7"] {
-            assert!(wrong.parse::<RecordPosition>().is_err(), "{wrong}");
-        }
+        let positions = "t-1-3-7\n7\n3-7\n-3-7\nt-x-7\nt-3--7";
+        insta::assert_snapshot!(outcomes(positions, str::parse::<RecordPosition>));
     }
 }

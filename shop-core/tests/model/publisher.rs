@@ -3,15 +3,15 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use shop_core::log::{Headers, LogRecord, Partition};
+use shop_core::log::{LogRecord, Partition, RecordPosition};
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::PurchaseSink;
-use shop_core::record::{decode, encode, header};
+use shop_core::record::{decode, encode};
 use shop_core::{Bytes, Clock, NewPurchase, Price, Purchase, Timestamp, UserId, Uuid};
 use tokio::time::Instant;
 
 use crate::oracle::Oracle;
-use crate::plan::{Item, Poison};
+use crate::plan::Item;
 
 /// 2026-01-01T00:00:00Z.
 const START: i64 = 1_767_225_600_000;
@@ -70,7 +70,8 @@ impl Publisher {
     pub(crate) async fn publish(&mut self, items: &[Item]) {
         for item in items {
             match item {
-                Item::Poison(poison, user) => self.poison(*poison, *user),
+                Item::Poison(user) => self.poison(Some(Bytes::from_static(b"\xff\x00{")), *user),
+                Item::Tombstone(user) => self.poison(None, *user),
                 Item::Foreign(user) => self.foreign(*user),
                 Item::Fresh(user) => self.buy(*user).await,
                 Item::Again(earlier) => self.repeat(*earlier, |_| ()).await,
@@ -122,47 +123,29 @@ impl Publisher {
 
     /// Another producer's purchase has the id of its position: the oracle reads it from the log.
     fn foreign(&self, number: u8) {
-        let value = format!(
-            r#"{{"username":"ada","userid":"{}","price":"1.50"}}"#,
-            user(number)
-        );
-        let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
-        let mut record =
-            LogRecord::new(0, self.clock.now(), Some(value.into())).with_key(Some(key));
-        let position = self.log.append(record.clone());
-        record.offset = position.offset;
+        let user = user(number);
+        let value = format!(r#"{{"username":"ada","userid":"{user}","price":"1.50"}}"#);
+        let (record, position) = self.append(Some(value.into()), number);
         let topic = Arc::clone(&position.topic);
-        let purchase = decode(
-            &record,
-            &Partition::new("memory".into(), topic, position.partition, 0),
-        )
-        .unwrap();
+        let partition = Partition::new("memory".into(), topic, position.partition, 0);
+        let purchase = decode(&record, &partition).unwrap();
         self.oracle.count("event: a foreign purchase is published");
         self.oracle
             .published(position.partition, record, Some(purchase));
     }
 
-    fn poison(&self, poison: Poison, number: u8) {
-        let id = Uuid::from_u128(7).to_string();
-        let good = Bytes::from_static(br#"{"username":"ada","userid":"u1","price":1}"#);
-        let headers = |name, value: &[u8]| Headers::builder().with(name, Some(value)).build();
-        let (value, headers) = match poison {
-            Poison::NotJson => (Some(Bytes::from_static(b"\xff\x00{")), Headers::EMPTY),
-            Poison::Tombstone => (None, headers(header::PURCHASE_ID, id.as_bytes())),
-            Poison::BadId => (Some(good), headers(header::PURCHASE_ID, b"seven")),
-            Poison::UnknownSchema => (Some(good), headers(header::SCHEMA, b"3")),
-            Poison::NoPrice => (
-                Some(Bytes::from_static(br#"{"username":"ada","userid":"u1"}"#)),
-                Headers::EMPTY,
-            ),
-        };
-        let key = Bytes::copy_from_slice(user(number).as_str().as_bytes());
-        let mut record = LogRecord::new(0, self.clock.now(), value)
-            .with_key(Some(key))
-            .with_headers(headers);
+    fn poison(&self, value: Option<Bytes>, number: u8) {
+        let (record, position) = self.append(value, number);
+        self.oracle.published(position.partition, record, None);
+    }
+
+    /// Appends a record with the key of a user. Returns it with its position.
+    fn append(&self, value: Option<Bytes>, number: u8) -> (LogRecord, RecordPosition) {
+        let key = Bytes::from(user(number).to_string());
+        let mut record = LogRecord::new(0, self.clock.now(), value).with_key(Some(key));
         let position = self.log.append(record.clone());
         record.offset = position.offset;
-        self.oracle.published(position.partition, record, None);
+        (record, position)
     }
 }
 
