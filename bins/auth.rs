@@ -186,3 +186,31 @@ impl TextSource for UrlSource {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::settings_test::read;
+
+    /// The public key of RFC 8037, Appendix A.2.
+    const KEYS: &str = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","kid":"k1","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}]}"#;
+
+    /// A token of ada for `purchases:read` until 2100, signed with the private key of RFC 8037,
+    /// Appendix A.1.
+    const TOKEN: &str = "eyJhbGciOiJFZERTQSIsImtpZCI6ImsxIn0.eyJpc3MiOiJodHRwczovL2lzc3Vlci5leGFtcGxlIiwiYXVkIjoic2hvcCIsInN1YiI6ImFkYSIsImV4cCI6NDEwMjQ0NDgwMCwic2NvcGUiOiJwdXJjaGFzZXM6cmVhZCJ9.bbtY0JX48Owql-nyGwNqH98zM3H0ouA5CamIs_QbEnMCs4N7Fzqo1OrszPhRyD0bm4wOgp5VXDFCBdmtoye9CQ";
+
+    #[tokio::test]
+    async fn a_token_is_verified_with_the_keys_of_a_file() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), KEYS).unwrap();
+        let settings = read(
+            "SHOP_AUTH=jwt SHOP_AUTH_JWKS_FILE=@file SHOP_AUTH_ISSUER=https://issuer.example SHOP_AUTH_AUDIENCE=shop management",
+            file.path().to_str().unwrap(),
+        )
+        .unwrap();
+
+        let authenticator = authenticator(&settings, &Metrics::new()).await.unwrap();
+        let principal = authenticator.unwrap().principal(TOKEN).await.unwrap();
+        assert_eq!(principal.subject(), Some("ada"));
+    }
+}

@@ -135,3 +135,41 @@ fn log_start(settings: &Settings) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::settings_test::read;
+
+    #[test]
+    fn lines_below_the_level_are_not_written() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let settings = read(
+            "SHOP_LOG_LEVEL=warning,shop_store=debug SHOP_LOG_FILE=@file management",
+            file.path().to_str().unwrap(),
+        )
+        .unwrap();
+
+        let telemetry = init(&settings).unwrap();
+        tracing::info!("information of any module");
+        tracing::warn!("a warning of any module");
+        tracing::trace!(target: "shop_store", "steps of one module");
+        tracing::debug!(target: "shop_store", "details of one module");
+        drop(telemetry);
+
+        // Other tests may write lines, too.
+        let written = std::fs::read_to_string(file.path()).unwrap();
+        for (message, is_written) in [
+            ("information of any module", false),
+            ("a warning of any module", true),
+            ("steps of one module", false),
+            ("details of one module", true),
+        ] {
+            assert_eq!(
+                written.contains(message),
+                is_written,
+                "{message}: {written}"
+            );
+        }
+    }
+}

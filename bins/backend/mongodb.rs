@@ -136,3 +136,22 @@ async fn check_collection(store: &MongoStore, writes: bool) -> shop_core::Result
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::settings_test::read;
+
+    #[tokio::test]
+    async fn the_database_and_the_collection_of_the_settings_are_used() {
+        let settings = read(
+            "MONGODB_URI=mongodb://127.0.0.1:1 SHOP_MONGODB_DATABASE=a SHOP_MONGODB_COLLECTION=b management",
+            "",
+        )
+        .unwrap();
+        let options = settings.mongodb.options().unwrap();
+
+        let store = MongoStore::open(options).await.unwrap();
+        assert_eq!(store.namespace(), "a.b");
+    }
+}

@@ -403,20 +403,13 @@ pub(crate) fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::ffi::OsStringExt as _;
+
     use super::*;
 
-    fn read(pairs: &[(&str, &str)]) -> (BTreeMap<String, String>, Vec<String>) {
-        let owned = pairs
-            .iter()
-            .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
-        let Environment { values, faults, .. } = Environment::from_pairs(owned);
-        (
-            values
-                .into_iter()
-                .map(|(name, value)| (name, value.text))
-                .collect(),
-            faults,
-        )
+    fn read(pairs: &[(&str, &str)]) -> Environment {
+        let pairs = pairs.iter().copied();
+        Environment::from_pairs(pairs.map(|(name, value)| (name.to_owned(), value.to_owned())))
     }
 
     #[test]
@@ -428,136 +421,24 @@ mod tests {
                 "http://value"
             };
             for alias in names::aliases(name) {
-                let (values, faults) = read(&[(alias, given)]);
-                let value = values.get(name).map(String::as_str);
-                assert_eq!(
-                    (value, faults.len(), values.len()),
-                    (Some(given), 0, 1),
-                    "{alias}"
-                );
+                let environment = read(&[(alias, given)]);
+                assert_eq!(environment.faults, [""; 0], "{alias}");
+                assert_eq!(environment.values.len(), 1, "{alias}");
+                assert_eq!(environment.values[name].text, given, "{alias}");
             }
         }
-        for other in [
-            "HOSTS",
-            "TLS_CERT_FILE",
-            "LOG_FILE",
-            "LOG_RETENTION",
-            "INGEST",
-        ] {
-            assert!(read(&[(other, "x")]).0.is_empty(), "{other}");
-        }
-    }
-
-    #[test]
-    fn database_url_names_mongodb_or_postgresql() {
-        for url in ["postgresql://u:p@h/shop", "postgres://h/shop"] {
-            let (values, faults) = read(&[("DATABASE_URL", url)]);
-            assert_eq!(
-                (values, faults.len()),
-                (
-                    BTreeMap::from([("SHOP_POSTGRES_URL".into(), url.into())]),
-                    0
-                )
-            );
-        }
-        let both = |url| read(&[("DATABASE_URL", "postgresql://h/a"), ("POSTGRES_URL", url)]).1;
-        assert_eq!(both("postgresql://h/a"), Vec::<String>::new());
-        assert!(
-            both("postgresql://h/b")[0].contains("DATABASE_URL and POSTGRES_URL are two names")
-        );
-    }
-
-    #[test]
-    fn contradicting_aliases_are_reported() {
-        let (_, faults) = read(&[
-            ("KAFKA_BROKERS", "a:1"),
-            ("KAFKA_BROKER", "b:1"),
-            ("PORT", "1"),
-            ("APP_PORT", "2"),
-        ]);
-        assert_eq!(faults.len(), 2);
-        assert!(
-            faults[0].contains("KAFKA_BROKER and KAFKA_BROKERS"),
-            "{faults:?}"
-        );
-        assert!(faults[1].contains("APP_PORT and PORT"), "{faults:?}");
-        let (values, faults) = read(&[("KAFKA_BROKERS", "a:1"), ("KAFKA_BROKER", "a:1")]);
-        assert_eq!(
-            (values.len(), faults.len()),
-            (1, 0),
-            "the same twice is fine"
-        );
-        let (_, faults) = read(&[
-            ("MONGODB_URI", "mongodb://u:secret@h"),
-            ("DATABASE_URL", "mongodb://other"),
-        ]);
-        assert!(
-            faults.len() == 1 && !faults[0].contains("secret"),
-            "{faults:?}"
-        );
     }
 
     #[test]
     fn value_that_is_not_utf8_is_an_error_for_settings_only() {
-        use std::os::unix::ffi::OsStringExt;
-        let no_text = || OsString::from_vec(vec![0xff]);
-        let pairs = [
-            ("KAFKA_TOPIC".into(), no_text()),
-            ("LESSOPEN".into(), no_text()),
-        ];
-        let faults = Environment::from_os(pairs.into_iter()).faults;
-        assert!(
-            faults.len() == 1 && faults[0].contains("KAFKA_TOPIC"),
-            "{faults:?}"
-        );
-    }
-
-    #[test]
-    fn misspelled_names_are_errors_and_kubernetes_services_are_ignored() {
-        let (_, faults) = read(&[
-            ("SHOP_DATADIR", "hunter2"),
-            ("MONGO_URI", "hunter2"),
-            ("CORS_ALLOWED_ORIGINS", "x"),
-        ]);
-        assert_eq!(faults.len(), 3, "{faults:?}");
-        assert!(!faults.concat().contains("hunter2"), "{faults:?}");
-        let services = [
-            ("MONGO_HOSTNAME", "mongo"),
-            ("MONGO_PORT", "tcp://10.96.0.1:27017"),
-            ("APP_PORT", "tcp://10.96.0.1:80"),
-            ("SHOP_FACING_SERVICE_PORT_HTTP", "3000"),
-        ];
-        let (values, faults) = read(&services);
-        assert_eq!(faults, [""; 0]);
-        assert_eq!(
-            values,
-            BTreeMap::from([(
-                "SHOP_MONGODB_URI".to_owned(),
-                "mongodb://mongo:27017/".to_owned()
-            )])
-        );
-        let (_, faults) = read(&[("SHOP_DATADIR", "")]);
-        assert_eq!(faults, [""; 0], "empty counts as unset");
-    }
-
-    #[test]
-    fn empty_counts_as_unset() {
-        let (values, faults) = read(&[("PORT", ""), ("APP_PORT", " "), ("KAFKA_BROKERS", "")]);
-        assert!(values.is_empty() && faults.is_empty());
+        let pairs = ["KAFKA_TOPIC", "LESSOPEN"]
+            .map(|name| (OsString::from(name), OsString::from_vec(vec![0xff])));
+        let environment = Environment::from_os(pairs.into_iter());
+        assert_eq!(environment.faults, ["KAFKA_TOPIC: its value is not UTF-8"]);
     }
 
     #[test]
     fn mongodb_uri_is_composed_from_its_parts_unless_it_is_set() {
-        let uri = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MONGODB_URI").cloned();
-        assert_eq!(
-            uri(&[("MONGO_HOSTNAME", "db")]).unwrap(),
-            "mongodb://db:27017/"
-        );
-        assert_eq!(
-            uri(&[("MONGO_HOSTNAME", "db"), ("MONGO_PORT", "1")]).unwrap(),
-            "mongodb://db:1/"
-        );
-        assert_eq!(uri(&[("MONGO_PORT", "1")]), None);
         let parts = [
             ("MONGODB_HOSTS", "a:1,b:2"),
             ("MONGODB_USERNAME", "root"),
@@ -565,42 +446,11 @@ mod tests {
             ("MONGODB_AUTHDB", "admin"),
         ];
         assert_eq!(
-            uri(&parts).unwrap(),
+            read(&parts).values["SHOP_MONGODB_URI"].text,
             "mongodb://root:p%40ss%2Fword@a:1,b:2/admin?authSource=admin"
         );
         let whole = [&parts[..], &[("MONGODB_URI", "mongodb://x")]].concat();
-        assert_eq!(uri(&whole).unwrap(), "mongodb://x");
-        for (given, said) in [
-            (&parts[..2], "MONGODB_PASSWORD is not"),
-            (&parts[1..3], "neither MONGODB_URI nor MONGODB_HOSTS"),
-            (
-                &[parts[0], ("MONGO_HOSTNAME", "db")],
-                "MONGO_HOSTNAME and MONGODB_HOSTS",
-            ),
-        ] {
-            let (_, faults) = read(given);
-            assert!(faults.len() == 1 && faults[0].contains(said), "{faults:?}");
-        }
-    }
-
-    #[test]
-    fn management_url_is_composed_from_host_and_port() {
-        let url = |pairs: &[(&str, &str)]| read(pairs).0.get("SHOP_MANAGEMENT_URL").cloned();
-        assert_eq!(
-            url(&[("CM_API_HOST", "cm:3000")]).unwrap(),
-            "http://cm:3000"
-        );
-        assert_eq!(
-            url(&[("CM_API_HOSTNAME", "cm"), ("CM_API_PORT", "3000")]).unwrap(),
-            "http://cm:3000"
-        );
-        assert_eq!(url(&[("CM_API_HOSTNAME", "cm")]), None);
-        let both = [
-            ("CM_API_HOSTNAME", "cm"),
-            ("CM_API_PORT", "3000"),
-            ("MANAGEMENT_URL", "http://other"),
-        ];
-        assert_eq!(url(&both).unwrap(), "http://other");
+        assert_eq!(read(&whole).values["SHOP_MONGODB_URI"].text, "mongodb://x");
     }
 
     #[test]
@@ -608,22 +458,12 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         fs::write(file.path(), "s3cret \r\n").unwrap();
         let path = file.path().to_str().unwrap();
-        assert_eq!(
-            read(&[("KAFKA_PASSWORD_FILE", path)])
-                .0
-                .get("SHOP_KAFKA_PASSWORD")
-                .unwrap(),
-            "s3cret "
-        );
-        let (_, faults) = read(&[("KAFKA_PASSWORD_FILE", path), ("KAFKA_PASSWORD", "x")]);
-        assert!(
-            faults[0].contains("KAFKA_PASSWORD and KAFKA_PASSWORD_FILE are two names"),
-            "{faults:?}"
-        );
-        let (_, faults) = read(&[("MONGODB_URI_FILE", "/nowhere")]);
-        assert!(
-            faults[0].contains("MONGODB_URI_FILE: /nowhere cannot be read"),
-            "{faults:?}"
-        );
+        for secret in ["KAFKA_PASSWORD", "KAFKA_PROPERTY_SSL_KEY_PASSWORD"] {
+            let environment = read(&[(&format!("{secret}_FILE"), path)]);
+            assert_eq!(
+                environment.values[&format!("SHOP_{secret}")].text,
+                "s3cret "
+            );
+        }
     }
 }

@@ -28,7 +28,7 @@ mod service;
 #[cfg(test)]
 mod settings_page_test;
 #[cfg(test)]
-mod settings_test;
+pub(crate) mod settings_test;
 mod variables;
 
 use std::collections::BTreeMap;
