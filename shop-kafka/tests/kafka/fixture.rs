@@ -34,8 +34,7 @@ pub(crate) fn environment(name: &str) -> Option<String> {
 #[derive(Debug)]
 pub(crate) struct KafkaFixture {
     log: KafkaLog,
-    topic: String,
-    addresses: String,
+    options: KafkaLogOptions,
     cluster: Option<InProcessCluster>,
     /// The server that runs as long as the fixture.
     pub(crate) server: Option<Arc<dyn Debug + Send + Sync>>,
@@ -50,11 +49,6 @@ impl KafkaFixture {
         Self::in_process_with(|_| {}).await
     }
 
-    /// On the brokers at `address`.
-    pub(crate) async fn on_brokers(address: &str) -> Self {
-        Self::on_brokers_with(address, |_| {}).await
-    }
-
     /// On a cluster of three brokers in this process, with the default options as modified by `change`.
     pub(crate) async fn in_process_with(change: impl FnOnce(&mut KafkaLogOptions)) -> Self {
         let cluster = InProcessCluster::start(3);
@@ -65,8 +59,7 @@ impl KafkaFixture {
         let fetch_wait = ("fetch.wait.max.ms".into(), "40".to_owned().into());
         options.properties.extend([fetch_wait]);
         change(&mut options);
-        cluster.create_topic(&options.topic, options.partitions);
-        cluster.create_topic(&format!("{}.dlq", options.topic), 1);
+        cluster.create_topics(&options);
         Self::open(options, Some(cluster)).await
     }
 
@@ -81,13 +74,10 @@ impl KafkaFixture {
     }
 
     async fn open(options: KafkaLogOptions, cluster: Option<InProcessCluster>) -> Self {
-        let topic = options.topic.clone();
-        let addresses = options.brokers.clone();
-        let log = KafkaLog::open(options).await.expect("a log");
+        let log = KafkaLog::open(options.clone()).await.expect("a log");
         Self {
             log,
-            topic,
-            addresses,
+            options,
             cluster,
             server: None,
         }
@@ -104,7 +94,7 @@ impl KafkaFixture {
             );
             return None;
         };
-        Some(Self::on_brokers(&address).await)
+        Some(Self::on_brokers_with(&address, |_| {}).await)
     }
 
     /// The log.
@@ -114,12 +104,12 @@ impl KafkaFixture {
 
     /// The log's topic.
     pub(crate) fn topic(&self) -> &str {
-        &self.topic
+        &self.options.topic
     }
 
     /// The addresses of the brokers.
     pub(crate) fn addresses(&self) -> &str {
-        &self.addresses
+        &self.options.brokers
     }
 
     /// The cluster, if it is in this process.
@@ -166,7 +156,7 @@ impl LogFixture for KafkaFixture {
 
     /// Real brokers keep the groups of all tests, and of earlier runs.
     fn group(&self, name: &str) -> String {
-        format!("{}-{name}", self.topic)
+        format!("{}-{name}", self.topic())
     }
 
     async fn delete_before(&self, position: &RecordPosition) {
@@ -177,16 +167,15 @@ impl LogFixture for KafkaFixture {
         list.add_partition_offset(&position.topic, partition.expect("a partition"), offset)
             .expect("an offset");
         let mut config = ClientConfig::new();
-        config.set("bootstrap.servers", &self.addresses);
+        config.set("bootstrap.servers", self.addresses());
         let admin: AdminClient<_> = config.create().expect("a client");
         let deleted = admin
             .delete_records(&list, &AdminOptions::new())
             .await
             .expect("a deletion");
-        deleted
-            .elements()
-            .iter()
-            .for_each(|element| element.error().expect("a deletion"));
+        for element in deleted.elements() {
+            element.error().expect("a deletion");
+        }
     }
 }
 
@@ -225,6 +214,12 @@ impl InProcessCluster {
         let order = (Box::new(change) as Change, done);
         self.changes.send(order).expect("the cluster runs");
         answer.recv().expect("the change was made");
+    }
+
+    /// Creates the topics of a log with these options.
+    fn create_topics(&self, options: &KafkaLogOptions) {
+        self.create_topic(&options.topic, options.partitions);
+        self.create_topic(&format!("{}.dlq", options.topic), 1);
     }
 
     /// Creates a topic, of which each partition is on as many brokers as there are, up to three.
@@ -270,8 +265,7 @@ pub(crate) fn one_broker() -> (InProcessCluster, KafkaLogOptions) {
     let cluster = InProcessCluster::start(1);
     let mut options = KafkaFixture::options(&cluster.addresses);
     options.publish_timeout = Duration::from_secs(3);
-    cluster.create_topic(&options.topic, options.partitions);
-    cluster.create_topic(&format!("{}.dlq", options.topic), 1);
+    cluster.create_topics(&options);
     (cluster, options)
 }
 

@@ -3,21 +3,9 @@
 use bytes::Bytes;
 use shop_core::conformance::assert_fails;
 use shop_core::log::LogRecord;
-use shop_core::ports::Durability;
 use shop_core::{Outcome, Timestamp};
 
 use crate::prelude::*;
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_receipt_has_no_replicas_without_a_guarantee() {
-    // Three brokers are in sync, and the cluster does not say how many of them must acknowledge.
-    let fixture = KafkaFixture::in_process().await;
-    let sink = fixture.log().sink();
-    let receipt = soon("publish", sink.publish(&purchase(1))).await.unwrap();
-    assert_eq!(receipt.durability, Durability::Broker { replicas: None });
-    assert_eq!(sink.durability(), receipt.durability);
-    assert!(receipt.position.is_some());
-}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_property_reaches_the_producer_which_rejects_a_record_that_is_too_large() {

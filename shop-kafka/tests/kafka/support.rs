@@ -49,26 +49,22 @@ pub(crate) async fn next_batch(source: &dyn LogSource) -> Batch {
 }
 
 /// Reads until all of `wanted` are delivered; retries after errors.
-pub(crate) async fn read_all(
-    source: &dyn LogSource,
-    wanted: &BTreeSet<PurchaseId>,
-) -> Vec<PurchaseId> {
-    let mut found = Vec::new();
-    while !wanted.iter().all(|id| found.contains(id)) {
+pub(crate) async fn read_all(source: &dyn LogSource, wanted: &BTreeSet<PurchaseId>) {
+    let mut delivered = BTreeSet::new();
+    while !wanted.is_subset(&delivered) {
         match soon("next", source.next()).await {
             Ok(SourceEvent::Batch(batch)) => {
                 let ids = batch
                     .records
                     .iter()
                     .map(|record| decode(record, &batch.partition).unwrap().id);
-                found.extend(ids);
+                delivered.extend(ids);
             }
             Ok(SourceEvent::Revoked(revocation)) => revocation.done(),
             Ok(event) => panic!("{event:?}"),
             Err(error) => assert!(error.is_retryable(), "{error}"),
         }
     }
-    found
 }
 
 pub(crate) const OF: RecordType = Purchase::TYPE;
@@ -83,13 +79,11 @@ pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
     let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect())
         .await
         .unwrap();
-    let mut letters: Vec<DeadLetter> = Vec::new();
-    for Batch {
-        partition, records, ..
-    } in batches
-    {
+    let mut letters = Vec::new();
+    for batch in batches {
+        let partition = batch.partition;
         let letter = |record| DeadLetter::new(record, partition.clone(), Reason::conflict(OF), 1);
-        letters.extend(records.into_iter().map(letter));
+        letters.extend(batch.records.into_iter().map(letter));
     }
     letters.sort_by_key(DeadLetter::position);
     letters
