@@ -16,7 +16,7 @@ mod postgres;
 #[path = "support/tls.rs"]
 mod tls;
 
-use embedded::{EmbeddedFixture, OneFile, OpenShop};
+use embedded::{EmbeddedFixture, OpenShop};
 use mongo::MongoFixture;
 use postgres::PostgresFixture;
 
@@ -27,7 +27,7 @@ erase_suite!(embedded_erase, EmbeddedFixture::new());
 refund_suite!(embedded_refunds, EmbeddedFixture::new());
 currency_suite!(embedded_currency, EmbeddedFixture::new());
 shop_suite!(embedded_shop, OpenShop::new());
-feed_suite!(embedded_feed, OneFile::new());
+feed_suite!(embedded_feed, EmbeddedFixture::new_with_storing_sinks());
 pipeline_suite!(embedded_to_embedded, async {
     (EmbeddedFixture::new().await, EmbeddedFixture::new().await)
 });

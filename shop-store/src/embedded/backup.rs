@@ -345,7 +345,6 @@ mod tests {
     async fn a_cursor_from_before_a_restore_is_rejected() {
         let backed_up = BackedUp::new().await;
         let shop = backed_up.embedded.shop();
-        shop.buy(new_purchase("1")).await.unwrap();
         let feed = backed_up.embedded.feed();
         let mut events = feed.subscribe(Selector::All, None).await.unwrap();
         shop.buy(new_purchase("1")).await.unwrap();

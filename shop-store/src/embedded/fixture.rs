@@ -15,7 +15,7 @@ pub(crate) use shop_core::log::{
 };
 pub(crate) use shop_core::memory::InMemoryStore;
 pub(crate) use shop_core::ports::{
-    ListOrder, PageLimit, PageRequest, Period, PurchaseErase as _, PurchaseQuery as _,
+    ListOrder, PageLimit, PageRequest, Period, PurchaseErase as _, PurchaseQuery,
     PurchaseSink as _, PurchaseStore as _, RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
 pub(crate) use shop_core::{

@@ -114,16 +114,14 @@ mod tests {
         let folder = parent.path().join("a/b");
         let copies = parent.path().join("copies");
         let _opened = open(&folder).await;
-        let files = private_files(&folder);
-        for name in [
+        let names = [
             "group.consumer.lock",
             "shop.db",
             "shop.db-shm",
             "shop.db-wal",
             "shop.lock",
-        ] {
-            assert!(files.contains(&name.to_owned()), "{files:?}");
-        }
+        ];
+        assert_eq!(private_files(&folder), names);
         backup(&folder, &copies).await.unwrap();
         assert_eq!(private_files(&copies), ["shop.db"]);
         assert_eq!([mode(&folder), mode(&copies)], [0o700; 2]);

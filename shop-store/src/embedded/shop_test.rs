@@ -16,28 +16,6 @@ fn has(folder: &Path, file: &str) -> bool {
 }
 
 #[tokio::test]
-async fn purchases_survive_close_and_open() {
-    let folder = fresh_folder();
-    let folder = folder.path().join("data");
-    let embedded = open_shop(&folder).await;
-    let shop = embedded.shop();
-    let bought = shop.buy(new_purchase("29.99")).await.unwrap();
-    let user = shop.user("u1").wait_for(&bought.receipt);
-    let listed: Vec<_> = user.purchases().try_collect().await.unwrap();
-    assert_eq!(listed, std::slice::from_ref(&bought.purchase));
-    let ingested = embedded.monitor().status().counters.inserted;
-    assert_eq!(ingested, 0, "stored on publish");
-    shop.check().await.unwrap();
-    embedded.close(TIMEOUT).await.unwrap();
-    assert!(!has(&folder, "shop.db-wal"), "the file is closed");
-
-    let again = open_shop(&folder).await;
-    let found = again.shop().get(&bought.receipt.id).await.unwrap();
-    assert_eq!(found, Some(bought.purchase));
-    again.close(TIMEOUT).await.unwrap();
-}
-
-#[tokio::test]
 async fn a_folder_is_open_once() {
     let folder = fresh_folder();
     let first = open_shop(folder.path()).await;
@@ -119,14 +97,6 @@ async fn the_position_passes_records_stored_on_append() {
     let other = EmbeddedLog::open(folder.path(), other).await.unwrap();
     let refused = other.source("group").unwrap().next().await;
     assert!(refused.is_err_and(|error| error.to_string().contains("`management groups forget")));
-}
-
-#[tokio::test]
-async fn a_reset_takes_the_lock_of_a_group_without_a_consumer() {
-    let (folder, log) = fresh_log().await;
-    log.register("group").await.unwrap();
-    assert!(log.reset("group", 1).await.unwrap());
-    assert!(has(folder.path(), "group.consumer.lock"));
 }
 
 #[tokio::test]

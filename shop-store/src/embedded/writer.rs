@@ -666,18 +666,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn every_write_waits_for_the_disk() {
-        let (_folder, writer) = fresh_writer().await;
-        let mode = |connection: &Connection| {
-            connection.pragma_query_value(None, "synchronous", |row| row.get::<_, i64>(0))
-        };
-        let full = 2;
-        assert_eq!(writer.write(mode).await.unwrap(), full);
-    }
-
-    #[tokio::test]
-    async fn check_fails_after_damage_until_a_write_succeeds() {
-        let (_folder, writer) = fresh_writer().await;
+    async fn check_fails_after_damage_until_a_write_succeeds_which_alone_is_announced() {
+        let folder = fresh_folder();
+        let database = Database::new(&KIND, folder.path(), "test", None);
+        let (announced, announcements) = std::sync::mpsc::channel();
+        let announce = move |_: &_| announced.send(()).unwrap();
+        let writer = Writer::start(database, 100, announce).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();
         assert_fails(&error, ErrorKind::Corrupt, Outcome::NotApplied);
@@ -689,18 +683,6 @@ mod tests {
         assert_eq!(writer.check().await.unwrap_err().kind(), ErrorKind::Corrupt);
         writer.write(insert(1)).await.unwrap();
         writer.check().await.unwrap();
-    }
-
-    #[tokio::test]
-    async fn only_writes_are_announced() {
-        let folder = fresh_folder();
-        let database = Database::new(&KIND, folder.path(), "test", None);
-        let (announced, announcements) = std::sync::mpsc::channel();
-        let writer = Writer::start(database, 100, move |_| announced.send(()).unwrap())
-            .await
-            .unwrap();
-        writer.check().await.unwrap();
-        writer.write(insert(1)).await.unwrap();
         assert_eq!(announcements.try_iter().count(), 1);
     }
 

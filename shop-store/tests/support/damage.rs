@@ -7,7 +7,7 @@
 )]
 
 use std::fs::OpenOptions;
-use std::io::{Seek as _, SeekFrom, Write as _};
+use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use shop_core::{ErrorKind, Result};
@@ -25,16 +25,13 @@ fn trees(file: &Path) -> Vec<(String, u32)> {
     rows.map(Result::unwrap).collect()
 }
 
+/// The size of a page in bytes, which is SQLite's default.
+const PAGE: usize = 4_096;
+
 fn damage(file: &Path, page: u32) {
-    let connection = Connection::open(file).unwrap();
-    let size: u32 = connection
-        .pragma_query_value(None, "page_size", |row| row.get(0))
-        .unwrap();
-    drop(connection);
-    let mut file = OpenOptions::new().write(true).open(file).unwrap();
-    file.seek(SeekFrom::Start(u64::from(page - 1) * u64::from(size)))
-        .unwrap();
-    file.write_all(&vec![0xff; size as usize]).unwrap();
+    let file = OpenOptions::new().write(true).open(file).unwrap();
+    let start = u64::from(page - 1) * PAGE as u64;
+    file.write_all_at(&[0xff; PAGE], start).unwrap();
 }
 
 /// Damages each table and each index of the file `name`, each in a copy of the file, and asserts that `check` of the

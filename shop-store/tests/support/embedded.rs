@@ -6,6 +6,7 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,6 +29,8 @@ use shop_store::embedded::{
 #[derive(Debug, Clone)]
 pub(crate) struct EmbeddedFixture {
     log: EmbeddedLog,
+    /// Whether the sinks of the log store what they append.
+    stores_on_append: bool,
     store: EmbeddedStore,
     folder: Arc<TempDir>,
 }
@@ -42,38 +45,27 @@ impl EmbeddedFixture {
         let log = EmbeddedLog::open(folder.path(), options)
             .await
             .expect("a log");
-        let store = EmbeddedStore::open(folder.path(), EmbeddedStoreOptions::default())
-            .await
-            .expect("a store");
-        Self { log, store, folder }
+        let store = open_store(folder.path()).await;
+        Self {
+            log,
+            stores_on_append: false,
+            store,
+            folder,
+        }
+    }
+
+    /// A log whose sinks store what they append, and the store of the same file.
+    pub(crate) async fn new_with_storing_sinks() -> (Self, Self) {
+        let mut fixture = Self::new().await;
+        fixture.stores_on_append = true;
+        (fixture.clone(), fixture)
     }
 }
 
-/// A log and a store in one file, whose sink stores what it appends.
-#[derive(Debug)]
-pub(crate) struct OneFile(EmbeddedFixture);
-
-impl OneFile {
-    /// The log, and the store of the same file.
-    pub(crate) async fn new() -> (Self, EmbeddedFixture) {
-        let fixture = EmbeddedFixture::new().await;
-        (Self(fixture.clone()), fixture)
-    }
-}
-
-#[async_trait]
-impl LogFixture for OneFile {
-    fn capabilities(&self) -> Capabilities {
-        LogFixture::capabilities(&self.0)
-    }
-
-    fn log(&self) -> Arc<dyn Log> {
-        LogFixture::log(&self.0)
-    }
-
-    async fn sink(&self) -> Arc<dyn PurchaseSink> {
-        Arc::new(self.0.log.storing_sink("group").await.expect("a sink"))
-    }
+async fn open_store(folder: &Path) -> EmbeddedStore {
+    EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
+        .await
+        .expect("a store")
 }
 
 /// An `EmbeddedShop` in a folder that is deleted with the fixture.
@@ -108,10 +100,7 @@ impl ShopFixture for OpenShop {
             .await
             .expect("a log");
         let sink = log.storing_sink("purchase-group").await.expect("a sink");
-        let store = log
-            .store(&EmbeddedStoreOptions::default())
-            .await
-            .expect("a store");
+        let store = open_store(self.folder.path()).await;
         let feed = PurchaseFeed::new(Arc::new(log), "purchase-group", Arc::new(store.clone()));
         Shop::new(sink, store).with_events(feed)
     }
@@ -121,12 +110,7 @@ impl ShopFixture for OpenShop {
     }
 
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
-        let options = EmbeddedStoreOptions::default();
-        Arc::new(
-            EmbeddedStore::open(self.folder.path(), options)
-                .await
-                .expect("the store of the shop"),
-        )
+        Arc::new(open_store(self.folder.path()).await)
     }
 }
 
@@ -142,15 +126,16 @@ impl LogFixture for EmbeddedFixture {
     }
 
     async fn sink(&self) -> Arc<dyn PurchaseSink> {
-        Arc::new(self.log.sink())
+        if self.stores_on_append {
+            Arc::new(self.log.storing_sink("group").await.expect("a sink"))
+        } else {
+            Arc::new(self.log.sink())
+        }
     }
 
     async fn delete_before(&self, position: &RecordPosition) {
         let connection =
             Connection::open(self.folder.path().join("shop.db")).expect("the log's file");
-        connection
-            .busy_timeout(std::time::Duration::from_secs(20))
-            .expect("a timeout");
         let offset = i64::try_from(position.offset).expect("an offset");
         connection
             .execute("DELETE FROM records WHERE offset < ?1", [offset])
@@ -180,11 +165,6 @@ impl StoreFixture for EmbeddedFixture {
     }
 
     async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
-        let options = EmbeddedStoreOptions::default();
-        Some(Box::new(
-            EmbeddedStore::open(self.folder.path(), options)
-                .await
-                .expect("the same store"),
-        ))
+        Some(Box::new(open_store(self.folder.path()).await))
     }
 }

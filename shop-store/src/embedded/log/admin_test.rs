@@ -1,7 +1,7 @@
 //! Administrative access: scans, verification, and replayed or discarded dead letters.
 
 use shop_core::log::{
-    DeadLetter, DeadLetterState, LogAdminExt as _, Reason, ReasonKind, RecordType, Resolution,
+    DeadLetter, DeadLetterState, LogAdminExt as _, Reason, RecordType, Resolution,
 };
 use shop_core::record::Record as _;
 
@@ -52,7 +52,7 @@ async fn concurrent_replays_publish_once() {
 
 const DAY: i64 = 24 * 3_600_000;
 
-/// A log with three records, which are kept for ten seconds.
+/// A log whose records are kept for ten seconds.
 struct OldLog {
     folder: TempDir,
     clock: Arc<SetClock>,
@@ -60,28 +60,23 @@ struct OldLog {
 }
 
 impl OldLog {
-    async fn of_three_records() -> Self {
+    async fn of_records(count: usize) -> Self {
         let folder = fresh_folder();
         let clock = Arc::new(SetClock::default());
         let options = EmbeddedLogOptions::default()
             .clock(Arc::clone(&clock) as _)
             .retention(Duration::from_secs(10));
         let log = open_log_with(&folder, options).await;
-        for _ in 0..3 {
+        for _ in 0..count {
             log.append(record("poison")).await.unwrap();
         }
         Self { folder, clock, log }
     }
 
-    /// Commits `next` for a group.
+    /// Makes a group that has consumed the records before `next`.
     async fn consume(&self, next: u64) {
-        let source = self.log.source("group").unwrap();
-        let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
-            panic!("a batch")
-        };
-        let position = CommitOffset::new(batch.partition, next);
-        source.commit(&[position]).await.unwrap();
-        source.close(Duration::from_secs(20)).await.unwrap();
+        self.log.register("group").await.unwrap();
+        self.log.reset("group", next).await.unwrap();
     }
 
     /// Sets the time, which another process has seen as well.
@@ -93,26 +88,8 @@ impl OldLog {
 }
 
 #[tokio::test]
-async fn resolutions_are_deleted_with_their_records() {
-    let old = OldLog::of_three_records().await;
-    let letters = scanned(&old.log).await;
-    old.log.dead_letters().put(&letters).await.unwrap();
-    let discarded = old.log.resolve(&letters[..2], OF, Resolution::Dropped);
-    discarded.await.unwrap();
-    old.consume(4).await;
-    old.set_time(60_000);
-    let _source = old.log.source("group").unwrap();
-    until(async || !has_resolved(&old.log).await).await;
-    assert_eq!(
-        pending(&old.log).await,
-        letters[2..],
-        "a dead letter stays until it is resolved"
-    );
-}
-
-#[tokio::test]
 async fn a_clock_that_is_ahead_deletes_no_record() {
-    let old = OldLog::of_three_records().await;
+    let old = OldLog::of_records(3).await;
     old.consume(4).await;
     old.clock.0.store(1_000 * DAY, Ordering::Relaxed);
     let source = old.log.source("group").unwrap();
@@ -130,21 +107,26 @@ async fn a_clock_that_is_ahead_deletes_no_record() {
 }
 
 #[tokio::test]
-async fn conflicts_are_deleted_after_30_days_and_other_dead_letters_stay() {
-    let old = OldLog::of_three_records().await;
+async fn dead_letters_stay_unless_they_are_old_conflicts_or_resolved() {
+    let old = OldLog::of_records(5).await;
     let mut letters = scanned(&old.log).await;
-    for letter in &mut letters[..2] {
-        letter.reason = Reason::from_parts(ReasonKind::Conflict, String::new());
-    }
+    // The others are conflicts.
+    letters[1].reason = Reason::parked("by hand");
+    letters[3].reason = Reason::parked("by hand");
     old.log.dead_letters().put(&letters).await.unwrap();
-    old.consume(2).await;
+    let dropped = old.log.resolve(&letters[2..4], OF, Resolution::Dropped);
+    dropped.await.unwrap();
+    old.consume(5).await;
     old.set_time(31 * DAY);
     let _source = old.log.source("group").unwrap();
+    until(async || scanned(&old.log).await.len() == 1).await;
+    until(async || !has_resolved(&old.log).await).await;
+    let stay = [letters[1].clone(), letters[4].clone()];
     until(async || pending(&old.log).await.len() == 2).await;
     assert_eq!(
         pending(&old.log).await,
-        letters[1..],
-        "a conflict stays as long as its record, other dead letters for ever"
+        stay,
+        "a conflict stays as long as its record, other dead letters until they are resolved"
     );
 }
 
@@ -168,23 +150,21 @@ async fn close(log: EmbeddedLog) {
 async fn open_without_create_creates_no_file() {
     let folder = fresh_folder();
     let existing = || EmbeddedLogOptions::default().create(false);
-    let existing_store = EmbeddedStoreOptions::default().create(false);
-    let empty_file = folder.path().join("shop.db");
-    for (missing, has_file) in [("", false), ("mistyped", false), ("", true)] {
-        if has_file {
-            fs::write(&empty_file, "").unwrap();
-        }
-        let missing = folder.path().join(missing);
-        let log = EmbeddedLog::open(&missing, existing()).await;
-        let store = EmbeddedStore::open(&missing, existing_store.clone()).await;
+    let assert_nothing_is_in = async |folder: &Path| {
+        let log = EmbeddedLog::open(folder, existing()).await;
+        let options = EmbeddedStoreOptions::default().create(false);
+        let store = EmbeddedStore::open(folder, options).await;
         for error in [log.unwrap_err(), store.unwrap_err()] {
             assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
             let text = error.to_string();
             assert!(text.contains("there is nothing here"), "{text}");
         }
-    }
-    fs::remove_file(empty_file).unwrap();
-    assert_eq!(names(&folder), [""; 0]);
+    };
+    assert_nothing_is_in(folder.path()).await;
+    assert_nothing_is_in(&folder.path().join("mistyped")).await;
+    fs::write(folder.path().join("shop.db"), "").unwrap();
+    assert_nothing_is_in(folder.path()).await;
+    assert_eq!(names(&folder), ["shop.db"]);
 
     let log = open_log(&folder).await;
     log.append(record(ADA)).await.unwrap();

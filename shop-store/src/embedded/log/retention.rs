@@ -310,47 +310,45 @@ mod tests {
         connection
     }
 
-    fn delete(connection: &Connection) -> usize {
-        let at = |millis| Timestamp::from_millis(millis).unwrap();
-        delete_records(connection, at(BEFORE), at(NOW), SLICE_ROWS).unwrap()
-    }
-
     #[test]
-    fn records_from_the_future_do_not_delay_deletion() {
-        // The clock was ahead, then right.
+    fn records_are_deleted_up_to_the_first_recent_one() {
         let old = BEFORE - 1;
-        let connection = log(&[
-            (3_000, 2_500),
-            (old, 400),
-            (5_000, 1),
-            (old, 1),
-            (BEFORE, 1),
-            (3_000, 5),
-        ]);
-        let mut deleted = 0;
-        loop {
-            let slice = delete(&connection);
-            deleted += slice;
-            if slice < SLICE_ROWS {
-                break;
+        // Records from the future are from a time when the clock was ahead.
+        for (deleted, times) in [
+            (
+                2_902,
+                &[
+                    (3_000, 2_500),
+                    (old, 400),
+                    (5_000, 1),
+                    (old, 1),
+                    (BEFORE, 1),
+                    (3_000, 5),
+                ][..],
+            ),
+            // Only an old record behind them shows that they are old.
+            (0, &[(3_000, SLICE_ROWS), (BEFORE, 10)]),
+            (0, &[(3_000, 2_500)]),
+            (
+                SLICE_ROWS - 1,
+                &[(old, SLICE_ROWS - 1), (3_000, 1), (BEFORE, 10)],
+            ),
+            (
+                SLICE_ROWS + 1,
+                &[(3_000, SLICE_ROWS), (old, 1), (BEFORE, 10)],
+            ),
+        ] {
+            let connection = log(times);
+            let at = |millis| Timestamp::from_millis(millis).unwrap();
+            let mut sum = 0;
+            loop {
+                let slice = delete_records(&connection, at(BEFORE), at(NOW), SLICE_ROWS).unwrap();
+                sum += slice;
+                if slice < SLICE_ROWS {
+                    break;
+                }
             }
+            assert_eq!(sum, deleted, "{times:?}");
         }
-        assert_eq!(deleted, 2_902, "all before the first recent record");
-        assert_eq!(delete(&connection), 0);
-    }
-
-    #[test]
-    fn records_from_the_future_stay_before_a_recent_record() {
-        assert_eq!(delete(&log(&[(3_000, SLICE_ROWS), (BEFORE, 10)])), 0);
-        assert_eq!(delete(&log(&[(3_000, 2_500)])), 0);
-        let old = BEFORE - 1;
-        assert_eq!(
-            delete(&log(&[(old, SLICE_ROWS - 1), (3_000, 1), (BEFORE, 10)])),
-            SLICE_ROWS - 1
-        );
-        assert_eq!(
-            delete(&log(&[(3_000, SLICE_ROWS), (old, 1), (BEFORE, 10)])),
-            SLICE_ROWS
-        );
     }
 }

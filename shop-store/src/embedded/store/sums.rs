@@ -154,22 +154,3 @@ pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     // Both products need at most 47 bits, so their sum does not overflow.
     (period.rem_euclid(MODULUS) * 48_271 + buyer.rem_euclid(MODULUS) * 16_807) % MODULUS
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn summary_of_the_largest_sum_is_exact() {
-        // Ten million purchases at the maximum price, and one of a cent.
-        let sums = Sums {
-            count: 10_000_001,
-            units: 10_i128.pow(15 + 7 + 8) + 1_000_000,
-        };
-        assert_eq!(
-            sums.to_summary().total_spent.to_string(),
-            "10000000000000000000000.01"
-        );
-        assert_eq!(Sums::default().to_summary(), Summary::default());
-    }
-}
