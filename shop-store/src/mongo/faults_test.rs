@@ -1,8 +1,6 @@
 //! A server that is slow, steps down or loses connections: nothing is lost, duplicated, or
 //! dead-lettered.
 
-use std::collections::BTreeMap;
-
 use bson::{Document, doc};
 use mongodb::options::ReadPreference;
 use shop_core::ingest::{Ingest, IngestOptions};
@@ -16,6 +14,9 @@ use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
 use crate::server_fixture::*;
 
+/// A timeout that a busy machine may exceed, for faults that last longer.
+const A_SECOND: Duration = Duration::from_secs(1);
+
 /// A store behind a faulty proxy, and another with a direct connection.
 pub(super) struct Faulty {
     pub(super) server: FaultyServer,
@@ -24,22 +25,13 @@ pub(super) struct Faulty {
 }
 
 impl Faulty {
-    /// Starts a store with the default timeouts, which a busy machine does not exceed.
-    pub(super) async fn start() -> Option<Self> {
-        Self::start_with(|_options| ()).await
-    }
-
-    /// Starts a store whose inserts time out after a second, for faults that last longer.
-    async fn start_with_short_timeout() -> Option<Self> {
-        Self::start_with(|options| options.insert_timeout = Duration::from_secs(1)).await
-    }
-
-    async fn start_with(change: impl FnOnce(&mut MongoStoreOptions)) -> Option<Self> {
+    /// Starts a store whose inserts time out after `insert_timeout`.
+    pub(super) async fn start(insert_timeout: Duration) -> Option<Self> {
         let direct = MongoFixture::on_test_server().await?;
         let server = FaultyServer::before(direct.uri()).await;
-        let mut options =
-            MongoStoreOptions::new(server.uri.clone()).database(Some(direct.database()));
-        change(&mut options);
+        let options = MongoStoreOptions::new(server.uri.clone())
+            .database(Some(direct.database.clone()))
+            .insert_timeout(insert_timeout);
         let store = MongoStore::open(options).await.unwrap();
         store.wait_for_indexes().await;
         Some(Self {
@@ -89,14 +81,13 @@ fn faults() -> Vec<Fault> {
 
 #[tokio::test]
 async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
-    let Some(faulty) = Faulty::start_with_short_timeout().await else {
+    let Some(faulty) = Faulty::start(A_SECOND).await else {
         return;
     };
     let log = InMemoryLog::new(InMemoryLogOptions::default().batch_records(10));
-    let all = purchases(500);
     let sink = log.sink();
-    for purchase in &all {
-        sink.publish(purchase).await.unwrap();
+    for purchase in purchases(500) {
+        sink.publish(&purchase).await.unwrap();
     }
     faulty.server.next("insert", faults());
     let options = IngestOptions::default().max_backoff(Duration::from_millis(200));
@@ -112,43 +103,27 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
         );
     };
     let tally = timeout(A_MINUTE, ingest.run(done)).await.unwrap().unwrap();
-    assert!(faulty.server.left().is_empty(), "each fault occurred");
+    assert!(faulty.server.has_failed(), "each fault occurred");
     assert_eq!(tally.dead_lettered, 0);
     assert!(tally.duplicates > 0, "unconfirmed inserts are repeated");
-    let store = faulty.direct.mongo();
-    assert_eq!(count(&store).await, 500);
-    for purchase in &all {
-        assert_eq!(
-            store.get(&purchase.id).await.unwrap().as_ref(),
-            Some(purchase)
-        );
-    }
+    assert_eq!(count(&faulty.direct.mongo()).await, 500);
 }
 
 #[tokio::test]
 async fn an_unconfirmed_write_has_an_unknown_outcome() {
-    let Some(faulty) = Faulty::start_with_short_timeout().await else {
+    let Some(faulty) = Faulty::start(A_SECOND).await else {
         return;
     };
-    let batch: Arc<[Purchase]> = purchases(3).into();
-    faulty
-        .server
-        .next("insert", [Fault::Late(Duration::from_secs(5))]);
-    let late = faulty.store.insert(Arc::clone(&batch)).await.unwrap_err();
-    assert_fails(&late, ErrorKind::DeadlineExceeded, Outcome::Unknown);
-    let direct = faulty.direct.mongo();
-    let again = direct.insert(Arc::clone(&batch)).await.unwrap();
-    assert!(
-        again
-            .iter()
-            .all(|outcome| matches!(outcome, InsertOutcome::Duplicate)),
-        "{again:?}"
-    );
+    let late = Fault::Late(Duration::from_secs(5));
+    faulty.server.next("insert", [late]);
+    let error = faulty.store.insert(purchases(3).into()).await.unwrap_err();
+    assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::Unknown);
+    assert_eq!(count(&faulty.direct.mongo()).await, 3);
 }
 
 #[tokio::test]
 async fn a_rejected_document_does_not_affect_the_others() {
-    let Some(faulty) = Faulty::start().await else {
+    let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
     let batch: Arc<[Purchase]> = purchases(2).into();
@@ -168,7 +143,7 @@ async fn a_rejected_document_does_not_affect_the_others() {
 
 #[tokio::test]
 async fn queries_are_retried_after_transient_errors() {
-    let Some(faulty) = Faulty::start().await else {
+    let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
     faulty.store.insert(purchases(14).into()).await.unwrap();
@@ -191,7 +166,7 @@ async fn queries_are_retried_after_transient_errors() {
         .server
         .next("aggregate", [refused(11600, "InterruptedAtShutdown")]);
     assert_eq!(faulty.store.summary(&user).await.unwrap().count, 2);
-    assert!(faulty.server.left().is_empty(), "each fault occurred");
+    assert!(faulty.server.has_failed(), "each fault occurred");
 
     // Permanent errors are returned at once, transient ones at the timeout.
     for (fault, repeated, kind) in [
@@ -201,7 +176,7 @@ async fn queries_are_retried_after_transient_errors() {
         faulty.server.next("find", vec![fault; repeated]);
         let found = faulty.store.get(&page.items[0].id).await;
         assert_eq!(found.unwrap_err().kind(), kind);
-        assert!(faulty.server.left().is_empty() || repeated > 1);
+        assert!(faulty.server.has_failed() || repeated > 1);
     }
 }
 
@@ -224,44 +199,33 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
     assert_eq!(outcomes.len(), MAX_DOCUMENTS + 50);
 }
 
+/// Listings may be older than what the primary has.
 #[tokio::test]
-async fn duplicate_checks_read_from_the_primary() {
-    let uri = "mongodb://127.0.0.1:1/shop?replicaSet=rs&readPreference=secondary&w=0";
-    let store = MongoStore::open(MongoStoreOptions::new(uri).create_indexes(false))
-        .await
-        .unwrap();
-    let connection = &store.connection;
-    let primary = ReadPreference::Primary.into();
-    assert_eq!(connection.database.selection_criteria(), Some(&primary));
-    assert_eq!(connection.on_primary().selection_criteria(), Some(&primary));
-    assert_eq!(
-        connection
-            .database
-            .collection::<Document>("users")
-            .selection_criteria(),
-        Some(&primary)
-    );
-    assert_ne!(
-        connection.collection.selection_criteria(),
-        Some(&primary),
-        "listings may be older"
-    );
-}
-
-#[tokio::test]
-async fn a_write_concern_of_the_uri_rejects_no_query() {
+async fn whatever_the_uri_says_queries_succeed_and_duplicate_checks_read_from_the_primary() {
     let Some(direct) = MongoFixture::on_test_server().await else {
         return;
     };
-    let uri = with_options(direct.uri(), "w=0");
-    let options = MongoStoreOptions::new(uri).database(Some(direct.database()));
+    let uri = with_options(direct.uri(), "w=0&readPreference=secondaryPreferred");
+    let options = MongoStoreOptions::new(uri).database(Some(direct.database.clone()));
     let store = MongoStore::open(options).await.unwrap();
     assert_eq!(count(&store).await, 0);
+
+    let connection = &store.connection;
+    let users = connection.database.collection::<Document>("users");
+    let primary = ReadPreference::Primary.into();
+    for criteria in [
+        connection.database.selection_criteria(),
+        connection.on_primary().selection_criteria(),
+        users.selection_criteria(),
+    ] {
+        assert_eq!(criteria, Some(&primary));
+    }
+    assert_ne!(connection.collection.selection_criteria(), Some(&primary));
 }
 
 #[tokio::test]
 async fn a_check_writes_and_leaves_nothing() {
-    let Some(faulty) = Faulty::start().await else {
+    let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
     let direct = faulty.direct.mongo();
@@ -287,27 +251,8 @@ async fn a_check_writes_and_leaves_nothing() {
 }
 
 #[tokio::test]
-async fn a_page_and_a_slice_of_a_migration_are_one_command_each() {
-    let Some(faulty) = Faulty::start().await else {
-        return;
-    };
-    let old = (0..300)
-        .map(|number| doc! { "username": "ada", "userid": "u1", "price": number, "timestamp": "" });
-    faulty.direct.insert_documents(old).await;
-    let passed = Fault::Late(Duration::ZERO);
-    faulty.server.next("getMore", [passed.clone()]);
-    faulty.server.next("update", [passed.clone(), passed]);
-    assert_eq!(faulty.store.migrate(|_| ()).await.unwrap().migrated, 300);
-    let request = PageRequest::first(ListOrder::NewestFirst, PageLimit::MAX);
-    let page = faulty.store.page(&Selector::All, &request).await.unwrap();
-    assert_eq!(page.items.len(), 300);
-    let left = BTreeMap::from([("getMore", 1), ("update", 1)]);
-    assert_eq!(faulty.server.left(), left);
-}
-
-#[tokio::test]
 async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
-    let Some(faulty) = Faulty::start().await else {
+    let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
     let has_login = faulty.direct.uri().contains('@');
@@ -349,13 +294,11 @@ async fn a_collection_that_was_dropped_has_its_indexes_again() {
     let collection = fixture.mongo().connection.collection.clone();
     let _indexes = ListingIndexes::new(collection.clone(), Duration::from_millis(10));
     collection.drop().await.unwrap();
-    while collection
-        .list_index_names()
-        .await
-        .unwrap_or_default()
-        .len()
-        < 5
-    {
+    let has_indexes = async || {
+        let names = collection.list_index_names().await;
+        names.is_ok_and(|names| names.len() == 5)
+    };
+    while !has_indexes().await {
         tokio::task::yield_now().await;
     }
 }

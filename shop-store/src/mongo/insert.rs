@@ -256,9 +256,8 @@ fn transient_error(error: &WriteError) -> Error {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Timestamp;
-
     use super::*;
+    use crate::server_fixture::purchases;
 
     const DUPLICATE: i32 = 11000;
     const VALIDATION: i32 = 121;
@@ -287,40 +286,30 @@ mod tests {
 
     #[test]
     fn check_accepts_duplicates_only() {
-        let check = |errors: &[(i32, &str)], is_durable| {
-            reply(errors, is_durable)
-                .check_durable()
-                .map_err(|error| error.kind())
-        };
-        assert_eq!(check(&[], true), Ok(()));
-        assert_eq!(
-            check(&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true),
-            Ok(())
-        );
-        assert_eq!(
-            check(&[(DUPLICATE, BY_ID)], false),
-            Err(ErrorKind::Unavailable)
-        );
-        assert_eq!(
-            check(&[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")], true),
-            Err(ErrorKind::Unavailable)
-        );
-        assert_eq!(
-            check(&[(DUPLICATE, BY_ID), (VALIDATION, "")], true),
-            Err(ErrorKind::Invalid)
-        );
+        for (errors, is_durable, expected) in [
+            (&[][..], true, Ok(())),
+            (&[(DUPLICATE, BY_ID), (DUPLICATE, BY_ID)], true, Ok(())),
+            (&[(DUPLICATE, BY_ID)], false, Err(ErrorKind::Unavailable)),
+            (
+                &[(DUPLICATE, BY_ID), (NOT_PRIMARY, "")],
+                true,
+                Err(ErrorKind::Unavailable),
+            ),
+            (
+                &[(DUPLICATE, BY_ID), (VALIDATION, "")],
+                true,
+                Err(ErrorKind::Invalid),
+            ),
+        ] {
+            let checked = reply(errors, is_durable).check_durable();
+            assert_eq!(checked.map_err(|error| error.kind()), expected);
+        }
     }
 
     #[test]
     fn a_duplicate_that_is_not_found_is_retried_unless_another_index_has_it() {
-        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
-        let (user, name, price) = (
-            "u1".parse().unwrap(),
-            "ada".parse().unwrap(),
-            "1".parse().unwrap(),
-        );
-        let purchase = Purchase::new(id, user, name, price, Timestamp::MIN);
-        let missing = |message| duplicate_outcome(&purchase, None, &error((DUPLICATE, message)));
+        let purchase = &purchases(1)[0];
+        let missing = |message| duplicate_outcome(purchase, None, &error((DUPLICATE, message)));
         assert!(matches!(missing(BY_ID), InsertOutcome::Unknown(_)));
         assert!(matches!(missing(BY_NAME), InsertOutcome::Rejected(_)));
     }
@@ -328,17 +317,14 @@ mod tests {
     #[test]
     fn the_largest_insert_fits_into_a_command() {
         let longest = |characters| "\u{1f6d2}".repeat(characters);
-        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
-        let (user, name) = (longest(128).parse().unwrap(), longest(256).parse().unwrap());
-        let mut purchase = Purchase::new(id, user, name, "1".parse().unwrap(), Timestamp::MIN);
+        let mut purchase = purchases(1).remove(0);
+        purchase.user_id = longest(128).parse().unwrap();
+        purchase.user_name = longest(256).parse().unwrap();
         purchase.details.item = Some(longest(256).parse().unwrap());
         purchase.details.reference = Some(longest(128).parse().unwrap());
         let command = encode_insert("purchases", &vec![purchase; MAX_DOCUMENTS]);
         // maxBsonObjectSize, which limits the command as a whole.
-        assert!(
-            command.as_bytes().len() < 16 << 20,
-            "{}",
-            command.as_bytes().len()
-        );
+        let size = command.as_bytes().len();
+        assert!(size < 16 << 20, "{size}");
     }
 }

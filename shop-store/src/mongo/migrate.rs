@@ -262,16 +262,23 @@ mod tests {
     #[test]
     fn documents_are_converted_back_to_the_form_of_each_system() {
         let time = shop_core::Timestamp::from_millis(1_772_355_600_250).unwrap();
-        let id = "0190163d-8694-739b-aea5-966c26f8ad91".parse().unwrap();
+        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
         let purchase = Purchase::new(
-            id,
+            id.parse().unwrap(),
             "u1".parse().unwrap(),
             "ada".parse().unwrap(),
             "1195.30".parse().unwrap(),
             time,
         );
-        let ours = purchase_document(&purchase);
-        let back = |system| legacy_format_members(system, &ours, &purchase);
+        let ours = doc! {
+            "_id": id,
+            "username": "ada",
+            "userid": "u1",
+            "price": "1195.30".parse::<bson::Decimal128>().unwrap(),
+            "timestamp": bson::DateTime::from_millis(time.as_millis()),
+        };
+        let written = purchase_document(&purchase);
+        assert_eq!(Document::try_from(&*written).unwrap(), ours);
         for (system, expected) in [
             (
                 ReplacedSystem::ScalableShop,
@@ -287,24 +294,16 @@ mod tests {
                 doc! { "price": 1195.3, "timestamp": 1_772_355_600.25 },
             ),
         ] {
-            assert_eq!(back(system), expected, "{system:?}");
+            let back = |document| legacy_format_members(system, document, &purchase);
+            assert_eq!(back(&written), expected, "{system:?}");
             // What was converted is read as before, and is not converted again.
-            let mut document = Document::try_from(&*ours).unwrap();
+            let mut document = ours.clone();
             document.extend(expected);
             let converted = RawDocumentBuf::try_from(&document).unwrap();
-            assert!(
-                read_purchase(&converted).unwrap().same_content(&purchase),
-                "{system:?}"
-            );
-            assert_eq!(
-                read_purchase(&converted).unwrap().timestamp,
-                time,
-                "{system:?}"
-            );
-            assert!(
-                legacy_format_members(system, &converted, &purchase).is_empty(),
-                "{system:?}"
-            );
+            let read = read_purchase(&converted).unwrap();
+            assert!(read.same_content(&purchase), "{system:?}");
+            assert_eq!(read.timestamp, time, "{system:?}");
+            assert!(back(&converted).is_empty(), "{system:?}");
         }
     }
 }

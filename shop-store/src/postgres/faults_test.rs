@@ -1,13 +1,13 @@
-//! Rows that the server rejects, other writers, and servers that refuse.
+//! Rows that the server rejects or skips, other writers, and servers that refuse.
 
 use futures_util::future::join_all;
 
-use super::connection::{PostgresConnection, Statement};
+use super::connection::Statement;
 use super::fixture::{
-    PostgresFixture, drop_role, fresh_schema, of_new_role, session, until, with_option,
+    PostgresFixture, drop_role, fresh_schema, of_new_role, session, skip_rows, until, with_option,
     with_setting,
 };
-use super::{PostgresStore, PostgresStoreOptions, schema};
+use super::{PostgresStore, PostgresStoreOptions};
 use crate::server_fixture::*;
 
 async fn open(url: impl Into<String>) -> PostgresStore {
@@ -26,34 +26,87 @@ async fn assert_denied_inspection(store: &PostgresStore, reason: &str) {
     assert!(error.to_string().contains(reason), "{error}");
 }
 
+/// A trigger that returns null makes the server skip a row without an error.
 #[tokio::test]
-async fn a_rejected_row_does_not_affect_the_others() {
+async fn rejected_and_skipped_rows_are_not_stored_and_the_others_are() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
     let sql = "alter table purchases add constraint own check (price not in (7.5, 600.5))";
     run(fixture.url(), sql).await;
+    let client = session(fixture.url()).await;
+    skip_rows(&client, "insert", "purchases", "new.price in (3.5, 599.5)").await;
     let store = fixture.postgres();
     let all = purchases(1_000);
-    let outcomes = store.apply(all.clone().into()).await.unwrap();
-    for (number, outcome) in outcomes.iter().enumerate() {
-        match outcome {
-            InsertOutcome::Rejected(reason) if number == 7 || number == 600 => {
-                assert!(reason.detail().contains("23514"), "{reason}");
+
+    // The second batch is inserted by the statement that looks for repetitions.
+    for numbers in [0..1_000, 590..610] {
+        let outcomes = store.apply(all[numbers.clone()].into()).await.unwrap();
+        for (number, outcome) in numbers.zip(outcomes) {
+            match outcome {
+                InsertOutcome::Rejected(reason) if [7, 600].contains(&number) => {
+                    assert!(reason.detail().contains("23514"), "{reason}");
+                }
+                InsertOutcome::Unknown(error) if [3, 599].contains(&number) => {
+                    let text = error.message();
+                    assert!(text.contains("a trigger has skipped it"), "{error}");
+                }
+                outcome => {
+                    let is_sound = ![3, 7, 599, 600].contains(&number);
+                    assert!(is_sound, "{number}: {outcome:?}");
+                    assert_stored(&[outcome]);
+                }
             }
-            outcome => assert!(
-                matches!(outcome, InsertOutcome::Inserted),
-                "{number}: {outcome:?}"
-            ),
         }
     }
-    let again = store.apply(Arc::from(&all[590..610])).await.unwrap();
-    let duplicates = again
-        .iter()
-        .filter(|outcome| matches!(outcome, InsertOutcome::Duplicate))
-        .count();
-    assert_eq!(duplicates, 19, "{again:?}");
-    assert_eq!(count(&store).await, 998);
+    assert_eq!(count(&store).await, 996);
+}
+
+#[tokio::test]
+async fn a_skipped_erasure_is_an_error() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let store = fixture.postgres();
+    let all = purchases(10);
+    store.apply(Arc::from(&all[..5])).await.unwrap();
+    let client = session(fixture.url()).await;
+    skip_rows(&client, "insert", "purchases", "new.userid is null").await;
+    let ids: Vec<_> = all.iter().map(|purchase| purchase.id).collect();
+    let error = store.mark_erased(&ids).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let marked = store.mark_erased(&ids[..5]).await;
+    assert_eq!(marked.unwrap(), 0, "they are stored");
+
+    run(fixture.url(), "drop trigger skip on purchases").await;
+    skip_rows(&client, "update", "purchases", "true").await;
+    store.erase(&all[1].user_id, 100).await.unwrap_err();
+    skip_rows(&client, "delete", "purchases", "true").await;
+    let deleted = store.delete_before(SystemClock.now(), 100).await;
+    deleted.unwrap_err();
+    assert_eq!(count(&store).await, 5);
+}
+
+#[tokio::test]
+async fn an_encoding_that_cannot_hold_every_name_is_refused() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let url = fixture.server_url().split('?').next().unwrap();
+    let (server, _database) = url.rsplit_once('/').unwrap();
+    for (encoding, refused) in [("LATIN1", Some("LATIN1")), ("SQL_ASCII", None)] {
+        let name = format!("encoded_{}", SystemClock.fresh_id().simple());
+        let create =
+            format!("create database {name} encoding '{encoding}' locale 'C' template template0");
+        run(url, &create).await;
+        let options = PostgresStoreOptions::new(format!("{server}/{name}")).create_schema(false);
+        let store = PostgresStore::open(options).await.unwrap();
+        let error = store.inspect().await.err();
+        let named = error.as_ref().and_then(|error| error.context("encoding"));
+        assert_eq!(named, refused, "{error:?}");
+        drop(store);
+        run(url, &format!("drop database {name} with (force)")).await;
+    }
 }
 
 #[tokio::test]
@@ -93,14 +146,15 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
         (10, 60)
     );
     // The table rejects what would make sums wrong.
+    let client = session(fixture.url()).await;
     for row in [
         "'a', 'u1', 'ada', -1, now()",
         "'a', 'u1', 'ada', 'NaN', now()",
         "'a', 'u1', null, 1, now()",
     ] {
         let insert = format!("insert into purchases values ({row})");
-        let client = session(fixture.url()).await;
-        client.batch_execute(&insert).await.unwrap_err();
+        let inserted = client.batch_execute(&insert).await;
+        inserted.unwrap_err();
     }
     // A sum has more digits than a price: that of eight million at the maximum.
     let large = "alter table purchases drop constraint purchases_price_check;
@@ -111,17 +165,6 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
     assert_eq!(sum.to_string(), "8000000000000000000000.00000001");
 }
 
-async fn insert_repeatedly(store: PostgresStore, all: Vec<Purchase>) {
-    for _ in 0..5 {
-        for batch in all.chunks(40) {
-            let mut outcomes = store.apply(batch.into()).await.unwrap();
-            let is_erased = |outcome: &InsertOutcome| matches!(outcome, InsertOutcome::Erased);
-            outcomes.retain(|outcome| !is_erased(outcome));
-            assert_stored(&outcomes);
-        }
-    }
-}
-
 #[tokio::test]
 async fn an_erased_purchase_does_not_come_back_in_a_race() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
@@ -129,36 +172,32 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
     };
     let store = fixture.postgres();
     let all = purchases(400);
-    let inserts = (0..4).map(|part: usize| {
-        let store = store.clone();
-        let mut batch = all.clone();
-        tokio::spawn(insert_repeatedly(store, batch.split_off(part * 50)))
-    });
-    let inserts: Vec<_> = inserts.collect();
     let user = "u3".parse().unwrap();
-    for _ in 0..20 {
-        store.erase(&user, 5).await.unwrap();
+    let insert_repeatedly = async |purchases: &[Purchase]| {
+        for batch in purchases.chunks(40).cycle().take(50) {
+            let mut outcomes = store.apply(batch.into()).await.unwrap();
+            outcomes.retain(|outcome| !matches!(outcome, InsertOutcome::Erased));
+            assert_stored(&outcomes);
+        }
+    };
+    let erase_repeatedly = async {
+        for _ in 0..20 {
+            store.erase(&user, 5).await.unwrap();
+        }
+    };
+    tokio::join!(
+        insert_repeatedly(&all),
+        insert_repeatedly(&all[50..]),
+        insert_repeatedly(&all[100..]),
+        erase_repeatedly,
+    );
+
+    while store.erase(&user, 10).await.unwrap() > 0 {}
+    let outcomes = store.apply(all.clone().into()).await.unwrap();
+    for (purchase, outcome) in all.iter().zip(outcomes) {
+        let is_erased = matches!(outcome, InsertOutcome::Erased);
+        assert_eq!(is_erased, purchase.user_id == user, "{outcome:?}");
     }
-    for insert in inserts {
-        insert.await.unwrap();
-    }
-    let of_user = Selector::User(user.clone());
-    let before = store.summary(&of_user).await.unwrap().count;
-    let mut erased = 0;
-    while erased < before {
-        erased += store.erase(&user, 10).await.unwrap();
-    }
-    for (purchase, outcome) in all
-        .iter()
-        .zip(store.apply(all.clone().into()).await.unwrap())
-    {
-        let is_as_expected = match purchase.user_id == user {
-            true => matches!(outcome, InsertOutcome::Erased),
-            false => matches!(outcome, InsertOutcome::Duplicate),
-        };
-        assert!(is_as_expected, "{purchase:?}: {outcome:?}");
-    }
-    assert_eq!(store.summary(&of_user).await.unwrap().count, 0);
     assert_eq!(count(&store).await, 400 - 57);
 }
 
@@ -175,18 +214,6 @@ async fn processes_that_start_together_create_one_table() {
     }
     assert_eq!(count(&stores[0]).await, 8);
     assert!(stores[0].inspect().await.unwrap().exists);
-    let changes = session(&url).await;
-    let changes = changes.query_one("select name, version from shop_schema", &[]);
-    let changes = changes.await.unwrap();
-    assert_eq!(changes.get::<_, &str>("name"), "purchases");
-    assert_eq!(changes.get::<_, i32>("version"), 5);
-
-    let url = fresh_schema(fixture.server_url()).await;
-    let options = PostgresStoreOptions::new(url).create_schema(false);
-    let absent = PostgresStore::open(options).await.unwrap();
-    assert!(!absent.inspect().await.unwrap().exists);
-    let error = absent.check_reads().await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
 #[tokio::test]
@@ -220,73 +247,50 @@ async fn the_server_ends_a_statement_before_its_client() {
     let store = super::outage_test::store(fixture.url(), 5).await;
     store.check().await.unwrap();
     store.check_reads().await.unwrap();
-    let mut session = session(fixture.url()).await;
-    let lock = session.transaction().await.unwrap();
-    lock.batch_execute("lock table purchases in access exclusive mode")
-        .await
-        .unwrap();
+    let lock = session(fixture.url()).await;
+    let sql = "begin; lock table purchases in access exclusive mode";
+    lock.batch_execute(sql).await.unwrap();
     let (insert, sum) = tokio::join!(
         store.apply(purchases(3).into()),
         store.summary(&Selector::All)
     );
     for error in [insert.map(drop).unwrap_err(), sum.map(drop).unwrap_err()] {
-        let found = (error.kind(), error.outcome());
-        assert_eq!(
-            found,
-            (ErrorKind::DeadlineExceeded, Outcome::NotApplied),
-            "{error:?}"
-        );
+        assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::NotApplied);
     }
-    lock.rollback().await.unwrap();
+    lock.batch_execute("rollback").await.unwrap();
     assert_eq!(count(&store).await, 0);
 }
 
+/// A pooler may give the session to another client after each transaction.
 #[tokio::test]
-async fn sessions_acknowledge_what_is_durable() {
+async fn writes_are_durable_and_leave_their_session_unchanged() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    for (given, expected) in [
+    for (of_session, of_writes) in [
         ("off", "on"),
         ("local", "on"),
         ("remote_write", "on"),
         ("on", "on"),
         ("remote_apply", "remote_apply"),
     ] {
-        let url = with_setting(fixture.url(), "synchronous_commit", given);
-        let connection =
-            PostgresConnection::open(PostgresStoreOptions::new(url), &schema::PURCHASES).unwrap();
-        let rows = connection
-            .write(Statement::new("show synchronous_commit"))
-            .await
-            .unwrap();
-        assert_eq!(rows[0].get::<_, &str>(0), expected, "{given}");
-    }
-}
+        let url = with_setting(fixture.url(), "synchronous_commit", of_session);
+        // One of them is for writes.
+        let options = PostgresStoreOptions::new(url).max_connections(2);
+        let store = PostgresStore::open(options).await.unwrap();
+        store.apply(purchases(3).into()).await.unwrap();
+        store.check().await.unwrap();
+        let show = "show synchronous_commit";
+        let rows = store.connection.write(Statement::new(show)).await.unwrap();
+        assert_eq!(rows[0].get::<_, &str>(0), of_writes, "{of_session}");
 
-#[tokio::test]
-async fn sessions_are_left_unchanged() {
-    let Some(fixture) = PostgresFixture::on_test_server().await else {
-        return;
-    };
-    let url = with_setting(fixture.url(), "synchronous_commit", "off");
-    let store = PostgresStore::open(PostgresStoreOptions::new(url).max_connections(2))
-        .await
-        .unwrap();
-    store.apply(purchases(3).into()).await.unwrap();
-    store.check().await.unwrap();
-    // The only session, as a pooler would give it to another client.
-    let session = store.connection.writes.get().await.unwrap();
-    let sql =
-        "select name, setting from pg_settings where source = 'session' and setting <> reset_val";
-    let changed = session.client.query(sql, &[]).await.unwrap();
-    assert!(changed.is_empty(), "{changed:?}");
-    let rows = session
-        .client
-        .query("show synchronous_commit", &[])
-        .await
-        .unwrap();
-    assert_eq!(rows[0].get::<_, &str>(0), "off");
+        let session = store.connection.writes.get().await.unwrap();
+        let row = session.client.query_one(show, &[]).await.unwrap();
+        assert_eq!(row.get::<_, &str>(0), of_session);
+        let sql = "select name from pg_settings where source = 'session' and setting <> reset_val";
+        let changed = session.client.query(sql, &[]).await.unwrap();
+        assert!(changed.is_empty(), "{changed:?}");
+    }
 }
 
 #[tokio::test]
@@ -294,29 +298,26 @@ async fn connections_are_limited_and_closed_when_idle() {
     let Some(fixture) = PostgresFixture::on_test_server().await else {
         return;
     };
-    let name = format!("limit_{}", shop_core::Uuid::now_v7().simple());
+    let name = format!("limit_{}", SystemClock.fresh_id().simple());
     let url = with_option(fixture.url(), &format!("application_name={name}"));
     let options = PostgresStoreOptions::new(url)
         .max_connections(3)
+        .insert_timeout(A_MINUTE)
+        .query_timeout(A_MINUTE)
         .idle_timeout(Duration::from_millis(200));
     let store = PostgresStore::open(options).await.unwrap();
-    let calls = purchases(40).into_iter().map(|purchase| {
-        let store = store.clone();
-        tokio::spawn(async move {
-            store.apply(Arc::new([purchase])).await.unwrap();
-            store.summary(&Selector::All).await.unwrap();
-        })
-    });
-    let calls: Vec<_> = calls.collect();
     let session = session(fixture.url()).await;
     let sql = "select count(*) from pg_stat_activity where application_name = $1";
     let open_connections = async || session.query_one(sql, &[&name]).await.unwrap().get(0);
-    let mut most: i64 = 0;
-    for call in calls {
-        most = most.max(open_connections().await);
-        call.await.unwrap();
-    }
-    assert!((1..=3).contains(&most), "{most}");
+
+    let most = std::cell::Cell::new(0);
+    let calls = purchases(40).into_iter().map(async |purchase| {
+        store.apply(Arc::new([purchase])).await.unwrap();
+        count(&store).await;
+        most.set(most.get().max(open_connections().await));
+    });
+    join_all(calls).await;
+    assert!((1_i64..=3).contains(&most.get()), "{most:?}");
     until(async || open_connections().await == 0).await;
     store.check().await.unwrap();
 }

@@ -80,8 +80,6 @@ mod refunds;
 mod rows;
 mod schema;
 mod select;
-#[cfg(test)]
-mod skipped_test;
 mod sqlstate;
 #[cfg(test)]
 mod standby_test;

@@ -2,7 +2,7 @@
 
 use super::connection::Statement;
 use super::fixture::{PostgresFixture, insertion, plan, session};
-use super::{PostgresStore, erase, insert, rows, select};
+use super::{erase, insert, rows, select};
 use crate::server_fixture::*;
 
 const USERS: i64 = 200;
@@ -14,29 +14,18 @@ fn at(millis: i64) -> Timestamp {
     Timestamp::from_millis(START + millis).unwrap()
 }
 
-/// A range that has most of the purchases, but not all.
-fn most() -> TimeRange {
-    let part = USERS * OF_A_USER * 100;
-    TimeRange::new(Some(at(part)), Some(at(9 * part))).unwrap()
-}
-
-/// A range with a small part of the purchases.
-fn hour() -> TimeRange {
-    TimeRange::new(Some(at(0)), Some(at(600_000))).unwrap()
-}
-
-/// The listings of the first two pages in both orders, of all times and of a range.
-async fn listings(store: &PostgresStore, selector: &Selector) -> Vec<Statement> {
+/// The listings of the first page, and of the one after `last`, in both orders, of all times and of a range.
+fn listings(selector: &Selector, range: TimeRange, last: &Purchase) -> Vec<Statement> {
     let mut statements = Vec::new();
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
-        let first = PageRequest::first(order, PageLimit::new(50).unwrap());
-        let next = store.page(selector, &first).await.unwrap().next.unwrap();
-        let ranged = first.clone().with_range(most());
-        let next_ranged = store.page(selector, &ranged).await.unwrap().next.unwrap();
-        let next_ranged = ranged.clone().with_cursor(next_ranged);
-        for request in [first.clone(), first.with_cursor(next), ranged, next_ranged] {
-            let start = select::page_start(selector, &request).unwrap();
-            statements.push(select::page_query(selector, order, &start, 51));
+        for range in [TimeRange::ALL, range] {
+            let limit = PageLimit::new(50).unwrap();
+            let first = PageRequest::first(order, limit).with_range(range);
+            let next = Cursor::after(selector, &first, last);
+            for request in [first.clone(), first.with_cursor(next)] {
+                let start = select::page_start(selector, &request).unwrap();
+                statements.push(select::page_query(selector, order, &start, 51));
+            }
         }
     }
     statements
@@ -53,11 +42,12 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
     let waiting = "insert into purchases_waiting (id, purchase, userid, \"timestamp\", value)
                    select 'r' || n, 'p' || n, 'u' || n % 7, timestamptz '2026-01-01' + n * interval '1 second', '{}'
                    from generate_series(1, 20000) n; analyze purchases, purchases_waiting";
-    session(fixture.url())
-        .await
-        .batch_execute(waiting)
-        .await
-        .unwrap();
+    let session = session(fixture.url()).await;
+    session.batch_execute(waiting).await.unwrap();
+    // It has most of the purchases, but not all.
+    let end = USERS * OF_A_USER * 1_000;
+    let most = TimeRange::new(Some(at(end / 10)), Some(at(end / 10 * 9))).unwrap();
+    let hour = TimeRange::new(Some(at(0)), Some(at(600_000))).unwrap();
     let user = "u3".parse().unwrap();
     let name = Selector::Name("name 3".parse().unwrap());
     let by_user = Selector::User("u3".parse().unwrap());
@@ -70,12 +60,8 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         (&reference, "purchases_by_reference"),
         (&Selector::All, "purchases_by_time"),
     ] {
-        statements.extend(
-            listings(&store, selector)
-                .await
-                .into_iter()
-                .map(|listing| (index, listing)),
-        );
+        let listings = listings(selector, most, &all[all.len() / 2]);
+        statements.extend(listings.into_iter().map(|listing| (index, listing)));
     }
     let old = at(100_000);
     let middle = Cursor::from_text(all[all.len() / 2].id.to_string());
@@ -90,15 +76,15 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ),
         (
             "purchases_by_user",
-            select::sums_query(&by_user, most(), None),
+            select::sums_query(&by_user, most, None),
         ),
         (
             "purchases_by_user",
-            select::sums_query(&by_user, most(), Some((0, 3_600_000))),
+            select::sums_query(&by_user, most, Some((0, 3_600_000))),
         ),
         (
             "purchases_by_time",
-            select::sums_query(&Selector::All, hour(), Some((0, 60_000))),
+            select::sums_query(&Selector::All, hour, Some((0, 60_000))),
         ),
         ("purchases_pkey", select::row_by_id_query(&all[7].id)),
         (

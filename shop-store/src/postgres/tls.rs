@@ -203,6 +203,12 @@ mod tests {
         for (query, mode, trust, rest) in [
             ("", SslMode::Prefer, CertificateTrust::Any, ""),
             (
+                "?sslmode=prefer",
+                SslMode::Prefer,
+                CertificateTrust::Any,
+                "",
+            ),
+            (
                 "?sslmode=disable",
                 SslMode::Disable,
                 CertificateTrust::Any,

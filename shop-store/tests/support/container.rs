@@ -1,10 +1,17 @@
-//! Servers in containers, for tests on a machine without a configured server.
+//! Servers of the tests, in containers on a machine without a configured server, and stores on them.
 
-use std::sync::{Arc, OnceLock, Weak};
+#![allow(dead_code, reason = "each test takes its part")]
 
+use std::sync::{Arc, Weak};
+
+use async_trait::async_trait;
+use shop_core::conformance::{EraseFixture, StoreFixture};
+use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
 use testcontainers::core::{IntoContainerPort, WaitFor};
 use testcontainers::runners::AsyncRunner;
-use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+use testcontainers::{
+    ContainerAsync, ContainerRequest, GenericImage, ImageExt, TestcontainersError,
+};
 use tokio::sync::Mutex;
 
 /// A variable of the test environment.
@@ -13,11 +20,26 @@ pub(crate) fn environment(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 
+/// A server of the tests, as long as this lives.
+#[derive(Debug)]
+pub(crate) struct TestServer {
+    pub(crate) url: String,
+    container: Option<Arc<Container>>,
+}
+
+impl TestServer {
+    /// The server at `url`, which outlives the tests.
+    pub(crate) const fn at(url: String) -> Self {
+        let container = None;
+        Self { url, container }
+    }
+}
+
 /// A container that runs as long as some test holds it.
 #[derive(Debug)]
 pub(crate) struct Container {
     /// Host and port.
-    pub(crate) address: String,
+    address: String,
     _container: ContainerAsync<GenericImage>,
 }
 
@@ -29,10 +51,9 @@ pub(crate) struct SharedContainer {
     port: u16,
     /// The line that it prints when it is ready.
     ready: &'static str,
-    variables: &'static [(&'static str, &'static str)],
-    running: Mutex<Weak<Container>>,
-    /// The reason if it cannot be started, determined once.
-    absent: OnceLock<String>,
+    variable: Option<(&'static str, &'static str)>,
+    /// The container, or why it cannot be started, which is determined once.
+    running: Mutex<Result<Weak<Container>, String>>,
 }
 
 impl SharedContainer {
@@ -41,21 +62,18 @@ impl SharedContainer {
         image: &'static str,
         port: u16,
         ready: &'static str,
-        variables: &'static [(&'static str, &'static str)],
+        variable: Option<(&'static str, &'static str)>,
     ) -> Self {
-        let running = Mutex::const_new(Weak::new());
         Self {
             image,
             port,
             ready,
-            variables,
-            running,
-            absent: OnceLock::new(),
+            variable,
+            running: Mutex::const_new(Ok(Weak::new())),
         }
     }
 
-    /// The URL of the server that the variable `url` names, or of this container with the image that the variable
-    /// `image` names. The container runs as long as the second value lives.
+    /// The server that the variable `url` names, or this container with the image that the variable `image` names.
     ///
     /// # Errors
     /// Why there is neither.
@@ -64,57 +82,83 @@ impl SharedContainer {
         url: &str,
         image: &str,
         url_of_address: impl FnOnce(&str) -> String,
-    ) -> Result<(String, Option<Arc<Container>>), String> {
+    ) -> Result<TestServer, String> {
         if let Some(url) = environment(url) {
-            return Ok((url, None));
+            return Ok(TestServer::at(url));
         }
-        match self.get(environment(image).as_deref()).await {
-            Ok(container) => Ok((url_of_address(&container.address), Some(container))),
-            Err(why) => Err(format!("{url} names no server, and {why}")),
-        }
+        let image = environment(image);
+        let container = self.get(image.as_deref().unwrap_or(self.image)).await;
+        let container = container.map_err(|why| format!("{url} names no server, and {why}"))?;
+        Ok(TestServer {
+            url: url_of_address(&container.address),
+            container: Some(container),
+        })
     }
 
     /// The container, started if it does not run.
     ///
     /// # Errors
     /// Why it cannot be started.
-    async fn get(&self, image: Option<&str>) -> Result<Arc<Container>, &str> {
-        let mut shared = self.running.lock().await;
-        if let Some(running) = shared.upgrade() {
-            return Ok(running);
+    async fn get(&self, image: &str) -> Result<Arc<Container>, String> {
+        let mut running = self.running.lock().await;
+        if let Some(container) = running.clone()?.upgrade() {
+            return Ok(container);
         }
-        if let Some(why) = self.absent.get() {
-            return Err(why);
-        }
-        match self.start(image.unwrap_or(self.image)).await {
-            Ok(container) => {
-                let container = Arc::new(container);
-                *shared = Arc::downgrade(&container);
-                Ok(container)
-            }
-            Err(error) => Err(self.absent.get_or_init(|| error.to_string())),
-        }
+        let started = self.start(image).await;
+        let started = started.map(Arc::new).map_err(|error| error.to_string());
+        *running = started.as_ref().map(Arc::downgrade).map_err(String::clone);
+        started
     }
 
-    async fn start(&self, image: &str) -> Result<Container, testcontainers::TestcontainersError> {
+    async fn start(&self, image: &str) -> Result<Container, TestcontainersError> {
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let image = GenericImage::new(name, tag)
             .with_exposed_port(self.port.tcp())
             .with_wait_for(WaitFor::message_on_stdout(self.ready));
-        let with =
-            |request: testcontainers::ContainerRequest<GenericImage>,
-             (name, value): &(&str, &str)| { request.with_env_var(*name, *value) };
-        let container = self
-            .variables
-            .iter()
-            .fold(image.into(), with)
-            .start()
-            .await?;
+        let mut request = ContainerRequest::from(image);
+        if let Some((name, value)) = self.variable {
+            request = request.with_env_var(name, value);
+        }
+        let container = request.start().await?;
         let port = container.get_host_port_ipv4(self.port.tcp()).await?;
         // Not by the host's name: published ports listen on this address.
         Ok(Container {
             address: format!("127.0.0.1:{port}"),
             _container: container,
         })
+    }
+}
+
+/// An empty store on a server.
+#[derive(Debug)]
+pub(crate) struct ServerFixture<S> {
+    pub(crate) store: S,
+    pub(crate) server: TestServer,
+    /// What the store alone uses: the name of a database of MongoDB, or the URL of a schema of PostgreSQL.
+    pub(crate) database: String,
+}
+
+#[async_trait]
+impl<S> EraseFixture for ServerFixture<S>
+where
+    S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore + Clone,
+{
+    async fn erase(&self) -> Arc<dyn PurchaseErase> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn currency(&self) -> Arc<dyn CurrencyStore> {
+        Arc::new(self.store.clone())
+    }
+}
+
+#[async_trait]
+impl<S: PurchaseStore + PurchaseQuery + Clone> StoreFixture for ServerFixture<S> {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
     }
 }

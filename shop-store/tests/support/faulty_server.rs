@@ -80,14 +80,10 @@ impl FaultyServer {
             .extend(fates);
     }
 
-    /// The number of faults that have not occurred, by command.
-    pub(crate) fn left(&self) -> BTreeMap<&'static str, usize> {
+    /// Whether all of the faults have occurred.
+    pub(crate) fn has_failed(&self) -> bool {
         let faults = self.faults.lock().unwrap();
-        faults
-            .iter()
-            .map(|(command, left)| (*command, left.len()))
-            .filter(|(_, left)| *left > 0)
-            .collect()
+        faults.values().all(VecDeque::is_empty)
     }
 }
 

@@ -6,18 +6,16 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-use std::sync::Arc;
+use std::time::Duration;
 
-use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{EraseFixture, StoreFixture, skip};
-use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_core::conformance::skip;
 
-use crate::container::{Container, SharedContainer, environment};
+use crate::container::{ServerFixture, SharedContainer, environment};
 use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
 static CONTAINER: SharedContainer =
-    SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", &[]);
+    SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", None);
 
 /// The `host:port` of the server at `uri`, for tests that are between it and the driver. Several servers and TLS are not
 /// supported there.
@@ -44,13 +42,7 @@ pub(crate) fn with_options(uri: &str, options: &str) -> String {
 }
 
 /// A store in its own database.
-#[derive(Debug)]
-pub(crate) struct MongoFixture {
-    store: MongoStore,
-    uri: String,
-    database: String,
-    _container: Option<Arc<Container>>,
-}
+pub(crate) type MongoFixture = ServerFixture<MongoStore>;
 
 impl MongoFixture {
     /// An empty store on the server that `SHOP_TEST_MONGODB_URI` names, or in a container of the image
@@ -61,22 +53,20 @@ impl MongoFixture {
                 format!("mongodb://{address}/")
             })
             .await
-            .inspect_err(|why| skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), why));
-        let (uri, container) = server.ok()?;
+            .inspect_err(|why| skip("mongo", environment("SHOP_TEST_REQUIRE").as_deref(), why))
+            .ok()?;
         let database = format!("test_{}", Uuid::now_v7().simple());
-        let options = MongoStoreOptions::new(uri.as_str()).database(Some(database.clone()));
+        let options = MongoStoreOptions::new(&*server.url).database(Some(database.clone()));
         let store = MongoStore::open(options)
             .await
             .expect("an address of MongoDB");
         // A server that creates indexes may reject inserts meanwhile; these tests start after that.
-        let indexed =
-            tokio::time::timeout(std::time::Duration::from_secs(60), store.wait_for_indexes());
+        let indexed = tokio::time::timeout(Duration::from_secs(60), store.wait_for_indexes());
         indexed.await.expect("a MongoDB server");
         Some(Self {
             store,
-            uri,
+            server,
             database,
-            _container: container,
         })
     }
 
@@ -85,35 +75,8 @@ impl MongoFixture {
         self.store.clone()
     }
 
-    /// The name of its database.
-    pub(crate) fn database(&self) -> String {
-        self.database.clone()
-    }
-
     /// The server's address.
     pub(crate) fn uri(&self) -> &str {
-        &self.uri
-    }
-}
-
-#[async_trait]
-impl EraseFixture for MongoFixture {
-    async fn erase(&self) -> Arc<dyn PurchaseErase> {
-        Arc::new(self.store.clone())
-    }
-
-    async fn currency(&self) -> Arc<dyn CurrencyStore> {
-        Arc::new(self.store.clone())
-    }
-}
-
-#[async_trait]
-impl StoreFixture for MongoFixture {
-    async fn store(&self) -> Arc<dyn PurchaseStore> {
-        Arc::new(self.store.clone())
-    }
-
-    async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::new(self.store.clone())
+        &self.server.url
     }
 }

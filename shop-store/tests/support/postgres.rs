@@ -9,37 +9,28 @@
 #[path = "postgres_server.rs"]
 pub(crate) mod server;
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use shop_core::Uuid;
-use shop_core::conformance::{EraseFixture, StoreFixture, skip};
-use shop_core::ports::{CurrencyStore, PurchaseErase, PurchaseQuery, PurchaseStore};
+use shop_core::conformance::skip;
 use shop_store::postgres::database::{Insertable, PostgresConnection, Statement, TargetTable};
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
-use crate::container::{Container, SharedContainer, environment};
+pub(crate) use crate::container::TestServer;
+use crate::container::{ServerFixture, SharedContainer, environment};
 use server::Cluster;
 
 static CONTAINER: SharedContainer = SharedContainer::new(
     "postgres:17.10",
     5432,
     "PostgreSQL init process complete",
-    &[("POSTGRES_HOST_AUTH_METHOD", "trust")],
+    Some(("POSTGRES_HOST_AUTH_METHOD", "trust")),
 );
 
 /// Reports why a test is skipped; a panic when `SHOP_TEST_REQUIRE` asks for `postgres`.
 pub(crate) fn skipped(why: &str) {
     skip("postgres", environment("SHOP_TEST_REQUIRE").as_deref(), why);
-}
-
-/// The server of the tests, as long as this lives.
-#[derive(Debug)]
-pub(crate) struct TestServer {
-    pub(crate) url: String,
-    _container: Option<Arc<Container>>,
 }
 
 impl TestServer {
@@ -51,14 +42,10 @@ impl TestServer {
             })
             .await;
         let server = server.or_else(|no_server| match Cluster::shared() {
-            Ok(cluster) => Ok((cluster.url(), None)),
+            Ok(cluster) => Ok(Self::at(cluster.url())),
             Err(no_cluster) => Err(format!("{no_server}, and {no_cluster}")),
         });
-        let (url, container) = server.inspect_err(|why| skipped(why)).ok()?;
-        Some(Self {
-            url,
-            _container: container,
-        })
+        server.inspect_err(|why| skipped(why)).ok()
     }
 }
 
@@ -191,12 +178,7 @@ pub(crate) fn insertion<R: Insertable>(table: &TargetTable, batch: &[R]) -> Stat
 }
 
 /// A store in a separate schema.
-#[derive(Debug)]
-pub(crate) struct PostgresFixture {
-    store: PostgresStore,
-    url: String,
-    server: TestServer,
-}
+pub(crate) type PostgresFixture = ServerFixture<PostgresStore>;
 
 impl PostgresFixture {
     /// An empty store on the server that `SHOP_TEST_POSTGRES_URL` names, in a container of the image
@@ -204,13 +186,17 @@ impl PostgresFixture {
     /// `SHOP_TEST_REQUIRE` asks for `postgres`.
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = TestServer::find().await?;
-        let url = fresh_schema(&server.url).await;
-        let store = PostgresStore::open(PostgresStoreOptions::new(url.as_str()))
+        let database = fresh_schema(&server.url).await;
+        let store = PostgresStore::open(PostgresStoreOptions::new(database.as_str()))
             .await
             .expect("a URL of PostgreSQL");
         let created = tokio::time::timeout(Duration::from_secs(60), store.wait_for_schema());
         created.await.expect("a PostgreSQL server");
-        Some(Self { store, url, server })
+        Some(Self {
+            store,
+            server,
+            database,
+        })
     }
 
     /// The store itself.
@@ -220,33 +206,11 @@ impl PostgresFixture {
 
     /// The URL of its schema.
     pub(crate) fn url(&self) -> &str {
-        &self.url
+        &self.database
     }
 
     /// The URL of the server's database.
     pub(crate) fn server_url(&self) -> &str {
         &self.server.url
-    }
-}
-
-#[async_trait]
-impl EraseFixture for PostgresFixture {
-    async fn erase(&self) -> Arc<dyn PurchaseErase> {
-        Arc::new(self.store.clone())
-    }
-
-    async fn currency(&self) -> Arc<dyn CurrencyStore> {
-        Arc::new(self.store.clone())
-    }
-}
-
-#[async_trait]
-impl StoreFixture for PostgresFixture {
-    async fn store(&self) -> Arc<dyn PurchaseStore> {
-        Arc::new(self.store.clone())
-    }
-
-    async fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::new(self.store.clone())
     }
 }

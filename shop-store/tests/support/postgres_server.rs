@@ -6,16 +6,22 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
-use std::io::{BufReader, Write as _};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Mutex, OnceLock, PoisonError};
+use std::time::Duration;
+
+/// The time within which the shell answers, also on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// A private cluster of the machine's PostgreSQL. It ends with its owner, also when that is killed.
 #[derive(Debug)]
 pub(crate) struct Cluster {
     folder: PathBuf,
-    shell: Mutex<(ChildStdin, BufReader<ChildStdout>)>,
+    /// The commands to the shell, and its answers.
+    shell: Mutex<(ChildStdin, Receiver<String>)>,
     _child: Child,
 }
 
@@ -25,7 +31,7 @@ impl Cluster {
     /// # Errors
     /// The reason why there is none.
     pub(crate) fn start() -> Result<Self, String> {
-        Self::start_with(&[])
+        Self::start_with("")
     }
 
     /// Starts an empty cluster on its own disk of `size` MiB.
@@ -33,7 +39,7 @@ impl Cluster {
     /// # Errors
     /// What is missing, and why: `tmpfs` without the rights of root.
     pub(crate) fn start_on_disk(size: u32) -> Result<Self, (&'static str, String)> {
-        Self::start_with(&[&size.to_string()]).map_err(|why| {
+        Self::start_with(&size.to_string()).map_err(|why| {
             let missing = if why.starts_with("tmpfs") {
                 "tmpfs"
             } else {
@@ -48,34 +54,33 @@ impl Cluster {
     /// # Errors
     /// The reason why there is none.
     pub(crate) fn start_in(folder: &Path) -> Result<Self, String> {
-        Self::start_with(&[folder.to_str().expect("a path of text")])
+        Self::start_with(folder.to_str().expect("a path of text"))
     }
 
-    fn start_with(arguments: &[&str]) -> Result<Self, String> {
-        let mut command = Command::new("setsid");
-        command
-            .args([
-                "--wait",
-                "sh",
-                "-c",
-                include_str!("postgres_cluster.sh"),
-                "cluster",
-            ])
-            .args(arguments);
-        command.stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command
+    fn start_with(argument: &str) -> Result<Self, String> {
+        let script = include_str!("postgres_cluster.sh");
+        let mut child = Command::new("setsid")
+            .args(["--wait", "sh", "-c", script, "cluster", argument])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
             .spawn()
             .map_err(|error| format!("setsid cannot be run: {error}"))?;
         let input = child.stdin.take().expect("a pipe");
-        let output = child.stdout.take().expect("a pipe");
-        let mut output = BufReader::new(output);
-        match line(&mut output) {
-            folder if folder.starts_with('/') => Ok(Self {
+        let output = BufReader::new(child.stdout.take().expect("a pipe"));
+        let (lines, answers) = channel();
+        // Ends with the shell.
+        std::thread::spawn(move || {
+            let mut lines_of_shell = output.lines().map_while(Result::ok);
+            lines_of_shell.try_for_each(|line| lines.send(line))
+        });
+        match answers.recv_timeout(PATIENCE) {
+            Ok(folder) if folder.starts_with('/') => Ok(Self {
                 folder: folder.into(),
-                shell: Mutex::new((input, output)),
+                shell: Mutex::new((input, answers)),
                 _child: child,
             }),
-            error => Err(error),
+            Ok(error) => Err(error),
+            Err(error) => Err(format!("the shell does not answer: {error}")),
         }
     }
 
@@ -91,35 +96,34 @@ impl Cluster {
             .map_err(String::as_str)
     }
 
+    /// The folder of the server's socket, as the host of a URL.
+    fn host(&self) -> String {
+        self.folder.display().to_string().replace('/', "%2F")
+    }
+
     /// The URL of the database that every cluster has.
     pub(crate) fn url(&self) -> String {
-        let folder = self.folder.display().to_string().replace('/', "%2F");
-        format!("postgresql://postgres@{folder}/postgres")
+        format!("postgresql://postgres@{}/postgres", self.host())
     }
 
     /// The server's socket.
     pub(crate) fn socket(&self) -> PathBuf {
-        Path::new(&self.folder).join(".s.PGSQL.5432")
+        self.folder.join(".s.PGSQL.5432")
     }
 
     /// The URL of the primary and of its standby, whichever is writable.
     pub(crate) fn url_of_both(&self) -> String {
-        let folder = self.folder.display().to_string().replace('/', "%2F");
+        let host = self.host();
         format!(
-            "postgresql://postgres@{folder}:5432,{folder}:5433/postgres?target_session_attrs=read-write"
+            "postgresql://postgres@{host}:5432,{host}:5433/postgres?target_session_attrs=read-write"
         )
     }
 
-    /// A command of `postgres_cluster.sh`.
+    /// Runs a command of `postgres_cluster.sh`.
     pub(crate) fn ctl(&self, command: &str) {
         let mut shell = self.shell.lock().unwrap_or_else(PoisonError::into_inner);
         writeln!(shell.0, "{command}").expect("a running shell");
-        assert_eq!(line(&mut shell.1), command, "the answer of the shell");
+        let answer = shell.1.recv_timeout(PATIENCE);
+        assert_eq!(answer.as_deref(), Ok(command), "the answer of the shell");
     }
-}
-
-fn line(output: &mut impl std::io::BufRead) -> String {
-    let mut line = String::new();
-    output.read_line(&mut line).expect("a line of the shell");
-    line.trim_end().to_owned()
 }
