@@ -397,35 +397,23 @@ mod tests {
     /// A member of a group that owns partition 0, with a log whose watermarks are set.
     #[derive(Debug, Default)]
     struct Fake {
-        epoch: Cell<u64>,
-        is_unchecked: Cell<bool>,
-        committed: Cell<Option<i64>>,
+        epoch: u64,
+        committed: Option<i64>,
         watermarks: Cell<(i64, i64)>,
         /// The watermarks after the next pause.
-        later: Cell<Option<(i64, i64)>>,
-        fails: Cell<bool>,
+        later: Option<(i64, i64)>,
+        fails: bool,
         /// Whether the topic was created again.
-        is_replaced: Cell<bool>,
-        knows_topic_id: Cell<bool>,
+        is_replaced: bool,
+        knows_topic_id: bool,
         /// The calls since they were last taken.
         calls: RefCell<Vec<String>>,
     }
 
     impl Fake {
-        fn new(committed: Option<i64>, watermarks: (i64, i64)) -> Self {
-            let (committed, watermarks) = (Cell::new(committed), Cell::new(watermarks));
-            Self {
-                epoch: Cell::new(1),
-                is_unchecked: Cell::new(true),
-                committed,
-                watermarks,
-                ..Self::default()
-            }
-        }
-
         fn call<T>(&self, name: impl Into<String>, result: T) -> Result<T> {
             self.calls.borrow_mut().push(name.into());
-            if self.fails.get() {
+            if self.fails {
                 Err(kafka_error(ErrorKind::Unavailable, "an outage"))
             } else {
                 Ok(result)
@@ -437,7 +425,7 @@ mod tests {
         }
 
         fn owned_partition(&self) -> Partition {
-            Partition::new("cluster".into(), "topic".into(), 0, self.epoch.get())
+            Partition::new("cluster".into(), "topic".into(), 0, self.epoch)
         }
     }
 
@@ -448,12 +436,8 @@ mod tests {
 
         fn committed(&self, _index: u32, timeout: Duration) -> Result<Option<Committed>> {
             assert!(timeout > Duration::from_millis(500), "{timeout:?}");
-            let is_replaced = self.is_replaced.get();
-            let committed = self.committed.get();
-            self.call(
-                "committed",
-                committed.map(|offset| Committed::new(offset, is_replaced)),
-            )
+            let committed = |offset| Committed::new(offset, self.is_replaced);
+            self.call("committed", self.committed.map(committed))
         }
 
         fn seek_to_committed(&self, committed: Committed, _timeout: Duration) -> Result<()> {
@@ -461,7 +445,7 @@ mod tests {
         }
 
         fn knows_topic_id(&self) -> bool {
-            self.knows_topic_id.get()
+            self.knows_topic_id
         }
 
         fn seek_to(&self, _index: u32, offset: i64, _timeout: Duration) -> Result<()> {
@@ -479,7 +463,7 @@ mod tests {
         fn sleep_unless_closed(&self, _time: Duration) {
             let _infallible = self.call("pause", ());
             self.watermarks
-                .set(self.later.get().unwrap_or_else(|| self.watermarks.get()));
+                .set(self.later.unwrap_or_else(|| self.watermarks.get()));
         }
     }
 
@@ -504,19 +488,27 @@ mod tests {
     struct Reader {
         member: Fake,
         positions: Positions,
+        is_unchecked: bool,
     }
 
     impl Reader {
         fn new(committed: Option<i64>, watermarks: (i64, i64)) -> Self {
+            let member = Fake {
+                epoch: 1,
+                committed,
+                watermarks: Cell::new(watermarks),
+                ..Fake::default()
+            };
             Self {
-                member: Fake::new(committed, watermarks),
+                member,
                 positions: Positions::default(),
+                is_unchecked: true,
             }
         }
 
         /// What a check of the assigned partitions finds, and its calls.
         fn check_assigned(&mut self) -> (String, String) {
-            let is_unchecked = self.member.is_unchecked.take();
+            let is_unchecked = std::mem::take(&mut self.is_unchecked);
             let gaps = self
                 .positions
                 .initialize_assigned(&self.member, is_unchecked);
@@ -540,7 +532,7 @@ mod tests {
 
         /// What a restart at `offset` finds, in the next epoch.
         fn restart(&mut self, offset: i64) -> String {
-            self.member.epoch.set(self.member.epoch.get() + 1);
+            self.member.epoch += 1;
             let partition = self.member.owned_partition();
             let gap = self.positions.restart(&self.member, &partition, offset);
             self.member.calls();
@@ -574,7 +566,7 @@ mod tests {
             (11, Some((3, 11)), "", "backwards"),
         ] {
             let mut reader = Reader::new(Some(committed), (3, 9));
-            reader.member.later.set(later);
+            reader.member.later = later;
             let mut calls = checked_at(committed);
             if committed > 9 {
                 calls += ", pause, watermarks";
@@ -589,8 +581,8 @@ mod tests {
         for committed in [0, 5, 9, 11] {
             let gap = format!("Recreated {committed}..{committed}, then 3");
             let reader = || {
-                let reader = Reader::new(Some(committed), (3, 9));
-                reader.member.is_replaced.set(true);
+                let mut reader = Reader::new(Some(committed), (3, 9));
+                reader.member.is_replaced = true;
                 reader
             };
             let mut checked = reader();
@@ -605,7 +597,7 @@ mod tests {
     #[test]
     fn partitions_are_checked_once_in_an_epoch_and_again_after_a_failure() {
         let mut reader = Reader::new(Some(3), (3, 9));
-        reader.member.fails.set(true);
+        reader.member.fails = true;
         let failed = (String::new(), "committed".to_owned());
         assert_eq!(reader.check_assigned(), failed);
         let partition = reader.member.owned_partition();
@@ -613,16 +605,16 @@ mod tests {
         assert!(arrival.is_err(), "the record may follow a gap");
         assert_eq!(reader.member.calls(), "committed");
 
-        reader.member.fails.set(false);
+        reader.member.fails = false;
         assert_eq!(reader.check_assigned(), without_calls(""), "not yet");
         reader.positions.retry_at = Some(Instant::now());
         let checked = (String::new(), checked_at(3));
         assert_eq!(reader.check_assigned(), checked);
-        reader.member.is_unchecked.set(true);
+        reader.is_unchecked = true;
         assert_eq!(reader.check_assigned(), without_calls(""), "known");
-        reader.member.epoch.set(2);
+        reader.member.epoch = 2;
         assert_eq!(reader.check_assigned(), without_calls(""), "not assigned");
-        reader.member.is_unchecked.set(true);
+        reader.is_unchecked = true;
         assert_eq!(reader.check_assigned(), checked);
     }
 
@@ -671,7 +663,7 @@ mod tests {
             (0, "Truncated 0..40, then 0"),
         ] {
             let mut reader = Reader::new(Some(40), (0, 60));
-            reader.member.knows_topic_id.set(true);
+            reader.member.knows_topic_id = true;
             assert_eq!(reader.check_assigned().0, "");
             assert_eq!(reader.arrive(cut_at).0, "backwards");
             assert_eq!(reader.restart(cut_at), gap);
