@@ -52,10 +52,6 @@ impl Browser {
         }
     }
 
-    pub(super) async fn open(&self, url: &str) {
-        self.driver.goto(url).await.unwrap();
-    }
-
     /// Sets the size of the page, which may be below the minimum of a window.
     pub(super) async fn set_size(&self, width: u32, height: u32) {
         let size =
@@ -68,134 +64,43 @@ impl Browser {
         assert_eq!(self.run("return innerWidth").await, json!(width));
     }
 
-    /// Shows pages in the colours of dark mode.
-    pub(super) async fn use_dark_mode(&self) {
-        let media = json!({"features": [{"name": "prefers-color-scheme", "value": "dark"}]});
+    /// Shows pages in the colours of this scheme, `dark` or `light`.
+    pub(super) async fn use_colours(&self, scheme: &str) {
+        let media = json!({"features": [{"name": "prefers-color-scheme", "value": scheme}]});
         let command = "Emulation.setEmulatedMedia";
         self.driver.cdp().send_raw(command, media).await.unwrap();
     }
 
     /// Presses keys where the focus is.
-    pub(super) async fn press(&self, keys: impl Into<TypingData>) {
+    pub(super) async fn press(&self, keys: String) {
         let chain = self.driver.action_chain().send_keys(keys);
         chain.perform().await.unwrap();
     }
 
-    /// The one element with this id.
-    pub(super) async fn by_id(&self, id: &str) -> WebElement {
-        self.driver
-            .find(By::Id(id))
-            .await
-            .unwrap_or_else(|error| panic!("{id}: {error}"))
+    /// Waits until there is such an element.
+    pub(super) async fn find(&self, element: By) -> WebElement {
+        let found = async {
+            loop {
+                match self.driver.find(element.clone()).await {
+                    Ok(found) => return found,
+                    Err(_) => pause().await,
+                }
+            }
+        };
+        soon("be on the page", found).await
     }
 
-    /// Waits until the element with this id shows `text`.
-    pub(super) async fn shows(&self, id: &str, text: &str) {
-        self.has(&format!("#{id}"), &[text]).await;
-    }
-
-    /// Waits until the elements that `selector` finds show these texts, with spaces that do not break as spaces.
-    pub(super) async fn has(&self, selector: &str, texts: &[&str]) {
-        let what = format!("show {texts:?} in {selector}");
-        until(&what, async || self.texts(selector).await == texts).await;
-    }
-
-    /// Waits until the elements that `selector` finds show a text with this `part`.
-    pub(super) async fn says(&self, selector: &str, part: &str) {
-        let what = format!("say {part:?} in {selector}");
-        until(&what, async || {
-            self.texts(selector).await.concat().contains(part)
-        })
-        .await;
-    }
-
-    /// Waits until the script returns `value`.
-    pub(super) async fn returns(&self, script: &str, value: impl Into<Value>) {
-        let value = value.into();
+    /// Waits until the script returns the value that `json` says.
+    pub(super) async fn returns(&self, script: &str, json: &str) {
+        let value: Value = serde_json::from_str(json).unwrap();
         let what = format!("return {value} from {script}");
         until(&what, async || self.run(script).await == value).await;
     }
 
-    /// Waits until as many elements match the selector.
-    pub(super) async fn counts(&self, selector: &str, count: usize) {
-        let script = format!("return document.querySelectorAll({selector:?}).length");
-        self.returns(&script, count).await;
-    }
-
-    /// Waits until the element with this id has the focus.
-    pub(super) async fn focuses(&self, id: &str) {
-        self.returns("return document.activeElement.id", id).await;
-    }
-
-    /// Waits until the list of purchases, or of dead letters, is in this state.
-    pub(super) async fn list_is(&self, state: &str) {
-        let script = "return document.querySelector('#list, #dead-letter-list')?.dataset.state";
-        self.returns(script, state).await;
-    }
-
-    /// Opens another view of the page.
-    pub(super) async fn go(&self, hash: &str) {
-        self.run(&format!("location.hash = {hash:?}")).await;
-    }
-
-    pub(super) async fn go_back(&self) {
-        self.driver.back().await.unwrap();
-    }
-
-    pub(super) async fn reload(&self) {
-        self.driver.refresh().await.unwrap();
-    }
-
-    /// Replaces the contents of inputs.
-    pub(super) async fn fill(&self, inputs: &[(&str, &str)]) {
-        for (id, text) in inputs {
-            let input = self.by_id(id).await;
-            input.clear().await.unwrap();
-            input.send_keys(*text).await.unwrap();
-        }
-    }
-
-    pub(super) async fn click(&self, id: &str) {
-        self.by_id(id).await.click().await.unwrap();
-    }
-
-    pub(super) async fn click_on(&self, element: By) {
-        let element = self.driver.find(element).await.unwrap();
-        element.click().await.unwrap();
-    }
-
-    /// Follows the link with this text.
-    pub(super) async fn follow(&self, text: &str) {
-        self.click_on(By::LinkText(text)).await;
-    }
-
-    pub(super) async fn double_click(&self, id: &str) {
-        let element = self.by_id(id).await;
-        self.driver
-            .action_chain()
-            .double_click_element(&element)
-            .perform()
-            .await
-            .unwrap();
-    }
-
     /// Runs a script in the page, and returns its result.
     pub(super) async fn run(&self, script: &str) -> Value {
-        self.driver
-            .execute(script, Vec::new())
-            .await
-            .unwrap()
-            .json()
-            .clone()
-    }
-
-    /// The number of completed requests for `path` since the page was loaded.
-    pub(super) async fn requests(&self, path: &str) -> Value {
-        let script = format!(
-            "performance.setResourceTimingBufferSize(10000);
-             return performance.getEntriesByType('resource').filter((one) => new URL(one.name).pathname === {path:?}).length"
-        );
-        self.run(&script).await
+        let result = self.driver.execute(script, Vec::new()).await;
+        result.unwrap().json().clone()
     }
 
     /// The displayed texts of the elements that a selector finds, with spaces that do not break as spaces.

@@ -1,71 +1,99 @@
 //! The pages of both services in a browser, on the embedded default: each thing that a page does, once. The numbers and
 //! texts are those of `shop-http/tests/page`.
+//!
+//! The steps of each test are in `scenarios/TEST.steps`; [`scenario`] explains them.
 
-use driver::Browser;
-
-use crate::prelude::*;
-
-mod access;
-mod accounts;
-mod buying;
-mod console;
-mod dead_letters;
 mod driver;
-mod importing;
-mod keyboard;
-mod layout;
-mod listing;
+mod scenario;
 
-/// A name that would run as a script if a page inserted it as HTML.
-const NASTY: &str = r"<img src=x onerror='document.title=`run`'>";
+use scenario::play;
 
-/// A browser, and a facing on a new folder.
-async fn with_facing() -> Option<(Browser, TempDir, Process)> {
-    let browser = Browser::start().await?;
-    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    Some((browser, folder, facing))
+#[tokio::test]
+async fn a_customer_sees_new_purchases_and_pages_of_older_ones() {
+    play("a_customer_sees_new_purchases_and_pages_of_older_ones").await;
 }
 
-/// A browser, and both services on a new folder, of which management has these settings.
-async fn with_both(settings: &[(&str, &str)]) -> Option<(Browser, TempDir, Process, Process)> {
-    let browser = Browser::start().await?;
-    let (folder, management) = Process::fresh(Binary::Management, settings).await;
-    let to_management = [("MANAGEMENT_URL", &*management.url)];
-    let facing = Process::start(Binary::Facing, folder.path(), &to_management).await;
-    Some((browser, folder, management, facing))
+#[tokio::test]
+async fn a_dead_letter_is_replayed_by_keyboard() {
+    play("a_dead_letter_is_replayed_by_keyboard").await;
 }
 
-/// Enters the customer on the page of facing.
-async fn identify(browser: &Browser, userid: &str, username: &str) {
-    browser.counts("#identify", 1).await;
-    browser
-        .fill(&[("userid", userid), ("username", username)])
-        .await;
-    browser.click("identify-button").await;
-    browser.shows("me", username).await;
+#[tokio::test]
+async fn a_dead_letter_is_shown_and_replayed() {
+    play("a_dead_letter_is_shown_and_replayed").await;
 }
 
-/// Opens the page of facing as a customer of this user ID and name.
-async fn open_as(browser: &Browser, facing: &Process, userid: &str, username: &str) {
-    browser.open(&facing.path("/")).await;
-    identify(browser, userid, username).await;
+#[tokio::test]
+async fn a_purchase_can_be_undone_until_it_is_sent() {
+    play("a_purchase_can_be_undone_until_it_is_sent").await;
 }
 
-/// Enters a price and buys, without the time in which that can be undone.
-async fn buy_for(browser: &Browser, price: &str) {
-    browser.fill(&[("price", price)]).await;
-    browser.click("buy-button").await;
-    let now = "const now = document.getElementById('buy-now'); now?.click(); return now !== null";
-    browser.returns(now, true).await;
+#[tokio::test]
+async fn a_purchase_is_retried_without_a_duplicate() {
+    play("a_purchase_is_retried_without_a_duplicate").await;
 }
 
-/// Buys with these further members. Returns the purchase.
-async fn buy_by_api(facing: &Process, userid: &str, price: &str, further: Value) -> Value {
-    let mut body = json!({"username": "ada", "userid": userid, "price": price});
-    body.as_object_mut()
-        .unwrap()
-        .extend(further.as_object().cloned().unwrap_or_default());
-    let (status, mut answer) = post(&facing.path("/v1/purchases"), &body.to_string()).await;
-    assert_eq!(status, 201, "{answer}");
-    answer["purchase"].take()
+#[tokio::test]
+async fn an_outage_is_shown_until_it_is_over() {
+    play("an_outage_is_shown_until_it_is_over").await;
+}
+
+#[tokio::test]
+async fn customers_are_remembered_and_asked_for_their_name() {
+    play("customers_are_remembered_and_asked_for_their_name").await;
+}
+
+#[tokio::test]
+async fn dead_letters_are_filtered_paged_and_resolved_together() {
+    play("dead_letters_are_filtered_paged_and_resolved_together").await;
+}
+
+#[tokio::test]
+async fn each_key_sees_what_it_may() {
+    play("each_key_sees_what_it_may").await;
+}
+
+#[tokio::test]
+async fn files_are_shown_mapped_and_imported_once() {
+    play("files_are_shown_mapped_and_imported_once").await;
+}
+
+#[tokio::test]
+async fn no_element_covers_a_field() {
+    play("no_element_covers_a_field").await;
+}
+
+#[tokio::test]
+async fn purchases_are_bought_and_refunded_by_keyboard_with_their_currency() {
+    play("purchases_are_bought_and_refunded_by_keyboard_with_their_currency").await;
+}
+
+#[tokio::test]
+async fn purchases_are_bought_and_seen() {
+    play("purchases_are_bought_and_seen").await;
+}
+
+#[tokio::test]
+async fn ranges_have_urls_totals_bars_and_files() {
+    play("ranges_have_urls_totals_bars_and_files").await;
+}
+
+#[tokio::test]
+async fn the_console_follows_the_roles() {
+    play("the_console_follows_the_roles").await;
+}
+
+#[tokio::test]
+async fn the_overview_follows_the_pipeline() {
+    play("the_overview_follows_the_pipeline").await;
+}
+
+#[tokio::test]
+async fn users_and_orders_are_created_and_shown() {
+    play("users_and_orders_are_created_and_shown").await;
+}
+
+#[tokio::test]
+async fn users_and_purchases_are_found() {
+    play("users_and_purchases_are_found").await;
 }

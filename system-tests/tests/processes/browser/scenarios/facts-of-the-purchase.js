@@ -1,0 +1,1 @@
+return [...document.querySelectorAll("#purchase dd")].slice(0, 4).map((one) => one.innerText);

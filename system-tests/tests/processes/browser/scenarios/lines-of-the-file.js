@@ -1,0 +1,1 @@
+return window.saved[0].text().then((text) => text.trim().split("\n").length);

@@ -1,0 +1,3 @@
+return fetch("v1/dead-letters")
+  .then((answer) => answer.json())
+  .then(({ items }) => items.length);

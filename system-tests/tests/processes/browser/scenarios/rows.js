@@ -1,0 +1,2 @@
+const rows = document.getElementById("purchases");
+return [rows.innerText, rows.getBoundingClientRect().y];
