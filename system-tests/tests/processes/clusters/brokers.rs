@@ -1,4 +1,4 @@
-//! Three brokers for one test.
+//! Three brokers for one test, behind links from their clients.
 
 use std::io::Write as _;
 
@@ -6,8 +6,8 @@ use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
-use rdkafka::config::{ClientConfig, FromClientConfig};
-use rdkafka::consumer::{BaseConsumer, Consumer as _};
+use rdkafka::client::DefaultClientContext;
+use rdkafka::config::ClientConfig;
 use tokio::sync::SemaphorePermit;
 
 use super::are_wanted;
@@ -20,9 +20,9 @@ use crate::servers::{environment, without_other_sets};
 pub(super) struct Cluster {
     script: PathBuf,
     folder: TempDir,
-    /// The addresses that clients use.
+    /// The addresses of the links.
     pub(super) addresses: String,
-    /// The link from the clients to each broker, if there are links.
+    /// The link from the clients to each broker. The brokers reach each other without them.
     pub(super) links: Vec<Link>,
     /// The disk of the third broker, if it has one of its own.
     disk: Option<PathBuf>,
@@ -33,22 +33,7 @@ impl Cluster {
     /// Starts the brokers. `None` if no scenes are wanted, or without `TEST_SERVERS`, which is reported.
     pub(super) async fn start() -> Option<Self> {
         let mut cluster = Self::prepare().await?;
-        cluster.addresses = cluster.up().await;
-        Some(cluster)
-    }
-
-    /// Starts the brokers behind links from their clients. The brokers reach each other without them.
-    pub(super) async fn start_behind_links() -> Option<Self> {
-        let mut cluster = Self::prepare().await?;
-        for _node in 1..=3 {
-            cluster.links.push(Link::open().await);
-        }
-        let servers = cluster.up().await;
-        for (link, server) in cluster.links.iter().zip(servers.split(',')) {
-            link.server.set(server.parse().unwrap()).unwrap();
-        }
-        let addresses = cluster.links.iter().map(|link| link.address.to_string());
-        cluster.addresses = addresses.collect::<Vec<_>>().join(",");
+        cluster.up().await;
         Some(cluster)
     }
 
@@ -65,7 +50,7 @@ impl Cluster {
             return None;
         }
         cluster.disk = Some(disk);
-        cluster.addresses = cluster.up().await;
+        cluster.up().await;
         Some(cluster)
     }
 
@@ -95,45 +80,46 @@ impl Cluster {
             script: PathBuf::from(scripts).join("cluster"),
             folder: tempfile::tempdir().unwrap(),
             addresses: String::new(),
-            links: Vec::new(),
+            links: join_all((1..=3).map(|_node| Link::open())).await,
             disk: None,
             _alone: without_other_sets().await,
         })
     }
 
-    /// Starts all brokers, and returns their addresses.
-    async fn up(&self) -> String {
+    /// Starts all brokers behind their links.
+    async fn up(&mut self) {
         let printed = self.ctl(&["up"]).await;
         let prefix = "export SHOP_TEST_KAFKA_CLUSTER=";
-        let addresses = printed.lines().find_map(|line| line.strip_prefix(prefix));
-        addresses.unwrap().replace(['\\', '\''], "")
+        let servers = printed.lines().find_map(|line| line.strip_prefix(prefix));
+        let servers = servers.unwrap().replace(['\\', '\''], "");
+        let mut addresses = Vec::new();
+        for (link, server) in self.links.iter().zip(servers.split(',')) {
+            link.server.set(server.parse().unwrap()).unwrap();
+            addresses.push(link.address.to_string());
+        }
+        self.addresses = addresses.join(",");
     }
 
     async fn ctl(&self, arguments: &[&str]) -> String {
+        let ports = self.links.iter().map(|link| link.address.port());
+        let ports: Vec<_> = ports.map(|port| port.to_string()).collect();
         let mut command = Command::new(&self.script);
         command
             .args(arguments)
             .env("SERVERS_DIR", self.folder.path())
+            .env("CLUSTER_CLIENT_PORTS", ports.join(" "))
             .stdin(Stdio::null());
-        if !self.links.is_empty() {
-            let ports = self
-                .links
-                .iter()
-                .map(|link| link.address.port().to_string());
-            command.env("CLUSTER_CLIENT_PORTS", ports.collect::<Vec<_>>().join(" "));
-        }
         let output = within(RECOVERY, "cluster", command.output()).await.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "cluster {arguments:?}: {errors}");
-        String::from_utf8(output.stdout).unwrap()
+        text(&output.stdout)
     }
 
     pub(super) async fn node(&self, verb: &str, node: i32) {
         self.ctl(&[verb, &node.to_string()]).await;
     }
 
-    /// A client of the brokers.
-    fn client<C: FromClientConfig>(&self) -> C {
+    fn admin(&self) -> AdminClient<DefaultClientContext> {
         let mut config = ClientConfig::new();
         config.set("bootstrap.servers", &self.addresses);
         config.create().unwrap()
@@ -151,40 +137,32 @@ impl Cluster {
         for (name, value) in settings {
             new = new.set(name, value);
         }
-        let admin: AdminClient<_> = self.client();
+        let admin = self.admin();
         let created = admin.create_topics([&new], &AdminOptions::new()).await;
         created.unwrap().remove(0).unwrap();
-        until("leaders", async || self.leader(topic).await > 0).await;
     }
 
     /// Adds partitions to a topic, up to `count`.
     pub(super) async fn grow(&self, topic: &str, count: usize) {
-        let admin: AdminClient<_> = self.client();
-        let grown = NewPartitions::new(topic, count);
-        let grown = admin
-            .create_partitions([&grown], &AdminOptions::new())
-            .await;
+        let admin = self.admin();
+        let new = NewPartitions::new(topic, count);
+        let grown = admin.create_partitions([&new], &AdminOptions::new()).await;
         grown.unwrap().remove(0).unwrap();
     }
 
     /// Changes one setting of a topic.
     pub(super) async fn configure(&self, topic: &str, name: &str, value: &str) {
-        let admin: AdminClient<_> = self.client();
+        let admin = self.admin();
         let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(name, value);
         let changed = admin.alter_configs([&change], &AdminOptions::new()).await;
         changed.unwrap().remove(0).unwrap();
     }
 
-    /// Returns the leader of partition 0.
+    /// Returns the leader of the one partition of a topic.
     pub(super) async fn leader(&self, topic: &str) -> i32 {
-        let consumer: BaseConsumer = self.client();
-        let topic = topic.to_owned();
-        let asked = tokio::task::spawn_blocking(move || {
-            let metadata = consumer.fetch_metadata(Some(&topic), Duration::from_secs(5));
-            let metadata = metadata.ok()?;
-            Some(metadata.topics().first()?.partitions().first()?.leader())
-        });
-        asked.await.unwrap().unwrap_or(-1)
+        let printed = self.ctl(&["leader", topic]).await;
+        let leader = printed.split(' ').nth(1).unwrap();
+        leader.parse().unwrap()
     }
 }
 

@@ -95,6 +95,19 @@ impl Load {
         within(RECOVERY, "buys go on", wait).await;
     }
 
+    /// Carries out a step of a scene that is `buy` or `wait SECONDS`. Returns whether it is one.
+    pub(super) async fn buys_or_waits(&self, step: &str) -> bool {
+        if step == "buy" {
+            self.goes_on().await;
+            return true;
+        }
+        let Some(seconds) = step.strip_prefix("wait ") else {
+            return false;
+        };
+        sleep(Duration::from_secs(seconds.parse().unwrap())).await;
+        true
+    }
+
     /// Stops the buyers, and returns the number of purchases that were acknowledged.
     pub(super) async fn stop(&mut self) -> u64 {
         self.stop.cancel();
@@ -196,8 +209,25 @@ pub(super) async fn buy(url: &str, user: &str, price: u64) {
 }
 
 /// Buys for these prices, one after the other.
-pub(super) async fn buy_all(url: String, prices: std::ops::Range<u64>) {
+pub(super) async fn buy_all(url: &str, prices: std::ops::Range<u64>) {
     for price in prices {
-        buy(&url, "u1", price).await;
+        buy(url, "u1", price).await;
     }
+}
+
+/// Chooses `count` of the faults, one after the other, each with what ends it after less than `seconds`, and with a pause of
+/// less than `seconds`. Returns the steps.
+pub(super) fn faults_by_chance(count: u64, seconds: u64, faults: &[(&str, &str)]) -> String {
+    let seed = seed();
+    println!("SHOP_TEST_SEED={seed} replays the faults");
+    let mut random = Random::new(seed);
+    let mut steps = Vec::new();
+    for _fault in 0..count {
+        let chosen = usize::try_from(random.below(faults.len() as u64)).unwrap();
+        let (fault, mend) = faults[chosen];
+        let away = random.below(seconds);
+        let back = random.below(seconds);
+        steps.push(format!("{fault}, wait {away}, {mend}, wait {back}"));
+    }
+    steps.join(", ")
 }

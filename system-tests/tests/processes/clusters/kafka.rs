@@ -3,10 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Instant;
 
-use tokio::time::sleep;
-
 use super::brokers::Cluster;
-use super::buyers::{Load, PURCHASES, buy, buy_all, buy_once};
+use super::buyers::{Load, PURCHASES, buy, buy_all, buy_once, faults_by_chance};
 use super::links::Weather;
 use crate::prelude::*;
 
@@ -15,25 +13,22 @@ struct Services {
     folder: TempDir,
     settings: Vec<(&'static str, String)>,
     facing: Process,
+    /// Management, while it runs.
     management: Option<Process>,
 }
 
 impl Services {
     async fn start(cluster: &Cluster, topic: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let settings = vec![
+        let mut settings = vec![
             ("SHOP_KAFKA_BOOTSTRAP_SERVERS", cluster.addresses.clone()),
             ("SHOP_PURCHASES_TOPIC", topic.to_owned()),
         ];
-        let management = Process::start(
-            Binary::Management,
-            folder.path(),
-            &borrow_settings(&settings),
-        )
-        .await;
-        let mut of_facing = borrow_settings(&settings);
-        of_facing.push(("SHOP_MANAGEMENT_URL", &management.url));
-        let facing = Process::start(Binary::Facing, folder.path(), &of_facing).await;
+        let borrowed = borrow_settings(&settings);
+        let management = Process::start(Binary::Management, folder.path(), &borrowed).await;
+        settings.push(("SHOP_MANAGEMENT_URL", management.url.clone()));
+        let borrowed = borrow_settings(&settings);
+        let facing = Process::start(Binary::Facing, folder.path(), &borrowed).await;
         Self {
             folder,
             settings,
@@ -42,43 +37,36 @@ impl Services {
         }
     }
 
-    /// Kills management, and starts it again after `meanwhile`, with the port that facing asks.
-    async fn without_management(&mut self, meanwhile: impl Future<Output = ()>) {
-        let management = self.management.take().unwrap();
-        let port = port_of(&management);
-        management.kill().await;
-        meanwhile.await;
+    /// Starts a service again, with its port.
+    async fn start_again(&self, binary: Binary, port: &str) -> Process {
+        let is_for_facing = |name| name == "SHOP_MANAGEMENT_URL";
         let mut settings = borrow_settings(&self.settings);
-        settings.push(("PORT", &port));
-        let started = Process::start(Binary::Management, self.folder.path(), &settings).await;
-        self.management = Some(started);
+        settings.retain(|(name, _)| binary == Binary::Facing || !is_for_facing(*name));
+        settings.push(("PORT", port));
+        Process::start(binary, self.folder.path(), &settings).await
     }
 
-    /// Ends facing, and starts it again with the port that the buyers use.
+    /// Kills management, and starts it again after `meanwhile`.
+    async fn without_management(&mut self, meanwhile: impl Future<Output = ()>) {
+        let management = self.management.take().unwrap();
+        let port = management.port().to_owned();
+        management.kill().await;
+        meanwhile.await;
+        self.management = Some(self.start_again(Binary::Management, &port).await);
+    }
+
+    /// Ends facing, and starts it again.
     async fn restart_facing(&mut self) {
-        let port = port_of(&self.facing);
-        let management = self.management.as_ref().unwrap().url.clone();
-        let mut settings = borrow_settings(&self.settings);
-        settings.push(("SHOP_MANAGEMENT_URL", &management));
-        settings.push(("PORT", &port));
         self.facing.signal(Signal::TERM);
         until("facing ends", async || self.facing.end().is_some()).await;
-        self.facing = Process::start(Binary::Facing, self.folder.path(), &settings).await;
+        self.facing = self.start_again(Binary::Facing, self.facing.port()).await;
     }
 
     async fn stored(&self) -> u64 {
-        let url = self
-            .management
-            .as_ref()
-            .unwrap()
-            .path("/v1/summary?everyone=true");
-        let (_, body) = get(&url).await;
+        let management = self.management.as_ref().unwrap();
+        let (_, body) = get(&management.path("/v1/summary?everyone=true")).await;
         body["count"].as_u64().unwrap_or_default()
     }
-}
-
-fn port_of(process: &Process) -> String {
-    process.url.rsplit(':').next().unwrap().to_owned()
 }
 
 const REPLICATED: [&[i32]; 6] = [
@@ -90,146 +78,116 @@ const REPLICATED: [&[i32]; 6] = [
     &[3, 2, 1],
 ];
 
-/// Runs a fault under load, on a topic of which no record is lost while two replicas must have it.
-async fn scene(name: &str, cluster: &Cluster, fault: impl AsyncFnOnce(&Load, &mut Services)) {
+/// Carries out these steps under load, on a topic of which no record is lost while two replicas must have it.
+async fn scene(cluster: &Cluster, name: &str, steps: &str) {
     let topic = name.replace(' ', "-");
     let settings = [("min.insync.replicas", "2")];
     cluster.create(&topic, &REPLICATED, &settings).await;
     let mut services = Services::start(cluster, &topic).await;
     let load = Load::start(&services.facing);
     load.goes_on().await;
-    fault(&load, &mut services).await;
+    for step in steps.split(", ") {
+        if load.buys_or_waits(step).await {
+            continue;
+        }
+        match step.split(' ').collect::<Vec<_>>()[..] {
+            ["one", "link", weather] => cluster.links[0].set(weather_of(weather)),
+            ["all", "links", weather] => {
+                for link in &cluster.links {
+                    link.set(weather_of(weather));
+                }
+            }
+            ["disk", "full"] => cluster.fill_disk(),
+            ["disk", "free"] => cluster.free_disk(),
+            ["partitions", count] => cluster.grow(&topic, count.parse().unwrap()).await,
+            ["max.message.bytes", bytes] => {
+                cluster.configure(&topic, "max.message.bytes", bytes).await;
+            }
+            ["restart", "services"] => {
+                services.without_management(load.goes_on()).await;
+                services.restart_facing().await;
+            }
+            [verb, node] => cluster.node(verb, node.parse().unwrap()).await,
+            _ => panic!("there is no step {step}"),
+        }
+    }
     load.goes_on().await;
     load.end(name, async || services.stored().await).await;
 }
 
+fn weather_of(name: &str) -> Weather {
+    match name {
+        "fair" => Weather::Fair,
+        "cut" => Weather::Cut,
+        "mute" => Weather::Mute,
+        "deaf" => Weather::Deaf,
+        _ => Weather::Slow,
+    }
+}
+
+/// The links are those between the services and the brokers; the brokers reach each other without them. Both services
+/// learn of partitions and limits at the next look at the topic, which takes 15 seconds. All nodes are controllers, too.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_leader_loses_and_doubles_nothing() {
+async fn failing_brokers_and_links_lose_and_double_nothing() {
     let Some(cluster) = Cluster::start().await else {
         return;
     };
-    scene("leader killed", &cluster, async |load, _| {
-        cluster.node("kill", 1).await;
-        load.goes_on().await;
-        cluster.node("start", 1).await;
-    })
-    .await;
-    scene("zombie leader", &cluster, async |load, _| {
-        cluster.node("pause", 2).await;
-        sleep(Duration::from_secs(15)).await;
-        cluster.node("resume", 2).await;
-        load.goes_on().await;
-    })
-    .await;
-    scene("two of three away", &cluster, async |_, _| {
-        cluster.node("pause", 2).await;
-        cluster.node("pause", 3).await;
-        sleep(Duration::from_secs(20)).await;
-        cluster.node("resume", 2).await;
-        cluster.node("resume", 3).await;
-    })
-    .await;
-    // The active controller is among them.
-    for (name, verb) in [("rolling restart", "stop"), ("each node killed", "kill")] {
-        scene(name, &cluster, async |load, _| {
-            for node in 1..=3 {
-                cluster.node(verb, node).await;
-                load.goes_on().await;
-                cluster.node("start", node).await;
-                load.goes_on().await;
-            }
-        })
-        .await;
+    for (name, steps) in [
+        ("leader killed", "kill 1, buy, start 1"),
+        ("zombie leader", "pause 2, wait 15, resume 2, buy"),
+        (
+            "two of three away",
+            "pause 2, pause 3, wait 20, resume 2, resume 3",
+        ),
+        (
+            "rolling restart",
+            "stop 1, buy, start 1, buy, stop 2, buy, start 2, buy, stop 3, buy, start 3",
+        ),
+        (
+            "each node killed",
+            "kill 1, buy, start 1, buy, kill 2, buy, start 2, buy, kill 3, buy, start 3",
+        ),
+        ("six partitions more", "partitions 12, wait 20"),
+        ("smaller batches", "max.message.bytes 5000, buy, wait 20"),
+        (
+            "services restarted",
+            "restart services, buy, restart services, buy, restart services",
+        ),
+        ("link cut", "one link cut, wait 15, one link fair"),
+        ("link mute", "one link mute, wait 15, one link fair"),
+        (
+            "link without responses",
+            "one link deaf, wait 15, one link fair",
+        ),
+        ("slow link", "one link slow, wait 15, one link fair"),
+        ("all links cut", "all links cut, wait 15, all links fair"),
+        ("all links mute", "all links mute, wait 15, all links fair"),
+        // One node at a time, so that two replicas stay.
+        ("faults by chance", &faults_by_chance(12, 12, NODE_FAULTS)),
+    ] {
+        scene(&cluster, name, steps).await;
     }
-    scene("six partitions more", &cluster, async |load, _| {
-        cluster.grow("six-partitions-more", 12).await;
-        // Both services learn of them at the next look at the topic.
-        sleep(Duration::from_secs(20)).await;
-        load.goes_on().await;
-    })
-    .await;
-    let small_batches = "smaller batches";
-    scene(small_batches, &cluster, async |load, _| {
-        let topic = small_batches.replace(' ', "-");
-        cluster.configure(&topic, "max.message.bytes", "5000").await;
-        load.goes_on().await;
-        // Both services learn of the limit at the next look at the topic.
-        sleep(Duration::from_secs(20)).await;
-    })
-    .await;
-    scene("services restarted", &cluster, async |load, services| {
-        for _round in 0..3 {
-            services.without_management(load.goes_on()).await;
-            services.restart_facing().await;
-            load.goes_on().await;
-        }
-    })
-    .await;
-    faults_by_chance(&cluster).await;
 }
 
-/// The network between the services and one broker, or all of them, fails; the brokers reach each other.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failing_links_to_brokers_lose_and_double_nothing() {
-    let Some(cluster) = Cluster::start_behind_links().await else {
-        return;
-    };
-    for (name, weather, links) in [
-        ("link cut", Weather::Cut, &cluster.links[..1]),
-        ("link mute", Weather::Mute, &cluster.links[..1]),
-        ("link without responses", Weather::Deaf, &cluster.links[..1]),
-        ("slow link", Weather::Slow, &cluster.links[..1]),
-        ("all links cut", Weather::Cut, &cluster.links),
-        ("all links mute", Weather::Mute, &cluster.links),
-    ] {
-        scene(name, &cluster, async |_, _| {
-            for link in links {
-                link.set(weather);
-            }
-            sleep(Duration::from_secs(15)).await;
-            for link in links {
-                link.set(Weather::Fair);
-            }
-        })
-        .await;
-    }
-}
+const NODE_FAULTS: &[(&str, &str)] = &[
+    ("kill 1", "start 1"),
+    ("kill 2", "start 2"),
+    ("kill 3", "start 3"),
+    ("pause 1", "resume 1"),
+    ("pause 2", "resume 2"),
+    ("pause 3", "resume 3"),
+    ("stop 1", "start 1"),
+    ("stop 2", "start 2"),
+    ("stop 3", "start 3"),
+];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_disk_of_a_broker_loses_and_doubles_nothing() {
     let Some(cluster) = Cluster::start_with_small_disk().await else {
         return;
     };
-    scene("full disk", &cluster, async |load, _| {
-        cluster.fill_disk();
-        load.goes_on().await;
-        sleep(Duration::from_secs(10)).await;
-        load.goes_on().await;
-        cluster.free_disk();
-        cluster.node("kill", 3).await;
-        cluster.node("start", 3).await;
-    })
-    .await;
-}
-
-/// Nodes are killed, stopped or frozen at random times, one at a time, so that two replicas stay.
-async fn faults_by_chance(cluster: &Cluster) {
-    let seed = seed();
-    println!("SHOP_TEST_SEED={seed} replays the faults");
-    let mut random = Random::new(seed);
-    scene("faults by chance", cluster, async |load, _| {
-        for _ in 0..12 {
-            let node = 1 + i32::try_from(random.below(3)).unwrap();
-            let (fault, mend) = [("kill", "start"), ("pause", "resume"), ("stop", "start")]
-                [usize::try_from(random.below(3)).unwrap()];
-            cluster.node(fault, node).await;
-            sleep(Duration::from_millis(random.below(12_000))).await;
-            cluster.node(mend, node).await;
-            sleep(Duration::from_millis(random.below(8_000))).await;
-        }
-        load.goes_on().await;
-    })
-    .await;
+    let steps = "disk full, buy, wait 10, buy, disk free, kill 3, start 3";
+    scene(&cluster, "full disk", steps).await;
 }
 
 /// A start while the leader of a partition accepts connections and does not answer.
@@ -257,9 +215,14 @@ async fn services_start_while_the_leader_of_a_partition_is_mute() {
         !acknowledged.is_empty()
     })
     .await;
-    let sold_after = began.elapsed();
+    println!(
+        "start beside a mute leader: sold to {} of 12 after {:?}",
+        acknowledged.len(),
+        began.elapsed()
+    );
+    let health = async || get(&services.facing.path("/health")).await.1;
     until("name the partition", async || {
-        let (_, health) = get(&services.facing.path("/health")).await;
+        let health = health().await;
         health["status"] == "degraded"
             && health["unavailable_partitions"] == json!(["mute-leader-0"])
     })
@@ -270,14 +233,7 @@ async fn services_start_while_the_leader_of_a_partition_is_mute() {
         buy(&url, &format!("u{user}"), 1).await;
     }
     until("all is stored", async || services.stored().await == 12).await;
-    until("turn back", async || {
-        get(&services.facing.path("/health")).await.1["status"] == "healthy"
-    })
-    .await;
-    println!(
-        "start beside a mute leader: sold to {} of 12 after {sold_after:?}; after it was back: acknowledged 12, missing 0, twice 0",
-        acknowledged.len()
-    );
+    until("turn back", async || health().await["status"] == "healthy").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -292,41 +248,31 @@ async fn an_unclean_election_skips_nothing_that_the_log_has() {
     // The third node only takes part in the quorum of controllers.
     cluster.create("unclean", &[&[1, 2]], &settings).await;
     let mut services = Services::start(&cluster, "unclean").await;
-    buy_all(services.facing.path(PURCHASES), 0..20).await;
+    let url = services.facing.path(PURCHASES);
+    buy_all(&url, 0..20).await;
     let leader = cluster.leader("unclean").await;
     let behind = 3 - leader;
     cluster.node("stop", behind).await;
-    buy_all(services.facing.path(PURCHASES), 20..40).await;
+    buy_all(&url, 20..40).await;
     until("all is stored", async || services.stored().await == 40).await;
 
     // The log is cut from 40 to 20 records, and grows past the position of the group.
-    let facing = services.facing.url.clone();
-    let sell = buy_all(services.facing.path(PURCHASES), 40..80);
     let management_away = async {
         cluster.node("kill", leader).await;
         cluster.node("start", behind).await;
-        sell.await;
+        buy_all(&url, 40..80).await;
     };
     services.without_management(management_away).await;
-    let restarted = Instant::now();
-    let url = services.management.as_ref().unwrap().path("/health");
+    let management = services.management.as_ref().unwrap();
     until("the gap is named", async || {
-        let (_, health) = get(&url).await;
+        let (_, health) = get(&management.path("/health")).await;
         health["status"] == "degraded" && health["ingest"]["gaps"]["records"] == 20
     })
     .await;
-    let named_after = restarted.elapsed();
     until("what came after", async || services.stored().await == 80).await;
 
-    let (_, health) = get(&format!("{facing}/health")).await;
-    let lost = &health["lost_acknowledgements"][0];
+    let (_, health) = get(&services.facing.path("/health")).await;
     assert_eq!(health["status"], "degraded", "{health}");
-    assert_eq!(
-        (&lost["from"], &lost["to"]),
-        (&20.into(), &40.into()),
-        "{health}"
-    );
-    println!(
-        "unclean election: acknowledged 80, missing 0 of the store, 20 cut from the log and named {named_after:.1?} after the start of management"
-    );
+    let lost = &health["lost_acknowledgements"][0];
+    assert_eq!([&lost["from"], &lost["to"]], [20, 40], "{health}");
 }

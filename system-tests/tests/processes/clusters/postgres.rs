@@ -1,9 +1,9 @@
 //! A primary with a standby of which one fails: facing has an embedded log, and stores into whichever takes writes.
 
-use tokio::time::sleep;
+use Replication::{Asynchronous, Synchronous};
 
 use super::are_wanted;
-use super::buyers::{BUYERS, Load};
+use super::buyers::{BUYERS, Load, faults_by_chance};
 use crate::entities::backends::session;
 use crate::prelude::*;
 
@@ -33,7 +33,7 @@ impl Shop {
         };
         shop.ctl("make_standby");
         let primary = session(&shop.servers).await;
-        if replication == Replication::Synchronous {
+        if replication == Synchronous {
             for sql in [
                 "alter system set synchronous_standby_names = '*'",
                 "select pg_reload_conf()",
@@ -80,100 +80,66 @@ impl Shop {
     }
 }
 
-/// Runs a fault under load, after which all that was acknowledged is stored, once.
-async fn scene(name: &str, replication: Replication, fault: impl AsyncFnOnce(&Shop, &Load)) {
+/// Carries out these steps under load, after which all that was acknowledged is stored, once.
+async fn scene(name: &str, replication: Replication, steps: &str) {
     let Some(shop) = Shop::start(replication).await else {
         return;
     };
     let load = Load::start(&shop.facing);
     load.goes_on().await;
-    fault(&shop, &load).await;
+    for step in steps.split(", ") {
+        if !load.buys_or_waits(step).await {
+            shop.ctl(step);
+        }
+    }
     load.goes_on().await;
     load.end(name, async || shop.stored().await).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_failing_primary_loses_and_doubles_nothing() {
-    scene(
-        "primary killed",
-        Replication::Synchronous,
-        async |shop, load| {
-            shop.ctl("promote");
-            load.goes_on().await;
-        },
-    )
-    .await;
-    scene(
-        "primary frozen for good",
-        Replication::Synchronous,
-        async |shop, load| {
-            shop.ctl("pause");
-            shop.ctl("promote_beside");
-            load.goes_on().await;
-            sleep(Duration::from_secs(10)).await;
-        },
-    )
-    .await;
-    scene(
-        "zombie primary",
-        Replication::Synchronous,
-        async |shop, load| {
-            shop.ctl("pause");
-            sleep(Duration::from_secs(5)).await;
-            shop.ctl("promote_beside");
-            sleep(Duration::from_secs(10)).await;
-            shop.ctl("resume");
-            load.goes_on().await;
-            sleep(Duration::from_secs(5)).await;
-        },
-    )
-    .await;
-    scene(
-        "switch-over and back",
-        Replication::Asynchronous,
-        async |shop, load| {
-            for command in ["switch_over", "switch_back"] {
-                shop.ctl(command);
-                load.goes_on().await;
-                sleep(Duration::from_secs(5)).await;
-            }
-        },
-    )
-    .await;
-    scene("standby away", Replication::Synchronous, async |shop, _| {
-        shop.ctl("kill_standby");
-        sleep(Duration::from_secs(15)).await;
-        shop.ctl("start_standby");
-    })
-    .await;
-    let seed = seed();
-    println!("SHOP_TEST_SEED={seed} replays the faults");
-    let mut random = Random::new(seed);
-    scene(
-        "servers fail by chance",
-        Replication::Synchronous,
-        async |shop, _| {
-            let faults = [
-                ("kill", "start"),
-                ("pause", "resume"),
-                ("kill_standby", "start_standby"),
-            ];
-            for _fault in 0..9 {
-                let (fault, mend) = faults[usize::try_from(random.below(3)).unwrap()];
-                shop.ctl(fault);
-                sleep(Duration::from_millis(random.below(6_000))).await;
-                shop.ctl(mend);
-                sleep(Duration::from_millis(random.below(4_000))).await;
-            }
-        },
-    )
-    .await;
+    for (name, replication, steps) in [
+        ("primary killed", Synchronous, "promote"),
+        (
+            "primary frozen for good",
+            Synchronous,
+            "pause, promote_beside, buy, wait 10",
+        ),
+        (
+            "zombie primary",
+            Synchronous,
+            "pause, wait 5, promote_beside, wait 10, resume, buy, wait 5",
+        ),
+        (
+            "switch-over and back",
+            Asynchronous,
+            "switch_over, buy, wait 5, switch_back, buy, wait 5",
+        ),
+        (
+            "standby away",
+            Synchronous,
+            "kill_standby, wait 15, start_standby",
+        ),
+        (
+            "servers fail by chance",
+            Synchronous,
+            &faults_by_chance(9, 6, SERVER_FAULTS),
+        ),
+    ] {
+        scene(name, replication, steps).await;
+    }
 }
+
+const SERVER_FAULTS: &[(&str, &str)] = &[
+    ("kill", "start"),
+    ("pause", "resume"),
+    ("kill_standby", "start_standby"),
+];
 
 /// What an asynchronous standby lacks is counted by `verify`, and stored again from the log.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_an_asynchronous_standby_lacks_is_stored_again_from_the_log() {
-    let Some(mut shop) = Shop::start(Replication::Asynchronous).await else {
+    let Some(mut shop) = Shop::start(Asynchronous).await else {
         return;
     };
     let mut load = Load::start(&shop.facing);
