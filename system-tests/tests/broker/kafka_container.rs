@@ -57,42 +57,31 @@ impl KafkaContainer {
     }
 
     async fn start(image: &str) -> Result<Self, TestcontainersError> {
-        // Not by the host's name: published ports listen on this address.
-        let at = |port| format!("{}:{port}", Ipv4Addr::LOCALHOST);
-        let [anybody, logins] = free_ports()?;
-        let address = at(anybody);
-        let login_address = at(logins);
+        // A broker advertises its addresses to clients, so that its ports are chosen before it starts, and not by Docker.
+        // They are held together, so that they differ. Not by the host's name: published ports listen on this address.
+        let listeners = [
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+            TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?,
+        ];
+        let [anybody, logins] = [listeners[0].local_addr()?, listeners[1].local_addr()?];
+        drop(listeners);
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let mut image = GenericImage::new(name, tag)
             .with_wait_for(WaitFor::message_on_stdout("Kafka Server started"))
             .with_entrypoint("/etc/kafka/docker/run")
-            .with_mapped_port(anybody, ANYBODY.tcp())
-            .with_mapped_port(logins, LOGINS.tcp());
+            .with_mapped_port(anybody.port(), ANYBODY.tcp())
+            .with_mapped_port(logins.port(), LOGINS.tcp());
         let settings = include_str!("kafka_container.env")
-            .replace("ADDRESS", &address)
-            .replace("LOGINS", &login_address);
-        for line in settings.lines() {
-            if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-                image = image.with_env_var(name, value);
-            }
+            .replace("ADDRESS", &anybody.to_string())
+            .replace("LOGINS", &logins.to_string());
+        // Comments have no `=`.
+        for (name, value) in settings.lines().filter_map(|line| line.split_once('=')) {
+            image = image.with_env_var(name, value);
         }
         Ok(Self {
-            address,
-            login_address,
+            address: anybody.to_string(),
+            login_address: logins.to_string(),
             _container: image.start().await?,
         })
     }
-}
-
-/// Free ports of this machine. A broker advertises its address to clients, so the ports are chosen
-/// before it starts, and not by Docker.
-fn free_ports() -> std::io::Result<[u16; 2]> {
-    // Held together, so that the two differ.
-    let first = any_port()?;
-    let second = any_port()?;
-    Ok([first.local_addr()?.port(), second.local_addr()?.port()])
-}
-
-fn any_port() -> std::io::Result<TcpListener> {
-    TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
 }

@@ -26,48 +26,19 @@ pub(crate) async fn on_broker_with(
     Some(fixture)
 }
 
-/// The address of a broker with logins, and its container.
-#[derive(Debug)]
-pub(crate) struct Logins {
-    pub(crate) address: String,
-    container: Option<Arc<KafkaContainer>>,
-}
-
-impl Logins {
-    fn of(container: Arc<KafkaContainer>) -> Self {
-        Self {
-            address: container.login_address.clone(),
-            container: Some(container),
-        }
+/// The address of a broker with logins, and its container if none is configured.
+pub(crate) async fn logins() -> Option<(String, Option<Arc<KafkaContainer>>)> {
+    if let Some(address) = environment("SHOP_TEST_KAFKA_SASL") {
+        return Some((address, None));
     }
-
-    /// The address without authentication, if known.
-    pub(crate) fn anybody(&self) -> Option<&str> {
-        self.container
-            .as_ref()
-            .map(|container| container.address.as_str())
-    }
-}
-
-/// A broker with logins, in a container if none is configured.
-pub(crate) async fn logins() -> Option<Logins> {
-    match environment("SHOP_TEST_KAFKA_SASL") {
-        Some(address) => Some(Logins {
-            address,
-            container: None,
-        }),
-        None => in_container("kafka", "SHOP_TEST_KAFKA_SASL names no broker")
-            .await
-            .map(Logins::of),
-    }
+    let container = in_container("kafka", "SHOP_TEST_KAFKA_SASL names no broker").await?;
+    Some((container.login_address.clone(), Some(container)))
 }
 
 /// A broker with known users, which log in with `PLAIN`. Only one in a container is such a broker, so it is
 /// another server to `SHOP_TEST_REQUIRE`: `docker`.
-pub(crate) async fn plain_logins() -> Option<Logins> {
-    in_container("docker", "this test needs a broker with users of its own")
-        .await
-        .map(Logins::of)
+pub(crate) async fn plain_logins() -> Option<Arc<KafkaContainer>> {
+    in_container("docker", "this test needs a broker with users of its own").await
 }
 
 async fn in_container(server: &str, first: &str) -> Option<Arc<KafkaContainer>> {
@@ -80,62 +51,44 @@ async fn in_container(server: &str, first: &str) -> Option<Arc<KafkaContainer>> 
     }
 }
 
-/// The values of variables that name a broker with SCRAM or TLS. Without one, or where the build supports neither, the
-/// test is skipped with a report. `SHOP_TEST_REQUIRE` knows it as `scram`.
-fn named<const N: usize>(names: [&str; N]) -> Option<[String; N]> {
+/// A broker with TLS. Without one, or where the build does not support it, the test is skipped with a report.
+/// `SHOP_TEST_REQUIRE` knows it as `scram`.
+pub(crate) fn tls() -> Option<Tls> {
     if !cfg!(feature = "kafka-tls") {
         report_skipped("scram", "this test was built without the feature kafka-tls");
         return None;
     }
-    let values = names.map(environment);
-    if values.iter().any(Option::is_none) {
-        report_skipped("scram", &format!("not all of {names:?} are set"));
-        return None;
+    let found = Tls::from_environment();
+    if found.is_none() {
+        report_skipped("scram", "SHOP_TEST_KAFKA_TLS and others name no broker");
     }
-    Some(values.map(Option::unwrap_or_default))
+    found
 }
 
-/// A broker with SCRAM, and a login.
-pub(crate) fn scram_logins() -> Option<(Logins, (String, String))> {
-    let [address, name, password] = named([
-        "SHOP_TEST_KAFKA_SASL",
-        "SHOP_TEST_KAFKA_SASL_USERNAME",
-        "SHOP_TEST_KAFKA_SASL_PASSWORD",
-    ])?;
-    let logins = Logins {
-        address,
-        container: None,
-    };
-    Some((logins, (name, password)))
-}
-
-/// A broker with TLS: listeners with client certificates, with logins, and without both, and the
-/// folder with `ca.crt`, `client.crt` and `client.key`.
-pub(crate) fn tls() -> Option<Tls> {
-    let [certificates, logins, open, folder] = named([
-        "SHOP_TEST_KAFKA_SSL",
-        "SHOP_TEST_KAFKA_SASL_SSL",
-        "SHOP_TEST_KAFKA",
-        "SHOP_TEST_KAFKA_TLS",
-    ])?;
-    Some(Tls {
-        certificates,
-        logins,
-        open,
-        folder: folder.into(),
-    })
-}
-
-/// The addresses of a broker with TLS.
+/// A broker with TLS: its listeners with client certificates, with logins, and without both, a user who logs in by SCRAM,
+/// and the folder with `ca.crt`, `client.crt` and `client.key`.
 #[derive(Debug)]
 pub(crate) struct Tls {
     pub(crate) certificates: String,
     pub(crate) logins: String,
     pub(crate) open: String,
+    pub(crate) user: String,
+    pub(crate) password: String,
     folder: PathBuf,
 }
 
 impl Tls {
+    fn from_environment() -> Option<Self> {
+        Some(Self {
+            certificates: environment("SHOP_TEST_KAFKA_SSL")?,
+            logins: environment("SHOP_TEST_KAFKA_SASL_SSL")?,
+            open: environment("SHOP_TEST_KAFKA")?,
+            user: environment("SHOP_TEST_KAFKA_SASL_USERNAME")?,
+            password: environment("SHOP_TEST_KAFKA_SASL_PASSWORD")?,
+            folder: environment("SHOP_TEST_KAFKA_TLS")?.into(),
+        })
+    }
+
     pub(crate) fn file(&self, name: &str) -> Option<PathBuf> {
         Some(self.folder.join(name))
     }

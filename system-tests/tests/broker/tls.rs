@@ -7,7 +7,7 @@ use shop_core::{Clock as _, Result, SystemClock, Timestamp};
 use shop_kafka::{OauthToken, OauthTokenProvider};
 use tokio::runtime::Handle;
 
-use crate::logins::works;
+use crate::logins::{WRONG, is_denied, works};
 use crate::prelude::*;
 use crate::servers::Tls;
 
@@ -35,30 +35,27 @@ async fn a_client_certificate_is_presented_and_required() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_login_with_scram_works_over_tls_with_a_known_authority() {
-    let (Some(tls), Some((_, (name, password)))) = (servers::tls(), servers::scram_logins()) else {
-        return;
-    };
-    let login = |options: &mut KafkaLogOptions| {
-        options.username = Some(name.clone());
-        options.password = Some(password.clone().into());
+async fn a_login_with_scram_works_over_tls_and_a_wrong_one_is_denied() {
+    let Some(tls) = servers::tls() else { return };
+    let log_in = |password: &str, options: &mut KafkaLogOptions| {
+        with_tls(&tls)(options);
+        options.username = Some(tls.user.clone());
+        options.password = Some(password.to_owned().into());
         options.mechanism = SaslMechanism::ScramSha256;
     };
-    let known = KafkaFixture::on_brokers_with(&tls.logins, |options| {
-        with_tls(&tls)(options);
-        login(options);
-    });
+    let known =
+        KafkaFixture::on_brokers_with(&tls.logins, |options| log_in(&tls.password, options));
     works(&known.await).await;
+    let wrong = KafkaFixture::on_brokers_with(&tls.logins, |options| log_in(WRONG, options));
+    is_denied(&wrong.await, "KAFKA_PASSWORD").await;
     // A client certificate is not an authority.
     let unknown = KafkaFixture::on_brokers_with(&tls.logins, |options| {
-        login(options);
-        options.tls = true;
+        log_in(&tls.password, options);
         options.ca_file = tls.file("client.crt");
     });
     let sink = unknown.await.log().sink();
-    let error = soon("publish", sink.publish(&purchase(1)))
-        .await
-        .unwrap_err();
+    let published = soon("publish", sink.publish(&purchase(1))).await;
+    let error = published.unwrap_err();
     assert!(error.is_retryable(), "{error}");
 }
 

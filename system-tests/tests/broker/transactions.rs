@@ -13,9 +13,8 @@ use crate::prelude::*;
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// A producer of records in transactions.
-#[derive(Clone)]
 struct Transactions {
-    producer: Arc<BaseProducer>,
+    producer: BaseProducer,
     topic: String,
 }
 
@@ -28,7 +27,7 @@ impl Transactions {
         let producer: BaseProducer = config.create().unwrap();
         producer.init_transactions(DEADLINE).unwrap();
         Self {
-            producer: Arc::new(producer),
+            producer,
             topic: fixture.topic().to_owned(),
         }
     }
