@@ -98,30 +98,6 @@ impl Place<'_> {
         }
     }
 
-    /// Kills the server of the rows, and starts it again.
-    pub(crate) fn kill_server(&self) {
-        if let Place::Postgres(cluster, _) | Place::Kafka(_, cluster) = self {
-            tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
-        }
-    }
-
-    /// Deletes the projections of both roles, which do not run.
-    pub(crate) async fn forget_views(&self) {
-        match self {
-            Place::Files(folder) => {
-                execute(folder, "orders", "DELETE FROM known_users");
-                execute(folder, "users", "DELETE FROM orders_of_users");
-            }
-            Place::Postgres(cluster, _) | Place::Kafka(_, cluster) => {
-                let truncate = session(cluster)
-                    .await
-                    .batch_execute("truncate cached_users, cached_orders")
-                    .await;
-                truncate.unwrap();
-            }
-        }
-    }
-
     /// Every published event of this kind, with duplicates.
     pub(crate) async fn published<E: Event>(&self) -> Vec<E> {
         let log: Arc<dyn Log> = match self {
@@ -146,15 +122,10 @@ impl Place<'_> {
 }
 
 pub(crate) async fn session(cluster: &Cluster) -> tokio_postgres::Client {
-    try_session(cluster).await.unwrap()
-}
-
-pub(crate) async fn try_session(
-    cluster: &Cluster,
-) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
-    let (client, connection) = tokio_postgres::connect(&cluster.url(), NoTls).await?;
+    let connected = tokio_postgres::connect(&cluster.url(), NoTls).await;
+    let (client, connection) = connected.unwrap();
     tokio::spawn(connection);
-    Ok(client)
+    client
 }
 
 async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {
@@ -169,25 +140,17 @@ async fn numbers(cluster: &Cluster, sql: &str) -> BTreeMap<i64, i64> {
     }
 }
 
-fn open(folder: &Path, file: &str) -> Connection {
-    let connection = Connection::open(folder.join(format!("{file}.db"))).unwrap();
-    connection.busy_timeout(Duration::from_secs(10)).unwrap();
-    connection
-}
-
 fn rows(folder: &Path, file: &str, sql: &str) -> BTreeMap<i64, i64> {
+    let file = folder.join(format!("{file}.db"));
     // The first row creates the file.
-    if !folder.join(format!("{file}.db")).exists() {
+    if !file.exists() {
         return BTreeMap::new();
     }
-    let connection = open(folder, file);
+    let connection = Connection::open(file).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
     let Ok(mut statement) = connection.prepare(sql) else {
         return BTreeMap::new();
     };
     let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)));
     rows.unwrap().map(Result::unwrap).collect()
-}
-
-fn execute(folder: &Path, file: &str, sql: &str) {
-    open(folder, file).execute(sql, []).unwrap();
 }

@@ -1,7 +1,6 @@
 //! Users and orders behind facing.
 
 use super::backends::Place;
-use super::post;
 use crate::prelude::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -17,11 +16,11 @@ async fn facing_forwards_users_and_orders() {
     ];
     let facing = Process::start(Binary::Facing, folder.path(), &urls).await;
     let ada = r#"{"email":"ada@example.com","name":"Ada"}"#;
-    assert_eq!(post(&facing, "/users", ada).await.0, 201);
+    assert_eq!(post(&facing.path("/users"), ada).await.0, 201);
     // The first event may take longer than an order waits: the group has to form.
     until("consume the user", async || {
         let order = r#"{"user_id":1,"product":"Notebook","quantity":2,"total_price":50.00}"#;
-        post(&facing, "/orders", order).await.0 == 201
+        post(&facing.path("/orders"), order).await.0 == 201
     })
     .await;
     let of_user = json!({"user_id": 1, "orders": [1]});

@@ -1,18 +1,15 @@
 //! Calls that are recorded in a history.
 
 use std::collections::BTreeSet;
-use std::pin::pin;
-use std::sync::Mutex;
 
-use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use reqwest::header::HeaderMap;
+use futures_util::TryStreamExt as _;
 use shop_client::{
     Durability, Error, Purchase, PurchaseId, Receipt, Summary, UserId, UserPurchases,
 };
 use shop_core::ports::PageLimit;
 use shop_core::{PublishedPurchase, id_from_key};
 
-use super::{Call, Entry, History, Outcome, Sees, judge};
+use super::{Call, History, Outcome, Sees, judge};
 use crate::prelude::*;
 
 /// The purchases of a page: few, so that most listings have several.
@@ -67,47 +64,34 @@ impl History {
             .await
     }
 
-    /// Buys with a single request without a key, and returns the response, if any.
-    pub(crate) async fn post(
-        &self,
-        http: &reqwest::Client,
-        url: &str,
-        new: &NewPurchase,
-    ) -> Option<(u16, HeaderMap, String)> {
-        let user = new.user_id.clone();
-        let price = new.price;
-        let body = format!(
-            r#"{{"username":"{}","userid":"{user}","price":{price}}}"#,
-            new.user_name
-        );
-        let call = self.begin(Call::Buy {
+    /// Buys with a single request without a key.
+    pub(crate) async fn post(&self, http: &reqwest::Client, url: &str, new: &NewPurchase) {
+        let call = Call::Buy {
             id: None,
-            user,
-            price,
-        });
-        let request = http
-            .post(format!("{url}/buy"))
-            .header("content-type", "application/json")
-            .body(body);
-        let (outcome, response) = match request.send().await {
-            Err(error) if error.is_connect() => (Outcome::NotApplied, None),
-            Err(_) => (Outcome::Unknown, None),
-            Ok(response) => {
-                let status = response.status().as_u16();
-                let headers = response.headers().clone();
-                let id = headers.get("x-purchase-id").filter(|_| status == 201);
-                let id = id.map(|id| id.to_str().unwrap().parse().unwrap());
-                let body = response.text().await.unwrap_or_default();
-                let outcome = match id {
-                    Some(id) => Outcome::Bought { id, position: None },
-                    None if body.contains("not_sent") => Outcome::NotApplied,
-                    None => Outcome::Unknown,
-                };
-                (outcome, Some((status, headers, body)))
+            user: new.user_id.clone(),
+            price: new.price,
+        };
+        let body = json!({"username": new.user_name, "userid": new.user_id, "price": new.price});
+        let request = http.post(format!("{url}/buy")).json(&body);
+        let outcome = async {
+            let response = match request.send().await {
+                Ok(response) => response,
+                Err(error) if error.is_connect() => return Outcome::NotApplied,
+                Err(_) => return Outcome::Unknown,
+            };
+            let is_bought = response.status() == 201;
+            let id = response.headers().get("x-purchase-id").cloned();
+            let body = response.text().await.unwrap_or_default();
+            match id.filter(|_| is_bought) {
+                Some(id) => Outcome::Bought {
+                    id: id.to_str().unwrap().parse().unwrap(),
+                    position: None,
+                },
+                None if body.contains("not_sent") => Outcome::NotApplied,
+                None => Outcome::Unknown,
             }
         };
-        self.end(call, outcome);
-        response
+        self.record(call, outcome).await;
     }
 
     /// Lists the purchases of a user.
@@ -151,18 +135,15 @@ impl History {
         let patience =
             PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
         wait_for_all(client, acknowledged).await?;
-        let user = |entry: Entry| match entry.call {
-            Call::Buy { user, .. } => Some(user),
-            _ => None,
-        };
-        let users: BTreeSet<UserId> = self.entries().into_iter().filter_map(user).collect();
+        let mut users = BTreeSet::new();
+        for entry in self.entries() {
+            if let Call::Buy { user, .. } = entry.call {
+                users.insert(user);
+            }
+        }
         for user in users {
-            within(
-                patience,
-                "list what the sum is of",
-                self.list_and_sum(client, &user),
-            )
-            .await;
+            let read = self.list_and_sum(client, &user);
+            within(patience, "list what the sum is of", read).await;
         }
         self.assert_correct();
         Ok(())
@@ -184,7 +165,7 @@ impl History {
     /// Asserts that no call so far has returned what a correct service cannot.
     pub(crate) fn assert_correct(&self) {
         let verdict = self.judge();
-        println!("{verdict}");
+        println!("{:?}", verdict.figures);
         assert_eq!(verdict.violations, Vec::<String>::new());
     }
 
@@ -197,28 +178,18 @@ impl History {
 /// a store that scans everything for each page has no time left for inserts.
 async fn wait_for_all(
     client: &ShopClient,
-    acknowledged: BTreeSet<PurchaseId>,
+    mut missing: BTreeSet<PurchaseId>,
 ) -> Result<(), BTreeSet<PurchaseId>> {
-    let missing = Mutex::new(acknowledged.clone());
-    let one = async |id: PurchaseId| {
-        while !matches!(client.get(&id).await, Ok(Some(_))) {
-            pause().await;
+    while let Some(id) = missing.first().copied() {
+        let found = async {
+            while !matches!(client.get(&id).await, Ok(Some(_))) {
+                pause().await;
+            }
+        };
+        if tokio::time::timeout(PATIENCE, found).await.is_err() {
+            return Err(missing);
         }
-        missing.lock().unwrap().remove(&id);
-    };
-    let mut all = pin!(
-        stream::iter(acknowledged)
-            .map(one)
-            .buffer_unordered(16)
-            .collect::<()>()
-    );
-    loop {
-        let before = missing.lock().unwrap().len();
-        if tokio::time::timeout(PATIENCE, &mut all).await.is_ok() {
-            return Ok(());
-        }
-        if missing.lock().unwrap().len() == before {
-            return Err(missing.lock().unwrap().clone());
-        }
+        missing.remove(&id);
     }
+    Ok(())
 }

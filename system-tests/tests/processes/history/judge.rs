@@ -10,30 +10,17 @@ use super::{Call, Entry, Outcome, Sees};
 /// The result of checking a history.
 #[derive(Debug, Default)]
 pub(crate) struct Verdict {
-    pub(crate) acknowledged: usize,
-    /// Acknowledged purchases that a read did not include although everything was stored.
-    pub(crate) missing: BTreeSet<PurchaseId>,
-    /// Purchases that a read included twice.
-    pub(crate) twice: BTreeSet<PurchaseId>,
-    /// Own purchases that a read did not include although the service had waited for them.
-    pub(crate) stale: BTreeSet<PurchaseId>,
-    pub(crate) reads: usize,
-    /// All violations as text, including these three.
+    /// The numbers of acknowledged purchases, and of reads, by these names. Of purchases, how many a read did not include
+    /// although everything was stored ("missing"), included twice ("twice"), or did not include although the service had
+    /// waited for them ("stale own reads").
+    pub(crate) figures: BTreeMap<&'static str, u64>,
+    /// All violations as text, including these.
     pub(crate) violations: Vec<String>,
 }
 
-impl fmt::Display for Verdict {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "acknowledged {}, missing {}, twice {}, stale own reads {} of {}, violations {}",
-            self.acknowledged,
-            self.missing.len(),
-            self.twice.len(),
-            self.stale.len(),
-            self.reads,
-            self.violations.len()
-        )
+impl Verdict {
+    fn count(&mut self, figure: &'static str) {
+        *self.figures.entry(figure).or_default() += 1;
     }
 }
 
@@ -70,6 +57,15 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
         }
     }
     let mut verdict = Verdict::default();
+    for figure in [
+        "acknowledged",
+        "missing",
+        "twice",
+        "stale own reads",
+        "reads",
+    ] {
+        verdict.figures.insert(figure, 0);
+    }
     for entry in entries {
         let (Call::List { user, sees } | Call::Sum { user, sees }) = &entry.call else {
             continue;
@@ -80,12 +76,14 @@ pub(crate) fn judge(entries: &[Entry]) -> Verdict {
             Outcome::Summed(found) => history.judge_sum(entry, *sees, *found, &mut verdict),
             _ => continue,
         }
-        verdict.reads += 1;
+        verdict.count("reads");
     }
     let mut positions = BTreeMap::new();
     for history in users.values() {
         for (id, bought) in &history.bought {
-            verdict.acknowledged += usize::from(bought.acknowledged.is_some());
+            if bought.acknowledged.is_some() {
+                verdict.count("acknowledged");
+            }
             let Some(other) = bought.position.and_then(|at| positions.insert(at, *id)) else {
                 continue;
             };
@@ -167,7 +165,7 @@ impl<'a> UserHistory<'a> {
         for purchase in found {
             let id = purchase.id;
             if !ids.insert(id) {
-                verdict.twice.insert(id);
+                verdict.count("twice");
                 verdict.violations.push(format!("{user} found {id} twice"));
             }
             match self.bought.get(&id) {
@@ -192,11 +190,11 @@ impl<'a> UserHistory<'a> {
             };
             let what = match sees {
                 Sees::Own(own) if own == *id => {
-                    verdict.stale.insert(*id);
+                    verdict.count("stale own reads");
                     "its own"
                 }
                 Sees::All if is_acknowledged(id) => {
-                    verdict.missing.insert(*id);
+                    verdict.count("missing");
                     "an acknowledged"
                 }
                 _ => "an earlier seen",
@@ -244,8 +242,8 @@ impl<'a> UserHistory<'a> {
         if (least..=most).contains(&count) {
             return;
         }
-        if let Sees::Own(id) = sees {
-            verdict.stale.insert(id);
+        if matches!(sees, Sees::Own(_)) {
+            verdict.count("stale own reads");
         }
         verdict.violations.push(format!(
             "{} found the sum of {count} at {}, not of {least} to {most}",

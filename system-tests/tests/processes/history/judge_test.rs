@@ -1,4 +1,15 @@
 //! Each violation is found in a history into which it was planted.
+//!
+//! A script has the calls of one user, one after the other. Purchases are numbers; those from 90 on are refunds.
+//!
+//! | call | its outcome |
+//! |---|---|
+//! | `buy 1`, `buy 2 at 1` | bought, at the position of its number, or at another one |
+//! | `try 3`, `try unnamed` | unknown, of a purchase with a key, or without one |
+//! | `fail 4` | not applied |
+//! | `list all 1 2`, `sum all 1 2` | a read when all is stored has found these |
+//! | `list earlier 1 2!` | a read has found these, the second one with another price |
+//! | `list after:2 1 2` | a read that waits for purchase 2 has found these |
 
 use shop_client::{Price, Purchase, PurchaseId, Summary, Total, UserId};
 use shop_core::Timestamp;
@@ -6,8 +17,8 @@ use shop_core::Timestamp;
 use super::judge::judge;
 use super::{Call, History, Outcome, Sees};
 
-fn id(number: u128) -> PurchaseId {
-    uuid::Builder::from_random_bytes(number.to_be_bytes())
+fn id(number: u64) -> PurchaseId {
+    uuid::Builder::from_random_bytes(u128::from(number).to_be_bytes())
         .into_uuid()
         .into()
 }
@@ -16,108 +27,87 @@ fn ada() -> UserId {
     "ada".parse().unwrap()
 }
 
-/// The price of a purchase. Numbers from 90 on are of refunds.
-fn price(number: u128) -> Price {
+fn price(number: u64) -> Price {
     let price: Price = format!("{}.25", number % 90).parse().unwrap();
     if number < 90 { price } else { price.negated() }
 }
 
-fn purchase(number: u128) -> Purchase {
+/// The purchase of a number, which has another price if `!` follows.
+fn purchase(number: &str) -> Purchase {
+    let unchanged = number.trim_end_matches('!');
+    let is_changed = unchanged != number;
+    let number: u64 = unchanged.parse().unwrap();
     let time = Timestamp::from_millis(1_000 * i64::try_from(number).unwrap()).unwrap();
-    let name = "Ada".parse().unwrap();
-    Purchase::new(id(number), ada(), name, price(number), time)
+    let price = price(number + u64::from(is_changed));
+    Purchase::new(id(number), ada(), "Ada".parse().unwrap(), price, time)
 }
 
-/// A history of sequential calls.
-#[derive(Default)]
-struct Script(History);
-
-impl Script {
-    fn call(self, call: Call, outcome: Outcome) -> Self {
-        let began = self.0.begin(call);
-        self.0.end(began, outcome);
-        self
-    }
-
-    fn attempt(self, number: u128, outcome: Outcome) -> Self {
-        let call = Call::Buy {
-            id: Some(id(number)),
-            user: ada(),
-            price: price(number),
+/// Returns the call and the outcome that a part of a script says.
+fn call(text: &str) -> (Call, Outcome) {
+    let words: Vec<_> = text.split(' ').collect();
+    let (verb, subject) = (words[0], words[1]);
+    if verb == "list" || verb == "sum" {
+        let user = ada();
+        let sees = match subject.strip_prefix("after:") {
+            Some(own) => Sees::Own(id(own.parse().unwrap())),
+            None if subject == "all" => Sees::All,
+            None => Sees::Earlier,
         };
-        self.call(call, outcome)
-    }
-
-    fn buy(self, number: u128) -> Self {
-        self.buy_at(number, number)
-    }
-
-    fn buy_at(self, number: u128, position: u128) -> Self {
-        let outcome = Outcome::Bought {
-            id: id(number),
-            position: Some((0, u64::try_from(position).unwrap())),
-        };
-        self.attempt(number, outcome)
-    }
-
-    fn buy_unnamed(self) -> Self {
-        let call = Call::Buy {
-            id: None,
-            user: ada(),
-            price: price(4),
-        };
-        self.call(call, Outcome::Unknown)
-    }
-
-    fn list(self, sees: Sees, numbers: &[u128]) -> Self {
-        let listed = numbers.iter().map(|number| purchase(*number)).collect();
-        self.call(Call::List { user: ada(), sees }, Outcome::Listed(listed))
-    }
-
-    fn sum(self, sees: Sees, numbers: &[u128]) -> Self {
-        let count = numbers.iter().filter(|number| **number < 90).count();
-        let total = Total::checked_sum(numbers.iter().map(|number| price(*number))).unwrap();
+        let found: Vec<_> = words[2..].iter().map(|number| purchase(number)).collect();
+        if verb == "list" {
+            return (Call::List { user, sees }, Outcome::Listed(found));
+        }
+        let prices = || found.iter().map(|purchase| purchase.price);
+        let count = prices().filter(|price| !price.is_negative()).count();
+        let total = Total::checked_sum(prices()).unwrap();
         let summed = Outcome::Summed(Summary::new(count as u64, total));
-        self.call(Call::Sum { user: ada(), sees }, summed)
+        return (Call::Sum { user, sees }, summed);
     }
+    let named: Option<u64> = subject.parse().ok();
+    let buy = Call::Buy {
+        id: named.map(id),
+        user: ada(),
+        price: price(named.unwrap_or(4)),
+    };
+    let outcome = match verb {
+        "buy" => Outcome::Bought {
+            id: id(named.unwrap()),
+            position: Some((0, words.last().unwrap().parse().unwrap())),
+        },
+        "fail" => Outcome::NotApplied,
+        _ => Outcome::Unknown,
+    };
+    (buy, outcome)
 }
 
-/// Three purchases, the third of which has an unknown outcome.
-fn three() -> Script {
-    Script::default().buy(1).buy(2).attempt(3, Outcome::Unknown)
+fn history(script: &str) -> History {
+    let history = History::default();
+    for part in script.split(", ") {
+        let (call, outcome) = call(part);
+        let began = history.begin(call);
+        history.end(began, outcome);
+    }
+    history
 }
 
 #[test]
 fn correct_histories_pass() {
-    let script = three()
-        .list(Sees::Own(id(2)), &[2])
-        .list(Sees::Earlier, &[1, 2])
-        .sum(Sees::Earlier, &[1, 2, 3])
-        .sum(Sees::Own(id(2)), &[1, 2])
-        .list(Sees::All, &[1, 2, 3])
-        .sum(Sees::All, &[1, 2, 3])
-        .buy(91)
-        .sum(Sees::All, &[1, 2, 3, 91])
-        .buy_unnamed()
-        .list(Sees::All, &[1, 2, 3, 4, 91]);
-    let verdict = script.0.judge();
+    let verdict = history(
+        "buy 1, buy 2, try 3, list after:2 2, list earlier 1 2, sum earlier 1 2 3, sum after:2 1 2, list all 1 2 3, \
+         sum all 1 2 3, buy 91, sum all 1 2 3 91, try unnamed, list all 1 2 3 4 91",
+    )
+    .judge();
     assert_eq!(verdict.violations, Vec::<String>::new());
     assert_eq!(
-        verdict.to_string(),
-        "acknowledged 3, missing 0, twice 0, stale own reads 0 of 8, violations 0"
+        [verdict.figures["acknowledged"], verdict.figures["reads"]],
+        [3, 8]
     );
 }
 
 /// Concurrent calls may have either order.
 #[test]
 fn concurrent_calls_pass() {
-    let mut entries = Script::default()
-        .buy(2)
-        .buy(1)
-        .list(Sees::Earlier, &[1, 2])
-        .list(Sees::Earlier, &[])
-        .0
-        .entries();
+    let mut entries = history("buy 2, buy 1, list earlier 1 2, list earlier").entries();
     entries[0].end = entries[1].begin + 1;
     entries[2].end = entries[3].begin + 1;
     assert_eq!(judge(&entries).violations, Vec::<String>::new());
@@ -125,71 +115,40 @@ fn concurrent_calls_pass() {
 
 #[test]
 fn violations_are_found() {
-    let mut changed = purchase(2);
-    changed.price = price(7);
-    let listing = Call::List {
-        user: ada(),
-        sees: Sees::Earlier,
-    };
     for (violation, script) in [
-        ("an acknowledged purchase", three().list(Sees::All, &[2])),
-        ("twice", three().list(Sees::All, &[1, 2, 2])),
-        ("its own purchase", three().list(Sees::Own(id(2)), &[1])),
+        ("an acknowledged purchase", "buy 1, buy 2, list all 2"),
+        ("twice", "buy 1, buy 2, list all 1 2 2"),
+        ("its own purchase", "buy 1, buy 2, list after:2 1"),
         (
             "an earlier seen purchase",
-            three()
-                .list(Sees::Earlier, &[1, 3])
-                .list(Sees::Earlier, &[1, 2]),
+            "buy 1, buy 2, try 3, list earlier 1 3, list earlier 1 2",
         ),
-        ("did not buy", three().list(Sees::All, &[1, 2, 4])),
-        (
-            "did not buy",
-            three()
-                .attempt(4, Outcome::NotApplied)
-                .list(Sees::All, &[1, 2, 4]),
-        ),
-        (
-            "did not buy",
-            Script::default().list(Sees::All, &[1]).buy(1),
-        ),
+        ("did not buy", "buy 1, buy 2, list all 1 2 4"),
+        ("did not buy", "buy 1, fail 4, list all 1 4"),
+        ("did not buy", "list all 1, buy 1"),
+        ("did not buy", "buy 1, buy 2, list earlier 1 2!"),
         (
             "found 2 purchases that they did not buy",
-            three().buy_unnamed().list(Sees::All, &[1, 2, 4, 5]),
+            "buy 1, try unnamed, list all 1 4 5",
         ),
-        (
-            "did not buy",
-            three().call(listing, Outcome::Listed(vec![purchase(1), changed])),
-        ),
-        ("not of 2 to 3", three().sum(Sees::All, &[1])),
-        ("not of 0 to 3", three().sum(Sees::Earlier, &[1, 2, 3, 4])),
-        (
-            "not of 1 to 3",
-            three().list(Sees::Earlier, &[1]).sum(Sees::Earlier, &[]),
-        ),
-        ("another order", three().list(Sees::All, &[2, 1])),
-        ("its position is (0, 1)", Script::default().buy(2).buy(1)),
-        (
-            "its time is",
-            Script::default()
-                .buy_at(2, 1)
-                .buy_at(1, 2)
-                .list(Sees::All, &[1, 2]),
-        ),
-        ("with one position", Script::default().buy(1).buy_at(3, 1)),
+        ("not of 2 to 3", "buy 1, buy 2, try 3, sum all 1"),
+        ("not of 0 to 3", "buy 1, buy 2, try 3, sum earlier 1 2 3 4"),
+        ("not of 1 to 2", "buy 1, buy 2, list earlier 1, sum earlier"),
+        ("another order", "buy 1, buy 2, list all 2 1"),
+        ("its position is (0, 1)", "buy 2, buy 1"),
+        ("its time is", "buy 2 at 1, buy 1 at 2, list all 1 2"),
+        ("with one position", "buy 1, buy 3 at 1"),
     ] {
-        let violations = script.0.judge().violations;
+        let violations = history(script).judge().violations;
         let is_found = violations.iter().any(|one| one.contains(violation));
         assert!(is_found, "{violation}: {violations:?}");
     }
 }
 
 #[test]
-fn a_verdict_names_the_purchases() {
-    let script = three()
-        .list(Sees::All, &[2, 2])
-        .list(Sees::Own(id(2)), &[1]);
-    let verdict = script.0.judge();
-    assert_eq!(verdict.missing, [id(1)].into());
-    assert_eq!(verdict.twice, [id(2)].into());
-    assert_eq!(verdict.stale, [id(2)].into());
+fn a_verdict_counts_what_is_lost() {
+    let verdict = history("buy 1, buy 2, list all 2 2, list after:2 1").judge();
+    for figure in ["missing", "twice", "stale own reads"] {
+        assert_eq!(verdict.figures[figure], 1, "{figure}");
+    }
 }

@@ -1,7 +1,7 @@
 //! A simulated disk that loses unsynced changes when the power is cut.
 //!
-//! The contents of a file are durable after its sync, a name after the sync of its folder. Any part of the rest may
-//! survive a cut: see [`Survival`].
+//! The contents of a file are durable after its sync, a name after the sync of its folder. Of the rest, nothing survives a
+//! cut, or random names and sectors do.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -10,7 +10,7 @@ use std::{fs, io};
 
 use tokio::sync::watch;
 
-use super::plan::{Moment, Operation, Survival};
+use super::plan::{Moment, Operation};
 use crate::prelude::*;
 
 /// The size of an atomic write, in bytes.
@@ -96,8 +96,6 @@ pub(super) struct State {
     moment: Option<Moment>,
     /// The sync that fails.
     failing: Option<Moment>,
-    /// The number of failed syncs, by file name.
-    failed: BTreeMap<String, u64>,
     /// The capacity for all files, in bytes.
     limit: usize,
     /// Planted defect: the names of files whose syncs are omitted.
@@ -169,11 +167,6 @@ impl Disk {
         self.state().failing.is_some()
     }
 
-    /// The number of failed syncs, by file name.
-    pub(super) fn failed(&self) -> BTreeMap<String, u64> {
-        self.state().failed.clone()
-    }
-
     /// Limits the free space, in bytes.
     pub(super) fn limit(&self, room: usize) {
         let mut state = self.state();
@@ -206,10 +199,10 @@ impl Disk {
         cut_off.wait_for(|is_cut_off| *is_cut_off).await.unwrap();
     }
 
-    /// Discards unsynced changes, except for those that survive, and starts another boot.
-    pub(super) fn forget(&self, survival: Survival, random: &mut Random) {
+    /// Discards unsynced changes, or random ones of them if some are kept, and starts another boot.
+    pub(super) fn forget(&self, is_kept: bool, random: &mut Random) {
         let mut state = self.state();
-        state.forget(survival, random);
+        state.forget(is_kept, random);
         state.boot += 1;
         state.is_cut_off = false;
         state.moment = None;
@@ -358,7 +351,6 @@ impl State {
         if failing.is_none() {
             return Some(());
         }
-        *self.failed.entry(title).or_default() += 1;
         None
     }
 
@@ -371,35 +363,19 @@ impl State {
         }
     }
 
-    fn forget(&mut self, survival: Survival, random: &mut Random) {
-        let names = std::mem::take(&mut self.names);
-        let kept = survival.prefix(names.len(), random);
-        for (index, change) in names.iter().enumerate() {
-            let survives = match survival {
-                Survival::Nothing => false,
-                Survival::Everything | Survival::Names => true,
-                Survival::Prefix => index < kept,
-                Survival::Torn => random.below(2) == 0,
-            };
-            if survives {
-                self.apply_names(change, |folder| &mut folder.synced);
+    fn forget(&mut self, is_kept: bool, random: &mut Random) {
+        for change in std::mem::take(&mut self.names) {
+            if is_kept && random.below(2) == 0 {
+                self.apply_names(&change, |folder| &mut folder.synced);
             }
         }
         for folder in self.folders.values_mut() {
             folder.live.clone_from(&folder.synced);
         }
         for file in self.files.values_mut() {
-            let kept = survival.prefix(file.pending.len(), random);
-            for (index, change) in file.pending.drain(..).enumerate() {
-                match survival {
-                    Survival::Nothing | Survival::Names => {}
-                    Survival::Everything => change.apply(&mut file.synced),
-                    Survival::Prefix if index < kept => change.apply(&mut file.synced),
-                    Survival::Prefix if index > kept => {}
-                    // The last one that survives is torn.
-                    Survival::Prefix | Survival::Torn => {
-                        change.apply_torn(&mut file.synced, random);
-                    }
+            for change in file.pending.drain(..) {
+                if is_kept {
+                    change.apply_torn(&mut file.synced, random);
                 }
             }
             file.live.clone_from(&file.synced);

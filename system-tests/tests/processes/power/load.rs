@@ -1,10 +1,8 @@
 //! The load while the power is cut: purchases, users and orders, recorded in a history.
 
-use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shop_client::{PurchaseId, UserId};
-use tokio::sync::Mutex;
 
 use crate::entities::ledger::Ledger;
 use crate::history::{History, Outcome, Sees};
@@ -24,29 +22,11 @@ pub(super) struct Services {
 pub(super) struct Load {
     pub(super) history: Arc<History>,
     pub(super) ledger: Ledger,
-    unanswered: Mutex<Vec<NewPurchase>>,
     /// The services of this boot have ended.
     is_over: AtomicBool,
     pub(super) users: AtomicU64,
     pub(super) orders: AtomicU64,
-    pub(super) conflicts: Mutex<Conflicts>,
     http: reqwest::Client,
-}
-
-/// Purchases that can never be stored.
-#[derive(Debug, Default)]
-pub(super) struct Conflicts {
-    pub(super) sent: BTreeSet<PurchaseId>,
-    pub(super) acknowledged: BTreeSet<PurchaseId>,
-}
-
-/// A purchase whose key, a UUID, is its id.
-fn purchase(user: &UserId, key: uuid::Uuid, price: &str) -> NewPurchase {
-    let new = NewPurchase::for_user(user.clone())
-        .with_user_name("ada")
-        .with_price(price)
-        .unwrap();
-    new.with_key(key.to_string()).unwrap()
 }
 
 impl Load {
@@ -73,16 +53,12 @@ impl Load {
     /// Starts the calls of a round. They end after [`stop`](Self::stop), when the services have ended.
     pub(super) fn start(self: &Arc<Self>, round: u64, services: &Services) -> JoinSet<()> {
         self.is_over.store(false, Ordering::SeqCst);
-        let facing = || self.client(&services.facing);
-        let management = || self.client(&services.management);
         let mut calls = JoinSet::new();
         for user in Self::users(round) {
-            calls.spawn(Arc::clone(self).buy(user, facing()));
+            calls.spawn(Arc::clone(self).buy(user, self.client(&services.facing)));
         }
-        calls.spawn(Arc::clone(self).look(round, management()));
-        calls.spawn(Arc::clone(self).repeat(facing()));
+        calls.spawn(Arc::clone(self).look(round, self.client(&services.management)));
         calls.spawn(Arc::clone(self).insert_rows());
-        calls.spawn(Arc::clone(self).conflict(management(), facing()));
         calls
     }
 
@@ -101,8 +77,8 @@ impl Load {
                 return;
             }
             let price = format!("{}.{:02}", number % 90, number % 97);
-            let new = purchase(&user, uuid::Uuid::new_v4(), &price);
-            let Some(id) = self.send(&client, new).await else {
+            let Some(id) = self.send(&client, &user, &price).await else {
+                pause().await;
                 continue;
             };
             if number.is_multiple_of(4) {
@@ -114,20 +90,16 @@ impl Load {
         }
     }
 
-    async fn send(&self, client: &ShopClient, new: NewPurchase) -> Option<PurchaseId> {
-        if let Outcome::Bought { id, .. } = self.history.buy(client, new.clone()).await {
-            return Some(id);
-        }
-        self.unanswered.lock().await.push(new);
-        pause().await;
-        None
-    }
-
-    /// Repeats every other purchase that got no response before the power was cut.
-    async fn repeat(self: Arc<Self>, client: ShopClient) {
-        let unanswered = std::mem::take(&mut *self.unanswered.lock().await);
-        for new in unanswered.into_iter().step_by(2) {
-            self.send(&client, new).await;
+    /// Buys with one attempt and a key that is the id. `None` if it was not acknowledged.
+    async fn send(&self, client: &ShopClient, user: &UserId, price: &str) -> Option<PurchaseId> {
+        let new = NewPurchase::for_user(user.clone())
+            .with_user_name("ada")
+            .with_price(price)
+            .unwrap();
+        let new = new.with_key(uuid::Uuid::new_v4().to_string()).unwrap();
+        match self.history.buy(client, new).await {
+            Outcome::Bought { id, .. } => Some(id),
+            _ => None,
         }
     }
 
@@ -177,34 +149,13 @@ impl Load {
     pub(super) async fn buy_last(&self, client: &ShopClient) {
         let user = "last".parse().unwrap();
         loop {
-            let new = purchase(&user, uuid::Uuid::new_v4(), "1");
-            if let Some(id) = self.send(client, new).await
-                && self
-                    .history
-                    .sum(client, &user, Sees::Own(id))
-                    .await
-                    .is_some()
-            {
-                return;
+            if let Some(id) = self.send(client, &user, "1").await {
+                let sum = self.history.sum(client, &user, Sees::Own(id)).await;
+                if sum.is_some() {
+                    return;
+                }
             }
-        }
-    }
-
-    /// Buys purchases that can never be stored: the store has another one with their id. A key that is a fresh UUIDv7
-    /// is not looked up, so they are accepted.
-    async fn conflict(self: Arc<Self>, store: ShopClient, log: ShopClient) {
-        let user = "twice".parse().unwrap();
-        while !self.is_over() {
-            let key = uuid::Uuid::now_v7();
-            let id = PurchaseId::from_uuid(key);
-            self.conflicts.lock().await.sent.insert(id);
-            let stored = store.buy(purchase(&user, key, "1")).await;
-            if stored.is_ok() && log.buy(purchase(&user, key, "2")).await.is_ok() {
-                self.conflicts.lock().await.acknowledged.insert(id);
-            }
-            for _ in 0..5 {
-                pause().await;
-            }
+            pause().await;
         }
     }
 }

@@ -1,17 +1,15 @@
 //! A machine whose power is cut, the calls to the services meanwhile, and what was found.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 
 use futures_util::FutureExt as _;
-use shop_client::{PurchaseId, UserId};
-use shop_core::log::{DeadLetter, LogAdminExt as _};
+use shop_client::UserId;
 
 use super::disk::Disk;
 use super::load::{Load, Services};
 use super::mount::{Mount, Owner};
-use super::plan::Survival;
 use crate::entities::backends;
 use crate::prelude::*;
 
@@ -82,11 +80,10 @@ impl Machine {
         }
     }
 
-    /// Discards unsynced changes. Programs of this boot get errors from here on.
-    pub(super) fn forget(&mut self, survival: Survival) {
-        self.disk.forget(survival, &mut self.random);
+    /// Discards unsynced changes, or random ones of them if some are kept. Programs of this boot get errors from here on.
+    pub(super) fn forget(&mut self, is_kept: bool) {
+        self.disk.forget(is_kept, &mut self.random);
         self.count("cuts");
-        self.count(&format!("cuts that keep {survival:?}"));
     }
 
     /// Waits for the end of the calls, and turns the power on.
@@ -122,68 +119,34 @@ impl Machine {
             within("read it all", history.list_and_sum(&client, &user)).await?;
         }
         let verdict = history.judge();
-        for (name, figure) in [
-            ("acknowledged", verdict.acknowledged),
-            ("missing", verdict.missing.len()),
-            ("twice", verdict.twice.len()),
-            ("stale own reads", verdict.stale.len()),
-            ("reads", verdict.reads),
-        ] {
-            self.report.insert(name.to_owned(), figure as u64);
+        for (name, figure) in &verdict.figures {
+            self.report.insert((*name).to_owned(), *figure);
         }
         match verdict.violations.first() {
-            Some(first) => Err(format!("{verdict}: {first}")),
+            Some(first) => Err(format!("{:?}: {first}", verdict.figures)),
             None => Ok(()),
         }
     }
 
-    /// Counts users, orders and dead letters: each that was acknowledged is there once.
+    /// Counts users and orders: each that was acknowledged is there once.
     pub(super) async fn count_rest(
         &mut self,
         services: &Services,
         place: &backends::Place<'_>,
-        log: &Path,
     ) -> Result<()> {
         within("finish users and orders", self.load.finish_rows()).await?;
-        let letters = count_letters(&self.load, log).await?;
         let ledger = &self.load.ledger;
         // It panics on missing rows.
         let counted = ledger.count(place, &services.facing, &services.facing);
         let counted = AssertUnwindSafe(counted).catch_unwind().await;
         counted
             .map_err(|panic| format!("users and orders: {:?}", panic.downcast_ref::<String>()))?;
-        for (name, figure) in [
-            ("users", self.load.users.load(Ordering::Relaxed)),
-            ("orders", self.load.orders.load(Ordering::Relaxed)),
-            ("dead letters", letters),
-        ] {
+        for (name, figure) in [("users", &self.load.users), ("orders", &self.load.orders)] {
+            let figure = figure.load(Ordering::Relaxed);
             self.report.insert(name.to_owned(), figure);
         }
         Ok(())
     }
-}
-
-/// Checks that each acknowledged conflict is dead-lettered once. Returns their number.
-async fn count_letters(load: &Load, folder: &Path) -> Result<u64> {
-    let log = EmbeddedLog::open(folder, EmbeddedLogOptions::default()).await;
-    let log = log.map_err(|error| error.to_string())?;
-    let letters = log.pending_dead_letters().await;
-    let letters = letters.map_err(|error| error.to_string())?;
-    let id = |letter: &DeadLetter| -> Option<PurchaseId> {
-        let id = letter.record.headers.get("purchase-id")?;
-        str::from_utf8(id).ok()?.parse().ok()
-    };
-    let kept: BTreeSet<_> = letters.iter().filter_map(id).collect();
-    let conflicts = load.conflicts.lock().await;
-    let missing: Vec<_> = conflicts.acknowledged.difference(&kept).collect();
-    if kept.len() == letters.len() && missing.is_empty() && kept.is_subset(&conflicts.sent) {
-        return Ok(kept.len() as u64);
-    }
-    Err(format!(
-        "{} dead letters, of {} purchases, without {missing:?}",
-        letters.len(),
-        kept.len()
-    ))
 }
 
 pub(super) async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {

@@ -12,19 +12,15 @@ mod postgres;
 mod series;
 
 use disk::Disk;
-use machine::{Report, Result};
 use mount::{Mount, Owner};
+use plan::CUTS;
 use postgres::PostgresSeries;
 use series::{SYNCED, Series};
 
 use crate::prelude::*;
 
-/// The default number of power cuts: one in each scene.
-const CUTS: u64 = 7;
-/// The default number of rounds in which a sync fails: one for each file.
-const FAILED_SYNCS: u64 = SYNCED.len() as u64;
-/// Power cuts of one disk, which starts empty.
-const CUTS_OF_A_DISK: u64 = 24;
+/// Power cuts of one disk, which starts empty: one in each scene.
+const CUTS_OF_A_DISK: u64 = (CUTS.len() + SYNCED.len()) as u64;
 
 /// Returns the seed of the moments, if a file system can be mounted here. Reports the reason if not.
 fn seed_if_mounted() -> Option<u64> {
@@ -42,42 +38,20 @@ fn seed_if_mounted() -> Option<u64> {
     Some(seed)
 }
 
-/// Runs `survive` for a number of rounds, by default `count`, on several disks with further seeds.
-async fn rounds(
-    count: u64,
-    survive: impl AsyncFn(&mut Series, u64) -> Result<()>,
-) -> Option<Report> {
-    let mut seed = seed_if_mounted()?;
-    let mut left = chosen("SHOP_TEST_CUTS").unwrap_or(count);
-    let mut total = Report::default();
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn power_cuts_lose_and_duplicate_nothing() {
+    let Some(mut seed) = seed_if_mounted() else {
+        return;
+    };
+    let mut left = chosen("SHOP_TEST_CUTS").unwrap_or(CUTS_OF_A_DISK);
     while left > 0 {
         let cuts = left.min(CUTS_OF_A_DISK);
         let mut series = Series::new(seed, Disk::new(None)).await;
-        let survived = Box::pin(survive(&mut series, cuts)).await;
-        for (name, figure) in series.report() {
-            *total.entry(name).or_default() += figure;
-        }
-        println!("seed {seed}: {total:?}");
+        let survived = Box::pin(series.survive(cuts)).await;
+        println!("seed {seed}: {:?}", series.report());
         survived.unwrap();
         left -= cuts;
         seed += 1;
-    }
-    Some(total)
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn power_cuts_lose_and_duplicate_nothing() {
-    rounds(CUTS, Series::survive).await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failed_syncs_lose_and_duplicate_nothing() {
-    let Some(report) = rounds(FAILED_SYNCS, Series::survive_failed_syncs).await else {
-        return;
-    };
-    for file in SYNCED {
-        let failed = report.get(&format!("failed syncs of {file}"));
-        assert!(failed.is_some(), "no sync of {file} has failed: {report:?}");
     }
 }
 

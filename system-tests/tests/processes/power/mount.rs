@@ -170,13 +170,6 @@ impl Boot {
         Ok(())
     }
 
-    fn link_name(&self, node: u64, folder: u64, name: &OsStr) -> Reply<FileAttr> {
-        let mut state = self.enter()?;
-        state.link(node, folder, name);
-        self.disk.count(&mut state, Operation::Name, node);
-        Ok(self.attributes(&state, node))
-    }
-
     fn resize(&self, node: u64, size: Option<u64>) -> Reply<FileAttr> {
         let mut state = self.enter()?;
         if let Some(size) = size {
@@ -294,10 +287,6 @@ impl Filesystem for Boot {
             self.move_name((parent.0, name), (new_parent.0, new_name)),
             reply,
         );
-    }
-
-    fn link(&self, _: &Request, node: INodeNo, parent: INodeNo, name: &OsStr, reply: ReplyEntry) {
-        entry(self.link_name(node.0, parent.0, name), reply);
     }
 
     fn create(

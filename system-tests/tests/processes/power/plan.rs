@@ -1,4 +1,6 @@
-//! The moments of power cuts, and the changes that survive.
+//! The moments of power cuts and of failed syncs.
+
+use rustix::process::Signal;
 
 use crate::kills::Random;
 
@@ -24,18 +26,10 @@ pub(super) struct Moment {
 }
 
 impl Moment {
-    /// The `nth` of any operations.
-    pub(super) const fn any(nth: u64) -> Self {
-        Self {
-            operation: None,
-            ..Self::of(Operation::Write, "", nth)
-        }
-    }
-
     /// The `nth` operation of this kind on files with this suffix.
-    pub(super) const fn of(operation: Operation, file: &'static str, nth: u64) -> Self {
+    pub(super) const fn of(operation: Option<Operation>, file: &'static str, nth: u64) -> Self {
         Self {
-            operation: Some(operation),
+            operation,
             file,
             left: nth,
         }
@@ -50,109 +44,105 @@ impl Moment {
     }
 }
 
-/// The unsynced changes that survive a cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Survival {
-    Nothing,
-    Everything,
-    /// All names, and no contents.
-    Names,
-    /// The first changes of each file, the last of which is torn.
-    Prefix,
-    /// Random sectors and names.
-    Torn,
+/// What the services do when the power is cut, or when a sync fails before.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scene {
+    pub(super) name: &'static str,
+    /// How the services end before they start again. `None` if they go on.
+    pub(super) ends_by: Option<Signal>,
+    /// Whether its moment comes only when a write-ahead log is copied into its database.
+    pub(super) needs_checkpoint: bool,
+    /// Whether a sync fails at its moment. Otherwise the power is cut.
+    pub(super) fails_sync: bool,
+    operation: Option<Operation>,
+    file: &'static str,
+    /// The moment is one of as many operations.
+    within: u64,
 }
 
-impl Survival {
-    /// The survival of a cut. On a defective disk mostly `Nothing`, and always at first: surviving changes are as good as
-    /// synced.
-    pub(super) fn of(cut: u64, is_defective: bool, random: &mut Random) -> Self {
-        let any = random.below(5);
-        if is_defective && (cut < 4 || cut.is_multiple_of(2)) {
-            return Self::Nothing;
-        }
-        match any {
-            0 => Self::Nothing,
-            1 => Self::Everything,
-            2 => Self::Names,
-            3 => Self::Prefix,
-            _ => Self::Torn,
-        }
-    }
+/// Purchases, users and orders are written.
+const LOAD: Scene = Scene {
+    name: "load",
+    ends_by: None,
+    needs_checkpoint: false,
+    fails_sync: false,
+    operation: Some(Operation::Write),
+    file: "-wal",
+    within: 2_000,
+};
 
-    /// The number of `count` changes that survive entirely, counted from the first.
-    pub(super) fn prefix(self, count: usize, random: &mut Random) -> usize {
-        if self == Self::Prefix {
-            usize::try_from(random.below(count as u64 + 1)).unwrap()
-        } else {
-            0
-        }
-    }
-}
-
-/// The activity during a power cut.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Scene {
-    /// The first start, on an empty disk.
-    FirstStart,
-    /// Purchases, users and orders are written.
-    Load,
-    /// A write-ahead log is copied into its database.
-    Checkpoint,
-    /// After a checkpoint, the write-ahead log is written from its beginning.
-    AfterCheckpoint,
-    /// A file gets smaller: after a start, the log deletes the records that are older than its retention.
-    Truncation,
-    /// A start after a crash.
-    Restart,
-    /// A clean shutdown and the start after it.
-    Shutdown,
-}
+/// The power cuts.
+pub(super) const CUTS: [Scene; 7] = [
+    // On an empty disk, where the files are created.
+    Scene {
+        name: "first start",
+        ends_by: Some(Signal::TERM),
+        operation: None,
+        file: "",
+        within: 400,
+        ..LOAD
+    },
+    LOAD,
+    Scene {
+        name: "checkpoint",
+        needs_checkpoint: true,
+        file: ".db",
+        within: 40,
+        ..LOAD
+    },
+    // The write-ahead log is written from its beginning.
+    Scene {
+        name: "after a checkpoint",
+        needs_checkpoint: true,
+        operation: Some(Operation::Sync),
+        file: ".db",
+        within: 3,
+        ..LOAD
+    },
+    // After a start, the log deletes the records that are older than its retention.
+    Scene {
+        name: "truncation",
+        ends_by: Some(Signal::TERM),
+        needs_checkpoint: true,
+        operation: Some(Operation::Resize),
+        file: ".db",
+        within: 3,
+        ..LOAD
+    },
+    Scene {
+        name: "restart",
+        ends_by: Some(Signal::KILL),
+        operation: None,
+        file: "",
+        within: 120,
+        ..LOAD
+    },
+    Scene {
+        name: "shutdown",
+        ends_by: Some(Signal::TERM),
+        operation: None,
+        file: "",
+        within: 120,
+        ..LOAD
+    },
+];
 
 impl Scene {
-    const ALL: [Self; 7] = [
-        Self::FirstStart,
-        Self::Load,
-        Self::Checkpoint,
-        Self::AfterCheckpoint,
-        Self::Truncation,
-        Self::Restart,
-        Self::Shutdown,
-    ];
-
-    /// The scene of a cut: each in turn, since a run has few cuts, then a random one.
-    pub(super) fn of(cut: u64, random: &mut Random) -> Self {
-        let scenes = Self::ALL.len() as u64;
-        // A disk is empty only once.
-        let any = 1 + random.below(scenes - 1);
-        let scene = if cut < scenes { cut } else { any };
-        Self::ALL[usize::try_from(scene).unwrap()]
-    }
-
-    /// Whether the services are started before the cut.
-    pub(super) fn starts_services(self) -> bool {
-        matches!(
-            self,
-            Self::FirstStart | Self::Truncation | Self::Restart | Self::Shutdown
-        )
-    }
-
-    /// Whether its moment comes only when a write-ahead log is copied.
-    pub(super) fn needs_checkpoint(self) -> bool {
-        matches!(
-            self,
-            Self::Checkpoint | Self::AfterCheckpoint | Self::Truncation
-        )
-    }
-
-    pub(super) fn moment(self, random: &mut Random) -> Moment {
-        match self {
-            Self::FirstStart => Moment::any(1 + random.below(400)),
-            Self::Restart | Self::Shutdown => Moment::any(1 + random.below(120)),
-            Self::Load => Moment::of(Operation::Write, "-wal", 1 + random.below(2_000)),
-            Self::Checkpoint => Moment::of(Operation::Write, ".db", 1 + random.below(40)),
-            Self::AfterCheckpoint => Moment::of(Operation::Sync, ".db", 1 + random.below(3)),
-            Self::Truncation => Moment::of(Operation::Resize, ".db", 1 + random.below(3)),
+    /// A sync of this file fails, some time before the power is cut.
+    pub(super) fn failing(file: &'static str) -> Self {
+        let is_log = file.ends_with("-wal");
+        Self {
+            name: file,
+            needs_checkpoint: !is_log,
+            fails_sync: true,
+            operation: Some(Operation::Sync),
+            file,
+            within: if is_log { 20 } else { 2 },
+            ..LOAD
         }
+    }
+
+    pub(super) fn moment(&self, random: &mut Random) -> Moment {
+        Moment::of(self.operation, self.file, 1 + random.below(self.within))
     }
 }

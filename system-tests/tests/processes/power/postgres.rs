@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::load::{Load, Services};
 use super::machine::{Machine, Result};
 use super::mount::Owner;
-use super::plan::{Moment, Operation, Survival};
+use super::plan::{Moment, Operation};
 use crate::entities::backends::{Place, session};
 use crate::prelude::*;
 
@@ -45,22 +45,20 @@ impl PostgresSeries {
     /// Cuts the power repeatedly, and judges the state after each cut.
     pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
         for cut in 0..cuts {
-            let survival = Survival::of(cut, false, &mut self.machine.random);
+            let is_kept = self.machine.random.below(3) > 0;
             let survived = async {
-                self.cut(cut, survival).await?;
+                self.cut(cut, is_kept).await?;
                 let users = Load::users(cut);
                 self.machine.check(&self.services, users).await
             };
-            let context = |error| format!("cut {cut} ({survival:?}): {error}");
+            let context = |error| format!("cut {cut}: {error}");
             survived.await.map_err(context)?;
         }
         let users = (0..cuts).flat_map(Load::users);
         self.machine.check(&self.services, users).await?;
         let folder = self.folder.path();
         let place = Place::Postgres(&self.cluster, folder);
-        self.machine
-            .count_rest(&self.services, &place, folder)
-            .await?;
+        self.machine.count_rest(&self.services, &place).await?;
         // The server reads all pages.
         let sql = "create extension amcheck;
             select bt_index_check(oid, true) from pg_class where relkind = 'i' and relam = 403";
@@ -68,18 +66,18 @@ impl PostgresSeries {
         intact.map_err(|error| format!("the database is damaged: {error:?}"))
     }
 
-    async fn cut(&mut self, round: u64, survival: Survival) -> Result<()> {
+    async fn cut(&mut self, round: u64, is_kept: bool) -> Result<()> {
         let nth = 1 + self.machine.random.below(3_000);
         let moment = if round.is_multiple_of(2) {
-            Moment::any(nth)
+            Moment::of(None, "", nth)
         } else {
-            Moment::of(Operation::Sync, "", 1 + nth / 10)
+            Moment::of(Some(Operation::Sync), "", 1 + nth / 10)
         };
         let calls = self.machine.load.start(round, &self.services);
         self.machine.disk.arm(moment);
         let cut = self.machine.cut_power().await;
         self.machine.count(&format!("cuts {cut}"));
-        self.machine.forget(survival);
+        self.machine.forget(is_kept);
         tokio::task::block_in_place(|| self.cluster.ctl("cut"));
         self.machine.boot(calls).await?;
         let start = AssertUnwindSafe(|| self.cluster.ctl("start"));

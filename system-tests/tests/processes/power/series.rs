@@ -6,7 +6,7 @@ use super::disk::Disk;
 use super::load::{Load, Services};
 use super::machine::{Machine, Report, Result, within};
 use super::mount::Owner;
-use super::plan::{Moment, Operation, Scene, Survival};
+use super::plan::{CUTS, Scene};
 use crate::entities::backends::Place;
 use crate::prelude::*;
 
@@ -44,42 +44,27 @@ impl Series {
     }
 
     pub(super) fn report(self) -> Report {
-        let mut report = self.machine.report;
-        for (file, count) in self.machine.disk.failed() {
-            report.insert(format!("failed syncs of {file}"), count);
-        }
-        report
+        self.machine.report
     }
 
-    /// Cuts the power repeatedly, and judges the state after each cut.
+    /// Cuts the power repeatedly, also after failed syncs, and judges the state after each cut.
     pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
-        for cut in 0..cuts {
-            let scene = Scene::of(cut, &mut self.machine.random);
-            let is_defective = self.machine.disk.is_defective();
-            let survival = Survival::of(cut, is_defective, &mut self.machine.random);
+        let is_defective = self.machine.disk.is_defective();
+        let mut scenes = CUTS.to_vec();
+        if !is_defective {
+            scenes.extend(SYNCED.map(Scene::failing));
+        }
+        for (cut, scene) in (0..cuts).zip(scenes.iter().cycle()) {
+            // What survives is as good as synced: a defect is not found.
+            let is_kept = !is_defective && self.machine.random.below(3) > 0;
             let survived = async {
-                self.cut_in(scene, cut, survival).await?;
+                self.cut_in(scene, cut, is_kept).await?;
                 self.check(cut).await
             };
-            let context = |error| format!("cut {cut} ({scene:?}, {survival:?}): {error}");
+            let context = |error| format!("cut {cut} ({}): {error}", scene.name);
             survived.await.map_err(context)?;
         }
         Box::pin(self.count_all(cuts)).await
-    }
-
-    /// For each round: fails one sync of a file, lets the services continue, and cuts the power.
-    pub(super) async fn survive_failed_syncs(&mut self, rounds: u64) -> Result<()> {
-        self.start().await?;
-        for (round, file) in (0..rounds).zip(SYNCED.iter().cycle()) {
-            let survival = Survival::of(round, true, &mut self.machine.random);
-            let survived = async {
-                self.fail_sync(round, file, survival).await?;
-                self.check(round).await
-            };
-            let context = |error| format!("round {round} ({file}, {survival:?}): {error}");
-            survived.await.map_err(context)?;
-        }
-        Box::pin(self.count_all(rounds)).await
     }
 
     async fn check(&mut self, round: u64) -> Result<()> {
@@ -88,32 +73,50 @@ impl Series {
     }
 
     /// Cuts the power in a scene, and restarts the services.
-    async fn cut_in(&mut self, scene: Scene, round: u64, survival: Survival) -> Result<()> {
+    async fn cut_in(&mut self, scene: &Scene, round: u64, is_kept: bool) -> Result<()> {
+        let disk = Arc::clone(&self.machine.disk);
         let moment = scene.moment(&mut self.machine.random);
-        if scene == Scene::Shutdown {
-            self.machine.disk.arm(moment.clone());
+        if scene.fails_sync {
+            disk.fail_sync(moment);
+        } else {
+            disk.arm(moment);
         }
-        if scene.starts_services() {
-            self.end(scene).await;
+        if let Some(signal) = scene.ends_by {
+            self.end_by(signal).await;
         }
-        self.machine.disk.arm(moment);
         if self.services.is_none() {
-            let disk = Arc::clone(&self.machine.disk);
             tokio::select! {
                 biased;
                 () = disk.until_cut_off() => {}
                 started = self.start() => started?,
             };
         }
-        let calls = self.call(round);
-        if scene.needs_checkpoint() {
+        let mut calls = self.call(round);
+        if scene.needs_checkpoint {
             tokio::time::sleep(Duration::from_millis(self.machine.random.below(600))).await;
-            self.machine.disk.limit(ROOM);
+            disk.limit(ROOM);
+        }
+        if scene.fails_sync {
+            let failed = async {
+                while disk.is_failing() {
+                    pause().await;
+                }
+            };
+            within("fail a sync", failed).await?;
+            // The page cache outlives the processes.
+            if self.machine.random.below(2) == 0 {
+                disk.limit(usize::MAX);
+                self.machine.load.stop();
+                self.kill().await;
+                while within("end the calls", calls.join_next()).await?.is_some() {}
+                self.start().await?;
+                calls = self.call(round);
+            }
         }
         let cut = self.machine.cut_power().await;
-        self.machine.disk.limit(usize::MAX);
-        self.machine.count(&format!("cuts in {scene:?} {cut}"));
-        self.restart(survival, calls).await
+        disk.limit(usize::MAX);
+        self.machine.count(&format!("cuts in {} {cut}", scene.name));
+        self.restart(is_kept, calls).await
     }
 
     /// Calls the services, if they run.
@@ -124,51 +127,13 @@ impl Series {
         })
     }
 
-    async fn fail_sync(
-        &mut self,
-        round: u64,
-        file: &'static str,
-        survival: Survival,
-    ) -> Result<()> {
-        let is_log = file.ends_with("-wal");
-        let nth = 1 + self.machine.random.below(if is_log { 20 } else { 2 });
-        let disk = Arc::clone(&self.machine.disk);
-        disk.fail_sync(Moment::of(Operation::Sync, file, nth));
-        if !is_log {
-            disk.limit(ROOM);
-        }
-        let mut calls = self.call(round);
-        let failed = async {
-            while disk.is_failing() {
-                pause().await;
-            }
-        };
-        within("fail a sync", failed).await?;
-        disk.limit(usize::MAX);
-        if self.machine.random.below(2) == 0 {
-            // The page cache outlives the processes.
-            self.machine.load.stop();
-            self.kill().await;
-            while within("end the calls", calls.join_next()).await?.is_some() {}
-            self.start().await?;
-            calls = self.call(round);
-        }
-        tokio::time::sleep(Duration::from_millis(self.machine.random.below(400))).await;
-        disk.cut_off();
-        self.machine.load.stop();
-        self.restart(survival, calls).await
-    }
-
-    /// Ends the services before they are restarted, if they run.
-    async fn end(&mut self, scene: Scene) {
-        if scene == Scene::Restart {
-            return self.kill().await;
-        }
+    /// Ends the services by a signal, if they run.
+    async fn end_by(&mut self, signal: Signal) {
         let Some(Services { facing, management }) = self.services.take() else {
             return;
         };
-        facing.signal(Signal::TERM);
-        management.signal(Signal::TERM);
+        facing.signal(signal);
+        management.signal(signal);
         let ended = async { tokio::join!(facing.ended(), management.ended()) };
         // They are killed if the power is cut meanwhile.
         tokio::select! { () = self.machine.disk.until_cut_off() => {}, _ = ended => {} }
@@ -182,7 +147,7 @@ impl Series {
     }
 
     /// Starts the services again, which have lost their power.
-    async fn restart(&mut self, survival: Survival, calls: JoinSet<()>) -> Result<()> {
+    async fn restart(&mut self, is_kept: bool, calls: JoinSet<()>) -> Result<()> {
         for service in self
             .services
             .iter()
@@ -190,7 +155,7 @@ impl Series {
         {
             service.signal(Signal::KILL);
         }
-        self.machine.forget(survival);
+        self.machine.forget(is_kept);
         within("end", self.kill()).await?;
         self.machine.boot(calls).await?;
         self.start().await
@@ -240,7 +205,7 @@ impl Series {
         self.start_on(folder).await?;
         let services = self.services.as_ref().unwrap();
         let place = Place::Files(folder);
-        self.machine.count_rest(services, &place, folder).await?;
+        self.machine.count_rest(services, &place).await?;
         self.stop().await?;
         check_files(folder)
     }
