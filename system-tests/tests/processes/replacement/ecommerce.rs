@@ -2,18 +2,15 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rdkafka::ClientConfig;
-use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
-use rdkafka::message::Message as _;
+use futures_util::future::BoxFuture;
 use shop_store::postgres::tokio_postgres::Client;
 use tokio::sync::Mutex;
-use tokio_util::task::AbortOnDropHandle;
 
-use super::programs::OldFacing;
-use super::replace;
+use super::programs::{OldConsumer, OldFacing};
+use super::systems::Commits;
+use super::{replace, until_ready};
 use crate::entities::backends::session;
 use crate::entities::ledger::outbox;
-use crate::entities::post;
 use crate::prelude::*;
 
 /// A service of the system.
@@ -62,7 +59,7 @@ const REST: &str =
 
 /// The program behind the proxy of a service.
 enum Program {
-    Old(AbortOnDropHandle<()>),
+    Old(OldConsumer),
     Ours(Box<Process>),
 }
 
@@ -71,33 +68,34 @@ struct Site<'a> {
     servers: &'a Servers,
     cluster: &'a Cluster,
     service: Service,
-    database: Client,
+    database: Arc<Client>,
     proxy: Mutex<Option<Program>>,
 }
 
 impl Site<'_> {
     async fn start_old(&self) {
-        let [topic, group] = self.service.consumed.map(|name| self.servers.name(name));
-        let mut config = ClientConfig::new();
-        config
-            .set("bootstrap.servers", self.servers.address("SHOP_TEST_KAFKA"))
-            .set("group.id", group);
-        config
-            .set("auto.offset.reset", "earliest")
-            .set("enable.auto.commit", "false");
-        let consumer: StreamConsumer = config.create().unwrap();
-        consumer.subscribe(&[topic.as_str()]).unwrap();
-        let database = session(self.cluster).await;
+        let names = self.service.consumed.map(|name| self.servers.name(name));
+        let servers = self.servers.address("SHOP_TEST_KAFKA");
         let apply = self.service.apply;
-        let task = tokio::spawn(async move {
-            loop {
-                let record = consumer.recv().await.unwrap();
-                let event = std::str::from_utf8(record.payload().unwrap()).unwrap();
+        let database = Arc::clone(&self.database);
+        let insert = move |event: Vec<u8>| -> BoxFuture<'static, ()> {
+            let database = Arc::clone(&database);
+            Box::pin(async move {
+                let event = text(&event);
                 database.execute(apply, &[&event]).await.unwrap();
-                consumer.commit_message(&record, CommitMode::Sync).unwrap();
-            }
-        });
-        *self.proxy.lock().await = Some(Program::Old(AbortOnDropHandle::new(task)));
+            })
+        };
+        let names = [names[0].as_str(), names[1].as_str()];
+        let old = OldConsumer::start(Commits::AfterInsert, servers, names, insert);
+        self.turn_to(Some(Program::Old(old))).await;
+    }
+
+    /// Turns the proxy when no request is in flight, and stops the old program that was behind it.
+    async fn turn_to(&self, program: Option<Program>) {
+        let before = std::mem::replace(&mut *self.proxy.lock().await, program);
+        if let Some(Program::Old(consumer)) = before {
+            consumer.stop().await;
+        }
     }
 
     /// Runs `management replace`, and does what it says. Returns its reports.
@@ -115,34 +113,28 @@ impl Site<'_> {
             if step.starts_with("start our") {
                 let nowhere = Path::new("/nonexistent/shop-data");
                 let ours = Process::start(Binary::Management, nowhere, &settings).await;
-                until("be ready", async || {
-                    get(&ours.path("/-/ready")).await.0 == 200
-                })
-                .await;
-                *self.proxy.lock().await = Some(Program::Ours(Box::new(ours)));
+                until_ready(&ours).await;
+                self.turn_to(Some(Program::Ours(Box::new(ours)))).await;
             } else if step.starts_with("let the clients") {
                 let program = self.proxy.lock().await.take();
                 let Some(Program::Ours(ours)) = program else {
                     panic!("{step}")
                 };
                 until("publish", async || outbox(&ours, role).await == Some(0)).await;
-                assert!((*ours).terminate().await.success());
+                ours.stop().await;
             } else if step.starts_with("start the old") {
                 self.start_old().await;
             }
         };
-        replace(
-            &settings,
-            &[&["--system", "002"][..], more].concat(),
-            None,
-            follow,
-        )
-        .await
+        let arguments = [&["--system", "002"][..], more].concat();
+        let arguments: Vec<_> = arguments.into_iter().map(str::to_owned).collect();
+        replace(&settings, &arguments, None, follow).await
     }
 
     /// Inserts rows, each followed by an event of the other service, until `stop`. Returns their number.
     async fn load(&self, other: &OldFacing, stop: &AtomicBool) -> i64 {
-        let (Service { role, insert, .. }, mut count) = (self.service, 0);
+        let Service { role, insert, .. } = self.service;
+        let mut count = 0;
         while !stop.load(Ordering::Relaxed) {
             let body = format!(
                 r#"{{"id":{},"email":"a{count}@example.com",{REST}}}"#,
@@ -150,14 +142,11 @@ impl Site<'_> {
             );
             let inserted = match &*self.proxy.lock().await {
                 None => None,
-                Some(Program::Old(consumer)) if consumer.is_finished() => {
-                    panic!("the old consumer has ended")
-                }
                 Some(Program::Old(_)) => {
                     Some(self.database.execute(insert, &[&body]).await.unwrap() == 1)
                 }
                 Some(Program::Ours(ours)) => {
-                    Some(post(ours, &format!("/{role}"), &body).await.0 == 201)
+                    Some(post(&ours.path(&format!("/{role}")), &body).await.0 == 201)
                 }
             };
             if let Some(is_inserted) = inserted {
@@ -177,7 +166,7 @@ async fn there_and_back(service: Service) {
     let Some(cluster) = crate::postgres::cluster() else {
         return;
     };
-    let database = session(&cluster).await;
+    let database = Arc::new(session(&cluster).await);
     database.batch_execute(service.tables).await.unwrap();
     let other = OldFacing::start(
         servers.address("SHOP_TEST_KAFKA"),
@@ -213,6 +202,7 @@ async fn there_and_back(service: Service) {
             .get::<_, bool>(0)
     };
     until("have each once", all).await;
+    site.turn_to(None).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -11,7 +11,7 @@ use futures_util::TryStreamExt as _;
 use mongodb::{Client, Collection};
 use programs::{Buyers, Facing, OldConsumer, OldFacing};
 use systems::{
-    PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, shown, types,
+    PURCHASE_TRACKING, SCALABLE_SHOP, SHOPPING_SYSTEM, System, USER_BUY_LIST, fill, shown, types,
 };
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 
@@ -56,8 +56,9 @@ impl<'a> Site<'a> {
             .database(&servers.name("shop"))
             .collection("purchases");
         let facing = OldFacing::start(address, &topic);
-        assert!(facing.write((system.key)(0).as_deref(), system.odd.0).await);
-        let consumer = OldConsumer::start(system, address, [&topic, &group], collection.clone());
+        let key = system.key.map(|key| fill(key, 0));
+        assert!(facing.write(key.as_deref(), system.odd.0).await);
+        let consumer = start_consumer(system, address, [&topic, &group], &collection);
         let buyers = Buyers::start(system, Facing::Old(facing));
         until("consume what buyers have bought", async || {
             // The record that is no purchase may be in the last partition that it reads.
@@ -65,10 +66,6 @@ impl<'a> Site<'a> {
             consumer.count() > 20 && odd.len() == 1
         })
         .await;
-        let consumer = Some(consumer);
-        let before = BTreeMap::new();
-        let management = None;
-        let facing = None;
         Self {
             servers,
             system,
@@ -77,40 +74,40 @@ impl<'a> Site<'a> {
             group,
             collection,
             buyers,
-            consumer,
-            management,
-            facing,
-            before,
+            consumer: Some(consumer),
+            management: None,
+            facing: None,
+            before: BTreeMap::new(),
         }
+    }
+
+    /// The arguments of `replace` for this system.
+    fn arguments<'b>(&'b self, more: &[&'b str]) -> Vec<&'b str> {
+        let mut arguments = [&["--system", self.system.name], more].concat();
+        if self.way == Way::NewTopic {
+            arguments.extend(["--old-topic", &self.topic, "--old-group", &self.group]);
+        }
+        arguments
     }
 
     /// There is nothing to return from while the old consumer runs.
     async fn refuses_to_return(&self) {
         let settings = settings(self.servers);
         let settings = borrow_settings(&settings);
-        let mut words = vec!["replace", "--back", "--system", self.system.name];
-        if self.way == Way::NewTopic {
-            words.extend(["--old-topic", &self.topic, "--old-group", &self.group]);
-        }
+        let words = [vec!["replace"], self.arguments(&["--back"])].concat();
         let output = Binary::Management.run(&words, &settings).await;
-        let printed = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(1), "{printed}");
-        assert!(
-            printed.contains("there is nothing to return from"),
-            "{printed}"
-        );
+        assert_ended(&output, 1, "there is nothing to return from");
     }
 
     /// Runs `management replace`, and does what it says. It is killed when it says `last`. Returns its reports.
     async fn replace(&mut self, more: &[&str], last: Option<&str>) -> Vec<Value> {
         let settings = settings(self.servers);
         let settings = borrow_settings(&settings);
-        let topic = self.topic.clone();
-        let group = self.group.clone();
-        let mut arguments = [&["--system", self.system.name][..], more].concat();
-        if self.way == Way::NewTopic {
-            arguments.extend(["--old-topic", &topic, "--old-group", &group]);
-        }
+        let arguments: Vec<_> = self
+            .arguments(more)
+            .into_iter()
+            .map(str::to_owned)
+            .collect();
         replace(&settings, &arguments, last, async |step: &str| {
             Box::pin(self.follow(step)).await;
         })
@@ -119,38 +116,36 @@ impl<'a> Site<'a> {
 
     /// Does what a step says, unless it is done.
     async fn follow(&mut self, step: &str) {
-        let stops_old = step.contains("stop the old consumer");
-        if step.starts_with("wait until the old consumer") && self.way == Way::SameTopic {
+        let begins = |words| step.starts_with(words);
+        if begins("wait until the old consumer") && self.way == Way::SameTopic {
             // While they buy, it is always a few records behind.
             self.buyers.turn_to(Facing::Closed).await;
-        } else if step.starts_with("start our management") && self.management.is_none() {
+        } else if begins("start our management") && self.management.is_none() {
             self.management = Some(start(Binary::Management, self.servers, &[]).await);
             self.buyers.turn_to(self.old_facing()).await;
             self.buyers.more().await;
-        } else if step.starts_with("start our facing") && self.facing.is_none() {
+        } else if begins("start our facing") && self.facing.is_none() {
             self.move_to_our_facing().await;
-        } else if step.starts_with("stop our facing") {
+        } else if begins("stop our facing") {
             let meanwhile = if self.way == Way::NewTopic {
                 self.old_facing()
             } else {
                 Facing::Closed
             };
             self.buyers.turn_to(meanwhile).await;
-            assert!(self.facing.take().unwrap().terminate().await.success());
-        } else if step.starts_with("stop our management") {
-            assert!(self.management.take().unwrap().terminate().await.success());
-        } else if step.starts_with("done: start the old consumer") {
+            self.facing.take().unwrap().stop().await;
+        } else if begins("stop our management") {
+            self.management.take().unwrap().stop().await;
+        } else if begins("done: start the old consumer") {
             let address = self.servers.address("SHOP_TEST_KAFKA");
             let names = [&*self.topic, &*self.group];
-            self.consumer = Some(OldConsumer::start(
-                self.system,
-                address,
-                names,
-                self.collection.clone(),
-            ));
+            let consumer = start_consumer(self.system, address, names, &self.collection);
+            self.consumer = Some(consumer);
             self.buyers.turn_to(self.old_facing()).await;
         }
-        if stops_old && let Some(consumer) = self.consumer.take() {
+        if step.contains("stop the old consumer")
+            && let Some(consumer) = self.consumer.take()
+        {
             self.stop_old_consumer(consumer).await;
         }
     }
@@ -164,10 +159,7 @@ impl<'a> Site<'a> {
 
     async fn move_to_our_facing(&mut self) {
         let facing = start(Binary::Facing, self.servers, &[("SHOP_INGEST", "off")]).await;
-        until("be ready", async || {
-            get(&facing.path("/-/ready")).await.0 == 200
-        })
-        .await;
+        until_ready(&facing).await;
         self.buyers
             .turn_to(Facing::Ours(Box::new(facing.client())))
             .await;
@@ -189,37 +181,26 @@ impl<'a> Site<'a> {
     }
 
     async fn documents(&self) -> Vec<Document> {
-        self.collection
-            .find(doc! {})
-            .await
-            .unwrap()
-            .try_collect()
-            .await
-            .unwrap()
+        let all = self.collection.find(doc! {}).await;
+        all.unwrap().try_collect().await.unwrap()
     }
 
     /// Checks what `verify` has reported after the replacement: one report for each topic.
     fn assert_verified(&self, reports: &[Value]) {
-        let reports: Vec<_> = reports
-            .iter()
-            .filter(|report| report["missing"].is_u64())
-            .collect();
-        assert_eq!(
-            reports.len(),
-            if self.way == Way::NewTopic { 2 } else { 1 },
-            "{reports:?}"
-        );
-        let counts = ["missing", "mismatched", "twice", "by_others", "undecodable"].map(|member| {
-            reports
-                .iter()
-                .map(|report| report[member].as_u64().unwrap())
-                .sum::<u64>()
-        });
-        assert_eq!(
-            counts,
-            [0, 0, 0, self.before.len() as u64 - 1, 1],
-            "{reports:?}"
-        );
+        let reports = reports.iter().filter(|report| report["missing"].is_u64());
+        let reports: Vec<_> = reports.collect();
+        let topics = if self.way == Way::NewTopic { 2 } else { 1 };
+        assert_eq!(reports.len(), topics, "{reports:?}");
+        for (member, expected) in [
+            ("missing", 0),
+            ("mismatched", 0),
+            ("twice", 0),
+            ("by_others", self.before.len() as u64 - 1),
+            ("undecodable", 1),
+        ] {
+            let counts = reports.iter().filter_map(|report| report[member].as_u64());
+            assert_eq!(counts.sum::<u64>(), expected, "{member}: {reports:?}");
+        }
     }
 
     /// Checks after the way back that the old programs list every purchase once, and what they have stored before as
@@ -237,24 +218,20 @@ impl<'a> Site<'a> {
         assert_eq!(self.collection.count_documents(doc! {}).await.unwrap(), all);
 
         // The stand-in for MongoDB, which explains no plans, does not replace a number by an equal one of another type.
-        let database = self
-            .collection
-            .client()
-            .database(&self.collection.namespace().db);
+        let client = self.collection.client();
+        let database = client.database(&self.collection.namespace().db);
         let explain = doc! { "explain": { "find": self.collection.name() } };
         let is_stand_in = database.run_command(explain).await.is_err();
-        let before: BTreeSet<_> = self
-            .before
-            .values()
-            .map(|before| types(before, is_stand_in))
-            .collect();
-        let buyers = (0..bought).map(|number| self.system.asked(number));
+        let before = self.before.values();
+        let types_before: BTreeSet<_> = before.map(|one| types(one, is_stand_in)).collect();
+        let buyers = (0..bought).map(|number| fill(self.system.listed_as, number));
         for asked in buyers.chain([self.system.odd.1.to_owned()]) {
             let listed = self.system.list(&self.collection, &asked).await;
             let [listed] = &listed[..] else {
                 panic!("{asked:?} is lost or doubled: {listed:?}")
             };
-            assert!(before.contains(&types(listed, is_stand_in)), "{listed}");
+            let types = types(listed, is_stand_in);
+            assert!(types_before.contains(&types), "{listed}");
             if let Some(before) = self.before.get(&asked) {
                 assert_eq!(shown(listed), shown(before));
             }
@@ -262,10 +239,32 @@ impl<'a> Site<'a> {
     }
 }
 
+/// Starts the consumer of a system.
+fn start_consumer(
+    system: &'static System,
+    servers: &str,
+    topic_and_group: [&str; 2],
+    collection: &Collection<Document>,
+) -> OldConsumer {
+    let collection = collection.clone();
+    OldConsumer::start(system.commits, servers, topic_and_group, move |value| {
+        let collection = collection.clone();
+        Box::pin(async move {
+            let document = system.document(&value);
+            collection.insert_one(document).await.unwrap();
+        })
+    })
+}
+
+async fn until_ready(service: &Process) {
+    let ready = service.path("/-/ready");
+    until("be ready", async || get(&ready).await.0 == 200).await;
+}
+
 /// Runs `management replace`, and passes its steps to `follow`. It is killed when it says `last`. Returns its reports.
 async fn replace(
     settings: &[(&str, &str)],
-    arguments: &[&str],
+    arguments: &[String],
     last: Option<&str>,
     mut follow: impl AsyncFnMut(&str),
 ) -> Vec<Value> {

@@ -2,8 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use bson::Document;
-use mongodb::Collection;
+use futures_util::future::BoxFuture;
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{CommitMode, Consumer as _, StreamConsumer};
 use rdkafka::message::Message as _;
@@ -12,7 +11,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use super::systems::{Commits, System};
+use super::systems::{Commits, System, fill};
 use crate::prelude::*;
 
 /// Its facing.
@@ -52,22 +51,21 @@ pub(super) struct OldConsumer {
 }
 
 impl OldConsumer {
+    /// Starts a consumer that passes the value of each record to `insert`.
     pub(super) fn start(
-        system: &'static System,
+        commits: Commits,
         servers: &str,
         [topic, group]: [&str; 2],
-        collection: Collection<Document>,
+        insert: impl Fn(Vec<u8>) -> BoxFuture<'static, ()> + Send + Sync + 'static,
     ) -> Self {
         let mut config = ClientConfig::new();
         config
             .set("bootstrap.servers", servers)
             .set("group.id", group)
-            .set("client.id", "old-consumer");
-        config.set("auto.offset.reset", "earliest");
-        config.set(
-            "enable.auto.commit",
-            (system.commits == Commits::ByTimer).to_string(),
-        );
+            .set("client.id", "old-consumer")
+            .set("auto.offset.reset", "earliest");
+        let is_by_timer = commits == Commits::ByTimer;
+        config.set("enable.auto.commit", is_by_timer.to_string());
         // Theirs is five seconds.
         config.set("auto.commit.interval.ms", "500");
         let consumer: StreamConsumer = config.create().unwrap();
@@ -77,28 +75,21 @@ impl OldConsumer {
         let stopped = Arc::clone(&stop);
         let counted = Arc::clone(&count);
         let task = tokio::spawn(async move {
-            let mut inserts = JoinSet::new();
             while !stopped.load(Ordering::Relaxed) {
                 let received =
                     tokio::time::timeout(Duration::from_millis(200), consumer.recv()).await;
                 let Ok(Ok(record)) = received else {
                     continue;
                 };
-                let document = system.document(record.payload().unwrap());
-                let into = collection.clone();
-                if system.commits == Commits::BeforeInsert {
+                if commits == Commits::BeforeInsert {
                     consumer.commit_message(&record, CommitMode::Sync).unwrap();
                 }
-                inserts.spawn(async move { into.insert_one(document).await.unwrap() });
-                if system.commits != Commits::BeforeInsert {
-                    inserts.join_next().await.unwrap().unwrap();
-                }
-                if system.commits == Commits::AfterInsert {
+                insert(record.payload().unwrap().to_vec()).await;
+                if commits == Commits::AfterInsert {
                     consumer.commit_message(&record, CommitMode::Sync).unwrap();
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
             }
-            inserts.join_all().await;
         });
         Self { stop, count, task }
     }
@@ -130,8 +121,8 @@ impl Facing {
         match self {
             Self::Closed => None,
             Self::Old(facing) => {
-                let key = (system.key)(number);
-                let value = (system.value)(number);
+                let key = system.key.map(|key| fill(key, number));
+                let value = fill(system.value, number);
                 Some(facing.write(key.as_deref(), &value).await)
             }
             Self::Ours(client) => {

@@ -1,10 +1,8 @@
 //! What the replaced systems write, and how they list it.
 
-use bson::spec::ElementType;
 use bson::{Bson, DateTime, Document, doc};
 use futures_util::TryStreamExt as _;
 use mongodb::Collection;
-use mongodb::options::FindOptions;
 
 /// When a consumer commits the offset of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,14 +15,14 @@ pub(super) enum Commits {
     ByTimer,
 }
 
-/// A replaced system.
+/// A replaced system. Texts have `{number}` of a buyer and what else [`fill`] knows.
 #[derive(Debug)]
 pub(super) struct System {
     pub(super) name: &'static str,
     /// The key of a buyer's record.
-    pub(super) key: fn(u32) -> Option<String>,
+    pub(super) key: Option<&'static str>,
     /// The value of a buyer's record, byte for byte.
-    pub(super) value: fn(u32) -> String,
+    pub(super) value: &'static str,
     /// The value of a record that it stores and lists, and that is no purchase to ours, and the user who is asked for.
     pub(super) odd: (&'static str, &'static str),
     pub(super) commits: Commits,
@@ -32,26 +30,26 @@ pub(super) struct System {
     has_schema: bool,
     /// The member that listings are by.
     listed_by: &'static str,
-    /// The member by which the newest are listed first, if they are ordered.
-    newest_by: Option<&'static str>,
-    limit: Option<i64>,
+    /// What its listings are asked for to show a buyer's purchase.
+    pub(super) listed_as: &'static str,
 }
 
-/// The time of a buyer's record, without a fraction.
-fn time(number: u32) -> String {
-    format!("2026-03-01T09:{:02}:{:02}", number / 60 % 60, number % 60)
+/// Fills in the number of a buyer, and what follows from it.
+pub(super) fn fill(text: &str, number: u32) -> String {
+    let time = format!("2026-03-01T09:{:02}:{:02}", number / 60 % 60, number % 60);
+    let is_whole_second = number.is_multiple_of(10);
+    text.replace("{number}", &number.to_string())
+        .replace("{quarters}", &(f64::from(number + 1) / 4.0).to_string())
+        .replace("{time}", &time)
+        .replace("{fraction}", if is_whole_second { "" } else { ".043217" })
+        .replace("{seconds}", &(1_772_355_600 + number).to_string())
 }
 
 /// Whatever the client has sent.
 pub(super) static SCALABLE_SHOP: System = System {
     name: "000",
-    key: |_| Some("key1".to_owned()),
-    value: |number| {
-        let time = time(number);
-        format!(
-            r#"{{"username":"ada{number}","userid":"u{number}","price":"{number}.30","timestamp":"{time}.250Z"}}"#
-        )
-    },
+    key: Some("key1"),
+    value: r#"{"username":"ada{number}","userid":"u{number}","price":"{number}.30","timestamp":"{time}.250Z"}"#,
     odd: (
         r#"{"username":"odd","price":"1","timestamp":"2026-03-01T09:00:00.000Z"}"#,
         "odd",
@@ -59,21 +57,14 @@ pub(super) static SCALABLE_SHOP: System = System {
     commits: Commits::BeforeInsert,
     has_schema: false,
     listed_by: "username",
-    newest_by: None,
-    limit: None,
+    listed_as: "ada{number}",
 };
 
 /// JavaScript writes whole numbers without decimals.
 pub(super) static USER_BUY_LIST: System = System {
     name: "001",
-    key: |number| Some(format!("u{number}")),
-    value: |number| {
-        let price = f64::from(number + 1) / 4.0;
-        let time = time(number);
-        format!(
-            r#"{{"username":"ada{number}","userid":"u{number}","price":{price},"timestamp":"{time}.043Z"}}"#
-        )
-    },
+    key: Some("u{number}"),
+    value: r#"{"username":"ada{number}","userid":"u{number}","price":{quarters},"timestamp":"{time}.043Z"}"#,
     odd: (
         r#"{"username":"ada","userid":" ","price":1,"timestamp":"2026-03-01T09:00:00.000Z"}"#,
         " ",
@@ -81,27 +72,14 @@ pub(super) static USER_BUY_LIST: System = System {
     commits: Commits::AfterInsert,
     has_schema: true,
     listed_by: "userid",
-    newest_by: Some("timestamp"),
-    limit: None,
+    listed_as: "u{number}",
 };
 
 /// Python's `json` writes spaces, and its `isoformat` no zone, and no fraction that is zero.
 pub(super) static PURCHASE_TRACKING: System = System {
     name: "003",
-    key: |_| None,
-    value: |number| {
-        let (time, fraction) = (
-            time(number),
-            if number.is_multiple_of(10) {
-                ""
-            } else {
-                ".043217"
-            },
-        );
-        format!(
-            r#"{{"username": "ada{number}", "userid": "u{number}", "price": {number}.25, "timestamp": "{time}{fraction}"}}"#
-        )
-    },
+    key: None,
+    value: r#"{"username": "ada{number}", "userid": "u{number}", "price": {number}.25, "timestamp": "{time}{fraction}"}"#,
     odd: (
         r#"{"username": "ada", "userid": "", "price": 1.0, "timestamp": "2026-03-01T09:00:00"}"#,
         "",
@@ -109,20 +87,14 @@ pub(super) static PURCHASE_TRACKING: System = System {
     commits: Commits::ByTimer,
     has_schema: false,
     listed_by: "userid",
-    newest_by: None,
-    limit: None,
+    listed_as: "u{number}",
 };
 
 /// Times are seconds.
 pub(super) static SHOPPING_SYSTEM: System = System {
     name: "004",
-    key: |_| None,
-    value: |number| {
-        let seconds = 1_772_355_600 + number;
-        format!(
-            r#"{{"username":"ada{number}","userid":"u{number}","price":{number}.5,"timestamp":{seconds}.1239998}}"#
-        )
-    },
+    key: None,
+    value: r#"{"username":"ada{number}","userid":"u{number}","price":{number}.5,"timestamp":{seconds}.1239998}"#,
     odd: (
         r#"{"username":"ada","userid":"odd","price":-5.0,"timestamp":1772355600.5}"#,
         "odd",
@@ -130,8 +102,7 @@ pub(super) static SHOPPING_SYSTEM: System = System {
     commits: Commits::ByTimer,
     has_schema: false,
     listed_by: "userid",
-    newest_by: Some("_id"),
-    limit: Some(100),
+    listed_as: "u{number}",
 };
 
 impl System {
@@ -145,16 +116,6 @@ impl System {
         document
     }
 
-    /// What its listings are asked for to show a buyer's purchase.
-    pub(super) fn asked(&self, number: u32) -> String {
-        let prefix = if self.listed_by == "username" {
-            "ada"
-        } else {
-            "u"
-        };
-        format!("{prefix}{number}")
-    }
-
     /// What its listings are asked for to show `document`.
     pub(super) fn asked_for(&self, document: &Document) -> String {
         document.get_str(self.listed_by).unwrap().to_owned()
@@ -166,14 +127,8 @@ impl System {
         collection: &Collection<Document>,
         asked: &str,
     ) -> Vec<Document> {
-        let order = self.newest_by.map(|member| doc! { member: -1 });
-        let options = FindOptions::builder().sort(order).limit(self.limit).build();
-        let found = collection
-            .find(doc! { self.listed_by: asked })
-            .with_options(options)
-            .await
-            .unwrap();
-        found.try_collect().await.unwrap()
+        let found = collection.find(doc! { self.listed_by: asked }).await;
+        found.unwrap().try_collect().await.unwrap()
     }
 }
 
@@ -203,11 +158,10 @@ pub(super) fn shown(document: &Document) -> String {
 
 /// The types of its price and its time. The stand-in leaves a decimal where an equal double is to replace it.
 pub(super) fn types(document: &Document, is_stand_in: bool) -> String {
-    let type_of = |member| match document.get(member).map(Bson::element_type) {
-        Some(ElementType::Decimal128) if is_stand_in => Some(ElementType::Double),
-        of => of,
-    };
-    ["price", "timestamp"]
-        .map(|member| format!("{:?}", type_of(member)))
-        .join(" ")
+    let type_of = |member| document.get(member).map(Bson::element_type);
+    let types = format!("{:?}", ["price", "timestamp"].map(type_of));
+    if is_stand_in {
+        return types.replace("Decimal128", "Double");
+    }
+    types
 }
