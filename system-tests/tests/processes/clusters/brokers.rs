@@ -8,6 +8,7 @@ use rdkafka::admin::{
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
+use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tokio::sync::SemaphorePermit;
 
 use super::are_wanted;
@@ -32,9 +33,7 @@ pub(super) struct Cluster {
 impl Cluster {
     /// Starts the brokers. `None` if no scenes are wanted, or without `TEST_SERVERS`, which is reported.
     pub(super) async fn start() -> Option<Self> {
-        let mut cluster = Self::prepare().await?;
-        cluster.up().await;
-        Some(cluster)
+        Some(Self::prepare().await?.up().await)
     }
 
     /// Starts the brokers, the third one on a disk of 200 MiB. `None` without the rights of root, which is reported.
@@ -42,16 +41,13 @@ impl Cluster {
         let mut cluster = Self::prepare().await?;
         let disk = cluster.folder.path().join("cluster/node-3");
         std::fs::create_dir_all(&disk).unwrap();
-        let mut mount = std::process::Command::new("mount");
-        mount.args(["-t", "tmpfs", "-o", "size=200m", "tmpfs"]);
-        let mounted = mount.arg(&disk).output().unwrap();
-        if !mounted.status.success() {
-            skipped("tmpfs", String::from_utf8_lossy(&mounted.stderr).trim());
+        let flags = MountFlags::empty();
+        if let Err(error) = mount("tmpfs", &disk, "tmpfs", flags, c"size=200m") {
+            skipped("tmpfs", &error.to_string());
             return None;
         }
         cluster.disk = Some(disk);
-        cluster.up().await;
-        Some(cluster)
+        Some(cluster.up().await)
     }
 
     /// Fills the disk of the third broker.
@@ -87,7 +83,7 @@ impl Cluster {
     }
 
     /// Starts all brokers behind their links.
-    async fn up(&mut self) {
+    async fn up(mut self) -> Self {
         let printed = self.ctl(&["up"]).await;
         let prefix = "export SHOP_TEST_KAFKA_CLUSTER=";
         let servers = printed.lines().find_map(|line| line.strip_prefix(prefix));
@@ -98,6 +94,7 @@ impl Cluster {
             addresses.push(link.address.to_string());
         }
         self.addresses = addresses.join(",");
+        self
     }
 
     async fn ctl(&self, arguments: &[&str]) -> String {
@@ -172,13 +169,13 @@ impl Drop for Cluster {
         down.arg("down")
             .env("SERVERS_DIR", self.folder.path())
             .stdin(Stdio::null());
-        let mut unmount = std::process::Command::new("umount");
-        unmount.args(&self.disk);
-        let commands = [Some(down), self.disk.is_some().then_some(unmount)];
-        for mut command in commands.into_iter().flatten() {
-            if let Err(error) = command.output() {
-                eprintln!("the test's cluster could not be stopped: {error}");
-            }
+        if let Err(error) = down.output() {
+            eprintln!("the test's cluster could not be stopped: {error}");
+        }
+        if let Some(disk) = &self.disk
+            && let Err(error) = unmount(disk, UnmountFlags::DETACH)
+        {
+            eprintln!("the test's disk could not be unmounted: {error}");
         }
     }
 }

@@ -3,7 +3,6 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
-use tokio::task::JoinHandle;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -31,62 +30,52 @@ impl Seen {
     }
 }
 
+/// What is seen of facing.
+#[derive(Default)]
+struct Observed {
+    buys: Seen,
+    listings: Seen,
+    /// When facing's `/health` was first and last degraded, after the start of the load.
+    degraded: Option<(Duration, Duration)>,
+}
+
 /// Buyers that repeat each purchase with its key until it is acknowledged, and a reader that lists those of one user.
 pub(super) struct Load {
     stop: CancellationToken,
-    buys: Arc<Mutex<Seen>>,
-    listings: Arc<Mutex<Seen>>,
-    /// When facing's `/health` was degraded, after the start of the load.
-    degraded: Arc<Mutex<Vec<Duration>>>,
-    tasks: Vec<JoinHandle<()>>,
+    observed: Arc<Mutex<Observed>>,
+    tasks: JoinSet<()>,
 }
 
 impl Load {
     pub(super) fn start(facing: &Process) -> Self {
         let stop = CancellationToken::new();
-        let buys = Arc::<Mutex<Seen>>::default();
-        let listings = Arc::<Mutex<Seen>>::default();
-        let degraded = Arc::<Mutex<Vec<Duration>>>::default();
-        let mut tasks = Vec::new();
+        let observed = Arc::<Mutex<Observed>>::default();
+        let mut tasks = JoinSet::new();
         for buyer in 0..BUYERS {
             let url = facing.path(PURCHASES);
-            let buyer = buy_until_stopped(buyer, url, stop.clone(), Arc::clone(&buys));
-            tasks.push(tokio::spawn(buyer));
+            tasks.spawn(buy_until_stopped(
+                buyer,
+                url,
+                stop.clone(),
+                Arc::clone(&observed),
+            ));
         }
-        let url = facing.path("/v1/purchases?userid=u0");
-        let listed = Arc::clone(&listings);
-        let listing = poll_until_stopped(url, stop.clone(), move |status, _| {
-            if status == 200 {
-                listed.lock().unwrap().note_success();
-            }
-        });
-        tasks.push(tokio::spawn(listing));
-        let url = facing.path("/health");
-        let turned = Arc::clone(&degraded);
-        let began = Instant::now();
-        let health = poll_until_stopped(url, stop.clone(), move |_, health| {
-            if health["status"] == "degraded" {
-                turned.lock().unwrap().push(began.elapsed());
-            }
-        });
-        tasks.push(tokio::spawn(health));
+        let url = facing.url.clone();
+        tasks.spawn(look_until_stopped(url, stop.clone(), Arc::clone(&observed)));
         Self {
             stop,
-            buys,
-            listings,
-            degraded,
+            observed,
             tasks,
         }
     }
 
-    pub(super) fn acknowledged(&self) -> u64 {
-        self.buys.lock().unwrap().successes
+    fn acknowledged(&self) -> u64 {
+        self.observed.lock().unwrap().buys.successes
     }
 
     /// Waits for as many further purchases as there are buyers, twice: each partition works.
     pub(super) async fn goes_on(&self) {
-        let before = self.acknowledged();
-        let enough = before + 2 * BUYERS as u64;
+        let enough = self.acknowledged() + 2 * BUYERS as u64;
         let wait = async {
             while self.acknowledged() < enough {
                 pause().await;
@@ -108,55 +97,53 @@ impl Load {
         true
     }
 
-    /// Stops the buyers, and returns the number of purchases that were acknowledged.
-    pub(super) async fn stop(&mut self) -> u64 {
-        self.stop.cancel();
-        let tasks = join_all(self.tasks.drain(..));
-        for ended in within(RECOVERY, "the last purchases", tasks).await {
-            ended.unwrap();
-        }
-        self.acknowledged()
-    }
-
-    /// Stops the buyers, and waits until all that is acknowledged is stored, once.
+    /// Stops the buyers, waits until all that is acknowledged is stored, once, and prints what they have seen.
     pub(super) async fn end(mut self, scene: &str, stored: impl AsyncFn() -> u64) {
-        let acknowledged = self.stop().await;
+        self.stop.cancel();
+        let ended = async { while self.tasks.join_next().await.transpose().unwrap().is_some() {} };
+        within(RECOVERY, "the last purchases", ended).await;
+        let acknowledged = self.acknowledged();
         let ended = Instant::now();
         let mut count = stored().await;
         while count < acknowledged && ended.elapsed() < RECOVERY {
             pause().await;
             count = stored().await;
         }
-        self.print(scene, count);
-        assert_eq!(count, acknowledged, "{scene}");
-    }
-
-    /// Prints what the buyers and the reader saw, beside the number of purchases in the store.
-    pub(super) fn print(&self, scene: &str, stored: u64) {
-        let acknowledged = self.acknowledged();
-        let degraded = self.degraded.lock().unwrap().clone();
+        let observed = self.observed.lock().unwrap();
         println!(
             "{scene}: acknowledged {acknowledged}, missing {}, twice {}, without a buy {:.1?}, without a listing {:.1?}, degraded {:.1?}",
-            acknowledged.saturating_sub(stored),
-            stored.saturating_sub(acknowledged),
-            self.buys.lock().unwrap().longest_pause,
-            self.listings.lock().unwrap().longest_pause,
-            degraded.first().zip(degraded.last()),
+            acknowledged.saturating_sub(count),
+            count.saturating_sub(acknowledged),
+            observed.buys.longest_pause,
+            observed.listings.longest_pause,
+            observed.degraded,
         );
+        assert_eq!(count, acknowledged, "{scene}");
     }
 }
 
-/// Gets a resource again and again, and passes the status and the body on.
-async fn poll_until_stopped(
-    url: String,
-    stop: CancellationToken,
-    note: impl Fn(u16, Value) + Send + Sync,
-) {
+/// Lists purchases, and asks for the health, again and again.
+async fn look_until_stopped(url: String, stop: CancellationToken, observed: Arc<Mutex<Observed>>) {
     let http = plain();
+    let began = Instant::now();
     while !stop.is_cancelled() {
-        if let Ok(response) = http.get(&url).send().await {
-            let status = response.status().as_u16();
-            note(status, response.json().await.unwrap_or_default());
+        let list = http.get(format!("{url}{PURCHASES}?userid=u0")).send();
+        let health = http.get(format!("{url}/health")).send();
+        let (listed, health) = tokio::join!(list, health);
+        let is_listed = listed.is_ok_and(|response| response.status() == 200);
+        let health: Value = match health {
+            Ok(response) => response.json().await.unwrap_or_default(),
+            Err(_) => Value::Null,
+        };
+        {
+            let mut observed = observed.lock().unwrap();
+            if is_listed {
+                observed.listings.note_success();
+            }
+            if health["status"] == "degraded" {
+                let now = began.elapsed();
+                observed.degraded.get_or_insert((now, now)).1 = now;
+            }
         }
         sleep(Duration::from_millis(200)).await;
     }
@@ -167,41 +154,34 @@ async fn buy_until_stopped(
     buyer: usize,
     url: String,
     stop: CancellationToken,
-    seen: Arc<Mutex<Seen>>,
+    observed: Arc<Mutex<Observed>>,
 ) {
     for number in 0_u64.. {
         if stop.is_cancelled() {
             return;
         }
         buy(&url, &format!("u{buyer}"), number).await;
-        seen.lock().unwrap().note_success();
+        observed.lock().unwrap().buys.note_success();
         // The servers share the processors with the buyers.
         pause().await;
     }
 }
 
-/// Buys with one attempt: a user buys once for each price. Returns whether it was acknowledged.
-pub(super) async fn buy_once(url: &str, user: &str, price: u64) -> bool {
-    let body = format!(r#"{{"username":"ada","userid":"{user}","price":{price}}}"#);
-    let request = plain()
-        .post(url)
-        .header("content-type", "application/json")
-        .header("idempotency-key", format!("{user}-{price}"));
-    match request.body(body).send().await {
-        Ok(response) if response.status().is_success() => true,
-        Ok(response) => {
-            assert_eq!(response.status(), 503);
-            false
-        }
-        // The service is restarted.
-        Err(_) => false,
-    }
-}
-
-/// Repeats a purchase until it is acknowledged.
-pub(super) async fn buy(url: &str, user: &str, price: u64) {
+/// Repeats a purchase until it is acknowledged: a user buys once for each price.
+async fn buy(url: &str, user: &str, price: u64) {
+    let body = json!({"username": "ada", "userid": user, "price": price});
+    let request = || {
+        let request = plain().post(url).json(&body);
+        request.header("idempotency-key", format!("{user}-{price}"))
+    };
     let bought = async {
-        while !buy_once(url, user, price).await {
+        loop {
+            match request().send().await {
+                Ok(response) if response.status().is_success() => return,
+                Ok(response) => assert_eq!(response.status(), 503),
+                // The service is restarted.
+                Err(_) => {}
+            }
             sleep(Duration::from_millis(100)).await;
         }
     };
@@ -223,8 +203,7 @@ pub(super) fn faults_by_chance(count: u64, seconds: u64, faults: &[(&str, &str)]
     let mut random = Random::new(seed);
     let mut steps = Vec::new();
     for _fault in 0..count {
-        let chosen = usize::try_from(random.below(faults.len() as u64)).unwrap();
-        let (fault, mend) = faults[chosen];
+        let (fault, mend) = random.choose(faults);
         let away = random.below(seconds);
         let back = random.below(seconds);
         steps.push(format!("{fault}, wait {away}, {mend}, wait {back}"));

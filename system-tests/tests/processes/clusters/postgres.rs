@@ -16,7 +16,7 @@ enum Replication {
 /// A primary with a standby, and facing, which stores into them.
 struct Shop {
     servers: Cluster,
-    folder: TempDir,
+    _folder: TempDir,
     facing: Process,
 }
 
@@ -24,11 +24,12 @@ impl Shop {
     /// `None` if no scenes are wanted, or without PostgreSQL, which is reported.
     async fn start(replication: Replication) -> Option<Self> {
         let servers = are_wanted().then(cluster)??;
-        let folder = tempfile::tempdir().unwrap();
-        let facing = Self::start_facing(&folder, &servers).await;
+        let url = servers.url_of_both();
+        let settings = [("DATABASE_URL", url.as_str())];
+        let (folder, facing) = Process::fresh(Binary::Facing, &settings).await;
         let shop = Self {
             servers,
-            folder,
+            _folder: folder,
             facing,
         };
         shop.ctl("make_standby");
@@ -49,12 +50,6 @@ impl Shop {
         Some(shop)
     }
 
-    async fn start_facing(folder: &TempDir, servers: &Cluster) -> Process {
-        let url = servers.url_of_both();
-        let settings = [("DATABASE_URL", url.as_str())];
-        Process::start(Binary::Facing, folder.path(), &settings).await
-    }
-
     fn ctl(&self, command: &str) {
         tokio::task::block_in_place(|| self.servers.ctl(command));
     }
@@ -68,15 +63,6 @@ impl Shop {
             count += body["count"].as_u64().unwrap_or_default();
         }
         count
-    }
-
-    /// Runs a command of management. Returns its exit code, and what it printed.
-    async fn run(&self, arguments: &[&str]) -> (Option<i32>, String) {
-        let url = self.servers.url_of_both();
-        let data = self.folder.path().to_str().unwrap();
-        let settings = [("POSTGRES_URL", url.as_str()), ("SHOP_DATA_DIR", data)];
-        let output = Binary::Management.run(arguments, &settings).await;
-        (output.status.code(), text(&output.stdout))
     }
 }
 
@@ -135,45 +121,3 @@ const SERVER_FAULTS: &[(&str, &str)] = &[
     ("pause", "resume"),
     ("kill_standby", "start_standby"),
 ];
-
-/// What an asynchronous standby lacks is counted by `verify`, and stored again from the log.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_an_asynchronous_standby_lacks_is_stored_again_from_the_log() {
-    let Some(mut shop) = Shop::start(Asynchronous).await else {
-        return;
-    };
-    let mut load = Load::start(&shop.facing);
-    load.goes_on().await;
-    shop.ctl("kill_standby");
-    load.goes_on().await;
-    let acknowledged = load.stop().await;
-    until("all is stored", async || {
-        shop.stored().await == acknowledged
-    })
-    .await;
-
-    shop.ctl("promote");
-    until("the standby serves", async || shop.stored().await > 0).await;
-    load.print("standby behind, promoted", shop.stored().await);
-    let missing = acknowledged - shop.stored().await;
-    assert!(missing > 0, "the standby was behind");
-    let (code, printed) = shop.run(&["verify", "--wait", "1"]).await;
-    assert_eq!(code, Some(1), "{printed}");
-    assert!(
-        printed.contains(&format!("missing {missing}, twice 0")),
-        "{printed}"
-    );
-
-    shop.facing.signal(rustix::process::Signal::TERM);
-    until("facing ends", async || shop.facing.end().is_some()).await;
-    let (code, printed) = shop
-        .run(&["groups", "reset", "purchase-group", "--to-beginning"])
-        .await;
-    assert_eq!(code, Some(0), "{printed}");
-    shop.facing = Shop::start_facing(&shop.folder, &shop.servers).await;
-    until("all is stored again", async || {
-        shop.stored().await == acknowledged
-    })
-    .await;
-    load.print("… and reset", shop.stored().await);
-}
