@@ -115,6 +115,17 @@ fn expression(text: &str) -> String {
     }
 }
 
+/// A line of a scenario: `VERB TARGET -> TEXT`.
+#[derive(Clone, Copy)]
+struct Step<'a> {
+    line: &'a str,
+    verb: &'a str,
+    /// What is behind the verb.
+    rest: &'a str,
+    target: &'a str,
+    text: &'a str,
+}
+
 struct Scenario {
     browser: Browser,
     folder: TempDir,
@@ -147,9 +158,22 @@ impl Scenario {
         }
         let (verb, rest) = line.split_once(' ').unwrap_or((&line, ""));
         let (target, text) = rest.split_once(" ->").unwrap_or((rest, ""));
-        let text = text.strip_prefix(' ').unwrap_or(text);
-        let browser = &self.browser;
-        match verb {
+        let step = Step {
+            line: &line,
+            verb,
+            rest,
+            target,
+            text: text.strip_prefix(' ').unwrap_or(text),
+        };
+        let is_known =
+            self.prepare(step).await || self.use_page(step).await || self.look(step).await;
+        assert!(is_known, "there is no step {verb}");
+    }
+
+    /// Carries out a step on the services or their data. Returns whether it is one.
+    async fn prepare(&mut self, step: Step<'_>) -> bool {
+        let Step { target, text, .. } = step;
+        match step.verb {
             "start" => self.start(target).await,
             "kill" => {
                 let service = self.services.remove(target).unwrap();
@@ -163,12 +187,21 @@ impl Scenario {
             }
             "append" => append(&self.data(), target).await,
             "letters" => put_dead_letters(&self.data(), target.parse().unwrap()).await,
-            "sql" => open_file(&self.data()).execute_batch(rest).unwrap(),
+            "sql" => open_file(&self.data()).execute_batch(step.rest).unwrap(),
             "copy" => {
                 let to = self.folder.path().join(text);
                 std::fs::copy(Path::new(FOLDER).join(target), to).unwrap();
             }
+            _ => return false,
+        }
+        true
+    }
 
+    /// Carries out a step that a user makes. Returns whether it is one.
+    async fn use_page(&mut self, step: Step<'_>) -> bool {
+        let Step { target, text, .. } = step;
+        let browser = &self.browser;
+        match step.verb {
             "tab" => self.turn_to_tab(target).await,
             "size" => {
                 let (width, height) = target.split_once(' ').unwrap();
@@ -182,16 +215,14 @@ impl Scenario {
             "back" => browser.driver.back().await.unwrap(),
 
             "click" => browser.find(By::Css(target)).await.click().await.unwrap(),
-            "double-click" => {
+            "double-click" | "hover" => {
                 let element = browser.find(By::Css(target)).await;
                 let chain = browser.driver.action_chain();
-                let chain = chain.double_click_element(&element);
-                chain.perform().await.unwrap();
-            }
-            "hover" => {
-                let element = browser.find(By::Css(target)).await;
-                let chain = browser.driver.action_chain();
-                let chain = chain.move_to_element_center(&element);
+                let chain = if step.verb == "hover" {
+                    chain.move_to_element_center(&element)
+                } else {
+                    chain.double_click_element(&element)
+                };
                 chain.perform().await.unwrap();
             }
             "follow" => {
@@ -211,7 +242,7 @@ impl Scenario {
             "type" => {
                 let selector = format!("{target}:focus-visible");
                 let is_reached = format!("return document.activeElement.matches({selector:?})");
-                until(&line, async || {
+                until(step.line, async || {
                     let is_reached = browser.run(&is_reached).await == json!(true);
                     if !is_reached {
                         browser.press(Key::Tab.value().to_string()).await;
@@ -221,13 +252,28 @@ impl Scenario {
                 .await;
                 browser.press(keys(text)).await;
             }
+            _ => return false,
+        }
+        true
+    }
 
+    /// Carries out a step that looks at the page, or runs a script in it. Returns whether it is one.
+    async fn look(&mut self, step: Step<'_>) -> bool {
+        let Step {
+            line,
+            rest,
+            target,
+            text,
+            ..
+        } = step;
+        let browser = &self.browser;
+        match step.verb {
             "has" => {
                 let expected: Vec<_> = text.split('|').map(str::trim).collect();
-                until(&line, async || browser.texts(target).await == expected).await;
+                until(line, async || browser.texts(target).await == expected).await;
             }
             "says" => {
-                until(&line, async || {
+                until(line, async || {
                     browser.texts(target).await.concat().contains(text)
                 })
                 .await;
@@ -258,8 +304,9 @@ impl Scenario {
             "quiet" => browser.was_quiet(target).await,
             "accessible" => browser.is_accessible().await,
             "fits" => self.fits(target).await,
-            _ => panic!("there is no step {verb}"),
+            _ => return false,
         }
+        true
     }
 
     /// Starts the service that the first word names, with the settings of the others.

@@ -68,13 +68,16 @@ impl<'a> Pair<'a> {
     }
 }
 
-/// Registers or places `number` of a round, repeatedly until this is acknowledged. Users first: an order needs one.
-async fn call(ledger: &Ledger, round: u64, number: u64) {
-    while !match number.checked_sub(USERS) {
-        None => ledger.register(round * USERS + number).await,
-        Some(order) => ledger.place(round * ORDERS + order).await,
-    } {
-        pause().await;
+/// Makes each of the calls of a round that belong to `caller`, repeatedly until it is acknowledged.
+async fn call(ledger: Arc<Ledger>, round: u64, caller: u64) {
+    for number in (0..USERS + ORDERS).filter(|number| number % CALLERS == caller) {
+        // Users first: an order needs one.
+        while !match number.checked_sub(USERS) {
+            None => ledger.register(round * USERS + number).await,
+            Some(order) => ledger.place(round * ORDERS + order).await,
+        } {
+            pause().await;
+        }
     }
 }
 
@@ -97,12 +100,7 @@ async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
         let before = ledger.history.ended();
         let mut callers = JoinSet::new();
         for caller in 0..CALLERS {
-            let ledger = Arc::clone(&ledger);
-            callers.spawn(async move {
-                for number in (0..USERS + ORDERS).filter(|number| number % CALLERS == caller) {
-                    call(&ledger, round, number).await;
-                }
-            });
+            callers.spawn(call(Arc::clone(&ledger), round, caller));
         }
         for _ in 0..2 {
             let at = before + random.below((USERS + ORDERS) * 9 / 10);
