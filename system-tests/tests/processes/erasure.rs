@@ -1,5 +1,7 @@
 //! `management erase user` and the retention of purchases.
 
+use shop_core::Timestamp;
+
 use crate::kafka;
 use crate::prelude::*;
 
@@ -10,10 +12,9 @@ const OF_EVA: &str = r#"{"username":"eva","userid":"2","price":7}"#;
 fn files_with(folder: &Path, text: &str) -> Vec<String> {
     let entries = std::fs::read_dir(folder).unwrap();
     let paths = entries.map(|entry| entry.unwrap().path());
-    let has_text = |path: &std::path::PathBuf| {
+    let has_text = |path: &PathBuf| {
         let bytes = std::fs::read(path).unwrap();
-        let mut parts = bytes.windows(text.len());
-        parts.any(|part| part == text.as_bytes())
+        String::from_utf8_lossy(&bytes).contains(text)
     };
     let found = paths.filter(has_text);
     found.map(|path| path.display().to_string()).collect()
@@ -23,20 +24,10 @@ fn files_with(folder: &Path, text: &str) -> Vec<String> {
 async fn an_erased_user_is_in_no_file_and_not_restored() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
     let folder = folder.path();
-    for user in [
-        r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#,
-        r#"{"email":"eva@example.com","name":"eva"}"#,
-    ] {
-        assert_eq!(post(&facing.path("/users"), user).await.0, 201);
-    }
-    for body in [OF_ADA, OF_ADA, OF_EVA, OF_ADA] {
-        must_buy(&facing, body).await;
-    }
-    append(
-        folder,
-        r#"{"username":"Ada Lovelace","userid":"1","price":"much"}"#,
-    )
-    .await;
+    let user = r#"{"email":"ada@example.com","name":"Ada Lovelace"}"#;
+    assert_eq!(post(&facing.path("/users"), user).await.0, 201);
+    let invalid = r#"{"username":"Ada Lovelace","userid":"1","price":"much"}"#;
+    append_all(folder, &[OF_ADA, OF_ADA, OF_EVA, OF_ADA, invalid]).await;
     until_stored(&facing, "1", 3).await;
     until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
     until("publish the events", async || {
@@ -45,24 +36,25 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     })
     .await;
 
-    let data = folder.to_str().unwrap();
-    let mut terminal = Terminal::with(&[ALL_ROLES, ("SHOP_DATA_DIR", data)]);
-    terminal.run("erase user 1 --dry-run").await;
+    let mut terminal = Terminal::on(folder, &[ALL_ROLES]);
+    terminal.run("management erase user 1 --dry-run").await;
     assert_eq!(stored(&facing, "1").await, 3);
-    terminal.run("erase user 1 --confirm").await;
+    terminal.run("management erase user 1 --confirm").await;
     assert_eq!(stored(&facing, "1").await, 0);
-    assert_eq!(stored(&facing, "2").await, 1);
     assert_eq!(get(&facing.path("/users/1")).await.0, 404);
-    assert_eq!(get(&facing.path("/users/2")).await.0, 200);
-    terminal.run("erase user 1 --confirm --json").await;
-    terminal.run("verify").await;
+    terminal
+        .run(
+            "management erase user 1 --confirm --json
+            management verify",
+        )
+        .await;
     facing.stop().await;
     assert_eq!(files_with(folder, "ada@example.com"), [""; 0]);
     assert_eq!(files_with(folder, "Ada Lovelace"), [""; 0]);
 
     // The whole log is consumed again.
     terminal
-        .run("groups reset purchase-group --to-beginning")
+        .run("management groups reset purchase-group --to-beginning")
         .await;
     terminal.assert_shown("erase");
     let facing = Process::start(Binary::Facing, folder, &[]).await;
@@ -70,8 +62,6 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     until_stored(&facing, "2", 2).await;
     assert_eq!(stored(&facing, "1").await, 0);
     assert_eq!(dead_lettered(&facing).await, 0);
-    must_buy(&facing, OF_ADA).await;
-    until_stored(&facing, "1", 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -80,24 +70,14 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
         return;
     };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
-    let facing = kafka::start(Binary::Facing, &servers, &[("SHOP_INGEST", "off")]).await;
-    until("accept a purchase", async || {
-        buy(&facing, OF_EVA).await.0 == 201
-    })
-    .await;
-    for _ in 0..3 {
-        must_buy(&facing, OF_ADA).await;
-    }
+    kafka::append_all(&servers, &[OF_EVA, OF_ADA, OF_ADA, OF_ADA]).await;
     until_stored(&management, "1", 3).await;
     let settings = kafka::settings(&servers);
-    let settings = borrow_settings(&settings);
-    let words = ["erase", "user", "1", "--confirm", "--json"];
-    let erased = Binary::Management.run(&words, &settings).await;
-    let report: Value = serde_json::from_str(&text(&erased.stdout)).unwrap();
-    assert_eq!(report["purchases"], 3, "{report}");
-    assert_eq!(report["kept"][0]["records"], 3, "{report}");
-    // The default retention is a week.
-    assert!(report["kept"][0]["until"].is_string(), "{report}");
+    let nowhere = Path::new("/nonexistent/shop-data");
+    let mut terminal = Terminal::on(nowhere, &borrow_settings(&settings));
+    terminal
+        .run("management erase user 1 --confirm --json")
+        .await;
     management.stop().await;
 
     let group = servers.name("again");
@@ -109,39 +89,47 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
     })
     .await;
     assert_eq!(stored(&again, "1").await, 0);
-    assert_eq!(dead_lettered(&again).await, 0);
-    let verified = Binary::Management.run(&["verify"], &settings).await;
-    assert_ended(&verified, 0, "erased 3, older");
+    terminal.run("management verify").await;
+    terminal.assert_shown("erase-kafka");
+}
+
+/// Stores the time that retention has seen last.
+fn set_last_seen(folder: &Path, time: Timestamp) {
+    let sql = "INSERT OR REPLACE INTO clock (rowid, seen) VALUES (2, ?1)";
+    open_file(folder).execute(sql, [time.as_millis()]).unwrap();
 }
 
 #[tokio::test]
 async fn purchases_older_than_the_retention_are_deleted() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
-    // The first round finds nothing to delete, and trusts the clock. A new log has already stored the time.
-    let facing = Process::start(Binary::Facing, folder, &keep).await;
-    let store = open_file(folder);
-    until("store the time", async || {
-        let count = "SELECT count(*) FROM clock";
-        let rows = store.query_row(count, [], |row| row.get::<_, i64>(0));
-        rows == Ok(2)
-    })
-    .await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let old = r#"{"username":"ada","userid":"1","price":5,"timestamp":"2026-01-01T00:00:00Z"}"#;
-    assert_eq!(buy(&facing, old).await.0, 400, "older than the retention");
-    facing.stop().await;
-    let facing = Process::start(Binary::Facing, folder, &[]).await;
-    for body in [old, OF_ADA, old] {
-        must_buy(&facing, body).await;
-    }
+    append_all(folder.path(), &[old, OF_ADA, old]).await;
     until_stored(&facing, "1", 3).await;
     facing.stop().await;
-    // The first round begins with the service.
-    let facing = Process::start(Binary::Facing, folder, &keep).await;
+
+    // The first round begins with the service. It trusts a clock that was right.
+    set_last_seen(folder.path(), SystemClock.now());
+    let keep = [("SHOP_PURCHASE_RETENTION", "1d")];
+    let facing = Process::start(Binary::Facing, folder.path(), &keep).await;
     until_stored(&facing, "1", 1).await;
-    let metrics = facing.metrics().await;
-    assert!(metrics.contains("\nshop_store_expired_purchases_total "));
-    let output = manage(folder, &["verify", "--purchase-retention", "1d"]).await;
+    let bought = post(&facing.path("/buy"), old).await;
+    assert_eq!(bought.0, 400, "older than the retention");
+    let words = ["verify", "--purchase-retention", "1d"];
+    let output = manage(folder.path(), &words).await;
     assert_ended(&output, 0, "erased 0, older than the retention 2\n");
+}
+
+#[tokio::test]
+async fn a_purchase_is_not_older_than_what_retention_has_seen() {
+    let folder = tempfile::tempdir().unwrap();
+    append(folder.path(), ADA).await;
+    // The machine has started with a clock that is behind.
+    let seen = SystemClock
+        .now()
+        .saturating_add(Duration::from_secs(400 * 86_400));
+    set_last_seen(folder.path(), seen);
+    let settings = [("SHOP_PURCHASE_RETENTION", "365d")];
+    let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
+    let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
+    assert_eq!(bought.purchase.timestamp, seen);
 }

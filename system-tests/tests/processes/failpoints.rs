@@ -46,8 +46,7 @@ struct Sent<'a> {
 
 /// A distinct record that can never be stored.
 fn poison(number: u64) -> LogRecord {
-    let value = format!("poison {number}");
-    LogRecord::new(0, SystemClock.now(), Some(value.into()))
+    record_of(format!("poison {number}"))
 }
 
 /// Makes the next calls. Those without a response are next again, with the same key.

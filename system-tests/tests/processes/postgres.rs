@@ -27,28 +27,33 @@ async fn commands_and_checks_create_no_table() {
     let Some(cluster) = cluster() else { return };
     let folder = tempfile::tempdir().unwrap();
     let url = cluster.url();
-    let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
-    let settings = [ALL_ROLES, ("POSTGRES_URL", &*url), data];
-    let run = |word: &str| Binary::Management.run(&[word], &settings);
-    assert_ended(&run("doctor").await, 3, "the table does not exist");
-    assert_ended(&run("--check-config").await, 0, "not there yet");
-
+    let settings = [ALL_ROLES, ("POSTGRES_URL", &*url)];
+    let mut terminal = Terminal::on(folder.path(), &settings);
+    terminal
+        .run(
+            "management doctor
+            management --check-config",
+        )
+        .await;
     let service = Process::start(Binary::Facing, folder.path(), &settings).await;
     must_buy(&service, ADA).await;
     until_stored(&service, "u1", 1).await;
     service.stop().await;
-    assert_ended(&run("--check-config").await, 0, "all is well");
-    assert_ended(&run("status").await, 0, "PostgreSQL, ");
-    assert_ended(&run("verify").await, 0, "missing 0, twice 0");
+
     // Commands that read need no other right.
     let rights = "create role reader login; grant select on all tables in schema public to reader";
     session(&cluster).await.batch_execute(rights).await.unwrap();
     let reader = url.replace("postgres@", "reader@");
-    for command in ["doctor", "export"] {
-        let settings = [("POSTGRES_URL", &*reader), data];
-        let output = Binary::Management.run(&[command], &settings).await;
-        assert_ended(&output, 0, "");
-    }
+    terminal
+        .run(&format!(
+            "management --check-config
+            management status
+            management verify
+            POSTGRES_URL={reader} management doctor
+            POSTGRES_URL={reader} management export"
+        ))
+        .await;
+    terminal.assert_shown("postgres");
 }
 
 #[tokio::test]
@@ -64,21 +69,18 @@ async fn tables_of_another_program_fail_the_start_unless_adopted() {
         .unwrap();
     let folder = tempfile::tempdir().unwrap();
     let url = cluster.url();
-    let settings = [
-        ("POSTGRES_URL", &*url),
-        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
-        ("PORT", "0"),
-        ALL_ROLES,
-        ("SHOP_ADOPT_TABLES", "on"),
-    ];
-    for arguments in [&[][..], &["--check-config"]] {
-        let output = Binary::Facing.run(arguments, &settings[..4]).await;
-        assert_ended(&output, 1, "tables=users");
-        assert_ended(&output, 1, "SHOP_ADOPT_TABLES=on");
-    }
-    let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    assert_ended(&output, 0, "takes over 2 rows");
-    let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
+    let settings = [("POSTGRES_URL", &*url), ("PORT", "0"), ALL_ROLES];
+    let mut terminal = Terminal::on(folder.path(), &settings);
+    terminal
+        .run(
+            "facing --check-config
+            SHOP_ADOPT_TABLES=on facing --check-config
+            LOG_LEVEL=off facing",
+        )
+        .await;
+    terminal.assert_shown("adopt");
+    let adopts = [&settings[..], &[("SHOP_ADOPT_TABLES", "on")]].concat();
+    let facing = Process::start(Binary::Facing, folder.path(), &adopts).await;
     until("take it over", async || {
         get(&facing.path("/users/2")).await.1["name"] == "Eve"
     })

@@ -10,7 +10,6 @@ pub(crate) use rustix::process::Signal;
 pub(crate) use serde_json::{Value, json};
 pub(crate) use shop_client::{NewPurchase, RetryPolicy, ShopClient};
 pub(crate) use shop_core::log::LogRecord;
-pub(crate) use shop_core::ports::PurchaseSink as _;
 pub(crate) use shop_core::{Clock as _, SystemClock};
 pub(crate) use shop_kafka::KafkaLog;
 pub(crate) use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions};

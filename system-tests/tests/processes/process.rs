@@ -1,20 +1,18 @@
 //! A running binary.
 
-use std::fs::File;
-use std::io::Write as _;
 use std::panic::Location;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{ExitStatus, Output, Stdio};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
-use shop_client::{NewPurchase, Purchase, RetryPolicy, ShopClient};
-use shop_core::{Clock as _, SystemClock};
+use shop_client::{NewPurchase, RetryPolicy, ShopClient};
 use tempfile::TempDir;
-use tokio::io::{AsyncBufReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStderr, Command};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
 
 /// The setting of a process that serves users and orders too.
 pub(crate) const ALL_ROLES: (&str, &str) = ("SHOP_ROLES", "purchases,users,orders");
@@ -30,11 +28,6 @@ pub(crate) fn purchase_of(user: &str) -> NewPurchase {
         .unwrap()
 }
 
-/// A purchase of 29.99 by the user `user` with an id and a time, as a service publishes it.
-pub(crate) fn published_purchase_of(user: &str) -> Purchase {
-    purchase_of(user).into_purchase(SystemClock.now(), || SystemClock.fresh_id())
-}
-
 /// Returns settings as [`Binary::run`] and [`Process::start`] take them.
 pub(crate) fn borrow_settings<'a>(settings: &'a [(&'a str, String)]) -> Vec<(&'a str, &'a str)> {
     let borrow = |(name, value): &'a (&'a str, String)| (*name, value.as_str());
@@ -48,18 +41,12 @@ pub(crate) enum Binary {
 }
 
 impl Binary {
-    /// The binary of this build, or the one in the folder `SHOP_BINARIES`.
-    #[expect(clippy::disallowed_methods, reason = "the binaries of another profile")]
-    pub(crate) fn path(self) -> PathBuf {
-        let (name, built) = match self {
-            Self::Facing => ("facing", env!("CARGO_BIN_EXE_facing-with-failpoints")),
-            Self::Management => (
-                "management",
-                env!("CARGO_BIN_EXE_management-with-failpoints"),
-            ),
-        };
-        std::env::var_os("SHOP_BINARIES")
-            .map_or(built.into(), |folder| Path::new(&folder).join(name))
+    /// The path of the binary, which was built with these tests.
+    pub(crate) const fn path(self) -> &'static str {
+        match self {
+            Self::Facing => env!("CARGO_BIN_EXE_facing-with-failpoints"),
+            Self::Management => env!("CARGO_BIN_EXE_management-with-failpoints"),
+        }
     }
 
     /// The binary with only `settings` in its environment.
@@ -90,8 +77,10 @@ impl Binary {
 pub(crate) struct Process {
     child: Child,
     pub(crate) url: String,
-    /// The address of its admin listener, if it has one.
-    pub(crate) admin: Option<String>,
+    /// The URL of its admin listener, if it has one.
+    admin_url: Option<String>,
+    /// The lines that it has logged.
+    log: Arc<Mutex<Vec<String>>>,
 }
 
 /// Long enough for any machine; only a hang takes as long.
@@ -124,11 +113,6 @@ pub(crate) async fn pause() {
     tokio::time::sleep(Duration::from_millis(20)).await;
 }
 
-/// The pauses between polls: short at first, because most conditions hold soon, then longer, because each poll may be a
-/// request that takes the processor from the process under test.
-const FIRST_POLL: Duration = Duration::from_millis(5);
-const LONGEST_POLL: Duration = Duration::from_millis(100);
-
 /// Polls until `condition` holds. Panics with the line of the caller if this takes longer than [`PATIENCE`].
 #[track_caller]
 pub(crate) fn until(
@@ -136,59 +120,31 @@ pub(crate) fn until(
     mut condition: impl AsyncFnMut() -> bool,
 ) -> impl Future<Output = ()> {
     let held = async move {
-        let mut pause = FIRST_POLL;
+        // Short at first, because most conditions hold soon, then longer, because each poll may be a request that takes the
+        // processor from the process under test.
+        let mut pause = Duration::from_millis(5);
         while !condition().await {
             tokio::time::sleep(pause).await;
-            pause = LONGEST_POLL.min(pause * 5 / 4);
+            pause = Duration::from_millis(100).min(pause * 5 / 4);
         }
     };
     soon(what, held)
 }
 
-/// The log of a process. It is copied into the folder `SHOP_TEST_LOGS`, if this is set.
-struct Log {
-    lines: Lines<BufReader<ChildStderr>>,
-    copy: Option<File>,
+/// Starts a binary, and waits until it logs a line with these words, which may be before it listens.
+pub(crate) async fn start_and_log(binary: Binary, settings: &[(&str, &str)], words: &str) -> Child {
+    let mut command = binary.command(settings);
+    let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(child.stderr.as_mut().unwrap()).lines();
+    let logged = async { while !lines.next_line().await.unwrap().unwrap().contains(words) {} };
+    soon(words, logged).await;
+    child
 }
 
-/// The addresses of a process: of its listener, and of its admin listener, if it has one.
-type Addresses = (String, Option<String>);
-
-impl Log {
-    #[expect(clippy::disallowed_methods, reason = "the folder of the logs")]
-    fn new(child: &mut Child) -> Self {
-        let name = format!("{}.jsonl", child.id().unwrap());
-        let folder = std::env::var_os("SHOP_TEST_LOGS");
-        Self {
-            lines: BufReader::new(child.stderr.take().unwrap()).lines(),
-            copy: folder.map(|folder| File::create(Path::new(&folder).join(name)).unwrap()),
-        }
-    }
-
-    async fn next(&mut self) -> Option<String> {
-        let line = self.lines.next_line().await.ok()??;
-        if let Some(copy) = &mut self.copy {
-            writeln!(copy, "{line}").unwrap();
-        }
-        Some(line)
-    }
-
-    /// Reads until the process listens. The error is what a process that has ended has logged.
-    async fn addresses(&mut self) -> Result<Addresses, String> {
-        let mut printed = String::new();
-        let mut admin = None;
-        while let Some(line) = self.next().await {
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if let Some(address) = event["http.address"].as_str() {
-                return Ok((address.to_owned(), admin));
-            }
-            if let Some(address) = event["admin.address"].as_str() {
-                admin = Some(format!("http://{address}"));
-            }
-            printed.push_str(&line);
-        }
-        Err(printed)
-    }
+/// Returns the URL after these words in a line of a log, which is text or JSON.
+fn url_after(words: &str, line: &str) -> Option<String> {
+    let (_, url) = line.split_once(words)?;
+    url.split(['"', ' ']).next().map(str::to_owned)
 }
 
 impl Process {
@@ -227,27 +183,57 @@ impl Process {
         folder: &Path,
         settings: &[(&str, &str)],
     ) -> Result<Self, String> {
-        let is_set = |name| settings.iter().any(|(known, _)| *known == name);
-        let mut command = binary.command(settings);
-        command
-            .env("SHOP_DATA_DIR", folder)
-            .env("LOG_FORMAT", "json");
-        if !is_set("PORT") {
-            command.env("PORT", "0");
-        }
+        let data = ("SHOP_DATA_DIR", folder.to_str().unwrap());
+        // Later values replace earlier ones.
+        let defaults = [data, ("PORT", "0"), ("LOG_FORMAT", "json")];
+        let mut command = binary.command(&[&defaults, settings].concat());
         command.stdout(Stdio::null()).stderr(Stdio::piped());
         let mut child = command.spawn().unwrap();
-        let mut log = Log::new(&mut child);
-        let (address, admin) = log.addresses().await?;
+
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let mut logged = Vec::new();
+        let mut admin_url = None;
+        let url = loop {
+            let Ok(Some(line)) = lines.next_line().await else {
+                return Err(logged.concat());
+            };
+            let url = url_after(" listens on ", &line);
+            admin_url = admin_url.or_else(|| url_after(" serves probes and metrics on ", &line));
+            logged.push(line);
+            if let Some(url) = url {
+                break url;
+            }
+        };
+
+        let log = Arc::new(Mutex::new(logged));
+        let rest = Arc::clone(&log);
         // A process blocks if its log is not read.
-        tokio::spawn(async move { while log.next().await.is_some() {} });
-        let is_tls = is_set("SHOP_TLS_CERT_FILE");
-        let scheme = if is_tls { "https" } else { "http" };
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                rest.lock().unwrap().push(line);
+            }
+        });
         Ok(Self {
             child,
-            url: format!("{scheme}://{address}"),
-            admin,
+            url,
+            admin_url,
+            log,
         })
+    }
+
+    /// Waits for the line of JSON in the log that has this value of `field`.
+    pub(crate) async fn logged(&self, field: &str, value: &str) -> Value {
+        let mut found = Value::Null;
+        until(value, async || {
+            let log = self.log.lock().unwrap();
+            let mut lines = log
+                .iter()
+                .filter_map(|line| serde_json::from_str(line).ok());
+            let line = lines.find(|line: &Value| line[field] == value);
+            line.map(|line| found = line).is_some()
+        })
+        .await;
+        found
     }
 
     /// What `/health` says of ingest.
@@ -255,12 +241,6 @@ impl Process {
     pub(crate) fn ingest(&self) -> impl Future<Output = Value> + use<> {
         let health = get(&self.path("/health"));
         async move { health.await.1["ingest"].take() }
-    }
-
-    #[track_caller]
-    pub(crate) fn metrics(&self) -> impl Future<Output = String> + use<> {
-        let metrics = get(&self.path("/metrics"));
-        async move { metrics.await.1.as_str().unwrap().to_owned() }
     }
 
     pub(crate) fn client(&self) -> ShopClient {
@@ -277,7 +257,7 @@ impl Process {
     }
 
     pub(crate) fn admin_path(&self, path: &str) -> String {
-        format!("{}{path}", self.admin.as_ref().unwrap())
+        format!("{}{path}", self.admin_url.as_ref().unwrap())
     }
 
     pub(crate) fn port(&self) -> &str {
@@ -391,17 +371,11 @@ pub(crate) fn get(url: &str) -> impl Future<Output = (u16, Value)> + use<> {
     exchange(plain().get(url))
 }
 
-/// Posts this body to `/buy`.
-#[track_caller]
-pub(crate) fn buy(process: &Process, body: &str) -> impl Future<Output = (u16, Value)> + use<> {
-    post(&process.path("/buy"), body)
-}
-
 /// Posts this body to `/buy`, which must record a purchase.
 #[track_caller]
 pub(crate) fn must_buy(process: &Process, body: &str) -> impl Future<Output = ()> + use<> {
     let caller = Location::caller();
-    let bought = buy(process, body);
+    let bought = post(&process.path("/buy"), body);
     async move {
         let (status, answer) = bought.await;
         assert_eq!(status, 201, "{caller}: {answer}");

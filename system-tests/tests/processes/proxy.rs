@@ -1,88 +1,95 @@
-//! A TCP proxy in front of MongoDB, so that tests can cut connections.
+//! A TCP link to a server, which fails as networks do.
 //!
-//! The stand-in for MongoDB has a file that a SIGKILL may corrupt: a document is written, and its entry in the
-//! index of ids is not, so that it rejects every later insert with that id; or it does not restart at all. A real
-//! MongoDB has a journal. So the connections are cut at any moment, within requests and responses, and the server
+//! One is in front of MongoDB, because its stand-in has a file that a SIGKILL may corrupt: a document is written, and its
+//! entry in the index of ids is not, so that it rejects every later insert with that id; or it does not restart at all. A
+//! real MongoDB has a journal. So the connections are cut at any moment, within requests and responses, and the server
 //! is stopped cleanly once it has processed what it has received. Clients cannot tell the difference: some
 //! requests took effect without a response, others never arrived.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
-use tokio::io::{AsyncWriteExt, copy, sink};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_util::sync::CancellationToken;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_util::task::TaskTracker;
 
-pub(crate) struct Proxy {
-    address: SocketAddr,
-    session: Arc<RwLock<Session>>,
-    accepting: CancellationToken,
+/// The state of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Weather {
+    Fair,
+    /// Connections end, and new ones are refused at once.
+    Cut,
+    /// Connections stay open, and nothing arrives, in both directions.
+    Mute,
+    /// Requests arrive, responses do not.
+    Deaf,
+    /// Each packet takes 300 ms more.
+    Slow,
 }
 
-/// The connections from one start of the server to its stop.
-#[derive(Clone, Default)]
-struct Session {
-    cut: CancellationToken,
+/// A link to a server, at its own address.
+pub(crate) struct Link {
+    pub(crate) address: SocketAddr,
+    /// The address of the server, once it is known.
+    pub(crate) server: Arc<OnceLock<SocketAddr>>,
+    weather: watch::Sender<Weather>,
     connections: TaskTracker,
+    /// The task that accepts connections, which ends with the link.
+    _accepting: JoinSet<()>,
 }
 
-impl Proxy {
-    /// A proxy to `server`, with its own address.
-    pub(crate) async fn to(server: SocketAddr) -> Self {
+impl Link {
+    pub(crate) async fn open() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Self {
-            address: listener.local_addr().unwrap(),
-            session: Arc::default(),
-            accepting: CancellationToken::new(),
-        };
-        let session = Arc::clone(&proxy.session);
-        let accepting = proxy.accepting.clone();
-        tokio::spawn(accepting.run_until_cancelled_owned(async move {
+        let address = listener.local_addr().unwrap();
+        let server = Arc::<OnceLock<SocketAddr>>::default();
+        let weather = watch::Sender::new(Weather::Fair);
+        let connections = TaskTracker::new();
+        let mut accepting = JoinSet::new();
+        let to = Arc::clone(&server);
+        let changes = weather.subscribe();
+        let forwards = connections.clone();
+        accepting.spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
-                let session = session
-                    .read()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .clone();
-                session
-                    .connections
-                    .spawn(forward(client, server, session.cut));
+                forwards.spawn(forward(client, *to.get().unwrap(), changes.clone()));
             }
-        }));
-        proxy
+        });
+        Self {
+            address,
+            server,
+            weather,
+            connections,
+            _accepting: accepting,
+        }
     }
 
-    pub(crate) const fn address(&self) -> SocketAddr {
-        self.address
+    /// A link to `server`.
+    pub(crate) async fn to(server: SocketAddr) -> Self {
+        let link = Self::open().await;
+        link.server.set(server).unwrap();
+        link
     }
 
-    /// Cuts all connections, and waits until the server has processed what it has received. New ones end at once.
+    pub(crate) fn set(&self, weather: Weather) {
+        self.weather.send_replace(weather);
+    }
+
+    /// Cuts the link, and waits until the server has processed what it has received.
     pub(crate) async fn cut(&self) {
-        let session = self
-            .session
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
-        session.cut.cancel();
-        session.connections.close();
-        session.connections.wait().await;
-    }
-
-    /// Accepts connections again.
-    pub(crate) fn restore(&self) {
-        *self.session.write().unwrap_or_else(PoisonError::into_inner) = Session::default();
+        self.set(Weather::Cut);
+        self.connections.close();
+        self.connections.wait().await;
     }
 }
 
-impl Drop for Proxy {
-    fn drop(&mut self) {
-        self.accepting.cancel();
-    }
-}
-
-/// Copies in both directions until one side ends, or the connections are cut.
-async fn forward(client: TcpStream, server: SocketAddr, cut: CancellationToken) {
-    if cut.is_cancelled() {
+/// Copies in both directions until one side ends, or the link is cut.
+async fn forward(client: TcpStream, server: SocketAddr, mut weather: watch::Receiver<Weather>) {
+    if *weather.borrow() == Weather::Cut {
         return;
     }
     let Ok(server) = TcpStream::connect(server).await else {
@@ -90,18 +97,35 @@ async fn forward(client: TcpStream, server: SocketAddr, cut: CancellationToken) 
     };
     let (mut from_client, mut to_client) = client.into_split();
     let (mut from_server, mut to_server) = server.into_split();
-    let there = async {
-        cut.run_until_cancelled(copy(&mut from_client, &mut to_server))
-            .await;
-        drop(from_client);
-        // The server sees the end after all received bytes, and closes when it has processed them.
-        drop(to_server.shutdown().await);
-    };
-    let back = async {
-        cut.run_until_cancelled(copy(&mut from_server, &mut to_client))
-            .await;
-        drop(to_client);
-        drop(copy(&mut from_server, &mut sink()).await);
-    };
-    tokio::join!(there, back);
+    tokio::select! {
+        () = copy(&mut from_client, &mut to_server, weather.clone(), &[Weather::Mute]) => {}
+        () = copy(&mut from_server, &mut to_client, weather.clone(), &[Weather::Mute, Weather::Deaf]) => {}
+        _ = weather.wait_for(|weather| *weather == Weather::Cut) => {}
+    }
+    drop((from_client, to_client));
+    // The server sees the end after all received bytes, and closes when it has processed them.
+    drop(to_server.shutdown().await);
+    drop(tokio::io::copy(&mut from_server, &mut tokio::io::sink()).await);
+}
+
+/// Copies what arrives, but nothing while the weather is one of `stops`.
+async fn copy(
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut weather: watch::Receiver<Weather>,
+    stops: &[Weather],
+) {
+    let mut packet = vec![0; 64 * 1024];
+    while let Ok(length @ 1..) = from.read(&mut packet).await {
+        let current = weather.wait_for(|weather| !stops.contains(weather)).await;
+        let Ok(current) = current.map(|weather| *weather) else {
+            return;
+        };
+        if current == Weather::Slow {
+            sleep(Duration::from_millis(300)).await;
+        }
+        if to.write_all(&packet[..length]).await.is_err() {
+            return;
+        }
+    }
 }

@@ -1,18 +1,18 @@
 //! Real servers: shared ones, and ones for a single test, to be killed and paused.
 
+use std::collections::HashMap;
 use std::path::PathBuf;
 use std::process::Stdio;
-use std::sync::{Arc, LazyLock};
 
 use shop_core::conformance::skip;
 use shop_kafka::KafkaLogOptions;
 use tempfile::TempDir;
 use tokio::process::Command;
-use tokio::sync::{Mutex, OwnedRwLockReadGuard, RwLock, Semaphore, SemaphorePermit};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use uuid::Uuid;
 
 use crate::process::{PATIENCE, soon};
-use crate::proxy::Proxy;
+use crate::proxy::{Link, Weather};
 
 /// The maximum number of concurrent sets of servers besides the shared one, for a machine with two cores.
 static SETS: Semaphore = Semaphore::const_new(2);
@@ -21,9 +21,6 @@ static SETS: Semaphore = Semaphore::const_new(2);
 pub(crate) async fn without_other_sets() -> SemaphorePermit<'static> {
     SETS.acquire_many(2).await.unwrap()
 }
-
-/// Held for reading while a stopped server needs its ports later, and for writing while a set chooses ports.
-static PORTS: LazyLock<Arc<RwLock<()>>> = LazyLock::new(Arc::default);
 
 /// The name of each server for `up`, and its variable.
 const VARIABLES: [(&str, &str); 2] = [
@@ -34,21 +31,20 @@ const VARIABLES: [(&str, &str); 2] = [
 /// Servers for a test.
 #[derive(Default)]
 pub(crate) struct Servers {
-    /// Names and values, as `up` prints them.
-    exports: Vec<(String, String)>,
+    /// The variables that `up` prints.
+    exports: HashMap<String, String>,
     /// The suffix of topics, groups and databases on shared servers.
     suffix: String,
     own: Option<OwnSet>,
-    /// The proxy in front of MongoDB, if requested.
-    proxy: Option<Proxy>,
+    /// The link to MongoDB, if requested.
+    link: Option<Link>,
 }
 
 /// A set of servers that ends with the test.
 struct OwnSet {
     scripts: PathBuf,
     folder: TempDir,
-    settings: Vec<(&'static str, &'static str)>,
-    down: Mutex<Option<OwnedRwLockReadGuard<()>>>,
+    settings: &'static [(&'static str, &'static str)],
     // Dropped last, when the servers are stopped.
     _permit: SemaphorePermit<'static>,
 }
@@ -61,29 +57,21 @@ impl Servers {
     /// them: other tests use them concurrently, so that all names are unique to this test. Without
     /// those variables these are servers for the test alone.
     pub(crate) async fn shared(names: &[&str]) -> Option<Self> {
-        let variable = |name: &&str| VARIABLES.iter().find(|(known, _)| known == name).unwrap().1;
-        let exports: Option<Vec<_>> = names
-            .iter()
-            .map(variable)
-            .map(|name| Some((name.to_owned(), environment(name)?)))
+        let wanted = VARIABLES.iter().filter(|(name, _)| names.contains(name));
+        let exports: Option<HashMap<_, _>> = wanted
+            .map(|(_, variable)| Some(((*variable).to_owned(), environment(variable)?)))
             .collect();
-        let suffix = format!("-{}", Uuid::now_v7().simple());
-        match exports {
-            Some(exports) => {
-                let login = environment("SHOP_TEST_KAFKA_SASL")
-                    .map(|value| ("SHOP_TEST_KAFKA_SASL".into(), value));
-                let exports = exports.into_iter().chain(login).collect();
-                Some(Self {
-                    exports,
-                    suffix,
-                    ..Self::default()
-                })
-            }
-            None => Some(Self {
-                suffix,
-                ..Self::start_with(names, KEPT_RUNNING).await?
-            }),
-        }
+        let servers = match exports {
+            Some(exports) => Self {
+                exports,
+                ..Self::default()
+            },
+            None => Self::start_with(names, KEPT_RUNNING).await?,
+        };
+        Some(Self {
+            suffix: format!("-{}", Uuid::now_v7().simple()),
+            ..servers
+        })
     }
 
     /// Starts the named servers for this test alone. `None` without `TEST_SERVERS`, which is reported, and is a failure
@@ -95,7 +83,7 @@ impl Servers {
     /// The same, with settings for the scripts.
     pub(crate) async fn start_with(
         names: &[&str],
-        settings: &[(&'static str, &'static str)],
+        settings: &'static [(&'static str, &'static str)],
     ) -> Option<Self> {
         let Some(scripts) = environment("TEST_SERVERS") else {
             for name in names {
@@ -107,12 +95,9 @@ impl Servers {
             scripts: scripts.into(),
             _permit: SETS.acquire().await.unwrap(),
             folder: tempfile::tempdir().unwrap(),
-            settings: settings.to_vec(),
-            down: Mutex::default(),
+            settings,
         };
-        let ports = PORTS.write().await;
         let printed = own.run("up", names).await;
-        drop(ports);
         let export = |line: &str| {
             let (name, value) = line.strip_prefix("export ")?.split_once('=')?;
             Some((name.to_owned(), value.trim_matches(['\'', '"']).to_owned()))
@@ -123,38 +108,22 @@ impl Servers {
             own: Some(own),
             ..Self::default()
         };
-        servers.start_proxy().await;
-        Some(servers)
-    }
-
-    /// Puts a proxy in front of MongoDB, if `up` has started it.
-    async fn start_proxy(&mut self) {
-        for (name, value) in &mut self.exports {
-            if name == "SHOP_TEST_MONGODB_URI" {
-                let server = value
-                    .trim_start_matches("mongodb://")
-                    .trim_end_matches('/')
-                    .parse()
-                    .unwrap();
-                let proxy = Proxy::to(server).await;
-                *value = format!("mongodb://{}/", proxy.address());
-                self.proxy = Some(proxy);
-            }
+        if let Some(uri) = servers.exports.get_mut("SHOP_TEST_MONGODB_URI") {
+            let server = uri
+                .trim_start_matches("mongodb://")
+                .trim_end_matches('/')
+                .parse()
+                .unwrap();
+            let link = Link::to(server).await;
+            *uri = format!("mongodb://{}/", link.address);
+            servers.link = Some(link);
         }
-    }
-
-    /// The value of this variable, if the servers have it.
-    pub(crate) fn find(&self, name: &str) -> Option<&str> {
-        self.exports
-            .iter()
-            .find(|(known, _)| known == name)
-            .map(|(_, value)| value.as_str())
+        Some(servers)
     }
 
     /// The address in this variable.
     pub(crate) fn address(&self, name: &str) -> &str {
-        self.find(name)
-            .unwrap_or_else(|| panic!("no {name} in {:?}", self.exports))
+        &self.exports[name]
     }
 
     /// The name of a topic, group or database in this test.
@@ -178,15 +147,13 @@ impl Servers {
             ("KAFKA_BOOTSTRAP_SERVERS", "SHOP_TEST_KAFKA"),
             ("MONGODB_URI", "SHOP_TEST_MONGODB_URI"),
         ];
-        let found = |(setting, name)| Some((setting, self.find(name)?.to_owned()));
+        let found = |(setting, name)| Some((setting, self.exports.get(name)?.clone()));
         let mut settings: Vec<_> = addresses.into_iter().filter_map(found).collect();
-        if !self.suffix.is_empty() {
-            let names = [
-                ("KAFKA_TOPIC", "purchases"),
-                ("KAFKA_GROUP_ID", "purchase-group"),
-            ];
-            settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
-        }
+        let names = [
+            ("KAFKA_TOPIC", "purchases"),
+            ("KAFKA_GROUP_ID", "purchase-group"),
+        ];
+        settings.extend(names.map(|(setting, name)| (setting, self.name(name))));
         settings
     }
 
@@ -203,46 +170,32 @@ impl Servers {
             .to_vec()
     }
 
-    /// Runs `kill`, `start`, `pause` or `resume` for a server. MongoDB is disconnected, not killed: see [`Proxy`].
+    /// Runs `kill`, `start`, `pause` or `resume` for a server. MongoDB is disconnected, not killed: see [`Link`].
     pub(crate) async fn ctl(&self, what: &str, name: &str) {
         let own = self.own.as_ref().unwrap();
-        let proxy = self.proxy.as_ref().filter(|_| name == "mongo");
-        if what == "kill" {
-            own.keep_ports().await;
-        }
-        match proxy {
-            Some(proxy) if what == "kill" => {
-                soon("complete received requests", proxy.cut()).await;
+        let link = self.link.as_ref().filter(|_| name == "mongo");
+        match (what, link) {
+            ("kill", Some(link)) => {
+                soon("complete received requests", link.cut()).await;
                 // No client is connected any more, so the server can stop cleanly.
                 own.run("ctl", &["stop", name]).await;
             }
-            Some(proxy) if what == "start" => {
+            ("start", Some(link)) => {
                 own.run("ctl", &[what, name]).await;
-                proxy.restore();
+                link.set(Weather::Fair);
             }
             _ => drop(own.run("ctl", &[what, name]).await),
-        }
-        if what == "start" {
-            own.down.lock().await.take();
         }
     }
 }
 
 impl OwnSet {
-    /// Prevents other sets from choosing ports until all servers of this one run again.
-    async fn keep_ports(&self) {
-        let mut down = self.down.lock().await;
-        if down.is_none() {
-            *down = Some(Arc::clone(&PORTS).read_owned().await);
-        }
-    }
-
     async fn run(&self, script: &str, arguments: &[&str]) -> String {
         let mut command = Command::new(self.scripts.join(script));
         command
             .env("SERVERS_DIR", self.folder.path())
             .stdin(Stdio::null());
-        command.envs(self.settings.iter().copied()).args(arguments);
+        command.envs(self.settings.to_vec()).args(arguments);
         let output = soon(script, command.output()).await.unwrap();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "{script} {arguments:?}: {errors}");

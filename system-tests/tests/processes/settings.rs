@@ -5,36 +5,23 @@ use crate::prelude::*;
 #[tokio::test]
 async fn check_config_names_settings_and_creates_nothing() {
     let folder = tempfile::tempdir().unwrap();
-    let data = folder.path().to_str().unwrap();
-    let settings = [("SHOP_DATA_DIR", data)];
-    let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    for part in [
-        "SHOP_DATA_DIR",
-        "(environment)",
-        "(not there yet: a service makes it)",
-        "all is well",
-    ] {
-        assert_ended(&output, 0, part);
-    }
-    let output = Binary::Facing
-        .run(&["--check-config", "--json"], &settings)
-        .await;
+    let mut terminal = Terminal::on(folder.path(), &[]);
+    terminal.run("facing --check-config").await;
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap())];
+    let words = ["--check-config", "--json"];
+    let output = Binary::Facing.run(&words, &settings).await;
     let report: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!(report["ok"], true, "{report}");
-    assert_eq!(report["settings"]["shop_data_dir"], data, "{report}");
-    assert_eq!(
-        report["origins"]["shop_data_dir"], "environment",
-        "{report}"
-    );
-    assert_eq!(std::fs::read_dir(data).unwrap().count(), 0);
+    let origin = &report["origins"]["shop_data_dir"];
+    assert_eq!(origin, "environment", "{report}");
+    assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
 
     // It does not disturb a running service.
     let _facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    let settings = [settings[0], ("MANAGEMENT_URL", "http://127.0.0.1:1")];
-    let output = Binary::Facing.run(&["--check-config"], &settings).await;
-    for part in ["not all is well", "listings: ", "cannot be reached"] {
-        assert_ended(&output, 1, part);
-    }
+    terminal
+        .run("MANAGEMENT_URL=http://127.0.0.1:1 facing --check-config")
+        .await;
+    terminal.assert_shown("check-config");
 }
 
 #[tokio::test]
@@ -63,7 +50,7 @@ async fn check_config_names_each_cause_once_within_seconds() {
 
 #[tokio::test]
 async fn healthcheck_fails_when_the_service_does_not_listen() {
-    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let port = facing.port().to_owned();
     // As in an image, in which management might run: facing itself would need the URL of management.
     let settings = [
@@ -71,21 +58,30 @@ async fn healthcheck_fails_when_the_service_does_not_listen() {
         ("PORT", port.as_str()),
         ("KAFKA_BOOTSTRAP_SERVERS", "localhost:1"),
     ];
-    let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
-    assert_ended(&output, 0, "");
+    let mut terminal = Terminal::on(folder.path(), &settings);
+    terminal.run("facing --healthcheck").await;
     facing.stop().await;
-    let output = Binary::Facing.run(&["--healthcheck"], &settings).await;
-    assert_ended(&output, 1, "is not ready");
+    terminal.run("facing --healthcheck").await;
+    terminal.assert_shown("healthcheck");
 }
 
 #[tokio::test]
-async fn a_port_in_use_is_reported() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+async fn a_service_says_where_its_data_is_and_which_port_is_in_use() {
+    let (_folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    let folder = tempfile::tempdir().unwrap();
     let settings = [
-        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+        (
+            "LOG_LEVEL",
+            "off,shop_bins::telemetry=info,shop_bins::run=warn",
+        ),
         ("PORT", facing.port()),
+        (
+            "POSTGRES_URL",
+            "postgresql://u:hunter2@127.0.0.1:1/db?application_name=x",
+        ),
+        ("KAFKA_BOOTSTRAP_SERVERS", ""),
     ];
-    let output = Binary::Management.run(&[], &settings).await;
-    assert_ended(&output, 1, "another program listens there");
-    assert_ended(&output, 1, &format!("PORT {}", facing.port()));
+    let mut terminal = Terminal::on(folder.path(), &settings);
+    terminal.run("management").await;
+    terminal.assert_shown("port-in-use");
 }

@@ -1,6 +1,6 @@
 //! Signals, and the end of the binaries.
 
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixDatagram};
 
 use crate::prelude::*;
@@ -31,9 +31,7 @@ async fn complete(mut stream: TcpStream) -> String {
 #[tokio::test]
 async fn sigterm_completes_requests_in_flight_and_commits() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    for _ in 0..50 {
-        must_buy(&facing, r#"{"username":"ada","userid":"u1","price":1}"#).await;
-    }
+    append_all(folder.path(), &[ADA; 50]).await;
     let stream = begin_to_buy(&facing).await;
     facing.signal(Signal::TERM);
     let response = complete(stream).await;
@@ -109,16 +107,9 @@ async fn process_waiting_for_the_lock_can_be_stopped() {
     let folder = tempfile::tempdir().unwrap();
     let lock = std::fs::File::create(folder.path().join("shop.lock")).unwrap();
     lock.lock().unwrap();
-    let settings = [
-        ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
-        ("LOG_FORMAT", "text"),
-    ];
-    let mut command = Binary::Facing.command(&settings);
-    let mut facing = command.stderr(Stdio::piped()).spawn().unwrap();
+    let settings = [("SHOP_DATA_DIR", folder.path().to_str().unwrap())];
     // By then the process handles signals, and continues with the locked file.
-    let mut printed = BufReader::new(facing.stderr.take().unwrap()).lines();
-    let starts = soon("start", printed.next_line()).await.unwrap().unwrap();
-    assert!(starts.contains("starts"), "{starts}");
+    let mut facing = start_and_log(Binary::Facing, &settings, " starts").await;
     send(&facing, Signal::TERM);
     assert!(soon("end", facing.wait()).await.unwrap().success());
 }

@@ -9,24 +9,21 @@ use crate::prelude::*;
 
 #[tokio::test]
 async fn status_of_the_embedded_default_with_services_and_without() {
-    let folder = tempfile::tempdir().unwrap();
-    let facing = Process::start(Binary::Facing, folder.path(), &[ALL_ROLES]).await;
-    for _ in 0..3 {
-        must_buy(&facing, ADA).await;
-    }
-    until_stored(&facing, "u1", 3).await;
-    append(folder.path(), "poison").await;
+    let (folder, facing) = Process::fresh(Binary::Facing, &[ALL_ROLES]).await;
+    append_all(folder.path(), &[ADA, "poison"]).await;
     until("dead-letter it", async || dead_lettered(&facing).await == 1).await;
 
-    let data = folder.path().to_str().unwrap();
     let port = facing.port().to_owned();
-    let settings = [("SHOP_DATA_DIR", data), ALL_ROLES, ("PORT", &port)];
-    let mut terminal = Terminal::with(&settings);
-    terminal.run("status").await;
+    let mut terminal = Terminal::on(folder.path(), &[ALL_ROLES, ("PORT", &port)]);
+    terminal.run("management status").await;
     facing.stop().await;
     append(folder.path(), "unread").await;
-    terminal.run("status").await;
-    terminal.run("status --json").await;
+    terminal
+        .run(
+            "management status
+            management status --json",
+        )
+        .await;
     terminal.assert_shown("status");
 }
 

@@ -3,22 +3,24 @@
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 
 use crate::prelude::*;
-use crate::proxy::Proxy;
+use crate::proxy::{Link, Weather};
 
-/// Writes the certificates of a new authority for 127.0.0.1 into `folder`. Returns the authority's certificate.
-fn write_certificates(folder: &Path) -> String {
+/// Writes the certificate of a service at 127.0.0.1, by a new authority, into `folder`. Returns the authority's certificate.
+fn write_certificate(folder: &Path) -> String {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::default();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = params.self_signed(&key).unwrap().pem();
-    std::fs::write(folder.join("ca.crt"), &authority).unwrap();
     let issuer = Issuer::new(params, key);
-    for name in ["management", "facing", "client"] {
-        let key = KeyPair::generate().unwrap();
-        let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
-        let certificate = params.signed_by(&key, &issuer).unwrap().pem();
-        std::fs::write(folder.join(format!("{name}.crt")), certificate).unwrap();
-        std::fs::write(folder.join(format!("{name}.key")), key.serialize_pem()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["127.0.0.1".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &issuer).unwrap().pem();
+    for (name, text) in [
+        ("ca.crt", &authority),
+        ("service.crt", &certificate),
+        ("service.key", &key.serialize_pem()),
+    ] {
+        std::fs::write(folder.join(name), text).unwrap();
     }
     authority
 }
@@ -44,42 +46,25 @@ async fn start(binary: Binary, data: &Path, settings: &[(&str, &str)]) -> Proces
 async fn both_services_use_their_certificates_and_replaced_ones() {
     let folder = tempfile::tempdir().unwrap();
     let data = tempfile::tempdir().unwrap();
-    let authority = write_certificates(folder.path());
-    let names = [
-        "ca.crt",
-        "management.crt",
-        "management.key",
-        "facing.crt",
-        "facing.key",
-        "client.crt",
-        "client.key",
-    ];
-    let paths = names.map(|name| folder.path().join(name));
-    let [
-        ca,
-        management_crt,
-        management_key,
-        facing_crt,
-        facing_key,
-        client_crt,
-        client_key,
-    ] = paths.each_ref().map(|path| path.to_str().unwrap());
+    let authority = write_certificate(folder.path());
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    let [ca, certificate, key] = ["ca.crt", "service.crt", "service.key"].map(path);
     let of_management = [
-        ("SHOP_TLS_CERT_FILE", management_crt),
-        ("SHOP_TLS_KEY_FILE", management_key),
-        ("SHOP_TLS_CLIENT_CA_FILE", ca),
+        ("SHOP_TLS_CERT_FILE", &*certificate),
+        ("SHOP_TLS_KEY_FILE", &key),
+        ("SHOP_TLS_CLIENT_CA_FILE", &ca),
     ];
     let management = start(Binary::Management, data.path(), &of_management).await;
     let address = management.url.strip_prefix("https://").unwrap();
-    let proxy = Proxy::to(address.parse().unwrap()).await;
-    let url = format!("https://{}", proxy.address());
+    let link = Link::to(address.parse().unwrap()).await;
+    let url = format!("https://{}", link.address);
     let of_facing = [
-        ("SHOP_TLS_CERT_FILE", facing_crt),
-        ("SHOP_TLS_KEY_FILE", facing_key),
-        ("SHOP_SERVICE_CA_FILE", ca),
+        ("SHOP_TLS_CERT_FILE", &*certificate),
+        ("SHOP_TLS_KEY_FILE", &key),
+        ("SHOP_SERVICE_CA_FILE", &ca),
         ("MANAGEMENT_URL", &url),
-        ("SHOP_SERVICE_CERT_FILE", client_crt),
-        ("SHOP_SERVICE_KEY_FILE", client_key),
+        ("SHOP_SERVICE_CERT_FILE", &certificate),
+        ("SHOP_SERVICE_KEY_FILE", &key),
     ];
     let facing = start(Binary::Facing, data.path(), &of_facing).await;
     let ada = client(&facing, &authority);
@@ -95,9 +80,9 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     assert!(rejected.is_err());
 
     // All of another authority. Open connections keep theirs.
-    let ada = client(&facing, &write_certificates(folder.path()));
-    proxy.cut().await;
-    proxy.restore();
+    let ada = client(&facing, &write_certificate(folder.path()));
+    link.cut().await;
+    link.set(Weather::Fair);
     until("list with the new certificates", async || {
         ada.user("u1").summary().await.is_ok()
     })

@@ -3,15 +3,16 @@
 use crate::prelude::*;
 
 #[tokio::test]
-async fn verify_names_missing_and_mismatched_purchases() {
+async fn verify_and_doctor_name_what_is_damaged() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     for _ in 0..6 {
         must_buy(&facing, ADA).await;
     }
     until_stored(&facing, "u1", 6).await;
     facing.stop().await;
-    let mut terminal = Terminal::on(folder.path());
+    let mut terminal = Terminal::on(folder.path(), &[]);
     let damage = |sql| open_file(folder.path()).execute_batch(sql).unwrap();
+    terminal.run("management doctor").await;
 
     // As by an old backup of the store, or by mistake.
     damage(
@@ -19,15 +20,27 @@ async fn verify_names_missing_and_mismatched_purchases() {
          UPDATE purchases SET price = '1', hash = NULL
              WHERE id = (SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1)",
     );
-    terminal.run("verify --wait 0").await;
-    terminal.run("verify --wait 0 --named 0").await;
-    terminal.run("verify --wait 0 --json").await;
+    terminal
+        .run(
+            "management verify --wait 0
+            management verify --wait 0 --named 0
+            management verify --wait 0 --json",
+        )
+        .await;
 
     // As with an older copy of the log.
     damage(
         "DELETE FROM records WHERE offset > 1; UPDATE sqlite_sequence SET seq = 1 WHERE name = 'records'",
     );
-    terminal.run("verify --wait 0").await;
+    terminal.run("management verify --wait 0").await;
+
+    damage("UPDATE purchases SET price = 'free' WHERE id = (SELECT min(id) FROM purchases)");
+    terminal
+        .run(
+            "management doctor
+            management doctor --json",
+        )
+        .await;
     terminal.assert_shown("verify");
 }
 
@@ -36,18 +49,16 @@ async fn a_command_refunds_a_purchase_once_beside_a_service() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
     let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
     let id = bought.purchase.id;
-    let mut terminal = Terminal::on(folder.path());
-    for options in [
-        "--amount 9.99 --reason broken --json",
-        "--amount 9.99 --reason broken",
-        "",
-        "--amount=-1",
-        "--refunds off",
-    ] {
-        terminal.run(&format!("refund {id} {options}")).await;
-    }
+    let mut terminal = Terminal::on(folder.path(), &[]);
     terminal
-        .run("refund 0190163d-8694-739b-aea5-966c26f8ad91")
+        .run(&format!(
+            "management refund {id} --amount 9.99 --reason broken --json
+            management refund {id} --amount 9.99 --reason broken
+            management refund {id}
+            management refund {id} --amount=-1
+            management refund {id} --refunds off
+            management refund 0190163d-8694-739b-aea5-966c26f8ad91",
+        ))
         .await;
     terminal.assert_shown("refund");
     until("store it", async || {
@@ -60,20 +71,20 @@ async fn a_command_refunds_a_purchase_once_beside_a_service() {
 async fn commands_report_errors_with_their_remedy() {
     let folder = tempfile::tempdir().unwrap();
     append(folder.path(), ADA).await;
-    let mut terminal = Terminal::on(folder.path());
-    for words in [
-        "verfy",
-        "migrate",
-        "dlq ls --topic user_creatd",
-        "dlq replay purchases-0-7",
-        "dlq park others-0-2",
-        "groups forget klingons",
-        "groups ls --kafka-bootstrap-servers 127.0.0.1:1",
-        "erase user u1",
-        "replay purchases --from-beginning",
-        "import nowhere.ndjson",
-    ] {
-        terminal.run(words).await;
-    }
+    let mut terminal = Terminal::on(folder.path(), &[]);
+    terminal
+        .run(
+            "management verfy
+            management migrate
+            management dlq ls --topic user_creatd
+            management dlq replay purchases-0-7
+            management dlq park others-0-2
+            management groups forget klingons
+            management groups ls --kafka-bootstrap-servers 127.0.0.1:1
+            management erase user u1
+            management replay purchases --from-beginning
+            management import nowhere.ndjson",
+        )
+        .await;
     terminal.assert_shown("errors");
 }

@@ -13,8 +13,8 @@ use tokio::sync::SemaphorePermit;
 
 use super::are_wanted;
 use super::buyers::RECOVERY;
-use super::links::Link;
 use crate::prelude::*;
+use crate::proxy::Link;
 use crate::servers::{environment, without_other_sets};
 
 /// Three brokers for one test.

@@ -2,8 +2,8 @@
 
 use super::brokers::Cluster;
 use super::buyers::{Load, PURCHASES, buy_all, faults_by_chance};
-use super::links::Weather;
 use crate::prelude::*;
+use crate::proxy::Weather;
 
 /// Both services on a topic of the cluster, with an embedded store.
 struct Services {

@@ -10,7 +10,6 @@
 mod brokers;
 mod buyers;
 mod kafka;
-mod links;
 mod postgres;
 
 use crate::servers::environment;

@@ -134,11 +134,6 @@ impl History {
         self.calls.lock().unwrap().ended
     }
 
-    /// The number of acknowledged purchases.
-    pub(crate) fn bought(&self) -> usize {
-        self.calls.lock().unwrap().acknowledged.len()
-    }
-
     /// All calls, in the order in which they began.
     fn entries(&self) -> Vec<Entry> {
         self.calls.lock().unwrap().entries.clone()
