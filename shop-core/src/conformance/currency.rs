@@ -44,16 +44,3 @@ pub async fn a_purchase_gives_the_store_its_currency(fixture: &dyn EraseFixture)
     assert_eq!(get(fixture, &id(2)).await, None);
     assert_eq!(insert(fixture, &[purchase_in("USD", 5)]).await, "r");
 }
-
-/// A purchase with a currency repeats the same purchase without one, in both directions: the first
-/// one stays.
-pub async fn an_absent_currency_is_no_conflict(fixture: &dyn EraseFixture) {
-    for (first, again) in [
-        (purchase(0), purchase_in("EUR", 0)),
-        (purchase_in("EUR", 1), purchase(1)),
-    ] {
-        assert_eq!(insert_one(fixture, &first).await, "i");
-        assert_eq!(insert(fixture, &[again.clone(), again]).await, "dd");
-        assert_eq!(get(fixture, &first.id).await, Some(first));
-    }
-}

@@ -62,20 +62,9 @@ pub async fn a_record_keeps_its_timestamp(fixture: &dyn LogFixture) {
     );
 }
 
-/// A new group starts at the earliest record, whatever other groups have committed.
-pub async fn groups_are_independent(fixture: &dyn LogFixture) {
-    publish(fixture, &purchases(0..5)).await;
-    for group in ["first", "second"] {
-        let source = fixture.source(group).await;
-        let batches = read(&*source, 5).await;
-        assert_eq!(ids(&batches), ids_from(0..5), "{group}");
-        commit(&*source, &positions(&batches)).await;
-    }
-}
-
 /// A member starts at the position that its group has committed last, also if that is less than one
 /// before. A commit has one outcome per position, in the order of the call. One of an ended epoch is
-/// fenced and moves nothing.
+/// fenced and moves nothing. A new group starts at the earliest record, whatever another has committed.
 pub async fn a_member_starts_at_the_committed_position(fixture: &dyn LogFixture) {
     publish(fixture, &purchases_of("one", 0..6)).await;
     let first = fixture.source(GROUP).await;
@@ -121,6 +110,10 @@ pub async fn a_member_starts_at_the_committed_position(fixture: &dyn LogFixture)
         ids(&read_as_member(fixture, GROUP, 7).await),
         ids_from(2..9),
         "the position has moved back"
+    );
+    assert_eq!(
+        ids(&read_as_member(fixture, "new group", 9).await),
+        ids_from(0..9)
     );
 }
 
@@ -300,16 +293,4 @@ pub async fn a_closed_source_releases_its_partitions(fixture: &dyn LogFixture) {
     }
     publish(fixture, &purchases(5..25)).await;
     assert_eq!(ids(&read(&*second, 20).await), ids_from(5..25));
-}
-
-/// A record of another producer is delivered unchanged, even if it is not a purchase.
-pub async fn foreign_records_are_delivered_unchanged(fixture: &dyn LogFixture) {
-    let source = fixture.source(GROUP).await;
-    for record in odd_records() {
-        append(fixture, record.clone()).await;
-        let batches = read(&*source, 1).await;
-        let found = &batches[0].records[0];
-        assert_eq!((&found.key, &found.value), (&record.key, &record.value));
-        assert_eq!(found.headers, record.headers);
-    }
 }

@@ -2,36 +2,10 @@
 //! ingest alone decides, such as when it stops, is tested beside it and in its model.
 
 use super::log_calls::delete_records_before;
-use super::pipeline_calls::{
-    Running, assert_nothing_redelivered, assert_redelivered, assert_stored, options, stored,
-};
+use super::pipeline_calls::{Running, assert_nothing_redelivered, assert_stored, options, stored};
 use super::prelude::*;
-use crate::ingest::{Component, IngestOptions, Phase};
+use crate::ingest::{Component, Phase};
 use crate::verify::{Verify, VerifyOptions};
-
-/// Returns options with a short drain.
-fn short_drain() -> IngestOptions {
-    IngestOptions {
-        drain_timeout: Duration::from_secs(1),
-        ..options()
-    }
-}
-
-/// All acknowledged purchases are stored once, and a shutdown leaves nothing to be redelivered.
-pub async fn everything_is_stored_once(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let all = purchases(0..100);
-    publish(log, &all[..50]).await;
-    let running = Running::start(log, store, &Faults::new()).await;
-    publish(log, &all[50..]).await;
-    running.ingested(100).await;
-    let tally = running.end().await;
-    assert_eq!(
-        (tally.inserted, tally.duplicates, tally.dead_lettered),
-        (100, 0, 0)
-    );
-    assert_stored(log, store, &all).await;
-    assert_nothing_redelivered(log).await;
-}
 
 /// While the store is unavailable nothing is dead-lettered, and all purchases are stored when it
 /// recovers. An insert with unknown outcomes, for all or half of its purchases, is retried for those
@@ -101,66 +75,11 @@ pub async fn a_crash_before_commit_duplicates_nothing(
     assert_eq!(stored, all);
 }
 
-/// The position never passes a batch that is not stored, however far later batches are, not even at
-/// shutdown.
-pub async fn the_position_waits_for_a_slow_batch(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let faults = Faults::new();
-    faults.once(Call::Insert, Fault::Delay(Duration::from_secs(600)));
-    // One user, so all purchases are in one partition.
-    let all = purchases_of("one", 0..60);
-    publish(log, &all[..10]).await;
-    let running = Running::start_with(log, store, &faults, short_drain()).await;
-    let first_insert = async {
-        while faults.calls(Call::Insert) == 0 {
-            tokio::task::yield_now().await;
-        }
-    };
-    // Tasks may run in another order than they were started in, and the slow batch has to be the
-    // first.
-    soon("the first insert", first_insert).await;
-    publish(log, &all[10..]).await;
-    running.ingested(50).await;
-    // Shut down cleanly: finally commits all offsets that it considers durable.
-    running.end().await;
-    assert_redelivered(log, store, &all).await;
-}
-
-/// The position does not pass a record whose dead letter could not be put: it is redelivered.
-pub async fn the_position_waits_for_the_dead_letters(
-    log: &dyn LogFixture,
-    store: &dyn StoreFixture,
-) {
-    let faults = Faults::new();
-    faults.always(Call::PutDeadLetters, Fault::unavailable());
-    faults.once(Call::Next, Fault::Poison(Bytes::from_static(b"poison")));
-    let all = purchases(0..5);
-    publish(log, &all).await;
-    let running = Running::start_with(log, store, &faults, short_drain()).await;
-    let failing = running
-        .monitor
-        .wait_for(|status| status.errors.contains_key(&Component::DeadLetters));
-    soon("the failure to put a dead letter", failing).await;
-    // Shut down cleanly, so it commits all offsets that it considers durable.
-    running.end().await;
-    assert_eq!(log.pending_dead_letters().await, []);
-    assert_redelivered(log, store, &all).await;
-}
-
 /// A record that does not decode is dead-lettered byte for byte, with key and headers. A purchase
 /// whose id is used by another is dead-lettered as a conflict, and the first one stays. Good records
 /// are stored, and nothing is redelivered.
 pub async fn bad_records_are_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixture) {
-    let headers = Headers::builder()
-        .with("odd", Some(b"\xff\x00"))
-        .with("none", None)
-        .build();
-    let poison = LogRecord::new(
-        0,
-        at(0),
-        Some(Bytes::from_static(b"{\"not\": \"a purchase\xff\"")),
-    )
-    .with_key(Some(Bytes::from_static(b"\xfe")))
-    .with_headers(headers);
+    let [poison, ..] = odd_records();
     let all = purchases(0..20);
     publish(log, &all[..10]).await;
     let running = Running::start(log, store, &Faults::new()).await;
@@ -186,15 +105,10 @@ pub async fn bad_records_are_dead_lettered(log: &dyn LogFixture, store: &dyn Sto
         .map(|letter| letter.reason.kind())
         .collect();
     assert_eq!(reasons, [ReasonKind::Undecodable, ReasonKind::Conflict]);
-    let LogRecord {
-        key,
-        value,
-        headers,
-        ..
-    } = &dead_letters[0].record;
+    let record = &dead_letters[0].record;
     assert_eq!(
-        (key, value, headers),
-        (&poison.key, &poison.value, &poison.headers)
+        (&record.key, &record.headers, &record.value),
+        (&poison.key, &poison.headers, &poison.value)
     );
     let resolved = log.log().admin();
     let resolved = resolved.resolve(&dead_letters, Purchase::TYPE, Resolution::Dropped);

@@ -6,14 +6,15 @@
 
 use fastrand::Rng;
 
-use super::erase::{delete_before, erase};
+use super::erase::{delete_before, erase, mark};
 use super::prelude::*;
 use super::refund::{settle, summary_of_waiting, waiting_refunds};
 use crate::UserId;
-use crate::domain::Currency;
+use crate::ports::WaitingSummary;
 
-const ROUNDS: u64 = 4;
-const CALLS: usize = 60;
+/// Many short rounds: at the end of a long one, most ids are erased.
+const ROUNDS: u64 = 10;
+const CALLS: usize = 16;
 const USERS: u64 = 3;
 const PURCHASES: u64 = 6;
 /// The numbers of the purchases of a round, which are also their times in milliseconds.
@@ -87,10 +88,8 @@ impl Model {
         for refund in waiting {
             if refund.details.of != Some(bought.id) {
                 self.waiting.push(refund);
-            } else if let Ok(refund) = refund.as_refund_of(bought)
-                && !self.stored.contains_key(&refund.id)
-            {
-                self.stored.insert(refund.id, refund);
+            } else if let Ok(refund) = refund.as_refund_of(bought) {
+                self.insert_row(&refund);
             }
         }
     }
@@ -121,6 +120,21 @@ impl Model {
         before - self.stored.len() - self.waiting.len()
     }
 
+    /// Marks the ids that are not stored, and forgets the refunds that wait under them or for them.
+    /// Returns the number of new marks.
+    fn mark(&mut self, ids: &BTreeSet<PurchaseId>) -> u64 {
+        let mut marked = 0;
+        for id in ids {
+            if self.stored.contains_key(id) {
+                continue;
+            }
+            marked += u64::from(self.erased.insert(*id));
+            self.waiting
+                .retain(|refund| refund.id != *id && refund.details.of != Some(*id));
+        }
+        marked
+    }
+
     fn look_up(&self, id: &PurchaseId) -> Lookup {
         if let Some(stored) = self.stored.get(id) {
             return Lookup::Stored(stored.clone());
@@ -134,11 +148,13 @@ impl Model {
 }
 
 /// The entries of a round: of each purchase itself, the same with a currency, another one with its
-/// id, and three refunds, the last of which is above the price.
+/// id, two refunds, and three that are refused: above the price, of another user, and under another
+/// id than that of the refund.
 fn entries(round: u64) -> Vec<Vec<Purchase>> {
     let of_purchase = |index: u64| {
         let number = round * ROUND + 1_000 + index * 300;
-        let bought = purchase_of(&format!("model-{round}-{}", index % USERS), number);
+        let user_of = |index: u64| format!("model-{round}-{}", index % USERS);
+        let bought = purchase_of(&user_of(index), number);
         let mut in_euros = bought.clone();
         in_euros.details.currency = Some("EUR".parse().unwrap());
         let other = Purchase {
@@ -151,6 +167,14 @@ fn entries(round: u64) -> Vec<Vec<Purchase>> {
             price: price("900000").negated(),
             ..refund("1.00")
         };
+        let of_other_user = Purchase {
+            user_id: user(&user_of(index + 1)),
+            ..refund("1.00")
+        };
+        let under_other_id = Purchase {
+            id: id(number + 1),
+            ..refund("1.00")
+        };
         vec![
             bought.clone(),
             in_euros,
@@ -158,6 +182,8 @@ fn entries(round: u64) -> Vec<Vec<Purchase>> {
             refund("0.50"),
             refund("1.00"),
             above,
+            of_other_user,
+            under_other_id,
         ]
     };
     (0..PURCHASES).map(of_purchase).collect()
@@ -178,8 +204,8 @@ fn batch(random: &mut Rng, entries: &[Vec<Purchase>]) -> Vec<Purchase> {
     batch
 }
 
-/// Inserts, erasures, retention and another currency in random order have the outcomes and leave the
-/// entries of a model.
+/// Inserts, erasures, marks, retention and another currency in random order have the outcomes and
+/// leave the entries of a model.
 pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFixture) {
     for round in 1..=ROUNDS {
         let mut random = Rng::with_seed(round);
@@ -189,10 +215,11 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
             .map(|of_purchase| &of_purchase[0].user_id)
             .collect();
         let users: Vec<&str> = users.into_iter().map(UserId::as_str).collect();
+        let all_ids = ids_of(entries.iter().flatten());
         let mut model = Model::default();
         for call in 0..CALLS {
             let context = format!("round {round}, call {call}");
-            match random.u8(..10) {
+            match random.u8(..12) {
                 0 => {
                     let of = users[random.usize(..users.len())];
                     let erased = repeat(async || erase(fixture, of, 1_000).await).await;
@@ -203,7 +230,16 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
                     let deleted = repeat(async || delete_before(fixture, time, 1_000).await).await;
                     assert_eq!(deleted, model.delete_before(time), "{context}");
                 }
-                2 => adopt_currencies(fixture).await,
+                2 => {
+                    let store = fixture.currency().await;
+                    succeed(store.adopt_currency(&"EUR".parse().unwrap())).await;
+                }
+                3 => {
+                    let mut ids = all_ids.clone();
+                    ids.retain(|_id| random.u8(..4) == 0);
+                    let marked = mark(fixture, &Vec::from_iter(ids.iter().copied())).await;
+                    assert_eq!(marked, model.mark(&ids), "{context}");
+                }
                 _ => {
                     let batch = batch(&mut random, &entries);
                     let expected = model.insert(&batch);
@@ -217,7 +253,8 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
                 }
             }
             remove_refused(fixture).await;
-            assert_state(fixture, &model, &entries, &users, &context).await;
+            let of = users[call % users.len()];
+            assert_state(fixture, &model, &all_ids, of, &context).await;
         }
         for of in users {
             repeat(async || erase(fixture, of, 1_000).await).await;
@@ -236,15 +273,6 @@ async fn repeat(call: impl AsyncFn() -> u64) -> usize {
     }
 }
 
-/// The store takes the currency of the shop any number of times, and no other one.
-async fn adopt_currencies(fixture: &dyn EraseFixture) {
-    let store = fixture.currency().await;
-    let [euro, dollar] = ["EUR", "USD"].map(|text| text.parse::<Currency>().unwrap());
-    succeed(store.adopt_currency(&euro)).await;
-    let error = fail(store.adopt_currency(&dollar)).await;
-    assert_eq!(error.kind(), ErrorKind::Conflict);
-}
-
 /// Removes the refunds that contradict their purchase, as ingest does.
 async fn remove_refused(fixture: &dyn EraseFixture) {
     let store = fixture.store().await;
@@ -258,24 +286,31 @@ async fn remove_refused(fixture: &dyn EraseFixture) {
     }
 }
 
+/// Checks that listings, sums and a scan have the stored entries of the model and no waiting ones,
+/// and that each of `ids` is found as in the model.
 async fn assert_state(
     fixture: &dyn EraseFixture,
     model: &Model,
-    entries: &[Vec<Purchase>],
-    users: &[&str],
+    ids: &BTreeSet<PurchaseId>,
+    of: &str,
     context: &str,
 ) {
     let query = fixture.query().await;
     let mut stored: Vec<Purchase> = model.stored.values().cloned().collect();
     stored.sort_by_key(|entry| (entry.timestamp, entry.id));
-    for of in users {
-        let selector = of_user(of);
+    for selector in [
+        Selector::All,
+        of_user(of),
+        of_name(&format!("name of {of}")),
+    ] {
         assert_listed(&query, &selector, &selected(&stored, &selector)).await;
     }
-    for id in ids_of(entries.iter().flatten()) {
-        let found = succeed(query.look_up(&id)).await;
-        assert_eq!(found, model.look_up(&id), "{context}");
+    assert_eq!(scanned(&query).await, ids_of(&stored), "{context}");
+    for id in ids {
+        let found = succeed(query.look_up(id)).await;
+        assert_eq!(found, model.look_up(id), "{context}");
     }
-    let waiting = summary_of_waiting(fixture).await;
-    assert_eq!(waiting.count, model.waiting.len() as u64, "{context}");
+    let oldest = model.waiting.iter().map(|refund| refund.timestamp).min();
+    let waiting = WaitingSummary::new(model.waiting.len() as u64, oldest);
+    assert_eq!(summary_of_waiting(fixture).await, waiting, "{context}");
 }

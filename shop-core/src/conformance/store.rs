@@ -4,18 +4,8 @@
 use super::prelude::*;
 use crate::{Details, RequestContext};
 
-/// A purchase with a new id is stored, and visible as soon as its insert returns.
-pub async fn a_new_purchase_is_stored(fixture: &dyn StoreFixture) {
-    for purchase in purchases(0..5) {
-        assert_eq!(get(fixture, &purchase.id).await, None);
-        assert_eq!(insert_one(fixture, &purchase).await, "i");
-        assert_eq!(get(fixture, &purchase.id).await, Some(purchase));
-    }
-    succeed(fixture.store().await.check()).await;
-    succeed(fixture.query().await.check_reads()).await;
-}
-
-/// Text, price with its scale, and time are stored unchanged; the request's context is not stored.
+/// A purchase with a new id is stored, and visible as soon as its insert returns. Text, price with
+/// its scale, and time are unchanged; the request's context is not stored.
 pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     let long = "ä".repeat(128);
     let texts = [
@@ -59,7 +49,10 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
     for purchase in &mut sent {
         purchase.context = Some(Box::new(context.clone()));
     }
-    insert(fixture, &sent).await;
+    for purchase in &given {
+        assert_eq!(get(fixture, &purchase.id).await, None);
+    }
+    assert_eq!(insert(fixture, &sent).await, "i".repeat(given.len()));
     for purchase in given {
         let stored = get(fixture, &purchase.id).await.expect("stored");
         assert_eq!(
@@ -69,9 +62,12 @@ pub async fn stored_purchases_are_unchanged(fixture: &dyn StoreFixture) {
         );
         assert_eq!(stored, purchase);
     }
+    succeed(fixture.store().await.check()).await;
+    succeed(fixture.query().await.check_reads()).await;
 }
 
-/// The same id with the same content is a duplicate: the first document and its time stay.
+/// The same id with the same content is a duplicate, also in another or in no currency: the first
+/// document and its time stay.
 pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
     let first = purchase(120);
     insert_one(fixture, &first).await;
@@ -83,11 +79,14 @@ pub async fn a_duplicate_changes_nothing(fixture: &dyn StoreFixture) {
         price: price("1.2"),
         ..first.clone()
     };
+    let mut in_euros = first.clone();
+    in_euros.details.currency = Some("EUR".parse().unwrap());
     // Each separately, so that one change cannot hide another, and all in one batch.
     for batch in [
         vec![later.clone()],
         vec![same_value.clone()],
-        vec![first.clone(), same_value, later],
+        vec![in_euros.clone()],
+        vec![first.clone(), same_value, in_euros, later],
     ] {
         assert_eq!(insert(fixture, &batch).await, "d".repeat(batch.len()));
         let stored = get(fixture, &first.id).await.expect("stored");

@@ -10,7 +10,10 @@ pub(super) fn outcome_codes(outcomes: &[InsertOutcome]) -> String {
         InsertOutcome::Duplicate => 'd',
         InsertOutcome::Erased => 'e',
         InsertOutcome::Conflict => 'c',
-        InsertOutcome::Rejected(_) => 'r',
+        InsertOutcome::Rejected(reason) => {
+            assert_eq!(reason.kind(), ReasonKind::Refused);
+            'r'
+        }
         InsertOutcome::Unknown(_) => 'u',
         InsertOutcome::Waiting => 'w',
     };
@@ -88,25 +91,17 @@ pub(super) fn assert_listed(
     expected: &[Purchase],
 ) -> impl Future<Output = ()> {
     succeed(async move {
-        let listing = Arc::clone(query).scan(selector.clone(), ListOrder::OldestFirst);
-        let listed: Vec<Purchase> = listing.try_collect().await?;
-        assert_eq!(listed, expected, "{selector:?}");
+        assert_eq!(listed(query, selector).await, expected, "{selector:?}");
         let summary = query.summary(selector).await?;
         assert_eq!(summary, summary_of(expected), "{selector:?}");
         let per_day = TotalsRequest::new(TimeRange::ALL, Period::Day);
         let days = query.totals(selector, &per_day).await?;
-        assert!(
-            days.iter().all(|day| day.summary != Summary::default()),
-            "{selector:?}: {days:?}"
-        );
-        let counts = days.iter().map(|day| day.summary.count);
-        let totals = days.iter().map(|day| day.summary.total_spent);
-        let total = totals.fold(Total::ZERO, |sum, total| sum.checked_add(total).unwrap());
-        assert_eq!(
-            Summary::new(counts.sum(), total),
-            summary,
-            "{selector:?}: {days:?}"
-        );
+        let mut sum = Summary::default();
+        for day in days {
+            assert_ne!(day.summary, Summary::default(), "{selector:?}: {day:?}");
+            sum = sum.checked_add(day.summary)?;
+        }
+        assert_eq!(sum, summary, "{selector:?}");
         Ok(())
     })
 }

@@ -17,7 +17,6 @@ macro_rules! log_suite {
             a_closed_sink_rejects_publishes,
             batches_respect_the_byte_limit,
             a_record_keeps_its_timestamp,
-            groups_are_independent,
             a_member_starts_at_the_committed_position,
             a_dropped_next_loses_nothing,
             a_rebalance_waits_for_the_revocation,
@@ -25,7 +24,6 @@ macro_rules! log_suite {
             next_control_returns_no_batch,
             lag_counts_uncommitted_records,
             a_closed_source_releases_its_partitions,
-            foreign_records_are_delivered_unchanged,
             records_deleted_unread_are_a_gap,
             deleting_committed_records_is_no_gap,
         );
@@ -68,7 +66,6 @@ macro_rules! store_suite {
             use super::*;
 
             $crate::conformance_cases!(store, fixture = ($($fixture)+), store, (&fixture);
-                a_new_purchase_is_stored,
                 stored_purchases_are_unchanged,
                 a_duplicate_changes_nothing,
                 a_conflict_changes_nothing,
@@ -82,14 +79,12 @@ macro_rules! store_suite {
                 a_dropped_apply_may_be_repeated,
             );
             $crate::conformance_cases!(query, fixture = ($($fixture)+), query, (&fixture);
-                all_purchases_are_listed_or_unsupported,
                 a_selector_matches_its_purchases_only,
                 pages_are_ordered_both_ways,
                 a_scan_yields_purchases_present_throughout,
                 a_foreign_cursor_is_invalid,
                 totals_are_exact_per_period,
                 too_many_buckets_are_invalid,
-                sums_are_exact,
                 scan_batches_yield_everything_once,
                 wait_for_returns_when_stored,
                 names_are_ordered_by_their_bytes,
@@ -106,7 +101,6 @@ macro_rules! erase_suite {
     ($name:ident, $($fixture:tt)+) => {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), erase, (&fixture);
             purchases_of_the_user_are_erased,
-            an_erased_purchase_does_not_come_back,
             a_marked_purchase_is_never_stored,
             the_oldest_purchases_are_deleted,
             the_last_seen_time_is_kept,
@@ -121,12 +115,8 @@ macro_rules! refund_suite {
     ($name:ident, $($fixture:tt)+) => {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), refund, (&fixture);
             a_purchase_is_refunded_once,
-            sums_are_net,
-            what_is_no_refund_is_refused,
             a_refund_takes_name_and_reference_from_its_purchase,
-            a_refund_waits_for_its_purchase,
             a_contradicting_refund_is_returned_until_removed,
-            a_refund_of_an_erased_purchase_is_erased,
             any_order_of_calls_has_the_state_of_the_model,
         );
     };
@@ -140,7 +130,6 @@ macro_rules! currency_suite {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), currency, (&fixture);
             the_first_currency_is_kept,
             a_purchase_gives_the_store_its_currency,
-            an_absent_currency_is_no_conflict,
         );
     };
 }
@@ -152,11 +141,8 @@ macro_rules! currency_suite {
 macro_rules! pipeline_suite {
     ($name:ident, $($fixtures:tt)+) => {
         $crate::conformance_cases!($name, fixtures = ($($fixtures)+), pipeline, (&fixtures.0, &fixtures.1);
-            everything_is_stored_once,
             an_outage_is_waited_for,
             a_crash_before_commit_duplicates_nothing,
-            the_position_waits_for_a_slow_batch,
-            the_position_waits_for_the_dead_letters,
             bad_records_are_dead_lettered,
             a_refund_waits_for_its_purchase,
             a_gap_is_dead_lettered,

@@ -68,9 +68,9 @@ use crate::Result;
 /// - The timestamp of a record is the same at each delivery, and a record appended some
 ///   milliseconds later carries a later timestamp (`log::a_record_keeps_its_timestamp`).
 /// - Records of other producers are delivered unchanged
-///   (`log::foreign_records_are_delivered_unchanged`).
+///   (`log_admin::the_ports_share_one_topic`).
 /// - Groups are independent of each other, and a new one starts at the earliest record
-///   (`log::groups_are_independent`).
+///   (`log::a_member_starts_at_the_committed_position`).
 /// - The next member of a group starts at the committed position: uncommitted records are
 ///   redelivered, committed ones are not. A commit of a smaller offset moves the position back
 ///   (`log::a_member_starts_at_the_committed_position`).

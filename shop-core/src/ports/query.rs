@@ -46,7 +46,7 @@ use crate::{
 /// - A page contains purchases of its selector only, and a reference those with exactly its text
 ///   (`query::a_selector_matches_its_purchases_only`).
 /// - [`Selector::All`] is supported, or denied by all calls
-///   (`query::all_purchases_are_listed_or_unsupported`).
+///   (`query::a_selector_matches_its_purchases_only`).
 /// - A listing contains exactly the purchases in its range, ordered by time, then by id, newest or
 ///   oldest first, for all timestamps. A page contains at most `limit` purchases, which may change
 ///   from page to page, and `next` is `None` exactly at the end
@@ -57,14 +57,14 @@ use crate::{
 ///   (`query::a_scan_yields_purchases_present_throughout`).
 /// - A cursor of another selector, order or range, or a forged one, is invalid
 ///   (`query::a_foreign_cursor_is_invalid`).
-/// - Sums are exact and include all purchases of the selector (`query::sums_are_exact`). Without
-///   purchases they are zero (`query::a_selector_matches_its_purchases_only`).
+/// - Sums are exact and include all purchases of the selector (`query::totals_are_exact_per_period`).
+///   Without purchases they are zero (`query::a_selector_matches_its_purchases_only`).
 /// - The totals of a period in the zone of the request add up the purchases in the period, and the
 ///   totals of all periods add up to the summary of the range
 ///   (`query::totals_are_exact_per_period`).
 /// - Totals consist of at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
 /// - `get` finds a purchase by its id, and returns `None` for an unknown one
-///   (`store::a_new_purchase_is_stored`).
+///   (`store::stored_purchases_are_unchanged`).
 /// - `look_up` tells apart stored, erased and unknown ids
 ///   (`erase::a_marked_purchase_is_never_stored`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
@@ -73,7 +73,7 @@ use crate::{
 ///   unsupported (`query::names_are_ordered_by_their_bytes`).
 /// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that
 ///   end (`query::scan_batches_yield_everything_once`).
-/// - A purchase is visible as soon as `insert` returns (`store::a_new_purchase_is_stored`).
+/// - A purchase is visible as soon as `insert` returns (`store::stored_purchases_are_unchanged`).
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseQuery: Debug + Send + Sync + 'static {

@@ -175,8 +175,8 @@ impl WaitingSummary {
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A refund whose purchase is not stored waits: it is in no listing and in no sum
-///   (`refund::a_refund_waits_for_its_purchase`). It is applied when its purchase is inserted, and
+/// - A refund whose purchase is not stored waits: it is found by its id, and is in no listing, in no
+///   sum and in no scan. It is applied when its purchase is inserted, and
 ///   the state is the same as in the other order. A refund that waits already is a duplicate. Erasing
 ///   a user erases the refunds that wait for that user, and retention deletes refunds that wait by
 ///   their own time. Inserts, erasures and retention in any order leave the state of a model
@@ -185,7 +185,7 @@ impl WaitingSummary {
 ///   others as conflicts, and a refund that contradicts its purchase, until they are removed
 ///   (`refund::a_contradicting_refund_is_returned_until_removed`).
 /// - A refund of an erased purchase does not wait
-///   (`refund::a_refund_of_an_erased_purchase_is_erased`).
+///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

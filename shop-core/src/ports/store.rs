@@ -182,8 +182,7 @@ pub enum InsertOutcome {
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A purchase with a new id is stored (`store::a_new_purchase_is_stored`), unchanged
-///   (`store::stored_purchases_are_unchanged`), also for the next process that opens the store
+/// - A purchase with a new id is stored, unchanged (`store::stored_purchases_are_unchanged`), also for the next process that opens the store
 ///   (`store::a_reopened_store_has_its_purchases`).
 /// - The same id with the same content is a duplicate: the first document and its time stay
 ///   (`store::a_duplicate_changes_nothing`).
@@ -193,12 +192,14 @@ pub enum InsertOutcome {
 ///   (`refund::a_purchase_is_refunded_once`). It is stored as [`Purchase::as_refund_of`] returns
 ///   it, with the user name, the currency and the reference of its purchase
 ///   (`refund::a_refund_takes_name_and_reference_from_its_purchase`). Sums are net, and it is no
-///   further purchase (`refund::sums_are_net`).
-/// - A refund above the price, of another user, under another id or of a refund is rejected
-///   (`refund::what_is_no_refund_is_refused`). One whose purchase is not stored
+///   further purchase (`refund::any_order_of_calls_has_the_state_of_the_model`).
+/// - A refund above the price, of another user or under another id is rejected
+///   (`refund::any_order_of_calls_has_the_state_of_the_model`), and so is a refund of a refund
+///   (`refund::a_purchase_is_refunded_once`). One whose purchase is not stored
 ///   [waits](WaitingRefunds).
 /// - A purchase without a currency is the same as one in any currency
-///   (`currency::an_absent_currency_is_no_conflict`).
+///   (`store::a_duplicate_changes_nothing`,
+///   `refund::any_order_of_calls_has_the_state_of_the_model`).
 /// - A refund is erased with its user's purchases
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[async_trait]
@@ -269,7 +270,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   nothing, and the user's later purchases are stored
 ///   (`erase::purchases_of_the_user_are_erased`).
 /// - An erased purchase is not stored again: the outcome of its insert is `Erased`, whatever its
-///   content (`erase::an_erased_purchase_does_not_come_back`).
+///   content (`erase::purchases_of_the_user_are_erased`, `erase::a_marked_purchase_is_never_stored`).
 /// - `mark_erased` marks ids that are not stored, so that they never are, and returns their number. It
 ///   does not change stored purchases (`erase::a_marked_purchase_is_never_stored`).
 /// - `delete_before` deletes the oldest purchases before a time, at most `limit`, and returns the

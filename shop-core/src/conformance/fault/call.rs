@@ -48,8 +48,6 @@ pub enum Fault {
     Reject(Reason),
     /// Of a next: the batch is delivered a second time right after the first.
     DeliverTwice,
-    /// Of a next: the first record of the batch has this value instead.
-    Poison(Bytes),
     /// Of an insert, an append, a put or a commit: returns an unknown outcome at once, and makes
     /// the call after this time, like a request that completes after its timeout.
     CompleteAfterTimeout(Duration),
@@ -75,7 +73,6 @@ impl Fault {
             Self::PartialInsert => "PartialInsert",
             Self::Reject(_) => "Reject",
             Self::DeliverTwice => "DeliverTwice",
-            Self::Poison(_) => "Poison",
             Self::CompleteAfterTimeout(_) => "CompleteAfterTimeout",
             Self::LoseCommit => "LoseCommit",
         }
@@ -87,7 +84,7 @@ impl Fault {
             Self::LoseAnswer | Self::Delay(_) => call != Call::Next,
             Self::PartialInsert => matches!(call, Call::Insert | Call::Publish),
             Self::Reject(_) => call == Call::Insert,
-            Self::DeliverTwice | Self::Poison(_) => call == Call::Next,
+            Self::DeliverTwice => call == Call::Next,
             Self::CompleteAfterTimeout(_) => {
                 matches!(
                     call,

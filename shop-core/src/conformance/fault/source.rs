@@ -26,10 +26,9 @@ impl FaultySource {
     }
 
     /// Delivers `batch` with the next fault.
-    fn deliver(&self, mut batch: Batch) -> Result<SourceEvent> {
+    fn deliver(&self, batch: Batch) -> Result<SourceEvent> {
         // A fault is consumed only together with a batch, not by a dropped `next` or a revocation.
         match self.inner.faults.take(Call::Next) {
-            Some(Fault::Poison(value)) => batch.records[0].value = Some(value),
             Some(Fault::DeliverTwice) => *lock(&self.next_batch) = Some(batch.clone()),
             Some(Fault::Refuse(error)) => {
                 *lock(&self.next_batch) = Some(batch);
