@@ -398,6 +398,8 @@ impl AcceptedTimes {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::timeout;
+
     use super::*;
     use crate::memory::InMemoryStore;
     use crate::ports::{PurchaseQuery, PurchaseStore, Selector};
@@ -483,6 +485,11 @@ mod tests {
         wait_for(&monitor, 178).await;
         assert_eq!(store.summary(&Selector::All).await.unwrap().count, 11);
         task.abort();
+
+        // The system clock is far ahead of the stored time, so the deletion begins after six hours.
+        let run = run_retention(store.clone(), Duration::ZERO);
+        timeout(2 * SUSPECT_HOLD, run).await.unwrap_err();
+        assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
     }
 
     #[tokio::test(start_paused = true)]

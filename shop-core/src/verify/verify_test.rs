@@ -17,7 +17,8 @@ use crate::log::{
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _, Selector, Summary,
+    Cursor, Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _, ScanBatch,
+    Selector, Summary, UnreadableEntry,
 };
 use crate::record::{Record as _, decode};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
@@ -37,6 +38,7 @@ fn poison() -> LogRecord {
 }
 
 /// A log and a store.
+#[derive(Default)]
 struct World {
     log: InMemoryLog,
     store: InMemoryStore,
@@ -47,7 +49,7 @@ impl World {
     async fn new() -> Self {
         let world = Self {
             log: InMemoryLog::new(InMemoryLogOptions::default().partitions(3)),
-            store: InMemoryStore::new(),
+            ..Self::default()
         };
         world.buy(0..30).await;
         world
@@ -119,7 +121,7 @@ struct UnusualStore {
     store: InMemoryStore,
     /// Stored one by one, each after a lookup that found nothing, as by a pipeline with a lag.
     late: Mutex<VecDeque<Purchase>>,
-    /// Whether pages have each purchase with an odd number three times.
+    /// Whether scans have each purchase with an odd number three times, and an unreadable entry.
     repeats: bool,
 }
 
@@ -143,13 +145,18 @@ impl UnusualStore {
 #[async_trait]
 impl PurchaseQuery for UnusualStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let mut page = self.store.page(selector, request).await?;
+        self.store.page(selector, request).await
+    }
+
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
+        let mut batch = self.store.scan_batch(after).await?;
         if self.repeats {
             let is_odd = |item: &&Purchase| item.id.as_uuid().unwrap().as_u128() % 2 == 1;
-            let odd: Vec<_> = page.items.iter().filter(is_odd).cloned().collect();
-            page.items.extend([odd.clone(), odd].concat());
+            let odd: Vec<_> = batch.purchases.iter().filter(is_odd).cloned().collect();
+            batch.purchases = [odd.clone(), batch.purchases, odd].concat();
+            batch.unreadable = vec![UnreadableEntry::new("7", "has no price")];
         }
-        Ok(page)
+        Ok(batch)
     }
 
     async fn summary(&self, selector: &Selector) -> Result<Summary> {
@@ -213,11 +220,9 @@ async fn a_missing_purchase_counts_once_and_is_sampled() {
 
 #[tokio::test(start_paused = true)]
 async fn a_log_without_records_verifies_nothing() {
-    let world = World {
-        log: InMemoryLog::default(),
-        store: InMemoryStore::new(),
-    };
+    let world = World::default();
     let verified = world.verify().await;
+    assert!(verified.first_offsets.is_empty());
     assert!(
         !verified.is_clean() && !verified.has_findings(),
         "{verified:?}"
@@ -290,6 +295,7 @@ async fn a_conflict_is_dead_lettered_or_mismatched() {
     let verified = world.verify().await;
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!((verified.dead_lettered, verified.conflicts), (1, 1));
+    assert!(verified.details().contains("1 conflicts, 0 others"));
 
     // The stored one is deleted, the other one replayed: the log still has both.
     world.resolve(dead_letter, Resolution::Replayed).await;
@@ -314,7 +320,7 @@ struct Truncated {
 /// What a log without its first records says about its ends.
 #[derive(Debug)]
 enum Tail {
-    Unsupported,
+    Fails(ErrorKind),
     /// A transaction of another producer is open for this number of calls.
     OpenFor(AtomicUsize),
     /// All partitions start here, and one offset later at each further call.
@@ -339,9 +345,7 @@ impl LogAdmin for Truncated {
 
     async fn tail(&self, _start: &Offsets) -> Result<LogTail> {
         let (start, is_open) = match &self.tail {
-            Tail::Unsupported => {
-                return Err(Error::new(ErrorKind::Unsupported, "cannot be followed"));
-            }
+            Tail::Fails(kind) => return Err(Error::new(*kind, "cannot be followed")),
             Tail::OpenFor(calls) => {
                 let order = Ordering::Relaxed;
                 let is_open = calls.fetch_update(order, order, |left| left.checked_sub(1));
@@ -393,7 +397,7 @@ impl LogAdmin for Truncated {
 #[tokio::test(start_paused = true)]
 async fn a_log_that_cannot_be_followed_starts_at_its_first_records() {
     let world = World::new().await;
-    let log = Truncated::new(&world, 3, Tail::Unsupported);
+    let log = Truncated::new(&world, 3, Tail::Fails(ErrorKind::Unsupported));
     let verified = world.verify_against(&log).await;
     let mut first_offsets: Vec<u64> = verified.first_offsets.into_values().collect();
     first_offsets.sort_unstable();
@@ -413,6 +417,21 @@ async fn a_transaction_that_ends_meanwhile_is_no_finding() {
             "{calls} calls"
         );
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_is_refused_once_or_waits_and_is_not_missing() {
+    let world = World::new().await;
+    let [refused, waiting] =
+        [7, 100].map(|number| purchase(number).refund(None, Timestamp::MIN).unwrap());
+    let first = world.publish(&refused).await;
+    world.publish(&refused).await;
+    world.dead_letter(&first).await;
+    world.publish(&waiting).await;
+    world.insert(waiting).await;
+    let verified = world.verify().await;
+    assert!(verified.is_clean());
+    assert_eq!((verified.dead_lettered, verified.waiting), (2, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -443,19 +462,22 @@ async fn a_log_that_was_compacted_is_a_finding() {
 #[tokio::test(start_paused = true)]
 async fn records_in_flight_are_waited_for() {
     let world = World::new().await;
-    let late: Vec<_> = (100..160).map(purchase).collect();
-    for purchase in &late {
+    let [first, last] = [100, 103].map(purchase);
+    for purchase in [&first, &last] {
         world.publish(purchase).await;
     }
+    // A lookup takes a second. The first purchase is stored within the quiet period of ten seconds,
+    // and the last one within the quiet period that begins when the first one is found.
+    let mut late = vec![purchase(1_000); 14];
+    late[10] = first;
+    late[13] = last;
     let query = UnusualStore::with_lag(&world, late);
-    // One by one, so the whole takes a minute: far longer than the quiet period, which restarts
-    // with each.
     let options = VerifyOptions::default()
         .max_lookups(1)
         .quiet_period(Duration::from_secs(10));
     let verified = world.verify_by(query, options).await;
     assert!(verified.is_clean(), "{verified:?}");
-    assert_eq!(verified.purchases, 90);
+    assert_eq!(verified.purchases, 32);
 }
 
 #[tokio::test(start_paused = true)]
@@ -496,7 +518,7 @@ async fn duplicates_are_found_with_any_window() {
         assert_eq!((duplicates.count, verified.purchases), (15, 60), "{window}");
         let samples: BTreeSet<_> = duplicates.samples.into_iter().collect();
         assert_eq!(samples, odd, "{window}");
-        assert_eq!(verified.missing.count, 0);
+        assert_eq!((verified.missing.count, verified.unreadable), (0, 1));
     }
 }
 
@@ -513,6 +535,9 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     let verified = verify.run(&world.log, |_| ()).await.unwrap();
     assert!(verified.is_clean(), "{verified:?}");
     assert_eq!(verified.purchases, 30);
+    let log = Truncated::new(&world, 0, Tail::Fails(ErrorKind::Unavailable));
+    let error = verify.run(&log, |_| ()).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
     faults.always(Call::Query, Fault::unavailable());
     let error = verify.run(&world.log, |_| ()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
@@ -547,10 +572,13 @@ async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_t
 
     let (record, by_both) = of_another_system(2);
     let position = world.log.append(record);
-    world.insert(by_both).await;
     let (partition, record) = world.record_at(&position).await;
     let ingested = decode(&record, &partition).unwrap();
     world.insert(ingested.clone()).await;
+    let report = world.verify().await;
+    assert!(report.is_clean(), "ingest has stored it: {report:?}");
+    assert_eq!(report.purchases, 32);
+    world.insert(by_both).await;
 
     let (record, by_none) = of_another_system(3);
     drop(world.log.append(record));

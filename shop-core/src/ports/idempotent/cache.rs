@@ -301,7 +301,8 @@ mod tests {
         let last = MAX_ENTRIES.get() as u128;
         for number in [1, 3, 2, 0].into_iter().chain(4..=last) {
             let purchase = purchase(number, "5");
-            cache.remember_generated(&purchase, &receipt(&purchase));
+            let published = Ok(receipt(&purchase));
+            cache.record(&purchase, PriorAttempt::IdIsGenerated, &published);
         }
         assert_eq!(cache.acknowledged(&purchase(0, "5").id), None, "the oldest");
         for number in [1, 2, 3, 4, last] {

@@ -91,6 +91,8 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
         fixture.buy(keyed("1", key)).await.unwrap();
         faults.calls(Call::Query) - before
     };
+    let made_now = SystemClock.fresh_id().to_string();
+    assert_eq!(lookups_of(&made_now).await, 0, "it is a first attempt");
     assert_eq!(lookups_of("a").await, 1);
     faults.always(Call::Query, Fault::unavailable());
     assert_eq!((lookups_of("b").await, lookups_of("c").await), (1, 0));
@@ -133,6 +135,7 @@ async fn a_key_is_a_new_one_after_its_purchase_was_deleted() {
     tokio::time::advance(Duration::from_secs(60)).await;
     let again = fixture.buy(keyed("1", "a")).await.unwrap();
     assert!(again.replayed, "it is stored");
+    assert_eq!(again.receipt, first.receipt, "with the position in the log");
     let other = fixture.buy(keyed("2", "a")).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
 
@@ -148,6 +151,22 @@ async fn a_key_is_a_new_one_after_its_purchase_was_deleted() {
         "its content may differ from that of the deleted one"
     );
     assert_eq!(fixture.records().await, 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_purchases_with_one_key_the_stored_one_counts() {
+    let fixture = Fixture::new();
+    let ours = fixture.buy(keyed("1", "a")).await.unwrap();
+    // Another process has published it at the same time.
+    let theirs = Purchase {
+        price: "2".parse().unwrap(),
+        ..ours.purchase
+    };
+    fixture.insert(&theirs).await;
+    let again = fixture.buy(keyed("2", "a")).await.unwrap();
+    assert_eq!((again.replayed, again.purchase), (true, theirs));
+    let other = fixture.buy(keyed("1", "a")).await.unwrap_err();
+    assert_eq!(other.kind(), ErrorKind::Conflict);
 }
 
 #[tokio::test(start_paused = true)]
@@ -286,6 +305,7 @@ async fn purchases_with_ids_are_published_as_they_are() {
     }
     let receipt = fixture.sink.publish(&purchase).await.unwrap();
     assert_eq!(receipt.id, purchase.id);
+    assert!(!fixture.sink.is_storing());
     assert_eq!(fixture.records().await, 3);
     assert_eq!(fixture.faults.calls(Call::Query), 0);
 }
