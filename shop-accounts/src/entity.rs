@@ -91,20 +91,20 @@ pub trait Entity: Event + PartialEq {
 /// Each line names the functions of the conformance kit that check it.
 ///
 /// - Rows are numbered from 1 without gaps, regardless of refused rows
-///   (`entity::numbers_have_no_gaps`) and of concurrent calls
+///   (`entity::only_new_rows_take_a_number_and_have_an_event`) and of concurrent calls
 ///   (`entity::racing_inserts_leave_no_gap`).
 /// - A row that was inserted is found, unchanged (`entity::an_inserted_row_is_found`).
 /// - Of concurrent inserts of users with one address, one succeeds and the others are refused
-///   (`entity::racing_inserts_leave_no_gap`). The domain of the address is case-insensitive
-///   (`users::an_email_domain_is_case_insensitive`).
+///   (`entity::racing_inserts_leave_no_gap`). Addresses that differ in the case of a letter before
+///   the domain are different (`entity::an_inserted_row_is_found`).
 /// - An order is refused until an event of its user was applied
 ///   (`orders::an_order_waits_for_the_event_of_its_user`).
 /// - An insert with the same key and the same content returns the first row
-///   (`entity::a_key_belongs_to_one_row`) and writes no event (`entity::each_row_has_one_event`).
-///   With other content, the key is taken (`entity::a_key_belongs_to_one_row`). Keys of orders count
-///   per user, unless they are UUIDs of version 4 or 7 (`orders::keys_count_per_user`).
+///   and writes no event. With other content, the key is taken
+///   (`entity::only_new_rows_take_a_number_and_have_an_event`). Keys of orders count per user, unless
+///   they are UUIDs of version 4 or 7 (`orders::keys_count_per_user`).
 /// - A row and its event in the outbox are written atomically, one event per row
-///   (`entity::each_row_has_one_event`).
+///   (`entity::only_new_rows_take_a_number_and_have_an_event`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

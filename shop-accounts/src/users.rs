@@ -235,7 +235,7 @@ pub struct UserOrdersBody {
 ///   user, and returns whether there was such a user (`erase_users::an_erased_user_is_unknown`).
 /// - The number stays taken, and the address and the key are free again
 ///   (`erase_users::only_the_number_of_an_erased_user_stays_taken`).
-/// - Other users do not change (`erase_users::other_users_stay`).
+/// - Other users do not change (`erase_users::an_erased_user_is_unknown`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]

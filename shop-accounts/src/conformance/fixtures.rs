@@ -14,22 +14,39 @@ use std::fmt::Debug;
 use std::marker::PhantomData;
 use std::sync::atomic::{AtomicI64, Ordering};
 
-/// A fresh store of users or of orders, with its ports.
+/// The ports of a store of users or of orders.
+#[derive(Debug)]
+pub struct EntityPorts<E: Entity> {
+    /// The store.
+    pub store: Arc<dyn EntityStore<E>>,
+    /// Applies the events of the other service.
+    pub events: Arc<dyn RecordStore<E::ForeignEvent>>,
+    /// The pending events of the rows.
+    pub outbox: Arc<dyn Outbox>,
+    /// The capabilities of the store.
+    pub capabilities: Capabilities,
+}
+
+impl<E: Entity> EntityPorts<E> {
+    /// The ports of a store that applies the other service's events and is its own outbox.
+    pub fn from_store<S>(store: &S) -> Self
+    where
+        S: EntityStore<E> + RecordStore<E::ForeignEvent> + Outbox + Clone,
+    {
+        Self {
+            store: Arc::new(store.clone()),
+            events: Arc::new(store.clone()),
+            outbox: Arc::new(store.clone()),
+            capabilities: Capabilities::default(),
+        }
+    }
+}
+
+/// A fresh store of users or of orders.
 #[async_trait]
 pub trait EntityFixture<E: Entity>: Debug + Send + Sync {
-    /// The capabilities of the store.
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default()
-    }
-
-    /// The store.
-    async fn store(&self) -> Arc<dyn EntityStore<E>>;
-
-    /// Applies the events of the other service.
-    async fn events(&self) -> Arc<dyn RecordStore<E::ForeignEvent>>;
-
-    /// The pending events of the rows.
-    async fn outbox(&self) -> Arc<dyn Outbox>;
+    /// The ports of the store.
+    async fn ports(&self) -> EntityPorts<E>;
 }
 
 /// A fresh store of users.
@@ -86,31 +103,15 @@ pub trait EntityStores: Debug + Send + Sync {
 
 #[async_trait]
 impl<A: EntityStores> EntityFixture<User> for A {
-    async fn store(&self) -> Arc<dyn EntityStore<User>> {
-        Arc::new(self.user_store().clone())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        Arc::new(self.user_store().clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.user_store().clone())
+    async fn ports(&self) -> EntityPorts<User> {
+        EntityPorts::from_store(self.user_store())
     }
 }
 
 #[async_trait]
 impl<A: EntityStores> EntityFixture<Order> for A {
-    async fn store(&self) -> Arc<dyn EntityStore<Order>> {
-        Arc::new(self.order_store().clone())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        Arc::new(self.order_store().clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.order_store().clone())
+    async fn ports(&self) -> EntityPorts<Order> {
+        EntityPorts::from_store(self.order_store())
     }
 }
 
@@ -190,6 +191,7 @@ impl SampleEntity for User {
     fn unusual() -> (Vec<NewUser>, Vec<NewUser>) {
         let unusual = vec![
             new_user("Ada.Lovelace+x@example.com", "Ada Lovelace"),
+            new_user("ada.lovelace+x@example.com", "Ada Lovelace"),
             new_user("ünï@exämple.com", "Ünï \"—😀 <b>"),
         ];
         let legacy = vec![
@@ -279,7 +281,7 @@ fn context_of(id: Uuid) -> Option<Box<RequestContext>> {
 
 /// Inserts `new`.
 pub(super) async fn insert<E: Entity>(store: &dyn EntityStore<E>, new: &E::New) -> Insertion<E> {
-    soon("insert", store.insert(new)).await.expect("insert")
+    succeed(store.insert(new)).await
 }
 
 /// Inserts `new`, which must be a new row.
@@ -290,39 +292,46 @@ pub(super) async fn inserted<E: Entity>(store: &dyn EntityStore<E>, new: &E::New
     }
 }
 
-/// The store of `fixture`, which accepts samples: it knows the rows 1 and 2 of the other service.
+/// The store of `ports`, which accepts samples: it knows the rows 1 and 2 of the other service.
 pub(super) async fn ready_store<E: SampleEntity>(
-    fixture: &dyn EntityFixture<E>,
+    ports: &EntityPorts<E>,
 ) -> Arc<dyn EntityStore<E>> {
-    let events = fixture.events().await;
     let required = [1, 2].map(E::foreign_event);
-    soon("apply", events.apply(required.into()))
-        .await
-        .expect("apply");
-    fixture.store().await
+    succeed(ports.events.apply(required.into())).await;
+    Arc::clone(&ports.store)
 }
 
-/// The events of the other service that the store of a fixture applies.
+/// The oldest entries of `outbox`.
+pub(super) async fn pending(outbox: &dyn Outbox) -> Vec<OutboxEntry> {
+    succeed(outbox.pending(10)).await
+}
+
+/// The store of a fixture as an outbox, and as a store of the other service's events. All events of
+/// orders have one key.
 #[derive(Debug)]
-pub struct ForeignEvents<E, F> {
+pub struct StoreOf<E, F> {
     fixture: F,
+    written: AtomicI64,
     entity: PhantomData<fn() -> E>,
 }
 
-impl<E: SampleEntity, F: EntityFixture<E>> ForeignEvents<E, F> {
-    /// The events that the store of `fixture` applies.
+impl<E: SampleEntity, F: EntityFixture<E>> StoreOf<E, F> {
+    /// The store of `fixture`.
     pub const fn new(fixture: F) -> Self {
-        let entity = PhantomData;
-        Self { fixture, entity }
+        Self {
+            fixture,
+            written: AtomicI64::new(0),
+            entity: PhantomData,
+        }
     }
 }
 
 #[async_trait]
-impl<E: SampleEntity, F: EntityFixture<E>> RecordStoreFixture for ForeignEvents<E, F> {
+impl<E: SampleEntity, F: EntityFixture<E>> RecordStoreFixture for StoreOf<E, F> {
     type Record = E::ForeignEvent;
 
     async fn store(&self) -> Arc<dyn RecordStore<E::ForeignEvent>> {
-        self.fixture.events().await
+        self.fixture.ports().await.events
     }
 
     fn record(&self, number: i64) -> E::ForeignEvent {
@@ -334,38 +343,19 @@ impl<E: SampleEntity, F: EntityFixture<E>> RecordStoreFixture for ForeignEvents<
     }
 }
 
-/// The outbox of a store of users or of orders. All events of orders have one key.
-#[derive(Debug)]
-pub struct OutboxOf<E, F> {
-    fixture: F,
-    written: AtomicI64,
-    entity: PhantomData<fn() -> E>,
-}
-
-impl<E: SampleEntity, F: EntityFixture<E>> OutboxOf<E, F> {
-    /// The outbox of the store of `fixture`.
-    pub const fn new(fixture: F) -> Self {
-        Self {
-            fixture,
-            written: AtomicI64::new(0),
-            entity: PhantomData,
-        }
-    }
-}
-
 #[async_trait]
-impl<E: SampleEntity, F: EntityFixture<E>> OutboxFixture for OutboxOf<E, F> {
+impl<E: SampleEntity, F: EntityFixture<E>> OutboxFixture for StoreOf<E, F> {
     fn capabilities(&self) -> Capabilities {
         Capabilities::default().without_open_writes()
     }
 
     async fn outbox(&self) -> Arc<dyn Outbox> {
-        self.fixture.outbox().await
+        self.fixture.ports().await.outbox
     }
 
     async fn write(&self) -> LogRecord {
         let new = E::sample(self.written.fetch_add(1, Ordering::Relaxed));
-        let store = ready_store(&self.fixture).await;
+        let store = ready_store(&self.fixture.ports().await).await;
         inserted(&*store, &new).await.event(&new).expect("an event")
     }
 }

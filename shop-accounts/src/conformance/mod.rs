@@ -24,8 +24,8 @@ pub mod users;
 
 pub use faulty::faulty_outbox;
 pub use fixtures::{
-    EntityFixture, EntityStores, EraseUsersFixture, ForeignEvents, MemoryEntities, OutboxFixture,
-    OutboxOf, SampleEntity, UsersFixture,
+    EntityFixture, EntityPorts, EntityStores, EraseUsersFixture, MemoryEntities, OutboxFixture,
+    SampleEntity, StoreOf, UsersFixture,
 };
 
 pub use crate::{

@@ -4,26 +4,23 @@ use super::prelude::*;
 use shop_core::IdempotencyKey;
 
 /// An order of an unknown user is refused until the user's event is applied.
-pub async fn an_order_waits_for_the_event_of_its_user(fixture: &dyn EntityFixture<Order>) {
-    let orders = fixture.store().await;
+pub async fn an_order_waits_for_the_event_of_its_user(ports: &EntityPorts<Order>) {
+    let orders = &*ports.store;
     let new = Order::sample(1);
-    assert_eq!(insert(&*orders, &new).await, Insertion::Refused);
-    let events = fixture.events().await;
+    assert_eq!(insert(orders, &new).await, Insertion::Refused);
     let user = Order::foreign_event(1);
-    soon("apply", events.apply([user].into()))
-        .await
-        .expect("apply");
-    assert_eq!(inserted(&*orders, &new).await.id, OrderNumber::new(1));
+    succeed(ports.events.apply([user].into())).await;
+    assert_eq!(inserted(orders, &new).await.id, OrderNumber::new(1));
     for unknown in [2, 0, -1, i64::MAX] {
-        let refused = insert(&*orders, &new_order(unknown, "Pen", 1, "1.00")).await;
+        let refused = insert(orders, &new_order(unknown, "Pen", 1, "1.00")).await;
         assert_eq!(refused, Insertion::Refused);
     }
 }
 
 /// Two users with the same key place two orders. A UUID that was computed from another user's key
 /// is another key.
-pub async fn keys_count_per_user(fixture: &dyn EntityFixture<Order>) {
-    let orders = ready_store(fixture).await;
+pub async fn keys_count_per_user(ports: &EntityPorts<Order>) {
+    let orders = ready_store(ports).await;
     let key: IdempotencyKey = "o-1".parse().unwrap();
     let computed = key.scoped_to_owner("1");
     for (key, user, number) in [

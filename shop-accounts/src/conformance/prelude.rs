@@ -2,11 +2,11 @@
 
 pub(super) use std::sync::Arc;
 
-pub(super) use shop_core::conformance::soon;
+pub(super) use shop_core::conformance::{soon, succeed};
 
 pub(super) use super::fixtures::{
-    EntityFixture, EraseUsersFixture, OutboxFixture, SampleEntity, UsersFixture, insert, inserted,
-    new_order, ready_store,
+    EntityPorts, EraseUsersFixture, OutboxFixture, SampleEntity, UsersFixture, insert, inserted,
+    new_order, pending, ready_store,
 };
 pub(super) use crate::entity::{Entity, Insertion};
 pub(super) use crate::orders::{NewOrder, Order, OrderNumber};

@@ -1,6 +1,5 @@
 //! A relay under faults.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -76,8 +75,7 @@ impl LogWriter for TestLog {
     }
 }
 
-fn relay(outbox: impl Outbox, log: &Arc<TestLog>) -> Relay {
-    let options = RelayOptions::default();
+fn relay(outbox: impl Outbox, log: &Arc<TestLog>, options: RelayOptions) -> Relay {
     Relay::new(Arc::new(outbox), Arc::clone(log) as _, options)
 }
 
@@ -93,22 +91,32 @@ async fn run_until(relay: Relay, is_done: impl Fn() -> bool + Send + Sync) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failing_event_blocks_only_its_key() {
+async fn a_failing_or_panicking_append_blocks_only_its_key() {
     let outbox = outbox_with(&[
         ("a", "a1"),
         ("b", "b1"),
         ("a", "a2"),
+        ("c", "bad"),
         ("b", "b2"),
         ("a", "a3"),
+        ("c", "c2"),
     ]);
     let log = Arc::new(TestLog {
+        append_time: Duration::from_secs(1),
         failing_value: "a1",
         failures: 5.into(),
+        panicking_value: "bad",
         ..TestLog::default()
     });
-    run_until(relay(outbox.clone(), &log), || log.kept().len() == 5).await;
+    let relay = relay(outbox.clone(), &log, RelayOptions::default());
+    let monitor = relay.monitor();
+    let an_hour = tokio::time::sleep(Duration::from_secs(3_600));
+    relay.run(an_hour).await;
     assert_eq!(log.kept(), ["b1", "b2", "a1", "a2", "a3"]);
-    assert_eq!(outbox.backlog().await.unwrap().entries, 0);
+    assert!(monitor.status().last_error.is_some());
+    let pending = outbox.pending(9).await.unwrap();
+    let pending = pending.iter().map(|entry| value_of(&entry.record));
+    assert!(pending.eq(["bad", "c2"]), "the order per key is kept");
 }
 
 #[tokio::test(start_paused = true)]
@@ -129,38 +137,55 @@ async fn only_a_round_that_publishes_nothing_waits_before_the_next() {
             ..RelayOptions::default()
         };
         let begun = Instant::now();
-        let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
-        run_until(relay, || log.kept().len() == others.len().max(1)).await;
+        run_until(relay(outbox, &log, options), || {
+            log.kept().len() == others.len().max(1)
+        })
+        .await;
         let has_paused = begun.elapsed() >= pause;
         assert_eq!(has_paused, others.is_empty(), "{:?}", begun.elapsed());
     }
 }
 
 /// An outbox with faults.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct FaultyOutbox {
     outbox: InMemoryOutbox,
     /// The number of failures of `pending`, every other one a panic.
     failures: AtomicUsize,
     /// The number of calls of `delete` without a visible effect.
     unforgetful: AtomicUsize,
+    /// Shows one entry at a time, always with the same id, and panics instead of waiting.
+    reuses_id: bool,
 }
 
 #[async_trait]
 impl Outbox for FaultyOutbox {
     async fn pending(&self, limit: usize) -> Result<Vec<OutboxEntry>> {
         match one_less(&self.failures) {
-            None => self.outbox.pending(limit).await,
+            None => {}
             Some(left) if left % 2 == 0 => panic!("on purpose"),
-            Some(_) => Err(Error::new(ErrorKind::Unavailable, "unavailable")),
+            Some(_) => return Err(Error::new(ErrorKind::Unavailable, "unavailable")),
         }
+        if !self.reuses_id {
+            return self.outbox.pending(limit).await;
+        }
+        let first = self.outbox.pending(1).await?.into_iter();
+        let with_reused_id = first.map(|entry| {
+            let time = Timestamp::from_millis(entry.id).unwrap();
+            OutboxEntry::new(1, time, entry.record)
+        });
+        Ok(with_reused_id.collect())
     }
 
     async fn delete(&self, ids: &[i64]) -> Result<()> {
-        match one_less(&self.unforgetful) {
-            None => self.outbox.delete(ids).await,
-            Some(_) => Ok(()),
+        if one_less(&self.unforgetful).is_some() {
+            return Ok(());
         }
+        if self.reuses_id {
+            let first = self.outbox.pending(1).await?;
+            return self.outbox.delete(&[first[0].id]).await;
+        }
+        self.outbox.delete(ids).await
     }
 
     async fn backlog(&self) -> Result<Backlog> {
@@ -169,6 +194,7 @@ impl Outbox for FaultyOutbox {
 
     /// Writes of other processes give no notification.
     async fn wait_for_entries(&self) {
+        assert!(!self.reuses_id, "on purpose");
         std::future::pending::<()>().await;
     }
 }
@@ -180,9 +206,10 @@ async fn entries_without_a_notification_are_found_by_polling_and_published_once(
         outbox: outbox.clone(),
         failures: 4.into(),
         unforgetful: 5.into(),
+        ..FaultyOutbox::default()
     };
     let log = Arc::new(TestLog::default());
-    let relay = relay(faulty, &log);
+    let relay = relay(faulty, &log, RelayOptions::default());
     let monitor = relay.monitor();
     let looks = AtomicUsize::new(0);
     // Twenty times the polling interval.
@@ -201,25 +228,6 @@ async fn entries_without_a_notification_are_found_by_polling_and_published_once(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_panicking_append_duplicates_no_other_event() {
-    let outbox = outbox_with(&[("a", "a1"), ("b", "bad"), ("c", "c1"), ("b", "b2")]);
-    let log = Arc::new(TestLog {
-        append_time: Duration::from_secs(1),
-        panicking_value: "bad",
-        ..TestLog::default()
-    });
-    let relay = relay(outbox.clone(), &log);
-    let monitor = relay.monitor();
-    let an_hour = tokio::time::sleep(Duration::from_secs(3_600));
-    relay.run(an_hour).await;
-    assert_eq!(log.kept(), ["a1", "c1"]);
-    assert!(monitor.status().last_error.is_some());
-    let pending = outbox.pending(9).await.unwrap();
-    let pending = pending.iter().map(|entry| value_of(&entry.record));
-    assert!(pending.eq(["bad", "b2"]), "the order per key is kept");
-}
-
-#[tokio::test(start_paused = true)]
 async fn a_shutdown_ends_between_two_appends() {
     let second = Duration::from_secs(1);
     let outbox = outbox_with(&[("a", "a1"); 1_500]);
@@ -228,7 +236,7 @@ async fn a_shutdown_ends_between_two_appends() {
         ..TestLog::default()
     });
     let begun = Instant::now();
-    relay(outbox.clone(), &log)
+    relay(outbox.clone(), &log, RelayOptions::default())
         .run(tokio::time::sleep(second))
         .await;
     let limit = second + RelayOptions::default().drain_timeout + second;
@@ -253,7 +261,7 @@ async fn a_shutdown_publishes_what_is_pending() {
         batch_size: 1,
         ..RelayOptions::default()
     };
-    let relay = Relay::new(Arc::new(outbox), Arc::clone(&log) as _, options);
+    let relay = relay(outbox, &log, options);
     let monitor = relay.monitor();
     assert_eq!(monitor.backlog().await.unwrap().entries, 2);
     relay.run(std::future::ready(())).await;
@@ -262,45 +270,17 @@ async fn a_shutdown_publishes_what_is_pending() {
     assert_eq!(error.kind(), ErrorKind::Closed);
 }
 
-/// Shows one entry at a time, always with the same id.
-#[derive(Debug, Default)]
-struct ReusingOutbox {
-    records: Mutex<VecDeque<LogRecord>>,
-    deleted: AtomicUsize,
-}
-
-#[async_trait]
-impl Outbox for ReusingOutbox {
-    async fn pending(&self, _limit: usize) -> Result<Vec<OutboxEntry>> {
-        let deleted = self.deleted.load(Ordering::SeqCst);
-        let time = Timestamp::from_millis(i64::try_from(deleted).unwrap()).unwrap();
-        let first = self.records.lock().unwrap().front().cloned();
-        let entry = first.map(|record| OutboxEntry::new(1, time, record));
-        Ok(entry.into_iter().collect())
-    }
-
-    async fn delete(&self, _ids: &[i64]) -> Result<()> {
-        self.deleted.fetch_add(1, Ordering::SeqCst);
-        self.records.lock().unwrap().pop_front();
-        Ok(())
-    }
-
-    async fn backlog(&self) -> Result<Backlog> {
-        Ok(Backlog::default())
-    }
-
-    async fn wait_for_entries(&self) {
-        panic!("on purpose");
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn an_event_with_a_reused_id_is_not_lost_and_a_wait_may_panic() {
-    let outbox = ReusingOutbox::default();
     // Even one with the same content.
     let values = ["0", "1", "1", "2", "3"];
-    *outbox.records.lock().unwrap() = values.map(|value| record("a", value)).into();
+    let faulty = FaultyOutbox {
+        outbox: outbox_with(&values.map(|value| ("a", value))),
+        reuses_id: true,
+        ..FaultyOutbox::default()
+    };
     let log = Arc::new(TestLog::default());
-    run_until(relay(outbox, &log), || log.kept().len() == values.len()).await;
+    let relay = relay(faulty, &log, RelayOptions::default());
+    run_until(relay, || log.kept().len() == values.len()).await;
     assert_eq!(log.kept(), values);
 }

@@ -6,16 +6,15 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_accounts::client::{AccountsClient as _, Users};
 use shop_accounts::conformance::{
-    EntityFixture, EntityStores as _, MemoryEntities, UsersFixture, orders_suite, users_suite,
+    EntityFixture, EntityPorts, EntityStores as _, MemoryEntities, UsersFixture, orders_suite,
+    users_suite,
 };
-use shop_accounts::entity::EntityStore;
+use shop_accounts::entity::{Entity, EntityStore};
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::orders::Order;
-use shop_accounts::outbox::Outbox;
 use shop_accounts::users::{User, UserOrders};
 use shop_client::ShopClient;
 use shop_core::conformance::Capabilities;
-use shop_core::ports::RecordStore;
 use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
 use crate::shop::Script;
@@ -43,22 +42,22 @@ impl OverHttp {
     }
 }
 
+/// Returns `ports` with this client as the store. `/v1` refuses the rows of the replaced systems.
+fn over_http<E: Entity>(store: impl EntityStore<E>, ports: EntityPorts<E>) -> EntityPorts<E> {
+    EntityPorts {
+        store: Arc::new(store),
+        capabilities: Capabilities::default().without_legacy_rows(),
+        ..ports
+    }
+}
+
 #[async_trait]
 impl EntityFixture<User> for OverHttp {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default().without_legacy_rows()
-    }
-
-    async fn store(&self) -> Arc<dyn EntityStore<User>> {
-        Arc::new(self.users().await)
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<Order>> {
-        Arc::new(self.0.user_store().clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.0.user_store().clone())
+    async fn ports(&self) -> EntityPorts<User> {
+        over_http(
+            self.users().await,
+            EntityPorts::from_store(self.0.user_store()),
+        )
     }
 }
 
@@ -71,25 +70,14 @@ impl UsersFixture for OverHttp {
 
 #[async_trait]
 impl EntityFixture<Order> for OverHttp {
-    fn capabilities(&self) -> Capabilities {
-        Capabilities::default().without_legacy_rows()
-    }
-
-    async fn store(&self) -> Arc<dyn EntityStore<Order>> {
+    async fn ports(&self) -> EntityPorts<Order> {
         let orders = OrdersRole::new(Arc::new(self.0.order_store().clone()));
         let client = client_of(Accounts {
             orders: Some(orders),
             ..Accounts::default()
         });
-        Arc::new(client.await.orders())
-    }
-
-    async fn events(&self) -> Arc<dyn RecordStore<User>> {
-        Arc::new(self.0.order_store().clone())
-    }
-
-    async fn outbox(&self) -> Arc<dyn Outbox> {
-        Arc::new(self.0.order_store().clone())
+        let orders = client.await.orders();
+        over_http(orders, EntityPorts::from_store(self.0.order_store()))
     }
 }
 

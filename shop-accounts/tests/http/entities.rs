@@ -6,10 +6,10 @@ use axum::Router;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_accounts::orders::Order;
-use shop_accounts::outbox::{Relay, RelayOptions};
+use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
 use shop_accounts::users::{User, UserNumber};
+use shop_core::conformance::fault::Faults;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::LogWriter;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
@@ -20,35 +20,28 @@ use shop_http::{HttpOptions, Parts, ServiceKind, router};
 pub(crate) struct Entities {
     pub(crate) users: InMemoryUsers,
     pub(crate) orders: InMemoryOrders,
+    pub(crate) users_log: InMemoryLog,
+    /// The faults of the relays' writes to the logs.
+    pub(crate) faults: Faults,
     accounts: Accounts,
     stopped: Option<(Vec<Relay>, Ingest<User>, Ingest<Order>)>,
 }
 
 impl Entities {
     pub(crate) fn new() -> Self {
-        let log = |topic: &str| {
-            let mut options = InMemoryLogOptions::default();
-            topic.clone_into(&mut options.topic);
-            InMemoryLog::new(options)
-        };
-        Self::over(&log(User::TOPIC), &log(Order::TOPIC), |log| {
-            Arc::new(log.clone())
-        })
-    }
-
-    /// On these logs, written by `sink`.
-    pub(crate) fn over(
-        of_users: &InMemoryLog,
-        of_orders: &InMemoryLog,
-        sink: impl Fn(&InMemoryLog) -> Arc<dyn LogWriter>,
-    ) -> Self {
         let users = InMemoryUsers::new();
         let orders = InMemoryOrders::new();
-        let options = RelayOptions::default;
-        let users_relay = Relay::new(Arc::new(users.clone()), sink(of_users), options());
-        let orders_relay = Relay::new(Arc::new(orders.clone()), sink(of_orders), options());
-        let users_events = ingest(of_users, "order_service_group", Arc::new(orders.clone()));
-        let orders_events = ingest(of_orders, "user_service_group", Arc::new(users.clone()));
+        let users_log = log(User::TOPIC);
+        let orders_log = log(Order::TOPIC);
+        let faults = Faults::new();
+        let relay = |outbox: Arc<dyn Outbox>, log: &InMemoryLog| {
+            let log = faults.writer(Arc::new(log.clone()));
+            Relay::new(outbox, log, RelayOptions::default())
+        };
+        let users_relay = relay(Arc::new(users.clone()), &users_log);
+        let orders_relay = relay(Arc::new(orders.clone()), &orders_log);
+        let users_events = ingest(&users_log, "order_service_group", Arc::new(orders.clone()));
+        let orders_events = ingest(&orders_log, "user_service_group", Arc::new(users.clone()));
 
         let mut users_role = UsersRole::new(Arc::new(users.clone()));
         users_role.ingest = Some(orders_events.monitor());
@@ -59,6 +52,8 @@ impl Entities {
         Self {
             users,
             orders,
+            users_log,
+            faults,
             accounts: Accounts {
                 users: Some(users_role),
                 orders: Some(orders_role),
@@ -97,6 +92,12 @@ pub(crate) fn management(accounts: Accounts, options: HttpOptions) -> Router {
     let mut parts = Parts::new(ServiceKind::Management, None);
     parts.roles.push(Arc::new(accounts));
     router(parts, options)
+}
+
+fn log(topic: &str) -> InMemoryLog {
+    let mut options = InMemoryLogOptions::default();
+    topic.clone_into(&mut options.topic);
+    InMemoryLog::new(options)
 }
 
 fn ingest<R: shop_core::record::Record>(

@@ -16,4 +16,3 @@ mod scenarios;
 #[expect(dead_code, reason = "the tests of purchases need the rest")]
 #[path = "../../../shop-http/tests/http/shop.rs"]
 mod shop;
-mod state;

@@ -5,6 +5,10 @@ use std::time::Duration;
 
 use axum::Router;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
+use shop_accounts::outbox::Outbox as _;
+use shop_core::Timestamp;
+use shop_core::conformance::fault::{Call, Fault};
+use shop_core::log::LogRecord;
 use shop_core::memory::InMemoryStore;
 use shop_http::{HttpOptions, router};
 
@@ -17,6 +21,7 @@ scenarios! {
     Services:
     legacy
     outages
+    pending_events
     roles
     v1
     waiting
@@ -56,6 +61,16 @@ impl Services {
         }
         accounts
     }
+
+    /// Returns the metrics of management that begin with one of these words.
+    async fn metrics(&mut self, beginnings: &str) -> String {
+        let management = self.service("management").await;
+        let text = get(&management, "/metrics").await.text;
+        let is_shown = |line: &&str| beginnings.split(' ').any(|word| line.starts_with(word));
+        let mut shown: Vec<_> = text.lines().filter(is_shown).collect();
+        shown.sort_unstable();
+        format!("\n{}", shown.join("\n"))
+    }
 }
 
 impl Scene for Services {
@@ -79,6 +94,11 @@ impl Scene for Services {
 
     /// - `user-1 MILLISECONDS` tells the orders of user 1 after this time, as its event does
     /// - `events` starts relays and ingest, and waits until they run
+    /// - `poison` appends a record that is no event to the log of users
+    /// - `log unavailable` refuses the events of the relays until `log available`
+    /// - `headers-of-pending` shows those of the pending event of a user, `age` waits until it has an age
+    /// - `metrics PREFIX ...` shows the metrics with these beginnings
+    /// - `pass MILLISECONDS` lets the time pass
     /// - `store FAILURE` fails every call from there on
     /// - `unknown_user_wait MILLISECONDS`, `publish_timeout MILLISECONDS` are options
     async fn direct(&mut self, name: &str, argument: &str) -> Option<String> {
@@ -101,6 +121,30 @@ impl Scene for Services {
                     tokio::time::sleep(Duration::from_millis(5)).await;
                 }
             }
+            "poison" => {
+                let poison = LogRecord::new(0, Timestamp::MIN, Some("poison".into()));
+                let _position = self.entities.users_log.append(poison);
+            }
+            "log" => match argument {
+                "unavailable" => {
+                    let faults = &self.entities.faults;
+                    faults.always(Call::Append, Fault::unavailable());
+                }
+                _ => self.entities.faults.clear(Call::Append),
+            },
+            "headers-of-pending" => {
+                let pending = self.entities.users.pending(2).await.unwrap();
+                return Some(format!("{:?}", pending[0].record.headers));
+            }
+            "age" => {
+                // The age is measured by the system clock.
+                let series = "shop_outbox_oldest_seconds{role=\"users\"}";
+                while self.metrics(series).await.ends_with(" 0") {
+                    tokio::task::yield_now().await;
+                }
+            }
+            "metrics" => return Some(self.metrics(argument).await),
+            "pass" => tokio::time::sleep(time).await,
             "store" => self.failure = Some(Misbehaving::from_name(argument)),
             "unknown_user_wait" => self.unknown_user_wait = time,
             "publish_timeout" => self.options.publish_timeout = time,

@@ -1,41 +1,57 @@
-//! Rows that a trigger skips, and rights that are missing.
+//! Inserts that the database refuses, and rights that are missing.
 
 use crate::postgres::{drop_role, of_new_role, skip_rows};
 use crate::prelude::*;
+use shop_accounts::users::NewUser;
 
 #[tokio::test]
-async fn a_skipped_user_takes_no_number() {
+async fn a_failed_insert_takes_no_number() {
     let Some(fixture) = PostgresEntitiesFixture::on_test_server().await else {
         return;
     };
+    let users = fixture.user_store();
     let client = session(fixture.url()).await;
-    for (number, table) in [(1, "users"), (2, "users_keys"), (3, "users_outbox")] {
-        let new = new_user(table);
-        skip_rows(&client, "insert", table, "true").await;
-        let error = fixture.user_store().insert(&new).await.unwrap_err();
+    let mut number = 0;
+    let mut assert_takes_no_number = async |new: NewUser, reason: &str, heal: &str| {
+        let error = users.insert(&new).await.unwrap_err();
         let chain = error.chain().to_string();
-        assert!(chain.contains("a trigger has skipped"), "{table}: {chain}");
-        let heal = format!("drop trigger skip on {table}");
-        client.batch_execute(&heal).await.unwrap();
-        let inserted = fixture.user_store().insert(&new).await.unwrap();
-        let user = User::with_number(&new, UserNumber::new(number));
-        assert_eq!(inserted, Insertion::Inserted(user), "{table}");
-    }
-}
+        assert!(chain.contains(reason), "{chain}");
 
-#[tokio::test]
-async fn a_skipped_event_fails_its_transaction() {
-    let Some(own) = OwnTable::on_test_server().await else {
-        return;
+        client.batch_execute(heal).await.unwrap();
+        number += 1;
+        let user = User::with_number(&new, UserNumber::new(number));
+        let inserted = users.insert(&new).await.unwrap();
+        assert_eq!(inserted, Insertion::Inserted(user), "{heal}");
+        error
     };
-    // Waits for the table.
-    own.outbox.pending(1).await.unwrap();
-    let mut client = session(own.url()).await;
-    skip_rows(&client, "insert", "outbox", "true").await;
-    let transaction = client.transaction().await.unwrap();
-    PostgresOutbox::insert_event(&transaction, &event(1, "ada"))
-        .await
-        .unwrap_err();
+    for table in ["users", "users_keys", "users_outbox"] {
+        skip_rows(&client, "insert", table, "true").await;
+        let heal = format!("drop trigger skip on {table}");
+        assert_takes_no_number(new_user(table), "a trigger has skipped", &heal).await;
+    }
+
+    let mut with_name_of_another = new_user("eva");
+    with_name_of_another.name = "users".parse().unwrap();
+    for (new, constraint, heal) in [
+        // After the number was taken, in the same transaction.
+        (
+            new_user("ada"),
+            "alter table users_outbox add constraint own check (false) not valid",
+            "alter table users_outbox drop constraint own",
+        ),
+        // A unique index of the operator.
+        (
+            with_name_of_another,
+            "create unique index own on users (name)",
+            "drop index own",
+        ),
+    ] {
+        client.batch_execute(constraint).await.unwrap();
+        let error = assert_takes_no_number(new, "own", heal).await;
+        assert_fails(&error, ErrorKind::Invalid, Outcome::NotApplied);
+    }
+    let events = users.pending(10).await.unwrap();
+    assert!(events.iter().map(|entry| entry.id).eq(1..=5));
 }
 
 #[tokio::test]

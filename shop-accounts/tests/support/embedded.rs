@@ -10,7 +10,6 @@ use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, SqliteOutbox};
 use shop_core::conformance::Capabilities;
 use shop_store::embedded::EmbeddedStoreOptions;
 use shop_store::embedded::rusqlite::Connection;
-use std::sync::Mutex;
 use tempfile::TempDir;
 
 /// Users and orders in a folder that is deleted with the fixture.
@@ -52,27 +51,19 @@ impl EntityStores for EmbeddedEntitiesFixture {
     }
 }
 
-/// A database of an embedder: its rows, and an outbox in the same file.
+/// The outbox in a database of an embedder.
 #[derive(Debug)]
 pub(crate) struct OwnDatabase {
-    connection: Mutex<Connection>,
     outbox: SqliteOutbox,
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl OwnDatabase {
     pub(crate) async fn new() -> Self {
         let folder = tempfile::tempdir().expect("a folder for temporary files");
-        let path = folder.path().join("refunds.db");
-        let connection = Connection::open(&path).expect("a database");
-        let table = "CREATE TABLE refunds (id INTEGER PRIMARY KEY, number TEXT NOT NULL)";
-        connection.execute_batch(table).expect("a table");
+        let path = folder.path().join("own.db");
         let outbox = SqliteOutbox::open(path).await.expect("an outbox");
-        Self {
-            connection: Mutex::new(connection),
-            outbox,
-            _folder: folder,
-        }
+        Self { outbox, folder }
     }
 }
 
@@ -88,18 +79,15 @@ impl OutboxFixture for OwnDatabase {
     }
 
     async fn write(&self) -> LogRecord {
-        let refund = {
-            let mut connection = self.connection.lock().expect("no panic");
+        let event = new_event();
+        {
+            let path = self.folder.path().join("own.db");
+            let mut connection = Connection::open(path).expect("a database");
             let transaction = connection.transaction().expect("a transaction");
-            transaction
-                .execute("INSERT INTO refunds (number) VALUES ('order')", [])
-                .expect("a row");
-            let refund = event(transaction.last_insert_rowid(), "ada");
-            SqliteOutbox::insert_event(&transaction, &refund).expect("an event");
+            SqliteOutbox::insert_event(&transaction, &event).expect("an event");
             transaction.commit().expect("a commit");
-            refund
-        };
+        }
         self.outbox.notify_relay();
-        refund.encode().expect("a record")
+        event.encode().expect("a record")
     }
 }

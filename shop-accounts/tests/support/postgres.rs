@@ -9,7 +9,6 @@ use crate::prelude::*;
 use futures_util::future::{BoxFuture, FutureExt as _, ready};
 use shop_accounts::users::NewUser;
 use shop_core::Uuid;
-use std::sync::atomic::{AtomicI64, Ordering};
 
 /// Users and orders, side by side in one schema.
 #[derive(Debug)]
@@ -71,12 +70,11 @@ impl EntityStores for PostgresEntitiesFixture {
     }
 }
 
-/// A table of an embedder, and the outbox beside it.
+/// The outbox in a database of an embedder.
 #[derive(Debug)]
 pub(crate) struct OwnTable {
     pub(crate) outbox: PostgresOutbox,
     url: String,
-    written: AtomicI64,
     _server: TestServer,
 }
 
@@ -85,19 +83,12 @@ impl OwnTable {
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = TestServer::find().await?;
         let url = fresh_schema(&server.url).await;
-        let table = "create table refunds (number bigint generated always as identity, user_id bigint not null)";
-        session(&url)
-            .await
-            .batch_execute(table)
-            .await
-            .expect("a table");
         let outbox = PostgresOutbox::open(PostgresStoreOptions::new(url.as_str()))
             .await
             .expect("an outbox");
         Some(Self {
             outbox,
             url,
-            written: AtomicI64::new(0),
             _server: server,
         })
     }
@@ -119,18 +110,19 @@ pub(crate) fn event(number: i64, name: &str) -> User {
     User::with_number(&new_user(name), UserNumber::new(number))
 }
 
+/// An event that is not equal to another one. All have the same key.
+pub(crate) fn new_event() -> User {
+    event(1, &Uuid::now_v7().to_string())
+}
+
 #[async_trait]
 impl OutboxFixture for OwnTable {
     async fn outbox(&self) -> Arc<dyn Outbox> {
         Arc::new(self.outbox.clone())
     }
 
-    /// All events have the same key.
     async fn write(&self) -> LogRecord {
-        let event = event(
-            1,
-            &format!("user-{}", self.written.fetch_add(1, Ordering::SeqCst)),
-        );
+        let event = new_event();
         self.write_event(&event, ready(()).boxed()).await;
         event.encode().expect("a record")
     }
@@ -138,11 +130,6 @@ impl OutboxFixture for OwnTable {
     async fn write_event(&self, event: &User, before_commit: BoxFuture<'_, ()>) {
         let mut client = session(&self.url).await;
         let transaction = client.transaction().await.expect("a transaction");
-        let row = "insert into refunds (user_id) values ($1)";
-        transaction
-            .execute(row, &[&event.id.get()])
-            .await
-            .expect("a row");
         PostgresOutbox::insert_event(&transaction, event)
             .await
             .expect("an event");

@@ -14,5 +14,5 @@ pub(crate) use shop_core::record::Event as _;
 pub(crate) use shop_core::{ErrorKind, Outcome};
 pub(crate) use shop_store::postgres::PostgresStoreOptions;
 
-pub(crate) use crate::fixture::{OwnTable, PostgresEntitiesFixture, event, new_user};
+pub(crate) use crate::fixture::{OwnTable, PostgresEntitiesFixture, event, new_event, new_user};
 pub(crate) use crate::postgres::{TestServer, fresh_schema, session, until};
