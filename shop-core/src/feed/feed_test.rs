@@ -231,6 +231,40 @@ async fn a_cursor_yields_what_is_not_kept() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_resumed_subscription_has_caught_up_at_the_end_of_each_partition() {
+    let fixture = Fixture {
+        log: InMemoryLog::new(InMemoryLogOptions::default().partitions(2)),
+        ..Fixture::default()
+    };
+    let feed = fixture.feed(FeedOptions::default().kept_records(0));
+    let mut live = subscribe_all(&feed, None).await;
+    let start = live.position();
+    fixture.buy(&purchase(1)).await;
+    assert_next(&mut live, 1).await;
+
+    // One partition has the purchase, and the other has no record to read.
+    let mut resumed = subscribe_all(&feed, Some(&start)).await;
+    assert_next(&mut resumed, 1).await;
+    assert_eq!(next(&mut resumed).await, None);
+    assert!(!resumed.is_catching_up());
+
+    let other_user = Selector::User("u2".parse().unwrap());
+    let mut of_other_user = feed.subscribe(other_user, Some(&start)).await.unwrap();
+    assert_eq!(next(&mut of_other_user).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_repeated_record_is_yielded_once() {
+    let fixture = Fixture::default();
+    let mut all = subscribe_all(&fixture.feed(FeedOptions::default()), None).await;
+    for _ in 0..2 {
+        fixture.buy(&purchase(1)).await;
+    }
+    assert_next(&mut all, 1).await;
+    assert_eq!(next(&mut all).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_subscription_that_begins_during_a_lookup_misses_nothing() {
     let fixture = Fixture::default();
     let feed = fixture.feed(FeedOptions::default());
