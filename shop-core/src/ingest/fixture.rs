@@ -111,7 +111,7 @@ pub(super) struct Running<S = InMemorySource> {
     _time_limit: Sender<()>,
 }
 
-impl<S> Running<S> {
+impl<S: Send + Sync> Running<S> {
     pub(super) fn start(source: Arc<S>, ingest: Ingest) -> Self {
         let monitor = ingest.monitor();
         let (stop, stopped) = oneshot::channel();

@@ -289,9 +289,10 @@ mod tests {
     fn context_of_record() -> Box<RequestContext> {
         let (cluster, topic) = ("cluster".into(), "purchases".into());
         let origin = RecordOrigin::new(cluster, topic, 3, 42, Timestamp::MAX);
-        let mut context = RequestContext::default();
-        context.origin = Some(origin);
-        Box::new(context)
+        Box::new(RequestContext {
+            origin: Some(origin),
+            ..RequestContext::default()
+        })
     }
 
     #[test]

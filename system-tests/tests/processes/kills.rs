@@ -126,7 +126,7 @@ impl Buyers {
     async fn buy_all(self: Arc<Self>, round: u64) {
         let numbers = round * PURCHASES..(round + 1) * PURCHASES;
         let buys = stream::iter(numbers).map(|number| self.buy(number));
-        buys.buffer_unordered(CALLERS).collect().await
+        buys.buffer_unordered(CALLERS).collect::<()>().await;
     }
 }
 
