@@ -182,8 +182,8 @@ pub enum InsertOutcome {
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A purchase with a new id is stored, unchanged (`store::stored_purchases_are_unchanged`), also for the next process that opens the store
-///   (`store::a_reopened_store_has_its_purchases`).
+/// - A purchase with a new id is stored, unchanged (`store::stored_purchases_are_unchanged`), also
+///   for the next process that opens the store (`store::a_reopened_store_has_its_purchases`).
 /// - The same id with the same content is a duplicate: the first document and its time stay
 ///   (`store::a_duplicate_changes_nothing`).
 /// - The same id with other content is a conflict: the first document stays, with the members that
