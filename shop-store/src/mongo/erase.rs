@@ -54,7 +54,7 @@ impl PurchaseErase for MongoStore {
         if ids.is_empty() {
             let waiting_filter = doc! { "userid": user.as_str() };
             let waiting_ids = self.delete_waiting(waiting_filter, limit).await?;
-            self.mark_erased(&waiting_ids).await?;
+            self.write_marks(&waiting_ids).await?;
             return Ok(waiting_ids.len() as u64);
         }
 
@@ -73,24 +73,11 @@ impl PurchaseErase for MongoStore {
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
         let mut marked = 0;
         for chunk in ids.chunks(MAX_DOCUMENTS) {
-            let mut updates = Vec::with_capacity(chunk.len());
-            for id in chunk {
-                let filter = doc! { "_id": id_value(id) };
-                let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
-                updates.push(doc! { "q": filter, "u": mark, "upsert": true });
-            }
-            let upserted = self.connection.update_documents(updates).await?.upserted;
-            marked += upserted.len() as u64;
+            let marked_ids = self.write_marks(chunk).await?;
+            marked += marked_ids.len() as u64;
 
             // Waiting refunds are deleted after the marks are written: a refund that begins to wait
             // from now on finds the mark of its purchase.
-            let marked_ids: Vec<PurchaseId> = upserted
-                .iter()
-                .filter_map(|element| {
-                    let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
-                    chunk.get(index).copied()
-                })
-                .collect();
             if !marked_ids.is_empty() {
                 self.delete_waiting_of_ids(&marked_ids).await?;
             }
@@ -233,4 +220,24 @@ pub(super) struct UpdateReply {
 /// match, because a comparison matches values of the same type only.
 fn dated_before(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": to_bson_date(time) } }
+}
+
+impl MongoStore {
+    /// Marks those of at most 1,000 `ids` that are neither stored nor marked, and returns them.
+    async fn write_marks(&self, ids: &[PurchaseId]) -> Result<Vec<PurchaseId>> {
+        let mut updates = Vec::with_capacity(ids.len());
+        for id in ids {
+            let filter = doc! { "_id": id_value(id) };
+            let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
+            updates.push(doc! { "q": filter, "u": mark, "upsert": true });
+        }
+        let upserted = self.connection.update_documents(updates).await?.upserted;
+        Ok(upserted
+            .iter()
+            .filter_map(|element| {
+                let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
+                ids.get(index).copied()
+            })
+            .collect())
+    }
 }
