@@ -46,6 +46,13 @@ fn purchase(number: u64) -> Purchase {
 }
 
 impl Fixture {
+    fn with_partitions(count: u32) -> Self {
+        Self {
+            log: InMemoryLog::new(InMemoryLogOptions::default().partitions(count)),
+            ..Self::default()
+        }
+    }
+
     fn feed(&self, options: FeedOptions) -> PurchaseFeed {
         let log = Arc::new(self.log.clone());
         let store = self.faults.query(Arc::new(self.store.clone()));
@@ -232,10 +239,7 @@ async fn a_cursor_yields_what_is_not_kept() {
 
 #[tokio::test(start_paused = true)]
 async fn a_resumed_subscription_has_caught_up_at_the_end_of_each_partition() {
-    let fixture = Fixture {
-        log: InMemoryLog::new(InMemoryLogOptions::default().partitions(2)),
-        ..Fixture::default()
-    };
+    let fixture = Fixture::with_partitions(2);
     let feed = fixture.feed(FeedOptions::default().kept_records(0));
     let mut live = subscribe_all(&feed, None).await;
     let start = live.position();
@@ -293,10 +297,7 @@ async fn a_subscription_that_begins_during_a_lookup_misses_nothing() {
 
 #[tokio::test(start_paused = true)]
 async fn records_beyond_the_queue_are_read_later_or_end_the_subscription() {
-    let fixture = Fixture {
-        log: InMemoryLog::new(InMemoryLogOptions::default().partitions(2)),
-        ..Fixture::default()
-    };
+    let fixture = Fixture::with_partitions(2);
     let feed = fixture.feed(FeedOptions::default().held_records(128));
     let mut all = subscribe_all(&feed, None).await;
     // Buys 200 purchases of one partition that ingest does not pass. The feed queues the first 100,

@@ -177,6 +177,26 @@ impl PurchaseErase for MongoStore {
     }
 }
 
+impl MongoStore {
+    /// Marks those of at most 1,000 `ids` that are neither stored nor marked, and returns them.
+    async fn write_marks(&self, ids: &[PurchaseId]) -> Result<Vec<PurchaseId>> {
+        let mut updates = Vec::with_capacity(ids.len());
+        for id in ids {
+            let filter = doc! { "_id": id_value(id) };
+            let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
+            updates.push(doc! { "q": filter, "u": mark, "upsert": true });
+        }
+        let upserted = self.connection.update_documents(updates).await?.upserted;
+        Ok(upserted
+            .iter()
+            .filter_map(|element| {
+                let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
+                ids.get(index).copied()
+            })
+            .collect())
+    }
+}
+
 impl MongoConnection {
     /// Sends `updates` as one command, unordered, with majority and journal.
     ///
@@ -220,24 +240,4 @@ pub(super) struct UpdateReply {
 /// match, because a comparison matches values of the same type only.
 fn dated_before(time: Timestamp) -> Document {
     doc! { "timestamp": { "$lt": to_bson_date(time) } }
-}
-
-impl MongoStore {
-    /// Marks those of at most 1,000 `ids` that are neither stored nor marked, and returns them.
-    async fn write_marks(&self, ids: &[PurchaseId]) -> Result<Vec<PurchaseId>> {
-        let mut updates = Vec::with_capacity(ids.len());
-        for id in ids {
-            let filter = doc! { "_id": id_value(id) };
-            let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
-            updates.push(doc! { "q": filter, "u": mark, "upsert": true });
-        }
-        let upserted = self.connection.update_documents(updates).await?.upserted;
-        Ok(upserted
-            .iter()
-            .filter_map(|element| {
-                let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
-                ids.get(index).copied()
-            })
-            .collect())
-    }
 }
