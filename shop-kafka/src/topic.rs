@@ -733,11 +733,15 @@ mod tests {
         };
         let log = &fixture.log().shared;
         let name = format!("{}.required", log.topic.name);
-        let unknown = ("no.such.setting", "1");
         let options = log.options.clone().publish_timeout(Duration::from_secs(30));
-        let topic = Arc::new(Topic::new(name.into(), 1, &options, vec![unknown]));
-        log.monitor.add_topic(Arc::clone(&topic));
-        let error = topic.wait_until_ready().await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        // More replicas than there are brokers, and an unknown setting.
+        let replicas = options.clone().replication_factor(Some(99));
+        let unknown = vec![("no.such.setting", "1")];
+        for (options, config) in [(replicas, Vec::new()), (options, unknown)] {
+            let topic = Arc::new(Topic::new(name.as_str().into(), 1, &options, config));
+            log.monitor.add_topic(Arc::clone(&topic));
+            let error = topic.wait_until_ready().await.unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+        }
     }
 }
