@@ -403,7 +403,7 @@ mod tests {
     use super::*;
     use crate::memory::InMemoryStore;
     use crate::ports::{PurchaseQuery, PurchaseStore, Selector};
-    use crate::{Purchase, PurchaseId, Uuid};
+    use crate::{Purchase, PurchaseId, UserId, Uuid};
 
     const HOUR: i64 = 3_600_000;
     const DAY: i64 = 24 * HOUR;
@@ -490,6 +490,48 @@ mod tests {
         let run = run_retention(store.clone(), Duration::ZERO);
         timeout(2 * SUSPECT_HOLD, run).await.unwrap_err();
         assert_eq!(store.summary(&Selector::All).await.unwrap().count, 0);
+    }
+
+    /// A store in which a deletion takes a second, and deletes one of many purchases.
+    #[derive(Debug)]
+    struct SlowStore;
+
+    #[async_trait::async_trait]
+    impl PurchaseErase for SlowStore {
+        async fn erase(&self, _: &UserId, _: usize) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn mark_erased(&self, _: &[PurchaseId]) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn delete_before(&self, _: Timestamp, _: usize) -> Result<u64> {
+            sleep(Duration::from_secs(1)).await;
+            Ok(1)
+        }
+
+        async fn count_before(&self, _: Timestamp, _: usize) -> Result<u64> {
+            Ok(1)
+        }
+
+        async fn last_seen(&self) -> Result<Option<Timestamp>> {
+            Ok(Some(SystemClock.now()))
+        }
+
+        async fn store_last_seen(&self, _: Timestamp) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_round_deletes_during_a_fifth_of_its_time() {
+        let options = RetentionOptions::new(Duration::ZERO);
+        let retention = Retention::new(Arc::new(SlowStore), options);
+        let monitor = retention.monitor();
+        let run = timeout(Duration::from_secs(100), retention.run());
+        run.await.unwrap_err();
+        assert_eq!(monitor.deleted.load(Ordering::Relaxed), 20);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,14 +7,15 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::fixture::{
-    Running, Setup, append_poison, committed, log_with_batches_of, publish, unavailable,
+    Running, Setup, append_poison, committed, log_with_batches_of, publish, purchase, unavailable,
 };
 use super::logged_test::Logged;
 use super::{Component, DeadLetterLimit, IngestOptions, Phase};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{DeadLetter, DeadLetters};
 use crate::memory::{InMemoryDeadLetters, InMemoryLog};
-use crate::{Error, ErrorKind, Result};
+use crate::ports::PurchaseSink as _;
+use crate::{Error, ErrorKind, Purchase, Result};
 
 fn with_limit<'a>(log: &'a InMemoryLog, faults: &'a Faults, limit: usize) -> Setup<'a> {
     let mut setup = Setup::new(log, faults);
@@ -163,6 +164,32 @@ async fn a_store_that_has_recovered_is_healthy_before_its_batch_ends() {
     running
         .wait_for(|status| status.errors.is_empty() && status.in_flight == 1)
         .await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_without_dead_letters_does_not_wait_for_those_of_another() {
+    let log = log_with_batches_of(1);
+    append_poison(&log, 1);
+    publish(&log, 0..1).await;
+    let faults = Faults::new();
+    faults.always(Call::PutDeadLetters, Fault::unavailable());
+    with_limit(&log, &faults, 5).start().has_inserted(1).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_conflict_neither_counts_nor_ends_a_row_of_dead_letters() {
+    let log = log_with_batches_of(1);
+    publish(&log, 0..1).await;
+    append_poison(&log, 1);
+    let conflict = Purchase {
+        price: "2".parse().unwrap(),
+        ..purchase(0)
+    };
+    log.sink().publish(&conflict).await.unwrap();
+    append_poison(&log, 1);
+    let running = with_limit(&log, &Faults::new(), 2).start();
+    running.stops_with_error().await;
+    assert_eq!(log.dead_letters().all().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

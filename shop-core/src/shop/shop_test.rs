@@ -9,8 +9,10 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
+use crate::log::LogAdmin as _;
 use crate::memory::InMemoryLog;
 use crate::ports::{Page, PageLimit, PageRequest, PurchaseStore, Summary};
+use crate::record::header;
 use crate::{ErrorKind, Outcome, Timestamp, id_from_key};
 
 fn new(price: &str) -> NewPurchase {
@@ -78,6 +80,30 @@ async fn an_error_has_a_key_to_retry_with() {
     let key = generated.idempotency_key().unwrap().as_str();
     assert!(key.parse::<PurchaseId>().is_ok(), "{key}");
     assert!(shop.check().await.is_err());
+}
+
+#[tokio::test]
+async fn a_second_attempt_has_the_context_of_its_own_request() {
+    let faults = Faults::new();
+    faults.once(Call::Publish, Fault::LoseAnswer);
+    let log = InMemoryLog::default();
+    let shop = Shop::new(faults.sink(Arc::new(log.sink())), InMemoryStore::new());
+    let buy = async |request: &str| {
+        let context = RequestContext::new(Some(request.into()), None);
+        let order = new("1").with_key("order-7").unwrap();
+        shop.with_context(context).buy(order).await
+    };
+    buy("first").await.unwrap_err();
+    buy("second").await.unwrap();
+    let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
+    let requests = batches
+        .iter()
+        .flat_map(|batch| &batch.records)
+        .map(|record| record.headers.get(header::REQUEST_ID).unwrap());
+    assert_eq!(
+        requests.collect::<Vec<_>>(),
+        [b"first".as_slice(), b"second"]
+    );
 }
 
 #[tokio::test(start_paused = true)]

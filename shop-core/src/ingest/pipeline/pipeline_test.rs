@@ -280,8 +280,11 @@ fn a_failed_commit_is_retried_after_its_pause_and_by_a_revocation_at_once() {
     assert_eq!(fixture.now, failed_at + 30 * SECOND);
 
     fixture.end_commit(1, Err(error));
+    assert!(!fixture.status().errors.is_empty());
     let actions = fixture.revoke(partition(1), RevocationCause::Rebalance, 5 * SECOND);
     assert_eq!(committed_offset(&actions), Some(1));
+    fixture.committed(1);
+    assert!(fixture.status().errors.is_empty(), "commits succeed again");
 }
 
 #[test]

@@ -154,6 +154,15 @@ async fn a_key_is_a_new_one_after_its_purchase_was_deleted() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn purchases_without_a_key_displace_none_with_one() {
+    let fixture = Fixture::new();
+    fixture.buy(keyed("1", "a")).await.unwrap();
+    let many = vec![new("1"); 10_001];
+    fixture.sink.publish_new_many(many, None).await;
+    assert!(fixture.buy(keyed("1", "a")).await.unwrap().replayed);
+}
+
+#[tokio::test(start_paused = true)]
 async fn of_two_purchases_with_one_key_the_stored_one_counts() {
     let fixture = Fixture::new();
     let ours = fixture.buy(keyed("1", "a")).await.unwrap();
