@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use futures_util::StreamExt as _;
 use shop_core::Bytes;
-use shop_core::log::{GapCause, Resolution};
+use shop_core::log::{GapCause, Headers, Resolution};
 
 use crate::prelude::*;
 use crate::settings::administrator;
@@ -91,6 +91,7 @@ async fn dead_letters_may_be_deleted_or_too_large() {
     }
     let mut letters = scanned(log).await;
     letters[2].record.value = Some(vec![0; 20 << 20].into());
+    letters[2].record.headers = Headers::EMPTY.with("of", Some(b"a client"));
     log.dead_letters().put(&letters[..2]).await.unwrap();
     // An operator may have given the topic of dead letters a retention.
     let dead_letter_topic = format!("{}.dlq", letters[0].partition.topic);
@@ -103,6 +104,7 @@ async fn dead_letters_may_be_deleted_or_too_large() {
     // Of one that is too large, the head is kept, which cannot be replayed.
     let head = kept[1].record.value.as_ref().map(Bytes::len);
     assert_eq!(head, Some(64 << 10));
+    assert!(kept[1].record.headers.get("of").is_some());
     let detail = kept[1].reason.detail();
     assert!(detail.contains("; of its 2097"), "{detail}");
     let replay = async |letter: usize| {

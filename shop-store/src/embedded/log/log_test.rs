@@ -1,7 +1,7 @@
 //! Guarantees of this log alone: locks between processes, retention, its queue.
 
 use futures_util::future::try_join_all;
-use shop_core::log::CommitOutcome;
+use shop_core::log::{CommitOutcome, LogWriter};
 use shop_core::ports::{PurchaseSink, Receipt};
 use tokio::task::JoinHandle;
 
@@ -155,6 +155,7 @@ async fn every_check_fails_without_a_table() {
         sink.check().await,
         source.check().await,
         letters.check().await,
+        LogWriter::check(&log).await,
     ] {
         assert_eq!(checked.unwrap_err().kind(), ErrorKind::Internal);
     }
@@ -170,16 +171,29 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
         .write(|connection| connection.execute_batch(reject))
         .await
         .unwrap();
-    let mut batch = purchases(0..10).to_vec();
-    batch[3].user_id = "u3".parse().unwrap();
     let sink = log.storing_sink("group").await.unwrap();
-    for (number, receipt) in sink.publish_many(&batch).await.iter().enumerate() {
-        match receipt {
-            Ok(_) => assert_ne!(number, 3),
-            Err(error) => assert_eq!((number, error.outcome()), (3, Outcome::NotApplied)),
+    assert!(sink.is_storing() && !log.sink().is_storing());
+    // Few purchases, and enough for large transactions.
+    for numbers in [0..10, 10..1_020] {
+        let mut batch = purchases(numbers).to_vec();
+        batch[3].user_id = "u3".parse().unwrap();
+        for (number, receipt) in sink.publish_many(&batch).await.iter().enumerate() {
+            match receipt {
+                Ok(_) => assert_ne!(number, 3),
+                Err(error) => assert_eq!((number, error.outcome()), (3, Outcome::NotApplied)),
+            }
         }
     }
-    assert_eq!(log.usage().await.unwrap().next_offset, 10);
+    assert_eq!(log.usage().await.unwrap().next_offset, 1_019);
+}
+
+#[tokio::test]
+async fn a_log_of_events_has_its_own_file_without_a_store() {
+    let events = EmbeddedLogOptions::for_events("user_created");
+    let log = open_log_with(&fresh_folder(), events).await;
+    assert_eq!(log.topic(), "user_created");
+    let store = log.store(&EmbeddedStoreOptions::default()).await;
+    assert_eq!(store.unwrap_err().kind(), ErrorKind::Invalid);
 }
 
 /// Purchases of seven users, in no order of them.
