@@ -18,7 +18,7 @@ begin() {
   printf '== %s: starts\n' "$name"
   names+=("$name")
   began[$name]=$SECONDS
-  (set -euo pipefail; "$@") >"$outputs/$name" 2>&1 </dev/null &
+  (set -euo pipefail; trap 'times >"$outputs/$name.times"' EXIT; "$@") >"$outputs/$name" 2>&1 </dev/null &
   running[$name]=$!
 }
 
@@ -84,12 +84,18 @@ stop_steps() {
   wait
 }
 
+# processor_seconds NAME: the time that a step and its processes have used, of which it has waited for the end.
+processor_seconds() {
+  awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%d s", sum }' \
+    "$outputs/$1.times" 2>/dev/null || true
+}
+
 # report STATUS: prints the durations and the output of failed steps, and exits with this status.
 report() {
   local status=$1 name
-  printf '\n%-16s %8s %8s\n' step began took
+  printf '\n%-16s %8s %8s %10s\n' step began took processor
   for name in "${names[@]}"; do
-    printf '%-16s %6d s %8s\n' "$name" "${began[$name]}" "${took[$name]:+${took[$name]} s}"
+    printf '%-16s %6d s %8s %10s\n' "$name" "${began[$name]}" "${took[$name]:+${took[$name]} s}" "$(processor_seconds "$name")"
   done
   # Tests that say so are not among those that passed.
   grep -h ' tests skipped: ' "$outputs"/* || true
