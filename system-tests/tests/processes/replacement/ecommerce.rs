@@ -94,7 +94,7 @@ impl Site<'_> {
     async fn turn_to(&self, program: Option<Program>) {
         let before = std::mem::replace(&mut *self.proxy.lock().await, program);
         if let Some(Program::Old(consumer)) = before {
-            consumer.stop().await;
+            drop(consumer.stop().await);
         }
     }
 

@@ -47,7 +47,7 @@ impl OldFacing {
 pub(super) struct OldConsumer {
     stop: Arc<AtomicBool>,
     count: Arc<AtomicU32>,
-    task: JoinHandle<()>,
+    task: JoinHandle<StreamConsumer>,
 }
 
 impl OldConsumer {
@@ -90,6 +90,7 @@ impl OldConsumer {
                 }
                 counted.fetch_add(1, Ordering::Relaxed);
             }
+            consumer
         });
         Self { stop, count, task }
     }
@@ -99,11 +100,11 @@ impl OldConsumer {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// The same, when it has stopped.
-    pub(super) async fn stop(self) -> u32 {
+    /// The same, when it has stopped, and its member of the group, which leaves when it is dropped.
+    pub(super) async fn stop(self) -> (u32, StreamConsumer) {
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap();
-        self.count.load(Ordering::Relaxed)
+        let member = self.task.await.unwrap();
+        (self.count.load(Ordering::Relaxed), member)
     }
 }
 
