@@ -84,7 +84,7 @@ stop_steps() {
   wait
 }
 
-# processor_seconds NAME: the time that a step and its processes have used, of which it has waited for the end.
+# processor_seconds NAME: the processor time of a step, without that of processes which it has left running.
 processor_seconds() {
   awk '{ for (i = 1; i <= 2; i++) { split($i, part, /[ms]/); sum += 60 * part[1] + part[2] } } END { printf "%d s", sum }' \
     "$outputs/$1.times" 2>/dev/null || true
