@@ -217,6 +217,9 @@ impl Reader {
             if let Some(error) = self.member.log.topic.refusal() {
                 return Err(error);
             }
+            // Also without a record: a group that was rebalanced while the topic was missing has no
+            // partitions, and librdkafka does not rebalance it when the topic is there again.
+            self.check_topic_id()?;
             self.apply_backpressure(consumer);
             self.check_connectivity(consumer);
 
@@ -231,6 +234,21 @@ impl Reader {
             self.handle_messages(consumer)?;
         }
         Ok(())
+    }
+
+    /// Checks that this membership still reads the topic that it began to read.
+    ///
+    /// # Errors
+    /// If the topic was deleted and created again. The next membership compares its positions with
+    /// the new topic.
+    fn check_topic_id(&self) -> Result<()> {
+        if self.member.log.health.topic_changes() == self.topic_changes_at_start {
+            return Ok(());
+        }
+        Err(kafka_error(
+            ErrorKind::Unavailable,
+            "the topic was deleted and created again",
+        ))
     }
 
     /// Waits for a message, handles it and the messages that are available right after it, and
@@ -354,14 +372,8 @@ impl Reader {
     fn handle_message(&mut self, consumer: &Consumer, message: &BorrowedMessage<'_>) -> Result<()> {
         // A record shows that Kafka is available, so a planned check is not needed.
         self.connectivity_check_at = None;
-        if self.member.log.health.topic_changes() != self.topic_changes_at_start {
-            // The record may be one of the new topic. The next membership compares its positions
-            // with the new topic.
-            return Err(kafka_error(
-                ErrorKind::Unavailable,
-                "the topic was deleted and created again",
-            ));
-        }
+        // The record may be one of a new topic.
+        self.check_topic_id()?;
         let Ok(index) = u32::try_from(message.partition()) else {
             return Ok(());
         };
