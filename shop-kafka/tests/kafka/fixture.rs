@@ -69,6 +69,8 @@ impl KafkaFixture {
         change: impl FnOnce(&mut KafkaLogOptions),
     ) -> Self {
         let mut options = Self::options(address);
+        // A broker creates the topics of many tests at once.
+        options.publish_timeout = Duration::from_secs(20);
         change(&mut options);
         Self::open(options, None).await
     }

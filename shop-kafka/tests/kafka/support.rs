@@ -16,7 +16,7 @@ use shop_core::{Clock as _, Purchase, PurchaseId, SystemClock, Timestamp};
 use shop_kafka::KafkaLog;
 
 /// Only a failing test takes as long.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) async fn soon<T>(what: &str, future: impl Future<Output = T>) -> T {
     tokio::time::timeout(PATIENCE, future)
