@@ -19,7 +19,8 @@ use crate::{CliError, Result};
 /// Erases the purchases of a user and, if the user's id is a number, the user of that number.
 ///
 /// # Errors
-/// The errors of the logs, of the stores and of standard output.
+/// - a finding if rows are left that are damaged
+/// - the errors of the logs, of the stores and of standard output.
 pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<()> {
     let EraseCommand::User {
         user,
@@ -81,9 +82,20 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
             records = report.records,
             dead_letters = report.dead_letters,
             kept = report.kept.len(),
-            complete = erased.is_ok(),
+            left = report.left.count,
+            complete = erased.is_ok() && report.is_complete(),
         );
     }
     erased?;
-    print_report(settings.json, &report, &json!(report))
+    let mut json = json!(report);
+    json["complete"] = report.is_complete().into();
+    print_report(settings.json, &report, &json)?;
+
+    if !report.is_complete() {
+        return Err(CliError::finding(format!(
+            "{} damaged rows of the user were not erased: standard output names them",
+            report.left.count
+        )));
+    }
+    Ok(())
 }

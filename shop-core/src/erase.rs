@@ -34,7 +34,9 @@ use crate::log::{
     DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition,
     RecordType, Resolution, ResolveOptions, resolve,
 };
-use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector};
+use crate::ports::{
+    LeftEntries, ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector,
+};
 use crate::record::{self, Record as _};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -117,6 +119,17 @@ pub struct EraseReport {
     pub dead_letters: u64,
     /// The records that logs keep until their retention deletes them, with one entry per log.
     pub kept: Vec<KeptRecords>,
+    /// The entries of the user in the store that could not be erased, because they are damaged.
+    /// With such entries, the erasure is not [complete](Self::is_complete).
+    pub left: LeftEntries,
+}
+
+impl EraseReport {
+    /// Returns whether the store has nothing of the user any more.
+    #[must_use]
+    pub const fn is_complete(&self) -> bool {
+        self.left.is_empty()
+    }
 }
 
 /// The records about a user that a log keeps until its retention deletes them.
@@ -162,6 +175,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
                 records: 0,
                 dead_letters: 0,
                 kept: Vec::new(),
+                left: LeftEntries::default(),
             },
         }
     }
@@ -235,17 +249,19 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         }
     }
 
-    /// Erases the purchases and refunds of the user from `store` in batches, and counts them.
+    /// Erases the purchases and refunds of the user from `store` in batches, and counts them. The
+    /// last call names the entries that are left.
     ///
     /// # Errors
     /// Returns the errors of the store.
     async fn erase_rows(&mut self, store: &dyn PurchaseErase) -> Result<()> {
         loop {
             let erased = store.erase(&self.report.user, BATCH_SIZE).await?;
-            if erased == 0 {
+            if erased.count == 0 {
+                self.report.left = erased.left;
                 return Ok(());
             }
-            self.report.purchases += erased;
+            self.report.purchases += erased.count;
             self.report_progress();
         }
     }
@@ -417,6 +433,15 @@ impl fmt::Display for EraseReport {
         } else {
             "erased"
         })?;
+        if !self.left.is_empty() {
+            let count = self.left.count;
+            write!(
+                f,
+                "\nleft: {count} damaged rows of the store, which have data of the user: \
+                 restore or repair the file, and run the command again\n{}",
+                self.left
+            )?;
+        }
         for KeptRecords {
             log,
             topic,

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::ports::PurchaseErase;
+use crate::ports::{LeftEntries, PurchaseErase};
 use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 
 /// Deletes the purchases of `store` that are older than `retention`, until the future is dropped.
@@ -80,6 +80,9 @@ pub struct RetentionMonitor {
     /// The number of purchases that will be older than the retention in the next round, up to
     /// 1,000,000. Each round counts them when it ends.
     pub due: AtomicU64,
+    /// The number of old purchases that the last complete round could not delete, because they are
+    /// damaged.
+    pub left: AtomicU64,
 }
 
 options! {
@@ -151,6 +154,18 @@ impl Retention {
         }
     }
 
+    /// Records the old entries that cannot be deleted, and logs them if their number has changed
+    /// since the last round.
+    fn report_left(&self, left: &LeftEntries) {
+        let reported = self.monitor.left.swap(left.count, Ordering::Relaxed);
+        if left.count != reported && !left.is_empty() {
+            tracing::error!(
+                left = left.count,
+                "old purchases cannot be deleted, because they are damaged: `management doctor` names the damage\n{left}"
+            );
+        }
+    }
+
     /// Runs one round: deletes as many old purchases as the guard allows, and updates the monitor.
     ///
     /// The purchases are deleted in batches, with a pause after each one, so that ingest continues
@@ -174,8 +189,10 @@ impl Retention {
                 .batch_size
                 .max(1)
                 .min(usize::try_from(allowed_rows).unwrap_or(usize::MAX));
-            let deleted = store.delete_before(cutoff, limit).await?;
+            let removed = store.delete_before(cutoff, limit).await?;
+            let deleted = removed.count;
             if deleted == 0 {
+                self.report_left(&removed.left);
                 break;
             }
 
@@ -402,7 +419,7 @@ mod tests {
 
     use super::*;
     use crate::memory::InMemoryStore;
-    use crate::ports::{PurchaseQuery, PurchaseStore, Selector};
+    use crate::ports::{PurchaseQuery, PurchaseStore, Removed, Selector};
     use crate::{Purchase, PurchaseId, UserId, Uuid};
 
     const HOUR: i64 = 3_600_000;
@@ -498,17 +515,17 @@ mod tests {
 
     #[async_trait::async_trait]
     impl PurchaseErase for SlowStore {
-        async fn erase(&self, _: &UserId, _: usize) -> Result<u64> {
-            Ok(0)
+        async fn erase(&self, _: &UserId, _: usize) -> Result<Removed> {
+            Ok(Removed::default())
         }
 
         async fn mark_erased(&self, _: &[PurchaseId]) -> Result<u64> {
             Ok(0)
         }
 
-        async fn delete_before(&self, _: Timestamp, _: usize) -> Result<u64> {
+        async fn delete_before(&self, _: Timestamp, _: usize) -> Result<Removed> {
             sleep(Duration::from_secs(1)).await;
-            Ok(1)
+            Ok(1.into())
         }
 
         async fn count_before(&self, _: Timestamp, _: usize) -> Result<u64> {

@@ -381,7 +381,7 @@ impl Client {
         let id = user_id(user).parse().unwrap();
         loop {
             match self.embedded.store().erase(&id, 50).await {
-                Ok(0) => break,
+                Ok(erased) if erased.count == 0 => break,
                 Ok(_) => {}
                 Err(_) if self.may_fail() => return Ok(()),
                 Err(error) => return Err(unexpected("an erasure fails")(error)),

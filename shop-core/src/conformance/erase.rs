@@ -21,7 +21,11 @@ pub(super) fn erase(
     of: &str,
     limit: usize,
 ) -> impl Future<Output = u64> {
-    succeed(async move { fixture.erase().await.erase(&user(of), limit).await })
+    succeed(async move {
+        let removed = fixture.erase().await.erase(&user(of), limit).await?;
+        assert!(removed.left.is_empty(), "{}", removed.left);
+        Ok(removed.count)
+    })
 }
 
 #[track_caller]
@@ -35,7 +39,11 @@ pub(super) fn delete_before(
     time: Timestamp,
     limit: usize,
 ) -> impl Future<Output = u64> {
-    succeed(async move { fixture.erase().await.delete_before(time, limit).await })
+    succeed(async move {
+        let removed = fixture.erase().await.delete_before(time, limit).await?;
+        assert!(removed.left.is_empty(), "{}", removed.left);
+        Ok(removed.count)
+    })
 }
 
 /// Purchases of the user only are erased, up to the limit, and once. Listings, sums and scans do not

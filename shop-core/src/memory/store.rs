@@ -18,8 +18,9 @@ use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
     CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,
-    PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Selector, Summary, WaitingRefund,
-    WaitingRefunds, WaitingSummary, decide_refunds, other_currency, rejected_currency,
+    PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed, Selector, Summary,
+    WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, other_currency,
+    rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -251,7 +252,7 @@ impl StoreTables {
 
 #[async_trait]
 impl PurchaseErase for InMemoryStore {
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let mut tables = lock(&self.tables);
         let selector = Selector::User(user.clone());
         let keys: Vec<Keyset> = tables
@@ -263,7 +264,7 @@ impl PurchaseErase for InMemoryStore {
 
         tables.erased.extend(keys.iter().map(|key| key.id));
         tables.erased.extend(&waiting);
-        Ok(tables.delete(&keys) + waiting.len() as u64)
+        Ok(Removed::from(tables.delete(&keys) + waiting.len() as u64))
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
@@ -281,7 +282,7 @@ impl PurchaseErase for InMemoryStore {
         Ok(marked)
     }
 
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
         let mut tables = lock(&self.tables);
         let keys: Vec<Keyset> = tables
             .by_time
@@ -293,7 +294,7 @@ impl PurchaseErase for InMemoryStore {
         let keys = tables.with_refunds(keys);
         let waiting_limit = limit.saturating_sub(keys.len());
         let waiting = tables.remove_waiting(waiting_limit, |refund| refund.timestamp < time);
-        Ok(tables.delete(&keys) + waiting.len() as u64)
+        Ok(Removed::from(tables.delete(&keys) + waiting.len() as u64))
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {

@@ -25,6 +25,7 @@
 mod currency;
 mod cursor;
 mod idempotent;
+mod left;
 mod outcomes;
 mod publisher;
 mod query;
@@ -51,6 +52,7 @@ pub use {
     currency::CurrencyStore,
     cursor::{Cursor, Keyset, TimeRange},
     idempotent::REFUND_TIMEOUT,
+    left::{LeftEntries, Removed},
     publisher::{PublishedPurchase, PurchasePublisher},
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},
     receipt::{Durability, Receipt},

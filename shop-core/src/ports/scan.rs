@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
 use futures_util::{Stream, TryStreamExt, stream};
+use serde::Serialize;
 use tokio::time::sleep;
 
 use super::{Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
@@ -47,7 +48,7 @@ impl ScanBatch {
 }
 
 /// A document or row of a store that is not a purchase.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[non_exhaustive]
 pub struct UnreadableEntry {
     /// The id of the entry in one line, as the tools of the store print it.

@@ -18,7 +18,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use super::{Durability, PurchaseSink, Receipt, WaitingRefunds};
+use super::{Durability, PurchaseSink, Receipt, Removed, WaitingRefunds};
 use crate::log::Reason;
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
@@ -244,19 +244,22 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///
 /// An erased purchase leaves a *mark* with its id, so that the purchase is not stored again when a
 /// log delivers its record again. A purchase that retention deletes leaves no mark. Each call
-/// deletes at most `limit` purchases, so a caller repeats the call until it returns 0.
+/// deletes at most `limit` purchases, so a caller repeats the call until its count is 0.
+///
+/// A call goes on behind an entry that it cannot delete, because it is damaged, and names it as
+/// [left](Removed::left). The last call, whose count is 0, names all of them.
 ///
 /// ```
 /// use shop_core::UserId;
 /// use shop_core::ports::PurchaseErase;
 ///
-/// /// Erases all purchases of a user. Interrupted, it can be run again.
-/// async fn erase_all(store: &dyn PurchaseErase, user: &UserId) -> shop_core::Result<u64> {
-///     let mut erased = 0;
+/// /// Erases all purchases of a user, and returns whether none is left. Interrupted, it can be run
+/// /// again.
+/// async fn erase_all(store: &dyn PurchaseErase, user: &UserId) -> shop_core::Result<bool> {
 ///     loop {
-///         match store.erase(user, 1_000).await? {
-///             0 => return Ok(erased),
-///             batch => erased += batch,
+///         let erased = store.erase(user, 1_000).await?;
+///         if erased.count == 0 {
+///             return Ok(erased.left.is_empty());
 ///         }
 ///     }
 /// }
@@ -287,7 +290,7 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 #[auto_impl::auto_impl(Arc, Box)]
 pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// Erases at most `limit` purchases of `user` durably, marks their ids, and returns their
-    /// number.
+    /// number, and the entries of the user that cannot be erased.
     ///
     /// # Errors
     /// Returns [`Unavailable`](crate::ErrorKind::Unavailable) and other transient errors. Some of
@@ -295,7 +298,7 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     ///
     /// # Cancel safety
     /// Dropping the future may erase some or all of the purchases.
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64>;
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<Removed>;
 
     /// Durably marks as erased all `ids` that are not stored, and returns the number of new marks.
     ///
@@ -312,14 +315,14 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// their refunds.
     ///
     /// Returns the number of deleted entries, which may exceed `limit` by the refunds of these
-    /// purchases.
+    /// purchases, and the entries that cannot be deleted.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
     ///
     /// # Cancel safety
     /// Dropping the future may delete some or all of the purchases.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed>;
 
     /// Counts the entries with a timestamp before `time`, and may stop at `limit`.
     ///

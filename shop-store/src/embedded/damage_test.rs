@@ -36,3 +36,52 @@ async fn a_write_ahead_log_without_its_file_is_refused() {
     fs::write(&log, "").unwrap();
     open(folder.path()).await.unwrap();
 }
+
+#[tokio::test]
+async fn rows_that_cannot_be_removed_are_counted_and_named() {
+    let folder = fresh_folder();
+    let store = open_store(&folder).await;
+    store.insert(purchases(0..30)).await.unwrap();
+    let closed = store.closed();
+    drop(store);
+    closed.await;
+    // The index of times has other prices than the rows of three purchases, so that SQLite does not
+    // find the entries that it must delete with the rows.
+    let connection = connect(&folder);
+    let sql = "SELECT sql FROM sqlite_schema WHERE name = 'by_time'";
+    let definition: String = connection.query_row(sql, [], |row| row.get(0)).unwrap();
+    let root = number(
+        &connection,
+        "SELECT rootpage FROM sqlite_schema WHERE name = 'by_time'",
+    );
+    connection
+        .execute_batch(
+            "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'by_time';",
+        )
+        .unwrap();
+    drop(connection);
+    let connection = connect(&folder);
+    let damage = "UPDATE purchases SET price = '1' WHERE substr(id, 17) IN (x'01', x'0a', x'0b')";
+    assert_eq!(connection.execute(damage, []).unwrap(), 3);
+    connection
+        .execute_batch("PRAGMA writable_schema = ON")
+        .unwrap();
+    let restore = "INSERT INTO sqlite_schema VALUES ('index', 'by_time', 'purchases', ?1, ?2)";
+    connection.execute(restore, (root, definition)).unwrap();
+    drop(connection);
+
+    let store = open_store(&folder).await;
+    let user = "u1".parse().unwrap();
+    let mut erased = 0;
+    let left = loop {
+        let removed = store.erase(&user, 10).await.unwrap();
+        erased += removed.count;
+        if removed.count == 0 {
+            break removed.left;
+        }
+    };
+    assert_eq!((erased, left.count), (27, 3), "{left}");
+    assert!(left.named[0].id.ends_with("01'"), "{left}");
+    let removed = store.delete_before(at(1), 2).await.unwrap();
+    assert_eq!((removed.count, removed.left.count), (0, 3));
+}

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use serde::Deserialize;
-use shop_core::ports::{PurchaseErase, Selector};
+use shop_core::ports::{PurchaseErase, Removed, Selector};
 use shop_core::{PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
@@ -29,11 +29,11 @@ const MAX_DOCUMENTS: usize = 1_000;
 /// At most 1,000 documents per call.
 #[async_trait]
 impl PurchaseErase for MongoStore {
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let limit = limit.min(MAX_DOCUMENTS);
         // MongoDB reads a limit of zero as none.
         if limit == 0 {
-            return Ok(0);
+            return Ok(Removed::default());
         }
 
         let connection = &*self.connection;
@@ -55,7 +55,7 @@ impl PurchaseErase for MongoStore {
             let waiting_filter = doc! { "userid": user.as_str() };
             let waiting_ids = self.delete_waiting(waiting_filter, limit).await?;
             self.write_marks(&waiting_ids).await?;
-            return Ok(waiting_ids.len() as u64);
+            return Ok(Removed::from(waiting_ids.len() as u64));
         }
 
         let mut updates = Vec::with_capacity(ids.len());
@@ -67,7 +67,7 @@ impl PurchaseErase for MongoStore {
             let mark = doc! { ERASED: DateTime::now() };
             updates.push(doc! { "q": filter, "u": mark });
         }
-        Ok(connection.update_documents(updates).await?.matched)
+        Ok(connection.update_documents(updates).await?.matched.into())
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
@@ -86,11 +86,11 @@ impl PurchaseErase for MongoStore {
     }
 
     /// A document that was not [migrated](Self::migrate) contains no date, and is not deleted.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
         let limit = limit.min(MAX_DOCUMENTS);
         // MongoDB reads a limit of zero as none.
         if limit == 0 {
-            return Ok(0);
+            return Ok(Removed::default());
         }
 
         let collection = self.connection.on_primary();
@@ -141,7 +141,7 @@ impl PurchaseErase for MongoStore {
         let waiting_ids = self
             .delete_waiting(dated_before(time), remaining_limit)
             .await?;
-        Ok(deleted + waiting_ids.len() as u64)
+        Ok(Removed::from(deleted + waiting_ids.len() as u64))
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use shop_core::ports::PurchaseErase;
+use shop_core::ports::{PurchaseErase, Removed};
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::PostgresStore;
@@ -34,7 +34,7 @@ impl PurchaseErase for PostgresStore {
     ///
     /// Returns the number of erased rows, at most `limit`. A caller erases all rows by repeated
     /// calls.
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let limit = limit.min(MAX_ROWS);
         let erased = self.run_count(erase_statement(user, limit)).await?;
 
@@ -42,7 +42,7 @@ impl PurchaseErase for PostgresStore {
         let erased_waiting = self
             .run_count(erase_waiting_statement(user, remaining))
             .await?;
-        Ok(erased + erased_waiting)
+        Ok(Removed::from(erased + erased_waiting))
     }
 
     /// Marks the `ids` that are not stored as erased, and removes waiting refunds with one of these
@@ -84,7 +84,7 @@ impl PurchaseErase for PostgresStore {
     ///
     /// Reads at most `limit` old rows, and deletes them together with refunds of these purchases.
     /// Returns the number of deleted rows.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
         let limit = limit.min(MAX_ROWS);
         let oldest_rows = self
             .connection
@@ -113,7 +113,9 @@ impl PurchaseErase for PostgresStore {
         )
         .bind(SystemTime::from(time))
         .bind(row_limit(remaining));
-        Ok(deleted + self.run_count(delete_waiting).await?)
+        Ok(Removed::from(
+            deleted + self.run_count(delete_waiting).await?,
+        ))
     }
 
     /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.

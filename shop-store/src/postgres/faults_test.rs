@@ -192,7 +192,7 @@ async fn an_erased_purchase_does_not_come_back_in_a_race() {
         erase_repeatedly,
     );
 
-    while store.erase(&user, 10).await.unwrap() > 0 {}
+    while store.erase(&user, 10).await.unwrap().count > 0 {}
     let outcomes = store.apply(all.clone().into()).await.unwrap();
     for (purchase, outcome) in all.iter().zip(outcomes) {
         let is_erased = matches!(outcome, InsertOutcome::Erased);

@@ -64,6 +64,39 @@ async fn an_erased_user_is_in_no_file_and_not_restored() {
     assert_eq!(dead_lettered(&facing).await, 0);
 }
 
+#[tokio::test]
+async fn an_erasure_names_the_rows_that_it_leaves() {
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    for _ in 0..3 {
+        must_buy(&facing, OF_ADA).await;
+    }
+    facing.stop().await;
+
+    // The index of times has another price than a row, so that SQLite does not find the entry that
+    // it must delete with the row.
+    let file = open_file(folder.path());
+    let sql = "SELECT sql, rootpage FROM sqlite_schema WHERE name = 'by_time'";
+    let (definition, root): (String, i64) = file.query_row(sql, [], |row| row.try_into()).unwrap();
+    let forget = "PRAGMA writable_schema = ON; DELETE FROM sqlite_schema WHERE name = 'by_time'";
+    file.execute_batch(forget).unwrap();
+    drop(file);
+    let file = open_file(folder.path());
+    let damage = "UPDATE purchases SET price = '1' WHERE id = (SELECT min(id) FROM purchases);
+                  PRAGMA writable_schema = ON";
+    file.execute_batch(damage).unwrap();
+    let restore = "INSERT INTO sqlite_schema VALUES ('index', 'by_time', 'purchases', ?1, ?2)";
+    file.execute(restore, (root, definition)).unwrap();
+    drop(file);
+
+    let erase = ["erase", "user", "1", "--confirm"];
+    let data_dir = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
+    let output = Binary::Management.run(&erase, &[data_dir]).await;
+    assert_ended(&output, 1, "1 damaged rows of the user were not erased");
+    let report = text(&output.stdout);
+    assert!(report.starts_with("purchases 2, "), "{report}");
+    assert!(report.contains("\nleft: x'01"), "{report}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() {
     let Some(servers) = Servers::shared(&["kafka", "mongo"]).await else {

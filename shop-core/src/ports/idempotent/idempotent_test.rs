@@ -140,7 +140,7 @@ async fn a_key_is_a_new_one_after_its_purchase_was_deleted() {
     assert_eq!(other.kind(), ErrorKind::Conflict);
 
     let deleted = fixture.store.delete_before(Timestamp::MAX, 10).await;
-    assert_eq!(deleted.unwrap(), 1);
+    assert_eq!(deleted.unwrap(), 1.into());
     fixture.faults.once(Call::Query, Fault::unavailable());
     let again = fixture.buy(keyed("1", "a")).await.unwrap();
     assert!(again.replayed, "an unavailable store says nothing");

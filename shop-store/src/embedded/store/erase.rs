@@ -7,15 +7,16 @@
 //!   marks.
 //!
 //! A row that the disk changed must not keep the other rows from being removed. It is deleted if
-//! SQLite can find it, and is passed over otherwise. The amount of a deleted damaged row is unknown
+//! SQLite can find it. Otherwise it is passed over, and named among the rows that are left. The amount of a deleted damaged row is unknown
 //! and cannot be subtracted from the sums, so the sums of its buyer are added up again.
 
 use std::collections::BTreeSet;
 
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use shop_core::ports::{LeftEntries, Removed, UnreadableEntry};
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
-use super::rows::{AFTER_COLUMNS, COLUMNS, ID, TIMESTAMP, id_bytes, read_purchase};
+use super::rows::{AFTER_COLUMNS, COLUMNS, ID, TIMESTAMP, blob_literal, id_bytes, read_purchase};
 use super::{fold, waiting};
 use crate::embedded::database::free_pages;
 use crate::limits::row_limit;
@@ -44,28 +45,35 @@ impl DeletedRow {
 /// Erases at most `limit` purchases and refunds of `user`, including waiting refunds, and marks
 /// their ids as erased.
 ///
-/// Returns the number of erased entries. The caller repeats the call until nothing is left.
+/// Returns the number of erased entries, and the rows that cannot be erased. The caller repeats the
+/// call until the number is 0.
 pub(super) fn erase_user(
     connection: &Connection,
     user: &UserId,
     limit: usize,
-) -> rusqlite::Result<u64> {
-    let sql = format!(
-        "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
-         WHERE userid = ?1 LIMIT ?2"
-    );
-    let rows = select(connection, &sql, params![user.as_str(), row_limit(limit)])?;
+) -> rusqlite::Result<Removed> {
     let mut mark = connection.prepare_cached("INSERT OR IGNORE INTO erased (id) VALUES (?1)")?;
-    for row in &rows {
-        mark.execute([&row.id])?;
+    let mut left = LeftEntries::default();
+    let mut erased = 0;
+    for buyer in find_buyers(connection, user)? {
+        let mut last_key = (i64::MIN, Vec::new());
+        while erased < limit {
+            let rows = select_of_buyer(connection, buyer, &last_key, limit - erased)?;
+            let Some(last) = rows.last() else { break };
+            last_key = (last.timestamp, last.id.clone());
+            for row in &rows {
+                mark.execute([&row.id])?;
+            }
+            // A row that is left is not read again, because the next batch begins behind it.
+            erased += delete(connection, rows, &mut left)?;
+        }
     }
-    let erased = delete(connection, rows)?;
 
     let waiting_ids = waiting::erase_by_user(connection, user, limit.saturating_sub(erased))?;
     for id in &waiting_ids {
         mark.execute([id])?;
     }
-    Ok((erased + waiting_ids.len()) as u64)
+    Ok(Removed::new((erased + waiting_ids.len()) as u64, left))
 }
 
 /// Marks the ids as erased whose purchase is not stored, so that it cannot be inserted later.
@@ -98,18 +106,19 @@ pub(super) fn is_marked_erased(connection: &Connection, id: &PurchaseId) -> rusq
 /// Deletes at most `limit` purchases before `time`, the oldest first, and each with its refund.
 ///
 /// Also deletes waiting refunds before `time`, if the limit is not reached. Returns the number of
-/// deleted entries, which may exceed `limit` by the refunds. Rows that cannot be deleted, because
-/// the disk changed them, are passed over.
+/// deleted entries, which may exceed `limit` by the refunds, and the rows that cannot be deleted,
+/// because the disk changed them.
 pub(super) fn delete_before(
     connection: &Connection,
     time: Timestamp,
     limit: usize,
-) -> rusqlite::Result<u64> {
+) -> rusqlite::Result<Removed> {
     let sql = format!(
         "SELECT {COLUMNS}, buyer FROM purchases INDEXED BY by_time LEFT JOIN buyers USING (buyer)
          WHERE timestamp < ?1 AND (timestamp, id) > (?2, ?3) ORDER BY timestamp, id LIMIT ?4"
     );
     let mut last_key = (i64::MIN, Vec::new());
+    let mut left = LeftEntries::default();
     let mut deleted = 0;
     // The loop repeats only if no row of a batch could be deleted: it continues behind the damaged
     // rows.
@@ -119,12 +128,12 @@ pub(super) fn delete_before(
         let old_rows = select(connection, &sql, parameters)?;
         let Some(last) = old_rows.last() else { break };
         last_key = (last.timestamp, last.id.clone());
-        deleted = delete(connection, with_refunds(connection, old_rows)?)?;
+        deleted = delete(connection, with_refunds(connection, old_rows)?, &mut left)?;
     }
 
     deleted += waiting::delete_before(connection, time, limit.saturating_sub(deleted))?;
     free_pages(connection)?;
-    Ok(deleted as u64)
+    Ok(Removed::new(deleted as u64, left))
 }
 
 /// Counts the purchases and waiting refunds before `time`. Stops at `limit`, so that a large table
@@ -141,6 +150,34 @@ pub(super) fn count_before(
         .query_row(params![time.as_millis(), row_limit(limit)], |row| {
             row.get(0).map(i64::unsigned_abs)
         })
+}
+
+/// Returns the integers of the buyers with the id of `user`, one for each of the user's names. A
+/// damaged name does not keep the user from being erased, so no checksum is verified.
+fn find_buyers(connection: &Connection, user: &UserId) -> rusqlite::Result<Vec<i64>> {
+    connection
+        .prepare_cached("SELECT buyer FROM buyers WHERE userid = ?1")?
+        .query_map([user.as_str()], |row| row.get(0))?
+        .collect()
+}
+
+/// Reads at most `limit` rows of `buyer` behind the timestamp and the id `after`.
+fn select_of_buyer(
+    connection: &Connection,
+    buyer: i64,
+    after: &(i64, Vec<u8>),
+    limit: usize,
+) -> rusqlite::Result<Vec<DeletedRow>> {
+    let sql = format!(
+        "SELECT {COLUMNS}, buyer FROM buyers CROSS JOIN purchases USING (buyer)
+         WHERE buyer = ?1 AND (timestamp, id) > (?2, ?3) ORDER BY timestamp, id LIMIT ?4"
+    );
+    let (timestamp, id) = after;
+    select(
+        connection,
+        &sql,
+        params![buyer, timestamp, id, row_limit(limit)],
+    )
 }
 
 /// Reads the rows to delete with the statement `sql`, which selects [`COLUMNS`] and `buyer`.
@@ -190,8 +227,12 @@ fn with_refunds(
 }
 
 /// Deletes `rows` from the table, and their prices from the sums. Returns the number of deleted
-/// rows.
-fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<usize> {
+/// rows, and adds the other rows to `left`.
+fn delete(
+    connection: &Connection,
+    rows: Vec<DeletedRow>,
+    left: &mut LeftEntries,
+) -> rusqlite::Result<usize> {
     if rows.is_empty() {
         return Ok(0);
     }
@@ -201,8 +242,9 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
 
     let mut deleted = Vec::with_capacity(rows.len());
     for row in rows {
-        if delete_row(connection, &row)? {
-            deleted.push(row);
+        match delete_row(connection, &row)? {
+            None => deleted.push(row),
+            Some(damage) => left.add(UnreadableEntry::new(blob_literal(&row.id), damage)),
         }
     }
 
@@ -221,24 +263,19 @@ fn delete(connection: &Connection, rows: Vec<DeletedRow>) -> rusqlite::Result<us
     Ok(deleted.len())
 }
 
-/// Deletes one row. Returns `false` if the disk changed the row or an index so that SQLite cannot
-/// delete the row.
-fn delete_row(connection: &Connection, row: &DeletedRow) -> rusqlite::Result<bool> {
+/// Deletes one row. Returns the error of SQLite if the disk changed the row or an index so that
+/// SQLite cannot delete the row.
+fn delete_row(
+    connection: &Connection,
+    row: &DeletedRow,
+) -> rusqlite::Result<Option<rusqlite::Error>> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
     // SQLite undoes the changes of a statement that fails, so a failed deletion leaves the row and
     // its index entries.
     match delete.execute(params![row.buyer, row.timestamp, row.id]) {
-        Ok(_) => Ok(true),
-        Err(error) if is_damaged_row(&error) => {
-            tracing::error!(
-                id = ?row.purchase.as_ref().map(|purchase| purchase.id),
-                timestamp = row.timestamp,
-                %error,
-                "a damaged purchase cannot be deleted and is passed over: see `management doctor`"
-            );
-            Ok(false)
-        }
+        Ok(_) => Ok(None),
+        Err(error) if is_damaged_row(&error) => Ok(Some(error)),
         Err(error) => Err(error),
     }
 }

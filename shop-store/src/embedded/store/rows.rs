@@ -50,6 +50,13 @@ pub(super) fn read_id(value: ValueRef<'_>) -> rusqlite::Result<PurchaseId> {
     id.ok_or_else(|| rusqlite::Error::InvalidColumnType(1, "id".to_owned(), value.data_type()))
 }
 
+/// Formats the bytes of an id as a literal that the `sqlite3` tool accepts: the id of a damaged row
+/// may itself be damaged.
+pub(super) fn blob_literal(bytes: &[u8]) -> String {
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    format!("x'{hex}'")
+}
+
 /// The columns from which [`read_purchase`] reads a purchase, in `purchases` joined with `buyers`.
 pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, username";
 

@@ -277,9 +277,7 @@ pub(super) fn read_scan_batch(
         match rows::read_purchase(row) {
             Ok(purchase) => purchases.push(purchase),
             Err(error) => {
-                // The id may be damaged too, so it is written as a literal that the `sqlite3` tool
-                // accepts.
-                let id = format!("x'{}'", hex(&key.1));
+                let id = rows::blob_literal(&key.1);
                 unreadable.push(UnreadableEntry::new(id, unreadable_reason(&error)));
             }
         }

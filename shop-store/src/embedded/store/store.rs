@@ -15,8 +15,8 @@ use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::ports::{
     Bucket, CurrencyStore, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase,
-    PurchaseQuery, RecordStore, ScanBatch, Selector, Summary, TotalsRequest, WaitingRefund,
-    WaitingRefunds, WaitingSummary, other_currency, sum_pages,
+    PurchaseQuery, RecordStore, Removed, ScanBatch, Selector, Summary, TotalsRequest,
+    WaitingRefund, WaitingRefunds, WaitingSummary, other_currency, sum_pages,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -194,7 +194,7 @@ impl CurrencyStore for EmbeddedStore {
 /// were moved, until [`vacuum`](crate::embedded::vacuum()) rewrites the file.
 #[async_trait]
 impl PurchaseErase for EmbeddedStore {
-    async fn erase(&self, user: &UserId, limit: usize) -> Result<u64> {
+    async fn erase(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let user = user.clone();
         self.writer
             .write(move |connection| erase::erase_user(connection, &user, limit))
@@ -208,7 +208,7 @@ impl PurchaseErase for EmbeddedStore {
             .await
     }
 
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
+    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
         self.writer
             .write(move |connection| erase::delete_before(connection, time, limit))
             .await
