@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::*;
+use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{Durability, PurchaseQuery as _, Receipt, StoreSink};
@@ -315,4 +316,25 @@ async fn a_failed_import_reports_where_to_continue() {
         .await;
     assert_eq!(imported.unwrap_err().kind(), ErrorKind::Overloaded);
     assert_eq!(report.resume_at, Some(2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refund_of_a_damaged_purchase_is_a_rejected_row_and_the_rest_is_imported() {
+    let refunded = Uuid::from_u128(7);
+    let file = format!("username,userid,price,of\nada,u1,-1,{refunded}\nbob,u2,2,\ncy,u3,3,\n");
+    let store = InMemoryStore::new();
+    let faults = Faults::new();
+    let query = faults.query(Arc::new(store.clone()));
+    let damaged = Error::new(ErrorKind::Corrupt, "the row has changed on the disk");
+    faults.once(Call::Query, Fault::Refuse(damaged));
+
+    let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
+    let mut report = ImportReport::default();
+    let file = std::io::Cursor::new(file.into_bytes());
+    let imported = csv().run(&sink, &*query, file, &mut report, |_| ()).await;
+    imported.unwrap();
+    assert_eq!(counts(&report), [2, 0, 1, 0], "{report}");
+    assert_eq!(report.problems[0].line, 2);
+    assert!(report.problems[0].detail.contains("doctor"), "{report}");
+    assert_eq!(store.all().len(), 2);
 }

@@ -35,6 +35,9 @@ const MAX_UNSETTLED: usize = 10 * MIN_BATCH_SIZE;
 const LAST_ROW_TIMEOUT: Duration = Duration::from_millis(500);
 /// The reason for rejecting a row whose purchase was erased: the store never accepts its id again.
 const ERASED: &str = "its purchase was erased";
+/// The reason for rejecting a row about whose id, or about whose purchase, the store has a damaged
+/// row. The store can answer about the other rows.
+const DAMAGED: &str = "the store has a damaged row with its id or of its purchase: `management doctor` names the damage";
 
 /// Returns the pauses before the attempts to repeat a failed call: 0.1 s to 6.4 s, half of a minute
 /// in all.
@@ -299,6 +302,9 @@ impl<'a> ImportPublisher<'a> {
     /// Looks up `rows` in the store concurrently, and returns each row with the answer, in the same
     /// order.
     ///
+    /// A damaged row of the store rejects the row of the file, and does not end the import: it
+    /// stays damaged, so that no later attempt would pass it.
+    ///
     /// # Errors
     /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or
     /// that must not be retried.
@@ -310,7 +316,13 @@ impl<'a> ImportPublisher<'a> {
                     .sleep(sleep)
                     .when(Error::is_retryable)
                     .await;
-                outcome.map(|outcome| (row, outcome))
+                let outcome = match outcome {
+                    Err(error) if error.kind() == ErrorKind::Corrupt => {
+                        RowOutcome::Rejected(DAMAGED.to_owned())
+                    }
+                    outcome => outcome?,
+                };
+                Ok((row, outcome))
             })
             .buffered(CONCURRENT_LOOKUPS)
             .try_collect()
