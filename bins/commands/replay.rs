@@ -45,8 +45,9 @@ pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
 /// Applies all events of `log` to `store`, and prints their number by outcome.
 ///
 /// # Errors
-/// The errors of the log, of the store and of standard output. An event whose outcome is unknown
-/// ends the replay.
+/// - a finding if there are records that cannot be read, and were not erased
+/// - the errors of the log, of the store and of standard output. An event whose outcome is unknown
+///   ends the replay.
 async fn replay<R: Record>(
     settings: &Settings,
     role: &str,
@@ -61,6 +62,7 @@ async fn replay<R: Record>(
     let mut new = 0_u64;
     let mut known = 0_u64;
     let mut skipped = 0;
+    let mut unreadable = 0;
     while let Some(batch) = batches.try_next().await? {
         let events: Vec<R> = batch
             .records
@@ -69,6 +71,9 @@ async fn replay<R: Record>(
             .collect();
         records += batch.records.len();
         skipped += batch.records.len() - events.len();
+        // The event of an erased user has no content any more, so that there is nothing to read.
+        let erased = batch.records.iter().filter(|record| record.is_erased());
+        unreadable += batch.records.len() - events.len() - erased.count();
         for outcome in store.apply(events.into()).await? {
             match outcome {
                 InsertOutcome::Inserted => new += 1,
@@ -89,5 +94,13 @@ async fn replay<R: Record>(
         "log": log.name, "store": store_name, "role": role,
         "records": records, "new": new, "known": known, "skipped": skipped,
     });
-    print_report(settings.json, text, &report)
+    print_report(settings.json, text, &report)?;
+
+    if unreadable > 0 {
+        return Err(CliError::finding(format!(
+            "{}: {unreadable} records are no events that can be read, and were not replayed",
+            log.name
+        )));
+    }
+    Ok(())
 }
