@@ -251,6 +251,9 @@ pub struct LogFaults {
     /// The settings of the log with which acknowledged records can be lost, each with the setting
     /// that prevents this.
     pub weak_settings: Vec<String>,
+    /// What is wrong with whole files of an embedded log or store, one sentence for each: the file
+    /// is a copy whose pages are being checked, is damaged, or was overwritten while it was open.
+    pub files: Vec<String>,
 }
 
 /// Returns the dead letter of `state`, if it is pending and `filter` selects it.

@@ -19,7 +19,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
 use super::{Durability, PurchaseSink, Receipt, Removed, WaitingRefunds};
-use crate::log::Reason;
+use crate::log::{LogFaults, Reason};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
@@ -128,6 +128,14 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns the reason why no record can be applied.
     async fn check(&self) -> Result<()>;
+
+    /// Returns what is wrong with whole files of the store, one sentence for each, although records
+    /// may be applied (default: nothing). See [`LogFaults::files`].
+    ///
+    /// This function does not block and makes no request.
+    fn file_faults(&self) -> Vec<String> {
+        Vec::new()
+    }
 
     /// Returns the port of the refunds that wait in this store for their purchase (default `None`).
     ///
@@ -487,6 +495,13 @@ impl PurchaseSink for StoreSink {
 
     fn durability(&self) -> Durability {
         self.durability
+    }
+
+    fn faults(&self) -> LogFaults {
+        LogFaults {
+            files: self.store.file_faults(),
+            ..LogFaults::default()
+        }
     }
 
     async fn check(&self) -> Result<()> {

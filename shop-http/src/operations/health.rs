@@ -83,6 +83,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         || logs.iter().any(|log| !log.gaps.is_empty())
         || !faults.unavailable.is_empty()
         || !faults.lost.is_empty()
+        || !faults.files.is_empty()
         || reloads
             .values()
             .any(|reload| reload.is_failing || reload.not_after.is_some_and(|end| end < now))
@@ -127,6 +128,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         "history": history,
         "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
         "lost_acknowledgements": Some(faults.lost).filter(|gaps| !gaps.is_empty()),
+        "files": Some(faults.files).filter(|files| !files.is_empty()),
         "log_lines": is_log_failing.then(|| json!({"failing": true})),
     }));
     for (role, health) in roles {

@@ -115,6 +115,7 @@ impl PurchaseSink for InCluster {
         let mut faults = LogFaults::default();
         faults.unavailable = vec!["purchases-3".to_owned()];
         let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
+        faults.files = vec!["shop.db: its pages are being checked".to_owned()];
         faults.lost = vec![Gap::new(partition, 20, 40, GapCause::Truncated)];
         faults
     }

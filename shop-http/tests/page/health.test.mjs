@@ -41,6 +41,7 @@ test("each cause is one sentence with its runbook", () => {
     [{ ...WELL, certificate: { age_seconds: "5", failing: false, not_after: "2026-11-25T11:59:00Z" } }, ["The certificate has expired.", "ShopCertificateExpired"]],
     [{ ...WELL, api_keys: { age_seconds: "5", failing: true } }, ["The api keys cannot be read again: what was read before stays in use.", "ShopReloadFailing"]],
     [{ ...withIngest({ gaps: { records: "12" } }), users: entity({}, { gaps: { records: "1" } }) }, ["Records are lost, 12 of purchases and 1 of users: the log no longer had them when they were to be read.", "ShopRecordsLost"]],
+    [{ ...WELL, status: "degraded", files: ["shop.db: its pages are being checked"] }, ["shop.db: its pages are being checked.", "ShopDependencyDown"]],
     [{ ...WELL, status: "degraded" }, ["The service reports that it is degraded.", "ShopDependencyDown"]],
   ]) {
     assert.deepEqual(problemsOf(health).map(({ text, runbook, isBad }) => [text, runbook, isBad]), problems.map((problem) => [...problem, true]), JSON.stringify(health));

@@ -17,11 +17,13 @@ use uuid::Uuid;
 use super::database::read_pragma;
 use super::error::{AtPath as _, database_error};
 use super::file::SqliteFile;
+use super::file_record::FileRecord;
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
 use super::thread::blocking;
 use super::wal;
+use super::write_lock::keep_log_at_close;
 
 /// A file that was copied by [`backup`] or [`restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -172,6 +174,11 @@ fn copy_files(
     for CopiedFile { name, .. } in &copied {
         fs::rename(partial_path(to, name), to.join(name)).at(to)?;
     }
+    // The pages of the copies were checked, so that a service need not check them again.
+    for (lock, (name, _)) in locks.iter().zip(&sources) {
+        FileRecord::from_path(&to.join(name))?.write(lock)?;
+        lock.sync()?;
+    }
     File::open(to).and_then(|folder| folder.sync_all()).at(to)?;
     Ok(copied)
 }
@@ -244,12 +251,20 @@ fn list_files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the write-ahead log is damaged, or the error of SQLite.
+///
+/// If no service runs, this may be the last connection to be closed. A write-ahead log with content
+/// is kept nevertheless, because copying it would change the file without a record of it.
 pub(super) fn open(path: &Path) -> Result<Connection> {
     wal::check_idle(path)?;
+    let log = path.with_extension("db-wal");
+    let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
         connection.busy_timeout(Duration::from_secs(1))?;
         connection.pragma_update(None, "query_only", true)?;
+        if has_log {
+            keep_log_at_close(&connection)?;
+        }
         Ok(connection)
     });
     opened.at(path)

@@ -309,7 +309,7 @@ impl WriteAheadLog {
 /// file.
 ///
 /// A checkpoint of the mode `NOOP` reports these numbers and copies nothing.
-fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+pub(super) fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
     let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), NOOP)?;
     Ok((pages.unsigned_abs(), copied.unsigned_abs()))
 }
@@ -386,7 +386,7 @@ mod tests {
     #[test]
     fn a_full_disk_gets_the_space_of_the_log() {
         let folder = fresh_folder();
-        let (mut connection, _lock) = database(&folder).open_to_write().unwrap();
+        let mut connection = database(&folder).open_to_write().unwrap().connection;
         let path = folder.path().join("test.db-wal");
         let length = || fs::metadata(&path).unwrap().len();
         fill(&connection, 10).unwrap();
@@ -414,7 +414,7 @@ mod tests {
     #[test]
     fn after_a_partial_copy_all_pages_are_rewritten() {
         let folder = fresh_folder();
-        let (connection, _lock) = database(&folder).open_to_write().unwrap();
+        let connection = database(&folder).open_to_write().unwrap().connection;
         fill(&connection, 10).unwrap();
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
         wal.copy_pages(&connection, TRUNCATE).unwrap();
@@ -430,7 +430,7 @@ mod tests {
     #[test]
     fn a_torn_log_is_kept_when_the_file_is_closed() {
         let folder = fresh_folder();
-        let (connection, lock) = database(&folder).open_to_write().unwrap();
+        let connection = database(&folder).open_to_write().unwrap().connection;
         let path = folder.path().join("test.db");
         let mut wal = WriteAheadLog::new(folder.path().join("test.db-wal"));
         fill(&connection, 10).unwrap();
@@ -446,10 +446,10 @@ mod tests {
         assert_ne!(fs::read(&path).unwrap(), on_disk);
         wal.mark_torn(&connection).unwrap();
         wal.copy_pages(&connection, TRUNCATE).unwrap();
-        drop((connection, lock));
+        drop(connection);
         // The memory of the machine forgets what the disk does not have.
         fs::write(&path, on_disk).unwrap();
-        let (connection, _lock) = database(&folder).open_to_write().unwrap();
+        let connection = database(&folder).open_to_write().unwrap().connection;
         assert_eq!(number(&connection, COUNT), 2);
         let checked =
             connection.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0));

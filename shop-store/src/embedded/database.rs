@@ -19,10 +19,11 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{AtPath as _, database_error};
-use super::lock::{FileIdentity, FileLock, LOCK_TIMEOUT, LockGuard};
+use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder, restrict};
 use super::schema::FILE;
 use super::wal;
+use super::write_lock::{OpenedRecord, WriteLock};
 
 /// A type of database file: its tables, and how its older versions are migrated.
 #[derive(Debug)]
@@ -98,6 +99,16 @@ impl FileSchema {
         // connection, which rolls back.
         connection.execute_batch("COMMIT")
     }
+}
+
+/// A database file that was opened for writing.
+#[derive(Debug)]
+pub(super) struct OpenedDatabase {
+    pub(super) connection: Connection,
+    pub(super) lock: WriteLock,
+    /// The number of overwrites in the record of the file, if the file is not the one that this
+    /// product wrote last, such as a copy, and its pages must be checked.
+    pub(super) unchecked_overwrites: Option<u64>,
 }
 
 /// A function that fills new tables from the rows of an older file, within the transaction of its
@@ -190,15 +201,15 @@ impl Database {
     /// not modified before the first write.
     ///
     /// The steps, in this order: lock the file, refuse a layout or a log that SQLite would
-    /// overwrite, create the file, check the write-ahead log for damage, check type and version,
-    /// configure, migrate.
+    /// overwrite, create the file, compare it with its record, check the write-ahead log for
+    /// damage, check type and version, configure, migrate, record the file.
     ///
     /// # Errors
     /// - [`Corrupt`](ErrorKind::Corrupt) if the file or its log is damaged, belongs to another
     ///   program, or is of a version that cannot be opened
     /// - [`Unavailable`](ErrorKind::Unavailable) if there is no file, it cannot be used, or it
     ///   stays locked
-    pub(super) fn open_to_write(&self) -> Result<(Connection, WriteLock)> {
+    pub(super) fn open_to_write(&self) -> Result<OpenedDatabase> {
         let path = self.path();
         // Without `create`, the folder must not change, so the lock file is opened only with the
         // first write.
@@ -214,6 +225,12 @@ impl Database {
         } else if !path.try_exists().at(&path)? {
             return Err(self.not_found());
         }
+
+        // The record is compared before SQLite opens the file, which may change it.
+        let opened_record = lock
+            .as_ref()
+            .map(|lock| OpenedRecord::compare(lock, &path))
+            .transpose()?;
 
         // The log is checked before SQLite opens it, because SQLite overwrites the frames that it
         // cannot read.
@@ -258,16 +275,20 @@ impl Database {
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
         // whose identities are read below.
         self.inspect(&connection)?;
+        let mut overwrites = None;
+        let mut unchecked_overwrites = None;
+        if let (Some(opened_record), Some(lock)) = (opened_record, &lock) {
+            let record = opened_record.write(lock, &path)?;
+            overwrites = Some(record.overwrites);
+            unchecked_overwrites = overwrites.filter(|_| !record.is_checked);
+        }
         drop(guard);
-        let files =
-            ["db", "db-wal", "db-shm"].map(|suffix| FileIdentity::from_path(&self.file(suffix)));
-        let files = files.into_iter().collect::<Result<_>>()?;
-        let write_lock = WriteLock {
-            lock,
-            path: self.file("lock"),
-            files,
-        };
-        Ok((connection, write_lock))
+
+        Ok(OpenedDatabase {
+            connection,
+            lock: WriteLock::new(lock, path, overwrites)?,
+            unchecked_overwrites,
+        })
     }
 
     /// If the file is missing, checks that it may be created: the folder contains neither the files
@@ -309,8 +330,16 @@ impl Database {
     /// The errors of [`open_to_write`](Self::open_to_write), and
     /// [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
     pub(super) fn vacuum(&self) -> Result<()> {
-        let (connection, mut lock) = self.open_to_write()?;
-        let _guard = lock.lock()?;
+        let OpenedDatabase {
+            connection,
+            mut lock,
+            ..
+        } = self.open_to_write()?;
+        // The record stays at the state of a checkpoint that has begun, because SQLite may copy the
+        // rest of the log when the connection is closed.
+        lock.prepare_close(&connection)?;
+        let guard = lock.lock()?;
+        guard.begin_checkpoint()?;
         self.keep_temporary_files(&connection)?;
         // The checkpoint writes the pages of the new file over the old pages. If a reader delays
         // it, a later checkpoint does this.
@@ -476,47 +505,4 @@ fn configure(connection: &Connection, is_new: bool) -> rusqlite::Result<()> {
     connection.pragma_update_and_check(None, "wal_autocheckpoint", 0, |_| Ok(()))?;
     connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
     connection.pragma_update(None, "journal_size_limit", WAL_BYTES)
-}
-
-/// The lock between processes that a writer holds during each write.
-///
-/// SQLite's own lock is unfair: of four busy processes, one was starved to 1/5,000 of another's
-/// rate.
-#[derive(Debug)]
-pub(super) struct WriteLock {
-    /// The lock file. `None` before the first write of a process that must not create files in the
-    /// folder.
-    lock: Option<FileLock>,
-    path: PathBuf,
-    /// The identities of the database, its write-ahead log, and its shared memory, as they were
-    /// opened.
-    files: Vec<FileIdentity>,
-}
-
-impl WriteLock {
-    /// Waits for the lock, at most for [`LOCK_TIMEOUT`]. The lock is held until the returned guard
-    /// is dropped.
-    ///
-    /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for too long, or
-    /// if the lock file, the database or a file beside it was deleted or replaced, so that a write
-    /// would be lost.
-    pub(super) fn lock(&mut self) -> Result<LockGuard<'_>> {
-        let lock = match self.lock.take() {
-            Some(lock) => lock,
-            None => FileLock::open(&self.path)?,
-        };
-        let guard = self.lock.insert(lock).lock(LOCK_TIMEOUT)?;
-        self.files
-            .iter()
-            .try_for_each(FileIdentity::check_identity)?;
-        Ok(guard)
-    }
-
-    /// Reports a commit to the processes that watch the lock file.
-    ///
-    /// They cannot watch SQLite's own files, which change before a commit is visible.
-    pub(super) fn announce(&self) {
-        self.lock.iter().for_each(FileLock::touch);
-    }
 }

@@ -6,6 +6,7 @@ use std::thread;
 
 use rusqlite::{Connection, Row};
 use shop_core::Result;
+use tokio_util::sync::CancellationToken;
 
 use super::backup::open;
 use super::checksum::changed_row_error;
@@ -30,22 +31,44 @@ use super::thread::blocking;
 /// opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    blocking(move || match find_damage(&path) {
-        Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
-        checked => checked,
-    })
-    .await
+    blocking(move || find_damage(&path, &CancellationToken::new())).await
 }
 
 /// The maximum number of lines of SQLite's check, and of the check of rows.
 const MAX_LINES: usize = 100;
 
+/// Returns the lines of [`check_integrity`]. The check ends with an error soon after it was
+/// `cancelled`.
+pub(super) fn find_damage(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
+    match check_pages_and_rows(path, cancelled) {
+        Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
+        checked => checked,
+    }
+}
+
+/// The number of steps of SQLite's virtual machine, about a millisecond, after which a check looks
+/// whether it was cancelled.
+const STEPS: i32 = 100_000;
+
+/// Opens a connection to the file at `path` whose statements fail when they are `cancelled`.
+fn open_cancellable(path: &Path, cancelled: &CancellationToken) -> Result<Connection> {
+    let mut connection = open(path)?;
+    let cancelled = cancelled.clone();
+    connection
+        .progress_handler(STEPS, Some(move || cancelled.is_cancelled()))
+        .at(path)?;
+    Ok(connection)
+}
+
 /// Runs the check of pages and the check of rows at the same time, and returns their lines.
-fn find_damage(path: &Path) -> Result<Vec<String>> {
+fn check_pages_and_rows(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
     // There are two connections, because each thread uses its own.
     let (pages, rows) = thread::scope(|scope| {
-        let rows = scope.spawn(|| open(path).and_then(|file| damaged_rows(&file).at(path)));
-        let pages = open(path).and_then(|file| damaged_pages(&file).at(path));
+        let rows = scope.spawn(|| {
+            open_cancellable(path, cancelled).and_then(|file| damaged_rows(&file).at(path))
+        });
+        let pages =
+            open_cancellable(path, cancelled).and_then(|file| damaged_pages(&file).at(path));
         (
             pages,
             rows.join().unwrap_or_else(|panic| resume_unwind(panic)),

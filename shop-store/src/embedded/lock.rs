@@ -12,7 +12,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -92,6 +92,7 @@ impl FileLock {
     /// Opens the lock file at `path`, and creates it if it is missing. Does not take the lock.
     pub(super) fn open(path: &Path) -> Result<Self> {
         let file = File::options()
+            .read(true)
             .write(true)
             .create(true)
             .truncate(false)
@@ -232,6 +233,32 @@ impl FileLock {
         Ok(Some(self))
     }
 
+    /// Takes a shared lock, and holds it until the returned value is dropped. Returns `None` if a
+    /// handle holds the exclusive lock.
+    pub(super) fn try_hold_shared(self) -> Result<Option<Self>> {
+        let Some(guard) = self.try_lock_shared()? else {
+            return Ok(None);
+        };
+        // The guard is forgotten, so that only closing the file releases the lock.
+        std::mem::forget(guard);
+        Ok(Some(self))
+    }
+
+    /// Reads the beginning of the lock file into `buffer`, and returns the number of bytes.
+    pub(super) fn read_content(&self, buffer: &mut [u8]) -> Result<usize> {
+        self.file.read_at(buffer, 0).at(&self.identity.path)
+    }
+
+    /// Writes `content` over the beginning of the lock file.
+    pub(super) fn write_content(&self, content: &[u8]) -> Result<()> {
+        self.file.write_all_at(content, 0).at(&self.identity.path)
+    }
+
+    /// Syncs the content of the lock file to the disk.
+    pub(super) fn sync(&self) -> Result<()> {
+        self.file.sync_data().at(&self.identity.path)
+    }
+
     /// Returns the guard of the lock, which this handle just acquired.
     ///
     /// # Errors
@@ -281,6 +308,11 @@ fn find_lock_holder(inode: u64) -> Option<String> {
 pub(super) struct LockGuard<'a>(&'a FileLock);
 
 impl LockGuard<'_> {
+    /// Returns the lock file.
+    pub(super) fn file(&self) -> &FileLock {
+        self.0
+    }
+
     /// Returns whether another handle waits for this lock, or for the lock of another file in the
     /// folder.
     pub(super) fn is_awaited(&self) -> bool {

@@ -5,7 +5,8 @@
 //! | `shop.db` | the log and the store of purchases: records, positions of groups, dead letters, purchases, sums |
 //! | `log-<topic>.db` | a topic of events, with the tables of a log |
 //! | `*.db-wal`, `*.db-shm` | SQLite's write-ahead log and shared memory, part of the database |
-//! | `*.lock` | held during each write, for fairness between processes |
+//! | `*.lock` | held during each write, for fairness between processes; says what the file was like after the last checkpoint |
+//! | `*.checkpoint.lock` | held during a checkpoint beside the writers of other processes |
 //! | `embedded-shop.lock` | held by an [`EmbeddedShop`] |
 //! | `<group>.consumer.lock` | held by the active consumer of the group |
 //!
@@ -31,11 +32,15 @@ mod delay;
 mod error;
 #[doc(hidden)]
 pub mod file;
+mod file_check;
+mod file_record;
 #[cfg(test)]
 mod fixture;
 mod integrity;
 mod lock;
 mod log;
+#[cfg(test)]
+mod overwrite_test;
 mod parts;
 mod permissions;
 mod readers;
@@ -46,6 +51,7 @@ mod shop_test;
 mod store;
 mod thread;
 mod wal;
+mod write_lock;
 mod writer;
 
 pub use backup::{CopiedFile, backup, restore, vacuum};

@@ -23,21 +23,24 @@ use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
 use rusqlite::{Connection, TransactionBehavior};
+use shop_core::log::LogFaults;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::mpsc::{self, error::TrySendError};
 use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::{Load, WriteAheadLog};
-use super::database::{Database, WriteLock, read_pragma};
+use super::database::{Database, OpenedDatabase, read_pragma};
 use super::delay::gather;
 use super::error::{
     AtPath as _, database_error, is_damage, is_disk_full, outcome_of_commit, sqlite_error,
 };
+use super::file_check::{FileCheck, RunningCheck};
 use super::log::{PublishJob, publish_jobs};
 use super::parts::CommitSizer;
 use super::store::BuyerCache;
 use super::thread::{self, Jobs, closed};
+use super::write_lock::{WriteLock, is_overwritten, keep_log_at_close};
 
 /// The maximum number of jobs in a transaction: enough to amortize the cost of a commit, and few
 /// enough for a short latency.
@@ -62,6 +65,8 @@ pub(super) struct Writer {
     /// Cancelled when the file is closed although handles to it still exist.
     pub(super) closing: CancellationToken,
     health: WriteHealth,
+    /// What is known of the file as a whole.
+    file_check: FileCheck,
     /// Cancelled when the thread has ended, and so the file is closed.
     exit: CancellationToken,
     database: Arc<Database>,
@@ -210,9 +215,17 @@ impl Writer {
         let health = WriteHealth::default();
         let opening = Arc::clone(&database);
         let thread_health = health.clone();
+        let file_check = FileCheck::new(database.path());
+        let thread_file_check = file_check.clone();
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
-            Ok((connection, lock)) => {
+            Ok(OpenedDatabase {
+                connection,
+                lock,
+                unchecked_overwrites,
+            }) => {
+                let running_check =
+                    unchecked_overwrites.and_then(|overwrites| thread_file_check.start(overwrites));
                 drop(ready.send(Ok(())));
                 WriterThread {
                     connection,
@@ -220,6 +233,8 @@ impl Writer {
                     path: opening.path(),
                     wal: WriteAheadLog::new(opening.file("db-wal")),
                     health: thread_health,
+                    file_check: thread_file_check,
+                    running_check,
                     buyers: BuyerCache::default(),
                     parts: CommitSizer::new(),
                 }
@@ -245,9 +260,18 @@ impl Writer {
             jobs: Jobs::new(jobs),
             closing: CancellationToken::new(),
             health,
+            file_check,
             exit,
             database,
         })
+    }
+
+    /// Returns what is wrong with the file as a whole, such as that it is a copy whose pages are
+    /// being checked.
+    pub(super) fn faults(&self) -> LogFaults {
+        let mut faults = LogFaults::default();
+        faults.files.extend(self.file_check.fault());
+        faults
     }
 
     /// Returns a future that completes when the thread has ended and the file is closed.
@@ -352,6 +376,9 @@ struct WriterThread {
     path: PathBuf,
     wal: WriteAheadLog,
     health: WriteHealth,
+    file_check: FileCheck,
+    /// The check of the pages of the file, if it was not the file that was written here last.
+    running_check: Option<RunningCheck>,
     /// The integers that stand for buyers in the file. They are valid as of the last commit of this
     /// thread.
     buyers: BuyerCache,
@@ -432,9 +459,16 @@ impl WriterThread {
             let load = self.parts.take_load();
             self.copy_wal_if_due(load);
         }
+        // The connections of the check must be closed before the last connection.
+        if let Some(running_check) = self.running_check.take() {
+            running_check.stop();
+        }
         // SQLite copies the log when the last connection is closed. Other processes may still have
         // the file open.
         self.copy_wal_if_due(Load::Small);
+        if let Err(error) = self.lock.prepare_close(&self.connection) {
+            tracing::warn!(error = %error.chain(), "the write-ahead log stays when the file is closed");
+        }
     }
 
     /// Copies the write-ahead log into the file if it is longer than the limit for this load, or
@@ -447,8 +481,7 @@ impl WriterThread {
                     Load::Contended => self.copy_beside_writers(),
                     _ => Ok(()),
                 };
-                self.shorten_wal(|wal, connection| {
-                    copied_beside?;
+                self.shorten_wal(copied_beside, |wal, connection| {
                     wal.copy_pages(connection, mode)
                 });
             }
@@ -462,12 +495,14 @@ impl WriterThread {
     /// passes, few pages are left for it: each pass copies only the pages that were written during
     /// the pass before, and is shorter than that pass. When a pass copies all pages, SQLite also
     /// syncs the file, and no further pass is made.
-    fn copy_beside_writers(&mut self) -> rusqlite::Result<()> {
+    fn copy_beside_writers(&mut self) -> Result<()> {
+        let _checkpoint_lock = self.lock.begin_checkpoint_beside()?;
         for _ in 0..MAX_PASSES {
-            if self
+            let are_all_copied = self
                 .wal
-                .copy_pages(&self.connection, CheckpointMode::PASSIVE)?
-            {
+                .copy_pages(&self.connection, CheckpointMode::PASSIVE)
+                .at(&self.path)?;
+            if are_all_copied {
                 break;
             }
         }
@@ -488,16 +523,25 @@ impl WriterThread {
     fn recover(&mut self, error: &Error) {
         self.wal.mark_unsynced();
         if is_disk_full(error) {
-            self.shorten_wal(WriteAheadLog::make_room);
+            self.shorten_wal(Ok(()), WriteAheadLog::make_room);
+        }
+        if is_overwritten(error) {
+            self.file_check.set_overwritten();
+            // The log must not be copied into a file that it does not belong to.
+            if let Err(error) = keep_log_at_close(&self.connection) {
+                tracing::error!(%error, "the write-ahead log of an overwritten file may be copied");
+            }
         }
     }
 
     /// Runs `shorten` under the write lock, to copy the write-ahead log into the file, and repairs
-    /// a torn log at once.
+    /// a torn log at once. If `copied_beside`, the copy before it, failed, a torn log is repaired
+    /// only.
     ///
     /// A failure is logged, not returned: the log grows until the next attempt.
     fn shorten_wal(
         &mut self,
+        copied_beside: Result<()>,
         shorten: impl FnOnce(&mut WriteAheadLog, &mut Connection) -> rusqlite::Result<bool>,
     ) {
         let Self {
@@ -507,12 +551,15 @@ impl WriterThread {
             wal,
             ..
         } = self;
-        let outcome = lock.lock().and_then(|_guard| {
-            let shortened = shorten(wal, connection);
+        let outcome = lock.lock().and_then(|guard| {
+            guard.check_log(connection)?;
+            guard.begin_checkpoint()?;
+            let shortened = copied_beside.and_then(|()| shorten(wal, connection).at(path));
             // The log is repaired before the lock is released, so that no other process copies the
             // rest of a torn log.
             wal.repair(connection).at(path)?;
-            shortened.at(path)
+            guard.end_checkpoint()?;
+            shortened
         });
 
         // A full disk needs no warning here, because the failed writes report it.
@@ -560,6 +607,7 @@ impl WriterThread {
             ..
         } = self;
         let guard = lock.lock().map_err(CommitFailure::All)?;
+        guard.check_log(connection).map_err(CommitFailure::All)?;
 
         // A torn log is repaired before the transaction, because a `VACUUM` cannot run within one.
         let transaction = wal
@@ -626,6 +674,7 @@ impl WriterThread {
             let outcome = outcome_of_commit(&failed);
             CommitFailure::All(sqlite_error(failed, path).with_outcome(outcome))
         })?;
+        guard.record_commit();
         *buyers = valid_buyers.committed(connection);
         Ok(())
     }
@@ -708,7 +757,11 @@ mod tests {
                 let error = writer.write(insert(2)).await.unwrap_err();
                 assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
                 let text = error.chain().to_string();
-                let says_what_to_do = text.contains("restart this program");
+                let remedy = match how {
+                    "cut" => "put the right files back",
+                    _ => "restart this program",
+                };
+                let says_what_to_do = text.contains(remedy);
                 let is_named = text.contains(&format!("test.{suffix}")) || how == "cut";
                 assert!(says_what_to_do && is_named, "{suffix} {how}: {text}");
                 writer.check().await.unwrap_err();

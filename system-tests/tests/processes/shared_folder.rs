@@ -1,4 +1,4 @@
-//! Management in the folder of facing.
+//! Several services on one folder.
 
 use crate::prelude::*;
 
@@ -23,5 +23,36 @@ async fn a_management_without_ingest_only_reads() {
     }
     for process in [facing, reader, management] {
         process.stop().await;
+    }
+}
+
+#[tokio::test]
+async fn an_overwritten_file_is_refused_and_seen_by_every_process() {
+    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+    must_buy(&facing, ADA).await;
+    facing.stop().await;
+    let file = folder.path().join("shop.db");
+    let old = std::fs::read(&file).unwrap();
+
+    let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+    let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    must_buy(&facing, ADA).await;
+    // As `cp` does it: the inode stays.
+    std::fs::write(&file, old).unwrap();
+    let (status, answer) = post(&facing.path("/v1/purchases"), ADA).await;
+    assert_eq!(
+        (status, &answer["outcome"]),
+        (503, &"not_sent".into()),
+        "{answer}"
+    );
+    // The store of a management is unavailable, so that it is `unhealthy`.
+    for (process, status) in [(&facing, "degraded"), (&management, "unhealthy")] {
+        let health = get(&process.path("/health?details=true")).await.1;
+        assert_eq!(health["status"], status, "{health}");
+        let reason = health["files"][0].as_str().unwrap_or_default();
+        assert!(reason.contains("overwritten"), "{health}");
+    }
+    for process in [facing, management] {
+        process.kill().await;
     }
 }

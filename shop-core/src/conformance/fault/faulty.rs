@@ -138,6 +138,10 @@ fn left_out() -> Error {
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl RecordStore<Purchase> for Faulty<dyn PurchaseStore> {
+    fn file_faults(&self) -> Vec<String> {
+        self.port.file_faults()
+    }
+
     fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
         self.port.waiting_refunds()
     }

@@ -16,11 +16,12 @@ use super::notifier::Waiter;
 use super::schema::LOG;
 use super::{EmbeddedDeadLetters, EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock;
-use crate::embedded::database::{Database, WriteLock};
+use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
 use crate::embedded::store::refill_quarters;
+use crate::embedded::write_lock::WriteLock;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use rusqlite::Connection;
-use shop_core::log::{LogRecord, LogWriter, RecordPosition};
+use shop_core::log::{LogFaults, LogRecord, LogWriter, RecordPosition};
 use shop_core::ports::{Durability, PurchaseSink, Receipt};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result};
@@ -202,6 +202,10 @@ impl PurchaseSink for EmbeddedSink {
 
     fn durability(&self) -> Durability {
         Durability::LocalDisk
+    }
+
+    fn faults(&self) -> LogFaults {
+        self.log.writer.faults()
     }
 
     async fn check(&self) -> Result<()> {

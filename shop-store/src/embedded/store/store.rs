@@ -143,6 +143,10 @@ impl RecordStore<Purchase> for EmbeddedStore {
         self.writer.check().await
     }
 
+    fn file_faults(&self) -> Vec<String> {
+        self.writer.faults().files
+    }
+
     fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
         Some(self)
     }

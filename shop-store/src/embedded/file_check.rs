@@ -1,0 +1,140 @@
+//! [`FileCheck`]: the check of all pages of a file that is not the one that this product wrote last,
+//! beside the reads and writes of the file.
+//!
+//! Such a file may be torn: a copy of the file and of its write-ahead log that were made one after
+//! the other, while a service wrote to both. SQLite opens it without an error, and answers from
+//! pages that do not belong together.
+
+use std::path::{Path, PathBuf};
+use std::thread::JoinHandle;
+
+use shop_core::Result;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::integrity::find_damage;
+use super::write_lock::{OVERWRITTEN, record_checked};
+
+/// What is known of a file, which the health of a service reports. A clone shares it.
+#[derive(Debug, Clone)]
+pub(super) struct FileCheck {
+    path: PathBuf,
+    state: watch::Sender<CheckState>,
+}
+
+/// The state of the check of a file.
+#[derive(Debug, Clone)]
+enum CheckState {
+    /// The file is the one that was written, or its pages are sound.
+    Sound,
+    /// The pages are being checked.
+    Running,
+    /// The check found this number of damaged pages and rows, which the diagnostic log names.
+    Damaged(usize),
+    /// Another program has overwritten the file while it was open.
+    Overwritten,
+}
+
+impl FileCheck {
+    /// Creates the state of the file at `path`, which is sound as far as it is known.
+    pub(super) fn new(path: PathBuf) -> Self {
+        Self {
+            path,
+            state: watch::Sender::new(CheckState::Sound),
+        }
+    }
+
+    /// Records that another program has overwritten the file. This stays until it is opened again.
+    pub(super) fn set_overwritten(&self) {
+        self.state.send_replace(CheckState::Overwritten);
+    }
+
+    /// Returns what is wrong with the file in one sentence, or `None` if it is sound.
+    pub(super) fn fault(&self) -> Option<String> {
+        let file = self.path.file_name().unwrap_or_default().display();
+        match &*self.state.borrow() {
+            CheckState::Sound => None,
+            CheckState::Running => Some(format!(
+                "{file}: this is not the file that was written here last, such as a copy: its pages are being checked"
+            )),
+            CheckState::Damaged(count) => Some(format!(
+                "{file}: {count} damaged pages or rows: `management doctor` and the diagnostic log name them; restore \
+                 a backup"
+            )),
+            CheckState::Overwritten => Some(format!("{file}: {OVERWRITTEN}")),
+        }
+    }
+
+    /// Starts the check of all pages in a thread. `overwrites` is the number in the record of the
+    /// file, which says that the file is checked if it is sound.
+    ///
+    /// Returns `None` if no thread can be started. Then the next start checks the file.
+    pub(super) fn start(&self, overwrites: u64) -> Option<RunningCheck> {
+        tracing::warn!(
+            file = %self.path.display(),
+            "this is not the file that was written here last, such as a copy: all its pages are checked now"
+        );
+        self.state.send_replace(CheckState::Running);
+        let cancelled = CancellationToken::new();
+        let check = self.clone();
+        let is_cancelled = cancelled.clone();
+        let thread = std::thread::Builder::new()
+            .name("shop-check".to_owned())
+            .spawn(move || check.run(overwrites, &is_cancelled))
+            .inspect_err(|error| tracing::error!(%error, "the check of a file was not started"))
+            .ok()?;
+        Some(RunningCheck { cancelled, thread })
+    }
+
+    /// Checks the file, and records the result.
+    fn run(&self, overwrites: u64, cancelled: &CancellationToken) {
+        let lines = match find_damage(&self.path, cancelled) {
+            _ if cancelled.is_cancelled() => return,
+            Ok(lines) => lines,
+            Err(error) => vec![format!("the check failed: {}", error.chain())],
+        };
+
+        let file = self.path.display();
+        let mut state = CheckState::Sound;
+        if lines.is_empty() {
+            tracing::info!(%file, "all pages of the file are sound");
+            log_failure(&self.path, record_checked(&self.path, overwrites));
+        } else {
+            for line in &lines {
+                tracing::error!(%file, "damaged file: {line}");
+            }
+            state = CheckState::Damaged(lines.len());
+        }
+        self.state.send_if_modified(|present| {
+            let is_running = matches!(present, CheckState::Running);
+            if is_running {
+                *present = state;
+            }
+            is_running
+        });
+    }
+}
+
+/// Logs that the result of a check was not recorded: the next start repeats the check.
+fn log_failure(path: &Path, recorded: Result<()>) {
+    if let Err(error) = recorded {
+        tracing::warn!(file = %path.display(), error = %error.chain(), "the check of a file was not recorded");
+    }
+}
+
+/// A check of pages that runs in a thread.
+#[derive(Debug)]
+pub(super) struct RunningCheck {
+    cancelled: CancellationToken,
+    thread: JoinHandle<()>,
+}
+
+impl RunningCheck {
+    /// Ends the check, and waits until its connections are closed.
+    pub(super) fn stop(self) {
+        self.cancelled.cancel();
+        if self.thread.join().is_err() {
+            tracing::error!("the check of a file panicked");
+        }
+    }
+}

@@ -1,0 +1,312 @@
+//! [`FileRecord`]: what the lock file of a database records about the database file and its
+//! write-ahead log, by which a copy, or a file that another program has overwritten, is recognized.
+//!
+//! SQLite writes commits to the write-ahead log only. The database file itself changes by
+//! *checkpoints* alone, which copy pages of the log into it. Every checkpoint and every commit of
+//! this product records the length and the modification time that it left. So any other difference
+//! was made by another program, or by a process that died before it could record its write.
+//!
+//! The record is one line of the lock file. These are its words:
+//!
+//! | word | example | meaning |
+//! |---|---|---|
+//! | version | `1` | of this line |
+//! | inode | `131085` | of the database file |
+//! | created | `1767225600000000000` | time of creation of the file, or `-` |
+//! | device | `-` | of the file, if the file system has no times of creation |
+//! | bytes, modified | `8192 1767225601250000000` | length and modification time of the file after the last checkpoint |
+//! | log bytes, log modified | `41232 1767225602500000000` | those of the write-ahead log after the last commit, or `-` |
+//! | log salt | `2811713213` | the first salt in the header of the log, or `-` |
+//! | overwrites | `0` | how often the file was found overwritten |
+//! | pages | `checked` | or `unchecked`: its pages must be checked |
+//! | state | `settled` | or `copying`: a checkpoint has begun |
+//!
+//! Times are in nanoseconds since 1970. The number of the device is the last resort, because it may
+//! change when the machine starts.
+
+use std::fs::{self, File, Metadata};
+use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::MetadataExt;
+use std::path::Path;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use shop_core::Result;
+
+use super::error::AtPath as _;
+use super::lock::FileLock;
+
+/// The version of the line, its first word.
+const VERSION: &str = "1";
+/// The length of the line in bytes. It is padded with blanks, so that a shorter line leaves nothing
+/// of a longer one.
+const RECORD_BYTES: usize = 256;
+
+/// The record about a database file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileRecord {
+    pub(super) origin: FileOrigin,
+    /// The database file after the last checkpoint.
+    pub(super) content: FileContent,
+    /// The write-ahead log after the last commit. `None` if it is unknown.
+    pub(super) log: Option<LogContent>,
+    /// The number of times that a process found the file overwritten by another program. A process
+    /// that opened the file at another number must not write to it.
+    pub(super) overwrites: u64,
+    /// Whether the file is the one that this product wrote, or all its pages were checked since.
+    pub(super) is_checked: bool,
+    /// Whether a checkpoint has begun whose end is not recorded, so that `content` is out of date.
+    pub(super) is_copying: bool,
+}
+
+/// What makes a file another file than a copy of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileOrigin {
+    inode: u64,
+    /// The time of creation in nanoseconds since 1970, if the file system has one.
+    created: Option<u64>,
+    /// The device, if there is no time of creation.
+    device: Option<u64>,
+}
+
+/// What a write to the file changes, as far as `stat(2)` tells it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct FileContent {
+    bytes: u64,
+    /// The modification time in nanoseconds since 1970.
+    modified: u64,
+}
+
+impl FileContent {
+    /// Returns the length and the modification time in `metadata`.
+    fn new(metadata: &Metadata) -> Self {
+        Self {
+            bytes: metadata.len(),
+            modified: metadata.modified().map_or(0, nanos),
+        }
+    }
+}
+
+/// The write-ahead log after a commit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct LogContent {
+    content: FileContent,
+    /// The first salt in the header. SQLite adds 1 to it each time that it begins to overwrite the
+    /// log from its beginning.
+    salt: u32,
+}
+
+/// The offset of the salts in the header of a log.
+const SALTS_OFFSET: u64 = 16;
+/// The length of the header of a log.
+const HEADER_BYTES: u64 = 32;
+/// The length of a frame of a log: its header and a page.
+const FRAME_BYTES: u64 = 24 + 4_096;
+/// The offset of the salts in the header of a frame.
+const FRAME_SALTS_OFFSET: u64 = 8;
+/// The maximum number of times that other processes have begun to overwrite the log between two
+/// commits of this process. A salt that is further ahead belongs to another log.
+const MAX_RESTARTS: u32 = 1 << 20;
+
+impl LogContent {
+    /// Returns the present content of the file `log`, or `None` if it has no header.
+    pub(super) fn from_file(log: &File) -> Option<Self> {
+        let metadata = log.metadata().ok()?;
+        let [salt, _] = read_salts(log, SALTS_OFFSET)?;
+        Some(Self {
+            content: FileContent::new(&metadata),
+            salt,
+        })
+    }
+
+    /// Returns whether the file `log` has the length and the modification time of this content.
+    pub(super) fn is_in(&self, log: &File) -> bool {
+        log.metadata()
+            .is_ok_and(|metadata| FileContent::new(&metadata) == self.content)
+    }
+
+    /// Returns whether the file `log`, which has `pages` pages for SQLite, continues the log with
+    /// this content: it is of the same generation or a later one, and its last page belongs to this
+    /// generation.
+    pub(super) fn is_continued_by(&self, log: &File, pages: u32) -> bool {
+        let last_frame = HEADER_BYTES + u64::from(pages.saturating_sub(1)) * FRAME_BYTES;
+        let Some(salts) = read_salts(log, SALTS_OFFSET) else {
+            return false;
+        };
+        let is_later = salts[0].wrapping_sub(self.salt) <= MAX_RESTARTS;
+        is_later && read_salts(log, last_frame + FRAME_SALTS_OFFSET) == Some(salts)
+    }
+}
+
+/// Reads the two salts at `offset` of a log, or returns `None` if the log is shorter.
+fn read_salts(log: &File, offset: u64) -> Option<[u32; 2]> {
+    let mut salts = [0; 8];
+    log.read_exact_at(&mut salts, offset).ok()?;
+    let [a, b, c, d, e, f, g, h] = salts;
+    Some([
+        u32::from_be_bytes([a, b, c, d]),
+        u32::from_be_bytes([e, f, g, h]),
+    ])
+}
+
+impl FileRecord {
+    /// Returns the record of the file that is at `path` now, which is checked and not being copied.
+    /// Its log is unknown.
+    pub(super) fn from_path(path: &Path) -> Result<Self> {
+        let metadata = fs::metadata(path).at(path)?;
+        let created = metadata.created().ok().map(nanos);
+        Ok(Self {
+            origin: FileOrigin {
+                inode: metadata.ino(),
+                created,
+                device: created.is_none().then(|| metadata.dev()),
+            },
+            content: FileContent::new(&metadata),
+            log: None,
+            overwrites: 0,
+            is_checked: true,
+            is_copying: false,
+        })
+    }
+
+    /// Reads the record in the lock file `lock`, or returns `None` if there is none.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub(super) fn read(lock: &FileLock) -> Result<Option<Self>> {
+        let mut line = [0; RECORD_BYTES];
+        let length = lock.read_content(&mut line)?;
+        Ok(str::from_utf8(&line[..length]).ok().and_then(Self::parse))
+    }
+
+    /// Writes the record into the lock file `lock`, whose lock the caller must hold.
+    ///
+    /// # Errors
+    /// The error of the file system.
+    pub(super) fn write(&self, lock: &FileLock) -> Result<()> {
+        lock.write_content(self.to_line().as_bytes())
+    }
+
+    /// Formats the record as a padded line.
+    fn to_line(self) -> String {
+        let log = self.log;
+        let line = format!(
+            "{VERSION} {} {} {} {} {} {} {} {} {} {} {}",
+            self.origin.inode,
+            word(self.origin.created),
+            word(self.origin.device),
+            self.content.bytes,
+            self.content.modified,
+            word(log.map(|log| log.content.bytes)),
+            word(log.map(|log| log.content.modified)),
+            word(log.map(|log| log.salt.into())),
+            self.overwrites,
+            if self.is_checked {
+                "checked"
+            } else {
+                "unchecked"
+            },
+            if self.is_copying {
+                "copying"
+            } else {
+                "settled"
+            },
+        );
+        format!("{line:<width$}\n", width = RECORD_BYTES - 1)
+    }
+
+    /// Parses a line of [`to_line`](Self::to_line). Any other text is no record.
+    fn parse(line: &str) -> Option<Self> {
+        let words: Vec<&str> = line.split_whitespace().collect();
+        let &[
+            VERSION,
+            inode,
+            created,
+            device,
+            bytes,
+            modified,
+            log_bytes,
+            log_modified,
+            log_salt,
+            overwrites,
+            pages,
+            state,
+        ] = words.as_slice()
+        else {
+            return None;
+        };
+        let log = log_salt.parse().ok().and_then(|salt| {
+            Some(LogContent {
+                content: FileContent {
+                    bytes: log_bytes.parse().ok()?,
+                    modified: log_modified.parse().ok()?,
+                },
+                salt,
+            })
+        });
+        Some(Self {
+            origin: FileOrigin {
+                inode: inode.parse().ok()?,
+                created: created.parse().ok(),
+                device: device.parse().ok(),
+            },
+            content: FileContent {
+                bytes: bytes.parse().ok()?,
+                modified: modified.parse().ok()?,
+            },
+            log,
+            overwrites: overwrites.parse().ok()?,
+            is_checked: pages == "checked",
+            is_copying: state == "copying",
+        })
+    }
+}
+
+/// Formats a number that may be unknown.
+fn word(number: Option<u64>) -> String {
+    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+}
+
+/// Returns the nanoseconds from 1970 to `time`, or 0 before 1970.
+fn nanos(time: SystemTime) -> u64 {
+    let since_1970 = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since_1970.as_nanos()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_read_as_it_was_written_and_any_other_text_is_none() {
+        let folder = tempfile::tempdir().unwrap();
+        let lock = FileLock::open(&folder.path().join("test.lock")).unwrap();
+        assert_eq!(FileRecord::read(&lock).unwrap(), None);
+
+        let mut record = FileRecord::from_path(folder.path()).unwrap();
+        record.overwrites = u64::MAX;
+        (record.is_checked, record.is_copying) = (false, true);
+        record.origin = FileOrigin {
+            inode: u64::MAX,
+            created: None,
+            device: Some(u64::MAX),
+        };
+        record.content = FileContent {
+            bytes: u64::MAX,
+            modified: u64::MAX,
+        };
+        record.log = Some(LogContent {
+            content: record.content,
+            salt: u32::MAX,
+        });
+        record.write(&lock).unwrap();
+        assert_eq!(FileRecord::read(&lock).unwrap(), Some(record));
+        let present = FileRecord::from_path(folder.path()).unwrap();
+        present.write(&lock).unwrap();
+        assert_eq!(FileRecord::read(&lock).unwrap(), Some(present));
+
+        for text in ["", "left", "2 1 1 - 1 1 - - - 0 checked settled"] {
+            fs::write(folder.path().join("test.lock"), text).unwrap();
+            assert_eq!(FileRecord::read(&lock).unwrap(), None, "{text}");
+        }
+    }
+}
