@@ -3,13 +3,15 @@
 
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 
-use super::header::{CsvLayout, FileColumn};
+use super::csv_input::{CsvInput, check_quotes, first_line};
+use super::header::{FileColumn, find_delimiter, invalid_file, read_columns};
 use super::input::DecodedInput;
+use super::layout::{Delimiter, csv_reader};
 use super::row::{COLUMNS, RowValues};
-use super::{Import, MAX_ROW_BYTES, MAX_UNCLOSED_ROW_BYTES, unreadable_file};
+use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::api::RowFormat;
 use crate::json::Members;
-use crate::{Details, Error, ErrorKind, Result};
+use crate::{Details, Error, Result};
 
 /// A row: the line in which it starts, and its values or the reason why it is not valid.
 type FileRow = (u64, Result<RowValues, String>);
@@ -24,35 +26,39 @@ impl<R: Read> FileRows<R> {
     /// Opens `file` with the format and the encoding of `import`, and reads the header of CSV.
     ///
     /// # Errors
-    /// Returns the errors of [`CsvLayout::read`].
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if the file is empty or not CSV, if a required
+    ///   column is missing, or if a column is unknown or there twice
+    /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
     pub(super) fn new(import: &Import, file: R) -> Result<Self> {
-        match import.format {
-            RowFormat::Csv => {
-                let input = DecodedInput::new(file, import.encoding, MAX_UNCLOSED_ROW_BYTES);
-                Ok(Self::Csv(Box::new(CsvRows::new(input, import)?)))
-            }
-            RowFormat::Ndjson => {
-                // Rows of NDJSON need no limit here: a line always ends, and the reader skips the
-                // rest of a line that is too long.
-                let input = DecodedInput::new(file, import.encoding, usize::MAX);
-                Ok(Self::Ndjson(Box::new(JsonLines::new(input))))
-            }
+        let input = DecodedInput::new(file, import.encoding);
+        Ok(match import.format {
+            RowFormat::Csv => Self::Csv(Box::new(CsvRows::new(input, import)?)),
+            RowFormat::Ndjson => Self::Ndjson(Box::new(JsonLines::new(input))),
+        })
+    }
+
+    /// Returns the delimiter of a CSV file, or `None` for NDJSON.
+    pub(super) fn delimiter(&self) -> Option<Delimiter> {
+        match self {
+            Self::Csv(rows) => Some(rows.delimiter),
+            Self::Ndjson(_) => None,
         }
     }
 
-    /// Returns the layout that the header of a CSV file states, or `None` for NDJSON.
-    pub(super) fn header(&self) -> Option<&CsvLayout> {
+    /// Returns the columns of a CSV file, in their order. NDJSON has no columns.
+    pub(super) fn columns(&self) -> &[FileColumn] {
         match self {
-            Self::Csv(rows) => Some(&rows.header),
-            Self::Ndjson(_) => None,
+            Self::Csv(rows) => &rows.columns,
+            Self::Ndjson(_) => &[],
         }
     }
 
     /// Returns the next row that is not blank, or `None` at the end of the file.
     ///
     /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if a row does not end, because its quote is not closed
-    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
+    /// - [`Invalid`](crate::ErrorKind::Invalid) if a row is so long that its end is not looked for,
+    ///   because its quote is not closed
+    /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
     pub(super) fn next(&mut self) -> Result<Option<FileRow>> {
         match self {
             Self::Csv(rows) => rows.next(),
@@ -65,76 +71,139 @@ impl<R: Read> FileRows<R> {
     ///
     /// Known once the file is read to its end.
     pub(super) fn unterminated_line(&self) -> Option<u64> {
-        let (input, line) = match self {
-            Self::Csv(rows) => (rows.reader.get_ref(), rows.line),
-            Self::Ndjson(lines) => (&lines.input, lines.line),
+        let (is_unterminated, line) = match self {
+            Self::Csv(rows) => (rows.reader.get_ref().is_unterminated(), rows.line),
+            Self::Ndjson(lines) => (lines.input.get_ref().is_unterminated, lines.line),
         };
-        input.get_ref().is_unterminated.then_some(line)
+        is_unterminated.then_some(line)
     }
 }
 
 /// A reader of the rows of a CSV file. A cell may contain line breaks, so a row may extend over
 /// several lines.
 pub(super) struct CsvRows<R> {
-    reader: csv::Reader<BufReader<DecodedInput<R>>>,
-    header: CsvLayout,
+    reader: csv::Reader<CsvInput<R>>,
+    delimiter: Delimiter,
+    /// The columns of the file, in their order.
+    columns: Vec<FileColumn>,
     record: csv::ByteRecord,
     /// The line in which the last row starts.
     line: u64,
+    /// The number of bytes of the file before those that `reader` counts.
+    start: u64,
+    /// The last record, while not all of its lines are rejected yet, because its quotes do not match.
+    rejected_record: Option<RejectedRecord>,
+}
+
+/// A record whose quotes do not match, so that it is not certain where its rows end. Each of its
+/// lines is a rejected row.
+struct RejectedRecord {
+    /// The line in which the record starts.
+    line: u64,
+    /// The number of bytes of the file up to the end of the record.
+    end: u64,
+    problem: &'static str,
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Reads the header of `input`, whose rows follow.
+    /// Finds the delimiter of `input`, and reads the record that names the columns. The rows follow.
     fn new(input: DecodedInput<R>, import: &Import) -> Result<Self> {
-        let mut input = BufReader::new(input);
-        let header = CsvLayout::read(&mut input, import)?;
-        let reader = csv::ReaderBuilder::new()
-            .has_headers(false)
-            // Rows with a wrong number of cells are rejected one by one, instead of ending the file
-            // with an error.
-            .flexible(true)
-            .delimiter(header.delimiter.0)
-            .from_reader(input);
-        Ok(Self {
-            reader,
-            line: header.line_count,
-            header,
+        let mut input = CsvInput::new(input);
+        let delimiter = find_delimiter(&mut input, import)?;
+        let mut rows = Self {
+            start: input.offset(),
+            reader: csv_reader(input, delimiter),
+            delimiter,
+            columns: Vec::new(),
             record: csv::ByteRecord::new(),
-        })
+            line: 0,
+            rejected_record: None,
+        };
+
+        rows.read_record()?;
+        if let Some(rejected) = &rows.rejected_record {
+            let problem = rejected.problem;
+            return Err(invalid_file(format!("the first line {problem}")));
+        }
+        rows.columns = read_columns(&rows.record, &import.columns)?;
+        Ok(rows)
     }
 
     /// Returns the next row that is not blank, or `None` at the end of the file.
     fn next(&mut self) -> Result<Option<FileRow>> {
         loop {
-            // The input counts the bytes from here on, and fails if the row does not end.
-            self.reader.get_mut().get_mut().bytes_of_row = 0;
-            let is_read = self
-                .reader
-                .read_byte_record(&mut self.record)
-                .map_err(|error| self.map_read_error(error))?;
-            if !is_read {
+            if let Some(row) = self.next_rejected_line() {
+                return Ok(Some(row));
+            }
+            if !self.read_record()? {
                 return Ok(None);
             }
-
-            self.line = self.first_line_of_record();
             let has_value = self.record.iter().any(|cell| !cell.trim_ascii().is_empty());
-            if has_value {
+            if self.rejected_record.is_none() && has_value {
                 return Ok(Some((self.line, self.values())));
             }
         }
     }
 
-    /// Returns the line of the file in which the last record starts.
-    ///
-    /// The csv reader counts blank lines in front of a record as a part of the record. So the line
-    /// is counted back from the end of the record, by the line breaks in its cells.
-    fn first_line_of_record(&self) -> u64 {
-        let cells = self.record.as_slice().iter();
-        let line_breaks = cells.filter(|byte| **byte == b'\n').count() as u64;
-        let line_after = self.reader.position().line();
-        let counted_line = line_after.saturating_sub(line_breaks + 1);
-        let reported_line = self.record.position().map_or(0, csv::Position::line);
-        self.header.line_count + counted_line.max(reported_line)
+    /// Reads the next record, and takes its text if its quotes match. Otherwise the record becomes
+    /// `rejected_record`. Returns whether there was a record.
+    fn read_record(&mut self) -> Result<bool> {
+        let is_read = self.reader.read_byte_record(&mut self.record);
+        if !is_read.map_err(map_read_error)? {
+            return Ok(false);
+        }
+
+        let end = self.start + self.reader.position().byte();
+        let input = self.reader.get_mut();
+        input.take_blank_lines();
+        self.line = input.line();
+        let text = input.text_until(end);
+        match check_quotes(text, self.delimiter.0) {
+            Ok(()) => {
+                let length = text.len();
+                input.take(length);
+            }
+            Err(problem) => {
+                self.rejected_record = Some(RejectedRecord {
+                    line: self.line,
+                    end,
+                    problem,
+                });
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes the next line of `rejected_record` that has a value, and returns the line with the
+    /// reason why it is rejected. Returns `None` if no line is left.
+    fn next_rejected_line(&mut self) -> Option<FileRow> {
+        let rejected = self.rejected_record.as_ref()?;
+        let input = self.reader.get_mut();
+        loop {
+            let text = first_line(input.text_until(rejected.end));
+            if text.is_empty() {
+                self.rejected_record = None;
+                return None;
+            }
+            let is_blank = text
+                .iter()
+                .all(|byte| byte.is_ascii_whitespace() || *byte == self.delimiter.0);
+            let length = text.len();
+            let line = input.line();
+            input.take(length);
+            if is_blank {
+                continue;
+            }
+
+            self.line = line;
+            let problem = if line == rejected.line {
+                rejected.problem.to_owned()
+            } else {
+                let first = rejected.line;
+                format!("is read as a part of line {first}, whose quotes do not match")
+            };
+            return Some((line, Err(problem)));
+        }
     }
 
     /// Returns the values of the last record.
@@ -143,7 +212,7 @@ impl<R: Read> CsvRows<R> {
     /// Returns the reason why the record is not valid: its length, its number of cells, its
     /// encoding, or a value in a column without a name.
     fn values(&self) -> Result<RowValues, String> {
-        let columns = &self.header.columns;
+        let columns = &self.columns;
         if self.record.as_slice().len() > MAX_ROW_BYTES {
             return Err(format!("has more than {MAX_ROW_BYTES} bytes"));
         }
@@ -182,18 +251,17 @@ impl<R: Read> CsvRows<R> {
         }
         Ok(values)
     }
+}
 
-    /// Maps an error of the csv reader. Input that is too long for a row is an error of the file,
-    /// and not of reading.
-    fn map_read_error(&self, error: csv::Error) -> Error {
-        match error.into_kind() {
-            csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => Error::new(
-                ErrorKind::Invalid,
-                format!("after line {}: {error}", self.line),
-            ),
-            csv::ErrorKind::Io(error) => unreadable_file(error),
-            other => Error::new(ErrorKind::Invalid, format!("{other:?}")),
+/// Maps an error of the csv reader. Input that is too long for a row is an error of the file, and
+/// not of reading.
+fn map_read_error(error: csv::Error) -> Error {
+    match error.into_kind() {
+        csv::ErrorKind::Io(error) if error.kind() == IoErrorKind::InvalidData => {
+            invalid_file(error.to_string())
         }
+        csv::ErrorKind::Io(error) => unreadable_file(error),
+        other => invalid_file(format!("{other:?}")),
     }
 }
 

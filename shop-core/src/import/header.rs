@@ -1,11 +1,12 @@
-//! Finds the layout of a CSV file, which is its delimiter and its columns, from its first line.
+//! Finds the delimiter of a CSV file and the members of its columns, from the line that names the
+//! columns.
 
-use std::io::{BufRead, BufReader, Read};
+use std::io::Read;
 
 use serde::Serialize;
 
-use super::input::DecodedInput;
-use super::layout::{ColumnNames, Delimiter, read_cells};
+use super::csv_input::CsvInput;
+use super::layout::{ColumnNames, Delimiter, csv_reader};
 use super::row::COLUMNS;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::{Error, ErrorKind, Result};
@@ -14,16 +15,6 @@ use crate::{Error, ErrorKind, Result};
 const REQUIRED_COLUMNS: [&str; 3] = ["username", "userid", "price"];
 /// The columns of the files of rejected rows that earlier versions of the console saved.
 const REJECTED_ROW_COLUMNS: [&str; 2] = ["line", "problem"];
-
-/// The layout of a CSV file, as its first line states it.
-#[derive(Debug)]
-pub(super) struct CsvLayout {
-    pub(super) delimiter: Delimiter,
-    /// The columns of the file, in their order.
-    pub(super) columns: Vec<FileColumn>,
-    /// The number of lines before the first row.
-    pub(super) line_count: u64,
-}
 
 /// A column of a file.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -34,81 +25,51 @@ pub struct FileColumn {
     pub member: Option<&'static str>,
 }
 
-impl CsvLayout {
-    /// Reads the first line that is not blank, which names the columns.
-    ///
-    /// # Errors
-    /// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, if a required column is
-    ///   missing, or if a column is unknown or there twice
-    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
-    pub(super) fn read(
-        input: &mut BufReader<DecodedInput<impl Read>>,
-        import: &Import,
-    ) -> Result<Self> {
-        let mut line_count = 0;
-        let mut given_delimiter = import.delimiter;
-        let header_line = loop {
-            let (bytes, lines_read) = read_logical_line(input)?;
-            if bytes.is_empty() {
-                return Err(invalid_file(
-                    "the file is empty: its first line names the columns",
-                ));
-            }
-            if line_count == 0 {
-                check_format(&bytes)?;
-            }
-            line_count += lines_read;
-
-            let line = String::from_utf8(bytes).map_err(|_no_text| {
-                invalid_file("the file is not in UTF-8: name its encoding, such as windows-1252")
-            })?;
-            // Excel writes and reads a line `sep=;` in front of the columns, which names the
-            // delimiter.
-            if let Some(separator) = line.trim_end().strip_prefix("sep=") {
-                given_delimiter = given_delimiter.or_else(|| separator.parse().ok());
-            } else if !line.trim().is_empty() {
-                break line;
-            }
-        };
-
-        let (delimiter, columns) = detect_columns(&header_line, given_delimiter, &import.columns)?;
-        Ok(Self {
-            delimiter,
-            columns,
-            line_count,
-        })
-    }
-}
-
-/// Reads a line, and further lines while a quote is open. Returns the text and the number of lines.
+/// Takes the lines of `input` before the line that names the columns, and finds the delimiter of
+/// this line.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if the text is longer than [`MAX_ROW_BYTES`], and
-/// [`Internal`](ErrorKind::Internal) if the file cannot be read.
-fn read_logical_line(input: &mut BufReader<DecodedInput<impl Read>>) -> Result<(Vec<u8>, u64)> {
-    let mut text = Vec::new();
-    let mut lines = 0;
-    loop {
-        let limit = (MAX_ROW_BYTES + 1 - text.len()) as u64;
-        let bytes_read = input
-            .by_ref()
-            .take(limit)
-            .read_until(b'\n', &mut text)
-            .map_err(unreadable_file)?;
-        if text.len() > MAX_ROW_BYTES {
-            check_format(&text)?;
-            return Err(invalid_file(format!(
-                "the first line has more than {MAX_ROW_BYTES} bytes: it names the columns"
-            )));
-        }
+/// - [`Invalid`](ErrorKind::Invalid) if the file is empty or not CSV, or if another delimiter than
+///   the given one fits better
+/// - [`Internal`](ErrorKind::Internal) if the file cannot be read
+pub(super) fn find_delimiter(
+    input: &mut CsvInput<impl Read>,
+    import: &Import,
+) -> Result<Delimiter> {
+    check_format(input.peek_line().map_err(unreadable_file)?)?;
+    skip_blank_lines(input)?;
 
-        lines += 1;
-        // An odd number of quotes means that a quote is open, so the name of a column continues in
-        // the next line.
-        let quotes = text.iter().filter(|byte| **byte == b'"').count();
-        if quotes % 2 == 0 || bytes_read == 0 {
-            return Ok((text, lines));
+    // Excel writes and reads a line `sep=;` in front of the columns, which names the delimiter.
+    let line = input.peek_line().map_err(unreadable_file)?;
+    let separator = line.trim_ascii_end().strip_prefix(b"sep=");
+    let separator = separator.map(|name| String::from_utf8_lossy(name).into_owned());
+    if separator.is_some() {
+        let length = line.len();
+        input.take(length);
+        skip_blank_lines(input)?;
+    }
+
+    let given = import
+        .delimiter
+        .or(separator.and_then(|name| name.parse().ok()));
+    let start = input.peek(MAX_ROW_BYTES).map_err(unreadable_file)?;
+    if start.is_empty() {
+        return Err(invalid_file(
+            "the file is empty: its first line names the columns",
+        ));
+    }
+    choose_delimiter(start, given, &import.columns)
+}
+
+/// Takes the lines of `input` that contain nothing but white space, up to the next other line.
+fn skip_blank_lines(input: &mut CsvInput<impl Read>) -> Result<()> {
+    loop {
+        let line = input.peek_line().map_err(unreadable_file)?;
+        if line.is_empty() || !line.trim_ascii().is_empty() {
+            return Ok(());
         }
+        let length = line.len();
+        input.take(length);
     }
 }
 
@@ -137,18 +98,17 @@ fn check_format(start: &[u8]) -> Result<()> {
     Err(invalid_file(format!("the file is {format}")))
 }
 
-/// Returns the delimiter of the first line `text`, and the columns that the line names.
+/// Returns the delimiter of the file, whose text begins with `start`, the line that names the columns.
 ///
 /// `given` is the delimiter that the caller or the file named.
 ///
 /// # Errors
-/// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better, and the
-/// errors of [`assign_members`].
-fn detect_columns(
-    text: &str,
+/// [`Invalid`](ErrorKind::Invalid) if another delimiter than the given one fits better.
+fn choose_delimiter(
+    start: &[u8],
     given: Option<Delimiter>,
     mapping: &ColumnNames,
-) -> Result<(Delimiter, Vec<FileColumn>)> {
+) -> Result<Delimiter> {
     // The likely delimiter is the one that leads to the most known members, and then to the most
     // columns. `max_by_key` returns the last maximum, so the reversed order prefers the first
     // delimiter.
@@ -156,26 +116,55 @@ fn detect_columns(
         .into_iter()
         .rev()
         .max_by_key(|delimiter| {
-            let names = split_columns(text, *delimiter);
+            let names = read_names(start, *delimiter);
             (count_members(&names, mapping), names.len())
         })
         .unwrap_or(Delimiter::ALL[0]);
 
     let delimiter = given.unwrap_or(likely);
-    let names = split_columns(text, delimiter);
-    let likely_names = split_columns(text, likely);
-    if count_members(&names, mapping) < count_members(&likely_names, mapping) {
+    let members = count_members(&read_names(start, delimiter), mapping);
+    if members < count_members(&read_names(start, likely), mapping) {
         return Err(invalid_file(format!(
             "the columns are separated by {likely}, and not by {delimiter}"
         )));
     }
-    Ok((delimiter, assign_members(&names, mapping)?))
+    Ok(delimiter)
 }
 
-/// Returns the names of the columns in the first line `text`, or no names if it is not CSV.
-fn split_columns(text: &str, delimiter: Delimiter) -> Vec<String> {
-    let cells = read_cells(text, delimiter).unwrap_or_default();
-    cells.iter().map(|cell| cell.trim().to_owned()).collect()
+/// Returns the names of the columns in the first record of `start`, if this delimiter separates
+/// them. Returns no names if the record cannot be read.
+fn read_names(start: &[u8], delimiter: Delimiter) -> Vec<String> {
+    let mut record = csv::ByteRecord::new();
+    let is_read = csv_reader(start, delimiter).read_byte_record(&mut record);
+    if is_read.is_err() {
+        return Vec::new();
+    }
+    let cells = record.iter().map(String::from_utf8_lossy);
+    cells.map(|cell| cell.trim().to_owned()).collect()
+}
+
+/// Returns the columns that `record` names, which is the first record of the file.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if the names are too long or not in UTF-8, and the errors of
+/// [`assign_members`].
+pub(super) fn read_columns(
+    record: &csv::ByteRecord,
+    mapping: &ColumnNames,
+) -> Result<Vec<FileColumn>> {
+    if record.as_slice().len() > MAX_ROW_BYTES {
+        return Err(invalid_file(format!(
+            "the first line has more than {MAX_ROW_BYTES} bytes: it names the columns"
+        )));
+    }
+    let mut names = Vec::with_capacity(record.len());
+    for cell in record {
+        let name = str::from_utf8(cell).map_err(|_no_text| {
+            invalid_file("the file is not in UTF-8: name its encoding, such as windows-1252")
+        })?;
+        names.push(name.trim().to_owned());
+    }
+    assign_members(&names, mapping)
 }
 
 /// Returns the number of columns that contain a member of a purchase.
@@ -240,7 +229,7 @@ fn assign_members(names: &[String], mapping: &ColumnNames) -> Result<Vec<FileCol
 }
 
 /// Returns the error of a file that is not in the expected format.
-fn invalid_file(message: impl Into<String>) -> Error {
+pub(super) fn invalid_file(message: impl Into<String>) -> Error {
     Error::new(ErrorKind::Invalid, message)
 }
 
@@ -263,6 +252,21 @@ mod tests {
             (&csv, &[0x1f, 0x8b, 8, 0], "gzip"),
             (&csv, &utf_16, "UTF-16 without a byte order mark"),
             (&csv, b"usern\xe4me,userid,price\n", "windows-1252"),
+            (
+                &csv,
+                b"sep=;\nsep=;\nusername;userid;price\n",
+                "\"username\" is missing",
+            ),
+            (
+                &csv,
+                b"username,userid,price,\"item\n",
+                "the first line has a quote that is not closed",
+            ),
+            (
+                &csv,
+                b"username,userid,price,\"item\"s\n",
+                "the first line has text behind a closing quote",
+            ),
             (&semicolons, b"username,userid,price\n", "separated by ,"),
             (
                 &total,
@@ -270,8 +274,7 @@ mod tests {
                 "\"Total\" of price is missing",
             ),
         ] {
-            let input = DecodedInput::new(file, import.encoding, 1 << 20);
-            let error = CsvLayout::read(&mut BufReader::new(input), import).unwrap_err();
+            let error = import.preview(file).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::Invalid);
             assert!(error.to_string().contains(says), "{says}: {error}");
         }

@@ -119,8 +119,39 @@ async fn a_row_without_an_end_fails_the_rest_of_the_file() {
     let store = InMemoryStore::new();
     let error = import_into(&store, &csv(), file).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Invalid);
-    assert!(error.to_string().starts_with("after line 2: "), "{error}");
+    assert!(
+        error
+            .to_string()
+            .starts_with("the row of line 3 has more than"),
+        "{error}"
+    );
     assert_eq!(store.all().len(), 1);
+}
+
+#[tokio::test]
+async fn many_lines_without_a_value_are_skipped() {
+    let before_header = " \n".repeat(MAX_ROW_BYTES);
+    let between_rows = "\n".repeat(MAX_UNCLOSED_ROW_BYTES + 1);
+    let file =
+        format!("{before_header}username,userid,price\nada,u1,1\n{between_rows}bob,u2,much\n");
+    let (report, _) = import_file(&csv(), &file).await;
+    assert_eq!(counts(&report), [1, 0, 1, 0]);
+    assert_eq!(
+        report.problems[0].line,
+        (MAX_ROW_BYTES + MAX_UNCLOSED_ROW_BYTES) as u64 + 4
+    );
+}
+
+#[tokio::test]
+async fn each_line_that_a_stray_quote_makes_part_of_a_row_is_rejected() {
+    let mut file = "username,userid,price,problem\nada,u1,1,\nbob,u2,2,\"Boston\n".to_owned();
+    for number in 3..=40_000 {
+        file += &format!("cy,u{number},3,\n\n");
+    }
+    let (report, _) = import_file(&csv(), &file).await;
+    assert_eq!(counts(&report), [1, 0, 39_999, 0]);
+    assert_eq!(report.problems[0].line, 3);
+    assert_eq!(report.problems[19].line, 4 + 2 * 18);
 }
 
 #[tokio::test]

@@ -33,18 +33,12 @@ pub(super) struct DecodedInput<R> {
     /// Whether the last line of the file lacks a line end, which is known once the file is read to
     /// its end.
     pub(super) is_unterminated: bool,
-    /// The number of bytes that were read since the reader of rows set this field to 0.
-    pub(super) bytes_of_row: usize,
-    /// The number of bytes of one row above which reading fails.
-    max_bytes_of_row: usize,
 }
 
 impl<R: Read> DecodedInput<R> {
     /// Creates a reader of `file`, whose text is in `encoding`, or in UTF-8 by default, unless the
     /// file begins with a byte order mark.
-    ///
-    /// Reading fails once a row exceeds `max_bytes_of_row` bytes.
-    pub(super) fn new(file: R, encoding: Option<TextEncoding>, max_bytes_of_row: usize) -> Self {
+    pub(super) fn new(file: R, encoding: Option<TextEncoding>) -> Self {
         Self {
             file,
             encoding,
@@ -55,8 +49,6 @@ impl<R: Read> DecodedInput<R> {
             passed_on: 0,
             is_after_cr: false,
             is_unterminated: false,
-            bytes_of_row: 0,
-            max_bytes_of_row,
         }
     }
 
@@ -141,23 +133,12 @@ fn decode_all(decoder: &mut Decoder, bytes: &[u8], is_last: bool, text: &mut Vec
 
 impl<R: Read> Read for DecodedInput<R> {
     /// Passes on decoded text, and decodes the next chunk of the file when all text is passed on.
-    ///
-    /// The reader of rows sets `bytes_of_row` to 0 after each row. Checking it before a read is
-    /// enough: a read returns at most one chunk, so the memory for a row stays bounded.
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        if self.bytes_of_row > self.max_bytes_of_row {
-            let message = format!(
-                "a row has more than {} bytes: is a quote not closed?",
-                self.max_bytes_of_row
-            );
-            return Err(io::Error::new(io::ErrorKind::InvalidData, message));
-        }
         while self.passed_on == self.text.len() && !self.is_ended {
             self.decode_next_chunk()?;
         }
         let length = (&self.text[self.passed_on..]).read(buffer)?;
         self.passed_on += length;
-        self.bytes_of_row += length;
         Ok(length)
     }
 }
@@ -178,7 +159,7 @@ mod tests {
 
     fn read(file: &[u8], encoding: Option<&str>) -> (String, bool) {
         let encoding = encoding.map(|name| name.parse().unwrap());
-        let mut input = DecodedInput::new(Slow(file), encoding, 1_000);
+        let mut input = DecodedInput::new(Slow(file), encoding);
         let mut text = String::new();
         input.read_to_string(&mut text).unwrap();
         (text, input.is_unterminated)

@@ -1,6 +1,7 @@
 //! The settings that describe how a file is written: its encoding, its delimiter, its columns, and
 //! the zone of its times.
 
+use std::io::Read;
 use std::str::FromStr;
 
 use encoding_rs::Encoding;
@@ -99,7 +100,9 @@ impl FromStr for ColumnNames {
             "the columns",
             "must be such as userid=Customer ID,price=Total, each member of a purchase once",
         );
-        let pairs = read_cells(text, Delimiter(b',')).map_err(|_unreadable| INVALID)?;
+        let mut pairs = csv::StringRecord::new();
+        let mut reader = csv_reader(text.as_bytes(), Delimiter(b','));
+        reader.read_record(&mut pairs).map_err(|_no_text| INVALID)?;
         let mut names: Vec<(&'static str, String)> = Vec::new();
         for pair in &pairs {
             let (member, column) = pair.split_once('=').ok_or(INVALID)?;
@@ -107,8 +110,7 @@ impl FromStr for ColumnNames {
                 .into_iter()
                 .find(|known| *known == member.trim())
                 .ok_or(INVALID)?;
-            // The shell removes quotes, but a file of settings or an HTTP query may contain them.
-            let column = column.trim().trim_matches('"').to_owned();
+            let column = unquote(column.trim());
             let is_repeated = names
                 .iter()
                 .any(|(known, name)| *known == member || *name == column);
@@ -121,15 +123,26 @@ impl FromStr for ColumnNames {
     }
 }
 
-/// Reads the cells of one row of CSV.
-pub(super) fn read_cells(text: &str, delimiter: Delimiter) -> csv::Result<csv::StringRecord> {
-    let mut cells = csv::StringRecord::new();
+/// Returns the name of a column without the quotes around it.
+///
+/// The shell removes these quotes, but a file of settings or an HTTP query may contain them. A quote
+/// at one end only is a part of the name.
+fn unquote(name: &str) -> String {
+    let inside = name
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inside.map_or(name.to_owned(), |inside| inside.replace("\"\"", "\""))
+}
+
+/// Returns a reader of the records of CSV.
+pub(super) fn csv_reader<R: Read>(input: R, delimiter: Delimiter) -> csv::Reader<R> {
     csv::ReaderBuilder::new()
         .has_headers(false)
+        // Rows with a wrong number of cells are rejected one by one, instead of ending the file with
+        // an error.
+        .flexible(true)
         .delimiter(delimiter.0)
-        .from_reader(text.as_bytes())
-        .read_record(&mut cells)?;
-    Ok(cells)
+        .from_reader(input)
 }
 
 /// The time zone of times without an offset, by its name in the IANA database, such as

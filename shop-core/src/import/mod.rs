@@ -24,9 +24,11 @@
 //! The steps of a row:
 //!
 //! ```text
-//! bytes ─▶ input: UTF-8, lines ─▶ file_rows: values ─▶ row: a purchase with its id ─▶ publish: stored, and counted
+//! bytes ─▶ input: UTF-8, lines ─▶ csv_input: records whose quotes match ─▶ file_rows: values
+//!       ─▶ row: a purchase with its id ─▶ publish: stored, and counted
 //! ```
 
+mod csv_input;
 mod file_rows;
 mod header;
 #[cfg(test)]
@@ -36,6 +38,8 @@ mod layout;
 mod publish;
 mod report;
 mod row;
+#[cfg(test)]
+mod stray_quotes_test;
 
 use std::io::Read;
 use std::time::Duration;
@@ -68,8 +72,8 @@ const MAX_BATCH_TIME: Duration = Duration::from_secs(4);
 const MAX_ROW_BYTES: usize = 64 << 10;
 /// The number of bytes without an end of the row at which reading a CSV file fails.
 ///
-/// A quote that is never closed makes the rest of the file one row. This limit keeps that row from
-/// filling the memory.
+/// A quote that is never closed makes the rest of the file one record. This limit keeps that record
+/// from filling the memory.
 const MAX_UNCLOSED_ROW_BYTES: usize = 16 << 20;
 
 options! {
@@ -198,8 +202,9 @@ impl<R: Read> FileReader<R> {
     /// Returns the errors of [`FileRows::new`].
     fn new(import: Import, file: R) -> Result<Self> {
         let file = FileRows::new(&import, file)?;
-        let columns = file.header().into_iter().flat_map(|header| &header.columns);
-        let ignored_columns = columns
+        let ignored_columns = file
+            .columns()
+            .iter()
             .filter(|column| column.member.is_none() && !column.column.is_empty())
             .map(|column| column.column.clone())
             .collect();

@@ -156,16 +156,17 @@ impl Import {
             return Err(error);
         }
 
-        let header = reader.file.header();
-        let columns = header.map(|header| header.columns.clone());
         let rows = batch.into_iter().map(|row| RowPreview {
             line: row.line,
             problem: row.purchase.as_ref().err().cloned(),
             purchase: row.purchase.ok(),
         });
         Ok(Preview {
-            delimiter: header.map(|header| header.delimiter.to_string()),
-            columns: columns.unwrap_or_default(),
+            delimiter: reader
+                .file
+                .delimiter()
+                .map(|delimiter| delimiter.to_string()),
+            columns: reader.file.columns().to_vec(),
             rows: rows.collect(),
         })
     }
