@@ -12,7 +12,7 @@ use shop_core::domain::RefundReason;
 use shop_core::import::{ColumnNames, Delimiter, FileZone, TextEncoding};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
-use shop_core::{Price, PurchaseId, Timestamp, UserId};
+use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserId};
 
 use super::variables::ProcessRole;
 
@@ -538,8 +538,6 @@ pub(crate) enum EraseCommand {
 
 /// Reads a time or a date, which stands for the beginning of the day in UTC.
 fn read_time(text: &str) -> Result<Timestamp, String> {
-    text.parse::<Timestamp>().or_else(|error| {
-        let midnight = format!("{text}T00:00:00Z").parse::<Timestamp>();
-        midnight.map_err(|_no_date| format!("{error}, or a date such as 2026-03-01"))
-    })
+    text.parse()
+        .map_err(|error: Invalid| format!("{error}, or a date such as 2026-03-01"))
 }

@@ -14,9 +14,12 @@ mod identity;
 mod invalid;
 mod price;
 mod purchase;
+mod stated_time;
 pub(crate) mod text;
 mod timestamp;
 
+#[cfg(feature = "csv")]
+pub(crate) use stated_time::StatedTime;
 #[doc(hidden)]
 pub use text::validate_length;
 pub use {

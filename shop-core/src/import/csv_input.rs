@@ -64,15 +64,16 @@ impl<R: Read> CsvInput<R> {
         self.input.is_unterminated
     }
 
-    /// Returns the text that is not taken yet up to the byte `end` of the file, which the csv reader
-    /// has read.
+    /// Returns the text that is not taken yet up to the byte `end` of the file, which the csv
+    /// reader has read.
     pub(super) fn text_until(&self, end: u64) -> &[u8] {
         let length = usize::try_from(end.saturating_sub(self.offset)).unwrap_or(usize::MAX);
         let text = &self.text[self.taken..];
         &text[..length.min(text.len())]
     }
 
-    /// Returns at least `length` bytes that are not taken yet, or all of them if the file has fewer.
+    /// Returns at least `length` bytes that are not taken yet, or all of them if the file has
+    /// fewer.
     ///
     /// # Errors
     /// The errors of reading the file.

@@ -91,7 +91,8 @@ pub(super) struct CsvRows<R> {
     line: u64,
     /// The number of bytes of the file before those that `reader` counts.
     start: u64,
-    /// The last record, while not all of its lines are rejected yet, because its quotes do not match.
+    /// The last record, while not all of its lines are rejected yet, because its quotes do not
+    /// match.
     rejected_record: Option<RejectedRecord>,
 }
 
@@ -106,7 +107,8 @@ struct RejectedRecord {
 }
 
 impl<R: Read> CsvRows<R> {
-    /// Finds the delimiter of `input`, and reads the record that names the columns. The rows follow.
+    /// Finds the delimiter of `input`, and reads the record that names the columns. The rows
+    /// follow.
     fn new(input: DecodedInput<R>, import: &Import) -> Result<Self> {
         let mut input = CsvInput::new(input);
         let delimiter = find_delimiter(&mut input, import)?;

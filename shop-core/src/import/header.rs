@@ -98,7 +98,8 @@ fn check_format(start: &[u8]) -> Result<()> {
     Err(invalid_file(format!("the file is {format}")))
 }
 
-/// Returns the delimiter of the file, whose text begins with `start`, the line that names the columns.
+/// Returns the delimiter of the file. `start` is the beginning of its text, with the line that names
+/// the columns.
 ///
 /// `given` is the delimiter that the caller or the file named.
 ///

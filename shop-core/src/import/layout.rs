@@ -5,10 +5,10 @@ use std::io::Read;
 use std::str::FromStr;
 
 use encoding_rs::Encoding;
-use jiff::civil::DateTime;
 use jiff::tz::TimeZone;
 
 use super::row::COLUMNS;
+use crate::domain::StatedTime;
 use crate::macros::format_as;
 use crate::{Invalid, Timestamp};
 
@@ -125,8 +125,8 @@ impl FromStr for ColumnNames {
 
 /// Returns the name of a column without the quotes around it.
 ///
-/// The shell removes these quotes, but a file of settings or an HTTP query may contain them. A quote
-/// at one end only is a part of the name.
+/// The shell removes these quotes, but a file of settings or an HTTP query may contain them. A
+/// quote at one end only is a part of the name.
 fn unquote(name: &str) -> String {
     let inside = name
         .strip_prefix('"')
@@ -150,24 +150,6 @@ pub(super) fn csv_reader<R: Read>(input: R, delimiter: Delimiter) -> csv::Reader
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileZone(TimeZone);
 
-impl FileZone {
-    /// Parses a date and a time without an offset, and returns `None` for other text.
-    ///
-    /// A time that does not exist, because the clock was put forward, is read as if the clock had
-    /// not been put forward. A time that exists twice, because the clock was put back, is read as
-    /// the first one.
-    fn parse_local_time(&self, text: &str) -> Option<Timestamp> {
-        // The parser would read a leap second as the second before it, so leap seconds are rejected
-        // first.
-        if text.contains(":60") {
-            return None;
-        }
-        let civil: DateTime = text.trim_ascii().parse().ok()?;
-        let instant = self.0.to_timestamp(civil).ok()?;
-        instant.try_into().ok()
-    }
-}
-
 impl FromStr for FileZone {
     type Err = Invalid;
 
@@ -181,29 +163,37 @@ impl FromStr for FileZone {
     }
 }
 
-/// Parses the time of a row: RFC 3339, or a time without an offset if the zone of the file is
-/// known.
+/// Parses the time of a row, which has an offset, or else is a time in the `zone` of the file.
 ///
 /// # Errors
-/// Returns the reason why the text is not a time, and asks for a zone if only the zone is missing.
+/// Returns the reason why the text is not a time: it is in another form, has the name of a zone, or
+/// has no offset although the zone of the file is not known.
 pub(super) fn parse_time(text: &str, zone: Option<&FileZone>) -> Result<Timestamp, String> {
-    let invalid = match Timestamp::from_rfc3339(text) {
-        Ok(time) => return Ok(time),
-        Err(invalid) => invalid,
-    };
-
-    if let Some(zone) = zone {
-        return zone
-            .parse_local_time(text)
-            .ok_or_else(|| format!("timestamp {text} is not valid"));
-    }
-
-    if FileZone(TimeZone::UTC).parse_local_time(text).is_some() {
+    // The parser would read a leap second as the second before it, so leap seconds are rejected
+    // first.
+    let stated = StatedTime::parse(text).filter(|_stated| !text.contains(":60"));
+    let Some(stated) = stated else {
         return Err(format!(
-            "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
+            "timestamp {text} is not a time such as 2024-01-15 23:30 or 2024-01-15T23:30:00+01:00"
+        ));
+    };
+    if let Some(name) = stated.zone_name {
+        return Err(format!(
+            "timestamp {text} ends with {name}, which is not read: write the offset of the zone, such as -05:00"
         ));
     }
-    Err(format!("timestamp {text} {}", invalid.reason()))
+
+    let zone = match zone {
+        Some(zone) => &zone.0,
+        None if stated.offset.is_some() => &TimeZone::UTC,
+        None => {
+            return Err(format!(
+                "timestamp {text} has no zone: name the time zone of the file, such as Europe/Berlin"
+            ));
+        }
+    };
+    let time = stated.in_zone(zone);
+    time.map_err(|invalid| format!("timestamp {text} {}", invalid.reason()))
 }
 
 #[cfg(test)]
@@ -239,14 +229,5 @@ mod tests {
             ]
             .join("\n")
         );
-    }
-
-    #[test]
-    fn a_time_has_an_offset_or_the_zone_of_the_file() {
-        let berlin: FileZone = "Europe/Berlin".parse().unwrap();
-        let times = include_str!("cases/times.txt");
-        let with_zone = outcomes(times, |text| parse_time(text, Some(&berlin)));
-        let without_zone = outcomes(times, |text| parse_time(text, None));
-        insta::assert_snapshot!(format!("{with_zone}\n# Without a zone\n\n{without_zone}"));
     }
 }

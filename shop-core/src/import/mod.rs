@@ -40,6 +40,8 @@ mod report;
 mod row;
 #[cfg(test)]
 mod stray_quotes_test;
+#[cfg(test)]
+mod times_test;
 
 use std::io::Read;
 use std::time::Duration;
