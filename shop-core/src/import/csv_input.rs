@@ -21,6 +21,9 @@ use super::{MAX_ROW_BYTES, MAX_UNCLOSED_ROW_BYTES};
 const CHUNK: u64 = 16 << 10;
 
 /// The text of a CSV file, of which the csv reader reads a copy.
+///
+/// Text is *taken* when its record is read or rejected: its lines are counted, and it is dropped with
+/// the next read.
 pub(super) struct CsvInput<R> {
     input: DecodedInput<R>,
     /// The text that was read from `input`, from the first byte that was not dropped on.

@@ -160,6 +160,20 @@ impl Plan {
         }
     }
 
+    /// Returns the import of a file with these columns for [`MEMBERS`].
+    fn import(&self, columns: [&str; 4]) -> Import {
+        let pairs: Vec<String> = MEMBERS
+            .iter()
+            .zip(columns)
+            .map(|(member, column)| quoted(&format!("{member}={}", quoted(column))))
+            .collect();
+        let mut import = Import::new(RowFormat::Csv).columns(pairs.join(",").parse().unwrap());
+        if self.encoding == Encoding::Windows1252 {
+            import.encoding = Some("windows-1252".parse().unwrap());
+        }
+        import
+    }
+
     fn encode(&self, text: &str) -> Vec<u8> {
         let text = text.replace('\n', self.line_end);
         match self.encoding {
@@ -359,6 +373,18 @@ fn import_file(import: &Import, file: Vec<u8>) -> Option<(ImportReport, Outcome)
     Some((report, outcome))
 }
 
+/// Returns the names of the columns that are read. A column whose name got a quote has this name.
+fn read_columns(names: &[String]) -> [&str; 4] {
+    std::array::from_fn(|member| {
+        let is_column = |name: &&String| {
+            let known_names = COLUMNS.iter().filter(|known| name.contains(**known));
+            name.contains('"') && name.contains(COLUMNS[member]) && known_names.count() == 1
+        };
+        let name_with_quote = names.iter().find(is_column);
+        name_with_quote.map_or(COLUMNS[member], String::as_str)
+    })
+}
+
 #[test]
 fn no_row_is_lost_to_a_stray_quote() {
     let mut kinds_seen = BTreeSet::new();
@@ -373,29 +399,12 @@ fn no_row_is_lost_to_a_stray_quote() {
             .iter()
             .map(|name| name.trim().to_owned())
             .collect();
-        // A read column is called what the file calls it, also with a quote.
-        let columns: [&str; 4] = std::array::from_fn(|member| {
-            let stray_name = |name: &&String| {
-                let quoted_columns = COLUMNS.iter().filter(|column| name.contains(**column));
-                name.contains('"') && name.contains(COLUMNS[member]) && quoted_columns.count() == 1
-            };
-            names
-                .iter()
-                .find(stray_name)
-                .map_or(COLUMNS[member], String::as_str)
-        });
+        let columns = read_columns(&names);
         let has_name = |column: &&str| names.iter().any(|name| name == column);
         let is_refused = header.is_faulty || !columns.iter().all(has_name);
         kinds_seen.insert((plan.place, is_refused, rows.iter().any(|row| row.is_faulty)));
 
-        let pairs = MEMBERS.iter().zip(columns);
-        let pairs: Vec<String> = pairs
-            .map(|(member, column)| quoted(&format!("{member}={}", quoted(column))))
-            .collect();
-        let mut import = Import::new(RowFormat::Csv).columns(pairs.join(",").parse().unwrap());
-        if plan.encoding == Encoding::Windows1252 {
-            import.encoding = Some("windows-1252".parse().unwrap());
-        }
+        let import = plan.import(columns);
         let imported = import_file(&import, plan.encode(&text));
 
         let context = format!("seed {seed}: {plan:?}\n{text:.2000}");

@@ -2,7 +2,8 @@
 //!
 //! - [`read`] reads the JSON body of one write, and acquires the permit of the write.
 //! - [`read_up_to`] reads a body of any media type, for batches and files.
-//! - [`is_ndjson`] and [`row_format`] find out the form of a batch and of a file.
+//! - [`is_ndjson`] and [`row_format`] find out the form of a batch and of a file, and [`charset`] the
+//!   encoding of a file.
 //!
 //! A body that is refused is not left in the connection: [`read_on`] discards the rest, so that the
 //! client can finish sending and read the response instead of finding the connection closed. The
@@ -17,8 +18,9 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use shop_core::ErrorKind;
 use shop_core::api::{NDJSON, RowFormat};
+use shop_core::import::TextEncoding;
+use shop_core::{ErrorKind, Invalid};
 
 use crate::header_names::ACCEPT_POST;
 use crate::options::HttpOptions;
@@ -238,6 +240,32 @@ pub(crate) fn row_format(headers: &HeaderMap) -> HttpResult<RowFormat> {
         "text/csv, application/x-ndjson",
         "Content-Type must be text/csv or application/x-ndjson".to_owned(),
     ))
+}
+
+/// Returns the encoding of a file of purchases, which the parameter `charset` of its media type
+/// names, or `None` without the parameter.
+///
+/// # Errors
+/// 415 if the parameter names no encoding.
+pub(crate) fn charset(headers: &HeaderMap) -> HttpResult<Option<TextEncoding>> {
+    let content_type = headers.get(header::CONTENT_TYPE);
+    let content_type = content_type.and_then(|value| value.to_str().ok());
+    let mut parameters = content_type.unwrap_or_default().split(';').skip(1);
+    let name = parameters.find_map(|parameter| {
+        let (name, value) = parameter.split_once('=')?;
+        let is_charset = name.trim().eq_ignore_ascii_case("charset");
+        is_charset.then(|| value.trim().trim_matches('"'))
+    });
+    let Some(name) = name else {
+        return Ok(None);
+    };
+    name.parse().map(Some).map_err(|invalid: Invalid| {
+        HttpError::unsupported_media_type(
+            ACCEPT_POST,
+            "text/csv, application/x-ndjson",
+            format!("The charset of Content-Type {}", invalid.reason()),
+        )
+    })
 }
 
 /// Reads and discards the rest of a `body` that is refused, within limits of size and time.

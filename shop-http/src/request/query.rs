@@ -468,7 +468,8 @@ impl Query {
         }
     }
 
-    /// Reads a request to import a file. `import` contains the settings that are not parameters.
+    /// Reads a request to import a file. `import` contains the settings that are not parameters, and
+    /// the encoding of a file without the parameter `encoding`.
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
         let columns = self.parse("columns");
@@ -477,7 +478,7 @@ impl Query {
         let is_dry_run = self
             .read_word("dry_run", &booleans, "must be true or false")
             .unwrap_or_default();
-        let encoding = self.parse("encoding");
+        let encoding = self.parse("encoding").or(import.encoding);
         let from_line = self.read("from_line", |text| {
             NonZeroU64::from_str(text).map_err(|_invalid| "must be a whole number from 1")
         });

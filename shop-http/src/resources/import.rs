@@ -88,7 +88,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
 ///
 /// # Errors
 /// - 403 if the caller is no operator, or if a page of another origin sends the request
-/// - 415 if the file is neither CSV nor NDJSON
+/// - 415 if the file is neither CSV nor NDJSON, or its charset is unknown
 /// - 422 for invalid parameters
 fn check_head(
     purchases: &PurchaseService,
@@ -101,6 +101,7 @@ fn check_head(
 
     let options = &purchases.options;
     let import = Import::new(format)
+        .encoding(request::body::charset(&parts.headers)?)
         .retention(options.purchase_retention)
         .currency(options.currency.clone())
         .refunds(options.refunds);
