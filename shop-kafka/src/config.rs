@@ -209,7 +209,9 @@ pub(crate) fn consumer(options: &KafkaLogOptions, group: &str) -> ClientConfig {
             millis(options.session_timeout * 2 + options.revocation_timeout),
         )
         .set("queued.min.messages", MIN_QUEUED)
-        .set("fetch.wait.max.ms", millis(FETCH_WAIT));
+        .set("fetch.wait.max.ms", millis(FETCH_WAIT))
+        // At the end of a partition, the position moves over the markers of transactions.
+        .set("enable.partition.eof", "true");
     if let Some(instance_id) = &options.group_instance_id {
         config.set("group.instance.id", instance_id);
     }

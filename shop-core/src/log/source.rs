@@ -7,6 +7,7 @@
 //! ```text
 //! LogSource::next ──> Batch ───> process records ──> commit(CommitOffset)
 //!                 ├─> Gap ─────> keep a dead letter ──> commit(CommitOffset)
+//!                 ├─> PartitionEnd ───────────────────> commit(CommitOffset)
 //!                 ├─> Revoked ─> commit the rest, Revocation::done
 //!                 └─> Closed
 //! ```
@@ -48,6 +49,10 @@ use crate::Result;
 ///             SourceEvent::Gap(gap) => {
 ///                 println!("{gap}");
 ///                 source.commit(&[CommitOffset::new(gap.partition, gap.next_offset)]).await?;
+///             }
+///             // Offsets without a record, such as the marker that ends a transaction.
+///             SourceEvent::PartitionEnd(end) => {
+///                 source.commit(&[end]).await?;
 ///             }
 ///             // Everything read of these partitions is committed already.
 ///             SourceEvent::Revoked(revocation) => revocation.done(),
@@ -160,6 +165,14 @@ pub enum SourceEvent {
     Batch(Batch),
     /// Offsets whose records the log no longer contains.
     Gap(Gap),
+    /// The end of a partition, behind offsets that were never assigned to a record that is
+    /// delivered. In Kafka these are the markers that end transactions, and the records of aborted
+    /// transactions.
+    ///
+    /// The position can be committed once all batches and gaps that were delivered before it in the
+    /// same epoch are durable. Without this commit, such offsets would count as unread, and as lost
+    /// once the log deletes them. A log in which each offset has a record never delivers this event.
+    PartitionEnd(CommitOffset),
     /// Partitions that this member must give up.
     Revoked(Revocation),
     /// The source was closed. No event follows.

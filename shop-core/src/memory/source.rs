@@ -190,8 +190,9 @@ impl LogSource for InMemorySource {
             match self.wait_for_event(false).await {
                 SourceEvent::Revoked(revocation) => return Ok(ControlEvent::Revoked(revocation)),
                 SourceEvent::Closed => return Ok(ControlEvent::Closed),
-                // `poll_once` returns no records and gaps without room, so these do not occur.
-                SourceEvent::Batch(_) | SourceEvent::Gap(_) => {}
+                // `poll_once` returns no records and gaps without room, and each offset of this log
+                // has a record, so these do not occur.
+                SourceEvent::Batch(_) | SourceEvent::Gap(_) | SourceEvent::PartitionEnd(_) => {}
             }
         }
     }

@@ -208,6 +208,7 @@ impl World {
         let watched = WatchedSource {
             inner: Arc::clone(&source),
             line: Arc::clone(&line),
+            next_end: Mutex::default(),
         };
         let store = WatchedStore {
             inner: self.store.clone(),

@@ -15,7 +15,8 @@ const EVENTS: &str = "\
     step: fault of a commit; step: fault of a read; step: the store is unavailable; \
     step: the store recovers; step: the dead letters are unavailable; step: the dead letters recover; \
     step: join; step: leave; step: crash; step: the power is cut; step: lose membership; \
-    event: a batch is delivered; event: a record is redelivered; event: a purchase is inserted; \
+    event: a batch is delivered; event: a partition ends; event: a record is redelivered; \
+    event: a purchase is inserted; \
     event: purchases are lost that were not durable; event: a duplicate is inserted; \
     event: a conflict is inserted; event: an insert ends after its member has crashed; \
     event: an insert ends after the membership was lost; event: poison is dead-lettered; \

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::log::{
-    CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogSource, Revocation,
-    RevocationCause, SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogSource,
+    Revocation, RevocationCause, SourceEvent,
 };
 use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
 use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
@@ -55,9 +55,22 @@ impl Line {
 pub(crate) struct WatchedSource {
     pub(crate) inner: Arc<InMemorySource>,
     pub(crate) line: Arc<Line>,
+    /// The end of a partition that is delivered next.
+    pub(crate) next_end: Mutex<Option<CommitOffset>>,
 }
 
 impl WatchedSource {
+    /// Remembers the end of every other batch as an end of its partition, which is delivered next,
+    /// as after the markers of a transaction.
+    fn add_end(&self, batch: &Batch) {
+        if let Some(last) = batch.records.last()
+            && last.offset % 2 == 1
+        {
+            let end = CommitOffset::new(batch.partition.clone(), last.offset + 1);
+            *self.next_end.lock().unwrap() = Some(end);
+        }
+    }
+
     /// The same revocation; when the member ends it in time, none of its records may be redelivered.
     fn watch(&self, revocation: Revocation) -> Revocation {
         let cause = revocation.cause;
@@ -93,9 +106,14 @@ impl WatchedSource {
 #[async_trait]
 impl LogSource for WatchedSource {
     async fn next(&self) -> Result<SourceEvent> {
+        if let Some(end) = self.next_end.lock().unwrap().take() {
+            self.line.oracle.count("event: a partition ends");
+            return Ok(SourceEvent::PartitionEnd(end));
+        }
         Ok(match self.inner.next().await? {
             SourceEvent::Batch(batch) => {
                 self.line.oracle.delivered(self.line.member, &batch);
+                self.add_end(&batch);
                 SourceEvent::Batch(batch)
             }
             SourceEvent::Revoked(revocation) => SourceEvent::Revoked(self.watch(revocation)),
@@ -105,7 +123,14 @@ impl LogSource for WatchedSource {
 
     async fn next_control(&self) -> Result<ControlEvent> {
         Ok(match self.inner.next_control().await? {
-            ControlEvent::Revoked(revocation) => ControlEvent::Revoked(self.watch(revocation)),
+            ControlEvent::Revoked(revocation) => {
+                let is_revoked = |end: &mut CommitOffset| {
+                    let partitions = &revocation.partitions;
+                    partitions.contains(&end.partition)
+                };
+                drop(self.next_end.lock().unwrap().take_if(is_revoked));
+                ControlEvent::Revoked(self.watch(revocation))
+            }
             other => other,
         })
     }

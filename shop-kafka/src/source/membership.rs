@@ -74,6 +74,14 @@ pub(super) trait Membership {
     /// record, and the offset after the newest record.
     fn watermarks(&self, index: u32, timeout: Duration) -> Result<(i64, i64)>;
 
+    /// Returns the offset up to which the member has polled partition `index`, or `None` if it has
+    /// polled nothing since the partition was assigned or sought. Makes no request.
+    ///
+    /// Unlike the offset after the last record, it is behind offsets without a record that follow
+    /// the record: librdkafka moves it over the markers of transactions, which it does not return.
+    /// It is never behind a record that was not returned by a poll.
+    fn polled_end(&self, index: u32) -> Result<Option<i64>>;
+
     /// Commits `low`, the offset of the oldest record, as the first position of the group in
     /// partition `index`.
     ///
@@ -164,6 +172,16 @@ impl Membership for Consumer {
             timeout,
         )
         .map_err(from_kafka)
+    }
+
+    fn polled_end(&self, index: u32) -> Result<Option<i64>> {
+        let positions = self.position().map_err(from_kafka)?;
+        let topic = &self.context().client_state.log.topic.name;
+        let element = positions.find_partition(topic, int32(index));
+        Ok(match element.map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => Some(offset),
+            _ => None,
+        })
     }
 
     fn commit_start(&self, index: u32, low: i64) -> Result<()> {

@@ -3,7 +3,8 @@
 //! Offsets may be missing without a loss: the markers of transactions and the records of aborted
 //! transactions are not delivered, and compaction removes records. All such offsets are at or above
 //! the partition's low watermark, which is the offset of the oldest record. Missing offsets below
-//! the low watermark were deleted.
+//! the low watermark were deleted. At the end of a partition, no record follows that would move the
+//! group's position over such offsets, so the end itself does, see [`Positions::pass_end`].
 //!
 //! After an unclean election, the new leader may lack records that the group read, and accept other
 //! records at the same offsets. For this reason, a newly assigned partition is sought to its
@@ -11,12 +12,14 @@
 //! to where the log was cut: the offsets go backwards, and the offsets after the cut are a gap.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::time::{Duration, Instant};
 
-use shop_core::Result;
 use shop_core::log::{Gap, GapCause, Partition};
+use shop_core::{ErrorKind, Result};
 
 use super::membership::{Committed, Membership, new_gap};
+use crate::error::kafka_error;
 
 /// The timeout of a request to the brokers that is made when a record arrives. The record waits for
 /// the response.
@@ -79,6 +82,15 @@ struct PartitionStart {
     truncated_end: Option<i64>,
     /// The gap that the comparison with the log found: the records that the log lost, if any.
     gap: Option<Gap>,
+}
+
+/// Offsets without a record at the end of a partition.
+#[derive(Debug, PartialEq)]
+pub(super) struct PassedEnd {
+    /// The records among these offsets that the log deleted before they were read.
+    pub(super) gap: Option<Gap>,
+    /// The offset behind them.
+    pub(super) next_offset: i64,
 }
 
 /// How the offset of a record relates to the position in its partition.
@@ -235,22 +247,57 @@ impl Positions {
             return Ok(Arrival::InOrder(Some(gap)));
         }
 
-        // Offsets were skipped. Reading the low watermark tells deleted records from offsets
-        // without a record.
+        // Offsets were skipped.
         let checked_at = position.checked_at;
         if checked_at.is_some_and(|checked_at| checked_at.elapsed() < CHECK_INTERVAL) {
             return Ok(Arrival::InOrder(None));
         }
         position.checked_at = Some(Instant::now());
-        let (low, _) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
-        let mut gap = None;
-        if low > expected {
-            // Records from this one on are not lost, even if the log has deleted them since: this
-            // one was fetched before.
-            let end = low.min(offset);
-            gap = Some(new_gap(partition, expected..end, GapCause::Deleted, end));
-        }
+        let gap = find_deleted(membership, partition, expected..offset)?;
         Ok(Arrival::InOrder(gap))
+    }
+
+    /// Moves the position in `partition` behind the offsets without a record that follow the last
+    /// record, such as the marker of a transaction, and returns them. Returns `None` if no offset
+    /// follows the last record.
+    ///
+    /// Called when librdkafka has reached the end of the partition. Makes a request only if there
+    /// are such offsets.
+    ///
+    /// # Errors
+    /// If the brokers do not respond, or if the partition is not initialized because they did not.
+    /// The call can be repeated.
+    pub(super) fn pass_end(
+        &mut self,
+        membership: &impl Membership,
+        partition: &Partition,
+    ) -> Result<Option<PassedEnd>> {
+        let Some(position) = self
+            .partitions
+            .get_mut(&partition.index)
+            .filter(|position| position.epoch == partition.epoch)
+        else {
+            return Err(kafka_error(
+                ErrorKind::Unavailable,
+                "the position is not compared with the log yet",
+            ));
+        };
+
+        let Some(end) = membership.polled_end(partition.index)? else {
+            return Ok(None);
+        };
+        let gap = match position.next_offset {
+            Some(expected) if end <= expected => return Ok(None),
+            Some(expected) => find_deleted(membership, partition, expected..end)?,
+            // The group started at the oldest record, and no record has arrived. What was deleted
+            // before is no gap.
+            None => None,
+        };
+        position.next_offset = Some(end);
+        Ok(Some(PassedEnd {
+            gap,
+            next_offset: end,
+        }))
     }
 
     /// Sets the position of a partition whose offsets went backwards: past the record at `offset`,
@@ -300,6 +347,29 @@ impl Positions {
         let lost_end = read_end.filter(|read_end| *read_end > cut_at);
         Ok(lost_end.map(|end| new_gap(partition, cut_at..end, GapCause::Truncated, offset)))
     }
+}
+
+/// Returns the gap in `skipped` offsets, which were passed without a record, or `None` if none of
+/// them was deleted.
+///
+/// The low watermark tells deleted records, which are before it, from offsets that never had a
+/// record. Offsets behind `skipped` are not lost, even if the log has deleted them since: what is
+/// there was fetched before.
+///
+/// # Errors
+/// If the brokers do not respond.
+fn find_deleted(
+    membership: &impl Membership,
+    partition: &Partition,
+    skipped: Range<i64>,
+) -> Result<Option<Gap>> {
+    let (low, _) = membership.watermarks(partition.index, REQUEST_TIMEOUT)?;
+    if low <= skipped.start {
+        return Ok(None);
+    }
+    let end = low.min(skipped.end);
+    let gap = new_gap(partition, skipped.start..end, GapCause::Deleted, end);
+    Ok(Some(gap))
 }
 
 /// Compares the group's committed position in `partition` with the log, and seeks the partition to
@@ -389,10 +459,7 @@ fn find_start(
 mod tests {
     use std::cell::{Cell, RefCell};
 
-    use shop_core::ErrorKind;
-
     use super::*;
-    use crate::error::kafka_error;
 
     /// A member of a group that owns partition 0, with a log whose watermarks are set.
     #[derive(Debug, Default)]
@@ -403,6 +470,7 @@ mod tests {
         /// The watermarks after the next pause.
         later: Option<(i64, i64)>,
         fails: bool,
+        polled_end: Option<i64>,
         /// Whether the topic was created again.
         is_replaced: bool,
         knows_topic_id: bool,
@@ -454,6 +522,10 @@ mod tests {
 
         fn watermarks(&self, _index: u32, _timeout: Duration) -> Result<(i64, i64)> {
             self.call("watermarks", self.watermarks.get())
+        }
+
+        fn polled_end(&self, _index: u32) -> Result<Option<i64>> {
+            Ok(self.polled_end)
         }
 
         fn commit_start(&self, _index: u32, low: i64) -> Result<()> {
@@ -528,6 +600,19 @@ mod tests {
                 Arrival::Backwards => "backwards".to_owned(),
             };
             (arrival, self.member.calls())
+        }
+
+        /// What the end of the partition means after everything up to `polled_end` was polled, and
+        /// its calls.
+        fn end(&mut self, polled_end: i64) -> (String, String) {
+            self.member.polled_end = Some(polled_end);
+            let partition = self.member.owned_partition();
+            let end = match self.positions.pass_end(&self.member, &partition) {
+                Ok(Some(end)) => format!("{} end at {}", described(&end.gap), end.next_offset),
+                Ok(None) => "nothing passed".to_owned(),
+                Err(error) => error.message().to_owned(),
+            };
+            (end.trim_start().to_owned(), self.member.calls())
         }
 
         /// What a restart at `offset` finds, in the next epoch.
@@ -646,6 +731,40 @@ mod tests {
             checked_at(&mut reader, Instant::now() - CHECK_INTERVAL);
             assert_eq!(reader.arrive(offset).0, expected, "{offset} {low}");
         }
+    }
+
+    #[test]
+    fn offsets_without_a_record_at_the_end_are_passed() {
+        let mut reader = Reader::new(Some(3), (0, 20));
+        let unknown = "the position is not compared with the log yet";
+        assert_eq!(reader.end(3), without_calls(unknown));
+        reader.check_assigned();
+        assert_eq!(reader.end(3), without_calls("nothing passed"));
+        let passed = |end: &str| (end.to_owned(), "watermarks".to_owned());
+        assert_eq!(reader.end(5), passed("end at 5"));
+        assert_eq!(reader.arrive(5), without_calls("in order"));
+        assert_eq!(reader.end(6), without_calls("nothing passed"));
+
+        // librdkafka went on at the oldest record, because the log had deleted what follows.
+        reader.member.watermarks.set((9, 20));
+        assert_eq!(reader.end(12), passed("Deleted 6..9, then 9 end at 12"));
+        reader.member.fails = true;
+        assert_eq!(reader.end(15), passed("an outage"));
+        reader.member.fails = false;
+        assert_eq!(reader.end(15), passed("end at 15"), "it is tried again");
+        // The log was cut.
+        assert_eq!(reader.end(14), without_calls("nothing passed"));
+    }
+
+    #[test]
+    fn a_new_group_passes_a_partition_without_records() {
+        let mut reader = Reader::new(None, (2, 4));
+        reader.check_assigned();
+        let partition = reader.member.owned_partition();
+        let end = reader.positions.pass_end(&reader.member, &partition);
+        assert_eq!(end.unwrap(), None, "nothing was polled");
+        assert_eq!(reader.end(4).0, "end at 4");
+        assert_eq!(reader.end(4).0, "nothing passed");
     }
 
     #[test]

@@ -5,10 +5,10 @@
 //!                 wait_for_room           <
 //! ```
 //!
-//! A caller gets revocations first, then batches and gaps, then an error. The batches are bounded
-//! by count and by size. The queue itself accepts a batch beyond the bounds: the reader thread asks
-//! for room, and pauses while there is none. Once the queue is closed, it is empty, and every
-//! caller gets [`ControlEvent::Closed`].
+//! A caller gets revocations first, then batches, gaps and ends of partitions in their order, then
+//! an error. The batches are bounded by count and by size. The queue itself accepts a batch beyond
+//! the bounds: the reader thread asks for room, and pauses while there is none. Once the queue is
+//! closed, it is empty, and every caller gets [`ControlEvent::Closed`].
 
 use std::collections::VecDeque;
 use std::sync::mpsc::Sender;
@@ -21,7 +21,7 @@ use tokio::sync::Notify;
 
 use crate::client::lock;
 
-/// The maximum number of batches and gaps in the queue.
+/// The maximum number of batches, gaps and partition ends in the queue.
 const MAX_QUEUED_EVENTS: usize = 8;
 
 /// The events of a source that no caller has received yet.
@@ -46,11 +46,11 @@ struct Content {
     error: Option<Error>,
 }
 
-/// A queued batch or gap.
+/// A queued batch, gap or partition end.
 #[derive(Debug)]
 struct QueuedEvent {
     partition: Partition,
-    /// The size of the batch, or 0 for a gap.
+    /// The size of the batch, or 0 for a gap or a partition end.
     bytes: usize,
     event: SourceEvent,
 }
@@ -98,8 +98,8 @@ impl EventQueue {
         content.events.len() < MAX_QUEUED_EVENTS && sizes.sum::<usize>() < self.max_bytes
     }
 
-    /// Adds a batch or gap of `partition`, and wakes the callers. `bytes` is the size of the batch,
-    /// or 0 for a gap.
+    /// Adds a batch, a gap or the end of `partition`, and wakes the callers. `bytes` is the size of
+    /// the batch, or 0 for the others.
     ///
     /// Does not wait for room. Returns whether there is room for another batch.
     pub(super) fn push(&self, partition: Partition, bytes: usize, event: SourceEvent) -> bool {

@@ -9,11 +9,13 @@
 //!                       ├─ read: until the source is closed, or an error ends the membership
 //!                       │    apply_backpressure, check_connectivity, initialize_assigned (of Positions),
 //!                       │    handle_messages ── handle_message ── deliver_gaps, deliver_batch
+//!                       │    deliver_ends
 //!                       └─ leave_group
 //! ```
 //!
 //! Rebalances are handled within a poll, see [`rebalance`](super::rebalance).
 
+use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
@@ -22,14 +24,15 @@ use rdkafka::Message as _;
 use rdkafka::consumer::Consumer as _;
 use rdkafka::error::KafkaError;
 use rdkafka::message::BorrowedMessage;
-use shop_core::log::{Batch, Gap, Partition, SourceEvent};
+use shop_core::log::{Batch, CommitOffset, Gap, Partition, SourceEvent};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::member::{Consumer, Member};
 use super::pending::{BatchBuilder, Pending};
-use super::positions::{Arrival, Positions};
+use super::positions::{Arrival, PassedEnd, Positions};
 use crate::client::lock;
 use crate::error::{from_code, from_kafka, kafka_error};
+use crate::number::unsigned;
 use crate::record::from_message;
 use crate::topic::check_served;
 
@@ -44,6 +47,9 @@ const PAUSED_POLL_TIMEOUT: Duration = Duration::from_millis(20);
 const PAUSE_AFTER: Duration = Duration::from_secs(1);
 /// How often a lasting error is reported to the callers of the source.
 const REPORT_INTERVAL: Duration = Duration::from_secs(1);
+/// The pause before the end of a partition is compared with the position again, after a request
+/// failed.
+const END_RETRY_INTERVAL: Duration = Duration::from_secs(5);
 /// The timeout of the request that checks whether Kafka is available.
 const CONNECTIVITY_CHECK_TIMEOUT: Duration = Duration::from_millis(500);
 /// The number of messages after which the clock and the queue are checked again: a few microseconds
@@ -61,6 +67,11 @@ pub(super) struct Reader {
     current_partition: Option<u32>,
     /// The position in each owned partition.
     positions: Positions,
+    /// The indices of the partitions whose end was reached, and is not compared with the position
+    /// yet.
+    reached_ends: BTreeSet<u32>,
+    /// The time before which reached ends are not compared, because a request has failed.
+    ends_not_before: Option<Instant>,
     /// Whether another batch fits in the queue, as of the last time that the thread used the queue.
     has_room: bool,
     /// Whether the partitions are paused because the queue is full.
@@ -81,6 +92,8 @@ impl Reader {
             pending: Pending::default(),
             current_partition: None,
             positions: Positions::default(),
+            reached_ends: BTreeSet::new(),
+            ends_not_before: None,
             has_room: true,
             is_paused: false,
             connectivity_check_at: None,
@@ -160,6 +173,8 @@ impl Reader {
         let is_topic_recreated = self.member.topic_id() != log.health.topic_id(&log.topic.name);
         self.positions.reset(is_topic_recreated);
         self.pending = Pending::default();
+        self.reached_ends.clear();
+        self.ends_not_before = None;
         self.has_room = true;
         self.is_paused = false;
         // The last reference to the consumer: the drop closes the consumer, which leaves the group.
@@ -232,6 +247,7 @@ impl Reader {
                 .initialize_assigned(consumer, has_new_assignment);
             self.deliver_gaps(gaps);
             self.handle_messages(consumer)?;
+            self.deliver_ends(consumer);
         }
         Ok(())
     }
@@ -266,6 +282,9 @@ impl Reader {
         for _ in 0..=MAX_FURTHER_MESSAGES {
             match consumer.poll(timeout) {
                 Some(Ok(message)) => self.handle_message(consumer, &message)?,
+                Some(Err(KafkaError::PartitionEOF(index))) => {
+                    self.reached_ends.insert(unsigned(index));
+                }
                 Some(Err(error)) => return self.handle_error(consumer, error),
                 None => {
                     // An empty queue means that the callers received everything, so a caller may be
@@ -448,6 +467,50 @@ impl Reader {
         }
     }
 
+    /// Delivers the ends of partitions that were reached, if offsets without a record are before
+    /// them: the group's position must pass these, although no record follows.
+    ///
+    /// librdkafka reports the end of a partition once, after everything before it. An end whose
+    /// request fails is compared again after [`END_RETRY_INTERVAL`].
+    fn deliver_ends(&mut self, consumer: &Consumer) {
+        let is_due = self.ends_not_before.is_none_or(|at| at <= Instant::now());
+        if self.reached_ends.is_empty() || !is_due {
+            return;
+        }
+
+        let reached_ends = std::mem::take(&mut self.reached_ends);
+        self.ends_not_before = None;
+        for partition in self.member.owned_partitions() {
+            if !reached_ends.contains(&partition.index) {
+                continue;
+            }
+            match self.positions.pass_end(consumer, &partition) {
+                Ok(Some(end)) => self.deliver_end(&partition, end),
+                Ok(None) => {}
+                Err(error) => {
+                    tracing::debug!(log.partition = partition.index, %error, "failed to compare the end with the position");
+                    self.reached_ends.insert(partition.index);
+                    self.ends_not_before = Some(Instant::now() + END_RETRY_INTERVAL);
+                }
+            }
+        }
+    }
+
+    /// Adds the end of `partition` to the queue, after the records and the gap before it.
+    fn deliver_end(&mut self, partition: &Partition, end: PassedEnd) {
+        if let Some(batch) = self.pending.take_batch(partition.index) {
+            self.deliver_batch(batch);
+        }
+        self.deliver_gaps(end.gap);
+        if self.member.owns(partition) {
+            let position = CommitOffset::new(partition.clone(), unsigned(end.next_offset));
+            self.has_room =
+                self.member
+                    .queue
+                    .push(partition.clone(), 0, SourceEvent::PartitionEnd(position));
+        }
+    }
+
     /// Adds batches that are at least `linger` old to the queue, except the batch of partition
     /// `except`, until the queue is full.
     fn flush_older_than(&mut self, linger: Duration, except: Option<u32>) {
@@ -481,10 +544,6 @@ impl Reader {
     /// The fatal error of the consumer, which ends the membership. A consumer fails fatally if
     /// another member of the group joins with the same instance id, for example.
     fn handle_error(&mut self, consumer: &Consumer, error: KafkaError) -> Result<()> {
-        // The end of a partition is not an error.
-        if let KafkaError::PartitionEOF(_) = error {
-            return Ok(());
-        }
         if let Some((code, reason)) = consumer.client().fatal_error() {
             return Err(from_code(code).with_context("reason", reason));
         }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
+use shop_core::ingest::{Ingest, IngestCounters, IngestOptions};
 use shop_core::log::Lag;
 use shop_core::memory::InMemoryStore;
 use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
@@ -11,6 +12,9 @@ use shop_core::verify::{Verify, VerifyOptions, VerifyReport};
 use crate::prelude::*;
 
 const DEADLINE: Duration = Duration::from_secs(10);
+
+/// A purchase of a producer that writes in transactions.
+const PURCHASE: &str = r#"{"userid": "u1", "username": "ada", "price": 1.5}"#;
 
 /// A producer of records in transactions.
 struct Transactions {
@@ -36,7 +40,7 @@ impl Transactions {
     fn begin(&self) {
         self.producer.begin_transaction().unwrap();
         let record = BaseRecord::<str, str>::to(&self.topic).partition(0);
-        let sent = self.producer.send(record.payload("{}"));
+        let sent = self.producer.send(record.payload(PURCHASE));
         sent.map_err(|(error, _)| error).unwrap();
         self.producer.flush(DEADLINE).unwrap();
     }
@@ -144,4 +148,64 @@ async fn transactions_leave_no_gap() {
         lag.records.get(&0) == Some(&0) && lag.open_transactions.is_empty()
     })
     .await;
+}
+
+/// Ingests what `group` has not read into a store in memory, until the position of the group in
+/// partition 0 is `expected`. Returns what was ingested.
+async fn ingest_up_to(fixture: &KafkaFixture, group: &str, expected: u64) -> IngestCounters {
+    let source = fixture.source(group).await;
+    let store = Arc::new(InMemoryStore::new());
+    let dead_letters = Arc::new(fixture.log().dead_letters());
+    let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+    let running = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
+
+    // What `management status` and tools for groups compare with the end.
+    let group = fixture.group(group);
+    let is_committed = async || {
+        let positions = fixture.log().positions(&group).await;
+        positions.is_ok_and(|positions| positions.get(&0) == Some(&expected))
+    };
+    let committed = async {
+        while !is_committed().await {
+            tokio::task::yield_now().await;
+        }
+    };
+    soon("commit the end", committed).await;
+    drop(stop);
+    soon("stop", running).await.unwrap().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn ingest_passes_what_transactions_leave_at_the_end() {
+    let Some(fixture) = on_broker_with(|options| options.partitions = 1).await else {
+        return;
+    };
+    assert!(fixture.log().exists().await.unwrap());
+    let transactions = Transactions::new(&fixture);
+    // A marker at offset 1, an aborted record at 2, and its marker at 3.
+    tokio::task::block_in_place(|| {
+        transactions.begin();
+        transactions.commit();
+        transactions.begin();
+        transactions.abort();
+    });
+    let counters = ingest_up_to(&fixture, "group", 4).await;
+    assert_eq!((counters.inserted, counters.lost), (1, 0));
+
+    // Everything was read, so its deletion loses nothing. Only markers follow.
+    let end = RecordPosition::new(fixture.topic().to_owned(), 0, 4);
+    fixture.delete_before(&end).await;
+    tokio::task::block_in_place(|| {
+        transactions.begin();
+        transactions.abort();
+    });
+    let counters = ingest_up_to(&fixture, "group", 6).await;
+    assert_eq!(counters, IngestCounters::default());
+
+    // A new group finds no record either.
+    let counters = ingest_up_to(&fixture, "new group", 6).await;
+    assert_eq!(counters, IngestCounters::default());
+    let report = verify(&fixture).await;
+    assert_eq!((report.lost, report.compacted), (0, 0));
 }

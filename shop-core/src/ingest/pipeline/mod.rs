@@ -27,10 +27,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::backoff::Backoff;
-use super::event::{BatchEvent, BatchOutcome, EventDemand, PipelineAction, PipelineEvent};
+use super::event::{
+    BatchEvent, BatchOutcome, BatchState, EventDemand, PipelineAction, PipelineEvent,
+};
 use super::status::{BatchReport, Component, StuckRecord};
 use super::{IngestCounters, IngestOptions};
-use crate::log::{Batch, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent};
+use crate::log::{
+    Batch, CommitOffset, Gap, LogRecord, Partition, Revocation, RevocationCause, SourceEvent,
+};
 use crate::{Error, ErrorKind, Result};
 pub(super) use commits::overdue_error;
 use drain::DrainDeadlines;
@@ -61,7 +65,8 @@ struct InFlightBatch {
 #[derive(Debug, Default)]
 pub(super) struct IngestPipeline {
     options: IngestOptions,
-    /// The number of the next batch or gap, which is also how many were started so far.
+    /// The number of the next batch, gap or partition end, which is also how many there were so
+    /// far.
     next_number: u64,
     /// The batches in flight, by number.
     in_flight: BTreeMap<u64, InFlightBatch>,
@@ -269,6 +274,7 @@ impl IngestPipeline {
                 let empty_batch = Batch::new(gap.partition.clone(), Vec::new());
                 self.start_batch(empty_batch, Some(gap), now);
             }
+            Ok(SourceEvent::PartitionEnd(end)) => self.pass_partition_end(&end, now),
             Ok(SourceEvent::Revoked(revocation)) if revocation.cause == RevocationCause::Lost => {
                 // Nothing to drain: the batches in flight belong to an ended epoch.
                 self.leave_partitions(&revocation.partitions);
@@ -342,6 +348,26 @@ impl IngestPipeline {
         if is_abandoned {
             self.actions.push(PipelineAction::Abandon(partition));
         }
+    }
+
+    /// Moves the position of a partition to the `end` of the partition, behind offsets without a
+    /// record, as soon as everything before the end is durable.
+    ///
+    /// The end passes through the progress of its partition like a batch that is durable already.
+    /// The end of an ended epoch is ignored.
+    fn pass_partition_end(&mut self, end: &CommitOffset, now: Instant) {
+        let number = self.next_number;
+        let Some(progress) = self.enter_epoch(&end.partition) else {
+            return;
+        };
+
+        let no_record = FirstRecord {
+            read_at: now,
+            time: None,
+        };
+        progress.add_batch(number, no_record);
+        progress.finish_batch(number, BatchState::Durable(end.next_offset));
+        self.next_number += 1;
     }
 
     /// Handles a report of the batch `number`.

@@ -1,10 +1,9 @@
 //! The decisions of the pipeline, event by event.
 
-use super::super::event::BatchState;
 use super::super::fixture::unavailable;
 use super::super::status::IngestStatus;
 use super::*;
-use crate::log::{CommitOffset, CommitOutcome};
+use crate::log::CommitOutcome;
 use crate::{Retry, Timestamp};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -165,6 +164,72 @@ fn an_empty_batch_moves_nothing() {
     let empty = Batch::new(partition(1), Vec::new());
     assert!(fixture.source(Ok(SourceEvent::Batch(empty))).is_empty());
     assert_eq!(fixture.status().in_flight, 0);
+}
+
+/// The end of the partition in `epoch` is at `next_offset`.
+fn end(epoch: u64, next_offset: u64) -> Result<SourceEvent> {
+    let position = CommitOffset::new(partition(epoch), next_offset);
+    Ok(SourceEvent::PartitionEnd(position))
+}
+
+#[test]
+fn an_end_moves_the_position_once_all_before_it_is_durable() {
+    // A partition of markers alone.
+    let mut fixture = Fixture::new();
+    assert_eq!(committed_offset(&fixture.source(end(1, 4))), Some(4));
+    assert_eq!(fixture.status().in_flight, 0);
+    fixture.committed(4);
+
+    // Records 4 and 5 are in flight, then come markers up to 8, and record 8.
+    fixture.now += SECOND;
+    fixture.read(1, 4..6);
+    assert_eq!(committed_offset(&fixture.source(end(1, 8))), None);
+    fixture.read(1, 8..9);
+    fixture.finish(4, 9);
+    assert_eq!(committed_offset(&fixture.finish(2, 6)), None);
+    assert_eq!(committed_offset(&fixture.finish(1, 5)), Some(9));
+}
+
+#[test]
+fn an_end_behind_a_record_that_is_not_durable_moves_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    assert!(fixture.source(end(1, 4)).is_empty());
+    let stopped = BatchOutcome {
+        counters: IngestCounters::default(),
+        gap: None,
+        state: BatchState::StoppedAt(0),
+        stop: Some(unavailable()),
+        freshness: None,
+    };
+    let finished = BatchEvent::Finished(Some(stopped));
+    let actions = fixture.handle(PipelineEvent::Batch(0, finished));
+    assert_eq!(committed_offset(&actions), Some(0));
+}
+
+#[test]
+fn an_end_of_an_ended_epoch_moves_nothing() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    fixture.revoke(partition(1), RevocationCause::Lost, SECOND);
+    assert!(fixture.source(end(1, 4)).is_empty());
+
+    // An end begins its epoch, as a batch does.
+    assert_eq!(committed_offset(&fixture.source(end(3, 4))), Some(4));
+    assert!(fixture.source(end(2, 9)).is_empty());
+}
+
+#[test]
+fn a_drain_waits_for_the_commit_of_the_end() {
+    let mut fixture = Fixture::new();
+    fixture.read(1, 0..1);
+    fixture.source(end(1, 4));
+    let actions = fixture.revoke(partition(1), RevocationCause::Rebalance, SECOND);
+    assert!(!ends_revocation(&actions));
+    let actions = fixture.finish(0, 1);
+    assert_eq!(committed_offset(&actions), Some(4));
+    assert!(!ends_revocation(&actions));
+    assert!(ends_revocation(&fixture.committed(4)));
 }
 
 #[test]
