@@ -69,26 +69,44 @@ pub(crate) fn uuid_from_parts(namespace: Uuid, parts: &[&[u8]]) -> Uuid {
 text_type! {
     /// A key by which a client makes a request idempotent: 1 to 255 visible ASCII characters.
     ///
+    /// The key may be in quotes, as a string of RFC 9651: `"order-7"` is the key `order-7`. Text
+    /// that begins with a quote and is no such string is not a key, nor are quotes with nothing
+    /// between them: a client that sends those has probably forgotten its key, and with one key
+    /// all its purchases would be the same.
+    ///
     /// A key that is a UUID of version 4 or 7 *is* the id of the purchase, for all users alike. For
     /// any other key, the id follows from the key and the user id (see [`id_from_key`]). A key is
     /// not a credential: the first purchase with a key is stored, and a purchase with the same key
     /// but other content is a conflict.
-    IdempotencyKey: "the idempotency key", 255, validate_graphic
+    IdempotencyKey: "the idempotency key", 255, parse_key
 }
 
-/// Checks that `text` consists of 1 to `max` visible ASCII characters, and returns it unchanged.
+/// Returns the key in `text`, which consists of 1 to `max` visible ASCII characters.
 ///
 /// # Errors
 /// A malformed [`Invalid`] about the subject of `too_long`, even if the text is too long.
-fn validate_graphic(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
-    let is_length_valid = (1..=max).contains(&text.len());
-    if is_length_valid && text.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Ok(text.into());
+fn parse_key(text: &str, max: usize, too_long: Invalid) -> Result<CompactString, Invalid> {
+    let key = unquoted_key(text);
+    if let Some(key) = key
+        && (1..=max).contains(&key.len())
+        && key.bytes().all(|byte| byte.is_ascii_graphic())
+    {
+        return Ok(key.into());
     }
     Err(Invalid::malformed(
         too_long.subject,
-        "must be 1 to 255 visible ASCII characters",
+        "must be 1 to 255 visible ASCII characters, which may be in quotes",
     ))
+}
+
+/// Returns `text` without the quotes around it. Returns `None` if it begins with a quote and is no
+/// string of RFC 9651, or one that contains escaped characters.
+fn unquoted_key(text: &str) -> Option<&str> {
+    let Some(rest) = text.strip_prefix('"') else {
+        return Some(text);
+    };
+    let content = rest.strip_suffix('"')?;
+    (!content.contains(['"', '\\'])).then_some(content)
 }
 
 impl IdempotencyKey {
@@ -294,6 +312,28 @@ mod tests {
         assert!(is_key("order-7") && is_key(&"x".repeat(255)));
         for text in ["", "a b", "ä", "a\n", "a\u{7f}", &"x".repeat(256)] {
             assert!(!is_key(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_key_in_quotes_is_the_key_between_them() {
+        let key = |text: &str| text.parse::<IdempotencyKey>().ok();
+        assert_eq!(key(r#""order-7""#), key("order-7"));
+        assert_eq!(key(r#"5"-nails"#).unwrap(), r#"5"-nails"#);
+        let longest = format!("\"{}\"", "x".repeat(255));
+        assert_eq!(key(&longest), key(&"x".repeat(255)));
+        for text in [
+            r#""""#,
+            r#"" ""#,
+            "\"\t\"",
+            "\"",
+            r#""order-7"#,
+            r#""""""#,
+            r#""a"b""#,
+            r#""a\"b""#,
+            r#"""order-7"""#,
+        ] {
+            assert_eq!(key(text), None, "{text}");
         }
     }
 

@@ -251,20 +251,11 @@ pub fn idempotency_key(headers: &HeaderMap) -> HttpResult<Option<IdempotencyKey>
     };
     if values.next().is_none()
         && let Ok(text) = value.to_str()
-        && let Ok(key) = unquoted(text).parse()
+        && let Ok(key) = text.parse()
     {
         return Ok(Some(key));
     }
     Err(Location::Header("Idempotency-Key")
         .invalid(INVALID_KEY)
         .into())
-}
-
-/// Returns the content of `key` if it is a string of RFC 9651, as the draft of the header demands.
-/// Both are the same key.
-fn unquoted(key: &str) -> &str {
-    match key.strip_prefix('"').and_then(|key| key.strip_suffix('"')) {
-        Some(content) if !content.is_empty() && !content.contains(['"', '\\']) => content,
-        _ => key,
-    }
 }
