@@ -283,10 +283,9 @@ impl FromStr for Hosts {
 
     /// Reads hosts separated by commas.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        const HOSTS: &str =
-            "a host: use names such as shop.example or localhost:3000, separated by commas";
+        const HOSTS: &str = "a host: use names such as shop.example or localhost:3000, separated by commas, and without wildcards";
 
-        parse_list(text, HOSTS, parse_host).map(Self::List)
+        parse_list(text, HOSTS, parse_allowed_host).map(Self::List)
     }
 }
 
@@ -343,6 +342,18 @@ pub(crate) fn parse_host(text: &str) -> Option<Authority> {
         return None;
     }
     Some(host)
+}
+
+/// Reads a host with an optional port that a request can name. A host with other characters, such as
+/// the wildcard in `*.shop.example`, would allow no request.
+fn parse_allowed_host(text: &str) -> Option<Authority> {
+    let allowed = parse_host(text)?;
+    let host = allowed.host();
+    let is_address = host.starts_with('[');
+    let is_name = host
+        .bytes()
+        .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_'));
+    (is_address || is_name).then_some(allowed)
 }
 
 /// The proxies whose header `X-Forwarded-For` is believed (default none).
@@ -440,8 +451,14 @@ mod tests {
         for text in ["", "10.0.0.0/33", "10.0.0.1,", "proxy"] {
             assert!(text.parse::<TrustedProxies>().is_err(), "{text}");
         }
-        for text in ["", "a,", "http://a", "a/b", "user@a", "a b"] {
+        for text in [
+            "", "a,", "http://a", "a/b", "user@a", "a b", "*.a", "*", "a%2eb",
+        ] {
             assert!(text.parse::<Hosts>().is_err(), "{text}");
+        }
+        for text in ["a_b.example:3000", "[::1]:3000", "::1", "192.0.2.7"] {
+            let hosts = text.parse::<Hosts>();
+            assert_eq!(hosts.is_ok(), text != "::1", "{text}");
         }
     }
 }

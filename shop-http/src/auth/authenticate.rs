@@ -145,7 +145,7 @@ fn parse_bearer(value: &HeaderValue) -> Result<&str, &'static str> {
         return Err(MISSING);
     }
     if token.len() > MAX_TOKEN_BYTES {
-        return Err("is too long");
+        return Err("is longer than 8 KiB");
     }
     Ok(token)
 }
