@@ -3,10 +3,12 @@
 //! The listener of operators runs on a thread and a runtime of its own.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 
+use rustix::io::Errno;
 use shop_http::axum::Router;
 use shop_http::{HttpOptions, RouterBuilder, Tls, serve, serve_tls};
+use socket2::SockRef;
 use tokio::net::{TcpListener, TcpSocket, lookup_host};
 use tokio::sync::oneshot;
 
@@ -137,7 +139,7 @@ async fn serve_apart(
 /// Returns an error with the text `setting`, which names the settings of the address, if the
 /// address cannot be bound.
 async fn bind(addr: &HostPort, setting: &str) -> Result<TcpListener> {
-    listen_on_first(addr).await.map_err(|error| {
+    listen_on_first(addr, listen).await.map_err(|error| {
         let remedy = match error.kind() {
             io::ErrorKind::AddrInUse => {
                 "another program listens there: end it, or choose another port"
@@ -149,14 +151,17 @@ async fn bind(addr: &HostPort, setting: &str) -> Result<TcpListener> {
     })
 }
 
-/// Listens on the first address of the host that can be bound.
+/// Listens with `listen` on the first address of the host that can be bound.
 ///
 /// # Errors
 /// Returns the error of the last address.
-async fn listen_on_first(addr: &HostPort) -> io::Result<TcpListener> {
+async fn listen_on_first<T>(
+    addr: &HostPort,
+    listen: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
     let mut last_error = io::ErrorKind::AddrNotAvailable.into();
     for address in lookup_host((addr.host.as_str(), addr.port)).await? {
-        match listen(address) {
+        match listen_on(address, &listen) {
             Ok(listener) => return Ok(listener),
             Err(error) => last_error = error,
         }
@@ -164,14 +169,83 @@ async fn listen_on_first(addr: &HostPort) -> io::Result<TcpListener> {
     Err(last_error)
 }
 
-/// Listens on `address`, also if connections of an earlier process still linger there.
+/// Listens with `listen` on `address`, or on `0.0.0.0` in place of `::` on a machine without IPv6.
+///
+/// So `::`, all addresses of both families, is a setting for every machine and every cluster.
+fn listen_on<T>(
+    address: SocketAddr,
+    listen: impl Fn(SocketAddr) -> io::Result<T>,
+) -> io::Result<T> {
+    let listened = listen(address);
+    if address.ip() != Ipv6Addr::UNSPECIFIED || !listened.as_ref().is_err_and(lacks_ipv6) {
+        return listened;
+    }
+
+    tracing::info!("this machine has no IPv6: listening on 0.0.0.0 in place of ::");
+    listen((Ipv4Addr::UNSPECIFIED, address.port()).into())
+}
+
+/// Returns whether an IPv6 listener failed with `error` because the machine has no IPv6: the kernel
+/// lacks the family of addresses, or no interface has one.
+fn lacks_ipv6(error: &io::Error) -> bool {
+    let lacks_family = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    lacks_family || error.kind() == io::ErrorKind::AddrNotAvailable
+}
+
+/// Listens on `address`, also if connections of an earlier process still linger there. A listener
+/// on `::` accepts connections over IPv4, too, whatever the default of the machine is.
 fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     let socket = if address.is_ipv4() {
         TcpSocket::new_v4()?
     } else {
         TcpSocket::new_v6()?
     };
+    if address.ip() == Ipv6Addr::UNSPECIFIED {
+        SockRef::from(&socket).set_only_v6(false)?;
+    }
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     socket.listen(BACKLOG)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpStream;
+
+    use super::*;
+
+    fn all_addresses() -> HostPort {
+        "[::]:0".parse().unwrap()
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_those_of_ipv4_on_a_machine_without_ipv6() {
+        for error in [
+            Errno::AFNOSUPPORT.raw_os_error(),
+            Errno::ADDRNOTAVAIL.raw_os_error(),
+        ] {
+            let listen_without_ipv6 = |address: SocketAddr| match address {
+                SocketAddr::V4(_) => Ok(address.to_string()),
+                SocketAddr::V6(_) => Err(io::Error::from_raw_os_error(error)),
+            };
+            let listened = listen_on_first(&all_addresses(), listen_without_ipv6).await;
+            assert_eq!(listened.unwrap(), "0.0.0.0:0");
+            // An address of this machine is named for a reason.
+            let own = listen_on_first(&"[::1]:0".parse().unwrap(), listen_without_ipv6).await;
+            assert_eq!(own.unwrap_err().raw_os_error(), Some(error));
+        }
+
+        let listen_in_use = |_| Err::<(), _>(io::ErrorKind::AddrInUse.into());
+        let error = listen_on_first(&all_addresses(), listen_in_use).await;
+        assert_eq!(error.unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+
+    #[tokio::test]
+    async fn all_addresses_are_reached_where_the_health_check_connects() {
+        let listener = listen_on_first(&all_addresses(), listen).await.unwrap();
+        let mut reached = all_addresses();
+        reached.port = listener.local_addr().unwrap().port();
+        let HostPort { host, port } = reached.to_connectable();
+        TcpStream::connect((host, port)).await.unwrap();
+    }
 }

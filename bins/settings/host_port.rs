@@ -18,11 +18,12 @@ impl HostPort {
     /// Returns the host and port at which this machine connects to a listener on this host and
     /// port.
     ///
-    /// A listener on all addresses, such as `0.0.0.0`, is reached at the loopback address.
+    /// A listener on all addresses, such as `0.0.0.0`, is reached at the loopback address. That of
+    /// IPv4 is one of the addresses of `::`, also on a machine without IPv6, and a machine with IPv6
+    /// alone has it, too.
     pub(crate) fn to_connectable(&self) -> Self {
         let host = match self.host.as_str() {
-            "0.0.0.0" => "127.0.0.1",
-            "::" => "::1",
+            "0.0.0.0" | "::" => "127.0.0.1",
             host => host,
         };
         Self {

@@ -57,7 +57,7 @@ pub struct Variables {
     #[arg(long)]
     pub(crate) man: bool,
 
-    /// Address to listen on
+    /// Address to listen on; :: is all addresses, of IPv4 alone on a machine without IPv6
     #[arg(long, env = "SHOP_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on, 0 for any [default: facing 3000, management 3001]

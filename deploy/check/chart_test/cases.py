@@ -415,7 +415,7 @@ def prometheus_operator(r):
 def admin_listener(r):
     for component in ("facing", "management"):
         pod = r.of("Deployment", component)["spec"]["template"]
-        assert r.variables(component)["SHOP_ADMIN_ADDR"] == "0.0.0.0:9000"
+        assert r.variables(component)["SHOP_ADMIN_ADDR"] == "[::]:9000"
         assert {"name": "admin", "containerPort": 9000} in pod["spec"]["containers"][0]["ports"]
         assert pod["metadata"]["annotations"]["prometheus.io/port"] == "9000"
         assert [port["name"] for port in r.of("Service", component)["spec"]["ports"]] == ["http"], "the admin port is published"

@@ -188,7 +188,7 @@ readinessProbe:
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
 {{- with $root.Values.settings -}}
-HOST: 0.0.0.0
+HOST: "::"
 {{ include "shop.auth.variables" (list $root $service) }}
 {{- include "shop.tls.variables" (list $root $service) }}
 PORT: {{ get (get $root.Values $service) "port" | int64 | quote }}
@@ -199,7 +199,7 @@ LOG_FORMAT: json
 SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int64 | quote }}
 SHOP_DRAIN_TIMEOUT: {{ .drainSeconds | int64 }}s
 {{- if .adminPort }}
-SHOP_ADMIN_ADDR: {{ printf "0.0.0.0:%d" (int .adminPort) | quote }}
+SHOP_ADMIN_ADDR: {{ printf "[::]:%d" (int .adminPort) | quote }}
 {{- end }}
 {{- if eq $service "facing" }}
 {{- with .clientLimits }}
