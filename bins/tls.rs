@@ -2,12 +2,11 @@
 //!
 //! The files are read again while they are in use, so that a renewed certificate needs no restart.
 
-use std::fs;
 use std::sync::Arc;
 
 use shop_client::{ShopClient, ShopClientBuilder};
 use shop_core::{Clock as _, ErrorKind, SystemClock};
-use shop_http::{FileSource, Tls};
+use shop_http::{FileSource, MAX_FILE_BYTES, Tls, read_small_file};
 
 use crate::settings::Settings;
 use crate::{CliError, Result, auth};
@@ -127,15 +126,16 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
         {
             identity_files = [certificate, key];
         }
-        let mut pem = Vec::new();
+        let mut pem = String::new();
         for file in identity_files {
-            let text = fs::read(file).map_err(|error| {
+            let text = read_small_file(file, MAX_FILE_BYTES).map_err(|error| {
                 CliError::new(format!("failed to read {}: {error}", file.display()))
             })?;
-            pem.extend(text);
-            pem.push(b'\n');
+            pem.push_str(&text);
+            pem.push('\n');
         }
-        client = client.identity(reqwest::Identity::from_pem(&pem).map_err(CliError::new)?);
+        client =
+            client.identity(reqwest::Identity::from_pem(pem.as_bytes()).map_err(CliError::new)?);
     }
     client.build().map(Some).map_err(CliError::new)
 }

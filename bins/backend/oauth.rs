@@ -139,7 +139,8 @@ impl Credentials {
     /// - [`ErrorKind::Denied`] if the endpoint rejects the request with a 4xx status
     /// - [`ErrorKind::Unavailable`] if the endpoint does not respond, or responds without a token
     async fn request_token(&self) -> Result<TokenResponse> {
-        let response = self.request().send().await.map_err(endpoint_unavailable)?;
+        let request = self.request().await;
+        let response = request.send().await.map_err(endpoint_unavailable)?;
         let status = response.status();
         let text = text_of(response).await.map_err(endpoint_unavailable)?;
 
@@ -163,8 +164,8 @@ impl Credentials {
     }
 
     /// Returns the request for a token, with the secret that is in its file now.
-    fn request(&self) -> reqwest::RequestBuilder {
-        let secret = self.secret.current();
+    async fn request(&self) -> reqwest::RequestBuilder {
+        let secret = self.secret.current().await;
         // Without a scope, the form omits the member `scope`.
         let form = [
             ("grant_type", Some("client_credentials")),

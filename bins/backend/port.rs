@@ -337,11 +337,18 @@ pub(crate) fn authorized(
         return Ok(client);
     };
 
-    BearerToken::new(token.expose_secret())?;
-    let token = settings.secret("SHOP_SERVICE_TOKEN", token);
+    let secret = settings.secret("SHOP_SERVICE_TOKEN", token);
+    let setting = match secret.file {
+        Some(_) => "SHOP_SERVICE_TOKEN_FILE",
+        None => "SHOP_SERVICE_TOKEN",
+    };
+    BearerToken::new(token.expose_secret()).map_err(CliError::about(setting))?;
     // The client keeps a token until a service rejects it.
     Ok(client.token_provider(move || {
-        let token = BearerToken::new(token.current().expose_secret());
-        async move { Ok(token?) }
+        let secret = secret.clone();
+        async move {
+            let token = BearerToken::new(secret.current().await.expose_secret());
+            Ok(token?)
+        }
     }))
 }

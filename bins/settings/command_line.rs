@@ -145,6 +145,10 @@ fn parse_line(
         let Some(value) = values.get(&name) else {
             return setting;
         };
+        // A value that a flag replaces is not in effect, so it need not be valid.
+        if flags.value_source(setting.get_id().as_str()) == Some(ValueSource::CommandLine) {
+            return setting;
+        }
         if let Some(fault) = value_fault(&setting, value) {
             faults.push(fault);
             return setting;

@@ -7,15 +7,16 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fs;
 use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
+use shop_http::{MAX_FILE_BYTES, MAX_SECRET_BYTES, read_small_file};
 use toml_edit::{DocumentMut, TableLike, Value};
 
 use super::Settings;
 use super::names::{self, OURS};
+use super::otel::OtelVariables;
 
 /// The values of settings, and all errors in them.
 #[derive(Debug, Default)]
@@ -26,6 +27,8 @@ pub(super) struct Environment {
     pub(super) faults: Vec<String>,
     /// The names that are set, but empty, each with its setting.
     pub(super) empty: Vec<(String, String)>,
+    /// The variables of OpenTelemetry.
+    pub(super) otel: OtelVariables,
     /// The file that these settings are from. Without a file, they are variables.
     config: Option<String>,
 }
@@ -127,6 +130,9 @@ impl Environment {
                 }
                 continue;
             }
+            if environment.config.is_none() && name.starts_with("OTEL_") {
+                environment.otel.insert(name.clone(), value.clone());
+            }
             let fault = names::misspelled(&name, &known_names, |name| environment.shown(name));
             environment.faults.extend(fault);
             environment.add(&name, value);
@@ -145,7 +151,8 @@ impl Environment {
 
     /// Adds the settings of the TOML file at `path` that no variable sets.
     pub(super) fn add_file(&mut self, path: &str) {
-        let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"));
+        let text = read_small_file(Path::new(path), MAX_FILE_BYTES)
+            .map_err(|error| format!("cannot be read: {error}"));
         match text.and_then(|text| parse_toml(&text)) {
             Ok(pairs) => {
                 let file_settings = Self::read(Some(path.to_owned()), pairs);
@@ -223,12 +230,7 @@ impl Environment {
             let Some(property) = names::property(name) else {
                 continue;
             };
-            // Only librdkafka knows which of its properties are secret. Their names contain one of
-            // these words.
-            let is_secret = value.file.is_some()
-                || ["pass", "secret", "pem", "jaas"]
-                    .iter()
-                    .any(|word| property.contains(word));
+            let is_secret = value.file.is_some() || is_secret_property(&property);
             in_effect.push(EffectiveSetting::from_value(name.clone(), is_secret, value));
 
             let previous = properties.insert(property, value.text.as_str().into());
@@ -378,8 +380,9 @@ fn scalar_text(value: &Value) -> Option<String> {
 ///
 /// # Errors
 /// The file cannot be read or is empty.
-fn read_secret(path: &Path) -> Result<String, String> {
-    let text = fs::read_to_string(path).map_err(|error| format!("cannot be read: {error}"))?;
+pub(super) fn read_secret(path: &Path) -> Result<String, String> {
+    let text = read_small_file(path, MAX_SECRET_BYTES)
+        .map_err(|error| format!("cannot be read: {error}"))?;
     if text.trim().is_empty() {
         return Err("is empty".to_owned());
     }
@@ -387,8 +390,29 @@ fn read_secret(path: &Path) -> Result<String, String> {
 }
 
 /// Returns the secret in the text of a file: the text without the line ends behind it.
-pub(super) fn without_line_end(text: &str) -> &str {
+fn without_line_end(text: &str) -> &str {
     text.trim_end_matches(['\n', '\r'])
+}
+
+/// Returns whether the value of a property of librdkafka may be secret, so that it is not printed.
+///
+/// rdkafka does not say which properties librdkafka keeps out of its log. The names of these
+/// contain one of the words below. Other properties with such a name are not printed either: that
+/// is harmless, and a newer librdkafka may have others.
+fn is_secret_property(property: &str) -> bool {
+    const WORDS: [&str; 10] = [
+        "pass",
+        "secret",
+        "pem",
+        "jaas",
+        "key",
+        "token",
+        "credential",
+        "assertion",
+        "oauthbearer",
+        "username",
+    ];
+    WORDS.iter().any(|word| property.contains(word))
 }
 
 /// Percent-encodes all characters of `text` but the unreserved characters of a URI.
@@ -403,6 +427,7 @@ pub(crate) fn encoded(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
     use std::os::unix::ffi::OsStringExt as _;
 
     use super::*;
@@ -451,6 +476,28 @@ mod tests {
         );
         let whole = [&parts[..], &[("MONGODB_URI", "mongodb://x")]].concat();
         assert_eq!(read(&whole).values["SHOP_MONGODB_URI"].text, "mongodb://x");
+    }
+
+    /// The properties with the flag `_RK_SENSITIVE` in
+    /// <https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka_conf.c>, without
+    /// `sasl.oauthbearer.assertion.private.key.file`, whose variable names the file of a secret.
+    const SENSITIVE: &str = "\
+        sasl.oauthbearer.assertion.private.key.passphrase \
+        sasl.oauthbearer.assertion.private.key.pem sasl.oauthbearer.client.secret \
+        sasl.oauthbearer.config sasl.password sasl.username ssl.ca.pem ssl.key.location \
+        ssl.key.password ssl.key.pem ssl.keystore.password ssl_key";
+
+    #[test]
+    fn secret_properties_are_not_printed() {
+        for property in SENSITIVE.split_whitespace() {
+            let name = property.replace('_', "__").replace('.', "_").to_uppercase();
+            let variable = format!("SHOP_KAFKA_PROPERTY_{name}");
+            let (properties, in_effect) = read(&[(&variable, "hunter2")]).properties();
+            assert!(properties.contains_key(property), "{property}");
+            assert_eq!(in_effect[0].value, "***", "{property}");
+        }
+        let (_, in_effect) = read(&[("SHOP_KAFKA_PROPERTY_CLIENT_RACK", "a")]).properties();
+        assert_eq!(in_effect[0].value, "a");
     }
 
     #[test]

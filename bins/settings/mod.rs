@@ -13,6 +13,8 @@
 //! | `command` | the commands of management |
 //! | `command_line` | the arguments, help, completions, the manual page, and the texts of wrong arguments |
 //! | `conflicts` | conflicts between settings |
+//! | `files` | files that drivers read |
+//! | `otel` | the variables of OpenTelemetry |
 //! | `host_port` | an address to listen on |
 //! | `secret` | secrets that are read again |
 //! | `service` | facing or management |
@@ -21,8 +23,10 @@ mod command;
 mod command_line;
 mod conflicts;
 mod environment;
+mod files;
 mod host_port;
 mod names;
+mod otel;
 mod secret;
 mod service;
 #[cfg(test)]
@@ -73,6 +77,9 @@ pub struct Settings {
     /// The names that are set, but empty, each with its setting.
     empty: Vec<(String, String)>,
     variables: Variables,
+    /// The attributes that variables of OpenTelemetry give to the resource that exports traces.
+    #[cfg(feature = "otel")]
+    pub(crate) resource_attributes: BTreeMap<String, String>,
     /// The properties of librdkafka.
     pub(crate) kafka_properties: BTreeMap<String, SecretString>,
     /// The files that secrets were read from, by the variable of the setting.
@@ -159,6 +166,10 @@ impl Settings {
                 .map(|setting| setting.name.as_str())
                 .collect();
             faults.extend(conflicts(service, command.as_ref(), &variables, set));
+            if variables.has_traces() {
+                faults.extend(otel::faults(&environment.otel));
+            }
+            faults.extend(files::faults(&variables));
         }
         if !faults.is_empty() {
             return Err(CliError::in_settings(faults, command.is_some()));
@@ -195,6 +206,8 @@ impl Settings {
             command,
             in_effect,
             empty: environment.empty,
+            #[cfg(feature = "otel")]
+            resource_attributes: otel::resource_attributes(&environment.otel),
             variables,
             kafka_properties,
             secret_files,

@@ -4,12 +4,12 @@
 //! restart. A client may keep a token until a service rejects it. A secret from a variable stays
 //! the same until the process ends.
 
-use std::fs;
 use std::path::PathBuf;
 
 use secrecy::SecretString;
+use tokio::task::spawn_blocking;
 
-use super::environment::without_line_end;
+use super::environment::read_secret;
 
 /// A secret of the settings, and the file that it was read from.
 #[derive(Debug, Clone)]
@@ -25,29 +25,33 @@ impl Secret {
     ///
     /// Returns the secret at the start of the process if there is no file, or, with a warning, if
     /// the file is empty or cannot be read.
-    pub(crate) fn current(&self) -> SecretString {
+    pub(crate) async fn current(&self) -> SecretString {
         let Some(path) = &self.file else {
             return self.at_start.clone();
         };
 
-        let error = match fs::read_to_string(path) {
-            Ok(text) if !text.trim().is_empty() => return without_line_end(&text).into(),
-            Ok(_) => "the file is empty".to_owned(),
-            Err(error) => error.to_string(),
+        let file = path.clone();
+        let read = spawn_blocking(move || read_secret(&file)).await;
+        let error = match read {
+            Ok(Ok(secret)) => return secret.into(),
+            Ok(Err(problem)) => problem,
+            Err(panic) => panic.to_string(),
         };
-        tracing::warn!(file = %path.display(), error, "a secret cannot be read: the one at the start is used");
+        tracing::warn!(file = %path.display(), error, "a secret file is not used: the secret at the start is used");
         self.at_start.clone()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use secrecy::ExposeSecret as _;
 
     use super::*;
 
-    #[test]
-    fn current_follows_the_file() {
+    #[tokio::test]
+    async fn current_follows_the_file() {
         let file = tempfile::NamedTempFile::new().unwrap();
         let secret = Secret {
             at_start: "first".into(),
@@ -59,14 +63,24 @@ mod tests {
             ("third \r\n", "third "),
         ] {
             fs::write(file.path(), text).unwrap();
-            assert_eq!(secret.current().expose_secret(), expected);
+            assert_eq!(secret.current().await.expose_secret(), expected);
         }
+        // Neither a file without an end nor one that is too large is read.
+        for content in [vec![b'x'; (64 << 10) + 1], b"\n".to_vec()] {
+            fs::write(file.path(), content).unwrap();
+            assert_eq!(secret.current().await.expose_secret(), "first");
+        }
+        let zero = Secret {
+            at_start: "first".into(),
+            file: Some("/dev/zero".into()),
+        };
+        assert_eq!(zero.current().await.expose_secret(), "first");
         file.close().unwrap();
-        assert_eq!(secret.current().expose_secret(), "first");
+        assert_eq!(secret.current().await.expose_secret(), "first");
         let fixed = Secret {
             at_start: "first".into(),
             file: None,
         };
-        assert_eq!(fixed.current().expose_secret(), "first");
+        assert_eq!(fixed.current().await.expose_secret(), "first");
     }
 }

@@ -20,7 +20,7 @@ With nothing set, a service keeps everything in `./shop-data` and serves on this
 - **Where a setting is given.** A setting can be given as a flag, as an environment variable, or in the TOML file that `--config` names. For example, `--log-level`, `SHOP_LOG_LEVEL` and the key `log_level` are the same setting; in the file, the key `level` in the table `[log]` is also the same. A flag takes precedence over a variable, and a variable over the file.
 - **Empty variables.** An empty variable counts as unset, with a warning.
 - **Values.** A duration is a whole number with the unit `ms`, `s`, `m`, `h` or `d`. A size is a whole number with `B`, `KiB`, `MiB` or `GiB`.
-- **Secrets.** For every secret `X`, the setting `X_FILE` names a file that contains the secret.
+- **Secrets.** For every secret `X`, the setting `X_FILE` names a file that contains the secret: a regular file, or a symbolic link to one, of at most 64 KiB. Other files that settings name, such as certificates, have at most 1 MiB.
 - **Properties of librdkafka.** `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets the [property](https://github.com/confluentinc/librdkafka/blob/v2.12.1/CONFIGURATION.md) `client.rack` of librdkafka. Any other property is set in the same way, with `__` for a `_` in its name. A property that would break a guarantee, or that has a setting on this page, is rejected.
 - **Other names.** Variables that begin with `KAFKA_`, `MONGODB_` or `POSTGRES_` may omit the prefix `SHOP_`. The names after *also* are those of replaced systems. Two names of one setting with different values are rejected.
 - **Mistakes.** A service rejects misspelled names, and settings that it does not read.

@@ -176,8 +176,8 @@ fn each_setting_reaches_its_option() {
     insta::assert_snapshot!(outcomes(include_str!("cases/effects.txt")));
 }
 
-#[test]
-fn secrets_are_read_again_from_their_files() {
+#[tokio::test]
+async fn secrets_are_read_again_from_their_files() {
     let file = tempfile::NamedTempFile::new().unwrap();
     fs::write(file.path(), "first").unwrap();
     let path = file.path().to_str().unwrap();
@@ -186,5 +186,5 @@ fn secrets_are_read_again_from_their_files() {
 
     let token = settings.secret("SHOP_SERVICE_TOKEN", service_token);
     fs::write(file.path(), "second").unwrap();
-    assert_eq!(token.current().expose_secret(), "second");
+    assert_eq!(token.current().await.expose_secret(), "second");
 }

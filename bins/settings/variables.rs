@@ -230,7 +230,8 @@ pub struct Variables {
 
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with
     /// OTLP over HTTP; no traces when unset. The other variables OTEL_* of the SDK apply, such as
-    /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER
+    /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER; a value that cannot be
+    /// followed is an error
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of

@@ -1,12 +1,12 @@
 //! The exporter of spans, OTLP over HTTP, and the span of each stored record.
 //!
-//! The settings decide whether spans are exported. The SDK reads the other variables `OTEL_*`
-//! itself.
+//! The settings decide whether spans are exported, and refuse variables `OTEL_*` that the SDK cannot
+//! follow. The SDK reads these variables itself, but for the attributes of the resource.
 
 use std::collections::HashMap;
 
 use opentelemetry::trace::{TraceContextExt, TracerProvider};
-use opentelemetry::{Key, KeyValue, global};
+use opentelemetry::{KeyValue, global};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig};
 use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
@@ -73,19 +73,24 @@ impl Exporter {
 
 /// Returns the resource that exports: the service, unless `OTEL_SERVICE_NAME` or
 /// `OTEL_RESOURCE_ATTRIBUTES` name another one.
+///
+/// The SDK reads these variables, too, but lets the attributes win over the name, and does not
+/// decode them (<https://github.com/open-telemetry/opentelemetry-rust/issues/1577>). What is set
+/// here replaces what it has read.
 fn resource(settings: &Settings) -> Resource {
-    const SERVICE_NAME: Key = Key::from_static_str("service.name");
-    let is_named = Resource::builder()
-        .build()
-        .get(&SERVICE_NAME)
-        .is_some_and(|name| !name.as_str().starts_with("unknown_service"));
+    let mut attributes = settings.resource_attributes.clone();
+    attributes
+        .entry("service.name".to_owned())
+        .or_insert_with(|| settings.service.name().to_owned());
 
     let version = KeyValue::new("service.version", env!("CARGO_PKG_VERSION"));
-    let mut resource = Resource::builder().with_attribute(version);
-    if !is_named {
-        resource = resource.with_service_name(settings.service.name());
-    }
-    resource.build()
+    let attributes = attributes
+        .into_iter()
+        .map(|(name, value)| KeyValue::new(name, value));
+    Resource::builder()
+        .with_attribute(version)
+        .with_attributes(attributes)
+        .build()
 }
 
 /// Returns a span for each record of `batch` that belongs to a trace. `group` read the records from

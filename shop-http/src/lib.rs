@@ -152,12 +152,13 @@
 // health and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may
 // do. `service`: the roles behind the routes, with time-outs, idempotency keys and
 // read-your-writes. `role`: what a role beside purchases adds. `toolkit`: what its handlers, in
-// another crate, are written with. `permits`: the room and the rates of clients. `refreshed`:
+// another crate, are written with. `files`: the small files that settings name. `permits`: the room and the rates of clients. `refreshed`:
 // values that are read again when their files change. `response`: bodies, and errors.
 #[cfg(feature = "clap")]
 mod args;
 mod auth;
 mod compat;
+mod files;
 mod header_names;
 mod metrics;
 mod operations;
@@ -186,6 +187,8 @@ pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
 pub use compat::dialect::{Dialect, UnknownDialect};
+#[doc(hidden)]
+pub use files::{MAX_FILE_BYTES, MAX_SECRET_BYTES, check_small_file, read_small_file};
 pub use metrics::Metrics;
 pub use options::{
     AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,

@@ -5,6 +5,7 @@
 //! read the last valid value stays in use, and reads are repeated after a pause.
 
 use std::fmt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +14,10 @@ use async_trait::async_trait;
 use parking_lot::{Mutex, RwLock};
 use shop_core::{Clock, Error, ErrorKind, Result, Timestamp};
 use tokio::sync::watch;
+use tokio::task::spawn_blocking;
 use tokio::time::timeout;
+
+use crate::files::{MAX_FILE_BYTES, read_small_file};
 
 /// The pause after a failed read while there is no valid value.
 const RETRY_WITHOUT_VALUE: Duration = Duration::from_secs(1);
@@ -34,7 +38,7 @@ pub trait TextSource: fmt::Debug + Send + Sync + 'static {
     async fn read(&self) -> Result<String>;
 }
 
-/// A file, or several files that are used together.
+/// A regular file of at most 1 MiB, or several files that are used together.
 #[derive(Debug, Clone)]
 pub struct FileSource(Vec<PathBuf>);
 
@@ -63,12 +67,13 @@ impl TextSource for FileSource {
     async fn read(&self) -> Result<String> {
         let mut texts = Vec::with_capacity(self.0.len());
         for path in &self.0 {
-            let text = tokio::fs::read_to_string(path).await.map_err(|error| {
+            let file = path.clone();
+            let read = spawn_blocking(move || read_small_file(&file, MAX_FILE_BYTES)).await;
+            let text = read.map_err(io::Error::other).flatten().map_err(|error| {
                 let message = format!("failed to read {}", path.display());
                 Error::new(ErrorKind::Unavailable, message).with_source(error)
             })?;
-            // Editors on Windows write a byte order mark.
-            texts.push(text.trim_start_matches('\u{feff}').to_owned());
+            texts.push(text);
         }
         Ok(texts.join(Self::SEPARATOR))
     }

@@ -7,6 +7,7 @@
 use std::ffi::OsString;
 use std::fs;
 use std::future::ready;
+use std::io;
 use std::time::Duration;
 
 use shop_core::jiff::SignedDuration;
@@ -70,6 +71,8 @@ impl ShopClientBuilder {
             ));
         }
         if let Some(token) = token {
+            BearerToken::new(&token)
+                .map_err(|error| invalid("SHOP_TOKEN is not a valid token").with_source(error))?;
             builder = builder.bearer_token(token);
         }
         if let Some(path) = token_file {
@@ -112,15 +115,36 @@ fn parse_duration(name: &str, text: &str) -> Result<Duration> {
     )))
 }
 
+/// The maximum size of a file with a token.
+const MAX_TOKEN_FILE_BYTES: u64 = 64 << 10;
+
 /// Reads the bearer token in the file at `path`. White space after the token is ignored.
 ///
 /// # Errors
-/// [`Invalid`](crate::ErrorKind::Invalid) if the file cannot be read, or contains no valid token.
+/// [`Invalid`](crate::ErrorKind::Invalid) if the file cannot be read, is not a regular file or is
+/// larger than 64 KiB, or contains no valid token.
 fn read_token(path: &str) -> Result<BearerToken> {
-    let text = fs::read_to_string(path).map_err(|error| {
+    let text = read_token_file(path).map_err(|error| {
         invalid(format!("SHOP_TOKEN_FILE: {path} cannot be read")).with_source(error)
     })?;
-    BearerToken::new(text.trim_end())
+    BearerToken::new(text.trim_end()).map_err(|error| {
+        invalid(format!("SHOP_TOKEN_FILE: {path} contains no token")).with_source(error)
+    })
+}
+
+/// Reads the file of a token.
+///
+/// What a path names need not be a file: to open a FIFO waits for a writer, and `/dev/zero` has no
+/// end.
+fn read_token_file(path: &str) -> io::Result<String> {
+    let metadata = fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if metadata.len() > MAX_TOKEN_FILE_BYTES {
+        return Err(io::Error::other("it is larger than 64 KiB"));
+    }
+    fs::read_to_string(path)
 }
 
 #[cfg(test)]
@@ -166,7 +190,7 @@ mod tests {
             (&[][..], "SHOP_URL is not set"),
             (&[("SHOP_URL", " ")], "SHOP_URL is not set"),
             (&[("SHOP_URL", "localhost")], "the address of the service"),
-            (&[URL, ("SHOP_TOKEN", "a b")], "bearer token"),
+            (&[URL, ("SHOP_TOKEN", "a b")], "SHOP_TOKEN is not"),
             (
                 &[URL, ("SHOP_TOKEN", "t"), ("SHOP_TOKEN_FILE", "f")],
                 "are both set",
@@ -174,6 +198,14 @@ mod tests {
             (
                 &[URL, ("SHOP_TOKEN_FILE", "/nowhere")],
                 "/nowhere cannot be read",
+            ),
+            (
+                &[URL, ("SHOP_TOKEN_FILE", "/dev/zero")],
+                "/dev/zero cannot be read",
+            ),
+            (
+                &[URL, ("SHOP_TOKEN_FILE", "Cargo.toml")],
+                "SHOP_TOKEN_FILE: Cargo.toml contains no token",
             ),
             (&[URL, ("SHOP_TIMEOUT", "10")], "SHOP_TIMEOUT must be"),
             (&[URL, ("SHOP_TIMEOUT", "s")], "SHOP_TIMEOUT must be"),
