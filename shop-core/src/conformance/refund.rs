@@ -1,6 +1,7 @@
 //! The tests of refunds in every store. Those of the order of calls are in
 //! [`any_order_of_calls_has_the_state_of_the_model`].
 
+use super::erase::delete_before;
 use super::prelude::*;
 pub use super::refund_model::any_order_of_calls_has_the_state_of_the_model;
 use crate::ports::{WaitingRefund, WaitingRefunds, WaitingSummary};
@@ -40,15 +41,14 @@ pub async fn a_purchase_is_refunded_once(fixture: &dyn EraseFixture) {
     }
 }
 
-/// A refund takes the user name, the currency and the reference of its purchase, and is not earlier
-/// than that.
+/// A refund takes the user name, the currency and the reference of its purchase, and keeps its own
+/// time.
 pub async fn a_refund_takes_name_and_reference_from_its_purchase(fixture: &dyn EraseFixture) {
     let bought = purchase(901);
     assert!(bought.details.reference.is_some());
-    let expected = bought.refund(Some(price("1")), at(901)).unwrap();
+    let expected = bought.refund(Some(price("1")), at(2_000)).unwrap();
     let mut other = Purchase {
         user_name: "another name".parse().unwrap(),
-        timestamp: at(500),
         ..expected.clone()
     };
     other.details.reference = Some("another reference".parse().unwrap());
@@ -56,6 +56,43 @@ pub async fn a_refund_takes_name_and_reference_from_its_purchase(fixture: &dyn E
     assert_eq!(insert(fixture, &[bought, other.clone()]).await, "ii");
     assert_eq!(get(fixture, &expected.id).await, Some(expected.clone()));
     assert_eq!(insert(fixture, &[expected, other]).await, "dd");
+}
+
+/// A refund that is earlier than the purchase under its id is refused, whichever arrives first. Its
+/// time is not changed. So a refund that waits for a purchase which retention has deleted does not
+/// refund a later purchase that takes the id again.
+pub async fn a_refund_is_never_of_a_later_purchase(fixture: &dyn EraseFixture) {
+    let deleted = purchase(900);
+    let refund = deleted.refund(None, at(2_000)).unwrap();
+    assert_eq!(insert_one(fixture, &deleted).await, "i");
+    assert_eq!(delete_before(fixture, at(1_000), 10).await, 1);
+    assert_eq!(insert_one(fixture, &refund).await, "w");
+
+    let later = Purchase {
+        timestamp: at(2_001),
+        ..deleted
+    };
+    assert_eq!(insert_one(fixture, &later).await, "i");
+    let refused = settle(fixture).await;
+    let kinds: Vec<_> = refused
+        .iter()
+        .map(|entry| entry.refusal.as_ref().map(Reason::kind))
+        .collect();
+    assert_eq!(kinds, [Some(ReasonKind::Refused)]);
+    assert_eq!(refused[0].refund, refund, "the time is the refund's own");
+    let store = fixture.store().await;
+    let sequences = [refused[0].sequence];
+    succeed(waiting_refunds(&*store).remove_waiting(&sequences)).await;
+    assert_listed(
+        &fixture.query().await,
+        &Selector::All,
+        std::slice::from_ref(&later),
+    )
+    .await;
+
+    assert_eq!(insert_one(fixture, &refund).await, "r");
+    let at_its_time = later.refund(None, later.timestamp).unwrap();
+    assert_eq!(insert_one(fixture, &at_its_time).await, "i");
 }
 
 /// Of several refunds that wait for one purchase, the first valid one is applied, whatever arrived

@@ -20,6 +20,9 @@ const PURCHASES: u64 = 6;
 /// The numbers of the purchases of a round, which are also their times in milliseconds.
 const ROUND: u64 = 10_000;
 
+/// The number of entries under the id of a purchase, which come before its refunds.
+const PURCHASES_OF_ID: usize = 4;
+
 /// What a store is to have.
 #[derive(Debug, Default)]
 struct Model {
@@ -148,8 +151,9 @@ impl Model {
 }
 
 /// The entries of a round: of each purchase itself, the same with a currency, another one with its
-/// id, two refunds, and three that are refused: above the price, of another user, and under another
-/// id than that of the refund.
+/// id, the same again at a later time than its refunds, two refunds, and four that are refused: above
+/// the price, of another user, under another id than that of the refund, and earlier than the
+/// purchase.
 fn entries(round: u64) -> Vec<Vec<Purchase>> {
     let of_purchase = |index: u64| {
         let number = round * ROUND + 1_000 + index * 300;
@@ -162,6 +166,10 @@ fn entries(round: u64) -> Vec<Vec<Purchase>> {
             ..bought.clone()
         };
         let time = at((round * ROUND + 3_000 + index * 300).cast_signed());
+        let again = Purchase {
+            timestamp: at(time.as_millis() - at(0).as_millis() + 1),
+            ..bought.clone()
+        };
         let refund = |amount: &str| bought.refund(Some(price(amount)), time).unwrap();
         let above = Purchase {
             price: price("900000").negated(),
@@ -175,15 +183,21 @@ fn entries(round: u64) -> Vec<Vec<Purchase>> {
             id: id(number + 1),
             ..refund("1.00")
         };
+        let earlier = Purchase {
+            timestamp: at(number.cast_signed() - 1),
+            ..refund("1.00")
+        };
         vec![
             bought.clone(),
             in_euros,
             other,
+            again,
             refund("0.50"),
             refund("1.00"),
             above,
             of_other_user,
             under_other_id,
+            earlier,
         ]
     };
     (0..PURCHASES).map(of_purchase).collect()
@@ -193,7 +207,7 @@ fn entries(round: u64) -> Vec<Vec<Purchase>> {
 fn batch(random: &mut Rng, entries: &[Vec<Purchase>]) -> Vec<Purchase> {
     let mut batch = Vec::new();
     for of_purchase in entries {
-        let (purchases, refunds) = of_purchase.split_at(3);
+        let (purchases, refunds) = of_purchase.split_at(PURCHASES_OF_ID);
         for candidates in [purchases, refunds] {
             if random.u8(..4) == 0 {
                 batch.push(candidates[random.usize(..candidates.len())].clone());

@@ -117,6 +117,7 @@ macro_rules! refund_suite {
             a_purchase_is_refunded_once,
             a_refund_takes_name_and_reference_from_its_purchase,
             a_contradicting_refund_is_returned_until_removed,
+            a_refund_is_never_of_a_later_purchase,
             any_order_of_calls_has_the_state_of_the_model,
         );
     };

@@ -347,15 +347,18 @@ impl Purchase {
     /// Returns this refund as a store keeps it, if it is a valid refund of the purchase `bought`.
     ///
     /// The user name, the currency and the reference are taken from the purchase. So the stored row
-    /// does not depend on these members of the record. The time is not earlier than the time of the
-    /// purchase, so the refund is listed behind the purchase.
+    /// does not depend on these members of the record. The time of the refund is kept.
+    ///
+    /// A refund that is earlier than the purchase is not of this purchase: it is of one that
+    /// retention has deleted, and whose id this purchase has taken again. So a purchase is never
+    /// refunded by a refund that waited before the purchase was made.
     ///
     /// A store calls this function once it contains the purchase of a refund, and rejects the
     /// refund with the error.
     ///
     /// # Errors
     /// [`Invalid`] if this refund contradicts `bought`: another user, another id, an amount above
-    /// the price, or a refund of a refund.
+    /// the price, an earlier time, or a refund of a refund.
     pub fn as_refund_of(&self, bought: &Self) -> Result<Self, Invalid> {
         // A refund under another id than the derived one could be a second refund of the same
         // purchase.
@@ -375,10 +378,15 @@ impl Purchase {
                 "is above the price of its purchase",
             ));
         }
+        if self.timestamp < bought.timestamp {
+            return Err(Invalid::malformed(
+                "the refund",
+                "is earlier than its purchase",
+            ));
+        }
 
         let mut stored = self.clone_stored();
         stored.user_name.clone_from(&bought.user_name);
-        stored.timestamp = self.timestamp.max(bought.timestamp);
         let details = &bought.details;
         stored.details.currency.clone_from(&details.currency);
         stored.details.reference.clone_from(&details.reference);

@@ -7,7 +7,7 @@ use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{Durability, PurchaseQuery as _, Receipt, StoreSink};
-use crate::{Error, ErrorKind, NewPurchase, Purchase, Uuid};
+use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
 
 fn csv() -> Import {
     Import::new(RowFormat::Csv)
@@ -203,6 +203,47 @@ async fn what_an_export_has_written_is_imported_in_any_order() {
             let (report, _) = import_file(&Import::new(format).refunds(false), &file).await;
             assert_eq!(counts(&report), [1, 0, 1, 0]);
         }
+    }
+}
+
+#[tokio::test]
+async fn a_refund_keeps_its_time_or_its_row_is_rejected() {
+    const ID: &str = "0190163d-8694-739b-aea5-966c26f8ad91";
+    let file_of = |purchase_time: &str, refund_time: &str, is_refund_first: bool| {
+        let bought = format!("{ID},ada,u1,9,{purchase_time},\n");
+        let refund = format!(",ada,u1,-2,{refund_time},{ID}\n");
+        let rows = if is_refund_first {
+            refund + &bought
+        } else {
+            bought + &refund
+        };
+        format!("id,username,userid,price,timestamp,of\n{rows}")
+    };
+    let refund_id = ID.parse::<PurchaseId>().unwrap().refund_id();
+    let evening = "2026-03-01T23:59:00Z";
+    let next_day = "2026-03-02T00:00:00Z";
+
+    for (is_refund_first, line) in [(false, 3), (true, 2)] {
+        let later = file_of(evening, next_day, is_refund_first);
+        let (report, store) = import_file(&csv(), later).await;
+        assert_eq!(counts(&report), [2, 0, 0, 0]);
+        let stored = store.get(&refund_id).await.unwrap().unwrap();
+        assert_eq!(stored.timestamp, next_day.parse().unwrap());
+
+        // Rows without a time have one time, so neither is earlier than the other.
+        let (report, _) = import_file(&csv(), file_of("", "", is_refund_first)).await;
+        assert_eq!(counts(&report), [2, 0, 0, 0]);
+
+        let earlier = file_of(next_day, evening, is_refund_first);
+        let (report, store) = import_file(&csv(), earlier).await;
+        assert_eq!(counts(&report), [1, 0, 1, 0]);
+        let text = report.to_string();
+        let reason = "the refund is earlier than its purchase";
+        assert!(
+            text.contains(&format!("line {line}: ")) && text.ends_with(reason),
+            "{text}"
+        );
+        assert_eq!(store.get(&refund_id).await.unwrap(), None);
     }
 }
 

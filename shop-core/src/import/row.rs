@@ -34,6 +34,9 @@ pub(super) struct ImportRow {
 /// A parser that makes purchases from the rows of one file, which it must see in order.
 pub(super) struct RowParser {
     import: Import,
+    /// The time of all rows without a time. It is one time, because a refund may be in front of its
+    /// purchase, and must not be earlier.
+    default_time: Timestamp,
     /// The number of rows with the same values so far, by the hash of the values. Rows with an id
     /// or a key do not count.
     occurrences: HashMap<u64, u32>,
@@ -44,12 +47,13 @@ impl RowParser {
     pub(super) fn new(import: Import) -> Self {
         Self {
             import,
+            default_time: SystemClock.now(),
             occurrences: HashMap::new(),
         }
     }
 
     /// Makes the purchase or the refund that the `values` of a row state. A row without a time gets
-    /// the current time.
+    /// the time at which this parser was created.
     ///
     /// # Errors
     /// Returns the reason why the row is not valid, for the report of the import.
@@ -79,24 +83,18 @@ impl RowParser {
             return Err("of is not accepted: refunds are off by SHOP_REFUNDS".to_owned());
         }
 
-        let now = SystemClock.now();
         let time = timestamp
-            .map(|text| self.parse_timestamp(&text, now))
+            .map(|text| self.parse_timestamp(&text, SystemClock.now()))
             .transpose()?;
+        let time_or_default = time.unwrap_or(self.default_time);
         if is_refund {
             // The id of a refund follows from the id of its purchase, so the id and the key of the
             // row are not used.
-            return Ok(new.into_purchase(time.unwrap_or(now), || SystemClock.fresh_id()));
+            return Ok(new.into_purchase(time_or_default, || SystemClock.fresh_id()));
         }
 
         let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
-        let purchase = Purchase::new(
-            id,
-            new.user_id,
-            new.user_name,
-            new.price,
-            time.unwrap_or(now),
-        );
+        let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default);
         Ok(purchase.with_details(new.details))
     }
 

@@ -184,6 +184,9 @@ impl WaitingSummary {
 /// - Of several refunds of one purchase, the first valid one is applied. `apply_waiting` returns the
 ///   others as conflicts, and a refund that contradicts its purchase, until they are removed
 ///   (`refund::a_contradicting_refund_is_returned_until_removed`).
+/// - A refund that is earlier than the purchase contradicts it. So a refund of a purchase that
+///   retention deleted is never applied to a later purchase with the same id
+///   (`refund::a_refund_is_never_of_a_later_purchase`).
 /// - A refund of an erased purchase does not wait
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -227,7 +230,9 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
 ///
 /// A store calls this function when it contains `bought`. `stored` is the refund of `bought` that
 /// the store contains already, if there is one. `waiting` is in the order of arrival. A purchase is
-/// refunded once, so only the first valid refund is applied, and none if there is a stored one.
+/// refunded once, so only the first valid refund is applied, and none if there is a stored one. A
+/// refusal is final: it was decided about a purchase that may have been deleted meanwhile, and
+/// `bought` may be another one.
 ///
 /// Returns one decision per entry of `waiting`, in the same order.
 #[must_use]
@@ -239,6 +244,10 @@ pub fn decide_refunds(
     let mut applied: Option<Purchase> = stored.cloned();
     let mut decisions = Vec::with_capacity(waiting.len());
     for entry in waiting {
+        if let Some(refusal) = &entry.refusal {
+            decisions.push(RefundDecision::Refuse(refusal.clone()));
+            continue;
+        }
         // A refund that contradicts the purchase is refused even if none is applied.
         let decision = match (entry.refund.as_refund_of(bought), &applied) {
             (Err(contradiction), _) => RefundDecision::Refuse(contradiction.into()),
@@ -308,6 +317,20 @@ mod tests {
             let refused = columns.read(7, refund.id, Some(&text)).unwrap();
             assert_eq!(refused.refusal, Some(reason));
         }
+    }
+
+    #[test]
+    fn a_refused_refund_is_never_applied_to_a_later_purchase() {
+        let refund = refund();
+        let new = NewPurchase::for_user("u1").with_user_name("ada");
+        let bought = new.with_price("9").unwrap();
+        let bought = bought.into_purchase(Timestamp::MIN, || Uuid::from_u128(1));
+        let reason = Reason::conflict(Purchase::TYPE);
+        let waiting = WaitingRefund::new(7, refund);
+        let refused = waiting.clone().with_refusal(reason.clone());
+        let decisions = decide_refunds(&bought, None, &[refused, waiting]);
+        assert_eq!(decisions[0], RefundDecision::Refuse(reason));
+        assert!(matches!(decisions[1], RefundDecision::Apply(_)));
     }
 
     #[test]
