@@ -95,6 +95,39 @@ pub async fn a_refund_is_never_of_a_later_purchase(fixture: &dyn EraseFixture) {
     assert_eq!(insert_one(fixture, &at_its_time).await, "i");
 }
 
+/// The number of refunds that wait for a purchase which does not exist. It is above the numbers that
+/// a store reads at once.
+const ORPHANS: u64 = 1_200;
+
+/// Refunds whose purchase never arrives do not keep others from being applied. The others began to
+/// wait last, at another handle of the store than the one that stores their purchases.
+pub async fn refunds_of_unknown_purchases_hold_up_no_others(fixture: &dyn EraseFixture) {
+    let refund_of = |number: u64| purchase(number).refund(None, at(100_000)).unwrap();
+    let orphans: Vec<Purchase> = (10_000..10_000 + ORPHANS).map(refund_of).collect();
+    let bought = purchases(20_000..20_020);
+    let refunds: Vec<Purchase> = (20_000..20_020).map(refund_of).collect();
+
+    // A store may remember that no refund waits, and then not look for any.
+    assert_eq!(settle(fixture).await, []);
+    let reopened = soon("reopen", fixture.reopen()).await;
+    let other: &dyn StoreFixture = match &reopened {
+        Some(reopened) => &**reopened,
+        None => fixture,
+    };
+    assert_eq!(insert(other, &orphans).await, "w".repeat(orphans.len()));
+    assert_eq!(insert(other, &refunds).await, "w".repeat(refunds.len()));
+    assert_eq!(insert(fixture, &bought).await, "i".repeat(bought.len()));
+
+    // A call may look at a limited number of refunds. The next one goes on behind them.
+    for _ in 0..3 {
+        assert_eq!(settle(fixture).await, []);
+    }
+    for refund in refunds {
+        assert_eq!(get(fixture, &refund.id).await, Some(refund));
+    }
+    assert_eq!(summary_of_waiting(fixture).await.count, ORPHANS);
+}
+
 /// Of several refunds that wait for one purchase, the first valid one is applied, whatever arrived
 /// before it. The others are returned with their reason until they are removed.
 pub async fn a_contradicting_refund_is_returned_until_removed(fixture: &dyn EraseFixture) {

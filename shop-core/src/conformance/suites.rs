@@ -118,6 +118,7 @@ macro_rules! refund_suite {
             a_refund_takes_name_and_reference_from_its_purchase,
             a_contradicting_refund_is_returned_until_removed,
             a_refund_is_never_of_a_later_purchase,
+            refunds_of_unknown_purchases_hold_up_no_others,
             any_order_of_calls_has_the_state_of_the_model,
         );
     };

@@ -187,6 +187,8 @@ impl WaitingSummary {
 /// - A refund that is earlier than the purchase contradicts it. So a refund of a purchase that
 ///   retention deleted is never applied to a later purchase with the same id
 ///   (`refund::a_refund_is_never_of_a_later_purchase`).
+/// - Repeated calls of `apply_waiting` reach every refund whose purchase is stored, however many
+///   others wait before it (`refund::refunds_of_unknown_purchases_hold_up_no_others`).
 /// - A refund of an erased purchase does not wait
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
 #[cfg_attr(feature = "mock", mockall::automock)]

@@ -11,13 +11,14 @@
 //! | 2. looks for its purchase once more, and takes the refund back if the purchase is gone | 2. deletes the refunds of the purchase |
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
-use mongodb::Collection;
 use mongodb::options::{FindOptions, WriteConcern};
+use mongodb::{Collection, IndexModel};
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
@@ -41,8 +42,31 @@ const WAITING: &str = "_waiting";
 /// The `_id` of the document with the currency. The document is stored as an erasure mark, so no
 /// listing contains it.
 const CURRENCY: &str = "currency";
-/// The maximum number of purchases whose waiting refunds are settled together.
-const MAX_SETTLED: usize = 1_000;
+/// The number of waiting refunds in a slice of a sweep.
+const SLICE_REFUNDS: usize = 1_000;
+/// The maximum number of slices that one sweep reads. The next sweep continues behind them, so each
+/// sweep takes a limited time, and all waiting refunds are reached in turn.
+const SLICES_PER_SWEEP: usize = 10;
+/// The position before the first waiting refund.
+const SWEEP_START: i64 = i64::MIN;
+
+/// What a store remembers about its collection of waiting refunds.
+#[derive(Debug)]
+pub(super) struct WaitingState {
+    /// The sequence number of the waiting refund behind which the next sweep continues.
+    sweep_position: AtomicI64,
+    /// Whether this process has created the indexes of the collection.
+    has_indexes: AtomicBool,
+}
+
+impl Default for WaitingState {
+    fn default() -> Self {
+        Self {
+            sweep_position: AtomicI64::new(SWEEP_START),
+            has_indexes: AtomicBool::new(false),
+        }
+    }
+}
 
 #[async_trait]
 impl PurchaseRows for MongoStore {
@@ -116,6 +140,7 @@ impl PurchaseRows for MongoStore {
         for refund in refunds {
             documents.push(waiting_document(refund)?);
         }
+        self.create_waiting_indexes().await;
         let collection = self.waiting_collection();
         let insert = async move {
             collection
@@ -175,7 +200,10 @@ fn waiting_document(refund: &Purchase) -> Result<RawDocumentBuf> {
 }
 
 /// The number of low bits of a sequence number. They distinguish the refunds of one millisecond.
-const SEQUENCE_BITS: u32 = 22;
+///
+/// The server compares sequence numbers as signed 64-bit integers, so 43 bits are left for the
+/// milliseconds since 1970. They last until the year 2248.
+const SEQUENCE_BITS: u32 = 20;
 
 /// Returns a sequence number, by which waiting refunds are ordered and identified.
 ///
@@ -184,14 +212,19 @@ const SEQUENCE_BITS: u32 = 22;
 /// rarely choose the same number.
 fn next_sequence() -> u64 {
     static LAST: Mutex<u64> = Mutex::new(0);
-    let millis = DateTime::now().timestamp_millis().unsigned_abs();
-    // The last three bytes of an `ObjectId` are the counter of the driver, which begins at random.
-    let [.., high, middle, low] = ObjectId::new().bytes();
-    let counter = u64::from(u32::from_be_bytes([0, high, middle, low]) >> 4);
-    let now = (millis << SEQUENCE_BITS) | counter;
+    let now = sequence_at(DateTime::now());
     let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
     *last = now.max(*last + 1);
     *last
+}
+
+/// Returns a sequence number of the millisecond `time`.
+fn sequence_at(time: DateTime) -> u64 {
+    let millis = time.timestamp_millis().unsigned_abs();
+    // The last three bytes of an `ObjectId` are the counter of the driver, which begins at random.
+    let [.., high, middle, low] = ObjectId::new().bytes();
+    let counter = u64::from(u32::from_be_bytes([0, high, middle, low]));
+    (millis << SEQUENCE_BITS) | (counter % (1 << SEQUENCE_BITS))
 }
 
 /// Parses a waiting refund from a document that [`waiting_document`] created; `None` if a member is
@@ -254,6 +287,83 @@ impl MongoStore {
             .collect();
         let message = "a document of the collection of waiting refunds is no refund";
         entries.ok_or_else(|| mongo_error(ErrorKind::Corrupt, message))
+    }
+
+    /// Creates the indexes of the collection of waiting refunds, once in this process.
+    ///
+    /// While refunds wait, each insert of purchases looks for the refunds of these purchases. With
+    /// the indexes, the insert does not take longer the more refunds wait for other purchases.
+    /// Without them the store works too, so an error is logged, and the next refund that begins to
+    /// wait tries again.
+    async fn create_waiting_indexes(&self) {
+        if self.waiting.has_indexes.load(Ordering::Relaxed) {
+            return;
+        }
+        let indexes = ["purchase", "id", "userid"].map(|member| {
+            let keys = doc! { member: 1_i32 };
+            IndexModel::builder().keys(keys).build()
+        });
+        let collection = self.waiting_collection();
+        let create = async move { collection.create_indexes(indexes).await };
+        match self.connection.write(create).await {
+            Ok(_names) => self.waiting.has_indexes.store(true, Ordering::Relaxed),
+            Err(error) => {
+                tracing::debug!(error = %error.chain(), "the indexes of waiting refunds cannot be created");
+            }
+        }
+    }
+
+    /// Settles the waiting refunds of stored purchases, by one sweep.
+    ///
+    /// A refund may wait although its purchase is stored: two processes may have written the two at
+    /// the same time, and the process that would have settled the refund may have ended. Most
+    /// waiting refunds have no stored purchase, so a sweep reads no more of them than their ids.
+    async fn sweep_waiting(&self) -> Result<()> {
+        for _ in 0..SLICES_PER_SWEEP {
+            let position = self.waiting.sweep_position.load(Ordering::Relaxed);
+            let slice = none_if_denied(self.read_slice(position).await)?;
+            let purchase_ids: Vec<PurchaseId> = slice
+                .iter()
+                .filter_map(|document| document.get_str("purchase").ok()?.parse().ok())
+                .collect();
+            // A slice that is not full is the last one, so the next sweep begins again. The position
+            // moves before the refunds are settled: if one of them fails again and again, it does
+            // not keep the sweeps from the others.
+            let last_sequence = slice
+                .last()
+                .filter(|_| slice.len() == SLICE_REFUNDS)
+                .and_then(|document| document.get_i64("_id").ok());
+            let next_position = last_sequence.unwrap_or(SWEEP_START);
+            self.waiting
+                .sweep_position
+                .store(next_position, Ordering::Relaxed);
+
+            let stored_rows = self.find(&purchase_ids).await?;
+            let stored_ids: Vec<PurchaseId> = stored_rows
+                .into_iter()
+                .filter(|(_, row)| matches!(row, StoredRow::Purchase(_)))
+                .map(|(id, _)| id)
+                .collect();
+            settle(self, &stored_ids).await?;
+            if next_position == SWEEP_START {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads the sequence numbers and the purchase ids of the next waiting refunds behind the
+    /// sequence number `position`, without refused ones.
+    async fn read_slice(&self, position: i64) -> Result<Vec<RawDocumentBuf>> {
+        let filter = doc! { "_id": { "$gt": position }, "refusal": { "$exists": false } };
+        let options = FindOptions::builder()
+            .projection(doc! { "_id": 1, "purchase": 1 })
+            .sort(doc! { "_id": 1 })
+            .limit(row_limit(SLICE_REFUNDS))
+            .build();
+        self.connection
+            .find(&self.waiting_collection(), &filter, options)
+            .await
     }
 
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
@@ -332,16 +442,7 @@ impl WaitingRefunds for MongoStore {
     }
 
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        // A refund may wait although its purchase is stored: two processes may have written the two
-        // at the same time, and the process that would have settled the refund may have ended. So
-        // all waiting refunds are tried again.
-        let not_refused = doc! { "refusal": { "$exists": false } };
-        let waiting = none_if_denied(self.find_waiting(not_refused, Some(MAX_SETTLED)).await)?;
-        let purchase_ids: Vec<PurchaseId> = waiting
-            .iter()
-            .filter_map(|entry| entry.refund.details.of)
-            .collect();
-        settle(self, &purchase_ids).await?;
+        self.sweep_waiting().await?;
 
         let is_refused = doc! { "refusal": { "$exists": true } };
         let refused_entries = none_if_denied(self.find_waiting(is_refused, Some(limit)).await)?;
@@ -380,5 +481,21 @@ impl CurrencyStore for MongoStore {
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
         adopt_currency(self, currency).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sequences_ascend_in_the_order_of_the_server_beyond_2039() {
+        let days = ["2026-01-01", "2039-09-06", "2039-09-08", "2200-01-01"];
+        let sequences = days.map(|day| {
+            let time = DateTime::parse_rfc3339_str(format!("{day}T00:00:00Z")).unwrap();
+            sequence_at(time).cast_signed()
+        });
+        assert!(sequences[0] > 0 && sequences.is_sorted(), "{sequences:?}");
+        assert!(next_sequence() < next_sequence());
     }
 }

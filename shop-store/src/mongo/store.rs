@@ -11,6 +11,7 @@ use shop_core::{Purchase, Result};
 use super::MongoStoreOptions;
 use super::connection::MongoConnection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
+use super::refunds::WaitingState;
 use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
@@ -33,6 +34,7 @@ use crate::refunds::{self, PurchaseState};
 pub struct MongoStore {
     pub(super) connection: Arc<MongoConnection>,
     pub(super) state: Arc<PurchaseState>,
+    pub(super) waiting: Arc<WaitingState>,
     /// The task that creates the indexes, if the options request it.
     indexes: Option<Arc<ListingIndexes>>,
 }
@@ -58,6 +60,7 @@ impl MongoStore {
         Ok(Self {
             connection: Arc::new(connection),
             state: Arc::default(),
+            waiting: Arc::default(),
             indexes,
         })
     }

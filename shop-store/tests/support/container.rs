@@ -138,10 +138,17 @@ pub(crate) struct ServerFixture<S> {
     pub(crate) database: String,
 }
 
+/// A store on a server, which another process may open too.
+#[async_trait]
+pub(crate) trait SharedStore: PurchaseStore + PurchaseQuery + Clone {
+    /// Opens the store of `fixture` once more, with connections and a memory of its own.
+    async fn open_again(fixture: &ServerFixture<Self>) -> Self;
+}
+
 #[async_trait]
 impl<S> EraseFixture for ServerFixture<S>
 where
-    S: PurchaseStore + PurchaseQuery + PurchaseErase + CurrencyStore + Clone,
+    S: SharedStore + PurchaseErase + CurrencyStore,
 {
     async fn erase(&self) -> Arc<dyn PurchaseErase> {
         Arc::new(self.store.clone())
@@ -153,12 +160,16 @@ where
 }
 
 #[async_trait]
-impl<S: PurchaseStore + PurchaseQuery + Clone> StoreFixture for ServerFixture<S> {
+impl<S: SharedStore> StoreFixture for ServerFixture<S> {
     async fn store(&self) -> Arc<dyn PurchaseStore> {
         Arc::new(self.store.clone())
     }
 
     async fn query(&self) -> Arc<dyn PurchaseQuery> {
         Arc::new(self.store.clone())
+    }
+
+    async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
+        Some(Box::new(S::open_again(self).await))
     }
 }

@@ -8,10 +8,10 @@
 
 use std::time::Duration;
 
-use shop_core::Uuid;
 use shop_core::conformance::skip;
+use shop_core::{Uuid, async_trait};
 
-use crate::container::{ServerFixture, SharedContainer, environment};
+use crate::container::{ServerFixture, SharedContainer, SharedStore, environment};
 use shop_store::mongo::{MongoStore, MongoStoreOptions};
 
 static CONTAINER: SharedContainer =
@@ -43,6 +43,15 @@ pub(crate) fn with_options(uri: &str, options: &str) -> String {
 
 /// A store in its own database.
 pub(crate) type MongoFixture = ServerFixture<MongoStore>;
+
+#[async_trait]
+impl SharedStore for MongoStore {
+    async fn open_again(fixture: &MongoFixture) -> Self {
+        let database = Some(fixture.database.clone());
+        let options = MongoStoreOptions::new(fixture.uri()).database(database);
+        Self::open(options).await.expect("an address of MongoDB")
+    }
+}
 
 impl MongoFixture {
     /// An empty store on the server that `SHOP_TEST_MONGODB_URI` names, or in a container of the image

@@ -11,14 +11,14 @@ pub(crate) mod server;
 
 use std::time::Duration;
 
-use shop_core::Uuid;
 use shop_core::conformance::skip;
+use shop_core::{Uuid, async_trait};
 use shop_store::postgres::database::{Insertable, PostgresConnection, Statement, TargetTable};
 use shop_store::postgres::tokio_postgres::{self, Client, NoTls};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 pub(crate) use crate::container::TestServer;
-use crate::container::{ServerFixture, SharedContainer, environment};
+use crate::container::{ServerFixture, SharedContainer, SharedStore, environment};
 use server::Cluster;
 
 static CONTAINER: SharedContainer = SharedContainer::new(
@@ -179,6 +179,14 @@ pub(crate) fn insertion<R: Insertable>(table: &TargetTable, batch: &[R]) -> Stat
 
 /// A store in a separate schema.
 pub(crate) type PostgresFixture = ServerFixture<PostgresStore>;
+
+#[async_trait]
+impl SharedStore for PostgresStore {
+    async fn open_again(fixture: &PostgresFixture) -> Self {
+        let options = PostgresStoreOptions::new(fixture.database.as_str());
+        Self::open(options).await.expect("a URL of PostgreSQL")
+    }
+}
 
 impl PostgresFixture {
     /// An empty store on the server that `SHOP_TEST_POSTGRES_URL` names, in a container of the image
