@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE};
+use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE, problem_type};
 use shop_core::domain::Currency;
 use shop_core::ports::Lookup;
 use shop_core::{Clock as _, SystemClock, id_from_key};
@@ -108,6 +108,9 @@ pub struct ShopClient {
 
 /// The maximum time for which the service waits for a purchase in one request.
 pub(crate) const MAX_WAIT: Duration = Duration::from_secs(10);
+
+/// The type of the problem about a refund that the store refused.
+const REFUSED_REFUND: &str = problem_type(ErrorKind::Conflict);
 
 /// The error message if a service does not report at `/v1` whether it is ready.
 const NO_READINESS: &str =
@@ -413,11 +416,15 @@ impl ShopClient {
         let path = format!("v1/purchases/{id}");
         let mut call = self.transport.query("get", &path, &parameters);
         call.timeout = call.timeout.saturating_add(wait);
-        call.expected_problems = &[UNKNOWN_PURCHASE, ERASED];
+        call.expects_status = |status| matches!(status, StatusCode::OK | StatusCode::ACCEPTED);
+        // A refund that the store refused will never be in the store.
+        call.expected_problems = &[UNKNOWN_PURCHASE, ERASED, REFUSED_REFUND];
 
         let response = self.query(&call).await?;
         match response.status {
             StatusCode::OK => response.parse_json().map(Lookup::Stored),
+            // The store keeps a refund until its purchase arrives.
+            StatusCode::ACCEPTED => response.parse_json().map(Lookup::Waiting),
             StatusCode::GONE => Ok(Lookup::Erased),
             _ => Ok(Lookup::Missing),
         }

@@ -66,7 +66,7 @@ pub use {
 pub use {
     currency::{other_currency, rejected_currency},
     cursor::PageBounds,
-    idempotent::{IdSource, IdempotentSink},
+    idempotent::{BegunRefund, IdSource, IdempotentSink, RefundState},
     outcomes::RecentOutcomes,
     publisher::publish_new_each,
     query::sum_pages,

@@ -34,8 +34,6 @@ mod user_purchases;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::time::{Instant, sleep};
-
 pub use pipeline::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
 pub use user_purchases::UserPurchases;
 
@@ -49,9 +47,6 @@ use crate::{
     Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
     RequestContext, Result, SystemClock, UserId, UserName,
 };
-
-/// The pause between two queries for a purchase that is to be refunded, but is not stored yet.
-const PAUSE_UNTIL_STORED: Duration = Duration::from_millis(50);
 
 /// A shop that buys, refunds and lists purchases, on any backend. Clones are cheap, and share the
 /// two ports.
@@ -348,17 +343,14 @@ impl Shop {
     /// acknowledged but not stored yet.
     ///
     /// # Errors
-    /// Returns the first error of [`PurchaseQuery::get`].
+    /// Returns the first error of [`PurchaseQuery::get`] or [`PurchaseQuery::wait_for`].
     async fn wait_until_stored(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let deadline = Instant::now() + REFUND_TIMEOUT;
-        loop {
-            let stored = self.query.get(id).await?;
-            if stored.is_some() || !self.publisher.may_be_unstored(id) || Instant::now() >= deadline
-            {
-                return Ok(stored);
-            }
-            sleep(PAUSE_UNTIL_STORED).await;
+        let stored = self.query.get(id).await?;
+        if stored.is_some() || !self.publisher.may_be_unstored(id) {
+            return Ok(stored);
         }
+        self.query.wait_for(id, REFUND_TIMEOUT).await?;
+        self.query.get(id).await
     }
 
     /// Returns the purchase or refund with this id, or `None` if it is not stored.

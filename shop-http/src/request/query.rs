@@ -16,14 +16,14 @@ use std::time::Duration;
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
-use shop_core::domain::Reference;
+use shop_core::domain::{Reference, RefundReason};
 use shop_core::import::Import;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,
     UtcOffset,
 };
-use shop_core::{Invalid, PurchaseId, Timestamp, UserName};
+use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserName};
 
 use crate::response::validation_error::{
     ENCODED, Location, ValidationError, invalid_parameter, unknown_name_text,
@@ -48,6 +48,17 @@ pub(crate) struct RequestedWait {
     pub(crate) id: PurchaseId,
     /// The maximum time to wait.
     pub(crate) limit: Duration,
+}
+
+/// The refund that a client asks for by the `Location` of a pending refund.
+///
+/// All refunds of a purchase have one id, so the id alone does not tell which of them is meant.
+pub(crate) struct RequestedRefund {
+    /// The id of the purchase that the refund pays back.
+    pub(crate) purchase_id: PurchaseId,
+    pub(crate) amount: Price,
+    pub(crate) reason: Option<RefundReason>,
+    pub(crate) timestamp: Timestamp,
 }
 
 /// A request for a page of dead letters.
@@ -135,8 +146,9 @@ impl Query {
         "from_line",
         "time_zone",
     ];
-    /// The names of the parameters of one purchase.
-    pub(crate) const PURCHASE: &[&str] = &["wait_for", "wait"];
+    /// The names of the parameters of one purchase, or of one refund that was pending.
+    pub(crate) const PURCHASE: &[&str] =
+        &["wait_for", "wait", "of", "amount", "reason", "timestamp"];
 
     /// Checks that a request contains no parameters.
     ///
@@ -492,6 +504,28 @@ impl Query {
             .from_line(from_line.map_or(1, NonZeroU64::get))
             .time_zone(time_zone);
         ImportRequest { import, is_dry_run }
+    }
+
+    /// Reads the refund that a `Location` names: `of`, `amount` and `timestamp`, and `reason` if the
+    /// refund has one. Returns `None` if the request contains none of these parameters.
+    pub(crate) fn refund(&mut self) -> Option<RequestedRefund> {
+        let purchase_id = self.parse("of");
+        let amount = self.parse("amount");
+        let reason = self.parse("reason");
+        let timestamp = self.parse_with_plus("timestamp", Timestamp::from_rfc3339);
+
+        let required_names = ["of", "amount", "timestamp"];
+        let is_given = |name: &&str| self.get(name).is_some();
+        let has_any = self.get("reason").is_some() || required_names.iter().any(is_given);
+        if has_any && !required_names.iter().all(is_given) {
+            self.note_refused("of", "must be given together with amount and timestamp");
+        }
+        Some(RequestedRefund {
+            purchase_id: purchase_id?,
+            amount: amount?,
+            reason,
+            timestamp: timestamp?,
+        })
     }
 
     /// Reads the wait that the client requests.

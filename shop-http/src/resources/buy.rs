@@ -9,12 +9,14 @@ use axum::extract::Request;
 use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::TryFutureExt;
-use shop_core::{NewPurchase, PublishedPurchase};
+use percent_encoding::utf8_percent_encode;
+use shop_core::{NewPurchase, PublishedPurchase, Purchase};
 
 use crate::auth::{Action, Caller};
 use crate::header_names::{PURCHASE_ID, REPLAYED};
 use crate::request::purchase::{idempotency_key, read_purchase};
 use crate::request::{self, Query};
+use crate::response::validation_error::ENCODED;
 use crate::response::{HttpResult, PURCHASE_BYTES, json_response, to_json};
 use crate::routes::mount::Mount;
 use crate::service::{IS_PENDING, PurchaseService, ServiceKind};
@@ -80,7 +82,10 @@ pub(crate) fn begin_buy(
 pub(super) fn respond(mount: &Mount, bought: &PublishedPurchase) -> Response {
     let id = bought.purchase.id;
     // The purchase is stored a moment later, so the location waits for it.
-    let location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
+    let mut location = mount.path(format_args!("/v1/purchases/{id}?wait_for={id}"));
+    if bought.pending {
+        location.push_str(&refund_parameters(&bought.purchase));
+    }
     let location = [(header::LOCATION, location)];
     let body = to_json(bought, 2 * PURCHASE_BYTES);
     if bought.pending {
@@ -92,6 +97,28 @@ pub(super) fn respond(mount: &Mount, bought: &PublishedPurchase) -> Response {
         respond_with_purchase(StatusCode::CREATED, bought, body),
     )
         .into_response()
+}
+
+/// Returns the parameters that name a pending `refund` in its location.
+///
+/// Another refund of the same purchase has the same id, and may be the one that the store applies.
+/// With these parameters, the location tells what became of this one.
+fn refund_parameters(refund: &Purchase) -> String {
+    let mut parameters = String::new();
+    let Some(purchase_id) = refund.details.of else {
+        return parameters;
+    };
+    let mut add = |name: &str, value: &str| {
+        let value = utf8_percent_encode(value, &ENCODED);
+        parameters.push_str(&format!("&{name}={value}"));
+    };
+    add("of", &purchase_id.to_string());
+    add("amount", &refund.price.negated().to_string());
+    if let Some(reason) = &refund.details.reason {
+        add("reason", reason.as_str());
+    }
+    add("timestamp", &refund.timestamp.to_string());
+    parameters
 }
 
 /// Returns the response about a purchase, which says whether the request repeats one that was

@@ -9,17 +9,18 @@ use std::sync::Arc;
 use axum::Json;
 use axum::body::Body;
 use axum::http::request::Parts;
-use axum::http::{HeaderValue, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::json::write_member;
-use shop_core::ports::{Lookup, Period, Selector, TotalsRequest};
-use shop_core::{Invalid, Purchase, PurchaseId};
+use shop_core::ports::{Lookup, Period, RefundState, Selector, TotalsRequest};
+use shop_core::{ErrorKind, Invalid, Purchase, PurchaseId};
 
 use super::listing_body::stream_listing;
 use crate::auth::{Action, Caller};
 use crate::permits::RequestPermit;
 use crate::request::accept::row_format;
+use crate::request::query::RequestedRefund;
 use crate::request::{Query, path_parameter};
 use crate::response::{
     HttpError, HttpResult, Location, PURCHASE_BYTES, ValidationError, json_response, to_json,
@@ -187,23 +188,32 @@ pub(super) fn read_id(text: &str) -> Result<PurchaseId, ValidationError> {
     })
 }
 
-/// Handles `GET /v1/purchases/{id}`: returns one purchase.
+/// Handles `GET /v1/purchases/{id}`: returns one purchase or refund, or the state of a refund that
+/// is pending.
 ///
 /// # Errors
 /// - 422 for an invalid id or parameter
 /// - 404 if there is no such purchase, or it belongs to somebody else: a client does not learn
-///   which purchases of others exist. A refund that waits for its purchase is a 404 with the header
-///   of a pending purchase
+///   which purchases of others exist
 /// - 410 for an erased purchase, if the policy lets the caller read that
+/// - The errors of [`respond_with_state`] for a refund that is pending
 pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> HttpResult {
     let id = read_id(&path_parameter(&mut head).await.unwrap_or_default());
-    let (id, wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| query.note(id))?;
+    let ((id, requested), wait) = Query::read_from(&head.uri, Query::PURCHASE, |query| {
+        let requested = query.refund();
+        Some((query.note(id)?, requested))
+    })?;
     let caller = Caller::from_extensions(&head.extensions);
     let permit = RequestPermit::from_extensions(&head.extensions)?;
     // The head is not needed during the wait, and many requests may wait.
     drop(head);
     let pending = purchases.wait(&caller, &permit, wait, &[]).await?;
 
+    if let Some(requested) = requested
+        && let Some(refund) = find_requested(&purchases, &caller, &id, requested).await?
+    {
+        return respond_with_state(&purchases, &caller, refund).await;
+    }
     match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(&purchases, &caller, &purchase) => {
             let mut json = to_json(&purchase, PURCHASE_BYTES);
@@ -215,13 +225,75 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> Htt
             Ok((pending, json_response(json)).into_response())
         }
         Lookup::Waiting(refund) if may_read(&purchases, &caller, &refund) => {
-            Err(HttpError::WAITING_REFUND.with_pending(IS_PENDING))
+            respond_with_state(&purchases, &caller, refund).await
         }
         Lookup::Erased if purchases.policy.allows(&caller, &Action::ReadErased) => {
             Err(HttpError::ERASED_PURCHASE.with_pending(pending))
         }
         _ => Err(HttpError::UNKNOWN_PURCHASE.with_pending(pending)),
     }
+}
+
+/// Makes the refund that the `Location` of a pending refund names, if its purchase is stored and
+/// `caller` may read it.
+///
+/// # Errors
+/// - 404 if `id` is not the id of a refund of this purchase
+/// - 409 if the purchase cannot be refunded so
+async fn find_requested(
+    purchases: &PurchaseService,
+    caller: &Caller,
+    id: &PurchaseId,
+    requested: RequestedRefund,
+) -> HttpResult<Option<Purchase>> {
+    if requested.purchase_id.refund_id() != *id {
+        return Err(HttpError::UNKNOWN_PURCHASE);
+    }
+    let Lookup::Stored(bought) = purchases.look_up(&requested.purchase_id).await? else {
+        return Ok(None);
+    };
+    if !may_read(purchases, caller, &bought) {
+        return Ok(None);
+    }
+
+    let mut refund = bought
+        .refund(Some(requested.amount), requested.timestamp)
+        .map_err(|error| refused_refund(error.message().to_owned()))?;
+    refund.details.reason = requested.reason;
+    Ok(Some(refund))
+}
+
+/// Returns the response about a refund that was pending, by the decision of the store: 200 with the
+/// stored refund, or 202 with `refund` while the store has not decided.
+///
+/// # Errors
+/// - 409 with the reason if the store refused the refund: it applied another refund of the purchase,
+///   or the refund contradicts its purchase
+/// - 410 if the purchase was erased and `caller` may learn that, else 404
+async fn respond_with_state(
+    purchases: &PurchaseService,
+    caller: &Caller,
+    refund: Purchase,
+) -> HttpResult {
+    let state = RefundState::look_up(&*purchases.query, &refund);
+    match purchases.run_query(state).await? {
+        RefundState::Applied(stored) => Ok(json_response(to_json(&stored, PURCHASE_BYTES))),
+        RefundState::Waiting | RefundState::Undecided => {
+            let body = json_response(to_json(&refund, PURCHASE_BYTES));
+            Ok((StatusCode::ACCEPTED, IS_PENDING, body).into_response())
+        }
+        RefundState::Conflict => Err(HttpError::OTHER_REFUND),
+        RefundState::Refused(invalid) => Err(refused_refund(invalid.to_string())),
+        RefundState::Erased if purchases.policy.allows(caller, &Action::ReadErased) => {
+            Err(HttpError::ERASED_PURCHASE)
+        }
+        RefundState::Erased => Err(HttpError::UNKNOWN_PURCHASE),
+    }
+}
+
+/// Returns the error 409 of a refund that the store can never apply, because of `reason`.
+fn refused_refund(reason: String) -> HttpError {
+    HttpError::with_kind(StatusCode::CONFLICT, ErrorKind::Conflict, reason)
 }
 
 /// Returns whether `caller` may read `purchase`.

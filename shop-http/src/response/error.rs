@@ -168,10 +168,11 @@ impl HttpError {
         problem::UNKNOWN_PURCHASE,
         "No purchase with this id is stored",
     );
-    /// The store contains the refund, but not its purchase yet.
-    pub(crate) const WAITING_REFUND: Self = not_found(
-        problem::UNKNOWN_PURCHASE,
-        "This refund waits until its purchase is stored",
+    /// The store applied another refund of the purchase.
+    pub(crate) const OTHER_REFUND: Self = of_kind(
+        StatusCode::CONFLICT,
+        Conflict,
+        "The purchase was refunded with another amount or reason",
     );
     /// The purchase was erased, and only its mark is left.
     pub(crate) const ERASED_PURCHASE: Self = Self::new(

@@ -14,6 +14,7 @@
 //! | `lookups` | Looks up an id in the store, within limits that protect the buy |
 //! | `decision` | Decides by both whether a purchase is published, or answered without a second record |
 //! | `refund` | Publishes a refund, and waits until the store decides about it |
+//! | `refund_state` | Reads what the store has decided about a refund |
 
 mod cache;
 mod decision;
@@ -21,14 +22,17 @@ mod decision;
 mod idempotent_test;
 mod lookups;
 mod refund;
+mod refund_state;
 
-pub use refund::REFUND_TIMEOUT;
+pub use refund::{BegunRefund, REFUND_TIMEOUT};
+pub use refund_state::RefundState;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
+use tokio::time::Instant;
 
 use self::cache::{IdempotencyCache, PriorAttempt};
 use self::decision::PublishDecision;
@@ -184,7 +188,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// without a look-up.
     ///
     /// Refunds are published last, because the purchase that a refund names may be in the same
-    /// batch.
+    /// batch. The call waits once for the decisions about all of them.
     ///
     /// # Cancel safety
     /// Dropping the future loses the results. Each purchase may be published or not.
@@ -245,7 +249,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             });
         }
 
-        let refunded = self.publish_refunds(refunds).await;
+        let until = Instant::now() + REFUND_TIMEOUT;
+        let begun = self.begin_refunds(refunds, until).await;
+        let refunded = self.finish_refunds(begun, until).await;
         for (index, result) in places_of_refunds.into_iter().zip(refunded) {
             results[index] = Some(result);
         }

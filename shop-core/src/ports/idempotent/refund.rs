@@ -1,8 +1,7 @@
 //! Publishes a refund, and waits until the store decides about it.
 //!
 //! The log accepts any number of refunds of one purchase, but the store applies only one. So the
-//! result of a refund is the *verdict* of the store, which this module reads by looking up the id
-//! of the refund. All refunds of one purchase share one id, which is derived from the purchase.
+//! result of a refund is the decision of the store, which is read as a [`RefundState`].
 //!
 //! ```text
 //! find_applied ──applied already──▶ result of the first refund
@@ -10,8 +9,11 @@
 //!      ▼
 //!   publish ──▶ wait_until_applied ──stored──────▶ result
 //!                      │           ──refused─────▶ error
-//!                      └── no verdict in time ───▶ pending result
+//!                      └── no decision in time ──▶ pending result
 //! ```
+//!
+//! The refunds of a batch are *begun* together, which ends with their publish, and *finished*
+//! together, which waits for the decisions. So a batch of any size waits once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,9 +21,10 @@ use std::time::Duration;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 
-use super::lookups::{MAX_CONCURRENT, look_up};
-use super::{IdempotentSink, erased_error};
-use crate::ports::{Lookup, PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
+use super::IdempotentSink;
+use super::lookups::MAX_CONCURRENT;
+use super::refund_state::RefundState;
+use crate::ports::{PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
 /// The maximum time that a refund waits for the decision of the store, by default.
@@ -37,8 +40,22 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
 ///
 /// Each further refund adds 1 ms to the shortest pause of all waiting refunds, so that many refunds
-/// together make about 1,000 look-ups per second.
+/// together make about 2,000 look-ups per second: one of each refund, and one of its purchase.
 const UNTHROTTLED_REFUNDS: usize = 32;
+
+/// A refund of a batch after its publish.
+#[derive(Debug)]
+pub enum BegunRefund {
+    /// The store had applied the refund before, so it was not published again.
+    Applied(PublishedPurchase),
+    /// The refund was published with this receipt. The store may not have decided about it yet.
+    Published {
+        /// The published refund.
+        refund: Purchase,
+        /// The receipt of the publish.
+        receipt: Receipt,
+    },
+}
 
 impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes `refund`, unless it is stored already, and waits until the store decides about
@@ -78,17 +95,19 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.wait_until_applied(refund, receipt, until).await
     }
 
-    /// Publishes `refunds` by one call of the sink, and waits until the store decides about each
-    /// refund.
+    /// Publishes `refunds` by one call of the sink, unless they are stored already.
     ///
-    /// The wait ends [`REFUND_TIMEOUT`] after the start of the call, even if the publish takes a
-    /// part of this time. Returns one result per refund, in the order of `refunds`. Each result is
-    /// the one that [`publish_refund`](Self::publish_refund) would return for this refund.
-    pub(super) async fn publish_refunds(
+    /// Returns one result per refund, in the order of `refunds`, for
+    /// [`finish_refunds`](Self::finish_refunds). `until` limits the look-ups before the publish.
+    ///
+    /// # Cancel safety
+    /// Dropping the future leaves each refund published or not. The same refunds can be published
+    /// again.
+    pub async fn begin_refunds(
         &self,
         refunds: Vec<Purchase>,
-    ) -> Vec<Result<PublishedPurchase>> {
-        let until = Instant::now() + REFUND_TIMEOUT;
+        until: Instant,
+    ) -> Vec<Result<BegunRefund>> {
         // `None` stands for a refund that is not stored yet and must be published.
         let applied_results: Vec<Option<Result<PublishedPurchase>>> =
             stream::iter(0..refunds.len())
@@ -104,22 +123,50 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .filter(|(_, applied)| applied.is_none())
             .map(|(refund, _)| refund)
             .collect();
-
         let receipts = self.publish_all(&to_publish).await;
-        let published_results: Vec<_> = stream::iter(to_publish.into_iter().zip(receipts))
-            .map(|(refund, receipt)| async move {
-                self.wait_until_applied(refund, receipt?, until).await
+
+        // There is one of these results for each `None`, in the order of `refunds`.
+        let mut published = to_publish
+            .into_iter()
+            .zip(receipts)
+            .map(|(refund, receipt)| {
+                let receipt = receipt?;
+                Ok(BegunRefund::Published { refund, receipt })
+            });
+        applied_results
+            .into_iter()
+            .filter_map(|applied| match applied {
+                Some(applied) => Some(applied.map(BegunRefund::Applied)),
+                None => published.next(),
+            })
+            .collect()
+    }
+
+    /// Waits until the store decides about each refund that
+    /// [`begin_refunds`](Self::begin_refunds) began, but not longer than `until`.
+    ///
+    /// Returns one result per refund, in the order of `begun`. Each result is the one that
+    /// [`publish_refund`](Self::publish_refund) would return for this refund.
+    ///
+    /// # Cancel safety
+    /// Dropping the future loses the results. The refunds are published.
+    pub async fn finish_refunds(
+        &self,
+        begun: Vec<Result<BegunRefund>>,
+        until: Instant,
+    ) -> Vec<Result<PublishedPurchase>> {
+        stream::iter(begun)
+            .map(|begun| async move {
+                match begun? {
+                    BegunRefund::Applied(applied) => Ok(applied),
+                    BegunRefund::Published { refund, receipt } => {
+                        self.wait_until_applied(refund, receipt, until).await
+                    }
+                }
             })
             .buffered(MAX_CONCURRENT)
             .collect()
-            .await;
-
-        // There is one of these results for each `None`, in the order of `refunds`.
-        let mut published_results = published_results.into_iter();
-        applied_results
-            .into_iter()
-            .filter_map(|applied| applied.or_else(|| published_results.next()))
-            .collect()
+            .await
     }
 
     /// Returns the result of `refund` if the store contains it already, and `None` if it can be
@@ -138,42 +185,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         refund: &Purchase,
         until: Instant,
     ) -> Result<Option<PublishedPurchase>> {
-        let check = timeout_at(until, self.check_refund(refund)).await;
-        let result = check.unwrap_or_else(|_elapsed| {
+        let look_up = timeout_at(until, RefundState::look_up(&*self.query, refund)).await;
+        let state = look_up.unwrap_or_else(|_elapsed| {
             let message = "the store did not respond in time";
             Err(Error::new(ErrorKind::DeadlineExceeded, message))
         });
-        let stored = result.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        Ok(stored.map(|stored| self.replayed_result(stored)))
-    }
-
-    /// Returns the stored refund if the store contains `refund`, and otherwise checks it against
-    /// its purchase.
-    ///
-    /// A purchase that is not stored is not an error: its record may still be on its way from the
-    /// log to the store.
-    ///
-    /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the store contains another refund of the purchase
-    /// - [`Erased`](ErrorKind::Erased) if the refund or its purchase was erased
-    /// - [`Invalid`](ErrorKind::Invalid) if `refund` contradicts its purchase
-    /// - The error of the store if a look-up fails
-    async fn check_refund(&self, refund: &Purchase) -> Result<Option<Purchase>> {
-        if let Lookup::Stored(stored) = self.verdict_of(refund).await? {
-            return Ok(Some(stored));
-        }
-
-        let Some(purchase_id) = &refund.details.of else {
-            return Ok(None);
-        };
-        match look_up(&*self.query, purchase_id).await? {
-            Lookup::Stored(purchase) => {
-                refund.as_refund_of(&purchase)?;
-                Ok(None)
-            }
-            Lookup::Erased => Err(erased_error()),
-            Lookup::Missing | Lookup::Waiting(_) => Ok(None),
-        }
+        let decision = state.and_then(RefundState::into_decision);
+        let applied = decision.map_err(|error| error.with_outcome(Outcome::NotApplied))?;
+        Ok(applied.map(|applied| self.replayed_result(applied)))
     }
 
     /// Waits for the decision of the store about the published `refund`, and returns its result.
@@ -182,15 +201,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// result is [`pending`](PublishedPurchase::pending).
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store decides
-    /// against the refund.
+    /// The errors of [`RefundState::into_decision`] if the store decides against the refund.
     async fn wait_until_applied(
         &self,
         refund: Purchase,
         receipt: Receipt,
         until: Instant,
     ) -> Result<PublishedPurchase> {
-        let Some(stored) = self.wait_for_verdict(&refund, until).await? else {
+        let Some(stored) = self.wait_for_decision(&refund, until).await? else {
             return Ok(PublishedPurchase {
                 pending: true,
                 ..PublishedPurchase::new(refund.without_context(), receipt)
@@ -213,9 +231,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// repeated.
     ///
     /// # Errors
-    /// [`Conflict`](ErrorKind::Conflict) and [`Erased`](ErrorKind::Erased) if the store decides
-    /// against the refund.
-    async fn wait_for_verdict(
+    /// The errors of [`RefundState::into_decision`] if the store decides against the refund.
+    async fn wait_for_decision(
         &self,
         refund: &Purchase,
         until: Instant,
@@ -231,17 +248,15 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             // One look-up is made even if the time is over, because a sink that writes into the
             // store decides before the publish returns.
             let look_up_timeout = time_left.max(FIRST_PAUSE);
-            match timeout(look_up_timeout, self.verdict_of(refund)).await {
-                Ok(Ok(Lookup::Stored(stored))) => return Ok(Some(stored)),
+            let look_up = RefundState::look_up(&*self.query, refund);
+            match timeout(look_up_timeout, look_up).await {
                 // The store keeps the refund until its purchase arrives, which may be never.
-                Ok(Ok(Lookup::Waiting(_))) if !is_purchase_expected => return Ok(None),
-                // The refund or its purchase is still on its way to the store.
-                Ok(Ok(_)) => {}
-                // The store decided against the refund. Every other error is only a failed look-up.
-                Ok(Err(error))
-                    if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::Erased) =>
-                {
-                    return Err(error);
+                Ok(Ok(RefundState::Waiting)) if !is_purchase_expected => return Ok(None),
+                Ok(Ok(state)) => {
+                    if let Some(stored) = state.into_decision()? {
+                        return Ok(Some(stored));
+                    }
+                    // The refund or its purchase is still on its way to the store.
                 }
                 Ok(Err(error)) => tracing::debug!(%error, "the store cannot be asked for a refund"),
                 Err(_elapsed) => tracing::debug!("the store takes long to find a refund"),
@@ -258,25 +273,6 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             let least_pause = Duration::from_millis(excess_refunds as u64);
             sleep(pause.max(least_pause).min(time_left)).await;
             pause = (pause * 2).min(MAX_PAUSE);
-        }
-    }
-
-    /// Looks up `refund` in the store, and returns its state: stored, waiting for its purchase, or
-    /// missing.
-    ///
-    /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the store contains another refund of the same
-    ///   purchase
-    /// - [`Erased`](ErrorKind::Erased) if the refund was erased
-    /// - The error of the store if the look-up fails
-    async fn verdict_of(&self, refund: &Purchase) -> Result<Lookup> {
-        match look_up(&*self.query, &refund.id).await? {
-            Lookup::Stored(stored) if !stored.same_content(refund) => {
-                let message = "the purchase was refunded with another amount or reason";
-                Err(Error::new(ErrorKind::Conflict, message))
-            }
-            Lookup::Erased => Err(erased_error()),
-            lookup => Ok(lookup),
         }
     }
 }
