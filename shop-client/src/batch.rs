@@ -133,10 +133,11 @@ impl PurchaseBatch {
 
 /// Converts the `result` of `purchase`, which must have a key, after this number of `attempts`.
 ///
-/// `line` is the text of the result. It is also a problem, unless the purchase is acknowledged.
+/// `line` is the text of the result. It is also a problem, unless the purchase is acknowledged or
+/// pending.
 ///
 /// # Errors
-/// - The error in the result, unless the purchase is acknowledged
+/// - The error in the result, unless the purchase is acknowledged or pending
 /// - [`Unsupported`](ErrorKind::Unsupported) if the result is about another purchase
 fn convert_result(
     purchase: &NewPurchase,
@@ -144,7 +145,11 @@ fn convert_result(
     line: &[u8],
     attempts: u32,
 ) -> Result<PublishedPurchase> {
-    if let (BatchStatus::Acknowledged, Some(receipt)) = (result.status, result.receipt) {
+    let is_recorded = matches!(
+        result.status,
+        BatchStatus::Acknowledged | BatchStatus::Pending
+    );
+    if is_recorded && let Some(receipt) = result.receipt {
         let time = result.timestamp.unwrap_or_else(|| SystemClock.now());
         let purchase = purchase
             .clone()
@@ -158,7 +163,7 @@ fn convert_result(
         }
         let mut published = PublishedPurchase::new(purchase, receipt).with_attempts(attempts);
         published.replayed = result.replayed;
-        published.pending = result.pending;
+        published.pending = result.status == BatchStatus::Pending;
         return Ok(published);
     }
 

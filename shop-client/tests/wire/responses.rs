@@ -8,7 +8,7 @@
 use crate::outcomes::{describe, outcomes_of};
 use crate::prelude::*;
 use crate::reading::purchase;
-use shop_client::ReasonKind;
+use shop_client::{PurchaseQuery as _, ReasonKind};
 
 /// Calls `name`. The key of a buy gives its purchase an id that the rows know.
 async fn call(client: &ShopClient, name: &str) -> Result<String> {
@@ -29,6 +29,7 @@ async fn call(client: &ShopClient, name: &str) -> Result<String> {
             refund.details.of = Some(purchase(1).id);
             describe(client.buy(refund).await?)
         }
+        "look_up" => describe(client.look_up(&purchase(1).id).await?),
         "summary" => describe(user.summary().await?),
         "page" => describe(user.page().await?),
         "health" => describe(client.health().await?),

@@ -107,22 +107,18 @@ pub struct BatchResultBody {
     pub line: usize,
     /// The outcome of the purchase.
     pub status: BatchStatus,
-    /// The id of an acknowledged purchase.
+    /// The id of an acknowledged purchase, or of a pending refund.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<PurchaseId>,
-    /// The time of an acknowledged purchase.
+    /// The time of an acknowledged purchase, or of a pending refund.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
-    /// The receipt of an acknowledged purchase, which proves that the purchase is durable.
+    /// The receipt of an acknowledged purchase or a pending refund, which proves that it is durable.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub receipt: Option<Receipt>,
     /// Whether the purchase was acknowledged before, with the same key.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub replayed: bool,
-    /// Whether this is a refund about which the store has not decided yet: it is in the log, and
-    /// may still be refused.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub pending: bool,
     /// The key to repeat a purchase of unknown outcome with.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
@@ -145,8 +141,10 @@ pub struct BatchResultBody {
 #[serde(rename_all = "snake_case")]
 #[non_exhaustive]
 pub enum BatchStatus {
-    /// The purchase is durable.
+    /// The purchase is durable, or the store has applied the refund.
     Acknowledged,
+    /// The refund is durable, but the store has not decided about it yet, and may still refuse it.
+    Pending,
     /// The purchase is invalid, and is not recorded.
     Rejected,
     /// The purchase may have been recorded: repeat it with its key.
@@ -166,22 +164,20 @@ impl BatchResultBody {
     }
 }
 
-/// Appends the result of an acknowledged purchase at `line` of a batch, in the JSON of a
-/// [`BatchResultBody`].
+/// Appends the result of an acknowledged purchase or a pending refund at `line` of a batch, in the
+/// JSON of a [`BatchResultBody`].
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut Vec<u8>) {
     write_member(body, "{\"line\":", &(line as u64));
-    write_member(
-        body,
-        ",\"status\":\"acknowledged\",\"id\":",
-        &published.receipt.id,
-    );
+    let status_and_id = if published.pending {
+        ",\"status\":\"pending\",\"id\":"
+    } else {
+        ",\"status\":\"acknowledged\",\"id\":"
+    };
+    write_member(body, status_and_id, &published.receipt.id);
     write_member(body, ",\"timestamp\":", &published.purchase.timestamp);
     write_member(body, ",\"receipt\":", &published.receipt);
     if published.replayed {
         body.put_slice(b",\"replayed\":true");
-    }
-    if published.pending {
-        body.put_slice(b",\"pending\":true");
     }
     body.put_slice(b"}");
 }

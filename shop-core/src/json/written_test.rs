@@ -67,8 +67,15 @@ fn results_are_written_as_they_are_serialized() {
             let once = PublishedPurchase::new(purchase.clone(), receipt.clone());
             assert_as_serialized(&once);
 
-            for published in [once.clone(), once.into_replayed()] {
-                let mut body = BatchResultBody::new(12, BatchStatus::Acknowledged);
+            let mut pending = once.clone();
+            pending.pending = true;
+            for published in [once.clone(), once.into_replayed(), pending] {
+                let status = if published.pending {
+                    BatchStatus::Pending
+                } else {
+                    BatchStatus::Acknowledged
+                };
+                let mut body = BatchResultBody::new(12, status);
                 body.id = Some(purchase.id);
                 body.timestamp = Some(purchase.timestamp);
                 body.receipt = Some(receipt.clone());

@@ -201,7 +201,7 @@ impl Action<'_> {
 
     /// Returns whether the action is limited to `sender`: whether its subject is the id, or the
     /// number, of the only user that the action concerns.
-    pub(super) fn is_limited_to(&self, sender: &Principal) -> bool {
+    pub(crate) fn is_limited_to(&self, sender: &Principal) -> bool {
         let Some(subject) = sender.subject() else {
             return false;
         };

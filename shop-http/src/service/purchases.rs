@@ -15,7 +15,7 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
     Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink,
-    Selector, TotalsRequest,
+    REFUND_TIMEOUT, Selector, TotalsRequest,
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
@@ -43,6 +43,23 @@ pub(super) const MAX_PUBLISHING_BATCHES: usize = 4;
 /// The result of one purchase or refund of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
 
+/// A refund of a batch, as the client sent it.
+pub(crate) struct BatchRefund {
+    pub(crate) new: NewPurchase,
+    pub(crate) permitted: PermittedPurchases,
+}
+
+/// The purchases that the sender of a batch may refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PermittedPurchases {
+    /// Any purchase, also one that is not known yet: an export may contain a refund before its
+    /// purchase.
+    Any,
+    /// Purchases that are known here, and are of the user of the refund. The sender must not learn
+    /// which other purchases exist, so these get the same answer as a purchase that does not exist.
+    KnownOfUser,
+}
+
 /// A purchase or a refund of a batch, as the client sent it.
 pub(crate) struct BatchPurchase {
     pub(crate) new: NewPurchase,
@@ -51,11 +68,10 @@ pub(crate) struct BatchPurchase {
     pub(crate) given_id: Option<PurchaseId>,
 }
 
-/// The facts that the error of a purchase or a refund needs, after the sink took the purchase.
+/// The facts that the error of a purchase needs, after the sink took the purchase.
 struct AttemptedWrite {
     key: Option<IdempotencyKey>,
     id: PurchaseId,
-    is_refund: bool,
 }
 
 /// The role purchases of a service.
@@ -135,7 +151,7 @@ impl PurchaseService {
             .map_err(|error| self.map_refund_error(error, &id))
     }
 
-    /// Assigns ids to the purchases and refunds of `batch`, and publishes them together.
+    /// Assigns ids to the purchases of `batch`, and publishes them together.
     ///
     /// Returns one result per purchase, in the order of `batch`. If the turn of the batch does not
     /// come before `deadline`, nothing is published, and each result is an error.
@@ -157,15 +173,10 @@ impl PurchaseService {
             let key = new.key.clone();
             let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
             purchase.context = context.cloned().map(Box::new);
-
-            // The id of a refund is derived from the id of its purchase alone.
-            let is_refund = purchase.is_refund();
-            if let Some(given_id) = given_id
-                && !is_refund
-            {
+            if let Some(given_id) = given_id {
                 purchase.id = given_id;
             }
-            let id_source = if key.is_some() || is_refund {
+            let id_source = if key.is_some() {
                 IdSource::Given
             } else {
                 IdSource::Generated
@@ -174,7 +185,6 @@ impl PurchaseService {
             attempts.push(AttemptedWrite {
                 key,
                 id: purchase.id,
-                is_refund,
             });
             purchases.push((purchase, id_source));
         }
@@ -184,6 +194,83 @@ impl PurchaseService {
             .zip(attempts)
             .map(|(result, attempt)| result.map_err(|error| self.map_attempt_error(error, attempt)))
             .collect()
+    }
+
+    /// Publishes the refunds of a batch together, and waits once, for at most [`REFUND_TIMEOUT`],
+    /// until the store decided about all of them.
+    ///
+    /// The purchases of the batch must be published before, because the refunds may be of them.
+    /// Returns one result per refund, in the order of `refunds`. A refund without a decision is
+    /// pending. If the turn of the batch does not come before `deadline`, nothing is published, and
+    /// each result is an error.
+    pub(crate) async fn refund_many(
+        &self,
+        refunds: Vec<BatchRefund>,
+        context: Option<&RequestContext>,
+        deadline: Instant,
+    ) -> Vec<BatchResult> {
+        if refunds.is_empty() {
+            return Vec::new();
+        }
+
+        let until = Instant::now() + REFUND_TIMEOUT;
+        let now = self.clock.now();
+        let mut results = Vec::with_capacity(refunds.len());
+        let mut permitted_refunds = Vec::with_capacity(refunds.len());
+        for BatchRefund { new, permitted } in refunds {
+            let mut refund = new.into_purchase(now, || self.clock.fresh_id());
+            refund.context = context.cloned().map(Box::new);
+            match self.check_permitted(&refund, permitted).await {
+                Ok(()) => {
+                    permitted_refunds.push(refund);
+                    results.push(None);
+                }
+                Err(error) => results.push(Some(Err(error))),
+            }
+        }
+
+        let ids: Vec<PurchaseId> = permitted_refunds.iter().map(|refund| refund.id).collect();
+        let decided = match self.wait_for_batch_turn(deadline).await {
+            Ok(turn) => {
+                let begun = self.sink.begin_refunds(permitted_refunds, until).await;
+                // Other batches publish while this one waits for the store.
+                drop(turn);
+                self.sink.finish_refunds(begun, until).await
+            }
+            Err(error) => vec![Err(error); ids.len()],
+        };
+        let mut decided = decided
+            .into_iter()
+            .zip(ids)
+            .map(|(result, id)| result.map_err(|error| self.map_refund_error(error, &id)));
+        results
+            .into_iter()
+            .filter_map(|refused| refused.or_else(|| decided.next()))
+            .collect()
+    }
+
+    /// Checks that the sender of a batch may refund the purchase of `refund`.
+    ///
+    /// # Errors
+    /// - 404 if only known purchases of the user are permitted, and this is none
+    /// - The errors of [`look_up_for_write`](Self::look_up_for_write)
+    async fn check_permitted(
+        &self,
+        refund: &Purchase,
+        permitted: PermittedPurchases,
+    ) -> HttpResult<()> {
+        let (PermittedPurchases::KnownOfUser, Some(purchase_id)) = (permitted, refund.details.of)
+        else {
+            return Ok(());
+        };
+        let bought = match self.sink.acknowledged_purchase(&purchase_id) {
+            Some(acknowledged) => Some(acknowledged),
+            None => self.look_up_for_write(&purchase_id).await?.stored(),
+        };
+        if bought.is_some_and(|bought| bought.user_id == refund.user_id) {
+            return Ok(());
+        }
+        Err(HttpError::UNKNOWN_PURCHASE)
     }
 
     /// Waits until fewer than [`MAX_PUBLISHING_BATCHES`] batches publish. The turn ends when the
@@ -225,11 +312,8 @@ impl PurchaseService {
         self.policy.allows(caller, &Action::ReadPositions)
     }
 
-    /// Converts the error of a purchase or a refund in a batch.
+    /// Converts the error of a purchase in a batch.
     fn map_attempt_error(&self, error: Error, attempt: AttemptedWrite) -> HttpError {
-        if attempt.is_refund {
-            return self.map_refund_error(error, &attempt.id);
-        }
         let key = attempt.key.unwrap_or_else(|| key_from_id(&attempt.id));
         self.map_write_error(error, key)
     }
@@ -238,7 +322,7 @@ impl PurchaseService {
     fn map_refund_error(&self, error: Error, id: &PurchaseId) -> HttpError {
         let key = key_from_id(id);
         let refund_text = match error.kind() {
-            ErrorKind::Conflict => "The purchase was refunded with another amount or reason".into(),
+            ErrorKind::Conflict => HttpError::OTHER_REFUND.text,
             ErrorKind::Erased => "The purchase was erased".into(),
             ErrorKind::Invalid => error.message().to_owned().into(),
             _ => return self.map_write_error(error, key),

@@ -5,13 +5,16 @@
 //!
 //! 1. [`BatchAudit`] reads and authorizes the lines.
 //! 2. The service publishes the purchases of the chunk together.
-//! 3. [`BatchResults`] writes one result per line.
+//! 3. [`BatchResults`] writes one result per line, and leaves a gap for the result of each refund.
+//!
+//! The refunds of all chunks follow, because the purchase of a refund may be in a later chunk. They
+//! are published together, and the batch waits once for the decisions of the store about them.
+//! [`BatchResults`] then fills the gaps.
 //!
 //! An invalid, denied or failed purchase results in an error, and does not prevent the others.
 
 mod lines;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -30,7 +33,7 @@ use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::{HttpError, HttpResult, Location};
-use crate::service::purchases::{BatchPurchase, BatchResult};
+use crate::service::purchases::{BatchPurchase, BatchRefund, BatchResult, PermittedPurchases};
 use crate::service::{PurchaseService, ServiceKind};
 
 /// The number of lines whose purchases are published together. Other requests are served between
@@ -89,25 +92,21 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     let deadline = Instant::now() + options.publish_timeout;
     let mut results = BatchResults::new(is_ndjson, shows_positions, result_bytes);
     let mut audit = BatchAudit::default();
+    let mut refunds = Vec::new();
     for chunk in lines.chunks(CHUNK_LINES) {
-        let mut batch = Vec::with_capacity(chunk.len());
-        let mut errors = BTreeMap::new();
-        run_blocking(text.len(), || {
-            for line in chunk {
-                match audit.read_line(line.text, &purchases, &caller, &parts.extensions) {
-                    Ok(purchase) => batch.push(purchase),
-                    Err(error) => {
-                        errors.insert(line.index, error);
-                    }
-                }
-            }
+        let read_chunk = run_blocking(text.len(), || {
+            audit.read_chunk(chunk, &purchases, &caller, &parts.extensions)
         });
-
+        refunds.extend(read_chunk.refunds);
         let published = purchases
-            .buy_many(batch, context.as_deref(), deadline)
+            .buy_many(read_chunk.purchases, context.as_deref(), deadline)
             .await;
-        results.add_chunk(chunk, published, errors)?;
+        results.add_chunk(chunk, read_chunk.lines, published)?;
     }
+    let refunded = purchases
+        .refund_many(refunds, context.as_deref(), deadline)
+        .await;
+    results.fill_gaps(refunded)?;
 
     audit.record(&caller, lines.len());
     Ok(results.respond(body_permit))
@@ -157,6 +156,28 @@ struct BatchLine<'a> {
     text: &'a [u8],
 }
 
+/// The content of a line that the caller may publish.
+enum BatchLineContent {
+    Purchase(BatchPurchase),
+    Refund(BatchRefund),
+}
+
+/// The kind of a line after it was read.
+enum ReadLine {
+    Purchase,
+    Refund,
+    /// The line is not valid, or the caller may not publish it.
+    Refused(HttpError),
+}
+
+/// The lines of a chunk after they were read.
+struct ReadChunk {
+    /// The kind of each line.
+    lines: Vec<ReadLine>,
+    purchases: Vec<BatchPurchase>,
+    refunds: Vec<BatchRefund>,
+}
+
 /// The facts about the purchases of a batch that the audit log contains.
 #[derive(Default)]
 struct BatchAudit {
@@ -168,6 +189,36 @@ struct BatchAudit {
 }
 
 impl BatchAudit {
+    /// Reads the lines of `chunk`, and checks that `caller` may publish them.
+    fn read_chunk(
+        &mut self,
+        chunk: &[BatchLine<'_>],
+        purchases: &PurchaseService,
+        caller: &Caller,
+        extensions: &Extensions,
+    ) -> ReadChunk {
+        let mut read_chunk = ReadChunk {
+            lines: Vec::with_capacity(chunk.len()),
+            purchases: Vec::with_capacity(chunk.len()),
+            refunds: Vec::new(),
+        };
+        for line in chunk {
+            let content = self.read_line(line.text, purchases, caller, extensions);
+            read_chunk.lines.push(match content {
+                Ok(BatchLineContent::Purchase(purchase)) => {
+                    read_chunk.purchases.push(purchase);
+                    ReadLine::Purchase
+                }
+                Ok(BatchLineContent::Refund(refund)) => {
+                    read_chunk.refunds.push(refund);
+                    ReadLine::Refund
+                }
+                Err(error) => ReadLine::Refused(error),
+            });
+        }
+        read_chunk
+    }
+
     /// Reads the purchase or the refund in `text`, and checks that `caller` may make it.
     ///
     /// # Errors
@@ -179,7 +230,7 @@ impl BatchAudit {
         purchases: &PurchaseService,
         caller: &Caller,
         extensions: &Extensions,
-    ) -> HttpResult<BatchPurchase> {
+    ) -> HttpResult<BatchLineContent> {
         let purchase = request::purchase::read_line(text, purchases)?;
         let user = &purchase.new.user_id;
         let first_user = self.first_user.get_or_insert_with(|| user.clone());
@@ -189,19 +240,33 @@ impl BatchAudit {
         if is_refund {
             ForeignOrigin::refuse(extensions)?;
         }
+        let action = if is_refund {
+            Action::Refund(user)
+        } else {
+            Action::Buy(user)
+        };
         // On management, the whole batch was authorized before its body was read.
-        if purchases.kind == ServiceKind::Facing {
-            let action = if is_refund {
-                Action::Refund(user)
-            } else {
-                Action::Buy(user)
-            };
-            if let Err(denial) = purchases.policy.decide(caller, &action) {
-                self.denied += 1;
-                return Err(denial);
-            }
+        if purchases.kind == ServiceKind::Facing
+            && let Err(denial) = purchases.policy.decide(caller, &action)
+        {
+            self.denied += 1;
+            return Err(denial);
         }
-        Ok(purchase)
+        if !is_refund {
+            return Ok(BatchLineContent::Purchase(purchase));
+        }
+
+        let is_limited_to_caller = purchases.kind == ServiceKind::Facing
+            && action.is_limited_to(&caller.principal)
+            && !purchases.policy.allows(caller, &Action::ReadErased);
+        Ok(BatchLineContent::Refund(BatchRefund {
+            new: purchase.new,
+            permitted: if is_limited_to_caller {
+                PermittedPurchases::KnownOfUser
+            } else {
+                PermittedPurchases::Any
+            },
+        }))
     }
 
     /// Records a batch of `count` purchases for the audit log, with its user if there is only one.
@@ -218,10 +283,22 @@ impl BatchAudit {
     }
 }
 
+/// The place of a result that is missing in the body of [`BatchResults`].
+struct ResultGap {
+    /// The offset in the body.
+    offset: usize,
+    /// The index of the line.
+    line: usize,
+}
+
 /// The results of a batch: the body of the response, which is written chunk by chunk.
 struct BatchResults {
     /// Whether the body consists of one result per line, and is not a JSON array.
     is_ndjson: bool,
+    /// Whether the body contains no result, and no gap for one.
+    is_empty: bool,
+    /// The places in `body` at which the results of refunds are missing, in their order.
+    gaps: Vec<ResultGap>,
     /// Whether the caller may see the positions of the purchases in the log.
     shows_positions: bool,
     body: Vec<u8>,
@@ -241,6 +318,8 @@ impl BatchResults {
         }
         Self {
             is_ndjson,
+            is_empty: true,
+            gaps: Vec::new(),
             shows_positions,
             body,
             permitted_bytes,
@@ -248,36 +327,36 @@ impl BatchResults {
         }
     }
 
-    /// Adds one result per line of `chunk`: the error in `errors` at the index of the line, or else
-    /// the next result in `published`.
+    /// Adds one result per line of `chunk`: the error of a line that was refused, a gap for the
+    /// result of a refund, or else the next result in `published`.
+    ///
+    /// `read_lines` tells the kind of each line of `chunk`.
     ///
     /// # Errors
     /// 500 if a result is missing or cannot be written, which is a defect.
     fn add_chunk(
         &mut self,
         chunk: &[BatchLine<'_>],
+        read_lines: Vec<ReadLine>,
         published: Vec<BatchResult>,
-        mut errors: BTreeMap<usize, HttpError>,
     ) -> HttpResult<()> {
         let mut published = published.into_iter();
-        for line in chunk {
-            // A body of one byte is the bracket that opens the array.
-            if !self.is_ndjson && self.body.len() > 1 {
+        for (line, read_line) in chunk.iter().zip(read_lines) {
+            if !self.is_ndjson && !self.is_empty {
                 self.body.push(b',');
             }
+            self.is_empty = false;
 
-            let result = match errors.remove(&line.index) {
-                Some(error) => Err(error),
-                None => published.next().ok_or(HttpError::PANICKED)?,
-            };
-            match result {
-                Ok(mut bought) => {
-                    if !self.shows_positions {
-                        bought.receipt.position = None;
-                    }
-                    write_acknowledged(line.index, &bought, &mut self.body);
+            match read_line {
+                ReadLine::Purchase => {
+                    let result = published.next().ok_or(HttpError::PANICKED)?;
+                    self.write_result(line.index, result)?;
                 }
-                Err(error) => self.write_error(line.index, &error)?,
+                ReadLine::Refund => self.gaps.push(ResultGap {
+                    offset: self.body.len(),
+                    line: line.index,
+                }),
+                ReadLine::Refused(error) => self.write_error(line.index, &error)?,
             }
 
             if self.is_ndjson {
@@ -285,6 +364,46 @@ impl BatchResults {
             }
         }
         Ok(())
+    }
+
+    /// Writes the results of the refunds into the gaps that were left for them.
+    ///
+    /// # Errors
+    /// 500 if a result is missing or cannot be written, which is a defect.
+    fn fill_gaps(&mut self, refunded: Vec<BatchResult>) -> HttpResult<()> {
+        let gaps = std::mem::take(&mut self.gaps);
+        if gaps.len() != refunded.len() {
+            return Err(HttpError::PANICKED);
+        }
+        if gaps.is_empty() {
+            return Ok(());
+        }
+
+        let body_with_gaps = std::mem::take(&mut self.body);
+        self.body.reserve(self.permitted_bytes);
+        let mut copied = 0;
+        for (gap, result) in gaps.into_iter().zip(refunded) {
+            self.body
+                .extend_from_slice(&body_with_gaps[copied..gap.offset]);
+            copied = gap.offset;
+            self.write_result(gap.line, result)?;
+        }
+        self.body.extend_from_slice(&body_with_gaps[copied..]);
+        Ok(())
+    }
+
+    /// Writes the `result` of the line with the index `line`.
+    fn write_result(&mut self, line: usize, result: BatchResult) -> HttpResult<()> {
+        match result {
+            Ok(mut bought) => {
+                if !self.shows_positions {
+                    bought.receipt.position = None;
+                }
+                write_acknowledged(line, &bought, &mut self.body);
+                Ok(())
+            }
+            Err(error) => self.write_error(line, &error),
+        }
     }
 
     /// Writes the `error` of the line with the index `line`.
