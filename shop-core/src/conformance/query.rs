@@ -1,6 +1,7 @@
 //! The tests of every [`PurchaseQuery`].
 
 use tokio::time::Instant;
+use uuid::Uuid;
 
 use super::prelude::*;
 use crate::ports::{Bucket, Cursor, Page, Totals};
@@ -434,4 +435,35 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
     ] {
         assert_eq!(next(from).await.as_deref(), name, "{from}");
     }
+}
+
+/// A store that keeps how imported files were read keeps the last reading of each file, also for
+/// the next process that opens it. Listings and sums do not contain the files.
+pub async fn the_last_reading_of_a_file_is_kept(fixture: &dyn StoreFixture) {
+    let mut query = fixture.query().await;
+    declared(
+        query.imported_files().is_some(),
+        "keeping how imported files were read",
+    );
+    let [first, second] = [1, 2].map(Uuid::from_u128);
+    {
+        let Some(files) = query.imported_files() else {
+            return;
+        };
+        assert_eq!(succeed(files.last_reading(first)).await, None);
+        for (file, reading) in [(first, "a"), (second, "b"), (first, "c")] {
+            succeed(files.keep_reading(file, reading)).await;
+        }
+    }
+
+    let reopened = soon("reopen", fixture.reopen()).await;
+    if let Some(reopened) = &reopened {
+        query = reopened.query().await;
+    }
+    let Some(files) = query.imported_files() else {
+        panic!("the next process does not keep imported files");
+    };
+    assert_eq!(succeed(files.last_reading(first)).await.unwrap(), "c");
+    assert_eq!(succeed(files.last_reading(second)).await.unwrap(), "b");
+    assert_listed(&query, &Selector::All, &[]).await;
 }

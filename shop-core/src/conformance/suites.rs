@@ -88,6 +88,7 @@ macro_rules! store_suite {
                 scan_batches_yield_everything_once,
                 wait_for_returns_when_stored,
                 names_are_ordered_by_their_bytes,
+                the_last_reading_of_a_file_is_kept,
             );
         }
     };

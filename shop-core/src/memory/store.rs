@@ -17,9 +17,9 @@ use crate::domain::Currency;
 use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
-    CurrencyStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds, PageRequest,
-    PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed, Selector, Summary,
-    WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, other_currency,
+    CurrencyStore, ImportedFiles, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds,
+    PageRequest, PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed, Selector,
+    Summary, WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, other_currency,
     rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
@@ -48,6 +48,8 @@ struct StoreTables {
     next_sequence: u64,
     /// The currency of the store: the first one that was adopted or stored.
     currency: Option<Currency>,
+    /// How each imported file was read last, by the digest of the file.
+    imported_files: BTreeMap<Uuid, String>,
     last_seen: Option<Timestamp>,
 }
 
@@ -372,6 +374,19 @@ impl CurrencyStore for InMemoryStore {
 }
 
 #[async_trait]
+impl ImportedFiles for InMemoryStore {
+    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
+        Ok(lock(&self.tables).imported_files.get(&file).cloned())
+    }
+
+    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
+        let mut tables = lock(&self.tables);
+        tables.imported_files.insert(file, reading.to_owned());
+        Ok(())
+    }
+}
+
+#[async_trait]
 impl RecordStore<Purchase> for InMemoryStore {
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         let mut tables = lock(&self.tables);
@@ -438,6 +453,10 @@ impl PurchaseQuery for InMemoryStore {
             .values()
             .map(|purchase| purchase.user_name.as_str());
         Ok(names.filter(|name| *name >= from).min().map(str::to_owned))
+    }
+
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {

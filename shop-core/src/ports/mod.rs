@@ -13,6 +13,7 @@
 //! | [`PurchaseErase`] | Erases the purchases of a user, and deletes old ones |
 //! | [`WaitingRefunds`] | Keeps the refunds that arrive before their purchase |
 //! | [`CurrencyStore`] | Keeps the currency of a store |
+//! | [`ImportedFiles`] | Keeps how imported files were read |
 //! | [`PurchaseEvents`] | Yields purchases as they become visible |
 //!
 //! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`. `Arc` and `Box` of a port
@@ -25,6 +26,7 @@
 mod currency;
 mod cursor;
 mod idempotent;
+mod imported_files;
 mod left;
 mod outcomes;
 mod publisher;
@@ -52,6 +54,7 @@ pub use {
     currency::CurrencyStore,
     cursor::{Cursor, Keyset, TimeRange},
     idempotent::REFUND_TIMEOUT,
+    imported_files::ImportedFiles,
     left::{LeftEntries, Removed},
     publisher::{PublishedPurchase, PurchasePublisher},
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},

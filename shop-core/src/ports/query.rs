@@ -15,7 +15,7 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::{Instant, sleep};
 
-use super::{Bucket, Cursor, ScanBatch, TimeRange, Totals, TotalsRequest};
+use super::{Bucket, Cursor, ImportedFiles, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::domain::Reference;
 use crate::{
     Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName,
@@ -217,6 +217,12 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         let page = self.page(&Selector::All, &request).await?;
         let next = page.next_cursor(&request)?;
         Ok(ScanBatch::new(page.items, next))
+    }
+
+    /// Returns the files that were imported into the store, if the store keeps them (default
+    /// `None`).
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        None
     }
 
     /// Checks whether the store can be read now.

@@ -5,6 +5,7 @@
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
+//! | `imported_files` | how the files were read that were imported into the store |
 //! | `insert` | the insert command, with one outcome for each document |
 //! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents that are not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
@@ -30,6 +31,7 @@ mod faulty_server;
 #[cfg(test)]
 #[path = "../../tests/support/mongo.rs"]
 mod fixture;
+mod imported_files;
 mod indexes;
 mod insert;
 #[cfg(test)]

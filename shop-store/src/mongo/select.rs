@@ -12,8 +12,8 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
-    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
-    Summary, TimeRange, TotalsRequest,
+    Bucket, Cursor, ImportedFiles, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch,
+    Selector, Summary, TimeRange, TotalsRequest,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -140,6 +140,10 @@ impl PurchaseQuery for MongoStore {
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         scan::read_scan_batch(&self.connection, after).await
+    }
+
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -9,6 +9,7 @@
 //! | `schema` | creation of tables and indexes in the background |
 //! | `inspect` | a check of the tables and the rights in a database, which changes nothing |
 //! | `rows` | conversion of rows to purchases |
+//! | `imported_files` | how the files were read that were imported into the store |
 //! | `insert` | inserts with one outcome for each row |
 //! | `select` | the port for queries: pages, exact counts and sums, reads by id, and scans of the whole table |
 //! | `refunds` | refunds, the refunds that wait for their purchase, and the currency of the store |
@@ -70,6 +71,7 @@ mod faults_test;
 #[cfg(test)]
 #[path = "../../tests/support/postgres.rs"]
 mod fixture;
+mod imported_files;
 mod insert;
 mod inspect;
 #[cfg(test)]

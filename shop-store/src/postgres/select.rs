@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
-    Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry,
+    Bucket, Cursor, ImportedFiles, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch,
+    Selector, Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -169,6 +169,10 @@ impl PurchaseQuery for PostgresStore {
             }
         }
         Ok(ScanBatch::new(purchases, next_position).with_unreadable(unreadable))
+    }
+
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {

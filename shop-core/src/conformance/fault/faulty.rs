@@ -9,8 +9,8 @@ use super::call::{complete_later, no_answer};
 use crate::Error;
 use crate::log::{DeadLetters, LogFaults, LogWriter};
 use crate::ports::{
-    Bucket, Cursor, Durability, InsertOutcome, Page, PurchaseSink, Receipt, RecordStore, ScanBatch,
-    WaitingRefunds,
+    Bucket, Cursor, Durability, ImportedFiles, InsertOutcome, Page, PurchaseSink, Receipt,
+    RecordStore, ScanBatch, WaitingRefunds,
 };
 
 /// A port whose calls have the faults of a script. Implements the same port.
@@ -191,6 +191,10 @@ faulty!(PurchaseQuery {
 }
     fn takeovers(&self) -> u64 {
         self.port.takeovers()
+    }
+
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        self.port.imported_files()
     }
 );
 

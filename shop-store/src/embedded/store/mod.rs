@@ -11,7 +11,7 @@
 //! | `unfolded` | only the watermark; before the fold, the purchases that the sums do not contain yet, see `fold` |
 //! | `waiting_refunds` | none; a refund that arrives before its purchase waits here |
 //! | `erased` | none; the ids of erased purchases, which must not be inserted again |
-//! | `settings` | the currency of the store, once a purchase has named one |
+//! | `settings` | the currency of the store, once a purchase has named one; how each imported file was read |
 //!
 //! The constants of `crate::embedded::schema` create these tables. The modules:
 //!
@@ -33,6 +33,7 @@ mod insert;
 mod periods;
 mod rows;
 mod select;
+mod settings;
 #[expect(
     clippy::module_inception,
     reason = "the same file names as in the other adapters"

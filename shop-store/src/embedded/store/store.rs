@@ -14,15 +14,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    Bucket, CurrencyStore, Cursor, InsertOutcome, Lookup, Page, PageRequest, PurchaseErase,
-    PurchaseQuery, RecordStore, Removed, ScanBatch, Selector, Summary, TotalsRequest,
-    WaitingRefund, WaitingRefunds, WaitingSummary, other_currency, sum_pages,
+    Bucket, CurrencyStore, Cursor, ImportedFiles, InsertOutcome, Lookup, Page, PageRequest,
+    PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector, Summary,
+    TotalsRequest, WaitingRefund, WaitingRefunds, WaitingSummary, other_currency, sum_pages,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
+use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
 use super::buyers::BuyerCache;
 use super::fold::{UnfoldedSums, refill_quarters};
-use super::{buyers, erase, insert, periods, select, waiting};
+use super::{buyers, erase, insert, periods, select, settings, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -193,6 +193,29 @@ impl CurrencyStore for EmbeddedStore {
     }
 }
 
+#[async_trait]
+impl ImportedFiles for EmbeddedStore {
+    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
+        self.readers
+            .read(move |connection| settings::find(connection, &imported_file_setting(file)))
+            .await
+    }
+
+    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
+        let reading = reading.to_owned();
+        self.writer
+            .write(move |connection| {
+                settings::set(connection, &imported_file_setting(file), &reading)
+            })
+            .await
+    }
+}
+
+/// Returns the name of the setting that keeps how the file with the digest `file` was read.
+fn imported_file_setting(file: Uuid) -> String {
+    format!("imported-file {file}")
+}
+
 /// Erased content is overwritten in the file. The write-ahead log may still contain the content
 /// until SQLite reuses that part of the log. Unused parts of pages may contain copies of rows that
 /// were moved, until [`vacuum`](crate::embedded::vacuum()) rewrites the file.
@@ -324,6 +347,10 @@ impl PurchaseQuery for EmbeddedStore {
         self.scans
             .read(move |connection| select::read_scan_batch(connection, after_key.as_ref()))
             .await
+    }
+
+    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {

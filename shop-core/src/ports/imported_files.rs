@@ -1,0 +1,38 @@
+//! The port of the files that were imported into a store.
+
+use std::fmt::Debug;
+
+use async_trait::async_trait;
+use uuid::Uuid;
+
+use crate::Result;
+
+/// Keeps how the files were read that were imported into a store, so that an import can notice a
+/// file that is read otherwise than before.
+///
+/// A file is named by a digest of its content, and how it was read is a text of the import. A store
+/// that offers this port returns it from
+/// [`PurchaseQuery::imported_files`](super::PurchaseQuery::imported_files).
+///
+/// # Behavior
+/// Each line names the function of the conformance kit that checks it.
+///
+/// - A store keeps the last text of each file, also for the next process that opens it
+///   (`query::the_last_reading_of_a_file_is_kept`).
+#[async_trait]
+pub trait ImportedFiles: Debug + Send + Sync {
+    /// Returns how the file with the digest `file` was read by its last import, or `None` if it was
+    /// not imported.
+    ///
+    /// # Errors
+    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read this
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
+    async fn last_reading(&self, file: Uuid) -> Result<Option<String>>;
+
+    /// Keeps durably that the file with the digest `file` is imported, and read as `reading` says.
+    ///
+    /// # Errors
+    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to write this
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
+    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()>;
+}
