@@ -14,9 +14,9 @@ use std::time::Instant;
 
 use futures_util::TryStreamExt as _;
 use serde_json::json;
-use shop_core::UserId;
 use shop_core::api::RowFormat;
 use shop_core::import::{Import, ImportReport};
+use shop_core::{ErrorKind, UserId};
 
 use super::{print, print_report, progress};
 use crate::backend::PurchasesStore;
@@ -28,6 +28,7 @@ use crate::{CliError, Result, backend};
 ///
 /// # Errors
 /// - a finding if rows were not imported
+/// - an error of the options if the file was imported before with other options
 /// - an error with the line at which an import that was stopped continues
 /// - the errors of the file, of the log, of the store and of standard output
 pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<()> {
@@ -84,6 +85,10 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
 
     if let Err(error) = result {
         let Some(line) = report.resume_at else {
+            // Other options than before are wrong options, unlike other conflicts.
+            if error.kind() == ErrorKind::Conflict {
+                return Err(CliError::usage(format!("{name}: {error}")));
+            }
             return Err(about_file(error));
         };
         return Err(CliError::new(format!(
@@ -106,6 +111,7 @@ fn import_with_options(command: &ImportFile) -> Import {
     }
     Import::new(command.format.unwrap_or(format_by_name))
         .from_line(command.from_line)
+        .again(command.again)
         .columns(command.columns.clone())
         .delimiter(command.delimiter)
         .encoding(command.encoding)

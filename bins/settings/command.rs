@@ -202,13 +202,16 @@ pub(crate) enum Command {
     /// spreadsheet can be imported again, and only what is new is. The same row in another file, without an id, a key and a
     /// time, is the same purchase, and is counted as repeated.
     ///
+    /// A file that was imported before with other options is refused, because its rows may have another meaning and would
+    /// be stored a second time; --again imports it all the same.
+    ///
     /// Each row is checked: one that is not valid is reported with its line, and the others are imported. The command waits
     /// until the rows are stored, and counts each as imported, repeated, rejected or conflicting: its id or key belongs to
     /// another purchase. It can be stopped and run again, from the beginning or with --from-line, and runs beside services.
     /// It needs a log that a service has created, and on Kafka a service that runs ingest.
     ///
-    /// It exits with 0, 1 when rows were rejected or conflict, 2 for wrong options or settings or another file, 3 when a
-    /// server is unavailable or there is no file or log. It takes the settings of the service.
+    /// It exits with 0, 1 when rows were rejected or conflict, 2 for wrong options or settings, another file or other
+    /// options than before, 3 when a server is unavailable or there is no file or log. It takes the settings of the service.
     #[command(verbatim_doc_comment)]
     Import(ImportFile),
     /// Writes the stored purchases to standard output
@@ -292,6 +295,9 @@ pub(crate) struct ImportFile {
     /// Shows the columns and the first five rows as purchases, and imports nothing
     #[arg(long)]
     pub(crate) dry_run: bool,
+    /// Imports the file although it was imported before with other options
+    #[arg(long)]
+    pub(crate) again: bool,
     /// Columns of CSV with other names, such as 'userid=Customer ID,price=Total'. Other columns are not read then
     #[arg(
         long,

@@ -34,6 +34,8 @@ export function Importing() {
   const [rate, setRate] = useState("");
   const running = useRef(null);
   const [isRunning, setIsRunning] = useState(false);
+  // The service knows the file, and has read it with other options: it imports the file if it is asked once more.
+  const [isOtherwise, setIsOtherwise] = useState(false);
   useEffect(() => () => running.current?.abort(), []);
 
   // A file is looked at again when the options change; only the last look counts. This must happen before the page is drawn:
@@ -43,6 +45,7 @@ export function Importing() {
     setReport(null);
     setRate("");
     setSaid({ text: "" });
+    setIsOtherwise(false);
     if (file === null) return undefined;
     if (file.size > MAX_FILE) {
       setSaid({ text: "The file is too large for this page. Use management import.", isBad: true });
@@ -79,12 +82,19 @@ export function Importing() {
         show(report);
         setSaid({ text: `Importing: ${inWords(report)}.` });
       };
-      const last = await importFile(file, { ...layout, columns, format: formatOf(file) }, running.current.signal, onReport);
+      const options = { ...layout, columns, format: formatOf(file), again: isOtherwise || undefined };
+      const last = await importFile(file, options, running.current.signal, onReport);
       show(last);
       const problem = last.problem && ` Stopped: ${sentence(last.problem)} Import again for the rest.`;
       setSaid({ text: `${sentence(inWords(last))}${problem ?? ""}`, isBad: Boolean(problem) });
     } catch (error) {
       if (!(error instanceof Refusal)) throw error;
+      setIsOtherwise(error.status === 409);
+      if (error.status === 409) {
+        setSaid({ text: otherwiseInWords(error.message), isBad: true });
+        setIsRunning(false);
+        return;
+      }
       const isCancelled = running.current.signal.aborted;
       const text = isCancelled ? "Cancelled." : sentence(error.message);
       setSaid({ text: `${text} What was imported stays. Import again for the rest.`, isBad: !isCancelled });
@@ -111,7 +121,7 @@ export function Importing() {
     <p class="answer ${said.isBad ? "bad" : "progress"}" id="import-said" role="status">${said.text}</p>
     <p class="note figures" id="import-rate">${rate}</p>
     ${preview && html`<div class="actions">
-      <button type="button" id="import-button" class=${isRunning && "quiet"} onClick=${press}>${isRunning ? "Cancel" : "Import"}</button>
+      <button type="button" id="import-button" class=${isRunning && "quiet"} onClick=${press}>${isRunning ? "Cancel" : isOtherwise ? "Import again" : "Import"}</button>
     </div>`}
     ${report?.problems.length > 0 && html`<${Problems} report=${report} />`}
     ${preview && !report && html`<${Preview} preview=${preview} />`}
@@ -158,6 +168,9 @@ export function rateInWords(rows, milliseconds) {
   const perSecond = grouped(String(Math.round(Number(rows) / seconds)));
   return `${counted(rows, "row")} in ${duration(milliseconds, 1000)}: ${perSecond} rows per second.`;
 }
+
+/** The sentence of the service about a file that it has read with other options, which says how a command goes on, for the page. */
+export const otherwiseInWords = (problem) => `Nothing was imported: ${sentence(problem.replace(/ Import it with the options of before.*$/, ""))} Choose the options of before, or press Import again.`;
 
 const formatOf = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
 

@@ -6,7 +6,10 @@ use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{Durability, PurchaseQuery as _, Receipt, StoreSink};
+use crate::ports::{
+    Durability, ImportedFiles, Page, PageRequest, PurchaseQuery, Receipt, Selector, StoreSink,
+    Summary,
+};
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
 
 fn csv() -> Import {
@@ -262,6 +265,125 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
         let report = import_into(&store, &import, file).await.unwrap();
         assert_eq!(counts(&report), expected);
     }
+}
+
+#[tokio::test]
+async fn a_file_is_refused_with_other_options_than_before() {
+    let london = csv().time_zone(Some("Europe/London".parse().unwrap()));
+    let berlin = csv().time_zone(Some("Europe/Berlin".parse().unwrap()));
+    let explicit = london
+        .clone()
+        .columns("userid=userid".parse().unwrap())
+        .encoding(Some("utf-8".parse().unwrap()))
+        .delimiter(Some(",".parse().unwrap()));
+    let file = "username,userid,price,timestamp\nada,u1,1,2024-01-15 23:30\n";
+    let store = InMemoryStore::new();
+    let is_refused = async |import: &Import, file: &str, difference: &str| {
+        let stored = store.all();
+        let error = import_into(&store, import, file).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Conflict);
+        assert!(error.to_string().contains(difference), "{error}");
+        let checked = import.check_repetition(&store, file.as_bytes()).await;
+        assert_eq!(checked.unwrap_err().kind(), ErrorKind::Conflict);
+        assert_eq!(store.all(), stored);
+    };
+
+    // No row could be read, so the file may be read otherwise.
+    let report = import_into(&store, &csv(), file).await.unwrap();
+    assert_eq!(counts(&report), [0, 0, 1, 0]);
+    for (import, expected) in [(&london, [1, 0, 0, 0]), (&explicit, [0, 1, 0, 0])] {
+        import
+            .check_repetition(&store, file.as_bytes())
+            .await
+            .unwrap();
+        let report = import_into(&store, import, file).await.unwrap();
+        assert_eq!(counts(&report), expected);
+    }
+
+    let difference = "time_zone was Europe/London, and is Europe/Berlin.";
+    is_refused(&berlin, file, difference).await;
+    is_refused(&csv(), file, "time_zone was Europe/London, and is not set.").await;
+    let keyed = london.clone().columns(
+        "key=userid,userid=username,username=price,price=timestamp"
+            .parse()
+            .unwrap(),
+    );
+    is_refused(&keyed, file, "columns was price=price, ").await;
+
+    // Nobody else's file is refused, and neither is this one if it is wanted.
+    let other_file = "username,userid,price,timestamp\nada,u1,1,2024-01-15 23:31\n";
+    let report = import_into(&store, &berlin, other_file).await.unwrap();
+    assert_eq!(counts(&report), [1, 0, 0, 0]);
+    let again = berlin.clone().again(true);
+    let report = import_into(&store, &again, file).await.unwrap();
+    assert_eq!(counts(&report), [1, 0, 0, 0]);
+    let report = import_into(&store, &berlin, file).await.unwrap();
+    assert_eq!(counts(&report), [0, 1, 0, 0]);
+
+    // A file to which rows were added since is the same file if its beginning is long enough.
+    let mut long_file = "username,userid,price,timestamp\n".to_owned();
+    while long_file.len() < MAX_ROW_BYTES {
+        long_file += "ada,u2,1,2024-01-15 23:30\n";
+    }
+    import_into(&store, &london, &long_file).await.unwrap();
+    long_file += "bob,u3,1,2024-01-15 23:30\n";
+    is_refused(&berlin, &long_file, difference).await;
+}
+
+#[tokio::test]
+async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before() {
+    /// A store without the right to keep how files were read.
+    #[derive(Debug)]
+    struct Forgetful(InMemoryStore);
+
+    #[crate::async_trait]
+    impl ImportedFiles for Forgetful {
+        async fn last_reading(&self, _file: Uuid) -> Result<Option<String>> {
+            Err(Error::new(
+                ErrorKind::Denied,
+                "no right to read the settings",
+            ))
+        }
+        async fn keep_reading(&self, _file: Uuid, _reading: &str) -> Result<()> {
+            panic!("the store is not asked again");
+        }
+    }
+
+    #[crate::async_trait]
+    impl PurchaseQuery for Forgetful {
+        async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
+            self.0.page(selector, request).await
+        }
+        async fn summary(&self, selector: &Selector) -> Result<Summary> {
+            self.0.summary(selector).await
+        }
+        async fn get(&self, id: &crate::PurchaseId) -> Result<Option<Purchase>> {
+            self.0.get(id).await
+        }
+        fn imported_files(&self) -> Option<&dyn ImportedFiles> {
+            Some(self)
+        }
+        async fn check_reads(&self) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    let store = Forgetful(InMemoryStore::new());
+    let sink = StoreSink::new(Arc::new(store.0.clone()), Durability::Memory);
+    let file = "username,userid,price\nada,u1,1\n";
+    csv()
+        .check_repetition(&store, file.as_bytes())
+        .await
+        .unwrap();
+    let mut report = ImportReport::default();
+    csv()
+        .run(&sink, &store, file.as_bytes(), &mut report, |_| ())
+        .await
+        .unwrap();
+    assert_eq!(counts(&report), [1, 0, 0, 0]);
+    let says =
+        "not known whether this file was imported before with other options: no right to read";
+    assert!(report.to_string().contains(says), "{report}");
 }
 
 #[tokio::test]

@@ -21,6 +21,13 @@ pub struct TextEncoding(pub(super) &'static Encoding);
 
 format_as!(TextEncoding: |this| Display = Display(this.0.name()));
 
+impl TextEncoding {
+    /// Returns the name of this encoding, or `None` for UTF-8, which is the default.
+    pub(super) fn unless_utf_8(self) -> Option<String> {
+        (self.0 != encoding_rs::UTF_8).then(|| self.to_string())
+    }
+}
+
 impl FromStr for TextEncoding {
     type Err = Invalid;
 
@@ -149,6 +156,8 @@ pub(super) fn csv_reader<R: Read>(input: R, delimiter: Delimiter) -> csv::Reader
 /// `Europe/Berlin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct FileZone(TimeZone);
+
+format_as!(FileZone: |this| Display = Display(this.0.iana_name().unwrap_or("UTC")));
 
 impl FromStr for FileZone {
     type Err = Invalid;

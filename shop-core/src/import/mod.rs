@@ -36,6 +36,7 @@ mod import_test;
 mod input;
 mod layout;
 mod publish;
+mod repetition;
 mod report;
 mod row;
 #[cfg(test)]
@@ -52,12 +53,13 @@ use tokio::time::Instant;
 use crate::api::RowFormat;
 use crate::domain::Currency;
 use crate::ports::{PurchaseQuery, PurchaseSink};
-use crate::{Error, ErrorKind, Result, options};
+use crate::{Error, ErrorKind, Result, Uuid, options};
 
 use file_rows::FileRows;
 pub use header::FileColumn;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
 use publish::ImportPublisher;
+use repetition::{Reading, RepetitionGuard, StartedFile, read_start};
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
 use row::{ImportRow, RowParser};
 
@@ -120,6 +122,9 @@ options! {
         pub decimal_comma: bool = false,
         /// The zone of times without an offset (default `None`: they are rejected).
         pub time_zone: Option<FileZone> = None,
+        /// Whether a file is imported although it was imported before with other options (default
+        /// false: it is refused).
+        pub again: bool = false,
         /// How long an import waits for ingest while no further row becomes stored (default 10
         /// min).
         pub store_timeout: Duration = Duration::from_secs(10 * 60),
@@ -135,9 +140,12 @@ impl Import {
     ///
     /// The file is read on a thread for blocking work. `report` counts the rows by their result,
     /// also if the import fails. `progress` is called after each batch. Importing a file again
-    /// imports no purchase twice.
+    /// imports no purchase twice. With options by which its rows are read otherwise, the file is
+    /// refused, unless [`again`](Self::again) is set.
     ///
     /// # Errors
+    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before and read otherwise.
+    ///   Nothing is imported then
     /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the
     ///   header of CSV is wrong
     /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
@@ -158,10 +166,11 @@ impl Import {
         sink.check().await?;
 
         let mut publisher = ImportPublisher::new(sink, query, self.store_timeout);
+        let mut repetition_guard = RepetitionGuard::new(query, self.again);
         let import = self.clone();
         let mut batch_size = MIN_BATCH_SIZE;
         let mut next_batch =
-            spawn_blocking(move || FileReader::new(import, file)?.next_batch(batch_size));
+            spawn_blocking(move || FileReader::open(import, file)?.next_batch(batch_size));
         loop {
             // The outer error is a panic of the thread, the inner one is an error of the file.
             let (reader, batch) = next_batch.await.map_err(unreadable_file)??;
@@ -173,6 +182,10 @@ impl Import {
                 // The rows before an unreadable place are imported, and then the import fails.
                 return reader.failure.map_or(Ok(()), Err);
             }
+
+            repetition_guard
+                .admit(reader.digest, &reader.reading, &batch, report)
+                .await?;
 
             // A thread reads the next batch while this one is published.
             next_batch = spawn_blocking(move || reader.next_batch(batch_size));
@@ -193,6 +206,10 @@ struct FileReader<R> {
     /// The first line that is imported.
     from_line: u64,
     ignored_columns: Vec<String>,
+    /// The digest by which the store knows the file.
+    digest: Uuid,
+    /// How the file is read.
+    reading: Reading,
     /// The error after which the file cannot be read further. The rows before it are imported.
     failure: Option<Error>,
 }
@@ -202,7 +219,8 @@ impl<R: Read> FileReader<R> {
     ///
     /// # Errors
     /// Returns the errors of [`FileRows::new`].
-    fn new(import: Import, file: R) -> Result<Self> {
+    fn open(import: Import, file: R) -> Result<FileReader<StartedFile<R>>> {
+        let (digest, file) = read_start(file)?;
         let file = FileRows::new(&import, file)?;
         let ignored_columns = file
             .columns()
@@ -210,8 +228,10 @@ impl<R: Read> FileReader<R> {
             .filter(|column| column.member.is_none() && !column.column.is_empty())
             .map(|column| column.column.clone())
             .collect();
-        Ok(Self {
+        Ok(FileReader {
             ignored_columns,
+            digest,
+            reading: Reading::new(&import, file.columns()),
             file,
             from_line: import.from_line,
             parser: RowParser::new(import),

@@ -41,7 +41,7 @@ const DAMAGED: &str = "the store has a damaged row with its id or of its purchas
 
 /// Returns the pauses before the attempts to repeat a failed call: 0.1 s to 6.4 s, half of a minute
 /// in all.
-fn retry_backoff() -> ExponentialBuilder {
+pub(super) fn retry_backoff() -> ExponentialBuilder {
     ExponentialBuilder::default()
         .with_min_delay(Duration::from_millis(100))
         .with_max_delay(Duration::from_millis(6_400))

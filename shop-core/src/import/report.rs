@@ -38,6 +38,10 @@ pub struct ImportReport {
     pub unterminated_line: Option<u64>,
     /// The columns of the file that are not read.
     pub ignored_columns: Vec<String>,
+    /// The reason why it is not known whether the file was imported before with other options, such
+    /// as a right that the store lacks.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unknown_repetition: Option<String>,
     /// The line to continue with, if the import failed.
     #[serde(skip)]
     pub resume_at: Option<u64>,
@@ -108,6 +112,12 @@ impl fmt::Display for ImportReport {
                 "\nline {line} is the last one and has no line end: check whether the file was cut off in it"
             )?;
         }
+        if let Some(reason) = &self.unknown_repetition {
+            write!(
+                f,
+                "\nit is not known whether this file was imported before with other options: {reason}"
+            )?;
+        }
         if !self.ignored_columns.is_empty() {
             write!(
                 f,
@@ -151,7 +161,7 @@ impl Import {
     /// # Errors
     /// Returns the errors of [`run`](Self::run) that are about the file.
     pub fn preview(&self, file: impl Read) -> Result<Preview> {
-        let (reader, batch) = FileReader::new(self.clone(), file)?.next_batch(PREVIEW_ROWS)?;
+        let (reader, batch) = FileReader::open(self.clone(), file)?.next_batch(PREVIEW_ROWS)?;
         if let Some(error) = reader.failure {
             return Err(error);
         }

@@ -138,6 +138,7 @@ impl Query {
     pub(crate) const NAMES: &[&str] = &["prefix"];
     /// The names of the parameters of an import.
     pub(crate) const IMPORT: &[&str] = &[
+        "again",
         "columns",
         "decimal_comma",
         "delimiter",
@@ -484,6 +485,7 @@ impl Query {
     /// the encoding of a file without the parameter `encoding`.
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
+        let is_again = self.read_word("again", &booleans, "must be true or false");
         let columns = self.parse("columns");
         let decimal_comma = self.read_word("decimal_comma", &booleans, "must be true or false");
         let delimiter = self.parse("delimiter");
@@ -497,6 +499,7 @@ impl Query {
         let time_zone = self.parse("time_zone");
 
         let import = import
+            .again(is_again.unwrap_or_default())
             .columns(columns.unwrap_or_default())
             .decimal_comma(decimal_comma.unwrap_or_default())
             .delimiter(delimiter)

@@ -19,6 +19,7 @@ use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use shop_core::api::NDJSON;
 use shop_core::import::{Import, ImportReport};
+use shop_core::{Error, ErrorKind};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 use crate::auth::{Action, Audited, Caller};
@@ -40,6 +41,8 @@ const WRITE_UNITS: usize = 8;
 /// - the errors of [`read_up_to`](request::body::read_up_to)
 /// - 503 if there is no room for the file, or for the writes
 /// - 422 if the file cannot be read
+/// - 409 if the file was imported before with other options
+/// - 503 if the store cannot tell whether it was, because it cannot be reached
 pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> HttpResult {
     let (parts, body) = request.into_parts();
     let caller = Caller::from_extensions(&parts.extensions);
@@ -65,16 +68,15 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     permit.acquire_write(WRITE_UNITS)?;
 
     // The preview finds out whether the file can be read, while the status can still say so.
-    let preview = import.preview(&file[..]).map_err(|error| {
-        HttpError::with_kind(
-            StatusCode::UNPROCESSABLE_ENTITY,
-            error.kind(),
-            error.message().to_owned(),
-        )
-    })?;
+    let preview = import.preview(&file[..]).map_err(unreadable_file)?;
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
+    let checked = import.check_repetition(&*purchases.query, &file[..]).await;
+    checked.map_err(|error| match error.kind() {
+        ErrorKind::Conflict => of_file(StatusCode::CONFLICT, &error),
+        _ => HttpError::failed_query(error, purchases.subject()),
+    })?;
 
     caller.audit(Audited {
         action: "import",
@@ -82,6 +84,16 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
         ..Audited::default()
     });
     Ok(respond(purchases, import, file, body_permit, permit))
+}
+
+/// Returns the error for a file that cannot be read.
+fn unreadable_file(error: Error) -> HttpError {
+    of_file(StatusCode::UNPROCESSABLE_ENTITY, &error)
+}
+
+/// Returns the response to a fault of the file, with the text of `error`.
+fn of_file(status: StatusCode, error: &Error) -> HttpError {
+    HttpError::with_kind(status, error.kind(), error.message().to_owned())
 }
 
 /// Checks the head of a request before its body is read, and returns the requested import.

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import { test } from "node:test";
 
 globalThis.location = { pathname: "/", hash: "" };
-const { fileInWords, rateInWords } = await import("../../page/importing.js");
+const { fileInWords, otherwiseInWords, rateInWords } = await import("../../page/importing.js");
 const { columnsParameter, forPage, memberOf, namesIn, withChoice } = await import("../../page/mapping.js");
 
 const NAMES = ["Kunde", "username", "Summe, brutto", "Ort"];
@@ -50,4 +50,13 @@ test("what was found in a file is a sentence", () => {
 test("the progress has the rows per second", () => {
   assert.equal(rateInWords("65536", 2000).replace("\u00a0", " "), "65,536 rows in 2 s: 32,768 rows per second.");
   assert.equal(rateInWords("1", 500).replace("\u00a0", " "), "1 row in 500 ms: 2 rows per second.");
+});
+
+test("a file that was read with other options is refused in words of the page", () => {
+  const problem =
+    "this file was imported before with other options: decimal_comma was true, and is not set. Each row that has another meaning by that would be stored a second time. Import it with the options of before, or add `again` to import it all the same";
+  assert.equal(
+    otherwiseInWords(problem),
+    "Nothing was imported: this file was imported before with other options: decimal_comma was true, and is not set. Each row that has another meaning by that would be stored a second time. Choose the options of before, or press Import again.",
+  );
 });
