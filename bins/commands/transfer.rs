@@ -116,6 +116,8 @@ fn import_with_options(command: &ImportFile) -> Import {
         .delimiter(command.delimiter)
         .encoding(command.encoding)
         .decimal_comma(command.decimal_comma)
+        .thousands(command.thousands)
+        .currency_sign(command.currency_sign.clone())
         .time_zone(command.time_zone.clone())
 }
 

@@ -9,7 +9,9 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
 use shop_core::domain::RefundReason;
-use shop_core::import::{ColumnNames, Delimiter, FileZone, TextEncoding};
+use shop_core::import::{
+    ColumnNames, CurrencySign, Delimiter, FileZone, TextEncoding, ThousandsSeparator,
+};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserId};
@@ -189,7 +191,7 @@ pub(crate) enum Command {
     /// Imports the purchases and the refunds of a file, each once
     ///
     /// A line of NDJSON is a JSON object, a row of CSV has the columns that its first line names: username, userid, price,
-    /// and optionally timestamp, item, quantity, currency, reference, of, reason, more, id and key. It reads what `export`
+    /// and optionally timestamp, item, quantity, currency, reference, refunded, of, reason, more, id and key. It reads what `export`
     /// writes, in any order of the rows, and files of other systems:
     ///
     /// management import purchases.ndjson
@@ -315,6 +317,12 @@ pub(crate) struct ImportFile {
     /// The decimals of prices follow a comma, as in 12,50
     #[arg(long)]
     pub(crate) decimal_comma: bool,
+    /// What separates the thousands of prices: one of , . ' and space [default: they have no separator]
+    #[arg(long)]
+    pub(crate) thousands: Option<ThousandsSeparator>,
+    /// Sign beside prices, such as $ or EUR [default: they have none]
+    #[arg(long, value_name = "SIGN")]
+    pub(crate) currency_sign: Option<CurrencySign>,
     /// Zone of times without an offset, such as Europe/Berlin [default: they are rejected]
     #[arg(long, value_name = "ZONE")]
     pub(crate) time_zone: Option<FileZone>,

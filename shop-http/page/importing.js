@@ -110,7 +110,7 @@ export function Importing() {
   const paste = (text) => take(text.trim() === "" ? null : new File([text], text.trimStart().startsWith("{") ? "pasted.ndjson" : "pasted.csv"));
 
   return html`<section class="ledger" id="import" aria-label="Import">
-    <p class="hint" id="import-hint">A file of CSV or NDJSON: username, userid and price, optionally timestamp, item, quantity, reference, id and key, as the export writes them, or with other columns, whose meaning you choose. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each row is imported once.</p>
+    <p class="hint" id="import-hint">A file of CSV or NDJSON: username, userid and price, optionally timestamp, item, quantity, reference, refunded, id and key, as the export writes them, or with other columns, whose meaning you choose. Purchases are written into the store, past the log; <span class="id">management import</span> writes into the log. The same file can be imported again: each row is imported once.</p>
     <div class="pair">
       <label>File <input type="file" id="import-file" accept=".csv,.ndjson,.jsonl,text/csv" aria-describedby="import-hint" disabled=${isRunning} onChange=${({ target }) => take(target.files[0] ?? null)} /></label>
       <label>or pasted text <textarea id="import-text" rows="3" spellcheck="false" autocomplete="off" disabled=${isRunning} onInput=${({ target }) => paste(target.value)}></textarea></label>
@@ -197,6 +197,8 @@ function Options({ isDisabled, onChange }) {
       <datalist id="import-encodings"><option value="windows-1252" /><option value="utf-16le" /></datalist>
       <label>Time zone <input name="time_zone" placeholder="Europe/Berlin" disabled=${isDisabled} /></label>
       <label class="check"><input type="checkbox" name="decimal_comma" value="true" disabled=${isDisabled} /> Decimal comma</label>
+      <label>Thousands <select name="thousands" disabled=${isDisabled}><option value="">1234</option><option value=",">1,234</option><option value=".">1.234</option><option value="'">1'234</option><option value="space">1 234</option></select></label>
+      <label>Currency sign <input name="currency_sign" placeholder="$" maxlength="8" disabled=${isDisabled} /></label>
     </form>
   </details>`;
 }

@@ -5,7 +5,7 @@ import { html } from "./preact.js";
 
 /** The members of a purchase that a column can have, with their names for people. */
 const MEMBERS = {
-  userid: "User ID", username: "Name", price: "Price", timestamp: "Time", item: "What", quantity: "Quantity", currency: "Currency", reference: "Reference",
+  userid: "User ID", username: "Name", price: "Price", timestamp: "Time", item: "What", quantity: "Quantity", currency: "Currency", reference: "Reference", refunded: "Refunded amount",
   id: "ID", key: "Idempotency key", of: "ID of the refunded purchase", reason: "Reason of the refund", more: "Further members",
 };
 

@@ -268,6 +268,93 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
 }
 
 #[tokio::test]
+async fn a_refund_finds_its_purchase_by_reference() {
+    let store = InMemoryStore::new();
+    // The refund of tea comes first, the one of milk names another payer, as some systems do.
+    let file = "username,userid,price,reference,of\n\
+                ada,u1,-2,tea,\n\
+                ada,u1,5,tea,\n\
+                bob,u2,7,milk,\n\
+                shop,u0,-7,refund-1,milk\n";
+    for expected in [[4, 0, 0, 0], [0, 4, 0, 0]] {
+        let report = import_into(&store, &csv(), file).await.unwrap();
+        assert_eq!((counts(&report), report.waiting), (expected, 0), "{report}");
+    }
+    let refunds: Vec<String> = store
+        .all()
+        .into_iter()
+        .filter(Purchase::is_refund)
+        .map(|refund| {
+            format!(
+                "{} {} {:?}",
+                refund.user_id, refund.price, refund.details.reference
+            )
+        })
+        .collect();
+    assert_eq!(refunds.len(), 2, "{refunds:?}");
+    assert!(
+        refunds.contains(&"u1 -2 Some(\"tea\")".to_owned()),
+        "{refunds:?}"
+    );
+    assert!(
+        refunds.contains(&"u2 -7 Some(\"milk\")".to_owned()),
+        "{refunds:?}"
+    );
+
+    // In a later file, a purchase is found in the store. What finds none is rejected by its line.
+    let later = "username,userid,price,reference\n\
+                 ada,u1,4,cake\n\
+                 eva,u3,4,two\n\
+                 eva,u3,6,two\n\
+                 ada,u1,-1,nothing\n\
+                 eva,u3,-1,two\n\
+                 ada,u1,-9,cake\n\
+                 ada,u1,-1,\n\
+                 ada,u1,-3,tea\n";
+    let report = import_into(&store, &csv(), later).await.unwrap();
+    let problems: Vec<_> = report
+        .problems
+        .iter()
+        .map(|problem| format!("{}: {}", problem.line, problem.detail))
+        .collect();
+    insta::assert_snapshot!(problems.join("\n"));
+    assert_eq!(counts(&report), [3, 0, 4, 1]);
+}
+
+#[tokio::test]
+async fn a_column_of_refunded_amounts_makes_refunds() {
+    let store = InMemoryStore::new();
+    let import = csv().columns(
+        "userid=who,username=name,price=total,refunded=back,id=no"
+            .parse()
+            .unwrap(),
+    );
+    let rows = |back: &str| {
+        format!("no,who,name,total,back\n1,u1,ada,5,{back}\n2,u2,bob,7,0.00\n3,u3,eva,4,9\n")
+    };
+    // The order is refunded after the first file was written.
+    for (back, expected) in [
+        ("", [2, 0, 1, 0]),
+        ("-2", [1, 2, 1, 0]),
+        ("2.00", [0, 3, 1, 0]),
+        ("3", [0, 2, 1, 1]),
+    ] {
+        let report = import_into(&store, &import, rows(back)).await.unwrap();
+        assert_eq!(counts(&report), expected, "{back}: {report}");
+        assert!(
+            report.problems[0].detail.starts_with("refunded: "),
+            "{report}"
+        );
+    }
+    let refund = store.all().into_iter().find(Purchase::is_refund).unwrap();
+    assert_eq!(refund.price.to_string(), "-2");
+    let report = import_into(&store, &import.refunds(false), rows("2"))
+        .await
+        .unwrap();
+    assert_eq!(counts(&report), [0, 1, 2, 0]);
+}
+
+#[tokio::test]
 async fn a_file_is_refused_with_other_options_than_before() {
     let london = csv().time_zone(Some("Europe/London".parse().unwrap()));
     let berlin = csv().time_zone(Some("Europe/Berlin".parse().unwrap()));

@@ -28,6 +28,7 @@
 //!       ─▶ row: a purchase with its id ─▶ publish: stored, and counted
 //! ```
 
+mod amount;
 mod csv_input;
 mod file_rows;
 mod header;
@@ -36,6 +37,7 @@ mod import_test;
 mod input;
 mod layout;
 mod publish;
+mod referenced;
 mod repetition;
 mod report;
 mod row;
@@ -55,6 +57,7 @@ use crate::domain::Currency;
 use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, Uuid, options};
 
+pub use amount::{CurrencySign, ThousandsSeparator};
 use file_rows::FileRows;
 pub use header::FileColumn;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
@@ -120,6 +123,10 @@ options! {
         pub columns: ColumnNames = ColumnNames::default(),
         /// Whether the decimals of prices follow a comma, as in `12,50` (default false).
         pub decimal_comma: bool = false,
+        /// The character between the thousands of amounts (default none).
+        pub thousands: Option<ThousandsSeparator> = None,
+        /// The currency sign that may be beside amounts (default none).
+        pub currency_sign: Option<CurrencySign> = None,
         /// The zone of times without an offset (default `None`: they are rejected).
         pub time_zone: Option<FileZone> = None,
         /// Whether a file is imported although it was imported before with other options (default
@@ -218,8 +225,9 @@ impl<R: Read> FileReader<R> {
     /// Opens `file`, and reads the header of a CSV file.
     ///
     /// # Errors
-    /// Returns the errors of [`FileRows::new`].
+    /// Returns the errors of [`Import::check_amounts`] and [`FileRows::new`].
     fn open(import: Import, file: R) -> Result<FileReader<StartedFile<R>>> {
+        import.check_amounts()?;
         let (digest, file) = read_start(file)?;
         let file = FileRows::new(&import, file)?;
         let ignored_columns = file
@@ -250,9 +258,9 @@ impl<R: Read> FileReader<R> {
                 Ok(Some((line, values))) => {
                     // Rows before `from_line` are parsed too, because the id of a later row depends
                     // on how often its values occurred before.
-                    let purchase = values.and_then(|values| self.parser.parse_purchase(values));
-                    if line >= self.from_line {
-                        batch.push(ImportRow { line, purchase });
+                    self.parser.parse_row(line, values, &mut batch);
+                    if line < self.from_line {
+                        batch.clear();
                     }
                 }
                 Ok(None) => break,

@@ -12,6 +12,8 @@
 //! log, a row is *unsettled* from its acknowledgement until a query finds that the store decided
 //! about it. A refund may be stored before its purchase: the store keeps it as a *waiting refund*
 //! then, and applies or refuses it when the purchase is stored.
+//!
+//! A refund that names its purchase by a reference is set aside first: see `referenced`.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -21,13 +23,14 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
 use super::MIN_BATCH_SIZE;
+use super::referenced::{MAX_REFERENCED, ReferencedRefund, find_purchases};
 use super::report::ImportReport;
 use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 /// The maximum number of concurrent look-ups in the store.
-const CONCURRENT_LOOKUPS: usize = 64;
+pub(super) const CONCURRENT_LOOKUPS: usize = 64;
 /// The number of unsettled rows in the log at which the import waits until they are stored.
 const MAX_UNSETTLED: usize = 10 * MIN_BATCH_SIZE;
 /// How long the import waits for the last unsettled row, before it looks up all unsettled rows
@@ -80,6 +83,9 @@ pub(super) struct ImportPublisher<'a> {
     store_timeout: Duration,
     /// The rows that are in the log, and may not be stored yet.
     unsettled: Vec<ValidRow>,
+    /// The refunds that name their purchase by a reference, until all purchases of the file are
+    /// stored.
+    referenced: Vec<ReferencedRefund>,
     /// The rows whose refund was waiting in the store for its purchase when it was counted as
     /// imported.
     waiting: Vec<ValidRow>,
@@ -97,6 +103,7 @@ impl<'a> ImportPublisher<'a> {
             query,
             store_timeout,
             unsettled: Vec::new(),
+            referenced: Vec::new(),
             waiting: Vec::new(),
         }
     }
@@ -116,9 +123,28 @@ impl<'a> ImportPublisher<'a> {
         batch: Vec<ImportRow>,
         report: &mut ImportReport,
     ) -> Result<()> {
-        let first_unsettled = self.unsettled.first().map(|row| row.line);
-        report.resume_at = first_unsettled.or(batch.first().map(|row| row.line));
+        report.rows += batch.len() as u64;
+        let first_line = batch.first().map(|row| row.line);
+        report.resume_at = self.first_open_line().or(first_line);
 
+        let batch = self.set_referenced_aside(batch);
+        self.publish_rows(batch, report).await?;
+        if self.referenced.len() >= MAX_REFERENCED {
+            self.publish_referenced(report).await?;
+        }
+        report.resume_at = None;
+        Ok(())
+    }
+
+    /// Publishes the rows of a batch, of which each refund knows the id of its purchase.
+    ///
+    /// # Errors
+    /// Returns the errors of [`publish`](Self::publish).
+    async fn publish_rows(
+        &mut self,
+        batch: Vec<ImportRow>,
+        report: &mut ImportReport,
+    ) -> Result<()> {
         // A sink that stores reports purchases that it stored before, so they need no look-up. A
         // refund is looked up in any case, to find whether it contradicts its purchase.
         let is_storing = self.sink.is_storing();
@@ -139,7 +165,46 @@ impl<'a> ImportPublisher<'a> {
         if is_storing || self.unsettled.len() >= MAX_UNSETTLED {
             self.wait_until_stored(report).await?;
         }
-        report.resume_at = None;
+        Ok(())
+    }
+
+    /// Returns the first line that may not be imported yet, of the batches so far.
+    fn first_open_line(&self) -> Option<u64> {
+        let first_unsettled = self.unsettled.first().map(|row| row.line);
+        let first_referenced = self.referenced.first().map(|refund| refund.line);
+        first_unsettled.into_iter().chain(first_referenced).min()
+    }
+
+    /// Sets the refunds of `batch` aside that name their purchase by a reference, and returns the
+    /// other rows.
+    fn set_referenced_aside(&mut self, batch: Vec<ImportRow>) -> Vec<ImportRow> {
+        let mut other_rows = Vec::with_capacity(batch.len());
+        for row in batch {
+            match (row.purchase, row.refunded_reference) {
+                (Ok(refund), Some(reference)) => self.referenced.push(ReferencedRefund {
+                    line: row.line,
+                    refund,
+                    reference,
+                }),
+                (purchase, _) => other_rows.push(ImportRow::new(row.line, purchase)),
+            }
+        }
+        other_rows
+    }
+
+    /// Publishes the refunds that were set aside, after all purchases before them are stored.
+    ///
+    /// # Errors
+    /// Returns the errors of [`publish`](Self::publish).
+    async fn publish_referenced(&mut self, report: &mut ImportReport) -> Result<()> {
+        self.wait_until_stored(report).await?;
+        while !self.referenced.is_empty() {
+            let count = self.referenced.len().min(MIN_BATCH_SIZE);
+            let refunds = self.referenced.drain(..count).collect();
+            let rows = find_purchases(self.query, refunds).await?;
+            self.publish_rows(rows, report).await?;
+            self.wait_until_stored(report).await?;
+        }
         Ok(())
     }
 
@@ -149,8 +214,9 @@ impl<'a> ImportPublisher<'a> {
     /// # Errors
     /// Returns the errors of the store that are described at [`Import::run`](super::Import::run).
     pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
-        report.resume_at = self.unsettled.first().map(|row| row.line);
+        report.resume_at = self.first_open_line();
         self.wait_until_stored(report).await?;
+        self.publish_referenced(report).await?;
         report.resume_at = None;
         self.count_waiting(report).await
     }
@@ -379,8 +445,7 @@ impl<'a> ImportPublisher<'a> {
             .collect();
         let mut new_rows: Vec<ValidRow> = Vec::with_capacity(batch.len());
         let mut index_by_id: HashMap<PurchaseId, usize> = HashMap::new();
-        for ImportRow { line, purchase } in batch {
-            report.rows += 1;
+        for ImportRow { line, purchase, .. } in batch {
             let purchase = match purchase {
                 Ok(purchase) => purchase,
                 Err(problem) => {

@@ -20,6 +20,7 @@ use backon::Retryable;
 use tokio::time::sleep;
 
 use super::header::FileColumn;
+use super::layout::TextEncoding;
 use super::publish::retry_backoff;
 use super::report::ImportReport;
 use super::row::ImportRow;
@@ -74,18 +75,13 @@ impl Reading {
         set("format", Some(format.to_owned()));
         let columns = Some(read_columns(columns)).filter(|columns| !columns.is_empty());
         set("columns", columns);
-        set(
-            "encoding",
-            import.encoding.and_then(|encoding| encoding.unless_utf_8()),
-        );
-        set(
-            "decimal_comma",
-            import.decimal_comma.then(|| "true".to_owned()),
-        );
-        set(
-            "time_zone",
-            import.time_zone.as_ref().map(ToString::to_string),
-        );
+        let encoding = import.encoding.and_then(TextEncoding::unless_utf_8);
+        set("encoding", encoding);
+        let decimal_comma = import.decimal_comma.then(|| "true".to_owned());
+        set("decimal_comma", decimal_comma);
+        set("thousands", text_of(import.thousands.as_ref()));
+        set("currency_sign", text_of(import.currency_sign.as_ref()));
+        set("time_zone", text_of(import.time_zone.as_ref()));
         Self(options)
     }
 
@@ -113,6 +109,11 @@ impl Reading {
         }
         (!differences.is_empty()).then(|| differences.join("; "))
     }
+}
+
+/// Returns the text of an option, if it is set.
+fn text_of(option: Option<&impl ToString>) -> Option<String> {
+    option.map(ToString::to_string)
 }
 
 /// Returns the columns that are read, as `price=Total, userid=Customer ID`, in the order of the

@@ -1,5 +1,12 @@
 //! Makes a purchase or a refund from the values of a row.
 //!
+//! | row | entries |
+//! |---|---|
+//! | `price` 20 | a purchase |
+//! | `price` 20, `refunded` 5 | a purchase, and its refund |
+//! | `price` -5, `of` with an id of ours | a refund of this purchase |
+//! | `price` -5, `of` with another text, or `reference` alone | a refund of the purchase with this reference, see `referenced` |
+//!
 //! The id of a purchase is the `id` of its row, or follows from the `key`, or else from the values
 //! of the row and from how often the file contained the same values before. In each case, importing
 //! the file again leads to the same id.
@@ -7,6 +14,7 @@
 use std::collections::HashMap;
 
 use super::{Import, layout};
+use crate::domain::Reference;
 use crate::retention::AcceptedTimes;
 use crate::{
     Clock as _, Details, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId,
@@ -18,17 +26,49 @@ use crate::{
 pub(super) const COLUMNS: [&str; LEADING_COLUMNS.len() + Details::COLUMNS.len() + 1] =
     Details::columns_after(LEADING_COLUMNS);
 /// The columns in front of the details and of `more`.
-const LEADING_COLUMNS: [&str; 6] = ["id", "key", "username", "userid", "price", "timestamp"];
+const LEADING_COLUMNS: [&str; 7] = [
+    "id",
+    "key",
+    "username",
+    "userid",
+    "price",
+    "refunded",
+    "timestamp",
+];
 
 /// The values of a row in the order of [`COLUMNS`], with `None` for an empty value.
 pub(super) type RowValues = [Option<String>; COLUMNS.len()];
 
-/// A row of a file: the line in which it starts, and its purchase or the reason why it is not
-/// valid.
+/// An entry of a row of a file: the line in which the row starts, and its purchase or refund, or the
+/// reason why it is not valid.
 #[derive(Debug)]
 pub(super) struct ImportRow {
     pub(super) line: u64,
     pub(super) purchase: Result<Purchase, String>,
+    /// The reference of the refunded purchase, if `purchase` is a refund that does not know the id
+    /// of its purchase yet.
+    pub(super) refunded_reference: Option<Reference>,
+}
+
+impl ImportRow {
+    /// Creates the entry of a row that needs no other purchase to be found.
+    pub(super) fn new(line: u64, purchase: Result<Purchase, String>) -> Self {
+        Self {
+            line,
+            purchase,
+            refunded_reference: None,
+        }
+    }
+}
+
+/// The entries of a row that is valid.
+struct RowEntries {
+    /// The purchase, or the refund of a negative row.
+    purchase: Purchase,
+    /// The reference of the refunded purchase, if `purchase` is a refund without its id.
+    refunded_reference: Option<Reference>,
+    /// The refund of the purchase by the column `refunded`.
+    refund: Option<Purchase>,
 }
 
 /// A parser that makes purchases from the rows of one file, which it must see in order.
@@ -52,16 +92,52 @@ impl RowParser {
         }
     }
 
-    /// Makes the purchase or the refund that the `values` of a row state. A row without a time gets
-    /// the time at which this parser was created.
+    /// Adds the entries of the row at `line` to `rows`: one, or a purchase and its refund.
+    pub(super) fn parse_row(
+        &mut self,
+        line: u64,
+        values: Result<RowValues, String>,
+        rows: &mut Vec<ImportRow>,
+    ) {
+        match values.and_then(|values| self.parse_entries(values)) {
+            Err(problem) => rows.push(ImportRow::new(line, Err(problem))),
+            Ok(entries) => {
+                rows.push(ImportRow {
+                    line,
+                    purchase: Ok(entries.purchase),
+                    refunded_reference: entries.refunded_reference,
+                });
+                rows.extend(
+                    entries
+                        .refund
+                        .map(|refund| ImportRow::new(line, Ok(refund))),
+                );
+            }
+        }
+    }
+
+    /// Makes the entries that the `values` of a row state. A row without a time gets the
+    /// time at which this parser was created.
     ///
     /// # Errors
     /// Returns the reason why the row is not valid, for the report of the import.
-    pub(super) fn parse_purchase(&mut self, values: RowValues) -> Result<Purchase, String> {
-        let [id, key, user_name, user_id, price, timestamp, details @ ..] = values;
+    fn parse_entries(&mut self, values: RowValues) -> Result<RowEntries, String> {
+        let [
+            id,
+            key,
+            user_name,
+            user_id,
+            price,
+            refunded,
+            timestamp,
+            details @ ..,
+        ] = values;
         let user_name = user_name.ok_or("username is missing")?;
         let user_id = user_id.ok_or("userid is missing")?;
-        let price = self.parse_price(&price.ok_or("price is missing")?)?;
+        let price = self
+            .import
+            .parse_amount("price", &price.ok_or("price is missing")?)?;
+        let refunded = self.parse_refunded(refunded)?;
 
         // A draft rejects a negative price, because no client may give one. So the price, which is
         // negative in a refund, is set afterwards.
@@ -70,17 +146,21 @@ impl RowParser {
             .with_price(Price::ZERO)
             .map_err(|error| error.to_string())?;
         new.price = price;
-        new.details = self.parse_details(details)?;
+        let refunded_reference = self.parse_details(&mut new, details)?;
 
-        let is_refund = new.details.of.is_some();
+        let is_refund = new.details.of.is_some() || refunded_reference.is_some();
         let is_reason_allowed = is_refund || new.details.reason.is_none();
         if is_refund != price.is_negative() || !is_reason_allowed {
             return Err(
-                "of, reason and a negative price belong to a refund, which has of".to_owned(),
+                "of, reason and a negative price belong to a refund, which has of, or the reference of its purchase"
+                    .to_owned(),
             );
         }
-        if is_refund && !self.import.refunds {
-            return Err("of is not accepted: refunds are off by SHOP_REFUNDS".to_owned());
+        if is_refund && refunded.is_some() {
+            return Err("refunded belongs to a purchase, and the price is negative".to_owned());
+        }
+        if (is_refund || refunded.is_some()) && !self.import.refunds {
+            return Err("refunds are not accepted: they are off by SHOP_REFUNDS".to_owned());
         }
 
         let time = timestamp
@@ -90,12 +170,40 @@ impl RowParser {
         if is_refund {
             // The id of a refund follows from the id of its purchase, so the id and the key of the
             // row are not used.
-            return Ok(new.into_purchase(time_or_default, || SystemClock.fresh_id()));
+            return Ok(RowEntries {
+                purchase: new.into_purchase(time_or_default, || SystemClock.fresh_id()),
+                refunded_reference,
+                refund: None,
+            });
         }
 
         let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
-        let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default);
-        Ok(purchase.with_details(new.details))
+        let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default)
+            .with_details(new.details);
+        // Nothing says when the money was paid back, so the refund has the time of its row.
+        let refund = refunded
+            .map(|amount| purchase.refund(Some(amount), purchase.timestamp))
+            .transpose()
+            .map_err(|error| format!("refunded: {error}"))?;
+        Ok(RowEntries {
+            purchase,
+            refunded_reference: None,
+            refund,
+        })
+    }
+
+    /// Parses the amount of the column `refunded`. Some systems write it with a minus sign.
+    ///
+    /// Returns `None` if nothing was refunded.
+    fn parse_refunded(&self, text: Option<String>) -> Result<Option<Price>, String> {
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let mut amount = self.import.parse_amount("refunded", &text)?;
+        if amount.is_negative() {
+            amount = amount.negated();
+        }
+        Ok(Some(amount).filter(|amount| *amount != Price::ZERO))
     }
 
     /// Returns the id of the purchase `new` from the `id` or the `key` of its row, or else from its
@@ -118,41 +226,39 @@ impl RowParser {
         }
     }
 
-    /// Parses a price or the negative amount of a refund. Its decimals follow a comma if the
-    /// setting `decimal_comma` of the import is on.
-    fn parse_price(&self, text: &str) -> Result<Price, String> {
-        let price = if !self.import.decimal_comma {
-            Price::parse_signed(text)
-        } else if text.contains('.') {
-            return Err(format!(
-                "price {text} must not have a dot, as its decimals follow a comma"
-            ));
-        } else {
-            Price::parse_signed(&text.replacen(',', ".", 1))
-        };
-        price.map_err(|error| format!("price {text} {}", error.reason()))
-    }
-
-    /// Parses the details of a row, whose `values` are in the order of the columns behind
-    /// [`LEADING_COLUMNS`].
+    /// Sets the details of `new` from the `values` of the columns behind [`LEADING_COLUMNS`].
+    ///
+    /// Returns the reference of the refunded purchase, if the row is a refund that names its
+    /// purchase by a reference of another system: in `of`, or in `reference`.
     fn parse_details(
         &self,
+        new: &mut NewPurchase,
         values: impl IntoIterator<Item = Option<String>>,
-    ) -> Result<Details, String> {
-        let mut details = Details::default();
+    ) -> Result<Option<Reference>, String> {
+        let is_negative = new.price.is_negative();
+        let mut refunded_reference = None;
         let members = COLUMNS.into_iter().skip(LEADING_COLUMNS.len());
         for (member, value) in members.zip(values) {
-            if let Some(text) = value {
-                details
-                    .set(member, &text)
-                    .map_err(|error| error.to_string())?;
-            }
+            let Some(text) = value else {
+                continue;
+            };
+            let is_id = text.parse::<PurchaseId>().is_ok();
+            let result = if member == "of" && is_negative && !is_id {
+                text.parse()
+                    .map(|reference| refunded_reference = Some(reference))
+            } else {
+                new.details.set(member, &text)
+            };
+            result.map_err(|error| error.to_string())?;
         }
 
-        details
+        new.details
             .adopt_currency(self.import.currency.as_ref())
             .map_err(|reason| format!("currency {reason}"))?;
-        Ok(details)
+        if is_negative && new.details.of.is_none() && refunded_reference.is_none() {
+            refunded_reference.clone_from(&new.details.reference);
+        }
+        Ok(refunded_reference)
     }
 
     /// Parses a time, and checks that a purchase of this time is accepted.

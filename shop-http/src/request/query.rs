@@ -140,11 +140,13 @@ impl Query {
     pub(crate) const IMPORT: &[&str] = &[
         "again",
         "columns",
+        "currency_sign",
         "decimal_comma",
         "delimiter",
         "dry_run",
         "encoding",
         "from_line",
+        "thousands",
         "time_zone",
     ];
     /// The names of the parameters of one purchase, or of one refund that was pending.
@@ -487,6 +489,7 @@ impl Query {
         let booleans = [("true", true), ("false", false)];
         let is_again = self.read_word("again", &booleans, "must be true or false");
         let columns = self.parse("columns");
+        let currency_sign = self.parse("currency_sign");
         let decimal_comma = self.read_word("decimal_comma", &booleans, "must be true or false");
         let delimiter = self.parse("delimiter");
         let is_dry_run = self
@@ -496,15 +499,18 @@ impl Query {
         let from_line = self.read("from_line", |text| {
             NonZeroU64::from_str(text).map_err(|_invalid| "must be a whole number from 1")
         });
+        let thousands = self.parse("thousands");
         let time_zone = self.parse("time_zone");
 
         let import = import
             .again(is_again.unwrap_or_default())
             .columns(columns.unwrap_or_default())
+            .currency_sign(currency_sign)
             .decimal_comma(decimal_comma.unwrap_or_default())
             .delimiter(delimiter)
             .encoding(encoding)
             .from_line(from_line.map_or(1, NonZeroU64::get))
+            .thousands(thousands)
             .time_zone(time_zone);
         ImportRequest { import, is_dry_run }
     }

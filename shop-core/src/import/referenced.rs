@@ -1,0 +1,99 @@
+//! Finds the purchases of refunds that name them by a reference of another system, such as the
+//! number of an order.
+//!
+//! Such a refund may be in the file before its purchase, or in a later file. So it is set aside
+//! until the purchases of the file are stored, and then the store is asked. A refund whose purchase
+//! is not found is rejected, unlike a refund with the id of its purchase, which can wait in the
+//! store: nothing there knows the reference.
+
+use backon::Retryable;
+use futures_util::{StreamExt, TryStreamExt, stream};
+use tokio::time::sleep;
+
+use super::publish::{CONCURRENT_LOOKUPS, retry_backoff};
+use super::row::ImportRow;
+use crate::domain::Reference;
+use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
+use crate::{Error, Purchase, Result};
+
+/// The number of refunds that are set aside at most. With more, their purchases are looked for
+/// before the end of the file, so a refund that is in the file before its purchase may be rejected.
+/// This bounds the memory of the import.
+pub(super) const MAX_REFERENCED: usize = 50_000;
+
+/// A refund of a file that names its purchase by a reference.
+pub(super) struct ReferencedRefund {
+    pub(super) line: u64,
+    /// The refund, without the id of its purchase and with an id of no meaning.
+    pub(super) refund: Purchase,
+    pub(super) reference: Reference,
+}
+
+/// Returns the rows of `refunds` with the ids of their purchases, in the same order. A refund whose
+/// purchase is not found is a row that is not valid.
+///
+/// # Errors
+/// Returns the errors of the store, if they last for about half a minute.
+pub(super) async fn find_purchases(
+    query: &dyn PurchaseQuery,
+    refunds: Vec<ReferencedRefund>,
+) -> Result<Vec<ImportRow>> {
+    stream::iter(refunds)
+        .map(|refund| async move {
+            let purchase = (|| find_purchase(query, &refund))
+                .retry(retry_backoff())
+                .sleep(sleep)
+                .when(Error::is_retryable)
+                .await?;
+            let completed = purchase.map(|purchase| complete_refund(&refund, &purchase));
+            Ok(ImportRow::new(refund.line, completed))
+        })
+        .buffered(CONCURRENT_LOOKUPS)
+        .try_collect()
+        .await
+}
+
+/// Returns the purchase of `refund`: the one of its user with its reference, or else the one of any
+/// user, because some systems name the shop as the payer of a refund. Returns the reason why there
+/// is none otherwise.
+async fn find_purchase(
+    query: &dyn PurchaseQuery,
+    refund: &ReferencedRefund,
+) -> Result<Result<Purchase, String>> {
+    let reference = &refund.reference;
+    for user in [Some(refund.refund.user_id.clone()), None] {
+        let selector = Selector::Reference(reference.clone(), user);
+        let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+        let mut purchases = query.page(&selector, &request).await?.items;
+        purchases.retain(|purchase| !purchase.is_refund());
+        match &purchases[..] {
+            [] => {}
+            [purchase] => return Ok(Ok(purchase.clone())),
+            several => {
+                return Ok(Err(format!(
+                    "{} purchases have the reference {reference} of this refund: name the id of one by of",
+                    several.len()
+                )));
+            }
+        }
+    }
+    Ok(Err(format!(
+        "no purchase has the reference {reference} of this refund: import its purchase first"
+    )))
+}
+
+/// Returns the refund of `purchase` that the row states. The store checks whether it contradicts
+/// the purchase.
+fn complete_refund(row: &ReferencedRefund, purchase: &Purchase) -> Purchase {
+    let mut refund = row.refund.clone();
+    refund.id = purchase.id.refund_id();
+    refund.user_id.clone_from(&purchase.user_id);
+    refund.user_name.clone_from(&purchase.user_name);
+    refund.timestamp = refund.timestamp.max(purchase.timestamp);
+    refund
+        .details
+        .reference
+        .clone_from(&purchase.details.reference);
+    refund.details.of = Some(purchase.id);
+    refund
+}
