@@ -15,7 +15,7 @@ use std::time::Instant;
 use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_core::api::RowFormat;
-use shop_core::import::{Import, ImportReport};
+use shop_core::import::{FileOptions, Import, ImportReport};
 use shop_core::{ErrorKind, UserId};
 
 use super::{print, print_report, progress};
@@ -109,16 +109,27 @@ fn import_with_options(command: &ImportFile) -> Import {
     if extension.eq_ignore_ascii_case("csv") {
         format_by_name = RowFormat::Csv;
     }
+    // A preset is of a CSV file, whatever its name is.
+    if command.preset.is_some() {
+        format_by_name = RowFormat::Csv;
+    }
     Import::new(command.format.unwrap_or(format_by_name))
         .from_line(command.from_line)
         .again(command.again)
-        .columns(command.columns.clone())
-        .delimiter(command.delimiter)
-        .encoding(command.encoding)
-        .decimal_comma(command.decimal_comma)
-        .thousands(command.thousands)
-        .currency_sign(command.currency_sign.clone())
-        .time_zone(command.time_zone.clone())
+        .file_options(FileOptions {
+            preset: command.preset,
+            columns: command.columns.clone(),
+            delimiter: command.delimiter,
+            encoding: command.encoding,
+            skip_lines: command.skip_lines,
+            only: command.only.clone(),
+            decimal_comma: command.decimal_comma.then_some(true),
+            thousands: command.thousands,
+            currency_sign: command.currency_sign.clone(),
+            time_pattern: command.time_pattern.clone(),
+            zone_abbreviations: command.zone_abbreviations.clone(),
+            time_zone: command.time_zone.clone(),
+        })
 }
 
 /// Opens a file of purchases, or standard input for `-`.

@@ -10,7 +10,8 @@ use clap::{Args, Subcommand};
 use shop_core::api::RowFormat;
 use shop_core::domain::RefundReason;
 use shop_core::import::{
-    ColumnNames, CurrencySign, Delimiter, FileZone, TextEncoding, ThousandsSeparator,
+    ColumnNames, CurrencySign, Delimiter, FileZone, Preset, RowFilter, TextEncoding,
+    ThousandsSeparator, TimePattern, ZoneAbbreviations,
 };
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
@@ -196,6 +197,7 @@ pub(crate) enum Command {
     ///
     /// management import purchases.ndjson
     /// zcat purchases.csv.gz | management import - --format csv
+    /// management import orders_export.csv --preset shopify-orders
     /// management import orders.csv --dry-run --columns 'userid=Customer ID,username=Name,price=Total' \
     ///   --encoding windows-1252 --decimal-comma --time-zone Europe/Berlin
     ///
@@ -300,14 +302,18 @@ pub(crate) struct ImportFile {
     /// Imports the file although it was imported before with other options
     #[arg(long)]
     pub(crate) again: bool,
+    /// Layout of another system: shopify-orders, stripe-payments, woocommerce, paypal or square. Other options override it
+    #[arg(long)]
+    pub(crate) preset: Option<Preset>,
     /// Columns of CSV with other names, such as 'userid=Customer ID,price=Total'. Other columns are not read then
-    #[arg(
-        long,
-        value_name = "MEMBER=COLUMN,...",
-        default_value = "",
-        hide_default_value = true
-    )]
-    pub(crate) columns: ColumnNames,
+    #[arg(long, value_name = "MEMBER=COLUMN,...")]
+    pub(crate) columns: Option<ColumnNames>,
+    /// Lines of CSV before the line that names the columns [default: 0]
+    #[arg(long, value_name = "LINES")]
+    pub(crate) skip_lines: Option<u64>,
+    /// Rows of CSV to import, such as 'Status=Completed|Refunded' [default: all]
+    #[arg(long, value_name = "COLUMN=VALUE|...")]
+    pub(crate) only: Option<RowFilter>,
     /// What separates the columns of CSV: one of , ; | and tab [default: what the first line has]
     #[arg(long)]
     pub(crate) delimiter: Option<Delimiter>,
@@ -323,6 +329,12 @@ pub(crate) struct ImportFile {
     /// Sign beside prices, such as $ or EUR [default: they have none]
     #[arg(long, value_name = "SIGN")]
     pub(crate) currency_sign: Option<CurrencySign>,
+    /// How times are written, such as '%d.%m.%Y %H:%M' (strptime) [default: 2024-01-15T23:30:00, also with an offset]
+    #[arg(long, value_name = "PATTERN")]
+    pub(crate) time_pattern: Option<TimePattern>,
+    /// Abbreviations of zones at the end of times, such as PST=-08:00,PDT=-07:00
+    #[arg(long, value_name = "NAME=OFFSET,...")]
+    pub(crate) zone_abbreviations: Option<ZoneAbbreviations>,
     /// Zone of times without an offset, such as Europe/Berlin [default: they are rejected]
     #[arg(long, value_name = "ZONE")]
     pub(crate) time_zone: Option<FileZone>,

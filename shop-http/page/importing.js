@@ -3,7 +3,7 @@
 import { Refusal, importFile, previewImport } from "./api.js";
 import { grouped } from "./exact.js";
 import { duration } from "./health.js";
-import { Mapping, columnsParameter, forPage, namesIn, withChoice } from "./mapping.js";
+import { Mapping, choicesOrPreset, columnsParameter, forPage, namesIn, withChoice } from "./mapping.js";
 import { money } from "./money.js";
 import { html, useEffect, useLayoutEffect, useRef, useState } from "./preact.js";
 import { counted, dayInWords, sentence, timeInWords, whatOf } from "./words.js";
@@ -18,6 +18,11 @@ const IS_UNKNOWN = /^the column .* is unknown/;
 const ANY_COLUMNS = "userid=userid";
 /** The delimiters of CSV, as the service names them, in words. */
 const DELIMITERS = { ",": "commas", ";": "semicolons", "|": "bars", tab: "tabs" };
+/** The systems whose exports the service knows. */
+const PRESETS = [
+  ["shopify-orders", "Shopify, orders"], ["stripe-payments", "Stripe, payments"], ["woocommerce", "WooCommerce, orders"],
+  ["paypal", "PayPal, activity"], ["square", "Square, transactions"],
+];
 /** Before a file was looked at. */
 const NOTHING = { names: [], preview: null, columns: undefined, problem: "" };
 /** The counts of a report, with their words. */
@@ -107,6 +112,7 @@ export function Importing() {
     if (isRunning) running.current.abort();
     else send();
   };
+  const choices = choicesOrPreset(chosen, layout.preset, preview);
   const paste = (text) => take(text.trim() === "" ? null : new File([text], text.trimStart().startsWith("{") ? "pasted.ndjson" : "pasted.csv"));
 
   return html`<section class="ledger" id="import" aria-label="Import">
@@ -117,7 +123,7 @@ export function Importing() {
     </div>
     <${Options} isDisabled=${isRunning} onChange=${setLayout} />
     ${file && (preview || names.length > 0) && html`<p class="note" id="import-found">${fileInWords(file, names, preview)}</p>`}
-    ${file && names.length > 0 && html`<${Mapping} names=${names} chosen=${chosen} isDisabled=${isRunning} onChoose=${(column, member) => setChosen(withChoice(chosen, column, member))} />`}
+    ${file && names.length > 0 && html`<${Mapping} names=${names} chosen=${choices} isDisabled=${isRunning} onChoose=${(column, member) => setChosen(withChoice(choices, column, member))} />`}
     <p class="answer ${said.isBad ? "bad" : "progress"}" id="import-said" role="status">${said.text}</p>
     <p class="note figures" id="import-rate">${rate}</p>
     ${preview && html`<div class="actions">
@@ -178,6 +184,7 @@ const formatOf = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/
 function inWords(report) {
   const counts = COUNTS.filter(([member]) => report[member] > 0);
   const words = counts.map(([member, word]) => `${grouped(String(report[member]))} ${word}`);
+  if (report.excluded > 0) words.push(`${grouped(String(report.excluded))} excluded`);
   if (report.waiting > 0) words.push(`${grouped(String(report.waiting))} of them waiting for their purchase`);
   if (report.unterminated_line) words.push(`line ${report.unterminated_line} has no end, check whether the file was cut off`);
   return words.join(", ") || "no rows";
@@ -193,8 +200,13 @@ function Options({ isDisabled, onChange }) {
   return html`<details id="import-options">
     <summary>A file of another system</summary>
     <form class="pair" ref=${form} onChange=${read} onSubmit=${(event) => event.preventDefault()}>
+      <label>Exported by <select name="preset" disabled=${isDisabled}><option value="">another system</option>${PRESETS.map(([name, text]) => html`<option value=${name}>${text}</option>`)}</select></label>
       <label>Encoding <input name="encoding" placeholder="utf-8" list="import-encodings" disabled=${isDisabled} /></label>
       <datalist id="import-encodings"><option value="windows-1252" /><option value="utf-16le" /></datalist>
+      <label>Lines before the columns <input name="skip_lines" type="number" min="0" placeholder="0" disabled=${isDisabled} /></label>
+      <label>Only the rows with <input name="only" placeholder="Status=Completed|Refunded" disabled=${isDisabled} /></label>
+      <label>Times written as <input name="time_pattern" placeholder="%d.%m.%Y %H:%M" disabled=${isDisabled} /></label>
+      <label>Zone abbreviations <input name="zone_abbreviations" placeholder="PST=-08:00,PDT=-07:00" disabled=${isDisabled} /></label>
       <label>Time zone <input name="time_zone" placeholder="Europe/Berlin" disabled=${isDisabled} /></label>
       <label class="check"><input type="checkbox" name="decimal_comma" value="true" disabled=${isDisabled} /> Decimal comma</label>
       <label>Thousands <select name="thousands" disabled=${isDisabled}><option value="">1234</option><option value=",">1,234</option><option value=".">1.234</option><option value="'">1'234</option><option value="space">1 234</option></select></label>

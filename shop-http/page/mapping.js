@@ -9,6 +9,9 @@ const MEMBERS = {
   id: "ID", key: "Idempotency key", of: "ID of the refunded purchase", reason: "Reason of the refund", more: "Further members",
 };
 
+/** The members that may be in several columns, whose texts are joined: a date and a time, a first and a last name. */
+const JOINED = ["timestamp", "username"];
+
 /** The member that a column is read as, empty for none: the one that was `chosen` for it, or the one of the same name. */
 export function memberOf(column, chosen) {
   if (Object.hasOwn(chosen, column)) return chosen[column];
@@ -19,10 +22,16 @@ export function memberOf(column, chosen) {
 /** What was chosen for the columns of these `names`: the file before may have had others. */
 const choicesFor = (names, chosen) => Object.fromEntries(Object.entries(chosen).filter(([column]) => names.includes(column)));
 
-/** The choices with `member` for `column`. Each member is read from one column. */
+/** The choices with `member` for `column`. Each member is read from one column, if its texts cannot be joined. */
 export function withChoice(chosen, column, member) {
-  const others = Object.entries(chosen).filter(([other, known]) => other !== column && (member === "" || known !== member));
+  const others = Object.entries(chosen).filter(([other, known]) => other !== column && (member === "" || JOINED.includes(member) || known !== member));
   return { ...Object.fromEntries(others), [column]: member };
+}
+
+/** What was chosen, or what the service reads by a preset, as its preview has shown, while nothing was. */
+export function choicesOrPreset(chosen, preset, preview) {
+  if (!preset || Object.keys(chosen).length > 0 || preview === null) return chosen;
+  return Object.fromEntries(preview.columns.filter(({ member }) => member !== null).map(({ column, member }) => [column, member]));
 }
 
 /** The parameter `columns` of the service; undefined while nothing is chosen: then it refuses columns that it does not know. */

@@ -32,6 +32,9 @@ format_as!(ThousandsSeparator: |this| Display = Display(match this.0 {
 }));
 
 impl ThousandsSeparator {
+    /// A comma, as in English.
+    pub(super) const COMMA: Self = Self(',');
+
     /// Checks whether `character` separates thousands.
     fn matches(self, character: char) -> bool {
         match self.0 {
@@ -64,6 +67,13 @@ impl FromStr for ThousandsSeparator {
 pub struct CurrencySign(String);
 
 format_as!(CurrencySign: |this| Display = Display(this.0));
+
+impl CurrencySign {
+    /// Creates the sign of dollars.
+    pub(super) fn dollar() -> Self {
+        Self("$".to_owned())
+    }
+}
 
 impl FromStr for CurrencySign {
     type Err = Invalid;

@@ -4,10 +4,11 @@
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 
 use super::csv_input::{CsvInput, check_quotes, first_line};
-use super::header::{FileColumn, find_delimiter, invalid_file, read_columns};
+use super::header::{FileColumn, find_delimiter, find_filter_column, invalid_file, read_columns};
 use super::input::DecodedInput;
 use super::layout::{Delimiter, csv_reader};
 use super::row::{COLUMNS, RowValues};
+use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::api::RowFormat;
 use crate::json::Members;
@@ -53,7 +54,15 @@ impl<R: Read> FileRows<R> {
         }
     }
 
-    /// Returns the next row that is not blank, or `None` at the end of the file.
+    /// Returns the number of rows that were excluded by their value of a column so far.
+    pub(super) fn excluded(&self) -> u64 {
+        match self {
+            Self::Csv(rows) => rows.excluded,
+            Self::Ndjson(_) => 0,
+        }
+    }
+
+    /// Returns the next row that is not blank and not excluded, or `None` at the end of the file.
     ///
     /// # Errors
     /// - [`Invalid`](crate::ErrorKind::Invalid) if a row is so long that its end is not looked for,
@@ -86,6 +95,10 @@ pub(super) struct CsvRows<R> {
     delimiter: Delimiter,
     /// The columns of the file, in their order.
     columns: Vec<FileColumn>,
+    /// The filter of rows, with the index of its column.
+    filter: Option<(usize, RowFilter)>,
+    /// The number of rows that the filter has excluded.
+    excluded: u64,
     record: csv::ByteRecord,
     /// The line in which the last row starts.
     line: u64,
@@ -117,6 +130,8 @@ impl<R: Read> CsvRows<R> {
             reader: csv_reader(input, delimiter),
             delimiter,
             columns: Vec::new(),
+            filter: None,
+            excluded: 0,
             record: csv::ByteRecord::new(),
             line: 0,
             rejected_record: None,
@@ -128,6 +143,10 @@ impl<R: Read> CsvRows<R> {
             return Err(invalid_file(format!("the first line {problem}")));
         }
         rows.columns = read_columns(&rows.record, &import.columns)?;
+        if let Some(filter) = &import.only {
+            let index = find_filter_column(&rows.columns, filter)?;
+            rows.filter = Some((index, filter.clone()));
+        }
         Ok(rows)
     }
 
@@ -141,9 +160,14 @@ impl<R: Read> CsvRows<R> {
                 return Ok(None);
             }
             let has_value = self.record.iter().any(|cell| !cell.trim_ascii().is_empty());
-            if self.rejected_record.is_none() && has_value {
-                return Ok(Some((self.line, self.values())));
+            if self.rejected_record.is_some() || !has_value {
+                continue;
             }
+            if self.is_excluded() {
+                self.excluded += 1;
+                continue;
+            }
+            return Ok(Some((self.line, self.values())));
         }
     }
 
@@ -206,6 +230,16 @@ impl<R: Read> CsvRows<R> {
             };
             return Some((line, Err(problem)));
         }
+    }
+
+    /// Checks whether the filter excludes the last record. A record with a wrong number of cells is
+    /// rejected, and not excluded.
+    fn is_excluded(&self) -> bool {
+        let Some((index, filter)) = &self.filter else {
+            return false;
+        };
+        let is_whole = self.record.len() == self.columns.len();
+        is_whole && !filter.admits(&self.record[*index])
     }
 
     /// Returns the values of the last record.
@@ -279,7 +313,11 @@ fn set_cell(values: &mut RowValues, member: &str, cell: &str) {
         RowFormat::strip_formula_quote(cell)
     };
     if let Some(index) = COLUMNS.iter().position(|column| *column == member) {
-        values[index] = Some(text);
+        match &mut values[index] {
+            // A date and a time in two columns are one time.
+            Some(joined) => *joined = format!("{joined} {text}"),
+            empty => *empty = Some(text),
+        }
     }
 }
 

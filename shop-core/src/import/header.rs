@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::csv_input::CsvInput;
 use super::layout::{ColumnNames, Delimiter, csv_reader};
 use super::row::COLUMNS;
+use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::{Error, ErrorKind, Result};
 
@@ -37,6 +38,7 @@ pub(super) fn find_delimiter(
     import: &Import,
 ) -> Result<Delimiter> {
     check_format(input.peek_line().map_err(unreadable_file)?)?;
+    skip_lines(input, import.skip_lines)?;
     skip_blank_lines(input)?;
 
     // Excel writes and reads a line `sep=;` in front of the columns, which names the delimiter.
@@ -59,6 +61,31 @@ pub(super) fn find_delimiter(
         ));
     }
     choose_delimiter(start, given, &import.columns)
+}
+
+/// Takes the first `count` lines of `input`, which are no part of the table.
+fn skip_lines(input: &mut CsvInput<impl Read>, count: u64) -> Result<()> {
+    for _ in 0..count {
+        let length = input.peek_line().map_err(unreadable_file)?.len();
+        input.take(length);
+    }
+    Ok(())
+}
+
+/// Returns the index of the column of `filter`.
+///
+/// # Errors
+/// [`Invalid`](ErrorKind::Invalid) if the column is missing.
+pub(super) fn find_filter_column(columns: &[FileColumn], filter: &RowFilter) -> Result<usize> {
+    let has_name = |column: &FileColumn| column.column == filter.column;
+    columns.iter().position(has_name).ok_or_else(|| {
+        let names: Vec<&str> = columns.iter().map(|column| &*column.column).collect();
+        invalid_file(format!(
+            "the column {:?} of only is missing in the first line, which has: {}",
+            filter.column,
+            names.join(", ")
+        ))
+    })
 }
 
 /// Takes the lines of `input` that contain nothing but white space, up to the next other line.

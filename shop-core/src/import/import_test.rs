@@ -268,6 +268,58 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
 }
 
 #[tokio::test]
+async fn a_table_behind_other_lines_is_read_by_its_options() {
+    let file = "Report \"of March\n\
+                \n\
+                Day;Hour;First;Last;No;Sum;State\n\
+                15.01.2024;23:30;Ada;Lovelace;u1;1.234,50 €;paid\n\
+                15.01.2024;23:31;Bob;;u2;2,00 €;open\n\
+                15.07.2024;23:32;Eva;Example;u3;(3,00 €);paid\n\
+                15.07.2024;;Dan;Example;u4;4,00 €;paid\n";
+    let options = FileOptions {
+        columns: Some(
+            "timestamp=Day,timestamp=Hour,username=First,username=Last,userid=No,price=Sum"
+                .parse()
+                .unwrap(),
+        ),
+        skip_lines: Some(2),
+        only: Some("State=paid|done".parse().unwrap()),
+        decimal_comma: Some(true),
+        thousands: Some(".".parse().unwrap()),
+        currency_sign: Some("€".parse().unwrap()),
+        time_pattern: Some("%d.%m.%Y %H:%M".parse().unwrap()),
+        time_zone: Some("Europe/Berlin".parse().unwrap()),
+        ..FileOptions::default()
+    };
+    let (report, store) = import_file(&csv().file_options(options.clone()), file).await;
+    let stored = serde_json::to_string(&store.all()).unwrap();
+    insta::assert_snapshot!(format!("{report}\n\n{stored}"));
+
+    let other_column = FileOptions {
+        only: Some("Status=paid".parse().unwrap()),
+        ..options.clone()
+    };
+    let error = import_into(&store, &csv().file_options(other_column), file)
+        .await
+        .unwrap_err();
+    assert!(
+        error.to_string().contains("\"Status\" of only is missing"),
+        "{error}"
+    );
+    let too_many = FileOptions {
+        skip_lines: Some(99),
+        ..options
+    };
+    let error = import_into(&store, &csv().file_options(too_many), file)
+        .await
+        .unwrap_err();
+    assert!(error.to_string().contains("the file is empty"), "{error}");
+    for filter in ["", "Status", "=paid", "Status=", "Status=|"] {
+        assert!(filter.parse::<RowFilter>().is_err(), "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn a_refund_finds_its_purchase_by_reference() {
     let store = InMemoryStore::new();
     // The refund of tea comes first, the one of milk names another payer, as some systems do.

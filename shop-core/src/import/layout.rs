@@ -75,16 +75,32 @@ impl FromStr for Delimiter {
     }
 }
 
+/// The members that may be in several columns, such as a date and a time. Their texts are joined by
+/// spaces, in the order of the columns in the file.
+const JOINED_MEMBERS: [&str; 2] = ["timestamp", "username"];
+
 /// The columns of a file that contain the members of a purchase, as in `userid=Customer
 /// ID,price=Total`.
 ///
 /// A name that contains a comma is in quotes, together with its member:
 /// `"userid=Customer, ID",price=Total`. A column that is not named here is read only if its name is
 /// the name of a member.
+///
+/// The time and the user name can be in several columns: `timestamp=Date,timestamp=Time`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ColumnNames(pub(super) Vec<(&'static str, String)>);
 
 impl ColumnNames {
+    /// Creates the columns of a preset, as pairs of a member and a column.
+    pub(super) fn of_preset(columns: &[(&'static str, &str)]) -> Self {
+        let pairs = columns.iter();
+        Self(
+            pairs
+                .map(|(member, column)| (*member, (*column).to_owned()))
+                .collect(),
+        )
+    }
+
     /// Returns the member of a purchase that the column with this name contains, if the column is
     /// read.
     pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
@@ -118,9 +134,10 @@ impl FromStr for ColumnNames {
                 .find(|known| *known == member.trim())
                 .ok_or(INVALID)?;
             let column = unquote(column.trim());
+            let is_joined = JOINED_MEMBERS.contains(&member);
             let is_repeated = names
                 .iter()
-                .any(|(known, name)| *known == member || *name == column);
+                .any(|(known, name)| (*known == member && !is_joined) || *name == column);
             if column.is_empty() || is_repeated {
                 return Err(INVALID);
             }
@@ -155,9 +172,14 @@ pub(super) fn csv_reader<R: Read>(input: R, delimiter: Delimiter) -> csv::Reader
 /// The time zone of times without an offset, by its name in the IANA database, such as
 /// `Europe/Berlin`.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct FileZone(TimeZone);
+pub struct FileZone(pub(super) TimeZone);
 
 format_as!(FileZone: |this| Display = Display(this.0.iana_name().unwrap_or("UTC")));
+
+impl FileZone {
+    /// Coordinated universal time.
+    pub(super) const UTC: Self = Self(TimeZone::UTC);
+}
 
 impl FromStr for FileZone {
     type Err = Invalid;

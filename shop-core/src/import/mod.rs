@@ -30,19 +30,23 @@
 
 mod amount;
 mod csv_input;
+mod file_options;
 mod file_rows;
 mod header;
 #[cfg(test)]
 mod import_test;
 mod input;
 mod layout;
+mod preset;
 mod publish;
 mod referenced;
 mod repetition;
 mod report;
 mod row;
+mod row_filter;
 #[cfg(test)]
 mod stray_quotes_test;
+mod time_pattern;
 #[cfg(test)]
 mod times_test;
 
@@ -58,13 +62,17 @@ use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, Uuid, options};
 
 pub use amount::{CurrencySign, ThousandsSeparator};
+pub use file_options::FileOptions;
 use file_rows::FileRows;
 pub use header::FileColumn;
 pub use layout::{ColumnNames, Delimiter, FileZone, TextEncoding};
+pub use preset::Preset;
 use publish::ImportPublisher;
 use repetition::{Reading, RepetitionGuard, StartedFile, read_start};
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
 use row::{ImportRow, RowParser};
+pub use row_filter::RowFilter;
+pub use time_pattern::{TimePattern, ZoneAbbreviations};
 
 /// The number of rows of a batch at the beginning, and of each batch for a sink that appends to a
 /// log.
@@ -129,6 +137,14 @@ options! {
         pub currency_sign: Option<CurrencySign> = None,
         /// The zone of times without an offset (default `None`: they are rejected).
         pub time_zone: Option<FileZone> = None,
+        /// How times are written (default: as in RFC 3339, also without an offset or seconds).
+        pub time_pattern: Option<TimePattern> = None,
+        /// The abbreviations of zones at the end of times, with their offsets (default none).
+        pub zone_abbreviations: ZoneAbbreviations = ZoneAbbreviations::default(),
+        /// The number of lines before the line that names the columns of CSV (default 0).
+        pub skip_lines: u64 = 0,
+        /// The rows of CSV that are imported, by the value of a column (default all).
+        pub only: Option<RowFilter> = None,
         /// Whether a file is imported although it was imported before with other options (default
         /// false: it is refused).
         pub again: bool = false,
@@ -182,6 +198,7 @@ impl Import {
             // The outer error is a panic of the thread, the inner one is an error of the file.
             let (reader, batch) = next_batch.await.map_err(unreadable_file)??;
             report.ignored_columns.clone_from(&reader.ignored_columns);
+            report.excluded = reader.file.excluded();
             if batch.is_empty() {
                 report.unterminated_line = reader.file.unterminated_line();
                 publisher.finish(report).await?;
@@ -234,6 +251,10 @@ impl<R: Read> FileReader<R> {
             .columns()
             .iter()
             .filter(|column| column.member.is_none() && !column.column.is_empty())
+            .filter(|column| {
+                let filter = import.only.as_ref();
+                filter.is_none_or(|filter| filter.column != column.column)
+            })
             .map(|column| column.column.clone())
             .collect();
         Ok(FileReader {

@@ -53,7 +53,8 @@ pub(super) fn read_start<R: Read>(mut file: R) -> Result<(Uuid, StartedFile<R>)>
 /// How a file is read: the options that decide what a row means, by their names. Options that are
 /// not set are left out.
 ///
-/// The delimiter is no such option, because with another one no column is found. Two ways to write
+/// The delimiter is no such option, because with another one no column is found, and neither is the
+/// choice of rows: it decides which rows are imported, and not what they mean. Two ways to write
 /// the same options are one reading, such as a column that has the name of its member anyway.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Reading(BTreeMap<String, String>);
@@ -82,6 +83,9 @@ impl Reading {
         set("thousands", text_of(import.thousands.as_ref()));
         set("currency_sign", text_of(import.currency_sign.as_ref()));
         set("time_zone", text_of(import.time_zone.as_ref()));
+        set("time_pattern", text_of(import.time_pattern.as_ref()));
+        let abbreviations = Some(&import.zone_abbreviations).filter(|table| !table.is_empty());
+        set("zone_abbreviations", text_of(abbreviations));
         Self(options)
     }
 

@@ -31,6 +31,8 @@ pub struct ImportReport {
     pub rejected: u64,
     /// The number of rows whose id or key belongs to a purchase with other content.
     pub conflicting: u64,
+    /// The number of rows that [`only`](Import::only) excludes. They are not among the `rows`.
+    pub excluded: u64,
     /// The first 20 rows that were rejected or conflict.
     pub problems: Vec<RowProblem>,
     /// The line of the last row, if it does not end with a line end. The row is imported, but the
@@ -98,6 +100,9 @@ impl fmt::Display for ImportReport {
         let unlisted_problems = self.failed() - self.problems.len() as u64;
         if unlisted_problems > 0 {
             write!(f, "\n  {unlisted_problems} more")?;
+        }
+        if self.excluded > 0 {
+            write!(f, "\nfurther rows, which only excludes: {}", self.excluded)?;
         }
         if self.waiting > 0 {
             write!(

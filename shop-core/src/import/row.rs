@@ -247,7 +247,11 @@ impl RowParser {
                 text.parse()
                     .map(|reference| refunded_reference = Some(reference))
             } else {
-                new.details.set(member, &text)
+                // Some systems write the codes of currencies in lower case.
+                match member {
+                    "currency" => new.details.set(member, &text.to_ascii_uppercase()),
+                    _ => new.details.set(member, &text),
+                }
             };
             result.map_err(|error| error.to_string())?;
         }
@@ -263,7 +267,14 @@ impl RowParser {
 
     /// Parses a time, and checks that a purchase of this time is accepted.
     fn parse_timestamp(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
-        let time = layout::parse_time(text, self.import.time_zone.as_ref())?;
+        let import = &self.import;
+        let zone = import.time_zone.as_ref();
+        let has_pattern = import.time_pattern.is_some();
+        let text = &import.zone_abbreviations.replace_in(text, has_pattern);
+        let time = match &import.time_pattern {
+            Some(pattern) => pattern.parse(text, zone)?,
+            None => layout::parse_time(text, zone)?,
+        };
         AcceptedTimes::new(now, self.import.retention)
             .check(time)
             .map_err(|error| format!("timestamp {text} {}", error.reason()))

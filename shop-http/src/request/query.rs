@@ -17,7 +17,7 @@ use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
 use shop_core::domain::{Reference, RefundReason};
-use shop_core::import::Import;
+use shop_core::import::{FileOptions, Import};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,
@@ -146,8 +146,13 @@ impl Query {
         "dry_run",
         "encoding",
         "from_line",
+        "only",
+        "preset",
+        "skip_lines",
         "thousands",
+        "time_pattern",
         "time_zone",
+        "zone_abbreviations",
     ];
     /// The names of the parameters of one purchase, or of one refund that was pending.
     pub(crate) const PURCHASE: &[&str] =
@@ -488,30 +493,33 @@ impl Query {
     pub(crate) fn import(&mut self, import: Import) -> ImportRequest {
         let booleans = [("true", true), ("false", false)];
         let is_again = self.read_word("again", &booleans, "must be true or false");
-        let columns = self.parse("columns");
-        let currency_sign = self.parse("currency_sign");
-        let decimal_comma = self.read_word("decimal_comma", &booleans, "must be true or false");
-        let delimiter = self.parse("delimiter");
         let is_dry_run = self
             .read_word("dry_run", &booleans, "must be true or false")
             .unwrap_or_default();
-        let encoding = self.parse("encoding").or(import.encoding);
         let from_line = self.read("from_line", |text| {
             NonZeroU64::from_str(text).map_err(|_invalid| "must be a whole number from 1")
         });
-        let thousands = self.parse("thousands");
-        let time_zone = self.parse("time_zone");
+        let options = FileOptions {
+            preset: self.parse("preset"),
+            columns: self.parse("columns"),
+            delimiter: self.parse("delimiter"),
+            encoding: self.parse("encoding"),
+            skip_lines: self.read("skip_lines", |text| {
+                u64::from_str(text).map_err(|_invalid| "must be a whole number from 0")
+            }),
+            only: self.parse("only"),
+            decimal_comma: self.read_word("decimal_comma", &booleans, "must be true or false"),
+            thousands: self.parse("thousands"),
+            currency_sign: self.parse("currency_sign"),
+            time_pattern: self.parse("time_pattern"),
+            zone_abbreviations: self.parse_with_plus("zone_abbreviations", str::parse),
+            time_zone: self.parse("time_zone"),
+        };
 
         let import = import
             .again(is_again.unwrap_or_default())
-            .columns(columns.unwrap_or_default())
-            .currency_sign(currency_sign)
-            .decimal_comma(decimal_comma.unwrap_or_default())
-            .delimiter(delimiter)
-            .encoding(encoding)
             .from_line(from_line.map_or(1, NonZeroU64::get))
-            .thousands(thousands)
-            .time_zone(time_zone);
+            .file_options(options);
         ImportRequest { import, is_dry_run }
     }
 

@@ -68,7 +68,9 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     permit.acquire_write(WRITE_UNITS)?;
 
     // The preview finds out whether the file can be read, while the status can still say so.
-    let preview = import.preview(&file[..]).map_err(unreadable_file)?;
+    let preview = import
+        .preview(&file[..])
+        .map_err(|error| of_file(StatusCode::UNPROCESSABLE_ENTITY, &error))?;
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
@@ -84,11 +86,6 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
         ..Audited::default()
     });
     Ok(respond(purchases, import, file, body_permit, permit))
-}
-
-/// Returns the error for a file that cannot be read.
-fn unreadable_file(error: Error) -> HttpError {
-    of_file(StatusCode::UNPROCESSABLE_ENTITY, &error)
 }
 
 /// Returns the response to a fault of the file, with the text of `error`.

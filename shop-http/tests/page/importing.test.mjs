@@ -3,7 +3,7 @@ import { test } from "node:test";
 
 globalThis.location = { pathname: "/", hash: "" };
 const { fileInWords, otherwiseInWords, rateInWords } = await import("../../page/importing.js");
-const { columnsParameter, forPage, memberOf, namesIn, withChoice } = await import("../../page/mapping.js");
+const { choicesOrPreset, columnsParameter, forPage, memberOf, namesIn, withChoice } = await import("../../page/mapping.js");
 
 const NAMES = ["Kunde", "username", "Summe, brutto", "Ort"];
 
@@ -23,8 +23,8 @@ test("what was chosen for the file before is chosen for the columns that are the
 });
 
 test("each member is read from one column", () => {
-  const chosen = withChoice({ Kunde: "username" }, "Ort", "username");
-  assert.deepEqual(NAMES.map((name) => memberOf(name, chosen)), ["", "", "", "username"]);
+  const chosen = withChoice({ Kunde: "userid" }, "Ort", "userid");
+  assert.deepEqual(NAMES.map((name) => memberOf(name, chosen)), ["", "username", "", "userid"]);
   // Two columns that are not read are no contradiction.
   assert.deepEqual(withChoice({ Ort: "" }, "Kunde", ""), { Ort: "", Kunde: "" });
   // A column that is not read makes the others explicit, so that the service does not refuse it.
@@ -59,4 +59,17 @@ test("a file that was read with other options is refused in words of the page", 
     otherwiseInWords(problem),
     "Nothing was imported: this file was imported before with other options: decimal_comma was true, and is not set. Each row that has another meaning by that would be stored a second time. Choose the options of before, or press Import again.",
   );
+});
+
+test("the columns of a preset are shown as chosen, until another one is", () => {
+  const preview = { columns: [{ column: "Date", member: "timestamp" }, { column: "Time", member: "timestamp" }, { column: "Fee", member: null }, { column: "Gross", member: "price" }] };
+  assert.deepEqual(choicesOrPreset({}, undefined, preview), {});
+  assert.deepEqual(choicesOrPreset({}, "paypal", null), {});
+  const choices = choicesOrPreset({}, "paypal", preview);
+  assert.deepEqual(choices, { Date: "timestamp", Time: "timestamp", Gross: "price" });
+  // A time is in two columns, a price in one.
+  const other = withChoice(choices, "Fee", "price");
+  assert.deepEqual(other, { Date: "timestamp", Time: "timestamp", Fee: "price" });
+  assert.equal(columnsParameter(["Date", "Time", "Fee", "Gross"], other), "timestamp=Date,timestamp=Time,price=Fee");
+  assert.deepEqual(choicesOrPreset(other, "paypal", preview), other);
 });
