@@ -37,6 +37,8 @@ mod header;
 mod import_test;
 mod input;
 mod layout;
+#[cfg(test)]
+mod other_systems_test;
 mod preset;
 mod publish;
 mod referenced;

@@ -23,7 +23,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
 use super::MIN_BATCH_SIZE;
-use super::referenced::{MAX_REFERENCED, ReferencedRefund, find_purchases};
+use super::referenced::{MAX_REFERENCED, ReferencedRefund, find_purchases, set_referenced_aside};
 use super::report::ImportReport;
 use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
@@ -127,7 +127,7 @@ impl<'a> ImportPublisher<'a> {
         let first_line = batch.first().map(|row| row.line);
         report.resume_at = self.first_open_line().or(first_line);
 
-        let batch = self.set_referenced_aside(batch);
+        let batch = set_referenced_aside(batch, &mut self.referenced);
         self.publish_rows(batch, report).await?;
         if self.referenced.len() >= MAX_REFERENCED {
             self.publish_referenced(report).await?;
@@ -173,23 +173,6 @@ impl<'a> ImportPublisher<'a> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
         let first_referenced = self.referenced.first().map(|refund| refund.line);
         first_unsettled.into_iter().chain(first_referenced).min()
-    }
-
-    /// Sets the refunds of `batch` aside that name their purchase by a reference, and returns the
-    /// other rows.
-    fn set_referenced_aside(&mut self, batch: Vec<ImportRow>) -> Vec<ImportRow> {
-        let mut other_rows = Vec::with_capacity(batch.len());
-        for row in batch {
-            match (row.purchase, row.refunded_reference) {
-                (Ok(refund), Some(reference)) => self.referenced.push(ReferencedRefund {
-                    line: row.line,
-                    refund,
-                    reference,
-                }),
-                (purchase, _) => other_rows.push(ImportRow::new(row.line, purchase)),
-            }
-        }
-        other_rows
     }
 
     /// Publishes the refunds that were set aside, after all purchases before them are stored.

@@ -29,6 +29,26 @@ pub(super) struct ReferencedRefund {
     pub(super) reference: Reference,
 }
 
+/// Adds the refunds of `batch` that name their purchase by a reference to `referenced`, and returns
+/// the other rows.
+pub(super) fn set_referenced_aside(
+    batch: Vec<ImportRow>,
+    referenced: &mut Vec<ReferencedRefund>,
+) -> Vec<ImportRow> {
+    let mut other_rows = Vec::with_capacity(batch.len());
+    for row in batch {
+        match (row.purchase, row.refunded_reference) {
+            (Ok(refund), Some(reference)) => referenced.push(ReferencedRefund {
+                line: row.line,
+                refund,
+                reference,
+            }),
+            (purchase, _) => other_rows.push(ImportRow::new(row.line, purchase)),
+        }
+    }
+    other_rows
+}
+
 /// Returns the rows of `refunds` with the ids of their purchases, in the same order. A refund whose
 /// purchase is not found is a row that is not valid.
 ///

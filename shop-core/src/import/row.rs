@@ -149,19 +149,7 @@ impl RowParser {
         let refunded_reference = self.parse_details(&mut new, details)?;
 
         let is_refund = new.details.of.is_some() || refunded_reference.is_some();
-        let is_reason_allowed = is_refund || new.details.reason.is_none();
-        if is_refund != price.is_negative() || !is_reason_allowed {
-            return Err(
-                "of, reason and a negative price belong to a refund, which has of, or the reference of its purchase"
-                    .to_owned(),
-            );
-        }
-        if is_refund && refunded.is_some() {
-            return Err("refunded belongs to a purchase, and the price is negative".to_owned());
-        }
-        if (is_refund || refunded.is_some()) && !self.import.refunds {
-            return Err("refunds are not accepted: they are off by SHOP_REFUNDS".to_owned());
-        }
+        self.check_refund(&new, is_refund, refunded.is_some())?;
 
         let time = timestamp
             .map(|text| self.parse_timestamp(&text, SystemClock.now()))
@@ -190,6 +178,30 @@ impl RowParser {
             refunded_reference: None,
             refund,
         })
+    }
+
+    /// Checks that a row has the members of a purchase or the members of a refund, and that refunds
+    /// are accepted.
+    fn check_refund(
+        &self,
+        new: &NewPurchase,
+        is_refund: bool,
+        has_refunded: bool,
+    ) -> Result<(), String> {
+        let is_reason_allowed = is_refund || new.details.reason.is_none();
+        if is_refund != new.price.is_negative() || !is_reason_allowed {
+            return Err(
+                "of, reason and a negative price belong to a refund, which has of, or the reference of its purchase"
+                    .to_owned(),
+            );
+        }
+        if is_refund && has_refunded {
+            return Err("refunded belongs to a purchase, and the price is negative".to_owned());
+        }
+        if (is_refund || has_refunded) && !self.import.refunds {
+            return Err("refunds are not accepted: they are off by SHOP_REFUNDS".to_owned());
+        }
+        Ok(())
     }
 
     /// Parses the amount of the column `refunded`. Some systems write it with a minus sign.
@@ -242,16 +254,13 @@ impl RowParser {
             let Some(text) = value else {
                 continue;
             };
-            let is_id = text.parse::<PurchaseId>().is_ok();
-            let result = if member == "of" && is_negative && !is_id {
-                text.parse()
-                    .map(|reference| refunded_reference = Some(reference))
-            } else {
+            let result = match member {
+                "of" if is_negative && text.parse::<PurchaseId>().is_err() => text
+                    .parse()
+                    .map(|reference| refunded_reference = Some(reference)),
                 // Some systems write the codes of currencies in lower case.
-                match member {
-                    "currency" => new.details.set(member, &text.to_ascii_uppercase()),
-                    _ => new.details.set(member, &text),
-                }
+                "currency" => new.details.set(member, &text.to_ascii_uppercase()),
+                _ => new.details.set(member, &text),
             };
             result.map_err(|error| error.to_string())?;
         }
