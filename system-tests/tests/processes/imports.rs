@@ -35,3 +35,28 @@ async fn exports_are_imported_unchanged() {
     let imported = import("second", "purchases.csv", ", rejected 0, conflicting 0\n").await;
     assert_eq!(imported, all);
 }
+
+#[tokio::test]
+async fn a_file_with_other_options_than_before_is_refused() {
+    let root = tempfile::tempdir().unwrap();
+    let folder = root.path().join("shop");
+    let file = root.path().join("orders.csv");
+    std::fs::write(
+        &file,
+        "username,userid,price,timestamp\nada,u1,1,2024-01-15 23:30\n",
+    )
+    .unwrap();
+    let _facing = Process::start(Binary::Facing, &folder, &[]).await;
+    let import = async |options: &[&str], code: i32, printed: &str| {
+        let mut arguments = vec!["import", file.to_str().unwrap()];
+        arguments.extend(options);
+        assert_ended(&manage(&folder, &arguments).await, code, printed);
+    };
+
+    import(&["--time-zone", "Europe/London"], 0, "imported 1,").await;
+    let again = ["--time-zone", "Europe/Berlin", "--again"];
+    let difference = "time_zone was Europe/London, and is Europe/Berlin";
+    import(&again[..2], 2, difference).await;
+    import(&again, 0, "imported 1,").await;
+    import(&again[..2], 0, "repeated 1,").await;
+}
