@@ -111,8 +111,7 @@ impl Service {
         if let Some(authenticator) = self.authenticator {
             router = router.authenticate(authenticator);
         }
-        let mut options = self.settings.http_options();
-        options.currency = self.ports.currency();
+        let options = self.settings.http_options();
         let drain = self.settings.drain_timeout;
         let server = listeners.serve(router, &self.settings, options, self.tls, &shutdown);
         let ended =

@@ -49,7 +49,9 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
 
     let (log, store) = backend::log_and_purchases(settings).await?;
     let store = store.port.store;
-    let currency = backend::currency::resolve_from_store(settings, &store).await?;
+    let currency = backend::currency::of_shop(settings, &store)
+        .await?
+        .known()?;
     let sink = log.port.sink();
 
     let mut report = ImportReport::default();

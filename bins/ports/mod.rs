@@ -18,7 +18,6 @@ use shop_accounts::http::Accounts;
 use shop_accounts::orders::Order;
 use shop_accounts::outbox::{Relay, RelayMonitor};
 use shop_accounts::users::{User, UserStore};
-use shop_core::domain::Currency;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::record::Record;
@@ -108,11 +107,6 @@ impl Ports {
             dead_letters.extend(self.orders.iter().filter_map(EntityRuntime::dead_letters));
         }
         parts
-    }
-
-    /// Returns the currency of the purchases, if there is one.
-    pub(crate) fn currency(&self) -> Option<Currency> {
-        self.purchases.as_ref()?.currency.clone()
     }
 
     /// Rejects new purchases, and waits until the accepted purchases are durable, at most for

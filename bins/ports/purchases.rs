@@ -5,12 +5,12 @@
 //! what is in the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use shop_core::domain::Currency;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::Batch;
-use shop_core::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use shop_core::ports::{CurrencyStore, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::decode;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
@@ -35,16 +35,19 @@ pub struct PurchasePorts {
     /// The clock of new purchases. With a retention, the clock does not return a time before the
     /// last time that the store saw.
     pub(super) clock: SystemClockFrom,
-    /// The currency of all purchases.
-    pub(super) currency: Option<Currency>,
+    /// What is asked for the currency of the shop: the store, or the service in front of it.
+    currency_source: Arc<dyn CurrencyStore>,
 }
+
+/// How long a start waits for the check of a store that may be unavailable.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Warns at the start if purchases cannot be stored now, such as in a database that is read-only.
 ///
 /// The service starts nevertheless: the purchases that it acknowledges are in the log, and are
 /// stored when the store can be written.
 async fn warn_if_not_writable(store: &dyn PurchaseStore) {
-    if let Ok(Err(error)) = timeout(backend::currency::TIMEOUT, store.check()).await {
+    if let Ok(Err(error)) = timeout(CHECK_TIMEOUT, store.check()).await {
         tracing::warn!(error = %error.chain(), "the store cannot be written now");
     }
 }
@@ -75,19 +78,14 @@ impl PurchasePorts {
         }
 
         let admin = log.log.admin();
-        let mut currency = settings.currency.clone();
-        if let Some(store) = &store {
-            // Both calls run together, so that a store that is unavailable delays the start once.
-            let resolve = backend::currency::resolve_from_store(settings, &store.store);
-            currency = tokio::join!(warn_if_not_writable(&*store.store), resolve).1?;
-        }
-
         let query: Arc<dyn PurchaseQuery>;
+        let currency_source: Arc<dyn CurrencyStore>;
         let feed = if let Some(url) = &settings.management_url {
             let management = Arc::new(client(url, settings).await?);
-            if store.is_none() {
-                currency = backend::currency::resolve_from_service(settings, &management).await?;
-            }
+            currency_source = match &store {
+                Some(store) => Arc::clone(&store.store) as _,
+                None => Arc::clone(&management) as _,
+            };
             query = Arc::clone(&management) as _;
             // The group that feeds the store of management is a setting of management.
             PurchaseFeed::with_options(
@@ -97,13 +95,24 @@ impl PurchasePorts {
                 FeedOptions::default(),
             )
         } else if let Some(store) = &store {
+            currency_source = Arc::clone(&store.store) as _;
             query = Arc::clone(&store.store) as _;
             PurchaseFeed::new(admin, &settings.purchases_group_id, Arc::clone(&query))
         } else {
             return Err(CliError::new("there is no store to list purchases from"));
         };
 
+        // Both calls run together, so that a store that is unavailable delays the start once.
+        let ask = backend::currency::of_shop(settings, &*currency_source);
+        let check = async {
+            if let Some(store) = &store {
+                warn_if_not_writable(&*store.store).await;
+            }
+        };
+        let (currency, ()) = tokio::join!(ask, check);
+
         let mut role = PurchasesRole::new(sink, query);
+        role.currency = currency?;
         role.local = LocalPorts::new(
             settings.kafka.kafka_bootstrap_servers.is_none(),
             settings.has_local_store(),
@@ -126,7 +135,7 @@ impl PurchasePorts {
             store,
             feed,
             clock,
-            currency,
+            currency_source,
         })
     }
 
@@ -146,6 +155,12 @@ impl PurchasePorts {
         tokio::spawn(async move {
             shutdown.cancelled().await;
             feed.close();
+        });
+
+        let currency = self.role.currency.clone();
+        let currency_source = Arc::clone(&self.currency_source);
+        background.run_until_shutdown(async move {
+            currency.keep_asking(&*currency_source).await;
         });
 
         let Some(store) = &self.store else {

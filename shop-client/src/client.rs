@@ -8,6 +8,7 @@
 //! Each hands a [`Call`] to the [`Transport`], which authorizes, sends and retries the call. The
 //! ports that are implemented on top of them are in [`ports`](crate::ports).
 
+use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
@@ -474,20 +475,27 @@ impl ShopClient {
         .await
     }
 
-    /// Returns the currency of all purchases of the shop, if one is set.
+    /// Returns the currency of all purchases of the shop, if its store has one.
     ///
     /// # Errors
     /// Returns [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not
-    /// respond. The request is not retried.
+    /// respond, or does not know yet which currency its store has. The request is not retried.
     pub async fn currency(&self) -> Result<Option<Currency>> {
         #[derive(Deserialize)]
         struct ServiceBody {
             currency: Option<Currency>,
+            #[serde(default)]
+            parts: BTreeMap<String, bool>,
         }
 
         let service: ServiceBody = self
             .request_report("currency", "v1", &[], NO_READINESS)
             .await?;
+        if service.currency.is_none() && service.parts.get("currency") == Some(&false) {
+            let message = "the service does not know yet which currency its store has";
+            let error = client_error(ErrorKind::Unavailable, message);
+            return Err(error.with_outcome(Outcome::NotApplied));
+        }
         Ok(service.currency)
     }
 

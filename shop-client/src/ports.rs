@@ -3,6 +3,7 @@
 //! - [`PurchaseSink`] and [`PurchasePublisher`] send purchases and refunds, alone or as a batch
 //! - [`PurchaseQuery`] lists, sums up and finds purchases
 //! - [`IngestPositions`] reads the progress of management's ingest
+//! - [`CurrencyStore`] reads the currency of the store behind the service
 //!
 //! Code that depends on a port, such as a [`Shop`](crate::Shop), works with a client as with a log
 //! or a store. The functions at the end write the query parameters that select purchases.
@@ -11,8 +12,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::api::{PositionsBody, TotalsBody};
+use shop_core::domain::Currency;
 use shop_core::log::{IngestPositions, Offsets};
-use shop_core::ports::{Lookup, Totals, TotalsRequest, publish_each};
+use shop_core::ports::{CurrencyStore, Lookup, Totals, TotalsRequest, publish_each};
 use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key, require_runtime};
@@ -99,6 +101,20 @@ impl PurchaseSink for ShopClient {
                     "some writes were not completed in time",
                 )
             })
+    }
+}
+
+/// The currency of the store behind the service.
+#[async_trait]
+impl CurrencyStore for ShopClient {
+    async fn currency(&self) -> Result<Option<Currency>> {
+        Self::currency(self).await
+    }
+
+    /// Fails: the service gives its store the currency of its own settings only.
+    async fn adopt_currency(&self, _currency: &Currency) -> Result<Currency> {
+        let message = "the store behind a service gets its currency by the settings of the service";
+        Err(client_error(ErrorKind::Unsupported, message))
     }
 }
 

@@ -152,8 +152,9 @@ function problemsOfService({ ingest, at, ...answer }) {
     if (end && Date.parse(end) < at) problems.push({ text: `The ${what} has expired.`, action: "Replace its file: no restart is needed.", runbook: "ShopCertificateExpired" });
     else if (failing) problems.push({ text: `The ${what.replace("_", " ")} cannot be read again: what was read before stays in use.`, action: "Mend its file or address.", runbook: "ShopReloadFailing" });
   }
-  const { unavailable_partitions: unavailable, lost_acknowledgements: lost, files } = answer;
+  const { unavailable_partitions: unavailable, lost_acknowledgements: lost, files, currency } = answer;
   for (const file of files ?? []) problems.push({ text: sentence(file), action: "See what to do with a file that was copied, damaged or overwritten.", runbook: "ShopDependencyDown" });
+  if (currency) problems.push({ text: `Purchases are refused, or some of them: ${currency}.`, action: "Compare SHOP_CURRENCY with the store.", runbook: "ShopDependencyDown" });
   if (unavailable) problems.push({ text: `Partitions take no records: ${list.format(unavailable)}. Purchases of their users fail.`, action: "Check the brokers that lead them.", runbook: "ShopPartitionsUnavailable" });
   if (lost) {
     const records = lost.reduce((sum, { count }) => sum + count, 0);

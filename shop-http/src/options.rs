@@ -12,7 +12,6 @@ use std::time::Duration;
 use axum::http::HeaderValue;
 use axum::http::uri::Authority;
 use ipnet::IpNet;
-use shop_core::domain::Currency;
 
 use crate::compat::dialect::Dialect;
 
@@ -138,10 +137,6 @@ shop_core::options! {
         /// How long purchases are kept, by their timestamp (default for ever). A purchase with an
         /// older timestamp is refused.
         pub purchase_retention: Option<Duration> = None,
-        /// The currency of the shop (default none). A purchase without a currency gets this one. A
-        /// purchase in another currency is refused. In a shop without a currency, each purchase
-        /// with a currency is refused.
-        pub currency: Option<Currency> = None,
         /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A
         /// program of a replaced system that reads the same log would take a refund for a purchase.
         pub refunds: bool = true,

@@ -20,15 +20,15 @@
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
-    InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds, decide_refunds,
-    other_currency, rejected_currency,
+    CurrencyStore, InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds,
+    decide_refunds, rejected_currency,
 };
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
@@ -86,13 +86,32 @@ pub(crate) struct PurchaseState {
     /// Whether it is known that no refund waits. A sweep that finds none sets it, and keeping a
     /// refund clears it. While it is set, an insert of purchases does not look for waiting refunds.
     none_waits: AtomicBool,
-    /// The currency of the store, once it is known. The currency of a store never changes.
-    currency: OnceLock<Currency>,
+    /// The currency of the store, once it is known. Each read of the currency replaces it, because a
+    /// database may be replaced by another one.
+    currency: RwLock<Option<Currency>>,
+}
+
+impl PurchaseState {
+    /// Remembers the currency of the store, which has just been read, and returns it.
+    pub(crate) fn remember_currency(&self, currency: Option<Currency>) -> Option<Currency> {
+        let mut known = self
+            .currency
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
+        known.clone_from(&currency);
+        currency
+    }
+
+    /// Returns the currency of the store, if it is remembered.
+    fn known_currency(&self) -> Option<Currency> {
+        let known = self.currency.read().unwrap_or_else(PoisonError::into_inner);
+        known.clone()
+    }
 }
 
 /// The statements of a store that the functions of this module need.
 #[async_trait]
-pub(crate) trait PurchaseRows: WaitingRefunds {
+pub(crate) trait PurchaseRows: WaitingRefunds + CurrencyStore {
     /// Returns the state that the store keeps in memory.
     fn state(&self) -> &PurchaseState;
 
@@ -110,9 +129,6 @@ pub(crate) trait PurchaseRows: WaitingRefunds {
     /// Returns the rows that are stored under these ids. They are as durable as after an insert, so
     /// callers may acknowledge them.
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>>;
-
-    /// Returns the currency of the store. Sets it to `given` first if no currency is set.
-    async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency>;
 
     /// Adds refunds to those that wait until their purchase is stored.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()>;
@@ -171,50 +187,34 @@ pub(crate) async fn insert(
     Ok(outcomes)
 }
 
-/// Rejects, in `outcomes`, the records of `batch` that name a currency other than the store's.
-/// Returns the indices of all other records.
-///
-/// The first currency that is named becomes the currency of a store without one.
+/// Rejects, in `outcomes`, the records of `batch` that name a currency other than the store's, or any
+/// currency if the store has none. Returns the indices of all other records.
 async fn check_currencies(
     rows: &impl PurchaseRows,
     batch: &[Purchase],
     outcomes: &mut [InsertOutcome],
 ) -> Result<Vec<usize>> {
+    // Most batches name no currency, and then the store is not asked.
+    if batch
+        .iter()
+        .all(|purchase| purchase.details.currency.is_none())
+    {
+        return Ok((0..batch.len()).collect());
+    }
+
+    let mut kept = rows.state().known_currency();
+    if kept.is_none() {
+        kept = rows.currency().await?;
+    }
     let mut accepted = Vec::with_capacity(batch.len());
     for (index, purchase) in batch.iter().enumerate() {
-        if let Some(given) = &purchase.details.currency {
-            let kept = currency_or(rows, given).await?;
-            if kept != given {
-                outcomes[index] = InsertOutcome::Rejected(rejected_currency(kept, given));
-                continue;
-            }
+        let given = purchase.details.currency.as_ref();
+        match given.and_then(|given| rejected_currency(kept.as_ref(), given)) {
+            Some(reason) => outcomes[index] = InsertOutcome::Rejected(reason),
+            None => accepted.push(index),
         }
-        accepted.push(index);
     }
     Ok(accepted)
-}
-
-/// Returns the currency of the store, from memory if it is known. Sets it to `given` first if no
-/// currency is set.
-async fn currency_or<'a>(rows: &'a impl PurchaseRows, given: &Currency) -> Result<&'a Currency> {
-    let currency = &rows.state().currency;
-    if let Some(known) = currency.get() {
-        return Ok(known);
-    }
-    let kept = rows.get_or_set_currency(given).await?;
-    Ok(currency.get_or_init(|| kept))
-}
-
-/// Makes `given` the currency of the store if no currency is set.
-///
-/// # Errors
-/// The error of [`other_currency`] if the store uses another currency, or an error of a statement.
-pub(crate) async fn adopt_currency(rows: &impl PurchaseRows, given: &Currency) -> Result<()> {
-    let kept = currency_or(rows, given).await?;
-    if kept != given {
-        return Err(other_currency(kept, given));
-    }
-    Ok(())
 }
 
 /// Inserts the refunds of `batch` at `indices`, or keeps them until their purchase is stored, and

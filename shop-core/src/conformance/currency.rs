@@ -14,25 +14,23 @@ fn purchase_in(text: &str, number: u64) -> Purchase {
     purchase
 }
 
-/// A store keeps the first currency that it is given, and refuses another one.
+/// A store keeps the first currency that it is given, and reports it to who would set another one.
 pub async fn the_first_currency_is_kept(fixture: &dyn EraseFixture) {
     let store = fixture.currency().await;
     assert_eq!(succeed(store.currency()).await, None);
-    for _ in 0..2 {
-        succeed(store.adopt_currency(&currency("EUR"))).await;
+    for given in ["EUR", "EUR", "USD"] {
+        let kept = succeed(store.adopt_currency(&currency(given))).await;
+        assert_eq!(kept, currency("EUR"));
     }
-    let error = fail(store.adopt_currency(&currency("USD"))).await;
-    assert_eq!(error.kind(), ErrorKind::Conflict);
-    assert!(error.message().contains("EUR"), "{error}");
     assert_eq!(succeed(store.currency()).await, Some(currency("EUR")));
 }
 
-/// The first purchase with a currency gives it to the store. A purchase in another currency is
-/// rejected, and the others of its batch are stored, also those without a currency.
-pub async fn a_purchase_gives_the_store_its_currency(fixture: &dyn EraseFixture) {
+/// A purchase in another currency is rejected, and the others of its batch are stored, also those
+/// without a currency.
+pub async fn a_purchase_in_another_currency_is_rejected(fixture: &dyn EraseFixture) {
     let store = fixture.currency().await;
     assert_eq!(insert(fixture, &[purchase(0)]).await, "i");
-    assert_eq!(succeed(store.currency()).await, None);
+    succeed(store.adopt_currency(&currency("EUR"))).await;
     let batch = [
         purchase_in("EUR", 1),
         purchase_in("USD", 2),
@@ -40,7 +38,51 @@ pub async fn a_purchase_gives_the_store_its_currency(fixture: &dyn EraseFixture)
         purchase_in("EUR", 4),
     ];
     assert_eq!(insert(fixture, &batch).await, "irii");
-    assert_eq!(succeed(store.currency()).await, Some(currency("EUR")));
     assert_eq!(get(fixture, &id(2)).await, None);
     assert_eq!(insert(fixture, &[purchase_in("USD", 5)]).await, "r");
+}
+
+/// The same purchase with and without the currency of the store is a duplicate: the first document
+/// stays.
+pub async fn an_absent_currency_equals_that_of_the_store(fixture: &dyn EraseFixture) {
+    let without = purchase(1);
+    assert_eq!(insert_one(fixture, &without).await, "i");
+    let store = fixture.currency().await;
+    succeed(store.adopt_currency(&currency("EUR"))).await;
+    let with = purchase_in("EUR", 2);
+    assert_eq!(insert_one(fixture, &with).await, "i");
+
+    let again = [purchase_in("EUR", 1), purchase(2)];
+    for batch in [&again[..1], &again[1..], &again] {
+        assert_eq!(insert(fixture, batch).await, "d".repeat(batch.len()));
+        assert_eq!(get(fixture, &id(1)).await, Some(without.clone()));
+        assert_eq!(get(fixture, &id(2)).await, Some(with.clone()));
+    }
+}
+
+/// A store without a currency rejects every purchase and every refund that names one, whether or not
+/// it would be stored otherwise, and stays without a currency until it is given one.
+pub async fn no_record_gives_the_store_a_currency(fixture: &dyn EraseFixture) {
+    let store = fixture.currency().await;
+    assert_eq!(insert(fixture, &[purchase(1)]).await, "i");
+    let mut refund = purchase(1).refund(None, at(1)).unwrap();
+    refund.details.currency = Some(currency("ZZZ"));
+    let mut contradiction = purchase_in("ZZZ", 1);
+    contradiction.price = "12345".parse().unwrap();
+    let records = [
+        purchase_in("ZZZ", 1),
+        purchase_in("ZZZ", 2),
+        contradiction,
+        refund,
+    ];
+    for record in &records {
+        assert_eq!(insert(fixture, std::slice::from_ref(record)).await, "r");
+        assert_eq!(succeed(store.currency()).await, None);
+    }
+    assert_eq!(insert(fixture, &records).await, "rrrr");
+
+    // The currency of the shop is set afterwards, as if these records had never been there.
+    let kept = succeed(store.adopt_currency(&currency("EUR"))).await;
+    assert_eq!(kept, currency("EUR"));
+    assert_eq!(insert(fixture, &[purchase_in("EUR", 2)]).await, "i");
 }

@@ -30,11 +30,15 @@ struct Model {
     /// In the order of their arrival.
     waiting: Vec<Purchase>,
     erased: BTreeSet<PurchaseId>,
+    /// Whether the store has the currency of the purchases that name one.
+    has_currency: bool,
 }
 
 impl Model {
-    /// Inserts `batch`. Returns the code of each outcome, and `?` for a refund whose purchase is in
-    /// the same batch: it may wait until the end of the batch or not.
+    /// Inserts `batch`. Returns the code of each outcome, and `?` where a store may decide in one
+    /// way or another: about a refund whose purchase is in the same batch, which may wait until the
+    /// end of the batch or not, and about a purchase that is erased as well as in a currency that
+    /// the store does not have.
     fn insert(&mut self, batch: &[Purchase]) -> String {
         let mut new = ids_of(batch);
         new.retain(|id| !self.stored.contains_key(id));
@@ -48,6 +52,13 @@ impl Model {
     }
 
     fn insert_one(&mut self, entry: &Purchase) -> char {
+        if entry.details.currency.is_some() && !self.has_currency {
+            return if self.erased.contains(&entry.id) {
+                '?'
+            } else {
+                'r'
+            };
+        }
         let Some(of) = entry.details.of else {
             let outcome = self.insert_row(entry);
             if outcome == 'i' {
@@ -230,7 +241,10 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
             .collect();
         let users: Vec<&str> = users.into_iter().map(UserId::as_str).collect();
         let all_ids = ids_of(entries.iter().flatten());
-        let mut model = Model::default();
+        let mut model = Model {
+            has_currency: succeed(fixture.currency().await.currency()).await.is_some(),
+            ..Model::default()
+        };
         for call in 0..CALLS {
             let context = format!("round {round}, call {call}");
             match random.u8(..12) {
@@ -247,6 +261,7 @@ pub async fn any_order_of_calls_has_the_state_of_the_model(fixture: &dyn EraseFi
                 2 => {
                     let store = fixture.currency().await;
                     succeed(store.adopt_currency(&"EUR".parse().unwrap())).await;
+                    model.has_currency = true;
                 }
                 3 => {
                     let mut ids = all_ids.clone();

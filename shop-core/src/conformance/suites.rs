@@ -132,7 +132,9 @@ macro_rules! currency_suite {
     ($name:ident, $($fixture:tt)+) => {
         $crate::conformance_cases!($name, fixture = ($($fixture)+), currency, (&fixture);
             the_first_currency_is_kept,
-            a_purchase_gives_the_store_its_currency,
+            a_purchase_in_another_currency_is_rejected,
+            an_absent_currency_equals_that_of_the_store,
+            no_record_gives_the_store_a_currency,
         );
     };
 }

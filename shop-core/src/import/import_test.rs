@@ -6,7 +6,7 @@ use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{Durability, PurchaseQuery as _, Receipt, StoreSink};
+use crate::ports::{CurrencyStore as _, Durability, PurchaseQuery as _, Receipt, StoreSink};
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
 
 pub(super) fn csv() -> Import {
@@ -253,6 +253,7 @@ async fn a_refund_keeps_its_time_or_its_row_is_rejected() {
 #[tokio::test]
 async fn a_row_is_known_by_its_values_and_its_occurrence() {
     let store = InMemoryStore::new();
+    store.adopt_currency(&"EUR".parse().unwrap()).await.unwrap();
     let file = "username,userid,price,item\nada,u1,1.50,tea\nada,u1,1.50,tea\nbob,u2,2,\n";
     for (import, expected) in [
         (csv(), [3, 0, 0, 0]),

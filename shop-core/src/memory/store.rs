@@ -19,8 +19,7 @@ use crate::log::Reason;
 use crate::ports::{
     CurrencyStore, ImportedFiles, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds,
     PageRequest, PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed, Selector,
-    Summary, WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, other_currency,
-    rejected_currency,
+    Summary, WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -46,7 +45,7 @@ struct StoreTables {
     waiting: Vec<WaitingRefund>,
     /// The sequence of the next waiting refund.
     next_sequence: u64,
-    /// The currency of the store: the first one that was adopted or stored.
+    /// The currency of the store: the first one that was adopted.
     currency: Option<Currency>,
     /// How each imported file was read last, by the digest of the file.
     imported_files: BTreeMap<Uuid, String>,
@@ -158,14 +157,11 @@ impl StoreTables {
         self.waiting.sort_by_key(|entry| entry.sequence);
     }
 
-    /// Returns the reason to reject `purchase`, if it is in another currency than the store.
-    ///
-    /// A store without a currency adopts the currency of `purchase`. A purchase without a currency
-    /// is accepted.
-    fn check_currency(&mut self, purchase: &Purchase) -> Option<Reason> {
+    /// Returns the reason to reject `purchase`, if it names another currency than the store's, or any
+    /// currency in a store without one.
+    fn check_currency(&self, purchase: &Purchase) -> Option<Reason> {
         let given = purchase.details.currency.as_ref()?;
-        let kept = self.currency.get_or_insert_with(|| given.clone());
-        (kept != given).then(|| rejected_currency(kept, given))
+        rejected_currency(self.currency.as_ref(), given)
     }
 
     /// Deletes the rows of `keys`, and returns the number of keys.
@@ -363,13 +359,10 @@ impl CurrencyStore for InMemoryStore {
         Ok(lock(&self.tables).currency.clone())
     }
 
-    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
+    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
         let mut tables = lock(&self.tables);
         let kept = tables.currency.get_or_insert_with(|| currency.clone());
-        if kept != currency {
-            return Err(other_currency(kept, currency));
-        }
-        Ok(())
+        Ok(kept.clone())
     }
 }
 

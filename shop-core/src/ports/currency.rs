@@ -4,24 +4,26 @@ use std::fmt::Debug;
 
 use async_trait::async_trait;
 
+use crate::Result;
 use crate::domain::Currency;
 use crate::log::{Reason, ReasonKind};
-use crate::{Error, ErrorKind, Result};
 
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
-/// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) or an
-/// inserted purchase gave to the store. A purchase without a currency is in the currency of the
-/// store, even if it was inserted before the store had one.
+/// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) gave to
+/// the store. A purchase never gives its currency to the store, because a single wrong record would
+/// decide it for ever. A purchase without a currency is in the currency of the store, even if it was
+/// inserted before the store had one.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - A store keeps the first currency, also for the next process that opens it, and refuses another
-///   one (`currency::the_first_currency_is_kept`).
-/// - The first purchase with a currency gives it to the store. A purchase in another currency is
-///   rejected, and the others of its batch are stored
-///   (`currency::a_purchase_gives_the_store_its_currency`).
+/// - A store keeps the first currency, also for the next process that opens it, and reports it to
+///   who would set another one (`currency::the_first_currency_is_kept`).
+/// - A purchase in another currency is rejected, and the others of its batch are stored, also those
+///   without a currency (`currency::a_purchase_in_another_currency_is_rejected`).
+/// - A store without a currency rejects every purchase and every refund that names one, and stays
+///   without a currency (`currency::no_record_gives_the_store_a_currency`).
 #[cfg_attr(feature = "mock", mockall::automock)]
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
@@ -29,31 +31,29 @@ pub trait CurrencyStore: Debug + Send + Sync + 'static {
     /// Returns the currency of the store, if one is set.
     ///
     /// # Errors
-    /// [`Unavailable`](ErrorKind::Unavailable) if the store cannot be reached.
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
     async fn currency(&self) -> Result<Option<Currency>>;
 
-    /// Sets the currency of the store to `currency` durably, unless one is already set.
+    /// Sets the currency of the store to `currency` durably, unless one is already set. Returns the
+    /// currency of the store.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if another currency is set
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the store takes its currency from another
+    ///   process only
     /// - The errors of [`currency`](Self::currency)
-    async fn adopt_currency(&self, currency: &Currency) -> Result<()>;
+    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency>;
 }
 
-/// Returns the error for a store with the currency `kept` that is opened with the currency `given`.
+/// Returns the reason why a store whose currency is `kept`, or that has none, rejects a purchase in
+/// the currency `given`. Returns `None` if the store accepts the purchase.
 #[must_use]
-pub fn other_currency(kept: &Currency, given: &Currency) -> Error {
-    let message = format!(
-        "the purchases of this store are in {kept}, so it cannot be used with {given}: \
-         a sum would add two currencies. Set the currency to {kept}, or use another store"
-    );
-    Error::new(ErrorKind::Conflict, message)
-}
-
-/// Returns the reason why a store with the currency `kept` rejects a purchase in the currency
-/// `given`.
-#[must_use]
-pub fn rejected_currency(kept: &Currency, given: &Currency) -> Reason {
-    let detail = format!("the currency is {given}, and the store has purchases in {kept}");
-    Reason::from_parts(ReasonKind::Refused, detail)
+pub fn rejected_currency(kept: Option<&Currency>, given: &Currency) -> Option<Reason> {
+    let detail = match kept {
+        Some(kept) if kept == given => return None,
+        Some(kept) => format!("the currency is {given}, and the store has purchases in {kept}"),
+        None => format!(
+            "the currency is {given}, and the store has no currency: set SHOP_CURRENCY, then replay it"
+        ),
+    };
+    Some(Reason::from_parts(ReasonKind::Refused, detail))
 }

@@ -16,6 +16,9 @@
 //! | [`ImportedFiles`] | Keeps how imported files were read |
 //! | [`PurchaseEvents`] | Yields purchases as they become visible |
 //!
+//! [`ShopCurrency`] is no port: it is what a process knows about the currency of its store, which all
+//! writes go through.
+//!
 //! All ports are object-safe, take `&self`, and are used as `Arc<dyn …>`. `Arc` and `Box` of a port
 //! implement the port. Dynamic dispatch happens per batch or request, never per record.
 //!
@@ -34,6 +37,9 @@ mod query;
 mod receipt;
 mod refunds;
 mod scan;
+mod shop_currency;
+#[cfg(test)]
+mod shop_currency_test;
 pub(crate) mod sink;
 mod store;
 mod totals;
@@ -61,13 +67,14 @@ pub use {
     receipt::{Durability, Receipt},
     refunds::{WaitingRefund, WaitingRefunds, WaitingSummary},
     scan::{ScanBatch, UnreadableEntry},
+    shop_currency::{CurrencyState, ShopCurrency},
     sink::PurchaseSink,
     store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore, StoreSink},
     totals::{Bucket, Period, TotalsRequest, UtcOffset},
 };
 #[doc(hidden)]
 pub use {
-    currency::{other_currency, rejected_currency},
+    currency::rejected_currency,
     cursor::PageBounds,
     idempotent::{BegunRefund, IdSource, IdempotentSink, RefundState},
     outcomes::RecentOutcomes,
@@ -75,6 +82,7 @@ pub use {
     query::sum_pages,
     refunds::{RefundDecision, WaitingColumns, decide_refunds},
     scan::PurchaseQueryExt,
+    shop_currency::other_currency,
     sink::{group_by_key, publish_each},
     totals::Totals,
 };

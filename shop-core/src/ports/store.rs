@@ -205,8 +205,8 @@ pub enum InsertOutcome {
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`), and so is a refund of a refund
 ///   (`refund::a_purchase_is_refunded_once`). One whose purchase is not stored
 ///   [waits](WaitingRefunds).
-/// - A purchase without a currency is the same as one in any currency
-///   (`store::a_duplicate_changes_nothing`,
+/// - A purchase without a currency is the same as one in the currency of the store
+///   (`currency::an_absent_currency_equals_that_of_the_store`,
 ///   `refund::any_order_of_calls_has_the_state_of_the_model`).
 /// - A refund is erased with its user's purchases
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).

@@ -41,7 +41,7 @@ use crate::domain::RefundReason;
 use crate::memory::InMemoryStore;
 use crate::ports::{
     Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchasePublisher,
-    PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, StoreSink,
+    PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, ShopCurrency, StoreSink,
 };
 use crate::{
     Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
@@ -73,12 +73,14 @@ pub struct Shop {
     query: Arc<dyn PurchaseQuery>,
     events: Option<Arc<dyn PurchaseEvents>>,
     context: Option<Box<RequestContext>>,
+    currency: ShopCurrency,
 }
 
 impl Shop {
     /// Creates a shop that publishes purchases to `sink`, and lists purchases from `query`.
     ///
-    /// An [`Ingest`](crate::ingest::Ingest), in this process or another one, moves the published
+    /// The shop has no currency, and refuses purchases that name one: see
+    /// [`in_currency`](Self::in_currency). An [`Ingest`](crate::ingest::Ingest), in this process or another one, moves the published
     /// purchases from the log to the store. An [`IdempotentSink`] around `sink` recognizes repeated
     /// purchases and conflicts.
     ///
@@ -91,9 +93,44 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn new(sink: impl PurchaseSink, query: impl PurchaseQuery) -> Self {
+        Self::in_currency(ShopCurrency::default(), sink, query)
+    }
+
+    /// Creates a shop like [`new`](Self::new), whose purchases are in `currency`.
+    ///
+    /// A purchase without a currency gets that of the shop. While the currency of the store is not
+    /// known, or is another one, purchases are refused as
+    /// [`Unavailable`](crate::ErrorKind::Unavailable): [ask](ShopCurrency::ask) the store first.
+    ///
+    /// ```
+    /// use shop_core::memory::{InMemoryLog, InMemoryStore};
+    /// use shop_core::ports::ShopCurrency;
+    /// use shop_core::{NewPurchase, Shop};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> shop_core::Result<()> {
+    /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+    /// let currency = ShopCurrency::not_yet_known(Some("EUR".parse()?));
+    /// currency.ask(&store).await?;
+    /// let shop = Shop::in_currency(currency, log.sink(), store);
+    /// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
+    /// assert_eq!(bought.purchase.details.currency.as_ref().unwrap().as_str(), "EUR");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn in_currency(
+        currency: ShopCurrency,
+        sink: impl PurchaseSink,
+        query: impl PurchaseQuery,
+    ) -> Self {
         let query: Arc<dyn PurchaseQuery> = Arc::new(query);
-        let publisher = IdempotentSink::new(sink, Arc::clone(&query));
-        Self::from_publisher(publisher, query)
+        let publisher =
+            IdempotentSink::new(sink, Arc::clone(&query)).with_currency(currency.clone());
+        Self {
+            currency,
+            ..Self::from_publisher(publisher, query)
+        }
     }
 
     /// Creates a shop that publishes purchases by `publisher`, which recognizes repeated purchases
@@ -114,6 +151,7 @@ impl Shop {
             query: Arc::new(query),
             events: None,
             context: None,
+            currency: ShopCurrency::default(),
         }
     }
 
@@ -173,6 +211,13 @@ impl Shop {
             context: Some(Box::new(context)),
             ..self.clone()
         }
+    }
+
+    /// Returns the currency of this shop. Only a shop that was created
+    /// [in a currency](Self::in_currency) knows one.
+    #[must_use]
+    pub const fn shop_currency(&self) -> &ShopCurrency {
+        &self.currency
     }
 
     /// Returns the port to which purchases are published.

@@ -17,7 +17,7 @@ use super::Shop;
 use crate::feed::PurchaseFeed;
 use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
 use crate::log::{Log, RecordType};
-use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
+use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, ShopCurrency};
 use crate::{Error, ErrorKind, Purchase, Result};
 
 /// A shop on any log and store, together with the ingest that stores its purchases, and with their
@@ -78,6 +78,27 @@ impl Pipeline {
     where
         S: PurchaseStore + PurchaseQuery + Clone,
     {
+        Self::start_in_currency(ShopCurrency::default(), sink, log, store, group, options)
+    }
+
+    /// Starts like [`start`](Self::start), with a shop [in `currency`](Shop::in_currency).
+    ///
+    /// # Errors
+    /// The errors of [`start`](Self::start).
+    ///
+    /// # Panics
+    /// Panics outside of a tokio runtime.
+    pub fn start_in_currency<S>(
+        currency: ShopCurrency,
+        sink: impl PurchaseSink,
+        log: &impl Log,
+        store: S,
+        group: &str,
+        options: IngestOptions,
+    ) -> Result<Self>
+    where
+        S: PurchaseStore + PurchaseQuery + Clone,
+    {
         let ingest = Ingest::<Purchase>::new(
             log.source(group)?,
             Arc::new(store.clone()),
@@ -86,7 +107,7 @@ impl Pipeline {
         );
         let monitor = ingest.monitor();
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
-        let shop = Shop::new(sink, store).with_events(feed.clone());
+        let shop = Shop::in_currency(currency, sink, store).with_events(feed.clone());
 
         let stop = CancellationToken::new();
         let ingest_task = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
@@ -114,6 +135,7 @@ impl Pipeline {
         let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
         role.ingest = Some(self.monitor());
         role.feed = Some(self.feed.clone());
+        role.currency = self.shop.shop_currency().clone();
         role
     }
 
@@ -202,6 +224,9 @@ pub struct PurchasesRole {
     /// The log whose dead letters are served under `/v1/dead-letters` (default: none, and there are
     /// no such routes).
     pub log: Option<DeadLetterLog>,
+    /// The currency of the shop (default: none, and purchases that name one are refused). While it is
+    /// not known, or the store has another one, writes are refused with a 503.
+    pub currency: ShopCurrency,
 }
 
 /// States which of the ports are files of this process.
@@ -241,6 +266,7 @@ impl PurchasesRole {
             local: LocalPorts::default(),
             feed: None,
             log: None,
+            currency: ShopCurrency::default(),
         }
     }
 }

@@ -65,9 +65,6 @@ pub(super) fn read_purchase(
 
     let mut purchase = body.finish(new_purchase(user_id, user_name, price))?;
     purchase.timestamp = timestamp.flatten();
-    if let Some(currency) = &purchases.options.currency {
-        purchase.details.currency = Some(currency.clone());
-    }
     Ok(purchase)
 }
 

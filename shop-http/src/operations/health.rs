@@ -17,6 +17,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 use shop_core::api::{EntityHealth, IngestHealth};
 use shop_core::ingest::{Component, IngestMonitor};
+use shop_core::ports::CurrencyState;
 
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
@@ -72,6 +73,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
     let logs = service.metrics.inspected(|_topic| true);
     let reloads = service.metrics.freshness();
     let is_log_failing = service.metrics.is_log_failing();
+    let currency = service.currency();
     let now = service.clock.now();
     let transaction_seconds = ingest
         .as_ref()
@@ -129,6 +131,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
         "lost_acknowledgements": Some(faults.lost).filter(|gaps| !gaps.is_empty()),
         "files": Some(faults.files).filter(|files| !files.is_empty()),
+        "currency": currency.as_ref().and_then(CurrencyState::problem),
         "log_lines": is_log_failing.then(|| json!({"failing": true})),
     }));
     for (role, health) in roles {

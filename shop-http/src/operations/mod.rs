@@ -20,7 +20,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
-use shop_core::ports::PurchaseSink as _;
+use shop_core::ports::{CurrencyState, PurchaseSink as _};
 
 use crate::role::RoleState;
 use crate::service::{Service, ServiceKind, is_healthy};
@@ -101,6 +101,17 @@ impl<'a> Checks<'a> {
             && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.is_failing())
     }
 
+    /// Returns whether the currency of the shop lets the service accept purchases.
+    fn accepts_currency(&self) -> bool {
+        let purchases = self.service.purchases.as_ref();
+        purchases.is_none_or(|purchases| purchases.sink.currency().accepts_purchases())
+    }
+
+    /// Returns whether the store has another currency than this process.
+    fn has_other_currency(&self) -> bool {
+        matches!(self.service.currency(), Some(CurrencyState::Other { .. }))
+    }
+
     /// Returns whether an ingest of this process is in the state that `is_in_state` recognizes.
     fn has_ingest(&self, is_in_state: fn(&IngestStatus) -> bool) -> bool {
         let mut statuses = self.service.ingest_statuses();
@@ -137,10 +148,13 @@ impl<'a> Checks<'a> {
         stores_purchases.then(|| self.is_store_ready())
     }
 
-    /// Returns whether the service is ready: its log and its stores are, and no ingest of this
-    /// process needs an operator.
+    /// Returns whether the service is ready: its log and its stores are, it agrees with them on the
+    /// currency, and no ingest of this process needs an operator.
     fn is_service_ready(&self) -> bool {
-        self.is_log_ready() && self.is_store_ready() && !self.has_ingest(needs_operator)
+        self.is_log_ready()
+            && self.is_store_ready()
+            && self.accepts_currency()
+            && !self.has_ingest(needs_operator)
     }
 
     /// Returns the parts that requests need, and whether each part works.
@@ -158,6 +172,12 @@ impl<'a> Checks<'a> {
                 ServiceKind::Management => "store",
             };
             needs.extend([(sink, self.accepts_purchases()), ("listings", self.reads)]);
+        }
+        // A shop without a currency does not have this part.
+        if let Some(state) = service.currency()
+            && state != CurrencyState::Known(None)
+        {
+            needs.push(("currency", state.problem().is_none()));
         }
 
         if let Some(status) = service.ingest().map(IngestMonitor::status) {

@@ -3,7 +3,7 @@
 //! | path | checks |
 //! |---|---|
 //! | `/healthz`, `/livez`, `/-/healthy` | nothing: the process responds |
-//! | `/readyz` | the files of this process |
+//! | `/readyz` | the files of this process, and the setting of its currency |
 //! | `/ready`, `/-/ready` | the ports on which readiness depends |
 //! | `/v1` | all ports |
 //!
@@ -16,6 +16,7 @@ use axum::http::StatusCode;
 use axum::http::request::Parts;
 use axum::response::IntoResponse;
 use serde_json::{Value, json};
+use shop_core::ports::CurrencyState;
 
 use super::Checks;
 use crate::response::HttpResult;
@@ -35,7 +36,8 @@ pub(crate) async fn report_liveness(_service: Arc<Service>, _head: Parts) -> Htt
 /// are usable.
 ///
 /// An unavailable broker or store does not count: requests that need neither still work, and
-/// `/health` reports it.
+/// `/health` reports it. Another currency than the store's counts, because it is a wrong setting, and
+/// other processes of the service may have the right one.
 pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let local = service.local();
     // The sink of management is its store.
@@ -45,7 +47,7 @@ pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) 
     };
 
     let checks = Checks::run(&service, is_sink_local, local.store, |role| role.is_local).await;
-    let is_ready = checks.all_respond();
+    let is_ready = checks.all_respond() && !checks.has_other_currency();
     respond_to_probe(is_ready, &json!({"status": readiness_word(is_ready)}))
 }
 
@@ -106,8 +108,10 @@ pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> Htt
         "status": readiness_word(is_ready),
         "parts": checks.parts(),
     });
-    if let Some(currency) = &service.options.currency {
-        body["currency"] = currency.as_str().into();
+    // The currency of the store, and never that of the settings: facing takes it as the store's.
+    let currency = service.currency();
+    if let Some(stored) = currency.as_ref().and_then(CurrencyState::stored) {
+        body["currency"] = stored.as_str().into();
     }
     respond_to_probe(is_ready, &body)
 }
@@ -134,6 +138,9 @@ const fn up_or_down(is_up: bool) -> &'static str {
 
 /// Returns the reason why facing is not ready. The text about Kafka is the one that 004 documents.
 fn why_facing_is_not_ready(checks: &Checks<'_>) -> &'static str {
+    if !checks.accepts_currency() {
+        return "The currency is not known yet, or the store has another one";
+    }
     if checks.is_log_ready() {
         return "Ingest has stopped";
     }

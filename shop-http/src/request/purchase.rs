@@ -163,8 +163,8 @@ fn read_members<const N: usize>(
 /// Reads the optional members of a purchase or a refund, and notes in `body` what is wrong with
 /// them.
 ///
-/// A purchase without a currency gets the currency of the shop, and another currency is refused.
-/// The member `of` is the id of the purchase that a refund pays back.
+/// Another currency than that of the shop is refused. The sink gives purchases the currency of the
+/// shop, and refuses all of them while it is not known. The member `of` is the id of the purchase that a refund pays back.
 fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseService) -> Details {
     let mut details = Details::default();
     for member in Details::COLUMNS {
@@ -180,7 +180,10 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
         Ok(details.set_unknown_members(value.as_json())?)
     });
 
-    if let Err(problem) = details.adopt_currency(purchases.options.currency.as_ref()) {
+    if details.currency.is_some()
+        && let Ok(currency) = purchases.sink.currency().known()
+        && let Err(problem) = details.adopt_currency(currency.as_ref())
+    {
         body.refuse("currency", &problem);
     }
     if details.reason.is_some() && details.of.is_none() {

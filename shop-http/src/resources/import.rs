@@ -98,6 +98,7 @@ fn of_file(status: StatusCode, error: &Error) -> HttpError {
 /// # Errors
 /// - 403 if the caller is no operator, or if a page of another origin sends the request
 /// - 415 if the file is neither CSV nor NDJSON, or its charset is unknown
+/// - 503 if the currency of the shop is not known yet, or the store has another one
 /// - 422 for invalid parameters
 fn check_head(
     purchases: &PurchaseService,
@@ -112,7 +113,7 @@ fn check_head(
     let import = Import::new(format)
         .encoding(request::body::charset(&parts.headers)?)
         .retention(options.purchase_retention)
-        .currency(options.currency.clone())
+        .currency(purchases.known_currency()?)
         .refunds(options.refunds);
     let (import_request, _no_wait) = Query::read_from(&parts.uri, Query::IMPORT, |query| {
         Some(query.import(import))
@@ -138,7 +139,7 @@ fn respond(
         let mut report = ImportReport::default();
         let result = import
             .run(
-                purchases.sink.inner(),
+                &purchases.sink,
                 &*purchases.query,
                 Cursor::new(file),
                 &mut report,

@@ -11,7 +11,7 @@ use axum::http::{HeaderMap, HeaderName, HeaderValue, header};
 use axum::response::Response;
 use bytes::Bytes;
 use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
-use shop_core::domain::Currency;
+use shop_core::ports::CurrencyState;
 
 use super::script::{Module, join_modules};
 use crate::request::accept::weight;
@@ -71,7 +71,9 @@ const POLICY: (HeaderName, HeaderValue) = (
 pub(crate) fn serve_document(service: &Service, request: &HeaderMap) -> HttpResult {
     // The name differs from the names of the OpenAPI documents beside it, which are prefixes:
     // empty, or with a slash first.
-    service.documents.respond("page", request, || {
+    let currency = stored_currency(service);
+    let name = format!("page {currency}");
+    service.documents.respond(&name, request, || {
         Some(constant(DOCUMENT, render_document(service)))
     })
 }
@@ -94,6 +96,15 @@ pub(crate) fn serve_document_above(
     constant(DOCUMENT, document).respond(request)
 }
 
+/// Returns the currency of the store, or an empty text without one.
+///
+/// It may become known while the service runs, so each currency has a document of its own.
+fn stored_currency(service: &Service) -> String {
+    let state = service.currency();
+    let stored = state.as_ref().and_then(CurrencyState::stored);
+    stored.map(ToString::to_string).unwrap_or_default()
+}
+
 /// Renders the document with the settings of the service, which the script reads from it.
 fn render_document(service: &Service) -> String {
     let document = match service.kind {
@@ -109,8 +120,7 @@ fn render_document(service: &Service) -> String {
     } else {
         "open"
     };
-    let currency = service.options.currency.as_ref();
-    let currency = currency.map_or("", Currency::as_str);
+    let currency = stored_currency(service);
 
     let document = document.replace(
         "name=\"access\" content=\"open\"",

@@ -29,7 +29,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
-use shop_core::ports::{IdempotentSink, PurchaseSink as _, RecentOutcomes};
+use shop_core::ports::{CurrencyState, IdempotentSink, PurchaseSink as _, RecentOutcomes};
 use shop_core::shop::LocalPorts;
 use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
 use tokio::sync::Semaphore;
@@ -106,7 +106,8 @@ impl Service {
             Arc::new(PurchaseService {
                 kind,
                 sink: IdempotentSink::new(measured_sink, Arc::clone(&role.query))
-                    .with_clock(Arc::clone(&clock)),
+                    .with_clock(Arc::clone(&clock))
+                    .with_currency(role.currency),
                 query: role.query,
                 ingest: role.ingest,
                 local: role.local,
@@ -182,6 +183,12 @@ impl Service {
             .as_ref()
             .map(|purchases| purchases.sink.faults())
             .unwrap_or_default()
+    }
+
+    /// Returns what this process knows about the currency of its purchases, if it serves purchases.
+    pub(crate) fn currency(&self) -> Option<CurrencyState> {
+        let purchases = self.purchases.as_ref()?;
+        Some(purchases.sink.currency().state())
     }
 
     /// Returns which ports of purchases are files of this process.

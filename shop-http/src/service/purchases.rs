@@ -11,11 +11,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_core::domain::Currency;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
-    Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink,
-    REFUND_TIMEOUT, Selector, TotalsRequest,
+    Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, REFUND_TIMEOUT,
+    Selector, TotalsRequest,
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
@@ -124,11 +125,9 @@ impl PurchaseService {
             // fails, the client can repeat the purchase with the id as its key.
             let receipt = self
                 .sink
-                .inner()
-                .publish(&purchase)
+                .publish_generated(&mut purchase)
                 .await
                 .map_err(|error| self.map_write_error(error, fresh_id.into()))?;
-            self.sink.remember_receipt(&purchase, &receipt);
             Ok(PublishedPurchase::new(purchase, receipt))
         }
     }
@@ -271,6 +270,18 @@ impl PurchaseService {
             return Ok(());
         }
         Err(HttpError::UNKNOWN_PURCHASE)
+    }
+
+    /// Returns the currency of the shop, if it has one, for a write that is checked before its
+    /// purchases are published.
+    ///
+    /// # Errors
+    /// 503 if the currency is not known yet, or the store has another one: nothing was written.
+    pub(crate) fn known_currency(&self) -> HttpResult<Option<Currency>> {
+        self.sink
+            .currency()
+            .known()
+            .map_err(|error| self.map_write_error(error, self.clock.fresh_id().into()))
     }
 
     /// Waits until fewer than [`MAX_PUBLISHING_BATCHES`] batches publish. The turn ends when the

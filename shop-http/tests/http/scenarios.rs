@@ -11,10 +11,11 @@ use axum::middleware::{Next, from_fn};
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::feed::FeedOptions;
 use shop_core::log::{Log, LogRecord};
-use shop_core::ports::PurchaseErase as _;
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{CurrencyStore as _, PurchaseErase as _, ShopCurrency};
 use shop_core::{Error, ErrorKind, Outcome, Purchase};
 use shop_http::{
-    Authenticate, Dialect, HttpOptions, Principal, Rejection, Scopes, async_trait, routes,
+    Authenticate, Dialect, HttpOptions, Principal, Rejection, Scopes, async_trait, router, routes,
 };
 
 use crate::dead_letters::{self, shop_with_dead_letters};
@@ -28,6 +29,7 @@ scenarios! {
     bad_bodies bad_requests
     batch batch_large batch_limits batch_of_an_export batch_outcomes
     buying
+    currency
     dead_letters dead_letters_bad_requests dead_letters_replayed
     dialect_default dialect_default_refunds dialect_purchase_tracking dialect_scalable_shop
     dialect_shopping_system dialect_user_buy_list
@@ -94,6 +96,7 @@ impl Scene for Shops {
     /// - `dead-letter OFFSET VALUE` is parked, `conflict OFFSET ID VALUE` contradicts the purchase with this id, and
     ///   `gap OFFSET..OFFSET` is a loss; `dead-letters` shows where they are, and why
     /// - `ingest` starts ingest; `await-stored COUNT` waits until the shop without a name has stored so many purchases
+    /// - `answer CURRENCY` lets another store answer, which has this currency; `answer own` lets its own store do so
     /// - `sleep SECONDS`
     /// - `fault CALL FAULT` is in force until `fault CALL none`
     /// - `counts` shows how many records the log has, and how many purchases the store; `records` shows the records
@@ -150,8 +153,33 @@ async fn shop_of_kind(kind: &str) -> Shop {
         }
         "layer-that-panics" => shop_with_panicking_layer(),
         "tokens" => shop_with_tokens(),
-        _ => Shop::with(options(kind)),
+        _ => shop_with_options(kind).await,
     }
+}
+
+/// Returns a shop with these options. With `currency=EUR` its store has this currency. With `blind=EUR`, or `blind=none`
+/// without the setting, its store has not answered what its currency is.
+async fn shop_with_options(assignments: &str) -> Shop {
+    let mut configured = None;
+    let mut has_answered = true;
+    let mut others = Vec::new();
+    for assignment in assignments.split_whitespace() {
+        match assignment.split_once('=').unwrap() {
+            (name @ ("currency" | "blind"), value) => {
+                configured = value.parse().ok();
+                has_answered = name == "currency";
+            }
+            _ => others.push(assignment),
+        }
+    }
+
+    let options = options(&others.join(" "));
+    let currency = ShopCurrency::not_yet_known(configured);
+    let shop = Shop::in_currency(currency, |parts| router(parts, options.clone()));
+    if has_answered {
+        shop.currency.ask(&shop.store).await.unwrap();
+    }
+    shop
 }
 
 fn shop_with_tokens() -> Shop {
@@ -175,7 +203,6 @@ pub(crate) fn options(assignments: &str) -> HttpOptions {
         match name {
             "dialect" => options.dialect = Dialect::from_name(value).unwrap(),
             "refunds" => options.refunds = value == "on",
-            "currency" => options.currency = Some(value.parse().unwrap()),
             "access_log" => options.access_log = value.parse().unwrap(),
             "cors" => options.cors = value.parse().unwrap(),
             "max_requests" => options.max_requests = value.parse().unwrap(),
@@ -214,6 +241,13 @@ async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
                 .unwrap(),
         ),
         "ingest" => shop.ingest(),
+        "answer" if argument == "own" => shop.currency.ask(&shop.store).await.unwrap(),
+        "answer" => {
+            let answering = InMemoryStore::new();
+            let currency = argument.parse().unwrap();
+            answering.adopt_currency(&currency).await.unwrap();
+            drop(shop.currency.ask(&answering).await);
+        }
         "fault" => set_fault(&shop.faults, argument),
         "counts" => {
             let records = shop.published().await;

@@ -11,7 +11,7 @@ use shop_core::conformance::fault::Faults;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{LogRecord, LogSource, SourceEvent};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
-use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore};
+use shop_core::ports::{Durability, PurchaseQuery, PurchaseStore, ShopCurrency};
 use shop_core::{Clock, Purchase, PurchaseId, Timestamp};
 use shop_http::{HttpOptions, Parts, router};
 use tower::ServiceExt;
@@ -48,6 +48,8 @@ pub(crate) struct Shop {
     pub(crate) log: InMemoryLog,
     pub(crate) store: InMemoryStore,
     pub(crate) faults: Faults,
+    /// What both services know about the currency of the store.
+    pub(crate) currency: ShopCurrency,
     pub(crate) facing: Router,
     pub(crate) management: Router,
 }
@@ -63,6 +65,11 @@ impl Shop {
 
     /// A shop whose two services `build` makes.
     pub(crate) fn built_by(build: impl Fn(Parts) -> Router) -> Self {
+        Self::in_currency(ShopCurrency::default(), build)
+    }
+
+    /// A shop with this currency, whose two services `build` makes.
+    pub(crate) fn in_currency(currency: ShopCurrency, build: impl Fn(Parts) -> Router) -> Self {
         let log = InMemoryLog::default();
         let store = InMemoryStore::new();
         let faults = Faults::new();
@@ -75,11 +82,15 @@ impl Shop {
         let faulty_store = faults.store(Arc::new(store.clone()));
         let mut management_parts = Parts::management(faulty_store, Durability::Memory, query);
         management_parts.clock = Arc::new(StoppedClock);
+        for parts in [&mut facing_parts, &mut management_parts] {
+            parts.purchases.as_mut().unwrap().currency = currency.clone();
+        }
 
         Self {
             log,
             store,
             faults,
+            currency,
             facing: build(facing_parts),
             management: build(management_parts),
         }

@@ -4,8 +4,10 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_core::domain::Currency;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{IngestMonitor, IngestOptions};
+use shop_core::ports::ShopCurrency;
 use shop_core::record::Record as _;
 use shop_core::shop::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
 use shop_core::{Error, ErrorKind, Outcome, Purchase, Result, Shop};
@@ -65,6 +67,9 @@ shop_core::options! {
         pub ingest: IngestOptions = IngestOptions::default(),
         /// The consumer group of the ingest (default `purchase-group`, as in the services).
         pub group: String as impl Into<String> = "purchase-group".to_owned(),
+        /// The currency of all purchases (default: that of the file, if it has one). Purchases
+        /// without a currency get this one, and others are refused.
+        pub currency: Option<Currency> = None,
     }
 }
 
@@ -72,8 +77,9 @@ impl EmbeddedShop {
     /// Opens the shop in `folder`, which is created if it is missing, and starts the ingest.
     ///
     /// # Errors
-    /// The errors of [`EmbeddedLog::open`] and [`EmbeddedStore::open`], and
-    /// [`Unavailable`](ErrorKind::Unavailable) when another `EmbeddedShop` has the folder open.
+    /// - The errors of [`EmbeddedLog::open`] and [`EmbeddedStore::open`]
+    /// - [`Unavailable`](ErrorKind::Unavailable) when another `EmbeddedShop` has the folder open
+    /// - [`Conflict`](ErrorKind::Conflict) when the purchases of the file are in another currency
     ///
     /// # Panics
     /// Outside of a tokio runtime.
@@ -105,8 +111,17 @@ impl EmbeddedShop {
                     .with_context("folder", folder.display())
             })?;
         let store = log.store(&options.store).await?;
+        let currency = ShopCurrency::not_yet_known(options.currency);
+        currency.ask(&store).await?;
         let sink = log.storing_sink(&options.group).await?;
-        let pipeline = Pipeline::start(sink, &log, store.clone(), &options.group, options.ingest)?;
+        let pipeline = Pipeline::start_in_currency(
+            currency,
+            sink,
+            &log,
+            store.clone(),
+            &options.group,
+            options.ingest,
+        )?;
         Ok(Self {
             pipeline,
             log,

@@ -32,9 +32,7 @@ use super::document::{ERASED, REFUNDED_PURCHASE, id_value, read_timestamp_member
 use super::error::mongo_error;
 use super::insert;
 use crate::limits::row_limit;
-use crate::refunds::{
-    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, settle, update_none_waits,
-};
+use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts, settle, update_none_waits};
 
 /// The suffix that names the collection of waiting refunds after the collection of purchases. A
 /// refund waits if the store does not contain its purchase yet.
@@ -119,20 +117,6 @@ impl PurchaseRows for MongoStore {
             return Ok(HashMap::new());
         }
         insert::find_stored_rows(&self.connection, ids).await
-    }
-
-    async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
-        // The member `erased` makes the document an erasure mark, which no listing contains.
-        let new = doc! { CURRENCY: given.to_string(), ERASED: DateTime::now() };
-        let upsert =
-            doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
-        self.connection.update_documents(vec![upsert]).await?;
-
-        let stored_currency = self.currency().await?;
-        stored_currency.ok_or_else(|| {
-            let message = "MongoDB has not stored the currency: it was deleted meanwhile";
-            mongo_error(ErrorKind::Unavailable, message)
-        })
     }
 
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
@@ -467,20 +451,29 @@ impl WaitingRefunds for MongoStore {
 #[async_trait]
 impl CurrencyStore for MongoStore {
     async fn currency(&self) -> Result<Option<Currency>> {
-        let Some(document) = self.connection.find_by_id(CURRENCY.into()).await? else {
-            return Ok(None);
-        };
-        let Ok(text) = document.get_str(CURRENCY) else {
-            return Ok(None);
-        };
-        text.parse().map(Some).map_err(|invalid| {
+        let document = self.connection.find_by_id(CURRENCY.into()).await?;
+        let text = document
+            .as_ref()
+            .and_then(|document| document.get_str(CURRENCY).ok());
+        let currency = text.map(str::parse).transpose().map_err(|invalid| {
             let message = "the document with the currency is not valid";
             mongo_error(ErrorKind::Corrupt, message).with_source(invalid)
-        })
+        })?;
+        Ok(self.state.remember_currency(currency))
     }
 
-    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
-        adopt_currency(self, currency).await
+    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
+        // The member `erased` makes the document an erasure mark, which no listing contains.
+        let new = doc! { CURRENCY: currency.to_string(), ERASED: DateTime::now() };
+        let upsert =
+            doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
+        self.connection.update_documents(vec![upsert]).await?;
+
+        let stored_currency = self.currency().await?;
+        stored_currency.ok_or_else(|| {
+            let message = "MongoDB has not stored the currency: it was deleted meanwhile";
+            mongo_error(ErrorKind::Unavailable, message)
+        })
     }
 }
 

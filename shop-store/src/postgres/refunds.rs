@@ -28,9 +28,7 @@ use super::insert::{self, Insertable as _, PURCHASES, TargetTable, column_values
 use super::rows::{self, read_time};
 use super::store::PostgresStore;
 use crate::limits::row_limit;
-use crate::refunds::{
-    PurchaseRows, PurchaseState, StoredRow, adopt_currency, id_texts, settle, update_none_waits,
-};
+use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts, settle, update_none_waits};
 
 /// The maximum number of purchases whose waiting refunds one call of `apply_waiting` settles.
 const MAX_SETTLED: i64 = 1_000;
@@ -109,23 +107,6 @@ impl PurchaseRows for PostgresStore {
         let mut stored_rows_by_id = HashMap::with_capacity(found_rows.len());
         stored_rows_by_id.extend(stored_rows);
         Ok(stored_rows_by_id)
-    }
-
-    /// Returns the currency of the store. Sets it to `given` first if no currency is set.
-    async fn get_or_set_currency(&self, given: &Currency) -> Result<Currency> {
-        // If another transaction sets a currency at the same time, the insert does nothing, and its
-        // snapshot may lack the row. So a second statement reads the currency.
-        let insert = Statement::new(
-            "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
-        );
-        self.connection
-            .write(insert.bind(given.to_string()))
-            .await?;
-
-        self.currency().await?.ok_or_else(|| {
-            let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
-            postgres_error(ErrorKind::Unavailable, message)
-        })
     }
 
     /// Adds `refunds` to the table of waiting refunds, in their order, which their sequence numbers
@@ -293,16 +274,29 @@ impl CurrencyStore for PostgresStore {
     async fn currency(&self) -> Result<Option<Currency>> {
         let select = Statement::new("select value from purchases_settings where name = 'currency'");
         let rows = self.connection.write(select).await?;
-        let Some(row) = rows.first() else {
-            return Ok(None);
+        let currency = match rows.first() {
+            None => None,
+            Some(row) => Some(rows::parse_column(row, "value").map_err(|error| {
+                let message = "the currency in the table purchases_settings is not valid";
+                postgres_error(ErrorKind::Corrupt, message).with_source(error)
+            })?),
         };
-        rows::parse_column(row, "value").map(Some).map_err(|error| {
-            let message = "the currency in the table purchases_settings is not valid";
-            postgres_error(ErrorKind::Corrupt, message).with_source(error)
-        })
+        Ok(self.state.remember_currency(currency))
     }
 
-    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
-        adopt_currency(self, currency).await
+    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
+        // If another transaction sets a currency at the same time, the insert does nothing, and its
+        // snapshot may lack the row. So a second statement reads the currency.
+        let insert = Statement::new(
+            "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
+        );
+        self.connection
+            .write(insert.bind(currency.to_string()))
+            .await?;
+
+        self.currency().await?.ok_or_else(|| {
+            let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
+            postgres_error(ErrorKind::Unavailable, message)
+        })
     }
 }

@@ -14,6 +14,7 @@ mod authentication;
 mod browser;
 mod clusters;
 mod commands;
+mod currency;
 mod dead_letters;
 mod doctor;
 mod entities;

@@ -107,9 +107,8 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
 async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
     let fixture = Fixture::new();
     let first = fixture.buy(new("1")).await.unwrap();
-    let beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    let receipt = fixture.sink.inner().publish(&beside).await.unwrap();
-    fixture.sink.remember_receipt(&beside, &receipt);
+    let mut beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let receipt = fixture.sink.publish_generated(&mut beside).await.unwrap();
     let beside = PublishedPurchase::new(beside, receipt);
     for published in [first, beside] {
         let key = published.purchase.id.to_string();

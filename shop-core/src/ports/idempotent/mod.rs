@@ -27,6 +27,7 @@ mod refund_state;
 pub use refund::{BegunRefund, REFUND_TIMEOUT};
 pub use refund_state::RefundState;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -40,6 +41,7 @@ pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{
     Durability, PublishedPurchase, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt,
+    ShopCurrency,
 };
 use crate::log::LogFaults;
 use crate::{
@@ -64,6 +66,9 @@ use crate::{
 /// purchase. A purchase without a key, and one whose id is a UUIDv7 of the last 30 s, is not looked
 /// up at its first attempt. If two processes publish different purchases under one key before the
 /// store contains one, the order of the log decides.
+///
+/// Every purchase and refund first passes the [`ShopCurrency`] of this sink, which refuses what the
+/// store could only reject.
 ///
 /// A purchase that retention deleted is forgotten, and its key can be used again. The store decides
 /// about a refund: the result comes when the store applies the refund, or after [`REFUND_TIMEOUT`]
@@ -97,6 +102,8 @@ pub struct IdempotentSink<S> {
     query: Arc<dyn PurchaseQuery>,
     /// The source of the times and the ids of new purchases.
     clock: Arc<dyn Clock>,
+    /// The currency of the shop, which decides first about every purchase.
+    currency: ShopCurrency,
     cache: IdempotencyCache,
     lookups: Lookups,
     /// Counts the refunds that wait for the decision of the store: each such refund holds a
@@ -122,6 +129,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             sink,
             query,
             clock: Arc::new(SystemClock),
+            currency: ShopCurrency::default(),
             cache: IdempotencyCache::new(),
             lookups: Lookups::new(),
             undecided_refunds: Arc::default(),
@@ -134,18 +142,36 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         Self { clock, ..self }
     }
 
+    /// Returns this sink for a shop in `currency` (default: a shop without a currency).
+    #[must_use]
+    pub fn with_currency(self, currency: ShopCurrency) -> Self {
+        Self { currency, ..self }
+    }
+
+    /// Returns the currency of the shop, as far as this process knows it.
+    pub const fn currency(&self) -> &ShopCurrency {
+        &self.currency
+    }
+
     /// Returns the inner sink, to which this sink publishes.
     pub const fn inner(&self) -> &S {
         &self.sink
     }
 
-    /// Remembers `purchase`, whose id was generated and which was published to the inner sink
-    /// directly.
+    /// Publishes `purchase`, whose id was generated, so that it cannot be a repetition: without a
+    /// look-up.
     ///
-    /// A caller that publishes to [`inner`](Self::inner) calls this function with the `receipt`, so
-    /// that a later repetition under the generated id is recognized.
-    pub fn remember_receipt(&self, purchase: &Purchase, receipt: &Receipt) {
-        self.cache.remember_generated(purchase, receipt);
+    /// The purchase gets the currency of the shop. It is remembered, so that a later repetition under
+    /// the generated id is recognized.
+    ///
+    /// # Errors
+    /// - The errors of [`ShopCurrency::check`]
+    /// - The errors of [`publish`](PurchaseSink::publish)
+    pub async fn publish_generated(&self, purchase: &mut Purchase) -> Result<Receipt> {
+        self.currency.admit(&mut purchase.details)?;
+        let receipt = self.sink.publish(purchase).await?;
+        self.cache.remember_generated(purchase, &receipt);
+        Ok(receipt)
     }
 
     /// Returns the purchase with the id `id` if this process acknowledged it recently.
@@ -163,12 +189,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) if the id belongs to a purchase with other content
     /// - [`Erased`](ErrorKind::Erased) if the id belongs to an erased purchase
+    /// - The errors of [`ShopCurrency::check`]
     /// - The errors of [`publish`](PurchaseSink::publish)
     ///
     /// # Cancel safety
     /// Dropping the future leaves the purchase published or not. The cache remembers the attempt,
     /// so the id is looked up before the purchase is published again.
-    pub async fn publish_once(&self, purchase: Purchase) -> Result<PublishedPurchase> {
+    pub async fn publish_once(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
+        self.currency.admit(&mut purchase.details)?;
         let decision = self.decide(purchase, self.clock.now()).await?;
         let (purchase, prior) = match decision {
             PublishDecision::Answer(published) => return Ok(published),
@@ -205,8 +233,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         let mut places_of_refunds = Vec::new();
 
         // Sorts the batch by what the cache knows: publish without a look-up, look up, or refund.
-        for (index, (purchase, source)) in purchases.into_iter().enumerate() {
-            if purchase.is_refund() {
+        for (index, (mut purchase, source)) in purchases.into_iter().enumerate() {
+            if let Err(error) = self.currency.admit(&mut purchase.details) {
+                results[index] = Some(Err(error));
+            } else if purchase.is_refund() {
                 refunds.push(purchase);
                 places_of_refunds.push(index);
             } else if source == IdSource::Generated {
@@ -346,12 +376,39 @@ fn other_content_error() -> Error {
 impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
     /// Publishes `purchase` to the inner sink without a look-up, even if its id is in use.
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.currency.check(&purchase.details)?;
         self.sink.publish(purchase).await
     }
 
     /// Publishes `purchases` to the inner sink without look-ups, even if their ids are in use.
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
-        self.sink.publish_many(purchases).await
+        let checks = purchases
+            .iter()
+            .map(|purchase| self.currency.check(&purchase.details));
+        let mut refused = BTreeMap::new();
+        for (index, check) in checks.enumerate() {
+            if let Err(error) = check {
+                refused.insert(index, error);
+            }
+        }
+        if refused.is_empty() {
+            return self.sink.publish_many(purchases).await;
+        }
+
+        // Some purchases name another currency, or the currency of the shop has just changed.
+        let accepted: Vec<Purchase> = purchases
+            .iter()
+            .enumerate()
+            .filter(|(index, _)| !refused.contains_key(index))
+            .map(|(_, purchase)| purchase.clone())
+            .collect();
+        let mut published = self.publish_all(&accepted).await.into_iter();
+        (0..purchases.len())
+            .map(|index| match refused.remove(&index) {
+                Some(error) => Err(error),
+                None => published.next().unwrap_or_else(|| Err(miscounted_error())),
+            })
+            .collect()
     }
 
     fn is_storing(&self) -> bool {
@@ -387,15 +444,14 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        let (purchase, source) = self.with_id(new, self.clock.now(), context);
+        let (mut purchase, source) = self.with_id(new, self.clock.now(), context);
         if purchase.is_refund() {
             return self.publish_refund(purchase, REFUND_TIMEOUT).await;
         }
         if source == IdSource::Given {
             return self.publish_once(purchase).await;
         }
-        let receipt = self.sink.publish(&purchase).await?;
-        self.remember_receipt(&purchase, &receipt);
+        let receipt = self.publish_generated(&mut purchase).await?;
         Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 

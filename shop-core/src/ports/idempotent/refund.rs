@@ -76,6 +76,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ///   amount above the price
     /// - The error of the store if it cannot be asked before the publish, with the outcome
     ///   [`NotApplied`](Outcome::NotApplied): nothing was published
+    /// - The errors of [`ShopCurrency::check`](crate::ports::ShopCurrency::check)
     /// - The errors of [`publish`](PurchaseSink::publish)
     ///
     /// # Cancel safety
@@ -83,9 +84,10 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// again.
     pub async fn publish_refund(
         &self,
-        refund: Purchase,
+        mut refund: Purchase,
         timeout: Duration,
     ) -> Result<PublishedPurchase> {
+        self.currency.admit(&mut refund.details)?;
         let until = Instant::now() + timeout;
         if let Some(applied) = self.find_applied(&refund, until).await? {
             return Ok(applied);
@@ -105,13 +107,24 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// again.
     pub async fn begin_refunds(
         &self,
-        refunds: Vec<Purchase>,
+        mut refunds: Vec<Purchase>,
         until: Instant,
     ) -> Vec<Result<BegunRefund>> {
+        let admissions: Vec<Result<()>> = refunds
+            .iter_mut()
+            .map(|refund| self.currency.admit(&mut refund.details))
+            .collect();
+
         // `None` stands for a refund that is not stored yet and must be published.
         let applied_results: Vec<Option<Result<PublishedPurchase>>> =
-            stream::iter(0..refunds.len())
-                .map(|index| self.find_applied(&refunds[index], until))
+            stream::iter(admissions.into_iter().enumerate())
+                .map(|(index, admission)| {
+                    let refund = &refunds[index];
+                    async move {
+                        admission?;
+                        self.find_applied(refund, until).await
+                    }
+                })
                 .buffered(MAX_CONCURRENT)
                 .map(Result::transpose)
                 .collect()

@@ -143,9 +143,9 @@ struct InsertPlan<'a> {
     has_erased_ids: bool,
     /// Whether any refund waits for its purchase, including the refunds of this batch.
     has_waiting: bool,
-    /// The currency of the store, or `None` until it is read for the first purchase of this batch
-    /// that names a currency.
-    currency: Option<Currency>,
+    /// The currency of the store, if it has one. `None` until it is read for the first purchase of
+    /// this batch that names a currency.
+    currency: Option<Option<Currency>>,
     /// The rows to insert together after all purchases of the batch were decided.
     rows: Vec<NewRow<'a>>,
 }
@@ -176,21 +176,18 @@ impl<'a> InsertPlan<'a> {
     ///
     /// The outcome of a row is `Inserted`, unless its id turns out to be stored already. It is
     /// `Erased` if the id is marked as erased, and `Rejected` if the purchase names a currency other
-    /// than the store's. A store without a currency adopts the currency of the purchase.
+    /// than the store's, or any currency in a store without one.
     fn add(&mut self, position: usize, purchase: &'a Purchase) -> rusqlite::Result<InsertOutcome> {
         if self.is_erased(&purchase.id)? {
             return Ok(InsertOutcome::Erased);
         }
         if let Some(given) = &purchase.details.currency {
-            let store_currency: &Currency = match &self.currency {
+            let store_currency = match &self.currency {
                 Some(currency) => currency,
-                None => self
-                    .currency
-                    .insert(get_or_set_currency(self.connection, given)?),
+                None => self.currency.insert(find_currency(self.connection)?),
             };
-            if store_currency != given {
-                let rejection = rejected_currency(store_currency, given);
-                return Ok(InsertOutcome::Rejected(rejection));
+            if let Some(reason) = rejected_currency(store_currency.as_ref(), given) {
+                return Ok(InsertOutcome::Rejected(reason));
             }
         }
 

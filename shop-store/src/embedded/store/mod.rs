@@ -11,7 +11,7 @@
 //! | `unfolded` | only the watermark; before the fold, the purchases that the sums do not contain yet, see `fold` |
 //! | `waiting_refunds` | none; a refund that arrives before its purchase waits here |
 //! | `erased` | none; the ids of erased purchases, which must not be inserted again |
-//! | `settings` | the currency of the store, once a purchase has named one; how each imported file was read |
+//! | `settings` | the currency of the store, once a setting has named one; how each imported file was read |
 //!
 //! The constants of `crate::embedded::schema` create these tables. The modules:
 //!

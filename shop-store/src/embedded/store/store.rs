@@ -16,7 +16,7 @@ use shop_core::domain::Currency;
 use shop_core::ports::{
     Bucket, CurrencyStore, Cursor, ImportedFiles, InsertOutcome, Lookup, Page, PageRequest,
     PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector, Summary,
-    TotalsRequest, WaitingRefund, WaitingRefunds, WaitingSummary, other_currency, sum_pages,
+    TotalsRequest, WaitingRefund, WaitingRefunds, WaitingSummary, sum_pages,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -180,16 +180,11 @@ impl CurrencyStore for EmbeddedStore {
         self.readers.read(insert::find_currency).await
     }
 
-    async fn adopt_currency(&self, currency: &Currency) -> Result<()> {
+    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
         let given = currency.clone();
-        let store_currency = self
-            .writer
+        self.writer
             .write(move |connection| insert::get_or_set_currency(connection, &given))
-            .await?;
-        if store_currency != *currency {
-            return Err(other_currency(&store_currency, currency));
-        }
-        Ok(())
+            .await
     }
 }
 

@@ -1,0 +1,387 @@
+//! What a process knows about the currency of its shop, and which purchases it accepts therefore.
+//!
+//! A process has the currency of its settings, or none. The store has a currency, or none. A process
+//! that acknowledges a purchase before it knows whether both agree may acknowledge what the store
+//! can only refuse. So all writes of a process go through one [`ShopCurrency`], and a task of the
+//! process asks the store until it answers, and goes on asking:
+//!
+//! | answer of the store | the process is set to EUR | the process is set to no currency |
+//! |---|---|---|
+//! | none yet | nothing is accepted | only purchases that name no currency, which each store takes |
+//! | it has no currency | it adopts EUR; nothing is accepted if it cannot | purchases that name no currency |
+//! | EUR | purchases in EUR | the same, as if the process was set to EUR |
+//! | USD | nothing is accepted | purchases in USD |
+
+use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+use super::CurrencyStore;
+use crate::domain::{Currency, Details};
+use crate::lock::lock;
+use crate::{Error, ErrorKind, Outcome, Result};
+
+/// How long the store may take to answer what its currency is.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(2);
+/// The pause between two questions while nothing, or not everything, is accepted.
+const PAUSE_UNTIL_KNOWN: Duration = Duration::from_secs(1);
+/// The pause between two questions once the currency is known. The store may be replaced by another
+/// one, or get a currency by the settings of another process.
+const PAUSE_WHEN_KNOWN: Duration = Duration::from_secs(10);
+
+/// What a process knows about the currency of its shop.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CurrencyState {
+    /// The store, or the service in front of it, has not answered yet.
+    NotYetKnown {
+        /// The currency of the settings.
+        configured: Option<Currency>,
+    },
+    /// All purchases of the shop are in this currency, or none of them names a currency.
+    Known(Option<Currency>),
+    /// The store has another currency than the process.
+    Other {
+        /// The currency of the store. `None` if the store is behind a service, which has no currency
+        /// in its settings.
+        stored: Option<Currency>,
+        /// The currency of the process.
+        configured: Currency,
+    },
+}
+
+/// Which purchases a process accepts. It is all that a buy reads of the state of the currency.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+enum Accepted {
+    /// Purchases that name no currency.
+    WithoutCurrency,
+    /// Purchases in the currency of the process, which purchases without a currency get.
+    InCurrency,
+    Nothing,
+}
+
+/// The currency of a shop, as far as this process knows it. Clones share what they know.
+///
+/// The default is a shop without a currency, which refuses purchases that name one.
+///
+/// ```
+/// use shop_core::memory::InMemoryStore;
+/// use shop_core::ports::{CurrencyState, ShopCurrency};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let (euro, dollar) = ("EUR".parse()?, "USD".parse()?);
+/// let store = InMemoryStore::new();
+/// let currency = ShopCurrency::not_yet_known(Some(euro));
+/// currency.ask(&store).await?;
+/// assert_eq!(currency.known()?.unwrap().as_str(), "EUR");
+///
+/// // The store keeps its currency, and a process with another one accepts nothing.
+/// let other = ShopCurrency::not_yet_known(Some(dollar));
+/// other.ask(&store).await.unwrap_err();
+/// assert!(matches!(other.state(), CurrencyState::Other { .. }));
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Debug, Clone)]
+pub struct ShopCurrency(Arc<SharedCurrency>);
+
+/// What the clones of a [`ShopCurrency`] share.
+#[derive(Debug)]
+struct SharedCurrency {
+    /// The currency of the settings.
+    configured: Option<Currency>,
+    /// The currency that purchases get: that of the settings, or else the first one of the store.
+    /// It never changes, because other parts of the process may have used it.
+    currency: OnceLock<Currency>,
+    state: Mutex<CurrencyState>,
+    /// The [`Accepted`] of `state`.
+    accepted: AtomicU8,
+}
+
+impl ShopCurrency {
+    /// Creates the currency of a process whose settings name the currency `configured`, and whose
+    /// store was not [asked](Self::ask) yet.
+    #[must_use]
+    pub fn not_yet_known(configured: Option<Currency>) -> Self {
+        let state = CurrencyState::NotYetKnown {
+            configured: configured.clone(),
+        };
+        Self::new(configured, state)
+    }
+
+    /// Creates the currency of a shop whose store has this currency, or none, for sure.
+    #[must_use]
+    pub fn fixed(currency: Option<Currency>) -> Self {
+        Self::new(currency.clone(), CurrencyState::Known(currency))
+    }
+
+    /// Creates the currency of a process with this currency in its settings, in this `state`.
+    fn new(configured: Option<Currency>, state: CurrencyState) -> Self {
+        let currency = OnceLock::new();
+        if let Some(configured) = &configured {
+            currency.get_or_init(|| configured.clone());
+        }
+        let accepted = AtomicU8::new(state.accepted() as u8);
+        Self(Arc::new(SharedCurrency {
+            configured,
+            currency,
+            state: Mutex::new(state),
+            accepted,
+        }))
+    }
+
+    /// Returns what this process knows about the currency.
+    #[must_use]
+    pub fn state(&self) -> CurrencyState {
+        lock(&self.0.state).clone()
+    }
+
+    /// Returns whether some purchases are accepted.
+    #[must_use]
+    pub fn accepts_purchases(&self) -> bool {
+        self.0.accepted.load(Ordering::Acquire) != Accepted::Nothing as u8
+    }
+
+    /// Returns the currency of all purchases of the shop, or `None` for a shop without a currency.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) with the outcome [`NotApplied`](Outcome::NotApplied)
+    /// if the currency is not known yet, or the store has another one.
+    pub fn known(&self) -> Result<Option<Currency>> {
+        match self.state() {
+            CurrencyState::Known(currency) => Ok(currency),
+            state => Err(unavailable(&state)),
+        }
+    }
+
+    /// Checks that the shop accepts a purchase with these details, and gives them the currency of
+    /// the shop if they name none.
+    ///
+    /// # Errors
+    /// The errors of [`check`](Self::check).
+    pub(crate) fn admit(&self, details: &mut Details) -> Result<()> {
+        if let Some(currency) = self.missing_currency(details)? {
+            details.currency = Some(currency.clone());
+        }
+        Ok(())
+    }
+
+    /// Checks that the shop accepts a purchase with these details.
+    ///
+    /// # Errors
+    /// - [`Invalid`](ErrorKind::Invalid) if they name another currency than that of the shop, or any
+    ///   currency in a shop without one. A refund is not refused for this, because the store decides
+    ///   about its currency
+    /// - [`Unavailable`](ErrorKind::Unavailable) with the outcome [`NotApplied`](Outcome::NotApplied)
+    ///   if the currency is not known yet, or the store has another one
+    pub fn check(&self, details: &Details) -> Result<()> {
+        self.missing_currency(details).map(drop)
+    }
+
+    /// Returns the currency of the shop if `details`, which the shop accepts, name none.
+    ///
+    /// # Errors
+    /// The errors of [`check`](Self::check).
+    fn missing_currency(&self, details: &Details) -> Result<Option<&Currency>> {
+        let accepted = self.0.accepted.load(Ordering::Acquire);
+        let named = details.currency.as_ref();
+        if accepted == Accepted::WithoutCurrency as u8 && (named.is_none() || details.of.is_some())
+        {
+            return Ok(None);
+        }
+        if accepted == Accepted::InCurrency as u8 {
+            let currency = self.0.currency.get();
+            match named {
+                None => return Ok(currency),
+                Some(_) if named == currency => return Ok(None),
+                Some(_) => {}
+            }
+        }
+        Err(self.refusal(details))
+    }
+
+    /// Returns the error of a purchase with these details, which is not accepted.
+    fn refusal(&self, details: &Details) -> Error {
+        let state = self.state();
+        if let CurrencyState::Known(currency) = &state
+            && let Err(reason) = details.clone().adopt_currency(currency.as_ref())
+        {
+            return Error::new(ErrorKind::Invalid, format!("currency {reason}"));
+        }
+        unavailable(&state)
+    }
+
+    /// Asks `store` for its currency, and notes the answer. A store without a currency adopts the
+    /// currency of the settings.
+    ///
+    /// # Errors
+    /// - [`Conflict`](ErrorKind::Conflict) if the store has another currency than this process, which
+    ///   then accepts nothing until the store gives another answer
+    /// - The error of a store that does not answer: what was known before stays
+    pub async fn ask(&self, store: &dyn CurrencyStore) -> Result<()> {
+        let answer = timeout(ANSWER_TIMEOUT, self.ask_without_limit(store));
+        let stored = answer.await.unwrap_or_else(|_elapsed| {
+            let message = format!("no answer within {ANSWER_TIMEOUT:?}");
+            Err(Error::new(ErrorKind::DeadlineExceeded, message))
+        })?;
+
+        self.note_answer(stored);
+        match self.state() {
+            CurrencyState::Other {
+                stored: Some(stored),
+                configured,
+            } => Err(other_currency(&stored, &configured)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Returns the currency of `store`, which adopts the currency of the settings if it has none.
+    ///
+    /// # Errors
+    /// The errors of the store.
+    async fn ask_without_limit(&self, store: &dyn CurrencyStore) -> Result<Option<Currency>> {
+        let stored = store.currency().await?;
+        let Some(configured) = self.0.configured.as_ref().filter(|_| stored.is_none()) else {
+            return Ok(stored);
+        };
+        match store.adopt_currency(configured).await {
+            Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
+            adopted => adopted.map(Some),
+        }
+    }
+
+    /// Asks `store` for its currency again and again, and notes each answer. Never ends.
+    ///
+    /// Each change is logged. While the store does not answer, what was known before stays, so an
+    /// outage of the store does not affect a process that knows its currency.
+    pub async fn keep_asking(&self, store: &dyn CurrencyStore) {
+        loop {
+            let is_known = matches!(self.state(), CurrencyState::Known(_));
+            sleep(if is_known {
+                PAUSE_WHEN_KNOWN
+            } else {
+                PAUSE_UNTIL_KNOWN
+            })
+            .await;
+
+            // Another currency is noted and logged by the call itself.
+            if let Err(error) = self.ask(store).await {
+                tracing::debug!(error = %error.chain(), "asked the store for its currency");
+            }
+        }
+    }
+
+    /// Notes that the currency of the store is `stored`.
+    fn note_answer(&self, stored: Option<Currency>) {
+        let shared = &*self.0;
+        let new_state = match (stored, &shared.configured) {
+            (None, None) => CurrencyState::Known(None),
+            (None, Some(configured)) => CurrencyState::Other {
+                stored: None,
+                configured: configured.clone(),
+            },
+            (Some(stored), _) => {
+                // Without a setting, the first currency of the store is the currency of the process.
+                let currency = shared.currency.get_or_init(|| stored.clone());
+                if *currency == stored {
+                    CurrencyState::Known(Some(stored))
+                } else {
+                    CurrencyState::Other {
+                        configured: currency.clone(),
+                        stored: Some(stored),
+                    }
+                }
+            }
+        };
+
+        let mut state = lock(&shared.state);
+        if *state == new_state {
+            return;
+        }
+        match (&new_state, new_state.problem()) {
+            (_, Some(problem)) => tracing::error!("no purchase is accepted: {problem}"),
+            (CurrencyState::Known(Some(currency)), None) => {
+                tracing::info!(%currency, "the currency of the store is known");
+            }
+            // This is so in most shops.
+            _ => tracing::debug!("the store has no currency"),
+        }
+        shared
+            .accepted
+            .store(new_state.accepted() as u8, Ordering::Release);
+        *state = new_state;
+    }
+}
+
+impl Default for ShopCurrency {
+    fn default() -> Self {
+        Self::fixed(None)
+    }
+}
+
+impl CurrencyState {
+    /// Returns which purchases are accepted.
+    const fn accepted(&self) -> Accepted {
+        match self {
+            Self::Known(Some(_)) => Accepted::InCurrency,
+            // A purchase that names no currency is in the currency of the store, whichever that is.
+            Self::Known(None) | Self::NotYetKnown { configured: None } => Accepted::WithoutCurrency,
+            Self::NotYetKnown { .. } | Self::Other { .. } => Accepted::Nothing,
+        }
+    }
+
+    /// Returns the currency of the store, if the store has answered.
+    #[must_use]
+    pub const fn stored(&self) -> Option<&Currency> {
+        match self {
+            Self::NotYetKnown { .. } => None,
+            Self::Known(stored) | Self::Other { stored, .. } => stored.as_ref(),
+        }
+    }
+
+    /// Returns why purchases are refused, for operators, or `None` if the currency is known.
+    #[must_use]
+    pub fn problem(&self) -> Option<String> {
+        match self {
+            Self::Known(_) => None,
+            Self::NotYetKnown { .. } => Some(
+                "the store, or the service that stores the purchases, has not answered yet what \
+                 its currency is"
+                    .to_owned(),
+            ),
+            Self::Other {
+                stored: Some(stored),
+                configured,
+            } => Some(other_currency(stored, configured).message().to_owned()),
+            Self::Other {
+                stored: None,
+                configured,
+            } => Some(format!(
+                "the service that stores the purchases has no currency, so purchases in \
+                 {configured} would be refused there: set its SHOP_CURRENCY to {configured}"
+            )),
+        }
+    }
+}
+
+/// Returns the error of a write in a `state` in which nothing, or not this purchase, is accepted.
+fn unavailable(state: &CurrencyState) -> Error {
+    let problem = state.problem();
+    let message =
+        problem.unwrap_or_else(|| "the currency of the store has just changed".to_owned());
+    Error::new(ErrorKind::Unavailable, message).with_outcome(Outcome::NotApplied)
+}
+
+/// Returns the error for a store with the currency `stored` that is used with the currency
+/// `configured`.
+#[must_use]
+pub fn other_currency(stored: &Currency, configured: &Currency) -> Error {
+    let message = format!(
+        "the purchases of this store are in {stored}, so it cannot be used with {configured}: \
+         a sum would add two currencies. Set the currency to {stored}, or use another store"
+    );
+    Error::new(ErrorKind::Conflict, message)
+}
