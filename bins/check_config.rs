@@ -242,7 +242,11 @@ async fn open_and_check(
             check_opened(&orders, RecordStore::check(&*orders.port), name).await
         }
         ComponentKind::Service(url) => {
-            client(url, settings).await?.check_reads().await?;
+            let service = client(url, settings).await?;
+            service.check_reads().await?;
+            if settings.management_url.as_deref() == Some(url) {
+                backend::currency::check(settings, &service).await?;
+            }
             Ok(true)
         }
     }

@@ -82,6 +82,11 @@ impl CliError {
         Self::with_cause(ExitCause::Usage, fault)
     }
 
+    /// Returns whether an option or a setting is wrong.
+    pub(crate) fn is_usage(&self) -> bool {
+        self.cause == ExitCause::Usage
+    }
+
     /// Returns a function that converts the error of a port. The text of the error begins with
     /// `what`.
     pub(crate) fn about(what: &str) -> impl Fn(shop_core::Error) -> Self {

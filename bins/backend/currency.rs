@@ -3,11 +3,12 @@
 //! The store keeps one currency, so that no sum ever adds two. A service asks the store at its start:
 //! with another currency in its settings it does not start. If the store is unavailable then, the
 //! service starts, and refuses what the store may refuse until the store has answered: see
-//! [`ShopCurrency`].
+//! [`ShopCurrency`]. A command with another currency in its settings is refused as well.
 
 use shop_core::ErrorKind;
 use shop_core::ports::{CurrencyStore, ShopCurrency, other_currency};
 
+use super::{PurchasesStore, for_purchases};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -49,6 +50,28 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
         Some(stored) if stored != *configured => {
             Err(setting_error(&other_currency(&stored, configured)))
         }
+        _ => Ok(()),
+    }
+}
+
+/// Checks that the currency of the store of purchases does not contradict the settings of a command,
+/// before the command opens anything.
+///
+/// A store that is missing or unavailable does not contradict them: the command itself needs the
+/// store, and says what is wrong with it, or does not need the store.
+///
+/// # Errors
+/// A usage error if the store and the settings specify different currencies.
+pub(crate) async fn check_command(settings: &Settings) -> Result<()> {
+    if settings.currency.is_none() {
+        return Ok(());
+    }
+    let Ok(store) = for_purchases(settings).purchases().await else {
+        return Ok(());
+    };
+    let PurchasesStore { store, .. } = store.port;
+    match check(settings, &store).await {
+        Err(error) if error.is_usage() => Err(error),
         _ => Ok(()),
     }
 }

@@ -48,9 +48,13 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
 /// Executes `command` to its end.
 ///
 /// # Errors
+/// - a usage error if the store has another currency than the settings, and the command depends on it
 /// - an error if a backend cannot be opened or fails
 /// - a finding of the command
 async fn execute(command: &Command, settings: &Settings) -> Result<()> {
+    if command.depends_on_currency() {
+        backend::currency::check_command(settings).await?;
+    }
     match command {
         Command::Status => status::run(settings).await,
         Command::Migrate => convert_store(settings, None).await,

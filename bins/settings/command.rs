@@ -247,6 +247,29 @@ impl Command {
             Self::Verify { .. } | Self::Doctor | Self::Export { .. } | Self::Refund(_)
         )
     }
+
+    /// Returns whether the command reads or writes amounts, or copies them, so that it is refused with
+    /// another currency than the store's. Each new command has to decide.
+    pub(crate) const fn depends_on_currency(&self) -> bool {
+        match self {
+            // A part with another currency is a line of the status.
+            Self::Status => false,
+            // Groups have positions alone, and a store is restored where there is none.
+            Self::Groups(_) | Self::Restore { .. } => false,
+            // A dry run reads the file alone.
+            Self::Import(file) => !file.dry_run,
+            Self::Migrate
+            | Self::Replace(_)
+            | Self::Verify { .. }
+            | Self::Doctor
+            | Self::Replay { .. }
+            | Self::Dlq(_)
+            | Self::Erase(_)
+            | Self::Refund(_)
+            | Self::Export { .. }
+            | Self::Backup { .. } => true,
+        }
+    }
 }
 
 /// The arguments of the replacement of a system.

@@ -95,3 +95,53 @@ async fn a_facing_that_starts_blind_acknowledges_nothing_that_is_not_stored() {
         process.stop().await;
     }
 }
+
+#[tokio::test]
+async fn commands_with_another_currency_are_refused() {
+    let (folder, facing) = Process::fresh(Binary::Facing, &[EUR]).await;
+    let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
+    let id = bought.purchase.id.to_string();
+    let file = folder.path().join("purchases.ndjson");
+    std::fs::write(&file, format!("{ADA}\n")).unwrap();
+    let file = file.to_str().unwrap();
+    let copy = tempfile::tempdir().unwrap();
+    let backup = copy.path().join("backup");
+    let backup = backup.to_str().unwrap();
+    let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
+
+    // The last command erases, so it is refused before it could change what the others find.
+    let commands: [&[&str]; 10] = [
+        &["refund", &id],
+        &["import", file],
+        &["export"],
+        &["verify", "--wait", "0"],
+        &["doctor"],
+        &["dlq", "ls"],
+        &["dlq", "replay"],
+        &["backup", backup],
+        &["replay", "users", "--from-beginning"],
+        &["erase", "user", "u1", "--confirm"],
+    ];
+    for command in commands {
+        let output = Binary::Management.run(command, &[data, USD]).await;
+        assert_ended(
+            &output,
+            2,
+            "SHOP_CURRENCY: the purchases of this store are in EUR",
+        );
+        assert_eq!(text(&output.stdout), "", "{command:?}");
+    }
+    assert_eq!(stored(&facing, "u1").await, 1);
+
+    // With the setting of the store, or without one, the same commands do what they do.
+    for settings in [&[data, EUR][..], &[data]] {
+        let output = Binary::Management.run(&["export"], settings).await;
+        assert_ended(&output, 0, "\"currency\":\"EUR\"");
+    }
+    let output = Binary::Management.run(&["refund", &id], &[data, EUR]).await;
+    assert_ended(&output, 0, "refund ");
+    let output = Binary::Management
+        .run(&["import", file], &[data, EUR])
+        .await;
+    assert_ended(&output, 0, "imported 1");
+}
