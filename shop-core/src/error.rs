@@ -37,7 +37,8 @@ named_enum! {
         /// The log no longer continues at a cursor of events: list the purchases, and follow
         /// without it.
         Expired = "cursor-expired",
-        /// Credentials are wrong or missing, or grant insufficient rights: an operator must act.
+        /// The backend refuses the call because of credentials, rights or settings: an operator
+        /// must act.
         Denied = "denied",
         /// The backend is unavailable: retry.
         Unavailable = "unavailable",
@@ -53,6 +54,42 @@ named_enum! {
         Corrupt = "corrupt",
         /// A defect of this program caused the error.
         Internal = "internal",
+    }
+}
+
+/// Who must act so that a failed call succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Blame {
+    /// The caller, who must send something else.
+    Caller,
+    /// The developers of this program, because the error is a defect.
+    Program,
+    /// Nobody, or an operator: the log, the store, the network or the machine fails, or is not set
+    /// up for this call. The same call may succeed later.
+    Surroundings,
+}
+
+impl ErrorKind {
+    /// Returns whose fault an error of this kind is.
+    ///
+    /// An adapter gives the errors of its driver a kind of the right fault: a purchase that fails
+    /// by the fault of its caller is dropped, and becomes a dead letter in ingest, while all others
+    /// are tried again.
+    #[must_use]
+    pub const fn blame(self) -> Blame {
+        match self {
+            Self::Invalid | Self::TooLarge | Self::Conflict | Self::Erased | Self::Expired => {
+                Blame::Caller
+            }
+            Self::Internal => Blame::Program,
+            Self::Denied
+            | Self::Unavailable
+            | Self::Overloaded
+            | Self::DeadlineExceeded
+            | Self::Closed
+            | Self::Unsupported
+            | Self::Corrupt => Blame::Surroundings,
+        }
     }
 }
 

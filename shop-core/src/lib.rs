@@ -148,7 +148,7 @@ pub use domain::{
 };
 #[doc(hidden)]
 pub use error::catch_panic;
-pub use error::{Error, ErrorKind, Outcome, Result, Retry};
+pub use error::{Blame, Error, ErrorKind, Outcome, Result, Retry};
 #[cfg(feature = "failpoints")]
 pub use failpoint::init_failpoints;
 #[doc(hidden)]

@@ -4,6 +4,10 @@
 //! which is positive. [`classify`] gives each code its [`ErrorKind`], and a message with advice for
 //! operators.
 //!
+//! The kind tells whose fault an error is ([`ErrorKind::blame`]). No code is the fault of a caller
+//! but that of a record that is too large: the caller of a publish chooses neither the settings of
+//! the topic nor the clock that gives a record its time. The table of the tests has each code.
+//!
 //! - local codes: `rd_kafka_resp_err_t` in
 //!   <https://github.com/confluentinc/librdkafka/blob/v2.12.1/src/rdkafka.h>
 //! - codes of the brokers: <https://kafka.apache.org/protocol#protocol_error_codes>
@@ -59,6 +63,37 @@ pub(crate) fn is_rebalancing(error: &Error) -> bool {
     )
 }
 
+/// Returns whether `error` says that the brokers refused the record itself before they wrote it.
+///
+/// Such a record is not in the log. After other errors, an earlier attempt to send the record may
+/// have been written.
+pub(crate) fn is_refused_record(error: &KafkaError) -> bool {
+    matches!(
+        error.rdkafka_error_code(),
+        Some(
+            Code::InvalidTimestamp
+                | Code::InvalidRecord
+                | Code::InvalidDifferentRecord
+                | Code::PolicyViolation
+        )
+    )
+}
+
+/// Converts the error of a client that is created during a call, and not when the log is opened.
+///
+/// librdkafka rejects a setting then. This is not [`Invalid`](ErrorKind::Invalid), which would
+/// blame the call.
+pub(crate) fn during_call(error: Error) -> Error {
+    if error.kind() != ErrorKind::Invalid {
+        return error;
+    }
+    kafka_error(
+        ErrorKind::Denied,
+        "a client cannot be created: correct the settings",
+    )
+    .with_source(error)
+}
+
 /// Creates the error of a call on a closed port, such as the sink.
 pub(crate) fn closed(port: &str) -> Error {
     kafka_error(ErrorKind::Closed, format!("the {port} is closed"))
@@ -89,7 +124,7 @@ pub(crate) fn too_late() -> Error {
 )]
 fn classify(code: Code) -> (ErrorKind, &'static str) {
     use ErrorKind::{
-        Corrupt, DeadlineExceeded, Denied, Invalid, Overloaded, TooLarge, Unavailable, Unsupported,
+        Corrupt, DeadlineExceeded, Denied, Internal, Overloaded, TooLarge, Unavailable, Unsupported,
     };
     match code {
         Code::Authentication | Code::SaslAuthenticationFailed | Code::IllegalSASLState => (
@@ -209,22 +244,30 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
         | Code::InvalidPartitions
         | Code::InvalidReplicationFactor
         | Code::InvalidConfig => (
-            Invalid,
+            Denied,
             "the cluster rejected the topic: check its name, partitions and replicas",
         ),
         Code::InvalidGroupId
         | Code::InvalidSessionTimeout
         | Code::InconsistentGroupProtocol
         | Code::GroupMaxSizeReached => (
-            Invalid,
+            Denied,
             "the group rejected this member: all members must use the same assignment strategy, with timeouts that the brokers allow",
         ),
         Code::InvalidArgument | Code::NotConfigured => {
-            (Invalid, "librdkafka rejected the settings")
+            (Internal, "librdkafka rejected an argument")
         }
-        Code::InvalidRecord | Code::InvalidTimestamp | Code::InvalidDifferentRecord => (
-            Invalid,
-            "the brokers rejected the record: check the topic's settings",
+        Code::InvalidTimestamp => (
+            Denied,
+            "the brokers refuse the time of the record: compare the clock of this machine with the brokers', and check the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms",
+        ),
+        Code::InvalidRecord => (
+            Denied,
+            "the brokers refuse the record: check the topic's settings",
+        ),
+        Code::InvalidDifferentRecord => (
+            Unavailable,
+            "the brokers refused another record of the batch: repeat this one",
         ),
         Code::UnsupportedVersion
         | Code::UnsupportedFeature
@@ -245,5 +288,94 @@ fn classify(code: Code) -> (ErrorKind, &'static str) {
             Unavailable,
             "kafka returned an unexpected error: see the cause and the brokers' logs",
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ErrorKind::{
+        Corrupt, DeadlineExceeded, Denied, Internal, Overloaded, TooLarge, Unavailable, Unsupported,
+    };
+    use shop_core::Blame::{self, Caller, Program, Surroundings};
+
+    use super::*;
+
+    /// The codes by whose fault they are, with the kind of their errors.
+    ///
+    /// A code that is in no row is [`Unavailable`], like the last row.
+    #[rustfmt::skip]
+    const BLAMES: &[(Blame, ErrorKind, &[Code])] = &[
+        // A caller can send less.
+        (Caller, TooLarge, &[Code::MessageSizeTooLarge, Code::MessageBatchTooLarge, Code::InvalidMessageSize]),
+        // This program passed a wrong argument.
+        (Program, Internal, &[Code::InvalidArgument, Code::NotConfigured]),
+        // An operator must change a login, a right, a setting or a clock.
+        (Surroundings, Denied, &[
+            Code::Authentication, Code::SaslAuthenticationFailed, Code::IllegalSASLState, Code::UnsupportedSASLMechanism,
+            Code::TopicAuthorizationFailed, Code::GroupAuthorizationFailed, Code::ClusterAuthorizationFailed,
+            Code::SecurityDisabled, Code::UnacceptableCredential, Code::PolicyViolation,
+            Code::FencedInstanceId, Code::UnreleasedInstanceId,
+            Code::InvalidTopic, Code::InvalidPartitions, Code::InvalidReplicationFactor, Code::InvalidConfig,
+            Code::InvalidGroupId, Code::InvalidSessionTimeout, Code::InconsistentGroupProtocol, Code::GroupMaxSizeReached,
+            Code::InvalidTimestamp, Code::InvalidRecord,
+        ]),
+        (Surroundings, Unsupported, &[
+            Code::UnsupportedVersion, Code::UnsupportedFeature, Code::UnsupportedForMessageFormat,
+            Code::UnsupportedCompressionType, Code::NotImplemented,
+        ]),
+        (Surroundings, Corrupt, &[
+            Code::BadMessage, Code::BadCompression, Code::InvalidMessage, Code::OffsetOutOfRange, Code::AutoOffsetReset,
+        ]),
+        // The queue is this process's, but it is full because the brokers are slow.
+        (Surroundings, Overloaded, &[Code::QueueFull]),
+        (Surroundings, DeadlineExceeded, &[Code::MessageTimedOut]),
+        (Surroundings, Unavailable, &[
+            Code::SSL, Code::Resolve,
+            Code::BrokerTransportFailure, Code::AllBrokersDown, Code::BrokerDestroy, Code::DestroyBroker, Code::NodeUpdate,
+            Code::NetworkException, Code::BrokerNotAvailable,
+            Code::OperationTimedOut, Code::TimedOutQueue, Code::RequestTimedOut,
+            Code::UnknownTopic, Code::UnknownPartition, Code::UnknownTopicOrPartition,
+            Code::ISRInsufficient, Code::NotEnoughReplicas, Code::NotEnoughReplicasAfterAppend,
+            Code::LeaderNotAvailable, Code::NotLeaderForPartition, Code::ReplicaNotAvailable, Code::FencedLeaderEpoch,
+            Code::UnknownLeaderEpoch, Code::OffsetNotAvailable, Code::NotController,
+            Code::WaitingForCoordinator, Code::CoordinatorLoadInProgress, Code::CoordinatorNotAvailable, Code::NotCoordinator,
+            Code::IllegalGeneration, Code::UnknownMemberId, Code::RebalanceInProgress, Code::MemberIdRequired,
+            Code::AssignmentLost, Code::UnstableOffsetCommit, Code::PollExceeded,
+            Code::KafkaStorageError, Code::LogDirNotFound, Code::ThrottlingQuotaExceeded,
+            Code::CriticalSystemResource, Code::FileSystem,
+            Code::Fatal, Code::OutOfOrderSequenceNumber, Code::DuplicateSequenceNumber, Code::InvalidProducerEpoch,
+            Code::UnknownProducerId, Code::Inconsistent, Code::PurgeQueue, Code::PurgeInflight,
+            Code::InvalidDifferentRecord,
+        ]),
+        // Codes without a message of their own: what they mean is not known, so they may be an outage.
+        (Surroundings, Unavailable, &[
+            Code::Fail, Code::PartitionEOF, Code::UnknownGroup, Code::InProgress, Code::PreviousInProgress, Code::Conflict,
+            Code::State, Code::UnknownProtocol, Code::NoOffset, Code::Outdated, Code::WaitCache, Code::Interrupted,
+            Code::Partial, Code::ReadOnly, Code::Underflow, Code::InvalidType, Code::Retry, Code::GaplessGuarantee,
+            Code::UnknownBroker, Code::Fenced, Code::Application, Code::Noop, Code::LogTruncation, Code::Unknown,
+            Code::StaleControllerEpoch, Code::OffsetMetadataTooLarge, Code::InvalidRequiredAcks,
+            Code::InvalidCommitOffsetSize, Code::TopicAlreadyExists, Code::InvalidReplicaAssignment, Code::InvalidRequest,
+            Code::InvalidTransactionalState, Code::InvalidProducerIdMapping, Code::ConcurrentTransactions,
+            Code::OperationNotAttempted, Code::ReassignmentInProgress, Code::NonEmptyGroup, Code::GroupIdNotFound,
+            Code::FetchSessionIdNotFound, Code::InvalidFetchSessionEpoch, Code::ListenerNotFound, Code::StaleBrokerEpoch,
+            Code::PreferredLeaderNotAvailable, Code::GroupSubscribedToTopic, Code::ProducerFenced, Code::ResourceNotFound,
+        ]),
+    ];
+
+    #[test]
+    fn each_code_is_the_fault_of_who_can_mend_it() {
+        for (blame, kind, codes) in BLAMES {
+            assert_eq!(kind.blame(), *blame, "{kind:?}");
+            for code in *codes {
+                assert_eq!(from_code(*code).kind(), *kind, "{code:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_setting_that_is_rejected_during_a_call_is_not_the_fault_of_the_call() {
+        let rejected = || from_kafka(KafkaError::ClientCreation("no such setting".to_owned()));
+        assert_eq!(rejected().kind(), ErrorKind::Invalid, "at the opening");
+        assert_eq!(during_call(rejected()).kind(), Denied);
     }
 }

@@ -15,13 +15,13 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use shop_core::log::{LogRecord, RecordPosition};
-use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_core::{Clock as _, Error, ErrorKind, Outcome, Result, SystemClock, Timestamp};
 
 use crate::acknowledged::Acknowledgements;
 use crate::client::{
     ClientHealth, Context, close_in_background, create_client, fetch_partitions, lock,
 };
-use crate::error::{from_code, from_kafka, kafka_error, too_late};
+use crate::error::{during_call, from_code, from_kafka, is_refused_record, kafka_error, too_late};
 use crate::{KafkaLogOptions, config};
 
 type Producer = FutureProducer<Context>;
@@ -41,6 +41,9 @@ struct CurrentProducer {
 /// permission.
 const MIN_LIFETIME: Duration = Duration::from_secs(1);
 
+/// The minimum time between two warnings that the brokers refuse the time of records.
+const TIME_WARNING_INTERVAL: Duration = Duration::from_secs(10);
+
 /// The pause before a record of a batch is offered to a full queue again.
 const FULL_QUEUE_RETRY: Duration = Duration::from_millis(1);
 
@@ -54,6 +57,8 @@ pub(crate) struct ProducerHandle {
     options: KafkaLogOptions,
     health: Arc<ClientHealth>,
     pub(crate) acknowledgements: Acknowledgements,
+    /// When [`warn_of_refused_time`](Self::warn_of_refused_time) last wrote a line.
+    warned_of_time_at: Mutex<Option<Instant>>,
 }
 
 impl ProducerHandle {
@@ -63,6 +68,7 @@ impl ProducerHandle {
             options: options.clone(),
             health: Arc::clone(health),
             acknowledgements: Acknowledgements::default(),
+            warned_of_time_at: Mutex::default(),
         }
     }
 
@@ -98,7 +104,7 @@ impl ProducerHandle {
     fn create(&self, batch_bytes: usize) -> Result<CurrentProducer> {
         let config = config::producer(&self.options, batch_bytes);
         Ok(CurrentProducer {
-            producer: Arc::new(create_client(&config, &self.health, ())?),
+            producer: Arc::new(create_client(&config, &self.health, ()).map_err(during_call)?),
             created_at: Instant::now(),
             batch_bytes,
         })
@@ -251,7 +257,7 @@ impl ProducerHandle {
     /// with a fatal error.
     ///
     /// `batch_bytes` is the batch size when the record was enqueued. The outcome is `Unknown`,
-    /// except for records that are too large.
+    /// except for records that the brokers refuse.
     fn delivery_error(
         &self,
         topic: &Arc<str>,
@@ -263,6 +269,12 @@ impl ProducerHandle {
         self.health
             .has_failed_delivery
             .store(true, Ordering::Release);
+        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
+            self.warn_of_refused_time(topic, record);
+        }
+        if is_refused_record(&error) {
+            return from_kafka(error).with_outcome(Outcome::NotApplied);
+        }
         let error = self.health.explain(from_kafka(error));
         match error.kind() {
             ErrorKind::TooLarge => return self.too_large_error(topic, error, record, batch_bytes),
@@ -276,6 +288,32 @@ impl ProducerHandle {
         // An earlier attempt may have been written, whatever the last attempt returned. This
         // includes a record that was purged from the queue: it may have waited there for a retry.
         error.with_outcome(Outcome::Unknown)
+    }
+
+    /// Logs a warning with the times that an operator compares with the clocks of the brokers, once
+    /// per [`TIME_WARNING_INTERVAL`], because each purchase is refused meanwhile.
+    ///
+    /// The brokers do not report their own time.
+    fn warn_of_refused_time(&self, topic: &Arc<str>, record: &OwnedMessage) {
+        {
+            let mut warned_at = lock(&self.warned_of_time_at);
+            if warned_at.is_some_and(|at| at.elapsed() < TIME_WARNING_INTERVAL) {
+                return;
+            }
+            *warned_at = Some(Instant::now());
+        }
+
+        let record_time = record
+            .timestamp()
+            .to_millis()
+            .and_then(|millis| Timestamp::from_millis(millis).ok());
+        tracing::warn!(
+            kafka.topic = %topic,
+            kafka.partition = record.partition(),
+            record_time = record_time.map(tracing::field::display),
+            now = %SystemClock.now(),
+            "the brokers refuse the time of records: compare `now` with the clocks of the brokers, and check the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms"
+        );
     }
 
     /// Creates the error of a record whose batch exceeds the size limit of the topic.

@@ -20,7 +20,7 @@ use crate::client::{
     fetch_partitions, is_of_other_topic, lock,
 };
 use crate::config;
-use crate::error::from_kafka;
+use crate::error::{during_call, from_kafka};
 use crate::number::unsigned;
 use crate::shared::KafkaLogInner;
 
@@ -66,7 +66,7 @@ impl KafkaLogInner {
                 .set("auto.offset.reset", "error");
         }
 
-        let consumer = create_client(&config, &self.health, ())?;
+        let consumer = create_client(&config, &self.health, ()).map_err(during_call)?;
         authenticate(&consumer);
         Ok(consumer)
     }

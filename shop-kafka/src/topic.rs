@@ -519,8 +519,8 @@ impl Topic {
 
     /// Converts the code with which the brokers rejected the creation of the topic to an error.
     ///
-    /// A transient error stays retryable. An invalid configuration stays
-    /// [`Invalid`](ErrorKind::Invalid), and any other error becomes [`Denied`](ErrorKind::Denied).
+    /// A transient error stays retryable, and any other error becomes [`Denied`](ErrorKind::Denied):
+    /// an operator must act, and no caller can.
     fn creation_error(&self, code: RDKafkaErrorCode) -> Error {
         let error = from_code(code);
         if error.is_retryable() {
@@ -530,12 +530,7 @@ impl Topic {
             "the topic {} is missing and could not be created: create it with {} partitions, or grant CREATE on it",
             self.name, self.partitions
         );
-        let kind = if error.kind() == ErrorKind::Invalid {
-            error.kind()
-        } else {
-            ErrorKind::Denied
-        };
-        kafka_error(kind, message).with_source(error)
+        kafka_error(ErrorKind::Denied, message).with_source(error)
     }
 }
 
@@ -741,7 +736,7 @@ mod tests {
             let topic = Arc::new(Topic::new(name.as_str().into(), 1, &options, config));
             log.monitor.add_topic(Arc::clone(&topic));
             let error = topic.wait_until_ready().await.unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");
+            assert_eq!(error.kind(), ErrorKind::Denied, "{error}");
         }
     }
 }

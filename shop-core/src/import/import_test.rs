@@ -357,16 +357,16 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
 
 #[tokio::test(start_paused = true)]
 async fn a_failed_import_reports_where_to_continue() {
-    /// Accepts the first purchase only.
+    /// Accepts purchases of ada only.
     #[derive(Debug)]
-    struct Full(crate::memory::InMemorySink);
+    struct Full(crate::memory::InMemorySink, ErrorKind);
 
     #[crate::async_trait]
     impl PurchaseSink for Full {
         async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
             match purchase.user_name.as_str() {
                 "ada" => self.0.publish(purchase).await,
-                _ => Err(Error::new(ErrorKind::Overloaded, "full")),
+                _ => Err(Error::new(self.1, "full")),
             }
         }
         fn durability(&self) -> Durability {
@@ -384,14 +384,25 @@ async fn a_failed_import_reports_where_to_continue() {
     }
 
     let file = "username,userid,price\neva,u2,1\nada,u1,1\n";
-    let sink = Full(InMemoryLog::default().sink());
-    let store = InMemoryStore::new();
-    let mut report = ImportReport::default();
-    let imported = csv()
-        .run(&sink, &store, file.as_bytes(), &mut report, |_| ())
-        .await;
-    assert_eq!(imported.unwrap_err().kind(), ErrorKind::Overloaded);
-    assert_eq!(report.resume_at, Some(2));
+    // A log that refuses purchases, such as for a wrong clock, is not the fault of the rows.
+    for kind in [
+        ErrorKind::Overloaded,
+        ErrorKind::Denied,
+        ErrorKind::Internal,
+    ] {
+        let sink = Full(InMemoryLog::default().sink(), kind);
+        let store = InMemoryStore::new();
+        let mut report = ImportReport::default();
+        let imported = csv()
+            .run(&sink, &store, file.as_bytes(), &mut report, |_| ())
+            .await;
+        assert_eq!(imported.unwrap_err().kind(), kind);
+        assert_eq!(
+            (report.resume_at, report.rejected),
+            (Some(2), 0),
+            "{kind:?}"
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

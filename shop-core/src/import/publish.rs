@@ -27,7 +27,7 @@ use super::referenced::{MAX_REFERENCED, ReferencedRefund, find_purchases, set_re
 use super::report::ImportReport;
 use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
-use crate::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use crate::{Blame, Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 /// The maximum number of concurrent look-ups in the store.
 pub(super) const CONCURRENT_LOOKUPS: usize = 64;
@@ -41,6 +41,17 @@ const ERASED: &str = "its purchase was erased";
 /// The reason for rejecting a row about whose id, or about whose purchase, the store has a damaged
 /// row. The store can answer about the other rows.
 const DAMAGED: &str = "the store has a damaged row with its id or of its purchase: `management doctor` names the damage";
+
+/// Returns whether a row that failed with `error` is published again: its outcome is unknown, or
+/// the error is not the fault of the file.
+///
+/// A fault of the log or the store that lasts ends the import, which can be continued later. It
+/// does not reject the row.
+fn may_succeed_later(error: &Error) -> bool {
+    error.is_retryable()
+        || error.outcome() == Outcome::Unknown
+        || error.kind().blame() != Blame::Caller
+}
 
 /// Returns the pauses before the attempts to repeat a failed call: 0.1 s to 6.4 s, half of a minute
 /// in all.
@@ -252,7 +263,7 @@ impl<'a> ImportPublisher<'a> {
                         report.repeated += 1;
                     }
                     Ok(_) => acknowledged_rows.push(row),
-                    Err(error) if error.is_retryable() || error.outcome() == Outcome::Unknown => {
+                    Err(error) if may_succeed_later(&error) => {
                         row.may_be_published |= error.outcome() == Outcome::Unknown;
                         failed_rows.push(row);
                         last_error = Some(error);

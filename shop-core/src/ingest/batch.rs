@@ -80,8 +80,7 @@ impl<R: Record> BatchWorker<R> {
     /// deployment.
     ///
     /// # Errors
-    /// - [`Aborted::Abandoned`] if the batch was abandoned
-    /// - [`Aborted::Broken`] if the dead letter can never be stored
+    /// [`Aborted::Abandoned`] if the batch was abandoned
     async fn dead_letter_gap(&self, gap: &Gap, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
         tracing::error!(
             log.topic = %gap.partition.topic,
@@ -110,8 +109,7 @@ impl<R: Record> BatchWorker<R> {
     /// dead-lettered, and the error that stops the pipeline if the limit was reached.
     ///
     /// # Errors
-    /// - [`Aborted::Abandoned`] if the batch was abandoned
-    /// - [`Aborted::Broken`] if a dead letter can never be stored
+    /// [`Aborted::Abandoned`] if the batch was abandoned
     async fn dead_letter_rejected(
         &self,
         job: &BatchJob,
@@ -159,11 +157,11 @@ impl<R: Record> BatchWorker<R> {
     /// Puts `dead_letters`, and retries until all are stored.
     ///
     /// A group that the storage of dead letters rejects is split in halves, until the dead letter
-    /// at fault is alone.
+    /// at fault is alone. It is retried as well, because an operator can raise the limit that
+    /// rejects it.
     ///
     /// # Errors
-    /// - [`Aborted::Abandoned`] if the batch was abandoned
-    /// - [`Aborted::Broken`] if a dead letter can never be stored; the error names its record
+    /// [`Aborted::Abandoned`] if the batch was abandoned
     async fn put_dead_letters(
         &self,
         job: &BatchJob,
@@ -177,8 +175,8 @@ impl<R: Record> BatchWorker<R> {
                 continue;
             }
 
-            // The group contains a dead letter that can never be stored. The halves find it, and
-            // store the others. The first half is pushed last, so it is next.
+            // The group contains a dead letter that is rejected. The halves find it, and store the
+            // others. The first half is pushed last, so it is next.
             let (first, second) = group.split_at(group.len() / 2);
             groups.extend([(second, backoff.clone()), (first, backoff)]);
         }
@@ -187,27 +185,25 @@ impl<R: Record> BatchWorker<R> {
 
     /// Puts the dead letters of `group` with one call, and retries the call until it succeeds.
     ///
-    /// Returns `true` once the group is stored, and `false` if a retry cannot help and the group
-    /// contains several dead letters: the caller splits it.
+    /// Returns `true` once the group is stored, and `false` if the storage rejects one of several
+    /// dead letters: the caller splits the group.
     ///
     /// # Errors
-    /// - [`Aborted::Abandoned`] if the batch was abandoned
-    /// - [`Aborted::Broken`] if `group` is a single dead letter that can never be stored
+    /// [`Aborted::Abandoned`] if the batch was abandoned
     async fn try_put_group(
         &self,
         job: &BatchJob,
         group: &[DeadLetter],
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
-        while let Err(error) = with_failpoints("dead-letters", self.dead_letters.put(group)).await {
-            if is_permanent(&error) {
-                return match group {
-                    [dead_letter] => Err(Aborted::Broken(rejected_dead_letter_error(
-                        dead_letter,
-                        error,
-                    ))),
-                    _ => Ok(false),
+        while let Err(mut error) =
+            with_failpoints("dead-letters", self.dead_letters.put(group)).await
+        {
+            if is_about_dead_letters(&error) {
+                let [dead_letter] = group else {
+                    return Ok(false);
                 };
+                error = rejected_dead_letter_error(dead_letter, error);
             }
             job.report_and_pause(Component::DeadLetters, &error, backoff)
                 .await?;
@@ -232,25 +228,23 @@ pub(super) fn log_dead_letters(dead_letters: &[DeadLetter]) {
     }
 }
 
-/// Checks whether putting the same dead letters again is pointless.
-///
-/// Only errors about the content of the records are permanent. An error that an operator can fix
-/// without changing a record, such as a missing right, is retried.
-fn is_permanent(error: &Error) -> bool {
-    let is_about_records = matches!(
+/// Returns whether `error` is about the content of a dead letter, so that other dead letters may be
+/// stored.
+fn is_about_dead_letters(error: &Error) -> bool {
+    let is_about_content = matches!(
         error.kind(),
         ErrorKind::Invalid | ErrorKind::TooLarge | ErrorKind::Unsupported
     );
-    is_about_records && !error.is_retryable()
+    is_about_content && !error.is_retryable()
 }
 
-/// Creates the error that stops the pipeline because `dead_letter` can never be stored.
+/// Creates the error that is reported while `dead_letter` is rejected.
 ///
 /// The new error keeps the kind of `error`, and tells the operator which record is at fault.
 fn rejected_dead_letter_error(dead_letter: &DeadLetter, error: Error) -> Error {
     let message = format!(
-        "the dead letter of record {} (reason: {}) was rejected: ingest has stopped; \
-         raise the limit that rejects it, then restart",
+        "the dead letter of record {} (reason: {}) is rejected, and ingest waits: \
+         raise the limit that rejects it",
         dead_letter.position(),
         dead_letter.reason.kind().as_str()
     );

@@ -178,3 +178,10 @@ fn limit_time() -> Sender<()> {
     });
     running
 }
+
+/// Waits for `condition`, on the paused clock.
+pub(super) async fn until(condition: impl Fn() -> bool) {
+    while !condition() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}

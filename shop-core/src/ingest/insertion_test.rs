@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::Component;
-use super::fixture::{Running, Setup, committed, log_with_batches_of, publish, purchase};
+use super::fixture::{Running, Setup, committed, log_with_batches_of, publish, purchase, until};
 use super::logged_test::Logged;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
@@ -76,12 +76,6 @@ fn start(log: &InMemoryLog, store: &Arc<Failing>, faults: &Faults) -> Running {
     Setup::new(log, faults)
         .with_store(Arc::clone(store) as _)
         .start()
-}
-
-async fn until(condition: impl Fn() -> bool) {
-    while !condition() {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
 }
 
 #[tokio::test(start_paused = true)]

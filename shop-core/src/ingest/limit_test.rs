@@ -1,6 +1,7 @@
 //! The limit of dead letters, and dead letters that are rejected.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -8,6 +9,7 @@ use tokio::time::Instant;
 
 use super::fixture::{
     Running, Setup, append_poison, committed, log_with_batches_of, publish, purchase, unavailable,
+    until,
 };
 use super::logged_test::Logged;
 use super::{Component, DeadLetterLimit, IngestOptions, Phase};
@@ -54,17 +56,22 @@ async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
     );
 }
 
-/// Rejects the dead letter of the record at offset 5.
+/// Rejects the dead letter of the record at offset 5 until the limit is raised.
 #[derive(Debug)]
-struct Narrow(InMemoryDeadLetters);
+struct Narrow {
+    inner: InMemoryDeadLetters,
+    is_raised: Arc<AtomicBool>,
+}
 
 #[async_trait]
 impl DeadLetters for Narrow {
     async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        if dead_letters.iter().any(|letter| letter.record.offset == 5) {
+        if !self.is_raised.load(Ordering::Relaxed)
+            && dead_letters.iter().any(|letter| letter.record.offset == 5)
+        {
             return Err(Error::new(ErrorKind::TooLarge, "a message may have 1 MB"));
         }
-        self.0.put(dead_letters).await
+        self.inner.put(dead_letters).await
     }
 
     async fn check(&self) -> Result<()> {
@@ -73,24 +80,40 @@ impl DeadLetters for Narrow {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejected_dead_letter_stops_the_pipeline_and_is_reported() {
+async fn a_rejected_dead_letter_is_reported_and_stored_once_it_is_accepted() {
     for limit in [0, 1_000] {
         let log = log_with_batches_of(10);
         append_poison(&log, 8);
         let faults = Faults::new();
         let mut setup = with_limit(&log, &faults, limit);
-        setup.dead_letters = Arc::new(Narrow(log.dead_letters()));
-        let error = setup.start().stops_with_error().await;
+        let is_raised = Arc::new(AtomicBool::new(false));
+        setup.dead_letters = Arc::new(Narrow {
+            inner: log.dead_letters(),
+            is_raised: Arc::clone(&is_raised),
+        });
+        let running = setup.start();
+        let is_named = |error: &Error| error.to_string().contains("purchases-0-5");
+        let status = running
+            .wait_for(|status| {
+                let error = status.errors.get(&Component::DeadLetters);
+                error.is_some_and(is_named)
+            })
+            .await;
 
+        assert_eq!(status.phase, Phase::Running);
+        let error = &status.errors[&Component::DeadLetters];
         assert_eq!(error.kind(), ErrorKind::TooLarge);
         let text = error.chain().to_string();
         for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        // All of them, four, four, two, one, and the rejected one.
-        assert_eq!(faults.calls(Call::PutDeadLetters), 6);
         assert_eq!(log.dead_letters().all().len(), 5, "the earlier ones");
         assert_eq!(committed(&log), 0, "the position stays before the batch");
+
+        is_raised.store(true, Ordering::Relaxed);
+        let status = running.has_dead_lettered(8).await;
+        assert!(status.errors.is_empty(), "{status:?}");
+        until(|| committed(&log) == 8).await;
     }
 }
 

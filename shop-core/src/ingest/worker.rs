@@ -85,8 +85,7 @@ pub(super) enum Aborted {
     ///
     /// Its records are redelivered to the next consumer of the partition.
     Abandoned,
-    /// A port broke its contract, or a dead letter can never be stored. The pipeline stops with
-    /// this error.
+    /// A port broke its contract. The pipeline stops with this error.
     Broken(Error),
 }
 

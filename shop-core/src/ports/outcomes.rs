@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::lock::lock;
-use crate::{ErrorKind, Result};
+use crate::{Blame, Error, Result};
 
 /// The time during which the outcome of a call counts.
 const WINDOW: Duration = Duration::from_secs(10);
@@ -19,43 +19,59 @@ const WINDOW: Duration = Duration::from_secs(10);
 pub struct RecentOutcomes {
     /// The time of the last call that succeeded.
     last_success: Mutex<Option<Instant>>,
-    /// The time of the last call that failed because of the port.
-    last_failure: Mutex<Option<Instant>>,
+    /// The last call that failed because of the port.
+    last_failure: Mutex<Option<Failure>>,
+}
+
+/// A failed call: its time and its error.
+#[derive(Debug, Clone)]
+struct Failure {
+    at: Instant,
+    error: Error,
 }
 
 impl RecentOutcomes {
     /// Records the results of calls that ended at the same time, such as the results of a batch.
     ///
-    /// One success shows that the port works. An error that is due to the call, such as an invalid
-    /// value, says nothing about the port, and is not recorded.
+    /// One success shows that the port works. An error that is the fault of the caller, such as an
+    /// invalid value, says nothing about the port, and is not recorded.
     pub fn record<T>(&self, results: &[Result<T>]) {
-        let has_failed = |result: &Result<T>| {
-            let Err(error) = result else { return false };
-            error.is_retryable() || matches!(error.kind(), ErrorKind::Denied | ErrorKind::Internal)
-        };
         if results.iter().any(Result::is_ok) {
             *lock(&self.last_success) = Some(Instant::now());
-        } else if results.iter().any(has_failed) {
-            *lock(&self.last_failure) = Some(Instant::now());
+            return;
+        }
+
+        let mut errors = results.iter().filter_map(|result| result.as_ref().err());
+        if let Some(error) = errors.find(|error| error.kind().blame() != Blame::Caller) {
+            *lock(&self.last_failure) = Some(Failure {
+                at: Instant::now(),
+                error: error.clone(),
+            });
         }
     }
 
     /// Returns whether calls failed in the last ten seconds, and no call succeeded.
     #[must_use]
     pub fn is_failing(&self) -> bool {
-        is_recent(&self.last_failure) && !is_recent(&self.last_success)
+        self.failure().is_some()
     }
-}
 
-/// Checks whether `time` is within the last ten seconds.
-fn is_recent(time: &Mutex<Option<Instant>>) -> bool {
-    lock(time).is_some_and(|at| at.elapsed() < WINDOW)
+    /// Returns the last error, if calls failed in the last ten seconds, and no call succeeded.
+    #[must_use]
+    pub fn failure(&self) -> Option<Error> {
+        let is_recent = |at: Instant| at.elapsed() < WINDOW;
+        if lock(&self.last_success).is_some_and(is_recent) {
+            return None;
+        }
+        let failure = lock(&self.last_failure).clone()?;
+        is_recent(failure.at).then_some(failure.error)
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::Error;
+    use crate::ErrorKind;
 
     #[tokio::test(start_paused = true)]
     async fn failures_count_until_the_first_success_and_for_ten_seconds() {

@@ -18,7 +18,7 @@ use shop_core::ErrorKind::{
 };
 use shop_core::api::problem::{self, problem_type};
 use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
-use shop_core::{Error, ErrorKind, IdempotencyKey, Outcome, Retry};
+use shop_core::{Blame, Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};
 use crate::response::validation_error::{ValidationError, error_texts};
@@ -452,12 +452,9 @@ impl HttpError {
 
     /// Returns whether a write that failed would fail again.
     pub(crate) fn is_final(&self) -> bool {
-        self.failed.as_ref().is_some_and(|call| {
-            matches!(
-                call.error.kind(),
-                Conflict | Erased | ErrorKind::Invalid | TooLarge
-            )
-        })
+        self.failed
+            .as_ref()
+            .is_some_and(|call| call.error.kind().blame() == Blame::Caller)
     }
 
     /// Returns the name of the outcome of a write.

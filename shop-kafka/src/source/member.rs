@@ -255,7 +255,7 @@ impl Member {
             if self.owns(&position.partition) {
                 let next_offset = i64::try_from(position.next_offset).map_err(|_out_of_range| {
                     let message = "the partition or offset is out of kafka's range";
-                    kafka_error(ErrorKind::Invalid, message)
+                    kafka_error(ErrorKind::Internal, message)
                         .with_source(RDKafkaErrorCode::InvalidArgument)
                 })?;
                 next_offsets.insert(int32(position.partition.index), next_offset);

@@ -7,12 +7,15 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr::{
-    self, RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND as WRITTEN_WITH_AN_ERROR,
+    self, RD_KAFKA_RESP_ERR_INVALID_RECORD as INVALID_RECORD,
+    RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP as INVALID_TIMESTAMP,
+    RD_KAFKA_RESP_ERR_NOT_ENOUGH_REPLICAS_AFTER_APPEND as WRITTEN_WITH_AN_ERROR,
     RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER as FATAL,
+    RD_KAFKA_RESP_ERR_POLICY_VIOLATION as POLICY_VIOLATION,
 };
 use shop_core::log::{CommitOffset, GapCause};
 use shop_core::record::decode;
-use shop_core::{Outcome, PurchaseId};
+use shop_core::{Blame, Outcome, PurchaseId};
 
 use crate::prelude::*;
 use crate::support::record;
@@ -76,6 +79,25 @@ async fn outcomes_and_readiness_are_right_under_errors_of_writes() {
         vec![WRITTEN_WITH_AN_ERROR, WRITTEN_WITH_AN_ERROR, FATAL],
     ] {
         survive(errors).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_that_the_brokers_refuse_is_not_the_fault_of_its_buyer() {
+    for refusal in [INVALID_TIMESTAMP, INVALID_RECORD, POLICY_VIOLATION] {
+        let fixture = KafkaFixture::in_process().await;
+        let sink = fixture.log().sink();
+        sink.publish(&purchase(0)).await.unwrap();
+
+        let cluster = fixture.cluster().unwrap();
+        cluster.fail_next(RDKafkaApiKey::Produce, vec![refusal]);
+        let purchase = purchase(1);
+        let error = soon("refuse", sink.publish(&purchase)).await.unwrap_err();
+        assert_eq!(error.kind().blame(), Blame::Surroundings, "{error:?}");
+        assert_eq!(error.outcome(), Outcome::NotApplied, "{error:?}");
+
+        // The same purchase is taken after the repair.
+        soon("publish", sink.publish(&purchase)).await.unwrap();
     }
 }
 

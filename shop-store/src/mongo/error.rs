@@ -124,12 +124,20 @@ fn classify(error: &DriverError) -> MongoErrorClass {
         DriverErrorKind::Io(_) | DriverErrorKind::ConnectionPoolCleared { .. } => {
             (Unavailable, "the connection to MongoDB broke", Unknown)
         }
+        DriverErrorKind::Command(command) if is_over_quota(command.code, &command.message) => {
+            OVER_QUOTA
+        }
         DriverErrorKind::Command(command) => classify_code(command.code),
         DriverErrorKind::Write(WriteFailure::WriteConcernError(_)) => (
             Unavailable,
             "MongoDB did not confirm the write by a majority",
             Unknown,
         ),
+        DriverErrorKind::Write(WriteFailure::WriteError(error))
+            if is_over_quota(error.code, &error.message) =>
+        {
+            OVER_QUOTA
+        }
         DriverErrorKind::Write(WriteFailure::WriteError(error)) => classify_code(error.code),
         DriverErrorKind::IncompatibleServer { .. } | DriverErrorKind::SessionsNotSupported => (
             Unsupported,
@@ -150,15 +158,37 @@ fn classify(error: &DriverError) -> MongoErrorClass {
     }
 }
 
+/// The code of all errors of Atlas' proxy: a missing right, and a cluster that is over its quota.
+/// Only the message tells them apart.
+const ATLAS_ERROR: i32 = 8000;
+
+/// The class of the error of a cluster that is over its quota, such as "you are over your space
+/// quota, using 512 MB of 512 MB". Atlas refuses the write before the server gets it.
+const OVER_QUOTA: MongoErrorClass = (
+    Unavailable,
+    "the cluster of MongoDB Atlas is over its quota: free space, or choose a larger tier",
+    NotApplied,
+);
+
+/// Returns whether Atlas refuses a write because the cluster is over its quota.
+fn is_over_quota(code: i32, message: &str) -> bool {
+    code == ATLAS_ERROR && message.contains("quota")
+}
+
 /// Returns the class of an error code of the server.
 ///
 /// Reference: <https://github.com/mongodb/mongo/blob/r7.0.0/src/mongo/base/error_codes.yml>.
 const fn classify_code(code: i32) -> MongoErrorClass {
     match code {
-        // Unauthorized, AuthenticationFailed, and the code of Atlas.
-        13 | 18 | 8000 => (
+        // Unauthorized and AuthenticationFailed.
+        13 | 18 => (
             Denied,
             "the MongoDB user is not authorized: grant the role readWrite on the database",
+            NotApplied,
+        ),
+        ATLAS_ERROR => (
+            Denied,
+            "MongoDB Atlas refused the operation, usually for a missing role: see the cause",
             NotApplied,
         ),
         // BSONObjectTooLarge.
@@ -222,6 +252,7 @@ impl DocumentError {
 #[cfg(test)]
 mod tests {
     use mongodb::options::ClientOptions;
+    use shop_core::Blame;
 
     use super::*;
 
@@ -237,27 +268,67 @@ mod tests {
         );
     }
 
+    /// The codes of the server by whose fault they are, with the kind of their errors, and whether
+    /// a write may have been applied.
+    const BLAMES: &[(Blame, ErrorKind, Outcome, &[i32])] = &[
+        (Blame::Caller, TooLarge, NotApplied, &[10334]),
+        (Blame::Surroundings, Denied, NotApplied, &[13, 18, 8000]),
+        (
+            Blame::Surroundings,
+            Unsupported,
+            NotApplied,
+            &[59, 115, 238, 303, 40415],
+        ),
+        (Blame::Surroundings, DeadlineExceeded, NotApplied, &[50]),
+        // OutOfDiskSpace, ShutdownInProgress, PrimarySteppedDown, NotWritablePrimary, others, and
+        // codes that later versions add.
+        (
+            Blame::Surroundings,
+            Unavailable,
+            Unknown,
+            &[14031, 91, 189, 10107, 0, -1, 424_242],
+        ),
+    ];
+
+    /// The codes about a single document: whether a record becomes a dead letter, by the fault of
+    /// who sent it.
+    const DOCUMENTS: &[(DocumentError, &[i32])] = &[
+        (DocumentError::Duplicate, &[11000, 11001, 12582]),
+        // The content of the document: it would be refused again, also after a repair.
+        (
+            DocumentError::Final,
+            &[2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280],
+        ),
+        // Unauthorized, NotWritablePrimary, OutOfDiskSpace, Interrupted, Atlas, and unknown codes:
+        // an outage or a setting.
+        (
+            DocumentError::Transient,
+            &[13, 10107, 14031, 11601, 8000, 999_999, 0, -1],
+        ),
+    ];
+
     #[test]
-    fn unknown_codes_of_documents_are_transient() {
-        assert_eq!(DocumentError::from_code(11000), DocumentError::Duplicate);
-        assert_eq!(DocumentError::from_code(121), DocumentError::Final);
-        // Not authorized, not primary, out of disk space, interrupted, and an unknown code.
-        for code in [13, 10107, 14031, 11601, 999_999, 0, -1] {
-            assert_eq!(
-                DocumentError::from_code(code),
-                DocumentError::Transient,
-                "{code}"
-            );
+    fn each_code_is_the_fault_of_who_can_mend_it() {
+        for (blame, kind, outcome, codes) in BLAMES {
+            assert_eq!(kind.blame(), *blame, "{kind:?}");
+            for code in *codes {
+                let (actual_kind, _, actual_outcome) = classify_code(*code);
+                assert_eq!((actual_kind, actual_outcome), (*kind, *outcome), "{code}");
+            }
+        }
+        for (class, codes) in DOCUMENTS {
+            for code in *codes {
+                assert_eq!(DocumentError::from_code(*code), *class, "{code}");
+            }
         }
     }
 
     #[test]
-    fn missing_features_of_compatible_servers_are_unsupported() {
-        for code in [59, 115, 238, 303, 40415] {
-            assert_eq!(classify_code(code).0, ErrorKind::Unsupported, "{code}");
-        }
-        for code in [0, 91, 189, 10107, 424_242] {
-            assert_eq!(classify_code(code).0, ErrorKind::Unavailable, "{code}");
-        }
+    fn a_full_cluster_of_atlas_is_no_missing_role() {
+        let full = "you are over your space quota, using 512 MB of 512 MB";
+        assert!(is_over_quota(8000, full));
+        assert_eq!(OVER_QUOTA.0.blame(), Blame::Surroundings);
+        let denied = "user is not allowed to do action [insert] on [shop.purchases]";
+        assert!(!is_over_quota(8000, denied));
     }
 }

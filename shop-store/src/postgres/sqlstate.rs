@@ -13,10 +13,10 @@ use ErrorKind::{DeadlineExceeded, Denied, Invalid, Unavailable, Unsupported};
 ///
 /// | kind | meaning |
 /// |---|---|
-/// | `Invalid` | the row can never be stored as it is, so its record becomes a dead letter |
+/// | `Invalid` | the content of the row is at fault, so its record becomes a dead letter |
 /// | `Unavailable` | a retry may succeed |
 /// | `DeadlineExceeded` | the server cancelled the statement |
-/// | `Denied` | an operator must grant a right or correct the URL |
+/// | `Denied` | an operator must grant a right, or correct the URL, the table or the database |
 /// | `Unsupported` | the server or the table does not support the statement |
 pub(super) type SqlErrorClass = (ErrorKind, &'static str);
 
@@ -39,7 +39,7 @@ const UNSUPPORTED_STATEMENT: &str =
 ///
 /// Codes without an entry count as transient, because an unknown code must not turn an outage into
 /// dead letters.
-const CODES: [(&str, ErrorKind, &str); 16] = [
+const CODES: [(&str, ErrorKind, &str); 18] = [
     // insufficient_privilege.
     (
         "42501",
@@ -74,6 +74,19 @@ const CODES: [(&str, ErrorKind, &str); 16] = [
     ("53300", Unavailable, "PostgreSQL has too many connections"),
     // cannot_connect_now.
     ("57P03", Unavailable, "PostgreSQL is starting or stopping"),
+    // not_null_violation. This program leaves no column of its own empty, so the column is one that
+    // somebody has added: each row is rejected, whatever its content is.
+    (
+        "23502",
+        Denied,
+        "the PostgreSQL table has a column that must not be null and that this program does not know: give it a default",
+    ),
+    // statement_too_complex: the limit is the server's `max_stack_depth`.
+    (
+        "54001",
+        Unavailable,
+        "PostgreSQL has too little room for the statement: raise max_stack_depth",
+    ),
     // The classes of data exceptions (22) and integrity constraint violations (23).
     ("22", Invalid, REJECTED_ROW),
     ("23", Invalid, REJECTED_ROW),
@@ -122,34 +135,62 @@ pub fn is_unique_violation(error: &Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::Blame;
+
     use super::*;
 
+    /// The codes by whose fault they are, with the kind of their errors.
+    const BLAMES: &[(Blame, ErrorKind, &[&str])] = &[
+        // The content of the row: a value that does not fit, a rule of a trigger or a view, a key.
+        (
+            Blame::Caller,
+            Invalid,
+            &[
+                "22001",
+                "22003",
+                "22021",
+                "22P02",
+                "22P05",
+                "23503",
+                UNIQUE_VIOLATION,
+                "23514",
+                "23P01",
+                "54000",
+                "P0001",
+                "44000",
+            ],
+        ),
+        // A right, the URL, the table or the database.
+        (
+            Blame::Surroundings,
+            Denied,
+            &["42501", "28000", "28P01", "23502"],
+        ),
+        (
+            Blame::Surroundings,
+            Unsupported,
+            &["42703", "42601", "0A000"],
+        ),
+        (Blame::Surroundings, DeadlineExceeded, &["57014"]),
+        // An outage, a full disk, and codes that later versions add.
+        (
+            Blame::Surroundings,
+            Unavailable,
+            &[
+                "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200",
+                "53300", "54001", "55P03", "57P01", "57P02", "57P03", "57P05", "58030", "F0000",
+                "P0000", "XX000", "XX001", "99999", "",
+            ],
+        ),
+    ];
+
     #[test]
-    fn unknown_codes_are_transient() {
-        for code in [
-            "22021",
-            "22P05",
-            "22003",
-            "23502",
-            UNIQUE_VIOLATION,
-            "23514",
-            "54000",
-            "P0001",
-            "44000",
-        ] {
-            assert_eq!(classify(code), (Invalid, REJECTED_ROW), "{code}");
+    fn each_code_is_the_fault_of_who_can_mend_it() {
+        for (blame, kind, codes) in BLAMES {
+            assert_eq!(kind.blame(), *blame, "{kind:?}");
+            for code in *codes {
+                assert_eq!(classify(code).0, *kind, "{code}");
+            }
         }
-        let transient = [
-            "08006", "25006", "40001", "40P01", "40003", "3D000", "42P01", "53100", "53200",
-            "53300", "55P03", "57P01", "57P02", "57P03", "57P05", "58030", "F0000", "P0000",
-            "XX000", "XX001", "99999", "",
-        ];
-        for code in transient {
-            assert_eq!(classify(code).0, Unavailable, "{code}");
-        }
-        assert_eq!(classify("57014").0, DeadlineExceeded);
-        assert_eq!(classify("42501").0, Denied);
-        assert_eq!(classify("28P01").0, Denied);
-        assert_eq!(classify("42703").0, Unsupported);
     }
 }

@@ -98,3 +98,35 @@ async fn a_record_above_the_limit_of_the_broker_is_rejected() {
     let error = appended.await.unwrap_err();
     assert_fails(&error, ErrorKind::TooLarge, Outcome::NotApplied);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_that_the_brokers_refuse_is_not_the_fault_of_the_buyer() {
+    let Some(fixture) = on_broker().await else {
+        return;
+    };
+    // As if the clock of this machine were behind: each record is too old when it arrives.
+    let limit = "message.timestamp.before.max.ms";
+    let options = create_topic(&fixture, (limit, "0")).await;
+    let topic = options.topic.clone();
+    let log = KafkaLog::open(options).await.unwrap();
+    let sink = log.sink();
+    let purchase = purchase(1);
+    let refused = async {
+        loop {
+            // A record that arrives within its millisecond is taken.
+            if let Err(error) = sink.publish(&purchase).await {
+                return error;
+            }
+        }
+    };
+    let error = soon("refuse", refused).await;
+    assert_fails(&error, ErrorKind::Denied, Outcome::NotApplied);
+    assert!(error.to_string().contains(limit), "{error}");
+
+    let change = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set(limit, "86400000");
+    let admin = administrator(&fixture);
+    let changed = admin.alter_configs([&change], &AdminOptions::new()).await;
+    changed.unwrap().remove(0).unwrap();
+    let taken = async { while sink.publish(&purchase).await.is_err() {} };
+    soon("publish", taken).await;
+}
