@@ -10,9 +10,10 @@ use shop_accounts::http::EntityRole;
 use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
 use shop_core::ingest::Ingest;
 use shop_core::log::LogWriter;
+use shop_core::operations::Operations;
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{DeadLetterLog, Metrics};
+use shop_http::Metrics;
 
 use super::Background;
 use crate::Result;
@@ -47,11 +48,11 @@ impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
         }
     }
 
-    /// Returns the dead letters of the events that the rows' ingest consumes, if this process
-    /// stores the rows.
-    pub(super) fn dead_letters(&self) -> Option<DeadLetterLog> {
+    /// Returns the operations on the log of the events that the rows' ingest consumes, if this
+    /// process stores the rows.
+    pub(super) fn operations(&self) -> Option<Operations> {
         let local = self.local.as_ref()?;
-        Some(local.subscribed.dead_letters())
+        Some(local.subscribed.operations(None))
     }
 
     /// Starts the relay of the rows' events, if this process stores the rows, and the ingest of the

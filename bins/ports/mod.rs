@@ -101,10 +101,10 @@ impl Ports {
             unknown_user_wait: settings.order_user_wait,
         }));
         if self.serves_dead_letters {
-            let dead_letters = &mut parts.dead_letters;
-            dead_letters.extend(purchases.map(|purchases| purchases.log.dead_letters()));
-            dead_letters.extend(self.users.iter().filter_map(EntityRuntime::dead_letters));
-            dead_letters.extend(self.orders.iter().filter_map(EntityRuntime::dead_letters));
+            let operations = &mut parts.operations;
+            operations.extend(purchases.map(PurchasePorts::operations));
+            operations.extend(self.users.iter().filter_map(EntityRuntime::operations));
+            operations.extend(self.orders.iter().filter_map(EntityRuntime::operations));
         }
         parts
     }

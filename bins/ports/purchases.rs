@@ -10,6 +10,7 @@ use std::time::Duration;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::Batch;
+use shop_core::operations::Operations;
 use shop_core::ports::{CurrencyStore, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_core::record::decode;
 use shop_core::retention::{Retention, RetentionOptions};
@@ -139,6 +140,12 @@ impl PurchasePorts {
         })
     }
 
+    /// Returns the operations on the log of the purchases, and on the store if this process uses
+    /// one.
+    pub(super) fn operations(&self) -> Operations {
+        self.log.operations(self.store.as_ref())
+    }
+
     /// Starts ingest, if the settings enable it: joins the consumer group.
     ///
     /// # Errors
@@ -191,8 +198,7 @@ impl PurchasePorts {
         // nothing.
         let mut spot_check = None;
         if !settings.is_one_file() {
-            let operations = self.log.operations(Some(store));
-            spot_check = Some(operations.spot_check(settings.purchase_retention)?);
+            spot_check = Some(self.operations().spot_check(settings.purchase_retention)?);
         }
         let monitor = background.run_ingest(ingest, &self.log, metrics, spot_check);
         background.record_progress(monitor.clone(), self.feed.clone(), metrics);

@@ -180,11 +180,42 @@ impl Operations {
     /// # Cancel safety
     /// Dropping the future leaves either all of the records parked, or some, or none.
     pub async fn park(&self, positions: &[RecordPosition], note: &str) -> Result<ParkReport> {
+        let (dead_letters, mut report) = self.prepare_to_park(positions, note).await?;
+        if report.problems.is_empty() {
+            let log = self.log()?;
+            log.log.dead_letters().put(&dead_letters).await?;
+            report.parked = dead_letters.len();
+        }
+        Ok(report)
+    }
+
+    /// Returns the report that [`park`](Self::park) would return now. Parks nothing.
+    ///
+    /// # Errors
+    /// The errors of the log and of the store.
+    pub async fn forecast_park(&self, positions: &[RecordPosition]) -> Result<ParkReport> {
+        let (dead_letters, mut report) = self.prepare_to_park(positions, "").await?;
+        if report.problems.is_empty() {
+            report.parked = dead_letters.len();
+        }
+        Ok(report)
+    }
+
+    /// Creates the dead letters of the records at `positions` that can be parked, and a report with
+    /// a problem for each other position.
+    ///
+    /// # Errors
+    /// The errors of the log and of the store.
+    async fn prepare_to_park(
+        &self,
+        positions: &[RecordPosition],
+        note: &str,
+    ) -> Result<(Vec<DeadLetter>, ParkReport)> {
         let log = self.log()?;
         let admin = log.log.admin();
         let committed = admin.positions(self.group()?).await?;
         let mut report = ParkReport::default();
-        let mut parked = Vec::new();
+        let mut dead_letters = Vec::new();
         for position in positions {
             let mut dead_letter = None;
             if *position.topic == *log.topic {
@@ -205,14 +236,9 @@ impl Operations {
                 report.problems.push(format!("{position} is {state}"));
                 continue;
             }
-            parked.push(dead_letter);
+            dead_letters.push(dead_letter);
         }
-
-        if report.problems.is_empty() {
-            log.log.dead_letters().put(&parked).await?;
-            report.parked = parked.len();
-        }
-        Ok(report)
+        Ok((dead_letters, report))
     }
 
     /// Returns why the record of `dead_letter` needs no dead letter, as the end of a sentence.

@@ -100,7 +100,8 @@ pub struct Operations {
 #[derive(Debug, Clone)]
 struct Store {
     query: Arc<dyn PurchaseQuery>,
-    erase: Arc<dyn PurchaseErase>,
+    /// `None` if the operations only read from the store.
+    erase: Option<Arc<dyn PurchaseErase>>,
 }
 
 impl Operations {
@@ -130,9 +131,26 @@ impl Operations {
     pub fn with_store(mut self, query: impl PurchaseQuery, erase: impl PurchaseErase) -> Self {
         self.store = Some(Store {
             query: Arc::new(query),
-            erase: Arc::new(erase),
+            erase: Some(Arc::new(erase)),
         });
         self
+    }
+
+    /// Adds the port that reads from the store of the purchases in the log, for all operations but
+    /// [`erase_purchases`](Self::erase_purchases).
+    #[must_use]
+    pub fn with_query(mut self, query: impl PurchaseQuery) -> Self {
+        self.store = Some(Store {
+            query: Arc::new(query),
+            erase: None,
+        });
+        self
+    }
+
+    /// Returns the log of the topic, if it was added.
+    #[must_use]
+    pub const fn topic_log(&self) -> Option<&DeadLetterLog> {
+        self.log.as_ref()
     }
 
     /// Returns the consumer groups of the log, or `None` without a log, or if the log does not keep

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::Operations;
+use super::{Operations, missing};
 use crate::erase::{Erase, EraseProgress};
 use crate::ports::{
     ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
@@ -125,9 +125,13 @@ impl Operations {
         F: Fn(EraseProgress) + Send + Sync,
     {
         let store = self.store()?;
+        let eraser = store
+            .erase
+            .as_ref()
+            .ok_or_else(|| missing("store that erases", "with_store"))?;
         let admin = self.log()?.log.admin();
         erase
-            .erase_purchases(log_name, &*admin, &*store.query, &*store.erase)
+            .erase_purchases(log_name, &*admin, &*store.query, &**eraser)
             .await
     }
 }

@@ -51,6 +51,7 @@ use crate::{Error, ErrorKind, Purchase, Result};
 pub struct Pipeline {
     shop: Shop,
     feed: PurchaseFeed,
+    group: String,
     monitor: IngestMonitor,
     ingest_task: JoinHandle<Result<IngestCounters>>,
     /// Stops the ingest when dropped.
@@ -114,6 +115,7 @@ impl Pipeline {
         Ok(Self {
             shop,
             feed,
+            group: group.to_owned(),
             monitor,
             ingest_task,
             stop: stop.drop_guard(),
@@ -134,6 +136,7 @@ impl Pipeline {
     pub fn role(&self) -> PurchasesRole {
         let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
         role.ingest = Some(self.monitor());
+        role.group = Some(self.group.clone());
         role.feed = Some(self.feed.clone());
         role.currency = self.shop.shop_currency().clone();
         role
@@ -227,6 +230,9 @@ pub struct PurchasesRole {
     /// The currency of the shop (default: none, and purchases that name one are refused). While it is
     /// not known, or the store has another one, writes are refused with a 503.
     pub currency: ShopCurrency,
+    /// The consumer group whose ingest stores the purchases of `log` (default: none, and no record
+    /// can be parked).
+    pub group: Option<String>,
 }
 
 /// States which of the ports are files of this process.
@@ -267,6 +273,7 @@ impl PurchasesRole {
             feed: None,
             log: None,
             currency: ShopCurrency::default(),
+            group: None,
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The dead letters of the logs of this process: pages, replays, discards, and parked records.
 //!
-//! A position names the log by its topic, so a request may contain positions of several logs. The
-//! result of a request is a map from positions to outcomes. If a position gets no outcome, no dead
-//! letter is pending there, or there is no record to park, and the handler says so.
+//! What becomes of a dead letter or a record is decided by [`Operations`], as for the commands of
+//! operators. A position names the log by its topic, so a request may contain positions of several
+//! logs. The result of a request is a map from positions to outcomes. If a position gets no outcome,
+//! no dead letter is pending there, or no ingest is stuck there, and the handler says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,8 +11,7 @@ use std::sync::Arc;
 use futures_util::{StreamExt as _, stream};
 use shop_core::api::{DeadLetterBody, ResolvedStatus};
 use shop_core::log::{
-    DeadLetter, DeadLetterFilter, LogAdminExt as _, Reason, RecordPosition, Resolution,
-    ResolveOptions,
+    DeadLetter, DeadLetterFilter, Reason, RecordPosition, Resolution, ResolveOptions,
 };
 use shop_core::operations::{Operations, ResolveReport};
 use shop_core::ports::Lookup;
@@ -29,7 +29,8 @@ const MAX_LOOKUPS: usize = 8;
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetterLogs {
-    logs: Arc<[DeadLetterLog]>,
+    /// The operations on each of the logs.
+    operations: Arc<[Operations]>,
     /// The lock of the request that resolves dead letters. Only one request does at a time, so that
     /// two requests of this process do not publish the same record.
     resolving: Arc<Mutex<()>>,
@@ -41,17 +42,22 @@ pub(crate) type ResolveOutcome = (ResolvedStatus, Option<String>);
 pub(crate) type ResolveOutcomes = BTreeMap<RecordPosition, ResolveOutcome>;
 
 impl DeadLetterLogs {
-    /// Creates the service of the dead letters of `logs`.
-    pub(crate) fn new(logs: Vec<DeadLetterLog>) -> Self {
+    /// Creates the service of the dead letters of the logs that `operations` operate on.
+    pub(crate) fn new(operations: Vec<Operations>) -> Self {
         Self {
-            logs: logs.into(),
+            operations: operations.into(),
             resolving: Arc::default(),
         }
     }
 
     /// Returns the topics of the logs.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
-        self.logs.iter().map(|log| &*log.topic)
+        self.logs().map(|log| &*log.topic)
+    }
+
+    /// Returns the logs.
+    fn logs(&self) -> impl Iterator<Item = &DeadLetterLog> {
+        self.operations.iter().filter_map(Operations::topic_log)
     }
 
     /// Returns a page of pending dead letters in the order of their positions, and the cursor of
@@ -71,7 +77,7 @@ impl DeadLetterLogs {
         }: &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in self.logs.iter() {
+        for log in self.logs() {
             if topic.as_ref().is_some_and(|topic| *topic != log.topic) {
                 continue;
             }
@@ -91,7 +97,16 @@ impl DeadLetterLogs {
 
     /// Returns the log that contains `position`.
     fn find_log(&self, position: &RecordPosition) -> Option<&DeadLetterLog> {
-        self.logs.iter().find(|log| log.topic == *position.topic)
+        self.logs().find(|log| log.topic == *position.topic)
+    }
+
+    /// Returns the operations on the log that contains `position`.
+    fn find_operations(&self, position: &RecordPosition) -> Option<&Operations> {
+        self.operations.iter().find(|operations| {
+            operations
+                .topic_log()
+                .is_some_and(|log| log.topic == *position.topic)
+        })
     }
 
     /// Returns the first pending dead letter at `position`, with its record.
@@ -111,10 +126,12 @@ impl DeadLetterLogs {
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.
     ///
-    /// A position without a record gets no outcome. In a dry run, nothing is dead-lettered.
+    /// Each record is parked by itself, by the rules of [`Operations::park`]: one that needs no dead
+    /// letter is refused, with the reason. In a dry run, nothing is dead-lettered.
     ///
     /// # Errors
-    /// The errors of the logs. The records at earlier positions may be dead-lettered by then.
+    /// The errors of the logs and of the store. The records at earlier positions may be
+    /// dead-lettered by then.
     pub(crate) async fn park(
         &self,
         positions: BTreeSet<RecordPosition>,
@@ -123,14 +140,21 @@ impl DeadLetterLogs {
     ) -> Result<ResolveOutcomes> {
         let mut outcomes = ResolveOutcomes::new();
         for position in positions {
-            if let Some(DeadLetterLog { log, .. }) = self.find_log(&position)
-                && let Some(dead_letter) = log.admin().parked_dead_letter(&position, reason).await?
-            {
-                if !dry_run {
-                    log.dead_letters().put(&[dead_letter]).await?;
-                }
-                outcomes.insert(position, (ResolvedStatus::Parked, None));
-            }
+            let Some(operations) = self.find_operations(&position) else {
+                continue;
+            };
+            let record = std::slice::from_ref(&position);
+            let report = if dry_run {
+                operations.forecast_park(record).await?
+            } else {
+                operations.park(record, reason).await?
+            };
+
+            let outcome = match report.problems.into_iter().next() {
+                Some(problem) => (ResolvedStatus::Refused, Some(problem)),
+                None => (ResolvedStatus::Parked, None),
+            };
+            outcomes.insert(position, outcome);
         }
         Ok(outcomes)
     }
@@ -178,7 +202,10 @@ impl DeadLetterLogs {
 
         let mut outcomes = ResolveOutcomes::new();
         let mut to_compare = Vec::new();
-        for log in self.logs.iter() {
+        for operations in self.operations.iter() {
+            let Some(log) = operations.topic_log() else {
+                continue;
+            };
             if positions
                 .iter()
                 .all(|position| log.topic != *position.topic)
@@ -190,7 +217,6 @@ impl DeadLetterLogs {
                 forecast_service.is_some() && log.record_type.name == Purchase::TYPE.name;
             let filter = DeadLetterFilter::default().positions(positions.clone());
             let mut report = ResolveReport::new(&options);
-            let operations = Operations::new().with_log(log.clone());
             operations
                 .resolve(filter, &options, &mut report, |dead_letter| {
                     outcomes.insert(dead_letter.position(), (resolved_status, None));

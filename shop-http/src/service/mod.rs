@@ -85,7 +85,7 @@ impl Service {
             kind,
             purchases,
             roles,
-            dead_letters,
+            operations,
             clock,
             metrics,
         } = parts;
@@ -123,7 +123,7 @@ impl Service {
             kind,
             purchases,
             roles,
-            dead_letters: DeadLetterLogs::new(dead_letters),
+            dead_letters: DeadLetterLogs::new(operations),
             clock,
             metrics,
             options,

@@ -5,8 +5,9 @@
 
 use std::sync::Arc;
 
+use shop_core::operations::Operations;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
-use shop_core::shop::{DeadLetterLog, PurchasesRole};
+use shop_core::shop::PurchasesRole;
 use shop_core::{Clock, SystemClock};
 
 use crate::metrics::Metrics;
@@ -32,8 +33,10 @@ pub struct Parts {
     pub purchases: Option<PurchasesRole>,
     /// The roles beside purchases, such as the users and orders of `shop-accounts` (default none).
     pub roles: Vec<Arc<dyn Role>>,
-    /// The logs whose dead letters are served (default: the log of the purchases, if any).
-    pub dead_letters: Vec<DeadLetterLog>,
+    /// The operations on the logs whose dead letters are served (default: on the log of the
+    /// purchases, if any). To park a record, they need the consumer group, and for purchases the
+    /// store.
+    pub operations: Vec<Operations>,
     /// The source of times and of fresh ids (default: the clock of the system).
     pub clock: Arc<dyn Clock>,
     /// The registry that `/metrics` exposes (default: a new one).
@@ -54,15 +57,12 @@ impl Parts {
     #[must_use]
     pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
         let purchases = purchases.into();
-        let dead_letters = purchases
-            .iter()
-            .filter_map(|role| role.log.clone())
-            .collect();
+        let operations = purchases.iter().filter_map(operations_on_log).collect();
         Self {
             kind,
             purchases,
             roles: Vec::new(),
-            dead_letters,
+            operations,
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
         }
@@ -88,4 +88,15 @@ impl Parts {
         let sink = Arc::new(StoreSink::new(store, durability));
         Self::new(ServiceKind::Management, PurchasesRole::new(sink, query))
     }
+}
+
+/// Returns the operations on the log of the purchases of `role`, if it has a log.
+fn operations_on_log(role: &PurchasesRole) -> Option<Operations> {
+    let mut operations = Operations::new()
+        .with_log(role.log.clone()?)
+        .with_query(Arc::clone(&role.query));
+    if let Some(group) = &role.group {
+        operations = operations.with_group(group);
+    }
+    Some(operations)
 }

@@ -7,6 +7,7 @@ use shop_accounts::orders::NewOrder;
 use shop_accounts::users::{NewUser, User, UserNumber};
 use shop_core::ingest::IngestMonitor;
 use shop_core::memory::InMemoryLogOptions;
+use shop_core::operations::Operations;
 use shop_core::ports::RecordStore;
 use shop_core::record::Record as _;
 use shop_http::{DeadLetterLog, PurchasesRole, ServiceKind, StoreSink};
@@ -118,9 +119,17 @@ impl AllRoles {
         purchases.ingest = Some(self.monitor.clone());
         let mut parts = self.with_accounts(Parts::new(ServiceKind::Management, purchases));
         parts.metrics = self.metrics.clone();
-        let log = Arc::new(self.log.clone());
-        parts.dead_letters = vec![DeadLetterLog::new("purchases", Purchase::TYPE, log)];
+        parts.operations = vec![self.operations("purchase-group")];
         parts
+    }
+
+    /// The operations on the log and the store, with this consumer group.
+    pub(crate) fn operations(&self, group: &str) -> Operations {
+        let log = Arc::new(self.log.clone());
+        Operations::new()
+            .with_log(DeadLetterLog::new("purchases", Purchase::TYPE, log))
+            .with_group(group)
+            .with_query(self.store.clone())
     }
 
     fn with_accounts(&self, mut parts: Parts) -> Parts {

@@ -3,9 +3,12 @@
 use futures_util::future::join_all;
 use shop_accounts::users::User;
 use shop_core::log::{
-    DeadLetter, DeadLetters as _, Gap, GapCause, Headers, Log, LogRecord, Partition, Reason,
+    CommitOffset, DeadLetter, DeadLetters as _, Gap, GapCause, Headers, Log, LogAdmin as _,
+    LogRecord, LogSource as _, Partition, Reason, RecordPosition, SourceEvent,
 };
-use shop_core::record::Record as _;
+use shop_core::operations::Operations;
+use shop_core::ports::PurchaseErase as _;
+use shop_core::record::{Record as _, decode};
 use shop_core::{Purchase, Timestamp};
 use shop_http::DeadLetterLog;
 
@@ -61,9 +64,14 @@ pub(crate) async fn shop_with_dead_letters() -> Shop {
 
     let mut shop = Shop::new();
     let mut parts = management_parts_of(shop.store.clone());
-    parts.dead_letters = vec![
-        DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(shop.log.clone())),
-        DeadLetterLog::new("user_created", User::TYPE, Arc::new(users)),
+    let purchases = DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(shop.log.clone()));
+    let users = DeadLetterLog::new("user_created", User::TYPE, Arc::new(users));
+    parts.operations = vec![
+        Operations::new()
+            .with_log(purchases)
+            .with_group("purchase-group")
+            .with_query(shop.store.clone()),
+        Operations::new().with_log(users).with_group("order-group"),
     ];
     shop.management = router(parts, HttpOptions::default());
     shop
@@ -101,4 +109,116 @@ async fn a_dead_letter_is_replayed_once() {
     assert_eq!(statuses, ["replayed", "unknown"]);
     assert_eq!(shop.published().await, 1);
     assert_eq!(reasons(&shop).await, "");
+}
+
+/// What happened to a stuck record before an operator parks it.
+#[derive(Debug, Clone, Copy)]
+enum Before {
+    Nothing,
+    Stored,
+    Erased,
+    DeadLettered,
+    /// The group has committed the position behind it.
+    Committed,
+}
+
+/// The group of the operations. Ingest is in another one, so that it stays stuck at a record that
+/// this group has committed.
+const GROUP: &str = "operators";
+
+/// Makes the record at `position` be what `before` says.
+async fn prepare(roles: &AllRoles, position: &RecordPosition, before: Before) {
+    let found = roles.log.find(position.partition, position.offset).await;
+    let (partition, record) = found.unwrap().unwrap();
+    let purchase: Purchase = decode(&record, &partition).unwrap();
+    match before {
+        Before::Nothing => {}
+        Before::Stored => {
+            roles.store.insert([purchase].into()).await.unwrap();
+        }
+        Before::Erased => {
+            roles.store.mark_erased(&[purchase.id]).await.unwrap();
+        }
+        Before::DeadLettered => {
+            let parked = DeadLetter::new(record, partition, Reason::parked("before"), 0);
+            let dead_letters = Log::dead_letters(&roles.log);
+            dead_letters.put(&[parked]).await.unwrap();
+        }
+        Before::Committed => {
+            let source = roles.log.source(GROUP);
+            loop {
+                let SourceEvent::Batch(batch) = source.next().await.unwrap() else {
+                    panic!("a batch")
+                };
+                if batch.partition.index == position.partition {
+                    let next = CommitOffset::new(batch.partition, position.offset + 1);
+                    source.commit(&[next]).await.unwrap();
+                    return;
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stuck_record_is_refused_as_by_the_command() {
+    for (before, refusal) in [
+        (Before::Nothing, None),
+        (Before::Stored, Some("is stored")),
+        (Before::Erased, Some("is erased")),
+        (Before::DeadLettered, Some("is dead-lettered already")),
+        (Before::Committed, Some("is processed")),
+    ] {
+        let mut roles = AllRoles::default();
+        let mut parts = roles.management();
+        parts.operations = vec![roles.operations(GROUP)];
+        let management = router(parts, HttpOptions::default());
+        let facing = router(roles.facing(), HttpOptions::default());
+
+        // A record is stuck only if the store accepts another one.
+        let monitor = roles.start();
+        roles.faults.always(Call::Insert, Fault::unavailable());
+        post(&facing, "/v1/purchases", ADA).await;
+        monitor.wait_for(|status| !status.errors.is_empty()).await;
+        roles.faults.clear(Call::Insert);
+        post(&facing, "/v1/purchases", ADA).await;
+        monitor
+            .wait_for(|status| status.counters.inserted == 1)
+            .await;
+        roles.faults.always(Call::Insert, Fault::unavailable());
+        let status = monitor.wait_for(|status| status.stuck.is_some()).await;
+        let stuck = status.stuck.unwrap();
+        let position = RecordPosition::new(stuck.topic, stuck.partition, stuck.offset);
+        prepare(&roles, &position, before).await;
+
+        // The command calls this, and prints the problem.
+        let forecast = roles
+            .operations(GROUP)
+            .forecast_park(std::slice::from_ref(&position))
+            .await
+            .unwrap();
+        let problem = forecast.problems.first();
+        assert_eq!(
+            problem.is_some(),
+            refusal.is_some(),
+            "{before:?}: {problem:?}"
+        );
+
+        for dry_run in [true, false] {
+            let body = json!({
+                "positions": [position.to_string()], "dry_run": dry_run, "reason": "a test",
+            });
+            let response = post(&management, "/v1/dead-letters:park", body.to_string()).await;
+            let outcome = &response.json()["results"][0];
+            let status = if refusal.is_some() {
+                "refused"
+            } else {
+                "parked"
+            };
+            assert_eq!(outcome["status"], status, "{before:?}: {outcome}");
+            assert_eq!(outcome["detail"].as_str(), problem.map(String::as_str));
+            let detail = outcome["detail"].as_str().unwrap_or_default();
+            assert!(detail.contains(refusal.unwrap_or_default()), "{detail}");
+        }
+    }
 }
