@@ -23,9 +23,14 @@ pub struct Health {
     /// `unhealthy` without a store, and otherwise `healthy` or `ok`.
     pub status: String,
     /// The parts that requests need, and whether each of them works. A service reports some of the
-    /// parts `log`, `store`, `listings`, `ingest`, `users` and `orders`.
+    /// parts `log`, `store`, `listings`, `ingest`, `users` and `orders`, and `reader` if nobody reads
+    /// the log.
     #[serde(default)]
     pub parts: BTreeMap<String, bool>,
+    /// What the service has noticed about its parts beside the checks, by part and name of the
+    /// reason, in sentences for operators.
+    #[serde(default)]
+    pub reasons: BTreeMap<String, BTreeMap<String, String>>,
     /// The state of the ingest of purchases.
     pub ingest: Option<IngestHealth>,
     /// The state of the role of users.

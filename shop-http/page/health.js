@@ -143,9 +143,20 @@ function problemsOfIngest({ name, ingest }) {
   return problems;
 }
 
+/** The runbooks of what a service has noticed about its parts, by the name of the reason. */
+const REASON_RUNBOOKS = { unread: "ShopNoIngest", writes: "ShopBuysFailing" };
+
+/** What the service has noticed about the parts that do not work. */
+function problemsOfParts({ parts, reasons = {} }) {
+  const failing = Object.entries(reasons).filter(([part]) => parts[part] === false);
+  return failing.flatMap(([part, texts]) =>
+    Object.entries(texts).map(([name, text]) => ({ text: `${part}: ${text}.`, action: "See how to mend it.", runbook: REASON_RUNBOOKS[name] ?? "ShopDependencyDown" })),
+  );
+}
+
 /** What is wrong besides stores, logs and records. */
 function problemsOfService({ ingest, at, ...answer }) {
-  const problems = [];
+  const problems = problemsOfParts(answer);
   const open = ingest?.open_transaction_seconds;
   if (open >= MAX_TRANSACTION_SECONDS) problems.push({ text: `Another producer's transaction has been open for ${duration(open)}: records behind it wait.`, action: "End that producer or its transaction.", runbook: "ShopLagStuck" });
   for (const [what, { failing, not_after: end }] of Object.entries(answer).filter(([, part]) => isGiven(part?.age_seconds))) {

@@ -163,6 +163,7 @@ mod header_names;
 mod metrics;
 mod operations;
 mod options;
+mod part_reports;
 mod permits;
 mod pipeline;
 mod refreshed;
@@ -193,6 +194,7 @@ pub use metrics::Metrics;
 pub use options::{
     AccessLog, CorsOrigins, Hosts, HttpOptions, InvalidAccessLog, InvalidList, TrustedProxies,
 };
+pub use part_reports::{PartReport, PartReports};
 pub use refreshed::{FileSource, Refreshed, TextSource};
 pub use role::{PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 pub use routes::builder::{RouterBuilder, router, routes};

@@ -74,7 +74,7 @@ pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult
 
     let inserting = with_failpoints("row", state.store.insert(&new));
     let failure = |error| HttpError::failed_write(error, USER, key);
-    let inserted = in_time(service.options().publish_timeout, inserting, failure).await?;
+    let inserted = insert(service, "users", inserting, failure).await?;
     state.respond_to_insert(inserted, "/v1/users", USER, EMAIL_TAKEN, &mount)
 }
 
@@ -90,40 +90,49 @@ pub(super) async fn post_order(state: OrdersState, request: Request) -> HttpResu
 
     let placing = state.place(&new);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
-    let inserted = in_time(service.options().publish_timeout, placing, failure).await?;
+    let inserted = insert(service, "orders", placing, failure).await?;
     state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
 }
 
-/// Returns the result of `call`, a call of a store of users or orders, if it completes in `time`.
+/// Returns the result of `call`, which inserts a row of `part`, if it completes in time. Records the
+/// result for `/health`.
 ///
 /// # Errors
 /// 404 if the backend does not support this role, or else the error of `failure`.
-async fn in_time<T>(
-    time: Duration,
+async fn insert<T: Send>(
+    service: &Service,
+    part: &'static str,
     call: impl Future<Output = PortResult<T>> + Send,
     failure: impl FnOnce(Error) -> HttpError + Send,
 ) -> HttpResult<T> {
-    within(time, call)
-        .await
-        .map_err(|error| match error.kind() {
-            ErrorKind::Unsupported => HttpError::NO_ROUTE,
-            _ => failure(error),
-        })
+    let result = within(service.options().publish_timeout, call).await;
+    if is_unsupported(&result) {
+        return Err(HttpError::NO_ROUTE);
+    }
+    service.record_write(part, result).map_err(failure)
 }
 
 /// Returns the result of a query of a store of users or orders, if it completes in time.
 ///
 /// # Errors
-/// The errors of [`HttpError::failed_query`].
+/// 404 if the backend does not support this role, or else the errors of
+/// [`HttpError::failed_query`].
 async fn query<T>(
     service: &Service,
     subject: Subject,
     call: impl Future<Output = PortResult<T>> + Send,
 ) -> HttpResult<T> {
-    in_time(service.options().query_timeout, call, |error| {
-        HttpError::failed_query(error, subject)
-    })
-    .await
+    let result = within(service.options().query_timeout, call).await;
+    if is_unsupported(&result) {
+        return Err(HttpError::NO_ROUTE);
+    }
+    result.map_err(|error| HttpError::failed_query(error, subject))
+}
+
+/// Returns whether the backend does not support a role.
+fn is_unsupported<T>(result: &PortResult<T>) -> bool {
+    let error = result.as_ref().err();
+    error.is_some_and(|error| error.kind() == ErrorKind::Unsupported)
 }
 
 impl OrdersState {

@@ -7,6 +7,7 @@
 //! A member whose value a service lacks or does not know is absent, and not `null` (see
 //! [`without_nulls`]), except for an unknown `outbox` of a role.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
@@ -22,6 +23,7 @@ use shop_core::ports::CurrencyState;
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
 use crate::metrics::phase_name;
+use crate::part_reports::CurrentReports;
 use crate::response::HttpResult;
 use crate::role::RoleState;
 use crate::routes::groups::Listener;
@@ -68,6 +70,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         ),
     );
     let parts = checks.parts();
+    let reasons = texts_of(&checks.reports);
     let is_store_ready = checks.is_purchase_store_ready();
     let faults = service.faults();
     let logs = service.metrics.inspected(|_topic| true);
@@ -126,6 +129,7 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         "mongoReady": is_store_ready,
         "mongodb": mongodb,
         "parts": parts,
+        "reasons": Some(reasons).filter(|reasons| !reasons.is_empty()),
         "ingest": ingest,
         "history": history,
         "unavailable_partitions": Some(faults.unavailable).filter(|names| !names.is_empty()),
@@ -145,6 +149,19 @@ pub(crate) async fn report_health(state: HealthState, head: Parts) -> HttpResult
         }));
     }
     Ok((code, Json(body)).into_response())
+}
+
+/// Returns the sentences of `reports` by part and name.
+fn texts_of(reports: &CurrentReports) -> BTreeMap<&str, BTreeMap<&str, &str>> {
+    let mut texts = BTreeMap::<_, BTreeMap<_, _>>::new();
+    for (part, reports) in reports {
+        for (name, report) in reports {
+            if let Some(text) = report.text() {
+                texts.entry(*part).or_default().insert(*name, text);
+            }
+        }
+    }
+    texts
 }
 
 /// Returns whether the query of `uri` contains `parameter`, which is a name with its value.

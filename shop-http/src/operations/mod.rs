@@ -22,6 +22,7 @@ use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
 use shop_core::ports::{CurrencyState, PurchaseSink as _};
 
+use crate::part_reports::{CurrentReports, PartReport};
 use crate::role::RoleState;
 use crate::service::{Service, ServiceKind, is_healthy};
 
@@ -37,6 +38,8 @@ struct Checks<'a> {
     reads: bool,
     /// The stores of the checked roles, in the order of [`Service::role_states`].
     roles: Vec<bool>,
+    /// What the process has noticed about its parts.
+    reports: CurrentReports,
 }
 
 impl<'a> Checks<'a> {
@@ -83,6 +86,7 @@ impl<'a> Checks<'a> {
             writes,
             reads,
             roles,
+            reports: service.reports.read(),
         }
     }
 
@@ -160,17 +164,14 @@ impl<'a> Checks<'a> {
     /// Returns the parts that requests need, and whether each part works.
     ///
     /// They are members of `/health` and `/v1`, and labels of `shop_dependency_up`. A service is
-    /// degraded while a part does not work. All ports must have been checked: see
-    /// [`run_all`](Self::run_all).
+    /// degraded while a part does not work: its check fails, or a [report](crate::PartReports) says
+    /// so. All ports must have been checked: see [`run_all`](Self::run_all).
     fn parts(&self) -> BTreeMap<&'static str, bool> {
         let service = self.service;
         let mut needs = Vec::new();
 
         if service.purchases.is_some() {
-            let sink = match service.kind {
-                ServiceKind::Facing => "log",
-                ServiceKind::Management => "store",
-            };
+            let sink = service.kind.sink_part();
             needs.extend([(sink, self.accepts_purchases()), ("listings", self.reads)]);
         }
         // A shop without a currency does not have this part.
@@ -199,6 +200,13 @@ impl<'a> Checks<'a> {
             let outbox_error = role.outbox.as_ref().and_then(|outbox| outbox.waits_for);
             let works = *is_store_healthy && is_consuming && outbox_error.is_none();
             needs.push((role.name, works));
+        }
+
+        for (part, reports) in &self.reports {
+            let is_failing = |report| matches!(report, &PartReport::Fails(_));
+            if reports.values().any(is_failing) {
+                needs.push((*part, false));
+            }
         }
 
         let mut parts = BTreeMap::new();

@@ -122,7 +122,7 @@ pub(crate) async fn park(service: Arc<Service>, request: Request) -> HttpResult 
     let parking = service
         .dead_letters
         .park(stuck, reason, resolve_request.is_dry_run);
-    let outcomes = call_log(&service, parking).await?;
+    let outcomes = change_log(&service, parking).await?;
     Ok(resolve_request.respond(&outcomes, |_invalid| {
         let detail = "no ingest of this process is stuck at it";
         (ResolvedStatus::Refused, Some(detail.to_owned()))
@@ -155,7 +155,7 @@ async fn resolve(
         options,
         compared_with,
     );
-    let outcomes = call_log(service, resolving).await?;
+    let outcomes = change_log(service, resolving).await?;
 
     Ok(resolve_request.respond(&outcomes, |invalid| {
         let detail = invalid.map_or("there is no pending dead letter".to_owned(), |invalid| {
@@ -313,6 +313,19 @@ fn read_reason(value: RawScalar<'_>) -> Result<String, MemberError> {
     Err(MemberError::value(format!(
         "must be one line of 1 to {MAX_REASON_CHARS} characters"
     )))
+}
+
+/// Returns the result of `call`, which writes to a log, as [`call_log`] does. Records the result for
+/// `/health`.
+///
+/// # Errors
+/// See [`call_log`].
+async fn change_log<T: Send>(
+    service: &Service,
+    call: impl Future<Output = Result<T>> + Send,
+) -> HttpResult<T> {
+    let recorded = async { service.record_write("log", call.await) };
+    call_log(service, recorded).await
 }
 
 /// Returns the result of `call`, a call of a log, if it completes within the timeout of a request.

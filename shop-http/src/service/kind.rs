@@ -22,4 +22,13 @@ impl ServiceKind {
             Self::Management => "management",
         }
     }
+
+    /// Returns the part of `/health` to which the service writes purchases: facing to the log,
+    /// management to its store.
+    pub(crate) const fn sink_part(self) -> &'static str {
+        match self {
+            Self::Facing => "log",
+            Self::Management => "store",
+        }
+    }
 }

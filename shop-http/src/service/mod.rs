@@ -29,7 +29,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
-use shop_core::ports::{CurrencyState, IdempotentSink, PurchaseSink as _, RecentOutcomes};
+use shop_core::ports::{CurrencyState, IdempotentSink, PurchaseSink as _};
 use shop_core::shop::LocalPorts;
 use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
 use tokio::sync::Semaphore;
@@ -38,6 +38,7 @@ use tokio::time::timeout;
 use crate::auth::{Action, Caller, Policy};
 use crate::metrics::{Metrics, PublishMetrics};
 use crate::options::HttpOptions;
+use crate::part_reports::PartReports;
 use crate::response::HttpResult;
 use crate::response::constant::Constants;
 use crate::role::{Role, RoleState};
@@ -61,6 +62,7 @@ pub struct Service {
     pub(crate) dead_letters: DeadLetterLogs,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) metrics: Metrics,
+    pub(crate) reports: PartReports,
     pub(crate) options: Arc<HttpOptions>,
     pub(crate) policy: Policy,
     pub(crate) listener: Listener,
@@ -88,6 +90,7 @@ impl Service {
             operations,
             clock,
             metrics,
+            reports,
         } = parts;
         let options = Arc::new(options);
 
@@ -98,7 +101,7 @@ impl Service {
             let measured_sink = MeasuredSink {
                 port: role.sink,
                 metrics: publish_metrics,
-                outcomes: RecentOutcomes::default(),
+                outcomes: reports.writes(kind.sink_part()),
                 options: Arc::clone(&options),
                 recent: (kind == ServiceKind::Facing && options.read_your_writes)
                     .then(LastPurchases::new),
@@ -126,6 +129,7 @@ impl Service {
             dead_letters: DeadLetterLogs::new(operations),
             clock,
             metrics,
+            reports,
             options,
             policy,
             listener: Listener::default(),
@@ -138,6 +142,17 @@ impl Service {
     /// Returns the options of the service.
     pub fn options(&self) -> &HttpOptions {
         &self.options
+    }
+
+    /// Records the result of a write to `part` for `/health`, and returns it.
+    ///
+    /// # Errors
+    /// The error of `result`.
+    pub fn record_write<T>(&self, part: &'static str, result: Result<T>) -> Result<T> {
+        self.reports
+            .writes(part)
+            .record(std::slice::from_ref(&result));
+        result
     }
 
     /// Returns a new key, for a write that came without one.

@@ -11,6 +11,7 @@ use shop_core::shop::PurchasesRole;
 use shop_core::{Clock, SystemClock};
 
 use crate::metrics::Metrics;
+use crate::part_reports::PartReports;
 use crate::role::Role;
 use crate::service::kind::ServiceKind;
 
@@ -41,6 +42,8 @@ pub struct Parts {
     pub clock: Arc<dyn Clock>,
     /// The registry that `/metrics` exposes (default: a new one).
     pub metrics: Metrics,
+    /// What the process notices about its parts, for `/health` (default: only its writes).
+    pub reports: PartReports,
 }
 
 impl From<PurchasesRole> for Parts {
@@ -65,6 +68,7 @@ impl Parts {
             operations,
             clock: Arc::new(SystemClock),
             metrics: Metrics::new(),
+            reports: PartReports::new(),
         }
     }
 

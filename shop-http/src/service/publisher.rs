@@ -34,7 +34,8 @@ const MAX_SELECTORS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
 pub(crate) struct MeasuredSink {
     pub(super) port: Arc<dyn PurchaseSink>,
     pub(super) metrics: PublishMetrics,
-    pub(crate) outcomes: RecentOutcomes,
+    /// The outcomes of the publishes of all routers of the process.
+    pub(crate) outcomes: Arc<RecentOutcomes>,
     pub(super) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
     pub(super) recent: Option<LastPurchases>,

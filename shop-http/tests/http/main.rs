@@ -24,6 +24,7 @@ mod log_lines;
 mod metrics_table;
 mod mounted;
 mod page;
+mod part_health;
 mod prelude;
 mod scenario;
 mod scenarios;

@@ -42,6 +42,10 @@ test("each cause is one sentence with its runbook", () => {
     [{ ...WELL, api_keys: { age_seconds: "5", failing: true } }, ["The api keys cannot be read again: what was read before stays in use.", "ShopReloadFailing"]],
     [{ ...withIngest({ gaps: { records: "12" } }), users: entity({}, { gaps: { records: "1" } }) }, ["Records are lost, 12 of purchases and 1 of users: the log no longer had them when they were to be read.", "ShopRecordsLost"]],
     [{ ...WELL, status: "degraded", files: ["shop.db: its pages are being checked"] }, ["shop.db: its pages are being checked.", "ShopDependencyDown"]],
+    [{ ...WELL, status: "degraded", parts: { reader: false }, reasons: { reader: { unread: "nobody reads the topic" } } }, ["reader: nobody reads the topic.", "ShopNoIngest"]],
+    [{ ...WELL, status: "degraded", parts: { log: false }, reasons: { log: { writes: "no write succeeded" } } }, ["log: no write succeeded.", "ShopBuysFailing"]],
+    // It is not known whether the part works, so it is not called bad.
+    [{ ...WELL, reasons: { reader: { unread: "it is not known" } } }],
     [{ ...WELL, status: "degraded" }, ["The service reports that it is degraded.", "ShopDependencyDown"]],
   ]) {
     assert.deepEqual(problemsOf(health).map(({ text, runbook, isBad }) => [text, runbook, isBad]), problems.map((problem) => [...problem, true]), JSON.stringify(health));

@@ -1,0 +1,172 @@
+//! [`PartReports`]: what a process notices about its parts while it works.
+//!
+//! A check asks a port whether it would work now. A report tells what has been noticed already, and
+//! what no port can tell alone. `/health` uses both: a part works if its check succeeds and no
+//! report says that it fails. A report has a name and a sentence, which are the member `reasons` of
+//! `/health`:
+//!
+//! ```json
+//! {"status": "degraded", "parts": {"store": false}, "reasons": {"store": {"writes": "…"}}}
+//! ```
+//!
+//! | part | report | whose |
+//! |---|---|---|
+//! | `log`, `store`, `users`, `orders` | `writes` | the service's: its writes of the last ten seconds failed |
+//! | `reader`, `users`, `orders` | `unread` | the program's: no process reads the records of a topic |
+//!
+//! The reports are shared by all routers of a process. So the admin listener reports the writes
+//! that came over the listener for clients.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use shop_core::ports::RecentOutcomes;
+
+/// The name of the report about failing writes.
+const WRITES: &str = "writes";
+
+/// What a report says about a part.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PartReport {
+    /// Nothing is known against the part.
+    Works,
+    /// The part does not work, so the service is degraded. The sentence says why, and what to do.
+    Fails(String),
+    /// Whether the part works cannot be known. The part counts as working. The sentence says why,
+    /// and what to do.
+    Unknown(String),
+}
+
+/// The reports about the parts of a process. Clones share them.
+///
+/// ```
+/// use shop_http::{PartReport, PartReports};
+///
+/// let reports = PartReports::new();
+/// reports.add("store", "currency", || {
+///     PartReport::Fails("the currency of the store is not known yet".to_owned())
+/// });
+/// ```
+#[derive(Clone, Default)]
+pub struct PartReports(Arc<Mutex<Sources>>);
+
+/// The sources of the reports.
+#[derive(Default)]
+struct Sources {
+    reports: Vec<Source>,
+    /// The outcomes of the writes to each part.
+    writes: BTreeMap<&'static str, Arc<RecentOutcomes>>,
+}
+
+/// The source of one report.
+struct Source {
+    part: &'static str,
+    name: &'static str,
+    read: Box<dyn Fn() -> PartReport + Send + Sync>,
+}
+
+/// The reports that say something, by part and name.
+pub(crate) type CurrentReports = BTreeMap<&'static str, BTreeMap<&'static str, PartReport>>;
+
+impl PartReports {
+    /// Creates reports without a source.
+    #[must_use]
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// Adds the report `name` about `part`, such as `store`.
+    ///
+    /// `read` returns what the report says now. It is called for each response about the health, so
+    /// it must neither block nor make a request.
+    pub fn add(
+        &self,
+        part: &'static str,
+        name: &'static str,
+        read: impl Fn() -> PartReport + Send + Sync + 'static,
+    ) {
+        self.0.lock().reports.push(Source {
+            part,
+            name,
+            read: Box::new(read),
+        });
+    }
+
+    /// Returns the outcomes of the writes to `part`, which whoever writes to it records. They are
+    /// the report `writes`.
+    #[must_use]
+    pub fn writes(&self, part: &'static str) -> Arc<RecentOutcomes> {
+        Arc::clone(self.0.lock().writes.entry(part).or_default())
+    }
+
+    /// Returns the reports that say something.
+    pub(crate) fn read(&self) -> CurrentReports {
+        let sources = self.0.lock();
+        let mut current = CurrentReports::new();
+        for (part, outcomes) in &sources.writes {
+            if let Some(error) = outcomes.failure() {
+                let text = format!(
+                    "no write of the last ten seconds succeeded: {} ({})",
+                    error.message(),
+                    error.kind().as_str()
+                );
+                let reports = current.entry(*part).or_default();
+                reports.insert(WRITES, PartReport::Fails(text));
+            }
+        }
+        for source in &sources.reports {
+            let report = (source.read)();
+            if report != PartReport::Works {
+                let reports = current.entry(source.part).or_default();
+                reports.insert(source.name, report);
+            }
+        }
+        current
+    }
+}
+
+impl PartReport {
+    /// Returns the sentence of the report, if it says something.
+    pub(crate) fn text(&self) -> Option<&str> {
+        match self {
+            Self::Works => None,
+            Self::Fails(text) | Self::Unknown(text) => Some(text),
+        }
+    }
+}
+
+impl fmt::Debug for PartReports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PartReports").field(&self.read()).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use shop_core::{Error, ErrorKind, Result};
+
+    use super::*;
+
+    #[test]
+    fn clones_share_writes_and_reports() {
+        let reports = PartReports::new();
+        let other_router = reports.clone();
+        assert_eq!(reports.read(), CurrentReports::new());
+
+        let failed: Result<()> = Err(Error::new(ErrorKind::Unavailable, "the disk is full"));
+        other_router.writes("store").record(&[failed]);
+        other_router.add("log", "file", || PartReport::Unknown("by hand".to_owned()));
+        other_router.add("listings", "file", || PartReport::Works);
+
+        let current = reports.read();
+        assert_eq!(current.len(), 2, "{current:?}");
+        let writes = current["store"]["writes"].text().unwrap();
+        assert!(writes.contains("the disk is full"), "{writes}");
+        assert_eq!(current["log"]["file"].text(), Some("by hand"));
+
+        reports.writes("store").record(&[Ok(())]);
+        assert!(!reports.read().contains_key("store"));
+    }
+}
