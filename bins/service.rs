@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use shop_client::ShopClient;
-use shop_http::{AnyOf, Metrics, Tls, routes};
+use shop_http::{AnyOf, Metrics, PartReports, Tls, routes};
 
 use crate::lines::Lines;
 use crate::listeners::Listeners;
@@ -99,7 +99,10 @@ impl Service {
             tls.expose(&self.metrics);
         }
 
-        let background = self.ports.start(&self.settings, &self.metrics, &shutdown)?;
+        let reports = PartReports::new();
+        let background = self
+            .ports
+            .start(&self.settings, &self.metrics, &reports, &shutdown)?;
         notify_systemd(NotifyState::Ready);
         let stopping = shutdown.clone();
         tokio::spawn(async move {
@@ -107,7 +110,7 @@ impl Service {
             notify_systemd(NotifyState::Stopping);
         });
 
-        let mut router = routes(self.ports.parts(&self.settings, self.metrics));
+        let mut router = routes(self.ports.parts(&self.settings, self.metrics, reports));
         if let Some(authenticator) = self.authenticator {
             router = router.authenticate(authenticator);
         }

@@ -13,9 +13,9 @@ use shop_core::log::LogWriter;
 use shop_core::operations::Operations;
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::Metrics;
+use shop_http::{Metrics, PartReports};
 
-use super::Background;
+use super::{Background, reader};
 use crate::Result;
 use crate::backend::TopicLog;
 use crate::settings::Settings;
@@ -56,15 +56,17 @@ impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
     }
 
     /// Starts the relay of the rows' events, if this process stores the rows, and the ingest of the
-    /// other role's events, if the settings enable it.
+    /// other role's events, if the settings enable it. `part` is the name of the role in `/health`.
     ///
     /// # Errors
     /// The errors of the log, if it cannot be read.
     pub(super) fn start(
         &mut self,
+        part: &'static str,
         background: &mut Background,
         settings: &Settings,
         metrics: &Metrics,
+        reports: &PartReports,
     ) -> Result<()> {
         let Some(local) = &self.local else {
             return Ok(());
@@ -89,6 +91,13 @@ impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
             );
             self.role.ingest = Some(background.run_ingest(ingest, subscribed, metrics, None));
         }
+        let operations = subscribed.operations(None);
+        background.run_until_shutdown(reader::watch_topic(
+            operations,
+            self.role.ingest.clone(),
+            part,
+            reports,
+        ));
         Ok(())
     }
 }

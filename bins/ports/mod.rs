@@ -9,6 +9,7 @@ mod backends;
 mod entities;
 mod pending_dead_letters;
 mod purchases;
+mod reader;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,7 +23,7 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::record::Record;
 use shop_core::verify::SpotCheck;
-use shop_http::{Metrics, Parts};
+use shop_http::{Metrics, PartReports, Parts};
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
@@ -63,6 +64,7 @@ impl Ports {
         &mut self,
         settings: &Settings,
         metrics: &Metrics,
+        reports: &PartReports,
         shutdown: &Shutdown,
     ) -> Result<Background> {
         let mut background = Background {
@@ -71,23 +73,29 @@ impl Ports {
             served: CancellationToken::new(),
         };
         if let Some(purchases) = &mut self.purchases {
-            purchases.start(&mut background, settings, metrics)?;
+            purchases.start(&mut background, settings, metrics, reports)?;
         }
         if let Some(users) = &mut self.users {
-            users.start(&mut background, settings, metrics)?;
+            users.start("users", &mut background, settings, metrics, reports)?;
         }
         if let Some(orders) = &mut self.orders {
-            orders.start(&mut background, settings, metrics)?;
+            orders.start("orders", &mut background, settings, metrics, reports)?;
         }
         Ok(background)
     }
 
     /// Returns the parts of the service's router.
-    pub(crate) fn parts(&self, settings: &Settings, metrics: Metrics) -> Parts {
+    pub(crate) fn parts(
+        &self,
+        settings: &Settings,
+        metrics: Metrics,
+        reports: PartReports,
+    ) -> Parts {
         let purchases = self.purchases.as_ref();
         let role = purchases.map(|purchases| purchases.role.clone());
         let mut parts = Parts::new(settings.service, role);
         parts.metrics = metrics;
+        parts.reports = reports;
         if let Some(purchases) = purchases {
             parts.clock = Arc::new(purchases.clock);
         }

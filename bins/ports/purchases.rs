@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use shop_client::ShopClient;
 use shop_core::feed::{FeedOptions, PurchaseFeed};
 use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::Batch;
@@ -15,11 +16,11 @@ use shop_core::ports::{CurrencyStore, PurchaseQuery, PurchaseSink, PurchaseStore
 use shop_core::record::decode;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::{Purchase, SystemClockFrom, Timestamp};
-use shop_http::{LocalPorts, Metrics, PurchasesRole};
+use shop_http::{LocalPorts, Metrics, PartReports, PurchasesRole};
 use tokio::time::timeout;
 use tracing::Span;
 
-use super::Background;
+use super::{Background, reader};
 use crate::backend::{self, PurchasesStore, TopicLog, client};
 use crate::settings::Settings;
 use crate::{CliError, Result, traces};
@@ -33,6 +34,8 @@ pub struct PurchasePorts {
     store: Option<PurchasesStore>,
     /// The purchases that become visible.
     feed: PurchaseFeed,
+    /// The service that stores the purchases, if this process does not use the store.
+    management: Option<Arc<ShopClient>>,
     /// The clock of new purchases. With a retention, the clock does not return a time before the
     /// last time that the store saw.
     pub(super) clock: SystemClockFrom,
@@ -81,12 +84,15 @@ impl PurchasePorts {
         let admin = log.log.admin();
         let query: Arc<dyn PurchaseQuery>;
         let currency_source: Arc<dyn CurrencyStore>;
+        let mut remote_store = None;
         let feed = if let Some(url) = &settings.management_url {
             let management = Arc::new(client(url, settings).await?);
-            currency_source = match &store {
-                Some(store) => Arc::clone(&store.store) as _,
-                None => Arc::clone(&management) as _,
-            };
+            if let Some(store) = &store {
+                currency_source = Arc::clone(&store.store) as _;
+            } else {
+                currency_source = Arc::clone(&management) as _;
+                remote_store = Some(Arc::clone(&management));
+            }
             query = Arc::clone(&management) as _;
             // The group that feeds the store of management is a setting of management.
             PurchaseFeed::with_options(
@@ -135,6 +141,7 @@ impl PurchasePorts {
             log,
             store,
             feed,
+            management: remote_store,
             clock,
             currency_source,
         })
@@ -146,7 +153,8 @@ impl PurchasePorts {
         self.log.operations(self.store.as_ref())
     }
 
-    /// Starts ingest, if the settings enable it: joins the consumer group.
+    /// Starts ingest, if the settings enable it: joins the consumer group. Otherwise, watches
+    /// whether another process reads the log.
     ///
     /// # Errors
     /// The errors of the log, if it cannot be read.
@@ -155,6 +163,7 @@ impl PurchasePorts {
         background: &mut Background,
         settings: &Settings,
         metrics: &Metrics,
+        reports: &PartReports,
     ) -> Result<()> {
         let feed = self.feed.clone();
         let shutdown = background.shutdown.clone();
@@ -170,6 +179,31 @@ impl PurchasePorts {
             currency.keep_asking(&*currency_source).await;
         });
 
+        self.start_ingest(background, settings, metrics)?;
+        if let Some(management) = &self.management {
+            let management = Arc::clone(management);
+            background.run_until_shutdown(reader::watch_service(management, reports));
+        } else {
+            background.run_until_shutdown(reader::watch_topic(
+                self.operations(),
+                self.role.ingest.clone(),
+                reader::READER,
+                reports,
+            ));
+        }
+        Ok(())
+    }
+
+    /// Starts ingest and the retention of the store, if the settings enable them.
+    ///
+    /// # Errors
+    /// The errors of the log, if it cannot be read.
+    fn start_ingest(
+        &mut self,
+        background: &mut Background,
+        settings: &Settings,
+        metrics: &Metrics,
+    ) -> Result<()> {
         let Some(store) = &self.store else {
             return Ok(());
         };

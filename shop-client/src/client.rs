@@ -459,6 +459,20 @@ impl ShopClient {
         self.check_readiness("v1", NO_READINESS, Some(part)).await
     }
 
+    /// Returns whether a part of the service works, or `None` if the service does not report this
+    /// part.
+    ///
+    /// # Errors
+    /// [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not respond. The
+    /// request is not retried.
+    #[doc(hidden)]
+    pub async fn part(&self, part: &str) -> Result<Option<bool>> {
+        let report: Health = self
+            .request_report("check", "v1", &[], NO_READINESS)
+            .await?;
+        Ok(report.parts.get(part).copied())
+    }
+
     /// Checks whether the process can serve anything, as a probe does, by `GET /readyz`.
     ///
     /// If there is an admin listener, only the admin listener serves this path. An unavailable

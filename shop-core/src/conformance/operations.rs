@@ -76,6 +76,33 @@ pub async fn a_status_counts_lag_and_dead_letters(log: &dyn LogFixture, store: &
     assert_eq!(succeed(operations.status()).await.lag, 0);
 }
 
+/// A topic is unread while its group has not consumed a record and has no member; not when all is
+/// consumed, nor while a member consumes.
+pub async fn a_topic_without_a_reader_is_unread(log: &dyn LogFixture, store: &dyn EraseFixture) {
+    let (operations, positions) = published(log, store).await;
+    let unread = succeed(operations.unread_topic()).await.expect("unread");
+    assert_eq!(
+        (unread.topic, unread.lag),
+        (positions[0].topic.to_string(), 5)
+    );
+
+    // A member that commits nothing is a member.
+    let member = log.source(GROUP).await;
+    next(&*member).await;
+    assert_eq!(succeed(operations.unread_topic()).await, None);
+    close(&*member).await;
+    drop(member);
+    let left = async {
+        while succeed(operations.unread_topic()).await.is_none() {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    soon("the topic is unread again", left).await;
+
+    Running::ingest(log, store, 5).await;
+    assert_eq!(succeed(operations.unread_topic()).await, None);
+}
+
 /// A parked record is a pending dead letter. A record is not parked if there is none at its position,
 /// if it is dead-lettered, stored or erased, or with one of another topic.
 pub async fn parked_records_are_dead_letters(log: &dyn LogFixture, store: &dyn EraseFixture) {

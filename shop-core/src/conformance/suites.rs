@@ -166,6 +166,7 @@ macro_rules! operations_suite {
         $crate::conformance_cases!($name, fixtures = ($($fixtures)+), operations, (&fixtures.0, &fixtures.1);
             a_missing_part_is_unsupported,
             a_status_counts_lag_and_dead_letters,
+            a_topic_without_a_reader_is_unread,
             parked_records_are_dead_letters,
             resolved_dead_letters_are_counted,
             an_export_yields_purchases_before_refunds,

@@ -107,12 +107,14 @@ pub trait LogAdmin: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
     async fn positions(&self, group: &str) -> Result<Offsets>;
 
-    /// Returns the client ids of the members of `group`, also of members that belong to another
-    /// program.
+    /// Returns the names of the members of `group`, which read the log now or wait for their turn,
+    /// in this process or another one: on Kafka their client ids, also of members that belong to
+    /// another program.
     ///
     /// # Errors
     /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the log does not know the members, which
     ///   is the default
+    /// - [`Denied`](crate::ErrorKind::Denied) without the right to describe the group
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached
     async fn members(&self, group: &str) -> Result<Vec<String>> {
         let message = "this log does not report the members of a group";

@@ -136,6 +136,15 @@ impl LogAdmin for InMemoryLog {
         Ok(self.committed(group))
     }
 
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        let state = lock(&self.shared.state);
+        let members = state.groups.get(group).into_iter();
+        Ok(members
+            .flat_map(super::group::ConsumerGroup::members)
+            .map(|member| format!("member {member}"))
+            .collect())
+    }
+
     fn first_offset(&self) -> u64 {
         0
     }

@@ -118,6 +118,11 @@ impl ConsumerGroup {
         self.rebalance();
     }
 
+    /// Returns the members of this group.
+    pub(super) fn members(&self) -> impl Iterator<Item = MemberId> {
+        self.members.keys().copied()
+    }
+
     /// Checks whether `member` belongs to this group.
     pub(super) fn has_member(&self, member: MemberId) -> bool {
         self.members.contains_key(&member)

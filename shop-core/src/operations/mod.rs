@@ -37,6 +37,7 @@
 //! | [`resolve`](Operations::resolve) | the log | [`ResolveReport`]: replayed or discarded dead letters |
 //! | [`park`](Operations::park) | the log and the group, for purchases also the store | [`ParkReport`]: records that are dead letters now |
 //! | [`status`](Operations::status) | the log and the group | [`TopicStatus`]: the progress of the group, what is pending |
+//! | [`unread_topic`](Operations::unread_topic) | the log and the group | [`UnreadTopic`]: records that nobody reads, if there are any |
 //! | [`groups`](Operations::groups) | the log | the groups that the log keeps itself |
 //! | [`verify`](Operations::verify) | the log and the store | [`VerifyReport`]: differences between the log and the store |
 //! | [`spot_check`](Operations::spot_check) | all three | [`SpotCheck`], which a service repeats |
@@ -57,7 +58,7 @@ use std::sync::Arc;
 #[doc(hidden)]
 pub use dead_letters::no_dead_letters_at;
 pub use dead_letters::{ParkReport, ResolveReport};
-pub use status::TopicStatus;
+pub use status::{TopicStatus, UnreadTopic};
 #[doc(hidden)]
 pub use status::{format_age, unread_age};
 
@@ -78,6 +79,8 @@ use crate::{Error, ErrorKind, Result};
 ///   (`operations::a_missing_part_is_unsupported`).
 /// - The status counts what the group has not consumed, and what is pending
 ///   (`operations::a_status_counts_lag_and_dead_letters`).
+/// - A topic is unread if it has records that the group has not consumed, and the group has no member
+///   (`operations::a_topic_without_a_reader_is_unread`).
 /// - A record is parked unless it needs no dead letter, and of several none is, if one of them
 ///   needs none (`operations::parked_records_are_dead_letters`).
 /// - Resolving counts what was resolved, and names what was not

@@ -1,6 +1,7 @@
 //! The status of a topic: how far its group is, and what needs an operator.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::Duration;
 
 use serde::{Serialize, Serializer};
@@ -8,7 +9,7 @@ use serde::{Serialize, Serializer};
 use super::Operations;
 use crate::inspect::{GroupProgress, LogInspection};
 use crate::log::{Gap, ReasonKind};
-use crate::{Clock as _, Result, SystemClock};
+use crate::{Clock as _, Result, SystemClock, Timestamp};
 
 /// The state of a topic, and the progress of its group.
 #[derive(Debug, Clone, Serialize)]
@@ -58,7 +59,67 @@ impl TopicStatus {
     }
 }
 
+/// A topic with records that nobody reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct UnreadTopic {
+    /// The name of the topic.
+    pub topic: String,
+    /// The group that has not consumed the records, and has no member.
+    pub group: String,
+    /// The number of offsets that the group has not consumed, of all partitions.
+    pub lag: u64,
+    /// The time of the oldest of the records.
+    pub oldest: Timestamp,
+}
+
+impl fmt::Display for UnreadTopic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "nobody reads the topic {}: the group {} has no active member, and {} records are unread, the oldest of {}",
+            self.topic, self.group, self.lag, self.oldest
+        )
+    }
+}
+
 impl Operations {
+    /// Returns the topic if it has records that the group has not consumed, and the group has no
+    /// member that could consume them.
+    ///
+    /// A group is also without a member for a moment when its only member restarts, so a caller
+    /// that reports this should ask twice.
+    ///
+    /// # Errors
+    /// - the errors of the log. It is [`Denied`](crate::ErrorKind::Denied) without the right to
+    ///   describe the group, so that nothing is known about it.
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log or a group, or if the log does
+    ///   not know the members of a group
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn unread_topic(&self) -> Result<Option<UnreadTopic>> {
+        let log = self.log()?;
+        let group = self.group()?;
+        let admin = log.log.admin();
+        let partitions = GroupProgress::read(group, &*admin).await?;
+
+        // The last offsets of a partition may contain no record, so a lag alone proves nothing.
+        let unread_times = partitions.iter().filter_map(|one| one.oldest_unread);
+        let Some(oldest) = unread_times.min() else {
+            return Ok(None);
+        };
+        if !admin.members(group).await?.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(UnreadTopic {
+            topic: log.topic.clone(),
+            group: group.to_owned(),
+            lag: partitions.iter().map(|partition| partition.lag).sum(),
+            oldest,
+        }))
+    }
+
     /// Reads the state of the topic, all its pending dead letters, and the progress of the group.
     ///
     /// Waits for at most a second for the oldest unread record of each partition. Sets no other

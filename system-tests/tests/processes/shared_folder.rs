@@ -56,3 +56,39 @@ async fn an_overwritten_file_is_refused_and_seen_by_every_process() {
         process.kill().await;
     }
 }
+
+#[tokio::test]
+async fn a_log_that_nobody_reads_degrades_both_services() {
+    let folder = tempfile::tempdir().unwrap();
+    let off = ("SHOP_INGEST", "off");
+    let reader = Process::start(Binary::Management, folder.path(), &[off]).await;
+    let management_url = reader.path("");
+    let by_management = [("SHOP_MANAGEMENT_URL", &*management_url)];
+    // One facing lists from the folder itself, and one from management.
+    let alone = Process::start(Binary::Facing, folder.path(), &[off]).await;
+    let facing = Process::start(Binary::Facing, folder.path(), &by_management).await;
+    let services = [&reader, &alone, &facing];
+    let has_status = async |status: &str| {
+        for service in services {
+            let health = get(&service.path("/health")).await.1;
+            let reason = &health["reasons"]["reader"]["unread"];
+            if health["status"] != status || reason.is_null() != (status == "healthy") {
+                return false;
+            }
+        }
+        true
+    };
+    until("be healthy without records", async || {
+        has_status("healthy").await
+    })
+    .await;
+
+    must_buy(&facing, ADA).await;
+    until("notice it", async || has_status("degraded").await).await;
+
+    let ingesting = Process::start(Binary::Management, folder.path(), &[]).await;
+    until("see the reader", async || has_status("healthy").await).await;
+    for process in [facing, alone, reader, ingesting] {
+        process.stop().await;
+    }
+}

@@ -50,6 +50,20 @@ impl LogAdmin for EmbeddedLog {
         Ok(next.into_iter().map(|next| (0, next)).collect())
     }
 
+    /// Returns the name of the group's lock file while a consumer holds the lock, in any process.
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        let path = lock_path(&self.shared, group);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let lock = FileLock::open(&path)?;
+        if lock.try_lock()?.is_some() {
+            return Ok(Vec::new());
+        }
+        let name = path.file_name().unwrap_or_default();
+        Ok(vec![name.to_string_lossy().into_owned()])
+    }
+
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
         if index != 0 {
             return Ok(None);

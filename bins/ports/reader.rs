@@ -1,0 +1,118 @@
+//! Notices that nobody reads a log: that its records are stored by no process.
+//!
+//! A purchase is acknowledged when the log has it, so a service that publishes is not told that no
+//! process runs ingest. [`watch_topic`] asks the log whether the group has a member, and
+//! [`watch_service`] asks the service that stores the purchases. The result is a report for
+//! `/health`, see [`PartReports`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use shop_client::ShopClient;
+use shop_core::ingest::{IngestMonitor, Phase};
+use shop_core::operations::Operations;
+use shop_core::{Error, ErrorKind};
+use shop_http::{PartReport, PartReports};
+use tokio::sync::watch;
+use tokio::time::timeout;
+
+/// The part of `/health` about the readers of the purchases.
+pub(super) const READER: &str = "reader";
+/// The name of the report.
+const UNREAD: &str = "unread";
+/// The pause between two questions. An unread topic is reported after the second one.
+const INTERVAL: Duration = Duration::from_secs(3);
+/// The time limit of a question. One without an answer changes nothing: other parts report a log or
+/// a service that does not respond.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Adds a report about `part` to `reports`, and returns the sender of what it says.
+fn add_report(reports: &PartReports, part: &'static str) -> watch::Sender<PartReport> {
+    let (last, current) = watch::channel(PartReport::Works);
+    reports.add(part, UNREAD, move || current.borrow().clone());
+    last
+}
+
+/// Returns a future that asks the log of `operations` at intervals whether its records are unread
+/// and its group has no member, and reports it about `part`. The future does not end.
+///
+/// While the `ingest` of this process runs, it is the member, or waits to become it.
+pub(super) fn watch_topic(
+    operations: Operations,
+    ingest: Option<IngestMonitor>,
+    part: &'static str,
+    reports: &PartReports,
+) -> impl Future<Output = ()> + Send + use<> {
+    let last = add_report(reports, part);
+    async move {
+        let mut was_unread = false;
+        loop {
+            let ingests = ingest
+                .as_ref()
+                .is_some_and(|ingest| ingest.status().phase == Phase::Running);
+            if ingests {
+                was_unread = false;
+                last.send_replace(PartReport::Works);
+            } else if let Ok(answer) = timeout(TIMEOUT, operations.unread_topic()).await {
+                match answer {
+                    Ok(Some(unread)) if was_unread => {
+                        let text = format!(
+                            "{unread}: run management with SHOP_INGEST=on, with the same topic and group"
+                        );
+                        last.send_replace(PartReport::Fails(text));
+                    }
+                    Ok(Some(_)) => was_unread = true,
+                    Ok(None) => {
+                        was_unread = false;
+                        last.send_replace(PartReport::Works);
+                    }
+                    Err(error) => report_unknown(&error, &last),
+                }
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
+
+/// Reports that it is not known whether a topic is read, if an operator can change that.
+fn report_unknown(error: &Error, last: &watch::Sender<PartReport>) {
+    if error.kind() != ErrorKind::Denied {
+        return;
+    }
+    let text = format!(
+        "it is not known whether a process reads the topic: {}",
+        error.message()
+    );
+    let report = PartReport::Unknown(text);
+    if *last.borrow() != report {
+        tracing::warn!(error = %error.chain(), "it is not known whether a process reads the topic");
+        last.send_replace(report);
+    }
+}
+
+/// Returns a future that asks the service that stores the purchases at intervals whether somebody
+/// reads the log, and reports it about the part [`READER`]. The future does not end.
+///
+/// Only that service knows the group for sure.
+pub(super) fn watch_service(
+    management: Arc<ShopClient>,
+    reports: &PartReports,
+) -> impl Future<Output = ()> + Send + use<> {
+    let last = add_report(reports, READER);
+    async move {
+        loop {
+            if let Ok(Ok(works)) = timeout(TIMEOUT, management.part(READER)).await {
+                let report = if works == Some(false) {
+                    PartReport::Fails(
+                        "management reports that nobody reads the log: see `reasons` in its /health"
+                            .to_owned(),
+                    )
+                } else {
+                    PartReport::Works
+                };
+                last.send_replace(report);
+            }
+            tokio::time::sleep(INTERVAL).await;
+        }
+    }
+}
