@@ -15,7 +15,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{Message as _, OwnedHeaders, OwnedMessage};
 use rdkafka::producer::{DeliveryFuture, FutureProducer, FutureRecord, Producer as _};
 use shop_core::log::{LogRecord, RecordPosition};
-use shop_core::{Clock as _, Error, ErrorKind, Outcome, Result, SystemClock, Timestamp};
+use shop_core::{Clock as _, Error, ErrorKind, Outcome, Result, SystemClock};
 
 use crate::acknowledged::Acknowledgements;
 use crate::client::{
@@ -158,6 +158,7 @@ impl ProducerHandle {
         let batch_bytes = self.health.batch_limit.batch_bytes();
         Ok(PendingDelivery {
             topic: Arc::clone(topic),
+            enqueued_at: Instant::now(),
             count_at_send,
             batch_bytes,
             report: self.send(kafka_record)?,
@@ -269,9 +270,6 @@ impl ProducerHandle {
         self.health
             .has_failed_delivery
             .store(true, Ordering::Release);
-        if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
-            self.warn_of_refused_time(topic, record);
-        }
         if is_refused_record(&error) {
             return from_kafka(error).with_outcome(Outcome::NotApplied);
         }
@@ -293,8 +291,8 @@ impl ProducerHandle {
     /// Logs a warning with the times that an operator compares with the clocks of the brokers, once
     /// per [`TIME_WARNING_INTERVAL`], because each purchase is refused meanwhile.
     ///
-    /// The brokers do not report their own time.
-    fn warn_of_refused_time(&self, topic: &Arc<str>, record: &OwnedMessage) {
+    /// The brokers report neither their own time nor the time of the record.
+    fn warn_of_refused_time(&self, topic: &str, partition: i32, enqueued_at: Instant) {
         {
             let mut warned_at = lock(&self.warned_of_time_at);
             if warned_at.is_some_and(|at| at.elapsed() < TIME_WARNING_INTERVAL) {
@@ -303,15 +301,13 @@ impl ProducerHandle {
             *warned_at = Some(Instant::now());
         }
 
-        let record_time = record
-            .timestamp()
-            .to_millis()
-            .and_then(|millis| Timestamp::from_millis(millis).ok());
+        let now = SystemClock.now();
+        let record_time = now.saturating_sub(enqueued_at.elapsed());
         tracing::warn!(
-            kafka.topic = %topic,
-            kafka.partition = record.partition(),
-            record_time = record_time.map(tracing::field::display),
-            now = %SystemClock.now(),
+            kafka.topic = topic,
+            kafka.partition = partition,
+            %record_time,
+            %now,
             "the brokers refuse the time of records: compare `now` with the clocks of the brokers, and check the topic's message.timestamp.before.max.ms and message.timestamp.after.max.ms"
         );
     }
@@ -426,6 +422,8 @@ const MAX_ATTEMPTS: usize = 3;
 /// A record in the queue of the producer, whose report is still to be awaited.
 pub(crate) struct PendingDelivery {
     topic: Arc<str>,
+    /// When the record was enqueued, which is the time that librdkafka gives the record.
+    enqueued_at: Instant,
     /// The number of acknowledgements before the record was enqueued, see [`Acknowledgements`].
     count_at_send: u64,
     /// The maximum size of a batch when the record was enqueued.
@@ -447,6 +445,9 @@ impl PendingDelivery {
             kafka_error(ErrorKind::Unavailable, message).with_source(error)
         })?;
         let delivery = report.map_err(|(error, record)| {
+            if error.rdkafka_error_code() == Some(RDKafkaErrorCode::InvalidTimestamp) {
+                producer.warn_of_refused_time(&self.topic, record.partition(), self.enqueued_at);
+            }
             producer.delivery_error(&self.topic, error, &record, self.batch_bytes)
         })?;
 

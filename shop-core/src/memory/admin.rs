@@ -138,11 +138,11 @@ impl LogAdmin for InMemoryLog {
 
     async fn members(&self, group: &str) -> Result<Vec<String>> {
         let state = lock(&self.shared.state);
-        let members = state.groups.get(group).into_iter();
-        Ok(members
-            .flat_map(super::group::ConsumerGroup::members)
-            .map(|member| format!("member {member}"))
-            .collect())
+        let Some(group) = state.groups.get(group) else {
+            return Ok(Vec::new());
+        };
+        let members = group.members().map(|member| format!("member {member}"));
+        Ok(members.collect())
     }
 
     fn first_offset(&self) -> u64 {
