@@ -273,6 +273,37 @@ async fn refunds_have_one_result_each_within_one_time_limit() {
     assert_eq!(fixture.records().await, 2);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_leaves_no_refund_of_a_batch_unpublished() {
+    let fixture = Fixture::new();
+    let mut batch = Vec::new();
+    for _ in 0..300 {
+        let purchase = fixture.stored_purchase().await;
+        batch.push((refund_of(&purchase, "2"), IdSource::Given));
+    }
+
+    let slow = Fault::Delay(Duration::from_secs(1));
+    fixture.faults.always(Call::Query, slow);
+    let begun = tokio::time::Instant::now();
+    let results = fixture.sink.publish_once_many(batch.clone()).await;
+    assert!(
+        results
+            .iter()
+            .all(|result| result.as_ref().is_ok_and(|refund| refund.pending))
+    );
+    assert_eq!(fixture.records().await, 300);
+    assert!(begun.elapsed() < REFUND_TIMEOUT + Duration::from_secs(1));
+
+    // A store that does not answer at all is asked before anything is published.
+    let silent = Fault::Delay(Duration::from_secs(60));
+    fixture.faults.always(Call::Query, silent);
+    for result in fixture.sink.publish_once_many(batch).await {
+        let error = result.unwrap_err();
+        assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::NotApplied);
+    }
+    assert_eq!(fixture.records().await, 300);
+}
+
 #[tokio::test]
 async fn a_refund_that_contradicts_its_purchase_is_not_published() {
     let fixture = Fixture::new();

@@ -16,6 +16,7 @@
 //! together, which waits for the decisions. So a batch of any size waits once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
@@ -100,7 +101,9 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// Publishes `refunds` by one call of the sink, unless they are stored already.
     ///
     /// Returns one result per refund, in the order of `refunds`, for
-    /// [`finish_refunds`](Self::finish_refunds). `until` limits the look-ups before the publish.
+    /// [`finish_refunds`](Self::finish_refunds). `until` limits the look-ups before the publish. A
+    /// store that answers may be too slow for so many refunds: those that are not looked up in time
+    /// are published, and the store decides about them afterwards.
     ///
     /// # Cancel safety
     /// Dropping the future leaves each refund published or not. The same refunds can be published
@@ -115,16 +118,26 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             .map(|refund| self.currency.admit(&mut refund.details))
             .collect();
 
+        let has_store_answered = AtomicBool::new(false);
+        let look_up = async |(index, admission): (usize, Result<()>)| {
+            admission?;
+            let applied = self.find_applied(&refunds[index], until).await;
+            match &applied {
+                Err(error)
+                    if error.kind() == ErrorKind::DeadlineExceeded
+                        && has_store_answered.load(Ordering::Relaxed) =>
+                {
+                    return Ok(None);
+                }
+                Err(_) => {}
+                Ok(_) => has_store_answered.store(true, Ordering::Relaxed),
+            }
+            applied
+        };
         // `None` stands for a refund that is not stored yet and must be published.
         let applied_results: Vec<Option<Result<PublishedPurchase>>> =
             stream::iter(admissions.into_iter().enumerate())
-                .map(|(index, admission)| {
-                    let refund = &refunds[index];
-                    async move {
-                        admission?;
-                        self.find_applied(refund, until).await
-                    }
-                })
+                .map(look_up)
                 .buffered(MAX_CONCURRENT)
                 .map(Result::transpose)
                 .collect()
