@@ -117,6 +117,28 @@ async fn a_refund_finds_its_purchase_by_reference() {
 }
 
 #[tokio::test]
+async fn refunds_by_reference_wait_for_the_end_of_the_file_while_they_are_small() {
+    let refunds = 280;
+    let file = |more: &str| {
+        let mut file = "username,userid,price,reference,more\n".to_owned();
+        let mut add = |row: String, count: usize| file.extend(std::iter::repeat_n(row, count));
+        add(format!("ada,u1,-1,late,\"{more}\"\n"), refunds);
+        add("ada,u1,1,,\n".to_owned(), 2 * MIN_BATCH_SIZE);
+        add("ada,u1,5,late,\n".to_owned(), 1);
+        file
+    };
+    // The purchase is more than a batch behind its refunds. The others are further refunds of it.
+    let (small, _) = import_file(&csv(), file("")).await;
+    assert_eq!(
+        (small.rejected, small.conflicting + small.repeated),
+        (0, refunds as u64 - 1)
+    );
+    let filler = "a".repeat(62 << 10);
+    let (large, _) = import_file(&csv(), file(&format!("{{\"\"note\"\":\"\"{filler}\"\"}}"))).await;
+    assert_eq!(large.rejected, refunds as u64, "{large}");
+}
+
+#[tokio::test]
 async fn a_column_of_refunded_amounts_makes_refunds() {
     let store = InMemoryStore::new();
     let import = csv().columns(

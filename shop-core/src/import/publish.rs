@@ -23,7 +23,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
 use super::MIN_BATCH_SIZE;
-use super::referenced::{MAX_REFERENCED, ReferencedRefund, find_purchases, set_referenced_aside};
+use super::referenced::{ReferencedRefunds, find_purchases};
 use super::report::ImportReport;
 use super::row::ImportRow;
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
@@ -96,7 +96,7 @@ pub(super) struct ImportPublisher<'a> {
     unsettled: Vec<ValidRow>,
     /// The refunds that name their purchase by a reference, until all purchases of the file are
     /// stored.
-    referenced: Vec<ReferencedRefund>,
+    referenced: ReferencedRefunds,
     /// The rows whose refund was waiting in the store for its purchase when it was counted as
     /// imported.
     waiting: Vec<ValidRow>,
@@ -114,7 +114,7 @@ impl<'a> ImportPublisher<'a> {
             query,
             store_timeout,
             unsettled: Vec::new(),
-            referenced: Vec::new(),
+            referenced: ReferencedRefunds::default(),
             waiting: Vec::new(),
         }
     }
@@ -138,9 +138,9 @@ impl<'a> ImportPublisher<'a> {
         let first_line = batch.first().map(|row| row.line);
         report.resume_at = self.first_open_line().or(first_line);
 
-        let batch = set_referenced_aside(batch, &mut self.referenced);
+        let batch = self.referenced.set_aside(batch);
         self.publish_rows(batch, report).await?;
-        if self.referenced.len() >= MAX_REFERENCED {
+        if self.referenced.is_full() {
             self.publish_referenced(report).await?;
         }
         report.resume_at = None;
@@ -182,7 +182,7 @@ impl<'a> ImportPublisher<'a> {
     /// Returns the first line that may not be imported yet, of the batches so far.
     fn first_open_line(&self) -> Option<u64> {
         let first_unsettled = self.unsettled.first().map(|row| row.line);
-        let first_referenced = self.referenced.first().map(|refund| refund.line);
+        let first_referenced = self.referenced.first_line();
         first_unsettled.into_iter().chain(first_referenced).min()
     }
 
@@ -192,14 +192,15 @@ impl<'a> ImportPublisher<'a> {
     /// Returns the errors of [`publish`](Self::publish).
     async fn publish_referenced(&mut self, report: &mut ImportReport) -> Result<()> {
         self.wait_until_stored(report).await?;
-        while !self.referenced.is_empty() {
-            let count = self.referenced.len().min(MIN_BATCH_SIZE);
-            let refunds = self.referenced.drain(..count).collect();
+        loop {
+            let refunds = self.referenced.take(MIN_BATCH_SIZE);
+            if refunds.is_empty() {
+                return Ok(());
+            }
             let rows = find_purchases(self.query, refunds).await?;
             self.publish_rows(rows, report).await?;
             self.wait_until_stored(report).await?;
         }
-        Ok(())
     }
 
     /// Waits for the store's decision about all rows, and counts the refunds that still wait.

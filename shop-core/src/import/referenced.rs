@@ -6,6 +6,8 @@
 //! is not found is rejected, unlike a refund with the id of its purchase, which can wait in the
 //! store: nothing there knows the reference.
 
+use std::collections::VecDeque;
+
 use backon::Retryable;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::sleep;
@@ -16,37 +18,67 @@ use crate::domain::Reference;
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
 use crate::{Error, Purchase, Result};
 
-/// The number of refunds that are set aside at most. With more, their purchases are looked for
-/// before the end of the file, so a refund that is in the file before its purchase may be rejected.
-/// This bounds the memory of the import.
-pub(super) const MAX_REFERENCED: usize = 50_000;
+/// The number of bytes of refunds that are set aside at most, which are about 50,000 refunds. With
+/// more, their purchases are looked for before the end of the file, so a refund that is in the file
+/// before its purchase may be rejected. This bounds the memory of the import.
+const MAX_BYTES: usize = 16 << 20;
+/// The number of bytes of a refund without its unknown members, about.
+const REFUND_BYTES: usize = 320;
 
 /// A refund of a file that names its purchase by a reference.
 pub(super) struct ReferencedRefund {
     pub(super) line: u64,
     /// The refund, without the id of its purchase and with an id of no meaning.
-    pub(super) refund: Purchase,
-    pub(super) reference: Reference,
+    refund: Purchase,
+    reference: Reference,
 }
 
-/// Adds the refunds of `batch` that name their purchase by a reference to `referenced`, and returns
-/// the other rows.
-pub(super) fn set_referenced_aside(
-    batch: Vec<ImportRow>,
-    referenced: &mut Vec<ReferencedRefund>,
-) -> Vec<ImportRow> {
-    let mut other_rows = Vec::with_capacity(batch.len());
-    for row in batch {
-        match (row.purchase, row.refunded_reference) {
-            (Ok(refund), Some(reference)) => referenced.push(ReferencedRefund {
-                line: row.line,
-                refund,
-                reference,
-            }),
-            (purchase, _) => other_rows.push(ImportRow::new(row.line, purchase)),
+/// The refunds of a file that name their purchase by a reference, in the order of the file.
+#[derive(Default)]
+pub(super) struct ReferencedRefunds {
+    refunds: VecDeque<ReferencedRefund>,
+    /// The number of bytes of the refunds that were added since the last one was taken, about.
+    bytes: usize,
+}
+
+impl ReferencedRefunds {
+    /// Adds the refunds of `batch` that name their purchase by a reference, and returns the other
+    /// rows.
+    pub(super) fn set_aside(&mut self, batch: Vec<ImportRow>) -> Vec<ImportRow> {
+        let mut other_rows = Vec::with_capacity(batch.len());
+        for row in batch {
+            match (row.purchase, row.refunded_reference) {
+                (Ok(refund), Some(reference)) => {
+                    let unknown_members = refund.details.unknown_members();
+                    self.bytes += REFUND_BYTES + unknown_members.map_or(0, str::len);
+                    self.refunds.push_back(ReferencedRefund {
+                        line: row.line,
+                        refund,
+                        reference,
+                    });
+                }
+                (purchase, _) => other_rows.push(ImportRow::new(row.line, purchase)),
+            }
         }
+        other_rows
     }
-    other_rows
+
+    /// Returns whether so many refunds are set aside that their purchases must be looked for.
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= MAX_BYTES
+    }
+
+    /// Returns the line of the first refund.
+    pub(super) fn first_line(&self) -> Option<u64> {
+        self.refunds.front().map(|refund| refund.line)
+    }
+
+    /// Takes the first `count` refunds, or fewer if there are no more.
+    pub(super) fn take(&mut self, count: usize) -> Vec<ReferencedRefund> {
+        self.bytes = 0;
+        let count = count.min(self.refunds.len());
+        self.refunds.drain(..count).collect()
+    }
 }
 
 /// Returns the rows of `refunds` with the ids of their purchases, in the same order. A refund whose
