@@ -415,7 +415,10 @@ impl ShopClient {
         }
 
         let path = format!("v1/purchases/{id}");
-        let mut call = self.transport.query("get", &path, &parameters);
+        let mut call = self
+            .transport
+            .query("get", &path, &parameters)
+            .with_large_response();
         call.timeout = call.timeout.saturating_add(wait);
         call.expects_status = |status| matches!(status, StatusCode::OK | StatusCode::ACCEPTED);
         // A refund that the store refused will never be in the store.

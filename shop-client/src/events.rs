@@ -17,7 +17,7 @@ use tokio::time::{sleep, timeout};
 use crate::error::client_error;
 use crate::ports::selection_parameters;
 use crate::response::{BodyStream, unknown_line_error};
-use crate::transport::Call;
+use crate::transport::{Call, TYPICAL_RESPONSE_BYTES};
 use crate::{
     Error, ErrorKind, FeedCursor, FeedItem, PurchaseEvents, Result, Selector, ShopClient, TimeRange,
 };
@@ -157,7 +157,7 @@ impl EventReader {
         }
 
         let response = self.client.query(&self.call).await?;
-        self.lines = response.into_lines(EVENT_STREAM, MAX_IDLE)?;
+        self.lines = response.into_lines_up_to(TYPICAL_RESPONSE_BYTES, EVENT_STREAM, MAX_IDLE)?;
         timeout(self.call.timeout, self.read_event())
             .await
             .unwrap_or_else(|_elapsed| {

@@ -28,7 +28,7 @@ use tokio_util::codec::{FramedRead, LinesCodec, LinesCodecError};
 use tokio_util::io::StreamReader;
 
 use crate::error::{ErrorResponse, Problem, ResponseCause, client_error};
-use crate::transport::TYPICAL_RESPONSE_BYTES;
+use crate::transport::PAGE_BYTES;
 use crate::{Error, ErrorKind, Outcome, Result, Retry};
 
 /// A stream of the parts of the body of a response.
@@ -178,8 +178,18 @@ impl Response {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) if the body is not of `media_type`.
     pub(crate) fn into_lines(self, media_type: &str, idle: Duration) -> Result<BodyStream<String>> {
+        self.into_lines_up_to(PAGE_BYTES, media_type, idle)
+    }
+
+    /// Returns the lines as [`into_lines`](Self::into_lines) does, each of at most `max_bytes`.
+    pub(crate) fn into_lines_up_to(
+        self,
+        max_bytes: usize,
+        media_type: &str,
+        idle: Duration,
+    ) -> Result<BodyStream<String>> {
         let reader = StreamReader::new(self.into_body_stream(media_type)?);
-        let codec = LinesCodec::new_with_max_length(TYPICAL_RESPONSE_BYTES);
+        let codec = LinesCodec::new_with_max_length(max_bytes);
         let lines = FramedRead::new(reader, codec).map_err(|error| match error {
             LinesCodecError::Io(error) => connection_lost(error),
             LinesCodecError::MaxLineLengthExceeded => unknown_line_error(),

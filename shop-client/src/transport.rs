@@ -31,11 +31,16 @@ use crate::response::{Response, no_response_error, response_timed_out};
 use crate::tokens::Tokens;
 use crate::{Error, ErrorKind, HttpErrorExt, IdempotencyKey, Outcome, Result, RetryPolicy};
 
-/// The maximum size of a response that is not a page, and of a line of a stream.
+/// The maximum size of a response that contains no stored purchases, and of an event, whose purchase
+/// was accepted.
 pub(crate) const TYPICAL_RESPONSE_BYTES: usize = 64 << 10;
 
-/// The maximum size of a page: 1,000 purchases with names of the maximum length take 2 MB.
-const PAGE_BYTES: usize = 16 << 20;
+/// The maximum size of a page, of one stored purchase, and of a line of an export.
+///
+/// 1,000 purchases with texts of the maximum length take 5 MB, and the other members of a page 4
+/// MiB. A purchase that was accepted takes less than 64 KiB, but another program may have written a
+/// larger one to the store.
+pub(crate) const PAGE_BYTES: usize = 16 << 20;
 
 const ACCEPTED: HeaderValue =
     HeaderValue::from_static("application/json, application/problem+json");

@@ -22,3 +22,4 @@ mod responses;
 mod runtime;
 mod shop;
 mod tokens;
+mod unknown_members;

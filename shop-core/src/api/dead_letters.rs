@@ -148,7 +148,8 @@ pub struct DeadLetterBody {
     /// The number of lost records, if the dead letter is about a gap in the log.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lost: Option<u64>,
-    /// The purchase that the record decodes as, if it does.
+    /// The purchase that the record decodes as, if it does, without the members that only the record
+    /// knows, so that a list has a bounded size.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub purchase: Option<Box<Purchase>>,
     /// The purchase that is stored under the id of the record. It is set if the dead letter is
@@ -277,7 +278,9 @@ fn decode_purchase(dead_letter: &DeadLetter, record_type: RecordType) -> Option<
     if record_type.name != Purchase::TYPE.name || dead_letter.gap().is_some() {
         return None;
     }
-    decode(&dead_letter.record, &dead_letter.partition).ok()
+    let mut purchase = decode(&dead_letter.record, &dead_letter.partition).ok()?;
+    purchase.details.remove_unknown();
+    Some(purchase)
 }
 
 /// Returns the first characters of `value` as text.

@@ -3,37 +3,27 @@
 //! The call of the macro `details!` in this module is a table with one row per member: its field,
 //! its type, its name in JSON and CSV, and the function that reads its text from JSON. A new member
 //! is a new row of this table. Members that this version does not know, for example from a later
-//! version, are kept as JSON and written as they were read.
+//! version, are kept as JSON and written as they were read: see `unknown_members`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::ops::{Deref, DerefMut};
 use std::str::FromStr;
 
 use bytes::BufMut;
 use compact_str::CompactString;
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
+use super::convert::deserialize_signed_price;
 use super::text::{text_type, validate_visible};
-use super::{IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, UserId, UserName};
+use super::unknown_members::{InvalidMembers, RawMembers, UnknownMembers};
+use super::{
+    IdempotencyKey, IntoValid, Invalid, NewPurchase, NewPurchaseDraft, Price, Purchase, PurchaseId,
+    Timestamp, UserId, UserName,
+};
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
 /// The name of the member that contains the unknown members of a purchase in files and responses.
-const MORE: &str = "more";
-
-/// The names of the members of a purchase that are not details, in all spellings that a record may
-/// use. They cannot be names of unknown members.
-const PURCHASE_MEMBERS: [&str; 8] = [
-    "id",
-    "username",
-    "userid",
-    "userId",
-    "user_id",
-    "userID",
-    "price",
-    "timestamp",
-];
+pub(super) const MORE: &str = "more";
 
 /// Defines the members of [`DetailMembers`], and the functions of [`Details`] that handle each
 /// member.
@@ -53,25 +43,74 @@ macro_rules! details {
         #[non_exhaustive]
         pub struct DetailMembers {
             $($(#[$doc])* #[serde(skip_serializing_if = "Option::is_none")] pub $name: Option<$type>,)+
-            /// The members that this version does not know: their JSON by their names, written as
-            /// it was read.
+            /// The members that this version does not know.
             #[serde(
                 rename = "more",
                 skip_deserializing,
-                skip_serializing_if = "BTreeMap::is_empty",
-                serialize_with = "serialize_unknown_members"
+                skip_serializing_if = "UnknownMembers::is_empty"
             )]
-            unknown: BTreeMap<String, String>,
+            unknown: UnknownMembers,
         }
 
         impl DetailMembers {
-            const NONE: Self = Self { $($name: None,)+ unknown: BTreeMap::new() };
+            const NONE: Self = Self { $($name: None,)+ unknown: UnknownMembers::NONE };
 
             /// Checks whether the members of both are equal, except the members whose names are in
             /// `ignored`.
             fn equals_except(&self, other: &Self, ignored: &[&str]) -> bool {
                 self.unknown == other.unknown
                     $(&& (ignored.contains(&$member) || self.$name == other.$name))+
+            }
+        }
+
+        /// The members that are read from the JSON of a [`Purchase`].
+        ///
+        /// Members that are not named here, such as `more`, are passed over without being parsed.
+        /// The attribute `flatten` would parse them, and fail for one that is nested deeply.
+        #[derive(Deserialize)]
+        pub(super) struct PurchaseJson {
+            id: PurchaseId,
+            username: UserName,
+            userid: UserId,
+            #[serde(deserialize_with = "deserialize_signed_price")]
+            price: Price,
+            timestamp: Timestamp,
+            $($name: Option<$type>,)+
+        }
+
+        impl From<PurchaseJson> for Purchase {
+            fn from(json: PurchaseJson) -> Self {
+                let members = DetailMembers { $($name: json.$name,)+ ..DetailMembers::NONE };
+                Self::new(json.id, json.userid, json.username, json.price, json.timestamp)
+                    .with_details(Details::from_members(members))
+            }
+        }
+
+        /// The members that are read from the JSON of a [`NewPurchase`], as in [`PurchaseJson`].
+        #[derive(Deserialize)]
+        pub(super) struct NewPurchaseJson {
+            key: Option<IdempotencyKey>,
+            username: UserName,
+            userid: UserId,
+            price: Price,
+            timestamp: Option<Timestamp>,
+            $($name: Option<$type>,)+
+        }
+
+        impl TryFrom<NewPurchaseJson> for NewPurchase {
+            type Error = &'static str;
+
+            /// Fails if there are members of a refund, because a client refunds by another request.
+            fn try_from(json: NewPurchaseJson) -> Result<Self, &'static str> {
+                if json.of.is_some() || json.reason.is_some() {
+                    return Err("of and reason belong to a refund");
+                }
+                let members = DetailMembers { $($name: json.$name,)+ ..DetailMembers::NONE };
+                let mut new = Self::new(json.userid, json.username, json.price)
+                    .with_details(Details::from_members(members));
+                new.key = json.key;
+                new.timestamp = json.timestamp;
+                Ok(new)
             }
         }
 
@@ -95,15 +134,12 @@ macro_rules! details {
 
             /// Sets `member` from its text. Does nothing if there is no member of this name.
             ///
-            /// The member `more` sets all [unknown members](Self::set_unknown_members).
-            ///
             /// # Errors
             /// [`Invalid`] if the text is not valid for the member.
             #[doc(hidden)]
             pub fn set(&mut self, member: &str, text: &str) -> Result<(), Invalid> {
                 match member {
                     $($member => self.$name = Some(text.parse()?),)+
-                    MORE => self.set_unknown_members(text)?,
                     _ => {}
                 }
                 Ok(())
@@ -304,37 +340,80 @@ impl Details {
     /// No details.
     pub const NONE: Self = Self(None);
 
+    /// Creates details of `members`, and allocates nothing if there are none.
+    fn from_members(members: DetailMembers) -> Self {
+        if members == DetailMembers::NONE {
+            return Self::NONE;
+        }
+        Self(Some(Box::new(members)))
+    }
+
     /// Reads the details from the JSON object `json`, without the members that `except` names.
     ///
-    /// Members that this version does not know are kept as JSON.
+    /// Stores read the details that they keep with this function. Members that this version does not
+    /// know are kept as JSON, also those that [`from_record`](Self::from_record) refuses.
     ///
     /// # Errors
     /// Returns the name of the first member that is not valid, and the reason. If `json` is no JSON
     /// object, the name is `details`.
     #[doc(hidden)]
     pub fn from_json(json: &[u8], except: &[&str]) -> Result<Self, (&'static str, String)> {
-        let members: BTreeMap<String, RawScalar<'_>> =
+        let (mut details, unknown) = Self::read_known(json, except)?;
+        // Writing to `unknown` allocates the details, so it is avoided where there is nothing.
+        if !unknown.is_empty() {
+            details.unknown = UnknownMembers::unchecked(&unknown);
+        }
+        Ok(details)
+    }
+
+    /// Reads the details from the value of a record, as [`from_json`](Self::from_json) does, and
+    /// refuses those that a file or a request could not contain. So every purchase that is stored
+    /// can be exported, read, and imported again.
+    ///
+    /// # Errors
+    /// Returns the name of a member that is not valid, and the reason.
+    pub(crate) fn from_record(json: &[u8], except: &[&str]) -> Result<Self, (String, String)> {
+        let (mut details, unknown) = Self::read_known(json, except)
+            .map_err(|(member, problem)| (member.to_owned(), problem))?;
+        if details.reason.is_some() && details.of.is_none() {
+            let problem = "belongs to a refund, which has of";
+            return Err(("reason".to_owned(), problem.to_owned()));
+        }
+
+        if !unknown.is_empty() {
+            details.unknown = UnknownMembers::new(&unknown).map_err(|invalid| {
+                let member = invalid.name.unwrap_or("the unknown members".to_owned());
+                (member, invalid.reason.to_owned())
+            })?;
+        }
+        Ok(details)
+    }
+
+    /// Reads the members that this version knows from the JSON object `json`, and returns the others
+    /// beside them. Members that `except` names are left out.
+    ///
+    /// # Errors
+    /// Returns the errors of [`from_json`](Self::from_json).
+    fn read_known<'a>(
+        json: &'a [u8],
+        except: &[&str],
+    ) -> Result<(Self, RawMembers<'a>), (&'static str, String)> {
+        let mut members: RawMembers<'_> =
             serde_json::from_slice(json).map_err(|error| ("details", error.to_string()))?;
+        members.retain(|name, _value| !except.contains(&name.as_str()));
 
         let mut details = Self::default();
-        for (name, value) in &members {
-            if except.contains(&name.as_str()) {
-                continue;
-            }
-            let Some(member) = Self::COLUMNS.into_iter().find(|column| column == name) else {
-                details
-                    .unknown
-                    .insert(name.clone(), value.as_json().to_owned());
+        for member in Self::COLUMNS {
+            let Some(value) = members.remove(member) else {
                 continue;
             };
-
             let text =
-                Self::text_of(member, value).ok_or((member, "has another type".to_owned()))?;
+                Self::text_of(member, &value).ok_or((member, "has another type".to_owned()))?;
             details
                 .set(member, &text)
                 .map_err(|invalid| (member, invalid.reason().to_owned()))?;
         }
-        Ok(details)
+        Ok((details, members))
     }
 
     /// Checks whether the details of two purchases with the same id are equal, so that one purchase
@@ -366,13 +445,26 @@ impl Details {
     /// Returns the members that this version does not know as a JSON object, or `None` if there are
     /// none.
     #[must_use]
-    pub fn unknown_members(&self) -> Option<String> {
-        if self.unknown.is_empty() {
-            return None;
+    pub fn unknown_members(&self) -> Option<&str> {
+        self.unknown.as_json()
+    }
+
+    /// Returns the size of the members that this version does not know, in bytes.
+    ///
+    /// Each other text has few characters, so a number of purchases takes a bounded number of bytes
+    /// without these members. Whoever holds many purchases limits their sizes too.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn unknown_bytes(&self) -> usize {
+        self.0.as_ref().map_or(0, |members| members.unknown.len())
+    }
+
+    /// Removes the members that this version does not know.
+    #[cfg(feature = "api")]
+    pub(crate) fn remove_unknown(&mut self) {
+        if self.unknown_bytes() > 0 {
+            self.unknown = UnknownMembers::NONE;
         }
-        let mut json = Vec::new();
-        write_object(&self.unknown, &mut json);
-        String::from_utf8(json).ok()
     }
 
     /// Replaces the members that this version does not know by the members of the JSON object
@@ -382,30 +474,17 @@ impl Details {
     /// contains records with unknown members.
     ///
     /// # Errors
-    /// [`Invalid`] if `json` is no JSON object, or names a member that this version knows.
+    /// [`InvalidMembers`] if `json` is no JSON object, names a member that this version knows, or
+    /// is too large, nested too deeply, or not readable by each store.
     #[doc(hidden)]
-    pub fn set_unknown_members(&mut self, json: &str) -> Result<(), Invalid> {
-        const INVALID: Invalid = Invalid::malformed(
-            "more",
-            "must be a JSON object of members that a purchase does not have otherwise",
-        );
-        let members: BTreeMap<String, RawScalar<'_>> =
-            serde_json::from_str(json).map_err(|_no_object| INVALID)?;
-
-        let names_known_member = members.keys().any(|name| {
-            let name = name.as_str();
-            name == MORE || Self::COLUMNS.contains(&name) || PURCHASE_MEMBERS.contains(&name)
-        });
-        if names_known_member {
-            return Err(INVALID);
-        }
+    pub fn set_unknown_members(&mut self, json: &str) -> Result<(), InvalidMembers> {
+        let members: RawMembers<'_> =
+            serde_json::from_str(json).map_err(|_no_object| InvalidMembers::NO_OBJECT)?;
+        let unknown = UnknownMembers::new(&members)?;
 
         // Writing to `self.unknown` allocates the members, so it is avoided where nothing changes.
-        if !members.is_empty() || !self.unknown.is_empty() {
-            self.unknown = members
-                .into_iter()
-                .map(|(name, value)| (name, value.as_json().to_owned()))
-                .collect();
+        if unknown != self.unknown {
+            self.unknown = unknown;
         }
         Ok(())
     }
@@ -445,7 +524,7 @@ impl Details {
     /// Appends the known and the unknown members to `json`, each with a comma in front.
     pub(crate) fn write_all(&self, json: &mut impl BufMut) {
         self.write_known(json);
-        write_members(&self.unknown, b',', json);
+        self.unknown.write_members(json);
     }
 
     /// Returns the first `N` names of the sequence of `leading`, [`COLUMNS`](Self::COLUMNS) and
@@ -502,43 +581,11 @@ impl Eq for Details {}
 impl WriteJson for Details {
     fn write_json(&self, json: &mut impl BufMut) {
         self.write_known(json);
-        if !self.unknown.is_empty() {
+        if let Some(more) = self.unknown.as_json() {
             json.put_slice(b",\"more\":");
-            write_object(&self.unknown, json);
+            json.put_slice(more.as_bytes());
         }
     }
-}
-
-/// Appends `members`, whose values are JSON already, as a JSON object.
-fn write_object(members: &BTreeMap<String, String>, json: &mut impl BufMut) {
-    write_members(members, b'{', json);
-    json.put_u8(b'}');
-}
-
-/// Appends `members`, whose values are JSON already, with `start` in front of the first member and
-/// a comma in front of each further member.
-fn write_members(members: &BTreeMap<String, String>, start: u8, json: &mut impl BufMut) {
-    let mut separator = start;
-    for (name, value) in members {
-        json.put_u8(separator);
-        name.as_str().write_json(json);
-        json.put_u8(b':');
-        json.put_slice(value.as_bytes());
-        separator = b',';
-    }
-}
-
-/// Serializes the unknown members as a map whose values are raw JSON, so that each value stays as
-/// it was read.
-fn serialize_unknown_members<S: serde::Serializer>(
-    members: &BTreeMap<String, String>,
-    serializer: S,
-) -> Result<S::Ok, S::Error> {
-    let raw_members = members.iter().map(|(name, json)| {
-        let value: &RawValue = serde_json::from_str(json).map_err(serde::ser::Error::custom)?;
-        Ok((name, value))
-    });
-    serializer.collect_map(raw_members.collect::<Result<Vec<_>, S::Error>>()?)
 }
 
 impl Serialize for Details {
@@ -549,11 +596,7 @@ impl Serialize for Details {
 
 impl<'de> Deserialize<'de> for Details {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let members = DetailMembers::deserialize(deserializer)?;
-        if members == DetailMembers::NONE {
-            return Ok(Self::NONE);
-        }
-        Ok(Self(Some(Box::new(members))))
+        DetailMembers::deserialize(deserializer).map(Self::from_members)
     }
 }
 

@@ -17,6 +17,7 @@ mod purchase;
 mod stated_time;
 pub(crate) mod text;
 mod timestamp;
+mod unknown_members;
 
 #[cfg(feature = "csv")]
 pub(crate) use stated_time::StatedTime;
@@ -32,5 +33,6 @@ pub use {
     purchase::{NewPurchase, Purchase},
     text::{UserId, UserName},
     timestamp::Timestamp,
+    unknown_members::InvalidMembers,
 };
 pub(crate) use {convert::try_from_text, identity::uuid_from_parts};

@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::convert::deserialize_signed_price;
+use super::details::{NewPurchaseJson, PurchaseJson};
 use super::identity::id_from_key;
 use super::{
     Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
@@ -25,6 +25,7 @@ use crate::{Error, Result};
 /// # Ok::<(), shop_core::Error>(())
 /// ```
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NewPurchaseJson")]
 #[non_exhaustive]
 pub struct NewPurchase {
     /// The idempotency key. Without one, every call creates a purchase.
@@ -42,22 +43,8 @@ pub struct NewPurchase {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timestamp: Option<Timestamp>,
     /// The optional members of the purchase, such as its item.
-    #[serde(flatten, deserialize_with = "deserialize_client_details")]
+    #[serde(flatten)]
     pub details: Details,
-}
-
-/// Deserializes the details that a client gives with a purchase.
-///
-/// # Errors
-/// Fails if the details contain members of a refund, because a client refunds by another request.
-fn deserialize_client_details<'de, D: serde::Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Details, D::Error> {
-    let details = Details::deserialize(deserializer)?;
-    if details.of.is_some() || details.reason.is_some() {
-        return Err(serde::de::Error::custom("of and reason belong to a refund"));
-    }
-    Ok(details)
 }
 
 impl NewPurchase {
@@ -191,6 +178,7 @@ impl TryFrom<Result<Self>> for NewPurchase {
 /// A purchase or a refund with an id, as the log and the store contain it. Its JSON is the JSON of
 /// the HTTP API.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "PurchaseJson")]
 #[non_exhaustive]
 pub struct Purchase {
     /// The id, which is the primary key in every store.
@@ -202,7 +190,6 @@ pub struct Purchase {
     #[serde(rename = "userid")]
     pub user_id: UserId,
     /// The price, or the negative amount of a refund.
-    #[serde(deserialize_with = "deserialize_signed_price")]
     pub price: Price,
     /// The time of the purchase or refund.
     pub timestamp: Timestamp,

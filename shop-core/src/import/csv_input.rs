@@ -67,6 +67,11 @@ impl<R: Read> CsvInput<R> {
         self.input.is_unterminated
     }
 
+    /// Returns whether the file is decoded from another encoding than UTF-8.
+    pub(super) fn is_decoded(&self) -> bool {
+        self.input.is_decoded()
+    }
+
     /// Returns the text that is not taken yet up to the byte `end` of the file, which the csv
     /// reader has read.
     pub(super) fn text_until(&self, end: u64) -> &[u8] {

@@ -265,12 +265,14 @@ impl<R: Read> CsvRows<R> {
             ));
         }
 
+        let is_decoded = self.reader.get_ref().is_decoded();
         let mut values = RowValues::default();
         for (FileColumn { column, member }, cell) in columns.iter().zip(&self.record) {
             let cell = str::from_utf8(cell).map_err(|_no_text| {
                 "is not in UTF-8: name the encoding of the file, such as windows-1252".to_owned()
             })?;
-            if cell.contains(char::REPLACEMENT_CHARACTER) {
+            // A text in UTF-8 may have this character as any other, and so may an export of ours.
+            if is_decoded && cell.contains(char::REPLACEMENT_CHARACTER) {
                 return Err("has a character that is not one of the file's encoding".to_owned());
             }
             if cell.is_empty() {

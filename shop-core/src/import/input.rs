@@ -52,6 +52,12 @@ impl<R: Read> DecodedInput<R> {
         }
     }
 
+    /// Returns whether the file is decoded from another encoding than UTF-8. Bytes that are not of the
+    /// encoding then become U+FFFD.
+    pub(super) const fn is_decoded(&self) -> bool {
+        self.decoder.is_some()
+    }
+
     /// Reads and decodes the next chunk of the file into `text`. Adds the missing end of the last
     /// line at the end of the file.
     fn decode_next_chunk(&mut self) -> io::Result<()> {

@@ -257,12 +257,23 @@ impl RowParser {
             let result = match member {
                 "of" if is_negative && text.parse::<PurchaseId>().is_err() => text
                     .parse()
-                    .map(|reference| refunded_reference = Some(reference)),
+                    .map(|reference| refunded_reference = Some(reference))
+                    .map_err(|error: Invalid| error.to_string()),
                 // Some systems write the codes of currencies in lower case.
-                "currency" => new.details.set(member, &text.to_ascii_uppercase()),
-                _ => new.details.set(member, &text),
+                "currency" => new
+                    .details
+                    .set(member, &text.to_ascii_uppercase())
+                    .map_err(|error| error.to_string()),
+                "more" => new
+                    .details
+                    .set_unknown_members(&text)
+                    .map_err(|error| error.to_string()),
+                _ => new
+                    .details
+                    .set(member, &text)
+                    .map_err(|error| error.to_string()),
             };
-            result.map_err(|error| error.to_string())?;
+            result?;
         }
 
         new.details
@@ -309,7 +320,7 @@ impl RowParser {
             details.item.as_ref().map(ToString::to_string),
             details.quantity.map(|quantity| quantity.to_string()),
             details.reference.as_ref().map(ToString::to_string),
-            details.unknown_members(),
+            details.unknown_members().map(ToOwned::to_owned),
         ];
         let json = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
         let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &json);

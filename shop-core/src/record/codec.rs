@@ -70,6 +70,7 @@ pub const MEMBERS: [&str; 7] = {
 ///   is absent or unreadable, the timestamp of the record replaces it, or the time of the call if
 ///   the record lacks one, too.
 /// - further members as [`Details`] if the schema header is `2`. They are ignored otherwise.
+///   Members that this version does not know are within the limits of those in a file.
 ///
 /// A record without an id header gets an id that is derived from its position, so that every
 /// redelivery decodes to the same purchase. The context of the request is not decoded: it stays in
@@ -145,8 +146,8 @@ fn decode_value(
         .unwrap_or_else(|| SystemClock.now());
 
     let details = if headers.schema == Some(DETAILED_SCHEMA) {
-        Details::from_json(value, &MEMBERS)
-            .map_err(|(member, problem)| member_error(member, &problem))?
+        Details::from_record(value, &MEMBERS)
+            .map_err(|(member, problem)| member_error(&member, &problem))?
     } else {
         Details::NONE
     };

@@ -171,3 +171,37 @@ fn without_a_header_the_id_is_derived_from_the_position() {
     later.time = Timestamp::from_millis(0).unwrap();
     assert_ne!(id(&later, &partition()), here);
 }
+
+/// A record of our second schema whose members go beyond what a file may have is a dead letter, so
+/// everything that is stored can be exported and imported again.
+#[test]
+fn members_of_a_later_version_have_the_limits_of_a_file() {
+    let with_member = |member: &str| {
+        let head = r#"{"username":"ada","userid":"u1","price":1"#;
+        let headers = Headers::builder().with(header::SCHEMA, Some(b"2")).build();
+        let record = record(&format!("{head},{member}}}")).with_headers(headers);
+        decode(&record, &partition()).map_err(|error| error.to_string())
+    };
+    let deep = format!(r#""x":{}1{}"#, "[".repeat(33), "]".repeat(33));
+    let large = format!(r#""x":"{}""#, "a".repeat(57_400));
+    for (member, expected) in [
+        (&*deep, "x must not have more than 32 arrays"),
+        (
+            &*large,
+            "the unknown members must not have more than 57344 bytes",
+        ),
+        (r#""x":1e999"#, "x must not have a number above"),
+        (r#""x":"\ud800""#, "x must not have a number above"),
+        (r#""id":1"#, "id is the name of another member"),
+        (r#""more":{}"#, "more is the name of another member"),
+        (r#""reason":"broken""#, "reason belongs to a refund"),
+    ] {
+        let error = with_member(member).unwrap_err();
+        assert!(error.starts_with(expected), "{expected}: {error}");
+    }
+    let kept = with_member(r#""gift":{"to": "eva"}"#).unwrap();
+    assert_eq!(
+        kept.details.unknown_members(),
+        Some(r#"{"gift":{"to": "eva"}}"#)
+    );
+}

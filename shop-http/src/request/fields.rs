@@ -6,6 +6,7 @@
 //! them at once.
 
 use serde::de::IgnoredAny;
+use shop_core::domain::InvalidMembers;
 use shop_core::json::{Members, RawScalar};
 
 use crate::response::validation_error::{
@@ -114,6 +115,16 @@ impl<'a, const N: usize> Body<'a, N> {
     pub(super) fn refuse(&mut self, member: &'static str, problem: &str) {
         self.errors
             .push(Location::Member(member.into()).invalid(problem));
+    }
+
+    /// Notes that the object in `member`, or one of its members, is refused.
+    pub(super) fn refuse_members(&mut self, member: &'static str, invalid: InvalidMembers) {
+        let text = invalid.to_string();
+        let location = match invalid.name {
+            Some(name) => Location::InnerMember(member, name),
+            None => Location::Member(member.into()),
+        };
+        self.errors.push(location.error(text));
     }
 
     /// Returns `read`, unless an error was noted or an unknown member was given.

@@ -176,9 +176,11 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
     }
     // The member `more` of an export contains the members that this version does not know. Only the
     // lines of a batch may contain it.
-    body.read_nullable("more", |value| {
-        Ok(details.set_unknown_members(value.as_json())?)
-    });
+    if let Some(value) = body.value("more")
+        && let Err(invalid) = details.set_unknown_members(value.as_json())
+    {
+        body.refuse_members("more", invalid);
+    }
 
     if details.currency.is_some()
         && let Ok(currency) = purchases.sink.currency().known()

@@ -36,6 +36,8 @@ pub enum Location {
     Byte(usize),
     /// The member of the body with this name.
     Member(Cow<'static, str>),
+    /// The second member in the object that is the first member of the body.
+    InnerMember(&'static str, String),
     /// The segment of the path with this name in the template.
     Path(&'static str),
     /// The header with this name.
@@ -130,6 +132,7 @@ impl Location {
             Self::Body | Self::Byte(_) => None,
             Self::Query => Some("query"),
             Self::Member(name) | Self::Parameter(name) => Some(name),
+            Self::InnerMember(_, name) => Some(name),
             Self::Path(name) | Self::Header(name) => Some(name),
         }
     }
@@ -206,6 +209,12 @@ pub(crate) fn unknown_name_text(name: &str, known_names: &[&str]) -> String {
     }
 }
 
+/// Returns the part for a member `name` of a pointer of RFC 6901, in the fragment of a URI.
+fn pointer_part(name: &str) -> String {
+    let name = name.replace('~', "~0").replace('/', "~1");
+    utf8_percent_encode(&name, &FRAGMENT).to_string()
+}
+
 /// Returns `name` in lower case without separators.
 fn letters_of(name: &str) -> String {
     name.replace(['_', '-'], "").to_ascii_lowercase()
@@ -240,10 +249,9 @@ impl ValidationError {
             _ => self.text.clone(),
         });
         match self.location {
-            Location::Member(_) => {
-                // A pointer of RFC 6901, in the fragment of a URI.
-                let name = name.replace('~', "~0").replace('/', "~1");
-                error.pointer = Some(format!("#/{}", utf8_percent_encode(&name, &FRAGMENT)));
+            Location::Member(_) => error.pointer = Some(format!("#/{}", pointer_part(name))),
+            Location::InnerMember(object, _) => {
+                error.pointer = Some(format!("#/{object}/{}", pointer_part(name)));
             }
             Location::Header(_) => error.header = Some(name.to_owned()),
             Location::Query => {}
@@ -270,6 +278,7 @@ impl ValidationError {
             Location::Body => json!(["body"]),
             Location::Byte(byte) => json!(["body", byte]),
             Location::Member(name) => json!(["body", name]),
+            Location::InnerMember(object, name) => json!(["body", object, name]),
             Location::Path(name) => json!(["path", name]),
             Location::Header(name) => json!(["header", name]),
             Location::Query => json!(["query", "query"]),
