@@ -147,9 +147,23 @@ impl<'a, const N: usize> Body<'a, N> {
     }
 }
 
+/// Returns the text of the error of a `body` in UTF-16 or UTF-32, or `None` for any other body.
+///
+/// Spreadsheets and shells of Windows write these encodings, and the parser's error does not name
+/// them. Their texts have a byte order mark or, as JSON begins with an ASCII character, a byte 0.
+pub(crate) fn utf16_problem(body: &[u8]) -> Option<&'static str> {
+    let has_mark = body.starts_with(b"\xff\xfe") || body.starts_with(b"\xfe\xff");
+    let has_zero = body.len() > 1 && body.iter().take(4).any(|byte| *byte == 0);
+    (has_mark || has_zero).then_some("it is in UTF-16 or UTF-32: send it in UTF-8")
+}
+
 /// Returns the error of a `body` that is not an object with unique members. `error` is the
 /// parser's.
 pub fn no_object(body: &[u8], error: &serde_json::Error) -> HttpError {
+    if let Some(problem) = utf16_problem(body) {
+        return HttpError::not_an_object(ValidationError::no_json(0, problem.to_owned()));
+    }
+
     let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
     let trimmed = body.trim_ascii();
     // Behind a value of another type, or a repeated member, the text may not even be JSON, which is

@@ -13,6 +13,7 @@ use shop_core::ErrorKind;
 use shop_core::json::strip_byte_order_mark;
 
 use super::BatchLine;
+use crate::request::fields::utf16_problem;
 use crate::response::{HttpError, HttpResult};
 
 /// Returns the lines of an NDJSON `body` that are not blank, or else the elements of a JSON array.
@@ -56,6 +57,9 @@ fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
 /// # Errors
 /// 400 if `body` is not a JSON array.
 fn split_array(body: &[u8], limit: usize) -> HttpResult<Vec<BatchLine<'_>>> {
+    if let Some(problem) = utf16_problem(body) {
+        return Err(not_an_array(problem));
+    }
     let text = std::str::from_utf8(body).map_err(not_an_array)?;
     let mut json = serde_json::Deserializer::from_str(strip_byte_order_mark(text));
     let elements = json
