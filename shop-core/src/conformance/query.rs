@@ -4,6 +4,7 @@ use tokio::time::Instant;
 use uuid::Uuid;
 
 use super::prelude::*;
+use crate::Details;
 use crate::ports::{Bucket, Cursor, Page, Totals};
 
 fn limit(count: u16) -> PageLimit {
@@ -373,6 +374,62 @@ pub async fn scan_batches_yield_everything_once(fixture: &dyn StoreFixture) {
         "{} were yielded",
         found.len()
     );
+}
+
+/// A page and a batch of a scan end with the purchase with which their unknown members have 4 MiB,
+/// and are not shorter than that. So memory does not depend on what is in the purchases.
+pub async fn pages_and_batches_end_by_their_bytes(fixture: &dyn StoreFixture) {
+    const BYTES_EACH: usize = 50_000;
+    let more = format!(r#"{{"gift":"{}"}}"#, "x".repeat(BYTES_EACH));
+    let mut all = purchases_of("u", 0..100);
+    // Most rows of the second page are short again.
+    for (number, purchase) in all.iter_mut().enumerate() {
+        if !(90..98).contains(&number) {
+            purchase.details = Details::from_json(more.as_bytes(), &[]).unwrap();
+        }
+        purchase.timestamp = at(number as i64);
+    }
+    for chunk in all.chunks(20) {
+        insert(fixture, chunk).await;
+    }
+    let query = fixture.query().await;
+    let unknown_bytes = |items: &[Purchase]| -> usize {
+        items.iter().map(|item| item.details.unknown_bytes()).sum()
+    };
+
+    for order in [ListOrder::OldestFirst, ListOrder::NewestFirst] {
+        for selector in and_all(fixture, [of_user("u"), of_name("name of u")]) {
+            let first = PageRequest::first(order, PageLimit::MAX);
+            let mut pages = std::pin::pin!(Arc::clone(&query).pages(selector, first));
+            let mut lengths = Vec::new();
+            let mut items = Vec::new();
+            while let Some(page) = succeed(pages.try_next()).await {
+                let (_last, before) = page.items.split_last().expect("a page is not empty");
+                assert!(unknown_bytes(before) < Page::MAX_UNKNOWN_BYTES, "it ended");
+                let is_full = unknown_bytes(&page.items) >= Page::MAX_UNKNOWN_BYTES;
+                assert_eq!(page.next.is_some(), is_full, "it is filled");
+                lengths.push(page.items.len());
+                items.extend(page.items);
+            }
+            if order == ListOrder::NewestFirst {
+                items.reverse();
+            }
+            assert_eq!(items, all, "{order:?}");
+            assert_eq!(lengths.len(), 2, "{order:?}: {lengths:?}");
+        }
+    }
+
+    if and_all(fixture, []).is_empty() {
+        return;
+    }
+    let mut scanned = Vec::new();
+    let mut scan = std::pin::pin!(query.scan_batches());
+    while let Some(batch) = succeed(scan.try_next()).await {
+        assert!(unknown_bytes(&batch.purchases) < 3 * Page::MAX_UNKNOWN_BYTES);
+        scanned.extend(batch.purchases);
+    }
+    scanned.sort_by_key(|purchase| purchase.timestamp);
+    assert_eq!(scanned, all);
 }
 
 /// `wait_for` returns when the purchase is stored, or after the timeout.

@@ -86,6 +86,7 @@ macro_rules! store_suite {
                 totals_are_exact_per_period,
                 too_many_buckets_are_invalid,
                 scan_batches_yield_everything_once,
+                pages_and_batches_end_by_their_bytes,
                 wait_for_returns_when_stored,
                 names_are_ordered_by_their_bytes,
                 the_last_reading_of_a_file_is_kept,

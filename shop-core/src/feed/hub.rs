@@ -33,7 +33,7 @@ pub(super) struct Hub {
     pub(super) log_digest: u32,
     /// The capacity of each subscriber's channel.
     channel_capacity: usize,
-    /// The maximum number of purchases that are kept for subscriptions that resume.
+    /// The maximum weight of the purchases that are kept for subscriptions that resume.
     max_recent: usize,
     state: Mutex<HubState>,
 }
@@ -46,6 +46,8 @@ struct HubState {
     /// The last purchases before the delivered offsets, of all selectors, for subscriptions that
     /// resume.
     recent: VecDeque<Arc<LoggedPurchase>>,
+    /// The sum of the weights of the recent purchases.
+    recent_weight: usize,
     /// The first offset of each partition whose purchases are all in `recent`. Older purchases were
     /// dropped from there.
     recent_complete_from: Offsets,
@@ -263,6 +265,7 @@ impl HubState {
         if logged_purchase.visible_purchase().is_none() {
             return;
         }
+        let weight = logged_purchase.weight();
         for selector in matching_selectors(&logged_purchase.purchase) {
             let Some(senders) = self.subscribers.get_mut(&selector) else {
                 continue;
@@ -272,17 +275,24 @@ impl HubState {
                     logged_purchase: Arc::clone(logged_purchase),
                     delivered_before: Arc::clone(&self.delivered_offsets),
                 };
-                sender.try_send(delivery).is_ok()
+                // A purchase that takes the memory of several counts as several for the channel.
+                let queued_count = sender.max_capacity() - sender.capacity();
+                let has_room = queued_count * weight <= sender.max_capacity();
+                has_room && sender.try_send(delivery).is_ok()
             });
         }
     }
 
-    /// Adds `purchases` to the recent purchases, and drops the oldest ones if more than
-    /// `max_recent` are kept.
+    /// Adds `purchases` to the recent purchases, and drops the oldest ones if the weight of the kept
+    /// ones is more than `max_recent`.
     fn keep_recent(&mut self, purchases: Vec<Arc<LoggedPurchase>>, max_recent: usize) {
+        let added_weight: usize = purchases.iter().map(|added| added.weight()).sum();
+        self.recent_weight += added_weight;
         self.recent.extend(purchases);
-        let excess_count = self.recent.len().saturating_sub(max_recent);
-        for dropped in self.recent.drain(..excess_count) {
+        while self.recent_weight > max_recent
+            && let Some(dropped) = self.recent.pop_front()
+        {
+            self.recent_weight -= dropped.weight();
             self.recent_complete_from
                 .insert(dropped.partition, dropped.offset + 1);
         }

@@ -99,6 +99,12 @@ impl LoggedPurchase {
         }
     }
 
+    /// Returns for how many records this one counts in the limits of the feed: one, and one more for
+    /// each KiB of members that only this purchase has. So the limits bound the memory.
+    pub(super) fn weight(&self) -> usize {
+        1 + self.purchase.details.unknown_bytes() / 1_024
+    }
+
     /// Returns whether the store answered the lookup of this purchase.
     pub(super) fn is_looked_up(&self) -> bool {
         self.lookup_result.initialized()
@@ -125,6 +131,8 @@ pub(super) struct LookupQueue {
 struct PartitionQueue {
     /// The queued purchases in the order of their offsets, without the group that is in lookup.
     queued: VecDeque<Arc<LoggedPurchase>>,
+    /// The sum of the weights of the queued purchases.
+    queued_weight: usize,
     /// The first offset of the group that is in lookup. `None` if no lookup of this partition is
     /// running.
     running_lookup: Option<u64>,
@@ -144,6 +152,7 @@ impl LookupQueue {
     pub(super) fn push(&mut self, purchases: impl Iterator<Item = Arc<LoggedPurchase>>) {
         for purchase in purchases {
             let partition = self.partitions.entry(purchase.partition).or_default();
+            partition.queued_weight += purchase.weight();
             partition.queued.push_back(purchase);
         }
     }
@@ -154,22 +163,23 @@ impl LookupQueue {
         // Each purchase goes to the front, so the last one goes first.
         for purchase in purchases.into_iter().rev() {
             let partition = self.partitions.entry(purchase.partition).or_default();
+            partition.queued_weight += purchase.weight();
             partition.queued.push_front(purchase);
         }
     }
 
-    /// Returns the number of queued purchases of `partition`, without those in lookup.
+    /// Returns the weight of the queued purchases of `partition`, without those in lookup.
     pub(super) fn queued_in(&self, partition: u32) -> usize {
         self.partitions
             .get(&partition)
-            .map_or(0, |partition| partition.queued.len())
+            .map_or(0, |partition| partition.queued_weight)
     }
 
-    /// Returns the number of queued purchases of all partitions, without those in lookup.
+    /// Returns the weight of the queued purchases of all partitions, without those in lookup.
     pub(super) fn total_queued(&self) -> usize {
         self.partitions
             .values()
-            .map(|partition| partition.queued.len())
+            .map(|partition| partition.queued_weight)
             .sum()
     }
 
@@ -211,6 +221,8 @@ impl LookupQueue {
                 .take_while(|queued| queued.offset < ingest_position)
                 .count();
             let group: Vec<_> = partition.queued.drain(..ingested_count).collect();
+            let group_weight: usize = group.iter().map(|ingested| ingested.weight()).sum();
+            partition.queued_weight -= group_weight;
             let Some(first) = group.first() else {
                 continue;
             };

@@ -425,3 +425,25 @@ async fn a_refund_of_a_damaged_purchase_is_a_rejected_row_and_the_rest_is_import
     assert!(report.problems[0].detail.contains("doctor"), "{report}");
     assert_eq!(store.all().len(), 2);
 }
+
+/// Batches end by the size of their rows too, so memory does not depend on what is in a row.
+#[test]
+fn a_batch_has_a_bounded_number_of_bytes() {
+    let more = format!(r#"{{"gift":"{}"}}"#, "x".repeat(50_000));
+    let row = format!(r#"{{"username":"ada","userid":"u1","price":1,"more":{more}}}"#);
+    let file = format!("{row}\n").repeat(200);
+    let import = Import::new(RowFormat::Ndjson);
+    let mut reader = FileReader::open(import, std::io::Cursor::new(file)).unwrap();
+    let mut lengths = Vec::new();
+    loop {
+        let (next_reader, batch) = reader.next_batch(MAX_BATCH_SIZE).unwrap();
+        if batch.is_empty() {
+            break;
+        }
+        assert!(batch.iter().all(|row| row.purchase.is_ok()), "{batch:?}");
+        lengths.push(batch.len());
+        reader = next_reader;
+    }
+    assert_eq!(lengths.iter().sum::<usize>(), 200);
+    assert!(lengths.len() > 2, "{lengths:?}");
+}

@@ -81,6 +81,9 @@ pub use time_pattern::{TimePattern, ZoneAbbreviations};
 const MIN_BATCH_SIZE: usize = 1_000;
 /// The maximum number of rows of a batch for a sink that stores them.
 const MAX_BATCH_SIZE: usize = 65_536;
+/// The size of the values of a batch in bytes with which it ends, so that the memory of an import
+/// does not depend on what is in its rows. 65,536 rows of usual length have about as much.
+const MAX_BATCH_BYTES: usize = 4 << 20;
 /// The time that publishing a batch of more than [`MIN_BATCH_SIZE`] rows may take. After a slower
 /// batch, smaller batches follow.
 const MAX_BATCH_TIME: Duration = Duration::from_secs(4);
@@ -270,15 +273,18 @@ impl<R: Read> FileReader<R> {
         })
     }
 
-    /// Returns this reader, and at most `max_rows` further rows.
+    /// Returns this reader, and at most `max_rows` further rows, or fewer of [`MAX_BATCH_BYTES`].
     ///
     /// Returns no rows at the end of the file, and after `failure` is set. The function takes and
     /// returns the reader, because each call runs as a blocking task of its own.
     fn next_batch(mut self, max_rows: usize) -> Result<(Self, Vec<ImportRow>)> {
-        let mut batch = Vec::with_capacity(max_rows);
-        while batch.len() < max_rows && self.failure.is_none() {
+        let mut batch = Vec::new();
+        let mut batch_bytes = 0;
+        while batch.len() < max_rows && batch_bytes < MAX_BATCH_BYTES && self.failure.is_none() {
             match self.file.next() {
                 Ok(Some((line, values))) => {
+                    let texts = values.iter().flatten().flatten();
+                    batch_bytes += texts.map(String::len).sum::<usize>();
                     // Rows before `from_line` are parsed too, because the id of a later row depends
                     // on how often its values occurred before.
                     self.parser.parse_row(line, values, &mut batch);

@@ -22,12 +22,12 @@ use backon::{BackoffBuilder, ExponentialBuilder, Retryable};
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::{Instant, sleep};
 
-use super::MIN_BATCH_SIZE;
 use super::referenced::{ReferencedRefunds, find_purchases};
 use super::report::ImportReport;
 use super::row::ImportRow;
+use super::{MAX_BATCH_BYTES, MIN_BATCH_SIZE};
 use crate::ports::{Lookup, PurchaseQuery, PurchaseSink};
-use crate::{Blame, Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
+use crate::{Blame, Details, Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 /// The maximum number of concurrent look-ups in the store.
 pub(super) const CONCURRENT_LOOKUPS: usize = 64;
@@ -122,7 +122,7 @@ impl<'a> ImportPublisher<'a> {
     /// Publishes the rows of a batch, and counts them in `report`.
     ///
     /// If the sink appends to a log, the acknowledged rows are unsettled afterwards. The function
-    /// waits for the store once 10,000 rows are unsettled, and [`finish`](Self::finish) waits for
+    /// waits for the store once 10,000 rows or [`MAX_BATCH_BYTES`] are unsettled, and [`finish`](Self::finish) waits for
     /// the rest.
     ///
     /// # Errors
@@ -173,7 +173,10 @@ impl<'a> ImportPublisher<'a> {
             }
         }
 
-        if is_storing || self.unsettled.len() >= MAX_UNSETTLED {
+        let unsettled = self.unsettled.iter().map(|row| &row.purchase.details);
+        let unknown_bytes: usize = unsettled.map(Details::unknown_bytes).sum();
+        let is_full = self.unsettled.len() >= MAX_UNSETTLED || unknown_bytes >= MAX_BATCH_BYTES;
+        if is_storing || is_full {
             self.wait_until_stored(report).await?;
         }
         Ok(())

@@ -51,6 +51,9 @@ use crate::{
 ///   oldest first, for all timestamps. A page contains at most `limit` purchases, which may change
 ///   from page to page, and `next` is `None` exactly at the end
 ///   (`query::pages_are_ordered_both_ways`).
+/// - A page contains fewer purchases than its `limit`, but at least one, and a `next`, only if the
+///   members of these purchases that this version does not know have 4 MiB together. A batch of a
+///   scan ends there too (`query::pages_and_batches_end_by_their_bytes`).
 /// - A [`UserPurchases`](crate::UserPurchases) yields the pages of its order and its range
 ///   (`shop::pages_are_those_of_the_selection`).
 /// - A scan yields all purchases that were stored throughout, and none twice
@@ -459,6 +462,21 @@ pub struct Page {
 }
 
 impl Page {
+    /// The size of the [unknown members](crate::Details::unknown_members) of a page, in bytes, with
+    /// which the page ends before its limit of purchases.
+    ///
+    /// The other members of 1,000 purchases take less than 5 MB.
+    #[doc(hidden)]
+    pub const MAX_UNKNOWN_BYTES: usize = 4 << 20;
+
+    /// Returns whether a page of `count` purchases is full, whose unknown members have
+    /// `unknown_bytes` bytes together.
+    #[doc(hidden)]
+    #[must_use]
+    pub const fn is_full(limit: PageLimit, count: usize, unknown_bytes: usize) -> bool {
+        count >= limit.get() || unknown_bytes >= Self::MAX_UNKNOWN_BYTES
+    }
+
     /// Creates a page, such as one that was received from another service.
     #[must_use]
     pub const fn new(items: Vec<Purchase>, next: Option<Cursor>) -> Self {
@@ -470,7 +488,7 @@ impl Page {
     }
 
     /// Creates a page from the purchases `found`, of which an adapter reads one more than the limit
-    /// of `request`.
+    /// of `request`, or stops reading one purchase after the page is full of bytes.
     ///
     /// The extra purchase shows that there is a next page, and is dropped. The cursor of the next
     /// page is behind the last purchase of this page.
@@ -482,11 +500,27 @@ impl Page {
     ) -> Self {
         // The cursor is behind the last purchase that is kept, so the next page begins with the
         // dropped one.
-        let more = found.len() > request.limit.get();
-        found.truncate(request.limit.get());
+        let count = Self::full_length(&found, request.limit);
+        let more = found.len() > count;
+        found.truncate(count);
         let last = found.last().filter(|_| more);
         let next = last.map(|last| Cursor::after(selector, request, last));
         Self::new(found, next)
+    }
+
+    /// Returns how many of the purchases `found` belong to a page of `limit`: as many as fill it, or
+    /// all of them.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn full_length(found: &[Purchase], limit: PageLimit) -> usize {
+        let mut unknown_bytes = 0;
+        for (count, purchase) in found.iter().enumerate() {
+            if Self::is_full(limit, count, unknown_bytes) {
+                return count;
+            }
+            unknown_bytes += purchase.details.unknown_bytes();
+        }
+        found.len()
     }
 
     /// Returns the cursor of the next page after this answer to `request`, or `None` at the end of

@@ -155,6 +155,11 @@ impl FairPool {
         }
     }
 
+    /// Returns the units that one client can have if no other client has any.
+    fn most_for_one(&self) -> usize {
+        self.limit_for(self.capacity)
+    }
+
     /// Returns whether `client` uses more than its fair share.
     pub(crate) fn is_above_share(&self, client: ClientId) -> bool {
         self.client_counter(client)
@@ -454,8 +459,11 @@ impl RequestPermit {
         }
 
         let size = exact_size.unwrap_or(STREAMED_RESPONSE_BYTES);
+        let response_bytes = &self.0.pools.response_bytes;
+        // A response that is larger than the pool takes all of it, or it could never be sent.
         let size = usize::try_from(size).unwrap_or(usize::MAX);
-        let size_permit = Arc::new(self.acquire(&self.0.pools.response_bytes, size, false)?);
+        let size = size.min(response_bytes.most_for_one());
+        let size_permit = Arc::new(self.acquire(response_bytes, size, false)?);
         // Only a streamed response has a deadline, and keeps the permit of the read.
         let streaming = exact_size
             .is_none()
@@ -585,6 +593,8 @@ mod tests {
         assert!(track(large()).is_err(), "it is not written yet");
         drop(frame);
         assert!(track(large()).is_ok());
+        let larger_than_the_pool = Response::new(Body::from(vec![0; 400 << 10]));
+        assert!(track(larger_than_the_pool).is_ok(), "alone");
     }
 
     #[tokio::test(start_paused = true)]

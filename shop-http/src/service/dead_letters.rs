@@ -26,6 +26,9 @@ use crate::service::PurchaseService;
 /// The number of purchases that a forecast looks up concurrently.
 const MAX_LOOKUPS: usize = 8;
 
+/// The number of dead letters of a page that are read at once, with their records.
+const READ_AT_ONCE: usize = 50;
+
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]
 pub(crate) struct DeadLetterLogs {
@@ -81,9 +84,24 @@ impl DeadLetterLogs {
             if topic.as_ref().is_some_and(|topic| *topic != log.topic) {
                 continue;
             }
-            for dead_letter in log.log.admin().dead_letters(filter, limit + 1).await? {
-                let body = DeadLetterBody::without_record(&dead_letter, log.record_type);
-                page.entry(dead_letter.position()).or_default().push(body);
+            // The records are read and dropped a few at a time, because each may be large.
+            let mut filter = filter.clone();
+            let mut position_count = 0;
+            while position_count <= *limit {
+                let count = READ_AT_ONCE.min(limit + 1 - position_count);
+                let dead_letters = log.log.admin().dead_letters(&filter, count).await?;
+                let positions: BTreeSet<RecordPosition> =
+                    dead_letters.iter().map(DeadLetter::position).collect();
+                for dead_letter in &dead_letters {
+                    let body = DeadLetterBody::without_record(dead_letter, log.record_type);
+                    page.entry(dead_letter.position()).or_default().push(body);
+                }
+
+                if positions.len() < count {
+                    break;
+                }
+                position_count += positions.len();
+                filter.after = positions.into_iter().next_back();
             }
         }
 

@@ -23,6 +23,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
+use shop_core::ports::Page;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{self, Instant};
@@ -100,6 +101,19 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// Databases that a URI contains for authentication, and not for data.
 const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
 
+/// The size of documents at which [`find_limited`](MongoConnection::find_limited) leaves out the
+/// others.
+///
+/// It is more than the documents of a page need, also if its unknown members fill it.
+const MAX_READ_BYTES: usize = 2 * Page::MAX_UNKNOWN_BYTES;
+
+/// Returns whether documents may be missing behind `documents`, which
+/// [`find_limited`](MongoConnection::find_limited) left out because of their size.
+pub(super) fn is_cut_off(documents: &[RawDocumentBuf]) -> bool {
+    let sizes = documents.iter().map(|document| document.as_bytes().len());
+    sizes.sum::<usize>() >= MAX_READ_BYTES
+}
+
 impl MongoConnection {
     /// Parses the URI and creates the driver's client, which connects in the background.
     ///
@@ -163,6 +177,31 @@ impl MongoConnection {
         &self,
         collection: &Collection<RawDocumentBuf>,
         filter: &Document,
+        options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>> {
+        self.find_up_to(usize::MAX, collection, filter, options)
+            .await
+    }
+
+    /// Returns the documents of the collection of purchases that match `filter`, as
+    /// [`find`](Self::find) does. So memory does not depend on what is in the documents: they end
+    /// early, with the one with which they have [`MAX_READ_BYTES`] together.
+    pub(super) async fn find_limited(
+        &self,
+        filter: &Document,
+        options: FindOptions,
+    ) -> Result<Vec<RawDocumentBuf>> {
+        self.find_up_to(MAX_READ_BYTES, &self.collection, filter, options)
+            .await
+    }
+
+    /// Returns the documents of `collection` that match `filter`, up to the one with which they have
+    /// `max_bytes` together.
+    async fn find_up_to(
+        &self,
+        max_bytes: usize,
+        collection: &Collection<RawDocumentBuf>,
+        filter: &Document,
         mut options: FindOptions,
     ) -> Result<Vec<RawDocumentBuf>> {
         let timeout = *options.max_time.get_or_insert(self.options.query_timeout);
@@ -176,12 +215,16 @@ impl MongoConnection {
             let filter = filter.clone();
             let options = options.clone();
             async move {
-                collection
-                    .find(filter)
-                    .with_options(options)
-                    .await?
-                    .try_collect()
-                    .await
+                let mut cursor = collection.find(filter).with_options(options).await?;
+                let mut documents: Vec<RawDocumentBuf> = Vec::new();
+                let mut read_bytes = 0;
+                while read_bytes < max_bytes
+                    && let Some(document) = cursor.try_next().await?
+                {
+                    read_bytes += document.as_bytes().len();
+                    documents.push(document);
+                }
+                Ok(documents)
             }
         };
         self.query(timeout, find).await

@@ -12,7 +12,7 @@ use mongodb::options::FindOptions;
 use shop_core::ports::{Cursor, ScanBatch, UnreadableEntry};
 use shop_core::{ErrorKind, Result};
 
-use super::connection::MongoConnection;
+use super::connection::{MongoConnection, is_cut_off};
 use super::document;
 use super::error::mongo_error;
 
@@ -89,9 +89,7 @@ pub(super) async fn read_slice(
         .skip(skip)
         .limit(SLICE_SIZE as i64)
         .max_time(timeout);
-    let documents = connection
-        .find(&connection.collection, &filter, options.build())
-        .await?;
+    let documents = connection.find_limited(&filter, options.build()).await?;
 
     let next = next_position(from, skip, &documents);
     Ok((documents, next))
@@ -137,12 +135,14 @@ fn is_in_others(position: &str) -> bool {
 /// `None` at the end of the collection.
 fn next_position(from: &str, skip: u64, documents: &[RawDocumentBuf]) -> Option<String> {
     let last_id = match documents.last() {
-        Some(last) if documents.len() == SLICE_SIZE => document::member_value(last, "_id"),
+        Some(last) if documents.len() == SLICE_SIZE || is_cut_off(documents) => {
+            document::member_value(last, "_id")
+        }
         // A slice that is not full ends its range.
         _ => None,
     };
     match last_id {
-        Some(_) if is_in_others(from) => Some(format!("n{}", skip + SLICE_SIZE as u64)),
+        Some(_) if is_in_others(from) => Some(format!("n{}", skip + documents.len() as u64)),
         Some(Bson::String(text)) => Some(format!("s{text}")),
         Some(id) => id.as_object_id().map(|id| format!("o{id}")),
         None if is_in_others(from) => None,

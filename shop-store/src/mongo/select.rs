@@ -18,6 +18,7 @@ use shop_core::ports::{
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 
+use super::connection::is_cut_off;
 use super::document::{
     MAX_DATE, MIN_DATE, REFERENCE, id_value, member_value, not_a_mark_condition, read_stored_row,
     to_bson_date,
@@ -44,7 +45,7 @@ impl PurchaseQuery for MongoStore {
     /// A range does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let position = page_start(selector, request)?;
-        let limit = request.limit.get();
+        let limit = request.limit;
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let read_from = |position| self.read_range(selector, request, position, deadline);
 
@@ -64,7 +65,7 @@ impl PurchaseQuery for MongoStore {
         }
         // `migrate` moves documents from the second range to the first. The second range is read
         // before the first one, so that no moved document is missed.
-        if needs_both_ranges && purchases.len() <= limit {
+        if needs_both_ranges && Page::full_length(&purchases, limit) == purchases.len() {
             undated_purchases = read_from(RangePosition::Undated(None)).await?;
             purchases = read_from(position).await?;
         }
@@ -76,13 +77,14 @@ impl PurchaseQuery for MongoStore {
         undated_purchases.retain(|purchase| !listed_ids.contains(&purchase.id));
         purchases.append(&mut undated_purchases);
 
-        let has_next_page = purchases.len() > limit;
-        purchases.truncate(limit);
+        let length = Page::full_length(&purchases, limit);
+        let has_next_page = purchases.len() > length;
+        purchases.truncate(length);
         // The cursor of a purchase without a date gets the timestamp that marks the second range.
         let next = match purchases.last() {
             Some(last) if has_next_page => {
                 let mut last = last.clone();
-                if limit > dated_count {
+                if length > dated_count {
                     last.timestamp = undated_timestamp(request.order);
                 }
                 Some(Cursor::after(selector, request, &last))
@@ -183,8 +185,7 @@ pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<R
 }
 
 impl MongoStore {
-    /// Reads purchases from one range, from `position` on, up to one more than the limit of the
-    /// page.
+    /// Reads purchases from one range, from `position` on, up to one more than those of a full page.
     ///
     /// The extra purchase tells the caller that there is another page. Documents that are not
     /// purchases are skipped, so several queries may be necessary, which share `deadline`.
@@ -196,26 +197,24 @@ impl MongoStore {
         deadline: Instant,
     ) -> Result<Vec<Purchase>> {
         let connection = &self.connection;
-        let limit = request.limit.get();
-        let mut purchases = Vec::with_capacity(limit + 1);
+        let limit = request.limit;
+        let mut purchases = Vec::with_capacity(limit.get() + 1);
         let (mut filters, sort) = range_queries(selector, request, &position);
 
-        while purchases.len() <= limit
+        while Page::full_length(&purchases, limit) == purchases.len()
             && let Some(filter) = filters.pop_front()
         {
-            let query_limit = (limit + 1 - purchases.len()).max(MIN_BATCH);
+            let query_limit = (limit.get() + 1 - purchases.len()).max(MIN_BATCH);
             let options = FindOptions::builder()
                 .sort(sort.clone())
                 .limit(query_limit as i64)
                 .max_time(deadline.saturating_duration_since(Instant::now()))
                 .build();
-            let documents = connection
-                .find(&connection.collection, &filter, options)
-                .await?;
+            let documents = connection.find_limited(&filter, options).await?;
 
             // The query returned its maximum, so the range may contain more. The next filters begin
             // behind the last document.
-            if documents.len() == query_limit
+            if (documents.len() == query_limit || is_cut_off(&documents))
                 && let Some(last) = documents.last()
             {
                 let id = member_value(last, "_id");

@@ -11,16 +11,19 @@
 //! answers, see [`run_once`].
 
 use std::borrow::Cow;
+use std::pin::pin;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
+use futures_util::TryStreamExt;
 use rust_decimal::Decimal;
 use secrecy::{ExposeSecret, SecretString};
+use shop_core::ports::Page;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::time::{self, Instant};
-use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{Row, RowStream};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::connector::{Connector, PooledSession, Servers, Session, SessionPool};
@@ -36,6 +39,11 @@ const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which a successful check of writes is not repeated, unless a statement fails. Each
 /// check leaves a dead row in the table, which the server must clean up.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
+
+/// The size of the rows of a query with [`Statement::limited`] at which further rows are left out.
+///
+/// It is more than the rows of a page need, also if its unknown members fill it.
+pub(super) const MAX_READ_BYTES: usize = 2 * Page::MAX_UNKNOWN_BYTES;
 
 /// The first statement of each write, which makes the commit wait until the write is durable.
 ///
@@ -163,6 +171,8 @@ pub struct Statement {
     /// The statement that ends the transaction of a write, `commit` or `rollback`. `None` for a
     /// query.
     pub(super) end: Option<&'static str>,
+    /// Whether rows of a query are left out once there are [`MAX_READ_BYTES`].
+    is_limited: bool,
 }
 
 impl Statement {
@@ -173,7 +183,15 @@ impl Statement {
             parameters: Vec::new(),
             before: None,
             end: None,
+            is_limited: false,
         }
+    }
+
+    /// Returns this query with rows that end early: with the row with which they have
+    /// [`MAX_READ_BYTES`] together. So memory does not depend on what is in the rows.
+    pub(super) const fn limited(mut self) -> Self {
+        self.is_limited = true;
+        self
     }
 
     /// Returns this statement with `before` to run first, in the same transaction.
@@ -498,6 +516,9 @@ async fn execute(
     let parameters = statement.parameters();
     // The statement is not prepared. So it takes one round trip, and the server plans it for these
     // values.
+    if statement.is_limited {
+        return read_limited_rows(client.query_typed_raw(&statement.sql, parameters).await?).await;
+    }
     let query = client.query_typed(&statement.sql, &parameters);
     let Some(end) = statement.end else {
         return query.await;
@@ -528,6 +549,22 @@ async fn execute(
     let rows = rows?;
     ended?;
     Ok(rows)
+}
+
+/// Returns the first of `rows`, up to the one with which they have [`MAX_READ_BYTES`] together.
+///
+/// The driver discards the others as they arrive.
+async fn read_limited_rows(rows: RowStream) -> Result<Vec<Row>, tokio_postgres::Error> {
+    let mut rows = pin!(rows);
+    let mut read_rows = Vec::new();
+    let mut read_bytes = 0;
+    while read_bytes < MAX_READ_BYTES
+        && let Some(row) = rows.try_next().await?
+    {
+        read_bytes += row.raw_size_bytes();
+        read_rows.push(row);
+    }
+    Ok(read_rows)
 }
 
 /// Closes the pooled sessions that were not used for `timeout`. Runs until the future is dropped.

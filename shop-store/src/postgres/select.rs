@@ -17,7 +17,7 @@ use tokio::time::Instant;
 use tokio_postgres::Row;
 
 use super::PostgresStore;
-use super::connection::{Statement, confirmed_rows};
+use super::connection::{MAX_READ_BYTES, Statement, confirmed_rows};
 use super::error::postgres_error;
 use super::rows::{self, COLUMNS};
 use crate::limits::row_limit;
@@ -62,15 +62,15 @@ impl PurchaseQuery for PostgresStore {
                     .filter_map(|row| connection.read_purchase_or_skip(row)),
             );
 
-            let is_full = purchases.len() > limit;
-            let is_last = rows.len() != wanted_rows;
-            if is_full || is_last {
+            let is_full = Page::full_length(&purchases, request.limit) < purchases.len();
+            let is_last = rows.len() != wanted_rows && !is_cut_off(&rows);
+            let last = rows.last().filter(|_| !is_full && !is_last);
+            let Some(last) = last else {
                 return Ok(Page::from_overfetch(purchases, selector, request));
-            }
+            };
 
-            // Some rows were skipped, and there may be further rows. The next query continues after
-            // the last row of this one.
-            let last = &rows[wanted_rows - 1];
+            // Some rows were skipped or cut off, and there may be further rows. The next query
+            // continues after the last row of this one.
             let time = last.try_get("timestamp").map_err(|error| {
                 postgres_error(ErrorKind::Corrupt, "a row has no valid time").with_source(error)
             })?;
@@ -151,7 +151,9 @@ impl PurchaseQuery for PostgresStore {
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let rows = self.connection.query(slice_query(after)).await?;
         let next_position = match rows.last() {
-            Some(last) if rows.len() == SLICE_ROWS => Some(Cursor::from_text(rows::raw_id(last))),
+            Some(last) if rows.len() == SLICE_ROWS || is_cut_off(&rows) => {
+                Some(Cursor::from_text(rows::raw_id(last)))
+            }
             _ => None,
         };
 
@@ -195,6 +197,11 @@ impl PostgresStore {
                 .with_context("id", id)
         })
     }
+}
+
+/// Returns whether there may be rows behind `rows`, which were left out because of their size.
+fn is_cut_off(rows: &[Row]) -> bool {
+    rows.iter().map(Row::raw_size_bytes).sum::<usize>() >= MAX_READ_BYTES
 }
 
 /// Returns the bounds of the requested page.
@@ -241,7 +248,7 @@ pub(super) fn page_query(
            order by "timestamp" {direction}, id {direction} limit ${limit}"#
     );
     statement.sql = sql.into();
-    statement
+    statement.limited()
 }
 
 /// Returns the SQL condition for the selected purchases from `from` to before `to`, and a statement
@@ -306,7 +313,8 @@ pub(super) fn slice_query(after: Option<&Cursor>) -> Statement {
     let condition = if after.is_some() { "where id > $1" } else { "" };
     let select = Statement::new(format!(
         "select {COLUMNS} from purchases {condition} order by id limit {SLICE_ROWS}"
-    ));
+    ))
+    .limited();
     match after {
         Some(after) => select.bind(after.as_str().to_owned()),
         None => select,

@@ -21,8 +21,11 @@ use crate::{Outcome, Purchase, PurchaseId, Result};
 
 /// The maximum number of purchases in each part of the cache.
 ///
-/// A part takes about 3 MB with purchases of about 300 bytes, and never more than 15 MB.
+/// A part takes about 3 MB with purchases of about 300 bytes, and never more than 15 MB without
+/// their [unknown members](crate::Details::unknown_members).
 const MAX_ENTRIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
+/// The maximum size of the unknown members of the purchases in each part, in bytes.
+const MAX_UNKNOWN_BYTES: usize = 4 << 20;
 
 /// The recent purchases of this process by id.
 ///
@@ -30,7 +33,7 @@ const MAX_ENTRIES: NonZeroUsize = NonZeroUsize::new(10_000).unwrap();
 #[derive(Debug)]
 pub(super) struct IdempotencyCache {
     /// The purchases whose ids were given.
-    given: Mutex<LruCache<PurchaseId, CachedPurchase>>,
+    given: Mutex<GivenPurchases>,
     /// The purchases whose ids were generated, in the order of their ids.
     ///
     /// They are cached because a client may send such an id as a key later. They form a separate
@@ -38,6 +41,14 @@ pub(super) struct IdempotencyCache {
     /// because concurrent calls end out of order: the entries with later ids then move to make room
     /// for one.
     generated: Mutex<VecDeque<Box<CachedPurchase>>>,
+}
+
+/// The purchases whose ids were given, with a limit of their number and of their size.
+#[derive(Debug)]
+struct GivenPurchases {
+    entries: LruCache<PurchaseId, CachedPurchase>,
+    /// The size of the unknown members of all entries.
+    unknown_bytes: usize,
 }
 
 /// A purchase that this process published, or attempts to publish.
@@ -85,7 +96,10 @@ impl IdempotencyCache {
     /// Creates an empty cache.
     pub(super) fn new() -> Self {
         Self {
-            given: Mutex::new(LruCache::new(MAX_ENTRIES)),
+            given: Mutex::new(GivenPurchases {
+                entries: LruCache::new(MAX_ENTRIES),
+                unknown_bytes: 0,
+            }),
             generated: Mutex::default(),
         }
     }
@@ -100,6 +114,7 @@ impl IdempotencyCache {
         let generated = lock(&self.generated);
 
         let cached = given
+            .entries
             .get(&purchase.id)
             .or_else(|| find_generated(&generated, &purchase.id));
         if let Some(entry) = cached {
@@ -123,6 +138,7 @@ impl IdempotencyCache {
         let given = lock(&self.given);
         let generated = lock(&self.generated);
         given
+            .entries
             .peek(id)
             .or_else(|| find_generated(&generated, id))
             .filter(|entry| entry.acknowledgement.is_some())
@@ -130,7 +146,15 @@ impl IdempotencyCache {
     }
 
     /// Remembers `purchase`, whose id was generated and which was acknowledged with `receipt`.
+    ///
+    /// A purchase with unknown members is remembered with those whose size is limited.
     pub(super) fn remember_generated(&self, purchase: &Purchase, receipt: &Receipt) {
+        if purchase.details.unknown_bytes() > 0 {
+            let entry = CachedPurchase::acknowledged(purchase, receipt);
+            lock(&self.given).put(purchase.id, entry);
+            return;
+        }
+
         let mut generated = lock(&self.generated);
         if generated.len() == MAX_ENTRIES.get() {
             generated.pop_front();
@@ -184,6 +208,7 @@ impl IdempotencyCache {
     fn forget_attempt(&self, id: &PurchaseId) {
         let mut given = lock(&self.given);
         let is_attempt = given
+            .entries
             .peek(id)
             .is_some_and(|entry| entry.acknowledgement.is_none());
         if is_attempt {
@@ -198,6 +223,31 @@ impl IdempotencyCache {
         if let Ok(index) = generated.binary_search_by_key(id, |entry| entry.purchase.id) {
             generated.remove(index);
         }
+    }
+}
+
+impl GivenPurchases {
+    /// Adds `entry`, or replaces the one with its id. The least recently used ones make room.
+    fn put(&mut self, id: PurchaseId, entry: CachedPurchase) {
+        self.unknown_bytes += entry.purchase.details.unknown_bytes();
+        let replaced = self.entries.push(id, entry);
+        self.subtract(replaced);
+        while self.unknown_bytes > MAX_UNKNOWN_BYTES {
+            let oldest = self.entries.pop_lru();
+            self.subtract(oldest);
+        }
+    }
+
+    /// Removes the entry with this id.
+    fn pop(&mut self, id: &PurchaseId) {
+        let removed = self.entries.pop_entry(id);
+        self.subtract(removed);
+    }
+
+    /// Subtracts the size of an entry that was removed.
+    fn subtract(&mut self, removed: Option<(PurchaseId, CachedPurchase)>) {
+        let removed_bytes = removed.map_or(0, |(_, entry)| entry.purchase.details.unknown_bytes());
+        self.unknown_bytes -= removed_bytes;
     }
 }
 
@@ -322,8 +372,28 @@ mod tests {
         for number in 0..=MAX_ENTRIES.get() as u128 {
             cache.get_or_insert(&purchase(number, "5"));
         }
-        assert_eq!(lock(&cache.given).len(), MAX_ENTRIES.get());
+        assert_eq!(lock(&cache.given).entries.len(), MAX_ENTRIES.get());
         let oldest = purchase(0, "6");
         assert_eq!(cache.get_or_insert(&oldest), CachedId::Unknown);
+
+        // Purchases that are large have to be few, whoever has given their ids.
+        let more = format!(r#"{{"gift":"{}"}}"#, "x".repeat(50_000));
+        for number in 20_000..20_200 {
+            let mut large = purchase(number, "5");
+            large.details.set_unknown_members(&more).unwrap();
+            if number < 20_100 {
+                cache.get_or_insert(&large);
+            } else {
+                cache.remember_generated(&large, &receipt(&large));
+            }
+        }
+        let given = lock(&cache.given);
+        assert!(given.unknown_bytes <= MAX_UNKNOWN_BYTES);
+        let cached = given.entries.iter().map(|(_, entry)| entry);
+        let bytes: usize = cached
+            .map(|entry| entry.purchase.details.unknown_bytes())
+            .sum();
+        assert_eq!(bytes, given.unknown_bytes);
+        assert!(lock(&cache.generated).is_empty());
     }
 }

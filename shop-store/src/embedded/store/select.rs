@@ -14,7 +14,7 @@
 use rusqlite::types::Value;
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::ports::{
-    Cursor, ListOrder, Lookup, PageBounds, PageLimit, ScanBatch, Selector, UnreadableEntry,
+    Cursor, ListOrder, Lookup, Page, PageBounds, PageLimit, ScanBatch, Selector, UnreadableEntry,
 };
 use shop_core::{Purchase, PurchaseId};
 
@@ -25,7 +25,8 @@ use super::waiting;
 use crate::embedded::checksum::{changed_row_error, check_ascending};
 use crate::limits::row_limit;
 
-/// Reads at most `limit` purchases of `selector` within `bounds`, in the given order.
+/// Reads the purchases of a full page of `selector` within `bounds`, in the given order, and one
+/// more purchase if there is another page.
 ///
 /// A user id or a user name may belong to several buyers. The first rows of each are read and
 /// merged.
@@ -37,14 +38,15 @@ pub(super) fn read_page(
     selector: &Selector,
     order: ListOrder,
     bounds: &PageBounds,
-    limit: usize,
+    limit: PageLimit,
 ) -> rusqlite::Result<Vec<Purchase>> {
     let mut page = PageReader {
         selector,
         order,
         bounds,
         limit,
-        purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT.get() + 1)),
+        purchases: Vec::with_capacity(limit.min(PageLimit::DEFAULT).get() + 1),
+        unknown_bytes: 0,
     };
 
     match selector {
@@ -65,9 +67,12 @@ struct PageReader<'a> {
     order: ListOrder,
     bounds: &'a PageBounds,
     /// The maximum number of purchases in the page.
-    limit: usize,
-    /// The first purchases of the rows that were read, in the order of the listing.
+    limit: PageLimit,
+    /// The first purchases of the rows that were read, in the order of the listing: those of a full
+    /// page and one more.
     purchases: Vec<Purchase>,
+    /// The size of the unknown members of `purchases`.
+    unknown_bytes: usize,
 }
 
 impl PageReader<'_> {
@@ -118,13 +123,27 @@ impl PageReader<'_> {
             Some(last) if !precedes(last) => self.purchases.partition_point(precedes),
             _ => self.purchases.len(),
         };
-        if position == self.limit {
+        if position == self.purchases.len() && self.is_full_without(1) {
             return false;
         }
 
+        self.unknown_bytes += purchase.details.unknown_bytes();
         self.purchases.insert(position, purchase);
-        self.purchases.truncate(self.limit);
+        while self.is_full_without(2) {
+            let dropped = self.purchases.pop();
+            self.unknown_bytes -= dropped.map_or(0, |last| last.details.unknown_bytes());
+        }
         true
+    }
+
+    /// Returns whether the purchases without the last `count` of them fill the page.
+    fn is_full_without(&self, count: usize) -> bool {
+        let Some(length) = self.purchases.len().checked_sub(count) else {
+            return false;
+        };
+        let last = &self.purchases[length..];
+        let last_bytes: usize = last.iter().map(|last| last.details.unknown_bytes()).sum();
+        Page::is_full(self.limit, length, self.unknown_bytes - last_bytes)
     }
 }
 
@@ -138,7 +157,7 @@ fn page_statement(
     buyer: Option<&Buyer>,
 ) -> (String, Vec<(&'static str, Value)>) {
     let bounds = page.bounds;
-    let mut parameters = vec![(":limit", row_limit(page.limit).into())];
+    let mut parameters = vec![(":limit", row_limit(page.limit.get() + 1).into())];
     // Appending parts is cheaper than formatting the statement, which is done for each page.
     let mut sql = "SELECT ".to_owned();
     match (buyer, page.selector) {
@@ -235,7 +254,7 @@ pub(super) fn look_up(connection: &Connection, id: &PurchaseId) -> rusqlite::Res
     Ok(Lookup::Missing)
 }
 
-/// The number of rows in a full batch of a scan.
+/// The maximum number of rows in a batch of a scan.
 const SCAN_BATCH_ROWS: usize = 1_000;
 
 /// The position of a row in a scan: its timestamp in milliseconds, and the bytes of its id.
@@ -272,10 +291,15 @@ pub(super) fn read_scan_batch(
     let mut purchases = Vec::new();
     let mut unreadable = Vec::new();
     let mut last_key = None;
+    let mut unknown_bytes = 0;
+    let mut is_full = false;
     while let Some(row) = scanned_rows.next()? {
         let key: ScanKey = (row.get(rows::TIMESTAMP)?, row.get(rows::ID)?);
         match rows::read_purchase(row) {
-            Ok(purchase) => purchases.push(purchase),
+            Ok(purchase) => {
+                unknown_bytes += purchase.details.unknown_bytes();
+                purchases.push(purchase);
+            }
             Err(error) => {
                 let id = rows::blob_literal(&key.1);
                 unreadable.push(UnreadableEntry::new(id, unreadable_reason(&error)));
@@ -284,10 +308,14 @@ pub(super) fn read_scan_batch(
 
         check_ascending(&key, last_key.as_ref().or(after))?;
         last_key = Some(key);
+        is_full = purchases.len() + unreadable.len() == SCAN_BATCH_ROWS
+            || unknown_bytes >= Page::MAX_UNKNOWN_BYTES;
+        if is_full {
+            break;
+        }
     }
 
     // A batch that is not full ends at the last row, so no position follows.
-    let is_full = purchases.len() + unreadable.len() == SCAN_BATCH_ROWS;
     let next = match last_key {
         Some((timestamp, id)) if is_full => {
             Some(Cursor::from_text(format!("{timestamp}:{}", hex(&id))))
@@ -384,8 +412,9 @@ mod tests {
                         selector: &selector,
                         order,
                         bounds: &bounds,
-                        limit: 1,
+                        limit: PageLimit::DEFAULT,
                         purchases: Vec::new(),
+                        unknown_bytes: 0,
                     };
                     let (sql, _) = page_statement(&page, buyer);
                     let plan = plan(&connection, &sql);

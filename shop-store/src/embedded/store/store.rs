@@ -260,8 +260,7 @@ impl PurchaseQuery for EmbeddedStore {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         let bounds = request.bounds(selector)?;
         let order = request.order;
-        // One purchase more than the page tells whether a next page exists.
-        let limit = request.limit.get() + 1;
+        let limit = request.limit;
         let owned_selector = selector.clone();
         let purchases = self
             .readers
