@@ -31,6 +31,8 @@ mod imports;
 mod kafka;
 mod kills;
 mod logs;
+#[cfg(target_os = "linux")]
+mod memory;
 mod mongodb;
 mod nothing_created;
 mod postgres;

@@ -274,10 +274,7 @@ impl Process {
 
     /// The peak memory, in MiB.
     pub(crate) fn peak_memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.id())).unwrap();
-        let (_, peak) = status.split_once("\nVmHWM:").unwrap();
-        let kibibytes = peak.split_whitespace().next().unwrap();
-        kibibytes.parse::<u64>().unwrap() / 1_024
+        peak_memory(self.id()).unwrap()
     }
 
     /// Sends SIGKILL, as in a crash.
@@ -313,6 +310,14 @@ impl Process {
     pub(crate) fn ended(mut self) -> impl Future<Output = ExitStatus> {
         soon("end", async move { self.child.wait().await.unwrap() })
     }
+}
+
+/// The peak memory of the process with this id, in MiB, unless it has ended.
+pub(crate) fn peak_memory(id: u32) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{id}/status")).ok()?;
+    let (_, peak) = status.split_once("\nVmHWM:")?;
+    let kibibytes = peak.split_whitespace().next()?;
+    Some(kibibytes.parse::<u64>().ok()? / 1_024)
 }
 
 pub(crate) fn send(process: &Child, signal: Signal) {
