@@ -13,6 +13,7 @@
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
 //! | `refunds` | refunds, the refunds that wait for their purchase, and the currency |
+//! | `waiting_state` | what the process remembers about the refunds that wait |
 //! | `store` | [`MongoStore`], and its port for inserts |
 //! | `error` | mapping of the driver's errors, and classes of errors about a document |
 //!
@@ -44,6 +45,7 @@ mod scan;
 mod select;
 mod store;
 mod totals;
+mod waiting_state;
 
 pub use connection::MongoStoreOptions;
 pub use migrate::Migration;

@@ -11,7 +11,7 @@
 //! | 2. looks for its purchase once more, and takes the refund back if the purchase is gone | 2. deletes the refunds of the purchase |
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
@@ -31,6 +31,7 @@ use super::MongoStore;
 use super::document::{ERASED, REFUNDED_PURCHASE, id_value, read_timestamp_member, to_bson_date};
 use super::error::mongo_error;
 use super::insert;
+use super::waiting_state::SWEEP_START;
 use crate::limits::row_limit;
 use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts, settle, update_none_waits};
 
@@ -45,26 +46,6 @@ const SLICE_REFUNDS: usize = 1_000;
 /// The maximum number of slices that one sweep reads. The next sweep continues behind them, so each
 /// sweep takes a limited time, and all waiting refunds are reached in turn.
 const SLICES_PER_SWEEP: usize = 10;
-/// The position before the first waiting refund.
-const SWEEP_START: i64 = i64::MIN;
-
-/// What a store remembers about its collection of waiting refunds.
-#[derive(Debug)]
-pub(super) struct WaitingState {
-    /// The sequence number of the waiting refund behind which the next sweep continues.
-    sweep_position: AtomicI64,
-    /// Whether this process has created the indexes of the collection.
-    has_indexes: AtomicBool,
-}
-
-impl Default for WaitingState {
-    fn default() -> Self {
-        Self {
-            sweep_position: AtomicI64::new(SWEEP_START),
-            has_indexes: AtomicBool::new(false),
-        }
-    }
-}
 
 #[async_trait]
 impl PurchaseRows for MongoStore {

@@ -11,7 +11,7 @@ use shop_core::{Purchase, Result};
 use super::MongoStoreOptions;
 use super::connection::MongoConnection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
-use super::refunds::WaitingState;
+use super::waiting_state::WaitingState;
 use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
