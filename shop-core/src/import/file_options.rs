@@ -36,7 +36,10 @@ impl Import {
             Some(preset) => preset.apply(self),
             None => self,
         };
-        import.columns = options.columns.unwrap_or(import.columns);
+        import.columns = match options.columns {
+            Some(columns) => columns.or_from_preset(import.columns),
+            None => import.columns,
+        };
         import.delimiter = options.delimiter.or(import.delimiter);
         import.encoding = options.encoding.or(import.encoding);
         import.skip_lines = options.skip_lines.unwrap_or(import.skip_lines);

@@ -108,11 +108,16 @@ fn skip_blank_lines(input: &mut CsvInput<impl Read>) -> Result<()> {
 fn check_format(start: &[u8]) -> Result<()> {
     const ZIP: &[u8] = b"PK\x03\x04";
     const GZIP: &[u8] = &[0x1f, 0x8b];
+    const OLD_OFFICE: &[u8] = &[0xd0, 0xcf, 0x11, 0xe0];
 
     let format = if start.starts_with(ZIP) {
         "a ZIP archive, such as an Excel workbook: save it as CSV"
     } else if start.starts_with(GZIP) {
         "compressed by gzip: decompress it"
+    } else if start.starts_with(OLD_OFFICE) {
+        "an old Excel workbook: save it as CSV"
+    } else if start.starts_with(b"%PDF-") {
+        "a PDF: export the table as CSV"
     } else if start.contains(&0) {
         "in UTF-16 without a byte order mark: name its encoding, utf-16le or utf-16be"
     } else if start.trim_ascii_start().starts_with(b"{") {

@@ -101,6 +101,23 @@ impl ColumnNames {
         )
     }
 
+    /// Returns these columns, and the columns of `preset` for the members that these do not name.
+    /// A column contains one member, so a column that is named here is taken from the preset's
+    /// member.
+    pub(super) fn or_from_preset(mut self, preset: Self) -> Self {
+        let is_named = |member: &str, column: &str| {
+            let mut named = self.0.iter();
+            named.any(|(known, name)| *known == member || name == column)
+        };
+        let others: Vec<(&'static str, String)> = preset
+            .0
+            .into_iter()
+            .filter(|(member, column)| !is_named(member, column))
+            .collect();
+        self.0.extend(others);
+        self
+    }
+
     /// Returns the member of a purchase that the column with this name contains, if the column is
     /// read.
     pub(super) fn member_of(&self, column: &str) -> Option<&'static str> {
@@ -239,6 +256,17 @@ mod tests {
             Ok::<_, Invalid>(format!("{names:?}"))
         });
         insta::assert_snapshot!(columns);
+
+        let given: ColumnNames = "userid=Mail,timestamp=day".parse().unwrap();
+        let preset = ColumnNames::of_preset(&[
+            ("userid", "No"),
+            ("username", "Mail"),
+            ("timestamp", "Date"),
+            ("timestamp", "Time"),
+            ("price", "Total"),
+        ]);
+        let expected = "userid=Mail,timestamp=day,price=Total".parse().unwrap();
+        assert_eq!(given.or_from_preset(preset), expected);
 
         let names: ColumnNames = "price=Total".parse().unwrap();
         assert_eq!(names.member_of("price"), None, "it is in another column");

@@ -65,7 +65,7 @@ impl Preset {
                 .time_zone(Some(FileZone::UTC))
                 .only(Some(RowFilter::of_preset(
                     "Status",
-                    &["Paid", "Partially Refunded", "Refunded"],
+                    &["Paid", "Partial Refund", "Partially Refunded", "Refunded"],
                 ))),
             Self::Woocommerce => import
                 .columns(ColumnNames::of_preset(&[
@@ -144,9 +144,10 @@ mod tests {
     use super::*;
     use crate::Purchase;
     use crate::api::RowFormat;
+    use crate::domain::Currency;
     use crate::import::ImportReport;
     use crate::memory::InMemoryStore;
-    use crate::ports::{Durability, StoreSink};
+    use crate::ports::{CurrencyStore as _, Durability, StoreSink};
 
     /// The files are those that the page about imports names.
     fn example(preset: Preset) -> &'static str {
@@ -164,10 +165,12 @@ mod tests {
         let mut outcomes = String::new();
         for preset in Preset::ALL {
             let mut import = preset.apply(Import::new(RowFormat::Csv));
-            import.currency = Some(match preset {
-                Preset::Woocommerce => "EUR".parse().unwrap(),
-                _ => "USD".parse().unwrap(),
-            });
+            let currency = match preset {
+                Preset::Woocommerce => "EUR",
+                _ => "USD",
+            };
+            let currency: Currency = currency.parse().unwrap();
+            import.currency = Some(currency.clone());
             // These two write the time of the shop without its zone.
             if matches!(preset, Preset::Woocommerce | Preset::Square) {
                 import.time_zone = Some("America/New_York".parse().unwrap());
@@ -175,6 +178,7 @@ mod tests {
 
             outcomes += &format!("# {}\n\n", preset.as_str());
             let store = InMemoryStore::new();
+            store.adopt_currency(&currency).await.unwrap();
             // Imported again, nothing is new.
             for _ in 0..2 {
                 let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);

@@ -200,7 +200,8 @@ impl<'a> ImportPublisher<'a> {
             if refunds.is_empty() {
                 return Ok(());
             }
-            let rows = find_purchases(self.query, refunds).await?;
+            let mut rows = find_purchases(self.query, refunds).await?;
+            self.referenced.reject_further_refunds(&mut rows);
             self.publish_rows(rows, report).await?;
             self.wait_until_stored(report).await?;
         }

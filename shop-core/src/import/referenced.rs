@@ -6,7 +6,7 @@
 //! is not found is rejected, unlike a refund with the id of its purchase, which can wait in the
 //! store: nothing there knows the reference.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 
 use backon::Retryable;
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -16,7 +16,7 @@ use super::publish::{CONCURRENT_LOOKUPS, retry_backoff};
 use super::row::ImportRow;
 use crate::domain::Reference;
 use crate::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
-use crate::{Error, Purchase, Result};
+use crate::{Error, Purchase, PurchaseId, Result};
 
 /// The number of bytes of refunds that are set aside at most, which are about 50,000 refunds. With
 /// more, their purchases are looked for before the end of the file, so a refund that is in the file
@@ -39,6 +39,8 @@ pub(super) struct ReferencedRefunds {
     refunds: VecDeque<ReferencedRefund>,
     /// The number of bytes of the refunds that were added since the last one was taken, about.
     bytes: usize,
+    /// The lines of the refunds that found their purchase so far, by the ids of the refunds.
+    refunding_lines: HashMap<PurchaseId, u64>,
 }
 
 impl ReferencedRefunds {
@@ -71,6 +73,24 @@ impl ReferencedRefunds {
     /// Returns the line of the first refund.
     pub(super) fn first_line(&self) -> Option<u64> {
         self.refunds.front().map(|refund| refund.line)
+    }
+
+    /// Rejects each of `rows` that refunds a purchase which another row of the file refunds.
+    ///
+    /// A purchase can be refunded once. Systems that pay back in several parts write a row for each
+    /// part, and two equal parts would otherwise look like one refund that is repeated.
+    pub(super) fn reject_further_refunds(&mut self, rows: &mut [ImportRow]) {
+        for row in rows {
+            let Ok(refund) = &row.purchase else {
+                continue;
+            };
+            let first_line = *self.refunding_lines.entry(refund.id).or_insert(row.line);
+            if first_line != row.line {
+                row.purchase = Err(format!(
+                    "line {first_line} refunds the same purchase, which can be refunded once: put both amounts into one row"
+                ));
+            }
+        }
     }
 
     /// Takes the first `count` refunds, or fewer if there are no more.
@@ -135,13 +155,12 @@ async fn find_purchase(
 }
 
 /// Returns the refund of `purchase` that the row states. The store checks whether it contradicts
-/// the purchase.
+/// the purchase, for example whether it is earlier.
 fn complete_refund(row: &ReferencedRefund, purchase: &Purchase) -> Purchase {
     let mut refund = row.refund.clone();
     refund.id = purchase.id.refund_id();
     refund.user_id.clone_from(&purchase.user_id);
     refund.user_name.clone_from(&purchase.user_name);
-    refund.timestamp = refund.timestamp.max(purchase.timestamp);
     refund
         .details
         .reference

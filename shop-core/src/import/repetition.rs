@@ -260,7 +260,7 @@ async fn refuse_other_reading(
         format!(
             "this file was imported before with other options: {difference}. \
              Each row that has another meaning by that would be stored a second time. \
-             Import it with the options of before, or add `again` to import it all the same"
+             Import it with the options of before, or again (`--again`, `again=true`) to import it all the same"
         ),
     ))
 }

@@ -102,7 +102,7 @@ impl fmt::Display for ImportReport {
             write!(f, "\n  {unlisted_problems} more")?;
         }
         if self.excluded > 0 {
-            write!(f, "\nfurther rows, which only excludes: {}", self.excluded)?;
+            write!(f, "\nexcluded by the option only: {}", self.excluded)?;
         }
         if self.waiting > 0 {
             write!(
