@@ -74,7 +74,7 @@ struct StoreOverHttp<S>(S);
 #[async_trait]
 impl<S: StoreFixture> StoreFixture for StoreOverHttp<S> {
     fn capabilities(&self) -> Capabilities {
-        self.0.capabilities()
+        self.0.capabilities().without_unknown_members()
     }
 
     async fn store(&self) -> Arc<dyn PurchaseStore> {

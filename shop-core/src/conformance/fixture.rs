@@ -127,6 +127,9 @@ pub struct Capabilities {
     /// Users and orders may be as the replaced systems accept them: with texts that are blank or
     /// have control characters, and with numbers below their meaning. `/v1` refuses them.
     pub legacy_rows: bool,
+    /// A listing has the members of a purchase that no version knows. A listing over HTTP leaves
+    /// them out.
+    pub unknown_members: bool,
 }
 
 impl Default for Capabilities {
@@ -139,6 +142,7 @@ impl Default for Capabilities {
             lists_everybody: true,
             open_writes: true,
             legacy_rows: true,
+            unknown_members: true,
         }
     }
 }
@@ -190,6 +194,13 @@ impl Capabilities {
     #[must_use]
     pub const fn without_legacy_rows(mut self) -> Self {
         self.legacy_rows = false;
+        self
+    }
+
+    /// The same, but listings leave unknown members out.
+    #[must_use]
+    pub const fn without_unknown_members(mut self) -> Self {
+        self.unknown_members = false;
         self
     }
 }
