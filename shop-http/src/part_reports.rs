@@ -96,8 +96,7 @@ impl PartReports {
 
     /// Returns the outcomes of the writes to `part`, which whoever writes to it records. They are
     /// the report `writes`.
-    #[must_use]
-    pub fn writes(&self, part: &'static str) -> Arc<RecentOutcomes> {
+    pub(crate) fn writes(&self, part: &'static str) -> Arc<RecentOutcomes> {
         Arc::clone(self.0.lock().writes.entry(part).or_default())
     }
 
