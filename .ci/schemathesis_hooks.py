@@ -47,6 +47,14 @@ def before_call(context, case, kwargs):
         # A range ends after it starts, and totals have a limited number of periods.
         if "from" in query and "to" in query:
             query.update({"from": "2024-05-18T10:20:30.123Z", "to": "2024-05-20T08:00:00+02:00"})
+    # A refund that was pending is named by all of these parameters, as its location has them.
+    if is_valid and query and case.operation.path.endswith("/purchases/{id}"):
+        query.pop("reason", None)
+        if all(name in query for name in ("of", "amount", "timestamp")):
+            query.update({"amount": "9.99", "timestamp": "2024-05-18T10:20:30.123Z"})
+        else:
+            for name in ("of", "amount", "timestamp"):
+                query.pop(name, None)
     # The amount of a refund is at most the price, which the schema does not know.
     if is_valid and case.operation.path.endswith(":refund") and isinstance(case.body, dict):
         case.body.pop("amount", None)
