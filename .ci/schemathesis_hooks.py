@@ -11,6 +11,21 @@ FILES = {
     "application/x-ndjson": '{"username":"ada","userid":"u1","price":29.99}\n',
 }
 
+OPTIONS_OF_A_FILE = (
+    "columns",
+    "currency_sign",
+    "delimiter",
+    "encoding",
+    "from_line",
+    "only",
+    "preset",
+    "skip_lines",
+    "thousands",
+    "time_pattern",
+    "time_zone",
+    "zone_abbreviations",
+)
+
 
 @schemathesis.hook
 def before_call(context, case, kwargs):
@@ -24,7 +39,7 @@ def before_call(context, case, kwargs):
             query.pop("topic", None)
         # How a file is read depends on the file, and has names that the schema does not list.
         if case.operation.path.endswith(":import"):
-            for name in ("columns", "delimiter", "encoding", "from_line", "time_zone"):
+            for name in OPTIONS_OF_A_FILE:
                 query.pop(name, None)
     # The schema of a file is any text. One without the columns is rejected.
     if is_valid and case.operation.path.endswith(":import"):
