@@ -330,6 +330,8 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
             .push(Change::Write(offset as usize, bytes[..length].to_vec()));
     }
     steps::note(|| {
+        // A lock file records times and numbers of files, which the kernel gives differently each time.
+        let bytes = if name.ends_with("lock") { &[] } else { bytes };
         bytes.iter().fold(offset as u64, |sum, byte| {
             sum.wrapping_mul(31) ^ u64::from(*byte)
         })
