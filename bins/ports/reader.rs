@@ -1,7 +1,7 @@
-//! Notices that nobody reads a log: that its records are stored by no process.
+//! Notices a log whose consumer group has no member: no process stores its records.
 //!
-//! A purchase is acknowledged when the log has it, so a service that publishes is not told that no
-//! process runs ingest. [`watch_topic`] asks the log whether the group has a member, and
+//! A purchase is acknowledged when it is in the log, so a publish succeeds while no process runs
+//! ingest. [`watch_topic`] asks the log whether the group has a member, and
 //! [`watch_service`] asks the service that stores the purchases. The result is a report for
 //! `/health`, see [`PartReports`].
 
@@ -90,7 +90,7 @@ fn report_unknown(error: &Error, last: &watch::Sender<PartReport>) {
     }
 }
 
-/// Returns a future that asks the service that stores the purchases at intervals whether somebody
+/// Returns a future that asks the service that stores the purchases at intervals whether a process
 /// reads the log, and reports it about the part [`READER`]. The future does not end.
 ///
 /// Only that service knows the group for sure.

@@ -94,7 +94,7 @@ impl PartReports {
         });
     }
 
-    /// Returns the outcomes of the writes to `part`, which whoever writes to it records. They are
+    /// Returns the outcomes of the writes to `part`, to which each writer adds its results. They are
     /// the report `writes`.
     pub(crate) fn writes(&self, part: &'static str) -> Arc<RecentOutcomes> {
         Arc::clone(self.0.lock().writes.entry(part).or_default())

@@ -452,7 +452,7 @@ impl Details {
     /// Returns the size of the members that this version does not know, in bytes.
     ///
     /// Each other text has few characters, so a number of purchases takes a bounded number of bytes
-    /// without these members. Whoever holds many purchases limits their sizes too.
+    /// without these members. A caller that holds many purchases limits these bytes too.
     #[doc(hidden)]
     #[must_use]
     pub fn unknown_bytes(&self) -> usize {
