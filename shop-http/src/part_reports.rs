@@ -12,6 +12,8 @@
 //! | part | report | whose |
 //! |---|---|---|
 //! | `log`, `store`, `users`, `orders` | `writes` | the service's: its writes of the last ten seconds failed |
+//! | `log`, `store`, `listings`, a role | `check` | the service's: the check of the part failed |
+//! | `disk` | `space` | the program's: the disk of the embedded files is full |
 //! | `reader`, `users`, `orders` | `unread` | the program's: no process reads the records of a topic |
 //!
 //! The reports are shared by all routers of a process. So the admin listener reports the writes
@@ -22,6 +24,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use shop_core::Error;
 use shop_core::ports::RecentOutcomes;
 
 /// The name of the report about failing writes.
@@ -106,11 +109,8 @@ impl PartReports {
         let mut current = CurrentReports::new();
         for (part, outcomes) in &sources.writes {
             if let Some(error) = outcomes.failure() {
-                let text = format!(
-                    "no write of the last ten seconds succeeded: {} ({})",
-                    error.message(),
-                    error.kind().as_str()
-                );
+                let error = describe_error(&error);
+                let text = format!("no write of the last ten seconds succeeded: {error}");
                 let reports = current.entry(*part).or_default();
                 reports.insert(WRITES, PartReport::Fails(text));
             }
@@ -124,6 +124,12 @@ impl PartReports {
         }
         current
     }
+}
+
+/// Returns the message and the kind of `error`: what `/health` tells of it, without its context and
+/// its causes.
+pub(crate) fn describe_error(error: &Error) -> String {
+    format!("{} ({})", error.message(), error.kind().as_str())
 }
 
 impl PartReport {
@@ -144,7 +150,7 @@ impl fmt::Debug for PartReports {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::{Error, ErrorKind, Result};
+    use shop_core::{ErrorKind, Result};
 
     use super::*;
 

@@ -18,14 +18,16 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use shop_core::ErrorKind;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
 use shop_core::ports::{CurrencyState, PurchaseSink as _};
+use shop_core::{ErrorKind, Result};
 
-use crate::part_reports::{CurrentReports, PartReport};
+use crate::part_reports::{CurrentReports, PartReport, describe_error};
 use crate::role::RoleState;
-use crate::service::{Service, ServiceKind, is_healthy};
+use crate::service::{Service, ServiceKind, check_with_timeout};
 
+/// The name of the report about a failed check.
+const CHECK: &str = "check";
 /// The time of failing inserts without a success after which the store of an ingest no longer
 /// counts as ready.
 const STORE_PATIENCE: Duration = Duration::from_secs(5);
@@ -38,7 +40,7 @@ struct Checks<'a> {
     reads: bool,
     /// The stores of the checked roles, in the order of [`Service::role_states`].
     roles: Vec<bool>,
-    /// What the process has noticed about its parts.
+    /// What the process has noticed about its parts, and the errors of the checks.
     reports: CurrentReports,
 }
 
@@ -67,26 +69,35 @@ impl<'a> Checks<'a> {
     ) -> Self {
         let check_writes = async {
             match &service.purchases {
-                Some(purchases) if writes => is_healthy(purchases.sink.check()).await,
-                _ => true,
+                Some(purchases) if writes => check_with_timeout(purchases.sink.check()).await,
+                _ => Ok(()),
             }
         };
         let check_reads = async {
             match &service.purchases {
-                Some(purchases) if reads => is_healthy(purchases.query.check_reads()).await,
-                _ => true,
+                Some(purchases) if reads => check_with_timeout(purchases.query.check_reads()).await,
+                _ => Ok(()),
             }
         };
         let checked_roles = service.role_states().into_iter().filter(is_checked);
-        let check_roles = join_all(checked_roles.map(|role| is_healthy(role.check)));
+        let check_roles = join_all(checked_roles.map(async |role| {
+            let checked = check_with_timeout(role.check).await;
+            (role.name, checked)
+        }));
 
         let (writes, reads, roles) = tokio::join!(check_writes, check_reads, check_roles);
+        let mut reports = service.reports.read();
+        report_failure(&mut reports, service.kind.sink_part(), &writes);
+        report_failure(&mut reports, "listings", &reads);
+        for (role, checked) in &roles {
+            report_failure(&mut reports, role, checked);
+        }
         Self {
             service,
-            writes,
-            reads,
-            roles,
-            reports: service.reports.read(),
+            writes: writes.is_ok(),
+            reads: reads.is_ok(),
+            roles: roles.iter().map(|(_, checked)| checked.is_ok()).collect(),
+            reports,
         }
     }
 
@@ -216,6 +227,16 @@ impl<'a> Checks<'a> {
             *parts.entry(part).or_insert(true) &= works;
         }
         parts
+    }
+}
+
+/// Adds the error of a check of `part` to `reports`, so that `/health` says why the part does not
+/// work.
+fn report_failure(reports: &mut CurrentReports, part: &'static str, checked: &Result<()>) {
+    if let Err(error) = checked {
+        let text = describe_error(error);
+        let of_part = reports.entry(part).or_default();
+        of_part.insert(CHECK, PartReport::Fails(text));
     }
 }
 
