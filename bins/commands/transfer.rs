@@ -4,7 +4,8 @@
 //! until they are in the store. An export writes the purchases of the store to standard output, in
 //! an order in which they can be imported: each purchase before its refund.
 //!
-//! Both show their progress on standard error, if it is a terminal. A dry run only reads the file.
+//! Both show their progress on standard error, if it is a terminal. A dry run only reads the file,
+//! and prints the prices in the currency of the settings.
 
 use std::fs::File;
 use std::io::Read;
@@ -40,6 +41,7 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         .refunds(settings.http_options().refunds);
 
     if command.dry_run {
+        // The store was asked for its currency already, if it is available.
         let preview = import
             .currency(settings.currency.clone())
             .preview(file)

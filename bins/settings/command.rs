@@ -256,9 +256,8 @@ impl Command {
             Self::Status => false,
             // Groups have positions alone, and a store is restored where there is none.
             Self::Groups(_) | Self::Restore { .. } => false,
-            // A dry run reads the file alone.
-            Self::Import(file) => !file.dry_run,
             Self::Migrate
+            | Self::Import(_)
             | Self::Replace(_)
             | Self::Verify { .. }
             | Self::Doctor

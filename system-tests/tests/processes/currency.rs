@@ -110,9 +110,10 @@ async fn commands_with_another_currency_are_refused() {
     let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
 
     // The last command erases, so it is refused before it could change what the others find.
-    let commands: [&[&str]; 10] = [
+    let commands: [&[&str]; 11] = [
         &["refund", &id],
         &["import", file],
+        &["import", file, "--dry-run"],
         &["export"],
         &["verify", "--wait", "0"],
         &["doctor"],
