@@ -17,6 +17,7 @@ use shop_http::Metrics;
 
 use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, components};
 use crate::log_file::LogFile;
+use crate::ports::full_disk;
 use crate::settings::{EffectiveSetting, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result, auth, commands, tls};
@@ -292,7 +293,8 @@ async fn within<T>(
 /// Returns whether `file` exists.
 ///
 /// # Errors
-/// Returns an error if this user may not read and write the file, or could not create the file.
+/// Returns an error if this user may not read and write the file, or could not create the file, or if
+/// its disk is full.
 fn check_file(file: &Path) -> Result<bool> {
     // A service also creates the folders of the file that are missing.
     let folder = file
@@ -310,6 +312,9 @@ fn check_file(file: &Path) -> Result<bool> {
     let denied = "no permission: let this user read and write there";
     access(folder, Access::WRITE_OK | Access::EXEC_OK)
         .map_err(|_errno| unusable_data_folder(folder, denied))?;
+    if let Some(reason) = full_disk(folder) {
+        return Err(CliError::new(reason));
+    }
     let exists = file.exists();
     if exists {
         access(file, Access::READ_OK | Access::WRITE_OK)

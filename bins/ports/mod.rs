@@ -6,6 +6,7 @@
 //! router of the service serves.
 
 mod backends;
+mod disk;
 mod entities;
 mod pending_dead_letters;
 mod purchases;
@@ -33,6 +34,8 @@ use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
 use entities::EntityRuntime;
+
+pub(crate) use disk::full_disk;
 
 pub use backends::Backends;
 pub use purchases::PurchasePorts;
@@ -72,6 +75,7 @@ impl Ports {
             shutdown: shutdown.clone(),
             served: CancellationToken::new(),
         };
+        disk::watch_disk(settings, reports);
         if let Some(purchases) = &mut self.purchases {
             purchases.start(&mut background, settings, metrics, reports)?;
         }

@@ -48,6 +48,7 @@ mod servers;
 mod settings;
 mod shared_folder;
 mod shutdown;
+mod small_disk;
 mod smoke;
 mod status;
 mod tls;

@@ -1,6 +1,7 @@
 //! Several services on one folder.
 
 use crate::prelude::*;
+use crate::small_disk::SmallDisk;
 
 #[tokio::test]
 async fn a_management_without_ingest_only_reads() {
@@ -26,34 +27,93 @@ async fn a_management_without_ingest_only_reads() {
     }
 }
 
-#[tokio::test]
-async fn an_overwritten_file_is_refused_and_seen_by_every_process() {
-    let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    must_buy(&facing, ADA).await;
-    facing.stop().await;
-    let file = folder.path().join("shop.db");
-    let old = std::fs::read(&file).unwrap();
+/// Puts other bytes at a path, in the way of a program.
+type Replacement = fn(&Path, &[u8]);
 
+#[tokio::test]
+async fn a_replaced_file_is_refused_and_seen_by_every_process() {
+    // As `cp` does it, the inode stays; as `mv` does it, the processes keep a file that has no name.
+    let replacements: [(&str, Replacement); 2] = [
+        ("overwritten", |file, old| {
+            std::fs::write(file, old).unwrap();
+        }),
+        ("deleted or replaced", |file, old| {
+            let other = file.with_extension("old");
+            std::fs::write(&other, old).unwrap();
+            std::fs::rename(other, file).unwrap();
+        }),
+    ];
+    for (reason, replace) in replacements {
+        let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
+        must_buy(&facing, ADA).await;
+        facing.stop().await;
+        let file = folder.path().join("shop.db");
+        let old = std::fs::read(&file).unwrap();
+
+        let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
+        let management = Process::start(Binary::Management, folder.path(), &[]).await;
+        must_buy(&facing, ADA).await;
+        replace(&file, &old);
+        let (status, answer) = post(&facing.path("/v1/purchases"), ADA).await;
+        assert_eq!(
+            (status, &answer["outcome"]),
+            (503, &"not_sent".into()),
+            "{answer}"
+        );
+        // The store of a management is unavailable, so that it is `unhealthy`.
+        for (process, part, status) in [
+            (&facing, "log", "degraded"),
+            (&management, "store", "unhealthy"),
+        ] {
+            let health = get(&process.path("/health?details=true")).await.1;
+            assert_eq!(health["status"], status, "{health}");
+            let check = health["reasons"][part]["check"].as_str();
+            assert!(check.unwrap_or_default().contains(reason), "{health}");
+        }
+        for process in [facing, management] {
+            process.kill().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_full_disk_is_seen_before_anybody_writes() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some(disk) = SmallDisk::mount(folder.path().to_owned(), c"size=16m") else {
+        return;
+    };
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
     let management = Process::start(Binary::Management, folder.path(), &[]).await;
+    let services = [&facing, &management];
+    let is_full = async |full: bool| {
+        for service in services {
+            let health = get(&service.path("/health?details=true")).await.1;
+            let reason = &health["reasons"]["disk"]["space"];
+            let is_seen = health["parts"]["disk"] == false && reason.is_string();
+            if is_seen != full || (health["status"] == "healthy") == full {
+                return false;
+            }
+        }
+        true
+    };
     must_buy(&facing, ADA).await;
-    // As `cp` does it: the inode stays.
-    std::fs::write(&file, old).unwrap();
-    let (status, answer) = post(&facing.path("/v1/purchases"), ADA).await;
-    assert_eq!(
-        (status, &answer["outcome"]),
-        (503, &"not_sent".into()),
-        "{answer}"
+    until("be healthy", async || is_full(false).await).await;
+
+    disk.fill();
+    until("notice it", async || is_full(true).await).await;
+    let data = ("SHOP_DATA_DIR", folder.path().to_str().unwrap());
+    let output = Binary::Management.run(&["--check-config"], &[data]).await;
+    assert_ended(
+        &output,
+        1,
+        "the disk of the data folder (SHOP_DATA_DIR) is full",
     );
-    // The store of a management is unavailable, so that it is `unhealthy`.
-    for (process, status) in [(&facing, "degraded"), (&management, "unhealthy")] {
-        let health = get(&process.path("/health?details=true")).await.1;
-        assert_eq!(health["status"], status, "{health}");
-        let reason = health["files"][0].as_str().unwrap_or_default();
-        assert!(reason.contains("overwritten"), "{health}");
-    }
+
+    disk.free();
+    until("notice the end", async || is_full(false).await).await;
+    must_buy(&facing, ADA).await;
     for process in [facing, management] {
-        process.kill().await;
+        process.stop().await;
     }
 }
 

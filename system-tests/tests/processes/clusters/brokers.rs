@@ -1,14 +1,11 @@
 //! Three brokers for one test, behind links from their clients.
 
-use std::io::Write as _;
-
 use rdkafka::admin::{
     AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier,
     TopicReplication,
 };
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
 use tokio::sync::SemaphorePermit;
 
 use super::are_wanted;
@@ -16,6 +13,7 @@ use super::buyers::RECOVERY;
 use crate::prelude::*;
 use crate::proxy::Link;
 use crate::servers::{environment, without_other_sets};
+use crate::small_disk::SmallDisk;
 
 /// Three brokers for one test.
 pub(super) struct Cluster {
@@ -26,7 +24,7 @@ pub(super) struct Cluster {
     /// The link from the clients to each broker. The brokers reach each other without them.
     pub(super) links: Vec<Link>,
     /// The disk of the third broker, if it has one of its own.
-    disk: Option<PathBuf>,
+    pub(super) disk: Option<SmallDisk>,
     _alone: SemaphorePermit<'static>,
 }
 
@@ -41,27 +39,8 @@ impl Cluster {
         let mut cluster = Self::prepare().await?;
         let disk = cluster.folder.path().join("cluster/node-3");
         std::fs::create_dir_all(&disk).unwrap();
-        let flags = MountFlags::empty();
-        if let Err(error) = mount("tmpfs", &disk, "tmpfs", flags, c"size=200m") {
-            skipped("tmpfs", &error.to_string());
-            return None;
-        }
-        cluster.disk = Some(disk);
+        cluster.disk = Some(SmallDisk::mount(disk, c"size=200m")?);
         Some(cluster.up().await)
-    }
-
-    /// Fills the disk of the third broker.
-    pub(super) fn fill_disk(&self) {
-        let mut ballast = std::fs::File::create(self.ballast()).unwrap();
-        while ballast.write_all(&[0; 64 * 1024]).is_ok() {}
-    }
-
-    pub(super) fn free_disk(&self) {
-        std::fs::remove_file(self.ballast()).unwrap();
-    }
-
-    fn ballast(&self) -> PathBuf {
-        self.disk.as_ref().unwrap().join("ballast")
     }
 
     async fn prepare() -> Option<Self> {
@@ -171,11 +150,6 @@ impl Drop for Cluster {
             .stdin(Stdio::null());
         if let Err(error) = down.output() {
             eprintln!("the test's cluster could not be stopped: {error}");
-        }
-        if let Some(disk) = &self.disk
-            && let Err(error) = unmount(disk, UnmountFlags::DETACH)
-        {
-            eprintln!("the test's disk could not be unmounted: {error}");
         }
     }
 }

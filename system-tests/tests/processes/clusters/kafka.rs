@@ -88,8 +88,8 @@ async fn scene(cluster: &Cluster, name: &str, steps: &str) {
                     link.set(weather_of(weather));
                 }
             }
-            ["disk", "full"] => cluster.fill_disk(),
-            ["disk", "free"] => cluster.free_disk(),
+            ["disk", "full"] => cluster.disk.as_ref().unwrap().fill(),
+            ["disk", "free"] => cluster.disk.as_ref().unwrap().free(),
             ["partitions", count] => cluster.grow(&topic, count.parse().unwrap()).await,
             ["max.message.bytes", bytes] => {
                 cluster.configure(&topic, "max.message.bytes", bytes).await;
