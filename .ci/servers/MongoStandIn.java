@@ -1,119 +1,113 @@
 import de.bwaldvogel.mongo.MongoBackend;
-import de.bwaldvogel.mongo.MongoServer;
 import de.bwaldvogel.mongo.MongoVersion;
 import de.bwaldvogel.mongo.backend.h2.H2Backend;
 import de.bwaldvogel.mongo.backend.memory.MemoryBackend;
 import de.bwaldvogel.mongo.bson.Document;
-import de.bwaldvogel.mongo.exception.MongoServerException;
-import de.bwaldvogel.mongo.wire.message.MongoMessage;
+import de.bwaldvogel.mongo.wire.MongoDatabaseHandler;
+import de.bwaldvogel.mongo.wire.MongoExceptionHandler;
+import de.bwaldvogel.mongo.wire.MongoWireMessageEncoder;
+import de.bwaldvogel.mongo.wire.MongoWireProtocolHandler;
+import de.bwaldvogel.mongo.wire.MongoWireReplyEncoder;
+import io.netty.bootstrap.ServerBootstrap;
+import io.netty.channel.Channel;
+import io.netty.channel.ChannelInitializer;
+import io.netty.channel.ChannelOption;
+import io.netty.channel.group.ChannelGroup;
+import io.netty.channel.group.DefaultChannelGroup;
+import io.netty.channel.nio.NioEventLoopGroup;
+import io.netty.channel.socket.SocketChannel;
+import io.netty.channel.socket.nio.NioServerSocketChannel;
+import io.netty.util.concurrent.DefaultEventExecutor;
+import io.netty.util.concurrent.GlobalEventExecutor;
 import java.util.List;
-import java.util.Locale;
-import java.util.Set;
-import java.util.function.Function;
 import org.h2.mvstore.MVStore;
 
-/** mongo-java-server, with the commands that current drivers require: {@code MongoStandIn HOST PORT memory|FILE}. */
+/**
+ * mongo-java-server, made as strict as MongoDB 5.0: {@code MongoStandIn HOST PORT memory|FILE [REPLICA_SET]}.
+ *
+ * With REPLICA_SET it is the primary of a replica set of one of that name; without, a standalone.
+ *
+ * <h2>What it refuses, with MongoDB's codes and messages</h2>
+ * Empty batches (16), unknown fields (40415), missing batches (40414), options of indexes that do not exist (197), a
+ * maxTimeMS out of range (2) or exceeded (50), concerns that a command does not have (72), a second document without the
+ * members of a unique index (11000), documents that a validator does not match (121), writes to a view (166), and indexes
+ * that contradict existing ones (85, 86).
+ *
+ * <h2>Fail points</h2>
+ * As in a mongod with {@code --setParameter enableTestCommands=1}, on the database admin. There is one failCommand, so
+ * tests that set it run one after the other, and name their connection in `appName` (`?appName=` of their URI):
+ * <pre>
+ * {configureFailPoint: "failCommand", mode: {times: 2},            // or {skip: n}, "alwaysOn", "off"
+ *  data: {failCommands: ["insert"], appName: "test_x",             // or namespace: "database.collection"
+ *         errorCode: 10107,                                        // the command is not run
+ *         closeConnection: true,                                   // as is this
+ *         blockConnection: true, blockTimeMS: 500,                 // run later; code 50 after its maxTimeMS
+ *         writeConcernError: {code: 91, errmsg: "shutting down"}}} // the write is run; not with the others
+ * </pre>
+ * A majority that does not get writes, as in a set whose secondaries lag. MongoDB has this fail point for all databases;
+ * the member `database` is of the stand-in, so that tests can run at the same time:
+ * <pre>
+ * {configureFailPoint: "disableSnapshotting", mode: "alwaysOn", data: {database: "test_x"}}
+ * {configureFailPoint: "disableSnapshotting", mode: "off",      data: {database: "test_x"}}
+ * </pre>
+ * Meanwhile a write with `w: "majority"`, which is the default, is applied and waits: with a wtimeout until the
+ * writeConcernError 64, without one until "off". Reads with read concern local find it, those with majority or snapshot
+ * do not, those with linearizable wait for their maxTimeMS.
+ *
+ * The stand-in alone has the command of a fail-over to a member that has what the majority has. It drops every other
+ * write, ends "disableSnapshotting", and responds to waiting writes with the writeConcernError 189:
+ * <pre>
+ * {failOver: 1, database: "test_x"}                                // code 59 in MongoDB
+ * </pre>
+ *
+ * <h2>What it still cannot do</h2>
+ * Logins, TLS, transactions, sessions, retryable writes, change streams, several members of a replica set, sharding,
+ * explain, bulkWrite of 8.0, updates by a pipeline, keyPattern and keyValue of duplicates, $jsonSchema.
+ * It ignores collations, hints, bypassDocumentValidation, and the partialFilterExpression of a unique index (which all
+ * documents are in), and never deletes by a TTL: listCollections and listIndexes show them. A time series is a plain
+ * collection. Options of collections do not survive a restart, nor does a fail-over change them or indexes; connections
+ * stay open in it. A write that exceeds its maxTimeMS is applied as a whole, and an ordered update or delete continues
+ * behind an error. No index makes a query faster, $avg of decimals is a double, and texts are ordered by UTF-16 units.
+ */
 public final class MongoStandIn {
-    /** Commands that do not write. All others run one at a time, and are flushed before their response. */
-    private static final Set<String> READS = Set.of(
-            "hello", "ismaster", "ping", "buildinfo", "aggregate", "find", "getmore", "count", "distinct",
-            "listcollections", "listdatabases", "listindexes", "serverstatus", "endsessions", "killcursors", "dbstats",
-            "collstats", "getparameter", "getlog", "whatsmyuri");
-
     /** Stores data in a file. A kill loses no write: data is passed to the operating system before the response. */
     private static final class File extends H2Backend {
-        File(String path) {
+        private final Commands commands;
+
+        File(String path, String replicaSet) {
             // Background commits are disabled: they only queue the write, and commit() then finds no changes and
             // returns before the data is written.
             super(new MVStore.Builder().fileName(path).cacheSize(96).autoCommitDisabled().open());
             // Each write command creates a version. Without these limits, the file grows by megabytes per second.
             getMvStore().setRetentionTime(1_000);
             getMvStore().setVersionsToKeep(0);
+            commands = new Commands(this, replicaSet, this::commit);
         }
 
         @Override
-        public Document handleMessage(MongoMessage message) {
-            Document response = respond(message, super::handleMessage);
-            if (isWrite(message)) {
-                commit();
-            }
-            return response;
+        public Document handleCommand(Channel channel, String database, String name, Document body) {
+            return commands.run(new Call(channel, database, name, body), this::library);
+        }
+
+        private Document library(Call call) {
+            return super.handleCommand(call.channel(), call.database(), call.name(), call.body());
         }
     }
 
     private static final class Memory extends MemoryBackend {
+        private final Commands commands;
+
+        Memory(String replicaSet) {
+            commands = new Commands(this, replicaSet, () -> {});
+        }
+
         @Override
-        public Document handleMessage(MongoMessage message) {
-            return respond(message, super::handleMessage);
+        public Document handleCommand(Channel channel, String database, String name, Document body) {
+            return commands.run(new Call(channel, database, name, body), this::library);
         }
-    }
 
-    private static String command(MongoMessage message) {
-        return message.getDocument().keySet().iterator().next();
-    }
-
-    private static boolean isWrite(MongoMessage message) {
-        return !READS.contains(command(message).toLowerCase(Locale.ROOT));
-    }
-
-    /**
-     * The library's response to one write at a time. It creates collections without a lock: of two first commands for
-     * a collection, such as an insert and createIndexes, the later one would replace the collection of the other, with
-     * the documents that it has acknowledged.
-     */
-    private static Document respond(MongoMessage message, Function<MongoMessage, Document> library) {
-        if (!isWrite(message)) {
-            return corrected(message, library);
-        }
-        synchronized (READS) {
-            return corrected(message, library);
-        }
-    }
-
-    /** The library's response, corrected where mongod responds differently. */
-    private static Document corrected(MongoMessage message, Function<MongoMessage, Document> library) {
-        return switch (command(message)) {
-            case "hello" -> hello(message, library);
-            case "insert" -> insert(message.getDocument(), library.apply(message));
-            case "drop" -> drop(message, library);
-            default -> library.apply(message);
-        };
-    }
-
-    /** The library only supports the predecessor of this command, isMaster, whose response differs in one field. */
-    private static Document hello(MongoMessage message, Function<MongoMessage, Document> library) {
-        Document isMaster = new Document("isMaster", 1);
-        isMaster.putAll(message.getDocument());
-        isMaster.remove("hello");
-        Document response = library.apply(new MongoMessage(message.getChannel(), message.getHeader(), isMaster));
-        response.put("isWritablePrimary", response.remove("ismaster"));
-        return response;
-    }
-
-    /** The library counts rejected documents as inserted. */
-    private static Document insert(Document command, Document response) {
-        if (response.get("writeErrors") instanceof List<?> errors && !errors.isEmpty()) {
-            int sent = ((Number) response.get("n")).intValue();
-            int first = ((Number) ((Document) errors.get(0)).get("index")).intValue();
-            boolean ordered = !Boolean.FALSE.equals(command.get("ordered"));
-            response.put("n", ordered ? first : sent - errors.size());
-        }
-        return response;
-    }
-
-    /** Drivers ignore this error by its code, which the library omits. */
-    private static Document drop(MongoMessage message, Function<MongoMessage, Document> library) {
-        try {
-            return library.apply(message);
-        } catch (MongoServerException error) {
-            if (!"ns not found".equals(error.getMessage())) {
-                throw error;
-            }
-            Document missing = new Document("ok", 0.0);
-            missing.put("errmsg", error.getMessage());
-            missing.put("code", 26);
-            missing.put("codeName", "NamespaceNotFound");
-            return missing;
+        private Document library(Call call) {
+            return super.handleCommand(call.channel(), call.database(), call.name(), call.body());
         }
     }
 
@@ -130,13 +124,45 @@ public final class MongoStandIn {
         }
     }
 
+    /** The library's server with a thread for each connection: a command that waits must not stop others. */
+    @SuppressWarnings("deprecation") // The version of Netty that the library brings has the successors too, others do not.
+    private static Channel listen(MongoBackend backend, ChannelGroup clients, String host, int port) {
+        ChannelInitializer<SocketChannel> initializer = new ChannelInitializer<>() {
+            @Override
+            public void initChannel(SocketChannel client) {
+                DefaultEventExecutor thread = new DefaultEventExecutor();
+                client.closeFuture().addListener(closed -> thread.shutdownGracefully());
+                client.pipeline()
+                        .addLast(new MongoWireReplyEncoder())
+                        .addLast(new MongoWireMessageEncoder())
+                        .addLast(new MongoWireProtocolHandler())
+                        .addLast(thread, new MongoDatabaseHandler(backend, clients))
+                        .addLast(new MongoExceptionHandler());
+            }
+        };
+        return new ServerBootstrap()
+                .group(new NioEventLoopGroup(1), new NioEventLoopGroup(2))
+                .channel(NioServerSocketChannel.class)
+                .option(ChannelOption.SO_BACKLOG, 100)
+                .childOption(ChannelOption.TCP_NODELAY, true)
+                .childHandler(initializer)
+                .bind(host, port)
+                .syncUninterruptibly()
+                .channel();
+    }
+
     public static void main(String[] args) throws Exception {
-        MongoBackend backend = args[2].equals("memory") ? new Memory() : new File(args[2]);
+        String replicaSet = args.length > 3 ? args[3] : "";
+        MongoBackend backend = args[2].equals("memory") ? new Memory(replicaSet) : new File(args[2], replicaSet);
         backend.version(new Version());
-        MongoServer server = new MongoServer(backend);
-        server.bind(args[0], Integer.parseInt(args[1]));
-        Runtime.getRuntime().addShutdownHook(new Thread(server::shutdownNow));
-        System.out.println("Waiting for connections on " + server.getLocalAddress());
+        ChannelGroup clients = new DefaultChannelGroup(GlobalEventExecutor.INSTANCE);
+        Channel server = listen(backend, clients, args[0], Integer.parseInt(args[1]));
+        Runtime.getRuntime().addShutdownHook(new Thread(() -> {
+            server.close().syncUninterruptibly();
+            clients.close().syncUninterruptibly();
+            backend.close();
+        }));
+        System.out.println("Waiting for connections on " + server.localAddress());
         Thread.currentThread().join();
     }
 }

@@ -107,7 +107,7 @@ fetch() {
     rm -rf "${parts:?}/lib" "$parts/classes" "$parts"/*.jsa
     timeout 900 mvn -B -q -f "$here/pom.xml" dependency:copy-dependencies -DincludeScope=runtime \
       -DoutputDirectory="$parts/lib" >"$parts/maven.log" 2>&1 </dev/null || { tail -n 20 "$parts/maven.log" >&2; die "Maven failed"; }
-    javac --release 17 -cp "$parts/lib/*" -d "$parts/classes" "$here/MongoStandIn.java" >&2
+    javac -nowarn --release 17 -cp "$parts/lib/*" -d "$parts/classes" "$here"/*.java >&2
     # Class data sharing requires a jar.
     jar cf "$parts/lib/stand-in.jar" -C "$parts/classes" .
     warm_up
@@ -240,22 +240,22 @@ start_kafka() {
 }
 
 start_mongo() {
-  local dir=$SERVERS_DIR/mongo command port store
-  [ -e "$dir/store" ] || echo "${MONGO_STORE:-h2}" >"$dir/store"
-  store=$(cat "$dir/store")
+  local dir=$SERVERS_DIR/mongo command port store set
+  [ -e "$dir/store" ] || echo "${MONGO_STORE:-h2} ${MONGO_REPLICA_SET:-}" >"$dir/store"
+  read -r store set <"$dir/store"
   case $store in
     h2) store=$dir/store.mv ;;
     memory) ;;
     *) die "MONGO_STORE is '$store'; expected h2 or memory" ;;
   esac
   read -r _ _ _ port _ <<<"$(ports)"
-  jvm mongo MongoStandIn 127.0.0.1 "$port" "$store"
+  jvm mongo MongoStandIn 127.0.0.1 "$port" "$store" "$set"
   launch mongo 'Waiting for connections' "${command[@]}"
 }
 
 # exports NAME: prints the export lines.
 exports() {
-  local plain sasl mongo ssl sasl_ssl
+  local plain sasl mongo set ssl sasl_ssl
   read -r plain sasl _ mongo ssl sasl_ssl <<<"$(ports)"
   case $1 in
     kafka)
@@ -266,6 +266,8 @@ exports() {
       echo "export SHOP_TEST_KAFKA_SSL=127.0.0.1:$ssl"
       echo "export SHOP_TEST_KAFKA_SASL_SSL=127.0.0.1:$sasl_ssl"
       printf 'export SHOP_TEST_KAFKA_TLS=%q\n' "$SERVERS_DIR/kafka/tls" ;;
-    mongo) echo "export SHOP_TEST_MONGODB_URI=mongodb://127.0.0.1:$mongo/" ;;
+    mongo)
+      read -r _ set <"$SERVERS_DIR/mongo/store"
+      echo "export SHOP_TEST_MONGODB_URI=mongodb://127.0.0.1:$mongo/${set:+?replicaSet=$set}" ;;
   esac
 }
