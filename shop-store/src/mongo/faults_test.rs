@@ -8,7 +8,7 @@ use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::PurchaseSink as _;
 
 use super::faulty_server::{Fault, FaultyServer};
-use super::fixture::{MongoFixture, with_options};
+use super::fixture::{ConnectionString, MongoFixture};
 use super::indexes::ListingIndexes;
 use super::insert::MAX_DOCUMENTS;
 use super::{MongoStore, MongoStoreOptions};
@@ -28,7 +28,7 @@ impl Faulty {
     /// Starts a store whose inserts time out after `insert_timeout`.
     pub(super) async fn start(insert_timeout: Duration) -> Option<Self> {
         let direct = MongoFixture::on_test_server().await?;
-        let server = FaultyServer::before(direct.uri()).await;
+        let server = FaultyServer::before(direct.uri()).await?;
         let options = MongoStoreOptions::new(server.uri.clone())
             .database(Some(direct.database.clone()))
             .insert_timeout(insert_timeout);
@@ -205,8 +205,10 @@ async fn whatever_the_uri_says_queries_succeed_and_duplicate_checks_read_from_th
     let Some(direct) = MongoFixture::on_test_server().await else {
         return;
     };
-    let uri = with_options(direct.uri(), "w=0&readPreference=secondaryPreferred");
-    let options = MongoStoreOptions::new(uri).database(Some(direct.database.clone()));
+    let uri = ConnectionString::new(direct.uri())
+        .with_option("w", "0")
+        .with_option("readPreference", "secondaryPreferred");
+    let options = MongoStoreOptions::new(uri.to_string()).database(Some(direct.database.clone()));
     let store = MongoStore::open(options).await.unwrap();
     assert_eq!(count(&store).await, 0);
 
@@ -255,7 +257,7 @@ async fn an_error_is_shown_without_what_the_driver_prints_for_debugging() {
     let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
-    let has_login = faulty.direct.uri().contains('@');
+    let has_login = ConnectionString::new(faulty.direct.uri()).has_login();
     for fault in faults() {
         faulty.server.next("ping", [fault.clone()]);
         let Err(error) = faulty.store.check_reads().await else {

@@ -13,7 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
 
-use super::fixture::one_server;
+use super::fixture::ProxiedServer;
 
 /// The fault of a command.
 #[derive(Debug, Clone)]
@@ -43,12 +43,13 @@ pub(crate) struct FaultyServer {
 }
 
 impl FaultyServer {
-    /// In front of the server at `uri`, see [`one_server`].
-    pub(crate) async fn before(uri: &str) -> Self {
-        let server = one_server(uri).to_owned();
+    /// In front of the primary of the servers at `uri`. `None` if it cannot be there, see [`ProxiedServer::find`].
+    pub(crate) async fn before(uri: &str) -> Option<Self> {
+        let server = ProxiedServer::find(uri).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let uri = uri.replacen(&server, &address, 1);
+        let uri = server.uri_through(&address).to_string();
+        let server = server.address;
         let faults = Faults::default();
         let faults_of_connections = Arc::clone(&faults);
         tokio::spawn(async move {
@@ -67,7 +68,7 @@ impl FaultyServer {
                 });
             }
         });
-        Self { uri, faults }
+        Some(Self { uri, faults })
     }
 
     /// Sets the faults of the next commands of this name, in this order.

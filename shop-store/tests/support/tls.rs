@@ -23,7 +23,7 @@ use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::server::WebPkiClientVerifier;
 use tokio_rustls::rustls::{RootCertStore, ServerConfig};
 
-use crate::mongo::{MongoFixture, one_server, with_options};
+use crate::mongo::{MongoFixture, ProxiedServer};
 use crate::postgres::server::Cluster;
 use crate::postgres::{session, skipped, with_option};
 
@@ -96,6 +96,9 @@ async fn the_uri_of_mongodb_names_a_private_authority_and_a_client_certificate()
     let Some(fixture) = MongoFixture::on_test_server().await else {
         return;
     };
+    let Some(server) = ProxiedServer::find(fixture.uri()).await else {
+        return;
+    };
     let folder = tempfile::tempdir().expect("a folder");
     let path = |name: &str| folder.path().join(name);
     let authority = Authority::new(&path("ca.crt"));
@@ -103,31 +106,33 @@ async fn the_uri_of_mongodb_names_a_private_authority_and_a_client_certificate()
     let (certificate, key) = authority.sign();
     let client_pem = key.serialize_pem() + &certificate.pem();
     std::fs::write(path("client.pem"), client_pem).expect("a file");
-    let server = one_server(fixture.uri()).to_owned();
     let acceptor = authority.acceptor(true);
-    let relay_to = server.clone();
+    let relay_to = server.address.clone();
     let port = serve(move |client| {
         let accepting = acceptor.accept(client);
         let connecting = TcpStream::connect(relay_to.clone());
         async { copy_bidirectional(&mut accepting.await?, &mut connecting.await?).await }
     })
     .await;
-    let check = async |ca: &str, client: &str| {
-        let folder = folder.path().display();
-        let uri = fixture
-            .uri()
-            .replacen(&server, &format!("localhost:{port}"), 1);
-        let options =
-            format!("tls=true&tlsCAFile={folder}/{ca}{client}&serverSelectionTimeoutMS=1000");
-        let options = MongoStoreOptions::new(with_options(&uri, &options));
+    let check = async |ca: &str, client: Option<&str>| {
+        let file = |name: &str| path(name).display().to_string();
+        let mut uri = server
+            .uri_through(&format!("localhost:{port}"))
+            .with_option("tls", "true")
+            .with_option("tlsCAFile", &file(ca))
+            .with_option("serverSelectionTimeoutMS", "1000");
+        if let Some(client) = client {
+            uri = uri.with_option("tlsCertificateKeyFile", &file(client));
+        }
+        let options = MongoStoreOptions::new(uri.to_string());
         MongoStore::open(options).await?.check().await
     };
-    let client = format!("&tlsCertificateKeyFile={}", path("client.pem").display());
-    check("ca.crt", &client).await.expect("a server");
+    let client = Some("client.pem");
+    check("ca.crt", client).await.expect("a server");
     for (ca, client, kind) in [
-        ("other.crt", client.as_str(), ErrorKind::Unavailable),
-        ("ca.crt", "", ErrorKind::Unavailable),
-        ("missing.crt", client.as_str(), ErrorKind::Invalid),
+        ("other.crt", client, ErrorKind::Unavailable),
+        ("ca.crt", None, ErrorKind::Unavailable),
+        ("missing.crt", client, ErrorKind::Invalid),
     ] {
         let error = check(ca, client).await.expect_err("a refused connection");
         assert_eq!(error.kind(), kind, "{error}");
