@@ -33,6 +33,11 @@ impl TestServer {
         let container = None;
         Self { url, container }
     }
+
+    /// Returns whether the tests have started this server.
+    pub(crate) const fn is_container(&self) -> bool {
+        self.container.is_some()
+    }
 }
 
 /// A container that runs as long as some test holds it.
@@ -52,6 +57,8 @@ pub(crate) struct SharedContainer {
     /// The line that it prints when it is ready.
     ready: &'static str,
     variable: Option<(&'static str, &'static str)>,
+    /// What it runs; the image's default if empty.
+    command: &'static [&'static str],
     /// The container, or why it cannot be started, which is determined once.
     running: Mutex<Result<Weak<Container>, String>>,
 }
@@ -63,12 +70,14 @@ impl SharedContainer {
         port: u16,
         ready: &'static str,
         variable: Option<(&'static str, &'static str)>,
+        command: &'static [&'static str],
     ) -> Self {
         Self {
             image,
             port,
             ready,
             variable,
+            command,
             running: Mutex::const_new(Ok(Weak::new())),
         }
     }
@@ -116,6 +125,9 @@ impl SharedContainer {
             .with_exposed_port(self.port.tcp())
             .with_wait_for(WaitFor::message_on_stdout(self.ready));
         let mut request = ContainerRequest::from(image);
+        if !self.command.is_empty() {
+            request = request.with_cmd(self.command.iter().copied());
+        }
         if let Some((name, value)) = self.variable {
             request = request.with_env_var(name, value);
         }

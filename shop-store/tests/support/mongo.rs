@@ -22,8 +22,19 @@ mod uri;
 
 pub(crate) use uri::ConnectionString;
 
-static CONTAINER: SharedContainer =
-    SharedContainer::new("mongo:7.0.28", 27_017, "Waiting for connections", None);
+static CONTAINER: SharedContainer = SharedContainer::new(
+    "mongo:7.0.28",
+    27_017,
+    "Waiting for connections",
+    None,
+    &[
+        "mongod",
+        "--replSet",
+        "rs",
+        "--setParameter",
+        "enableTestCommands=1",
+    ],
+);
 
 /// How long a server may take until it can be written to.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
@@ -51,11 +62,14 @@ impl MongoFixture {
     pub(crate) async fn on_test_server() -> Option<Self> {
         let server = CONTAINER
             .find_server("SHOP_TEST_MONGODB_URI", "TEST_MONGO_IMAGE", |address| {
-                format!("mongodb://{address}/")
+                format!("mongodb://{address}/?directConnection=true")
             })
             .await
             .inspect_err(|why| skipped("mongo", why))
             .ok()?;
+        if server.is_container() {
+            initiate_replica_set(&server.url).await;
+        }
         let database = format!("test_{}", Uuid::now_v7().simple());
         let options = MongoStoreOptions::new(&*server.url).database(Some(database.clone()));
         let store = MongoStore::open(options)
@@ -90,6 +104,39 @@ impl MongoFixture {
 async fn admin_of(uri: &str) -> Database {
     let client = Client::with_uri_str(uri).await;
     client.expect("an address of MongoDB").database("admin")
+}
+
+/// Makes the server at `uri`, which was started with the name of a replica set, the only member of the set, and waits
+/// until it is the primary.
+///
+/// The name of the member is the address inside the container. Clients outside of it connect with
+/// `directConnection=true`, so that they do not use this name. Servers that only have MongoDB's protocol have no replica
+/// sets, and stay as they are.
+async fn initiate_replica_set(uri: &str) {
+    let admin = admin_of(uri).await;
+    let config = doc! { "_id": "rs", "members": [{ "_id": 0, "host": "127.0.0.1:27017" }] };
+    let initiated = admin.run_command(doc! { "replSetInitiate": config }).await;
+    if let Err(error) = initiated {
+        match error_code(&error) {
+            // AlreadyInitialized, ConfigurationInProgress: another test has done it.
+            Some(23 | 109) => {}
+            // CommandNotFound, NoReplicationEnabled.
+            Some(59 | 76) => return,
+            _ => panic!("the replica set cannot be initiated: {error}"),
+        }
+    }
+
+    let until_primary = async {
+        loop {
+            let hello = admin.run_command(doc! { "hello": 1 }).await;
+            if hello.is_ok_and(|hello| hello.get_bool("isWritablePrimary").unwrap_or(false)) {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    let is_primary = tokio::time::timeout(START_TIMEOUT, until_primary).await;
+    is_primary.expect("a primary");
 }
 
 /// Returns the code of a command that the server has rejected.

@@ -26,6 +26,7 @@ static CONTAINER: SharedContainer = SharedContainer::new(
     5432,
     "PostgreSQL init process complete",
     Some(("POSTGRES_HOST_AUTH_METHOD", "trust")),
+    &[],
 );
 
 /// Reports why a test is skipped; a panic when `SHOP_TEST_REQUIRE` asks for `postgres`.
