@@ -25,6 +25,9 @@ mod document;
 mod erase;
 mod error;
 #[cfg(test)]
+#[path = "../../tests/support/fail_points.rs"]
+mod fail_points;
+#[cfg(test)]
 mod faults_test;
 #[cfg(test)]
 #[path = "../../tests/support/faulty_server.rs"]
@@ -43,6 +46,8 @@ mod plans_test;
 mod refunds;
 mod scan;
 mod select;
+#[cfg(test)]
+mod server_test;
 mod store;
 mod totals;
 mod waiting_state;
