@@ -83,7 +83,7 @@ final class CommandRules {
         checkFields(call);
         checkBatch(call);
         checkIndexes(call);
-        checkMaxTime(call.body());
+        checkMaxTime(call);
         checkConcerns(call);
     }
 
@@ -146,10 +146,13 @@ final class CommandRules {
         }
     }
 
-    private static void checkMaxTime(Document body) {
-        Object limit = body.get("maxTimeMS");
+    private static void checkMaxTime(Call call) {
+        Object limit = call.body().get("maxTimeMS");
         if (limit == null) {
             return;
+        }
+        if (call.is("getMore")) {
+            throw Call.error(2, "cannot set maxTimeMS on getMore command for a non-awaitData cursor");
         }
         if (!(limit instanceof Number number)) {
             throw Call.error(2, "maxTimeMS must be a number");

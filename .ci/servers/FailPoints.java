@@ -95,12 +95,7 @@ final class FailPoints {
             return null;
         }
         if (isTrue(data, "blockConnection")) {
-            long blockMs = ((Number) data.get("blockTimeMS")).longValue();
-            long limitMs = call.maxTimeMs();
-            pause(limitMs > 0 ? Math.min(blockMs, limitMs) : blockMs);
-            if (limitMs > 0 && limitMs < blockMs) {
-                throw Call.error(50, "operation exceeded time limit");
-            }
+            pause(((Number) data.get("blockTimeMS")).longValue());
         }
         if (isTrue(data, "closeConnection")) {
             call.channel().close();

@@ -41,7 +41,7 @@ import org.h2.mvstore.MVStore;
  *  data: {failCommands: ["insert"], appName: "test_x",             // or namespace: "database.collection"
  *         errorCode: 10107,                                        // the command is not run
  *         closeConnection: true,                                   // as is this
- *         blockConnection: true, blockTimeMS: 500,                 // run later; code 50 after its maxTimeMS
+ *         blockConnection: true, blockTimeMS: 500,                 // run later; 50 if its maxTimeMS is over
  *         writeConcernError: {code: 91, errmsg: "shutting down"}}} // the write is run; not with the others
  * </pre>
  * A majority that does not get writes, as in a set whose secondaries lag. MongoDB has this fail point for all databases;

@@ -194,6 +194,8 @@ impl OwnSet {
         let mut command = Command::new(self.scripts.join(script));
         command
             .env("SERVERS_DIR", self.folder.path())
+            // A client connects to the members that a replica set names, and not by the link.
+            .env_remove("MONGO_REPLICA_SET")
             .stdin(Stdio::null());
         command.envs(self.settings.to_vec()).args(arguments);
         let output = soon(script, command.output()).await.unwrap();
