@@ -186,6 +186,10 @@ final class Catalog {
         return resolveView(call.with(call.name(), body));
     }
 
+    Call withCollation(Call call) {
+        return CaseFolding.apply(call, (Document) optionsOf(call).get("collation"));
+    }
+
     Document createIndexes(Call call, Call.Library library) {
         List<Document> existing = backend.resolveDatabase(call.database()).resolveCollection(call.collection(), false) == null
                 ? List.of() : firstBatch(library.apply(call.with("listIndexes", new Document("listIndexes", call.collection()))));

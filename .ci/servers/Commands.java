@@ -63,7 +63,7 @@ final class Commands {
 
     private Document read(Call call, Call.Library library) {
         Document committed = majority.read(call);
-        return committed == null ? corrected(catalog.resolveView(call), library) : committed;
+        return committed == null ? corrected(catalog.withCollation(catalog.resolveView(call)), library) : committed;
     }
 
     /**
@@ -77,7 +77,7 @@ final class Commands {
                 return majority.failOver(call);
             }
             majority.beforeWrite(call);
-            Document response = corrected(catalog.resolveView(call), library);
+            Document response = corrected(catalog.withCollation(catalog.resolveView(call)), library);
             catalog.trim(call);
             return response;
         } finally {

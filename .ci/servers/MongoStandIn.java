@@ -62,12 +62,15 @@ import org.h2.mvstore.MVStore;
  *
  * <h2>What it still cannot do</h2>
  * Logins, TLS, transactions, sessions, retryable writes, change streams, several members of a replica set, sharding,
- * explain, bulkWrite of 8.0, updates by a pipeline, keyPattern and keyValue of duplicates, $jsonSchema.
- * It ignores collations, hints, bypassDocumentValidation, and the partialFilterExpression of a unique index (which all
- * documents are in), and never deletes by a TTL: listCollections and listIndexes show them. A time series is a plain
- * collection. Options of collections do not survive a restart, nor does a fail-over change them or indexes; connections
- * stay open in it. A write that exceeds its maxTimeMS is applied as a whole, and an ordered update or delete continues
- * behind an error. No index makes a query faster, $avg of decimals is a double, and texts are ordered by UTF-16 units.
+ * explain, bulkWrite of 8.0, updates by a pipeline, keyPattern and keyValue of duplicates, $jsonSchema, and collations but
+ * for the case of texts that a filter compares for equality. An empty document sequence (OP_MSG) ends the connection.
+ *
+ * It ignores hints, bypassDocumentValidation, and the partialFilterExpression of a unique index (which all documents are
+ * in), and never deletes by a TTL: listCollections and listIndexes show them. A time series is a plain collection, and a
+ * capped collection has no order. Options of collections do not survive a restart, nor does a fail-over change them or
+ * indexes; connections stay open in it. A majority read through a view, or with a collation, is as without them. A write
+ * that exceeds its maxTimeMS is applied as a whole, and an ordered update or delete continues behind an error. No index
+ * makes a query faster, $avg of decimals is a double, and texts are ordered by UTF-16 units.
  */
 public final class MongoStandIn {
     /** Stores data in a file. A kill loses no write: data is passed to the operating system before the response. */
@@ -82,6 +85,14 @@ public final class MongoStandIn {
             getMvStore().setRetentionTime(1_000);
             getMvStore().setVersionsToKeep(0);
             commands = new Commands(this, replicaSet, this::commit);
+        }
+
+        /** Waits for the write that is running, because its thread outlives its connection. */
+        @Override
+        public void close() {
+            synchronized (commands) {
+                super.close();
+            }
         }
 
         @Override

@@ -197,6 +197,42 @@ async fn collections_and_indexes_are_listed_with_their_options() {
 }
 
 #[tokio::test]
+async fn the_collation_of_a_collection_compares_unless_the_command_has_its_own() {
+    let Some((_fixture, database)) = strict_database().await else {
+        return;
+    };
+    let users = [
+        doc! { "_id": 1, "userid": "u1" },
+        doc! { "_id": 2, "userid": "U1" },
+    ];
+    for command in [
+        doc! { "create": "folded", "collation": { "locale": "en", "strength": 2 } },
+        doc! { "insert": "folded", "documents": &users },
+    ] {
+        assert_eq!(code_of(&database, command.clone()).await, 0, "{command}");
+    }
+    let matched = async |mut command: Document, collation: Option<Document>| {
+        command.extend(collation.map(|collation| ("collation".to_owned(), collation.into())));
+        let reply = database.run_command(command).await.unwrap();
+        let cursor = reply.get_document("cursor").unwrap();
+        cursor.get_array("firstBatch").unwrap().len()
+    };
+    let filter = doc! { "userid": "u1" };
+    for command in [
+        doc! { "find": "folded", "filter": &filter },
+        doc! { "aggregate": "folded", "pipeline": [{ "$match": &filter }], "cursor": {} },
+        doc! { "find": "folded", "filter": { "userid": { "$in": ["u1", "u2"] } } },
+    ] {
+        assert_eq!(matched(command.clone(), None).await, 2, "{command}");
+        let simple = Some(doc! { "locale": "simple" });
+        assert_eq!(matched(command.clone(), simple).await, 1, "{command}");
+    }
+    let delete = doc! { "delete": "folded", "deletes": [{ "q": &filter, "limit": 0 }] };
+    let reply = database.run_command(delete).await.unwrap();
+    assert_eq!(reply.get("n"), Some(&2.into()));
+}
+
+#[tokio::test]
 async fn fail_points_fail_as_configured() {
     let Some(fixture) = MongoFixture::on_test_server().await else {
         return;
