@@ -2,12 +2,15 @@
 //!
 //! An erasure takes these steps, in this order:
 //!
-//! 1. It reads the log. The id of each purchase of the user is marked as erased in the store,
+//! 1. It erases the rows of the store, and marks their ids as erased. If the store refuses that,
+//!    the erasure ends with an error, and the log is unchanged.
+//! 2. It reads the log. The id of each purchase of the user is marked as erased in the store,
 //!    unless the purchase is stored, so that ingest never stores it. Then the record is erased. A
 //!    log that cannot erase single records keeps them until its retention, and the report counts
 //!    them.
-//! 2. It erases the rows of the store, whose ids are marked as erased as well.
-//! 3. It drops the dead letters.
+//! 3. It erases the rows that ingest has stored meanwhile, from records whose ids were not marked
+//!    yet.
+//! 4. It drops the dead letters.
 //!
 //! ```
 //! use shop_core::erase::erase_user;
@@ -194,11 +197,12 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// `query` and `store` are ports of the same store. The report calls the log `name`. A dry run
     /// counts instead.
     ///
-    /// The order is: the records of the log, with a mark in the store for each id; the rows of the
-    /// store; the dead letters.
+    /// The order is: the rows of the store; the records of the log, with a mark in the store for
+    /// each id; the rows that ingest has stored meanwhile; the dead letters.
     ///
     /// # Errors
-    /// Returns the errors of the log and of the store. Repeating the call erases the rest.
+    /// Returns the errors of the log and of the store. Repeating the call erases the rest. If the
+    /// store refuses to erase its rows, the log is unchanged.
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part erased. Repeating the call erases the rest.
@@ -217,13 +221,18 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         } else {
             Some(store)
         };
-        // The ids in the log are marked before the rows of the store are erased. Otherwise ingest
-        // could store a purchase from the log after the erasure of the rows.
-        self.erase_records(name, log, &is_about, mark_store).await?;
-
+        // The store comes first: if it cannot erase, for example because a rule of its operator
+        // refuses marks, the erasure ends before a record is gone whose purchase stays.
         if self.report.dry_run {
             self.count_rows(query).await?;
         } else {
+            self.erase_rows(store).await?;
+        }
+
+        // Until its id is marked here, ingest may still store a purchase from the log. So the rows
+        // are erased once more afterwards.
+        self.erase_records(name, log, &is_about, mark_store).await?;
+        if !self.report.dry_run {
             self.erase_rows(store).await?;
         }
         self.erase_dead_letters(log, Purchase::TYPE, &is_about)
@@ -250,7 +259,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     }
 
     /// Erases the purchases and refunds of the user from `store` in batches, and counts them. The
-    /// last call names the entries that are left.
+    /// last batch names the entries that are left.
     ///
     /// # Errors
     /// Returns the errors of the store.
@@ -479,8 +488,9 @@ mod tests {
     use super::*;
     use crate::log::DeadLetters as _;
     use crate::memory::{InMemoryLog, InMemoryStore};
-    use crate::ports::{Lookup, PurchaseSink as _, PurchaseStore as _};
-    use crate::{NewPurchase, Uuid};
+    use crate::ports::{Lookup, PurchaseSink as _, PurchaseStore as _, Removed};
+    use crate::{Error, NewPurchase, Uuid};
+    use async_trait::async_trait;
 
     fn purchase(user: &str, number: u128) -> Purchase {
         let new = NewPurchase::for_user(user)
@@ -547,5 +557,60 @@ mod tests {
         ));
         assert_eq!(log.pending_dead_letters().await.unwrap(), []);
         assert_eq!(erase(false).await.0, (0, 0));
+    }
+
+    /// A store that finds the purchases of a user, and cannot replace them by marks.
+    #[derive(Debug)]
+    struct WithoutMarks;
+
+    impl WithoutMarks {
+        fn refuse<T>() -> Result<T> {
+            Err(Error::new(ErrorKind::Denied, "no marks"))
+        }
+    }
+
+    #[async_trait]
+    impl PurchaseErase for WithoutMarks {
+        async fn erase(&self, _user: &UserId, _limit: usize) -> Result<Removed> {
+            Self::refuse()
+        }
+
+        /// All ids are stored, so there is nothing to mark.
+        async fn mark_erased(&self, _ids: &[PurchaseId]) -> Result<u64> {
+            Ok(0)
+        }
+
+        async fn delete_before(&self, _time: Timestamp, _limit: usize) -> Result<Removed> {
+            Self::refuse()
+        }
+
+        async fn count_before(&self, _time: Timestamp, _limit: usize) -> Result<u64> {
+            Self::refuse()
+        }
+
+        async fn last_seen(&self) -> Result<Option<Timestamp>> {
+            Self::refuse()
+        }
+
+        async fn store_last_seen(&self, _time: Timestamp) -> Result<()> {
+            Self::refuse()
+        }
+    }
+
+    #[tokio::test]
+    async fn an_erasure_that_the_store_refuses_leaves_the_log() {
+        let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+        log.sink().publish(&purchase("1", 1)).await.unwrap();
+        let mut erase = Erase::new("1".parse().unwrap(), |_| ());
+        let refused = erase.erase_purchases("memory", &log, &store, &WithoutMarks);
+        assert_eq!(refused.await.unwrap_err().kind(), ErrorKind::Denied);
+
+        let mut counted = Erase::new("1".parse().unwrap(), |_| ()).dry_run(true);
+        counted
+            .erase_purchases("memory", &log, &store, &store)
+            .await
+            .unwrap();
+        let kept = counted.report.kept.iter().map(|kept| kept.records);
+        assert_eq!(counted.report.records + kept.sum::<u64>(), 1);
     }
 }
