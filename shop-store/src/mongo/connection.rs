@@ -28,7 +28,9 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{self, Instant};
 
-use super::error::{from_driver, from_uri, is_retryable, is_server_selection, mongo_error};
+use super::error::{
+    describe, from_driver, from_uri, is_retryable, is_server_selection, mongo_error,
+};
 use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
 
@@ -395,7 +397,8 @@ fn heartbeat_handler(failure: watch::Sender<Option<String>>) -> EventHandler<Sda
         let reason = match event {
             SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
                 "{}: {}",
-                failed.server_address, failed.failure.kind
+                failed.server_address,
+                describe(&failed.failure)
             )),
             SdamEvent::ServerHeartbeatSucceeded(_) => None,
             _ => return,

@@ -7,24 +7,28 @@
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
-use serde::Deserialize;
-use shop_core::ports::{PurchaseErase, Removed, Selector};
-use shop_core::{PurchaseId, Result, Timestamp, UserId};
+use shop_core::ports::{PurchaseErase, Removed, Selector, WaitingRefunds as _};
+use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
-use super::connection::MongoConnection;
 use super::document::{
     ERASED, REFUNDED_PURCHASE, id_value, member_value, read_id, to_bson_date, to_timestamp,
 };
-use super::insert::{InsertReply, WRITE_TIMEOUT};
+use super::error::mongo_error;
 use super::select;
+use super::write::{Update, Write};
 use crate::limits::row_limit;
 
 /// The `_id` of the document with the last time seen. The document is stored as an erasure mark, so
 /// no listing contains it.
 const CLOCK_ID: &str = "last-seen";
-/// The maximum number of documents in a command.
+/// The mark of an erased purchase, in words for an error.
+const MARK: &str = "the mark {_id, erased} of an erased purchase";
+/// The maximum number of documents that a call erases, marks or deletes.
 const MAX_DOCUMENTS: usize = 1_000;
+/// The maximum number of times that the documents of a user are looked for, while other processes
+/// change the ones that were found.
+const MAX_ATTEMPTS: usize = 5;
 
 /// At most 1,000 documents per call.
 #[async_trait]
@@ -36,38 +40,32 @@ impl PurchaseErase for MongoStore {
             return Ok(Removed::default());
         }
 
-        let connection = &*self.connection;
         let user_filter = select::selector_filter(&Selector::User(user.clone()));
-        let options = FindOptions::builder()
-            .limit(row_limit(limit))
-            .projection(doc! { "_id": 1 })
-            .max_time(connection.options.insert_timeout);
-        let documents = connection
-            .find(&connection.on_primary(), &user_filter, options.build())
-            .await?;
-        let ids: Vec<Bson> = documents
-            .iter()
-            .filter_map(|document| member_value(document, "_id"))
-            .collect();
+        for _ in 0..MAX_ATTEMPTS {
+            let ids = self.find_ids(&user_filter, limit).await?;
+            // The waiting refunds of the user are erased after the last purchase.
+            if ids.is_empty() {
+                return self.erase_waiting(user, limit).await;
+            }
 
-        // The waiting refunds of the user are erased after the last purchase.
-        if ids.is_empty() {
-            let waiting_filter = doc! { "userid": user.as_str() };
-            let waiting_ids = self.delete_waiting(waiting_filter, limit).await?;
-            self.write_marks(&waiting_ids).await?;
-            return Ok(Removed::from(waiting_ids.len() as u64));
+            let mut updates = Vec::with_capacity(ids.len());
+            for id in ids {
+                // The user is part of the condition, because a purchase that was erased and stored
+                // again meanwhile is another purchase.
+                updates.push(Update::new(id, user_filter.clone(), new_mark()));
+            }
+            let erased = self
+                .write_to_purchases(Write::Update(updates), MARK)
+                .await?
+                .count;
+            if erased > 0 {
+                return Ok(erased.into());
+            }
+            // Another process has changed all of these documents. The next attempt finds the others.
         }
 
-        let mut updates = Vec::with_capacity(ids.len());
-        for id in ids {
-            // The user is part of the condition, because a purchase that was erased and stored
-            // again meanwhile is another purchase.
-            let mut filter = user_filter.clone();
-            filter.insert("_id", id);
-            let mark = doc! { ERASED: DateTime::now() };
-            updates.push(doc! { "q": filter, "u": mark });
-        }
-        Ok(connection.update_documents(updates).await?.matched.into())
+        let message = "documents of the user were found and not erased, again and again";
+        Err(mongo_error(ErrorKind::Unavailable, message))
     }
 
     async fn mark_erased(&self, ids: &[PurchaseId]) -> Result<u64> {
@@ -128,13 +126,11 @@ impl PurchaseErase for MongoStore {
         if !oldest.is_empty() {
             let mut purchases_filter = dated_before(time);
             purchases_filter.insert("_id", doc! { "$in": purchase_ids });
-            deleted += self
-                .delete_documents(collection.clone(), purchases_filter)
-                .await?;
+            deleted += self.delete_purchases(purchases_filter).await?;
 
             let refunds_filter =
                 doc! { "_id": { "$in": refund_ids }, REFUNDED_PURCHASE: { "$exists": true } };
-            deleted += self.delete_documents(collection, refunds_filter).await?;
+            deleted += self.delete_purchases(refunds_filter).await?;
         }
 
         let remaining_limit = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
@@ -168,72 +164,74 @@ impl PurchaseErase for MongoStore {
     }
 
     async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        let set_seen = doc! { "$set": { ERASED: true, "seen": to_bson_date(time) } };
-        let update = doc! { "q": { "_id": CLOCK_ID }, "u": set_seen, "upsert": true };
-        self.connection
-            .update_documents(vec![update])
+        let members = doc! { ERASED: true, "seen": to_bson_date(time) };
+        let upsert = Update::upsert(CLOCK_ID, members);
+        self.write_to_purchases(Write::Update(vec![upsert]), "the time of retention")
             .await
             .map(drop)
     }
 }
 
 impl MongoStore {
-    /// Marks those of at most 1,000 `ids` that are neither stored nor marked, and returns them.
+    /// Returns the `_id` of at most `limit` documents that match `filter`.
+    async fn find_ids(&self, filter: &Document, limit: usize) -> Result<Vec<Bson>> {
+        let connection = &self.connection;
+        let options = FindOptions::builder()
+            .limit(row_limit(limit))
+            .projection(doc! { "_id": 1 })
+            .max_time(connection.options.insert_timeout);
+        let documents = connection
+            .find(&connection.on_primary(), filter, options.build())
+            .await?;
+        Ok(documents
+            .iter()
+            .filter_map(|document| member_value(document, "_id"))
+            .collect())
+    }
+
+    /// Erases at most `limit` waiting refunds of `user`.
+    ///
+    /// The refunds are marked before they are deleted. If the collection refuses the marks, the
+    /// refunds stay, and the next erasure finds them.
+    async fn erase_waiting(&self, user: &UserId, limit: usize) -> Result<Removed> {
+        let entries = self
+            .find_waiting_if_allowed(doc! { "userid": user.as_str() }, limit)
+            .await?;
+        let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
+        self.write_marks(&ids).await?;
+        let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
+        self.remove_waiting(&sequences).await?;
+        Ok(Removed::from(entries.len() as u64))
+    }
+
+    /// Marks those of `ids` that are neither stored nor marked, and returns them.
     async fn write_marks(&self, ids: &[PurchaseId]) -> Result<Vec<PurchaseId>> {
         let mut updates = Vec::with_capacity(ids.len());
         for id in ids {
-            let filter = doc! { "_id": id_value(id) };
-            let mark = doc! { "$setOnInsert": { ERASED: DateTime::now() } };
-            updates.push(doc! { "q": filter, "u": mark, "upsert": true });
+            updates.push(Update::insert_missing(id_value(id), new_mark()));
         }
-        let upserted = self.connection.update_documents(updates).await?.upserted;
-        Ok(upserted
+        let reply = self
+            .write_to_purchases(Write::Update(updates), MARK)
+            .await?;
+        Ok(reply
+            .upserted
             .iter()
-            .filter_map(|element| {
-                let index = usize::try_from(element.get_i32("index").ok()?).ok()?;
-                ids.get(index).copied()
-            })
+            .filter_map(|position| ids.get(*position).copied())
             .collect())
     }
-}
 
-impl MongoConnection {
-    /// Sends `updates` as one command, unordered, with majority and journal.
-    ///
-    /// A command contains at most [`MAX_DOCUMENTS`] updates.
-    ///
-    /// # Errors
-    /// - the error of the driver
-    /// - the error of [`InsertReply::check_durable`], if the server did not make an update durable
-    pub(super) async fn update_documents(&self, updates: Vec<Document>) -> Result<UpdateReply> {
-        let command = doc! {
-            "update": self.collection.name(),
-            "updates": updates,
-            "ordered": false,
-            "writeConcern": { "w": "majority", "j": true, "wtimeout": WRITE_TIMEOUT },
-        };
-        let database = self.database.clone();
-        let run_command = async move {
-            let reply = database.run_command(command).await?;
-            Ok(bson::deserialize_from_document::<UpdateReply>(reply)?)
-        };
-        let reply = self.write(run_command).await?;
-        reply.errors.check_durable()?;
-        Ok(reply)
+    /// Deletes the purchases and refunds that match `filter`, and returns their number.
+    pub(super) async fn delete_purchases(&self, filter: Document) -> Result<u64> {
+        let reply = self
+            .write_to_purchases(Write::Delete(filter), "a deletion")
+            .await?;
+        Ok(reply.count)
     }
 }
 
-/// The server's reply to an update.
-#[derive(Deserialize)]
-pub(super) struct UpdateReply {
-    /// The number of documents found or inserted.
-    #[serde(rename = "n", default)]
-    pub(super) matched: u64,
-    /// The documents inserted, each as `{index, _id}` with the index of its update.
-    #[serde(default)]
-    upserted: Vec<Document>,
-    #[serde(flatten)]
-    errors: InsertReply,
+/// Returns the members of a mark that is written now.
+fn new_mark() -> Document {
+    doc! { ERASED: DateTime::now() }
 }
 
 /// Returns the condition of documents with a date before `time`. Documents without a date do not

@@ -1,7 +1,12 @@
 //! Maps the driver's errors to [`shop_core::Error`].
+//!
+//! The messages of the server are never printed. A server puts whole commands into them ("not
+//! authorized on shop to execute command { insert: …"), the values of keys and rejected documents,
+//! which are personal data. [`describe`] is the only function that reads the text of an error of
+//! the driver. It returns the code and its name for an error of the server, and the driver's own
+//! words for an error of the driver.
 
 use std::error::Error as _;
-use std::fmt;
 
 use mongodb::error::{Error as DriverError, ErrorKind as DriverErrorKind, WriteFailure};
 use shop_core::{Error, ErrorKind, Outcome};
@@ -21,73 +26,145 @@ pub(super) fn mongo_error(kind: ErrorKind, message: impl Into<String>) -> Error 
 ///
 /// The driver rejects some options of the URI only during a call. Such an error is not [`Invalid`]
 /// but [`Unavailable`], because it is not the fault of the caller.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass it to map_err")]
 pub(super) fn from_driver(error: DriverError) -> Error {
-    convert(error, Unavailable)
+    convert(&error, Unavailable)
 }
 
 /// Converts an error of the driver about the connection string.
+#[expect(clippy::needless_pass_by_value, reason = "callers pass it to map_err")]
 pub(super) fn from_uri(error: DriverError) -> Error {
-    convert(error, Invalid)
+    convert(&error, Invalid)
 }
 
 /// Converts an error of the driver. An error about an option of the URI gets the kind
 /// `invalid_uri_kind`.
-fn convert(error: DriverError, invalid_uri_kind: ErrorKind) -> Error {
-    let (mut kind, message, outcome) = classify(&error);
+fn convert(error: &DriverError, invalid_uri_kind: ErrorKind) -> Error {
+    let (mut kind, message, outcome) = classify(error);
     if kind == Invalid {
         kind = invalid_uri_kind;
     }
     mongo_error(kind, message)
         .with_outcome(outcome)
-        .with_source(RedactedError(error))
+        .with_source(Cause::new(error))
 }
 
-/// An error of the driver that prints only its message and code.
-///
-/// The driver's own text also contains labels and the server's response, which may contain values
-/// of documents.
+/// What is known about an error of the driver. It contains no text of the server.
+#[derive(Debug, thiserror::Error)]
+#[error("{text}")]
+struct Cause {
+    text: String,
+    origin: CauseOrigin,
+}
+
+/// The part that reported an error.
 #[derive(Debug)]
-struct RedactedError(DriverError);
+enum CauseOrigin {
+    /// The server, with this code in its response to a command.
+    Server(i32),
+    /// The driver, which found no server for the call.
+    ServerSelection,
+    /// The driver, for any other reason.
+    Driver,
+}
 
-impl std::error::Error for RedactedError {}
-
-impl fmt::Display for RedactedError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let (message, code) = match &*self.0.kind {
-            DriverErrorKind::Command(error) => (&error.message, error.code),
-            DriverErrorKind::Write(WriteFailure::WriteError(error)) => (&error.message, error.code),
-            DriverErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
-                (&error.message, error.code)
-            }
-            // Some kinds print the errors that they contain, with their kinds and labels.
-            kind => {
-                let text = kind.to_string().replace("Kind: ", "");
-                return f.write_str(text.split(", labels: ").next().unwrap_or_default());
-            }
+impl Cause {
+    /// Creates the cause for an error of the driver.
+    fn new(error: &DriverError) -> Self {
+        let origin = match &*error.kind {
+            DriverErrorKind::Command(command) => CauseOrigin::Server(command.code),
+            DriverErrorKind::ServerSelection { .. } => CauseOrigin::ServerSelection,
+            _ => CauseOrigin::Driver,
         };
-        write!(f, "{message} (code {code})")
+        Self {
+            text: describe(error),
+            origin,
+        }
     }
 }
+
+/// Returns the text of an error of the driver, without anything that the server has written.
+pub(super) fn describe(error: &DriverError) -> String {
+    let text = match &*error.kind {
+        DriverErrorKind::Command(error) => return describe_code(error.code, &error.code_name),
+        DriverErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
+            return describe_code(error.code, &error.code_name);
+        }
+        DriverErrorKind::Write(WriteFailure::WriteError(error)) => {
+            return describe_code(error.code, error.code_name.as_deref().unwrap_or_default());
+        }
+        // These kinds are about the URI, the network and the machine, in the driver's words.
+        kind @ (DriverErrorKind::InvalidArgument { .. }
+        | DriverErrorKind::DnsResolve { .. }
+        | DriverErrorKind::InvalidTlsConfig { .. }
+        | DriverErrorKind::IncompatibleServer { .. }
+        | DriverErrorKind::SessionsNotSupported
+        | DriverErrorKind::Shutdown
+        | DriverErrorKind::Io(_)) => kind.to_string(),
+        // Behind this word, the text quotes the errors of the servers.
+        DriverErrorKind::ServerSelection { message, .. } => text_before(message, ", Error: "),
+        // Behind this word, the text may quote the server. Before it is the mechanism.
+        DriverErrorKind::Authentication { message, .. } => text_before(message, " failure: "),
+        // These kinds quote values of documents or errors of the server.
+        DriverErrorKind::Bson(_)
+        | DriverErrorKind::BsonDeserialization(_)
+        | DriverErrorKind::BsonSerialization(_) => "not the expected BSON".to_owned(),
+        DriverErrorKind::InvalidResponse { .. } => "not the expected response".to_owned(),
+        DriverErrorKind::ConnectionPoolCleared { .. } => {
+            "an earlier call failed with an error of the network or of the server".to_owned()
+        }
+        _ => "an error of a kind that this program does not know".to_owned(),
+    };
+    // Some kinds print the errors that they contain, with their kinds and labels.
+    text_before(&text.replace("Kind: ", ""), ", labels: ")
+}
+
+/// Returns the part of `text` before `word`, or all of it without the word.
+fn text_before(text: &str, word: &str) -> String {
+    text.split(word).next().unwrap_or_default().to_owned()
+}
+
+/// Returns the text for an error of the server: the name of the code, if it has the form of one, and
+/// the code.
+fn describe_code(code: i32, name: &str) -> String {
+    let is_name = !name.is_empty()
+        && name.len() <= MAX_CODE_NAME_BYTES
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || byte == b'_');
+    if is_name {
+        format!("{name} (code {code})")
+    } else {
+        format!("code {code}")
+    }
+}
+
+/// The maximum length of the name of a code. The longest ones of MongoDB have about 70 characters.
+const MAX_CODE_NAME_BYTES: usize = 100;
 
 /// Returns whether the server reported a transient error. Network errors are not included, because
 /// the driver itself retries queries after them.
 pub(super) fn is_retryable(error: &Error) -> bool {
-    error.kind() == ErrorKind::Unavailable
-        && matches!(driver_error_kind(error), Some(DriverErrorKind::Command(_)))
+    error.kind() == ErrorKind::Unavailable && server_code(error).is_some()
 }
 
 /// Returns whether the driver found no server for the call.
 pub(super) fn is_server_selection(error: &Error) -> bool {
-    matches!(
-        driver_error_kind(error),
-        Some(DriverErrorKind::ServerSelection { .. })
-    )
+    matches!(cause_origin(error), Some(CauseOrigin::ServerSelection))
 }
 
-/// Returns the kind of the driver's error that was converted to `error`.
-fn driver_error_kind(error: &Error) -> Option<&DriverErrorKind> {
-    let source = error.source()?.downcast_ref::<RedactedError>()?;
-    Some(&*source.0.kind)
+/// Returns the code with which the server refused a command, if it did.
+fn server_code(error: &Error) -> Option<i32> {
+    match cause_origin(error)? {
+        CauseOrigin::Server(code) => Some(*code),
+        _ => None,
+    }
+}
+
+/// Returns the part that reported the error of the driver that was converted to `error`.
+fn cause_origin(error: &Error) -> Option<&CauseOrigin> {
+    let cause = error.source()?.downcast_ref::<Cause>()?;
+    Some(&cause.origin)
 }
 
 /// The kind and the message of an error, and whether a write may have been applied.
@@ -124,21 +201,15 @@ fn classify(error: &DriverError) -> MongoErrorClass {
         DriverErrorKind::Io(_) | DriverErrorKind::ConnectionPoolCleared { .. } => {
             (Unavailable, "the connection to MongoDB broke", Unknown)
         }
-        DriverErrorKind::Command(command) if is_over_quota(command.code, &command.message) => {
-            OVER_QUOTA
-        }
-        DriverErrorKind::Command(command) => classify_code(command.code),
+        DriverErrorKind::Command(command) => classify_command(command.code, &command.message),
         DriverErrorKind::Write(WriteFailure::WriteConcernError(_)) => (
             Unavailable,
             "MongoDB did not confirm the write by a majority",
             Unknown,
         ),
-        DriverErrorKind::Write(WriteFailure::WriteError(error))
-            if is_over_quota(error.code, &error.message) =>
-        {
-            OVER_QUOTA
+        DriverErrorKind::Write(WriteFailure::WriteError(error)) => {
+            classify_command(error.code, &error.message)
         }
-        DriverErrorKind::Write(WriteFailure::WriteError(error)) => classify_code(error.code),
         DriverErrorKind::IncompatibleServer { .. } | DriverErrorKind::SessionsNotSupported => (
             Unsupported,
             "this version of the MongoDB server is not supported",
@@ -162,17 +233,29 @@ fn classify(error: &DriverError) -> MongoErrorClass {
 /// Only the message tells them apart.
 const ATLAS_ERROR: i32 = 8000;
 
-/// The class of the error of a cluster that is over its quota, such as "you are over your space
-/// quota, using 512 MB of 512 MB". Atlas refuses the write before the server gets it.
-const OVER_QUOTA: MongoErrorClass = (
-    Unavailable,
-    "the cluster of MongoDB Atlas is over its quota: free space, or choose a larger tier",
-    NotApplied,
-);
+/// The code BadValue.
+const BAD_VALUE: i32 = 2;
 
-/// Returns whether Atlas refuses a write because the cluster is over its quota.
-fn is_over_quota(code: i32, message: &str) -> bool {
-    code == ATLAS_ERROR && message.contains("quota")
+/// Returns the class of an error of the server about a command, from its code and its message.
+fn classify_command(code: i32, message: &str) -> MongoErrorClass {
+    // Such as "you are over your space quota, using 512 MB of 512 MB". Atlas refuses the write
+    // before the server gets it.
+    if code == ATLAS_ERROR && message.contains("quota") {
+        return (
+            Unavailable,
+            "the cluster of MongoDB Atlas is over its quota: free space, or choose a larger tier",
+            NotApplied,
+        );
+    }
+    // "cannot use 'j' option when a host does not have journaling enabled".
+    if code == BAD_VALUE && message.contains("journaling") {
+        return (
+            Unsupported,
+            "the MongoDB server has no journal, so that it loses writes: start it with journaling",
+            NotApplied,
+        );
+    }
+    classify_code(code)
 }
 
 /// Returns the class of an error code of the server.
@@ -188,7 +271,16 @@ const fn classify_code(code: i32) -> MongoErrorClass {
         ),
         ATLAS_ERROR => (
             Denied,
-            "MongoDB Atlas refused the operation, usually for a missing role: see the cause",
+            "MongoDB Atlas refused the operation: grant the user the role readWrite on the database",
+            NotApplied,
+        ),
+        // A command that is not well-formed: BadValue, FailedToParse, TypeMismatch, InvalidLength
+        // (an empty batch), EmptyArrayOperation, InvalidBSON, ConflictingUpdateOperators,
+        // ImmutableField, InvalidPipelineOperator, and IDL's errors of a member that is repeated or
+        // is missing. What the callers sent is valid before it gets here.
+        BAD_VALUE | 9 | 14 | 16 | 21 | 22 | 40 | 66 | 168 | 40413 | 40414 => (
+            Internal,
+            "MongoDB rejected a command of this program: please report it with the code",
             NotApplied,
         ),
         // BSONObjectTooLarge.
@@ -221,13 +313,15 @@ const fn classify_code(code: i32) -> MongoErrorClass {
     }
 }
 
-/// The class of the server's error about a single document.
+/// The class of the server's error about a single document or update.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DocumentError {
-    /// A document with the same key exists.
+    /// A unique index contains the same key.
     Duplicate,
-    /// The document can never be stored.
-    Final,
+    /// The validator of the collection does not accept the document.
+    Validator,
+    /// The content of the document can never be stored, or the update is not well-formed.
+    Content,
     /// A retry may succeed.
     Transient,
 }
@@ -240,10 +334,12 @@ impl DocumentError {
             // A duplicate value in a unique index: of `insert`, of `update` on old servers, and of
             // capped collections.
             11000 | 11001 | 12582 => Self::Duplicate,
-            // BadValue, FailedToParse, TypeMismatch, InvalidBSON, DollarPrefixedFieldName,
-            // InvalidIdField, EmptyFieldName, DottedFieldName, DocumentValidationFailure,
-            // BSONObjectTooLarge, KeyTooLong.
-            2 | 9 | 14 | 22 | 52 | 53 | 56 | 57 | 121 | 10334 | 17280 => Self::Final,
+            // DocumentValidationFailure.
+            121 => Self::Validator,
+            // BadValue, FailedToParse, TypeMismatch, InvalidBSON, ConflictingUpdateOperators,
+            // DollarPrefixedFieldName, InvalidIdField, EmptyFieldName, DottedFieldName,
+            // ImmutableField, BSONObjectTooLarge, KeyTooLong.
+            BAD_VALUE | 9 | 14 | 22 | 40 | 52 | 53 | 56 | 57 | 66 | 10334 | 17280 => Self::Content,
             _ => Self::Transient,
         }
     }
@@ -272,6 +368,14 @@ mod tests {
     /// a write may have been applied.
     const BLAMES: &[(Blame, ErrorKind, Outcome, &[i32])] = &[
         (Blame::Caller, TooLarge, NotApplied, &[10334]),
+        // BadValue, FailedToParse, TypeMismatch, an empty batch, operators that conflict, and other
+        // commands that no setting and no purchase can mend.
+        (
+            Blame::Program,
+            Internal,
+            NotApplied,
+            &[2, 9, 14, 16, 21, 22, 40, 66, 168, 40413, 40414],
+        ),
         (Blame::Surroundings, Denied, NotApplied, &[13, 18, 8000]),
         (
             Blame::Surroundings,
@@ -290,14 +394,14 @@ mod tests {
         ),
     ];
 
-    /// The codes about a single document: whether a record becomes a dead letter, by the fault of
-    /// who sent it.
+    /// The codes about a single document, by the fault of who can mend it.
     const DOCUMENTS: &[(DocumentError, &[i32])] = &[
         (DocumentError::Duplicate, &[11000, 11001, 12582]),
+        (DocumentError::Validator, &[121]),
         // The content of the document: it would be refused again, also after a repair.
         (
-            DocumentError::Final,
-            &[2, 9, 14, 22, 52, 53, 56, 57, 121, 10334, 17280],
+            DocumentError::Content,
+            &[2, 9, 14, 22, 40, 52, 53, 56, 57, 66, 10334, 17280],
         ),
         // Unauthorized, NotWritablePrimary, OutOfDiskSpace, Interrupted, Atlas, and unknown codes:
         // an outage or a setting.
@@ -314,6 +418,11 @@ mod tests {
             for code in *codes {
                 let (actual_kind, _, actual_outcome) = classify_code(*code);
                 assert_eq!((actual_kind, actual_outcome), (*kind, *outcome), "{code}");
+                let error = mongo_error(actual_kind, "").with_outcome(actual_outcome);
+                assert!(
+                    !error.is_retryable() || *blame == Blame::Surroundings,
+                    "{code} is not retried"
+                );
             }
         }
         for (class, codes) in DOCUMENTS {
@@ -323,12 +432,63 @@ mod tests {
         }
     }
 
+    /// The driver's errors of the server, with a private text in each member that the server fills.
+    fn server_errors(code: i32, private: &str) -> [DriverError; 3] {
+        let details = bson::doc! { "userid": private };
+        let report = bson::doc! { "code": code, "codeName": "Unauthorized", "errmsg": private,
+        "message": private, "errInfo": details };
+        let command = bson::deserialize_from_document(report.clone()).unwrap();
+        let concern = bson::deserialize_from_document(bson::doc! { "code": code,
+        "codeName": private, "errmsg": private, "errInfo": { "userid": private } });
+        let write = bson::deserialize_from_document(report).unwrap();
+        [
+            DriverErrorKind::Command(command),
+            DriverErrorKind::Write(WriteFailure::WriteConcernError(concern.unwrap())),
+            DriverErrorKind::Write(WriteFailure::WriteError(write)),
+        ]
+        .map(DriverError::from)
+    }
+
     #[test]
-    fn a_full_cluster_of_atlas_is_no_missing_role() {
-        let full = "you are over your space quota, using 512 MB of 512 MB";
-        assert!(is_over_quota(8000, full));
-        assert_eq!(OVER_QUOTA.0.blame(), Blame::Surroundings);
-        let denied = "user is not allowed to do action [insert] on [shop.purchases]";
-        assert!(!is_over_quota(8000, denied));
+    fn an_error_has_the_code_and_no_text_of_the_server() {
+        let private = "not authorized on shop to execute command { insert: \"purchases\", documents: \
+                       [ { userid: \"u1\" } ], lsid: { id: UUID(\"1\") } }";
+        for code in [2, 13, 121, 8000, 11_000, 424_242] {
+            let texts = ["Unauthorized (code ", "code ", "Unauthorized (code "];
+            for (error, text) in server_errors(code, private).into_iter().zip(texts) {
+                let error = from_driver(error);
+                let chain = error.chain().to_string();
+                assert!(chain.contains(&format!(": {text}{code}")), "{chain}");
+                let debug = format!("{error:?} {:?}", error.source());
+                for part in ["execute", "u1", "lsid"] {
+                    assert!(!chain.contains(part) && !debug.contains(part), "{debug}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_state_of_the_servers_ends_before_their_errors() {
+        let message = "Server selection timeout: No available servers. Topology: { Type: \
+                       ReplicaSetNoPrimary, Set Name: rs, Servers: [ { Address: a:1, Type: Unknown, \
+                       Error: Kind: Command failed: Error code 91 (ShutdownInProgress): u1 } ] }";
+        let text = text_before(message, ", Error: ");
+        assert!(text.ends_with("{ Address: a:1, Type: Unknown"), "{text}");
+    }
+
+    /// Only the message tells whose fault these codes are.
+    #[test]
+    fn a_full_cluster_is_no_missing_role_and_a_missing_journal_no_defect() {
+        let quota = "you are over your space quota, using 512 MB of 512 MB";
+        let role = "user is not allowed to do action [insert] on [shop.purchases]";
+        let journal = "cannot use 'j' option when a host does not have journaling enabled";
+        for (code, message, kind) in [
+            (8000, quota, Unavailable),
+            (8000, role, Denied),
+            (2, journal, Unsupported),
+            (2, "unknown top level operator", Internal),
+        ] {
+            assert_eq!(classify_command(code, message).0, kind, "{message}");
+        }
     }
 }

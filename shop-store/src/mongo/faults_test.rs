@@ -10,7 +10,7 @@ use shop_core::ports::PurchaseSink as _;
 use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::{ConnectionString, MongoFixture};
 use super::indexes::ListingIndexes;
-use super::insert::MAX_DOCUMENTS;
+use super::write::MAX_STATEMENTS;
 use super::{MongoStore, MongoStoreOptions};
 use crate::server_fixture::*;
 
@@ -186,8 +186,8 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
         return;
     };
     let store = fixture.mongo();
-    let all = purchases(MAX_DOCUMENTS as u64 + 50);
-    let stored = [3, MAX_DOCUMENTS - 1, MAX_DOCUMENTS, MAX_DOCUMENTS + 7];
+    let all = purchases(MAX_STATEMENTS as u64 + 50);
+    let stored = [3, MAX_STATEMENTS - 1, MAX_STATEMENTS, MAX_STATEMENTS + 7];
     let first = stored.map(|index| all[index].clone());
     store.insert(first.into()).await.unwrap();
     let outcomes = store.insert(all.into()).await.unwrap();
@@ -196,7 +196,7 @@ async fn a_batch_above_the_command_limit_has_all_outcomes() {
         .enumerate()
         .filter(|(_, outcome)| matches!(outcome, InsertOutcome::Duplicate));
     assert_eq!(again.map(|(index, _)| index).collect::<Vec<_>>(), stored);
-    assert_eq!(outcomes.len(), MAX_DOCUMENTS + 50);
+    assert_eq!(outcomes.len(), MAX_STATEMENTS + 50);
 }
 
 /// Listings may be older than what the primary has.

@@ -14,6 +14,7 @@ use shop_core::{ErrorKind, Result, Uuid};
 use super::MongoStore;
 use super::document::ERASED;
 use super::error::mongo_error;
+use super::write::{Update, Write};
 
 /// The member with the text of the import.
 const READING: &str = "reading";
@@ -32,10 +33,8 @@ impl ImportedFiles for MongoStore {
     }
 
     async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
-        let set_reading = doc! { "$set": { READING: reading, ERASED: true } };
-        let upsert = doc! { "q": { "_id": document_id(file) }, "u": set_reading, "upsert": true };
-        self.connection
-            .update_documents(vec![upsert])
+        let upsert = Update::upsert(document_id(file), doc! { READING: reading, ERASED: true });
+        self.write_to_purchases(Write::Update(vec![upsert]), "how the file was read")
             .await
             .map(drop)
     }

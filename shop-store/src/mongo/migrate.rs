@@ -13,6 +13,7 @@ use super::connection::MongoConnection;
 use super::document::{
     decimal128, id_text, is_mark, member_value, read_purchase, read_timestamp_member, to_bson_date,
 };
+use super::write::{Update, Write};
 use super::{MongoStore, scan};
 
 /// The progress of a migration.
@@ -118,7 +119,7 @@ fn log_retry(error: &Error, pause: Duration) {
 /// conversion is idempotent, so the caller may repeat it after an error.
 ///
 /// # Errors
-/// The errors of [`scan::read_slice`] and [`MongoConnection::update_documents`].
+/// The errors of [`scan::read_slice`] and [`MongoConnection::write_all`].
 async fn convert_slice(
     connection: &MongoConnection,
     from: &str,
@@ -148,10 +149,14 @@ async fn convert_slice(
     }
 
     let sent = updates.len() as u64;
-    let mut migrated = 0;
-    if sent > 0 {
-        migrated = connection.update_documents(updates).await?.matched;
-    }
+    let reply = connection
+        .write_all(
+            &connection.collection,
+            Write::Update(updates),
+            "a migrated document",
+        )
+        .await?;
+    let migrated = reply.count;
 
     let migration = Migration {
         scanned: documents.len() as u64,
@@ -172,16 +177,17 @@ fn has_decimal_price(document: &RawDocument) -> bool {
 ///
 /// The update matches the values as they were read, so that it does not overwrite a concurrent
 /// change.
-fn build_update(old_document: &RawDocument, new_members: Document) -> Option<Document> {
+fn build_update(old_document: &RawDocument, new_members: Document) -> Option<Update> {
     if new_members.is_empty() {
         return None;
     }
-    let mut filter = doc! { "_id": member_value(old_document, "_id")? };
+    let mut old_members = Document::new();
     for member in ["userid", "username", "price", "timestamp"] {
         // Null matches a missing member.
-        filter.insert(member, member_value(old_document, member));
+        old_members.insert(member, member_value(old_document, member));
     }
-    Some(doc! { "q": filter, "u": { "$set": new_members } })
+    let id = member_value(old_document, "_id")?;
+    Some(Update::new(id, old_members, doc! { "$set": new_members }))
 }
 
 /// Returns the members of `purchase` in the current format; an empty document if `old_document` is

@@ -6,7 +6,9 @@
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
 //! | `imported_files` | how the files were read that were imported into the store |
-//! | `insert` | the insert command, with one outcome for each document |
+//! | `write` | the one function that inserts, updates and deletes documents: durability, limits of a command |
+//! | `refusal` | documents that the server refused, and whose fault that is |
+//! | `insert` | inserts of purchases, with one outcome for each |
 //! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents that are not migrated yet |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
@@ -15,7 +17,7 @@
 //! | `refunds` | refunds, the refunds that wait for their purchase, and the currency |
 //! | `waiting_state` | what the process remembers about the refunds that wait |
 //! | `store` | [`MongoStore`], and its port for inserts |
-//! | `error` | mapping of the driver's errors, and classes of errors about a document |
+//! | `error` | mapping of the driver's errors without the text of the server, and classes of its codes |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its
 //! `_id` is the purchase's id as text, or the ObjectId of a document from a replaced system.
@@ -44,6 +46,7 @@ mod migrate;
 #[cfg(test)]
 mod plans_test;
 mod refunds;
+mod refusal;
 mod scan;
 mod select;
 #[cfg(test)]
@@ -51,6 +54,9 @@ mod server_test;
 mod store;
 mod totals;
 mod waiting_state;
+mod write;
+#[cfg(test)]
+mod writes_test;
 
 pub use connection::MongoStoreOptions;
 pub use migrate::Migration;

@@ -17,7 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
-use mongodb::options::{FindOptions, WriteConcern};
+use mongodb::options::FindOptions;
 use mongodb::{Collection, IndexModel};
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
@@ -32,6 +32,7 @@ use super::document::{ERASED, REFUNDED_PURCHASE, id_value, read_timestamp_member
 use super::error::mongo_error;
 use super::insert;
 use super::waiting_state::SWEEP_START;
+use super::write::{Update, Write, WriteReply};
 use crate::limits::row_limit;
 use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts, settle, update_none_waits};
 
@@ -88,9 +89,7 @@ impl PurchaseRows for MongoStore {
     async fn delete_orphans(&self, ids: &[PurchaseId]) -> Result<()> {
         let id_values: Vec<Bson> = ids.iter().map(id_value).collect();
         let filter = doc! { "_id": { "$in": id_values }, REFUNDED_PURCHASE: { "$exists": true } };
-        self.delete_documents(self.connection.on_primary(), filter)
-            .await
-            .map(drop)
+        self.delete_purchases(filter).await.map(drop)
     }
 
     async fn find(&self, ids: &[PurchaseId]) -> Result<HashMap<PurchaseId, StoredRow>> {
@@ -106,14 +105,9 @@ impl PurchaseRows for MongoStore {
             documents.push(waiting_document(refund)?);
         }
         self.create_waiting_indexes().await;
-        let collection = self.waiting_collection();
-        let insert = async move {
-            collection
-                .insert_many(documents)
-                .write_concern(durable_write_concern())
-                .await
-        };
-        self.connection.write(insert).await.map(drop)
+        self.write_to_waiting(Write::Insert(documents), "a waiting refund")
+            .await
+            .map(drop)
     }
 
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
@@ -122,24 +116,12 @@ impl PurchaseRows for MongoStore {
     }
 
     async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
-        let collection = self.waiting_collection();
-        let filter = doc! { "_id": sequence.cast_signed() };
         let refuse = doc! { "$set": { "refusal": reason.to_string() } };
-        let update = async move {
-            collection
-                .update_one(filter, refuse)
-                .write_concern(durable_write_concern())
-                .await
-        };
-        self.connection.write(update).await.map(drop)
+        let update = Update::new(sequence.cast_signed(), doc! {}, refuse);
+        self.write_to_waiting(Write::Update(vec![update]), "a refused refund")
+            .await
+            .map(drop)
     }
-}
-
-/// Returns the write concern of all writes here: confirmed by a majority, and in the journal.
-fn durable_write_concern() -> WriteConcern {
-    let mut concern = WriteConcern::majority();
-    concern.journal = Some(true);
-    concern
 }
 
 /// Returns the document of a waiting refund, whose `_id` is a new sequence number.
@@ -206,20 +188,13 @@ fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
 }
 
 impl MongoStore {
-    /// Deletes the documents of `collection` that match `filter`, durably, and returns their
-    /// number.
-    pub(super) async fn delete_documents(
-        &self,
-        collection: Collection<RawDocumentBuf>,
-        filter: Document,
-    ) -> Result<u64> {
-        let delete = async move {
-            collection
-                .delete_many(filter)
-                .write_concern(durable_write_concern())
-                .await
-        };
-        Ok(self.connection.write(delete).await?.deleted_count)
+    /// Sends `write` to the collection of waiting refunds, as [`MongoConnection::write_all`] does.
+    ///
+    /// [`MongoConnection::write_all`]: super::connection::MongoConnection::write_all
+    async fn write_to_waiting(&self, write: Write, what: &'static str) -> Result<WriteReply> {
+        self.connection
+            .write_all(&self.waiting_collection(), write, what)
+            .await
     }
 
     /// Returns the collection of waiting refunds, with reads from the primary.
@@ -340,6 +315,16 @@ impl MongoStore {
         }))
     }
 
+    /// Returns at most `limit` waiting refunds that match `filter`, or none without the right to
+    /// their collection.
+    pub(super) async fn find_waiting_if_allowed(
+        &self,
+        filter: Document,
+        limit: usize,
+    ) -> Result<Vec<WaitingRefund>> {
+        none_if_denied(self.find_waiting(filter, Some(limit)).await)
+    }
+
     /// Deletes at most `limit` waiting refunds that match `filter`, and returns their ids.
     pub(super) async fn delete_waiting(
         &self,
@@ -349,10 +334,7 @@ impl MongoStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let entries = none_if_denied(self.find_waiting(filter, Some(limit)).await)?;
-        if entries.is_empty() {
-            return Ok(Vec::new());
-        }
+        let entries = self.find_waiting_if_allowed(filter, limit).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         self.remove_waiting(&sequences).await?;
         Ok(entries.iter().map(|entry| entry.refund.id).collect())
@@ -362,10 +344,8 @@ impl MongoStore {
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
         let ids = id_texts(ids);
         let filter = doc! { "$or": [{ "purchase": { "$in": &ids } }, { "id": { "$in": &ids } }] };
-        let deleted = self
-            .delete_documents(self.waiting_collection(), filter)
-            .await;
-        none_if_denied(deleted).map(drop)
+        let deletion = self.write_to_waiting(Write::Delete(filter), "a deletion");
+        none_if_denied(deletion.await).map(drop)
     }
 }
 
@@ -418,12 +398,15 @@ impl WaitingRefunds for MongoStore {
     }
 
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
+        if sequences.is_empty() {
+            return Ok(());
+        }
         let sequences: Vec<i64> = sequences
             .iter()
             .map(|sequence| sequence.cast_signed())
             .collect();
         let filter = doc! { "_id": { "$in": sequences } };
-        self.delete_documents(self.waiting_collection(), filter)
+        self.write_to_waiting(Write::Delete(filter), "a deletion")
             .await
             .map(drop)
     }
@@ -445,10 +428,10 @@ impl CurrencyStore for MongoStore {
 
     async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
         // The member `erased` makes the document an erasure mark, which no listing contains.
-        let new = doc! { CURRENCY: currency.to_string(), ERASED: DateTime::now() };
-        let upsert =
-            doc! { "q": { "_id": CURRENCY }, "u": { "$setOnInsert": new }, "upsert": true };
-        self.connection.update_documents(vec![upsert]).await?;
+        let members = doc! { CURRENCY: currency.to_string(), ERASED: DateTime::now() };
+        let insert = Update::insert_missing(CURRENCY, members);
+        self.write_to_purchases(Write::Update(vec![insert]), "the currency")
+            .await?;
 
         let stored_currency = self.currency().await?;
         stored_currency.ok_or_else(|| {

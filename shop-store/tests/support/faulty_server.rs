@@ -81,6 +81,11 @@ impl FaultyServer {
             .extend(fates);
     }
 
+    /// Forgets the faults that have not occurred.
+    pub(crate) fn clear(&self) {
+        self.faults.lock().unwrap().clear();
+    }
+
     /// Whether all of the faults have occurred.
     pub(crate) fn has_failed(&self) -> bool {
         let faults = self.faults.lock().unwrap();
