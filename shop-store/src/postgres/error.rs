@@ -2,6 +2,9 @@
 //!
 //! [`sqlstate`] gives the kind and the message of an error that the server reported. This module
 //! adds the outcome: whether the statement may have been applied although it failed.
+//!
+//! The server's own text may have the values of a row, which are personal data and must not get
+//! into logs. [`describe`] decides what of the text is kept.
 
 use std::error::Error as _;
 use std::io;
@@ -72,14 +75,66 @@ pub(super) fn from_connect(error: DriverError) -> Error {
     converted.with_outcome(Outcome::NotApplied)
 }
 
-/// An error that the server reported, without its details.
-///
-/// The details contain the values of a rejected row, which must not get into logs.
+/// An error that the server reported, without the values of a row.
 #[derive(Debug, thiserror::Error)]
-#[error("{}: {message}", .code.code())]
+#[error("{text}")]
 struct ServerError {
     code: SqlState,
-    message: String,
+    text: String,
+}
+
+/// The classes of errors about the statement, the session and the server. Their messages have the
+/// names of tables, columns, users and settings, but not the values of rows, because the values are
+/// parameters of the statement.
+///
+/// All other classes quote values, such as `invalid input syntax for type numeric: "…"`, or have
+/// texts that an operator wrote.
+const CLASSES_WITHOUT_VALUES: [&str; 14] = [
+    "08", "0A", "25", "26", "28", "3D", "3F", "40", "42", "53", "55", "57", "58", "XX",
+];
+
+/// Returns the text of an error that the server reported, without the values of a row.
+///
+/// The details are never part of it, such as `Key (userid)=(u1) already exists` and `Failing row
+/// contains (…)`. The message is left out if it may have values. A function of an operator, such as
+/// a trigger, can put values into each member of the error, so only the name of the function is
+/// kept.
+fn describe(error: &DbError) -> String {
+    let code = error.code().code();
+    // A context is mostly the one of a function. It is in the language of the server, so that other
+    // contexts cannot be told from it.
+    if let Some(context) = error.where_() {
+        return match function_in(context) {
+            Some(function) => format!("{code}, in the function {function}"),
+            None => code.to_owned(),
+        };
+    }
+    if CLASSES_WITHOUT_VALUES.contains(&code.get(..2).unwrap_or_default()) {
+        return format!("{code}: {}", error.message());
+    }
+
+    let mut text = code.to_owned();
+    for (what, name) in [
+        ("constraint", error.constraint()),
+        ("column", error.column()),
+        ("table", error.table()),
+    ] {
+        if let Some(name) = name {
+            text.push_str(&format!(", {what} {name}"));
+        }
+    }
+    text
+}
+
+/// Returns the name of the innermost function in the context of an error, such as `PL/pgSQL function
+/// check_user() line 3 at RAISE`.
+fn function_in(context: &str) -> Option<&str> {
+    let name_and_rest = context
+        .lines()
+        .find_map(|line| line.strip_prefix("PL/pgSQL function "))?;
+    let name = name_and_rest.split(['(', ' ']).next()?;
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.".contains(&byte);
+    name.bytes().all(is_name).then_some(name)
 }
 
 /// Returns the SQLSTATE code of an error that the server reported, such as `23505`.
@@ -115,7 +170,7 @@ fn from_server(error: &DbError) -> Error {
 
     let reported = ServerError {
         code: error.code().clone(),
-        message: error.message().to_owned(),
+        text: describe(error),
     };
     postgres_error(kind, message)
         .with_outcome(outcome)
@@ -136,4 +191,36 @@ pub(super) fn is_broken(error: &DriverError) -> bool {
 /// Returns whether an idempotent statement can be repeated within the same call after `error`.
 pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && error.is_retryable()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_name_of_a_function_is_a_name() {
+        for (context, name) in [
+            (
+                "PL/pgSQL function check_user() line 3 at RAISE",
+                Some("check_user"),
+            ),
+            (
+                "PL/pgSQL function shop.f(text) line 1 at SQL statement",
+                Some("shop.f"),
+            ),
+            (
+                "PL/pgSQL function inline_code_block line 1",
+                Some("inline_code_block"),
+            ),
+            ("PL/pgSQL function \"u1 it's\"() line 3", None),
+            ("SQL statement \"insert into log values ('u1')\"", None),
+            (
+                "SQL statement \"select 'u1'\"\nPL/pgSQL function f() line 1 at PERFORM\nPL/pgSQL function g()",
+                Some("f"),
+            ),
+            ("JSON data, line 1: {u1", None),
+        ] {
+            assert_eq!(function_in(context), name, "{context}");
+        }
+    }
 }

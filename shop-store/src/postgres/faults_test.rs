@@ -401,3 +401,88 @@ async fn a_rejected_login_is_denied() {
     assert_eq!(error.kind(), ErrorKind::Denied, "{error:?}");
     assert!(!format!("{error:?}").contains("hunter2"));
 }
+
+/// The rules of an operator that reject a purchase, as SQL that adds and that drops the rule, with
+/// the text that an error has of it.
+///
+/// PostgreSQL puts the values of the row into the message or the details of each of these errors.
+const RULES: &[(&str, &str, &str)] = &[
+    (
+        "create function own() returns trigger language plpgsql as $$ begin
+             raise exception 'no %', new using detail = new.userid, hint = new.username,
+                 errcode = '42501', constraint = new.userid, column = new.username;
+         end $$;
+         create trigger own before insert or update on purchases for each row execute function own()",
+        "drop function own cascade",
+        "42501, in the function own",
+    ),
+    (
+        "alter table purchases add constraint own check (price < 1000)",
+        "alter table purchases drop constraint own",
+        "23514, constraint own, table purchases",
+    ),
+    (
+        "create unique index own on purchases (userid)",
+        "drop index own",
+        "23505, constraint own, table purchases",
+    ),
+    (
+        "create index own on purchases ((username::int))",
+        "drop index own",
+        "22P02",
+    ),
+    (
+        "create function own() returns trigger language plpgsql as $$ begin
+             perform coalesce(new.userid, old.userid)::int; return new;
+         end $$;
+         create trigger own before insert or update on purchases for each row execute function own()",
+        "drop function own cascade",
+        "22P02, in the function own",
+    ),
+];
+
+#[tokio::test]
+async fn no_error_has_a_value_of_a_row() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let store = fixture.postgres();
+    let values = ["private-user", "Private Name", "9876.54"];
+    let private_purchase = || {
+        let new = NewPurchase::for_user(values[0])
+            .with_user_name(values[1])
+            .with_price(values[2])
+            .unwrap();
+        new.into_purchase(SystemClock.now(), || SystemClock.fresh_id())
+    };
+    let check = |rule: &str, text: &str| {
+        for value in values {
+            assert!(!text.contains(value), "{rule}: {text}");
+        }
+    };
+
+    for (add, drop, expected) in RULES {
+        run(fixture.url(), "truncate purchases").await;
+        run(fixture.url(), add).await;
+        // The second one is rejected by the unique index too.
+        let batch: Arc<[Purchase]> = [private_purchase(), private_purchase()].into();
+        let applied = store.apply(Arc::clone(&batch)).await;
+        let text = match &applied {
+            Ok(outcomes) => format!("{outcomes:?} {outcomes:#?}"),
+            Err(error) => format!("{error:?} {:#?} {}", error, error.chain()),
+        };
+        check(add, &text);
+        assert!(text.contains(expected), "{add}: {text}");
+
+        run(fixture.url(), drop).await;
+        run(fixture.url(), "truncate purchases").await;
+        store.apply(batch).await.unwrap();
+        if add.contains("update") {
+            run(fixture.url(), add).await;
+            let erased = store.erase(&values[0].parse().unwrap(), 100).await;
+            let error = erased.unwrap_err();
+            check(add, &format!("{error:?} {}", error.chain()));
+            run(fixture.url(), drop).await;
+        }
+    }
+}
