@@ -92,6 +92,20 @@ pub trait StoreFixture: Debug + Send + Sync {
     async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
         None
     }
+
+    /// Holds back what makes later writes durable, such as their copy on another server, so that
+    /// [`fail_over`](Self::fail_over) takes them away. The store may show such a write, or not.
+    ///
+    /// Returns whether the fixture can do that. `false`, the default, skips the test of it.
+    async fn hold_back_writes(&self) -> bool {
+        false
+    }
+
+    /// Replaces the store by a copy that has what was durable, as the promotion of a standby does.
+    /// Only called after [`hold_back_writes`](Self::hold_back_writes) has returned `true`.
+    async fn fail_over(&self) {
+        panic!("this fixture holds back writes, and has no fail-over");
+    }
 }
 
 #[async_trait]

@@ -4,6 +4,9 @@
 //! Half of the permits for calls belong to queries, and half to writes, so neither queue behind the
 //! other.
 //!
+//! All reads have read concern majority, so a fail-over takes nothing away that a read has shown. They
+//! compare texts byte by byte, whatever the collation of the collection is.
+//!
 //! | function | permits | timeout | retried |
 //! |---|---|---|---|
 //! | [`query`](MongoConnection::query), [`find`](MongoConnection::find) | queries | of the caller | after transient errors |
@@ -12,6 +15,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bson::{Bson, Decimal128, Document, RawDocumentBuf, doc};
@@ -19,7 +23,8 @@ use futures_util::TryStreamExt;
 use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
-    ClientOptions, DatabaseOptions, FindOptions, ReadPreference, SelectionCriteria,
+    ClientOptions, Collation, DatabaseOptions, FindOptions, ReadConcern, ReadConcernLevel,
+    ReadPreference, SelectionCriteria,
 };
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
@@ -28,8 +33,10 @@ use shop_core::{Error, ErrorKind, Outcome, Result};
 use tokio::sync::{Semaphore, watch};
 use tokio::time::{self, Instant};
 
+use super::document::member_value;
 use super::error::{
     describe, from_driver, from_uri, is_retryable, is_server_selection, mongo_error,
+    refuses_collations,
 };
 use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
@@ -89,6 +96,8 @@ pub(super) struct MongoConnection {
     query_permits: Arc<Semaphore>,
     /// Permits for writes, for the reads that belong to writes, and for pings.
     write_permits: Arc<Semaphore>,
+    /// Whether the server takes queries with a collation, as far as this process knows.
+    has_collations: AtomicBool,
     /// The reason why the latest heartbeat failed; `None` if the latest heartbeat succeeded.
     heartbeat_failure: watch::Sender<Option<String>>,
 }
@@ -143,6 +152,7 @@ impl MongoConnection {
             unreadables: Arc::default(),
             query_permits: Arc::new(Semaphore::new(half_of_calls)),
             write_permits: Arc::new(Semaphore::new(half_of_calls)),
+            has_collations: AtomicBool::new(true),
             heartbeat_failure,
             options,
         })
@@ -152,23 +162,34 @@ impl MongoConnection {
     ///
     /// Transient errors are for example the stepdown of a primary, or an index build.
     ///
+    /// `query` passes the collation that it gets to the driver, so that texts are compared byte by
+    /// byte. In a collection whose own collation ignores case, user `u1` would otherwise read the
+    /// purchases of `U1`. There is no collation for a server that refuses one, on which no
+    /// collection has one either.
+    ///
     /// # Errors
     /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) after `timeout`
     /// - the error of the last attempt otherwise
     pub(super) async fn query<T: Send + 'static, F>(
         &self,
         timeout: Duration,
-        query: impl Fn() -> F + Send + Sync,
+        query: impl Fn(Option<Collation>) -> F + Send + Sync,
     ) -> Result<T>
     where
         F: Future<Output = mongodb::error::Result<T>> + Send + 'static,
     {
         let deadline = Instant::now() + timeout;
-        retry_until(deadline, is_retryable, || {
+        let run_query = || async {
             let remaining = deadline.saturating_duration_since(Instant::now());
-            self.run_call(&self.query_permits, remaining, query())
-        })
-        .await
+            let has_collations = self.has_collations.load(Ordering::Relaxed);
+            let call = query(has_collations.then(simple_collation));
+            let result = self.run_call(&self.query_permits, remaining, call).await;
+            if result.as_ref().is_err_and(refuses_collations) {
+                self.has_collations.store(false, Ordering::Relaxed);
+            }
+            result
+        };
+        retry_until(deadline, is_repeatable, run_query).await
     }
 
     /// Returns the documents of `collection` that match `filter`.
@@ -212,10 +233,14 @@ impl MongoConnection {
         options.batch_size = options
             .limit
             .and_then(|limit| u32::try_from(limit + 1).ok());
-        let find = || {
+        // The index of `_id` has the collation of the collection, and serves no query with another
+        // one. A caller that reads by `_id` compares the `_id` that it gets.
+        let is_by_id = filter.keys().all(|member| member == "_id");
+        let find = |collation: Option<Collation>| {
             let collection = collection.clone();
             let filter = filter.clone();
-            let options = options.clone();
+            let mut options = options.clone();
+            options.collation = collation.filter(|_simple| !is_by_id);
             async move {
                 let mut cursor = collection.find(filter).with_options(options).await?;
                 let mut documents: Vec<RawDocumentBuf> = Vec::new();
@@ -236,8 +261,10 @@ impl MongoConnection {
     pub(super) async fn find_by_id(&self, id: Bson) -> Result<Option<RawDocumentBuf>> {
         let options = FindOptions::builder().limit(1).build();
         let collection = self.on_primary();
-        let filter = doc! { "_id": id };
-        Ok(self.find(&collection, &filter, options).await?.pop())
+        let filter = doc! { "_id": &id };
+        let document = self.find(&collection, &filter, options).await?.pop();
+        // The collation of the collection may have matched another `_id`, such as one in capitals.
+        Ok(document.filter(|document| member_value(document, "_id").as_ref() == Some(&id)))
     }
 
     /// Runs a write, or a query that belongs to a write, once and within the timeout of inserts.
@@ -258,7 +285,7 @@ impl MongoConnection {
 
     /// Returns whether the collection exists.
     pub(super) async fn exists(&self, timeout: Duration) -> Result<bool> {
-        let list_names = || {
+        let list_names = |_collation| {
             let database = self.database.clone();
             let filter = doc! { "name": self.collection.name() };
             async move { database.list_collection_names().filter(filter).await }
@@ -359,7 +386,8 @@ impl MongoConnection {
     fn with_known_cause(&self, error: Error) -> Error {
         let uri = self.options.uri.expose_secret();
         let has_login = uri.contains('@') || uri.contains("authMechanism");
-        if error.kind() == ErrorKind::Denied && !has_login {
+        let is_denied = error.kind() == ErrorKind::Denied && !refuses_collations(&error);
+        if is_denied && !has_login {
             let message =
                 "the MongoDB server requires a login: set user and password in SHOP_MONGODB_URI";
             return mongo_error(ErrorKind::Denied, message).with_outcome(Outcome::NotApplied);
@@ -413,6 +441,29 @@ fn timeout_error(timeout: Duration, outcome: Outcome) -> Error {
     mongo_error(ErrorKind::DeadlineExceeded, message).with_outcome(outcome)
 }
 
+/// Returns whether a query is repeated after `error`: because the error is transient, or without the
+/// collation that the server refuses.
+fn is_repeatable(error: &Error) -> bool {
+    is_retryable(error) || refuses_collations(error)
+}
+
+/// Returns the collation that compares texts byte by byte.
+fn simple_collation() -> Collation {
+    Collation::builder().locale("simple").build()
+}
+
+/// Returns the read concern of all reads: majority, or linearizable if the URI asks for that.
+///
+/// A weaker one, which the URI may name for other programs, shows documents that a fail-over takes
+/// away, and a buy would be acknowledged by them. `snapshot` reads what a majority has too, but not
+/// in every command and not on a standalone server.
+fn at_least_majority(of_uri: Option<ReadConcern>) -> ReadConcern {
+    match of_uri {
+        Some(concern) if concern.level == ReadConcernLevel::Linearizable => concern,
+        _ => ReadConcern::majority(),
+    }
+}
+
 /// Sets this store's defaults for the options that the URI does not set.
 fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.app_name.get_or_insert_with(|| "shop".to_owned());
@@ -422,6 +473,7 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     // The pool is unlimited, because each connection of a store limits its own calls.
     options.max_pool_size.get_or_insert(u32::MAX);
+    options.read_concern = Some(at_least_majority(options.read_concern));
     // Every write sets its own write concern. If the URI set `w=0`, the driver would also reject
     // reads.
     options.write_concern = None;

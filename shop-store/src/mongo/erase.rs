@@ -6,6 +6,7 @@
 
 use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
+use mongodb::action::{Action as _, CountDocuments};
 use mongodb::options::FindOptions;
 use shop_core::ports::{PurchaseErase, Removed, Selector, WaitingRefunds as _};
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
@@ -142,11 +143,12 @@ impl PurchaseErase for MongoStore {
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let timeout = self.connection.options.insert_timeout;
-        let count = || {
+        let count = |collation| {
             let collection = self.connection.on_primary();
             async move {
                 collection
                     .count_documents(dated_before(time))
+                    .optional(collation, CountDocuments::collation)
                     .limit(limit as u64)
                     .max_time(timeout)
                     .await

@@ -60,8 +60,9 @@ struct Cause {
 /// The part that reported an error.
 #[derive(Debug)]
 enum CauseOrigin {
-    /// The server, with this code in its response to a command.
-    Server(i32),
+    /// The server, with this code in its response to a command, which may be about the collation of
+    /// the command.
+    Server { code: i32, is_about_collation: bool },
     /// The driver, which found no server for the call.
     ServerSelection,
     /// The driver, for any other reason.
@@ -72,7 +73,10 @@ impl Cause {
     /// Creates the cause for an error of the driver.
     fn new(error: &DriverError) -> Self {
         let origin = match &*error.kind {
-            DriverErrorKind::Command(command) => CauseOrigin::Server(command.code),
+            DriverErrorKind::Command(command) => CauseOrigin::Server {
+                code: command.code,
+                is_about_collation: command.message.contains("collation"),
+            },
             DriverErrorKind::ServerSelection { .. } => CauseOrigin::ServerSelection,
             _ => CauseOrigin::Driver,
         };
@@ -148,6 +152,21 @@ pub(super) fn is_retryable(error: &Error) -> bool {
     error.kind() == ErrorKind::Unavailable && server_code(error).is_some()
 }
 
+/// Returns whether the server refused the collation of a query: Amazon DocumentDB with "option
+/// collation is currently not supported", and Atlas Serverless with "collation not allowed in this
+/// atlas tier".
+///
+/// Only these kinds are considered, because MongoDB writes the whole command into other messages.
+pub(super) fn refuses_collations(error: &Error) -> bool {
+    match cause_origin(error) {
+        Some(CauseOrigin::Server {
+            code,
+            is_about_collation,
+        }) => *is_about_collation && (error.kind() == Unsupported || *code == ATLAS_ERROR),
+        _ => false,
+    }
+}
+
 /// Returns whether the driver found no server for the call.
 pub(super) fn is_server_selection(error: &Error) -> bool {
     matches!(cause_origin(error), Some(CauseOrigin::ServerSelection))
@@ -156,7 +175,7 @@ pub(super) fn is_server_selection(error: &Error) -> bool {
 /// Returns the code with which the server refused a command, if it did.
 fn server_code(error: &Error) -> Option<i32> {
     match cause_origin(error)? {
-        CauseOrigin::Server(code) => Some(*code),
+        CauseOrigin::Server { code, .. } => Some(*code),
         _ => None,
     }
 }

@@ -8,7 +8,6 @@ use std::collections::HashMap;
 
 use bson::{Bson, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use mongodb::options::ReadConcern;
 use shop_core::log::Reason;
 use shop_core::ports::InsertOutcome;
 use shop_core::{Purchase, PurchaseId, Result};
@@ -68,7 +67,8 @@ pub(super) async fn insert_batch(
 
 /// Reads the documents with these ids, as far as they are on a majority of the servers.
 ///
-/// The result contains no entry for an id that is not stored.
+/// Like every read by `_id`, this one has no collation, so that the index of `_id` serves it. The
+/// result contains no entry for an id that is not stored.
 pub(super) async fn find_stored_rows(
     connection: &MongoConnection,
     ids: &[PurchaseId],
@@ -82,7 +82,6 @@ pub(super) async fn find_stored_rows(
         collection
             .find(doc! { "_id": { "$in": id_values } })
             .batch_size(batch_size)
-            .read_concern(ReadConcern::majority())
             .max_time(timeout)
             .await?
             .try_collect::<Vec<RawDocumentBuf>>()

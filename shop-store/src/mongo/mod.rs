@@ -45,6 +45,8 @@ mod legacy_documents_test;
 mod migrate;
 #[cfg(test)]
 mod plans_test;
+#[cfg(test)]
+mod reads_test;
 mod refunds;
 mod refusal;
 mod scan;

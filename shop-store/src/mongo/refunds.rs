@@ -17,6 +17,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, RawDocument, RawDocumentBuf, doc, rawdoc};
+use mongodb::action::{Action as _, CountDocuments};
 use mongodb::options::FindOptions;
 use mongodb::{Collection, IndexModel};
 use shop_core::domain::Currency;
@@ -364,9 +365,15 @@ impl WaitingRefunds for MongoStore {
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
         let filter = || doc! { "refusal": { "$exists": false } };
         let timeout = self.connection.options.query_timeout;
-        let count = || {
+        let count = |collation| {
             let collection = self.waiting_collection();
-            async move { collection.count_documents(filter()).max_time(timeout).await }
+            async move {
+                collection
+                    .count_documents(filter())
+                    .optional(collation, CountDocuments::collation)
+                    .max_time(timeout)
+                    .await
+            }
         };
         let count = none_if_denied(self.connection.query(timeout, count).await)?;
         if count == 0 {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use bson::{Bson, DateTime, Decimal128, Document, RawDocument, RawDocumentBuf, bson, doc};
 use futures_util::TryStreamExt;
+use mongodb::action::{Action as _, Aggregate, Find};
 use rust_decimal::Decimal;
 use serde::Deserialize;
 use shop_core::ports::{Bucket, Selector, Summary, TimeRange, Totals, TotalsRequest};
@@ -42,12 +43,13 @@ pub(super) async fn period_totals(
     let filter = totals_filter(selector, request.range);
     let timeout = connection.options.query_timeout;
     let pipeline = totals_pipeline(filter.clone(), selector, request);
-    let add_up_in_server = || {
+    let add_up_in_server = |collation| {
         let collection = connection.collection.clone();
         let pipeline = pipeline.clone();
         async move {
             collection
                 .aggregate(pipeline)
+                .optional(collation, Aggregate::collation)
                 .max_time(timeout)
                 .with_type()
                 .await?
@@ -250,12 +252,13 @@ async fn add_up_in_client(
 ) -> Result<(Totals, u64)> {
     let timeout = connection.options.query_timeout;
     let request = *request;
-    let add_up = || {
+    let add_up = |collation| {
         let collection = connection.collection.clone();
         let filter = filter.clone();
         let unreadables = Arc::clone(&connection.unreadables);
         async move {
-            let mut documents = collection.find(filter).max_time(timeout).await?;
+            let find = collection.find(filter).max_time(timeout);
+            let mut documents = find.optional(collation, Find::collation).await?;
             // An index yields documents without a date first. If `migrate` gives such a document a
             // date during the query, the query yields it a second time. `moved` recognizes it.
             let mut totals = Totals::new(request);

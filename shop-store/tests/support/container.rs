@@ -155,6 +155,14 @@ pub(crate) struct ServerFixture<S> {
 pub(crate) trait SharedStore: PurchaseStore + PurchaseQuery + Clone {
     /// Opens the store of `fixture` once more, with connections and a memory of its own.
     async fn open_again(fixture: &ServerFixture<Self>) -> Self;
+
+    /// See [`StoreFixture::hold_back_writes`].
+    async fn hold_back_writes(_fixture: &ServerFixture<Self>) -> bool {
+        false
+    }
+
+    /// See [`StoreFixture::fail_over`].
+    async fn fail_over(_fixture: &ServerFixture<Self>) {}
 }
 
 #[async_trait]
@@ -183,5 +191,13 @@ impl<S: SharedStore> StoreFixture for ServerFixture<S> {
 
     async fn reopen(&self) -> Option<Box<dyn StoreFixture>> {
         Some(Box::new(S::open_again(self).await))
+    }
+
+    async fn hold_back_writes(&self) -> bool {
+        S::hold_back_writes(self).await
+    }
+
+    async fn fail_over(&self) {
+        S::fail_over(self).await;
     }
 }

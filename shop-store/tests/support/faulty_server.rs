@@ -1,4 +1,5 @@
-//! A proxy in front of a real server that changes responses to some commands, for faults that cannot be provoked.
+//! A proxy in front of a real server that changes responses to some commands, for faults that cannot be provoked, and
+//! records the commands.
 //!
 //! The messages are of the wire protocol's `OP_MSG`
 //! (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>).
@@ -40,6 +41,7 @@ type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
 pub(crate) struct FaultyServer {
     pub(crate) uri: String,
     faults: Faults,
+    commands: Arc<Mutex<Vec<Document>>>,
 }
 
 impl FaultyServer {
@@ -52,10 +54,13 @@ impl FaultyServer {
         let server = server.address;
         let faults = Faults::default();
         let faults_of_connections = Arc::clone(&faults);
+        let commands = Arc::<Mutex<Vec<Document>>>::default();
+        let commands_of_connections = Arc::clone(&commands);
         tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 let server = server.clone();
                 let faults = Arc::clone(&faults_of_connections);
+                let commands = Arc::clone(&commands_of_connections);
                 // It ends with an error whenever one side hangs up.
                 tokio::spawn(async move {
                     let server = TcpStream::connect(server).await?;
@@ -63,12 +68,25 @@ impl FaultyServer {
                         client,
                         server,
                         faults,
+                        commands,
                     };
                     connection.run().await
                 });
             }
         });
-        Some(Self { uri, faults })
+        Some(Self {
+            uri,
+            faults,
+            commands,
+        })
+    }
+
+    /// The commands of this name since the last call for it.
+    pub(crate) fn take_commands(&self, name: &str) -> Vec<Document> {
+        let mut commands = self.commands.lock().unwrap();
+        let is_named =
+            |command: &mut Document| command.keys().next().is_some_and(|key| key == name);
+        commands.extract_if(.., is_named).collect()
     }
 
     /// Sets the faults of the next commands of this name, in this order.
@@ -97,6 +115,7 @@ struct Connection {
     client: TcpStream,
     server: TcpStream,
     faults: Faults,
+    commands: Arc<Mutex<Vec<Document>>>,
 }
 
 /// Length, request id, id of the request of a response, opcode; each of 4 bytes, little-endian.
@@ -110,7 +129,9 @@ impl Connection {
     async fn run(mut self) -> Result<()> {
         loop {
             let request = message(&mut self.client).await?;
-            let fault = command(&request).and_then(|name| self.fault_of(name));
+            let command = command(&request);
+            let fault = command.as_ref().and_then(|command| self.fault_of(command));
+            self.commands.lock().unwrap().extend(command);
             let answer = match fault {
                 None => self.ask(&request).await?,
                 Some(Fault::Refused(answer)) => answer_to(&request, &answer),
@@ -136,8 +157,9 @@ impl Connection {
         }
     }
 
-    fn fault_of(&self, command: &str) -> Option<Fault> {
-        self.faults.lock().unwrap().get_mut(command)?.pop_front()
+    fn fault_of(&self, command: &Document) -> Option<Fault> {
+        let name = command.keys().next()?.as_str();
+        self.faults.lock().unwrap().get_mut(name)?.pop_front()
     }
 
     async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
@@ -158,14 +180,14 @@ async fn message(stream: &mut TcpStream) -> Result<Vec<u8>> {
     Ok(message)
 }
 
-/// The name of the command: that of the body's first member.
-fn command(message: &[u8]) -> Option<&str> {
+/// The body of a message: a command, whose name is its first member, or a response.
+fn command(message: &[u8]) -> Option<Document> {
     let body = message
         .get(BODY..)
         .filter(|_| message[12..HEADER] == OP_MSG.to_le_bytes())?;
     let length = i32::from_le_bytes(body[..4].try_into().unwrap());
     let body = RawDocument::from_bytes(&body[..usize::try_from(length).unwrap()]).unwrap();
-    Some(body.iter().next()?.ok()?.0.as_str())
+    Document::try_from(body).ok()
 }
 
 fn answer_to(request: &[u8], answer: &Document) -> Vec<u8> {

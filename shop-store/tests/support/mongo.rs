@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use bson::doc;
+use bson::{Document, doc};
 use mongodb::options::ClientOptions;
 use mongodb::{Client, Database};
 use shop_core::conformance::skip;
@@ -54,6 +54,33 @@ impl SharedStore for MongoStore {
         let options = MongoStoreOptions::new(fixture.uri()).database(database);
         Self::open(options).await.expect("an address of MongoDB")
     }
+
+    /// The stand-in of `.ci/servers` holds writes back from the majority of one database. MongoDB's fail point is of all
+    /// databases, and it has no command that drops what no majority has.
+    async fn hold_back_writes(fixture: &MongoFixture) -> bool {
+        let fail_over = doc! { "failOver": 1, "database": &fixture.database };
+        if let Err(error) = fixture.run_on_admin(fail_over).await {
+            let why = format!("the server of the tests has no fail-over: {}", error.kind);
+            skip(
+                "failover",
+                environment("SHOP_TEST_REQUIRE").as_deref(),
+                &why,
+            );
+            return false;
+        }
+        let hold_back = doc! {
+            "configureFailPoint": "disableSnapshotting",
+            "mode": "alwaysOn",
+            "data": { "database": &fixture.database },
+        };
+        fixture.run_on_admin(hold_back).await.expect("a fail point");
+        true
+    }
+
+    async fn fail_over(fixture: &MongoFixture) {
+        let fail_over = doc! { "failOver": 1, "database": &fixture.database };
+        fixture.run_on_admin(fail_over).await.expect("a fail-over");
+    }
 }
 
 impl MongoFixture {
@@ -83,6 +110,14 @@ impl MongoFixture {
             server,
             database,
         })
+    }
+
+    /// Runs a command on the database `admin`.
+    async fn run_on_admin(&self, command: Document) -> mongodb::error::Result<Document> {
+        let client = Client::with_uri_str(self.uri()).await?;
+        let reply = client.database("admin").run_command(command).await;
+        client.shutdown().immediate(true).await;
+        reply
     }
 
     /// The store itself.
