@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::conformance::store_suite;
 use shop_core::ports::{
-    InsertOutcome, Keyset, ListOrder, Page, PageRequest, PurchaseQuery, RecordStore, Selector,
-    Summary,
+    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, RecordStore,
+    Selector, Summary,
 };
 use shop_core::{Purchase, PurchaseId, Result, Total};
 
@@ -80,6 +80,10 @@ impl PurchaseQuery for OwnStore {
             .selected(&Selector::All)
             .into_iter()
             .find(|row| row.id == *id))
+    }
+    // An answer of this function acknowledges a purchase: a store with replicas waits for them here.
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
     }
     async fn check_reads(&self) -> Result<()> {
         Ok(())

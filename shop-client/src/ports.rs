@@ -210,6 +210,11 @@ impl PurchaseQuery for ShopClient {
         self.find(id, Duration::ZERO).await
     }
 
+    /// Asks the service for the entry, by a header that makes the service ask its own store so.
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.find_durable(id).await
+    }
+
     /// Returns whether the purchase is stored within `timeout`. The service waits for the purchase,
     /// for at most 10 s in each request.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {

@@ -27,6 +27,7 @@
 )]
 
 pub mod currency;
+pub mod durability;
 pub mod erase;
 pub mod events;
 pub mod fault;

@@ -91,6 +91,9 @@ macro_rules! store_suite {
                 names_are_ordered_by_their_bytes,
                 the_last_reading_of_a_file_is_kept,
             );
+            $crate::conformance_cases!(durability, fixture = ($($fixture)+), durability, (&fixture);
+                a_fail_over_keeps_what_was_acknowledged,
+            );
         }
     };
 }

@@ -30,6 +30,8 @@
 
 mod amount;
 mod csv_input;
+#[cfg(test)]
+mod durability_test;
 mod file_options;
 mod file_rows;
 mod header;

@@ -6,7 +6,8 @@ use super::import_test::{counts, csv, import_file, import_into};
 use super::*;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, ImportedFiles, Page, PageRequest, PurchaseQuery, Selector, StoreSink, Summary,
+    Durability, ImportedFiles, Lookup, Page, PageRequest, PurchaseQuery, Selector, StoreSink,
+    Summary,
 };
 use crate::{Error, ErrorKind, Purchase, Uuid};
 
@@ -280,6 +281,9 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
         }
         async fn get(&self, id: &crate::PurchaseId) -> Result<Option<Purchase>> {
             self.0.get(id).await
+        }
+        async fn look_up_durable(&self, id: &crate::PurchaseId) -> Result<Lookup> {
+            self.0.look_up_durable(id).await
         }
         fn imported_files(&self) -> Option<&dyn ImportedFiles> {
             Some(self)

@@ -439,6 +439,11 @@ impl PurchaseQuery for InMemoryStore {
         }))
     }
 
+    /// Looks up the entry: what is inserted is visible at once, and lasts as long as the memory.
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
+    }
+
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let tables = lock(&self.tables);
         let names = tables

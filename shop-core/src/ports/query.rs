@@ -70,6 +70,8 @@ use crate::{
 ///   (`store::stored_purchases_are_unchanged`).
 /// - `look_up` tells apart stored, erased and unknown ids
 ///   (`erase::a_marked_purchase_is_never_stored`).
+/// - What `look_up_durable` returned, and what an insert acknowledged, is there after a fail-over too
+///   (`durability::a_fail_over_keeps_what_was_acknowledged`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
 /// - `next_name` leads through the names of all users in the order of their bytes; or it is
@@ -139,15 +141,14 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Returns the entry of the store under the id `id`, once the entry is as durable as an insert.
     ///
     /// A caller uses this function instead of [`look_up`](Self::look_up) if its answer acknowledges
-    /// the entry, for example for a repeated purchase. By default this function calls
-    /// [`look_up`](Self::look_up). A store whose rows can be seen before they are durable
-    /// implements it.
+    /// the entry, for example for a repeated purchase. There is no default, because only the store
+    /// knows what its reads can see: if they see an entry only when it is durable, this function is
+    /// [`look_up`](Self::look_up). If they see it before, for example on the primary of a replica set
+    /// before the majority has it, this function waits, or leaves the entry out.
     ///
     /// # Errors
     /// Returns the errors of [`get`](Self::get).
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
-    }
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
 
     /// Returns a number that grows whenever another server takes the store over (default 0).
     ///
@@ -273,9 +274,10 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get` and `expect_check_reads`
-    /// take functions of references. Its `wait_for` polls `get`, and so does `wait_for` of a user;
-    /// its `totals` ask `page`, and without a range `summary`.
+    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get`, `expect_look_up_durable` and
+    /// `expect_check_reads` take functions of references. A purchase with a key, and a refund, ask
+    /// `look_up_durable`. Its `wait_for` polls `get`, and so does `wait_for` of a user; its `totals`
+    /// ask `page`, and without a range `summary`.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -298,6 +300,7 @@ mockall::mock! {
         async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
         async fn summary(&self, selector: &Selector) -> Result<Summary>;
         async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
+        async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
         async fn check_reads(&self) -> Result<()>;
     }
 }

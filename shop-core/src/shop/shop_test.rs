@@ -11,7 +11,7 @@ use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::InMemoryLog;
-use crate::ports::{Page, PageLimit, PageRequest, PurchaseStore, Summary};
+use crate::ports::{Lookup, Page, PageLimit, PageRequest, PurchaseStore, Summary};
 use crate::record::header;
 use crate::{ErrorKind, Outcome, Timestamp, id_from_key};
 
@@ -39,6 +39,10 @@ impl PurchaseQuery for Noting {
 
     async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
         self.0.get(id).await
+    }
+
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.0.look_up_durable(id).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -17,8 +17,8 @@ use crate::log::{
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    Cursor, Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _, ScanBatch,
-    Selector, Summary, UnreadableEntry,
+    Cursor, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _,
+    ScanBatch, Selector, Summary, UnreadableEntry,
 };
 use crate::record::{Record as _, decode};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
@@ -171,6 +171,10 @@ impl PurchaseQuery for UnusualStore {
             self.store.apply(next.into_iter().collect()).await?;
         }
         Ok(found)
+    }
+
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -3,7 +3,7 @@
 use shop_core::log::{Gap, GapCause, LogFaults, Partition};
 use shop_core::memory::InMemorySink;
 use shop_core::ports::{
-    Cursor, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    Cursor, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
 };
 use shop_core::{PurchaseId, Result, Uuid, async_trait};
 
@@ -29,6 +29,10 @@ impl PurchaseQuery for Panics {
     }
 
     async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
+        fail()
+    }
+
+    async fn look_up_durable(&self, _id: &PurchaseId) -> Result<Lookup> {
         fail()
     }
 
@@ -84,6 +88,10 @@ impl PurchaseQuery for NeverEnds {
 
     async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
         Ok(None)
+    }
+
+    async fn look_up_durable(&self, _id: &PurchaseId) -> Result<Lookup> {
+        Ok(Lookup::Missing)
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -122,6 +122,12 @@ impl PurchaseQuery for MongoStore {
         })
     }
 
+    /// Looks up the entry: every read has read concern majority, so an entry that can be seen is on a
+    /// majority of the servers, as after an insert.
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
+    }
+
     /// The replaced systems wrote numeric names as numbers, which are not found.
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let options = FindOptions::builder()

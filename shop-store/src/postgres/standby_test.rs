@@ -1,7 +1,9 @@
 //! A primary that is killed, and its standby that is promoted: with synchronous replication and
 //! without.
 
-use shop_core::ports::Lookup;
+use shop_core::async_trait;
+use shop_core::conformance::{StoreFixture, durability};
+use shop_core::ports::{Lookup, PurchaseStore};
 
 use super::fixture::server::Cluster;
 use super::fixture::{cluster_with_standby, session, until};
@@ -82,6 +84,51 @@ async fn what_no_standby_has_is_not_stored_when_it_is_found() {
     assert_eq!(count(&store).await, 0, "nothing was acknowledged");
     insert(&store, &all).await;
     assert_eq!(count(&store).await, 20);
+}
+
+/// A primary with a synchronous standby, which can be killed before it gets the writes.
+#[derive(Debug)]
+struct StandbyFixture {
+    cluster: Cluster,
+    store: PostgresStore,
+}
+
+#[async_trait]
+impl StoreFixture for StandbyFixture {
+    async fn store(&self) -> Arc<dyn PurchaseStore> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn query(&self) -> Arc<dyn PurchaseQuery> {
+        Arc::new(self.store.clone())
+    }
+
+    async fn hold_back_writes(&self) -> bool {
+        let primary = session(&self.cluster.url()).await;
+        control(&self.cluster, &["kill_standby"]);
+        // The primary shows a row whose wait for the standby was interrupted. The task ends with the primary.
+        let sql =
+            "select pg_cancel_backend(pid) from pg_stat_activity where wait_event = 'SyncRep'";
+        tokio::spawn(async move {
+            while primary.query(sql, &[]).await.is_ok() {
+                sleep(Duration::from_millis(20)).await;
+            }
+        });
+        true
+    }
+
+    async fn fail_over(&self) {
+        control(&self.cluster, &["promote"]);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_acknowledged_is_on_the_synchronous_standby() {
+    let Some((cluster, store)) = with_standby(true).await else {
+        return;
+    };
+    let fixture = StandbyFixture { cluster, store };
+    durability::a_fail_over_keeps_what_was_acknowledged(&fixture).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -319,6 +319,15 @@ impl PurchaseQuery for EmbeddedStore {
             .await
     }
 
+    /// Looks up the entry: SQLite shows a commit to readers only after it has synced it to the disk
+    /// (`synchronous=FULL`), so each entry that can be seen is as durable as an insert.
+    ///
+    /// A crash may leave a commit in the write-ahead log that was not synced. The process that opens
+    /// the file next writes the log again before its readers start.
+    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.look_up(id).await
+    }
+
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let from = from.to_owned();
         self.readers
