@@ -176,7 +176,31 @@ const INVALID_ID: Invalid = Invalid::malformed(
     "must be a UUID such as 0190163d-8694-739b-aea5-966c26f8ad91, or 24 hex digits",
 );
 
+/// The error of a stored id that no store wrote: a read by the id would not find it.
+const INVALID_STORED_ID: Invalid = Invalid::malformed(
+    "the purchase id",
+    "must be a UUID or 24 hex digits in small letters, as the store writes them",
+);
+
 impl PurchaseId {
+    /// Parses the text of an id that a store wrote, in the only form in which stores write ids: in
+    /// small letters.
+    ///
+    /// Stores find a purchase by the text of its id. A text in another form, which another program
+    /// wrote, names a purchase that no read by its id finds, so it is no id of a stored purchase.
+    ///
+    /// # Errors
+    /// A malformed [`Invalid`] if [`to_string`](ToString::to_string) of the id would be another text.
+    #[doc(hidden)]
+    pub fn from_stored(text: &str) -> Result<Self, Invalid> {
+        let id: Self = text.parse()?;
+        if id.encode(&mut [0; Self::MAX_BYTES]) == text {
+            Ok(id)
+        } else {
+            Err(INVALID_STORED_ID)
+        }
+    }
+
     /// Returns the id of the refund of the purchase with this id. A purchase is refunded once, so
     /// there is only one.
     #[must_use]
@@ -388,6 +412,19 @@ mod tests {
             Ok::<_, Invalid>(id)
         });
         insta::assert_snapshot!(ids);
+    }
+
+    #[test]
+    fn a_stored_id_has_one_form() {
+        let uuid = "0190163d-8694-739b-aea5-966c26f8ad91";
+        let object_id = "65a1f0c2d3e4b5a697887766";
+        for stored in [uuid, object_id] {
+            assert_eq!(PurchaseId::from_stored(stored), stored.parse());
+            let in_capitals = stored.to_uppercase();
+            assert_eq!(stored.parse(), in_capitals.parse::<PurchaseId>());
+            let reason = PurchaseId::from_stored(&in_capitals).unwrap_err().reason();
+            assert!(reason.contains("small letters"), "{in_capitals}: {reason}");
+        }
     }
 
     #[test]

@@ -61,10 +61,17 @@ pub(super) fn read_purchase(document: &RawDocument) -> Result<Purchase, Unreadab
     Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
 }
 
-/// Reads the id of a purchase from the member `_id`, which is text or an `ObjectId`.
+/// Reads the id of a purchase from the member `_id`, which is the text of a UUID or an `ObjectId`.
+///
+/// The value must be the one that [`id_value`] returns for the id, because all queries look for that
+/// value. A document with another one, such as a UUID in capitals, belongs to another program.
 pub(super) fn read_id(document: &RawDocument) -> Result<PurchaseId, Unreadable> {
     match raw_member(document, "_id")? {
-        Some(RawBsonRef::String(text)) => text.parse().map_err(not_valid("_id")),
+        Some(RawBsonRef::String(text)) => match PurchaseId::from_stored(text) {
+            Ok(id) if id.as_uuid().is_some() => Ok(id),
+            Ok(_) => Err(unreadable("_id", "is the text of an ObjectId")),
+            Err(invalid) => Err(not_valid("_id")(invalid)),
+        },
         Some(RawBsonRef::ObjectId(id)) => Ok(PurchaseId::from_object_id(id.bytes())),
         _ => Err(unreadable("_id", "is neither text nor an ObjectId")),
     }

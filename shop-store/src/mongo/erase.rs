@@ -109,7 +109,7 @@ impl PurchaseErase for MongoStore {
         for document in &oldest {
             let id = member_value(document, "_id");
             if let Ok(purchase_text) = document.get_str(REFUNDED_PURCHASE) {
-                if let Ok(purchase_id) = purchase_text.parse::<PurchaseId>() {
+                if let Ok(purchase_id) = PurchaseId::from_stored(purchase_text) {
                     purchase_ids.push(id_value(&purchase_id));
                 }
                 refund_ids.extend(id);

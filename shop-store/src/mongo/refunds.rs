@@ -179,7 +179,7 @@ fn sequence_at(time: DateTime) -> u64 {
 /// missing or not valid.
 fn parse_waiting_refund(document: &RawDocument) -> Option<WaitingRefund> {
     let sequence = document.get_i64("_id").ok()?.cast_unsigned();
-    let id: PurchaseId = document.get_str("id").ok()?.parse().ok()?;
+    let id = PurchaseId::from_stored(document.get_str("id").ok()?).ok()?;
     let columns = WaitingColumns {
         value: document.get_str("value").ok()?.to_owned(),
         origin: document.get_str("origin").ok().map(str::to_owned),
@@ -265,7 +265,9 @@ impl MongoStore {
             let slice = none_if_denied(self.read_slice(position).await)?;
             let purchase_ids: Vec<PurchaseId> = slice
                 .iter()
-                .filter_map(|document| document.get_str("purchase").ok()?.parse().ok())
+                .filter_map(|document| {
+                    PurchaseId::from_stored(document.get_str("purchase").ok()?).ok()
+                })
                 .collect();
             // A slice that is not full is the last one, so the next sweep begins again. The position
             // moves before the refunds are settled: if one of them fails again and again, it does

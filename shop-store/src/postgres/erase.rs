@@ -243,7 +243,7 @@ fn ids_with_refunds(oldest_rows: &[tokio_postgres::Row]) -> Vec<String> {
         };
         let purchase: Option<String> = row.try_get("purchase").unwrap_or_default();
         let related = purchase.or_else(|| {
-            let id: PurchaseId = id.parse().ok()?;
+            let id = PurchaseId::from_stored(&id).ok()?;
             Some(id.refund_id().to_string())
         });
         ids.extend(related);

@@ -1,6 +1,8 @@
 //! Rows that the server rejects or skips, other writers, and servers that refuse.
 
+use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
+use shop_core::ports::PurchaseQueryExt as _;
 
 use super::connection::Statement;
 use super::fixture::{
@@ -145,6 +147,25 @@ async fn rows_of_other_programs_are_skipped_and_counted() {
         (scanned.purchases.len(), scanned.unreadable.len()),
         (10, 60)
     );
+    // A UUID in capitals is no id of a purchase either: it is in no page, and no query by its id finds it.
+    let in_capitals = SystemClock.fresh_id();
+    let row = format!(
+        "insert into purchases values ('{}', 'u1', 'ada', 1, '2026-01-01T00:00:00Z')",
+        in_capitals.to_string().to_uppercase()
+    );
+    run(fixture.url(), &row).await;
+    for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
+        let first = PageRequest::first(order, PageLimit::new(1).unwrap());
+        let query: Arc<dyn PurchaseQuery> = Arc::new(store.clone());
+        let pages: Vec<_> = query
+            .pages(Selector::All, first)
+            .try_collect()
+            .await
+            .unwrap();
+        assert_eq!(pages.len(), 10, "{order:?}");
+    }
+    assert_eq!(store.get(&in_capitals.into()).await.unwrap(), None);
+    assert_eq!(store.unreadable().load(Ordering::Relaxed), 61);
     // The table rejects what would make sums wrong.
     let client = session(fixture.url()).await;
     for row in [

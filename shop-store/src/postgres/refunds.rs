@@ -198,7 +198,7 @@ fn read_waiting_columns(
     row: &Row,
 ) -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
     let sequence: i64 = row.try_get("sequence")?;
-    let id: PurchaseId = row.try_get::<_, &str>("id")?.parse()?;
+    let id = PurchaseId::from_stored(row.try_get("id")?)?;
     let columns = WaitingColumns {
         value: row.try_get("value")?,
         origin: row.try_get("origin")?,

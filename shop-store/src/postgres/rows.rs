@@ -45,7 +45,7 @@ pub(super) fn read_stored_row(row: &Row) -> StoredRow {
 /// # Errors
 /// The first column that is not valid, such as an empty name.
 pub(super) fn read_purchase(row: &Row) -> Result<Purchase, Unreadable> {
-    let id = parse_column(row, "id")?;
+    let id = read_id(row)?;
     let user_id = parse_column(row, "userid")?;
     let user_name = parse_column(row, "username")?;
     let details = match read_column::<Option<&str>>(row, "details")? {
@@ -64,6 +64,14 @@ pub(super) fn read_purchase(row: &Row) -> Result<Purchase, Unreadable> {
     .map_err(not_valid("price"))?;
 
     Ok(Purchase::new(id, user_id, user_name, price, read_time(row)?).with_details(details))
+}
+
+/// Reads the column `id`, in the one form in which this store writes ids.
+///
+/// # Errors
+/// If the column is null or no text, or if the text is in another form.
+fn read_id(row: &Row) -> Result<PurchaseId, Unreadable> {
+    PurchaseId::from_stored(read_column(row, "id")?).map_err(not_valid("id"))
 }
 
 /// Reads the column `timestamp`.
