@@ -24,7 +24,7 @@ use mongodb::event::EventHandler;
 use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
     ClientOptions, Collation, DatabaseOptions, FindOptions, ReadConcern, ReadConcernLevel,
-    ReadPreference, SelectionCriteria,
+    ReadPreference, SelectionCriteria, ServerMonitoringMode,
 };
 use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
@@ -473,6 +473,12 @@ fn with_defaults(mut options: ClientOptions) -> ClientOptions {
     options.connect_timeout.get_or_insert(CONNECT_TIMEOUT);
     // The pool is unlimited, because each connection of a store limits its own calls.
     options.max_pool_size.get_or_insert(u32::MAX);
+    // After an error such as ShutdownInProgress, the driver uses a server only when a heartbeat has
+    // answered. A streaming heartbeat answers when the state of the server changes, or after 10 s. A
+    // poll is made at once.
+    options
+        .server_monitoring_mode
+        .get_or_insert(ServerMonitoringMode::Poll);
     options.read_concern = Some(at_least_majority(options.read_concern));
     // Every write sets its own write concern. If the URI set `w=0`, the driver would also reject
     // reads.

@@ -1,4 +1,4 @@
-//! Every read is of a majority and compares texts byte by byte.
+//! Every read is of a majority and compares texts byte by byte, and one error of a server that stays up stalls none.
 
 use bson::{Document, doc};
 use mongodb::options::{Collation, CollationStrength, ReadConcern};
@@ -9,10 +9,11 @@ use shop_core::ports::{
     CurrencyStore as _, ImportedFiles as _, Lookup, Period, PurchaseQueryExt as _,
     WaitingRefunds as _,
 };
+use tokio::time::Instant;
 
 use super::faults_test::Faulty;
 use super::faulty_server::{Fault, FaultyServer};
-use super::fixture::{MongoFixture, with_options};
+use super::fixture::{ConnectionString, MongoFixture};
 use super::{MongoStore, MongoStoreOptions};
 use crate::server_fixture::*;
 
@@ -101,9 +102,13 @@ async fn every_read_is_of_a_majority_and_compares_bytes() {
         ("readConcernLevel=linearizable", "linearizable"),
         ("readPreference=secondaryPreferred", "majority"),
     ] {
-        let server = FaultyServer::before(direct.uri()).await;
+        let Some(server) = FaultyServer::before(direct.uri()).await else {
+            return;
+        };
         let database = format!("{}_{}", direct.database, of_uri.len());
-        let options = MongoStoreOptions::new(with_options(&server.uri, of_uri));
+        let (name, value) = of_uri.split_once('=').unwrap();
+        let uri = ConnectionString::new(&server.uri).with_option(name, value);
+        let options = MongoStoreOptions::new(uri.to_string());
         let store = MongoStore::open(options.database(database)).await.unwrap();
         store.wait_for_indexes().await;
         let stored = purchases_of(7, 3, |number| {
@@ -253,6 +258,36 @@ async fn a_fail_over_takes_nothing_away_that_a_read_has_shown() {
             .any(|outcome| !matches!(outcome, InsertOutcome::Unknown(_)))
     });
     assert!(!acknowledged);
+}
+
+/// ShutdownInProgress and InterruptedAtShutdown, as of one operation that was interrupted: the server answers the next.
+#[tokio::test]
+async fn one_error_of_a_server_that_stays_up_stalls_no_read() {
+    let Some(direct) = MongoFixture::on_test_server().await else {
+        return;
+    };
+    for code in [91, 11600] {
+        let Some(server) = FaultyServer::streaming_before(direct.uri()).await else {
+            return;
+        };
+        let options = MongoStoreOptions::new(server.uri.clone());
+        let store = MongoStore::open(options.database(direct.database.clone()))
+            .await
+            .unwrap();
+        store.summary(&Selector::All).await.unwrap();
+        let error = doc! { "ok": 0.0, "errmsg": "on purpose", "code": code };
+        server.next("find", [Fault::Refused(error)]);
+        let start = Instant::now();
+        for _ in 0..5 {
+            store
+                .page(&user("u1"), &PageRequest::default())
+                .await
+                .unwrap();
+        }
+        assert!(server.has_failed());
+        let elapsed = start.elapsed();
+        assert!(elapsed < Duration::from_secs(2), "code {code}: {elapsed:?}");
+    }
 }
 
 /// Only MongoDB compares by the collation of a collection.

@@ -9,7 +9,8 @@ use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use bson::{Document, RawDocument};
+use bson::oid::ObjectId;
+use bson::{Document, RawDocument, doc};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Barrier;
@@ -36,6 +37,16 @@ pub(crate) enum Fault {
 /// The faults of the next commands, by name.
 type Faults = Arc<Mutex<BTreeMap<&'static str, VecDeque<Fault>>>>;
 
+/// The responses to the driver's heartbeats.
+#[derive(Debug, Clone, Copy)]
+enum Heartbeats {
+    /// The responses of the server, which are immediate if it is the stand-in.
+    OfServer,
+    /// As of MongoDB since 4.4: a heartbeat that names the state of the server gets no response before its
+    /// `maxAwaitTimeMS`, because the state does not change.
+    Streamed,
+}
+
 /// Listens on its own port as long as the test runs.
 #[derive(Debug)]
 pub(crate) struct FaultyServer {
@@ -47,6 +58,15 @@ pub(crate) struct FaultyServer {
 impl FaultyServer {
     /// In front of the primary of the servers at `uri`. `None` if it cannot be there, see [`ProxiedServer::find`].
     pub(crate) async fn before(uri: &str) -> Option<Self> {
+        Self::start(uri, Heartbeats::OfServer).await
+    }
+
+    /// As [`before`](Self::before), with the heartbeats of a server that waits for a change of its state.
+    pub(crate) async fn streaming_before(uri: &str) -> Option<Self> {
+        Self::start(uri, Heartbeats::Streamed).await
+    }
+
+    async fn start(uri: &str, heartbeats: Heartbeats) -> Option<Self> {
         let server = ProxiedServer::find(uri).await?;
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap().to_string();
@@ -69,6 +89,7 @@ impl FaultyServer {
                         server,
                         faults,
                         commands,
+                        heartbeats,
                     };
                     connection.run().await
                 });
@@ -116,6 +137,7 @@ struct Connection {
     server: TcpStream,
     faults: Faults,
     commands: Arc<Mutex<Vec<Document>>>,
+    heartbeats: Heartbeats,
 }
 
 /// Length, request id, id of the request of a response, opcode; each of 4 bytes, little-endian.
@@ -130,6 +152,13 @@ impl Connection {
         loop {
             let request = message(&mut self.client).await?;
             let command = command(&request);
+            if let (Heartbeats::Streamed, Some(heartbeat)) = (self.heartbeats, &command)
+                && is_heartbeat(heartbeat)
+            {
+                let answer = self.stream_heartbeat(&request, heartbeat).await?;
+                self.client.write_all(&answer).await?;
+                continue;
+            }
             let fault = command.as_ref().and_then(|command| self.fault_of(command));
             self.commands.lock().unwrap().extend(command);
             let answer = match fault {
@@ -162,6 +191,22 @@ impl Connection {
         self.faults.lock().unwrap().get_mut(name)?.pop_front()
     }
 
+    /// The server's state, at once to a heartbeat that does not know it, and to others after their `maxAwaitTimeMS`.
+    async fn stream_heartbeat(&mut self, request: &[u8], heartbeat: &Document) -> Result<Vec<u8>> {
+        if let Ok(wait) = heartbeat.get_i64("maxAwaitTimeMS") {
+            tokio::time::sleep(Duration::from_millis(wait.unsigned_abs())).await;
+        }
+        let plain = doc! { "hello": 1, "$db": "admin" };
+        let answer = self.ask(&answer_to(request, &plain)).await?;
+        let mut state = command(&answer).ok_or(Error::from(ErrorKind::InvalidData))?;
+        let process = ObjectId::from_bytes([7; 12]);
+        state.insert(
+            "topologyVersion",
+            doc! { "processId": process, "counter": 0_i64 },
+        );
+        Ok(answer_to(request, &state))
+    }
+
     async fn ask(&mut self, request: &[u8]) -> Result<Vec<u8>> {
         self.server.write_all(request).await?;
         message(&mut self.server).await
@@ -188,6 +233,11 @@ fn command(message: &[u8]) -> Option<Document> {
     let length = i32::from_le_bytes(body[..4].try_into().unwrap());
     let body = RawDocument::from_bytes(&body[..usize::try_from(length).unwrap()]).unwrap();
     Document::try_from(body).ok()
+}
+
+fn is_heartbeat(command: &Document) -> bool {
+    let name = command.keys().next().map(String::as_str);
+    matches!(name, Some("hello" | "isMaster" | "ismaster"))
 }
 
 fn answer_to(request: &[u8], answer: &Document) -> Vec<u8> {
