@@ -253,8 +253,8 @@ async fn open_and_check(
     }
 }
 
-/// Runs `check` if the port exists, and then replaces `name` by the name of the port. Returns
-/// whether the port exists.
+/// Runs `check` if the port exists, and then replaces `name` by the name of the port, with the
+/// warnings of the inspection. Returns whether the port exists.
 ///
 /// # Errors
 /// Returns the error of `check`.
@@ -269,6 +269,10 @@ async fn check_opened<T: Sync>(
         check.await
     };
     name.clone_from(&opened.name);
+    for warning in &opened.inspection.warnings {
+        *name += "; ";
+        *name += warning;
+    }
     checked?;
     Ok(!opened.is_missing)
 }

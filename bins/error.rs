@@ -99,6 +99,23 @@ impl CliError {
         }
     }
 
+    /// Creates an error with a fault for each of `errors`. Each fault begins with `what`.
+    #[cfg(any(feature = "mongodb", feature = "postgres"))]
+    pub(crate) fn all_about(what: &str, errors: &[shop_core::Error]) -> Self {
+        let about = Self::about(what);
+        let mut all = Self {
+            faults: Vec::new(),
+            cause: ExitCause::Undone,
+            is_command: false,
+        };
+        for error in errors {
+            let one = about(error.clone());
+            all.cause = one.cause;
+            all.faults.extend(one.faults);
+        }
+        all
+    }
+
     /// Returns this error as the error of a command.
     pub(crate) fn for_command(self) -> Self {
         Self {

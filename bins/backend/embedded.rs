@@ -9,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, vacuum_users};
 use shop_core::ports::{Durability, PurchaseSink};
+use shop_store::StoreInspection;
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, FILE,
     check_integrity,
@@ -146,6 +147,7 @@ impl Embedded<'_> {
             port,
             name: format!("embedded, {}", file.display()),
             is_missing: false,
+            inspection: StoreInspection::default(),
         }
     }
 

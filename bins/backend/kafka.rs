@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
+use shop_store::StoreInspection;
 
 use super::oauth::TokenEndpoint;
 use super::port::{Backend, OpenPort, TopicLog, TopicSpec};
@@ -43,6 +44,7 @@ impl Backend for Kafka<'_> {
             port: TopicLog::new(topic, log, move || Arc::new(producing_log.sink()), ABOUT),
             name: format!("Kafka, topic {} at {}", topic.name, self.options.brokers),
             is_missing,
+            inspection: StoreInspection::default(),
         })
     }
 }

@@ -8,6 +8,8 @@
 pub(crate) mod currency;
 #[cfg(feature = "embedded")]
 mod embedded;
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
+mod inspection;
 #[cfg(feature = "kafka")]
 mod kafka;
 #[cfg(feature = "mongodb")]
@@ -89,6 +91,7 @@ pub(crate) async fn log_admin(
         port: opened.port.log.admin(),
         name: opened.name,
         is_missing: opened.is_missing,
+        inspection: opened.inspection,
     })
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use shop_core::ports::{Durability, RecordStore as _};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Error, ErrorKind};
+use shop_store::StoreInspection;
 use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
@@ -37,6 +38,7 @@ impl Backend for Mongodb<'_> {
                 durability: Durability::Replicated,
             },
             is_missing: false,
+            inspection: StoreInspection::default(),
         })
     }
 

@@ -27,6 +27,7 @@ use shop_core::ports::{
 };
 use shop_core::record::{Record as _, ReplacedSystem};
 use shop_core::shop::DeadLetterLog;
+use shop_store::StoreInspection;
 use tokio::time::timeout;
 
 use super::ComponentKind;
@@ -190,6 +191,24 @@ pub(crate) struct OpenPort<T> {
     pub(crate) name: String,
     /// Whether the topic or the store does not exist yet, and a service creates it.
     pub(crate) is_missing: bool,
+    /// What an inspection of a store on a server found, such as warnings.
+    pub(crate) inspection: StoreInspection,
+}
+
+impl<T> OpenPort<T> {
+    /// Creates the port of a store on a server, which was inspected and accepted.
+    #[cfg(any(feature = "mongodb", feature = "postgres"))]
+    pub(super) fn inspected(port: T, mut name: String, inspection: StoreInspection) -> Self {
+        if let Some(rows) = inspection.taken_over {
+            name += &format!(", takes over {rows} rows");
+        }
+        Self {
+            port,
+            name,
+            is_missing: !inspection.exists,
+            inspection,
+        }
+    }
 }
 
 /// A function that creates a sink of a log.

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
 use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
-use shop_store::postgres::{DatabaseInspection, PostgresStore, PostgresStoreOptions};
+use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
+use super::inspection::accept_inspection;
 use super::port::{Backend, OpenPort, OrderBackend, PurchasesStore, UserBackend};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
+/// The beginning of the errors of this backend.
+const ABOUT: &str = "SHOP_POSTGRES_URL (or DATABASE_URL)";
+
 /// Converts the error of a database that cannot be used.
 fn unusable(error: shop_core::Error) -> CliError {
-    CliError::about("SHOP_POSTGRES_URL (or DATABASE_URL)")(error)
+    CliError::about(ABOUT)(error)
 }
 
 /// The database of the settings.
@@ -32,33 +36,33 @@ impl Backend for Postgres<'_> {
         if self.settings.command.is_some() {
             store.check_reads().await.map_err(unusable)?;
         }
-        let inspection = self.run_inspection(store.inspect()).await?;
-        let name = store.name().to_owned();
+        let name = format!("PostgreSQL, {}", store.name());
+        let inspection = accept_inspection(self.settings, ABOUT, &name, store.inspect().await)?;
         let port = PurchasesStore {
             unreadable: Some(store.unreadable()),
             store: Arc::new(store),
             // Whether standbys store a purchase too depends on the settings of the server.
             durability: Durability::LocalDisk,
         };
-        Ok(open_port(&name, &inspection, port))
+        Ok(OpenPort::inspected(port, name, inspection))
     }
 
     async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
         let users = PostgresUsers::open(self.entity_options())
             .await
             .map_err(unusable)?;
-        let inspection = self.run_inspection(users.inspect()).await?;
-        let name = users.name().to_owned();
-        Ok(open_port(&name, &inspection, Arc::new(users)))
+        let name = format!("PostgreSQL, {}", users.name());
+        let inspection = accept_inspection(self.settings, ABOUT, &name, users.inspect().await)?;
+        Ok(OpenPort::inspected(Arc::new(users), name, inspection))
     }
 
     async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
         let orders = PostgresOrders::open(self.entity_options())
             .await
             .map_err(unusable)?;
-        let inspection = self.run_inspection(orders.inspect()).await?;
-        let name = orders.name().to_owned();
-        Ok(open_port(&name, &inspection, Arc::new(orders)))
+        let name = format!("PostgreSQL, {}", orders.name());
+        let inspection = accept_inspection(self.settings, ABOUT, &name, orders.inspect().await)?;
+        Ok(OpenPort::inspected(Arc::new(orders), name, inspection))
     }
 
     async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
@@ -83,52 +87,5 @@ impl Postgres<'_> {
         self.options()
             .max_connections(self.options.max_connections / 2)
             .adopt_tables(self.settings.adopt_tables)
-    }
-
-    /// Runs an inspection of the database, unless a command only reads: such a command needs no
-    /// right to write.
-    ///
-    /// A service waits for a server that is unavailable and for a missing right, so these are not
-    /// errors.
-    ///
-    /// # Errors
-    /// - for a service: tables of another program, or an encoding that cannot hold every name
-    /// - for a command or a check: every error of the inspection
-    async fn run_inspection(
-        &self,
-        inspection: impl Future<Output = shop_core::Result<DatabaseInspection>> + Send,
-    ) -> Result<DatabaseInspection> {
-        if let Some(command) = &self.settings.command
-            && !command.writes()
-        {
-            return Ok(DatabaseInspection::default());
-        }
-
-        match inspection.await {
-            Err(error)
-                if !self.settings.serves()
-                    || error.context("tables").is_some()
-                    || error.context("encoding").is_some() =>
-            {
-                Err(unusable(error))
-            }
-            inspection => Ok(inspection.unwrap_or_default()),
-        }
-    }
-}
-
-/// Returns `port` with the name of its database, and with what the inspection says about it.
-fn open_port<T>(database: &str, inspection: &DatabaseInspection, port: T) -> OpenPort<T> {
-    let mut name = format!("PostgreSQL, {database}");
-    if let Some(rows) = inspection.taken_over {
-        name += &format!(", takes over {rows} rows");
-    }
-    if inspection.has_asynchronous_standbys {
-        name += ", with asynchronous standbys: set synchronous_standby_names";
-    }
-    OpenPort {
-        port,
-        name,
-        is_missing: !inspection.exists,
     }
 }

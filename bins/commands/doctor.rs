@@ -1,7 +1,8 @@
-//! `management doctor`: finds damaged files, and entries of the store that cannot be read.
+//! `management doctor`: finds damaged files, stores that do not keep what is written to them, and
+//! entries of the store that cannot be read.
 //!
-//! The command checks the embedded files first, then reads all purchases of the store. It prints
-//! each finding as a line, and ends with a finding if there are any.
+//! The command checks the embedded files first, then inspects the store and reads all its
+//! purchases. It prints each finding as a line, and ends with a finding if there are any.
 
 use std::collections::BTreeSet;
 use std::fmt::Display;
@@ -20,7 +21,7 @@ use crate::{CliError, Result};
 /// Checks the files and the store, and prints the findings.
 ///
 /// # Errors
-/// - a finding if some of the data cannot be read
+/// - a finding if some of the data cannot be read, or the store loses what is written to it
 /// - the errors of the store and of standard output
 pub(super) async fn run(settings: &Settings) -> Result<()> {
     let mut report = DoctorReport {
@@ -40,14 +41,22 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     // A damaged file may not open. That is a finding, not a failure of this command.
     match backend::for_purchases(settings).purchases().await {
         Ok(store) => {
-            read_purchases(&store.port, &mut report).await?;
             let name = store.name;
+            read_purchases(&store.port, &mut report).await?;
             let purchases = report.purchases;
             let unreadable = report.findings;
             report.print(
                 format!("store  {name}: {purchases} purchases, unreadable {unreadable}"),
                 &json!({ "store": name, "purchases": purchases, "unreadable": unreadable }),
             )?;
+            for fault in &store.inspection.faults {
+                report.print_finding(&name, fault.chain())?;
+            }
+            if unreadable == 0 && report.findings > 0 {
+                return Err(CliError::finding(
+                    "the store does not keep what is written to it: standard output says why",
+                ));
+            }
         }
         Err(error) if report.findings == 0 => return Err(error),
         Err(error) => report.print_finding("store", error)?,

@@ -94,6 +94,7 @@ mod container;
 mod args;
 #[cfg(feature = "embedded")]
 pub mod embedded;
+mod inspection;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
 #[doc(hidden)]
 pub mod limits;
@@ -114,6 +115,7 @@ pub mod unreadable;
 
 #[cfg(feature = "clap")]
 pub use args::{EmbeddedArgs, MongoArgs, PostgresArgs};
+pub use inspection::StoreInspection;
 /// The connection string in the options of stores on servers.
 #[cfg(any(feature = "clap", feature = "mongodb", feature = "postgres"))]
 pub use secrecy::SecretString;

@@ -20,8 +20,8 @@ use shop_core::{Bytes, Error, ErrorKind, Outcome, Result, Timestamp};
 use shop_store::limits::row_limit;
 use shop_store::postgres::PostgresStoreOptions;
 use shop_store::postgres::database::{
-    DURABLE, PostgresConnection, SchemaDefinition, Statement, answer_column, from_driver,
-    postgres_error,
+    DURABLE, PostgresConnection, SchemaDefinition, SchemaTable, Statement, answer_column,
+    from_driver, postgres_error,
 };
 use shop_store::postgres::tokio_postgres::{Row, Transaction};
 use tokio::sync::Notify;
@@ -32,7 +32,7 @@ use crate::outbox::{Backlog, Outbox, OutboxEntry};
 const OUTBOX: SchemaDefinition = SchemaDefinition {
     name: "outbox",
     unused_row: "(created, headers, value) values (now(), '', '')",
-    tables: &["outbox"],
+    tables: &[SchemaTable::new("outbox", &["id"])],
     adoptable: &["outbox"],
     changes: &["create table if not exists outbox (
             id bigint generated always as identity primary key, created timestamptz(3) not null,

@@ -30,12 +30,13 @@ use async_trait::async_trait;
 use shop_core::log::LogAdmin;
 use shop_core::ports::{InsertOutcome, RecordStore, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
+use shop_store::StoreInspection;
+use shop_store::postgres::PostgresStoreOptions;
 use shop_store::postgres::database::{
     self, Insertable, PostgresConnection, SchemaDefinition, Statement, TargetTable, column_values,
     confirmed, from_driver, is_unique_violation, postgres_error,
 };
 use shop_store::postgres::tokio_postgres::Row;
-use shop_store::postgres::{DatabaseInspection, PostgresStoreOptions};
 use shop_store::retries::pauses;
 use shop_store::unreadable::Unreadable;
 use tokio::sync::Mutex;
@@ -163,12 +164,13 @@ impl<E: PostgresEntity> PostgresEntities<E> {
         &self.connection.name
     }
 
-    /// Inspects the tables in the database, and checks that the user has all rights. Changes
+    /// Inspects the tables in the database and the rights of the user, as
+    /// [`PostgresStore::inspect`](shop_store::postgres::PostgresStore::inspect) does. Changes
     /// nothing.
     ///
     /// # Errors
     /// The errors of [`PostgresStore::inspect`](shop_store::postgres::PostgresStore::inspect).
-    pub async fn inspect(&self) -> Result<DatabaseInspection> {
+    pub async fn inspect(&self) -> Result<StoreInspection> {
         self.connection.inspect().await
     }
 

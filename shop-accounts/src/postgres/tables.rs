@@ -7,7 +7,8 @@
 use async_trait::async_trait;
 use shop_core::{Decimal, ErrorKind, Result};
 use shop_store::postgres::database::{
-    SchemaDefinition, Statement, TargetTable, parse_column, postgres_error, read_column,
+    SchemaDefinition, SchemaTable, Statement, TargetTable, parse_column, postgres_error,
+    read_column,
 };
 use shop_store::postgres::tokio_postgres::Row;
 use shop_store::unreadable::{Unreadable, not_valid};
@@ -36,11 +37,11 @@ pub const USERS: SchemaDefinition = SchemaDefinition {
     name: "users",
     unused_row: "(id, email, name) values (-1 - (random() * 1000000000)::integer, gen_random_uuid(), '')",
     tables: &[
-        "users",
-        "cached_orders",
-        "users_keys",
-        "users_outbox",
-        "shop_numbers",
+        SchemaTable::new("users", &["id", "email"]),
+        SchemaTable::new("cached_orders", &["id"]),
+        SchemaTable::new("users_keys", &["id", "key"]),
+        SchemaTable::new("users_outbox", &["id"]),
+        SchemaTable::new("shop_numbers", &["name"]),
     ],
     adoptable: &["users", "cached_orders"],
     changes: &[
@@ -161,7 +162,13 @@ const ORDERS: SchemaDefinition = SchemaDefinition {
     name: "orders",
     unused_row: "(id, user_id, product, quantity, total_price)
         values (-1 - (random() * 1000000000)::integer, 0, '', 0, 0)",
-    tables: &["orders", "cached_users", "orders_keys", "orders_outbox", "shop_numbers"],
+    tables: &[
+        SchemaTable::new("orders", &["id"]),
+        SchemaTable::new("cached_users", &["id"]),
+        SchemaTable::new("orders_keys", &["id", "key"]),
+        SchemaTable::new("orders_outbox", &["id"]),
+        SchemaTable::new("shop_numbers", &["name"]),
+    ],
     adoptable: &["orders", "cached_users"],
     changes: &[
         // The columns are as SQLAlchemy creates them in the replaced system.

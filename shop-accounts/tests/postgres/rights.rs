@@ -68,7 +68,7 @@ async fn missing_rights_on_users_are_named() {
     let users = PostgresUsers::open(PostgresStoreOptions::new(&*as_role).create_schema(false))
         .await
         .unwrap();
-    let error = users.inspect().await.unwrap_err();
+    let error = users.inspect().await.unwrap().check_writable().unwrap_err();
     let missing = error.context("missing").unwrap();
     for right in [
         "INSERT on users_outbox",
@@ -87,4 +87,39 @@ async fn missing_rights_on_users_are_named() {
     owner.batch_execute(&sql).await.unwrap();
     assert!(users.inspect().await.unwrap().exists);
     drop_role(&owner, &role).await;
+}
+
+/// As a restore of the data alone leaves the tables: a sign-up that is repeated would be another
+/// user.
+#[tokio::test]
+async fn users_and_orders_without_their_unique_indexes_are_refused() {
+    let Some(entities) = PostgresEntitiesFixture::on_test_server().await else {
+        return;
+    };
+    let options = || PostgresStoreOptions::new(entities.url()).create_schema(false);
+    let users = PostgresUsers::open(options()).await.unwrap();
+    let orders = PostgresOrders::open(options()).await.unwrap();
+    users.inspect().await.unwrap().check_writable().unwrap();
+    orders.inspect().await.unwrap().check_writable().unwrap();
+    let sql =
+        "alter table users_keys drop constraint users_keys_key_key; drop index ix_users_email;
+        alter table cached_users drop constraint cached_users_pkey";
+    session(entities.url())
+        .await
+        .batch_execute(sql)
+        .await
+        .unwrap();
+
+    let of_users = users.inspect().await.unwrap().faults;
+    let named: Vec<_> = of_users.iter().map(ToString::to_string).collect();
+    assert!(
+        named[0].ends_with("index on email (table=users)"),
+        "{named:?}"
+    );
+    assert!(
+        named[1].ends_with("index on key (table=users_keys)"),
+        "{named:?}"
+    );
+    let of_orders = orders.inspect().await.unwrap().faults;
+    assert_eq!(of_orders[0].context("table"), Some("cached_users"));
 }

@@ -125,7 +125,8 @@ async fn tables_of_another_program_are_used_only_on_request() {
     let session = session(&url).await;
     session.batch_execute(REPLACED).await.unwrap();
     let orders = PostgresOrders::open(PostgresStoreOptions::new(url.as_str()));
-    let error = orders.await.unwrap().inspect().await.unwrap_err();
+    let inspection = orders.await.unwrap().inspect().await.unwrap();
+    let error = inspection.check_writable().unwrap_err();
     assert_eq!(error.context("tables"), Some("orders, cached_users"));
     let users = open(&url).await;
     let seven = UserNumber::new(7);
@@ -133,7 +134,7 @@ async fn tables_of_another_program_are_used_only_on_request() {
         users.get(seven).await.unwrap_err(),
         users.insert(&new_user("eva")).await.unwrap_err(),
         users.erase_user(seven).await.unwrap_err(),
-        users.inspect().await.unwrap_err(),
+        users.inspect().await.unwrap().check_writable().unwrap_err(),
     ] {
         assert_fails(&error, ErrorKind::Denied, Outcome::NotApplied);
         assert_eq!(error.context("tables"), Some("users, cached_orders"));

@@ -8,5 +8,5 @@ pub use super::connection::{DURABLE, PostgresConnection, SqlValue, Statement, co
 pub use super::error::{from_driver, postgres_error};
 pub use super::insert::{Insertable, TargetTable, column_values, insert};
 pub use super::rows::{answer_column, parse_column, read_column};
-pub use super::schema::SchemaDefinition;
+pub use super::schema::{SchemaDefinition, SchemaTable};
 pub use super::sqlstate::is_unique_violation;

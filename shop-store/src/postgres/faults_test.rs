@@ -23,7 +23,8 @@ async fn run(url: &str, statements: &str) {
 }
 
 async fn assert_denied_inspection(store: &PostgresStore, reason: &str) {
-    let error = store.inspect().await.unwrap_err();
+    let inspection = store.inspect().await.unwrap();
+    let error = inspection.check_writable().unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Denied);
     assert!(error.to_string().contains(reason), "{error}");
 }
@@ -103,12 +104,91 @@ async fn an_encoding_that_cannot_hold_every_name_is_refused() {
         run(url, &create).await;
         let options = PostgresStoreOptions::new(format!("{server}/{name}")).create_schema(false);
         let store = PostgresStore::open(options).await.unwrap();
-        let error = store.inspect().await.err();
+        let error = store.inspect().await.unwrap().check_writable().err();
         let named = error.as_ref().and_then(|error| error.context("encoding"));
         assert_eq!(named, refused, "{error:?}");
         drop(store);
         run(url, &format!("drop database {name} with (force)")).await;
     }
+}
+
+/// A table that a restore has left without its index, that another role protects, or that is not a
+/// table: each start names it, before a purchase is lost or doubled.
+#[tokio::test]
+async fn a_table_that_loses_doubles_or_hides_rows_is_refused() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let url = fixture.url();
+    let loose = format!("loose_{}", SystemClock.fresh_id().simple());
+    for (damage, repair, fault) in [
+        (
+            "alter table purchases drop constraint purchases_pkey",
+            "alter table purchases add primary key (id)",
+            "create a unique index on id (table=purchases)",
+        ),
+        (
+            "alter table purchases_waiting drop constraint purchases_waiting_pkey;
+             create index by_sequence on purchases_waiting (sequence)",
+            "create unique index on purchases_waiting (sequence)",
+            "create a unique index on sequence (table=purchases_waiting)",
+        ),
+        (
+            "alter table purchases set unlogged",
+            "alter table purchases set logged",
+            "`set logged` (table=purchases)",
+        ),
+        (
+            &format!(
+                "create collation {loose} (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+                 alter table purchases alter column userid type text collate {loose}"
+            ),
+            "alter table purchases alter column userid type text collate \"C\"",
+            "give userid the collation \"C\" (table=purchases)",
+        ),
+        (
+            "alter table purchases_settings rename to settings;
+             create view purchases_settings as select * from settings",
+            "drop view purchases_settings; alter table settings rename to purchases_settings",
+            "a view in place of a table",
+        ),
+    ] {
+        run(url, damage).await;
+        let error = open(url).await.inspect().await.unwrap().check_writable();
+        let text = error.unwrap_err().to_string();
+        assert!(text.contains(fault), "{text}");
+        run(url, repair).await;
+    }
+
+    let rule = "create rule none as on delete to purchases do instead nothing";
+    run(url, rule).await;
+    let inspection = fixture.postgres().inspect().await.unwrap();
+    inspection.check_writable().unwrap();
+    assert!(inspection.warnings[0].contains("rules"), "{inspection:?}");
+}
+
+#[tokio::test]
+async fn row_level_security_is_refused_if_it_applies_to_the_user() {
+    let Some(fixture) = PostgresFixture::on_test_server().await else {
+        return;
+    };
+    let url = fixture.url();
+    let (as_role, role) = of_new_role(url).await;
+    let tables = "purchases, purchases_clock, purchases_waiting, purchases_settings";
+    let sql = format!(
+        "grant select, insert, update, delete on {tables} to {role}; grant select on shop_schema to {role};
+         alter table purchases enable row level security;
+         create policy buys on purchases for insert with check (true)"
+    );
+    run(url, &sql).await;
+    let store = open(as_role).await;
+    store.check().await.unwrap();
+    let error = store.inspect().await.unwrap().check_writable().unwrap_err();
+    assert!(error.to_string().contains("BYPASSRLS"), "{error}");
+    // It does not apply to the owner.
+    let of_owner = fixture.postgres().inspect().await.unwrap();
+    of_owner.check_writable().unwrap();
+    drop_role(&session(url).await, &role).await;
 }
 
 #[tokio::test]

@@ -1,31 +1,19 @@
-//! Inspects a database before tables are created in it: which tables exist, and which rights are
-//! missing.
+//! Inspects a database: whether the store can be created or written in it, and whether its tables
+//! keep what is written to them.
 //!
-//! Operators run the inspection before the first start. It names everything that would make the
-//! start or a later write fail, and changes nothing.
+//! The inspection names everything that would make the start or a later write fail, and everything
+//! by which rows would be lost, doubled or hidden without an error of the server. It changes
+//! nothing. A trigger that skips or rejects a row is no finding, because each write notices it.
 
 use shop_core::{Error, ErrorKind, Result};
 use tokio::time::Instant;
+use tokio_postgres::Row;
 
 use super::connection::{PostgresConnection, Statement};
 use super::error::postgres_error;
 use super::rows::answer_column;
-use super::schema::{SchemaDefinition, foreign_tables_error};
-
-/// The result of an inspection of a database, see
-/// [`PostgresStore::inspect`](super::PostgresStore::inspect).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub struct DatabaseInspection {
-    /// Whether the main table exists. If it does not, the store creates it.
-    pub exists: bool,
-    /// The number of rows in the main table that another program wrote, and that the store takes
-    /// over. `None` if there are no tables to take over.
-    pub taken_over: Option<i64>,
-    /// Whether the server has standbys, but waits for none. Acknowledged writes can then be lost
-    /// when a standby is promoted.
-    pub has_asynchronous_standbys: bool,
-}
+use super::schema::{FOREIGN_TABLES, foreign_tables_error};
+use crate::StoreInspection;
 
 /// The query of the state of the server. The answer is one row.
 const SERVER_STATE: &str = "
@@ -68,108 +56,256 @@ const RIGHTS: &str = "
                 where name = any ($3) and not pg_has_role(relowner, 'USAGE')
         ) as missing_rights";
 
+/// The query of what the existing tables do with their rows.
+///
+/// `$2` has the names of columns for each table of `$1`, separated by commas. The answer has a row
+/// for each table that exists:
+///
+/// | column | content |
+/// |---|---|
+/// | `table` | the name of the table |
+/// | `is_table` | whether it is a table, and not for example a view |
+/// | `is_unlogged` | whether a crash of the server empties the table |
+/// | `hides_rows` | whether row level security applies to this user |
+/// | `has_rules` | whether rules rewrite statements on the table |
+/// | `loose_columns` | the columns whose collation takes different texts for equal |
+/// | `doubled_columns` | the columns of `$2` without a unique index of this column alone |
+const TABLES: &str = "
+    select wanted.name as table,
+        relkind in ('r', 'p') as is_table,
+        relpersistence = 'u' as is_unlogged,
+        row_security_active(relation.oid) as hides_rows,
+        relkind in ('r', 'p') and relhasrules as has_rules,
+        array(
+            select attname::text from pg_attribute join pg_collation on pg_collation.oid = attcollation
+                where attrelid = relation.oid and attnum > 0 and not attisdropped and not collisdeterministic
+        ) as loose_columns,
+        array(
+            select name from unnest(string_to_array(wanted.columns, ',')) as name
+                where not exists (
+                    select from pg_index join pg_attribute on attrelid = indrelid and attnum = indkey[0]
+                        where indrelid = relation.oid and attname = name and indnkeyatts = 1
+                            and indisunique and indisvalid and indimmediate and indpred is null
+                )
+        ) as doubled_columns
+    from unnest($1::text[], $2::text[]) with ordinality as wanted (name, columns, position)
+        join pg_class as relation on relation.oid = to_regclass(wanted.name)
+    order by position";
+
 impl PostgresConnection {
-    /// Inspects the tables in the database, and checks that the user has all rights. Changes
-    /// nothing.
+    /// Inspects the tables in the database, and the rights of the user. Changes nothing.
     ///
     /// # Errors
     /// Errors of [`PostgresStore::inspect`](super::PostgresStore::inspect).
-    pub async fn inspect(&self) -> Result<DatabaseInspection> {
-        let SchemaDefinition {
-            name,
-            adoptable,
-            tables,
-            changes,
-            ..
-        } = *self.definition;
+    pub async fn inspect(&self) -> Result<StoreInspection> {
+        match self.inspect_database().await {
+            // No statement runs beside tables of another program, see `SchemaMigrator`.
+            Err(error) if error.context(FOREIGN_TABLES).is_some() => {
+                let mut inspection = StoreInspection::default();
+                inspection.faults.push(error);
+                Ok(inspection)
+            }
+            inspected => inspected,
+        }
+    }
+
+    /// Inspects the database by statements, which fail beside tables of another program.
+    async fn inspect_database(&self) -> Result<StoreInspection> {
         let deadline = Instant::now() + self.check_timeout.max(self.options.query_timeout);
-
+        let mut inspection = StoreInspection::default();
         let server_state = self.run(Statement::new(SERVER_STATE), deadline).await?;
-        if answer_column(&server_state, "is_read_only")? {
-            let is_standby = answer_column(&server_state, "is_standby")?;
-            return Err(read_only_error(is_standby));
-        }
+        add_server_findings(&server_state, &mut inspection)?;
 
-        let has_asynchronous_standbys = answer_column(&server_state, "has_asynchronous_standbys")?;
-        if has_asynchronous_standbys {
-            tracing::warn!(
-                server = self.name,
-                "the standbys of PostgreSQL are asynchronous: what is acknowledged can be lost at a promotion; set synchronous_standby_names"
-            );
-        }
+        let version = self.schema_version(&server_state, deadline).await?;
+        self.inspect_rights(version, deadline, &mut inspection)
+            .await?;
+        self.inspect_tables(version, deadline, &mut inspection)
+            .await?;
+        Ok(inspection)
+    }
 
-        let encoding: &str = answer_column(&server_state, "encoding")?;
-        if !["UTF8", "SQL_ASCII"].contains(&encoding) {
-            let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
-            return Err(
-                postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding)
-            );
+    /// Returns the number of changes of the schema that were made in this database.
+    async fn schema_version(&self, server_state: &[Row], deadline: Instant) -> Result<i32> {
+        if !answer_column(server_state, "has_schema_versions")? {
+            return Ok(0);
         }
+        let name = self.definition.name;
+        let sql = format!(
+            "select coalesce(max(version), 0) as version from shop_schema where name = '{name}'"
+        );
+        let rows = self.run(Statement::new(sql), deadline).await?;
+        answer_column(&rows, "version")
+    }
 
-        let mut version = 0_i32;
-        if answer_column(&server_state, "has_schema_versions")? {
-            let sql = format!(
-                "select coalesce(max(version), 0) as version from shop_schema where name = '{name}'"
-            );
-            let rows = self.run(Statement::new(sql), deadline).await?;
-            version = answer_column(&rows, "version")?;
-        }
-        let is_complete = usize::try_from(version).is_ok_and(|applied| applied >= changes.len());
-
-        let mut required_tables = tables.to_vec();
+    /// Adds to `inspection` which tables exist, the tables of another program, and the missing
+    /// rights.
+    async fn inspect_rights(
+        &self,
+        version: i32,
+        deadline: Instant,
+        inspection: &mut StoreInspection,
+    ) -> Result<()> {
+        let definition = self.definition;
+        let is_complete =
+            usize::try_from(version).is_ok_and(|applied| applied >= definition.changes.len());
+        let mut required_tables: Vec<&str> =
+            definition.tables.iter().map(|table| table.name).collect();
         // Each change of the schema writes its number to `shop_schema`.
         if !is_complete {
             required_tables.push("shop_schema");
         }
         // Once a change was made, the tables belong to the store.
-        let possibly_foreign = if version == 0 { adoptable } else { &[] };
+        let possibly_foreign = if version == 0 {
+            definition.adoptable
+        } else {
+            &[]
+        };
         let rights_query = Statement::new(RIGHTS)
             .bind(required_tables)
-            .bind(name.to_owned())
+            .bind(definition.name.to_owned())
             .bind(possibly_foreign.to_vec());
         let rights = self.run(rights_query, deadline).await?;
         let existing_tables: Vec<String> = answer_column(&rights, "existing_tables")?;
         let mut missing_rights: Vec<String> = answer_column(&rights, "missing_rights")?;
 
-        let exists = existing_tables.iter().any(|table| table == name);
+        inspection.exists = existing_tables.iter().any(|table| table == definition.name);
         let foreign_tables: Vec<String> = existing_tables
             .into_iter()
             .filter(|table| possibly_foreign.contains(&table.as_str()))
             .collect();
         if !foreign_tables.is_empty() && !self.options.adopt_tables {
-            return Err(foreign_tables_error(&foreign_tables));
+            inspection
+                .faults
+                .push(foreign_tables_error(&foreign_tables));
+        } else if !foreign_tables.is_empty() && inspection.exists {
+            let sql = format!("select count(*) as count from {}", definition.name);
+            let rows = self.run(Statement::new(sql), deadline).await?;
+            inspection.taken_over = Some(answer_column(&rows, "count")?);
         }
 
         // The right to create tables is needed only while changes are missing.
         if !is_complete {
-            let schema: Option<String> = answer_column(&rights, "schema")?;
-            let may_create: bool = answer_column(&rights, "may_create")?;
-            match schema {
-                None => missing_rights.push("a schema of the search_path".to_owned()),
-                Some(schema) if !may_create => {
-                    missing_rights.push(format!("CREATE on schema {schema}"));
-                }
-                Some(_) => {}
-            }
+            missing_rights.extend(missing_creation_right(&rights)?);
         }
         if !missing_rights.is_empty() {
             let message = "the PostgreSQL user cannot create, read and write all tables";
-            let error = postgres_error(ErrorKind::Denied, message);
-            return Err(error.with_context("missing", missing_rights.join(", ")));
+            let error = postgres_error(ErrorKind::Denied, message)
+                .with_context("missing", missing_rights.join(", "));
+            inspection.write_error.get_or_insert(error);
+        }
+        Ok(())
+    }
+
+    /// Adds to `inspection` by what the existing tables lose, double, hide or mix up rows.
+    async fn inspect_tables(
+        &self,
+        version: i32,
+        deadline: Instant,
+        inspection: &mut StoreInspection,
+    ) -> Result<()> {
+        let tables = self.definition.tables;
+        let names: Vec<&str> = tables.iter().map(|table| table.name).collect();
+        let unique_columns: Vec<String> = tables
+            .iter()
+            .map(|table| table.unique_columns.join(","))
+            .collect();
+        let query = Statement::new(TABLES).bind(names).bind(unique_columns);
+        let rows = self.run(query, deadline).await?;
+
+        for row in &rows {
+            self.judge_table(std::slice::from_ref(row), version, inspection)?;
+        }
+        Ok(())
+    }
+
+    /// Adds to `inspection` by what a table loses, doubles, hides or mixes up rows. `answer` is a row
+    /// of the answer to [`TABLES`].
+    fn judge_table(
+        &self,
+        answer: &[Row],
+        version: i32,
+        inspection: &mut StoreInspection,
+    ) -> Result<()> {
+        let table: &str = answer_column(answer, "table")?;
+        let mut add_fault = |message: &str| {
+            let fault = postgres_error(ErrorKind::Unsupported, message);
+            inspection.faults.push(fault.with_context("table", table));
+        };
+        if !answer_column::<bool>(answer, "is_table")? {
+            add_fault("there is a view in place of a table: drop it, or name another database");
+            return Ok(());
+        }
+        if answer_column(answer, "is_unlogged")? {
+            add_fault(
+                "a crash of the server empties an unlogged table: alter it with `set logged`",
+            );
+        }
+        if answer_column(answer, "hides_rows")? {
+            add_fault(
+                "row level security hides rows from the PostgreSQL user, so listings and sums lack them: disable it \
+                 for the table, or give the user BYPASSRLS",
+            );
         }
 
-        let mut taken_over = None;
-        if !foreign_tables.is_empty() && exists {
-            let count = Statement::new(format!("select count(*) as count from {name}"));
-            let rows = self.run(count, deadline).await?;
-            taken_over = Some(answer_column(&rows, "count")?);
+        let loose_columns: Vec<String> = answer_column(answer, "loose_columns")?;
+        // Another program may have chosen the collations of the tables that it made.
+        if !loose_columns.is_empty() && !self.definition.adoptable.contains(&table) {
+            add_fault(&format!(
+                "a collation takes different texts for equal, so users are mixed up: give {} the collation \"C\"",
+                loose_columns.join(" and ")
+            ));
         }
-        Ok(DatabaseInspection {
-            exists,
-            taken_over,
-            has_asynchronous_standbys,
-        })
+        let doubled_columns: Vec<String> = answer_column(answer, "doubled_columns")?;
+        // The changes of the schema create the indexes with the tables, or after they are taken
+        // over.
+        if version > 0 && !doubled_columns.is_empty() {
+            add_fault(&format!(
+                "a unique index is missing, so what is delivered again is stored again: remove what is there twice, \
+                 then create a unique index on {}",
+                doubled_columns.join(", and one on ")
+            ));
+        }
+        if answer_column(answer, "has_rules")? {
+            inspection.warnings.push(format!(
+                "rules of PostgreSQL change what is written to {table}: drop them"
+            ));
+        }
+        Ok(())
     }
+}
+
+/// Returns what is missing to create tables. `rights` is the answer to [`RIGHTS`].
+fn missing_creation_right(rights: &[Row]) -> Result<Option<String>> {
+    let schema: Option<String> = answer_column(rights, "schema")?;
+    let may_create: bool = answer_column(rights, "may_create")?;
+    Ok(match schema {
+        None => Some("a schema of the search_path".to_owned()),
+        Some(schema) if !may_create => Some(format!("CREATE on schema {schema}")),
+        Some(_) => None,
+    })
+}
+
+/// Adds to `inspection` what the state of the server says about each store in the database.
+fn add_server_findings(server_state: &[Row], inspection: &mut StoreInspection) -> Result<()> {
+    if answer_column(server_state, "is_read_only")? {
+        let is_standby = answer_column(server_state, "is_standby")?;
+        inspection.write_error = Some(read_only_error(is_standby));
+    }
+
+    let encoding: &str = answer_column(server_state, "encoding")?;
+    if !["UTF8", "SQL_ASCII"].contains(&encoding) {
+        let message = "the encoding of the database cannot hold every name: create one with encoding UTF8, and name it";
+        let fault =
+            postgres_error(ErrorKind::Unsupported, message).with_context("encoding", encoding);
+        inspection.faults.push(fault);
+    }
+
+    if answer_column(server_state, "has_asynchronous_standbys")? {
+        let warning = "the standbys of PostgreSQL are asynchronous: what is acknowledged can be lost at a promotion; \
+                       set synchronous_standby_names";
+        inspection.warnings.push(warning.to_owned());
+    }
+    Ok(())
 }
 
 /// Returns the error for a database whose transactions are read-only, because the server is a

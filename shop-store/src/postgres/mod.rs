@@ -7,7 +7,7 @@
 //! | `connector` | sessions with the server that takes writes, also after a promotion |
 //! | `connection` | the options of a store, its two pools of connections, and statements with deadlines |
 //! | `schema` | creation of tables and indexes in the background |
-//! | `inspect` | a check of the tables and the rights in a database, which changes nothing |
+//! | `inspect` | an inspection of the tables and the rights in a database, which changes nothing |
 //! | `rows` | conversion of rows to purchases |
 //! | `imported_files` | how the files were read that were imported into the store |
 //! | `insert` | inserts with one outcome for each row |
@@ -90,7 +90,6 @@ mod tls;
 mod url;
 
 pub use connection::PostgresStoreOptions;
-pub use inspect::DatabaseInspection;
 pub use store::PostgresStore;
 
 /// The driver of PostgreSQL, for tables of your own beside those of a store.

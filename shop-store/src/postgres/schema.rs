@@ -27,7 +27,7 @@ pub struct SchemaDefinition {
     /// back. No value is null where the table forbids it.
     pub unused_row: &'static str,
     /// All tables that the store reads and writes.
-    pub tables: &'static [&'static str],
+    pub tables: &'static [SchemaTable],
     /// The tables that the replaced system may have created under the same names.
     pub adoptable: &'static [&'static str],
     /// The schema changes, as SQL in which `{table}` stands for the name of the main table.
@@ -36,15 +36,36 @@ pub struct SchemaDefinition {
     pub changes: &'static [&'static str],
 }
 
+/// A table of a store.
+#[derive(Debug)]
+pub struct SchemaTable {
+    pub(super) name: &'static str,
+    /// The columns that have a unique index each. The statements of the store rely on these
+    /// indexes to recognize what is stored already.
+    pub(super) unique_columns: &'static [&'static str],
+}
+
+impl SchemaTable {
+    /// Creates the definition of the table `name`, with a unique index on each of
+    /// `unique_columns`.
+    #[must_use]
+    pub const fn new(name: &'static str, unique_columns: &'static [&'static str]) -> Self {
+        Self {
+            name,
+            unique_columns,
+        }
+    }
+}
+
 /// The schema of purchases.
 pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
     name: "purchases",
     unused_row: "(id) values (gen_random_uuid()::text)",
     tables: &[
-        "purchases",
-        "purchases_clock",
-        "purchases_waiting",
-        "purchases_settings",
+        SchemaTable::new("purchases", &["id"]),
+        SchemaTable::new("purchases_clock", &["single"]),
+        SchemaTable::new("purchases_waiting", &["sequence"]),
+        SchemaTable::new("purchases_settings", &["name"]),
     ],
     adoptable: &[],
     changes: &[
@@ -204,13 +225,17 @@ async fn attempt_migration(
     }
 }
 
+/// The name of the context with the tables in [`foreign_tables_error`].
+pub(super) const FOREIGN_TABLES: &str = "tables";
+
 /// Returns the error for tables of another program, which are used only if `adopt_tables` is set.
 ///
 /// `foreign_tables` are the names of these tables.
 pub(super) fn foreign_tables_error(foreign_tables: &[String]) -> Error {
     let message = "another program has made tables of these names: take them over by adopt_tables \
                    (SHOP_ADOPT_TABLES=on), or name another database";
-    postgres_error(ErrorKind::Denied, message).with_context("tables", foreign_tables.join(", "))
+    postgres_error(ErrorKind::Denied, message)
+        .with_context(FOREIGN_TABLES, foreign_tables.join(", "))
 }
 
 /// Returns the number of schema changes that were applied to this database.

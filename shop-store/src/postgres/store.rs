@@ -9,7 +9,8 @@ use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
 use shop_core::{Purchase, Result};
 
 use super::connection::PostgresConnection;
-use super::{DatabaseInspection, PostgresStoreOptions, schema};
+use super::{PostgresStoreOptions, schema};
+use crate::StoreInspection;
 use crate::refunds::{self, PurchaseState};
 
 /// A store of purchases in a PostgreSQL table. Clones share the connections.
@@ -61,17 +62,21 @@ impl PostgresStore {
         Arc::clone(&self.connection.unreadables.count)
     }
 
-    /// Inspects the tables in the database, and checks that the user has all rights. Changes
-    /// nothing.
+    /// Inspects the tables in the database and the rights of the user. Changes nothing.
+    ///
+    /// | found | reported as |
+    /// |---|---|
+    /// | an encoding of the database that cannot hold every name | fault |
+    /// | tables of another program, without [`adopt_tables`](PostgresStoreOptions::adopt_tables) | fault |
+    /// | a table without the unique index that recognizes repetitions, for example after a restore | fault |
+    /// | row level security that applies to the user, a view in place of a table, an unlogged table | fault |
+    /// | missing rights, which the error names, or a read-only server | error of writes |
+    /// | asynchronous standbys, rules on a table | warning |
     ///
     /// # Errors
-    /// - [`Denied`](shop_core::ErrorKind::Denied) if rights are missing, which the error names, if
-    ///   transactions are read-only, or if tables of another program exist and
-    ///   [`adopt_tables`](PostgresStoreOptions::adopt_tables) is not set
-    /// - [`Unsupported`](shop_core::ErrorKind::Unsupported) if the encoding of the database is not
-    ///   UTF8
-    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable
-    pub async fn inspect(&self) -> Result<DatabaseInspection> {
+    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable, and
+    /// [`Denied`](shop_core::ErrorKind::Denied) if it rejects the login.
+    pub async fn inspect(&self) -> Result<StoreInspection> {
         self.connection.inspect().await
     }
 

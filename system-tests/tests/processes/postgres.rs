@@ -56,6 +56,35 @@ async fn commands_and_checks_create_no_table() {
     terminal.assert_shown("postgres");
 }
 
+/// As a restore of the data alone leaves the table.
+#[tokio::test]
+async fn a_table_without_its_primary_key_fails_the_start_and_is_a_finding() {
+    let Some(cluster) = cluster() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
+    let settings = [("POSTGRES_URL", &*url)];
+    let service = Process::start(Binary::Management, folder.path(), &settings).await;
+    service.stop().await;
+
+    let drop_key = "alter table purchases drop constraint purchases_pkey";
+    session(&cluster)
+        .await
+        .batch_execute(drop_key)
+        .await
+        .unwrap();
+    let mut terminal = Terminal::on(folder.path(), &settings);
+    terminal
+        .run(
+            "management --check-config
+            management
+            management status
+            management doctor
+            management export",
+        )
+        .await;
+    terminal.assert_shown("no-primary-key");
+}
+
 #[tokio::test]
 async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let Some(cluster) = cluster() else { return };
