@@ -327,3 +327,24 @@ async fn a_page_continues_after_ids_that_no_purchase_has() {
         assert_eq!(store.get(&id).await.unwrap(), None, "{id}");
     }
 }
+
+/// The reply to a slice is lost after the server has converted its documents, so the slice is tried
+/// again.
+#[tokio::test]
+async fn a_slice_that_is_tried_again_is_counted_once() {
+    let Some(faulty) = Faulty::start(A_MINUTE).await else {
+        return;
+    };
+    let all: Vec<_> = of_replaced_systems().collect();
+    faulty.direct.insert_documents(all).await;
+    let fault_free = MongoFixture::on_test_server().await.unwrap();
+    fault_free.insert_documents(of_replaced_systems()).await;
+    let expected = fault_free.mongo().migrate(|_| ()).await.unwrap();
+    assert!(expected.migrated > 1);
+
+    let lost = [Fault::AnswerLost, Fault::AnswerLost];
+    faulty.server.next("update", lost);
+    let migration = faulty.store.migrate(|_| ()).await.unwrap();
+    assert!(faulty.server.has_failed());
+    assert_eq!(migration, expected);
+}

@@ -1,5 +1,7 @@
 //! Converts documents of the replaced systems to the current format and back, in place.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -78,6 +80,7 @@ impl MongoStore {
         mut progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         let mut migration = Migration::default();
+        let sent_ids = SentIds::default();
         let mut from = scan::FIRST_POSITION.to_owned();
         // The retries take about half a minute in total. The driver's server selection adds to
         // that.
@@ -87,13 +90,15 @@ impl MongoStore {
             .with_max_delay(Duration::from_secs(5))
             .with_max_times(10);
         loop {
-            let (slice, next_position) = (|| convert_slice(&self.connection, &from, system))
-                .retry(backoff)
-                .sleep(sleep)
-                .when(Error::is_retryable)
-                .notify(log_retry)
-                .await?;
+            let (slice, next_position) =
+                (|| convert_slice(&self.connection, &from, system, &sent_ids))
+                    .retry(backoff)
+                    .sleep(sleep)
+                    .when(Error::is_retryable)
+                    .notify(log_retry)
+                    .await?;
 
+            lock(&sent_ids).clear();
             migration.scanned += slice.scanned;
             migration.migrated += slice.migrated;
             migration.skipped += slice.skipped;
@@ -112,11 +117,17 @@ fn log_retry(error: &Error, pause: Duration) {
     tracing::warn!(error = %error.chain(), ?pause, "migration failing, retrying");
 }
 
+/// The ids of the documents that earlier attempts at a slice have sent, as [`id_text`] returns
+/// them.
+type SentIds = Mutex<HashSet<String>>;
+
 /// Converts the documents of the slice at position `from` with one command: to the format of
 /// `system`, or to the current format for `None`.
 ///
 /// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
-/// conversion is idempotent, so the caller may repeat it after an error.
+/// conversion is idempotent, so the caller may repeat it after an error, with the same `sent_ids`.
+/// A document that an earlier attempt has sent, and that needs no update any more, was migrated by
+/// that attempt.
 ///
 /// # Errors
 /// The errors of [`scan::read_slice`] and [`MongoConnection::write_all`].
@@ -124,10 +135,13 @@ async fn convert_slice(
     connection: &MongoConnection,
     from: &str,
     system: Option<ReplacedSystem>,
+    sent_ids: &SentIds,
 ) -> Result<(Migration, Option<String>)> {
     let (documents, next_position) = scan::read_slice(connection, from).await?;
 
     let mut updates = Vec::new();
+    let mut newly_sent_ids = Vec::new();
+    let mut migrated = 0;
     let mut unreadable = 0;
     for document in &documents {
         if is_mark(document) {
@@ -139,7 +153,12 @@ async fn convert_slice(
                     Some(system) => legacy_format_members(system, document, &purchase),
                     None => current_format_members(document, &purchase),
                 };
-                updates.extend(build_update(document, new_members));
+                if let Some(update) = build_update(document, new_members) {
+                    updates.push(update);
+                    newly_sent_ids.push(id_text(document));
+                } else if lock(sent_ids).contains(&id_text(document)) {
+                    migrated += 1;
+                }
             }
             Err(error) => {
                 tracing::warn!(document.id = %id_text(document), %error, "document skipped: not a purchase");
@@ -149,6 +168,7 @@ async fn convert_slice(
     }
 
     let sent = updates.len() as u64;
+    lock(sent_ids).extend(newly_sent_ids);
     let reply = connection
         .write_all(
             &connection.collection,
@@ -156,15 +176,20 @@ async fn convert_slice(
             "a migrated document",
         )
         .await?;
-    let migrated = reply.count;
+    let matched = reply.count;
 
     let migration = Migration {
         scanned: documents.len() as u64,
-        migrated,
+        migrated: migrated + matched,
         // An update matches no document if another client changed the document meanwhile.
-        skipped: unreadable + sent - migrated,
+        skipped: unreadable + sent - matched,
     };
     Ok((migration, next_position))
+}
+
+/// Locks the ids of the documents that earlier attempts have sent.
+fn lock(sent_ids: &SentIds) -> MutexGuard<'_, HashSet<String>> {
+    sent_ids.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Returns whether the price is a Decimal128, which only this store writes.
