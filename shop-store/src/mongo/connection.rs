@@ -38,6 +38,7 @@ use super::error::{
     describe, from_driver, from_uri, is_retryable, is_server_selection, mongo_error,
     refuses_collations,
 };
+use super::uri::SupportedUri;
 use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
 
@@ -131,7 +132,11 @@ impl MongoConnection {
     /// # Errors
     /// The errors of [`from_uri`], if the URI is invalid or its DNS lookup fails.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let mut client_options = ClientOptions::parse(options.uri.expose_secret())
+        let supported = SupportedUri::new(options.uri.expose_secret())?;
+        for warning in &supported.warnings {
+            tracing::warn!("{warning}");
+        }
+        let mut client_options = ClientOptions::parse(&supported.uri)
             .await
             .map_err(from_uri)?;
         let name = database_name(&options, &client_options);

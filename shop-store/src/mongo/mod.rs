@@ -3,6 +3,7 @@
 //! | module | content |
 //! |---|---|
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
+//! | `uri` | the options of the URI that the driver does not have |
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
 //! | `imported_files` | how the files were read that were imported into the store |
@@ -55,6 +56,7 @@ mod select;
 mod server_test;
 mod store;
 mod totals;
+mod uri;
 mod waiting_state;
 mod write;
 #[cfg(test)]
