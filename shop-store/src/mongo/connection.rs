@@ -11,7 +11,7 @@
 //! |---|---|---|---|
 //! | [`query`](MongoConnection::query), [`find`](MongoConnection::find) | queries | of the caller | after transient errors |
 //! | [`write`](MongoConnection::write) | writes | of inserts | never |
-//! | [`ping`](MongoConnection::ping) | writes | 2 s | never |
+//! | [`ping`](MongoConnection::ping) | writes | of checks | never |
 
 use std::io;
 use std::sync::Arc;
@@ -20,8 +20,6 @@ use std::time::Duration;
 
 use bson::{Bson, Decimal128, Document, RawDocumentBuf, doc};
 use futures_util::TryStreamExt;
-use mongodb::event::EventHandler;
-use mongodb::event::sdam::SdamEvent;
 use mongodb::options::{
     ClientOptions, Collation, DatabaseOptions, FindOptions, ReadConcern, ReadConcernLevel,
     ReadPreference, SelectionCriteria, ServerMonitoringMode,
@@ -30,14 +28,15 @@ use mongodb::{Client, Collection, Database};
 use secrecy::{ExposeSecret, SecretString};
 use shop_core::ports::Page;
 use shop_core::{Error, ErrorKind, Outcome, Result};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::Semaphore;
 use tokio::time::{self, Instant};
 
 use super::document::member_value;
 use super::error::{
-    describe, from_driver, from_uri, is_retryable, is_server_selection, mongo_error,
-    refuses_collations,
+    from_driver, from_uri, is_not_primary, is_retryable, is_server_selection, is_unauthorized,
+    mongo_error, refuses_collations,
 };
+use super::servers::{Cause, Servers};
 use super::uri::SupportedUri;
 use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
@@ -99,16 +98,16 @@ pub(super) struct MongoConnection {
     write_permits: Arc<Semaphore>,
     /// Whether the server takes queries with a collation, as far as this process knows.
     has_collations: AtomicBool,
-    /// The reason why the latest heartbeat failed; `None` if the latest heartbeat succeeded.
-    heartbeat_failure: watch::Sender<Option<String>>,
+    /// What the driver's events tell about the servers.
+    servers: Arc<Servers>,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default timeout of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The timeout of a check.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+/// The timeout of a check. Callers wait for 2 s, so the error of a check reaches them in time.
+const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 /// Databases that a URI contains for authentication, and not for data.
 const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];
@@ -140,8 +139,7 @@ impl MongoConnection {
             .await
             .map_err(from_uri)?;
         let name = database_name(&options, &client_options);
-        let heartbeat_failure = watch::Sender::default();
-        client_options.sdam_event_handler = Some(heartbeat_handler(heartbeat_failure.clone()));
+        let servers = Servers::observe(&mut client_options);
         let client = Client::with_options(with_defaults(client_options)).map_err(from_uri)?;
 
         let collection = client.database(&name).collection(&options.collection);
@@ -158,7 +156,7 @@ impl MongoConnection {
             query_permits: Arc::new(Semaphore::new(half_of_calls)),
             write_permits: Arc::new(Semaphore::new(half_of_calls)),
             has_collations: AtomicBool::new(true),
-            heartbeat_failure,
+            servers,
             options,
         })
     }
@@ -299,31 +297,39 @@ impl MongoConnection {
         Ok(!names.is_empty())
     }
 
-    /// Checks that the user may write to the collection, and that the server supports `Decimal128`.
+    /// Checks that the user may write to the collection, and that the server takes writes and
+    /// supports `Decimal128`.
     ///
     /// The check changes nothing. Its update matches no document, because no `_id` is a decimal. A
     /// missing collection is only read, because some compatible servers create it with the update.
     pub(super) async fn check_writes(&self) -> Result<()> {
+        let deadline = Instant::now() + CHECK_TIMEOUT;
+        let remaining = || deadline.saturating_duration_since(Instant::now());
         let collection = self.on_primary();
         let decimal = Decimal128::from_bytes([0; 16]);
         let no_document = doc! { "_id": decimal };
-        let exists = match self.exists(CHECK_TIMEOUT).await {
+        let exists = match self.exists(remaining()).await {
             // A user without the right to list collections may still write, so the update decides.
-            Err(error) if error.kind() == ErrorKind::Denied => true,
+            Err(error) if is_unauthorized(&error) => true,
             result => result?,
         };
+        // A secondary answers reads, also of a missing collection.
+        if let Some(cause) = self.servers.directly_connected_secondary() {
+            let error = mongo_error(ErrorKind::Unavailable, cause);
+            return Err(error.with_outcome(Outcome::NotApplied));
+        }
 
         if !exists {
             let find = async move { collection.find_one(no_document).await };
             return self
-                .run_call(&self.query_permits, CHECK_TIMEOUT, find)
+                .run_call(&self.query_permits, remaining(), find)
                 .await
                 .map(drop);
         }
 
         let change = doc! { "$set": { "price": decimal } };
         let update = async move { collection.update_one(no_document, change).await };
-        self.run_call(&self.write_permits, CHECK_TIMEOUT, update)
+        self.run_call(&self.write_permits, remaining(), update)
             .await
             .map(drop)
     }
@@ -386,8 +392,8 @@ impl MongoConnection {
     /// Returns `error` with the cause that the driver does not state.
     ///
     /// A denied call without a login in the URI becomes an error that asks for a login. A timeout,
-    /// or a call for which the driver found no server, gets the reason of the latest failed
-    /// heartbeat as its source.
+    /// or a call for which the driver found no server that takes it, gets the [`Cause`] that
+    /// [`Servers`] knows. If the cause is the login, the call was denied.
     fn with_known_cause(&self, error: Error) -> Error {
         let uri = self.options.uri.expose_secret();
         let has_login = uri.contains('@') || uri.contains("authMechanism");
@@ -399,12 +405,16 @@ impl MongoConnection {
         }
 
         // A timeout may have the same cause as a failed selection of a server.
-        let may_lack_server =
-            error.kind() == ErrorKind::DeadlineExceeded || is_server_selection(&error);
-        let heartbeat_failure = self.heartbeat_failure.borrow().clone();
-        match heartbeat_failure {
-            Some(reason) if may_lack_server => error.with_source(io::Error::other(reason)),
-            _ => error,
+        let may_lack_server = error.kind() == ErrorKind::DeadlineExceeded
+            || is_server_selection(&error)
+            || is_not_primary(&error);
+        if !may_lack_server {
+            return error;
+        }
+        match self.servers.cause() {
+            Some(Cause::Login(rejected)) => from_driver(rejected).with_outcome(error.outcome()),
+            Some(Cause::Other(cause)) => error.with_source(io::Error::other(cause)),
+            None => error,
         }
     }
 }
@@ -421,23 +431,6 @@ fn database_name(options: &MongoStoreOptions, client_options: &ClientOptions) ->
         Some(name) if !SYSTEM_DATABASES.contains(&name.as_str()) => name.clone(),
         _ => "purchases".to_owned(),
     }
-}
-
-/// Returns a handler of the driver's events. It keeps the reason why the latest heartbeat failed in
-/// `failure`, and clears the reason when a heartbeat succeeds.
-fn heartbeat_handler(failure: watch::Sender<Option<String>>) -> EventHandler<SdamEvent> {
-    EventHandler::callback(move |event| {
-        let reason = match event {
-            SdamEvent::ServerHeartbeatFailed(failed) => Some(format!(
-                "{}: {}",
-                failed.server_address,
-                describe(&failed.failure)
-            )),
-            SdamEvent::ServerHeartbeatSucceeded(_) => None,
-            _ => return,
-        };
-        failure.send_replace(reason);
-    })
 }
 
 /// Creates the error of a call that took longer than `timeout`.

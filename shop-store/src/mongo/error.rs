@@ -172,6 +172,16 @@ pub(super) fn is_server_selection(error: &Error) -> bool {
     matches!(cause_origin(error), Some(CauseOrigin::ServerSelection))
 }
 
+/// Returns whether the server denied a command to a user who is logged in.
+pub(super) fn is_unauthorized(error: &Error) -> bool {
+    matches!(server_code(error), Some(13 | ATLAS_ERROR))
+}
+
+/// Returns whether the server refused a write because it is not the primary.
+pub(super) fn is_not_primary(error: &Error) -> bool {
+    server_code(error) == Some(10107)
+}
+
 /// Returns the code with which the server refused a command, if it did.
 fn server_code(error: &Error) -> Option<i32> {
     match cause_origin(error)? {

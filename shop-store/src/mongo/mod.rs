@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `uri` | the options of the URI that the driver does not have |
+//! | `servers` | what the driver's events tell about the servers, and why none of them serves a call |
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
 //! | `imported_files` | how the files were read that were imported into the store |
@@ -54,6 +55,9 @@ mod scan;
 mod select;
 #[cfg(test)]
 mod server_test;
+mod servers;
+#[cfg(test)]
+mod servers_test;
 mod store;
 mod totals;
 mod uri;
