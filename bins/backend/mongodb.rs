@@ -11,6 +11,7 @@ use shop_store::StoreInspection;
 use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
+use super::inspection::accept_inspection;
 use super::port::{Backend, OpenPort, PurchasesStore, close_at_exit};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -29,21 +30,20 @@ pub(super) struct Mongodb<'a> {
 #[async_trait]
 impl Backend for Mongodb<'_> {
     async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = self.open_store().await?;
-        Ok(OpenPort {
-            name: format!("MongoDB, {}", store.namespace()),
-            port: PurchasesStore {
-                unreadable: Some(store.unreadable()),
-                store: Arc::new(store),
-                durability: Durability::Replicated,
-            },
-            is_missing: false,
-            inspection: StoreInspection::default(),
-        })
+        let (store, mut inspection) = self.open_store().await?;
+        let name = format!("MongoDB, {}", store.namespace());
+        let port = PurchasesStore {
+            unreadable: Some(store.unreadable()),
+            store: Arc::new(store),
+            durability: Durability::Replicated,
+        };
+        // A collection is created by its first document, so also a missing one can be checked.
+        inspection.exists = true;
+        Ok(OpenPort::inspected(port, name, inspection))
     }
 
     async fn convert(&self, back_to: Option<ReplacedSystem>) -> Result<serde_json::Value> {
-        let store = self.open_store().await?;
+        let (store, _inspection) = self.open_store().await?;
         let Migration {
             scanned,
             migrated,
@@ -74,11 +74,13 @@ fn log_progress(migration: Migration) {
 }
 
 impl Mongodb<'_> {
-    /// Opens the collection. A command requires that the collection exists.
+    /// Opens and inspects the collection. A command requires that the collection exists.
     ///
     /// # Errors
-    /// The errors of MongoDB, and of [`check_collection`] for a command.
-    async fn open_store(&self) -> Result<MongoStore> {
+    /// - the errors of MongoDB, and of [`accept_inspection`]
+    /// - for a command: that the collection does not exist or, if the command writes, that it cannot
+    ///   be written
+    async fn open_store(&self) -> Result<(MongoStore, StoreInspection)> {
         let options = self.options.clone();
         let store = self
             .connect(options.create_indexes(self.settings.serves()))
@@ -88,12 +90,22 @@ impl Mongodb<'_> {
         // The driver panics if the runtime ends before the store is closed.
         close_at_exit(async move { closing_store.close().await });
 
+        let namespace = store.namespace();
+        let name = format!("MongoDB, {namespace}");
+        let inspection = accept_inspection(self.settings, ABOUT, &name, store.inspect().await)?;
         if let Some(command) = &self.settings.command {
-            check_collection(&store, command.writes())
-                .await
-                .map_err(CliError::about(ABOUT))?;
+            if !inspection.exists {
+                let message = "the collection does not exist: name the database and the collection that the services use";
+                let error = Error::new(ErrorKind::Unavailable, message);
+                return Err(CliError::about(ABOUT)(
+                    error.with_context("missing", namespace),
+                ));
+            }
+            if command.writes() {
+                store.check().await.map_err(CliError::about(ABOUT))?;
+            }
         }
-        Ok(store)
+        Ok((store, inspection))
     }
 
     /// Connects to MongoDB. A service tries again until it succeeds: at this point, only the name
@@ -112,31 +124,6 @@ impl Mongodb<'_> {
             }
         }
     }
-}
-
-/// Checks that the collection exists and, if the command `writes`, that it can be written.
-///
-/// Without the permission to list collections, the collection is assumed to exist. It is looked for
-/// before the check of the store, whose time limit is too short for a new connection to a busy
-/// server.
-///
-/// # Errors
-/// - [`Unavailable`](ErrorKind::Unavailable) if the collection does not exist
-/// - the errors of MongoDB
-async fn check_collection(store: &MongoStore, writes: bool) -> shop_core::Result<()> {
-    match store.exists().await {
-        Ok(false) => {
-            let message = "the collection does not exist: name the database and the collection that the services use";
-            return Err(Error::new(ErrorKind::Unavailable, message)
-                .with_context("missing", store.namespace()));
-        }
-        Err(error) if error.kind() != ErrorKind::Denied => return Err(error),
-        _ => {}
-    }
-    if writes {
-        store.check().await?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]

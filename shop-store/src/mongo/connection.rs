@@ -100,6 +100,8 @@ pub(super) struct MongoConnection {
     has_collations: AtomicBool,
     /// What the driver's events tell about the servers.
     servers: Arc<Servers>,
+    /// A sentence for each option of the URI that was left out.
+    pub(super) uri_warnings: Vec<String>,
 }
 
 /// The default timeout of server selection, shorter than the callers' timeouts.
@@ -132,9 +134,6 @@ impl MongoConnection {
     /// The errors of [`from_uri`], if the URI is invalid or its DNS lookup fails.
     pub(super) async fn open(options: MongoStoreOptions) -> Result<Self> {
         let supported = SupportedUri::new(options.uri.expose_secret())?;
-        for warning in &supported.warnings {
-            tracing::warn!("{warning}");
-        }
         let mut client_options = ClientOptions::parse(&supported.uri)
             .await
             .map_err(from_uri)?;
@@ -157,6 +156,7 @@ impl MongoConnection {
             write_permits: Arc::new(Semaphore::new(half_of_calls)),
             has_collations: AtomicBool::new(true),
             servers,
+            uri_warnings: supported.warnings,
             options,
         })
     }

@@ -197,7 +197,7 @@ impl MongoStore {
     /// refunds stay, and the next erasure finds them.
     async fn erase_waiting(&self, user: &UserId, limit: usize) -> Result<Removed> {
         let entries = self
-            .find_waiting_if_allowed(doc! { "userid": user.as_str() }, limit)
+            .find_waiting(doc! { "userid": user.as_str() }, Some(limit))
             .await?;
         let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
         self.write_marks(&ids).await?;

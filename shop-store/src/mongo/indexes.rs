@@ -95,6 +95,8 @@ async fn create_index(
         .map(|field| format!("{field}_1"))
         .collect::<Vec<_>>()
         .join("_");
+    // The index has the collation of the collection, which is none: an inspection refuses others, and
+    // some servers refuse each index that names a collation.
     let mut options = IndexOptions::builder().name(name.clone()).build();
     // This index contains only the purchases with a reference.
     if field == Some(REFERENCE) {

@@ -5,6 +5,8 @@
 //! | `connection` | URI, database, collection and timeouts; the driver: its configuration, and calls with timeouts |
 //! | `uri` | the options of the URI that the driver does not have |
 //! | `servers` | what the driver's events tell about the servers, and why none of them serves a call |
+//! | `inspect` | an inspection of the collections and the rights, which changes nothing |
+//! | `collection_form` | the options and indexes of a collection that loses or rejects documents |
 //! | `indexes` | creation of the listing indexes in the background |
 //! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
 //! | `imported_files` | how the files were read that were imported into the store |
@@ -24,6 +26,7 @@
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its
 //! `_id` is the purchase's id as text, or the ObjectId of a document from a replaced system.
 
+mod collection_form;
 mod connection;
 mod document;
 mod erase;
@@ -42,6 +45,9 @@ mod fixture;
 mod imported_files;
 mod indexes;
 mod insert;
+mod inspect;
+#[cfg(test)]
+mod inspect_test;
 #[cfg(test)]
 mod legacy_documents_test;
 mod migrate;

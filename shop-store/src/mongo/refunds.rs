@@ -199,7 +199,7 @@ impl MongoStore {
     }
 
     /// Returns the collection of waiting refunds, with reads from the primary.
-    fn waiting_collection(&self) -> Collection<RawDocumentBuf> {
+    pub(super) fn waiting_collection(&self) -> Collection<RawDocumentBuf> {
         let name = format!("{}{WAITING}", self.connection.collection.name());
         self.connection.database.collection(&name)
     }
@@ -209,7 +209,7 @@ impl MongoStore {
     /// # Errors
     /// - the error of the query
     /// - [`Corrupt`](ErrorKind::Corrupt) if a document is not a waiting refund
-    async fn find_waiting(
+    pub(super) async fn find_waiting(
         &self,
         filter: Document,
         limit: Option<usize>,
@@ -262,7 +262,7 @@ impl MongoStore {
     async fn sweep_waiting(&self) -> Result<()> {
         for _ in 0..SLICES_PER_SWEEP {
             let position = self.waiting.sweep_position.load(Ordering::Relaxed);
-            let slice = none_if_denied(self.read_slice(position).await)?;
+            let slice = self.read_slice(position).await?;
             let purchase_ids: Vec<PurchaseId> = slice
                 .iter()
                 .filter_map(|document| {
@@ -312,20 +312,10 @@ impl MongoStore {
     /// Looks up the waiting refund with this id; [`Lookup::Missing`] if no such refund waits.
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
         let filter = doc! { "id": id.to_string() };
-        let mut entries = none_if_denied(self.find_waiting(filter, Some(1)).await)?;
+        let mut entries = self.find_waiting(filter, Some(1)).await?;
         Ok(entries.pop().map_or(Lookup::Missing, |entry| {
             Lookup::Waiting(entry.refund.without_context())
         }))
-    }
-
-    /// Returns at most `limit` waiting refunds that match `filter`, or none without the right to
-    /// their collection.
-    pub(super) async fn find_waiting_if_allowed(
-        &self,
-        filter: Document,
-        limit: usize,
-    ) -> Result<Vec<WaitingRefund>> {
-        none_if_denied(self.find_waiting(filter, Some(limit)).await)
     }
 
     /// Deletes at most `limit` waiting refunds that match `filter`, and returns their ids.
@@ -337,7 +327,7 @@ impl MongoStore {
         if limit == 0 {
             return Ok(Vec::new());
         }
-        let entries = self.find_waiting_if_allowed(filter, limit).await?;
+        let entries = self.find_waiting(filter, Some(limit)).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
         self.remove_waiting(&sequences).await?;
         Ok(entries.iter().map(|entry| entry.refund.id).collect())
@@ -347,18 +337,9 @@ impl MongoStore {
     pub(super) async fn delete_waiting_of_ids(&self, ids: &[PurchaseId]) -> Result<()> {
         let ids = id_texts(ids);
         let filter = doc! { "$or": [{ "purchase": { "$in": &ids } }, { "id": { "$in": &ids } }] };
-        let deletion = self.write_to_waiting(Write::Delete(filter), "a deletion");
-        none_if_denied(deletion.await).map(drop)
-    }
-}
-
-/// Replaces the error of a missing right to the collection of waiting refunds by an empty result.
-///
-/// Without this right, no refund was ever kept there.
-fn none_if_denied<T: Default>(result: Result<T>) -> Result<T> {
-    match result {
-        Err(error) if error.kind() == ErrorKind::Denied => Ok(T::default()),
-        result => result,
+        self.write_to_waiting(Write::Delete(filter), "a deletion")
+            .await
+            .map(drop)
     }
 }
 
@@ -377,7 +358,7 @@ impl WaitingRefunds for MongoStore {
                     .await
             }
         };
-        let count = none_if_denied(self.connection.query(timeout, count).await)?;
+        let count = self.connection.query(timeout, count).await?;
         if count == 0 {
             return Ok(WaitingSummary::default());
         }
@@ -399,10 +380,10 @@ impl WaitingRefunds for MongoStore {
         self.sweep_waiting().await?;
 
         let is_refused = doc! { "refusal": { "$exists": true } };
-        let refused_entries = none_if_denied(self.find_waiting(is_refused, Some(limit)).await)?;
+        let refused_entries = self.find_waiting(is_refused, Some(limit)).await?;
 
         let first_entry = self.find_waiting(doc! {}, Some(1));
-        none_if_denied(update_none_waits(self, first_entry).await)?;
+        update_none_waits(self, first_entry).await?;
         Ok(refused_entries)
     }
 

@@ -71,16 +71,6 @@ impl MongoStore {
         self.connection.collection.namespace().to_string()
     }
 
-    /// Returns whether the collection exists. It is created with its first document or index.
-    ///
-    /// # Errors
-    /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the server is unavailable,
-    /// [`Denied`](shop_core::ErrorKind::Denied) if the user is not authorized to list collections.
-    pub async fn exists(&self) -> Result<bool> {
-        let timeout = self.connection.options.query_timeout;
-        self.connection.exists(timeout).await
-    }
-
     /// Returns the counter of distinct documents that are not purchases, which counts up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {

@@ -316,7 +316,7 @@ async fn no_error_has_a_value_of_a_purchase() {
         fail("aggregate");
         check("waiting", text(store.waiting_summary().await));
         fail("listCollections");
-        check("exists", text(store.exists().await));
+        check("inspect", text(store.inspect().await));
         fail("ping");
         check("ping", text(store.check_reads().await));
     }

@@ -2,6 +2,7 @@
 
 #![allow(
     clippy::expect_used,
+    clippy::panic,
     dead_code,
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
