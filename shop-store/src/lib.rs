@@ -112,6 +112,8 @@ mod server_fixture;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 #[doc(hidden)]
 pub mod unreadable;
+#[cfg(any(feature = "mongodb", feature = "postgres"))]
+mod waiting;
 
 #[cfg(feature = "clap")]
 pub use args::{EmbeddedArgs, MongoArgs, PostgresArgs};

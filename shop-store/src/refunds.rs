@@ -15,24 +15,24 @@
 //! Other processes write at the same time. Nevertheless, a refund and its purchase do not miss each
 //! other. One process writes the purchase, and then looks for waiting refunds. The other one writes
 //! the waiting refund, and then looks for the purchase. So at least one of the two processes sees
-//! both. If that process ends before it applies the refund, the ingest applies it later: from time
-//! to time, it calls [`WaitingRefunds::apply_waiting`], the sweep.
+//! both. If that process ends before it applies the refund, the ingest applies it later, by the
+//! [`sweep`](crate::waiting::sweep).
 
 use std::borrow::Cow;
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{PoisonError, RwLock};
 
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
-    CurrencyStore, InsertOutcome, Lookup, RefundDecision, WaitingRefund, WaitingRefunds,
-    decide_refunds, rejected_currency,
+    CurrencyStore, InsertOutcome, Lookup, WaitingRefund, WaitingRefunds, rejected_currency,
 };
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use crate::unreadable::Unreadable;
+use crate::waiting::{MAX_SETTLED, SweepEntry, settle};
 
 /// The maximum number of times that the refunds of a batch are decided. They are decided again when
 /// another process stores or deletes their purchase meanwhile.
@@ -50,7 +50,7 @@ pub(crate) enum StoredRow {
 
 impl StoredRow {
     /// Returns the purchase or refund in this row, if it is one.
-    fn purchase(&self) -> Option<&Purchase> {
+    pub(crate) fn purchase(&self) -> Option<&Purchase> {
         match self {
             Self::Purchase(purchase) => Some(purchase),
             Self::Unreadable(_) | Self::Mark => None,
@@ -85,7 +85,9 @@ impl StoredRow {
 pub(crate) struct PurchaseState {
     /// Whether it is known that no refund waits. A sweep that finds none sets it, and keeping a
     /// refund clears it. While it is set, an insert of purchases does not look for waiting refunds.
-    none_waits: AtomicBool,
+    pub(crate) none_waits: AtomicBool,
+    /// The sequence number of the waiting refund behind which the next sweep continues.
+    pub(crate) sweep_position: AtomicU64,
     /// The currency of the store, once it is known. Each read of the currency replaces it, because a
     /// database may be replaced by another one.
     currency: RwLock<Option<Currency>>,
@@ -137,10 +139,14 @@ pub(crate) trait PurchaseRows: WaitingRefunds + CurrencyStore {
     /// their arrival.
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>>;
 
-    /// Stores the `reason` why the waiting refund with this `sequence` number can never be applied.
+    /// Returns the first `limit` waiting refunds behind the sequence number `position`, including
+    /// refused ones, in the order of their sequence numbers.
+    async fn find_waiting_behind(&self, position: u64, limit: usize) -> Result<Vec<SweepEntry>>;
+
+    /// Stores the `reason` why the waiting refunds with these `sequences` can never be applied.
     ///
-    /// The refund stays until the ingest makes it a dead letter.
-    async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()>;
+    /// The refunds stay until the ingest makes them dead letters.
+    async fn refuse_waiting(&self, sequences: &[u64], reason: &Reason) -> Result<()>;
 }
 
 /// Inserts the purchases of `batch`, and then its refunds. Returns one outcome for each record, in
@@ -391,84 +397,11 @@ async fn keep_refunds(
     if !erased_ids.is_empty() {
         let entries = rows.find_waiting_refunds(&erased_ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        rows.remove_waiting(&sequences).await?;
-    }
-    Ok(())
-}
-
-/// Settles the refunds that wait for these purchases, which are stored: applies, removes or refuses
-/// each refund, as [`decide_refunds`] decides.
-pub(crate) async fn settle(rows: &impl PurchaseRows, purchases: &[PurchaseId]) -> Result<()> {
-    if purchases.is_empty() {
-        return Ok(());
-    }
-    let entries = rows.find_waiting_refunds(purchases).await?;
-    let mut by_purchase: HashMap<PurchaseId, Vec<WaitingRefund>> = HashMap::new();
-    for entry in entries {
-        if let Some(purchase_id) = entry.refund.details.of {
-            by_purchase.entry(purchase_id).or_default().push(entry);
-        }
-    }
-    if by_purchase.is_empty() {
-        return Ok(());
-    }
-
-    let mut ids: Vec<PurchaseId> = by_purchase.keys().copied().collect();
-    ids.extend(by_purchase.values().flatten().map(|entry| entry.refund.id));
-    let stored_rows = rows.find(&ids).await?;
-    let find_stored = |id: &PurchaseId| stored_rows.get(id).and_then(StoredRow::purchase);
-
-    for (purchase_id, entries) in by_purchase {
-        let Some(purchase) = find_stored(&purchase_id) else {
-            continue;
-        };
-        let decisions = decide_refunds(purchase, find_stored(&purchase_id.refund_id()), &entries);
-        for (entry, decision) in entries.into_iter().zip(decisions) {
-            perform_decision(rows, &entry, decision).await?;
+        for chunk in sequences.chunks(MAX_SETTLED) {
+            rows.remove_waiting(chunk).await?;
         }
     }
     Ok(())
-}
-
-/// Carries out the decision about a waiting refund.
-async fn perform_decision(
-    rows: &impl PurchaseRows,
-    entry: &WaitingRefund,
-    decision: RefundDecision,
-) -> Result<()> {
-    match decision {
-        RefundDecision::Apply(refund) => {
-            // If the refund was not inserted, another process inserted a refund or deleted the
-            // purchase. The waiting refund stays, and the next sweep decides again.
-            if rows.insert_refunds(&[refund]).await? == [true] {
-                rows.remove_waiting(&[entry.sequence]).await?;
-            }
-            Ok(())
-        }
-        RefundDecision::Forget => rows.remove_waiting(&[entry.sequence]).await,
-        RefundDecision::Refuse(reason) if entry.refusal.as_ref() == Some(&reason) => Ok(()),
-        RefundDecision::Refuse(reason) => rows.refuse_waiting(entry.sequence, &reason).await,
-    }
-}
-
-/// Records in memory whether any refund waits. `entries` is the query of waiting refunds.
-///
-/// The flag is set before the query is sent. A refund that begins to wait meanwhile clears the
-/// flag. If the flag were set after the query, it would hide this refund.
-///
-/// # Errors
-/// The error of the query. The flag is cleared then.
-pub(crate) async fn update_none_waits<T>(
-    rows: &impl PurchaseRows,
-    entries: impl Future<Output = Result<Vec<T>>>,
-) -> Result<()> {
-    let none_waits = &rows.state().none_waits;
-    none_waits.store(true, Ordering::Release);
-    let entries = entries.await;
-    if !entries.as_ref().is_ok_and(Vec::is_empty) {
-        none_waits.store(false, Ordering::Release);
-    }
-    entries.map(drop)
 }
 
 /// Returns `ids` as texts, the form in which the databases store them.

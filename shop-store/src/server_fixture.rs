@@ -36,6 +36,13 @@ pub(crate) fn purchases(count: u64) -> Vec<Purchase> {
     (0..count).map(purchase).collect()
 }
 
+/// The refund of each of `purchases`.
+pub(crate) fn refunds_of(purchases: &[Purchase]) -> Vec<Purchase> {
+    let now = SystemClock.now();
+    let refund_of = |purchase: &Purchase| purchase.refund(None, now).unwrap();
+    purchases.iter().map(refund_of).collect()
+}
+
 /// Purchases of so many users, each with a name and a reference of its own, made at `time_of` their number.
 pub(crate) fn purchases_of(
     users: i64,

@@ -17,6 +17,7 @@ use super::document::{
 };
 use super::error::mongo_error;
 use super::select;
+use super::waiting::WaitingFilter;
 use super::write::{Update, Write};
 use crate::limits::row_limit;
 
@@ -135,10 +136,11 @@ impl PurchaseErase for MongoStore {
         }
 
         let remaining_limit = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-        let waiting_ids = self
-            .delete_waiting(dated_before(time), remaining_limit)
+        let deleted_waiting = self
+            .waiting
+            .delete_limited(WaitingFilter::Before(time), remaining_limit)
             .await?;
-        Ok(Removed::from(deleted + waiting_ids.len() as u64))
+        Ok(Removed::from(deleted + deleted_waiting))
     }
 
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
@@ -196,9 +198,8 @@ impl MongoStore {
     /// The refunds are marked before they are deleted. If the collection refuses the marks, the
     /// refunds stay, and the next erasure finds them.
     async fn erase_waiting(&self, user: &UserId, limit: usize) -> Result<Removed> {
-        let entries = self
-            .find_waiting(doc! { "userid": user.as_str() }, Some(limit))
-            .await?;
+        let filter = WaitingFilter::OfUser(user);
+        let entries = self.waiting.find(filter, Some(limit)).await?;
         let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
         self.write_marks(&ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();

@@ -42,7 +42,7 @@ impl MongoStore {
             ..StoreInspection::default()
         };
         let purchases = StoreCollection::purchases(connection.collection.name());
-        let waiting = StoreCollection::waiting_refunds(self.waiting_collection().name());
+        let waiting = StoreCollection::waiting_refunds(self.waiting.collection().name());
 
         let has_purchases = connection
             .inspect_collection(&purchases, &mut inspection)

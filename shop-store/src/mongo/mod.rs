@@ -18,8 +18,8 @@
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
 //! | `migrate` | migration of the replaced systems' documents |
-//! | `refunds` | refunds, the refunds that wait for their purchase, and the currency |
-//! | `waiting_state` | what the process remembers about the refunds that wait |
+//! | `refunds` | refunds, and the currency |
+//! | `waiting` | the collection of refunds that wait for their purchase |
 //! | `store` | [`MongoStore`], and its port for inserts |
 //! | `error` | mapping of the driver's errors without the text of the server, and classes of its codes |
 //!
@@ -67,7 +67,9 @@ mod servers_test;
 mod store;
 mod totals;
 mod uri;
-mod waiting_state;
+mod waiting;
+#[cfg(test)]
+mod waiting_test;
 mod write;
 #[cfg(test)]
 mod writes_test;

@@ -14,7 +14,7 @@ const USERS: i64 = 10;
 const OF_A_USER: i64 = 100;
 
 /// The number of documents that the server examines for `command`. `None` if it explains no plans.
-async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
+pub(super) async fn examined(store: &MongoStore, command: Document) -> Option<i64> {
     let database = store.connection.database.clone();
     let explain = doc! { "explain": command, "verbosity": "executionStats" };
     match database.run_command(explain).await {

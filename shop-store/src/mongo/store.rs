@@ -11,7 +11,7 @@ use shop_core::{Purchase, Result};
 use super::MongoStoreOptions;
 use super::connection::MongoConnection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
-use super::waiting_state::WaitingState;
+use super::waiting::WaitingCollection;
 use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
@@ -34,7 +34,7 @@ use crate::refunds::{self, PurchaseState};
 pub struct MongoStore {
     pub(super) connection: Arc<MongoConnection>,
     pub(super) state: Arc<PurchaseState>,
-    pub(super) waiting: Arc<WaitingState>,
+    pub(super) waiting: Arc<WaitingCollection>,
     /// The task that creates the indexes, if the options request it.
     indexes: Option<Arc<ListingIndexes>>,
 }
@@ -50,7 +50,7 @@ impl MongoStore {
     /// [`Invalid`](shop_core::ErrorKind::Invalid) if the URI is invalid,
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if it needs a DNS lookup and that fails.
     pub async fn open(options: MongoStoreOptions) -> Result<Self> {
-        let connection = MongoConnection::open(options).await?;
+        let connection = Arc::new(MongoConnection::open(options).await?);
         let mut indexes = None;
         if connection.options.create_indexes {
             let collection = connection.collection.clone();
@@ -58,9 +58,9 @@ impl MongoStore {
         }
 
         Ok(Self {
-            connection: Arc::new(connection),
+            waiting: Arc::new(WaitingCollection::new(Arc::clone(&connection))),
+            connection,
             state: Arc::default(),
-            waiting: Arc::default(),
             indexes,
         })
     }

@@ -17,10 +17,10 @@ use async_trait::async_trait;
 use shop_core::ports::{PurchaseErase, Removed};
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
-use super::PostgresStore;
 use super::connection::{Statement, confirmed};
 use super::error::postgres_error;
 use super::rows::{answer_column, read_time};
+use super::{PostgresStore, waiting};
 use crate::limits::row_limit;
 use crate::refunds::id_texts;
 
@@ -40,7 +40,7 @@ impl PurchaseErase for PostgresStore {
 
         let remaining = limit.saturating_sub(usize::try_from(erased).unwrap_or(usize::MAX));
         let erased_waiting = self
-            .run_count(erase_waiting_statement(user, remaining))
+            .run_count(waiting::erase_statement(user, remaining))
             .await?;
         Ok(Removed::from(erased + erased_waiting))
     }
@@ -69,11 +69,7 @@ impl PurchaseErase for PostgresStore {
         // The waiting refunds are deleted after the marks are written. A refund that begins to wait
         // from now on finds the mark of its purchase, and is not kept.
         for chunk in ids.chunks(MAX_ROWS) {
-            let sql = "delete from purchases_waiting where (purchase = any ($1) or id = any ($1))
-                       and not exists (
-                           select from purchases where id = purchases_waiting.purchase and userid is not null
-                       )";
-            let delete = Statement::new(sql).bind(id_texts(chunk));
+            let delete = waiting::delete_of_ids_statement(chunk);
             self.connection.write(delete).await?;
         }
         Ok(marked)
@@ -104,15 +100,7 @@ impl PurchaseErase for PostgresStore {
         }
 
         let remaining = limit.saturating_sub(usize::try_from(deleted).unwrap_or(usize::MAX));
-        let delete_waiting = Statement::new(
-            r#"with deleted as (
-                delete from purchases_waiting where sequence in (
-                    select sequence from purchases_waiting where "timestamp" < $1 limit $2
-                ) returning 1
-            ) select count(*) as count, 0::bigint as skipped from deleted"#,
-        )
-        .bind(SystemTime::from(time))
-        .bind(row_limit(remaining));
+        let delete_waiting = waiting::delete_before_statement(time, remaining);
         Ok(Removed::from(
             deleted + self.run_count(delete_waiting).await?,
         ))
@@ -175,25 +163,6 @@ pub(super) fn erase_statement(user: &UserId, limit: usize) -> Statement {
             where id = any (array(select id from chosen)) returning 1
         )
         select count(*) as count, (select count(*) from chosen) - count(*) as skipped from erased"#;
-    Statement::new(sql)
-        .bind(user.to_string())
-        .bind(row_limit(limit))
-}
-
-/// Returns the statement that deletes at most `limit` waiting refunds of `user`, and marks their
-/// ids as erased.
-///
-/// The answer is for [`PostgresStore::run_count`].
-pub(super) fn erase_waiting_statement(user: &UserId, limit: usize) -> Statement {
-    let sql = "
-        with erased as (
-            delete from purchases_waiting where sequence = any (array(
-                select sequence from purchases_waiting where userid = $1 limit $2
-            )) returning id
-        ), marked as (
-            insert into purchases (id) select distinct id from erased on conflict (id) do nothing
-        )
-        select count(*) as count, 0::bigint as skipped from erased";
     Statement::new(sql)
         .bind(user.to_string())
         .bind(row_limit(limit))

@@ -88,6 +88,9 @@ mod standby_test;
 mod store;
 mod tls;
 mod url;
+mod waiting;
+#[cfg(test)]
+mod waiting_test;
 
 pub use connection::PostgresStoreOptions;
 pub use store::PostgresStore;

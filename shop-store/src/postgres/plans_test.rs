@@ -2,7 +2,7 @@
 
 use super::connection::Statement;
 use super::fixture::{PostgresFixture, insertion, plan, session};
-use super::{erase, insert, rows, select};
+use super::{erase, insert, rows, select, waiting};
 use crate::server_fixture::*;
 
 const USERS: i64 = 200;
@@ -101,7 +101,7 @@ async fn every_statement_uses_an_index_and_no_page_is_sorted() {
         ("purchases_by_user", erase::erase_statement(&user, 1_000)),
         (
             "purchases_waiting_by_user",
-            erase::erase_waiting_statement(&user, 1_000),
+            waiting::erase_statement(&user, 1_000),
         ),
         ("purchases_by_time", erase::oldest_rows_query(old, 1_000)),
         ("purchases_by_time", erase::count_old_query(old, 1_000)),

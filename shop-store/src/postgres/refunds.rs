@@ -4,37 +4,29 @@
 //! | table | content |
 //! |---|---|
 //! | `purchases` | purchases, and refunds of stored purchases |
-//! | `purchases_waiting` | refunds that wait for their purchase, or are refused and become dead letters |
+//! | `purchases_waiting` | refunds that wait for their purchase, see `waiting` |
 //! | `purchases_settings` | the currency of the store |
 //!
 //! [`crate::refunds`] decides what to do with a refund, and calls the statements here.
 
 use std::collections::{HashMap, HashSet};
-use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
 use shop_core::ports::{
-    CurrencyStore, InsertOutcome, Lookup, WaitingColumns, WaitingRefund, WaitingRefunds,
-    WaitingSummary,
+    CurrencyStore, InsertOutcome, Lookup, WaitingRefund, WaitingRefunds, WaitingSummary,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result};
-use tokio_postgres::Row;
 
-use super::connection::{Statement, confirmed_rows};
+use super::connection::Statement;
 use super::error::postgres_error;
-use super::insert::{self, Insertable as _, PURCHASES, TargetTable, column_values};
+use super::insert::{self, Insertable as _, PURCHASES, TargetTable};
 use super::rows::{self, read_time};
 use super::store::PostgresStore;
-use crate::limits::row_limit;
-use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts, settle, update_none_waits};
-
-/// The maximum number of purchases whose waiting refunds one call of `apply_waiting` settles.
-const MAX_SETTLED: i64 = 1_000;
-
-/// The columns that [`read_waiting`] reads.
-const WAITING_COLUMNS: &str = "sequence, id, value, origin, refusal";
+use super::waiting::{self, purchases_of};
+use crate::refunds::{PurchaseRows, PurchaseState, StoredRow, id_texts};
+use crate::waiting::{SweepEntry, sweep};
 
 #[async_trait]
 impl PurchaseRows for PostgresStore {
@@ -51,19 +43,22 @@ impl PurchaseRows for PostgresStore {
     /// The statement locks the purchase of each refund. So another transaction cannot erase or
     /// delete the purchase before this transaction ends. Afterwards it sees the refund, and erases
     /// or deletes the refund too.
+    ///
+    /// Like every statement that inserts rows, it locks and inserts in the order of the ids, so that
+    /// two of them never wait for each other.
     async fn insert_refunds(&self, refunds: &[Purchase]) -> Result<Vec<bool>> {
         let TargetTable {
             columns, arrays, ..
         } = PURCHASES;
         let sql = format!(
-            "with input as materialized (
+            r#"with input as materialized (
                 select * from unnest({arrays}, $7::text[]) as input ({columns}, purchase)
             ), purchases_of_refunds as materialized (
                 select id from purchases where id = any ($7) and userid is not null order by id for key share
             )
             insert into purchases ({columns}) select {columns} from input
-            where purchase in (select id from purchases_of_refunds)
-            on conflict (id) do nothing returning id"
+            where purchase in (select id from purchases_of_refunds) order by id collate "C"
+            on conflict (id) do nothing returning id"#
         );
         let refund_rows: Vec<&Purchase> = refunds.iter().collect();
         let insert =
@@ -109,59 +104,27 @@ impl PurchaseRows for PostgresStore {
         Ok(stored_rows_by_id)
     }
 
-    /// Adds `refunds` to the table of waiting refunds, in their order, which their sequence numbers
-    /// keep.
     async fn keep_waiting(&self, refunds: &[&Purchase]) -> Result<()> {
-        let mut values = Vec::new();
-        let mut origins = Vec::new();
-        for refund in refunds {
-            let columns = WaitingColumns::new(refund)?;
-            values.push(columns.value);
-            origins.push(columns.origin);
-        }
-
-        let sql = r#"
-            insert into purchases_waiting (id, purchase, userid, "timestamp", value, origin)
-            select id, purchase, userid, "timestamp", value, origin
-            from unnest($1::text[], $2::text[], $3::text[], $4::timestamptz[], $5::text[], $6::text[])
-                with ordinality as input (id, purchase, userid, "timestamp", value, origin, number)
-            order by number"#;
-        let insert = Statement::new(sql)
-            .bind(column_values(refunds, |refund| refund.id.to_string()))
-            .bind(purchases_of(refunds))
-            .bind(column_values(refunds, |refund| refund.user_id.to_string()))
-            .bind(column_values(refunds, |row| {
-                SystemTime::from(row.timestamp)
-            }))
-            .bind(values)
-            .bind(origins);
+        let insert = waiting::insert_statement(refunds)?;
         self.connection.write(insert).await.map(drop)
     }
 
-    /// Returns the waiting refunds of these purchases in the order of their arrival, once they are
-    /// on the standby too.
     async fn find_waiting_refunds(&self, purchases: &[PurchaseId]) -> Result<Vec<WaitingRefund>> {
-        let waiting_sql =
-            format!("select {WAITING_COLUMNS} from purchases_waiting where purchase = any ($1)");
-        let sql = format!("{} order by found.sequence", confirmed_rows(&waiting_sql));
-        let select = Statement::new(sql).bind(id_texts(purchases));
-        let rows = self.connection.write(select).await?;
-        rows.iter().map(read_waiting).collect()
+        let query = waiting::of_purchases_query(purchases);
+        let rows = self.connection.write(query).await?;
+        rows.iter().map(waiting::read_waiting).collect()
     }
 
-    /// Stores the `reason` why the waiting refund with this sequence number can never be applied.
-    async fn refuse_waiting(&self, sequence: u64, reason: &Reason) -> Result<()> {
-        let refuse =
-            Statement::new("update purchases_waiting set refusal = $2 where sequence = $1")
-                .bind(sequence.cast_signed())
-                .bind(reason.to_string());
+    async fn find_waiting_behind(&self, position: u64, limit: usize) -> Result<Vec<SweepEntry>> {
+        let query = waiting::behind_query(position, limit);
+        let rows = self.connection.write(query).await?;
+        rows.iter().map(waiting::read_sweep_entry).collect()
+    }
+
+    async fn refuse_waiting(&self, sequences: &[u64], reason: &Reason) -> Result<()> {
+        let refuse = waiting::refuse_statement(sequences, reason);
         self.connection.write(refuse).await.map(drop)
     }
-}
-
-/// Returns the id of the purchase of each refund, or `None` for a purchase.
-fn purchases_of(refunds: &[&Purchase]) -> Vec<Option<String>> {
-    column_values(refunds, |refund| refund.details.of.map(|id| id.to_string()))
 }
 
 impl PostgresStore {
@@ -169,51 +132,27 @@ impl PostgresStore {
     ///
     /// Returns [`Lookup::Waiting`] with the refund that arrived first, or [`Lookup::Missing`].
     pub(super) async fn look_up_waiting(&self, id: &PurchaseId) -> Result<Lookup> {
-        let sql = format!(
-            "select {WAITING_COLUMNS} from purchases_waiting where id = $1 order by sequence limit 1"
-        );
-        let select = Statement::new(sql).bind(id.to_string());
-        let rows = self.connection.query(select).await?;
-        let Some(row) = rows.first() else {
-            return Ok(Lookup::Missing);
-        };
-        let waiting = read_waiting(row)?;
-        Ok(Lookup::Waiting(waiting.refund.without_context()))
+        let rows = self.connection.query(waiting::with_id_query(id)).await?;
+        let mut first_entry: Option<WaitingRefund> = None;
+        for row in &rows {
+            let entry = waiting::read_waiting(row)?;
+            if first_entry
+                .as_ref()
+                .is_none_or(|first| entry.sequence < first.sequence)
+            {
+                first_entry = Some(entry);
+            }
+        }
+        Ok(first_entry.map_or(Lookup::Missing, |entry| {
+            Lookup::Waiting(entry.refund.without_context())
+        }))
     }
-}
-
-/// Reads a waiting refund from a row of [`WAITING_COLUMNS`].
-///
-/// # Errors
-/// [`ErrorKind::Corrupt`] if a column is not valid.
-fn read_waiting(row: &Row) -> Result<WaitingRefund> {
-    read_waiting_columns(row).map_err(|error| {
-        let message = "a row of the table purchases_waiting is no refund";
-        postgres_error(ErrorKind::Corrupt, message).with_context("problem", error)
-    })
-}
-
-/// Reads the [`WAITING_COLUMNS`] of a row. Returns the error of the first column that is not valid.
-fn read_waiting_columns(
-    row: &Row,
-) -> Result<WaitingRefund, Box<dyn std::error::Error + Send + Sync>> {
-    let sequence: i64 = row.try_get("sequence")?;
-    let id = PurchaseId::from_stored(row.try_get("id")?)?;
-    let columns = WaitingColumns {
-        value: row.try_get("value")?,
-        origin: row.try_get("origin")?,
-    };
-    let refusal: Option<&str> = row.try_get("refusal")?;
-    Ok(columns.read(sequence.cast_unsigned(), id, refusal)?)
 }
 
 #[async_trait]
 impl WaitingRefunds for PostgresStore {
-    /// Returns the number of waiting refunds that are not refused, and the time of the oldest one.
     async fn waiting_summary(&self) -> Result<WaitingSummary> {
-        let sql = r#"select count(*) as count, min("timestamp") as "timestamp"
-                     from purchases_waiting where refusal is null"#;
-        let rows = self.connection.query(Statement::new(sql)).await?;
+        let rows = self.connection.query(waiting::summary_query()).await?;
         let Some(row) = rows.first() else {
             return Ok(WaitingSummary::default());
         };
@@ -224,46 +163,14 @@ impl WaitingRefunds for PostgresStore {
         ))
     }
 
-    /// Applies the waiting refunds whose purchase is stored. Returns at most `limit` refused
-    /// refunds.
-    ///
-    /// The ingest calls this from time to time, and makes the returned refunds dead letters.
     async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        // The insert of a purchase applies its waiting refunds. A process may have ended between
-        // the two steps, so the waiting refunds of stored purchases are applied here.
-        let sql = format!(
-            "select distinct purchase from purchases_waiting as waiting
-             where refusal is null and exists (
-                 select from purchases where id = waiting.purchase and userid is not null
-             ) limit {MAX_SETTLED}"
-        );
-        let rows = self.connection.write(Statement::new(sql)).await?;
-        let stored_purchases: Vec<PurchaseId> = rows
-            .iter()
-            .filter_map(|row| rows::parse_column(row, "purchase").ok())
-            .collect();
-        settle(self, &stored_purchases).await?;
-
-        let sql = format!(
-            "select {WAITING_COLUMNS} from purchases_waiting
-             where refusal is not null order by sequence limit $1"
-        );
-        let select = Statement::new(sql).bind(row_limit(limit));
-        let refused_rows = self.connection.query(select).await?;
-
-        let any_waiting = Statement::new("select from purchases_waiting limit 1");
-        update_none_waits(self, self.connection.query(any_waiting)).await?;
-        refused_rows.iter().map(read_waiting).collect()
+        sweep(self).await?;
+        let refused_rows = self.connection.query(waiting::refused_query(limit)).await?;
+        refused_rows.iter().map(waiting::read_waiting).collect()
     }
 
-    /// Removes the waiting refunds with these sequence numbers, such as refunds that were applied.
     async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        let sequences: Vec<i64> = sequences
-            .iter()
-            .map(|sequence| sequence.cast_signed())
-            .collect();
-        let delete = Statement::new("delete from purchases_waiting where sequence = any ($1)")
-            .bind(sequences);
+        let delete = waiting::delete_statement(sequences);
         self.connection.write(delete).await.map(drop)
     }
 }

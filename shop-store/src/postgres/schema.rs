@@ -74,6 +74,7 @@ pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
         include_str!("schema/3_details.sql"),
         include_str!("schema/4_refunds.sql"),
         include_str!("schema/5_waiting_refunds.sql"),
+        include_str!("schema/6_waiting_indexes.sql"),
     ],
 };
 

@@ -110,6 +110,17 @@ impl FaultyServer {
         commands.extract_if(.., is_named).collect()
     }
 
+    /// Takes the numbers of commands since the last call, by name and collection, such as `find purchases`.
+    pub(crate) fn take_counts(&self) -> BTreeMap<String, usize> {
+        let mut counts = BTreeMap::new();
+        for command in std::mem::take(&mut *self.commands.lock().unwrap()) {
+            let (name, value) = command.iter().next().unwrap();
+            let collection = value.as_str().unwrap_or_default();
+            *counts.entry(format!("{name} {collection}")).or_default() += 1;
+        }
+        counts
+    }
+
     /// Sets the faults of the next commands of this name, in this order.
     pub(crate) fn next(&self, command: &'static str, fates: impl IntoIterator<Item = Fault>) {
         self.faults
