@@ -23,6 +23,7 @@ pub(super) const SHOP: FileSchema = FileSchema {
         DETAILS,
         REFUNDS,
         QUARTERS,
+        WAITING_INDEXES,
     ],
     tables: &[
         LOG.tables[0],
@@ -166,4 +167,11 @@ const QUARTERS: &str = "
         residue INTEGER NOT NULL DEFAULT 0
     ) STRICT;
     ALTER TABLE unfolded RENAME COLUMN amount TO added;
+";
+
+/// The migration that adds indexes to the waiting refunds: by time, for retention and for their
+/// summary, and of the refused ones, which ingest reads every second while refunds wait.
+const WAITING_INDEXES: &str = "
+    CREATE INDEX waiting_by_time ON waiting_refunds (timestamp, refusal);
+    CREATE INDEX waiting_refused ON waiting_refunds (sequence) WHERE refusal IS NOT NULL;
 ";

@@ -43,6 +43,8 @@ mod store;
 mod store_test;
 mod sums;
 mod waiting;
+#[cfg(test)]
+mod waiting_test;
 
 pub(super) use buyers::{ALL, BuyerCache, read_checked_key};
 pub(super) use compare::compare_sums;

@@ -31,6 +31,10 @@ use crate::limits::row_limit;
 pub(crate) const SELECT_ALL: &str =
     "SELECT sequence, id, value, origin, refusal, checksum FROM waiting_refunds";
 
+/// The query of [`count_waiting`], which reads only the index `waiting_by_time`.
+pub(super) const COUNT_WAITING: &str =
+    "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
+
 /// Stores `refund` until the purchase with the id `purchase_id` is inserted. Returns `Waiting`, or
 /// `Duplicate` if the same refund is stored already.
 pub(super) fn insert_entry(
@@ -111,9 +115,8 @@ fn select_entries(
 /// Returns the number of refunds that wait for their purchase, and the timestamp of the oldest one.
 /// Refused ones are not counted.
 pub(super) fn count_waiting(connection: &Connection) -> rusqlite::Result<WaitingSummary> {
-    let sql = "SELECT count(*), min(timestamp) FROM waiting_refunds WHERE refusal IS NULL";
     let (count, oldest): (i64, Option<i64>) = connection
-        .prepare_cached(sql)?
+        .prepare_cached(COUNT_WAITING)?
         .query_row([], |row| row.try_into())?;
     let oldest = oldest.and_then(|millis| Timestamp::from_millis(millis).ok());
     Ok(WaitingSummary::new(count.unsigned_abs(), oldest))
