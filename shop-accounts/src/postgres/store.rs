@@ -34,7 +34,7 @@ use shop_store::StoreInspection;
 use shop_store::postgres::PostgresStoreOptions;
 use shop_store::postgres::database::{
     self, Insertable, PostgresConnection, SchemaDefinition, Statement, TargetTable, column_values,
-    confirmed, from_driver, is_unique_violation, postgres_error,
+    confirmed, from_driver, is_invalid_text, is_unique_violation, postgres_error,
 };
 use shop_store::postgres::tokio_postgres::Row;
 use shop_store::retries::pauses;
@@ -235,6 +235,7 @@ impl<E: PostgresEntity> PostgresEntities<E> {
                 // The number and the key were unused in the statement's snapshot, but another
                 // transaction committed a row with one of the two meanwhile.
                 Err(error) if is_unique_violation(&error) => Some(error),
+                Err(error) if is_invalid_text(&error) => return Err(skipped_error(&error, number)),
                 Err(error) => return Err(error),
             };
 
@@ -392,8 +393,8 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 /// its key is new and [`IS_FREE`](PostgresEntity::IS_FREE) holds.
 ///
 /// The answer contains one row if all three were inserted, and none if nothing was. The statement
-/// fails if a trigger skips one of the three. SQL lacks a function to raise an error, so the
-/// statement converts a text to a number, and the error of the server quotes the text.
+/// fails if a trigger skips one of the three, see [`skipped_error`]. SQL lacks a function to raise an
+/// error, so the statement converts a text to a number.
 ///
 /// # Errors
 /// If the event of the row cannot be encoded.
@@ -427,12 +428,21 @@ pub fn insert_statement<E: PostgresEntity>(row: &E, new: &E::New) -> Result<Stat
             select count(*) from (table inserted union all table keyed union all table published) as written (one)
         )
         select case (select count from written) when 3 then 0
-            else ('a trigger has skipped the row, the key or the event of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
+            else ('a trigger has skipped a row of ' || last)::int end, setval(pg_get_serial_sequence('{table}', 'id'), last) from next"
     );
     let numbered = statement.bind(row.number().into());
     let mut insert = bind_event(numbered, row.event(new)?);
     insert.sql = sql.into();
     Ok(insert)
+}
+
+/// Converts `error`, by which [`insert_statement`] says that a trigger has skipped a part of the row
+/// with this `number`.
+fn skipped_error(error: &Error, number: i64) -> Error {
+    let message = format!(
+        "PostgreSQL has not stored the row: a trigger has skipped the row, the key or the event of {number}"
+    );
+    postgres_error(error.kind(), message).with_outcome(error.outcome())
 }
 
 /// The state that an insert depends on.

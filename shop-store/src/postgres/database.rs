@@ -9,4 +9,4 @@ pub use super::error::{from_driver, postgres_error};
 pub use super::insert::{Insertable, TargetTable, column_values, insert};
 pub use super::rows::{answer_column, parse_column, read_column};
 pub use super::schema::{SchemaDefinition, SchemaTable};
-pub use super::sqlstate::is_unique_violation;
+pub use super::sqlstate::{is_invalid_text, is_unique_violation};

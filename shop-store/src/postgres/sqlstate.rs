@@ -127,6 +127,12 @@ pub(super) fn is_about_rows(error: &Error) -> bool {
     error.kind() == Invalid && error::code(error).is_some()
 }
 
+/// Returns whether the server could not convert a text to another type. A statement converts a text
+/// that is none to end its transaction.
+pub fn is_invalid_text(error: &Error) -> bool {
+    error::code(error) == Some("22P02")
+}
+
 /// Returns whether the server rejected a statement because a value exists already in a unique
 /// index.
 pub fn is_unique_violation(error: &Error) -> bool {
