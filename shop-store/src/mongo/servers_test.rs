@@ -88,7 +88,10 @@ async fn a_wrong_login_set_or_tls_is_the_cause_of_each_error() {
     for name in ["isMaster", "hello"] {
         server.next(name, vec![Fault::Refused(secondary()); 100]);
     }
-    for error in errors_at(&with_option(&server.uri, "replicaSet", "shop")).await {
+    let uri = ConnectionString::new(&server.uri)
+        .without_option("directConnection")
+        .with_option("replicaSet", "shop");
+    for error in errors_at(&uri.to_string()).await {
         let text = error.chain().to_string();
         assert!(text.contains("the replica set rs0, not of shop"), "{text}");
     }

@@ -12,6 +12,7 @@ use super::MongoStoreOptions;
 use super::connection::MongoConnection;
 use super::indexes::{ListingIndexes, RECREATE_INTERVAL};
 use super::waiting::WaitingCollection;
+use super::write::{Write, WriteReply};
 use crate::refunds::{self, PurchaseState};
 
 /// Purchases in a MongoDB collection. Clones share the driver's connections.
@@ -89,6 +90,18 @@ impl MongoStore {
         if let Some(indexes) = &self.indexes {
             indexes.wait_until_done().await;
         }
+    }
+
+    /// Sends `write` to the collection of purchases, as [`MongoConnection::write_all`] does.
+    pub(super) async fn write_to_purchases(
+        &self,
+        write: Write,
+        what: &'static str,
+    ) -> Result<WriteReply> {
+        let connection = &self.connection;
+        connection
+            .write_all(&connection.collection, write, what)
+            .await
     }
 }
 

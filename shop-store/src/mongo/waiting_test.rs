@@ -187,7 +187,7 @@ async fn waiting_refunds_are_settled_by_a_few_commands() {
         return;
     };
     let store = &faulty.store;
-    let bought = purchases(2_000);
+    let bought = purchases(400);
     store.insert(refunds_of(&bought).into()).await.unwrap();
 
     faulty.server.take_counts();
@@ -196,11 +196,11 @@ async fn waiting_refunds_are_settled_by_a_few_commands() {
     for (beginning, most) in [("insert", 3), ("delete", 2), ("update", 0), ("find", 4)] {
         assert!(commands(&counts, beginning) <= most, "{counts:?}");
     }
-    assert_eq!(count_documents(&faulty.direct.mongo()).await, 4_000);
+    assert_eq!(count_documents(&faulty.direct.mongo()).await, 800);
     assert_eq!(store.waiting_summary().await.unwrap().count, 0);
 
     // Refused ones as well, by one update for each reason.
-    let bought = purchases(500);
+    let bought = purchases(100);
     let mut refunds = refunds_of(&bought);
     for refund in &mut refunds {
         refund.price = "1000".parse::<shop_core::Price>().unwrap().negated();
@@ -210,7 +210,7 @@ async fn waiting_refunds_are_settled_by_a_few_commands() {
     store.insert(bought.into()).await.unwrap();
     let counts = faulty.server.take_counts();
     assert_eq!(commands(&counts, "update"), 1, "{counts:?}");
-    assert_eq!(store.apply_waiting(1_000).await.unwrap().len(), 500);
+    assert_eq!(store.apply_waiting(1_000).await.unwrap().len(), 100);
 }
 
 /// A process may end between the insert of refunds and their deletion from those that wait.

@@ -22,7 +22,6 @@ use mongodb::Collection;
 use serde::Deserialize;
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
-use super::MongoStore;
 use super::connection::MongoConnection;
 use super::error::mongo_error;
 use super::refusal::{DocumentReport, Refusal, RefusalCause};
@@ -203,20 +202,6 @@ impl MongoConnection {
             Some(concern) => Err(unconfirmed_error(concern.code)),
             None => Ok(reply),
         }
-    }
-}
-
-impl MongoStore {
-    /// Sends `write` to the collection of purchases, as [`MongoConnection::write_all`] does.
-    pub(super) async fn write_to_purchases(
-        &self,
-        write: Write,
-        what: &'static str,
-    ) -> Result<WriteReply> {
-        let connection = &self.connection;
-        connection
-            .write_all(&connection.collection, write, what)
-            .await
     }
 }
 

@@ -52,7 +52,9 @@ pub(crate) type MongoFixture = ServerFixture<MongoStore>;
 impl SharedStore for MongoStore {
     async fn open_again(fixture: &MongoFixture) -> Self {
         let database = Some(fixture.database.clone());
-        let options = MongoStoreOptions::new(fixture.uri()).database(database);
+        let options = MongoStoreOptions::new(fixture.uri())
+            .database(database)
+            .query_timeout(Duration::from_secs(30));
         Self::open(options).await.expect("an address of MongoDB")
     }
 
@@ -99,7 +101,10 @@ impl MongoFixture {
             initiate_replica_set(&server.url).await;
         }
         let database = format!("test_{}", Uuid::now_v7().simple());
-        let options = MongoStoreOptions::new(&*server.url).database(Some(database.clone()));
+        // All tests at once share the server, so that a query may take longer than in a service.
+        let options = MongoStoreOptions::new(&*server.url)
+            .database(Some(database.clone()))
+            .query_timeout(Duration::from_secs(30));
         let store = MongoStore::open(options)
             .await
             .expect("an address of MongoDB");
