@@ -24,7 +24,9 @@
 //! Times are in nanoseconds since 1970. The number of the device is the last resort, because it may
 //! change when the machine starts.
 
+use std::fmt;
 use std::fs::{self, File, Metadata};
+use std::io::Write as _;
 use std::os::unix::fs::FileExt as _;
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
@@ -183,22 +185,26 @@ impl FileRecord {
     /// # Errors
     /// The error of the file system.
     pub(super) fn write(&self, lock: &FileLock) -> Result<()> {
-        lock.write_content(self.to_line().as_bytes())
+        lock.write_content(&self.to_line())
     }
 
-    /// Formats the record as a padded line.
-    fn to_line(self) -> String {
+    /// Formats the record as a padded line, without an allocation: each group of commits writes one.
+    fn to_line(self) -> [u8; RECORD_BYTES] {
         let log = self.log;
-        let line = format!(
+        let mut line = [b' '; RECORD_BYTES];
+        line[RECORD_BYTES - 1] = b'\n';
+        // The longest record is shorter than the line.
+        let _fits = write!(
+            &mut line[..RECORD_BYTES - 1],
             "{VERSION} {} {} {} {} {} {} {} {} {} {} {}",
             self.origin.inode,
-            word(self.origin.created),
-            word(self.origin.device),
+            Word(self.origin.created),
+            Word(self.origin.device),
             self.content.bytes,
             self.content.modified,
-            word(log.map(|log| log.content.bytes)),
-            word(log.map(|log| log.content.modified)),
-            word(log.map(|log| log.salt.into())),
+            Word(log.map(|log| log.content.bytes)),
+            Word(log.map(|log| log.content.modified)),
+            Word(log.map(|log| log.salt.into())),
             self.overwrites,
             if self.is_checked {
                 "checked"
@@ -211,12 +217,12 @@ impl FileRecord {
                 "settled"
             },
         );
-        format!("{line:<width$}\n", width = RECORD_BYTES - 1)
+        line
     }
 
     /// Parses a line of [`to_line`](Self::to_line). Any other text is no record.
     fn parse(line: &str) -> Option<Self> {
-        let words: Vec<&str> = line.split_whitespace().collect();
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
         let &[
             VERSION,
             inode,
@@ -261,9 +267,16 @@ impl FileRecord {
     }
 }
 
-/// Formats a number that may be unknown.
-fn word(number: Option<u64>) -> String {
-    number.map_or_else(|| "-".to_owned(), |number| number.to_string())
+/// A number that may be unknown, as a word.
+struct Word(Option<u64>);
+
+impl fmt::Display for Word {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(number) => number.fmt(f),
+            None => f.write_str("-"),
+        }
+    }
 }
 
 /// Returns the nanoseconds from 1970 to `time`, or 0 before 1970.
