@@ -175,12 +175,21 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
         "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded",
         |row| read_unfolded(row).map(drop),
     ),
+    ("amount with another number", RENUMBERED, |_| {
+        Err(changed_row_error(0))
+    }),
 ];
 
 /// The query of records behind the end of the log: a damaged last record that seems to be at a
 /// later offset. It is in order, but no reader gets it.
 const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
+
+/// The query of amounts whose number does not follow another one. Only the first row, the watermark,
+/// follows none.
+const RENUMBERED: &str = "SELECT sequence FROM unfolded
+    WHERE sequence > (SELECT min(sequence) FROM unfolded)
+    AND sequence - 1 NOT IN (SELECT sequence FROM unfolded)";
 
 /// Returns a line for each row of the query `sql` that `check` refuses, at most [`MAX_LINES`].
 fn find_refused_rows(

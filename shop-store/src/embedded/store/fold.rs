@@ -41,7 +41,7 @@ use super::insert::NewRow;
 use super::rows::{COLUMNS, parse_signed_price, read_time_and_price};
 use super::sums::{ADD_ASSIGNMENTS, Sums, key_residue};
 use crate::embedded::bulk::BulkInsert;
-use crate::embedded::checksum::{check_ascending, checksum, verify_columns};
+use crate::embedded::checksum::{changed_row_error, checksum, verify_columns};
 
 /// The number of inserted purchases after which the unfolded ones are folded together.
 ///
@@ -388,7 +388,11 @@ pub(super) fn for_each_unfolded(
     let mut newest = sequence;
     while let Some(row) = unfolded_rows.next()? {
         let row_sequence: i64 = row.get(0)?;
-        check_ascending(&row_sequence, Some(&newest))?;
+        // SQLite numbers the rows without a gap, and they are deleted together. A changed sequence
+        // may hide other rows too, because SQLite finds the first row by a binary search.
+        if newest != i64::MIN && newest.checked_add(1) != Some(row_sequence) {
+            return Err(changed_row_error(0));
+        }
         newest = row_sequence;
 
         if let Some(purchase) = read_unfolded(row)? {
@@ -484,6 +488,10 @@ impl UnfoldedSums {
             &mut empty_cache
         };
         cache.read_new_rows(&snapshot)?;
+        if cache.newest != newest {
+            *cache = Self::default();
+            return Err(changed_row_error(0));
+        }
 
         let mut total = Sums::default();
         for (buyer, folded_sums) in buyers::find_folded_sums(&snapshot, selector)? {
