@@ -181,7 +181,7 @@ impl PurchaseQuery for ShopClient {
             Period::Month => "month",
             // The service returns no totals of a whole range, whose only bucket is the summary.
             // Every time belongs to this bucket, also the earliest one.
-            _ => {
+            Period::Whole => {
                 let summary = self.summary_in_range(selector, request.range).await?;
                 let mut totals = Totals::new(*request);
                 totals.add_summary(Timestamp::MIN, summary)?;
@@ -292,7 +292,6 @@ pub(crate) fn selection_parameters(
             }
         }
         Selector::All => parameters.push(("everyone", "true".to_owned())),
-        _ => {}
     }
 
     if let Some(from) = range.from() {

@@ -331,8 +331,10 @@ impl Lookup {
 }
 
 /// A selection of purchases, of which a listing consists.
+///
+/// Every store matches this enum. It is exhaustive, so that a store does not compile until it can
+/// answer a selection that a later version adds.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-#[non_exhaustive]
 pub enum Selector {
     /// The purchases of the user with this id.
     User(UserId),

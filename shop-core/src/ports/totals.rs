@@ -50,9 +50,8 @@ impl TotalsRequest {
     }
 }
 
-/// The length of a bucket of totals.
+/// The length of a bucket of totals. It is exhaustive, because every store matches it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
-#[non_exhaustive]
 pub enum Period {
     /// The whole range, in one bucket.
     #[default]

@@ -255,7 +255,7 @@ pub(super) fn range_queries(
     let order = request.order;
     let (direction, operator) = match order {
         ListOrder::OldestFirst => (1, "$gt"),
-        _ => (-1, "$lt"),
+        ListOrder::NewestFirst => (-1, "$lt"),
     };
     let selected_and = |conditions: &[Document]| {
         let conditions = [&[selector_filter(selector)], conditions].concat();
@@ -311,7 +311,7 @@ fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
     match order {
         _ if range != TimeRange::ALL => dates_in(range),
         ListOrder::OldestFirst => doc! { "$gte": MIN_DATE, "$lt": MAX_DATE },
-        _ => doc! { "$gt": MIN_DATE, "$lte": MAX_DATE },
+        ListOrder::NewestFirst => doc! { "$gt": MIN_DATE, "$lte": MAX_DATE },
     }
 }
 
@@ -379,8 +379,6 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
             return filter;
         }
         Selector::All => return Document::new(),
-        // A selector that this store does not know selects no document.
-        _ => return doc! { "_id": { "$exists": false } },
     };
     match as_number(text) {
         Some(number) => doc! { member: { "$in": [text, number] } },

@@ -153,7 +153,7 @@ fn current_format_condition(selector: &Selector) -> Document {
     match selector {
         Selector::User(_) => user_id = selected,
         Selector::Name(_) => user_name = selected,
-        _ => {}
+        Selector::Reference(..) | Selector::All => {}
     }
     let uuid = r"\A[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}\z";
     doc! {

@@ -228,7 +228,7 @@ pub(super) fn page_query(
 ) -> Statement {
     let (direction, operator) = match order {
         ListOrder::OldestFirst => ("asc", ">"),
-        _ => ("desc", "<"),
+        ListOrder::NewestFirst => ("desc", "<"),
     };
 
     let (mut statement, mut condition) = selection_condition(selector, start.from, start.to);
@@ -271,9 +271,6 @@ fn selection_condition(
             values
         }
         Selector::All => vec![],
-        // A later version of the port may add a selector that this store does not know. It selects
-        // no rows: the condition compares the text `false` with an empty text.
-        _ => vec![("false::text", String::new())],
     };
 
     let mut statement = Statement::new("");

@@ -189,8 +189,8 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
 
 /// Calls `read` with the integer and the row of each buyer of `selector`, and returns the results.
 ///
-/// For [`Selector::All`], the only row is [`ALL`], which carries the sums of all buyers. Other
-/// selectors do not select by buyer, so there is no row. The columns of a row are buyer, userid,
+/// For [`Selector::All`], the only row is [`ALL`], which carries the sums of all buyers. A reference
+/// does not select by buyer, so there is no row. The columns of a row are buyer, userid,
 /// username, `texts_hash`, and the four columns of [`Sums`], which only `read` verifies.
 ///
 /// # Errors
@@ -207,7 +207,7 @@ fn select_buyers<T>(
         Selector::User(id) => ("userid = ?1", id.as_str()),
         Selector::Name(name) => ("username = ?1", name.as_str()),
         Selector::All => ("buyer = 0 AND ?1 = ''", ""),
-        _ => ("false AND ?1 = ''", ""),
+        Selector::Reference(..) => return Ok(Vec::new()),
     };
     let sql = format!(
         "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE {condition}"
@@ -218,7 +218,7 @@ fn select_buyers<T>(
         let is_selected = match selector {
             Selector::User(_) => row.get_ref(1)?.as_str()? == value,
             Selector::Name(_) => row.get_ref(2)?.as_str()? == value,
-            _ => key == ALL,
+            Selector::All | Selector::Reference(..) => key == ALL,
         };
         if is_selected {
             read(key, row)

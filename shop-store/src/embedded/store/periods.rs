@@ -125,7 +125,7 @@ impl Granularity {
         let consist_of_days = match request.period {
             Period::Whole => true,
             Period::Hour => false,
-            _ => request.zone == UtcOffset::UTC,
+            Period::Day | Period::Month => request.zone == UtcOffset::UTC,
         };
         let consist_of_quarters = request.zone.minutes() % 15 == 0;
 

@@ -51,7 +51,7 @@ pub(super) fn read_page(
 
     match selector {
         Selector::All | Selector::Reference(..) => page.read_rows(connection, None)?,
-        _ => {
+        Selector::User(_) | Selector::Name(_) => {
             for buyer in buyers::find_buyers(connection, selector)? {
                 page.read_rows(connection, Some(&buyer))?;
             }
@@ -114,7 +114,7 @@ impl PageReader<'_> {
         let key = (purchase.timestamp, purchase.id);
         let precedes = |other: &Purchase| match self.order {
             ListOrder::OldestFirst => (other.timestamp, other.id) < key,
-            _ => (other.timestamp, other.id) > key,
+            ListOrder::NewestFirst => (other.timestamp, other.id) > key,
         };
 
         // The rows of a single buyer arrive in order, so most purchases are appended without a
@@ -201,7 +201,7 @@ fn page_statement(
             " AND (timestamp, id) > (:timestamp, :id)",
             " ORDER BY timestamp ASC, id ASC LIMIT :limit",
         ),
-        _ => (
+        ListOrder::NewestFirst => (
             " AND (timestamp, id) < (:timestamp, :id)",
             " ORDER BY timestamp DESC, id DESC LIMIT :limit",
         ),
