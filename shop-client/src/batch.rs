@@ -16,7 +16,6 @@ use shop_core::api::{BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock};
 
-use crate::client::generate_key;
 use crate::error::client_error;
 use crate::response::Response;
 use crate::transport::{RequestBody, json};
@@ -194,19 +193,15 @@ const fn status_of_kind(kind: ErrorKind) -> StatusCode {
 }
 
 impl ShopClient {
-    /// Sends all purchases in one request, and returns one result for each, in their order.
+    /// Sends all purchases, which must have keys, in one request, and returns one result for each, in their order.
     ///
     /// A service that refuses so many purchases at once gets them in halves. A single purchase is
     /// sent as a buy. `context` is the purchases' own context, if there is one.
     pub(crate) async fn send_batch(
         &self,
-        mut purchases: Vec<NewPurchase>,
+        purchases: Vec<NewPurchase>,
         context: Option<&RequestContext>,
     ) -> Vec<Result<PublishedPurchase>> {
-        for purchase in &mut purchases {
-            purchase.key.get_or_insert_with(generate_key);
-        }
-
         // A stack, so that the results are in the order of the purchases.
         let mut remaining_parts = vec![purchases];
         let mut results = Vec::new();

@@ -14,15 +14,18 @@ use async_trait::async_trait;
 use shop_core::api::{PositionsBody, TotalsBody};
 use shop_core::domain::Currency;
 use shop_core::log::{IngestPositions, Offsets};
-use shop_core::ports::{CurrencyStore, Lookup, Totals, TotalsRequest, publish_each};
+use shop_core::ports::{
+    CurrencyStore, Lookup, Totals, TotalsRequest, publish_each, publish_new_each,
+};
 use tokio::time::Instant;
 
 use crate::client::{MAX_WAIT, generate_key, require_runtime};
 use crate::error::client_error;
 use crate::{
-    Bucket, Durability, ErrorKind, ListOrder, NewPurchase, Page, PageRequest, Period,
-    PublishedPurchase, Purchase, PurchaseId, PurchasePublisher, PurchaseQuery, PurchaseSink,
-    Receipt, RequestContext, Result, Selector, ShopClient, Summary, TimeRange, Timestamp,
+    Bucket, Durability, Error, ErrorKind, IdempotencyKey, ListOrder, NewPurchase, Page,
+    PageRequest, Period, PublishedPurchase, Purchase, PurchaseId, PurchasePublisher, PurchaseQuery,
+    PurchaseSink, Receipt, RequestContext, Result, Selector, ShopClient, Summary, TimeRange,
+    Timestamp,
 };
 
 #[async_trait]
@@ -36,12 +39,7 @@ impl PurchaseSink for ShopClient {
         let context = owned.context.take();
         let mut new = NewPurchase::from(owned);
         if !purchase.is_refund() {
-            let Some(key) = purchase.id.as_key() else {
-                let message =
-                    "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
-                return Err(client_error(ErrorKind::Unsupported, message));
-            };
-            new.key = Some(key);
+            new.key = Some(purchase.id.as_key().ok_or_else(unsupported_id)?);
         }
 
         let published = self.publish_new(new, context).await?;
@@ -132,18 +130,89 @@ impl PurchasePublisher for ShopClient {
                 .send_refund(&new, refunded_id, context.as_deref())
                 .await;
         }
-        let key = new.key.take().unwrap_or_else(generate_key);
-        self.send_purchase(&new, key, context.as_deref()).await
+        let given = given_key(&new)?;
+        let sent_key = SentKey::assign(&mut new, given);
+        // The key is sent in a header.
+        new.key = None;
+        let sent = self
+            .send_purchase(&new, sent_key.key.clone(), context.as_deref())
+            .await;
+        sent.map_err(|error| sent_key.add_to(error))
     }
 
     /// Sends the purchases in one request, with their keys.
     async fn publish_new_many(
         &self,
-        new: Vec<NewPurchase>,
+        mut new: Vec<NewPurchase>,
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
-        self.send_batch(new, context.as_deref()).await
+        let given: Result<Vec<_>> = new.iter().map(given_key).collect();
+        let Ok(given) = given else {
+            // Only the purchases that cannot be sent fail.
+            return publish_new_each(self, &new, context.as_deref()).await;
+        };
+        let assign = |(new, given)| SentKey::assign(new, given);
+        let keys: Vec<SentKey> = new.iter_mut().zip(given).map(assign).collect();
+        let results = self.send_batch(new, context.as_deref()).await;
+        results
+            .into_iter()
+            .zip(keys)
+            .map(|(result, key)| result.map_err(|error| key.add_to(error)))
+            .collect()
     }
+
+    /// Returns `None`: the service remembers what it acknowledged.
+    fn acknowledged(&self, _id: &PurchaseId) -> Option<Purchase> {
+        None
+    }
+}
+
+/// The key with which a purchase is sent, and with which it can be repeated.
+struct SentKey {
+    key: IdempotencyKey,
+    is_generated: bool,
+}
+
+impl SentKey {
+    /// Gives `new` its key, which is `given` or generated.
+    fn assign(new: &mut NewPurchase, given: Option<IdempotencyKey>) -> Self {
+        let is_generated = given.is_none();
+        let key = given.unwrap_or_else(generate_key);
+        new.key = Some(key.clone());
+        Self { key, is_generated }
+    }
+
+    /// Adds the key to the error of the call.
+    fn add_to(self, error: Error) -> Error {
+        if self.is_generated {
+            error.with_generated_key(self.key)
+        } else {
+            error.with_idempotency_key(self.key)
+        }
+    }
+}
+
+/// Returns the key that `new` comes with: its own, or its id.
+///
+/// # Errors
+/// - [`Unsupported`](ErrorKind::Unsupported) for an id that cannot be a key
+/// - [`Invalid`](ErrorKind::Invalid) if it has both, and they differ
+fn given_key(new: &NewPurchase) -> Result<Option<IdempotencyKey>> {
+    let Some(id) = new.id else {
+        return Ok(new.key.clone());
+    };
+    let key = id.as_key().ok_or_else(unsupported_id)?;
+    if new.key.as_ref().is_some_and(|given| *given != key) {
+        let message = "the id and the key of a purchase must not differ";
+        return Err(client_error(ErrorKind::Invalid, message));
+    }
+    Ok(Some(key))
+}
+
+/// Returns the error of an id from which a service would derive another one.
+fn unsupported_id() -> Error {
+    let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
+    client_error(ErrorKind::Unsupported, message)
 }
 
 /// Only management lists and sums up the purchases of all users. Facing responds with

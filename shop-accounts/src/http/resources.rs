@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shop_core::api::problem;
+use shop_core::ports::Polls;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use shop_http::Action;
 use shop_http::axum::Json;
@@ -16,17 +17,15 @@ use shop_http::axum::response::IntoResponse;
 use shop_http::toolkit::{
     Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, not_found, within,
 };
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
 use super::request::{CreateRequest, RequestForm};
 use crate::entity::{Entity, EntityStore, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber};
 use crate::users::{UserNumber, UserOrdersBody, UserStore};
 
-/// The bounds of the pauses between two attempts to place an order of an unknown user: short at
-/// first, as the user's event usually is in flight.
-const FIRST_PAUSE: Duration = Duration::from_millis(5);
-const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// The time that is left for the last attempt to place an order of an unknown user.
+const LAST_ATTEMPT: Duration = Duration::from_millis(50);
 
 const USER: Subject = Subject::Other(["user", "write user", "query users"]);
 const ORDER: Subject = Subject::Other(["order", "write order", "query orders"]);
@@ -138,20 +137,19 @@ fn is_unsupported<T>(result: &PortResult<T>) -> bool {
 impl OrdersState {
     /// Places an order. Repeats this while the user is unknown and there is time.
     async fn place(&self, new: &NewOrder) -> PortResult<Insertion<Order>> {
-        let begun = Instant::now();
-        let publish_timeout = self.service.options().publish_timeout;
-        let mut pause = FIRST_PAUSE;
+        // No attempt starts that the timeout of the call would cut off: the user is known to be
+        // unknown then.
+        let last_attempt = self
+            .service
+            .options()
+            .publish_timeout
+            .saturating_sub(LAST_ATTEMPT);
+        let mut polls = Polls::until(Instant::now() + self.unknown_user_wait.min(last_attempt));
         loop {
             let placed = with_failpoints("row", self.store.insert(new)).await?;
-            let waited = begun.elapsed();
-            let pause_left = pause.min(self.unknown_user_wait.saturating_sub(waited));
-            // No attempt starts that the time-out would cut off: the user is known to be unknown.
-            let is_over = pause_left.is_zero() || waited + pause >= publish_timeout;
-            if placed != Insertion::Refused || is_over {
+            if placed != Insertion::Refused || !polls.pause().await {
                 return Ok(placed);
             }
-            sleep(pause_left).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 }

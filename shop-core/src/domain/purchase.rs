@@ -28,6 +28,10 @@ use crate::{Error, Result};
 #[serde(try_from = "NewPurchaseJson")]
 #[non_exhaustive]
 pub struct NewPurchase {
+    /// The id, if the purchase has one already, for example in an export. By default the id follows
+    /// from the key, or is generated. It is not part of the JSON: over HTTP, only a batch gives ids.
+    #[serde(skip)]
+    pub id: Option<PurchaseId>,
     /// The idempotency key. Without one, every call creates a purchase.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub key: Option<IdempotencyKey>,
@@ -73,6 +77,7 @@ impl NewPurchase {
         price: impl Into<Price>,
     ) -> Self {
         Self {
+            id: None,
             key: None,
             user_id: user_id.into(),
             user_name: user_name.into(),
@@ -90,6 +95,13 @@ impl NewPurchase {
     pub fn with_key(mut self, key: impl IntoValid<IdempotencyKey>) -> Result<Self> {
         self.key = Some(key.into_valid()?);
         Ok(self)
+    }
+
+    /// Sets the id of a purchase that has one already.
+    #[must_use]
+    pub const fn with_id(mut self, id: PurchaseId) -> Self {
+        self.id = Some(id);
+        self
     }
 
     /// Sets the time of the purchase.
@@ -113,6 +125,7 @@ impl NewPurchase {
     ///
     /// - The id of a refund follows from the id of its purchase, so there is at most one refund of
     ///   a purchase.
+    /// - A purchase that has an id keeps it.
     /// - The id of a purchase with a key follows from the user id and the key, so a repeated call
     ///   results in the same id.
     /// - `fresh` creates the id of a purchase without a key. Outside of tests it is a UUIDv7.
@@ -120,6 +133,7 @@ impl NewPurchase {
     /// `received` is the time of a purchase without a timestamp.
     pub fn into_purchase(self, received: Timestamp, fresh: impl FnOnce() -> Uuid) -> Purchase {
         let Self {
+            id,
             key,
             user_id,
             user_name,
@@ -127,10 +141,11 @@ impl NewPurchase {
             timestamp,
             details,
         } = self;
-        let id = match (&details.of, &key) {
-            (Some(of), _) => of.refund_id(),
-            (None, Some(key)) => id_from_key(&user_id, key),
-            (None, None) => fresh().into(),
+        let id = match (&details.of, id, &key) {
+            (Some(of), _, _) => of.refund_id(),
+            (None, Some(id), _) => id,
+            (None, None, Some(key)) => id_from_key(&user_id, key),
+            (None, None, None) => fresh().into(),
         };
         Purchase {
             id,
@@ -157,6 +172,7 @@ impl From<Purchase> for NewPurchase {
             context: _,
         } = purchase;
         Self {
+            id: None,
             key: None,
             user_id,
             user_name,

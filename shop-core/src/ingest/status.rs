@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
+use std::future::pending;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Weak};
 use std::time::Duration;
@@ -223,6 +224,20 @@ impl IngestMonitor {
             );
         };
         source.lag().await
+    }
+
+    /// Returns a future that completes when the ingest has handled a batch after this call. It never
+    /// completes after the ingest ended.
+    pub fn next_batch(&self) -> impl Future<Output = ()> + Send + use<> {
+        let mut watch = self.status.clone();
+        let counters = watch.borrow_and_update().counters;
+        async move {
+            let handled = watch.wait_for(|status| status.counters != counters).await;
+            let has_ended = handled.map(drop).is_err();
+            if has_ended {
+                pending::<()>().await;
+            }
+        }
     }
 
     /// Waits until `condition` holds, and returns the status in which it held.

@@ -32,6 +32,7 @@ mod idempotent;
 mod imported_files;
 mod left;
 mod outcomes;
+mod polls;
 mod publisher;
 mod query;
 mod receipt;
@@ -62,6 +63,7 @@ pub use {
     idempotent::REFUND_TIMEOUT,
     imported_files::ImportedFiles,
     left::{LeftEntries, Removed},
+    polls::Polls,
     publisher::{PublishedPurchase, PurchasePublisher},
     query::{ListOrder, Lookup, Page, PageLimit, PageRequest, PurchaseQuery, Selector, Summary},
     receipt::{Durability, Receipt},
@@ -76,7 +78,7 @@ pub use {
 pub use {
     currency::rejected_currency,
     cursor::PageBounds,
-    idempotent::{BegunRefund, IdSource, IdempotentSink, RefundState},
+    idempotent::{IdempotentSink, RefundState},
     outcomes::RecentOutcomes,
     publisher::publish_new_each,
     query::sum_pages,
@@ -86,4 +88,6 @@ pub use {
     sink::{group_by_key, publish_each},
     totals::Totals,
 };
-pub(crate) use {idempotent::miscounted_error, scan::call_with_retries};
+pub(crate) use {
+    idempotent::miscounted_error, publisher::may_be_unstored, scan::call_with_retries,
+};

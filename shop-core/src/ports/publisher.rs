@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use super::idempotent::is_recent;
 use super::sink::by_user;
 use super::{PurchaseSink, Receipt};
-use crate::{Clock, NewPurchase, Purchase, PurchaseId, RequestContext, Result, SystemClock};
+use crate::{NewPurchase, Purchase, PurchaseId, RequestContext, Result, Timestamp};
 
 /// Publishes new purchases once: assigns their ids and times, and recognizes repetitions and
 /// conflicts.
@@ -51,6 +51,9 @@ pub trait PurchasePublisher: PurchaseSink {
     /// - [`Erased`](crate::ErrorKind::Erased) if the purchase of the key was erased
     /// - The errors of [`publish`](PurchaseSink::publish)
     ///
+    /// An error about a purchase carries the [`idempotency_key`](crate::Error::idempotency_key) with
+    /// which the purchase can be repeated, also if the key was generated for this call.
+    ///
     /// # Cancel safety
     /// Dropping the future leaves the purchase published or not, as for
     /// [`publish`](PurchaseSink::publish).
@@ -79,17 +82,23 @@ pub trait PurchasePublisher: PurchaseSink {
         publish_new_each(self, &new, context.as_deref()).await
     }
 
-    /// Returns whether the purchase with the id `id` may be acknowledged without being in the store
-    /// yet.
+    /// Returns the purchase with the id `id` if this publisher acknowledged it recently, so that the
+    /// store may not contain it yet.
     ///
-    /// A caller that needs the purchase, such as a [refund](crate::Shop::refund), then waits until
-    /// the purchase is stored. This function makes no request.
-    ///
-    /// By default it returns `true` if the id is a UUIDv7 whose time is at most 30 s from now. A
-    /// publisher that remembers its acknowledged purchases implements it.
-    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
-        is_recent(id, SystemClock.now())
-    }
+    /// A publisher that does not remember purchases returns `None`. This function makes no request.
+    fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase>;
+}
+
+/// Returns whether the purchase with the id `id` may be acknowledged without being in the store yet:
+/// by `publisher` or, if the id is a UUIDv7 of the last 30 s, by another process.
+///
+/// A publisher that writes into the store acknowledges only what is stored.
+pub(crate) fn may_be_unstored<P: PurchasePublisher + ?Sized>(
+    publisher: &P,
+    id: &PurchaseId,
+    now: Timestamp,
+) -> bool {
+    !publisher.is_storing() && (publisher.acknowledged(id).is_some() || is_recent(id, now))
 }
 
 #[cfg(feature = "mock")]
@@ -114,6 +123,7 @@ mockall::mock! {
             new: NewPurchase,
             context: Option<Box<RequestContext>>,
         ) -> Result<PublishedPurchase>;
+        fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase>;
     }
 }
 

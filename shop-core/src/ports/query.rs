@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
-use tokio::time::{Instant, sleep};
+use tokio::time::Instant;
 
-use super::{Bucket, Cursor, ImportedFiles, ScanBatch, TimeRange, Totals, TotalsRequest};
+use super::{Bucket, Cursor, ImportedFiles, Polls, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::domain::Reference;
 use crate::{
     Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName,
@@ -162,8 +162,7 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Waits until the purchase with the id `id` is stored, for at most `timeout`, and returns
     /// whether it is stored.
     ///
-    /// By default this function polls [`get`](Self::get), with pauses from 2 ms to 50 ms. It polls
-    /// at least once, and a last time after the timeout.
+    /// By default this function polls [`get`](Self::get), with the pauses of [`Polls`].
     ///
     /// # Errors
     /// Returns the errors of [`get`](Self::get). The first error ends the wait.
@@ -171,18 +170,14 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// # Cancel safety
     /// Dropping the future has no effect on the store.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
-        let start = Instant::now();
-        let mut pause = FIRST_PAUSE;
+        let mut polls = Polls::until(Instant::now() + timeout);
         loop {
             if self.get(id).await?.is_some() {
                 return Ok(true);
             }
-            let left = timeout.saturating_sub(start.elapsed());
-            if left.is_zero() {
+            if !polls.pause().await {
                 return Ok(false);
             }
-            sleep(pause.min(left)).await;
-            pause = (pause * 2).min(MAX_PAUSE);
         }
     }
 
@@ -265,12 +260,6 @@ pub async fn sum_pages(
         }
     }
 }
-
-/// The first pause between two polls for a purchase, which is usually stored soon.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The longest pause between two polls for a purchase. Each pause is twice as long as the one
-/// before it.
-const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 #[cfg(feature = "mock")]
 mockall::mock! {

@@ -5,9 +5,10 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
 
+use super::idempotent::IdSource;
 use super::{
-    CurrencyState, CurrencyStore, IdSource, IdempotentSink, PurchasePublisher as _, PurchaseSink,
-    PurchaseStore as _, REFUND_TIMEOUT, ShopCurrency,
+    CurrencyState, CurrencyStore, IdempotentSink, PurchasePublisher as _, PurchaseSink,
+    PurchaseStore as _, ShopCurrency,
 };
 use crate::domain::Currency;
 use crate::lock::lock;
@@ -192,7 +193,7 @@ async fn outcomes(currency: &ShopCurrency) -> String {
         fixture.store.insert_one(bought.clone()).await.unwrap();
         let mut refund = bought.refund(None, SystemClock.now()).unwrap();
         refund.details.currency = named.map(|named: &str| named.parse().unwrap());
-        let refunded = fixture.sink.publish_refund(refund, REFUND_TIMEOUT).await;
+        let refunded = fixture.sink.publish_refund(refund).await;
         let is_of_shop = named.is_none() || outcomes[1] != "never" || outcomes[0] == "no currency";
         assert_eq!(refunded.is_ok(), is_accepted && is_of_shop, "{refunded:?}");
     }

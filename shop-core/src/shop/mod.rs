@@ -31,17 +31,21 @@ mod pipeline;
 mod shop_test;
 mod user_purchases;
 
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
 pub use pipeline::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
+use tokio::time::{Instant, timeout};
 pub use user_purchases::UserPurchases;
 
 use crate::domain::RefundReason;
+use crate::ingest::IngestMonitor;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, IdempotentSink, PublishedPurchase, PurchaseEvents, PurchasePublisher,
-    PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, ShopCurrency, StoreSink,
+    Durability, IdempotentSink, Lookup, Polls, PublishedPurchase, PurchaseEvents,
+    PurchasePublisher, PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, ShopCurrency,
+    StoreSink, may_be_unstored,
 };
 use crate::{
     Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
@@ -69,11 +73,22 @@ use crate::{
 /// ```
 #[derive(Debug, Clone)]
 pub struct Shop {
+    ports: Arc<ShopPorts>,
+    context: Option<Box<RequestContext>>,
+}
+
+/// The least time for a look-up, also for the last one of a wait.
+const LAST_LOOK_UP: Duration = Duration::from_millis(250);
+
+/// What the clones of a [`Shop`] share.
+#[derive(Debug, Clone)]
+struct ShopPorts {
     publisher: Arc<dyn PurchasePublisher>,
     query: Arc<dyn PurchaseQuery>,
     events: Option<Arc<dyn PurchaseEvents>>,
-    context: Option<Box<RequestContext>>,
+    ingest: Option<IngestMonitor>,
     currency: ShopCurrency,
+    clock: Arc<dyn Clock>,
 }
 
 impl Shop {
@@ -127,10 +142,7 @@ impl Shop {
         let query: Arc<dyn PurchaseQuery> = Arc::new(query);
         let publisher =
             IdempotentSink::new(sink, Arc::clone(&query)).with_currency(currency.clone());
-        Self {
-            currency,
-            ..Self::from_publisher(publisher, query)
-        }
+        Self::from_publisher(publisher, query).with_currency(currency)
     }
 
     /// Creates a shop that publishes purchases by `publisher`, which recognizes repeated purchases
@@ -146,12 +158,17 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn from_publisher(publisher: impl PurchasePublisher, query: impl PurchaseQuery) -> Self {
-        Self {
+        let ports = ShopPorts {
             publisher: Arc::new(publisher),
             query: Arc::new(query),
             events: None,
-            context: None,
+            ingest: None,
             currency: ShopCurrency::default(),
+            clock: Arc::new(SystemClock),
+        };
+        Self {
+            ports: Arc::new(ports),
+            context: None,
         }
     }
 
@@ -187,7 +204,30 @@ impl Shop {
     /// [`PurchaseFeed`](crate::feed::PurchaseFeed) over its log and store.
     #[must_use]
     pub fn with_events(mut self, events: impl PurchaseEvents) -> Self {
-        self.events = Some(Arc::new(events));
+        Arc::make_mut(&mut self.ports).events = Some(Arc::new(events));
+        self
+    }
+
+    /// Adds the ingest that stores the purchases of this shop, if it runs in this process. A call
+    /// that waits for a purchase then continues as soon as a batch is stored.
+    #[must_use]
+    pub fn with_ingest(mut self, ingest: IngestMonitor) -> Self {
+        Arc::make_mut(&mut self.ports).ingest = Some(ingest);
+        self
+    }
+
+    /// Returns this shop with `currency`, which its publisher already observes.
+    #[must_use]
+    pub fn with_currency(mut self, currency: ShopCurrency) -> Self {
+        Arc::make_mut(&mut self.ports).currency = currency;
+        self
+    }
+
+    /// Returns this shop with the times of refunds from `clock` (default: the clock of the system).
+    /// The publisher has a clock of its own.
+    #[must_use]
+    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        Arc::make_mut(&mut self.ports).clock = clock;
         self
     }
 
@@ -207,29 +247,37 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn with_context(&self, context: RequestContext) -> Self {
+        self.with_request(Some(Box::new(context)))
+    }
+
+    /// Returns a shop like [`with_context`](Self::with_context), for a request that may have no
+    /// context.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn with_request(&self, context: Option<Box<RequestContext>>) -> Self {
         Self {
-            context: Some(Box::new(context)),
-            ..self.clone()
+            ports: Arc::clone(&self.ports),
+            context,
         }
     }
 
     /// Returns the currency of this shop. Only a shop that was created
     /// [in a currency](Self::in_currency) knows one.
     #[must_use]
-    pub const fn shop_currency(&self) -> &ShopCurrency {
-        &self.currency
+    pub fn shop_currency(&self) -> &ShopCurrency {
+        &self.ports.currency
     }
 
     /// Returns the port to which purchases are published.
     #[must_use]
     pub fn sink(&self) -> Arc<dyn PurchaseSink> {
-        Arc::clone(&self.publisher) as _
+        Arc::clone(&self.ports.publisher) as _
     }
 
     /// Returns the port from which purchases are listed.
     #[must_use]
     pub fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::clone(&self.query)
+        Arc::clone(&self.ports.query)
     }
 
     /// Buys the purchase `new`, and returns it with its id, its time and the receipt of the log.
@@ -268,12 +316,11 @@ impl Shop {
         &self,
         new: impl TryInto<NewPurchase, Error: Into<Error>>,
     ) -> Result<PublishedPurchase> {
-        let mut purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
-        let add_key = ensure_key(&mut purchase);
-        self.publisher
+        let purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
+        self.ports
+            .publisher
             .publish_new(purchase, self.context.clone())
             .await
-            .map_err(add_key)
     }
 
     /// Buys all `purchases` together, and returns one result per purchase, in the same order.
@@ -297,21 +344,11 @@ impl Shop {
     /// # Cancel safety
     /// Dropping the future loses the results. Each purchase may be published or not, as with
     /// [`PurchaseSink::publish_many`].
-    pub async fn buy_many(
-        &self,
-        mut purchases: Vec<NewPurchase>,
-    ) -> Vec<Result<PublishedPurchase>> {
-        // One function per purchase, which adds the key of this purchase to its error below.
-        let add_keys: Vec<_> = purchases.iter_mut().map(ensure_key).collect();
-        let results = self
+    pub async fn buy_many(&self, purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
+        self.ports
             .publisher
             .publish_new_many(purchases, self.context.clone())
-            .await;
-        results
-            .into_iter()
-            .zip(add_keys)
-            .map(|(result, add_key)| result.map_err(add_key))
-            .collect()
+            .await
     }
 
     /// Refunds `amount`, or the whole price without an amount, of the purchase with this id.
@@ -324,10 +361,9 @@ impl Shop {
     /// [`Conflict`](crate::ErrorKind::Conflict).
     ///
     /// The store decides whether the refund is applied. The call waits at most
-    /// [5 s](REFUND_TIMEOUT) for this decision. Before, it waits as long for a purchase that was
-    /// acknowledged but [may not be stored yet](PurchasePublisher::may_be_unstored). A refund
-    /// without a decision in time is in the log, and the returned refund is
-    /// [`pending`](PublishedPurchase::pending).
+    /// [5 s](REFUND_TIMEOUT) for this decision. Before, it [waits](Self::look_up_acknowledged) as
+    /// long for a purchase that may not be stored yet. A refund without a decision in time is in the
+    /// log, and the returned refund is [`pending`](PublishedPurchase::pending).
     ///
     /// ```
     /// use shop_core::domain::RefundReason;
@@ -366,36 +402,92 @@ impl Shop {
         reason: Option<RefundReason>,
     ) -> Result<PublishedPurchase> {
         let id = id.into_valid()?;
-        let stored = self
-            .wait_until_stored(&id)
+        let lookup = self
+            .look_up_acknowledged(&id)
             .await
             .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        let Some(purchase) = stored else {
+        let Lookup::Stored(purchase) = lookup else {
             let message = "there is no purchase with this id";
             return Err(Error::new(ErrorKind::Invalid, message));
         };
+        self.refund_purchase(&purchase, amount, reason).await
+    }
 
-        let mut refund = purchase.refund(amount, SystemClock.now())?;
+    /// Refunds `amount`, or the whole price without an amount, of the stored `purchase`, as
+    /// [`refund`](Self::refund) does.
+    ///
+    /// A caller that decides by the purchase whether it may be refunded
+    /// [looks it up](Self::look_up_acknowledged) first.
+    ///
+    /// # Errors
+    /// - The errors of [`Purchase::refund`], for example for an amount above the price
+    /// - The errors of [`PurchasePublisher::publish_new`]
+    ///
+    /// # Cancel safety
+    /// As for [`refund`](Self::refund).
+    pub async fn refund_purchase(
+        &self,
+        purchase: &Purchase,
+        amount: Option<Price>,
+        reason: Option<RefundReason>,
+    ) -> Result<PublishedPurchase> {
+        let mut refund = purchase.refund(amount, self.ports.clock.now())?;
         refund.details.reason = reason;
-        self.publisher
+        self.ports
+            .publisher
             .publish_new(refund.into(), self.context.clone())
             .await
     }
 
-    /// Returns the purchase with this id, or `None` if it is not stored.
+    /// Returns the purchase with this id if this shop acknowledged it recently. The store may not
+    /// contain it yet.
+    #[must_use]
+    pub fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
+        self.ports.publisher.acknowledged(id)
+    }
+
+    /// Returns the entry of the store under this id.
     ///
-    /// Waits up to [`REFUND_TIMEOUT`] while the publisher reports that the purchase may be
-    /// acknowledged but not stored yet.
+    /// A purchase that may be acknowledged without being stored yet is waited for, up to
+    /// [`REFUND_TIMEOUT`]: one that this shop acknowledged recently, or whose id is a UUIDv7 of the
+    /// last 30 s, which another process may have acknowledged.
     ///
     /// # Errors
-    /// Returns the first error of [`PurchaseQuery::get`] or [`PurchaseQuery::wait_for`].
-    async fn wait_until_stored(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let stored = self.query.get(id).await?;
-        if stored.is_some() || !self.publisher.may_be_unstored(id) {
-            return Ok(stored);
+    /// - The first error of [`PurchaseQuery::look_up`]
+    /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if the store does not respond in this
+    ///   time
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn look_up_acknowledged(&self, id: &PurchaseId) -> Result<Lookup> {
+        let mut polls = Polls::until(Instant::now() + REFUND_TIMEOUT);
+        loop {
+            let next_batch = self.next_batch();
+            let look_up = self.ports.query.look_up(id);
+            let lookup = timeout(polls.time_left().max(LAST_LOOK_UP), look_up)
+                .await
+                .map_err(|_elapsed| {
+                    let message = "the store did not respond in time";
+                    Error::new(ErrorKind::DeadlineExceeded, message)
+                })??;
+            let is_awaited = matches!(lookup, Lookup::Missing)
+                && may_be_unstored(&*self.ports.publisher, id, self.ports.clock.now());
+            if !is_awaited || !polls.pause_unless(Duration::ZERO, next_batch).await {
+                return Ok(lookup);
+            }
         }
-        self.query.wait_for(id, REFUND_TIMEOUT).await?;
-        self.query.get(id).await
+    }
+
+    /// Returns a future that completes when the ingest of this process has handled a batch after this
+    /// call. It never completes if there is no such ingest, or after the ingest ended.
+    pub fn next_batch(&self) -> impl Future<Output = ()> + Send + use<> {
+        let next_batch = self.ports.ingest.as_ref().map(IngestMonitor::next_batch);
+        async move {
+            match next_batch {
+                Some(next_batch) => next_batch.await,
+                None => pending().await,
+            }
+        }
     }
 
     /// Returns the purchase or refund with this id, or `None` if it is not stored.
@@ -404,7 +496,7 @@ impl Shop {
     /// Returns the errors of [`PurchaseQuery::get`], and [`Invalid`](crate::ErrorKind::Invalid) for
     /// text that is not an id.
     pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
-        self.query.get(&id.into_valid()?).await
+        self.ports.query.get(&id.into_valid()?).await
     }
 
     /// Selects the purchases of the user with this id, to list or to sum them.
@@ -445,8 +537,8 @@ impl Shop {
     /// # Errors
     /// Returns the error of the sink or of the query that cannot be used now.
     pub async fn check(&self) -> Result<()> {
-        self.publisher.check().await?;
-        self.query.check_reads().await
+        self.ports.publisher.check().await?;
+        self.ports.query.check_reads().await
     }
 
     /// Rejects further purchases of this shop and its clones, and waits up to `timeout` for the
@@ -458,27 +550,6 @@ impl Shop {
     /// [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if purchases are still in flight
     /// after `timeout`.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
-        self.publisher.close(timeout).await
-    }
-}
-
-/// Gives `purchase` a generated idempotency key if it carries none, and returns a function that
-/// adds the key to an error.
-///
-/// A caller repeats a failed purchase with the key in the error. The error keeps apart given and
-/// generated keys: with an unknown outcome, the same call without a key must not be repeated,
-/// because it would generate another key and could buy twice.
-fn ensure_key(purchase: &mut NewPurchase) -> impl FnOnce(Error) -> Error + use<> {
-    let is_given = purchase.key.is_some();
-    let key = purchase
-        .key
-        .get_or_insert_with(|| SystemClock.fresh_id().into())
-        .clone();
-    move |error| {
-        if is_given {
-            error.with_idempotency_key(key)
-        } else {
-            error.with_generated_key(key)
-        }
+        self.ports.publisher.close(timeout).await
     }
 }

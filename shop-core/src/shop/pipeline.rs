@@ -108,7 +108,9 @@ impl Pipeline {
         );
         let monitor = ingest.monitor();
         let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
-        let shop = Shop::in_currency(currency, sink, store).with_events(feed.clone());
+        let shop = Shop::in_currency(currency, sink, store)
+            .with_events(feed.clone())
+            .with_ingest(monitor.clone());
 
         let stop = CancellationToken::new();
         let ingest_task = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));

@@ -58,7 +58,7 @@ impl UserPurchases {
     pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
         Self {
             query: shop.query(),
-            events: shop.events.clone(),
+            events: shop.ports.events.clone(),
             selector,
             order: ListOrder::NewestFirst,
             range: TimeRange::ALL,

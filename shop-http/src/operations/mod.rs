@@ -69,7 +69,9 @@ impl<'a> Checks<'a> {
     ) -> Self {
         let check_writes = async {
             match &service.purchases {
-                Some(purchases) if writes => check_with_timeout(purchases.sink.check()).await,
+                Some(purchases) if writes => {
+                    check_with_timeout(purchases.shop.sink().check()).await
+                }
                 _ => Ok(()),
             }
         };
@@ -112,14 +114,13 @@ impl<'a> Checks<'a> {
     /// replicas. So the last writes count as well.
     fn accepts_purchases(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
-        self.writes
-            && !purchases.is_some_and(|purchases| purchases.sink.inner().outcomes.is_failing())
+        self.writes && !purchases.is_some_and(|purchases| purchases.outcomes.is_failing())
     }
 
     /// Returns whether the currency of the shop lets the service accept purchases.
     fn accepts_currency(&self) -> bool {
         let purchases = self.service.purchases.as_ref();
-        purchases.is_none_or(|purchases| purchases.sink.currency().accepts_purchases())
+        purchases.is_none_or(|purchases| purchases.shop.shop_currency().accepts_purchases())
     }
 
     /// Returns whether the store has another currency than this process.

@@ -25,7 +25,6 @@ use crate::header_names::IDEMPOTENCY_KEY;
 use crate::request::fields::Body;
 use crate::request::strict;
 use crate::response::{HttpResult, Location, MemberError, ValidationErrorKind};
-use crate::service::purchases::BatchPurchase;
 use crate::service::{PurchaseService, ServiceKind};
 
 /// The members of a purchase, in the order of error reports.
@@ -67,7 +66,7 @@ pub(crate) fn read_purchase(body: &[u8], purchases: &PurchaseService) -> HttpRes
 ///
 /// # Errors
 /// 400 or 422, like [`read_purchase`]. The errors of missing members do not repeat the line.
-pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<BatchPurchase> {
+pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<NewPurchase> {
     let mut body = Body::parse(line, LINE_MEMBERS)?;
     body.members.unknown.truncate(MAX_UNKNOWN_IN_LINE);
     // Results of batches do not repeat the line.
@@ -104,10 +103,8 @@ pub(crate) fn read_line(line: &[u8], purchases: &PurchaseService) -> HttpResult<
 
     let mut purchase = read_members(body, purchases)?;
     purchase.key = key.or(id);
-    Ok(BatchPurchase {
-        new: purchase,
-        given_id: purchase_id,
-    })
+    purchase.id = purchase_id;
+    Ok(purchase)
 }
 
 /// Reads the amount and the reason of a refund. An empty body contains neither.
@@ -183,7 +180,7 @@ fn read_details<const N: usize>(body: &mut Body<'_, N>, purchases: &PurchaseServ
     }
 
     if details.currency.is_some()
-        && let Ok(currency) = purchases.sink.currency().known()
+        && let Ok(currency) = purchases.shop.shop_currency().known()
         && let Err(problem) = details.adopt_currency(currency.as_ref())
     {
         body.refuse("currency", &problem);

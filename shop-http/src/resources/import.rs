@@ -139,7 +139,7 @@ fn respond(
         let mut report = ImportReport::default();
         let result = import
             .run(
-                &purchases.sink,
+                &*purchases.shop.sink(),
                 &*purchases.query,
                 Cursor::new(file),
                 &mut report,

@@ -8,9 +8,8 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::http::Extensions;
-use shop_core::ports::{Lookup, REFUND_TIMEOUT};
+use shop_core::ports::Lookup;
 use shop_core::{Price, Purchase, PurchaseId};
-use tokio::time::Instant;
 
 use super::{buy, v1_purchases};
 use crate::auth::{Action, Caller};
@@ -18,13 +17,12 @@ use crate::permits::RequestPermit;
 use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::purchase::RefundRequest;
 use crate::request::{self, Query, path_parameter};
-use crate::response::{HttpError, HttpResult, Location};
+use crate::response::{HttpError, HttpResult};
 use crate::routes::mount::Mount;
 use crate::service::{PurchaseService, ServiceKind};
 
 /// Handles `POST /v1/purchases/{id}:refund`: refunds a purchase.
 pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) -> HttpResult {
-    let until = Instant::now() + REFUND_TIMEOUT;
     let body = request::body::read(&mut request, &purchases.options).await?;
     let (mut head, _body) = request.into_parts();
     Query::refuse(&head.uri)?;
@@ -42,15 +40,9 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, mut request: Request) 
     permit
         .exchange_for_wait()
         .map_err(|_full| HttpError::overloaded(true))?;
-    let mut refund = find_refundable(&purchases, &caller, &id, until)
-        .await?
-        .refund(amount, purchases.clock.now())
-        .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
-    refund.details.reason = reason;
-    refund.context = request::context::request_context(&head.headers);
-
-    let left = until.saturating_duration_since(Instant::now());
-    let mut refunded = purchases.refund(refund, left).await?;
+    let bought = find_refundable(&purchases, &caller, &id).await?;
+    let context = request::context::request_context(&head.headers);
+    let mut refunded = purchases.refund(&bought, amount, reason, context).await?;
     if !purchases.shows_positions(&caller) {
         refunded.receipt.position = None;
     }
@@ -90,13 +82,12 @@ async fn find_refundable(
     purchases: &PurchaseService,
     caller: &Caller,
     id: &PurchaseId,
-    until: Instant,
 ) -> HttpResult<Purchase> {
-    let acknowledged = purchases.sink.acknowledged_purchase(id);
+    let acknowledged = purchases.shop.acknowledged(id);
     if let Some(acknowledged) = &acknowledged {
         authorize(purchases, caller, acknowledged)?;
     }
-    let bought = match purchases.wait_until_stored(id, until).await? {
+    let bought = match purchases.look_up_acknowledged(id).await? {
         Lookup::Stored(bought) => bought,
         Lookup::Erased if purchases.policy.allows(caller, &Action::ReadErased) => {
             return Err(HttpError::ERASED_PURCHASE);

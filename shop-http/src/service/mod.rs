@@ -31,7 +31,7 @@ use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
 use shop_core::ports::{CurrencyState, IdempotentSink, PurchaseSink as _};
 use shop_core::shop::LocalPorts;
-use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result};
+use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result, Shop};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -98,26 +98,37 @@ impl Service {
         let publish_metrics = PublishMetrics::new(&metrics, kind);
 
         let purchases = purchases.map(|role| {
+            let outcomes = reports.writes(kind.sink_part());
+            let recent = (kind == ServiceKind::Facing && options.read_your_writes)
+                .then(|| Arc::new(LastPurchases::new()));
             let measured_sink = MeasuredSink {
                 port: role.sink,
                 metrics: publish_metrics,
-                outcomes: reports.writes(kind.sink_part()),
+                outcomes: Arc::clone(&outcomes),
                 options: Arc::clone(&options),
-                recent: (kind == ServiceKind::Facing && options.read_your_writes)
-                    .then(LastPurchases::new),
+                recent: recent.clone(),
+                batches: Semaphore::const_new(publisher::MAX_PUBLISHING_BATCHES),
             };
+            let publisher = IdempotentSink::new(measured_sink, Arc::clone(&role.query))
+                .with_clock(Arc::clone(&clock))
+                .with_currency(role.currency.clone());
+            let mut shop = Shop::from_publisher(publisher, Arc::clone(&role.query))
+                .with_clock(Arc::clone(&clock))
+                .with_currency(role.currency);
+            if let Some(ingest) = &role.ingest {
+                shop = shop.with_ingest(ingest.clone());
+            }
             Arc::new(PurchaseService {
                 kind,
-                sink: IdempotentSink::new(measured_sink, Arc::clone(&role.query))
-                    .with_clock(Arc::clone(&clock))
-                    .with_currency(role.currency),
+                shop,
                 query: role.query,
+                outcomes,
+                recent,
                 ingest: role.ingest,
                 local: role.local,
                 feed: role.feed,
                 clock: Arc::clone(&clock),
                 options: Arc::clone(&options),
-                batches: Semaphore::const_new(purchases::MAX_PUBLISHING_BATCHES),
                 policy: policy.clone(),
             })
         });
@@ -196,14 +207,14 @@ impl Service {
     pub(crate) fn faults(&self) -> LogFaults {
         self.purchases
             .as_ref()
-            .map(|purchases| purchases.sink.faults())
+            .map(|purchases| purchases.shop.sink().faults())
             .unwrap_or_default()
     }
 
     /// Returns what this process knows about the currency of its purchases, if it serves purchases.
     pub(crate) fn currency(&self) -> Option<CurrencyState> {
         let purchases = self.purchases.as_ref()?;
-        Some(purchases.sink.currency().state())
+        Some(purchases.shop.shop_currency().state())
     }
 
     /// Returns which ports of purchases are files of this process.

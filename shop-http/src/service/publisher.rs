@@ -16,8 +16,9 @@ use lru::LruCache;
 use parking_lot::Mutex;
 use shop_core::log::LogFaults;
 use shop_core::ports::{Durability, PurchaseSink, Receipt, RecentOutcomes, Selector};
-use shop_core::{Purchase, PurchaseId, Result, async_trait};
-use tokio::time::Instant;
+use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result, async_trait};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, timeout};
 use tracing::Span;
 use tracing::field::{Empty, display};
 
@@ -25,6 +26,11 @@ use crate::metrics::PublishMetrics;
 use crate::options::HttpOptions;
 use crate::service::within;
 
+/// The number of batches that publish concurrently.
+///
+/// A batch publishes few purchases at a time, so this number of batches leaves room in the queue of
+/// the log for single purchases.
+pub(super) const MAX_PUBLISHING_BATCHES: usize = 4;
 /// The number of cached selectors, two or three for each purchase. At about 100 bytes each, they
 /// take 2 MB.
 const MAX_SELECTORS: NonZeroUsize = NonZeroUsize::new(20_000).unwrap();
@@ -38,7 +44,9 @@ pub(crate) struct MeasuredSink {
     pub(crate) outcomes: Arc<RecentOutcomes>,
     pub(super) options: Arc<HttpOptions>,
     /// The last purchases that this process acknowledged, if listings wait for them.
-    pub(super) recent: Option<LastPurchases>,
+    pub(super) recent: Option<Arc<LastPurchases>>,
+    /// The turns of the batches that publish.
+    pub(super) batches: Semaphore,
 }
 
 impl MeasuredSink {
@@ -151,9 +159,16 @@ impl PurchaseSink for MeasuredSink {
         let traced = with_trace_context(&span, purchases);
         let purchases = traced.as_deref().unwrap_or(purchases);
 
-        // The port may wait for room as long as for the publish itself.
-        let timeout = self.options.publish_timeout.saturating_mul(2);
-        let results = within(timeout, async {
+        // The turn may take as long as the port's wait for room, and as the publish itself. The
+        // semaphore is never closed.
+        let publish_timeout = self.options.publish_timeout;
+        let turn = timeout(publish_timeout, self.batches.acquire()).await;
+        if turn.is_err() {
+            let message = "other batches were published for too long";
+            let late = Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
+            return vec![Err(late); purchases.len()];
+        }
+        let results = within(publish_timeout.saturating_mul(2), async {
             Ok(self.port.publish_many(purchases).await)
         })
         .await

@@ -1,45 +1,37 @@
-//! The role purchases: publishes, refunds, finds and lists purchases.
+//! The role purchases: buys, refunds, finds and lists purchases.
 //!
-//! Handlers call [`PurchaseService`]. It calls the ports of the role within their timeouts, and
-//! turns their errors into responses:
+//! Handlers call [`PurchaseService`]. It calls the [`Shop`], whose sink is measured, and turns errors
+//! into responses:
 //!
-//! | call | port |
+//! | call | of |
 //! |---|---|
-//! | a buy, a refund, a batch | `sink`, which publishes each given id once, through [`MeasuredSink`] |
+//! | a buy, a refund, a batch | [`Shop`], which publishes through [`MeasuredSink`](super::publisher::MeasuredSink) |
 //! | a look-up, a page, totals, names | `query`, within its timeout, mostly by [`run_query`](PurchaseService::run_query) |
 
 use std::sync::Arc;
-use std::time::Duration;
 
-use shop_core::domain::Currency;
+use shop_core::domain::{Currency, RefundReason};
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
-    Bucket, IdSource, IdempotentSink, Lookup, Page, PageRequest, PurchaseQuery, REFUND_TIMEOUT,
-    Selector, TotalsRequest,
+    Bucket, Lookup, Page, PageRequest, PurchaseQuery, REFUND_TIMEOUT, RecentOutcomes, Selector,
+    TotalsRequest,
 };
 use shop_core::shop::LocalPorts;
 use shop_core::{
-    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Outcome, PublishedPurchase, Purchase,
-    PurchaseId, RequestContext, Result, UserName,
+    Clock, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, PurchaseId,
+    RequestContext, Result, Shop, UserName,
 };
-use tokio::sync::{Semaphore, SemaphorePermit};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use crate::auth::{Action, Caller, Policy};
 use crate::options::HttpOptions;
 use crate::permits::RequestPermit;
 use crate::response::validation_error::invalid_parameter;
-use crate::response::{HttpError, HttpResult, Subject};
+use crate::response::{HttpError, HttpResult, Location, Subject};
 use crate::service::names::{self, Names};
-use crate::service::publisher::MeasuredSink;
+use crate::service::publisher::LastPurchases;
 use crate::service::{ServiceKind, within};
-
-/// The number of batches that publish concurrently.
-///
-/// A batch publishes few purchases at a time, so this number of batches leaves room in the queue of
-/// the log for single purchases.
-pub(super) const MAX_PUBLISHING_BATCHES: usize = 4;
 
 /// The result of one purchase or refund of a batch.
 pub(crate) type BatchResult = HttpResult<PublishedPurchase>;
@@ -61,183 +53,126 @@ pub(crate) enum PermittedPurchases {
     KnownOfUser,
 }
 
-/// A purchase or a refund of a batch, as the client sent it.
-pub(crate) struct BatchPurchase {
-    pub(crate) new: NewPurchase,
-    /// The id that the client gave, whose text is also the key of `new`. Without a given id, the id
-    /// follows from the key, or is generated. The id of a refund follows from its purchase alone.
-    pub(crate) given_id: Option<PurchaseId>,
-}
-
-/// The facts that the error of a purchase needs, after the sink took the purchase.
-struct AttemptedWrite {
-    key: Option<IdempotencyKey>,
-    id: PurchaseId,
-}
-
 /// The role purchases of a service.
 pub(crate) struct PurchaseService {
     pub(crate) kind: ServiceKind,
-    pub(crate) sink: IdempotentSink<MeasuredSink>,
+    pub(crate) shop: Shop,
+    /// The port from which the shop lists purchases.
     pub(crate) query: Arc<dyn PurchaseQuery>,
+    /// The outcomes of the publishes of all routers of the process.
+    pub(crate) outcomes: Arc<RecentOutcomes>,
+    /// The last purchases that this process acknowledged, if listings wait for them.
+    pub(crate) recent: Option<Arc<LastPurchases>>,
     pub(crate) ingest: Option<IngestMonitor>,
     pub(crate) local: LocalPorts,
     pub(crate) feed: Option<PurchaseFeed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,
-    /// The turns of the batches that publish.
-    pub(super) batches: Semaphore,
     pub(crate) policy: Policy,
 }
 
 impl PurchaseService {
-    /// Assigns an id to a purchase, and publishes it.
-    ///
-    /// The id and the time are assigned at once. The returned future publishes the purchase.
+    /// Buys a purchase.
     ///
     /// # Errors
     /// The errors of [`HttpError::failed_write`].
     ///
     /// # Cancel safety
-    /// Dropping the future leaves the purchase published or not. With a key, a repetition with the
-    /// same key is safe. A client that disconnects does not drop the future: the router completes
+    /// As for [`Shop::buy`]. A client that disconnects does not drop the future: the router completes
     /// every write that it began.
     pub(crate) fn buy(
         &self,
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> impl Future<Output = HttpResult<PublishedPurchase>> + Send {
-        let key = new.key.clone();
-        let fresh_id = self.clock.fresh_id();
-        let mut purchase = new.into_purchase(self.clock.now(), || fresh_id);
-        purchase.context = context;
-
-        // A block follows the preparation, because an `async fn` stores its arguments twice, and
-        // many of these futures are in flight.
+        let shop = self.shop.with_request(context);
         async move {
-            if let Some(key) = key {
-                return Box::pin(self.sink.publish_once(purchase))
-                    .await
-                    .map_err(|error| self.map_write_error(error, key));
-            }
-
-            // The id was generated for this purchase, so it is published without a look-up. If that
-            // fails, the client can repeat the purchase with the id as its key.
-            let receipt = self
-                .sink
-                .publish_generated(&mut purchase)
-                .await
-                .map_err(|error| self.map_write_error(error, fresh_id.into()))?;
-            Ok(PublishedPurchase::new(purchase, receipt))
+            let bought = shop.buy(new).await;
+            bought.map_err(|error| self.map_write_error(error))
         }
     }
 
-    /// Publishes a refund, and waits for at most `limit` until the store applied or rejected it.
-    ///
-    /// The result is pending if the store does not decide within `limit`. The call is boxed,
-    /// because it is large and rare beside a buy.
+    /// Refunds `amount` of the purchase `bought`, or its whole price without an amount.
     ///
     /// # Errors
-    /// The errors of [`HttpError::failed_write`], with texts about refunds.
+    /// - 422 if this amount cannot be refunded
+    /// - The errors of [`HttpError::failed_write`], with texts about refunds
     pub(crate) async fn refund(
         &self,
-        refund: Purchase,
-        limit: Duration,
+        bought: &Purchase,
+        amount: Option<Price>,
+        reason: Option<RefundReason>,
+        context: Option<Box<RequestContext>>,
     ) -> HttpResult<PublishedPurchase> {
-        let id = refund.id;
-        Box::pin(self.sink.publish_refund(refund, limit))
-            .await
-            .map_err(|error| self.map_refund_error(error, &id))
+        // The shop checks the amount before anything else, and this only finds out which member of
+        // the request is at fault.
+        bought
+            .refund(amount, bought.timestamp)
+            .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
+        let shop = self.shop.with_request(context);
+        let refunded = shop.refund_purchase(bought, amount, reason).await;
+        refunded.map_err(|error| self.map_refund_error(error, &bought.id.refund_id()))
     }
 
-    /// Assigns ids to the purchases of `batch`, and publishes them together.
+    /// Buys the purchases of `batch` together.
     ///
-    /// Returns one result per purchase, in the order of `batch`. If the turn of the batch does not
-    /// come before `deadline`, nothing is published, and each result is an error.
+    /// Returns one result per purchase, in the order of `batch`. After `deadline`, nothing is
+    /// published, and each result is an error.
     pub(crate) async fn buy_many(
         &self,
-        batch: Vec<BatchPurchase>,
-        context: Option<&RequestContext>,
+        batch: Vec<NewPurchase>,
+        context: Option<Box<RequestContext>>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        let _turn = match self.wait_for_batch_turn(deadline).await {
-            Ok(turn) => turn,
-            Err(error) => return self.reject_batch(batch, &error),
-        };
-
-        let now = self.clock.now();
-        let mut attempts = Vec::with_capacity(batch.len());
-        let mut purchases = Vec::with_capacity(batch.len());
-        for BatchPurchase { new, given_id } in batch {
-            let key = new.key.clone();
-            let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
-            purchase.context = context.cloned().map(Box::new);
-            if let Some(given_id) = given_id {
-                purchase.id = given_id;
-            }
-            let id_source = if key.is_some() {
-                IdSource::Given
-            } else {
-                IdSource::Generated
-            };
-
-            attempts.push(AttemptedWrite {
-                key,
-                id: purchase.id,
-            });
-            purchases.push((purchase, id_source));
+        if Instant::now() >= deadline {
+            return batch.iter().map(|new| Err(self.late(new))).collect();
         }
-
-        let results = self.sink.publish_once_many(purchases).await.into_iter();
+        let results = self.shop.with_request(context).buy_many(batch).await;
         results
-            .zip(attempts)
-            .map(|(result, attempt)| result.map_err(|error| self.map_attempt_error(error, attempt)))
+            .into_iter()
+            .map(|result| result.map_err(|error| self.map_write_error(error)))
             .collect()
     }
 
-    /// Publishes the refunds of a batch together, and waits once, for at most [`REFUND_TIMEOUT`],
-    /// until the store decided about all of them.
+    /// Publishes the refunds of a batch together, and waits once, for at most
+    /// [`REFUND_TIMEOUT`](shop_core::ports::REFUND_TIMEOUT), until the store decided about all of
+    /// them.
     ///
     /// The purchases of the batch must be published before, because the refunds may be of them.
     /// Returns one result per refund, in the order of `refunds`. A refund without a decision is
-    /// pending. If the turn of the batch does not come before `deadline`, nothing is published, and
-    /// each result is an error.
+    /// pending. After `deadline`, nothing is published, and each result is an error.
     pub(crate) async fn refund_many(
         &self,
         refunds: Vec<BatchRefund>,
-        context: Option<&RequestContext>,
+        context: Option<Box<RequestContext>>,
         deadline: Instant,
     ) -> Vec<BatchResult> {
-        if refunds.is_empty() {
-            return Vec::new();
-        }
-
-        let until = Instant::now() + REFUND_TIMEOUT;
-        let now = self.clock.now();
         let mut results = Vec::with_capacity(refunds.len());
         let mut permitted_refunds = Vec::with_capacity(refunds.len());
         for BatchRefund { new, permitted } in refunds {
-            let mut refund = new.into_purchase(now, || self.clock.fresh_id());
-            refund.context = context.cloned().map(Box::new);
-            match self.check_permitted(&refund, permitted).await {
+            let checked = if Instant::now() < deadline {
+                self.check_permitted(&new, permitted).await
+            } else {
+                Err(self.late(&new))
+            };
+            match checked {
                 Ok(()) => {
-                    permitted_refunds.push(refund);
+                    permitted_refunds.push(new);
                     results.push(None);
                 }
                 Err(error) => results.push(Some(Err(error))),
             }
         }
 
-        let ids: Vec<PurchaseId> = permitted_refunds.iter().map(|refund| refund.id).collect();
-        let decided = match self.wait_for_batch_turn(deadline).await {
-            Ok(turn) => {
-                let begun = self.sink.begin_refunds(permitted_refunds, until).await;
-                // Other batches publish while this one waits for the store.
-                drop(turn);
-                self.sink.finish_refunds(begun, until).await
-            }
-            Err(error) => vec![Err(error); ids.len()],
-        };
+        let ids: Vec<PurchaseId> = permitted_refunds
+            .iter()
+            .filter_map(|refund| Some(refund.details.of?.refund_id()))
+            .collect();
+        let mut decided = Vec::new();
+        if !permitted_refunds.is_empty() {
+            let shop = self.shop.with_request(context);
+            decided = shop.buy_many(permitted_refunds).await;
+        }
         let mut decided = decided
             .into_iter()
             .zip(ids)
@@ -255,14 +190,14 @@ impl PurchaseService {
     /// - The errors of [`look_up_for_write`](Self::look_up_for_write)
     async fn check_permitted(
         &self,
-        refund: &Purchase,
+        refund: &NewPurchase,
         permitted: PermittedPurchases,
     ) -> HttpResult<()> {
         let (PermittedPurchases::KnownOfUser, Some(purchase_id)) = (permitted, refund.details.of)
         else {
             return Ok(());
         };
-        let bought = match self.sink.acknowledged_purchase(&purchase_id) {
+        let bought = match self.shop.acknowledged(&purchase_id) {
             Some(acknowledged) => Some(acknowledged),
             None => self.look_up_for_write(&purchase_id).await?.stored(),
         };
@@ -278,44 +213,18 @@ impl PurchaseService {
     /// # Errors
     /// 503 if the currency is not known yet, or the store has another one: nothing was written.
     pub(crate) fn known_currency(&self) -> HttpResult<Option<Currency>> {
-        self.sink
-            .currency()
-            .known()
-            .map_err(|error| self.map_write_error(error, self.clock.fresh_id().into()))
+        let known = self.shop.shop_currency().known();
+        known.map_err(|error| self.map_write_error(error))
     }
 
-    /// Waits until fewer than [`MAX_PUBLISHING_BATCHES`] batches publish. The turn ends when the
-    /// permit is dropped.
-    ///
-    /// # Errors
-    /// [`Overloaded`](ErrorKind::Overloaded) if the turn does not come before `deadline`.
-    async fn wait_for_batch_turn(&self, deadline: Instant) -> Result<SemaphorePermit<'_>> {
-        // `timeout_at` would give a free turn also after the deadline. The semaphore is never
-        // closed, so the only other failure is the timeout.
-        if Instant::now() < deadline
-            && let Ok(Ok(turn)) = timeout_at(deadline, self.batches.acquire()).await
-        {
-            return Ok(turn);
-        }
-
+    /// Returns the error of a purchase or refund whose batch has taken too long before.
+    fn late(&self, new: &NewPurchase) -> HttpError {
         let message = "other batches were published for too long";
-        Err(Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied))
-    }
-
-    /// Returns the results of a batch that is not published because of `error`.
-    ///
-    /// The error of a purchase without a key contains a new key for the next attempt.
-    fn reject_batch(&self, batch: Vec<BatchPurchase>, error: &Error) -> Vec<BatchResult> {
-        batch
-            .into_iter()
-            .map(|purchase| {
-                let retry_key = purchase
-                    .new
-                    .key
-                    .unwrap_or_else(|| self.clock.fresh_id().into());
-                Err(self.map_write_error(error.clone(), retry_key))
-            })
-            .collect()
+        let error = Error::new(ErrorKind::Overloaded, message).with_outcome(Outcome::NotApplied);
+        self.map_write_error(match &new.key {
+            Some(key) => error.with_idempotency_key(key.clone()),
+            None => error,
+        })
     }
 
     /// Returns whether `caller` gets positions in receipts: offsets tell how much all users buy.
@@ -323,29 +232,26 @@ impl PurchaseService {
         self.policy.allows(caller, &Action::ReadPositions)
     }
 
-    /// Converts the error of a purchase in a batch.
-    fn map_attempt_error(&self, error: Error, attempt: AttemptedWrite) -> HttpError {
-        let key = attempt.key.unwrap_or_else(|| key_from_id(&attempt.id));
-        self.map_write_error(error, key)
-    }
-
     /// Converts the error of the refund with the id `id`, with a text about the refund.
     fn map_refund_error(&self, error: Error, id: &PurchaseId) -> HttpError {
-        let key = key_from_id(id);
+        let error = with_key_of(error, id);
         let refund_text = match error.kind() {
             ErrorKind::Conflict => HttpError::OTHER_REFUND.text,
             ErrorKind::Erased => "The purchase was erased".into(),
             ErrorKind::Invalid => error.message().to_owned().into(),
-            _ => return self.map_write_error(error, key),
+            _ => return self.map_write_error(error),
         };
 
-        let mut http_error = self.map_write_error(error, key);
+        let mut http_error = self.map_write_error(error);
         http_error.text = refund_text;
         http_error
     }
 
-    /// Converts the error of a write, which the client can repeat with `key`.
-    fn map_write_error(&self, error: Error, key: IdempotencyKey) -> HttpError {
+    /// Converts the error of a write, which the client can repeat with the key of the error or,
+    /// without one, with a new key.
+    fn map_write_error(&self, error: Error) -> HttpError {
+        let key = error.idempotency_key().cloned();
+        let key = key.unwrap_or_else(|| self.clock.fresh_id().into());
         HttpError::failed_write(error, self.subject(), key)
     }
 
@@ -375,12 +281,27 @@ impl PurchaseService {
     ///
     /// # Errors
     /// The errors of [`HttpError::failed_write`], which say that nothing was written.
-    pub(crate) async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        within(self.options.query_timeout, self.query.look_up(id))
-            .await
-            .map_err(|error| {
-                self.map_write_error(error.with_outcome(Outcome::NotApplied), key_from_id(id))
-            })
+    async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
+        let lookup = within(self.options.query_timeout, self.query.look_up(id)).await;
+        lookup.map_err(|error| self.map_look_up_error(error, id))
+    }
+
+    /// Returns what is stored under `id`, for a refund. Waits for a purchase that may not be stored
+    /// yet, as [`Shop::look_up_acknowledged`] does.
+    ///
+    /// # Errors
+    /// The errors of [`HttpError::failed_write`], which say that nothing was written.
+    pub(crate) async fn look_up_acknowledged(&self, id: &PurchaseId) -> HttpResult<Lookup> {
+        // The shop ends the wait by itself.
+        let timeout = REFUND_TIMEOUT.saturating_mul(2);
+        let lookup = within(timeout, self.shop.look_up_acknowledged(id)).await;
+        lookup.map_err(|error| self.map_look_up_error(error, id))
+    }
+
+    /// Converts the error of a look-up of the purchase `id`, after which nothing was written.
+    fn map_look_up_error(&self, error: Error, id: &PurchaseId) -> HttpError {
+        let error = error.with_outcome(Outcome::NotApplied);
+        self.map_write_error(with_key_of(error, id))
     }
 
     /// Returns the stored refund of `purchase`, whose id is derived from the id of the purchase.
@@ -475,7 +396,10 @@ impl PurchaseService {
     }
 }
 
-/// Returns the key with which a client can repeat a purchase that had no key: the text of its id.
-fn key_from_id(id: &PurchaseId) -> IdempotencyKey {
-    id.as_uuid().copied().unwrap_or_default().into()
+/// Adds the text of `id` to `error` as the key of the write, if it can be a key.
+fn with_key_of(error: Error, id: &PurchaseId) -> Error {
+    match id.as_uuid() {
+        Some(uuid) => error.with_idempotency_key((*uuid).into()),
+        None => error,
+    }
 }

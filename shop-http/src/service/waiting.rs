@@ -4,27 +4,19 @@
 //! purchase up again and again, with growing pauses. Where this process runs the ingest, each
 //! stored batch ends a pause early.
 
-use std::future::pending;
 use std::time::Duration;
 
 use axum::http::HeaderName;
 use shop_core::PurchaseId;
-use shop_core::ports::{Lookup, PurchasePublisher as _, Selector};
-use tokio::time::{Instant, sleep, timeout};
+use shop_core::ports::{Lookup, Polls, Selector};
+use tokio::time::Instant;
 
 use crate::auth::{Action, Caller};
 use crate::header_names::PENDING;
 use crate::permits::RequestPermit;
 use crate::request::query::{DEFAULT_WAIT, RequestedWait, Wait};
 use crate::response::HttpResult;
-use crate::service::ServiceKind;
 use crate::service::purchases::PurchaseService;
-
-/// The first pause between two look-ups of an awaited purchase, which usually is stored soon. Each
-/// further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The maximum pause between two look-ups.
-const MAX_PAUSE: Duration = Duration::from_millis(50);
 
 /// The header of a response if the purchase that it waited for is not stored yet.
 pub(crate) type PendingHeader = Option<[(HeaderName, &'static str); 1]>;
@@ -58,7 +50,7 @@ impl PurchaseService {
             return self.wait_for(caller, permit, &id, Some(limit)).await;
         }
 
-        let Some(recent) = &self.sink.inner().recent else {
+        let Some(recent) = &self.recent else {
             return Ok(None);
         };
         for selector in selectors {
@@ -82,16 +74,16 @@ impl PurchaseService {
         id: &PurchaseId,
         requested_limit: Option<Duration>,
     ) -> HttpResult<PendingHeader> {
-        let deadline = Instant::now() + requested_limit.unwrap_or(DEFAULT_WAIT);
-        let mut pause = FIRST_PAUSE;
+        let limit = requested_limit.unwrap_or(DEFAULT_WAIT);
+        let mut polls = Polls::until(Instant::now() + limit);
         let mut is_waiting = false;
         let header = loop {
             // The status of ingest is read before the look-up, so a batch in between is noticed.
-            let next_batch = self.wait_for_batch();
+            let next_batch = self.shop.next_batch();
             if self.is_readable(caller, &self.look_up(id).await?) {
                 break None;
             }
-            if time_until(deadline).is_zero() {
+            if polls.time_left().is_zero() {
                 break IS_PENDING;
             }
 
@@ -104,54 +96,14 @@ impl PurchaseService {
                 is_waiting = true;
             }
 
-            drop(timeout(pause.min(time_until(deadline)), next_batch).await);
-            pause = next_pause(pause);
-            // The more requests wait, the longer is the additional pause of each request.
-            let wait_pause = permit.wait_pause();
-            if !wait_pause.is_zero() {
-                sleep(wait_pause.min(time_until(deadline))).await;
-            }
+            // The more requests wait, the longer is the least pause of each request.
+            polls.pause_unless(permit.wait_pause(), next_batch).await;
         };
 
         if is_waiting {
             permit.resume_read();
         }
         Ok(header)
-    }
-
-    /// Returns what is stored under `id`, for a write that needs the purchase.
-    ///
-    /// If the purchase may be acknowledged without being stored yet, this waits for it until
-    /// `deadline`.
-    ///
-    /// # Errors
-    /// The errors of [`look_up_for_write`](Self::look_up_for_write).
-    pub(crate) async fn wait_until_stored(
-        &self,
-        id: &PurchaseId,
-        deadline: Instant,
-    ) -> HttpResult<Lookup> {
-        let may_be_unstored = match (self.kind, self.local.log) {
-            // Management writes past the log: a purchase is stored when it is acknowledged.
-            (ServiceKind::Management, _) => false,
-            // The log is a file of this process, so no other process acknowledges a purchase.
-            (ServiceKind::Facing, true) => self.sink.acknowledged_purchase(id).is_some(),
-            (ServiceKind::Facing, false) => self.sink.may_be_unstored(id),
-        };
-
-        let mut pause = FIRST_PAUSE;
-        loop {
-            let next_batch = self.wait_for_batch();
-            let lookup = self.look_up_for_write(id).await?;
-            if !may_be_unstored
-                || !matches!(lookup, Lookup::Missing)
-                || time_until(deadline).is_zero()
-            {
-                return Ok(lookup);
-            }
-            drop(timeout(pause.min(time_until(deadline)), next_batch).await);
-            pause = next_pause(pause);
-        }
     }
 
     /// Returns whether `lookup` found a result that `caller` may learn about.
@@ -165,35 +117,4 @@ impl PurchaseService {
             Lookup::Missing | Lookup::Waiting(_) => false,
         }
     }
-
-    /// Returns a future that completes when the ingest of this process handles a batch after this
-    /// call, which changes the counters of the ingest.
-    ///
-    /// The future never completes where another process runs the ingest, or after the ingest ended.
-    fn wait_for_batch(&self) -> impl Future<Output = ()> + use<> {
-        let ingest = self
-            .ingest
-            .clone()
-            .map(|monitor| (monitor.status().counters, monitor));
-        async move {
-            if let Some((counters, monitor)) = ingest {
-                let status = monitor.wait_for(|status| status.counters != counters).await;
-                if status.counters != counters {
-                    return;
-                }
-            }
-            // No ingest runs in this process, or the ingest ended.
-            pending::<()>().await;
-        }
-    }
-}
-
-/// Returns the pause after `pause`, which is twice as long, up to the maximum.
-fn next_pause(pause: Duration) -> Duration {
-    (pause * 2).min(MAX_PAUSE)
-}
-
-/// Returns the time from now until `deadline`, or zero if `deadline` is past.
-fn time_until(deadline: Instant) -> Duration {
-    deadline.saturating_duration_since(Instant::now())
 }

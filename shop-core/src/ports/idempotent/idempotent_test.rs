@@ -10,7 +10,7 @@ use crate::conformance::assert_fails;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::{InMemoryLog, InMemorySink, InMemoryStore};
-use crate::ports::{IdSource, PurchaseErase as _, PurchaseStore as _};
+use crate::ports::{PurchaseErase as _, PurchaseStore as _};
 
 /// A sink beside the store that its purchases are ingested into, by hand. The lookups are calls of
 /// [`Call::Query`].
@@ -40,9 +40,7 @@ impl Fixture {
     }
 
     async fn refund(&self, refund: &Purchase) -> Result<PublishedPurchase> {
-        self.sink
-            .publish_refund(refund.clone(), REFUND_TIMEOUT)
-            .await
+        self.sink.publish_refund(refund.clone()).await
     }
 
     async fn insert(&self, purchase: &Purchase) {
@@ -107,9 +105,8 @@ async fn a_failed_lookup_pauses_lookups_for_a_second() {
 async fn a_generated_id_that_is_sent_as_a_key_is_a_repetition() {
     let fixture = Fixture::new();
     let first = fixture.buy(new("1")).await.unwrap();
-    let mut beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    let receipt = fixture.sink.publish_generated(&mut beside).await.unwrap();
-    let beside = PublishedPurchase::new(beside, receipt);
+    let beside = new("2").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
+    let beside = fixture.sink.publish_generated(beside).await.unwrap();
     for published in [first, beside] {
         let key = published.purchase.id.to_string();
         let price = published.purchase.price.to_string();
@@ -184,8 +181,7 @@ async fn a_refund_is_acknowledged_when_the_store_has_applied_it() {
     let refund = refund_of(&purchase, "2");
     let sink = Arc::clone(&fixture.sink);
     let published = refund.clone();
-    let publishing =
-        tokio::spawn(async move { sink.publish_refund(published, REFUND_TIMEOUT).await });
+    let publishing = tokio::spawn(async move { sink.publish_refund(published).await });
     tokio::time::sleep(Duration::from_secs(3)).await;
     assert_eq!(fixture.records().await, 1);
     assert!(!publishing.is_finished(), "the store has not decided");

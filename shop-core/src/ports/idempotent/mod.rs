@@ -24,7 +24,7 @@ mod lookups;
 mod refund;
 mod refund_state;
 
-pub use refund::{BegunRefund, REFUND_TIMEOUT};
+pub use refund::REFUND_TIMEOUT;
 pub use refund_state::RefundState;
 
 use std::collections::BTreeMap;
@@ -33,7 +33,6 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, stream};
-use tokio::time::Instant;
 
 use self::cache::{IdempotencyCache, PriorAttempt};
 use self::decision::PublishDecision;
@@ -45,8 +44,8 @@ use super::{
 };
 use crate::log::LogFaults;
 use crate::{
-    Clock, Error, ErrorKind, NewPurchase, Purchase, PurchaseId, RequestContext, Result,
-    SystemClock, Timestamp, with_failpoints,
+    Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, RequestContext,
+    Result, SystemClock, Timestamp, with_failpoints,
 };
 
 /// A sink that publishes each purchase with a key once to another sink, which need not recognize
@@ -113,7 +112,7 @@ pub struct IdempotentSink<S> {
 
 /// The source of the id of a purchase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum IdSource {
+pub(super) enum IdSource {
     /// The id was given, by a key or as it is, so it may be in use.
     Given,
     /// The id was generated for this purchase, so it is not in use.
@@ -167,18 +166,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Errors
     /// - The errors of [`ShopCurrency::check`]
     /// - The errors of [`publish`](PurchaseSink::publish)
-    pub async fn publish_generated(&self, purchase: &mut Purchase) -> Result<Receipt> {
+    async fn publish_generated(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
         self.currency.admit(&mut purchase.details)?;
-        let receipt = self.sink.publish(purchase).await?;
-        self.cache.remember_generated(purchase, &receipt);
-        Ok(receipt)
-    }
-
-    /// Returns the purchase with the id `id` if this process acknowledged it recently.
-    ///
-    /// The store may not contain this purchase yet.
-    pub fn acknowledged_purchase(&self, id: &PurchaseId) -> Option<Purchase> {
-        self.cache.acknowledged(id)
+        let receipt = self.sink.publish(&purchase).await?;
+        self.cache.remember_generated(&purchase, &receipt);
+        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
     }
 
     /// Publishes `purchase`, whose id was given, unless the id is in use.
@@ -195,7 +187,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Cancel safety
     /// Dropping the future leaves the purchase published or not. The cache remembers the attempt,
     /// so the id is looked up before the purchase is published again.
-    pub async fn publish_once(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
+    async fn publish_once(&self, mut purchase: Purchase) -> Result<PublishedPurchase> {
         self.currency.admit(&mut purchase.details)?;
         let decision = self.decide(purchase, self.clock.now()).await?;
         let (purchase, prior) = match decision {
@@ -220,7 +212,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ///
     /// # Cancel safety
     /// Dropping the future loses the results. Each purchase may be published or not.
-    pub async fn publish_once_many(
+    pub(super) async fn publish_once_many(
         &self,
         purchases: Vec<(Purchase, IdSource)>,
     ) -> Vec<Result<PublishedPurchase>> {
@@ -279,9 +271,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
             });
         }
 
-        let until = Instant::now() + REFUND_TIMEOUT;
-        let begun = self.begin_refunds(refunds, until).await;
-        let refunded = self.finish_refunds(begun, until).await;
+        let refunded = self.publish_refunds(refunds).await;
         for (index, result) in places_of_refunds.into_iter().zip(refunded) {
             results[index] = Some(result);
         }
@@ -345,13 +335,27 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         now: Timestamp,
         context: Option<Box<RequestContext>>,
     ) -> (Purchase, IdSource) {
-        let source = match (&new.key, &new.details.of) {
-            (None, None) => IdSource::Generated,
-            _ => IdSource::Given,
+        let is_generated = new.id.is_none() && new.key.is_none() && new.details.of.is_none();
+        let source = if is_generated {
+            IdSource::Generated
+        } else {
+            IdSource::Given
         };
         let mut purchase = new.into_purchase(now, || self.clock.fresh_id());
         purchase.context = context;
         (purchase, source)
+    }
+}
+
+/// Adds to the error of a publish the key under which it can be repeated: the key of the purchase or,
+/// without one, its id.
+///
+/// The error stays without a key if the id cannot be one, as that of a refund, which needs none.
+fn with_key(error: Error, key: Option<IdempotencyKey>, id: &PurchaseId, source: IdSource) -> Error {
+    match (key.or_else(|| id.as_key()), source) {
+        (Some(key), IdSource::Given) => error.with_idempotency_key(key),
+        (Some(key), IdSource::Generated) => error.with_generated_key(key),
+        (None, _) => error,
     }
 }
 
@@ -434,8 +438,7 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
 
 #[async_trait]
 impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
-    /// Publishes a new purchase once, by the source of its id: see
-    /// [`publish_refund`](Self::publish_refund) and [`publish_once`](Self::publish_once).
+    /// Publishes a new purchase or refund once, by the source of its id.
     ///
     /// A purchase with a generated id cannot be a repetition. It is published without a look-up,
     /// and remembered.
@@ -444,34 +447,47 @@ impl<S: PurchaseSink> PurchasePublisher for IdempotentSink<S> {
         new: NewPurchase,
         context: Option<Box<RequestContext>>,
     ) -> Result<PublishedPurchase> {
-        let (mut purchase, source) = self.with_id(new, self.clock.now(), context);
-        if purchase.is_refund() {
-            return self.publish_refund(purchase, REFUND_TIMEOUT).await;
-        }
-        if source == IdSource::Given {
-            return self.publish_once(purchase).await;
-        }
-        let receipt = self.publish_generated(&mut purchase).await?;
-        Ok(PublishedPurchase::new(purchase.without_context(), receipt))
+        let key = new.key.clone();
+        let (purchase, source) = self.with_id(new, self.clock.now(), context);
+        let id = purchase.id;
+        // The rare calls are boxed, because they are large, and many of these futures are in flight.
+        let published = if purchase.is_refund() {
+            Box::pin(self.publish_refund(purchase)).await
+        } else if source == IdSource::Given {
+            Box::pin(self.publish_once(purchase)).await
+        } else {
+            self.publish_generated(purchase).await
+        };
+        published.map_err(|error| with_key(error, key, &id, source))
     }
 
-    /// Publishes new purchases once, by [`publish_once_many`](Self::publish_once_many).
+    /// Publishes new purchases and refunds once, by one call of the inner sink for the purchases, and
+    /// then one for the refunds, which may be of them.
     async fn publish_new_many(
         &self,
         new: Vec<NewPurchase>,
         context: Option<Box<RequestContext>>,
     ) -> Vec<Result<PublishedPurchase>> {
         let now = self.clock.now();
-        let purchases = new
-            .into_iter()
-            .map(|new| self.with_id(new, now, context.clone()))
-            .collect();
-        self.publish_once_many(purchases).await
+        let mut keys = Vec::with_capacity(new.len());
+        let mut purchases = Vec::with_capacity(new.len());
+        for new in new {
+            let key = new.key.clone();
+            let (purchase, source) = self.with_id(new, now, context.clone());
+            keys.push((key, purchase.id, source));
+            purchases.push((purchase, source));
+        }
+
+        let results = self.publish_once_many(purchases).await.into_iter();
+        results
+            .zip(keys)
+            .map(|(result, (key, id, source))| {
+                result.map_err(|error| with_key(error, key, &id, source))
+            })
+            .collect()
     }
 
-    /// Returns whether this process acknowledged the purchase recently, or the id was made within
-    /// the last 30 s, so that another process may have acknowledged it.
-    fn may_be_unstored(&self, id: &PurchaseId) -> bool {
-        self.cache.acknowledged(id).is_some() || is_recent(id, self.clock.now())
+    fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
+        self.cache.acknowledged(id)
     }
 }

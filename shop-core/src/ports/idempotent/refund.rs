@@ -12,31 +12,29 @@
 //!                      └── no decision in time ──▶ pending result
 //! ```
 //!
-//! The refunds of a batch are *begun* together, which ends with their publish, and *finished*
-//! together, which waits for the decisions. So a batch of any size waits once.
+//! The refunds of a batch are published together, and then wait together. So a batch of any size
+//! waits once.
 
+use std::future::pending;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures_util::{StreamExt, stream};
-use tokio::time::{Instant, sleep, timeout, timeout_at};
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::IdempotentSink;
 use super::lookups::MAX_CONCURRENT;
 use super::refund_state::RefundState;
-use crate::ports::{PublishedPurchase, PurchasePublisher, PurchaseSink, Receipt};
+use crate::ports::{Polls, PublishedPurchase, PurchaseSink, Receipt, may_be_unstored};
 use crate::{Error, ErrorKind, Outcome, Purchase, Result, with_failpoints};
 
 /// The maximum time that a refund waits for the decision of the store, by default.
 pub const REFUND_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The pause after the first look-up of a published refund. It is short, because a refund is
-/// usually stored soon. Each further pause is twice as long.
-const FIRST_PAUSE: Duration = Duration::from_millis(2);
-/// The longest pause between two look-ups of a refund, unless many refunds wait: see
-/// [`UNTHROTTLED_REFUNDS`].
-const MAX_PAUSE: Duration = Duration::from_millis(50);
+/// The least time for a look-up, also if the wait is over: a sink that writes into the store decides
+/// before the publish returns.
+const LAST_LOOK_UP: Duration = Duration::from_millis(2);
 
 /// The number of waiting refunds up to which the pauses between their look-ups are not stretched.
 ///
@@ -46,7 +44,7 @@ const UNTHROTTLED_REFUNDS: usize = 32;
 
 /// A refund of a batch after its publish.
 #[derive(Debug)]
-pub enum BegunRefund {
+enum BegunRefund {
     /// The store had applied the refund before, so it was not published again.
     Applied(PublishedPurchase),
     /// The refund was published with this receipt. The store may not have decided about it yet.
@@ -64,8 +62,8 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ///
     /// The store applies one refund of a purchase, and decides which one. So the store determines
     /// the result: if two processes refund a purchase differently at the same time, one process
-    /// gets a conflict. If the store does not decide within `timeout`, the refund is in the log,
-    /// and the result is [`pending`](PublishedPurchase::pending).
+    /// gets a conflict. If the store does not decide within [`REFUND_TIMEOUT`], the refund is in the
+    /// log, and the result is [`pending`](PublishedPurchase::pending).
     ///
     /// The limits for the look-ups of other purchases, such as the pause after a failed look-up, do
     /// not apply to refunds.
@@ -83,13 +81,12 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     /// # Cancel safety
     /// Dropping the future leaves the refund published or not. The same refund can be published
     /// again.
-    pub async fn publish_refund(
+    pub(in crate::ports) async fn publish_refund(
         &self,
         mut refund: Purchase,
-        timeout: Duration,
     ) -> Result<PublishedPurchase> {
         self.currency.admit(&mut refund.details)?;
-        let until = Instant::now() + timeout;
+        let until = Instant::now() + REFUND_TIMEOUT;
         if let Some(applied) = self.find_applied(&refund, until).await? {
             return Ok(applied);
         }
@@ -98,17 +95,36 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         self.wait_until_applied(refund, receipt, until).await
     }
 
+    /// Publishes `refunds` together, and waits once until the store decides about all of them.
+    ///
+    /// Returns one result per refund, in the order of `refunds`. Each result is the one that
+    /// [`publish_refund`](Self::publish_refund) would return for this refund.
+    pub(super) async fn publish_refunds(
+        &self,
+        refunds: Vec<Purchase>,
+    ) -> Vec<Result<PublishedPurchase>> {
+        let until = Instant::now() + REFUND_TIMEOUT;
+        let begun = self.begin_refunds(refunds, until).await;
+        stream::iter(begun)
+            .map(|begun| async move {
+                match begun? {
+                    BegunRefund::Applied(applied) => Ok(applied),
+                    BegunRefund::Published { refund, receipt } => {
+                        self.wait_until_applied(refund, receipt, until).await
+                    }
+                }
+            })
+            .buffered(MAX_CONCURRENT)
+            .collect()
+            .await
+    }
+
     /// Publishes `refunds` by one call of the sink, unless they are stored already.
     ///
-    /// Returns one result per refund, in the order of `refunds`, for
-    /// [`finish_refunds`](Self::finish_refunds). `until` limits the look-ups before the publish. A
-    /// store that answers may be too slow for so many refunds: those that are not looked up in time
-    /// are published, and the store decides about them afterwards.
-    ///
-    /// # Cancel safety
-    /// Dropping the future leaves each refund published or not. The same refunds can be published
-    /// again.
-    pub async fn begin_refunds(
+    /// Returns one result per refund, in the order of `refunds`. `until` limits the look-ups before
+    /// the publish. A store that answers may be too slow for so many refunds: those that are not
+    /// looked up in time are published, and the store decides about them afterwards.
+    async fn begin_refunds(
         &self,
         mut refunds: Vec<Purchase>,
         until: Instant,
@@ -166,33 +182,6 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 None => published.next(),
             })
             .collect()
-    }
-
-    /// Waits until the store decides about each refund that
-    /// [`begin_refunds`](Self::begin_refunds) began, but not longer than `until`.
-    ///
-    /// Returns one result per refund, in the order of `begun`. Each result is the one that
-    /// [`publish_refund`](Self::publish_refund) would return for this refund.
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses the results. The refunds are published.
-    pub async fn finish_refunds(
-        &self,
-        begun: Vec<Result<BegunRefund>>,
-        until: Instant,
-    ) -> Vec<Result<PublishedPurchase>> {
-        stream::iter(begun)
-            .map(|begun| async move {
-                match begun? {
-                    BegunRefund::Applied(applied) => Ok(applied),
-                    BegunRefund::Published { refund, receipt } => {
-                        self.wait_until_applied(refund, receipt, until).await
-                    }
-                }
-            })
-            .buffered(MAX_CONCURRENT)
-            .collect()
-            .await
     }
 
     /// Returns the result of `refund` if the store contains it already, and `None` if it can be
@@ -267,13 +256,11 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         // dropped.
         let undecided_refunds = Arc::clone(&self.undecided_refunds);
         let purchase_id = refund.details.of;
-        let is_purchase_expected = purchase_id.is_some_and(|id| self.may_be_unstored(&id));
-        let mut pause = FIRST_PAUSE;
+        let is_purchase_expected =
+            purchase_id.is_some_and(|id| may_be_unstored(self, &id, self.clock.now()));
+        let mut polls = Polls::until(until);
         loop {
-            let time_left = until.saturating_duration_since(Instant::now());
-            // One look-up is made even if the time is over, because a sink that writes into the
-            // store decides before the publish returns.
-            let look_up_timeout = time_left.max(FIRST_PAUSE);
+            let look_up_timeout = polls.time_left().max(LAST_LOOK_UP);
             let look_up = RefundState::look_up(&*self.query, refund);
             match timeout(look_up_timeout, look_up).await {
                 // The store keeps the refund until its purchase arrives, which may be never.
@@ -288,17 +275,14 @@ impl<S: PurchaseSink> IdempotentSink<S> {
                 Err(_elapsed) => tracing::debug!("the store takes long to find a refund"),
             }
 
-            if time_left.is_zero() {
-                return Ok(None);
-            }
-
             // The pause grows with the number of waiting refunds, so that they do not overload the
             // store. One of the references belongs to the sink itself, and not to a refund.
             let excess_refunds =
                 Arc::strong_count(&undecided_refunds).saturating_sub(1 + UNTHROTTLED_REFUNDS);
             let least_pause = Duration::from_millis(excess_refunds as u64);
-            sleep(pause.max(least_pause).min(time_left)).await;
-            pause = (pause * 2).min(MAX_PAUSE);
+            if !polls.pause_unless(least_pause, pending()).await {
+                return Ok(None);
+            }
         }
     }
 }

@@ -21,8 +21,8 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::UserId;
 use shop_core::api::{NDJSON, write_acknowledged};
+use shop_core::{NewPurchase, UserId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;
 
@@ -33,7 +33,7 @@ use crate::pipeline::browsers::ForeignOrigin;
 use crate::request::{self, Query};
 use crate::response::error::FailedCall;
 use crate::response::{HttpError, HttpResult, Location};
-use crate::service::purchases::{BatchPurchase, BatchRefund, BatchResult, PermittedPurchases};
+use crate::service::purchases::{BatchRefund, BatchResult, PermittedPurchases};
 use crate::service::{PurchaseService, ServiceKind};
 
 /// The number of lines whose purchases are published together. Other requests are served between
@@ -87,8 +87,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
 
     let context = request::context::request_context(headers);
     let shows_positions = purchases.shows_positions(&caller);
-    // A chunk whose turn comes after the deadline is not published, so that the response is in
-    // time.
+    // A chunk that begins after the deadline is not published, so that the response is in time.
     let deadline = Instant::now() + options.publish_timeout;
     let mut results = BatchResults::new(is_ndjson, shows_positions, result_bytes);
     let mut audit = BatchAudit::default();
@@ -99,13 +98,11 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
         });
         refunds.extend(read_chunk.refunds);
         let published = purchases
-            .buy_many(read_chunk.purchases, context.as_deref(), deadline)
+            .buy_many(read_chunk.purchases, context.clone(), deadline)
             .await;
         results.add_chunk(chunk, read_chunk.lines, published)?;
     }
-    let refunded = purchases
-        .refund_many(refunds, context.as_deref(), deadline)
-        .await;
+    let refunded = purchases.refund_many(refunds, context, deadline).await;
     results.fill_gaps(refunded)?;
 
     audit.record(&caller, lines.len());
@@ -158,7 +155,7 @@ struct BatchLine<'a> {
 
 /// The content of a line that the caller may publish.
 enum BatchLineContent {
-    Purchase(BatchPurchase),
+    Purchase(NewPurchase),
     Refund(BatchRefund),
 }
 
@@ -174,7 +171,7 @@ enum ReadLine {
 struct ReadChunk {
     /// The kind of each line.
     lines: Vec<ReadLine>,
-    purchases: Vec<BatchPurchase>,
+    purchases: Vec<NewPurchase>,
     refunds: Vec<BatchRefund>,
 }
 
@@ -232,11 +229,11 @@ impl BatchAudit {
         extensions: &Extensions,
     ) -> HttpResult<BatchLineContent> {
         let purchase = request::purchase::read_line(text, purchases)?;
-        let user = &purchase.new.user_id;
+        let user = &purchase.user_id;
         let first_user = self.first_user.get_or_insert_with(|| user.clone());
         self.has_several_users |= first_user != user;
 
-        let is_refund = purchase.new.details.of.is_some();
+        let is_refund = purchase.details.of.is_some();
         if is_refund {
             ForeignOrigin::refuse(extensions)?;
         }
@@ -260,7 +257,7 @@ impl BatchAudit {
             && action.is_limited_to(&caller.principal)
             && !purchases.policy.allows(caller, &Action::ReadErased);
         Ok(BatchLineContent::Refund(BatchRefund {
-            new: purchase.new,
+            new: purchase,
             permitted: if is_limited_to_caller {
                 PermittedPurchases::KnownOfUser
             } else {
