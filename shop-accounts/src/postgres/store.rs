@@ -393,7 +393,7 @@ fn last_number_sql<E: PostgresEntity>() -> String {
 /// its key is new and [`IS_FREE`](PostgresEntity::IS_FREE) holds.
 ///
 /// The answer contains one row if all three were inserted, and none if nothing was. The statement
-/// fails if a trigger skips one of the three, see [`skipped_error`]. SQL lacks a function to raise an
+/// fails if a trigger skips one of the three, see `skipped_error`. SQL lacks a function to raise an
 /// error, so the statement converts a text to a number.
 ///
 /// # Errors

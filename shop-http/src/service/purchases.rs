@@ -135,8 +135,7 @@ impl PurchaseService {
     }
 
     /// Publishes the refunds of a batch together, and waits once, for at most
-    /// [`REFUND_TIMEOUT`](shop_core::ports::REFUND_TIMEOUT), until the store decided about all of
-    /// them.
+    /// [`REFUND_TIMEOUT`], until the store decided about all of them.
     ///
     /// The purchases of the batch must be published before, because the refunds may be of them.
     /// Returns one result per refund, in the order of `refunds`. A refund without a decision is
