@@ -22,6 +22,20 @@ async fn create_again(fixture: &KafkaFixture) {
     // The deletion is not complete at once.
     let create = async || admin.create_topics([&new], &options).await.unwrap()[0].is_err();
     soon("create", async { while create().await {} }).await;
+
+    // Until the broker has applied both, it acknowledges records in the former topic, which are deleted with it.
+    let is_former = || {
+        let watermarks = admin
+            .inner()
+            .fetch_watermarks(topic, 0, Duration::from_secs(10));
+        watermarks.ok() != Some((0, 0))
+    };
+    soon("serve", async {
+        while is_former() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    })
+    .await;
 }
 
 async fn publish(fixture: &KafkaFixture, count: u64) {
