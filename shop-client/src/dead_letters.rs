@@ -14,7 +14,7 @@ use shop_core::api::{DeadLetterBody, DeadLettersBody, ResolvedBody};
 use shop_core::log::{ReasonKind, RecordPosition};
 
 use crate::transport::RequestBody;
-use crate::{Error, IntoValid, PageLimit, Result, ShopClient, Timestamp};
+use crate::{Error, Invalid, PageLimit, Result, ShopClient, Timestamp};
 
 /// A request for the pending dead letters of management, which lists, shows, replays or discards
 /// dead letters, or parks records on which ingest is stuck.
@@ -145,9 +145,12 @@ impl DeadLetterRequest {
     /// - The errors of [`page`](Self::page)
     pub async fn get(
         &self,
-        position: impl IntoValid<RecordPosition>,
+        position: impl TryInto<RecordPosition, Error: Into<Invalid>>,
     ) -> Result<Option<DeadLetterBody>> {
-        let path = format!("v1/dead-letters/{}", position.into_valid()?);
+        let path = format!(
+            "v1/dead-letters/{}",
+            position.try_into().map_err(Into::<Invalid>::into)?
+        );
         let mut call = self
             .client
             .transport
@@ -181,7 +184,7 @@ impl DeadLetterRequest {
     /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn replay(
         &self,
-        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
+        positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
     ) -> Result<Vec<ResolvedBody>> {
         self.resolve("replay", positions, None).await
     }
@@ -198,7 +201,7 @@ impl DeadLetterRequest {
     /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn discard(
         &self,
-        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
+        positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
     ) -> Result<Vec<ResolvedBody>> {
         self.resolve("discard", positions, None).await
     }
@@ -216,7 +219,7 @@ impl DeadLetterRequest {
     /// Once the future was polled, the request is sent even if the future is dropped.
     pub async fn park(
         &self,
-        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
+        positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
         reason: &str,
     ) -> Result<Vec<ResolvedBody>> {
         self.resolve("park", positions, Some(reason)).await
@@ -231,12 +234,17 @@ impl DeadLetterRequest {
     async fn resolve(
         &self,
         action: &'static str,
-        positions: impl IntoIterator<Item = impl IntoValid<RecordPosition>>,
+        positions: impl IntoIterator<Item = impl TryInto<RecordPosition, Error: Into<Invalid>>>,
         reason: Option<&str>,
     ) -> Result<Vec<ResolvedBody>> {
         let positions = positions
             .into_iter()
-            .map(|position| Ok(position.into_valid()?.to_string()))
+            .map(|position| {
+                Ok(position
+                    .try_into()
+                    .map_err(Into::<Invalid>::into)?
+                    .to_string())
+            })
             .collect::<Result<Vec<_>>>()?;
         let mut body = json!({ "positions": positions, "dry_run": self.dry_run });
         if let Some(reason) = reason {

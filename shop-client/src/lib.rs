@@ -207,10 +207,10 @@ pub use shop_core::api::{
     WaitingRefundsHealth,
 };
 pub use shop_core::{
-    Bytes, Decimal, Error, ErrorKind, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase,
-    Outcome, Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop,
-    Stream, StreamExt, Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName,
-    UserPurchases, Uuid, async_trait,
+    Bytes, Decimal, Error, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Outcome,
+    Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Stream,
+    StreamExt, Timestamp, Total, TotalOverflow, TryStreamExt, UserId, UserName, UserPurchases,
+    Uuid, async_trait,
     domain::RefundReason,
     feed::{FeedCursor, FeedItem},
     jiff,

@@ -143,8 +143,8 @@ pub use bytes;
 pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock, SystemClockFrom};
 pub use domain::{
-    Details, IdempotencyKey, IntoValid, Invalid, InvalidKind, NewPurchase, Price, Purchase,
-    PurchaseId, RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
+    Details, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
+    RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
 #[doc(hidden)]
 pub use error::catch_panic;

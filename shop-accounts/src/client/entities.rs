@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 use shop_client::reqwest::Method;
 use shop_client::{RawResponse, ShopClient};
 use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
-use shop_core::{Clock as _, Error, IdempotencyKey, IntoValid, Result, SystemClock, async_trait};
+use shop_core::{Clock as _, Error, IdempotencyKey, Invalid, Result, SystemClock, async_trait};
 
 use crate::entity::{Entity, EntityStore, Insertion};
 use crate::orders::{NewOrder, Order, OrderNumber, Product, TotalPrice};
@@ -275,10 +275,14 @@ impl Users {
     /// Once the future was polled, the request is sent and retried even if the future is dropped.
     pub async fn register_new(
         &self,
-        email: impl IntoValid<Email>,
-        name: impl IntoValid<PersonName>,
+        email: impl TryInto<Email, Error: Into<Invalid>>,
+        name: impl TryInto<PersonName, Error: Into<Invalid>>,
     ) -> Result<Insertion<User>> {
-        let new = NewUser::new(generate_key(), email.into_valid()?, name.into_valid()?);
+        let new = NewUser::new(
+            generate_key(),
+            email.try_into().map_err(Into::<Invalid>::into)?,
+            name.try_into().map_err(Into::<Invalid>::into)?,
+        );
         self.insert(&new)
             .await
             .map_err(|error| error.with_generated_key(new.key))
@@ -322,16 +326,16 @@ impl Orders {
     pub async fn place_new(
         &self,
         user: UserNumber,
-        product: impl IntoValid<Product>,
+        product: impl TryInto<Product, Error: Into<Invalid>>,
         quantity: i32,
-        total_price: impl IntoValid<TotalPrice>,
+        total_price: impl TryInto<TotalPrice, Error: Into<Invalid>>,
     ) -> Result<Insertion<Order>> {
         let new = NewOrder::new(
             generate_key(),
             user,
-            product.into_valid()?,
+            product.try_into().map_err(Into::<Invalid>::into)?,
             quantity,
-            total_price.into_valid()?,
+            total_price.try_into().map_err(Into::<Invalid>::into)?,
         );
         self.insert(&new)
             .await

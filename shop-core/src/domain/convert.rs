@@ -13,8 +13,9 @@ use serde::Deserializer;
 use super::{IdempotencyKey, Invalid, Price, PurchaseId, Timestamp, Total, UserId, UserName};
 use crate::json::{number, text};
 
-/// Implements the conversions that [`IntoValid`](crate::IntoValid) arguments need: `TryFrom` of
-/// text, by `FromStr`, and `From` of a reference.
+/// Implements the conversions by which a function accepts a value, a reference to one or its text
+/// as `impl TryInto<T, Error: Into<Invalid>>`: `TryFrom` of text, by `FromStr`, and `From` of a
+/// reference.
 #[doc(hidden)]
 #[macro_export]
 macro_rules! try_from_text {

@@ -17,8 +17,8 @@ use super::convert::deserialize_signed_price;
 use super::text::{text_type, validate_visible};
 use super::unknown_members::{InvalidMembers, RawMembers, UnknownMembers};
 use super::{
-    IdempotencyKey, IntoValid, Invalid, NewPurchase, NewPurchaseDraft, Price, Purchase, PurchaseId,
-    Timestamp, UserId, UserName,
+    IdempotencyKey, Invalid, NewPurchase, NewPurchaseDraft, Price, Purchase, PurchaseId, Timestamp,
+    UserId, UserName,
 };
 use crate::json::{RawScalar, WriteJson, write_json, write_member};
 
@@ -170,9 +170,9 @@ macro_rules! details {
 
         impl NewPurchaseDraft<(UserId, UserName)> {
             $($(#[$doc])*
-            pub fn $name(self, $name: impl IntoValid<$type>) -> Self {
+            pub fn $name(self, $name: impl TryInto<$type, Error: Into<Invalid>>) -> Self {
                 self.with_detail(|details| {
-                    details.$name = Some($name.into_valid()?);
+                    details.$name = Some($name.try_into().map_err(Into::<Invalid>::into)?);
                     Ok(())
                 })
             })+

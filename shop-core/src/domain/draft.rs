@@ -1,6 +1,6 @@
 //! [`NewPurchaseDraft`]: builds a new purchase member by member.
 
-use super::{Details, IntoValid, Invalid, NewPurchase, Price, UserId, UserName};
+use super::{Details, Invalid, NewPurchase, Price, UserId, UserName};
 use crate::Result;
 
 /// A [`NewPurchase`] without its price, which [`NewPurchase::for_user`] begins.
@@ -18,9 +18,9 @@ pub struct NewPurchaseDraft<T> {
 
 impl NewPurchaseDraft<UserId> {
     /// Begins a purchase of the user with this id.
-    pub(super) fn new(user_id: impl IntoValid<UserId>) -> Self {
+    pub(super) fn new(user_id: impl TryInto<UserId, Error: Into<Invalid>>) -> Self {
         Self {
-            members: user_id.into_valid(),
+            members: user_id.try_into().map_err(Into::<Invalid>::into),
             details: Details::default(),
         }
     }
@@ -28,12 +28,15 @@ impl NewPurchaseDraft<UserId> {
     /// Sets the name of the user.
     pub fn with_user_name(
         self,
-        user_name: impl IntoValid<UserName>,
+        user_name: impl TryInto<UserName, Error: Into<Invalid>>,
     ) -> NewPurchaseDraft<(UserId, UserName)> {
         NewPurchaseDraft {
-            members: self
-                .members
-                .and_then(|user_id| Ok((user_id, user_name.into_valid()?))),
+            members: self.members.and_then(|user_id| {
+                Ok((
+                    user_id,
+                    user_name.try_into().map_err(Into::<Invalid>::into)?,
+                ))
+            }),
             details: self.details,
         }
     }
@@ -44,9 +47,16 @@ impl NewPurchaseDraft<(UserId, UserName)> {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) about the first member that is not valid.
-    pub fn with_price(self, price: impl IntoValid<Price>) -> Result<NewPurchase> {
+    pub fn with_price(
+        self,
+        price: impl TryInto<Price, Error: Into<Invalid>>,
+    ) -> Result<NewPurchase> {
         let (user_id, user_name) = self.members?;
-        let purchase = NewPurchase::new(user_id, user_name, price.into_valid()?);
+        let purchase = NewPurchase::new(
+            user_id,
+            user_name,
+            price.try_into().map_err(Into::<Invalid>::into)?,
+        );
         Ok(purchase.with_details(self.details))
     }
 

@@ -10,6 +10,9 @@ use crate::{Error, ErrorKind};
 /// It converts into an [`Error`] of the kind [`Invalid`](ErrorKind::Invalid), so that `?` works in
 /// functions that return either error.
 ///
+/// An argument `impl TryInto<T, Error: Into<Invalid>>` is a `T`, a reference to a `T`, or its text as
+/// `&str`, `String` or `&String`.
+///
 /// ```
 /// use shop_core::{ErrorKind, InvalidKind, Price, UserId};
 ///
@@ -84,38 +87,6 @@ impl Invalid {
     #[must_use]
     pub const fn reason(&self) -> &'static str {
         self.reason
-    }
-}
-
-/// An argument from which a `T` is made: a `T`, a reference to a `T`, or its text as `&str`,
-/// `String` or `&String`.
-///
-/// Every type that converts into a `T` by [`TryInto`] with an error that converts into [`Invalid`]
-/// implements this trait.
-///
-/// ```
-/// use shop_core::{IntoValid, Invalid, UserId};
-///
-/// fn greeting(user: impl IntoValid<UserId>) -> Result<String, Invalid> {
-///     Ok(format!("hello {}", user.into_valid()?))
-/// }
-///
-/// let ada: UserId = "ada".parse()?;
-/// assert_eq!(greeting("ada")?, greeting(&ada)?);
-/// assert!(greeting(" ").is_err());
-/// # Ok::<(), Invalid>(())
-/// ```
-pub trait IntoValid<T> {
-    /// Converts this argument into a value of the type `T`.
-    ///
-    /// # Errors
-    /// [`Invalid`] if the argument is not a valid `T`.
-    fn into_valid(self) -> Result<T, Invalid>;
-}
-
-impl<T, V: TryInto<T, Error: Into<Invalid>>> IntoValid<T> for V {
-    fn into_valid(self) -> Result<T, Invalid> {
-        self.try_into().map_err(Into::into)
     }
 }
 

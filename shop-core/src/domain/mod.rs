@@ -28,7 +28,7 @@ pub use {
     details::{Currency, DetailMembers, Details, Item, Quantity, Reference, RefundReason},
     draft::NewPurchaseDraft,
     identity::{IdempotencyKey, PurchaseId, id_from_key},
-    invalid::{IntoValid, Invalid, InvalidKind},
+    invalid::{Invalid, InvalidKind},
     price::{Price, Total, TotalOverflow},
     purchase::{NewPurchase, Purchase},
     text::{UserId, UserName},

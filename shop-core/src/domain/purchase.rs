@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::details::{NewPurchaseJson, PurchaseJson};
 use super::identity::id_from_key;
 use super::{
-    Details, IdempotencyKey, IntoValid, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
+    Details, IdempotencyKey, Invalid, NewPurchaseDraft, Price, PurchaseId, RecordOrigin,
     RequestContext, Timestamp, UserId, UserName,
 };
 use crate::{Error, Result};
@@ -54,7 +54,9 @@ pub struct NewPurchase {
 impl NewPurchase {
     /// Begins a purchase of the user with this id, from text or from values. The name and the price
     /// follow.
-    pub fn for_user(user_id: impl IntoValid<UserId>) -> NewPurchaseDraft<UserId> {
+    pub fn for_user(
+        user_id: impl TryInto<UserId, Error: Into<Invalid>>,
+    ) -> NewPurchaseDraft<UserId> {
         NewPurchaseDraft::new(user_id)
     }
 
@@ -92,8 +94,11 @@ impl NewPurchase {
     ///
     /// # Errors
     /// [`Invalid`](crate::ErrorKind::Invalid) for text that is not a key.
-    pub fn with_key(mut self, key: impl IntoValid<IdempotencyKey>) -> Result<Self> {
-        self.key = Some(key.into_valid()?);
+    pub fn with_key(
+        mut self,
+        key: impl TryInto<IdempotencyKey, Error: Into<Invalid>>,
+    ) -> Result<Self> {
+        self.key = Some(key.try_into().map_err(Into::<Invalid>::into)?);
         Ok(self)
     }
 

@@ -48,7 +48,7 @@ use crate::ports::{
     StoreSink, may_be_unstored,
 };
 use crate::{
-    Clock, Error, ErrorKind, IntoValid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
+    Clock, Error, ErrorKind, Invalid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
     RequestContext, Result, SystemClock, UserId, UserName,
 };
 
@@ -397,11 +397,11 @@ impl Shop {
     /// same call can be repeated.
     pub async fn refund(
         &self,
-        id: impl IntoValid<PurchaseId>,
+        id: impl TryInto<PurchaseId, Error: Into<Invalid>>,
         amount: Option<Price>,
         reason: Option<RefundReason>,
     ) -> Result<PublishedPurchase> {
-        let id = id.into_valid()?;
+        let id = id.try_into().map_err(Into::<Invalid>::into)?;
         let lookup = self
             .look_up_acknowledged(&id)
             .await
@@ -495,8 +495,14 @@ impl Shop {
     /// # Errors
     /// Returns the errors of [`PurchaseQuery::get`], and [`Invalid`](crate::ErrorKind::Invalid) for
     /// text that is not an id.
-    pub async fn get(&self, id: impl IntoValid<PurchaseId>) -> Result<Option<Purchase>> {
-        self.ports.query.get(&id.into_valid()?).await
+    pub async fn get(
+        &self,
+        id: impl TryInto<PurchaseId, Error: Into<Invalid>>,
+    ) -> Result<Option<Purchase>> {
+        self.ports
+            .query
+            .get(&id.try_into().map_err(Into::<Invalid>::into)?)
+            .await
     }
 
     /// Selects the purchases of the user with this id, to list or to sum them.
@@ -513,14 +519,27 @@ impl Shop {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn user(&self, id: impl IntoValid<UserId>) -> UserPurchases {
-        UserPurchases::new(self, id.into_valid().map(Selector::User))
+    pub fn user(&self, id: impl TryInto<UserId, Error: Into<Invalid>>) -> UserPurchases {
+        UserPurchases::new(
+            self,
+            id.try_into()
+                .map_err(Into::<Invalid>::into)
+                .map(Selector::User),
+        )
     }
 
     /// Selects the purchases of all users with this name, to list or to sum them as with
     /// [`user`](Self::user).
-    pub fn user_with_name(&self, name: impl IntoValid<UserName>) -> UserPurchases {
-        UserPurchases::new(self, name.into_valid().map(Selector::Name))
+    pub fn user_with_name(
+        &self,
+        name: impl TryInto<UserName, Error: Into<Invalid>>,
+    ) -> UserPurchases {
+        UserPurchases::new(
+            self,
+            name.try_into()
+                .map_err(Into::<Invalid>::into)
+                .map(Selector::Name),
+        )
     }
 
     /// Selects the purchases of all users, to list or to sum them.

@@ -12,7 +12,7 @@ use crate::ports::{
     Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents, PurchaseQuery,
     PurchaseQueryExt, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
-use crate::{Error, ErrorKind, IntoValid, Invalid, Outcome, Purchase, PurchaseId, Result};
+use crate::{Error, ErrorKind, Invalid, Outcome, Purchase, PurchaseId, Result};
 
 /// A selection of purchases, such as the purchases of one user, to read as a stream, in pages, as
 /// sums, or as events.
@@ -83,7 +83,10 @@ impl UserPurchases {
     /// # Ok(())
     /// # }
     /// ```
-    pub fn with_reference(mut self, reference: impl IntoValid<Reference>) -> Self {
+    pub fn with_reference(
+        mut self,
+        reference: impl TryInto<Reference, Error: Into<Invalid>>,
+    ) -> Self {
         self.selector = self.selector.and_then(|selector| {
             let user = match selector {
                 Selector::User(user) => Some(user),
@@ -96,7 +99,10 @@ impl UserPurchases {
                     ));
                 }
             };
-            Ok(Selector::Reference(reference.into_valid()?, user))
+            Ok(Selector::Reference(
+                reference.try_into().map_err(Into::<Invalid>::into)?,
+                user,
+            ))
         });
         self
     }
@@ -255,9 +261,10 @@ impl UserPurchases {
     pub async fn totals(
         &self,
         per: Period,
-        zone: impl IntoValid<UtcOffset>,
+        zone: impl TryInto<UtcOffset, Error: Into<Invalid>>,
     ) -> Result<Vec<Bucket>> {
-        let request = TotalsRequest::new(self.range, per).with_zone(zone.into_valid()?);
+        let request = TotalsRequest::new(self.range, per)
+            .with_zone(zone.try_into().map_err(Into::<Invalid>::into)?);
         self.query
             .totals(self.wait_for_awaited().await?, &request)
             .await
