@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use async_trait::async_trait;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::log::{DeadLetters, LogSource};
-use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
+use shop_core::ports::{DescribeStore, InsertOutcome, PurchaseStore, RecordStore, StoreInfo};
 use shop_core::{Clock, NewPurchase, Purchase, Result, SystemClock};
 
 use crate::usage::{as_f64, processor_time};
@@ -27,6 +27,12 @@ impl RecordStore<Purchase> for CountingStore {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for CountingStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use shop_accounts::embedded::SqliteOutbox;
 use shop_accounts::outbox::{Relay, RelayOptions};
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use shop_core::{Result, async_trait, memory::InMemoryLog, record::JsonEvent};
 use shop_store::embedded::rusqlite::Connection;
 
@@ -44,6 +44,12 @@ impl RecordStore<Refund> for Refunds {
     }
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for Refunds {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

@@ -14,7 +14,7 @@ use std::io::Write as _;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::ports::{PurchaseSink, Receipt, SinkInfo};
 use shop_core::{Error, ErrorKind, NewPurchase, Purchase, Result, Shop, async_trait};
 
 #[derive(Debug)]
@@ -43,8 +43,8 @@ impl<S: PurchaseSink> PurchaseSink for Audited<S> {
         self.inner.publish(purchase).await
     }
 
-    fn durability(&self) -> Durability {
-        self.inner.durability()
+    fn info(&self) -> SinkInfo {
+        self.inner.info()
     }
 
     async fn check(&self) -> Result<()> {

@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::conformance::store_suite;
 use shop_core::ports::{
-    InsertOutcome, Keyset, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, RecordStore,
-    Selector, Summary,
+    DescribeStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageRequest, PurchaseQuery,
+    RecordStore, Selector, StoreInfo, Summary,
 };
 use shop_core::{Purchase, PurchaseId, Result, Total};
 
@@ -44,6 +44,12 @@ impl RecordStore<Purchase> for OwnStore {
     }
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for OwnStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

@@ -220,7 +220,7 @@ async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
 /// The errors of the store, or that the refunds were not counted in time.
 async fn read_waiting_refunds(settings: &Settings) -> Result<WaitingSummary> {
     let store = backend::for_purchases(settings).purchases().await?;
-    let Some(refunds) = store.port.store.waiting_refunds() else {
+    let Some(refunds) = store.port.store.info().waiting_refunds else {
         return Ok(WaitingSummary::default());
     };
     read_in_time(refunds.waiting_summary()).await

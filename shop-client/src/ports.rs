@@ -15,7 +15,8 @@ use shop_core::api::{PositionsBody, TotalsBody};
 use shop_core::domain::Currency;
 use shop_core::log::{IngestPositions, Offsets};
 use shop_core::ports::{
-    CurrencyStore, Lookup, Totals, TotalsRequest, publish_each, publish_new_each,
+    CurrencyStore, DescribeStore, Lookup, SinkInfo, StoreInfo, Totals, TotalsRequest, publish_each,
+    publish_new_each,
 };
 use tokio::time::Instant;
 
@@ -73,12 +74,12 @@ impl PurchaseSink for ShopClient {
             .collect()
     }
 
-    /// Returns [`Durability::Memory`], which promises nothing.
+    /// Returns the durability [`Memory`](Durability::Memory), which promises nothing.
     ///
     /// Only a receipt states the durability of the service that issued the receipt, and another
     /// service may serve the next request.
-    fn durability(&self) -> Durability {
-        Durability::Memory
+    fn info(&self) -> SinkInfo {
+        SinkInfo::new(Durability::Memory)
     }
 
     async fn check(&self) -> Result<()> {
@@ -213,6 +214,13 @@ fn given_key(new: &NewPurchase) -> Result<Option<IdempotencyKey>> {
 fn unsupported_id() -> Error {
     let message = "only a purchase whose id is a UUID of version 4 or 7 can be sent over HTTP";
     client_error(ErrorKind::Unsupported, message)
+}
+
+impl DescribeStore for ShopClient {
+    /// Returns nothing: what the store behind the service can do is not known here.
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+    }
 }
 
 /// Only management lists and sums up the purchases of all users. Facing responds with

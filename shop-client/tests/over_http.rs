@@ -18,8 +18,8 @@ use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{
-    Durability, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, PurchaseSink,
-    PurchaseStore, Selector, Summary,
+    DescribeStore, Durability, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery,
+    PurchaseSink, PurchaseStore, Selector, StoreInfo, Summary,
 };
 use shop_core::{Clock as _, NewPurchase, Purchase, PurchaseId, Result, Shop, SystemClock};
 use shop_http::{HttpOptions, Parts, router, serve};
@@ -152,6 +152,12 @@ impl PurchaseQuery for NotDurable {
 
     async fn check_reads(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for NotDurable {
+    fn info(&self) -> StoreInfo<'_> {
+        self.0.info()
     }
 }
 

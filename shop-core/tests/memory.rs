@@ -52,7 +52,16 @@ async fn a_pointer_forwards_overridden_defaults() {
     let query: Box<dyn PurchaseQuery> = Box::new(query);
     // By default both are unsupported.
     assert!(admin.positions("group").await.unwrap().is_empty());
-    assert_eq!(query.next_name("").await.unwrap(), None);
+    assert_eq!(
+        query
+            .info()
+            .user_names
+            .unwrap()
+            .next_name("")
+            .await
+            .unwrap(),
+        None
+    );
 }
 
 log_suite!(one_partition, async { MemoryFixture::default() });

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shop_core::log::{DeadLetters as _, LogFaults, LogRecord};
-use shop_core::ports::{Durability, PurchaseSink, Receipt, publish_each};
+use shop_core::log::{DeadLetters as _, LogRecord};
+use shop_core::ports::{PurchaseSink, Receipt, SinkInfo, publish_each};
 use shop_core::record::encode;
 use shop_core::{Clock as _, ErrorKind, Purchase, PurchaseId, Result, SystemClock};
 use tokio_util::sync::CancellationToken;
@@ -205,12 +205,8 @@ impl PurchaseSink for KafkaSink {
         }
     }
 
-    fn durability(&self) -> Durability {
-        self.log.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.log.faults()
+    fn info(&self) -> SinkInfo {
+        SinkInfo::new(self.log.durability()).with_faults(self.log.faults())
     }
 
     async fn check(&self) -> Result<()> {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::Result;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use shop_store::embedded::EmbeddedStoreOptions;
 use shop_store::embedded::file::{FileSchema, SqliteFile};
 use shop_store::embedded::rusqlite::types::Value;
@@ -196,6 +196,12 @@ impl<E: SqliteEntity> RecordStore<E::ForeignEvent> for EmbeddedEntities<E> {
 
     async fn check(&self) -> Result<()> {
         self.file.check().await
+    }
+}
+
+impl<E: SqliteEntity> DescribeStore for EmbeddedEntities<E> {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

@@ -28,7 +28,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use shop_core::log::LogAdmin;
-use shop_core::ports::{InsertOutcome, RecordStore, UnreadableEntry};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_store::StoreInspection;
 use shop_store::postgres::PostgresStoreOptions;
@@ -509,6 +509,12 @@ impl<E: PostgresEntity> RecordStore<E::ForeignEvent> for PostgresEntities<E> {
 
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
+    }
+}
+
+impl<E: PostgresEntity> DescribeStore for PostgresEntities<E> {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

@@ -126,7 +126,7 @@ mod tests {
     use super::*;
     use crate::lock::lock;
     use crate::memory::InMemoryStore;
-    use crate::ports::{Page, RecordStore};
+    use crate::ports::{DescribeStore, Page, RecordStore, StoreInfo};
     use crate::{Error, Outcome};
 
     /// The call that acknowledges what the store shows, although a fail-over may take it away.
@@ -185,6 +185,12 @@ mod tests {
 
         async fn check(&self) -> Result<()> {
             Ok(())
+        }
+    }
+
+    impl DescribeStore for Primary {
+        fn info(&self) -> StoreInfo<'_> {
+            StoreInfo::default()
         }
     }
 

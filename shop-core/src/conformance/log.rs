@@ -35,7 +35,7 @@ fn publish_many(
 pub async fn published_records_are_delivered(fixture: &dyn LogFixture) {
     let sink = fixture.sink().await;
     let source = fixture.source(GROUP).await;
-    let promised = sink.durability();
+    let promised = sink.info().durability;
     let all = purchases(0..250);
     let (single, batch) = all.split_at(10);
     let mut receipts = publish_many(&*sink, &[]).await;

@@ -462,10 +462,13 @@ pub async fn wait_for_returns_when_stored(fixture: &dyn StoreFixture) {
 /// Each step leads to the least name that is not less than a text, in the order of bytes.
 pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
     let query = fixture.query().await;
-    match soon("next_name", query.next_name("")).await {
-        Err(error) if error.kind() == ErrorKind::Unsupported => return,
-        first => assert_eq!(first.expect("next_name"), None, "the store is empty"),
-    }
+    let user_names = query.info().user_names;
+    declared(user_names.is_some(), "finding the names of the users");
+    let Some(user_names) = user_names else {
+        return;
+    };
+    let first = succeed(user_names.next_name("")).await;
+    assert_eq!(first, None, "the store is empty");
     // None has a character from U+E000 to U+FFFF: servers that only speak MongoDB's protocol sort
     // these after 😀.
     let mut names = [
@@ -480,7 +483,7 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
     insert(fixture, &all).await;
     names.sort_unstable();
 
-    let next = async |from: &str| succeed(query.next_name(from)).await;
+    let next = async |from: &str| succeed(user_names.next_name(from)).await;
     let mut found = Vec::new();
     let mut from = String::new();
     while let Some(name) = next(&from).await {
@@ -505,12 +508,12 @@ pub async fn names_are_ordered_by_their_bytes(fixture: &dyn StoreFixture) {
 pub async fn the_last_reading_of_a_file_is_kept(fixture: &dyn StoreFixture) {
     let mut query = fixture.query().await;
     declared(
-        query.imported_files().is_some(),
+        query.info().imported_files.is_some(),
         "keeping how imported files were read",
     );
     let [first, second] = [1, 2].map(Uuid::from_u128);
     {
-        let Some(files) = query.imported_files() else {
+        let Some(files) = query.info().imported_files else {
             return;
         };
         assert_eq!(succeed(files.last_reading(first)).await, None);
@@ -523,7 +526,7 @@ pub async fn the_last_reading_of_a_file_is_kept(fixture: &dyn StoreFixture) {
     if let Some(reopened) = &reopened {
         query = reopened.query().await;
     }
-    let Some(files) = query.imported_files() else {
+    let Some(files) = query.info().imported_files else {
         panic!("the next process does not keep imported files");
     };
     assert_eq!(succeed(files.last_reading(first)).await.unwrap(), "c");

@@ -178,7 +178,8 @@ pub async fn a_contradicting_refund_is_returned_until_removed(fixture: &dyn Eras
 /// Returns the port of the refunds that wait in `store`.
 pub(super) fn waiting_refunds(store: &dyn PurchaseStore) -> &dyn WaitingRefunds {
     store
-        .waiting_refunds()
+        .info()
+        .waiting_refunds
         .expect("a store of `refund_suite!` has waiting refunds")
 }
 

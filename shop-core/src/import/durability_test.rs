@@ -4,7 +4,9 @@ use super::import_test::{counts, csv, import_into};
 use super::*;
 use crate::log::LogAdmin as _;
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{Lookup, Page, PageRequest, PurchaseQuery, Selector, Summary};
+use crate::ports::{
+    DescribeStore, Lookup, Page, PageRequest, PurchaseQuery, Selector, StoreInfo, Summary,
+};
 use crate::{Purchase, PurchaseId};
 
 /// A store of which a durable look-up has this answer.
@@ -27,6 +29,12 @@ impl PurchaseQuery for NotDurable {
     }
     async fn check_reads(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for NotDurable {
+    fn info(&self) -> StoreInfo<'_> {
+        self.0.info()
     }
 }
 

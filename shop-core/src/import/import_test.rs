@@ -6,7 +6,9 @@ use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{CurrencyStore as _, Durability, PurchaseQuery as _, Receipt, StoreSink};
+use crate::ports::{
+    CurrencyStore as _, Durability, PurchaseQuery as _, Receipt, SinkInfo, StoreSink,
+};
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
 
 pub(super) fn csv() -> Import {
@@ -369,11 +371,8 @@ async fn a_failed_import_reports_where_to_continue() {
                 _ => Err(Error::new(self.1, "full")),
             }
         }
-        fn durability(&self) -> Durability {
-            self.0.durability()
-        }
-        fn is_storing(&self) -> bool {
-            true
+        fn info(&self) -> SinkInfo {
+            self.0.info().with_storing(true)
         }
         async fn check(&self) -> Result<()> {
             Ok(())

@@ -222,7 +222,7 @@ impl Import {
             next_batch = spawn_blocking(move || reader.next_batch(batch_size));
             let started = Instant::now();
             publisher.publish(batch, report).await?;
-            if sink.is_storing() {
+            if sink.info().is_storing {
                 batch_size = adapt_batch_size(batch_size, started.elapsed());
             }
             progress(report);

@@ -6,8 +6,8 @@ use super::import_test::{counts, csv, import_file, import_into};
 use super::*;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, ImportedFiles, Lookup, Page, PageRequest, PurchaseQuery, Selector, StoreSink,
-    Summary,
+    DescribeStore, Durability, ImportedFiles, Lookup, Page, PageRequest, PurchaseQuery, Selector,
+    StoreInfo, StoreSink, Summary,
 };
 use crate::{Error, ErrorKind, Purchase, Uuid};
 
@@ -285,11 +285,14 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
         async fn look_up_durable(&self, id: &crate::PurchaseId) -> Result<Lookup> {
             self.0.look_up_durable(id).await
         }
-        fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-            Some(self)
-        }
         async fn check_reads(&self) -> Result<()> {
             Ok(())
+        }
+    }
+
+    impl DescribeStore for Forgetful {
+        fn info(&self) -> StoreInfo<'_> {
+            self.0.info().with_imported_files(self)
         }
     }
 

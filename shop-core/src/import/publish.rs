@@ -7,7 +7,7 @@
 //!          conflicting   rejected             rejected
 //! ```
 //!
-//! A sink either *stores* purchases itself ([`PurchaseSink::is_storing`]), so that its answer is
+//! A sink either *stores* purchases itself ([`SinkInfo::is_storing`](crate::ports::SinkInfo::is_storing)), so that its answer is
 //! the decision of the store, or appends them to a log, from which ingest stores them later. With a
 //! log, a row is *unsettled* from its acknowledgement until a query finds that the store decided
 //! about it. A refund may be stored before its purchase: the store keeps it as a *waiting refund*
@@ -168,7 +168,7 @@ impl<'a> ImportPublisher<'a> {
     ) -> Result<()> {
         // A sink that stores reports purchases that it stored before, so they need no look-up. A
         // refund is looked up in any case, to find whether it contradicts its purchase.
-        let is_storing = self.sink.is_storing();
+        let is_storing = self.sink.info().is_storing;
         let (mut new_rows, rows_to_look_up): (Vec<_>, Vec<_>) = self
             .valid_rows(batch, report)
             .into_iter()

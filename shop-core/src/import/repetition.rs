@@ -146,7 +146,7 @@ impl<'a> RepetitionGuard<'a> {
     /// With `again`, a file that was read otherwise before is not refused.
     pub(super) fn new(query: &'a dyn PurchaseQuery, again: bool) -> Self {
         Self {
-            files: query.imported_files(),
+            files: query.info().imported_files,
             is_checked: again,
         }
     }

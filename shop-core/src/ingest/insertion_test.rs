@@ -15,7 +15,7 @@ use crate::log::{
     DeadLetter, DeadLetters as _, LogAdmin as _, LogAdminExt as _, Reason, ReasonKind, Resolution,
 };
 use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{InsertOutcome, RecordStore};
+use crate::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use crate::record::Record as _;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result};
 
@@ -62,6 +62,12 @@ impl RecordStore<Purchase> for Failing {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for Failing {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

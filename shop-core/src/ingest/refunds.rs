@@ -43,7 +43,7 @@ pub(super) async fn run_refund_settler<R: Record>(
     worker: Arc<BatchWorker<R>>,
     status: watch::Sender<IngestStatus>,
 ) {
-    let Some(store) = worker.store.waiting_refunds() else {
+    let Some(store) = worker.store.info().waiting_refunds else {
         return;
     };
     let mut has_failed = false;

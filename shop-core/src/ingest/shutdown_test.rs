@@ -13,7 +13,7 @@ use super::fixture::{
 use super::{Component, DeadLetterLimit, IngestCounters, IngestOptions, Phase};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
-use crate::ports::{InsertOutcome, PurchaseSink as _, RecordStore};
+use crate::ports::{DescribeStore, InsertOutcome, PurchaseSink as _, RecordStore, StoreInfo};
 use crate::{Error, ErrorKind, Purchase, Result, Retry};
 
 #[tokio::test(start_paused = true)]
@@ -127,6 +127,12 @@ impl RecordStore<Purchase> for Broken {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for Broken {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

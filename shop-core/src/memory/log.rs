@@ -19,7 +19,7 @@ use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
     RecordPosition, ResolvedDeadLetter,
 };
-use crate::ports::{Durability, PurchaseSink, Receipt};
+use crate::ports::{Durability, PurchaseSink, Receipt, SinkInfo};
 use crate::record::encode;
 use crate::{Clock, Error, ErrorKind, Purchase, Result, SystemClock, options};
 
@@ -209,7 +209,7 @@ impl PurchaseSink for InMemorySink {
     async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
         self.check().await?;
         let position = self.log.append(encode(purchase)?);
-        Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+        Ok(Receipt::new(purchase.id, Durability::Memory).with_position(position))
     }
 
     async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
@@ -221,7 +221,7 @@ impl PurchaseSink for InMemorySink {
             .iter()
             .map(|purchase| {
                 let position = self.log.append_to(&mut state, encode(purchase)?);
-                Ok(Receipt::new(purchase.id, self.durability()).with_position(position))
+                Ok(Receipt::new(purchase.id, Durability::Memory).with_position(position))
             })
             .collect();
         drop(state);
@@ -229,8 +229,8 @@ impl PurchaseSink for InMemorySink {
         receipts
     }
 
-    fn durability(&self) -> Durability {
-        Durability::Memory
+    fn info(&self) -> SinkInfo {
+        SinkInfo::new(Durability::Memory)
     }
 
     async fn check(&self) -> Result<()> {

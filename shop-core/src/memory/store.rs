@@ -17,9 +17,10 @@ use crate::domain::Currency;
 use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
-    CurrencyStore, ImportedFiles, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageBounds,
-    PageRequest, PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed, Selector,
-    Summary, WaitingRefund, WaitingRefunds, WaitingSummary, decide_refunds, rejected_currency,
+    CurrencyStore, DescribeStore, ImportedFiles, InsertOutcome, Keyset, ListOrder, Lookup, Page,
+    PageBounds, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed,
+    Selector, StoreInfo, Summary, UserNames, WaitingRefund, WaitingRefunds, WaitingSummary,
+    decide_refunds, rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -392,9 +393,26 @@ impl RecordStore<Purchase> for InMemoryStore {
     async fn check(&self) -> Result<()> {
         Ok(())
     }
+}
 
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        Some(self)
+impl DescribeStore for InMemoryStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+            .with_waiting_refunds(self)
+            .with_imported_files(self)
+            .with_user_names(self)
+    }
+}
+
+#[async_trait]
+impl UserNames for InMemoryStore {
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let tables = lock(&self.tables);
+        let names = tables
+            .purchases
+            .values()
+            .map(|purchase| purchase.user_name.as_str());
+        Ok(names.filter(|name| *name >= from).min().map(str::to_owned))
     }
 }
 
@@ -442,19 +460,6 @@ impl PurchaseQuery for InMemoryStore {
     /// Looks up the entry: what is inserted is visible at once, and lasts as long as the memory.
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
         self.look_up(id).await
-    }
-
-    async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let tables = lock(&self.tables);
-        let names = tables
-            .purchases
-            .values()
-            .map(|purchase| purchase.user_name.as_str());
-        Ok(names.filter(|name| *name >= from).min().map(str::to_owned))
-    }
-
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -11,8 +11,7 @@ use crate::Result;
 /// file that is read otherwise than before.
 ///
 /// A file is named by a digest of its content, and how it was read is a text of the import. A store
-/// that offers this port returns it from
-/// [`PurchaseQuery::imported_files`](super::PurchaseQuery::imported_files).
+/// that keeps this offers the port in its [`StoreInfo`](super::StoreInfo).
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.

@@ -14,6 +14,8 @@
 //! | [`WaitingRefunds`] | Keeps the refunds that arrive before their purchase |
 //! | [`CurrencyStore`] | Keeps the currency of a store |
 //! | [`ImportedFiles`] | Keeps how imported files were read |
+//! | [`UserNames`] | Finds the names of the users of a store |
+//! | [`DescribeStore`] | Says what a store can do beyond its ports |
 //! | [`PurchaseEvents`] | Yields purchases as they become visible |
 //!
 //! [`ShopCurrency`] is no port: it is what a process knows about the currency of its store, which all
@@ -30,6 +32,7 @@ mod currency;
 mod cursor;
 mod idempotent;
 mod imported_files;
+mod info;
 mod left;
 mod outcomes;
 mod polls;
@@ -44,6 +47,7 @@ mod shop_currency_test;
 pub(crate) mod sink;
 mod store;
 mod totals;
+mod user_names;
 mod written;
 
 #[cfg(feature = "mock")]
@@ -62,6 +66,7 @@ pub use {
     cursor::{Cursor, Keyset, TimeRange},
     idempotent::REFUND_TIMEOUT,
     imported_files::ImportedFiles,
+    info::{DescribeStore, SinkInfo, StoreInfo},
     left::{LeftEntries, Removed},
     polls::Polls,
     publisher::{PublishedPurchase, PurchasePublisher},
@@ -73,6 +78,7 @@ pub use {
     sink::PurchaseSink,
     store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore, StoreSink},
     totals::{Bucket, Period, TotalsRequest, UtcOffset},
+    user_names::UserNames,
 };
 #[doc(hidden)]
 pub use {

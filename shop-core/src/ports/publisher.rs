@@ -98,7 +98,8 @@ pub(crate) fn may_be_unstored<P: PurchasePublisher + ?Sized>(
     id: &PurchaseId,
     now: Timestamp,
 ) -> bool {
-    !publisher.is_storing() && (publisher.acknowledged(id).is_some() || is_recent(id, now))
+    let is_young = publisher.acknowledged(id).is_some() || is_recent(id, now);
+    is_young && !publisher.info().is_storing
 }
 
 #[cfg(feature = "mock")]
@@ -111,7 +112,7 @@ mockall::mock! {
     #[async_trait]
     impl PurchaseSink for PurchasePublisher {
         async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
-        fn durability(&self) -> super::Durability;
+        fn info(&self) -> super::SinkInfo;
         async fn check(&self) -> Result<()>;
         async fn close(&self, deadline: std::time::Duration) -> Result<()>;
     }

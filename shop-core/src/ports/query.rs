@@ -15,7 +15,9 @@ use async_trait::async_trait;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
-use super::{Bucket, Cursor, ImportedFiles, Polls, ScanBatch, TimeRange, Totals, TotalsRequest};
+#[cfg(feature = "mock")]
+use super::StoreInfo;
+use super::{Bucket, Cursor, DescribeStore, Polls, ScanBatch, TimeRange, Totals, TotalsRequest};
 use crate::domain::Reference;
 use crate::{
     Error, ErrorKind, Invalid, Price, Purchase, PurchaseId, Result, Total, UserId, UserName,
@@ -74,14 +76,12 @@ use crate::{
 ///   (`durability::a_fail_over_keeps_what_was_acknowledged`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
-/// - `next_name` leads through the names of all users in the order of their bytes; or it is
-///   unsupported (`query::names_are_ordered_by_their_bytes`).
 /// - `scan_batch` yields all purchases that were stored throughout, and none twice, in batches that
 ///   end (`query::scan_batches_yield_everything_once`).
 /// - A purchase is visible as soon as `insert` returns (`store::stored_purchases_are_unchanged`).
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
-pub trait PurchaseQuery: Debug + Send + Sync + 'static {
+pub trait PurchaseQuery: DescribeStore {
     /// Returns one page of the selected purchases.
     ///
     /// # Errors
@@ -150,15 +150,6 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
     /// Returns the errors of [`get`](Self::get).
     async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
 
-    /// Returns a number that grows whenever another server takes the store over (default 0).
-    ///
-    /// A promoted standby may lack purchases that the previous server stored. A caller that
-    /// compares the store with the log compares this number, and checks again after a change. This
-    /// function makes no request.
-    fn takeovers(&self) -> u64 {
-        0
-    }
-
     /// Waits until the purchase with the id `id` is stored, for at most `timeout`, and returns
     /// whether it is stored.
     ///
@@ -181,23 +172,6 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         }
     }
 
-    /// Returns the first stored user name that is equal to or greater than `from` in the order of
-    /// bytes.
-    ///
-    /// Repeated calls, each after the last name, lead through the names of all users. A store
-    /// implements this function if it needs to read only one entry of an index of names.
-    ///
-    /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) by default
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
-    async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let _unused = from;
-        Err(Error::new(
-            ErrorKind::Unsupported,
-            "this store finds no names by their beginning",
-        ))
-    }
-
     /// Returns the next batch of a scan of the whole store, behind the cursor `after`, or the first
     /// batch without a cursor.
     ///
@@ -216,12 +190,6 @@ pub trait PurchaseQuery: Debug + Send + Sync + 'static {
         let page = self.page(&Selector::All, &request).await?;
         let next = page.next_cursor(&request)?;
         Ok(ScanBatch::new(page.items, next))
-    }
-
-    /// Returns the files that were imported into the store, if the store keeps them (default
-    /// `None`).
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        None
     }
 
     /// Checks whether the store can be read now.
@@ -291,6 +259,14 @@ mockall::mock! {
         async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
         async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
         async fn check_reads(&self) -> Result<()>;
+    }
+}
+
+#[cfg(feature = "mock")]
+impl DescribeStore for MockPurchaseQuery {
+    /// Returns the info of a store that can do nothing beyond its ports.
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

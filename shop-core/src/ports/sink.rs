@@ -14,8 +14,7 @@ use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, stream};
 
-use super::{Durability, Receipt};
-use crate::log::LogFaults;
+use super::{Receipt, SinkInfo};
 use crate::{Purchase, Result, UserId};
 
 /// Publishes purchases durably to a log.
@@ -28,7 +27,7 @@ use crate::{Purchase, Result, UserId};
 /// ```
 /// use std::time::Duration;
 ///
-/// use shop_core::ports::{Durability, PurchaseSink, Receipt};
+/// use shop_core::ports::{PurchaseSink, Receipt, SinkInfo};
 /// use shop_core::{Decimal, Error, ErrorKind, Purchase, Result, async_trait};
 ///
 /// #[derive(Debug)]
@@ -43,8 +42,8 @@ use crate::{Purchase, Result, UserId};
 ///         self.0.publish(purchase).await
 ///     }
 ///
-///     fn durability(&self) -> Durability {
-///         self.0.durability()
+///     fn info(&self) -> SinkInfo {
+///         self.0.info()
 ///     }
 ///
 ///     async fn check(&self) -> Result<()> {
@@ -128,26 +127,11 @@ pub trait PurchaseSink: Debug + Send + Sync + 'static {
         publish_each(self, purchases).await
     }
 
-    /// Returns whether an acknowledged purchase is in the store already (default `false`).
-    ///
-    /// The result of a publish is then the decision of the store, which tells a new purchase from a
-    /// repetition. A sink around another one forwards this method.
-    fn is_storing(&self) -> bool {
-        false
-    }
-
-    /// Returns the minimum durability of a receipt, as far as the sink currently knows.
+    /// Returns the known state of the sink, and what its receipts mean. A sink around another one
+    /// returns the info of the inner one.
     ///
     /// This function does not block and makes no request.
-    fn durability(&self) -> Durability;
-
-    /// Returns the known faults of a log that can be reached, such as partitions without a leader
-    /// (default: none).
-    ///
-    /// This function does not block and makes no request. A sink around another one forwards it.
-    fn faults(&self) -> LogFaults {
-        LogFaults::default()
-    }
+    fn info(&self) -> SinkInfo;
 
     /// Checks whether a purchase can be published now. Writes nothing.
     ///
@@ -174,7 +158,7 @@ mockall::mock! {
     #[async_trait]
     impl PurchaseSink for PurchaseSink {
         async fn publish(&self, purchase: &Purchase) -> Result<Receipt>;
-        fn durability(&self) -> Durability;
+        fn info(&self) -> SinkInfo;
         async fn check(&self) -> Result<()>;
         async fn close(&self, deadline: Duration) -> Result<()>;
     }

@@ -18,7 +18,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::future::BoxFuture;
 
-use super::{Durability, PurchaseSink, Receipt, Removed, WaitingRefunds};
+#[cfg(feature = "mock")]
+use super::StoreInfo;
+use super::{DescribeStore, Durability, PurchaseSink, Receipt, Removed, SinkInfo};
 use crate::log::{LogFaults, Reason};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
@@ -44,7 +46,7 @@ const MAX_BATCH: usize = 1_000;
 /// use shop_core::ingest::{Ingest, IngestOptions};
 /// # use shop_core::log::{LogRecord, Partition};
 /// use shop_core::memory::InMemoryLog;
-/// use shop_core::ports::{InsertOutcome, RecordStore};
+/// use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 /// # use shop_core::record::{DecodeError, Record};
 /// # use shop_core::{Result, Timestamp};
 ///
@@ -72,6 +74,12 @@ const MAX_BATCH: usize = 1_000;
 ///
 ///     async fn check(&self) -> Result<()> {
 ///         Ok(())
+///     }
+/// }
+///
+/// impl DescribeStore for Refunds {
+///     fn info(&self) -> StoreInfo<'_> {
+///         StoreInfo::default()
 ///     }
 /// }
 ///
@@ -106,7 +114,7 @@ const MAX_BATCH: usize = 1_000;
 ///   (`record_store::a_dropped_apply_may_be_repeated`).
 #[async_trait]
 #[auto_impl::auto_impl(Arc, Box)]
-pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
+pub trait RecordStore<R: Record>: DescribeStore {
     /// Applies each record of `batch` that was not applied before, and returns one outcome per
     /// record.
     ///
@@ -128,23 +136,6 @@ pub trait RecordStore<R: Record>: Debug + Send + Sync + 'static {
     /// # Errors
     /// Returns the reason why no record can be applied.
     async fn check(&self) -> Result<()>;
-
-    /// Returns what is wrong with whole files of the store, one sentence for each, although records
-    /// may be applied (default: nothing). See [`LogFaults::files`].
-    ///
-    /// This function does not block and makes no request.
-    fn file_faults(&self) -> Vec<String> {
-        Vec::new()
-    }
-
-    /// Returns the port of the refunds that wait in this store for their purchase (default `None`).
-    ///
-    /// Only a store of purchases can keep such refunds. A store that does not keep them rejects a
-    /// refund whose purchase is not stored as [parked](Reason::parked), and an operator replays the
-    /// refund later.
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        None
-    }
 }
 
 #[cfg(feature = "mock")]
@@ -158,6 +149,14 @@ mockall::mock! {
     impl<R: Record> RecordStore<R> for RecordStore<R> {
         async fn apply(&self, batch: Arc<[R]>) -> Result<Vec<InsertOutcome>>;
         async fn check(&self) -> Result<()>;
+    }
+}
+
+#[cfg(feature = "mock")]
+impl<R: Record> DescribeStore for MockRecordStore<R> {
+    /// Returns the info of a store that can do nothing beyond its ports.
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 
@@ -489,19 +488,14 @@ impl PurchaseSink for StoreSink {
         receipts
     }
 
-    fn is_storing(&self) -> bool {
-        true
-    }
-
-    fn durability(&self) -> Durability {
-        self.durability
-    }
-
-    fn faults(&self) -> LogFaults {
-        LogFaults {
-            files: self.store.file_faults(),
+    fn info(&self) -> SinkInfo {
+        let faults = LogFaults {
+            files: self.store.info().file_faults,
             ..LogFaults::default()
-        }
+        };
+        SinkInfo::new(self.durability)
+            .with_storing(true)
+            .with_faults(faults)
     }
 
     async fn check(&self) -> Result<()> {

@@ -11,7 +11,9 @@ use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::InMemoryLog;
-use crate::ports::{Lookup, Page, PageLimit, PageRequest, PurchaseStore, Summary};
+use crate::ports::{
+    DescribeStore, Lookup, Page, PageLimit, PageRequest, PurchaseStore, StoreInfo, Summary,
+};
 use crate::record::header;
 use crate::{ErrorKind, Outcome, Timestamp, id_from_key};
 
@@ -47,6 +49,12 @@ impl PurchaseQuery for Noting {
 
     async fn check_reads(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for Noting {
+    fn info(&self) -> StoreInfo<'_> {
+        self.0.info()
     }
 }
 

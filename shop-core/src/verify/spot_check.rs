@@ -86,7 +86,7 @@ impl SpotCheck {
     /// Dropping the future may leave partitions unchecked.
     pub async fn check(&mut self) -> Result<usize> {
         let mut gaps = 0;
-        let takeovers = self.query.takeovers();
+        let takeovers = self.query.info().takeovers;
         let is_dense = self.takeovers != takeovers;
         // The server that took over may lack other records, so each partition is checked again.
         if is_dense {

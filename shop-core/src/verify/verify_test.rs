@@ -17,8 +17,8 @@ use crate::log::{
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
-    Cursor, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink as _, RecordStore as _,
-    ScanBatch, Selector, Summary, UnreadableEntry,
+    Cursor, DescribeStore, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink as _,
+    RecordStore as _, ScanBatch, Selector, StoreInfo, Summary, UnreadableEntry,
 };
 use crate::record::{Record as _, decode};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
@@ -179,6 +179,12 @@ impl PurchaseQuery for UnusualStore {
 
     async fn check_reads(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl DescribeStore for UnusualStore {
+    fn info(&self) -> StoreInfo<'_> {
+        self.store.info()
     }
 }
 

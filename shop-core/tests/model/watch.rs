@@ -11,7 +11,7 @@ use shop_core::log::{
     Revocation, RevocationCause, SourceEvent,
 };
 use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
-use shop_core::ports::{InsertOutcome, PurchaseStore, RecordStore};
+use shop_core::ports::{DescribeStore, InsertOutcome, PurchaseStore, RecordStore, StoreInfo};
 use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::time::Instant;
 
@@ -237,6 +237,12 @@ impl RecordStore<Purchase> for WatchedStore {
 
     async fn check(&self) -> Result<()> {
         self.inner.durable.check().await
+    }
+}
+
+impl DescribeStore for WatchedStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

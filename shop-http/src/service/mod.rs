@@ -207,7 +207,7 @@ impl Service {
     pub(crate) fn faults(&self) -> LogFaults {
         self.purchases
             .as_ref()
-            .map(|purchases| purchases.shop.sink().faults())
+            .map(|purchases| purchases.shop.sink().info().faults)
             .unwrap_or_default()
     }
 

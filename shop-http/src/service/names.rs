@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 
 use serde::Serialize;
 use shop_core::ports::PurchaseQuery;
-use shop_core::{Result, UserName};
+use shop_core::{Error, ErrorKind, Result, UserName};
 
 /// The maximum number of names that are returned.
 const MAX_NAMES: usize = 20;
@@ -27,15 +27,20 @@ pub(crate) struct Names {
 /// Finds the first names that begin with `prefix`, in any case.
 ///
 /// # Errors
-/// See [`PurchaseQuery::next_name`].
+/// - [`Unsupported`](ErrorKind::Unsupported) if the store finds no names
+/// - The errors of [`UserNames::next_name`](shop_core::ports::UserNames::next_name)
 pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result<Names> {
+    let names = query.info().user_names.ok_or_else(|| {
+        let message = "this store finds no names by their beginning";
+        Error::new(ErrorKind::Unsupported, message)
+    })?;
     let prefix = Prefix::new(prefix.as_str());
     let mut from = String::new();
     let mut items = Vec::new();
     let mut has_more = true;
     for _step in 0..MAX_STEPS {
         let next_name = match prefix.least_match_from(&from) {
-            Some(least) => query.next_name(&least).await?,
+            Some(least) => names.next_name(&least).await?,
             None => None,
         };
         let Some(name) = next_name else {

@@ -14,8 +14,7 @@ use std::time::Duration;
 
 use lru::LruCache;
 use parking_lot::Mutex;
-use shop_core::log::LogFaults;
-use shop_core::ports::{Durability, PurchaseSink, Receipt, RecentOutcomes, Selector};
+use shop_core::ports::{PurchaseSink, Receipt, RecentOutcomes, Selector, SinkInfo};
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result, async_trait};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, timeout};
@@ -177,16 +176,8 @@ impl PurchaseSink for MeasuredSink {
         results
     }
 
-    fn is_storing(&self) -> bool {
-        self.port.is_storing()
-    }
-
-    fn durability(&self) -> Durability {
-        self.port.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.port.faults()
+    fn info(&self) -> SinkInfo {
+        self.port.info()
     }
 
     async fn check(&self) -> Result<()> {

@@ -3,7 +3,8 @@
 use shop_core::log::{Gap, GapCause, LogFaults, Partition};
 use shop_core::memory::InMemorySink;
 use shop_core::ports::{
-    Cursor, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt, Selector, Summary,
+    Cursor, DescribeStore, Lookup, Page, PageRequest, PurchaseQuery, PurchaseSink, Receipt,
+    Selector, SinkInfo, StoreInfo, Summary,
 };
 use shop_core::{PurchaseId, Result, Uuid, async_trait};
 
@@ -41,14 +42,20 @@ impl PurchaseQuery for Panics {
     }
 }
 
+impl DescribeStore for Panics {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+    }
+}
+
 #[async_trait]
 impl PurchaseSink for Panics {
     async fn publish(&self, _purchase: &Purchase) -> Result<Receipt> {
         fail()
     }
 
-    fn durability(&self) -> Durability {
-        Durability::Memory
+    fn info(&self) -> SinkInfo {
+        SinkInfo::new(Durability::Memory)
     }
 
     async fn check(&self) -> Result<()> {
@@ -99,6 +106,12 @@ impl PurchaseQuery for NeverEnds {
     }
 }
 
+impl DescribeStore for NeverEnds {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+    }
+}
+
 /// A log of which one partition has no leader, and another one was truncated.
 #[derive(Debug)]
 pub(crate) struct InCluster(InMemorySink);
@@ -115,17 +128,13 @@ impl PurchaseSink for InCluster {
         self.0.publish(purchase).await
     }
 
-    fn durability(&self) -> Durability {
-        self.0.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
+    fn info(&self) -> SinkInfo {
         let mut faults = LogFaults::default();
         faults.unavailable = vec!["purchases-3".to_owned()];
         let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
         faults.files = vec!["shop.db: its pages are being checked".to_owned()];
         faults.lost = vec![Gap::new(partition, 20, 40, GapCause::Truncated)];
-        faults
+        self.0.info().with_faults(faults)
     }
 
     async fn check(&self) -> Result<()> {

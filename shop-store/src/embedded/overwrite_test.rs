@@ -31,7 +31,7 @@ async fn assert_refuses(log: &EmbeddedLog, number: u64) {
     assert_fails(&refused, ErrorKind::Unavailable, Outcome::NotApplied);
     assert!(refused.to_string().contains("overwritten"), "{refused}");
     assert!(sink.check().await.is_err());
-    let faults = sink.faults().files;
+    let faults = sink.info().faults.files;
     assert!(faults[0].contains("overwritten"), "{faults:?}");
 }
 
@@ -55,13 +55,13 @@ async fn close(log: EmbeddedLog) {
 async fn checked_fault(log: &EmbeddedLog) -> Option<String> {
     let sink = log.sink();
     let is_checked = async || {
-        let files = sink.faults().files;
+        let files = sink.info().faults.files;
         files
             .first()
             .is_none_or(|fault| !fault.contains("being checked"))
     };
     until(is_checked).await;
-    sink.faults().files.pop()
+    sink.info().faults.files.pop()
 }
 
 #[tokio::test]
@@ -139,7 +139,7 @@ async fn several_programs_write_and_copy_the_log_without_being_taken_for_others(
     publish(&logs[0], 2 * MANY..2 * MANY + 10).await;
     publish(&logs[1], 2 * MANY + 10..2 * MANY + 20).await;
     assert_eq!(count(&store).await, 2 * MANY + 120);
-    assert_eq!(logs[0].sink().faults().files, [""; 0]);
+    assert_eq!(logs[0].sink().info().faults.files, [""; 0]);
 }
 
 #[tokio::test]
@@ -161,7 +161,7 @@ async fn a_process_that_died_before_it_recorded_its_write_does_not_stop_the_othe
         .open(folder.path().join("shop.db"));
     file.unwrap().set_modified(SystemTime::UNIX_EPOCH).unwrap();
     sink.publish(&purchase(4)).await.unwrap();
-    assert_eq!(sink.faults().files, [""; 0]);
+    assert_eq!(sink.info().faults.files, [""; 0]);
 }
 
 /// Copies the file and its write-ahead log, as a backup tool does.
@@ -180,7 +180,11 @@ async fn a_copy_is_checked_once_and_says_what_is_damaged() {
     let (folder, log) = fresh_log().await;
     let sink = log.storing_sink("purchase-group").await.unwrap();
     sink.publish_many(&purchases(0..10)).await;
-    assert_eq!(sink.faults().files, [""; 0], "a new file needs no check");
+    assert_eq!(
+        sink.info().faults.files,
+        [""; 0],
+        "a new file needs no check"
+    );
 
     let copy = copy_files(&folder);
     let copied = open_log(&copy).await;
@@ -189,7 +193,11 @@ async fn a_copy_is_checked_once_and_says_what_is_damaged() {
     let record = read(&copy, "shop.lock");
     assert!(String::from_utf8(record).unwrap().contains(" checked "));
     let copied = open_log(&copy).await;
-    assert_eq!(copied.sink().faults().files, [""; 0], "not a second time");
+    assert_eq!(
+        copied.sink().info().faults.files,
+        [""; 0],
+        "not a second time"
+    );
     close(copied).await;
 
     let copy = copy_files(&folder);
@@ -213,5 +221,5 @@ async fn a_restored_folder_is_not_checked_again() {
     backup(folder.path(), saved.path()).await.unwrap();
     super::restore(saved.path(), restored.path()).await.unwrap();
     let log = open_log(&restored).await;
-    assert_eq!(log.sink().faults().files, [""; 0]);
+    assert_eq!(log.sink().info().faults.files, [""; 0]);
 }

@@ -6,7 +6,7 @@ use shop_core::Uuid;
 use shop_core::conformance::StoreFixture;
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    CurrencyStore as _, ImportedFiles as _, Lookup, Period, PurchaseQueryExt as _,
+    CurrencyStore as _, ImportedFiles as _, Lookup, Period, PurchaseQueryExt as _, UserNames as _,
     WaitingRefunds as _,
 };
 

@@ -12,8 +12,8 @@ use bson::oid::ObjectId;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::options::FindOptions;
 use shop_core::ports::{
-    Bucket, Cursor, ImportedFiles, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch,
-    Selector, Summary, TimeRange, TotalsRequest,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
+    Summary, TimeRange, TotalsRequest, UserNames,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -128,6 +128,17 @@ impl PurchaseQuery for MongoStore {
         self.look_up(id).await
     }
 
+    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
+        scan::read_scan_batch(&self.connection, after).await
+    }
+
+    async fn check_reads(&self) -> Result<()> {
+        self.connection.ping().await
+    }
+}
+
+#[async_trait]
+impl UserNames for MongoStore {
     /// The replaced systems wrote numeric names as numbers, which are not found.
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let options = FindOptions::builder()
@@ -144,18 +155,6 @@ impl PurchaseQuery for MongoStore {
             .first()
             .and_then(|document| document.get_str("username").ok());
         Ok(name.map(str::to_owned))
-    }
-
-    async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
-        scan::read_scan_batch(&self.connection, after).await
-    }
-
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        Some(self)
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        self.connection.ping().await
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use shop_core::{Purchase, Result};
 
 use super::MongoStoreOptions;
@@ -116,8 +116,13 @@ impl RecordStore<Purchase> for MongoStore {
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
     }
+}
 
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        Some(self)
+impl DescribeStore for MongoStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+            .with_waiting_refunds(self)
+            .with_imported_files(self)
+            .with_user_names(self)
     }
 }

@@ -9,8 +9,8 @@ use std::time::SystemTime;
 
 use async_trait::async_trait;
 use shop_core::ports::{
-    Bucket, Cursor, ImportedFiles, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch,
-    Selector, Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry,
+    Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
+    Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry, UserNames,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
@@ -135,16 +135,6 @@ impl PurchaseQuery for PostgresStore {
         Ok(lookup)
     }
 
-    /// Returns the highest timeline of the servers, which grows with each promotion of a standby.
-    fn takeovers(&self) -> u64 {
-        self.connection.servers.timeline().into()
-    }
-
-    async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let rows = self.connection.query(next_name_query(from)).await?;
-        Ok(rows.first().and_then(|row| row.try_get("username").ok()))
-    }
-
     /// Reads the slice of rows after the position `after`, or the first slice.
     ///
     /// A position in a scan is the id of the last row that was read.
@@ -173,12 +163,16 @@ impl PurchaseQuery for PostgresStore {
         Ok(ScanBatch::new(purchases, next_position).with_unreadable(unreadable))
     }
 
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        Some(self)
-    }
-
     async fn check_reads(&self) -> Result<()> {
         self.connection.check_reads().await
+    }
+}
+
+#[async_trait]
+impl UserNames for PostgresStore {
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let rows = self.connection.query(next_name_query(from)).await?;
+        Ok(rows.first().and_then(|row| row.try_get("username").ok()))
     }
 }
 

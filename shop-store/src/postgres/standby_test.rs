@@ -3,7 +3,7 @@
 
 use shop_core::async_trait;
 use shop_core::conformance::{StoreFixture, durability};
-use shop_core::ports::{Lookup, PurchaseStore};
+use shop_core::ports::{DescribeStore as _, Lookup, PurchaseStore};
 
 use super::fixture::server::Cluster;
 use super::fixture::{cluster_with_standby, session, until};
@@ -140,9 +140,9 @@ async fn a_primary_that_comes_back_after_a_promotion_gets_no_writes() {
     insert(&store, &all[..20]).await;
     // The sessions of the pools stay open, and nothing answers.
     control(&cluster, &["pause", "promote_beside"]);
-    let takeovers = store.takeovers();
+    let takeovers = store.info().takeovers;
     insert(&store, &all[20..40]).await;
-    assert!(store.takeovers() > takeovers);
+    assert!(store.info().takeovers > takeovers);
     control(&cluster, &["resume"]);
     insert(&store, &all[40..]).await;
     assert_eq!(count(&store).await, 60);

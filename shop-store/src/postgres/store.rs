@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore, WaitingRefunds};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use shop_core::{Purchase, Result};
 
 use super::connection::PostgresConnection;
@@ -101,8 +101,16 @@ impl RecordStore<Purchase> for PostgresStore {
     async fn check(&self) -> Result<()> {
         self.connection.check_writes().await
     }
+}
 
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        Some(self)
+impl DescribeStore for PostgresStore {
+    /// The number of takeovers is the highest timeline of the servers, which grows with each
+    /// promotion of a standby.
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+            .with_takeovers(self.connection.servers.timeline().into())
+            .with_waiting_refunds(self)
+            .with_imported_files(self)
+            .with_user_names(self)
     }
 }

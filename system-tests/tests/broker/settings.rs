@@ -41,11 +41,14 @@ async fn a_receipt_has_at_most_the_replicas_of_the_topic() {
     let sink = fixture.log().sink();
     let learnt = async {
         while sink.publish(&purchase(1)).await.unwrap().durability != one {
-            assert_eq!(sink.durability(), Durability::Broker { replicas: None });
+            assert_eq!(
+                sink.info().durability,
+                Durability::Broker { replicas: None }
+            );
         }
     };
     soon("learn it", learnt).await;
-    assert_eq!(sink.durability(), one);
+    assert_eq!(sink.info().durability, one);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

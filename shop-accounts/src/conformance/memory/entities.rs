@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use shop_core::{IdempotencyKey, Result, lock};
 
 use super::InMemoryOutbox;
@@ -108,6 +108,12 @@ impl<E: Entity> RecordStore<E::ForeignEvent> for InMemoryEntities<E> {
 
     async fn check(&self) -> Result<()> {
         Ok(())
+    }
+}
+
+impl<E: Entity> DescribeStore for InMemoryEntities<E> {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
     }
 }
 

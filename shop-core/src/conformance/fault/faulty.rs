@@ -7,10 +7,10 @@ use async_trait::async_trait;
 use super::super::prelude::*;
 use super::call::{complete_later, no_answer};
 use crate::Error;
-use crate::log::{DeadLetters, LogFaults, LogWriter};
+use crate::log::{DeadLetters, LogWriter};
 use crate::ports::{
-    Bucket, Cursor, Durability, ImportedFiles, InsertOutcome, Page, PurchaseSink, Receipt,
-    RecordStore, ScanBatch, WaitingRefunds,
+    Bucket, Cursor, DescribeStore, InsertOutcome, Page, PurchaseSink, Receipt, RecordStore,
+    ScanBatch, SinkInfo, StoreInfo,
 };
 
 /// A port whose calls have the faults of a script. Implements the same port.
@@ -117,16 +117,8 @@ faulty!(PurchaseSink {
         }
     }
 
-    fn is_storing(&self) -> bool {
-        self.port.is_storing()
-    }
-
-    fn durability(&self) -> Durability {
-        self.port.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.port.faults()
+    fn info(&self) -> SinkInfo {
+        self.port.info()
     }
 );
 
@@ -135,17 +127,15 @@ fn left_out() -> Error {
     Error::new(ErrorKind::Unavailable, "skipped on purpose").with_origin("fault")
 }
 
+impl<P: DescribeStore + ?Sized> DescribeStore for Faulty<P> {
+    fn info(&self) -> StoreInfo<'_> {
+        self.port.info()
+    }
+}
+
 #[deny(clippy::missing_trait_methods)]
 #[async_trait]
 impl RecordStore<Purchase> for Faulty<dyn PurchaseStore> {
-    fn file_faults(&self) -> Vec<String> {
-        self.port.file_faults()
-    }
-
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        self.port.waiting_refunds()
-    }
-
     async fn apply(&self, batch: Arc<[Purchase]>) -> Result<Vec<InsertOutcome>> {
         match self.faults.take(Call::Insert) {
             Some(Fault::PartialInsert) => {
@@ -185,18 +175,9 @@ faulty!(PurchaseQuery {
     Query: look_up(id: &PurchaseId) -> Lookup;
     Query: look_up_durable(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
-    Query: next_name(from: &str) -> Option<String>;
     Query: scan_batch(after: Option<&Cursor>) -> ScanBatch;
     Check: check_reads() -> ();
-}
-    fn takeovers(&self) -> u64 {
-        self.port.takeovers()
-    }
-
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        self.port.imported_files()
-    }
-);
+});
 
 faulty!(DeadLetters {
     Query: contains(record: &LogRecord, partition: &Partition) -> bool;

@@ -340,7 +340,7 @@ async fn purchases_with_ids_are_published_as_they_are() {
     }
     let receipt = fixture.sink.publish(&purchase).await.unwrap();
     assert_eq!(receipt.id, purchase.id);
-    assert!(!fixture.sink.is_storing());
+    assert!(!fixture.sink.info().is_storing);
     assert_eq!(fixture.records().await, 3);
     assert_eq!(fixture.faults.calls(Call::Query), 0);
 }

@@ -39,10 +39,9 @@ use self::decision::PublishDecision;
 pub(super) use self::lookups::is_recent;
 use self::lookups::{Lookups, MAX_CONCURRENT};
 use super::{
-    Durability, PublishedPurchase, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt,
-    ShopCurrency,
+    PublishedPurchase, PurchasePublisher, PurchaseQuery, PurchaseSink, Receipt, ShopCurrency,
+    SinkInfo,
 };
-use crate::log::LogFaults;
 use crate::{
     Clock, Error, ErrorKind, IdempotencyKey, NewPurchase, Purchase, PurchaseId, RequestContext,
     Result, SystemClock, Timestamp, with_failpoints,
@@ -298,7 +297,7 @@ impl<S: PurchaseSink> IdempotentSink<S> {
     ///
     /// The receipt contains no position, because the store does not know the position in the log.
     fn replayed_result(&self, stored: Purchase) -> PublishedPurchase {
-        let receipt = Receipt::new(stored.id, self.sink.durability());
+        let receipt = Receipt::new(stored.id, self.sink.info().durability);
         PublishedPurchase::new(stored, receipt).into_replayed()
     }
 
@@ -415,16 +414,8 @@ impl<S: PurchaseSink> PurchaseSink for IdempotentSink<S> {
             .collect()
     }
 
-    fn is_storing(&self) -> bool {
-        self.sink.is_storing()
-    }
-
-    fn durability(&self) -> Durability {
-        self.sink.durability()
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.sink.faults()
+    fn info(&self) -> SinkInfo {
+        self.sink.info()
     }
 
     async fn check(&self) -> Result<()> {

@@ -172,7 +172,7 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
         .await
         .unwrap();
     let sink = log.storing_sink("group").await.unwrap();
-    assert!(sink.is_storing() && !log.sink().is_storing());
+    assert!(sink.info().is_storing && !log.sink().info().is_storing);
     // Few purchases, and enough for large transactions.
     for numbers in [0..10, 10..1_020] {
         let mut batch = purchases(numbers).to_vec();

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use rusqlite::Connection;
-use shop_core::log::{LogFaults, LogRecord, LogWriter, RecordPosition};
-use shop_core::ports::{Durability, PurchaseSink, Receipt};
+use shop_core::log::{LogRecord, LogWriter, RecordPosition};
+use shop_core::ports::{Durability, PurchaseSink, Receipt, SinkInfo};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -196,16 +196,10 @@ impl PurchaseSink for EmbeddedSink {
         }
     }
 
-    fn is_storing(&self) -> bool {
-        self.group.is_some()
-    }
-
-    fn durability(&self) -> Durability {
-        Durability::LocalDisk
-    }
-
-    fn faults(&self) -> LogFaults {
-        self.log.writer.faults()
+    fn info(&self) -> SinkInfo {
+        SinkInfo::new(Durability::LocalDisk)
+            .with_storing(self.group.is_some())
+            .with_faults(self.log.writer.faults())
     }
 
     async fn check(&self) -> Result<()> {

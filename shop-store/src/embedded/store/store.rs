@@ -14,9 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    Bucket, CurrencyStore, Cursor, ImportedFiles, InsertOutcome, Lookup, Page, PageRequest,
-    PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector, Summary,
-    TotalsRequest, WaitingRefund, WaitingRefunds, WaitingSummary, sum_pages,
+    Bucket, CurrencyStore, Cursor, DescribeStore, ImportedFiles, InsertOutcome, Lookup, Page,
+    PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector,
+    StoreInfo, Summary, TotalsRequest, UserNames, WaitingRefund, WaitingRefunds, WaitingSummary,
+    sum_pages,
 };
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -142,13 +143,25 @@ impl RecordStore<Purchase> for EmbeddedStore {
     async fn check(&self) -> Result<()> {
         self.writer.check().await
     }
+}
 
-    fn file_faults(&self) -> Vec<String> {
-        self.writer.faults().files
+impl DescribeStore for EmbeddedStore {
+    fn info(&self) -> StoreInfo<'_> {
+        StoreInfo::default()
+            .with_file_faults(self.writer.faults().files)
+            .with_waiting_refunds(self)
+            .with_imported_files(self)
+            .with_user_names(self)
     }
+}
 
-    fn waiting_refunds(&self) -> Option<&dyn WaitingRefunds> {
-        Some(self)
+#[async_trait]
+impl UserNames for EmbeddedStore {
+    async fn next_name(&self, from: &str) -> Result<Option<String>> {
+        let from = from.to_owned();
+        self.readers
+            .read(move |connection| buyers::next_name(connection, &from))
+            .await
     }
 }
 
@@ -328,13 +341,6 @@ impl PurchaseQuery for EmbeddedStore {
         self.look_up(id).await
     }
 
-    async fn next_name(&self, from: &str) -> Result<Option<String>> {
-        let from = from.to_owned();
-        self.readers
-            .read(move |connection| buyers::next_name(connection, &from))
-            .await
-    }
-
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
         let after_key = after
             .map(|position| {
@@ -350,10 +356,6 @@ impl PurchaseQuery for EmbeddedStore {
         self.scans
             .read(move |connection| select::read_scan_batch(connection, after_key.as_ref()))
             .await
-    }
-
-    fn imported_files(&self) -> Option<&dyn ImportedFiles> {
-        Some(self)
     }
 
     async fn check_reads(&self) -> Result<()> {
