@@ -81,15 +81,10 @@ impl PurchaseQuery for OwnStore {
         let total = Total::checked_sum(found.iter().map(|row| row.price))?;
         Ok(Summary::new(found.len() as u64, total))
     }
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self
-            .selected(&Selector::All)
-            .into_iter()
-            .find(|row| row.id == *id))
-    }
     // An answer of this function acknowledges a purchase: a store with replicas waits for them here.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let found = self.with(|rows| rows.iter().find(|row| row.id == *id).cloned());
+        Ok(found.map_or(Lookup::Missing, Lookup::Stored))
     }
     async fn check_reads(&self) -> Result<()> {
         Ok(())

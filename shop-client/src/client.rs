@@ -14,11 +14,9 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use shop_core::api::header;
 use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE, problem_type};
 use shop_core::domain::Currency;
 use shop_core::ports::Lookup;
@@ -402,7 +400,7 @@ impl ShopClient {
             .await
     }
 
-    /// Returns the service's entry with the id `id`. Waits for at most `wait` until the purchase is
+    /// Returns the service's entry with the id `id`, which is as durable as an insert. Waits for at most `wait` until the purchase is
     /// stored.
     ///
     /// `wait` is at most [`MAX_WAIT`].
@@ -410,24 +408,6 @@ impl ShopClient {
     /// # Errors
     /// Returns the errors of [`query`](Self::query).
     pub(crate) async fn find(&self, id: &PurchaseId, wait: Duration) -> Result<Lookup> {
-        self.find_with(id, wait, HeaderMap::new()).await
-    }
-
-    /// Finds the entry with the id `id` as [`find`](Self::find) does, at once, if it is as durable as
-    /// an insert.
-    pub(crate) async fn find_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        let name = HeaderName::from_static(header::DURABLE_READ);
-        let headers = HeaderMap::from_iter([(name, HeaderValue::from_static("true"))]);
-        self.find_with(id, Duration::ZERO, headers).await
-    }
-
-    /// Finds the entry with the id `id` by a request with `headers`, see [`find`](Self::find).
-    async fn find_with(
-        &self,
-        id: &PurchaseId,
-        wait: Duration,
-        headers: HeaderMap,
-    ) -> Result<Lookup> {
         let mut parameters = Vec::new();
         if !wait.is_zero() {
             parameters.push(("wait_for", id.to_string()));
@@ -439,7 +419,6 @@ impl ShopClient {
             .transport
             .query("get", &path, &parameters)
             .with_large_response();
-        call.headers = headers;
         call.timeout = call.timeout.saturating_add(wait);
         call.expects_status = |status| matches!(status, StatusCode::OK | StatusCode::ACCEPTED);
         // A refund that the store refused will never be in the store.

@@ -279,17 +279,9 @@ impl PurchaseQuery for ShopClient {
         Ok(totals.into())
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.find(id, Duration::ZERO).await?.stored())
-    }
-
+    /// Asks the service for the entry. The service asks its own store, whose answer is durable.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         self.find(id, Duration::ZERO).await
-    }
-
-    /// Asks the service for the entry, by a header that makes the service ask its own store so.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.find_durable(id).await
     }
 
     /// Returns whether the purchase is stored within `timeout`. The service waits for the purchase,

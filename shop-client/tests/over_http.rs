@@ -10,6 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use axum::Router;
 use shop_client::ShopClient;
+use shop_core::Shop;
 use shop_core::conformance::{
     Capabilities, LogFixture, MemoryFixture, ShopFixture, ShopOnLog, StoreFixture, log_suite,
     shop_suite, store_suite,
@@ -17,11 +18,7 @@ use shop_core::conformance::{
 use shop_core::feed::PurchaseFeed;
 use shop_core::log::{Log, RecordPosition};
 use shop_core::memory::InMemoryStore;
-use shop_core::ports::{
-    DescribeStore, Durability, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery,
-    PurchaseSink, PurchaseStore, Selector, StoreInfo, Summary,
-};
-use shop_core::{Clock as _, NewPurchase, Purchase, PurchaseId, Result, Shop, SystemClock};
+use shop_core::ports::{Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore};
 use shop_http::{HttpOptions, Parts, router, serve};
 use tokio::net::TcpListener;
 
@@ -127,57 +124,3 @@ store_suite!(store_in_memory, async {
 shop_suite!(shop_in_memory, async {
     ShopOverHttp(ShopOnLog::new(MemoryFixture::default(), MemoryFixture::default()).await)
 });
-
-/// A store that shows its purchases before they are durable.
-#[derive(Debug)]
-struct NotDurable(InMemoryStore);
-
-#[async_trait]
-impl PurchaseQuery for NotDurable {
-    async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        self.0.page(selector, request).await
-    }
-
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        self.0.summary(selector).await
-    }
-
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.0.get(id).await
-    }
-
-    async fn look_up_durable(&self, _id: &PurchaseId) -> Result<Lookup> {
-        Ok(Lookup::Missing)
-    }
-
-    async fn check_reads(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl DescribeStore for NotDurable {
-    fn info(&self) -> StoreInfo<'_> {
-        self.0.info()
-    }
-}
-
-#[tokio::test]
-async fn facing_asks_management_for_what_is_durable() {
-    let store = InMemoryStore::new();
-    let new = NewPurchase::for_user("u1")
-        .with_user_name("ada")
-        .with_price("29.99")
-        .unwrap();
-    let purchase = new.into_purchase(SystemClock.now(), || SystemClock.fresh_id());
-    store.insert_one(purchase.clone()).await.unwrap();
-
-    let query = Arc::new(NotDurable(store.clone()));
-    let management = Parts::management(Arc::new(store), Durability::Memory, query);
-    let client = client_of(router(management, HttpOptions::default())).await;
-    let shown = client.look_up(&purchase.id).await.unwrap();
-    assert_eq!(shown, Lookup::Stored(purchase.clone()));
-    assert_eq!(
-        client.look_up_durable(&purchase.id).await.unwrap(),
-        Lookup::Missing
-    );
-}

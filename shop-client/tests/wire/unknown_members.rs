@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use shop_client::PurchaseId;
 use shop_client::memory::InMemoryStore;
 use shop_client::shop_core::Bytes;
 use shop_client::shop_core::api::RowFormat;
@@ -17,7 +18,6 @@ use shop_client::shop_core::log::{Headers, LogRecord};
 use shop_client::shop_core::operations::Operations;
 use shop_client::shop_core::ports::{Durability, StoreSink};
 use shop_client::shop_core::record::Record as _;
-use shop_client::{PurchaseId, PurchaseQuery as _};
 use shop_http::{DeadLetterLog, router};
 
 use crate::prelude::*;

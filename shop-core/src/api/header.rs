@@ -18,8 +18,3 @@ pub const CORRELATION_ID: &str = "x-correlation-id";
 pub const TRACEPARENT: &str = "traceparent";
 /// On a listing by an ambiguous path: whether it was found by the user's id or by the user's name.
 pub const FOUND_BY: &str = "x-found-by";
-
-/// The header of a `GET` of one purchase whose answer acknowledges the purchase: it is answered by
-/// [`look_up_durable`](crate::ports::PurchaseQuery::look_up_durable). Facing sends it to management,
-/// before it answers a repeated purchase. Its value has no meaning.
-pub const DURABLE_READ: &str = "x-durable-read";

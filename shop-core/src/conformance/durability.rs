@@ -14,7 +14,7 @@ const FAIL_OVER_LIMIT: Duration = Duration::from_secs(50);
 /// The pause between two calls.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// A fail-over takes nothing away that a durable look-up has returned, or that an insert has
+/// A fail-over takes nothing away that a look-up has returned, or that an insert has
 /// acknowledged, the first one or a repetition. The store may show a write before it is durable, but
 /// acknowledges it only afterwards.
 pub async fn a_fail_over_keeps_what_was_acknowledged(fixture: &dyn StoreFixture) {
@@ -54,7 +54,7 @@ pub async fn a_fail_over_keeps_what_was_acknowledged(fixture: &dyn StoreFixture)
     for purchase in [durable, held_back] {
         let of_user = Selector::User(purchase.user_id.clone());
         assert_listed(&query, &of_user, std::slice::from_ref(&purchase)).await;
-        let found = succeed(query.look_up_durable(&purchase.id)).await;
+        let found = succeed(query.look_up(&purchase.id)).await;
         assert_eq!(found, Lookup::Stored(purchase));
     }
 }
@@ -70,9 +70,9 @@ async fn acknowledgements_of(
     let mut acknowledgements = BTreeSet::new();
     let start = Instant::now();
     while acknowledgements.is_empty() && start.elapsed() < HELD_BACK {
-        let look_up = timeout(CALL_LIMIT, query.look_up_durable(&purchase.id)).await;
+        let look_up = timeout(CALL_LIMIT, query.look_up(&purchase.id)).await;
         if let Ok(Ok(Lookup::Stored(_))) = look_up {
-            acknowledgements.insert("a durable look-up");
+            acknowledgements.insert("a look-up");
         }
 
         let repetition = timeout(CALL_LIMIT, store.insert_one(purchase.clone())).await;
@@ -95,7 +95,7 @@ fn is_acknowledged(outcome: &InsertOutcome) -> bool {
 async fn look_up_after_fail_over(query: &dyn PurchaseQuery, id: &PurchaseId) -> Lookup {
     let start = Instant::now();
     loop {
-        match soon("a look-up", query.look_up_durable(id)).await {
+        match soon("a look-up", query.look_up(id)).await {
             Ok(found) => return found,
             Err(error) => assert!(start.elapsed() < FAIL_OVER_LIMIT, "{error:?}"),
         }
@@ -133,7 +133,7 @@ mod tests {
     #[derive(Debug, Clone, Copy, PartialEq, Eq)]
     enum Defect {
         None,
-        DurableLookUp,
+        LookUp,
         RepeatedInsert,
     }
 
@@ -204,12 +204,8 @@ mod tests {
             self.shown().summary(selector).await
         }
 
-        async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-            self.shown().get(id).await
-        }
-
-        async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-            if self.0.defect == Defect::DurableLookUp {
+        async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+            if self.0.defect == Defect::LookUp {
                 return self.shown().look_up(id).await;
             }
             self.0.standby.look_up(id).await
@@ -247,9 +243,9 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    #[should_panic(expected = r#"a fail-over took away what {"a durable look-up""#)]
+    #[should_panic(expected = r#"a fail-over took away what {"a look-up""#)]
     async fn a_store_that_looks_up_what_may_be_lost_fails() {
-        let wrong = Replicated::with_defect(Defect::DurableLookUp);
+        let wrong = Replicated::with_defect(Defect::LookUp);
         a_fail_over_keeps_what_was_acknowledged(&wrong).await;
     }
 

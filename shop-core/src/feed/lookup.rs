@@ -22,6 +22,7 @@ use super::cursor::next_offset;
 use super::{FeedInner, MAX_LOOKUPS};
 use crate::Purchase;
 use crate::log::{Batch, Offsets};
+use crate::ports::PurchaseQueryExt as _;
 use crate::record::decode;
 
 /// The timeout of one request of a lookup.

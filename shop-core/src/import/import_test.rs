@@ -7,7 +7,7 @@ use crate::conformance::fault::{Call, Fault, Faults};
 use crate::ingest::{Ingest, IngestOptions};
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{
-    CurrencyStore as _, Durability, PurchaseQuery as _, Receipt, SinkInfo, StoreSink,
+    CurrencyStore as _, Durability, PurchaseQueryExt as _, Receipt, SinkInfo, StoreSink,
 };
 use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
 

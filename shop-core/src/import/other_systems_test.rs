@@ -279,11 +279,8 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
         async fn summary(&self, selector: &Selector) -> Result<Summary> {
             self.0.summary(selector).await
         }
-        async fn get(&self, id: &crate::PurchaseId) -> Result<Option<Purchase>> {
-            self.0.get(id).await
-        }
-        async fn look_up_durable(&self, id: &crate::PurchaseId) -> Result<Lookup> {
-            self.0.look_up_durable(id).await
+        async fn look_up(&self, id: &crate::PurchaseId) -> Result<Lookup> {
+            self.0.look_up(id).await
         }
         async fn check_reads(&self) -> Result<()> {
             Ok(())

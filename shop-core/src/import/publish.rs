@@ -72,16 +72,6 @@ struct ValidRow {
     may_be_published: bool,
 }
 
-/// Where a row is, by which the import chooses how durable the answer of the store must be.
-#[derive(Debug, Clone, Copy)]
-enum RowOrigin {
-    /// In the file alone: if the store contains the row, the import does not publish it, so the
-    /// answer acknowledges the row.
-    File,
-    /// In the log, which has acknowledged the row.
-    Log,
-}
-
 /// The answer of the store to a look-up of a row.
 enum RowOutcome {
     /// The purchase or refund of the row is stored.
@@ -238,7 +228,7 @@ impl<'a> ImportPublisher<'a> {
         report: &mut ImportReport,
     ) -> Result<Vec<ValidRow>> {
         let mut unknown_rows = Vec::new();
-        for (row, outcome) in self.row_outcomes(rows, RowOrigin::File).await? {
+        for (row, outcome) in self.row_outcomes(rows).await? {
             match outcome {
                 RowOutcome::Stored | RowOutcome::Waiting => report.repeated += 1,
                 RowOutcome::Conflicting => report.count_conflict(row.line),
@@ -321,7 +311,7 @@ impl<'a> ImportPublisher<'a> {
             let row_count = rows.len();
 
             let mut undecided_rows = Vec::new();
-            for (row, outcome) in self.row_outcomes(rows, RowOrigin::Log).await? {
+            for (row, outcome) in self.row_outcomes(rows).await? {
                 match outcome {
                     RowOutcome::Stored => report.imported += 1,
                     RowOutcome::Waiting => {
@@ -357,7 +347,7 @@ impl<'a> ImportPublisher<'a> {
     /// rejected instead.
     async fn count_waiting(&mut self, report: &mut ImportReport) -> Result<()> {
         let rows = std::mem::take(&mut self.waiting);
-        for (row, outcome) in self.row_outcomes(rows, RowOrigin::Log).await? {
+        for (row, outcome) in self.row_outcomes(rows).await? {
             match outcome {
                 RowOutcome::Stored => {}
                 RowOutcome::Waiting | RowOutcome::Unknown => report.waiting += 1,
@@ -383,14 +373,10 @@ impl<'a> ImportPublisher<'a> {
     /// # Errors
     /// Returns the error of a look-up that still fails after all pauses of [`retry_backoff`], or
     /// that must not be retried.
-    async fn row_outcomes(
-        &self,
-        rows: Vec<ValidRow>,
-        origin: RowOrigin,
-    ) -> Result<Vec<(ValidRow, RowOutcome)>> {
+    async fn row_outcomes(&self, rows: Vec<ValidRow>) -> Result<Vec<(ValidRow, RowOutcome)>> {
         stream::iter(rows)
             .map(|row| async move {
-                let outcome = (|| self.row_outcome(&row.purchase, origin))
+                let outcome = (|| self.row_outcome(&row.purchase))
                     .retry(retry_backoff())
                     .sleep(sleep)
                     .when(Error::is_retryable)
@@ -409,11 +395,8 @@ impl<'a> ImportPublisher<'a> {
     }
 
     /// Looks up one row in the store, and for a refund also the purchase that it refunds.
-    async fn row_outcome(&self, purchase: &Purchase, origin: RowOrigin) -> Result<RowOutcome> {
-        let lookup = match origin {
-            RowOrigin::File => self.query.look_up_durable(&purchase.id).await?,
-            RowOrigin::Log => self.query.look_up(&purchase.id).await?,
-        };
+    async fn row_outcome(&self, purchase: &Purchase) -> Result<RowOutcome> {
+        let lookup = self.query.look_up(&purchase.id).await?;
         if let Lookup::Waiting(_) | Lookup::Missing = lookup
             && let Some(reason) = self.refund_contradiction(purchase).await?
         {

@@ -439,10 +439,7 @@ impl PurchaseQuery for InMemoryStore {
         Ok(sum)
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(lock(&self.tables).purchases.get(id).cloned())
-    }
-
+    /// Looks up the entry: what is inserted is visible at once, and lasts as long as the memory.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let tables = lock(&self.tables);
         if let Some(purchase) = tables.purchases.get(id) {
@@ -455,11 +452,6 @@ impl PurchaseQuery for InMemoryStore {
         Ok(waiting.map_or(Lookup::Missing, |entry| {
             Lookup::Waiting(entry.refund.clone().without_context())
         }))
-    }
-
-    /// Looks up the entry: what is inserted is visible at once, and lasts as long as the memory.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
     }
 
     async fn check_reads(&self) -> Result<()> {

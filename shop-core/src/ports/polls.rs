@@ -25,7 +25,7 @@ const MAX_PAUSE: Duration = Duration::from_millis(50);
 /// async fn is_stored(query: &dyn PurchaseQuery, id: &PurchaseId, until: Instant) -> Result<bool> {
 ///     let mut polls = Polls::until(until);
 ///     loop {
-///         if query.get(id).await?.is_some() {
+///         if query.look_up(id).await?.stored().is_some() {
 ///             return Ok(true);
 ///         }
 ///         if !polls.pause().await {

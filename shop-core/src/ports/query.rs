@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | Which purchases does a [`Selector`] select? | `page`, one [`PageRequest`] after the other | [`Page`] |
 //! | How many are they, and what did they cost? | `summary`, or `totals` per period | [`Summary`], [`Bucket`] |
-//! | What does the store contain under an id? | `get`, `look_up`, `wait_for` | [`Purchase`], [`Lookup`] |
+//! | What does the store contain under an id? | `look_up`, `wait_for` | [`Lookup`] |
 //! | What does the whole store contain? | `scan_batch` | [`ScanBatch`] |
 
 use std::fmt::Debug;
@@ -68,11 +68,9 @@ use crate::{
 ///   totals of all periods add up to the summary of the range
 ///   (`query::totals_are_exact_per_period`).
 /// - Totals consist of at most 1,000 buckets (`query::too_many_buckets_are_invalid`).
-/// - `get` finds a purchase by its id, and returns `None` for an unknown one
-///   (`store::stored_purchases_are_unchanged`).
-/// - `look_up` tells apart stored, erased and unknown ids
-///   (`erase::a_marked_purchase_is_never_stored`).
-/// - What `look_up_durable` returned, and what an insert acknowledged, is there after a fail-over too
+/// - `look_up` finds a purchase by its id (`store::stored_purchases_are_unchanged`), and tells apart
+///   stored, erased and unknown ids (`erase::a_marked_purchase_is_never_stored`).
+/// - What `look_up` returned, and what an insert acknowledged, is there after a fail-over too
 ///   (`durability::a_fail_over_keeps_what_was_acknowledged`).
 /// - `wait_for` returns as soon as the purchase is stored, or `false` after the timeout
 ///   (`query::wait_for_returns_when_stored`).
@@ -119,51 +117,34 @@ pub trait PurchaseQuery: DescribeStore {
         sum_pages(self, selector, request).await
     }
 
-    /// Returns the purchase with the id `id`, if it is stored.
+    /// Returns the entry of the store under the id `id`, once the entry is as durable as an insert:
+    /// a purchase, a waiting refund, or the mark of an erased purchase.
+    ///
+    /// The answer acknowledges the entry, for example to the caller of a repeated purchase, so a
+    /// fail-over must not take the entry away. If the reads of the store see an entry before it is
+    /// durable, for example on the primary of a replica set before the majority has it, this
+    /// function waits, or leaves the entry out. So a look-up may take as long as an insert, and may
+    /// fail while nothing can be inserted, although pages can be read.
     ///
     /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
-
-    /// Returns the entry of the store under the id `id`: a purchase, a waiting refund, or the mark
-    /// of an erased purchase.
-    ///
-    /// By default this function calls [`get`](Self::get). A store from which purchases can be
-    /// [erased](super::PurchaseErase), or in which refunds [wait](super::WaitingRefunds),
-    /// implements it.
-    ///
-    /// # Errors
-    /// Returns the errors of [`get`](Self::get).
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        Ok(self.get(id).await?.map_or(Lookup::Missing, Lookup::Stored))
-    }
-
-    /// Returns the entry of the store under the id `id`, once the entry is as durable as an insert.
-    ///
-    /// A caller uses this function instead of [`look_up`](Self::look_up) if its answer acknowledges
-    /// the entry, for example for a repeated purchase. There is no default, because only the store
-    /// knows what its reads can see: if they see an entry only when it is durable, this function is
-    /// [`look_up`](Self::look_up). If they see it before, for example on the primary of a replica set
-    /// before the majority has it, this function waits, or leaves the entry out.
-    ///
-    /// # Errors
-    /// Returns the errors of [`get`](Self::get).
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
+    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached, or cannot make
+    /// the entry durable now.
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup>;
 
     /// Waits until the purchase with the id `id` is stored, for at most `timeout`, and returns
     /// whether it is stored.
     ///
-    /// By default this function polls [`get`](Self::get), with the pauses of [`Polls`].
+    /// By default this function polls [`look_up`](Self::look_up), with the pauses of [`Polls`].
     ///
     /// # Errors
-    /// Returns the errors of [`get`](Self::get). The first error ends the wait.
+    /// Returns the errors of [`look_up`](Self::look_up). The first error ends the wait.
     ///
     /// # Cancel safety
     /// Dropping the future has no effect on the store.
     async fn wait_for(&self, id: &PurchaseId, timeout: Duration) -> Result<bool> {
         let mut polls = Polls::until(Instant::now() + timeout);
         loop {
-            if self.get(id).await?.is_some() {
+            if self.look_up(id).await?.stored().is_some() {
                 return Ok(true);
             }
             if !polls.pause().await {
@@ -231,10 +212,10 @@ pub async fn sum_pages(
 
 #[cfg(feature = "mock")]
 mockall::mock! {
-    /// A mock of a query: `expect_page`, `expect_summary`, `expect_get`, `expect_look_up_durable` and
-    /// `expect_check_reads` take functions of references. A purchase with a key, and a refund, ask
-    /// `look_up_durable`. Its `wait_for` polls `get`, and so does `wait_for` of a user; its `totals`
-    /// ask `page`, and without a range `summary`.
+    /// A mock of a query: `expect_page`, `expect_summary`, `expect_look_up` and `expect_check_reads`
+    /// take functions of references. A purchase with a key, and a refund, ask `look_up`. Its
+    /// `wait_for` polls `look_up`, and so does `wait_for` of a user; its `totals` ask `page`, and
+    /// without a range `summary`.
     ///
     /// ```
     /// use shop_core::Shop;
@@ -256,8 +237,7 @@ mockall::mock! {
     impl PurchaseQuery for PurchaseQuery {
         async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page>;
         async fn summary(&self, selector: &Selector) -> Result<Summary>;
-        async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>>;
-        async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup>;
+        async fn look_up(&self, id: &PurchaseId) -> Result<Lookup>;
         async fn check_reads(&self) -> Result<()>;
     }
 }

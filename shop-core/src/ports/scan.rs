@@ -1,4 +1,5 @@
-//! Streams of the purchases of a store: the pages of a listing, or a scan of the whole store.
+//! Extension methods of the query: a single purchase, and streams of the purchases of a store, which
+//! are the pages of a listing, or a scan of the whole store.
 //!
 //! A listing is in the order of time. A scan is in the order that is cheapest for the store, and
 //! also yields the entries that are not purchases.
@@ -13,7 +14,7 @@ use serde::Serialize;
 use tokio::time::sleep;
 
 use super::{Cursor, ListOrder, Page, PageLimit, PageRequest, PurchaseQuery, Selector};
-use crate::{Error, Purchase, Result};
+use crate::{Error, Purchase, PurchaseId, Result};
 
 /// One batch of a scan of the whole store.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -98,6 +99,14 @@ pub(crate) async fn call_with_retries<T, F: Future<Output = Result<T>>>(
 ///
 /// A stream owns its query, so it can outlive the caller.
 pub trait PurchaseQueryExt: PurchaseQuery {
+    /// Returns the purchase or refund with the id `id`, if it is stored.
+    ///
+    /// # Errors
+    /// Returns the errors of [`look_up`](PurchaseQuery::look_up).
+    fn get(&self, id: &PurchaseId) -> impl Future<Output = Result<Option<Purchase>>> + Send {
+        async move { Ok(self.look_up(id).await?.stored()) }
+    }
+
     /// Returns a stream of all pages of the listing of `selector`, from the page `first` to the
     /// end.
     ///

@@ -44,8 +44,8 @@ use crate::ingest::IngestMonitor;
 use crate::memory::InMemoryStore;
 use crate::ports::{
     Durability, IdempotentSink, Lookup, Polls, PublishedPurchase, PurchaseEvents,
-    PurchasePublisher, PurchaseQuery, PurchaseSink, REFUND_TIMEOUT, Selector, ShopCurrency,
-    StoreSink, may_be_unstored,
+    PurchasePublisher, PurchaseQuery, PurchaseQueryExt as _, PurchaseSink, REFUND_TIMEOUT,
+    Selector, ShopCurrency, StoreSink, may_be_unstored,
 };
 use crate::{
     Clock, Error, ErrorKind, Invalid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
@@ -493,7 +493,7 @@ impl Shop {
     /// Returns the purchase or refund with this id, or `None` if it is not stored.
     ///
     /// # Errors
-    /// Returns the errors of [`PurchaseQuery::get`], and [`Invalid`](crate::ErrorKind::Invalid) for
+    /// Returns the errors of [`PurchaseQuery::look_up`], and [`Invalid`](crate::ErrorKind::Invalid) for
     /// text that is not an id.
     pub async fn get(
         &self,

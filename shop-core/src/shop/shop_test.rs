@@ -39,12 +39,8 @@ impl PurchaseQuery for Noting {
         self.0.summary(selector).await
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        self.0.get(id).await
-    }
-
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.0.look_up_durable(id).await
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        self.0.look_up(id).await
     }
 
     async fn check_reads(&self) -> Result<()> {

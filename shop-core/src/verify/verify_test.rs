@@ -163,18 +163,14 @@ impl PurchaseQuery for UnusualStore {
         self.store.summary(selector).await
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        let found = self.store.get(id).await?;
-        if found.is_none() {
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let found = self.store.look_up(id).await?;
+        if found == Lookup::Missing {
             tokio::time::sleep(Duration::from_secs(1)).await;
             let next = self.late.lock().unwrap().pop_front();
             self.store.apply(next.into_iter().collect()).await?;
         }
         Ok(found)
-    }
-
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
     }
 
     async fn check_reads(&self) -> Result<()> {

@@ -11,7 +11,6 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::api::header::DURABLE_READ;
 use shop_core::api::{RowFormat, TotalsBody};
 use shop_core::json::write_member;
 use shop_core::ports::{Lookup, Period, RefundState, Selector, TotalsRequest};
@@ -206,7 +205,6 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> Htt
     })?;
     let caller = Caller::from_extensions(&head.extensions);
     let permit = RequestPermit::from_extensions(&head.extensions)?;
-    let is_durable_read = head.headers.contains_key(DURABLE_READ);
     // The head is not needed during the wait, and many requests may wait.
     drop(head);
     let pending = purchases.wait(&caller, &permit, wait, &[]).await?;
@@ -216,12 +214,7 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> Htt
     {
         return respond_with_state(&purchases, &caller, refund).await;
     }
-    let lookup = if is_durable_read {
-        purchases.look_up_durable(&id).await?
-    } else {
-        purchases.look_up(&id).await?
-    };
-    match lookup {
+    match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(&purchases, &caller, &purchase) => {
             let mut json = to_json(&purchase, PURCHASE_BYTES);
             if let Some(refund) = purchases.find_refund(&purchase).await? {

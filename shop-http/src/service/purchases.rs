@@ -267,15 +267,6 @@ impl PurchaseService {
         self.run_query(self.query.look_up(id)).await
     }
 
-    /// Returns what is stored under `id`, as durable as an insert, for a service that acknowledges a
-    /// repeated purchase by it.
-    ///
-    /// # Errors
-    /// The errors of [`run_query`](Self::run_query).
-    pub(crate) async fn look_up_durable(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        self.run_query(self.query.look_up_durable(id)).await
-    }
-
     /// Returns what is stored under `id`, for a write that needs the purchase.
     ///
     /// # Errors

@@ -29,11 +29,7 @@ impl PurchaseQuery for Panics {
         fail()
     }
 
-    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
-        fail()
-    }
-
-    async fn look_up_durable(&self, _id: &PurchaseId) -> Result<Lookup> {
+    async fn look_up(&self, _id: &PurchaseId) -> Result<Lookup> {
         fail()
     }
 
@@ -93,11 +89,7 @@ impl PurchaseQuery for NeverEnds {
         Ok(Summary::default())
     }
 
-    async fn get(&self, _id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(None)
-    }
-
-    async fn look_up_durable(&self, _id: &PurchaseId) -> Result<Lookup> {
+    async fn look_up(&self, _id: &PurchaseId) -> Result<Lookup> {
         Ok(Lookup::Missing)
     }
 

@@ -5,7 +5,7 @@ use bson::{Document, doc};
 use mongodb::options::ReadPreference;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
-use shop_core::ports::PurchaseSink as _;
+use shop_core::ports::{PurchaseQueryExt as _, PurchaseSink as _};
 
 use super::faulty_server::{Fault, FaultyServer};
 use super::fixture::{ConnectionString, MongoFixture};

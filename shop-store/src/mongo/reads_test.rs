@@ -47,7 +47,7 @@ async fn read_everything(store: &MongoStore, stored: &[Purchase]) {
         store.summary(&selector).await.unwrap();
     }
     store.get(&first.id).await.unwrap();
-    store.look_up_durable(&refund_of(first).id).await.unwrap();
+    store.look_up(&refund_of(first).id).await.unwrap();
     store.wait_for(&first.id, Duration::ZERO).await.unwrap();
     store.next_name("a").await.unwrap();
     let batches = Arc::new(store.clone()).scan_batches();
@@ -205,7 +205,7 @@ impl Shown {
             .await;
         Self {
             found: store.get(&purchase.id).await.unwrap(),
-            looked_up: store.look_up_durable(&purchase.id).await.unwrap(),
+            looked_up: store.look_up(&purchase.id).await.unwrap(),
             has_appeared: appeared.unwrap(),
             sum: store.summary(&of_user).await.unwrap(),
             page: store

@@ -107,10 +107,8 @@ impl PurchaseQuery for MongoStore {
         totals::period_totals(&self.connection, selector, request).await
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.look_up(id).await?.stored())
-    }
-
+    /// Looks up the entry: every read has read concern majority, so an entry that can be seen is on a
+    /// majority of the servers, as after an insert.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let stored = self.connection.find_by_id(id_value(id)).await?;
         let Some(document) = stored else {
@@ -120,12 +118,6 @@ impl PurchaseQuery for MongoStore {
             let message = "the document with this id is not a purchase";
             mongo_error(ErrorKind::Corrupt, message).with_context("id", id)
         })
-    }
-
-    /// Looks up the entry: every read has read concern majority, so an entry that can be seen is on a
-    /// majority of the servers, as after an insert.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {

@@ -7,7 +7,8 @@ use std::path::Path;
 use bson::{Document, doc};
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    CurrencyStore as _, ImportedFiles as _, PurchaseQuery as _, WaitingRefunds as _,
+    CurrencyStore as _, ImportedFiles as _, PurchaseQuery as _, PurchaseQueryExt as _,
+    WaitingRefunds as _,
 };
 use shop_core::{Error, PurchaseId, Result, UserId, Uuid};
 

@@ -1,6 +1,7 @@
 //! A server that is killed, paused, full, or unavailable at the start.
 
 use futures_util::future::join_all;
+use shop_core::ports::PurchaseQueryExt as _;
 
 use super::fixture::cluster;
 use super::fixture::server::Cluster;

@@ -12,7 +12,7 @@ use shop_core::ports::{
     Bucket, Cursor, ListOrder, Lookup, Page, PageRequest, PurchaseQuery, ScanBatch, Selector,
     Summary, TimeRange, Totals, TotalsRequest, UnreadableEntry, UserNames,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
+use shop_core::{ErrorKind, PurchaseId, Result, Timestamp};
 use tokio::time::Instant;
 use tokio_postgres::Row;
 
@@ -102,22 +102,13 @@ impl PurchaseQuery for PostgresStore {
         Ok(totals.into_buckets())
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.look_up(id).await?.stored())
-    }
-
-    /// Looks up a purchase, a mark or a waiting refund by its id.
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let rows = self.connection.query(row_by_id_query(id)).await?;
-        self.lookup_of(rows.first(), id).await
-    }
-
     /// Looks up a purchase, a mark or a waiting refund by its id, and waits until it is on the
     /// synchronous standby too.
     ///
-    /// The query runs as a write, because it writes a message to the write-ahead log, see
-    /// `confirmed_rows`.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
+    /// The query runs as a write, because it writes a message to the write-ahead log if it finds a
+    /// row that may not be durable yet, see `confirmed`. With a synchronous standby, the look-up of
+    /// a stored purchase always does, and fails while the server takes no writes.
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let mut select = row_by_id_query(id);
         select.sql = confirmed_rows(&select.sql).into();
 

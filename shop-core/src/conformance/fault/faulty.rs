@@ -171,9 +171,7 @@ faulty!(PurchaseQuery {
     Query: page(selector: &Selector, request: &PageRequest) -> Page;
     Query: summary(selector: &Selector) -> Summary;
     Query: totals(selector: &Selector, request: &TotalsRequest) -> Vec<Bucket>;
-    Query: get(id: &PurchaseId) -> Option<Purchase>;
     Query: look_up(id: &PurchaseId) -> Lookup;
-    Query: look_up_durable(id: &PurchaseId) -> Lookup;
     Query: wait_for(id: &PurchaseId, timeout: Duration) -> bool;
     Query: scan_batch(after: Option<&Cursor>) -> ScanBatch;
     Check: check_reads() -> ();

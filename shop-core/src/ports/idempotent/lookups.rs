@@ -120,14 +120,11 @@ impl Lookups {
 
 /// Looks up `id` in the store of `query`, without a limit.
 ///
-/// The result is as durable as an insert, because it is used to acknowledge a purchase: see
-/// [`look_up_durable`](PurchaseQuery::look_up_durable).
-///
 /// # Errors
 /// Returns the errors of the store. A panic in `query`, which an embedder may implement, is
 /// returned as an error too.
 pub(super) async fn look_up(query: &dyn PurchaseQuery, id: &PurchaseId) -> Result<Lookup> {
-    catch_panic("", query.look_up_durable(id)).await
+    catch_panic("", query.look_up(id)).await
 }
 
 /// Returns whether `id` is a UUIDv7 whose timestamp is at most 30 s before or after `now`.

@@ -321,24 +321,16 @@ impl PurchaseQuery for EmbeddedStore {
             .await?
     }
 
-    async fn get(&self, id: &PurchaseId) -> Result<Option<Purchase>> {
-        Ok(self.look_up(id).await?.stored())
-    }
-
-    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
-        let id = *id;
-        self.readers
-            .read(move |connection| select::look_up(connection, &id))
-            .await
-    }
-
     /// Looks up the entry: SQLite shows a commit to readers only after it has synced it to the disk
     /// (`synchronous=FULL`), so each entry that can be seen is as durable as an insert.
     ///
     /// A crash may leave a commit in the write-ahead log that was not synced. The process that opens
     /// the file next writes the log again before its readers start.
-    async fn look_up_durable(&self, id: &PurchaseId) -> Result<Lookup> {
-        self.look_up(id).await
+    async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
+        let id = *id;
+        self.readers
+            .read(move |connection| select::look_up(connection, &id))
+            .await
     }
 
     async fn scan_batch(&self, after: Option<&Cursor>) -> Result<ScanBatch> {
