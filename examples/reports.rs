@@ -36,8 +36,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // They are durable, and listed a moment later.
     for bought in bought {
-        shop.query()
-            .wait_for(&bought.receipt.id, Duration::from_secs(5))
+        shop.wait_until_stored(&bought.receipt.id, Duration::from_secs(5))
             .await?;
     }
     // Of one name; management alone lists everyone.

@@ -15,7 +15,7 @@ use shop_core::ports::{
     Selector, TimeRange, TotalsRequest, UtcOffset,
 };
 use shop_core::verify::verify;
-use shop_core::{Clock, NewPurchase, Purchase, SystemClock, Timestamp};
+use shop_core::{Clock, NewPurchase, Purchase, Shop, SystemClock, Timestamp};
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, backup, check_integrity,
 };
@@ -217,8 +217,9 @@ impl GrowingShop {
         let mut report = ImportReport::default();
         let before = written_bytes();
         let begun = Instant::now();
-        Import::new(RowFormat::Csv)
-            .run(&sink, &self.store, Cursor::new(file), &mut report, |_| ())
+        let import = Import::new(RowFormat::Csv);
+        Shop::new(sink, self.store.clone())
+            .import(&import, Cursor::new(file), &mut report, |_| ())
             .await
             .unwrap();
         let per_second = as_f64(rows) / begun.elapsed().as_secs_f64();

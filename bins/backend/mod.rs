@@ -19,6 +19,7 @@ mod oauth;
 mod port;
 #[cfg(feature = "postgres")]
 mod postgres;
+mod shop;
 #[cfg(not(feature = "embedded"))]
 mod unsupported;
 
@@ -40,6 +41,7 @@ pub(crate) use port::{
     Backend, CLOSE_TIMEOUT, CopiedFile, OpenPort, TopicSpec, authorized, client, close,
 };
 pub use port::{PurchasesStore, TopicLog};
+pub(crate) use shop::open_shop;
 
 /// Returns the backend of the log.
 pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
@@ -59,7 +61,7 @@ pub(crate) fn for_log(settings: &Settings) -> Box<dyn Backend + '_> {
 ///
 /// # Errors
 /// The errors of the backends.
-pub(crate) async fn log_and_purchases(
+async fn log_and_purchases(
     settings: &Settings,
 ) -> Result<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)> {
     let log_backend = for_log(settings);

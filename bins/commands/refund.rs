@@ -4,7 +4,7 @@
 //! prints the same refund.
 
 use serde_json::json;
-use shop_core::{ErrorKind, Shop};
+use shop_core::ErrorKind;
 
 use super::print_report;
 use crate::settings::{Refund, Settings};
@@ -25,8 +25,9 @@ pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
     }
 
     let id = command.purchase;
-    let (log, store) = backend::log_and_purchases(settings).await?;
-    let refunded = Shop::new(log.port.sink(), store.port.store)
+    let shop = backend::open_shop(settings).await?;
+    let refunded = shop
+        .port
         .refund(id, command.amount, command.reason.clone())
         .await
         .map_err(|error| match error.kind() {
@@ -53,11 +54,11 @@ pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
     };
     let text = format!(
         "log    {}\nrefund {} of {id}: {}{state}",
-        log.name, refund.id, refund.price
+        shop.name, refund.id, refund.price
     );
     let mut report = json!(refunded);
     report["replayed"] = refunded.replayed.into();
     report["pending"] = refunded.pending.into();
-    report["log"] = log.name.into();
+    report["log"] = shop.name.into();
     print_report(settings.json, text, &report)
 }

@@ -49,19 +49,15 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         return print_report(settings.json, &preview, &json!(preview));
     }
 
-    let (log, store) = backend::log_and_purchases(settings).await?;
-    let store = store.port.store;
-    let currency = backend::currency::of_shop(settings, &store)
-        .await?
-        .known()?;
-    let sink = log.port.sink();
+    let shop = backend::open_shop(settings).await?;
+    let import = import.currency(shop.port.shop_currency().known()?);
 
     let mut report = ImportReport::default();
     let progress = progress();
     let start = Instant::now();
-    let result = import
-        .currency(currency)
-        .run(&*sink, &*store, file, &mut report, |report| {
+    let result = shop
+        .port
+        .import(&import, file, &mut report, |report| {
             progress.set_message(format!(
                 "{} rows, {} per second, {} failed",
                 report.rows,
@@ -73,9 +69,9 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
     drop(progress);
 
     if result.is_ok() || report.rows > 0 {
-        let text = format!("log    {}\n{report}", log.name);
+        let text = format!("log    {}\n{report}", shop.name);
         let mut json = json!(report);
-        json["log"] = log.name.into();
+        json["log"] = shop.name.into();
         print_report(settings.json, text, &json)?;
     }
 

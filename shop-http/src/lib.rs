@@ -78,7 +78,7 @@
 //! use shop_http::{Parts, RouteGroup, routes};
 //!
 //! let shop = Shop::in_memory();
-//! let api = routes(Parts::facing(shop.sink(), shop.query()))
+//! let api = routes(shop.role())
 //!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
 //!     .build();
 //! let app: Router = Router::new().nest_service("/shop", api);

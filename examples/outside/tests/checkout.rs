@@ -22,8 +22,7 @@ async fn an_order_is_bought_once(shop: Shop) {
         panic!("{first:?}")
     };
     assert!(
-        shop.query()
-            .wait_for(&id, Duration::from_secs(10))
+        shop.wait_until_stored(&id, Duration::from_secs(10))
             .await
             .unwrap()
     );
@@ -50,10 +49,7 @@ async fn on_files() {
 async fn over_http() {
     let behind = Shop::in_memory();
     let options = HttpOptions::default();
-    let router = router(
-        Parts::facing(behind.sink(), behind.query()),
-        options.clone(),
-    );
+    let router = router(Parts::from(behind.role()), options.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { serve(listener, router, &options, std::future::pending()).await });

@@ -74,8 +74,8 @@ async fn imported(format: RowFormat, file: Vec<u8>) -> Vec<Purchase> {
     let mut report = ImportReport::default();
     let file = std::io::Cursor::new(file);
     let import = Import::new(format);
-    import
-        .run(&sink, &store, file, &mut report, |_report| ())
+    shop_client::shop_core::Shop::new(sink, store.clone())
+        .import(&import, file, &mut report, |_report| ())
         .await
         .unwrap();
     assert_eq!(report.imported, report.rows, "{report}");

@@ -1,25 +1,6 @@
 //! Imports the purchases of a file, each once, however often it is imported. Feature `csv`.
 //!
-//! ```
-//! use std::sync::Arc;
-//!
-//! use shop_core::api::RowFormat;
-//! use shop_core::import::{Import, ImportReport};
-//! use shop_core::memory::InMemoryStore;
-//! use shop_core::ports::{Durability, StoreSink};
-//!
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> shop_core::Result<()> {
-//! let store = Arc::new(InMemoryStore::new());
-//! let sink = StoreSink::new(store.clone(), Durability::Memory);
-//! let file = "username,userid,price\nada,u1,29.99\nada,u1,much\n";
-//! let mut report = ImportReport::default();
-//! let import = Import::new(RowFormat::Csv);
-//! import.run(&sink, &store, file.as_bytes(), &mut report, |_report| ()).await?;
-//! assert_eq!((report.imported, report.problems[0].line), (1, 3));
-//! # Ok(())
-//! # }
-//! ```
+//! An [`Import`] says how the file is read. [`Shop::import`](crate::Shop::import) imports it.
 //!
 //! The steps of a row:
 //!
@@ -165,27 +146,15 @@ options! {
 }
 
 impl Import {
-    /// Imports `file`: publishes its purchases and refunds to `sink` in batches, and waits until
-    /// `query` finds them stored.
-    ///
-    /// The file is read on a thread for blocking work. `report` counts the rows by their result,
-    /// also if the import fails. `progress` is called after each batch. Importing a file again
-    /// imports no purchase twice. With options by which its rows are read otherwise, the file is
-    /// refused, unless [`again`](Self::again) is set.
+    /// Imports `file`, as [`Shop::import`](crate::Shop::import) does: publishes to `sink`, and waits
+    /// until `query` finds the purchases stored.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict) if the file was imported before and read otherwise.
-    ///   Nothing is imported then
-    /// - [`Invalid`](ErrorKind::Invalid) if the file is not in the expected format, or if the
-    ///   header of CSV is wrong
-    /// - [`Internal`](ErrorKind::Internal) if the file cannot be read
-    /// - the errors of the sink and the store, if they last for about half a minute
-    /// - [`DeadlineExceeded`](ErrorKind::DeadlineExceeded) if no purchase is ingested within the
-    ///   [`store_timeout`](Self::store_timeout)
+    /// The errors of [`Shop::import`](crate::Shop::import).
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part of the file imported.
-    pub async fn run(
+    pub(crate) async fn run(
         &self,
         sink: &dyn PurchaseSink,
         query: &dyn PurchaseQuery,

@@ -211,16 +211,15 @@ impl<'a> RepetitionGuard<'a> {
 }
 
 impl Import {
-    /// Checks that `file` was not imported into the store of `query` with options by which its rows
-    /// were read otherwise. [`run`](Self::run) checks this too.
-    ///
-    /// Reads the first line of the file, and blocks meanwhile. A store that cannot tell refuses no
-    /// file.
+    /// Checks `file` as [`Shop::check_repetition`](crate::Shop::check_repetition) does.
     ///
     /// # Errors
-    /// - [`Conflict`](ErrorKind::Conflict), with what differs, unless [`again`](Self::again) is set
-    /// - the errors of [`preview`](Self::preview), and of a store that cannot be reached
-    pub async fn check_repetition(&self, query: &dyn PurchaseQuery, file: impl Read) -> Result<()> {
+    /// The errors of [`Shop::check_repetition`](crate::Shop::check_repetition).
+    pub(crate) async fn check_repetition(
+        &self,
+        query: &dyn PurchaseQuery,
+        file: impl Read,
+    ) -> Result<()> {
         let (file, reading) = self.reading_of(file)?;
         // A batch without rows is checked, and keeps nothing.
         RepetitionGuard::new(query, self.again)

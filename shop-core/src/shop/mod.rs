@@ -6,6 +6,17 @@
 //! the log and the store, for a program that contains both. [`UserPurchases`] selects the purchases
 //! to list.
 //!
+//! Everything that a service or a command does with purchases is a call of the shop, so that it is
+//! decided once:
+//!
+//! | module | calls |
+//! |---|---|
+//! | `buy`, `buy_all` | buys, refunds |
+//! | `read`, `user_purchases` | finds, waits, lists, sums up, follows |
+//! | `names` | finds names of users by their beginning |
+//! | `import` | imports a file |
+//! | this one | checks, closes |
+//!
 //! ```
 //! use shop_core::{NewPurchase, Shop};
 //!
@@ -25,32 +36,32 @@
 //! `shop_store::embedded::EmbeddedShop`, on your own log and store with [`Shop::new`], and in tests
 //! with [`Shop::in_memory`] or on mocks of the two ports (feature `mock`).
 
+mod buy;
 mod buy_all;
+#[cfg(feature = "csv")]
+mod import;
+mod names;
 mod pipeline;
+mod read;
 #[cfg(test)]
 mod shop_test;
 mod user_purchases;
 
-use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use names::Names;
 pub use pipeline::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
-use tokio::time::{Instant, timeout};
 pub use user_purchases::UserPurchases;
 
-use crate::domain::RefundReason;
 use crate::ingest::IngestMonitor;
+use crate::log::LogFaults;
 use crate::memory::InMemoryStore;
 use crate::ports::{
-    Durability, IdempotentSink, Lookup, Polls, PublishedPurchase, PurchaseEvents,
-    PurchasePublisher, PurchaseQuery, PurchaseQueryExt as _, PurchaseSink, REFUND_TIMEOUT,
-    Selector, ShopCurrency, StoreSink, may_be_unstored,
+    Durability, IdempotentSink, PurchaseEvents, PurchasePublisher, PurchaseQuery, PurchaseSink,
+    ShopCurrency, StoreSink,
 };
-use crate::{
-    Clock, Error, ErrorKind, Invalid, NewPurchase, Outcome, Price, Purchase, PurchaseId,
-    RequestContext, Result, SystemClock, UserId, UserName,
-};
+use crate::{Clock, RequestContext, Result, SystemClock};
 
 /// A shop that buys, refunds and lists purchases, on any backend. Clones are cheap, and share the
 /// two ports.
@@ -77,9 +88,6 @@ pub struct Shop {
     context: Option<Box<RequestContext>>,
 }
 
-/// The least time for a look-up, also for the last one of a wait.
-const LAST_LOOK_UP: Duration = Duration::from_millis(250);
-
 /// What the clones of a [`Shop`] share.
 #[derive(Debug, Clone)]
 struct ShopPorts {
@@ -88,7 +96,31 @@ struct ShopPorts {
     events: Option<Arc<dyn PurchaseEvents>>,
     ingest: Option<IngestMonitor>,
     currency: ShopCurrency,
+    /// The source of the times of refunds.
     clock: Arc<dyn Clock>,
+}
+
+impl ShopPorts {
+    /// Creates the ports of a shop without a currency, events, and an ingest in this process.
+    fn new(publisher: Arc<dyn PurchasePublisher>, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self {
+            publisher,
+            query,
+            events: None,
+            ingest: None,
+            currency: ShopCurrency::default(),
+            clock: Arc::new(SystemClock),
+        }
+    }
+}
+
+impl From<ShopPorts> for Shop {
+    fn from(ports: ShopPorts) -> Self {
+        Self {
+            ports: Arc::new(ports),
+            context: None,
+        }
+    }
 }
 
 impl Shop {
@@ -139,10 +171,9 @@ impl Shop {
         sink: impl PurchaseSink,
         query: impl PurchaseQuery,
     ) -> Self {
-        let query: Arc<dyn PurchaseQuery> = Arc::new(query);
-        let publisher =
-            IdempotentSink::new(sink, Arc::clone(&query)).with_currency(currency.clone());
-        Self::from_publisher(publisher, query).with_currency(currency)
+        IdempotentSink::new(sink, Arc::new(query))
+            .with_currency(currency)
+            .into()
     }
 
     /// Creates a shop that publishes purchases by `publisher`, which recognizes repeated purchases
@@ -158,18 +189,7 @@ impl Shop {
     /// ```
     #[must_use]
     pub fn from_publisher(publisher: impl PurchasePublisher, query: impl PurchaseQuery) -> Self {
-        let ports = ShopPorts {
-            publisher: Arc::new(publisher),
-            query: Arc::new(query),
-            events: None,
-            ingest: None,
-            currency: ShopCurrency::default(),
-            clock: Arc::new(SystemClock),
-        };
-        Self {
-            ports: Arc::new(ports),
-            context: None,
-        }
+        ShopPorts::new(Arc::new(publisher), Arc::new(query)).into()
     }
 
     /// Creates a shop in memory, for tests and experiments.
@@ -216,21 +236,6 @@ impl Shop {
         self
     }
 
-    /// Returns this shop with `currency`, which its publisher already observes.
-    #[must_use]
-    pub fn with_currency(mut self, currency: ShopCurrency) -> Self {
-        Arc::make_mut(&mut self.ports).currency = currency;
-        self
-    }
-
-    /// Returns this shop with the times of refunds from `clock` (default: the clock of the system).
-    /// The publisher has a clock of its own.
-    #[must_use]
-    pub fn with_clock(mut self, clock: Arc<dyn Clock>) -> Self {
-        Arc::make_mut(&mut self.ports).clock = clock;
-        self
-    }
-
     /// Returns a shop on the same ports that buys and refunds on behalf of the request `context`.
     ///
     /// The request id and the W3C `traceparent` of the context are transmitted with each purchase
@@ -268,295 +273,35 @@ impl Shop {
         &self.ports.currency
     }
 
-    /// Returns the port to which purchases are published.
+    /// Returns the problems of the log to which purchases are published, as far as they are known.
+    /// Makes no request.
     #[must_use]
-    pub fn sink(&self) -> Arc<dyn PurchaseSink> {
-        Arc::clone(&self.ports.publisher) as _
-    }
-
-    /// Returns the port from which purchases are listed.
-    #[must_use]
-    pub fn query(&self) -> Arc<dyn PurchaseQuery> {
-        Arc::clone(&self.ports.query)
-    }
-
-    /// Buys the purchase `new`, and returns it with its id, its time and the receipt of the log.
-    ///
-    /// The idempotency key of the purchase makes the call repeatable: the purchase is stored once,
-    /// however often it is bought with this key. A repeated call returns the first purchase with
-    /// its time, and is [`replayed`](PublishedPurchase::replayed). Without a key, one is generated
-    /// for this call.
-    ///
-    /// The argument may be the [`Result`] of a call that makes a purchase, such as
-    /// [`with_key`](NewPurchase::with_key). The call makes one attempt. Over HTTP, a `ShopClient`
-    /// repeats attempts that fail.
-    ///
-    /// ```
-    /// use shop_core::{NewPurchase, Shop};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> shop_core::Result<()> {
-    /// # let shop = Shop::in_memory();
-    /// let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
-    /// let bought = shop.buy(order).await?;
-    /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// Returns the errors of [`PurchasePublisher::publish_new`], and the error of an argument that
-    /// is not a valid purchase. The [`outcome`](crate::Error::outcome) of the error tells apart a
-    /// purchase that was not recorded and a purchase that may have been recorded. Repeat the
-    /// purchase with the [`idempotency_key`](crate::Error::idempotency_key) of the error.
-    ///
-    /// # Cancel safety
-    /// Once the future was polled, the purchase may be published even if the future is dropped.
-    pub async fn buy(
-        &self,
-        new: impl TryInto<NewPurchase, Error: Into<Error>>,
-    ) -> Result<PublishedPurchase> {
-        let purchase: NewPurchase = new.try_into().map_err(Into::<Error>::into)?;
-        self.ports
-            .publisher
-            .publish_new(purchase, self.context.clone())
-            .await
-    }
-
-    /// Buys all `purchases` together, and returns one result per purchase, in the same order.
-    ///
-    /// Each purchase is bought as [`buy`](Self::buy) does. The purchases of one user are recorded
-    /// in their order. Use [`buy_all`](Self::buy_all) to buy a stream of purchases.
-    ///
-    /// ```
-    /// use shop_core::{NewPurchase, Shop};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> shop_core::Result<()> {
-    /// # let shop = Shop::in_memory();
-    /// let cart = ["29.99", "5"].map(|price| NewPurchase::for_user("u1").with_user_name("ada").with_price(price));
-    /// let results = shop.buy_many(cart.into_iter().collect::<Result<_, _>>()?).await;
-    /// assert!(results.len() == 2 && results.iter().all(Result::is_ok));
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Cancel safety
-    /// Dropping the future loses the results. Each purchase may be published or not, as with
-    /// [`PurchaseSink::publish_many`].
-    pub async fn buy_many(&self, purchases: Vec<NewPurchase>) -> Vec<Result<PublishedPurchase>> {
-        self.ports
-            .publisher
-            .publish_new_many(purchases, self.context.clone())
-            .await
-    }
-
-    /// Refunds `amount`, or the whole price without an amount, of the purchase with this id.
-    ///
-    /// A refund is an entry of the same user with a negative price, which is added to all sums. It
-    /// does not count as a purchase.
-    ///
-    /// A purchase is refunded at most once. Repeating the call returns the first refund, which is
-    /// [`replayed`](PublishedPurchase::replayed) then. Another amount or reason is a
-    /// [`Conflict`](crate::ErrorKind::Conflict).
-    ///
-    /// The store decides whether the refund is applied. The call waits at most
-    /// [5 s](REFUND_TIMEOUT) for this decision. Before, it [waits](Self::look_up_acknowledged) as
-    /// long for a purchase that may not be stored yet. A refund without a decision in time is in the
-    /// log, and the returned refund is [`pending`](PublishedPurchase::pending).
-    ///
-    /// ```
-    /// use shop_core::domain::RefundReason;
-    /// use shop_core::{ErrorKind, NewPurchase, Shop};
-    ///
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> shop_core::Result<()> {
-    /// let shop = Shop::in_memory();
-    /// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?.purchase;
-    /// let reason = Some(RefundReason::try_from("broken")?);
-    /// let refund = shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?;
-    /// assert_eq!((refund.purchase.details.of, refund.replayed), (Some(bought.id), false));
-    /// let spent = shop.user("u1").summary().await?;
-    /// assert_eq!((spent.count, spent.total_spent.to_string()), (1, "20".to_owned()));
-    /// assert!(shop.refund(bought.id, Some("9.99".parse()?), reason.clone()).await?.replayed);
-    /// let whole = shop.refund(bought.id, None, reason).await;
-    /// assert_eq!(whole.unwrap_err().kind(), ErrorKind::Conflict);
-    /// # Ok(())
-    /// # }
-    /// ```
-    ///
-    /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if there is no stored purchase with this id, which
-    ///   [`get`](Self::get) tells apart from the following
-    /// - the errors of [`Purchase::refund`], for example for an amount above the price
-    /// - the errors of [`PurchaseQuery::get`]: nothing was published then
-    /// - the errors of [`PurchasePublisher::publish_new`]
-    ///
-    /// # Cancel safety
-    /// Once the future was polled, the refund may be published even if the future is dropped. The
-    /// same call can be repeated.
-    pub async fn refund(
-        &self,
-        id: impl TryInto<PurchaseId, Error: Into<Invalid>>,
-        amount: Option<Price>,
-        reason: Option<RefundReason>,
-    ) -> Result<PublishedPurchase> {
-        let id = id.try_into().map_err(Into::<Invalid>::into)?;
-        let lookup = self
-            .look_up_acknowledged(&id)
-            .await
-            .map_err(|error| error.with_outcome(Outcome::NotApplied))?;
-        let Lookup::Stored(purchase) = lookup else {
-            let message = "there is no purchase with this id";
-            return Err(Error::new(ErrorKind::Invalid, message));
-        };
-        self.refund_purchase(&purchase, amount, reason).await
-    }
-
-    /// Refunds `amount`, or the whole price without an amount, of the stored `purchase`, as
-    /// [`refund`](Self::refund) does.
-    ///
-    /// A caller that decides by the purchase whether it may be refunded
-    /// [looks it up](Self::look_up_acknowledged) first.
-    ///
-    /// # Errors
-    /// - The errors of [`Purchase::refund`], for example for an amount above the price
-    /// - The errors of [`PurchasePublisher::publish_new`]
-    ///
-    /// # Cancel safety
-    /// As for [`refund`](Self::refund).
-    pub async fn refund_purchase(
-        &self,
-        purchase: &Purchase,
-        amount: Option<Price>,
-        reason: Option<RefundReason>,
-    ) -> Result<PublishedPurchase> {
-        let mut refund = purchase.refund(amount, self.ports.clock.now())?;
-        refund.details.reason = reason;
-        self.ports
-            .publisher
-            .publish_new(refund.into(), self.context.clone())
-            .await
-    }
-
-    /// Returns the purchase with this id if this shop acknowledged it recently. The store may not
-    /// contain it yet.
-    #[must_use]
-    pub fn acknowledged(&self, id: &PurchaseId) -> Option<Purchase> {
-        self.ports.publisher.acknowledged(id)
-    }
-
-    /// Returns the entry of the store under this id.
-    ///
-    /// A purchase that may be acknowledged without being stored yet is waited for, up to
-    /// [`REFUND_TIMEOUT`]: one that this shop acknowledged recently, or whose id is a UUIDv7 of the
-    /// last 30 s, which another process may have acknowledged.
-    ///
-    /// # Errors
-    /// - The first error of [`PurchaseQuery::look_up`]
-    /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if the store does not respond in this
-    ///   time
-    ///
-    /// # Cancel safety
-    /// Dropping the future has no effect.
-    pub async fn look_up_acknowledged(&self, id: &PurchaseId) -> Result<Lookup> {
-        let mut polls = Polls::until(Instant::now() + REFUND_TIMEOUT);
-        loop {
-            let next_batch = self.next_batch();
-            let look_up = self.ports.query.look_up(id);
-            let lookup = timeout(polls.time_left().max(LAST_LOOK_UP), look_up)
-                .await
-                .map_err(|_elapsed| {
-                    let message = "the store did not respond in time";
-                    Error::new(ErrorKind::DeadlineExceeded, message)
-                })??;
-            let is_awaited = matches!(lookup, Lookup::Missing)
-                && may_be_unstored(&*self.ports.publisher, id, self.ports.clock.now());
-            if !is_awaited || !polls.pause_unless(Duration::ZERO, next_batch).await {
-                return Ok(lookup);
-            }
-        }
-    }
-
-    /// Returns a future that completes when the ingest of this process has handled a batch after this
-    /// call. It never completes if there is no such ingest, or after the ingest ended.
-    pub fn next_batch(&self) -> impl Future<Output = ()> + Send + use<> {
-        let next_batch = self.ports.ingest.as_ref().map(IngestMonitor::next_batch);
-        async move {
-            match next_batch {
-                Some(next_batch) => next_batch.await,
-                None => pending().await,
-            }
-        }
-    }
-
-    /// Returns the purchase or refund with this id, or `None` if it is not stored.
-    ///
-    /// # Errors
-    /// Returns the errors of [`PurchaseQuery::look_up`], and [`Invalid`](crate::ErrorKind::Invalid) for
-    /// text that is not an id.
-    pub async fn get(
-        &self,
-        id: impl TryInto<PurchaseId, Error: Into<Invalid>>,
-    ) -> Result<Option<Purchase>> {
-        self.ports
-            .query
-            .get(&id.try_into().map_err(Into::<Invalid>::into)?)
-            .await
-    }
-
-    /// Selects the purchases of the user with this id, to list or to sum them.
-    ///
-    /// Nothing is read yet. Text that is not a user id becomes the error of the call that reads the
-    /// purchases.
-    ///
-    /// ```
-    /// # #[tokio::main(flavor = "current_thread")]
-    /// # async fn main() -> shop_core::Result<()> {
-    /// # let shop = shop_core::Shop::in_memory();
-    /// let spent = shop.user("u1").summary().await?;
-    /// println!("{} purchases for {}", spent.count, spent.total_spent);
-    /// # Ok(())
-    /// # }
-    /// ```
-    pub fn user(&self, id: impl TryInto<UserId, Error: Into<Invalid>>) -> UserPurchases {
-        UserPurchases::new(
-            self,
-            id.try_into()
-                .map_err(Into::<Invalid>::into)
-                .map(Selector::User),
-        )
-    }
-
-    /// Selects the purchases of all users with this name, to list or to sum them as with
-    /// [`user`](Self::user).
-    pub fn user_with_name(
-        &self,
-        name: impl TryInto<UserName, Error: Into<Invalid>>,
-    ) -> UserPurchases {
-        UserPurchases::new(
-            self,
-            name.try_into()
-                .map_err(Into::<Invalid>::into)
-                .map(Selector::Name),
-        )
-    }
-
-    /// Selects the purchases of all users, to list or to sum them.
-    ///
-    /// The public API of a service denies this selection, unless it is limited to a
-    /// [reference](UserPurchases::with_reference). The management API lists all purchases with the
-    /// scope `observe`.
-    pub fn all_users(&self) -> UserPurchases {
-        UserPurchases::new(self, Ok(Selector::All))
+    pub fn faults(&self) -> LogFaults {
+        self.ports.publisher.info().faults
     }
 
     /// Checks whether purchases can be bought and listed now.
     ///
     /// # Errors
-    /// Returns the error of the sink or of the query that cannot be used now.
+    /// The errors of [`check_writes`](Self::check_writes) and [`check_reads`](Self::check_reads).
     pub async fn check(&self) -> Result<()> {
-        self.ports.publisher.check().await?;
+        self.check_writes().await?;
+        self.check_reads().await
+    }
+
+    /// Checks whether purchases can be bought now. Publishes nothing.
+    ///
+    /// # Errors
+    /// The errors of [`PurchaseSink::check`].
+    pub async fn check_writes(&self) -> Result<()> {
+        self.ports.publisher.check().await
+    }
+
+    /// Checks whether purchases can be listed now.
+    ///
+    /// # Errors
+    /// The errors of [`PurchaseQuery::check_reads`].
+    pub async fn check_reads(&self) -> Result<()> {
         self.ports.query.check_reads().await
     }
 
@@ -570,5 +315,19 @@ impl Shop {
     /// after `timeout`.
     pub async fn close(&self, timeout: Duration) -> Result<()> {
         self.ports.publisher.close(timeout).await
+    }
+}
+
+impl<S: PurchaseSink> From<IdempotentSink<S>> for Shop {
+    /// Creates a shop that publishes to `sink`, and lists purchases from the store in which `sink`
+    /// looks up ids. The shop has the clock and the currency of the sink.
+    fn from(sink: IdempotentSink<S>) -> Self {
+        let query = Arc::clone(sink.query());
+        let clock = Arc::clone(sink.clock());
+        let currency = sink.currency().clone();
+        let mut ports = ShopPorts::new(Arc::new(sink), query);
+        ports.currency = currency;
+        ports.clock = clock;
+        ports.into()
     }
 }

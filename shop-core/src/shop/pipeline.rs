@@ -136,11 +136,9 @@ impl Pipeline {
     /// [`close`](Self::close).
     #[must_use]
     pub fn role(&self) -> PurchasesRole {
-        let mut role = PurchasesRole::new(self.shop.sink(), self.shop.query());
-        role.ingest = Some(self.monitor());
+        let mut role = self.shop.role();
         role.group = Some(self.group.clone());
         role.feed = Some(self.feed.clone());
-        role.currency = self.shop.shop_currency().clone();
         role
     }
 
@@ -192,6 +190,22 @@ impl Pipeline {
             Error::new(ErrorKind::Internal, "the ingest was aborted").with_source(error)
         })??;
         Ok(())
+    }
+}
+
+impl Shop {
+    /// Returns the ports of this shop as the role of a service that serves purchases: a service that
+    /// publishes and lists as this shop does. The role has no feed, so it serves no events.
+    ///
+    /// `shop_http::routes(shop.role())` makes a router from the role.
+    #[must_use]
+    pub fn role(&self) -> PurchasesRole {
+        let ports = &self.ports;
+        let sink = Arc::clone(&ports.publisher);
+        let mut role = PurchasesRole::new(sink, Arc::clone(&ports.query));
+        role.ingest.clone_from(&ports.ingest);
+        role.currency = ports.currency.clone();
+        role
     }
 }
 

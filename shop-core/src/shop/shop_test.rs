@@ -12,10 +12,11 @@ use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::InMemoryLog;
 use crate::ports::{
-    DescribeStore, Lookup, Page, PageLimit, PageRequest, PurchaseStore, StoreInfo, Summary,
+    DescribeStore, Lookup, Page, PageLimit, PageRequest, PurchaseStore, Selector, StoreInfo,
+    Summary,
 };
 use crate::record::header;
-use crate::{ErrorKind, Outcome, Timestamp, id_from_key};
+use crate::{ErrorKind, NewPurchase, Outcome, PurchaseId, Timestamp, id_from_key};
 
 fn new(price: &str) -> NewPurchase {
     NewPurchase::for_user("u1")

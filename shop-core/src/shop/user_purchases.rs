@@ -8,8 +8,10 @@ use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 use super::Shop;
 use crate::domain::Reference;
 use crate::feed::{FeedCursor, FeedItem};
+#[cfg(doc)]
+use crate::ports::PurchaseQuery;
 use crate::ports::{
-    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents, PurchaseQuery,
+    Bucket, Cursor, ListOrder, Page, PageLimit, PageRequest, Period, PurchaseEvents,
     PurchaseQueryExt, Receipt, Selector, Summary, TimeRange, TotalsRequest, UtcOffset,
 };
 use crate::{Error, ErrorKind, Invalid, Outcome, Purchase, PurchaseId, Result};
@@ -38,8 +40,7 @@ use crate::{Error, ErrorKind, Invalid, Outcome, Purchase, PurchaseId, Result};
 #[derive(Debug, Clone)]
 #[must_use = "nothing is read until a page, the purchases or the summary are"]
 pub struct UserPurchases {
-    query: Arc<dyn PurchaseQuery>,
-    events: Option<Arc<dyn PurchaseEvents>>,
+    shop: Shop,
     selector: Result<Selector, Invalid>,
     order: ListOrder,
     range: TimeRange,
@@ -57,8 +58,8 @@ impl UserPurchases {
     /// Creates a selection of the purchases of `selector` from `shop`, with default settings.
     pub(super) fn new(shop: &Shop, selector: Result<Selector, Invalid>) -> Self {
         Self {
-            query: shop.query(),
-            events: shop.ports.events.clone(),
+            // Reads need no context of a request.
+            shop: shop.with_request(None),
             selector,
             order: ListOrder::NewestFirst,
             range: TimeRange::ALL,
@@ -200,9 +201,8 @@ impl UserPurchases {
     /// # Errors
     /// Returns the errors of [`PurchaseQuery::page`] and of [`wait_for`](Self::wait_for).
     pub async fn page(&self) -> Result<Page> {
-        self.query
-            .page(self.wait_for_awaited().await?, &self.first_page())
-            .await
+        let selector = self.wait_for_awaited().await?;
+        self.shop.page(selector, &self.first_page()).await
     }
 
     /// Reads the page at `cursor`, which is the [`next`](Page::next) of another page with the same
@@ -212,12 +212,9 @@ impl UserPurchases {
     /// Returns the errors of [`page`](Self::page), and [`Invalid`](ErrorKind::Invalid) for a cursor
     /// of another listing.
     pub async fn page_at(&self, cursor: Cursor) -> Result<Page> {
-        self.query
-            .page(
-                self.wait_for_awaited().await?,
-                &self.first_page().with_cursor(cursor),
-            )
-            .await
+        let selector = self.wait_for_awaited().await?;
+        let request = self.first_page().with_cursor(cursor);
+        self.shop.page(selector, &request).await
     }
 
     /// Returns the request for the first page of the selection.
@@ -265,9 +262,8 @@ impl UserPurchases {
     ) -> Result<Vec<Bucket>> {
         let request = TotalsRequest::new(self.range, per)
             .with_zone(zone.try_into().map_err(Into::<Invalid>::into)?);
-        self.query
-            .totals(self.wait_for_awaited().await?, &request)
-            .await
+        let selector = self.wait_for_awaited().await?;
+        self.shop.totals(selector, &request).await
     }
 
     /// Returns a stream of all selected purchases, newest first unless
@@ -291,11 +287,8 @@ impl UserPurchases {
             let selector = selection.wait_for_awaited().await?.clone();
             let first_page = selection.first_page();
             let following_size = selection.page_size.unwrap_or(PageLimit::MAX);
-            Ok::<_, Error>(
-                selection
-                    .query
-                    .growing_pages(selector, first_page, following_size),
-            )
+            let query = Arc::clone(&selection.shop.ports.query);
+            Ok::<_, Error>(query.growing_pages(selector, first_page, following_size))
         };
         stream::once(begin_pages)
             .try_flatten()
@@ -377,7 +370,7 @@ impl UserPurchases {
     /// [`Unsupported`](ErrorKind::Unsupported) if the shop contains no source of events.
     fn events_and_selector(&self) -> Result<(&dyn PurchaseEvents, &Selector)> {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
-        let Some(events) = &self.events else {
+        let Some(events) = &self.shop.ports.events else {
             return Err(Error::new(
                 ErrorKind::Unsupported,
                 "this shop has no events: add them by with_events",
@@ -397,7 +390,7 @@ impl UserPurchases {
     async fn wait_for_awaited(&self) -> Result<&Selector> {
         let selector = self.selector.as_ref().map_err(|invalid| *invalid)?;
         if let Some(id) = self.awaited
-            && !self.query.wait_for(&id, self.wait_timeout).await?
+            && !self.shop.wait_until_stored(&id, self.wait_timeout).await?
         {
             let message =
                 format!("purchase {id} was accepted, but is not stored yet: increase wait_timeout");

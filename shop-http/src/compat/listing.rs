@@ -124,10 +124,7 @@ impl LegacyShop {
             if is_found && listing.envelope.view.has_summary() {
                 let summary = match listing.summary {
                     Some(summary) => summary,
-                    None => {
-                        let call = purchases.query.summary(&selector);
-                        purchases.run_query(call).await?
-                    }
+                    None => purchases.summary(&selector).await?,
                 };
                 page.next = page.next.map(|next| add_summary(&next, summary));
                 listing.envelope.summary = summary;

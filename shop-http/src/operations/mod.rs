@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use shop_core::ingest::{Component, IngestMonitor, IngestStatus, Phase};
-use shop_core::ports::{CurrencyState, PurchaseSink as _};
+use shop_core::ports::CurrencyState;
 use shop_core::{ErrorKind, Result};
 
 use crate::part_reports::{CurrentReports, PartReport, describe_error};
@@ -70,14 +70,14 @@ impl<'a> Checks<'a> {
         let check_writes = async {
             match &service.purchases {
                 Some(purchases) if writes => {
-                    check_with_timeout(purchases.shop.sink().check()).await
+                    check_with_timeout(purchases.shop.check_writes()).await
                 }
                 _ => Ok(()),
             }
         };
         let check_reads = async {
             match &service.purchases {
-                Some(purchases) if reads => check_with_timeout(purchases.query.check_reads()).await,
+                Some(purchases) if reads => check_with_timeout(purchases.shop.check_reads()).await,
                 _ => Ok(()),
             }
         };

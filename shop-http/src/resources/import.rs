@@ -74,7 +74,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
-    let checked = import.check_repetition(&*purchases.query, &file[..]).await;
+    let checked = purchases.shop.check_repetition(&import, &file[..]).await;
     checked.map_err(|error| match error.kind() {
         ErrorKind::Conflict => of_file(StatusCode::CONFLICT, &error),
         _ => HttpError::failed_query(error, purchases.subject()),
@@ -137,14 +137,11 @@ fn respond(
     let run_import = async move {
         let _until_the_end = (body_permit, permit);
         let mut report = ImportReport::default();
-        let result = import
-            .run(
-                &*purchases.shop.sink(),
-                &*purchases.query,
-                Cursor::new(file),
-                &mut report,
-                |report| send_line(&line_sender, report, false, None),
-            )
+        let result = purchases
+            .shop
+            .import(&import, Cursor::new(file), &mut report, |report| {
+                send_line(&line_sender, report, false, None);
+            })
             .await;
         let problem = result.err().map(|error| error.to_string());
         send_line(&line_sender, &report, true, problem);

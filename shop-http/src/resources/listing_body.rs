@@ -107,7 +107,7 @@ impl<F: ListingFormat> ListingWriter<F> {
     /// Reads the next page, and writes it.
     async fn read_chunk(&mut self) -> Result<Bytes, Error> {
         let purchases = &self.purchases;
-        let reading = purchases.query.page(&self.selector, &self.request);
+        let reading = purchases.shop.page(&self.selector, &self.request);
         // The status is sent already: only a truncated body can signal a failure. So the error is
         // not mapped to a response, as `PurchaseService::page` would do.
         let page = within(purchases.options.query_timeout, reading)

@@ -275,8 +275,7 @@ async fn respond_with_state(
     caller: &Caller,
     refund: Purchase,
 ) -> HttpResult {
-    let state = RefundState::look_up(&*purchases.query, &refund);
-    match purchases.run_query(state).await? {
+    match purchases.refund_state(&refund).await? {
         RefundState::Applied(stored) => Ok(json_response(to_json(&stored, PURCHASE_BYTES))),
         RefundState::Waiting | RefundState::Undecided => {
             let body = json_response(to_json(&refund, PURCHASE_BYTES));

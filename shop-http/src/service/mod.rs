@@ -3,16 +3,16 @@
 //! | module | contents |
 //! |---|---|
 //! | `parts`, `kind` | the roles that an embedder gives, and whether they are facing or management |
-//! | `purchases`, `publisher`, `names` | the role purchases: publishing, and queries |
+//! | `purchases`, `publisher` | the role purchases: calls of its shop, and the sink of the shop |
 //! | `waiting` | read-your-writes: waits until a purchase is stored |
 //! | `dead_letters` | the dead letters of the logs of the process |
 //!
-//! Ports may be implemented by the embedder. [`within`] gives a call of a port a timeout, and makes
-//! a panic in it an error. Separate limits apply to the look-ups of an `IdempotentSink`.
+//! Handlers call a [`Shop`] and [`Operations`](shop_core::operations::Operations), never a port. Ports
+//! may be implemented by the embedder: [`within`] gives a call a timeout, and makes a panic in it an
+//! error. Separate limits apply to the look-ups of an `IdempotentSink`.
 
 pub(crate) mod dead_letters;
 pub(crate) mod kind;
-mod names;
 pub(crate) mod parts;
 pub(crate) mod publisher;
 pub(crate) mod purchases;
@@ -29,7 +29,7 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
-use shop_core::ports::{CurrencyState, IdempotentSink, PurchaseSink as _};
+use shop_core::ports::{CurrencyState, IdempotentSink};
 use shop_core::shop::LocalPorts;
 use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result, Shop};
 use tokio::sync::Semaphore;
@@ -109,19 +109,16 @@ impl Service {
                 recent: recent.clone(),
                 batches: Semaphore::const_new(publisher::MAX_PUBLISHING_BATCHES),
             };
-            let publisher = IdempotentSink::new(measured_sink, Arc::clone(&role.query))
-                .with_clock(Arc::clone(&clock))
-                .with_currency(role.currency.clone());
-            let mut shop = Shop::from_publisher(publisher, Arc::clone(&role.query))
+            let publisher = IdempotentSink::new(measured_sink, role.query)
                 .with_clock(Arc::clone(&clock))
                 .with_currency(role.currency);
+            let mut shop = Shop::from(publisher);
             if let Some(ingest) = &role.ingest {
                 shop = shop.with_ingest(ingest.clone());
             }
             Arc::new(PurchaseService {
                 kind,
                 shop,
-                query: role.query,
                 outcomes,
                 recent,
                 ingest: role.ingest,
@@ -207,7 +204,7 @@ impl Service {
     pub(crate) fn faults(&self) -> LogFaults {
         self.purchases
             .as_ref()
-            .map(|purchases| purchases.shop.sink().info().faults)
+            .map(|purchases| purchases.shop.faults())
             .unwrap_or_default()
     }
 

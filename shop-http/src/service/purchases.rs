@@ -1,12 +1,8 @@
 //! The role purchases: buys, refunds, finds and lists purchases.
 //!
-//! Handlers call [`PurchaseService`]. It calls the [`Shop`], whose sink is measured, and turns errors
-//! into responses:
-//!
-//! | call | of |
-//! |---|---|
-//! | a buy, a refund, a batch | [`Shop`], which publishes through [`MeasuredSink`](super::publisher::MeasuredSink) |
-//! | a look-up, a page, totals, names | `query`, within its timeout, mostly by [`run_query`](PurchaseService::run_query) |
+//! Handlers call [`PurchaseService`]. It calls the [`Shop`], and adds what a service needs around the
+//! call: the timeout of a query, mostly by [`run_query`](PurchaseService::run_query), and the response
+//! to an error. The shop publishes through a [`MeasuredSink`](super::publisher::MeasuredSink).
 
 use std::sync::Arc;
 
@@ -14,10 +10,10 @@ use shop_core::domain::{Currency, RefundReason};
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::IngestMonitor;
 use shop_core::ports::{
-    Bucket, Lookup, Page, PageRequest, PurchaseQuery, REFUND_TIMEOUT, RecentOutcomes, Selector,
-    TotalsRequest,
+    Bucket, Lookup, Page, PageRequest, REFUND_TIMEOUT, RecentOutcomes, RefundState, Selector,
+    Summary, TotalsRequest,
 };
-use shop_core::shop::LocalPorts;
+use shop_core::shop::{LocalPorts, Names};
 use shop_core::{
     Clock, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, PurchaseId,
     RequestContext, Result, Shop, UserName,
@@ -29,7 +25,6 @@ use crate::options::HttpOptions;
 use crate::permits::RequestPermit;
 use crate::response::validation_error::invalid_parameter;
 use crate::response::{HttpError, HttpResult, Location, Subject};
-use crate::service::names::{self, Names};
 use crate::service::publisher::LastPurchases;
 use crate::service::{ServiceKind, within};
 
@@ -57,8 +52,6 @@ pub(crate) enum PermittedPurchases {
 pub(crate) struct PurchaseService {
     pub(crate) kind: ServiceKind,
     pub(crate) shop: Shop,
-    /// The port from which the shop lists purchases.
-    pub(crate) query: Arc<dyn PurchaseQuery>,
     /// The outcomes of the publishes of all routers of the process.
     pub(crate) outcomes: Arc<RecentOutcomes>,
     /// The last purchases that this process acknowledged, if listings wait for them.
@@ -104,14 +97,15 @@ impl PurchaseService {
         reason: Option<RefundReason>,
         context: Option<Box<RequestContext>>,
     ) -> HttpResult<PublishedPurchase> {
-        // The shop checks the amount before anything else, and this only finds out which member of
-        // the request is at fault.
-        bought
-            .refund(amount, bought.timestamp)
-            .map_err(|error| Location::Member("amount".into()).error(error.message().to_owned()))?;
         let shop = self.shop.with_request(context);
         let refunded = shop.refund_purchase(bought, amount, reason).await;
-        refunded.map_err(|error| self.map_refund_error(error, &bought.id.refund_id()))
+        refunded.map_err(|error| match (error.kind(), error.context("field")) {
+            (ErrorKind::Invalid, Some("amount")) => {
+                let amount = Location::Member("amount".into());
+                amount.error(error.message().to_owned()).into()
+            }
+            _ => self.map_refund_error(error, &bought.id.refund_id()),
+        })
     }
 
     /// Buys the purchases of `batch` together.
@@ -264,7 +258,7 @@ impl PurchaseService {
     /// # Errors
     /// The errors of [`run_query`](Self::run_query).
     pub(crate) async fn look_up(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        self.run_query(self.query.look_up(id)).await
+        self.run_query(self.shop.look_up(id)).await
     }
 
     /// Returns what is stored under `id`, for a write that needs the purchase.
@@ -272,7 +266,7 @@ impl PurchaseService {
     /// # Errors
     /// The errors of [`HttpError::failed_write`], which say that nothing was written.
     async fn look_up_for_write(&self, id: &PurchaseId) -> HttpResult<Lookup> {
-        let lookup = within(self.options.query_timeout, self.query.look_up(id)).await;
+        let lookup = within(self.options.query_timeout, self.shop.look_up(id)).await;
         lookup.map_err(|error| self.map_look_up_error(error, id))
     }
 
@@ -294,21 +288,28 @@ impl PurchaseService {
         self.map_write_error(with_key_of(error, id))
     }
 
-    /// Returns the stored refund of `purchase`, whose id is derived from the id of the purchase.
+    /// Returns the stored refund of `purchase`, if it was refunded.
     ///
     /// # Errors
     /// The errors of [`run_query`](Self::run_query).
     pub(crate) async fn find_refund(&self, purchase: &Purchase) -> HttpResult<Option<Purchase>> {
-        // Neither a refund nor a purchase with a price of zero can be refunded.
-        let Ok(refund) = purchase.refund(None, purchase.timestamp) else {
-            return Ok(None);
-        };
+        self.run_query(self.shop.find_refund(purchase)).await
+    }
 
-        // An operator may have imported another purchase with this id.
-        let stored = self.look_up(&refund.id).await?.stored();
-        Ok(stored.filter(|stored| {
-            stored.details.of == refund.details.of && stored.user_id == refund.user_id
-        }))
+    /// Returns what the store has decided about `refund`.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
+    pub(crate) async fn refund_state(&self, refund: &Purchase) -> HttpResult<RefundState> {
+        self.run_query(self.shop.refund_state(refund)).await
+    }
+
+    /// Returns the count and the sum of the selected purchases of all times.
+    ///
+    /// # Errors
+    /// The errors of [`run_query`](Self::run_query).
+    pub(crate) async fn summary(&self, selector: &Selector) -> HttpResult<Summary> {
+        self.run_query(self.shop.summary(selector)).await
     }
 
     /// Returns the counts and the sums of the selected purchases per period.
@@ -328,7 +329,7 @@ impl PurchaseService {
             permit.wait_for_totals_turn().await
         };
 
-        self.run_query(self.query.totals(selector, request)).await
+        self.run_query(self.shop.totals(selector, request)).await
     }
 
     /// Returns the names of users that begin with `prefix`, in any case.
@@ -337,12 +338,8 @@ impl PurchaseService {
     /// - 501 if the store cannot find names
     /// - The errors of [`HttpError::failed_query`]
     pub(crate) async fn names(&self, prefix: &UserName) -> HttpResult<Names> {
-        within(
-            self.options.query_timeout,
-            names::find(&*self.query, prefix),
-        )
-        .await
-        .map_err(|error| match error.kind() {
+        let names = within(self.options.query_timeout, self.shop.names(prefix)).await;
+        names.map_err(|error| match error.kind() {
             ErrorKind::Unsupported => HttpError::NO_NAMES,
             _ => HttpError::failed_query(error, self.subject()),
         })
@@ -357,18 +354,15 @@ impl PurchaseService {
         selector: &Selector,
         request: &PageRequest,
     ) -> HttpResult<Page> {
-        self.run_query(self.query.page(selector, request)).await
+        self.run_query(self.shop.page(selector, request)).await
     }
 
-    /// Returns the result of `call`, a call of the port `query`, if it completes in time.
+    /// Returns the result of `call`, which reads from the store, if it completes in time.
     ///
     /// # Errors
     /// - 422 for a parameter of the request that the store rejects
     /// - The errors of [`HttpError::failed_query`]
-    pub(crate) async fn run_query<T>(
-        &self,
-        call: impl Future<Output = Result<T>> + Send,
-    ) -> HttpResult<T> {
+    async fn run_query<T>(&self, call: impl Future<Output = Result<T>> + Send) -> HttpResult<T> {
         let result = within(self.options.query_timeout, call).await;
         result.map_err(|error| match (error.kind(), error.context("field")) {
             (ErrorKind::Invalid, Some("per")) => invalid_parameter(

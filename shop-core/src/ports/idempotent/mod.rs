@@ -151,6 +151,16 @@ impl<S: PurchaseSink> IdempotentSink<S> {
         &self.currency
     }
 
+    /// Returns the port of the store in which ids are looked up.
+    pub(crate) const fn query(&self) -> &Arc<dyn PurchaseQuery> {
+        &self.query
+    }
+
+    /// Returns the source of the times and the ids of new purchases.
+    pub(crate) const fn clock(&self) -> &Arc<dyn Clock> {
+        &self.clock
+    }
+
     /// Returns the inner sink, to which this sink publishes.
     pub const fn inner(&self) -> &S {
         &self.sink

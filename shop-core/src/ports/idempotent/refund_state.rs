@@ -42,7 +42,7 @@ impl RefundState {
     ///
     /// # Errors
     /// Returns the errors of the store.
-    pub async fn look_up(query: &dyn PurchaseQuery, refund: &Purchase) -> Result<Self> {
+    pub(crate) async fn look_up(query: &dyn PurchaseQuery, refund: &Purchase) -> Result<Self> {
         let open_state = match look_up(query, &refund.id).await? {
             Lookup::Stored(stored) if stored.same_content(refund) => {
                 return Ok(Self::Applied(stored));

@@ -7,8 +7,11 @@
 use std::collections::BTreeSet;
 
 use serde::Serialize;
-use shop_core::ports::PurchaseQuery;
-use shop_core::{Error, ErrorKind, Result, UserName};
+
+use super::Shop;
+#[cfg(doc)]
+use crate::ports::UserNames;
+use crate::{Error, ErrorKind, Result, UserName};
 
 /// The maximum number of names that are returned.
 const MAX_NAMES: usize = 20;
@@ -16,52 +19,59 @@ const MAX_NAMES: usize = 20;
 /// names begin with a part of the prefix, in mixed case.
 const MAX_STEPS: usize = 100;
 
-/// The names that begin with a prefix, ordered by their bytes.
-#[derive(Debug, PartialEq, Eq, Serialize)]
-pub(crate) struct Names {
-    items: Vec<UserName>,
-    /// Whether there may be more names with the prefix.
-    has_more: bool,
+/// The names of users that begin with a text: the result of [`Shop::names`].
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[non_exhaustive]
+pub struct Names {
+    /// The names, ordered by their bytes.
+    pub items: Vec<UserName>,
+    /// Whether there may be more names.
+    pub has_more: bool,
 }
 
-/// Finds the first names that begin with `prefix`, in any case.
-///
-/// # Errors
-/// - [`Unsupported`](ErrorKind::Unsupported) if the store finds no names
-/// - The errors of [`UserNames::next_name`](shop_core::ports::UserNames::next_name)
-pub(crate) async fn find(query: &dyn PurchaseQuery, prefix: &UserName) -> Result<Names> {
-    let names = query.info().user_names.ok_or_else(|| {
-        let message = "this store finds no names by their beginning";
-        Error::new(ErrorKind::Unsupported, message)
-    })?;
-    let prefix = Prefix::new(prefix.as_str());
-    let mut from = String::new();
-    let mut items = Vec::new();
-    let mut has_more = true;
-    for _step in 0..MAX_STEPS {
-        let next_name = match prefix.least_match_from(&from) {
-            Some(least) => names.next_name(&least).await?,
-            None => None,
-        };
-        let Some(name) = next_name else {
-            has_more = false;
-            break;
-        };
+impl Shop {
+    /// Finds the first 20 names of users that begin with `prefix`, in upper or lower case.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](ErrorKind::Unsupported) if the store finds no names by their beginning
+    /// - the errors of [`UserNames::next_name`]
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn names(&self, prefix: &UserName) -> Result<Names> {
+        let names = self.ports.query.info().user_names.ok_or_else(|| {
+            let message = "this store finds no names by their beginning";
+            Error::new(ErrorKind::Unsupported, message)
+        })?;
+        let prefix = Prefix::new(prefix.as_str());
+        let mut from = String::new();
+        let mut items = Vec::new();
+        let mut has_more = true;
+        for _step in 0..MAX_STEPS {
+            let next_name = match prefix.least_match_from(&from) {
+                Some(least) => names.next_name(&least).await?,
+                None => None,
+            };
+            let Some(name) = next_name else {
+                has_more = false;
+                break;
+            };
 
-        if !prefix.matches(&name) {
-            from = name;
-            continue;
-        }
-        if items.len() == MAX_NAMES {
-            break;
-        }
+            if !prefix.matches(&name) {
+                from = name;
+                continue;
+            }
+            if items.len() == MAX_NAMES {
+                break;
+            }
 
-        // A name contains no control character, so no name is between this one and this text.
-        from = format!("{name}\u{1}");
-        // Another program may have written a name that is not valid.
-        items.extend(name.parse::<UserName>());
+            // A name contains no control character, so no name is between this one and this text.
+            from = format!("{name}\u{1}");
+            // Another program may have written a name that is not valid.
+            items.extend(name.parse::<UserName>());
+        }
+        Ok(Names { items, has_more })
     }
-    Ok(Names { items, has_more })
 }
 
 /// The beginning of a text in any case: the forms of each of its characters, in their order.
@@ -129,11 +139,10 @@ fn single_form(mut form: impl ExactSizeIterator<Item = char>) -> Option<char> {
 mod tests {
     use std::sync::Arc;
 
-    use shop_core::memory::InMemoryStore;
-    use shop_core::ports::RecordStore as _;
-    use shop_core::{Price, Purchase, PurchaseId, Timestamp, Uuid};
-
     use super::*;
+    use crate::memory::{InMemoryLog, InMemoryStore};
+    use crate::ports::RecordStore as _;
+    use crate::{Price, Purchase, PurchaseId, Timestamp, Uuid};
 
     #[tokio::test]
     async fn names_with_a_part_of_the_beginning_are_skipped() {
@@ -152,10 +161,11 @@ mod tests {
         let purchases: Arc<[Purchase]> = names.iter().zip(1..).map(purchase).collect();
         let store = InMemoryStore::new();
         store.apply(purchases).await.unwrap();
+        let shop = Shop::new(InMemoryLog::default().sink(), store);
 
-        let found = find(&store, &"b999".parse().unwrap()).await.unwrap();
+        let found = shop.names(&"b999".parse().unwrap()).await.unwrap();
         assert_eq!((found.items.len(), found.has_more), (1, false));
-        let found = find(&store, &"aaaaaaaaaaz".parse().unwrap()).await.unwrap();
+        let found = shop.names(&"aaaaaaaaaaz".parse().unwrap()).await.unwrap();
         assert_eq!(
             (found.items.len(), found.has_more),
             (0, true),
