@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 use procfs::process::Process;
 use serde_json::Value;
-use shop_bins::{Backends, Ports, PurchasePorts, ServiceKind, Settings};
+use shop_bins::ServiceKind;
 use tokio::runtime::Builder;
 
 use crate::run::THIS;
@@ -31,24 +31,11 @@ pub(crate) fn serve_if_requested() {
             "echo" => echo::serve().await.unwrap(),
             "naive" => naive::serve().await.unwrap(),
             _ => {
-                let _exit_code = shop_bins::run(ServiceKind::Facing, open_ports).await;
+                let _exit_code = shop_bins::run(ServiceKind::Facing).await;
             }
         }
     });
     std::process::exit(1);
-}
-
-/// Opens the ports of purchases as the binary `facing` does.
-async fn open_ports(settings: &Settings) -> shop_bins::Result<Ports> {
-    let backends = Backends::new(settings);
-    let log = backends.log().await?;
-    let mut store = None;
-    if settings.needs_store() {
-        store = Some(backends.store(&log).await?);
-    }
-    let mut ports = Ports::default();
-    ports.purchases = Some(PurchasePorts::open(settings, log.sink(), log, store).await?);
-    Ok(ports)
 }
 
 /// The settings of a facing that only publishes, without ingest and listings.

@@ -15,7 +15,10 @@ use serde_json::json;
 use shop_core::ports::{PurchaseQuery as _, RecordStore};
 use shop_http::Metrics;
 
-use crate::backend::{self, ComponentKind, OpenPort, ServiceComponent, client, components};
+use crate::backend::{
+    Backends, CLOSE_TIMEOUT, ComponentKind, OpenPort, ServiceComponent, client, components,
+    currency,
+};
 use crate::log_file::LogFile;
 use crate::ports::full_disk;
 use crate::settings::{EffectiveSetting, Settings};
@@ -35,7 +38,10 @@ const STORE_TIMEOUT: Duration = Duration::from_secs(6);
 /// - an error with a line for each fault
 /// - an error if `shutdown` began before the end of the checks
 pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    let Some((parts, faults)) = shutdown.run_until_cancelled(check(settings)).await else {
+    let backends = Backends::new(settings);
+    let checked = shutdown.run_until_cancelled(check(&backends)).await;
+    backends.close(CLOSE_TIMEOUT).await;
+    let Some((parts, faults)) = checked else {
         return Err(CliError::new("interrupted before every part was checked"));
     };
     print(settings, parts, &faults)?;
@@ -120,7 +126,8 @@ impl Part<'_> {
 ///
 /// Returns the parts in the order in which a service opens them, and the faults of the settings and
 /// of the parts.
-pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
+pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<String>) {
+    let settings = backends.settings;
     let metrics = Metrics::new();
     let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
     let (host, keys, tls, parts) = tokio::join!(
@@ -135,7 +142,7 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
             "SHOP_TLS_CERT_FILE",
             tls::of_listener(settings)
         ),
-        join_all(components(settings).map(|component| check_part(settings, component))),
+        join_all(components(settings).map(|component| check_part(backends, component))),
     );
 
     let mut faults = Vec::new();
@@ -166,7 +173,7 @@ pub(crate) async fn check(settings: &Settings) -> (Vec<Part<'_>>, Vec<String>) {
 }
 
 /// Checks a component. Does not open the part if its file is missing or not accessible.
-async fn check_part<'a>(settings: &Settings, component: ServiceComponent<'a>) -> Part<'a> {
+async fn check_part<'a>(backends: &Backends<'a>, component: ServiceComponent<'a>) -> Part<'a> {
     let mut name = component.name.clone();
     let checked = match component.file.as_deref().map_or(Ok(true), check_file) {
         Ok(true) => {
@@ -174,7 +181,7 @@ async fn check_part<'a>(settings: &Settings, component: ServiceComponent<'a>) ->
                 ComponentKind::Log(_) | ComponentKind::Service(_) => CHECK_TIMEOUT,
                 _ => STORE_TIMEOUT,
             };
-            let check = open_and_check(settings, component.kind, &mut name);
+            let check = open_and_check(backends, component.kind, &mut name);
             within(limit, &component.name, check).await
         }
         unopened => unopened,
@@ -200,19 +207,20 @@ async fn check_part<'a>(settings: &Settings, component: ServiceComponent<'a>) ->
 /// # Errors
 /// Returns an error if the part cannot be opened, or does not work.
 async fn open_and_check(
-    settings: &Settings,
+    backends: &Backends<'_>,
     kind: ComponentKind<'_>,
     name: &mut String,
 ) -> Result<bool> {
-    let entities = backend::for_entities(settings);
+    let settings = backends.settings;
     match kind {
         ComponentKind::Log(topic) => {
-            let log = backend::for_log(settings).log(topic).await?;
-            let check = async { log.port.log.writer().check().await };
-            let checked = check_opened(&log, check, name).await;
+            let opened = backends.log(topic).await?;
+            let log = opened.port.require_log()?;
+            let check = async { log.writer().check().await };
+            let checked = check_opened(&opened, check, name).await;
 
             // If the topic exists, the check above read its settings and its state.
-            let faults = log.port.log.admin().faults();
+            let faults = log.admin().faults();
             for weakness in &faults.weak_settings {
                 *name += "; ";
                 *name += weakness;
@@ -226,27 +234,29 @@ async fn open_and_check(
             checked
         }
         ComponentKind::Purchases => {
-            let store = backend::for_purchases(settings).purchases().await?;
-            if !store.is_missing {
-                backend::currency::check(settings, &store.port.store).await?;
+            let opened = backends.purchases().await?;
+            if !opened.is_missing
+                && let Some(store) = &opened.port.currency_store
+            {
+                currency::check(settings, &**store).await?;
             }
-            let purchases = &store.port.store;
-            let check = async { purchases.check().await.and(purchases.check_reads().await) };
-            check_opened(&store, check, name).await
+            let (store, query) = (opened.port.require_store()?, opened.port.require_query()?);
+            let check = async { store.check().await.and(query.check_reads().await) };
+            check_opened(&opened, check, name).await
         }
         ComponentKind::Users => {
-            let users = entities.users().await?;
+            let users = backends.users().await?;
             check_opened(&users, RecordStore::check(&*users.port), name).await
         }
         ComponentKind::Orders => {
-            let orders = entities.orders().await?;
+            let orders = backends.orders().await?;
             check_opened(&orders, RecordStore::check(&*orders.port), name).await
         }
         ComponentKind::Service(url) => {
             let service = client(url, settings).await?;
             service.check_reads().await?;
             if settings.management_url.as_deref() == Some(url) {
-                backend::currency::check(settings, &service).await?;
+                currency::check(settings, &service).await?;
             }
             Ok(true)
         }

@@ -1,7 +1,7 @@
-//! The parts of the two binaries: settings, the ports that the settings select, logs and signals.
+//! The parts of the two binaries: settings, the logs and stores that the settings select, diagnostic
+//! logs and signals.
 //!
-//! A binary passes to [`run()`] a function that opens its [`Ports`] by [`Backends`]. A program that
-//! embeds a whole service does the same with [`Service::open`].
+//! A binary is a call of [`run()`]. A program that embeds a whole service uses [`Service`].
 //!
 //! This crate is the only one that reads the environment, and the only one that knows all adapters.
 //!
@@ -10,7 +10,7 @@
 //! | `run` | the run of a binary: a check, a command, or the service |
 //! | `service` | a service, from its settings to its shutdown |
 //! | `listeners` | the listeners of a service |
-//! | `ports` | the ports and background tasks of a service |
+//! | `ports` | what a service opens, and its background tasks |
 //! | `auth` | the authentication of requests |
 //! | `commands` | the commands of management: `migrate`, `verify`, `dlq`, `replay`, `erase` and others |
 //! | `check_config` | `--check-config`: prints the settings, and checks every connection |
@@ -36,7 +36,9 @@
     )),
     allow(
         dead_code,
-        reason = "a build without a backend does not read its settings"
+        unreachable_code,
+        unused_variables,
+        reason = "a build without a backend does not read what is for it"
     )
 )]
 #![expect(
@@ -68,9 +70,7 @@ mod version;
 
 use error::ended;
 
-pub use backend::{PurchasesStore, TopicLog};
 pub use error::{CliError, Result};
-pub use ports::{Backends, Ports, PurchasePorts};
 pub use run::run;
 pub use service::Service;
 pub use settings::{ServiceKind, Settings};

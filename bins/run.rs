@@ -2,23 +2,16 @@
 
 use std::process::ExitCode;
 
-use crate::ports::Ports;
 use crate::service::Service;
 use crate::settings::{ServiceKind, Settings};
-use crate::{Result, backend, check_config, commands, ended, healthcheck, signal, telemetry};
+use crate::{Result, check_config, commands, ended, healthcheck, signal, telemetry};
 
 /// Runs a binary with the settings of this process, and returns its exit code.
 ///
-/// A service opens its ports with `open_ports`, and serves until the first SIGTERM or SIGINT.
-/// Commands and checks do not call `open_ports`.
-pub async fn run(
-    service: ServiceKind,
-    open_ports: impl AsyncFnOnce(&Settings) -> Result<Ports>,
-) -> ExitCode {
+/// A service serves until the first SIGTERM or SIGINT.
+pub async fn run(service: ServiceKind) -> ExitCode {
     // The future is large, because it contains the futures of all commands.
-    let result = Box::pin(run_selected(service, open_ports)).await;
-    backend::close(backend::CLOSE_TIMEOUT).await;
-    ended(result)
+    ended(Box::pin(run_selected(service)).await)
 }
 
 /// Reads the settings, and runs what they select.
@@ -26,10 +19,7 @@ pub async fn run(
 /// # Errors
 /// Returns the errors of the settings, of the check or of the command, or the error of a service
 /// that cannot start, or that fails.
-async fn run_selected(
-    service: ServiceKind,
-    open_ports: impl AsyncFnOnce(&Settings) -> Result<Ports>,
-) -> Result<()> {
+async fn run_selected(service: ServiceKind) -> Result<()> {
     let settings = Settings::read(service)?;
     if let Some(text) = settings.generated()? {
         return commands::print(text).map(drop);
@@ -51,10 +41,7 @@ async fn run_selected(
         return check_config::run(&settings, &shutdown).await;
     }
 
-    let opened = shutdown
-        .run_until_cancelled(Service::open(settings, open_ports))
-        .await;
-    let Some(mut service) = opened.transpose()? else {
+    let Some(mut service) = Service::open_until(&shutdown, settings).await? else {
         return Ok(());
     };
     service.lines.clone_from(&telemetry.lines);

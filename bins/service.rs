@@ -7,77 +7,116 @@ use std::time::Duration;
 
 use sd_notify::NotifyState;
 use shop_client::ShopClient;
-use shop_http::{AnyOf, Metrics, PartReports, Tls, routes};
+use shop_core::ports::PurchaseSink;
+use shop_http::{AnyOf, Parts, ServiceKind, Tls, routes};
 
+use crate::backend::{Backends, CLOSE_TIMEOUT, Closing};
 use crate::lines::Lines;
 use crate::listeners::Listeners;
-use crate::ports::{Background, Ports};
-use crate::settings::Settings;
+use crate::ports::{Background, Entities, PurchaseTasks, open_purchases, watch_disk};
+use crate::settings::{ProcessRole, Settings};
 use crate::signal::Shutdown;
-use crate::{CliError, Result, auth, backend, tls, version};
+use crate::{CliError, Result, auth, tls, version};
 
-/// A service whose ports are open.
+/// A service whose logs and stores are open.
 ///
 /// ```no_run
-/// use shop_bins::{Backends, CliError, Ports, PurchasePorts, Service, ServiceKind, Settings};
+/// use shop_bins::{CliError, Service, ServiceKind, Settings};
 /// use tokio_util::sync::CancellationToken;
 ///
 /// # async fn example() -> Result<(), CliError> {
 /// let variables = [("SHOP_DATA_DIR".to_owned(), "data".to_owned())];
 /// let settings = Settings::from_variables(ServiceKind::Management, variables)?;
-/// let service = Service::open(settings, async |settings| {
-///     let backends = Backends::new(settings);
-///     let log = backends.log().await?;
-///     let store = backends.store(&log).await?;
-///     let mut ports = Ports::default();
-///     ports.purchases =
-///         Some(PurchasePorts::open(settings, store.sink(), log, Some(store)).await?);
-///     Ok(ports)
-/// })
-/// .await?;
+/// let service = Service::open(settings).await?;
 /// service.serve(CancellationToken::new()).await
 /// # }
 /// ```
 pub struct Service {
     settings: Settings,
-    ports: Ports,
+    /// What the router serves. A program that embeds the service can replace the sink of the
+    /// purchases, or add roles of its own.
+    pub parts: Parts,
+    /// The users and the orders, with the tasks of their rows.
+    entities: Entities,
+    /// What the tasks of the purchases need, if the service has purchases.
+    purchase_tasks: Option<PurchaseTasks>,
     authenticator: Option<AnyOf>,
     tls: Option<Tls>,
-    metrics: Metrics,
+    closing: Arc<Closing>,
     /// The queue of log lines of a binary.
     pub(crate) lines: Option<Lines>,
 }
 
 impl Service {
-    /// Checks the settings together with the files of keys and certificates, then opens the ports
-    /// with `open_ports`, which decides what the service accepts, stores and lists.
+    /// Checks the settings together with the files of keys and certificates, then opens the logs and
+    /// the stores that the settings select.
+    ///
+    /// Facing publishes purchases to the log. Management writes the purchases that it receives
+    /// itself, such as from an import, straight into the store, and serves the dead letters.
     ///
     /// # Errors
     /// - an error if the settings cannot work, before a port is opened or created
-    /// - the errors of `open_ports`
-    pub async fn open(
+    /// - the errors of the logs and of the stores; what was opened is closed by then
+    ///
+    /// # Cancel safety
+    /// Dropping the future closes what was opened, and does not wait for that.
+    pub async fn open(settings: Settings) -> Result<Self> {
+        let opened = Self::open_until(&Shutdown::new(), settings).await?;
+        opened.ok_or_else(|| CliError::new("the service was stopped before it was open"))
+    }
+
+    /// Opens like [`open`](Self::open), and returns `None` if `shutdown` begins before the end.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open).
+    pub(crate) async fn open_until(
+        shutdown: &Shutdown,
         settings: Settings,
-        open_ports: impl AsyncFnOnce(&Settings) -> Result<Ports>,
-    ) -> Result<Self> {
+    ) -> Result<Option<Self>> {
+        let closing = Arc::<Closing>::default();
+        let opening = Box::pin(Self::open_with(settings, Arc::clone(&closing)));
+        let opened = shutdown.run_until_cancelled(opening).await.transpose();
+        if !matches!(opened, Ok(Some(_))) {
+            closing.wait(CLOSE_TIMEOUT).await;
+        }
+        opened
+    }
+
+    /// Opens the service. `closing` gets what waits for the end of what was opened.
+    ///
+    /// # Errors
+    /// The errors of [`open`](Self::open).
+    async fn open_with(settings: Settings, closing: Arc<Closing>) -> Result<Self> {
         auth::require_choice(&settings).await?;
         let tls = tls::of_listener(&settings).await?;
-        let metrics = Metrics::new();
-        let authenticator = auth::authenticator(&settings, &metrics).await?;
+        let mut parts = Parts::new(settings.service, None);
+        let authenticator = auth::authenticator(&settings, &parts.metrics).await?;
         drop(tls::for_services(ShopClient::builder("https://localhost"), &settings).await?);
 
+        let backends = Backends::closed_by(&settings, Arc::clone(&closing));
+        let mut purchase_tasks = None;
+        if settings.has(ProcessRole::Purchases) {
+            purchase_tasks = Some(open_purchases(&backends, &mut parts).await?);
+        }
+        let entities = Entities::open(&backends).await?;
+        if settings.service == ServiceKind::Management {
+            parts.operations.extend(entities.operations());
+        }
         Ok(Self {
-            ports: open_ports(&settings).await?,
             settings,
+            parts,
+            entities,
+            purchase_tasks,
             authenticator,
             tls,
-            metrics,
+            closing,
             lines: None,
         })
     }
 
     /// Listens, runs the background tasks, and serves requests until `shutdown` is cancelled or a
     /// listener fails. Then completes the work in progress, at most for the drain timeout of the
-    /// settings, and closes the ports.
+    /// settings, and closes the logs and the stores.
     ///
     /// Notifies systemd, if systemd started this process.
     ///
@@ -85,24 +124,32 @@ impl Service {
     /// - an error if an address cannot be bound, or if the log cannot be read
     /// - the error of a listener, or of a background task
     /// - an error if accepted purchases are not durable
-    pub async fn serve(mut self, shutdown: Shutdown) -> Result<()> {
+    pub async fn serve(self, shutdown: Shutdown) -> Result<()> {
+        let closing = Arc::clone(&self.closing);
+        let ended = self.serve_until(shutdown).await;
+        closing.wait(CLOSE_TIMEOUT).await;
+        ended
+    }
+
+    /// Serves like [`serve`](Self::serve), and drops the logs and the stores at the end.
+    ///
+    /// # Errors
+    /// The errors of [`serve`](Self::serve).
+    async fn serve_until(mut self, shutdown: Shutdown) -> Result<()> {
         let listeners = Listeners::bind(&self.settings).await?;
+        let metrics = &self.parts.metrics;
         if let Some(lines) = &self.lines {
             // The log now contains the service's address, for a program that waits for the address.
             lines.write_out();
             let is_failing = Arc::clone(&lines.is_failing);
-            self.metrics
-                .count_dropped_lines(Arc::clone(&lines.dropped), is_failing);
+            metrics.count_dropped_lines(Arc::clone(&lines.dropped), is_failing);
         }
-        self.metrics.note_build(version::LABELS);
+        metrics.note_build(version::LABELS);
         if let Some(tls) = &self.tls {
-            tls.expose(&self.metrics);
+            tls.expose(metrics);
         }
 
-        let reports = PartReports::new();
-        let background = self
-            .ports
-            .start(&self.settings, &self.metrics, &reports, &shutdown)?;
+        let background = self.start_tasks(&shutdown)?;
         notify_systemd(NotifyState::Ready);
         let stopping = shutdown.clone();
         tokio::spawn(async move {
@@ -110,17 +157,37 @@ impl Service {
             notify_systemd(NotifyState::Stopping);
         });
 
-        let mut router = routes(self.ports.parts(&self.settings, self.metrics, reports));
+        // Also without users and orders: `/users` is then a 404 as in the replaced system.
+        self.parts.roles.push(Arc::new(self.entities.accounts));
+        let purchases = self.parts.purchases.as_ref();
+        let sink = purchases.and_then(|purchases| purchases.sink.clone());
+        let mut router = routes(self.parts);
         if let Some(authenticator) = self.authenticator {
             router = router.authenticate(authenticator);
         }
         let options = self.settings.http_options();
         let drain = self.settings.drain_timeout;
         let server = listeners.serve(router, &self.settings, options, self.tls, &shutdown);
-        let ended =
-            run_until_shutdown(Box::pin(server), background, self.ports, &shutdown, drain).await;
-        backend::close(backend::CLOSE_TIMEOUT).await;
-        ended
+        run_until_shutdown(Box::pin(server), background, sink, &shutdown, drain).await
+    }
+
+    /// Starts the background tasks that the settings select, which join the consumer groups.
+    ///
+    /// # Errors
+    /// The errors of the log, if it cannot be read.
+    fn start_tasks(&mut self, shutdown: &Shutdown) -> Result<Background> {
+        let settings = &self.settings;
+        let (metrics, reports) = (&self.parts.metrics, &self.parts.reports);
+        let mut background = Background::new(shutdown);
+        watch_disk(settings, reports);
+        if let (Some(tasks), Some(purchases)) =
+            (self.purchase_tasks.take(), &mut self.parts.purchases)
+        {
+            tasks.start(purchases, &mut background, settings, metrics, reports)?;
+        }
+        self.entities
+            .start(&mut background, settings, metrics, reports)?;
+        Ok(background)
     }
 }
 
@@ -131,8 +198,8 @@ fn notify_systemd(state: NotifyState<'_>) {
     }
 }
 
-/// Waits until the server and the background tasks end, and accepted purchases are durable. Then
-/// drops `ports`.
+/// Waits until the server and the background tasks end, and the purchases that `sink` accepted are
+/// durable.
 ///
 /// Once `shutdown` begins, the wait lasts at most for `drain`. A wait that times out is no error.
 ///
@@ -141,7 +208,7 @@ fn notify_systemd(state: NotifyState<'_>) {
 async fn run_until_shutdown(
     server: impl Future<Output = io::Result<()>> + Send,
     background: Background,
-    ports: Ports,
+    sink: Option<Arc<dyn PurchaseSink>>,
     shutdown: &Shutdown,
     drain: Duration,
 ) -> Result<()> {
@@ -149,7 +216,11 @@ async fn run_until_shutdown(
         let served = server.await;
         // A failed server stops the background tasks, too.
         shutdown.cancel();
-        let flushed = ports.flush(drain).await;
+        // Rejects new purchases.
+        let flushed = match sink {
+            Some(sink) => sink.close(drain).await,
+            None => Ok(()),
+        };
         let ended = background.finish().await;
         served.map_err(CliError::new)?;
         flushed?;
@@ -168,5 +239,31 @@ async fn run_until_shutdown(
             );
             Ok(())
         }
+    }
+}
+
+#[cfg(all(test, feature = "embedded", feature = "postgres"))]
+mod tests {
+    use shop_store::embedded::FILE;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_service_that_cannot_open_its_store_closes_its_log() {
+        let folder = tempfile::tempdir().unwrap();
+        let variables = [
+            ("SHOP_DATA_DIR", folder.path().to_str().unwrap()),
+            (
+                "SHOP_POSTGRES_URL",
+                "postgresql://127.0.0.1:1/shop?sslmode=verify-full&sslrootcert=/missing",
+            ),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()));
+        let settings = Settings::from_variables(ServiceKind::Management, variables).unwrap();
+
+        let error = Service::open(settings).await.map(drop).unwrap_err();
+        assert!(error.to_string().contains("/missing"), "{error}");
+        let file = folder.path().join(format!("{FILE}.db"));
+        assert!(file.exists() && !file.with_extension("db-wal").exists());
     }
 }

@@ -43,7 +43,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     // Stores what the log has, until it is closed; several processes share the work.
     let options = IngestOptions::default();
-    let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", options)?;
+    let backend = log.backend("purchase-group").with_sink(log.sink());
+    let pipeline = Pipeline::start(backend.with(store.backend()), options)?;
 
     let shop = pipeline.shop();
     let bought = shop

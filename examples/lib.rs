@@ -7,11 +7,12 @@ use std::time::Duration;
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers};
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
+use shop_core::Backend;
 use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
-use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router, serve};
+use shop_http::{HttpOptions, Parts, ServiceKind, router, serve};
 use shop_store::embedded::EmbeddedStoreOptions;
 use tokio::net::TcpListener;
 
@@ -25,7 +26,7 @@ pub fn facing_in_memory() -> Parts {
         dead_letters,
         IngestOptions::default(),
     );
-    let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
+    let mut purchases = Backend::new(Arc::new(log.sink()), Arc::new(store));
     purchases.ingest = Some(ingest.monitor());
     tokio::spawn(ingest.run(std::future::pending()));
     Parts::new(ServiceKind::Facing, purchases)

@@ -62,7 +62,7 @@ impl Authorize for OwnPurchases {
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let folder = tempfile::tempdir()?;
     let embedded = EmbeddedShop::open(folder.path()).await?;
-    let parts = Parts::from(embedded.role());
+    let parts = Parts::from(embedded.backend());
     let metrics = parts.metrics.clone();
     let shop = routes(parts).only([RouteGroup::V1, RouteGroup::Docs, RouteGroup::Health]);
     let guarded = shop

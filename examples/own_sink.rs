@@ -61,12 +61,10 @@ async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {
     let path = tempfile::NamedTempFile::new()?.into_temp_path();
     let file = Arc::new(Mutex::new(File::options().append(true).open(&path)?));
     // Any shop: in files, over HTTP, on Kafka.
-    let inner = Shop::in_memory().role();
-    let audited = Audited {
-        inner: inner.sink,
-        file,
-    };
-    let shop = Shop::new(audited, inner.query);
+    let inner = Shop::in_memory().backend();
+    let sink = Arc::clone(inner.require_sink()?);
+    let audited = Audited { inner: sink, file };
+    let shop = Shop::new(audited, Arc::clone(inner.require_query()?));
 
     let bought = shop
         .buy(

@@ -11,22 +11,9 @@
 
 use std::net::TcpListener;
 
-use shop_bins::{Backends, Ports, PurchasePorts, Service, ServiceKind, Settings};
+use shop_bins::{Service, ServiceKind, Settings};
 use shop_client::{NewPurchase, PurchaseQuery as _, Selector, ShopClient};
 use tokio_util::sync::CancellationToken;
-
-/// Opens the log and the store, and decides what the service does with them. Yours may accept purchases into a sink of your
-/// own, or leave out the users and orders, as this one does.
-async fn open_ports(settings: &Settings) -> shop_bins::Result<Ports> {
-    let backends = Backends::new(settings);
-    let log = backends.log().await?;
-    let store = backends.store(&log).await?;
-
-    let mut ports = Ports::default();
-    ports.purchases = Some(PurchasePorts::open(settings, store.sink(), log, Some(store)).await?);
-    ports.serve_dead_letters();
-    Ok(ports)
-}
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -36,11 +23,14 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let variables = [
         ("SHOP_DATA_DIR", folder.path().display().to_string()),
         ("SHOP_PORT", port.to_string()),
+        // No users and orders.
+        ("SHOP_ROLES", "purchases".to_owned()),
     ];
     let variables = variables.map(|(name, value)| (name.to_owned(), value));
     let settings = Settings::from_variables(ServiceKind::Management, variables)?;
 
-    let service = Service::open(settings, open_ports).await?;
+    // Yours may replace the sink of `service.parts.purchases`, or add roles to `service.parts`.
+    let service = Service::open(settings).await?;
     let shutdown = CancellationToken::new();
     let served = tokio::spawn(service.serve(shutdown.clone()));
 

@@ -5,26 +5,26 @@
 //! service starts, and refuses what the store may refuse until the store has answered: see
 //! [`ShopCurrency`]. A command with another currency in its settings is refused as well.
 
-use shop_core::ErrorKind;
 use shop_core::ports::{CurrencyStore, ShopCurrency, other_currency};
+use shop_core::{Backend, ErrorKind};
 
-use super::{PurchasesStore, for_purchases};
+use super::Backends;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Asks `source`, which is the store or a service in front of it, for its currency. Returns the
+/// Asks the store of `backend`, or the service in front of it, for its currency. Returns the
 /// currency of the shop, which is not known yet if there is no answer.
 ///
 /// A store without a currency adopts the one of the settings.
 ///
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
-pub(crate) async fn of_shop(
-    settings: &Settings,
-    source: &dyn CurrencyStore,
-) -> Result<ShopCurrency> {
+pub(crate) async fn of_shop(settings: &Settings, backend: &Backend) -> Result<ShopCurrency> {
     let currency = ShopCurrency::not_yet_known(settings.currency.clone());
-    match currency.ask(source).await {
+    let Some(source) = &backend.currency_store else {
+        return Ok(currency);
+    };
+    match currency.ask(&**source).await {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::Conflict => return Err(setting_error(&error)),
         Err(error) => {
@@ -62,15 +62,17 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
 ///
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
-pub(crate) async fn check_command(settings: &Settings) -> Result<()> {
-    if settings.currency.is_none() {
+pub(crate) async fn check_command(backends: &Backends<'_>) -> Result<()> {
+    if backends.settings.currency.is_none() {
         return Ok(());
     }
-    let Ok(store) = for_purchases(settings).purchases().await else {
+    let Ok(opened) = backends.purchases().await else {
         return Ok(());
     };
-    let PurchasesStore { store, .. } = store.port;
-    match check(settings, &store).await {
+    let Some(store) = opened.port.currency_store else {
+        return Ok(());
+    };
+    match check(backends.settings, &*store).await {
         Err(error) if error.is_usage() => Err(error),
         _ => Ok(()),
     }

@@ -6,174 +6,184 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, vacuum_users};
-use shop_core::ports::{Durability, PurchaseSink};
 use shop_store::StoreInspection;
 use shop_store::embedded::{
-    self, EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions, FILE,
+    self, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedStore, EmbeddedStoreOptions, FILE,
     check_integrity,
 };
 
-use super::ComponentKind;
-use super::port::{
-    Backend, CopiedFile, OpenPort, OrderBackend, PurchasesStore, TopicLog, TopicSpec, UserBackend,
-    close_at_exit,
-};
+use super::port::ABOUT_FILES;
+use super::{Backends, ComponentKind, CopiedFile, OpenPort, OrderBackend, TopicSpec, UserBackend};
 use crate::settings::{Command, Settings};
 use crate::{CliError, Result};
 
-/// The beginning of the errors of this backend.
-const ABOUT: &str = "the data folder (SHOP_DATA_DIR) cannot be used";
-
 /// Converts the error of a file that cannot be used.
 fn unusable(error: shop_core::Error) -> CliError {
-    CliError::about(ABOUT)(error)
+    CliError::about(ABOUT_FILES)(error)
 }
 
-/// The files of the settings.
-pub(super) struct Embedded<'a>(pub(super) &'a Settings);
-
-#[async_trait]
-impl Backend for Embedded<'_> {
-    async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
-        let log = self.open_log(topic).await?;
-        if self.0.serves() && self.0.ingests() && !topic.is_events {
-            log.register(topic.group).await.map_err(unusable)?;
-        }
-        let producing_log = log.clone();
-        let port = TopicLog::new(topic, log, move || Arc::new(producing_log.sink()), ABOUT);
-        Ok(self.open_port(port, ComponentKind::Log(topic)))
+/// Opens the log of `topic`.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn open_log(
+    backends: &Backends<'_>,
+    topic: TopicSpec<'_>,
+) -> Result<OpenPort<EmbeddedLog>> {
+    let settings = backends.settings;
+    let log = EmbeddedLog::open(&settings.embedded.data_dir, log_options(settings, topic))
+        .await
+        .map_err(unusable)?;
+    backends.close_at_end(log.closed());
+    if settings.serves() && settings.ingests() && !topic.is_events {
+        log.register(topic.group).await.map_err(unusable)?;
     }
+    Ok(open_port(settings, log, ComponentKind::Log(topic)))
+}
 
-    async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = EmbeddedStore::open(&self.0.embedded.data_dir, self.store_options())
-            .await
-            .map_err(unusable)?;
-        Ok(self.purchases_port(store))
-    }
+/// Opens the store of the purchases.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn open_store(backends: &Backends<'_>) -> Result<OpenPort<EmbeddedStore>> {
+    let settings = backends.settings;
+    let store = EmbeddedStore::open(&settings.embedded.data_dir, store_options(settings))
+        .await
+        .map_err(unusable)?;
+    backends.close_at_end(store.closed());
+    Ok(open_port(settings, store, ComponentKind::Purchases))
+}
 
-    async fn log_and_purchases(
-        &self,
-    ) -> Result<Option<(OpenPort<TopicLog>, OpenPort<PurchasesStore>)>> {
-        if !self.0.stores_at_once() {
-            return Ok(None);
-        }
-        let topic = TopicSpec::purchases(self.0);
-        let log = self.open_log(topic).await?;
-        let store = log.store(&self.store_options()).await.map_err(unusable)?;
-        let sink = log.storing_sink(topic.group).await.map_err(unusable)?;
-        let sink: Arc<dyn PurchaseSink> = Arc::new(sink);
+/// Opens the store of the purchases that is in the file of `log`.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn open_store_of(
+    backends: &Backends<'_>,
+    log: &EmbeddedLog,
+) -> Result<OpenPort<EmbeddedStore>> {
+    let settings = backends.settings;
+    let store = log.store(&store_options(settings)).await;
+    let store = store.map_err(unusable)?;
+    backends.close_at_end(store.closed());
+    Ok(open_port(settings, store, ComponentKind::Purchases))
+}
 
-        let log = TopicLog::new(topic, log, move || Arc::clone(&sink), ABOUT);
-        let log = self.open_port(log, ComponentKind::Log(topic));
-        Ok(Some((log, self.purchases_port(store))))
-    }
+/// Creates a sink that stores a purchase at once in the file of `log`, which is `topic`.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn storing_sink(log: &EmbeddedLog, topic: TopicSpec<'_>) -> Result<EmbeddedSink> {
+    log.storing_sink(topic.group).await.map_err(unusable)
+}
 
-    async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-        let users = EmbeddedUsers::open(&self.0.embedded.data_dir, self.entity_options())
-            .await
-            .map_err(unusable)?;
-        close_at_exit(users.closed());
-        Ok(self.open_port(Arc::new(users), ComponentKind::Users))
-    }
+/// Opens the store of the users.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn open_users(backends: &Backends<'_>) -> Result<OpenPort<Arc<dyn UserBackend>>> {
+    let settings = backends.settings;
+    let users = EmbeddedUsers::open(&settings.embedded.data_dir, entity_options(settings))
+        .await
+        .map_err(unusable)?;
+    backends.close_at_end(users.closed());
+    Ok(open_port(settings, Arc::new(users), ComponentKind::Users))
+}
 
-    async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-        let orders = EmbeddedOrders::open(&self.0.embedded.data_dir, self.entity_options())
-            .await
-            .map_err(unusable)?;
-        close_at_exit(orders.closed());
-        Ok(self.open_port(Arc::new(orders), ComponentKind::Orders))
-    }
+/// Opens the store of the orders.
+///
+/// # Errors
+/// The errors of the data folder.
+pub(super) async fn open_orders(
+    backends: &Backends<'_>,
+) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
+    let settings = backends.settings;
+    let orders = EmbeddedOrders::open(&settings.embedded.data_dir, entity_options(settings))
+        .await
+        .map_err(unusable)?;
+    backends.close_at_end(orders.closed());
+    Ok(open_port(settings, Arc::new(orders), ComponentKind::Orders))
+}
 
-    async fn damage_of(&self, file: &Path) -> Result<Vec<String>> {
-        check_integrity(file).await.map_err(unusable)
-    }
+/// Checks one file. Returns a line for each damage.
+///
+/// # Errors
+/// The errors of the file.
+pub(super) async fn damage_of(file: &Path) -> Result<Vec<String>> {
+    check_integrity(file).await.map_err(unusable)
+}
 
-    async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
-        copied_files(embedded::backup(&self.0.embedded.data_dir, into).await)
-    }
+/// Copies the files in `folder` into the folder `into`. Returns the copies.
+///
+/// # Errors
+/// The errors of the files.
+pub(super) async fn backup(folder: &Path, into: &Path) -> Result<Vec<CopiedFile>> {
+    copied_files(embedded::backup(folder, into).await)
+}
 
-    async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
-        copied_files(embedded::restore(from, &self.0.embedded.data_dir).await)
-    }
+/// Copies the files of the backup `from` into `folder`. Returns the copies.
+///
+/// # Errors
+/// The errors of the files.
+pub(super) async fn restore(from: &Path, folder: &Path) -> Result<Vec<CopiedFile>> {
+    copied_files(embedded::restore(from, folder).await)
+}
 
-    async fn vacuum(&self) -> Result<()> {
-        let folder = &self.0.embedded.data_dir;
-        embedded::vacuum(folder).await.map_err(unusable)?;
-        vacuum_users(folder).await.map_err(unusable)
-    }
+/// Rewrites the files of purchases and users in `folder` without their unused parts.
+///
+/// # Errors
+/// The errors of the files.
+pub(super) async fn vacuum(folder: &Path) -> Result<()> {
+    embedded::vacuum(folder).await.map_err(unusable)?;
+    vacuum_users(folder).await.map_err(unusable)
+}
 
-    fn file(&self, component: ComponentKind<'_>) -> Option<PathBuf> {
-        let name = match component {
-            ComponentKind::Log(topic) => self.log_options(topic).file,
-            ComponentKind::Purchases => FILE.to_owned(),
-            ComponentKind::Users => "users".to_owned(),
-            ComponentKind::Orders => "orders".to_owned(),
-            ComponentKind::Service(_) => return None,
-        };
-        Some(self.0.embedded.data_dir.join(format!("{name}.db")))
+/// Returns the file of a component, or `None` for another service.
+pub(super) fn file(settings: &Settings, component: ComponentKind<'_>) -> Option<PathBuf> {
+    let name = match component {
+        ComponentKind::Log(topic) => log_options(settings, topic).file,
+        ComponentKind::Purchases => FILE.to_owned(),
+        ComponentKind::Users => "users".to_owned(),
+        ComponentKind::Orders => "orders".to_owned(),
+        ComponentKind::Service(_) => return None,
+    };
+    Some(settings.embedded.data_dir.join(format!("{name}.db")))
+}
+
+/// Returns `port` with the name of the file of `component`.
+fn open_port<T>(settings: &Settings, port: T, component: ComponentKind<'_>) -> OpenPort<T> {
+    let file = file(settings, component).unwrap_or_default();
+    OpenPort {
+        port,
+        name: format!("embedded, {}", file.display()),
+        is_missing: false,
+        inspection: StoreInspection::default(),
     }
 }
 
-impl Embedded<'_> {
-    /// Opens the log of `topic`.
-    ///
-    /// # Errors
-    /// The errors of the data folder.
-    async fn open_log(&self, topic: TopicSpec<'_>) -> Result<EmbeddedLog> {
-        let log = EmbeddedLog::open(&self.0.embedded.data_dir, self.log_options(topic))
-            .await
-            .map_err(unusable)?;
-        close_at_exit(log.closed());
-        Ok(log)
+/// Returns the options of the log of `topic`. Events are retained for ever.
+fn log_options(settings: &Settings, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
+    let mut options = EmbeddedLogOptions::for_events(topic.name);
+    if !topic.is_events {
+        options = settings.embedded.options().log;
+        topic.name.clone_into(&mut options.topic);
+        options.feeds = settings.fed_store().unwrap_or(options.feeds);
     }
+    options.create = settings.serves();
+    options
+}
 
-    /// Returns the port of an opened store of purchases.
-    fn purchases_port(&self, store: EmbeddedStore) -> OpenPort<PurchasesStore> {
-        close_at_exit(store.closed());
-        let port = PurchasesStore {
-            store: Arc::new(store),
-            durability: Durability::LocalDisk,
-            unreadable: None,
-        };
-        self.open_port(port, ComponentKind::Purchases)
-    }
+/// Returns the options of the store of purchases, which a service creates.
+fn store_options(settings: &Settings) -> EmbeddedStoreOptions {
+    EmbeddedStoreOptions::default().create(settings.serves())
+}
 
-    /// Returns `port` with the name of the file of `component`.
-    fn open_port<T>(&self, port: T, component: ComponentKind<'_>) -> OpenPort<T> {
-        let file = self.file(component).unwrap_or_default();
-        OpenPort {
-            port,
-            name: format!("embedded, {}", file.display()),
-            is_missing: false,
-            inspection: StoreInspection::default(),
-        }
-    }
-
-    /// Returns the options of the log of `topic`. Events are retained for ever.
-    fn log_options(&self, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
-        let mut options = EmbeddedLogOptions::for_events(topic.name);
-        if !topic.is_events {
-            options = self.0.embedded.options().log;
-            topic.name.clone_into(&mut options.topic);
-            options.feeds = self.0.fed_store().unwrap_or(options.feeds);
-        }
-        options.create = self.0.serves();
-        options
-    }
-
-    /// Returns the options of the store of purchases, which a service creates.
-    fn store_options(&self) -> EmbeddedStoreOptions {
-        EmbeddedStoreOptions::default().create(self.0.serves())
-    }
-
-    /// Returns the options of the stores of users and of orders. A replay may rebuild a missing
-    /// store from nothing.
-    fn entity_options(&self) -> EmbeddedStoreOptions {
-        let creates = self.0.serves() || matches!(self.0.command, Some(Command::Replay { .. }));
-        EmbeddedStoreOptions::default().create(creates)
-    }
+/// Returns the options of the stores of users and of orders. A replay may rebuild a missing store
+/// from nothing.
+fn entity_options(settings: &Settings) -> EmbeddedStoreOptions {
+    let creates = settings.serves() || matches!(settings.command, Some(Command::Replay { .. }));
+    EmbeddedStoreOptions::default().create(creates)
 }
 
 /// Returns the name and the size of each copied file.

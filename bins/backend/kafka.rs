@@ -1,82 +1,78 @@
 //! The backend of a log on Kafka.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
-use async_trait::async_trait;
 use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
 use shop_store::StoreInspection;
 
+use super::Backends;
 use super::oauth::TokenEndpoint;
-use super::port::{Backend, OpenPort, TopicLog, TopicSpec};
+use super::port::{ABOUT_KAFKA, OpenPort, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// The beginning of the errors of this backend.
-const ABOUT: &str = "Kafka cannot be used with these settings";
+/// Opens the log of `topic` on the brokers of `options`.
+///
+/// # Errors
+/// The errors of the options and, for a check of the configuration, of Kafka.
+pub(super) async fn open(
+    backends: &Backends<'_>,
+    options: KafkaLogOptions,
+    topic: TopicSpec<'_>,
+) -> Result<OpenPort<KafkaLog>> {
+    let settings = backends.settings;
+    let name = format!("Kafka, topic {} at {}", topic.name, options.brokers);
+    let creates_topics = options.create_topics;
+    let options = log_options(settings, options, topic)?;
+    let opened = match backends.first_log.get() {
+        Some(first_log) => first_log.open_topic(options),
+        None => KafkaLog::open(options).await,
+    };
+    let log = opened.map_err(CliError::about(ABOUT_KAFKA))?;
+    // A check reports the same cause for each topic only if each is opened by itself.
+    if settings.serves() {
+        backends.first_log.get_or_init(|| log.clone());
+    }
 
-/// The brokers of the settings.
-pub(super) struct Kafka<'a> {
-    pub(super) settings: &'a Settings,
-    /// The options of a log in general.
-    pub(super) options: KafkaLogOptions,
-    /// The log that was opened first. The logs of the other topics share its clients.
-    pub(super) first_log: OnceLock<KafkaLog>,
+    // A check reports the topic that a service would create.
+    let is_missing = settings.check_config && creates_topics && !log.exists().await?;
+    Ok(OpenPort {
+        port: log,
+        name,
+        is_missing,
+        inspection: StoreInspection::default(),
+    })
 }
 
-#[async_trait]
-impl Backend for Kafka<'_> {
-    async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<TopicLog>> {
-        let options = self.log_options(topic)?;
-        let opened = match self.first_log.get() {
-            Some(first_log) => first_log.open_topic(options),
-            None => KafkaLog::open(options).await,
-        };
-        let log = opened.map_err(CliError::about(ABOUT))?;
-        self.first_log.get_or_init(|| log.clone());
+/// Returns the options of the log of `topic`, from those of a log in general.
+///
+/// # Errors
+/// The errors of [`TokenEndpoint::from_settings`].
+fn log_options(
+    settings: &Settings,
+    mut options: KafkaLogOptions,
+    topic: TopicSpec<'_>,
+) -> Result<KafkaLogOptions> {
+    topic.name.clone_into(&mut options.topic);
+    options.client_id = settings
+        .kafka_client_id
+        .clone()
+        .unwrap_or_else(|| format!("shop-{}", settings.service.name()));
+    options.properties.clone_from(&settings.kafka_properties);
+    options.infinite_retention = topic.is_events;
+    options.create_topics &= settings.serves();
 
-        // A check reports the topic that a service would create.
-        let is_missing =
-            self.settings.check_config && self.options.create_topics && !log.exists().await?;
-
-        let producing_log = log.clone();
-        Ok(OpenPort {
-            port: TopicLog::new(topic, log, move || Arc::new(producing_log.sink()), ABOUT),
-            name: format!("Kafka, topic {} at {}", topic.name, self.options.brokers),
-            is_missing,
-            inspection: StoreInspection::default(),
-        })
+    if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
+        options.oauth = Some(Arc::new(endpoint));
+        options.mechanism = settings
+            .kafka
+            .kafka_sasl_mechanism
+            .unwrap_or(SaslMechanism::OauthBearer);
     }
-}
-
-impl Kafka<'_> {
-    /// Returns the options of the log of `topic`.
-    ///
-    /// # Errors
-    /// The errors of [`TokenEndpoint::from_settings`].
-    fn log_options(&self, topic: TopicSpec<'_>) -> Result<KafkaLogOptions> {
-        let settings = self.settings;
-        let mut options = self.options.clone();
-        topic.name.clone_into(&mut options.topic);
-        options.client_id = settings
-            .kafka_client_id
-            .clone()
-            .unwrap_or_else(|| format!("shop-{}", settings.service.name()));
-        options.properties.clone_from(&settings.kafka_properties);
-        options.infinite_retention = topic.is_events;
-        options.create_topics &= settings.serves();
-
-        if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
-            options.oauth = Some(Arc::new(endpoint));
-            options.mechanism = settings
-                .kafka
-                .kafka_sasl_mechanism
-                .unwrap_or(SaslMechanism::OauthBearer);
-        }
-        if settings.check_config {
-            // Kafka must respond before the time limit of the whole check ends.
-            options.publish_timeout = Duration::from_millis(1_700);
-        }
-        Ok(options)
+    if settings.check_config {
+        // Kafka must respond before the time limit of the whole check ends.
+        options.publish_timeout = Duration::from_millis(1_700);
     }
+    Ok(options)
 }

@@ -2,13 +2,12 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
-use shop_core::ports::{Durability, PurchaseQuery as _, UnreadableEntry};
+use shop_core::ports::{PurchaseQuery as _, UnreadableEntry};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 use super::inspection::accept_inspection;
-use super::port::{Backend, OpenPort, OrderBackend, PurchasesStore, UserBackend};
+use super::{OpenPort, OrderBackend, UserBackend};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -20,72 +19,80 @@ fn unusable(error: shop_core::Error) -> CliError {
     CliError::about(ABOUT)(error)
 }
 
-/// The database of the settings.
-pub(super) struct Postgres<'a> {
-    pub(super) settings: &'a Settings,
-    /// The options of a store of purchases, which uses half of the connections.
-    pub(super) options: PostgresStoreOptions,
+/// Opens the store of the purchases in the database of `options`.
+///
+/// # Errors
+/// The errors of PostgreSQL, and of [`accept_inspection`].
+pub(super) async fn open(
+    settings: &Settings,
+    options: PostgresStoreOptions,
+) -> Result<OpenPort<PostgresStore>> {
+    let store = PostgresStore::open(options.create_schema(settings.serves()))
+        .await
+        .map_err(unusable)?;
+    if settings.command.is_some() {
+        store.check_reads().await.map_err(unusable)?;
+    }
+    let name = format!("PostgreSQL, {}", store.name());
+    let inspection = accept_inspection(settings, ABOUT, &name, store.inspect().await)?;
+    Ok(OpenPort::inspected(store, name, inspection))
 }
 
-#[async_trait]
-impl Backend for Postgres<'_> {
-    async fn purchases(&self) -> Result<OpenPort<PurchasesStore>> {
-        let store = PostgresStore::open(self.options())
-            .await
-            .map_err(unusable)?;
-        if self.settings.command.is_some() {
-            store.check_reads().await.map_err(unusable)?;
-        }
-        let name = format!("PostgreSQL, {}", store.name());
-        let inspection = accept_inspection(self.settings, ABOUT, &name, store.inspect().await)?;
-        let port = PurchasesStore {
-            unreadable: Some(store.unreadable()),
-            store: Arc::new(store),
-            // Whether standbys store a purchase too depends on the settings of the server.
-            durability: Durability::LocalDisk,
-        };
-        Ok(OpenPort::inspected(port, name, inspection))
-    }
-
-    async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-        let users = PostgresUsers::open(self.entity_options())
-            .await
-            .map_err(unusable)?;
-        let name = format!("PostgreSQL, {}", users.name());
-        let inspection = accept_inspection(self.settings, ABOUT, &name, users.inspect().await)?;
-        Ok(OpenPort::inspected(Arc::new(users), name, inspection))
-    }
-
-    async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-        let orders = PostgresOrders::open(self.entity_options())
-            .await
-            .map_err(unusable)?;
-        let name = format!("PostgreSQL, {}", orders.name());
-        let inspection = accept_inspection(self.settings, ABOUT, &name, orders.inspect().await)?;
-        Ok(OpenPort::inspected(Arc::new(orders), name, inspection))
-    }
-
-    async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
-        let options = self.entity_options();
-        Ok(match role {
-            ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
-            _ => PostgresOrders::open(options).await?.read_all().await?,
-        })
-    }
+/// Opens the store of the users.
+///
+/// # Errors
+/// The errors of PostgreSQL, and of [`accept_inspection`].
+pub(super) async fn open_users(
+    settings: &Settings,
+    options: PostgresStoreOptions,
+) -> Result<OpenPort<Arc<dyn UserBackend>>> {
+    let users = PostgresUsers::open(entity_options(settings, options))
+        .await
+        .map_err(unusable)?;
+    let name = format!("PostgreSQL, {}", users.name());
+    let inspection = accept_inspection(settings, ABOUT, &name, users.inspect().await)?;
+    Ok(OpenPort::inspected(Arc::new(users), name, inspection))
 }
 
-impl Postgres<'_> {
-    /// Returns the options of the store of purchases.
-    fn options(&self) -> PostgresStoreOptions {
-        let options = self.options.clone();
-        options.create_schema(self.settings.serves())
-    }
+/// Opens the store of the orders.
+///
+/// # Errors
+/// The errors of PostgreSQL, and of [`accept_inspection`].
+pub(super) async fn open_orders(
+    settings: &Settings,
+    options: PostgresStoreOptions,
+) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
+    let orders = PostgresOrders::open(entity_options(settings, options))
+        .await
+        .map_err(unusable)?;
+    let name = format!("PostgreSQL, {}", orders.name());
+    let inspection = accept_inspection(settings, ABOUT, &name, orders.inspect().await)?;
+    Ok(OpenPort::inspected(Arc::new(orders), name, inspection))
+}
 
-    /// Returns the options of the stores of users and of orders, which use a quarter of the
-    /// connections each: their inserts wait for each other.
-    fn entity_options(&self) -> PostgresStoreOptions {
-        self.options()
-            .max_connections(self.options.max_connections / 2)
-            .adopt_tables(self.settings.adopt_tables)
-    }
+/// Reads all rows of the users or of the orders. Returns their number, and the rows that cannot be
+/// read.
+///
+/// # Errors
+/// The errors of PostgreSQL.
+pub(super) async fn read_rows(
+    settings: &Settings,
+    options: PostgresStoreOptions,
+    role: ProcessRole,
+) -> Result<(u64, Vec<UnreadableEntry>)> {
+    let options = entity_options(settings, options);
+    Ok(match role {
+        ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
+        _ => PostgresOrders::open(options).await?.read_all().await?,
+    })
+}
+
+/// Returns the options of the stores of users and of orders, which use half of the connections of
+/// the store of purchases each: their inserts wait for each other.
+fn entity_options(settings: &Settings, options: PostgresStoreOptions) -> PostgresStoreOptions {
+    let max_connections = options.max_connections / 2;
+    options
+        .create_schema(settings.serves())
+        .max_connections(max_connections)
+        .adopt_tables(settings.adopt_tables)
 }

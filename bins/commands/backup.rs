@@ -23,7 +23,7 @@ use tar::{Archive, Builder, Header};
 use tokio::sync::oneshot;
 
 use super::{print_report, progress};
-use crate::backend::{self, ComponentKind, CopiedFile, components};
+use crate::backend::{Backends, ComponentKind, CopiedFile, components};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -38,7 +38,8 @@ const END_ENTRY: &str = "complete";
 /// # Errors
 /// - a usage error if standard output is a terminal, or if the settings select no embedded files
 /// - the errors of the files, of the folder and of standard output
-pub(super) async fn backup(settings: &Settings, target: &Path) -> Result<()> {
+pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()> {
+    let settings = backends.settings;
     let is_stream = target == Path::new("-");
     if is_stream && stdout().is_terminal() {
         return Err(CliError::usage(
@@ -50,7 +51,7 @@ pub(super) async fn backup(settings: &Settings, target: &Path) -> Result<()> {
     let progress = progress();
     progress.set_message(format!("copying {}", settings.embedded.data_dir.display()));
     let folder = scratch.as_ref().map_or(target, |scratch| &scratch.folder);
-    let copied = backend::for_files(settings).backup(folder).await?;
+    let copied = backends.backup(folder).await?;
 
     if is_stream {
         let folder = folder.to_owned();
@@ -71,7 +72,8 @@ pub(super) async fn backup(settings: &Settings, target: &Path) -> Result<()> {
 /// - a usage error if the settings select no embedded files
 /// - an error if the archive is not complete, or its files do not fit on the disk
 /// - the errors of the files, of the folders and of standard input
-pub(super) async fn restore(settings: &Settings, source: &Path) -> Result<()> {
+pub(super) async fn restore(backends: &Backends<'_>, source: &Path) -> Result<()> {
+    let settings = backends.settings;
     let scratch = (source == Path::new("-")).then(|| Scratch::new(settings, true));
     let progress = progress();
     progress.set_message(format!("copying {}", source.display()));
@@ -84,7 +86,7 @@ pub(super) async fn restore(settings: &Settings, source: &Path) -> Result<()> {
         })
         .await?;
     }
-    let copied = backend::for_files(settings).restore(folder).await;
+    let copied = backends.restore(folder).await;
     drop(progress);
     report(settings, &settings.embedded.data_dir, &copied?, &[])
 }

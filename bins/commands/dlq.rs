@@ -10,12 +10,13 @@ use std::io::{Write as _, stderr};
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::json;
+use shop_core::Backend;
 use shop_core::api::{BytesBody, DeadLetterBody};
 use shop_core::log::{DeadLetter, RecordPosition, RecordType, Resolution, ResolveOptions};
 use shop_core::operations::{Operations, ResolveReport, no_dead_letters_at};
 
 use super::{print, print_report, progress};
-use crate::backend::{self, TopicLog, TopicSpec};
+use crate::backend::{Backends, TopicSpec};
 use crate::settings::{DlqAction, OfTopic, Selection, Settings};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
@@ -33,17 +34,18 @@ const MAX_VALUE_CHARS: usize = 60;
 /// - an error with a line for each position without a dead letter, and for each record that cannot
 ///   be replayed or parked
 /// - the errors of the log, of the store and of standard output
-pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<DlqAction>) -> Result<()> {
+    let settings = backends.settings;
     let topic = named_topic(settings, command.topic.as_deref())?;
-    let log = backend::for_log(settings).log(topic).await?.port;
+    let log = backends.log(topic).await?.port;
     match &command.action {
         DlqAction::Ls(selection) => {
             let print = DeadLetterPrinter::new(settings, &log, format_line);
-            list(&log.operations(None), selection, print).await
+            list(&Operations::new(log), selection, print).await
         }
         DlqAction::Show(selection) => {
             let print = DeadLetterPrinter::new(settings, &log, format_whole);
-            list(&log.operations(None), selection, print).await
+            list(&Operations::new(log), selection, print).await
         }
         DlqAction::Replay {
             dry_run,
@@ -62,7 +64,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<DlqAction>) -> Re
             let options = ResolveOptions::new(Resolution::Dropped).dry_run(*dry_run);
             resolve_selected(settings, &log, selection, options).await
         }
-        DlqAction::Park { positions, note } => park(settings, &log, topic, positions, note).await,
+        DlqAction::Park { positions, note } => park(backends, log, topic, positions, note).await,
     }
 }
 
@@ -102,14 +104,14 @@ impl DeadLetterPrinter {
     /// Creates a printer of the dead letters of `log`, and shows that they are read.
     fn new(
         settings: &Settings,
-        log: &TopicLog,
+        log: &Backend,
         format: fn(&DeadLetter, RecordType) -> String,
     ) -> Self {
         let progress = progress();
         progress.set_message("reading dead-lettered records");
         Self {
             is_json: settings.json,
-            record_type: log.record,
+            record_type: log.record_type,
             format,
             progress,
         }
@@ -176,7 +178,7 @@ async fn list(
 /// - the errors of standard output
 async fn resolve_selected(
     settings: &Settings,
-    log: &TopicLog,
+    log: &Backend,
     selection: &Selection,
     options: ResolveOptions,
 ) -> Result<()> {
@@ -187,8 +189,7 @@ async fn resolve_selected(
     let mut count = 0_u64;
     let mut printed = Ok(true);
 
-    let ended = log
-        .operations(None)
+    let ended = Operations::new(log.clone())
         .resolve(selection.filter(), &options, &mut report, |dead_letter| {
             if options.dry_run {
                 printed = printer.print(&dead_letter);
@@ -245,8 +246,8 @@ async fn resolve_selected(
 ///   processed already
 /// - the errors of the log, of the store and of standard output
 async fn park(
-    settings: &Settings,
-    log: &TopicLog,
+    backends: &Backends<'_>,
+    mut log: Backend,
     topic: TopicSpec<'_>,
     positions: &[RecordPosition],
     note: &str,
@@ -265,19 +266,18 @@ async fn park(
     }
 
     // Events contain no id by which a store could be queried.
-    let mut store = None;
     if !topic.is_events {
-        store = Some(backend::for_purchases(settings).purchases().await?.port);
+        log = log.with(backends.purchases().await?.port);
     }
 
-    let report = log.operations(store.as_ref()).park(positions, note).await?;
+    let report = Operations::new(log).park(positions, note).await?;
     CliError::if_any(report.problems.clone())?;
     let audited_positions: Vec<_> = positions.iter().map(ToString::to_string).collect();
     tracing::info!(
         target: AUDIT, action = "park", topic = topic.name, positions = audited_positions.join(" "),
         resolved = report.parked, reason = note
     );
-    print_report(settings.json, &report, &json!(report))
+    print_report(backends.settings.json, &report, &json!(report))
 }
 
 /// Formats a dead letter as one line: position, time, reason, and the beginning of the value.

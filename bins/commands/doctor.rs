@@ -11,10 +11,12 @@ use std::path::PathBuf;
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
+use shop_core::Backend;
+use shop_core::operations::Operations;
 use shop_core::ports::{PurchaseQuery as _, Selector};
 
 use super::{print_report, progress};
-use crate::backend::{self, ComponentKind, PurchasesStore, TopicSpec};
+use crate::backend::{self, Backends, ComponentKind, TopicSpec};
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
@@ -23,7 +25,8 @@ use crate::{CliError, Result};
 /// # Errors
 /// - a finding if some of the data cannot be read, or the store loses what is written to it
 /// - the errors of the store and of standard output
-pub(super) async fn run(settings: &Settings) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
+    let settings = backends.settings;
     let mut report = DoctorReport {
         json: settings.json,
         progress: progress(),
@@ -33,16 +36,16 @@ pub(super) async fn run(settings: &Settings) -> Result<()> {
     for file in files(settings) {
         let name = file.display().to_string();
         report.progress.set_message(format!("checking {name}"));
-        for damage in backend::for_files(settings).damage_of(&file).await? {
+        for damage in backend::damage_of(&file).await? {
             report.print_finding(&name, damage)?;
         }
     }
 
     // A damaged file may not open. That is a finding, not a failure of this command.
-    match backend::for_purchases(settings).purchases().await {
+    match backends.purchases().await {
         Ok(store) => {
             let name = store.name;
-            read_purchases(&store.port, &mut report).await?;
+            read_purchases(store.port, &mut report).await?;
             let purchases = report.purchases;
             let unreadable = report.findings;
             report.print(
@@ -119,10 +122,10 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
 ///
 /// # Errors
 /// The errors of the store and of standard output. A damaged file is a finding.
-async fn read_purchases(store: &PurchasesStore, report: &mut DoctorReport) -> Result<()> {
+async fn read_purchases(store: Backend, report: &mut DoctorReport) -> Result<()> {
     // The total is only shown. The summary of a damaged store may fail.
     let total = store
-        .store
+        .require_query()?
         .summary(&Selector::All)
         .await
         .map(|summary| format!(" of {}", summary.count))
@@ -130,7 +133,7 @@ async fn read_purchases(store: &PurchasesStore, report: &mut DoctorReport) -> Re
     // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
 
-    let mut batches = store.operations().scan_store()?;
+    let mut batches = Operations::new(store).scan_store()?;
     while let Some(batch) = batches.try_next().await? {
         for entry in &batch.unreadable {
             report.print_finding(&entry.id, &entry.reason)?;

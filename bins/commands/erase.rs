@@ -8,11 +8,12 @@ use std::time::Duration;
 use serde_json::json;
 use shop_accounts::erase::{erase_user_events, user_number};
 use shop_core::erase::Erase;
+use shop_core::operations::Operations;
 
 use super::backup::remove_left_copies;
 use super::{print_report, progress};
-use crate::backend::{self, TopicSpec};
-use crate::settings::{EraseCommand, ProcessRole, Settings};
+use crate::backend::{Backends, TopicSpec};
+use crate::settings::{EraseCommand, ProcessRole};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
@@ -21,7 +22,8 @@ use crate::{CliError, Result};
 /// # Errors
 /// - a finding if rows are left that are damaged
 /// - the errors of the logs, of the stores and of standard output.
-pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Result<()> {
+    let settings = backends.settings;
     let EraseCommand::User {
         user,
         dry_run,
@@ -41,21 +43,21 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
     let erased = async {
         if settings.has(ProcessRole::Purchases) {
             let topic = TopicSpec::purchases(settings);
-            let log = backend::for_log(settings).log(topic).await?;
-            let store = backend::for_purchases(settings).purchases().await?.port;
-            let operations = log.port.operations(Some(&store));
+            let log = backends.log(topic).await?;
+            let store = backends.purchases().await?.port;
+            let operations = Operations::new(log.port.with(store));
             operations.erase_purchases(&mut erase, &log.name).await?;
         }
 
         if keeps_users && let Some(number) = user_number(user) {
-            let users = backend::for_entities(settings).users().await?.port;
+            let users = backends.users().await?.port;
             let exists = if *dry_run {
                 users.get(number).await?.is_some()
             } else {
                 users.erase_user(number).await?
             };
             erase.report.users = exists.into();
-            let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
+            let log = backends.log_admin(TopicSpec::users(settings)).await?;
             erase_user_events(&mut erase, &log.name, &*log.port, number).await?;
         }
 
@@ -63,8 +65,8 @@ pub(super) async fn run(settings: &Settings, command: &EraseCommand) -> Result<(
             progress.set_message("rewriting the files of purchases and users");
             remove_left_copies(settings);
             // A file can be rewritten only when no other connection keeps it open.
-            backend::close(Duration::MAX).await;
-            backend::for_files(settings).vacuum().await?;
+            backends.close(Duration::MAX).await;
+            backends.vacuum().await?;
         }
         Ok::<(), CliError>(())
     }

@@ -7,9 +7,10 @@ use shop_core::log::LogUsage;
 
 use super::dlq::named_topic;
 use super::print_report;
-use crate::settings::{GroupsAction, OfTopic, Settings};
+use crate::backend::Backends;
+use crate::settings::{GroupsAction, OfTopic};
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result, backend};
+use crate::{CliError, Result};
 
 /// Applies the action of `command` to the groups of a topic, and prints the result.
 ///
@@ -17,7 +18,8 @@ use crate::{CliError, Result, backend};
 /// - a usage error for Kafka, for an unknown topic, and for an offset behind the end of the log
 /// - an error if there is no such group
 /// - the errors of the log and of standard output
-pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>) -> Result<()> {
+    let settings = backends.settings;
     if let Some(brokers) = &settings.kafka.kafka_bootstrap_servers {
         return Err(CliError::usage(format!(
             "management groups is for the embedded log. For Kafka, use kafka-consumer-groups.sh --bootstrap-server {brokers} with --list, --describe, --delete or --reset-offsets"
@@ -25,7 +27,7 @@ pub(super) async fn run(settings: &Settings, command: &OfTopic<GroupsAction>) ->
     }
 
     let topic = named_topic(settings, command.topic.as_deref())?;
-    let log = backend::log_admin(settings, topic).await?.port;
+    let log = backends.log_admin(topic).await?.port;
     let groups = log
         .groups()
         .ok_or_else(|| CliError::new("the groups of this log are not known"))?;

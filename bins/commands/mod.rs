@@ -24,7 +24,7 @@ use std::time::Duration;
 use shop_core::record::ReplacedSystem;
 use shop_core::verify::VerifyOptions;
 
-use crate::backend::{self, TopicSpec};
+use crate::backend::{Backends, CLOSE_TIMEOUT, TopicSpec, currency};
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
@@ -32,15 +32,19 @@ use crate::{CliError, Result};
 pub(crate) use output::{print, print_report};
 use output::{progress, table};
 
-/// Runs `command` until the command ends or `shutdown` begins.
+/// Runs `command` until the command ends or `shutdown` begins. Closes what the command opened, also
+/// if it failed.
 ///
 /// # Errors
 /// - an error if a backend cannot be opened or fails, or if `shutdown` began before the end
 /// - a finding of the command
 pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutdown) -> Result<()> {
-    shutdown
-        .run_until_cancelled(Box::pin(execute(command, settings)))
-        .await
+    let backends = Backends::new(settings);
+    let ended = shutdown
+        .run_until_cancelled(Box::pin(execute(command, &backends)))
+        .await;
+    backends.close(CLOSE_TIMEOUT).await;
+    ended
         .unwrap_or_else(|| Err(CliError::new("stopped before the end: run it again")))
         .map_err(CliError::for_command)
 }
@@ -51,32 +55,33 @@ pub(crate) async fn run(command: &Command, settings: &Settings, shutdown: &Shutd
 /// - a usage error if the store has another currency than the settings, and the command depends on it
 /// - an error if a backend cannot be opened or fails
 /// - a finding of the command
-async fn execute(command: &Command, settings: &Settings) -> Result<()> {
+async fn execute(command: &Command, backends: &Backends<'_>) -> Result<()> {
+    let settings = backends.settings;
     if command.depends_on_currency() {
-        backend::currency::check_command(settings).await?;
+        currency::check_command(backends).await?;
     }
     match command {
-        Command::Status => status::run(settings).await,
-        Command::Migrate => convert_store(settings, None).await,
-        Command::Replace(options) => replace::run(settings, options).await,
+        Command::Status => status::run(backends).await,
+        Command::Migrate => convert_store(backends, None).await,
+        Command::Replace(options) => replace::run(backends, options).await,
         Command::Verify { wait, named } => {
             let options = VerifyOptions::default()
                 .quiet_period(Duration::from_secs((*wait).into()))
                 .max_reported(*named);
-            verify::run(settings, TopicSpec::purchases(settings), options).await
+            verify::run(backends, TopicSpec::purchases(settings), options).await
         }
-        Command::Doctor => doctor::run(settings).await,
-        Command::Replay { role, .. } => replay::run(settings, *role).await,
-        Command::Dlq(command) => dlq::run(settings, command).await,
-        Command::Groups(command) => groups::run(settings, command).await,
-        Command::Erase(command) => erase::run(settings, command).await,
-        Command::Refund(command) => refund::run(settings, command).await,
-        Command::Import(file) => transfer::import(settings, file).await,
+        Command::Doctor => doctor::run(backends).await,
+        Command::Replay { role, .. } => replay::run(backends, *role).await,
+        Command::Dlq(command) => dlq::run(backends, command).await,
+        Command::Groups(command) => groups::run(backends, command).await,
+        Command::Erase(command) => erase::run(backends, command).await,
+        Command::Refund(command) => refund::run(backends, command).await,
+        Command::Import(file) => transfer::import(backends, file).await,
         Command::Export { user, format } => {
-            transfer::export(settings, user.as_ref(), *format).await
+            transfer::export(backends, user.as_ref(), *format).await
         }
-        Command::Backup { folder } => backup::backup(settings, folder).await,
-        Command::Restore { folder } => backup::restore(settings, folder).await,
+        Command::Backup { folder } => backup::backup(backends, folder).await,
+        Command::Restore { folder } => backup::restore(backends, folder).await,
     }
 }
 
@@ -86,12 +91,38 @@ async fn execute(command: &Command, settings: &Settings) -> Result<()> {
 /// # Errors
 /// - a usage error if the store is not one in which replaced systems stored purchases
 /// - the errors of the store and of standard output
-async fn convert_store(settings: &Settings, back_to: Option<ReplacedSystem>) -> Result<()> {
-    let report = backend::for_purchases(settings).convert(back_to).await?;
+async fn convert_store(backends: &Backends<'_>, back_to: Option<ReplacedSystem>) -> Result<()> {
+    let report = backends.convert(back_to).await?;
 
     let mut counts = Vec::new();
     for (name, value) in report.as_object().into_iter().flatten() {
         counts.push(format!("{name} {value}"));
     }
-    print_report(settings.json, counts.join(", "), &report)
+    print_report(backends.settings.json, counts.join(", "), &report)
+}
+
+#[cfg(all(test, feature = "embedded"))]
+mod tests {
+    use shop_store::embedded::{EmbeddedLog, EmbeddedLogOptions, FILE};
+
+    use super::*;
+    use crate::settings::settings_test::read;
+
+    #[tokio::test]
+    async fn a_command_that_fails_closes_what_it_opened() {
+        let folder = tempfile::tempdir().unwrap();
+        let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default()).await;
+        let created = log.unwrap().closed();
+        created.await;
+
+        let arguments = "management refund 0198c5ab-0000-7000-8000-000000000000";
+        let line = format!("SHOP_DATA_DIR={} {arguments}", folder.path().display());
+        let settings = read(&line, "").unwrap();
+        let command = settings.command.as_ref().unwrap();
+        let error = run(command, &settings, &Shutdown::new()).await.unwrap_err();
+        assert!(error.to_string().contains("0198c5ab"), "{error}");
+        // The last process that closes the file removes its write-ahead log.
+        let left = folder.path().join(format!("{FILE}.db-wal"));
+        assert!(!left.exists());
+    }
 }

@@ -7,9 +7,10 @@ use serde_json::json;
 use shop_core::ErrorKind;
 
 use super::print_report;
-use crate::settings::{Refund, Settings};
+use crate::backend::{Backends, open_shop};
+use crate::settings::Refund;
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result, backend};
+use crate::{CliError, Result};
 
 /// Refunds the purchase that `command` names, and prints the refund.
 ///
@@ -17,7 +18,8 @@ use crate::{CliError, Result, backend};
 /// - a usage error if refunds are off, if there is no such purchase, or if the amount is invalid
 /// - a finding if the purchase was refunded with another amount or reason
 /// - the errors of the log, of the store and of standard output
-pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>, command: &Refund) -> Result<()> {
+    let settings = backends.settings;
     if !settings.http_options().refunds {
         return Err(CliError::usage(
             "purchases cannot be refunded: set SHOP_REFUNDS to on",
@@ -25,7 +27,7 @@ pub(super) async fn run(settings: &Settings, command: &Refund) -> Result<()> {
     }
 
     let id = command.purchase;
-    let shop = backend::open_shop(settings).await?;
+    let shop = open_shop(backends).await?;
     let refunded = shop
         .port
         .refund(id, command.amount, command.reason.clone())

@@ -32,7 +32,7 @@ use shop_core::verify::VerifyOptions;
 use tokio::time::sleep;
 
 use super::{convert_store, print_report, progress, verify};
-use crate::backend::{self, TopicSpec};
+use crate::backend::{Backends, TopicSpec};
 use crate::settings::{ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
@@ -48,14 +48,14 @@ const MAX_ODD_KINDS: usize = 100;
 /// - a finding if rows are missing, if the verification has findings, or if there is nothing to
 ///   return from
 /// - the errors of the log, of the store and of standard output
-pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
+pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()> {
+    let settings = backends.settings;
     let role = choose_role(settings, options.system)?;
-    let entities = backend::for_entities(settings);
     let mut rows = None;
     let new_topic = match role {
         ProcessRole::Purchases => TopicSpec::purchases(settings),
         ProcessRole::Users => {
-            let users = entities.users().await?;
+            let users = backends.users().await?;
             rows = Some(EntityRows {
                 database: users.name,
                 outbox: users.port,
@@ -63,7 +63,7 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
             TopicSpec::orders(settings)
         }
         ProcessRole::Orders => {
-            let orders = entities.orders().await?;
+            let orders = backends.orders().await?;
             rows = Some(EntityRows {
                 database: orders.name,
                 outbox: orders.port,
@@ -77,10 +77,10 @@ pub(super) async fn run(settings: &Settings, options: &Replace) -> Result<()> {
         ..new_topic
     };
 
-    let old_log = backend::log_admin(settings, old_topic).await?.port;
-    let new_log = backend::log_admin(settings, new_topic).await?.port;
+    let old_log = backends.log_admin(old_topic).await?.port;
+    let new_log = backends.log_admin(new_topic).await?.port;
     let replacement = Replacement {
-        settings,
+        backends,
         role,
         rows,
         system: options.system,
@@ -236,7 +236,7 @@ impl TopicGroup<'_> {
 
 /// The replacement of the programs of an earlier system by one of our services.
 struct Replacement<'a> {
-    settings: &'a Settings,
+    backends: &'a Backends<'a>,
     /// The role of our service.
     role: ProcessRole,
     /// The rows of users or of orders, unless purchases are replaced.
@@ -266,7 +266,7 @@ impl Replacement<'_> {
         let seconds = started.elapsed().as_secs() + 1;
         let records = self.read_topic().await?;
         let lag = self.old.read_progress().await?.lag;
-        let members = self.old.read_members(self.settings).await?.names;
+        let members = self.old.read_members(self.backends.settings).await?.names;
         let group = self.old.topic.group;
 
         let mut times = String::new();
@@ -306,7 +306,7 @@ impl Replacement<'_> {
             "store": stored.name, entries: stored.count, format!("odd_{form}"): stored.odd_json(),
             "seconds": seconds, "steps": steps,
         });
-        print_report(self.settings.json, text, &report)
+        print_report(self.backends.settings.json, text, &report)
     }
 
     /// Reads the whole store: the documents of purchases, or the rows of users or of orders. The
@@ -314,8 +314,7 @@ impl Replacement<'_> {
     async fn read_store(&self) -> Result<Contents> {
         let progress = progress();
         if let Some(rows) = &self.rows {
-            let entities = backend::for_entities(self.settings);
-            let (count, unreadable) = entities.read_rows(self.role).await?;
+            let (count, unreadable) = self.backends.read_rows(self.role).await?;
             let mut contents = Contents {
                 name: rows.database.clone(),
                 count,
@@ -327,12 +326,13 @@ impl Replacement<'_> {
             return Ok(contents);
         }
 
-        let store = backend::for_purchases(self.settings).purchases().await?;
+        let store = self.backends.purchases().await?;
         let mut contents = Contents {
             name: store.name,
             ..Contents::default()
         };
-        let mut batches = pin!(store.port.store.scan_batches());
+        let query = Arc::clone(store.port.require_query()?);
+        let mut batches = pin!(query.scan_batches());
         while let Some(batch) = batches.try_next().await? {
             contents.count += batch.purchases.len() as u64;
             for entry in batch.unreadable {
@@ -384,8 +384,8 @@ impl Replacement<'_> {
         let topic = self.new.topic.name;
         let group = self.new.topic.group;
         if self.rows.is_some() {
-            let role = self.settings.role_names();
-            let port = self.settings.listen().port;
+            let role = self.backends.settings.role_names();
+            let port = self.backends.settings.listen().port;
             return vec![
                 Effect::NoOldMember.to_step(format!(
                     "start our {role} beside the old, with these settings and SHOP_ADOPT_TABLES=on \
@@ -438,7 +438,7 @@ impl Replacement<'_> {
     /// after our services stop.
     fn steps_back(&self) -> Vec<Step> {
         if self.rows.is_some() {
-            let role = self.settings.role_names();
+            let role = self.backends.settings.role_names();
             return vec![
                 Effect::NoMember.to_step(format!(
                     "let the clients of {role} wait, and stop ours: every replica"
@@ -472,8 +472,8 @@ impl Replacement<'_> {
         for step in steps {
             self.print_step(&step.text)?;
             match step.effect {
-                Effect::Migrated => convert_store(self.settings, None).await?,
-                Effect::ConvertedBack => convert_store(self.settings, Some(self.system)).await?,
+                Effect::Migrated => convert_store(self.backends, None).await?,
+                Effect::ConvertedBack => convert_store(self.backends, Some(self.system)).await?,
                 Effect::Counted => {
                     let rows = self.read_store().await?.count;
                     self.print_step(&format!(
@@ -501,12 +501,12 @@ impl Replacement<'_> {
         let options = VerifyOptions::default()
             .quiet_period(self.settle)
             .skip_undecodable(true);
-        verify::run(self.settings, topic, options).await
+        verify::run(self.backends, topic, options).await
     }
 
     /// Prints the text of a step.
     fn print_step(&self, text: &str) -> Result<()> {
-        print_report(self.settings.json, text, &json!({ "step": text }))
+        print_report(self.backends.settings.json, text, &json!({ "step": text }))
     }
 
     /// Waits until `effect` has lasted for the time `settle`.
@@ -583,7 +583,8 @@ impl Replacement<'_> {
             // Only the effects on members are left. The other effects belong to steps that this
             // command does itself.
             _ => {
-                let Members { names, our_count } = group.read_members(self.settings).await?;
+                let Members { names, our_count } =
+                    group.read_members(self.backends.settings).await?;
                 let no_ours = our_count == 0;
                 let no_others = our_count == names.len();
                 state = format!("group {name} has the members {names:?}");

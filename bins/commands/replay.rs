@@ -14,7 +14,7 @@ use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_core::record::Record;
 
 use super::{print_report, progress};
-use crate::backend::{self, OpenPort, TopicSpec};
+use crate::backend::{Backends, OpenPort, TopicSpec};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -23,17 +23,17 @@ use crate::{CliError, Result};
 /// # Errors
 /// - a usage error if the role consumes no events
 /// - the errors of the log, of the store and of standard output
-pub(super) async fn run(settings: &Settings, role: ProcessRole) -> Result<()> {
-    let entities = backend::for_entities(settings);
+pub(super) async fn run(backends: &Backends<'_>, role: ProcessRole) -> Result<()> {
+    let settings = backends.settings;
     match role {
         ProcessRole::Users => {
-            let log = backend::log_admin(settings, TopicSpec::orders(settings)).await?;
-            let users = entities.users().await?;
+            let log = backends.log_admin(TopicSpec::orders(settings)).await?;
+            let users = backends.users().await?;
             replay::<Order>(settings, "users", &log, &users.name, &*users.port).await
         }
         ProcessRole::Orders => {
-            let log = backend::log_admin(settings, TopicSpec::users(settings)).await?;
-            let orders = entities.orders().await?;
+            let log = backends.log_admin(TopicSpec::users(settings)).await?;
+            let orders = backends.orders().await?;
             replay::<User>(settings, "orders", &log, &orders.name, &*orders.port).await
         }
         ProcessRole::Purchases => Err(CliError::usage(

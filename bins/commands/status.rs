@@ -12,12 +12,12 @@ use futures_util::future::join_all;
 use serde::Serialize;
 use serde_json::{Value, json};
 use shop_client::Health;
-use shop_core::operations::{TopicStatus, format_age, unread_age};
+use shop_core::operations::{Operations, TopicStatus, format_age, unread_age};
 use shop_core::ports::WaitingSummary;
 use tokio::time::timeout;
 
 use super::{doctor, print_report, table};
-use crate::backend::{self, ComponentKind, TopicSpec, authorized};
+use crate::backend::{Backends, ComponentKind, TopicSpec, authorized};
 use crate::check_config::{Part, check};
 use crate::settings::Settings;
 use crate::version::VERSION;
@@ -32,9 +32,13 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 /// - an error if a part is unavailable or does not exist, or if settings do not work
 /// - a finding if an operator is needed for another reason
 /// - the errors of standard output
-pub(super) async fn run(settings: &Settings) -> Result<()> {
-    let status = Status::read(settings).await;
-    print_report(settings.json, status.text().trim_end(), &status.json())?;
+pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
+    let status = Status::read(backends).await;
+    print_report(
+        backends.settings.json,
+        status.text().trim_end(),
+        &status.json(),
+    )?;
 
     if !status.is_available {
         return Err(CliError::new(
@@ -66,12 +70,13 @@ struct Status<'a> {
 }
 
 impl<'a> Status<'a> {
-    /// Reads the state of all parts that `settings` select. A part that cannot be read becomes a
+    /// Reads the state of all parts that the settings select. A part that cannot be read becomes a
     /// finding.
-    async fn read(settings: &'a Settings) -> Self {
+    async fn read(backends: &Backends<'a>) -> Self {
+        let settings = backends.settings;
         let url = settings.probe_url();
         let ((parts, mut findings), response) =
-            tokio::join!(check(settings), read_health(settings, &url));
+            tokio::join!(check(backends), read_health(settings, &url));
 
         let mut topic_reads = Vec::new();
         let mut is_store_readable = false;
@@ -85,7 +90,7 @@ impl<'a> Status<'a> {
             } else if part.failure.is_none() {
                 match part.component.kind {
                     ComponentKind::Log(topic) => {
-                        topic_reads.push(read_topic(settings, name, topic));
+                        topic_reads.push(read_topic(backends, name, topic));
                     }
                     ComponentKind::Purchases => is_store_readable = true,
                     _ => {}
@@ -103,7 +108,7 @@ impl<'a> Status<'a> {
 
         let mut waiting_refunds = WaitingSummary::default();
         if is_store_readable {
-            match read_waiting_refunds(settings).await {
+            match read_waiting_refunds(backends).await {
                 Ok(summary) => waiting_refunds = summary,
                 Err(error) => findings.push(format!("refunds that wait: {error}")),
             }
@@ -218,9 +223,9 @@ async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
 ///
 /// # Errors
 /// The errors of the store, or that the refunds were not counted in time.
-async fn read_waiting_refunds(settings: &Settings) -> Result<WaitingSummary> {
-    let store = backend::for_purchases(settings).purchases().await?;
-    let Some(refunds) = store.port.store.info().waiting_refunds else {
+async fn read_waiting_refunds(backends: &Backends<'_>) -> Result<WaitingSummary> {
+    let store = backends.purchases().await?;
+    let Some(refunds) = store.port.require_store()?.info().waiting_refunds else {
         return Ok(WaitingSummary::default());
     };
     read_in_time(refunds.waiting_summary()).await
@@ -240,13 +245,13 @@ async fn read_in_time<T>(read: impl Future<Output = shop_core::Result<T>> + Send
 /// Reads the state of a topic and the progress of its group, and returns it with the `label` of the
 /// part.
 async fn read_topic<'a>(
-    settings: &Settings,
+    backends: &Backends<'_>,
     label: &'a str,
     topic: TopicSpec<'_>,
 ) -> (&'a str, Result<TopicStatus>) {
     let read = async {
-        let log = backend::for_log(settings).log(topic).await?.port;
-        read_in_time(log.operations(None).status()).await
+        let log = backends.log(topic).await?.port;
+        read_in_time(Operations::new(log).status()).await
     };
     (label, read.await)
 }

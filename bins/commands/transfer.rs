@@ -17,13 +17,14 @@ use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_core::api::RowFormat;
 use shop_core::import::{FileOptions, Import, ImportReport};
-use shop_core::{ErrorKind, UserId};
+use shop_core::operations::Operations;
+use shop_core::{Backend, ErrorKind, UserId};
 
 use super::{print, print_report, progress};
-use crate::backend::PurchasesStore;
-use crate::settings::{ImportFile, Settings};
+use crate::backend::{Backends, open_shop};
+use crate::settings::ImportFile;
 use crate::telemetry::AUDIT;
-use crate::{CliError, Result, backend};
+use crate::{CliError, Result};
 
 /// Imports a file, or shows how its rows would be read.
 ///
@@ -32,7 +33,8 @@ use crate::{CliError, Result, backend};
 /// - an error of the options if the file was imported before with other options
 /// - an error with the line at which an import that was stopped continues
 /// - the errors of the file, of the log, of the store and of standard output
-pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<()> {
+pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Result<()> {
+    let settings = backends.settings;
     let name = command.file.display().to_string();
     let about_file = CliError::about(&name);
     let file = open_file(&command.file)?;
@@ -49,7 +51,7 @@ pub(super) async fn import(settings: &Settings, command: &ImportFile) -> Result<
         return print_report(settings.json, &preview, &json!(preview));
     }
 
-    let shop = backend::open_shop(settings).await?;
+    let shop = open_shop(backends).await?;
     let import = import.currency(shop.port.shop_currency().known()?);
 
     let mut report = ImportReport::default();
@@ -151,12 +153,12 @@ fn open_file(path: &Path) -> Result<Box<dyn Read + Send>> {
 /// - a finding if some entries of the store cannot be read
 /// - the errors of the store and of standard output
 pub(super) async fn export(
-    settings: &Settings,
+    backends: &Backends<'_>,
     user: Option<&UserId>,
     format: RowFormat,
 ) -> Result<()> {
-    let store = backend::for_purchases(settings).purchases().await?;
-    let mut unreadable = write_purchases(&store.port, user, format).await?;
+    let store = backends.purchases().await?;
+    let mut unreadable = write_purchases(store.port.clone(), user, format).await?;
     // The pages of a user skip the entries that cannot be read. Only the store counts them.
     if user.is_some()
         && let Some(skipped) = store.port.unreadable
@@ -180,11 +182,7 @@ pub(super) async fn export(
 ///
 /// # Errors
 /// The errors of the store and of standard output.
-async fn write_purchases(
-    store: &PurchasesStore,
-    user: Option<&UserId>,
-    format: RowFormat,
-) -> Result<u64> {
+async fn write_purchases(store: Backend, user: Option<&UserId>, format: RowFormat) -> Result<u64> {
     let progress = progress();
     let mut head = Vec::new();
     format.write_head(&mut head);
@@ -192,7 +190,7 @@ async fn write_purchases(
 
     let mut exported = 0_u64;
     let mut unreadable = 0;
-    let mut batches = store.operations().export(user.cloned())?;
+    let mut batches = Operations::new(store).export(user.cloned())?;
     while let Some(batch) = batches.try_next().await? {
         unreadable += batch.unreadable.len() as u64;
         exported += batch.purchases.len() as u64;

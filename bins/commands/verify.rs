@@ -2,12 +2,12 @@
 //!
 //! The exit code is 1 for findings, and 3 if there was nothing to verify.
 
+use shop_core::operations::Operations;
 use shop_core::verify::{VerifyOptions, VerifyProgress};
 use shop_core::{Clock as _, SystemClock};
 
 use super::{print_report, progress};
-use crate::backend::{self, TopicSpec};
-use crate::settings::Settings;
+use crate::backend::{Backends, TopicSpec};
 use crate::{CliError, Result};
 
 /// Verifies the store of purchases against the log of `topic`, and prints the report.
@@ -17,20 +17,19 @@ use crate::{CliError, Result};
 /// - an error if there was nothing to verify
 /// - the errors of the log, of the store and of standard output
 pub(super) async fn run(
-    settings: &Settings,
+    backends: &Backends<'_>,
     topic: TopicSpec<'_>,
     mut options: VerifyOptions,
 ) -> Result<()> {
-    let log = backend::for_log(settings).log(topic).await?;
-    let store = backend::for_purchases(settings).purchases().await?;
+    let settings = backends.settings;
+    let log = backends.log(topic).await?;
+    let store = backends.purchases().await?;
     options.retained_from = settings
         .purchase_retention
         .map(|retention| SystemClock.now().saturating_sub(retention));
 
     let progress = progress();
-    let report = log
-        .port
-        .operations(Some(&store.port))
+    let report = Operations::new(log.port.with(store.port))
         .verify(options, |state| progress.set_message(progress_text(state)))
         .await?;
     drop(progress);

@@ -1,4 +1,4 @@
-//! The ports and background tasks of users and orders.
+//! The users and the orders of a service, and their background tasks.
 //!
 //! A process stores users and orders itself, or calls the service that does. For rows that it
 //! stores, it runs a relay, which publishes the events of the rows, and, if the settings enable it,
@@ -6,10 +6,13 @@
 
 use std::sync::Arc;
 
-use shop_accounts::http::EntityRole;
-use shop_accounts::outbox::{Outbox, Relay, RelayOptions};
+use shop_accounts::client::AccountsClient as _;
+use shop_accounts::http::{Accounts, EntityRole};
+use shop_accounts::orders::Order;
+use shop_accounts::outbox::{Relay, RelayOptions};
+use shop_accounts::users::User;
+use shop_core::Backend;
 use shop_core::ingest::Ingest;
-use shop_core::log::LogWriter;
 use shop_core::operations::Operations;
 use shop_core::ports::RecordStore;
 use shop_core::record::Record;
@@ -17,85 +20,149 @@ use shop_http::{Metrics, PartReports};
 
 use super::{Background, reader};
 use crate::Result;
-use crate::backend::TopicLog;
+use crate::backend::{Backends, TopicSpec, client, source};
 use crate::settings::Settings;
 
-/// The role users or the role orders. It consumes the events `R` of the other role.
-pub(super) struct EntityRuntime<S: ?Sized, R: Record> {
-    pub(super) role: EntityRole<Arc<S>>,
-    /// The ports of the rows; `None` when another process stores the rows.
-    local: Option<LocalRows<R>>,
-}
-
-/// The ports of rows that this process stores.
-pub(super) struct LocalRows<R: Record> {
-    pub(super) outbox: Arc<dyn Outbox>,
-    /// The log to which the events of the rows are published.
-    pub(super) writer: Arc<dyn LogWriter>,
+/// The rows of a role that this process stores. They consume the events `R` of the other role.
+pub(crate) struct LocalRows<R: Record> {
+    /// The name of the role in `/health`.
+    part: &'static str,
+    /// Publishes the events of the rows.
+    relay: Relay,
     /// The store that applies the events of the other role.
-    pub(super) projection: Arc<dyn RecordStore<R>>,
+    projection: Arc<dyn RecordStore<R>>,
     /// The log of the events of the other role.
-    pub(super) subscribed: TopicLog,
+    subscribed: Backend,
 }
 
-impl<S: ?Sized, R: Record> EntityRuntime<S, R> {
-    /// Creates the role of the rows in `store`, with the ports of the rows if this process stores
-    /// them.
-    pub(super) const fn new(store: Arc<S>, local: Option<LocalRows<R>>) -> Self {
-        Self {
-            role: EntityRole::new(store),
-            local,
+/// The users and the orders of a service.
+#[derive(Default)]
+pub(crate) struct Entities {
+    /// The roles that the service serves.
+    pub(crate) accounts: Accounts,
+    users: Option<LocalRows<Order>>,
+    orders: Option<LocalRows<User>>,
+}
+
+impl Entities {
+    /// Opens the users and the orders that the settings select. Does not read from the log yet.
+    ///
+    /// # Errors
+    /// The error of the first port that cannot be opened.
+    pub(crate) async fn open(backends: &Backends<'_>) -> Result<Self> {
+        let settings = backends.settings;
+        let mut entities = Self::default();
+        entities.accounts.unknown_user_wait = settings.order_user_wait;
+        if let Some(url) = &settings.users_url {
+            let users = client(url, settings).await?.users();
+            entities.accounts.users = Some(EntityRole::new(Arc::new(users)));
         }
+        if let Some(url) = &settings.orders_url {
+            let orders = client(url, settings).await?.orders();
+            entities.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
+        }
+
+        let (keeps_users, keeps_orders) = settings.keeps();
+        if !keeps_users && !keeps_orders {
+            return Ok(entities);
+        }
+        let user_events = backends.log(TopicSpec::users(settings)).await?.port;
+        let order_events = backends.log(TopicSpec::orders(settings)).await?.port;
+        let (user_log, order_log) = (user_events.require_log()?, order_events.require_log()?);
+
+        if keeps_users {
+            let users = backends.users().await?.port;
+            users.set_event_log(user_log.admin());
+            entities.users = Some(LocalRows {
+                part: "users",
+                relay: Relay::new(
+                    Arc::clone(&users) as _,
+                    user_log.writer(),
+                    RelayOptions::default(),
+                ),
+                projection: Arc::clone(&users) as _,
+                subscribed: order_events.clone(),
+            });
+            entities.accounts.users = Some(EntityRole::new(users));
+        }
+        if keeps_orders {
+            let orders = backends.orders().await?.port;
+            orders.set_event_log(order_log.admin());
+            entities.orders = Some(LocalRows {
+                part: "orders",
+                relay: Relay::new(
+                    Arc::clone(&orders) as _,
+                    order_log.writer(),
+                    RelayOptions::default(),
+                ),
+                projection: Arc::clone(&orders) as _,
+                subscribed: user_events.clone(),
+            });
+            entities.accounts.orders = Some(EntityRole::new(orders));
+        }
+        Ok(entities)
     }
 
-    /// Returns the operations on the log of the events that the rows' ingest consumes, if this
-    /// process stores the rows.
-    pub(super) fn operations(&self) -> Option<Operations> {
-        let local = self.local.as_ref()?;
-        Some(local.subscribed.operations(None))
+    /// Returns the operations on the logs of the events that the rows of this process consume.
+    pub(crate) fn operations(&self) -> impl Iterator<Item = Operations> {
+        let users = self.users.iter().map(|rows| rows.subscribed.clone());
+        let orders = self.orders.iter().map(|rows| rows.subscribed.clone());
+        users.chain(orders).map(Operations::new)
     }
 
-    /// Starts the relay of the rows' events, if this process stores the rows, and the ingest of the
-    /// other role's events, if the settings enable it. `part` is the name of the role in `/health`.
+    /// Starts the tasks of the rows that this process stores.
     ///
     /// # Errors
     /// The errors of the log, if it cannot be read.
-    pub(super) fn start(
+    pub(crate) fn start(
         &mut self,
-        part: &'static str,
         background: &mut Background,
         settings: &Settings,
         metrics: &Metrics,
         reports: &PartReports,
     ) -> Result<()> {
-        let Some(local) = &self.local else {
-            return Ok(());
-        };
-        let subscribed = &local.subscribed;
-        self.role.is_local = settings.postgres.postgres_url.is_none();
-        self.role.subscribed_topic = Some(subscribed.topic.clone());
+        if let (Some(rows), Some(role)) = (self.users.take(), &mut self.accounts.users) {
+            rows.start(role, background, settings, metrics, reports)?;
+        }
+        if let (Some(rows), Some(role)) = (self.orders.take(), &mut self.accounts.orders) {
+            rows.start(role, background, settings, metrics, reports)?;
+        }
+        Ok(())
+    }
+}
 
-        let relay = Relay::new(
-            Arc::clone(&local.outbox),
-            Arc::clone(&local.writer),
-            RelayOptions::default(),
-        );
-        self.role.relay = Some(background.run_relay(relay));
+impl<R: Record> LocalRows<R> {
+    /// Starts the relay of the rows' events, and the ingest of the other role's events, if the
+    /// settings enable it. Adds both to `role`.
+    ///
+    /// # Errors
+    /// The errors of the log, if it cannot be read.
+    fn start<S>(
+        self,
+        role: &mut EntityRole<S>,
+        background: &mut Background,
+        settings: &Settings,
+        metrics: &Metrics,
+        reports: &PartReports,
+    ) -> Result<()> {
+        role.is_local = settings.postgres.postgres_url.is_none();
+        role.subscribed_topic = Some(self.subscribed.topic.clone());
+        role.relay = Some(background.run_relay(self.relay));
 
         if settings.ingests() {
             let ingest = Ingest::new(
-                subscribed.source()?,
-                Arc::clone(&local.projection),
-                subscribed.log.dead_letters(),
+                source(settings, &self.subscribed)?,
+                self.projection,
+                self.subscribed.require_log()?.dead_letters(),
                 settings.ingest_options(),
             );
-            self.role.ingest = Some(background.run_ingest(ingest, subscribed, metrics, None));
+            let monitor = background.run_ingest(ingest, &self.subscribed, metrics, None)?;
+            role.ingest = Some(monitor);
         }
-        let operations = subscribed.operations(None);
         background.run_until_shutdown(reader::watch_topic(
-            operations,
-            self.role.ingest.clone(),
-            part,
+            Operations::new(self.subscribed),
+            role.ingest.clone(),
+            self.part,
             reports,
         ));
         Ok(())

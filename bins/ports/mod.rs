@@ -1,138 +1,32 @@
-//! The ports of a service, and its background tasks.
+//! What a service opens, and its background tasks.
 //!
-//! [`Backends`] opens the logs and stores that the settings select. The binary puts them together
-//! to [`Ports`]. [`Ports::start`] then starts the [`Background`] tasks: ingest, the relays, the
-//! retention, and the tasks that observe the logs for metrics. [`Ports::parts`] returns what the
-//! router of the service serves.
+//! [`open_purchases`] and [`Entities`] open the logs and stores that the settings select, for the
+//! router. [`PurchaseTasks::start`] and [`Entities::start`] then start the [`Background`] tasks: ingest,
+//! the relays, the retention, and the tasks that observe the logs for metrics.
 
-mod backends;
 mod disk;
 mod entities;
 mod pending_dead_letters;
 mod purchases;
 mod reader;
 
-use std::sync::Arc;
-use std::time::Duration;
-
-use shop_accounts::entity::EntityStore;
-use shop_accounts::http::Accounts;
-use shop_accounts::orders::Order;
 use shop_accounts::outbox::{Relay, RelayMonitor};
-use shop_accounts::users::{User, UserStore};
+use shop_core::Backend;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{Ingest, IngestMonitor};
 use shop_core::record::Record;
 use shop_core::verify::SpotCheck;
-use shop_http::{Metrics, PartReports, Parts};
+use shop_http::Metrics;
 use tokio::task::JoinHandle;
 use tokio::time::MissedTickBehavior;
 use tokio_util::sync::CancellationToken;
 
-use crate::backend::TopicLog;
-use crate::settings::Settings;
 use crate::signal::Shutdown;
 use crate::{CliError, Result};
-use entities::EntityRuntime;
 
-pub(crate) use disk::full_disk;
-
-pub use backends::Backends;
-pub use purchases::PurchasePorts;
-
-/// The ports of a service, one member for each role of the process.
-///
-/// Without a role, its requests are not served.
-#[derive(Default)]
-pub struct Ports {
-    /// The ports of purchases.
-    pub purchases: Option<PurchasePorts>,
-    users: Option<EntityRuntime<dyn UserStore, Order>>,
-    orders: Option<EntityRuntime<dyn EntityStore<Order>, User>>,
-    serves_dead_letters: bool,
-}
-
-impl Ports {
-    /// Lets operators list, replay and drop dead letters over HTTP. Clients must not reach such a
-    /// service.
-    pub const fn serve_dead_letters(&mut self) {
-        self.serves_dead_letters = true;
-    }
-
-    /// Starts the background tasks that the settings select, which join the consumer groups.
-    ///
-    /// # Errors
-    /// The errors of the log, if it cannot be read.
-    pub(crate) fn start(
-        &mut self,
-        settings: &Settings,
-        metrics: &Metrics,
-        reports: &PartReports,
-        shutdown: &Shutdown,
-    ) -> Result<Background> {
-        let mut background = Background {
-            tasks: Vec::new(),
-            shutdown: shutdown.clone(),
-            served: CancellationToken::new(),
-        };
-        disk::watch_disk(settings, reports);
-        if let Some(purchases) = &mut self.purchases {
-            purchases.start(&mut background, settings, metrics, reports)?;
-        }
-        if let Some(users) = &mut self.users {
-            users.start("users", &mut background, settings, metrics, reports)?;
-        }
-        if let Some(orders) = &mut self.orders {
-            orders.start("orders", &mut background, settings, metrics, reports)?;
-        }
-        Ok(background)
-    }
-
-    /// Returns the parts of the service's router.
-    pub(crate) fn parts(
-        &self,
-        settings: &Settings,
-        metrics: Metrics,
-        reports: PartReports,
-    ) -> Parts {
-        let purchases = self.purchases.as_ref();
-        let role = purchases.map(|purchases| purchases.role.clone());
-        let mut parts = Parts::new(settings.service, role);
-        parts.metrics = metrics;
-        parts.reports = reports;
-        if let Some(purchases) = purchases {
-            parts.clock = Arc::new(purchases.clock);
-        }
-
-        let users = self.users.as_ref().map(|users| users.role.clone());
-        let orders = self.orders.as_ref().map(|orders| orders.role.clone());
-        // Also without users and orders: `/users` is then a 404 as in the replaced system.
-        parts.roles.push(Arc::new(Accounts {
-            users,
-            orders,
-            unknown_user_wait: settings.order_user_wait,
-        }));
-        if self.serves_dead_letters {
-            let operations = &mut parts.operations;
-            operations.extend(purchases.map(PurchasePorts::operations));
-            operations.extend(self.users.iter().filter_map(EntityRuntime::operations));
-            operations.extend(self.orders.iter().filter_map(EntityRuntime::operations));
-        }
-        parts
-    }
-
-    /// Rejects new purchases, and waits until the accepted purchases are durable, at most for
-    /// `drain`.
-    ///
-    /// # Errors
-    /// An error if some purchases are not durable by then.
-    pub(crate) async fn flush(&self, drain: Duration) -> Result<()> {
-        if let Some(purchases) = &self.purchases {
-            purchases.role.sink.close(drain).await?;
-        }
-        Ok(())
-    }
-}
+pub(crate) use disk::{full_disk, watch_disk};
+pub(crate) use entities::Entities;
+pub(crate) use purchases::{PurchaseTasks, open_purchases};
 
 /// The background tasks of a service.
 ///
@@ -146,6 +40,15 @@ pub(crate) struct Background {
 }
 
 impl Background {
+    /// Creates no task yet. The tasks end when `shutdown` begins.
+    pub(crate) fn new(shutdown: &Shutdown) -> Self {
+        Self {
+            tasks: Vec::new(),
+            shutdown: shutdown.clone(),
+            served: CancellationToken::new(),
+        }
+    }
+
     /// Runs `relay` in a task. Returns the monitor of the relay.
     fn run_relay(&mut self, relay: Relay) -> RelayMonitor {
         let monitor = relay.monitor();
@@ -161,26 +64,30 @@ impl Background {
     ///
     /// Another task counts the pending dead-lettered records of the ingest's `log` in `metrics`,
     /// and among them the gaps that `spot_check` finds.
+    ///
+    /// # Errors
+    /// An error if `log` has no log.
     fn run_ingest<R: Record>(
         &mut self,
         ingest: Ingest<R>,
-        log: &TopicLog,
+        log: &Backend,
         metrics: &Metrics,
         spot_check: Option<SpotCheck>,
-    ) -> IngestMonitor {
+    ) -> Result<IngestMonitor> {
+        let admin = log.require_log()?.admin();
         let monitor = ingest.monitor();
         let run = ingest.run(self.shutdown.clone().cancelled_owned());
         self.tasks
             .push(tokio::spawn(async move { run.await.map(drop) }));
 
         self.run_until_shutdown(pending_dead_letters::observe_log(
-            log.log.admin(),
+            admin,
             log.topic.clone(),
             monitor.clone(),
             metrics.clone(),
             spot_check,
         ));
-        monitor
+        Ok(monitor)
     }
 
     /// Records in `metrics`, at regular intervals, the lag of `ingest` and the positions of `feed`.

@@ -117,16 +117,9 @@ impl Settings {
         Self::from_parts(service, &[service.name().into()], environment)
     }
 
-    /// Returns whether this process accepts and lists purchases.
-    #[must_use]
-    pub fn serves_purchases(&self) -> bool {
-        self.has(ProcessRole::Purchases)
-    }
-
     /// Returns whether this process needs a store of purchases: it runs ingest, or there is no
     /// service that lists them.
-    #[must_use]
-    pub fn needs_store(&self) -> bool {
+    pub(crate) fn needs_store(&self) -> bool {
         self.ingests() || self.management_url.is_none()
     }
 

@@ -95,7 +95,7 @@ struct ShopOverHttp<S>(S);
 #[async_trait]
 impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     async fn shop(&self) -> Shop {
-        let role = self.0.shop().await.role();
+        let role = self.0.shop().await.backend();
         let store = Arc::new(InMemoryStore::new());
         let management = Parts::management(store, Durability::Memory, role.query);
         let query = Arc::new(client_of(router(management, HttpOptions::default())).await);

@@ -45,7 +45,8 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
+//! let backend = log.backend("purchase-group").with_sink(log.sink()).with(store.backend());
+//! let pipeline = Pipeline::start(backend, IngestOptions::default())?;
 //!
 //! let shop = pipeline.shop();
 //! let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
@@ -105,6 +106,7 @@
 #[cfg(feature = "api")]
 #[doc(hidden)]
 pub mod api;
+mod backend;
 #[cfg(test)]
 mod cases_test;
 mod clock;
@@ -138,6 +140,7 @@ pub mod verify;
 
 /// The macro for implementations of the ports.
 pub use async_trait::async_trait;
+pub use backend::Backend;
 /// The crate of the keys and values of records.
 pub use bytes;
 pub use bytes::Bytes;

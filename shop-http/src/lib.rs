@@ -12,25 +12,19 @@
 //! listed.
 //!
 //! ```no_run
-//! use std::sync::Arc;
-//!
-//! use shop_core::ingest::{Ingest, IngestOptions};
+//! use shop_core::ingest::IngestOptions;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
-//! use shop_http::{HttpOptions, Parts, PurchasesRole, ServiceKind, router, serve};
+//! use shop_core::shop::Pipeline;
+//! use shop_http::{HttpOptions, router, serve};
 //!
 //! # #[tokio::main]
 //! # async fn main() -> std::io::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-//! let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
-//!
-//! let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
-//! // `/health` and `/metrics` report the state of the ingest.
-//! purchases.ingest = Some(ingest.monitor());
-//! tokio::spawn(ingest.run(std::future::pending()));
+//! let backend = log.backend("group").with_sink(log.sink()).with(store.backend());
+//! let pipeline = Pipeline::start(backend, IngestOptions::default()).map_err(std::io::Error::other)?;
 //!
 //! let options = HttpOptions::default();
-//! let router = router(Parts::new(ServiceKind::Facing, purchases), options.clone());
+//! let router = router(pipeline.backend(), options.clone());
 //! let listener = tokio::net::TcpListener::bind("127.0.0.1:3000").await?;
 //! serve(listener, router, &options, std::future::pending()).await
 //! # }
@@ -78,7 +72,7 @@
 //! use shop_http::{Parts, RouteGroup, routes};
 //!
 //! let shop = Shop::in_memory();
-//! let api = routes(shop.role())
+//! let api = routes(shop.backend())
 //!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
 //!     .build();
 //! let app: Router = Router::new().nest_service("/shop", api);
@@ -204,8 +198,8 @@ pub use serve::serve;
 pub use serve::{Tls, serve_tls};
 pub use service::kind::ServiceKind;
 pub use service::parts::Parts;
+pub use shop_core::Backend;
 pub use shop_core::ports::StoreSink;
-pub use shop_core::shop::{DeadLetterLog, LocalPorts, PurchasesRole};
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
-use shop_core::{ErrorKind, Result};
+use shop_core::{Backend, ErrorKind, Result};
 
 use crate::client::ClientHealth;
 use crate::error::kafka_error;
@@ -107,6 +107,14 @@ impl KafkaLog {
             .exists()
             .await
             .map_err(|error| self.shared.health.explain(error))
+    }
+
+    /// Returns the parts of this log, whose records the consumer group `group` stores. They have no
+    /// [sink](Self::sink), which would start a producer.
+    #[must_use]
+    pub fn backend(&self, group: &str) -> Backend {
+        let topic = &*self.shared.options.topic;
+        Backend::of_log(topic, Arc::new(self.clone())).with_group(group)
     }
 
     /// Returns a new sink, whose first publish does not wait for a connection.

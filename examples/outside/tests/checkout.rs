@@ -49,7 +49,7 @@ async fn on_files() {
 async fn over_http() {
     let behind = Shop::in_memory();
     let options = HttpOptions::default();
-    let router = router(Parts::from(behind.role()), options.clone());
+    let router = router(Parts::from(behind.backend()), options.clone());
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move { serve(listener, router, &options, std::future::pending()).await });

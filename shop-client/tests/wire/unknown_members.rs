@@ -17,8 +17,7 @@ use shop_client::shop_core::import::{Import, ImportReport};
 use shop_client::shop_core::log::{Headers, LogRecord};
 use shop_client::shop_core::operations::Operations;
 use shop_client::shop_core::ports::{Durability, StoreSink};
-use shop_client::shop_core::record::Record as _;
-use shop_http::{DeadLetterLog, router};
+use shop_http::router;
 
 use crate::prelude::*;
 
@@ -123,12 +122,7 @@ async fn read_in_each_way(records: Vec<String>) {
 
     let store = Arc::new(service.store.clone());
     let mut parts = Parts::management(Arc::clone(&store) as _, Durability::Memory, store);
-    let operations = Operations::new();
-    parts.operations = vec![operations.with_log(DeadLetterLog::new(
-        "purchases",
-        Purchase::TYPE,
-        Arc::new(service.log.clone()),
-    ))];
+    parts.operations = vec![Operations::new(service.log.backend("group"))];
     let management = router(parts, HttpOptions::default());
     let client = Script::default().client_of(management).await;
     let letters: Vec<_> = client.dead_letters().list().try_collect().await.unwrap();

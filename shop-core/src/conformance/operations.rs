@@ -3,10 +3,10 @@
 use super::erase::mark;
 use super::pipeline_calls::Running;
 use super::prelude::*;
+use crate::backend::Backend;
 use crate::erase::Erase;
 use crate::log::{DeadLetterFilter, ResolveOptions};
 use crate::operations::{Operations, ResolveReport};
-use crate::shop::DeadLetterLog;
 use crate::verify::VerifyOptions;
 
 /// Publishes purchases 0 to 4, and returns the operations on the log and the store of the fixtures,
@@ -21,12 +21,11 @@ async fn published(
         let receipt = succeed(sink.publish(&purchase)).await;
         positions.push(receipt.position.expect("a position"));
     }
-    let topic = DeadLetterLog::new(&*positions[0].topic, Purchase::TYPE, log.log());
-    let operations = Operations::new()
-        .with_log(topic)
-        .with_group(log.group(GROUP))
-        .with_store(store.query().await, store.erase().await);
-    (operations, positions)
+    let topic = &*positions[0].topic;
+    let mut backend = Backend::of_log(topic, log.log()).with_group(log.group(GROUP));
+    backend.query = Some(store.query().await);
+    backend.erase = Some(store.erase().await);
+    (Operations::new(backend), positions)
 }
 
 /// Returns the positions of the pending dead letters.
@@ -44,11 +43,11 @@ fn pending(operations: &Operations) -> impl Future<Output = Vec<RecordPosition>>
 /// An operation without the log, the group or the store that it needs is unsupported.
 pub async fn a_missing_part_is_unsupported(log: &dyn LogFixture, store: &dyn EraseFixture) {
     let (_, positions) = published(log, store).await;
-    let only_log = Operations::new().with_log(DeadLetterLog::new("t", Purchase::TYPE, log.log()));
+    let only_log = Operations::new(Backend::of_log("t", log.log()));
     let filter = DeadLetterFilter::default();
     let no_progress = |_progress| ();
     let errors = [
-        Operations::new().dead_letters(filter).await.err(),
+        Operations::default().dead_letters(filter).await.err(),
         only_log.status().await.err(),
         only_log.park(&positions, "stuck").await.err(),
         only_log

@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use super::group::{ConsumerGroup, Rebalancing};
 use super::{InMemoryDeadLetters, InMemorySource};
+use crate::backend::Backend;
 use crate::lock::lock;
 use crate::log::{
     DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
@@ -139,6 +140,12 @@ impl InMemoryLog {
                 changed: Notify::new(),
             }),
         }
+    }
+
+    /// Returns the parts of this log, whose records the consumer group `group` stores.
+    #[must_use]
+    pub fn backend(&self, group: &str) -> Backend {
+        Backend::of_log(&*self.shared.topic, Arc::new(self.clone())).with_group(group)
     }
 
     /// Creates a writer of purchases to this log.

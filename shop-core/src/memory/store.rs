@@ -13,14 +13,15 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 
+use crate::backend::Backend;
 use crate::domain::Currency;
 use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
-    CurrencyStore, DescribeStore, ImportedFiles, InsertOutcome, Keyset, ListOrder, Lookup, Page,
-    PageBounds, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, RefundDecision, Removed,
-    Selector, StoreInfo, Summary, UserNames, WaitingRefund, WaitingRefunds, WaitingSummary,
-    decide_refunds, rejected_currency,
+    CurrencyStore, DescribeStore, Durability, ImportedFiles, InsertOutcome, Keyset, ListOrder,
+    Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
+    RefundDecision, Removed, Selector, StoreInfo, Summary, UserNames, WaitingRefund,
+    WaitingRefunds, WaitingSummary, decide_refunds, rejected_currency,
 };
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -58,6 +59,15 @@ impl InMemoryStore {
     #[must_use]
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Returns the parts of this store. Their sink writes straight into the store.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        let mut backend = Backend::of_store(self.clone(), Durability::Memory);
+        backend.erase = Some(Arc::new(self.clone()));
+        backend.currency_store = Some(Arc::new(self.clone()));
+        backend
     }
 
     /// Returns all purchases, ordered by id.

@@ -10,12 +10,11 @@ use serde::{Serialize, Serializer};
 use super::Operations;
 use crate::Result;
 use crate::log::{
-    DeadLetter, DeadLetterFilter, LogAdminExt as _, RecordPosition, Resolution, ResolveOptions,
-    resolve,
+    DeadLetter, DeadLetterFilter, Log, LogAdminExt as _, RecordPosition, Resolution,
+    ResolveOptions, resolve,
 };
 use crate::ports::Lookup;
 use crate::record::decode;
-use crate::shop::DeadLetterLog;
 
 /// The result of [`Operations::resolve`].
 ///
@@ -117,7 +116,7 @@ impl Operations {
         &self,
         filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
-        let admin = self.log()?.log.admin();
+        let admin = self.backend.require_log()?.admin();
         admin.select_dead_letters(filter).await
     }
 
@@ -141,14 +140,13 @@ impl Operations {
         report: &mut ResolveReport,
         mut on_resolved: impl FnMut(DeadLetter) -> bool + Send,
     ) -> Result<()> {
-        let log = self.log()?;
-        let admin = log.log.admin();
+        let admin = self.backend.require_log()?.admin();
         report.unknown.clone_from(&filter.positions);
         let selected = admin.select_dead_letters(filter).await?;
         report.is_begun = true;
         resolve(
             &*admin,
-            log.record_type,
+            self.backend.record_type,
             selected,
             options,
             |dead_letter, refusal| {
@@ -182,8 +180,8 @@ impl Operations {
     pub async fn park(&self, positions: &[RecordPosition], note: &str) -> Result<ParkReport> {
         let (dead_letters, mut report) = self.prepare_to_park(positions, note).await?;
         if report.problems.is_empty() {
-            let log = self.log()?;
-            log.log.dead_letters().put(&dead_letters).await?;
+            let log = self.backend.require_log()?;
+            log.dead_letters().put(&dead_letters).await?;
             report.parked = dead_letters.len();
         }
         Ok(report)
@@ -211,14 +209,14 @@ impl Operations {
         positions: &[RecordPosition],
         note: &str,
     ) -> Result<(Vec<DeadLetter>, ParkReport)> {
-        let log = self.log()?;
-        let admin = log.log.admin();
-        let committed = admin.positions(self.group()?).await?;
+        let log = self.backend.require_log()?;
+        let admin = log.admin();
+        let committed = admin.positions(self.backend.require_group()?).await?;
         let mut report = ParkReport::default();
         let mut dead_letters = Vec::new();
         for position in positions {
             let mut dead_letter = None;
-            if *position.topic == *log.topic {
+            if *position.topic == *self.backend.topic {
                 dead_letter = admin.parked_dead_letter(position, note).await?;
             }
             let Some(dead_letter) = dead_letter else {
@@ -231,7 +229,7 @@ impl Operations {
             let is_committed = committed
                 .get(&position.partition)
                 .is_some_and(|next_offset| position.offset < *next_offset);
-            let state = self.read_state(log, &dead_letter).await?;
+            let state = self.read_state(&**log, &dead_letter).await?;
             if let Some(state) = state.or(is_committed.then_some("processed")) {
                 report.problems.push(format!("{position} is {state}"));
                 continue;
@@ -250,20 +248,20 @@ impl Operations {
     /// The errors of the log and of the store.
     async fn read_state(
         &self,
-        log: &DeadLetterLog,
+        log: &dyn Log,
         dead_letter: &DeadLetter,
     ) -> Result<Option<&'static str>> {
         let DeadLetter {
             record, partition, ..
         } = dead_letter;
-        if log.log.dead_letters().contains(record, partition).await? {
+        if log.dead_letters().contains(record, partition).await? {
             return Ok(Some("dead-lettered already, or was replayed or dropped"));
         }
 
-        let (Some(store), Ok(purchase)) = (&self.store, decode(record, partition)) else {
+        let (Some(query), Ok(purchase)) = (&self.backend.query, decode(record, partition)) else {
             return Ok(None);
         };
-        Ok(match store.query.look_up(&purchase.id).await? {
+        Ok(match query.look_up(&purchase.id).await? {
             Lookup::Stored(stored) if stored.same_content(&purchase) => Some("stored"),
             Lookup::Waiting(waiting) if waiting.same_content(&purchase) => {
                 Some("stored, waiting for its purchase")

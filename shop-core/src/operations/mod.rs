@@ -5,24 +5,15 @@
 //! operations to its operators:
 //!
 //! ```
-//! use std::sync::Arc;
-//!
 //! use futures_util::TryStreamExt as _;
-//! use shop_core::Purchase;
 //! use shop_core::log::DeadLetterFilter;
 //! use shop_core::memory::{InMemoryLog, InMemoryStore};
 //! use shop_core::operations::Operations;
-//! use shop_core::record::Record as _;
-//! use shop_core::shop::DeadLetterLog;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> shop_core::Result<()> {
 //! let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-//! let topic = DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(log));
-//! let operations = Operations::new()
-//!     .with_log(topic)
-//!     .with_group("purchase-group")
-//!     .with_store(store.clone(), store);
+//! let operations = Operations::new(log.backend("purchase-group").with(store.backend()));
 //!
 //! assert_eq!(operations.status().await?.lag, 0);
 //! let dead_letters = operations.dead_letters(DeadLetterFilter::default()).await?;
@@ -62,20 +53,18 @@ pub use status::{TopicStatus, UnreadTopic};
 #[doc(hidden)]
 pub use status::{format_age, unread_age};
 
+use crate::backend::Backend;
 use crate::log::LogGroups;
-use crate::ports::{PurchaseErase, PurchaseQuery};
-use crate::shop::DeadLetterLog;
 #[cfg(doc)]
 use crate::verify::{SpotCheck, VerifyReport};
-use crate::{Error, ErrorKind, Result};
 
 /// The operations on the log of a topic, and on the store of the purchases in it.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - An operation but [`groups`](Self::groups) on a part that was not added returns
-///   [`Unsupported`](ErrorKind::Unsupported)
+/// - An operation but [`groups`](Self::groups) on a part that the backend lacks returns
+///   [`Unsupported`](crate::ErrorKind::Unsupported)
 ///   (`operations::a_missing_part_is_unsupported`).
 /// - The status counts what the group has not consumed, and what is pending
 ///   (`operations::a_status_counts_lag_and_dead_letters`).
@@ -94,106 +83,26 @@ use crate::{Error, ErrorKind, Result};
 /// same time, beside running services.
 #[derive(Debug, Clone, Default)]
 pub struct Operations {
-    log: Option<DeadLetterLog>,
-    group: Option<String>,
-    store: Option<Store>,
-}
-
-/// The ports of a store of purchases.
-#[derive(Debug, Clone)]
-struct Store {
-    query: Arc<dyn PurchaseQuery>,
-    /// `None` if the operations only read from the store.
-    erase: Option<Arc<dyn PurchaseErase>>,
+    backend: Backend,
 }
 
 impl Operations {
-    /// Creates operations on nothing yet.
+    /// Creates the operations on the log and the store of `backend`, or on the one that it has.
     #[must_use]
-    pub fn new() -> Self {
-        Self::default()
+    pub const fn new(backend: Backend) -> Self {
+        Self { backend }
     }
 
-    /// Adds the log of a topic.
+    /// Returns the log and the store.
     #[must_use]
-    pub fn with_log(mut self, log: DeadLetterLog) -> Self {
-        self.log = Some(log);
-        self
-    }
-
-    /// Adds the consumer group whose ingest moves the records of the log to the store.
-    #[must_use]
-    pub fn with_group(mut self, group: impl Into<String>) -> Self {
-        self.group = Some(group.into());
-        self
-    }
-
-    /// Adds the store of the purchases in the log: the port that reads from it, and the port that
-    /// erases from it.
-    #[must_use]
-    pub fn with_store(mut self, query: impl PurchaseQuery, erase: impl PurchaseErase) -> Self {
-        self.store = Some(Store {
-            query: Arc::new(query),
-            erase: Some(Arc::new(erase)),
-        });
-        self
-    }
-
-    /// Adds the port that reads from the store of the purchases in the log, for all operations but
-    /// [`erase_purchases`](Self::erase_purchases).
-    #[must_use]
-    pub fn with_query(mut self, query: impl PurchaseQuery) -> Self {
-        self.store = Some(Store {
-            query: Arc::new(query),
-            erase: None,
-        });
-        self
-    }
-
-    /// Returns the log of the topic, if it was added.
-    #[must_use]
-    pub const fn topic_log(&self) -> Option<&DeadLetterLog> {
-        self.log.as_ref()
+    pub const fn backend(&self) -> &Backend {
+        &self.backend
     }
 
     /// Returns the consumer groups of the log, or `None` without a log, or if the log does not keep
     /// its groups itself, such as Kafka.
     #[must_use]
     pub fn groups(&self) -> Option<Arc<dyn LogGroups>> {
-        self.log.as_ref()?.log.admin().groups()
+        self.backend.log.as_ref()?.admin().groups()
     }
-
-    /// Returns the log.
-    ///
-    /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) without a log.
-    fn log(&self) -> Result<&DeadLetterLog> {
-        self.log.as_ref().ok_or_else(|| missing("log", "with_log"))
-    }
-
-    /// Returns the consumer group.
-    ///
-    /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) without a group.
-    fn group(&self) -> Result<&str> {
-        self.group
-            .as_deref()
-            .ok_or_else(|| missing("consumer group", "with_group"))
-    }
-
-    /// Returns the ports of the store.
-    ///
-    /// # Errors
-    /// [`Unsupported`](ErrorKind::Unsupported) without a store.
-    fn store(&self) -> Result<&Store> {
-        self.store
-            .as_ref()
-            .ok_or_else(|| missing("store of purchases", "with_store"))
-    }
-}
-
-/// Returns the error of an operation that needs `part`, which `method` adds.
-fn missing(part: &str, method: &str) -> Error {
-    let detail = format!("the operation needs a {part}: add it by Operations::{method}");
-    Error::new(ErrorKind::Unsupported, detail)
 }

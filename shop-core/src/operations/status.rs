@@ -99,9 +99,8 @@ impl Operations {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn unread_topic(&self) -> Result<Option<UnreadTopic>> {
-        let log = self.log()?;
-        let group = self.group()?;
-        let admin = log.log.admin();
+        let admin = self.backend.require_log()?.admin();
+        let group = self.backend.require_group()?;
         let partitions = GroupProgress::read(group, &*admin).await?;
 
         // The last offsets of a partition may contain no record, so a lag alone proves nothing.
@@ -113,7 +112,7 @@ impl Operations {
             return Ok(None);
         }
         Ok(Some(UnreadTopic {
-            topic: log.topic.clone(),
+            topic: self.backend.topic.clone(),
             group: group.to_owned(),
             lag: partitions.iter().map(|partition| partition.lag).sum(),
             oldest,
@@ -132,14 +131,13 @@ impl Operations {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn status(&self) -> Result<TopicStatus> {
-        let log = self.log()?;
-        let group = self.group()?;
-        let admin = log.log.admin();
+        let admin = self.backend.require_log()?.admin();
+        let group = self.backend.require_group()?;
         let partitions = GroupProgress::read(group, &*admin).await?;
         let inspection = LogInspection::read(&*admin).await?;
 
         Ok(TopicStatus {
-            topic: log.topic.clone(),
+            topic: self.backend.topic.clone(),
             group: group.to_owned(),
             lag: partitions.iter().map(|partition| partition.lag).sum(),
             partitions,

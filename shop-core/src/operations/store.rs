@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
 
-use super::{Operations, missing};
+use super::Operations;
 use crate::erase::{Erase, EraseProgress};
 use crate::ports::{
     ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
@@ -33,8 +33,8 @@ impl Operations {
         options: VerifyOptions,
         progress: impl Fn(VerifyProgress) + Send + Sync,
     ) -> Result<VerifyReport> {
-        let query = Arc::clone(&self.store()?.query);
-        let admin = self.log()?.log.admin();
+        let query = Arc::clone(self.backend.require_query()?);
+        let admin = self.backend.require_log()?.admin();
         Verify::new(query, options).run(&*admin, progress).await
     }
 
@@ -47,9 +47,9 @@ impl Operations {
     /// [`Unsupported`](ErrorKind::Unsupported) without a log, a group or a store.
     pub fn spot_check(&self, retention: Option<Duration>) -> Result<SpotCheck> {
         Ok(SpotCheck::new(
-            &*self.log()?.log,
-            self.group()?.to_owned(),
-            Arc::clone(&self.store()?.query),
+            &**self.backend.require_log()?,
+            self.backend.require_group()?.to_owned(),
+            Arc::clone(self.backend.require_query()?),
             retention,
         ))
     }
@@ -64,7 +64,7 @@ impl Operations {
     /// - in the stream, the other errors of the store. A transient one is retried for about half a
     ///   minute. It ends the stream.
     pub fn scan_store(&self) -> Result<BoxStream<'static, Result<ScanBatch>>> {
-        let batches = Arc::clone(&self.store()?.query).scan_batches();
+        let batches = Arc::clone(self.backend.require_query()?).scan_batches();
         let batches = batches.map(|batch| match batch {
             Err(error) if error.kind() == ErrorKind::Corrupt => {
                 let damage = UnreadableEntry::new("store", error.chain());
@@ -85,7 +85,7 @@ impl Operations {
     /// - [`Unsupported`](ErrorKind::Unsupported) without a store
     /// - in the stream, the errors of the store. It ends the stream.
     pub fn export(&self, user: Option<UserId>) -> Result<BoxStream<'static, Result<ScanBatch>>> {
-        let query = Arc::clone(&self.store()?.query);
+        let query = Arc::clone(self.backend.require_query()?);
         if let Some(user) = user {
             // Pages are in the order of time, so that a refund follows its purchase.
             let first_page = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
@@ -124,14 +124,11 @@ impl Operations {
     where
         F: Fn(EraseProgress) + Send + Sync,
     {
-        let store = self.store()?;
-        let eraser = store
-            .erase
-            .as_ref()
-            .ok_or_else(|| missing("store that erases", "with_store"))?;
-        let admin = self.log()?.log.admin();
+        let query = self.backend.require_query()?;
+        let eraser = self.backend.require_erase()?;
+        let admin = self.backend.require_log()?.admin();
         erase
-            .erase_purchases(log_name, &*admin, &*store.query, &**eraser)
+            .erase_purchases(log_name, &*admin, &**query, &**eraser)
             .await
     }
 }

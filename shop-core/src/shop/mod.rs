@@ -51,7 +51,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use names::Names;
-pub use pipeline::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
+pub use pipeline::Pipeline;
 pub use user_purchases::UserPurchases;
 
 use crate::ingest::IngestMonitor;

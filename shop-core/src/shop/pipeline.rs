@@ -1,5 +1,4 @@
-//! [`Pipeline`]: a shop with the ingest that stores its purchases, and [`PurchasesRole`]: the ports
-//! of such a backend, as a service needs them to serve purchases.
+//! [`Pipeline`]: a shop with the ingest that stores its purchases.
 //!
 //! ```text
 //! Shop ─▶ sink ─▶ log ─▶ Ingest (a task) ─▶ store ─▶ Shop: listings
@@ -14,10 +13,9 @@ use tokio::time::{Instant, timeout_at};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use super::Shop;
+use crate::backend::Backend;
 use crate::feed::PurchaseFeed;
 use crate::ingest::{Ingest, IngestCounters, IngestMonitor, IngestOptions};
-use crate::log::{Log, RecordType};
-use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore, ShopCurrency};
 use crate::{Error, ErrorKind, Purchase, Result};
 
 /// A shop on any log and store, together with the ingest that stores its purchases, and with their
@@ -34,7 +32,8 @@ use crate::{Error, ErrorKind, Purchase, Result};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let pipeline = Pipeline::start(log.sink(), &log, store, "purchase-group", IngestOptions::default())?;
+/// let backend = log.backend("purchase-group").with_sink(log.sink()).with(store.backend());
+/// let pipeline = Pipeline::start(backend, IngestOptions::default())?;
 ///
 /// let shop = pipeline.shop();
 /// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?).await?;
@@ -50,8 +49,9 @@ use crate::{Error, ErrorKind, Purchase, Result};
 #[derive(Debug)]
 pub struct Pipeline {
     shop: Shop,
+    /// The log and the store, with `feed` and `monitor`.
+    backend: Backend,
     feed: PurchaseFeed,
-    group: String,
     monitor: IngestMonitor,
     ingest_task: JoinHandle<Result<IngestCounters>>,
     /// Stops the ingest when dropped.
@@ -59,65 +59,41 @@ pub struct Pipeline {
 }
 
 impl Pipeline {
-    /// Starts the ingest of `log` into `store`, as a member of the consumer group `group`.
+    /// Starts the ingest of the log of `backend` into its store, as a member of its consumer group.
+    /// The shop is in the currency of `backend`.
     ///
-    /// Purchases of the shop are published to `sink`, which must append to the same log.
+    /// Purchases of the shop are published to the sink of `backend`, which must append to the same
+    /// log.
     ///
     /// # Errors
-    /// [`Invalid`](ErrorKind::Invalid) if `group` is not a valid group name, and
-    /// [`Unavailable`](ErrorKind::Unavailable) if the log cannot be used.
+    /// - [`Unsupported`](ErrorKind::Unsupported) if `backend` lacks a log, a group, a sink or a store
+    /// - [`Invalid`](ErrorKind::Invalid) if the group has no valid name
+    /// - [`Unavailable`](ErrorKind::Unavailable) if the log cannot be used
     ///
     /// # Panics
     /// Panics outside of a tokio runtime.
-    pub fn start<S>(
-        sink: impl PurchaseSink,
-        log: &impl Log,
-        store: S,
-        group: &str,
-        options: IngestOptions,
-    ) -> Result<Self>
-    where
-        S: PurchaseStore + PurchaseQuery + Clone,
-    {
-        Self::start_in_currency(ShopCurrency::default(), sink, log, store, group, options)
-    }
+    pub fn start(mut backend: Backend, options: IngestOptions) -> Result<Self> {
+        let (log, group) = (backend.require_log()?, backend.require_group()?);
+        let (sink, query) = (backend.require_sink()?, backend.require_query()?);
+        let store = Arc::clone(backend.require_store()?);
 
-    /// Starts like [`start`](Self::start), with a shop [in `currency`](Shop::in_currency).
-    ///
-    /// # Errors
-    /// The errors of [`start`](Self::start).
-    ///
-    /// # Panics
-    /// Panics outside of a tokio runtime.
-    pub fn start_in_currency<S>(
-        currency: ShopCurrency,
-        sink: impl PurchaseSink,
-        log: &impl Log,
-        store: S,
-        group: &str,
-        options: IngestOptions,
-    ) -> Result<Self>
-    where
-        S: PurchaseStore + PurchaseQuery + Clone,
-    {
-        let ingest = Ingest::<Purchase>::new(
-            log.source(group)?,
-            Arc::new(store.clone()),
-            log.dead_letters(),
-            options,
-        );
+        let source = log.source(group)?;
+        let ingest = Ingest::<Purchase>::new(source, store, log.dead_letters(), options);
         let monitor = ingest.monitor();
-        let feed = PurchaseFeed::new(log.admin(), group, Arc::new(store.clone()));
-        let shop = Shop::in_currency(currency, sink, store)
+        let feed = PurchaseFeed::new(log.admin(), group, Arc::clone(query));
+        let currency = backend.currency.clone();
+        let shop = Shop::in_currency(currency, Arc::clone(sink), Arc::clone(query))
             .with_events(feed.clone())
             .with_ingest(monitor.clone());
+        backend.feed = Some(feed.clone());
+        backend.ingest = Some(monitor.clone());
 
         let stop = CancellationToken::new();
         let ingest_task = tokio::spawn(ingest.run(stop.clone().cancelled_owned()));
         Ok(Self {
             shop,
+            backend,
             feed,
-            group: group.to_owned(),
             monitor,
             ingest_task,
             stop: stop.drop_guard(),
@@ -130,16 +106,13 @@ impl Pipeline {
         self.shop.clone()
     }
 
-    /// Returns the shop, its ingest and its events as the role of a service that serves purchases.
+    /// Returns the log and the store with the ingest and the feed of this pipeline.
     ///
-    /// `shop_http::routes(pipeline.role())` makes a router from the role. Drop the router before
+    /// `shop_http::routes(pipeline.backend())` makes a router of them. Drop the router before
     /// [`close`](Self::close).
     #[must_use]
-    pub fn role(&self) -> PurchasesRole {
-        let mut role = self.shop.role();
-        role.group = Some(self.group.clone());
-        role.feed = Some(self.feed.clone());
-        role
+    pub fn backend(&self) -> Backend {
+        self.backend.clone()
     }
 
     /// Returns the feed of the purchases that become visible, which is also the source of events of
@@ -175,7 +148,7 @@ impl Pipeline {
         // The ingest is stopped even if the purchases in flight could not be flushed: that error is
         // returned below.
         let flushed = self.shop.close(timeout).await;
-        drop((self.shop, self.feed, self.stop));
+        drop((self.shop, self.backend, self.feed, self.stop));
         let ended = timeout_at(deadline, self.ingest_task).await;
 
         flushed?;
@@ -194,122 +167,16 @@ impl Pipeline {
 }
 
 impl Shop {
-    /// Returns the ports of this shop as the role of a service that serves purchases: a service that
-    /// publishes and lists as this shop does. The role has no feed, so it serves no events.
+    /// Returns the ports of this shop, for a service that publishes and lists as this shop does. They
+    /// have no feed, so the service serves no events.
     ///
-    /// `shop_http::routes(shop.role())` makes a router from the role.
+    /// `shop_http::routes(shop.backend())` makes a router of them.
     #[must_use]
-    pub fn role(&self) -> PurchasesRole {
+    pub fn backend(&self) -> Backend {
         let ports = &self.ports;
-        let sink = Arc::clone(&ports.publisher);
-        let mut role = PurchasesRole::new(sink, Arc::clone(&ports.query));
-        role.ingest.clone_from(&ports.ingest);
-        role.currency = ports.currency.clone();
-        role
-    }
-}
-
-/// The ports by which a service publishes and lists purchases, and the other parts of their backend
-/// that this process uses. `shop_http::routes` serves them over HTTP.
-///
-/// ```
-/// use std::sync::Arc;
-///
-/// use shop_core::memory::{InMemoryLog, InMemoryStore};
-/// use shop_core::shop::{LocalPorts, PurchasesRole};
-///
-/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let mut purchases = PurchasesRole::new(Arc::new(log.sink()), Arc::new(store));
-/// // The log and the store are files of this process, so `/readyz` checks both.
-/// purchases.local = LocalPorts::new(true, true);
-/// ```
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct PurchasesRole {
-    /// The destination of purchases: a log, or a store behind a
-    /// [`StoreSink`](crate::ports::StoreSink).
-    pub sink: Arc<dyn PurchaseSink>,
-    /// The source of listings: the store, or another service.
-    pub query: Arc<dyn PurchaseQuery>,
-    /// The ingest of this process, if there is one. `/health` and `/metrics` report its state.
-    pub ingest: Option<IngestMonitor>,
-    /// The ports that are files of this process (default: none).
-    pub local: LocalPorts,
-    /// The feed of the events of `GET /v1/purchases/events` (default: none, and the status is 501).
-    ///
-    /// Close the feed when a shutdown begins, because a server waits for the end of its open
-    /// responses.
-    pub feed: Option<PurchaseFeed>,
-    /// The log whose dead letters are served under `/v1/dead-letters` (default: none, and there are
-    /// no such routes).
-    pub log: Option<DeadLetterLog>,
-    /// The currency of the shop (default: none, and purchases that name one are refused). While it is
-    /// not known, or the store has another one, writes are refused with a 503.
-    pub currency: ShopCurrency,
-    /// The consumer group whose ingest stores the purchases of `log` (default: none, and no record
-    /// can be parked).
-    pub group: Option<String>,
-}
-
-/// States which of the ports are files of this process.
-///
-/// `/readyz` checks these ports only, so that an unavailable broker or store outside of this
-/// process does not remove the process from its load balancer.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[non_exhaustive]
-pub struct LocalPorts {
-    /// Whether the log to which purchases are published is a file of this process.
-    pub log: bool,
-    /// Whether the store from which listings are read is a file of this process.
-    pub store: bool,
-}
-
-/// The log of a topic, whose dead letters are listed and resolved under `/v1/dead-letters`.
-#[derive(Debug, Clone)]
-#[non_exhaustive]
-pub struct DeadLetterLog {
-    /// The topic.
-    pub topic: String,
-    /// The type of the records of the topic.
-    pub record_type: RecordType,
-    /// The log.
-    pub log: Arc<dyn Log>,
-}
-
-impl PurchasesRole {
-    /// Creates a role that publishes purchases to `sink` and lists them from `query`, without an
-    /// ingest in this process.
-    #[must_use]
-    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self {
-            sink,
-            query,
-            ingest: None,
-            local: LocalPorts::default(),
-            feed: None,
-            log: None,
-            currency: ShopCurrency::default(),
-            group: None,
-        }
-    }
-}
-
-impl LocalPorts {
-    /// States whether the log, and whether the store, is a file of this process.
-    #[must_use]
-    pub const fn new(log: bool, store: bool) -> Self {
-        Self { log, store }
-    }
-}
-
-impl DeadLetterLog {
-    /// Creates the log of `topic`, whose records are of the type `record_type`.
-    #[must_use]
-    pub fn new(topic: impl Into<String>, record_type: RecordType, log: Arc<dyn Log>) -> Self {
-        Self {
-            topic: topic.into(),
-            record_type,
-            log,
-        }
+        let mut backend = Backend::new(Arc::clone(&ports.publisher) as _, Arc::clone(&ports.query));
+        backend.ingest.clone_from(&ports.ingest);
+        backend.currency = ports.currency.clone();
+        backend
     }
 }

@@ -139,7 +139,7 @@ impl Metrics {
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
     /// let shop = Shop::in_memory();
-    /// let parts = Parts::from(shop.role());
+    /// let parts = Parts::from(shop.backend());
     /// let metrics = parts.metrics.clone();
     /// let router = routes(parts).without([RouteGroup::Metrics, RouteGroup::Dialects]).build();
     /// let text = format!("up 1\n{}", metrics.text().await);

@@ -39,14 +39,17 @@ pub(crate) async fn report_liveness(_service: Arc<Service>, _head: Parts) -> Htt
 /// `/health` reports it. Another currency than the store's counts, because it is a wrong setting, and
 /// other processes of the service may have the right one.
 pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
-    let local = service.local();
+    let has_local_store = service.has_local_store();
     // The sink of management is its store.
     let is_sink_local = match service.kind {
-        ServiceKind::Facing => local.log,
-        ServiceKind::Management => local.store,
+        ServiceKind::Facing => service.has_local_log(),
+        ServiceKind::Management => has_local_store,
     };
 
-    let checks = Checks::run(&service, is_sink_local, local.store, |role| role.is_local).await;
+    let checks = Checks::run(&service, is_sink_local, has_local_store, |role| {
+        role.is_local
+    })
+    .await;
     let is_ready = checks.all_respond() && !checks.has_other_currency();
     respond_to_probe(is_ready, &json!({"status": readiness_word(is_ready)}))
 }
@@ -144,7 +147,7 @@ fn why_facing_is_not_ready(checks: &Checks<'_>) -> &'static str {
     if checks.is_log_ready() {
         return "Ingest has stopped";
     }
-    if checks.service.local().log {
+    if checks.service.has_local_log() {
         return "The log is not writable";
     }
     "Kafka not connected"

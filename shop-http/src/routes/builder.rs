@@ -34,7 +34,7 @@ use crate::service::{Service, ServiceKind};
 /// use shop_http::{Parts, RouteGroup, routes};
 ///
 /// let shop = Shop::in_memory();
-/// let parts = Parts::from(shop.role());
+/// let parts = Parts::from(shop.backend());
 /// let api = routes(parts).only([RouteGroup::V1, RouteGroup::Docs]).build();
 /// let app: Router = Router::new().nest("/shop", api);
 /// ```
@@ -119,7 +119,7 @@ impl RouterBuilder {
     /// }
     ///
     /// let shop = Shop::in_memory();
-    /// let router = routes(shop.role()).authorize(ReadOnly).build();
+    /// let router = routes(shop.backend()).authorize(ReadOnly).build();
     /// ```
     pub fn authorize(mut self, policy: impl Authorize) -> Self {
         self.policy.authorize = Some(Arc::new(policy));
@@ -140,7 +140,7 @@ impl RouterBuilder {
     ///
     /// let keys = ApiKeys::parse("# name sha256-of-the-key scopes [subject]").unwrap();
     /// let shop = Shop::in_memory();
-    /// let router = routes(shop.role()).authenticate(keys).build();
+    /// let router = routes(shop.backend()).authenticate(keys).build();
     /// # }
     /// ```
     pub fn authenticate(mut self, authenticate: impl Authenticate) -> Self {
@@ -195,7 +195,7 @@ impl RouterBuilder {
     /// }
     ///
     /// let shop = Shop::in_memory();
-    /// let parts = Parts::from(shop.role());
+    /// let parts = Parts::from(shop.backend());
     /// let router = routes(parts).auth_layer(from_fn(authenticate)).build();
     /// ```
     pub fn auth_layer<L>(mut self, layer: L) -> Self
@@ -262,7 +262,7 @@ impl RouterBuilder {
     /// # async fn main() -> std::io::Result<()> {
     /// let shop = Shop::in_memory();
     /// let options = HttpOptions::default();
-    /// let parts = Parts::from(shop.role());
+    /// let parts = Parts::from(shop.backend());
     /// let (public, admin) = routes(parts).options(options.clone()).build_with_admin();
     ///
     /// let listeners = (TcpListener::bind("0.0.0.0:3000").await?, TcpListener::bind("127.0.0.1:9000").await?);

@@ -16,8 +16,7 @@ use shop_core::log::{
 use shop_core::operations::{Operations, ResolveReport};
 use shop_core::ports::Lookup;
 use shop_core::record::{Record as _, decode};
-use shop_core::shop::DeadLetterLog;
-use shop_core::{Error, ErrorKind, Purchase, Result};
+use shop_core::{Backend, Error, ErrorKind, Purchase, Result};
 use tokio::sync::Mutex;
 
 use crate::request::query::DeadLetterPage;
@@ -59,8 +58,8 @@ impl DeadLetterLogs {
     }
 
     /// Returns the logs.
-    fn logs(&self) -> impl Iterator<Item = &DeadLetterLog> {
-        self.operations.iter().filter_map(Operations::topic_log)
+    fn logs(&self) -> impl Iterator<Item = &Backend> {
+        self.operations.iter().map(Operations::backend)
     }
 
     /// Returns a page of pending dead letters in the order of their positions, and the cursor of
@@ -89,7 +88,11 @@ impl DeadLetterLogs {
             let mut position_count = 0;
             while position_count <= *limit {
                 let count = READ_AT_ONCE.min(limit + 1 - position_count);
-                let dead_letters = log.log.admin().dead_letters(&filter, count).await?;
+                let dead_letters = log
+                    .require_log()?
+                    .admin()
+                    .dead_letters(&filter, count)
+                    .await?;
                 let positions: BTreeSet<RecordPosition> =
                     dead_letters.iter().map(DeadLetter::position).collect();
                 for dead_letter in &dead_letters {
@@ -114,17 +117,15 @@ impl DeadLetterLogs {
     }
 
     /// Returns the log that contains `position`.
-    fn find_log(&self, position: &RecordPosition) -> Option<&DeadLetterLog> {
+    fn find_log(&self, position: &RecordPosition) -> Option<&Backend> {
         self.logs().find(|log| log.topic == *position.topic)
     }
 
     /// Returns the operations on the log that contains `position`.
     fn find_operations(&self, position: &RecordPosition) -> Option<&Operations> {
-        self.operations.iter().find(|operations| {
-            operations
-                .topic_log()
-                .is_some_and(|log| log.topic == *position.topic)
-        })
+        self.operations
+            .iter()
+            .find(|operations| operations.backend().topic == *position.topic)
     }
 
     /// Returns the first pending dead letter at `position`, with its record.
@@ -136,7 +137,7 @@ impl DeadLetterLogs {
             return Ok(None);
         };
         let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        let dead_letters = log.log.admin().dead_letters(&filter, 1).await?;
+        let dead_letters = log.require_log()?.admin().dead_letters(&filter, 1).await?;
         Ok(dead_letters
             .first()
             .map(|dead_letter| DeadLetterBody::with_record(dead_letter, log.record_type)))
@@ -221,9 +222,7 @@ impl DeadLetterLogs {
         let mut outcomes = ResolveOutcomes::new();
         let mut to_compare = Vec::new();
         for operations in self.operations.iter() {
-            let Some(log) = operations.topic_log() else {
-                continue;
-            };
+            let log = operations.backend();
             if positions
                 .iter()
                 .all(|position| log.topic != *position.topic)

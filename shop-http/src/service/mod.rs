@@ -30,8 +30,7 @@ use futures_util::FutureExt;
 use shop_core::ingest::{IngestMonitor, IngestStatus};
 use shop_core::log::LogFaults;
 use shop_core::ports::{CurrencyState, IdempotentSink};
-use shop_core::shop::LocalPorts;
-use shop_core::{Clock, Error, ErrorKind, IdempotencyKey, Result, Shop};
+use shop_core::{Backend, Clock, Error, ErrorKind, IdempotencyKey, Result, Shop};
 use tokio::sync::Semaphore;
 use tokio::time::timeout;
 
@@ -97,37 +96,47 @@ impl Service {
         // The series are registered at the start, also in a service without purchases.
         let publish_metrics = PublishMetrics::new(&metrics, kind);
 
-        let purchases = purchases.map(|role| {
+        let purchases = purchases.and_then(|backend| {
+            let Backend {
+                sink: Some(sink),
+                query: Some(query),
+                currency,
+                ..
+            } = backend
+            else {
+                return None;
+            };
             let outcomes = reports.writes(kind.sink_part());
             let recent = (kind == ServiceKind::Facing && options.read_your_writes)
                 .then(|| Arc::new(LastPurchases::new()));
             let measured_sink = MeasuredSink {
-                port: role.sink,
+                port: sink,
                 metrics: publish_metrics,
                 outcomes: Arc::clone(&outcomes),
                 options: Arc::clone(&options),
                 recent: recent.clone(),
                 batches: Semaphore::const_new(publisher::MAX_PUBLISHING_BATCHES),
             };
-            let publisher = IdempotentSink::new(measured_sink, role.query)
+            let publisher = IdempotentSink::new(measured_sink, query)
                 .with_clock(Arc::clone(&clock))
-                .with_currency(role.currency);
+                .with_currency(currency);
             let mut shop = Shop::from(publisher);
-            if let Some(ingest) = &role.ingest {
+            if let Some(ingest) = &backend.ingest {
                 shop = shop.with_ingest(ingest.clone());
             }
-            Arc::new(PurchaseService {
+            Some(Arc::new(PurchaseService {
                 kind,
                 shop,
                 outcomes,
                 recent,
-                ingest: role.ingest,
-                local: role.local,
-                feed: role.feed,
+                ingest: backend.ingest,
+                has_local_log: backend.has_local_log,
+                has_local_store: backend.has_local_store,
+                feed: backend.feed,
                 clock: Arc::clone(&clock),
                 options: Arc::clone(&options),
                 policy: policy.clone(),
-            })
+            }))
         });
 
         Self {
@@ -214,12 +223,16 @@ impl Service {
         Some(purchases.shop.shop_currency().state())
     }
 
-    /// Returns which ports of purchases are files of this process.
-    pub(crate) fn local(&self) -> LocalPorts {
-        self.purchases
-            .as_ref()
-            .map(|purchases| purchases.local)
-            .unwrap_or_default()
+    /// Returns whether the log of purchases is a file of this process.
+    pub(crate) fn has_local_log(&self) -> bool {
+        let purchases = self.purchases.as_ref();
+        purchases.is_some_and(|purchases| purchases.has_local_log)
+    }
+
+    /// Returns whether purchases are listed from a file of this process.
+    pub(crate) fn has_local_store(&self) -> bool {
+        let purchases = self.purchases.as_ref();
+        purchases.is_some_and(|purchases| purchases.has_local_store)
     }
 
     /// Returns the states of the roles beside purchases.

@@ -7,8 +7,7 @@ use std::sync::Arc;
 
 use shop_core::operations::Operations;
 use shop_core::ports::{Durability, PurchaseQuery, PurchaseSink, PurchaseStore, StoreSink};
-use shop_core::shop::PurchasesRole;
-use shop_core::{Clock, SystemClock};
+use shop_core::{Backend, Clock, SystemClock};
 
 use crate::metrics::Metrics;
 use crate::part_reports::PartReports;
@@ -30,8 +29,10 @@ use crate::service::kind::ServiceKind;
 pub struct Parts {
     /// The kind of the service: facing or management.
     pub kind: ServiceKind,
-    /// The role purchases. Without it, its routes and the page for browsers do not exist.
-    pub purchases: Option<PurchasesRole>,
+    /// The sink and the query of the role purchases, and what else of their log and store this
+    /// process uses. Without a sink and a query, the routes of purchases and the page for browsers
+    /// do not exist.
+    pub purchases: Option<Backend>,
     /// The roles beside purchases, such as the users and orders of `shop-accounts` (default none).
     pub roles: Vec<Arc<dyn Role>>,
     /// The operations on the logs whose dead letters are served (default: on the log of the
@@ -46,9 +47,9 @@ pub struct Parts {
     pub reports: PartReports,
 }
 
-impl From<PurchasesRole> for Parts {
-    /// Creates the parts of a facing service with the role `purchases`.
-    fn from(purchases: PurchasesRole) -> Self {
+impl From<Backend> for Parts {
+    /// Creates the parts of a facing service of `purchases`.
+    fn from(purchases: Backend) -> Self {
         Self::new(ServiceKind::Facing, purchases)
     }
 }
@@ -58,9 +59,10 @@ impl Parts {
     ///
     /// The service serves the dead letters of the log of its purchases.
     #[must_use]
-    pub fn new(kind: ServiceKind, purchases: impl Into<Option<PurchasesRole>>) -> Self {
+    pub fn new(kind: ServiceKind, purchases: impl Into<Option<Backend>>) -> Self {
         let purchases = purchases.into();
-        let operations = purchases.iter().filter_map(operations_on_log).collect();
+        let with_log = purchases.iter().filter(|backend| backend.log.is_some());
+        let operations = with_log.cloned().map(Operations::new).collect();
         Self {
             kind,
             purchases,
@@ -76,7 +78,7 @@ impl Parts {
     /// from `query`.
     #[must_use]
     pub fn facing(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
-        Self::new(ServiceKind::Facing, PurchasesRole::new(sink, query))
+        Self::new(ServiceKind::Facing, Backend::new(sink, query))
     }
 
     /// Creates the parts of a management service, which writes purchases straight into `store` and
@@ -90,17 +92,6 @@ impl Parts {
         query: Arc<dyn PurchaseQuery>,
     ) -> Self {
         let sink = Arc::new(StoreSink::new(store, durability));
-        Self::new(ServiceKind::Management, PurchasesRole::new(sink, query))
+        Self::new(ServiceKind::Management, Backend::new(sink, query))
     }
-}
-
-/// Returns the operations on the log of the purchases of `role`, if it has a log.
-fn operations_on_log(role: &PurchasesRole) -> Option<Operations> {
-    let mut operations = Operations::new()
-        .with_log(role.log.clone()?)
-        .with_query(Arc::clone(&role.query));
-    if let Some(group) = &role.group {
-        operations = operations.with_group(group);
-    }
-    Some(operations)
 }

@@ -13,7 +13,7 @@ use shop_core::ports::{
     Bucket, Lookup, Page, PageRequest, REFUND_TIMEOUT, RecentOutcomes, RefundState, Selector,
     Summary, TotalsRequest,
 };
-use shop_core::shop::{LocalPorts, Names};
+use shop_core::shop::Names;
 use shop_core::{
     Clock, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, PurchaseId,
     RequestContext, Result, Shop, UserName,
@@ -57,7 +57,10 @@ pub(crate) struct PurchaseService {
     /// The last purchases that this process acknowledged, if listings wait for them.
     pub(crate) recent: Option<Arc<LastPurchases>>,
     pub(crate) ingest: Option<IngestMonitor>,
-    pub(crate) local: LocalPorts,
+    /// Whether purchases are published to a file of this process.
+    pub(crate) has_local_log: bool,
+    /// Whether purchases are listed from a file of this process.
+    pub(crate) has_local_store: bool,
     pub(crate) feed: Option<PurchaseFeed>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) options: Arc<HttpOptions>,

@@ -9,8 +9,7 @@ use shop_core::ingest::IngestMonitor;
 use shop_core::memory::InMemoryLogOptions;
 use shop_core::operations::Operations;
 use shop_core::ports::RecordStore;
-use shop_core::record::Record as _;
-use shop_http::{DeadLetterLog, PurchasesRole, ServiceKind, StoreSink};
+use shop_http::{Backend, ServiceKind, StoreSink};
 
 use crate::dead_letters::dead_letter;
 use crate::prelude::*;
@@ -115,7 +114,7 @@ impl AllRoles {
         let store = self.faults.store(Arc::new(self.store.clone()));
         let query = self.faults.query(Arc::new(self.store.clone()));
         let sink = StoreSink::new(store, Durability::Memory);
-        let mut purchases = PurchasesRole::new(Arc::new(sink), query);
+        let mut purchases = Backend::new(Arc::new(sink), query);
         purchases.ingest = Some(self.monitor.clone());
         let mut parts = self.with_accounts(Parts::new(ServiceKind::Management, purchases));
         parts.metrics = self.metrics.clone();
@@ -125,11 +124,7 @@ impl AllRoles {
 
     /// The operations on the log and the store, with this consumer group.
     pub(crate) fn operations(&self, group: &str) -> Operations {
-        let log = Arc::new(self.log.clone());
-        Operations::new()
-            .with_log(DeadLetterLog::new("purchases", Purchase::TYPE, log))
-            .with_group(group)
-            .with_query(self.store.clone())
+        Operations::new(self.log.backend(group).with(self.store.backend()))
     }
 
     fn with_accounts(&self, mut parts: Parts) -> Parts {

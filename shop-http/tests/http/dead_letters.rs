@@ -10,7 +10,7 @@ use shop_core::operations::Operations;
 use shop_core::ports::PurchaseErase as _;
 use shop_core::record::{Record as _, decode};
 use shop_core::{Purchase, Timestamp};
-use shop_http::DeadLetterLog;
+use shop_http::Backend;
 
 use crate::prelude::*;
 
@@ -64,15 +64,11 @@ pub(crate) async fn shop_with_dead_letters() -> Shop {
 
     let mut shop = Shop::new();
     let mut parts = management_parts_of(shop.store.clone());
-    let purchases = DeadLetterLog::new("purchases", Purchase::TYPE, Arc::new(shop.log.clone()));
-    let users = DeadLetterLog::new("user_created", User::TYPE, Arc::new(users));
-    parts.operations = vec![
-        Operations::new()
-            .with_log(purchases)
-            .with_group("purchase-group")
-            .with_query(shop.store.clone()),
-        Operations::new().with_log(users).with_group("order-group"),
-    ];
+    let purchases = shop.log.backend("purchase-group");
+    let purchases = purchases.with(shop.store.backend());
+    let mut users = Backend::of_log("user_created", Arc::new(users)).with_group("order-group");
+    users.record_type = User::TYPE;
+    parts.operations = [purchases, users].map(Operations::new).into();
     shop.management = router(parts, HttpOptions::default());
     shop
 }

@@ -51,7 +51,7 @@ async fn each_group_of_routes_can_be_left_out() {
 async fn an_embedded_shop_is_mounted_whole() {
     let folder = tempfile::tempdir().unwrap();
     let embedded = EmbeddedShop::open(folder.path()).await.unwrap();
-    let routes = router(embedded.role(), HttpOptions::default());
+    let routes = router(embedded.backend(), HttpOptions::default());
     let app = Router::new().nest_service("/shop", routes);
     let health = async || get(&app, "/shop/health").await.json();
     while health().await["ingest"]["phase"] != "running" {

@@ -7,9 +7,7 @@ use axum::http::header;
 use axum::response::{IntoResponse, Response};
 use shop_core::ingest::{Component, DeadLetterLimit, Phase};
 use shop_core::log::Lag;
-use shop_http::{
-    Action, ApiKeys, Authorize, Decision, LocalPorts, Role, RoleState, RouteGroup, RouterBuilder,
-};
+use shop_http::{Action, ApiKeys, Authorize, Decision, Role, RoleState, RouteGroup, RouterBuilder};
 use tower_http::cors::CorsLayer;
 
 use crate::broken_ports;
@@ -336,19 +334,24 @@ fn change_parts(parts: &mut Parts, change: &str, roles: &AllRoles) {
     match change {
         "ingest" => purchases.ingest = Some(roles.monitor.clone()),
         "no-ingest" => purchases.ingest = None,
-        "local log" => purchases.local = LocalPorts::new(true, false),
-        "local store" => purchases.local = LocalPorts::new(false, true),
-        "local log and store" => purchases.local = LocalPorts::new(true, true),
+        "local log" => purchases.has_local_log = true,
+        "local store" => purchases.has_local_store = true,
+        "local log and store" => {
+            purchases.has_local_log = true;
+            purchases.has_local_store = true;
+        }
         "hanging role" => parts.roles.push(Arc::new(Vouchers)),
         "log failing" => parts
             .metrics
             .count_dropped_lines(Arc::default(), Arc::new(true.into())),
-        "partition without leader" => purchases.sink = Arc::new(broken_ports::InCluster::default()),
-        "log without faults" => purchases.sink = Arc::new(roles.log.sink()),
-        "panicking query" => purchases.query = Arc::new(broken_ports::Panics),
-        "panicking log" => purchases.sink = Arc::new(broken_ports::Panics),
+        "partition without leader" => {
+            purchases.sink = Some(Arc::new(broken_ports::InCluster::default()));
+        }
+        "log without faults" => purchases.sink = Some(Arc::new(roles.log.sink())),
+        "panicking query" => purchases.query = Some(Arc::new(broken_ports::Panics)),
+        "panicking log" => purchases.sink = Some(Arc::new(broken_ports::Panics)),
         "panicking clock" => parts.clock = Arc::new(broken_ports::Panics),
-        "endless query" => purchases.query = Arc::new(broken_ports::NeverEnds),
+        "endless query" => purchases.query = Some(Arc::new(broken_ports::NeverEnds)),
         _ => panic!("there are no parts {change}"),
     }
 }

@@ -1,16 +1,14 @@
 //! [`EmbeddedShop`]: log, store and ingest in one value.
 
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::domain::Currency;
 use shop_core::feed::PurchaseFeed;
 use shop_core::ingest::{IngestMonitor, IngestOptions};
 use shop_core::ports::ShopCurrency;
-use shop_core::record::Record as _;
-use shop_core::shop::{DeadLetterLog, LocalPorts, Pipeline, PurchasesRole};
-use shop_core::{Error, ErrorKind, Outcome, Purchase, Result, Shop};
+use shop_core::shop::Pipeline;
+use shop_core::{Backend, Error, ErrorKind, Outcome, Result, Shop};
 use tokio::time::{Instant, timeout_at};
 
 use super::lock::FileLock;
@@ -114,14 +112,10 @@ impl EmbeddedShop {
         let currency = ShopCurrency::not_yet_known(options.currency);
         currency.ask(&store).await?;
         let sink = log.storing_sink(&options.group).await?;
-        let pipeline = Pipeline::start_in_currency(
-            currency,
-            sink,
-            &log,
-            store.clone(),
-            &options.group,
-            options.ingest,
-        )?;
+        let mut backend = log.backend(&options.group).with_sink(sink);
+        backend = backend.with(store.backend());
+        backend.currency = currency;
+        let pipeline = Pipeline::start(backend, options.ingest)?;
         Ok(Self {
             pipeline,
             log,
@@ -136,17 +130,13 @@ impl EmbeddedShop {
         self.pipeline.shop()
     }
 
-    /// Returns the shop as the purchases role of a service.
+    /// Returns the log and the store, with the ingest and the events of the shop.
     ///
-    /// `shop_http::routes(embedded.role())` mounts the whole shop, with its ingest, events and dead
-    /// letters. Drop the router before [`close`](Self::close).
+    /// `shop_http::routes(embedded.backend())` mounts the whole shop, with its ingest, events and
+    /// dead letters. Drop the router before [`close`](Self::close).
     #[must_use]
-    pub fn role(&self) -> PurchasesRole {
-        let mut role = self.pipeline.role();
-        let log = Arc::new(self.log.clone());
-        role.local = LocalPorts::new(true, true);
-        role.log = Some(DeadLetterLog::new(self.log.topic(), Purchase::TYPE, log));
-        role
+    pub fn backend(&self) -> Backend {
+        self.pipeline.backend()
     }
 
     /// Returns the store, for erasure, retention and verification.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
-use shop_core::{Purchase, Result};
+use shop_core::ports::{DescribeStore, Durability, InsertOutcome, RecordStore, StoreInfo};
+use shop_core::{Backend, Purchase, Result};
 
 use super::MongoStoreOptions;
 use super::connection::MongoConnection;
@@ -70,6 +70,16 @@ impl MongoStore {
     #[must_use]
     pub fn namespace(&self) -> String {
         self.connection.collection.namespace().to_string()
+    }
+
+    /// Returns the parts of this store. Their sink writes straight into the store.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        let mut backend = Backend::of_store(self.clone(), Durability::Replicated);
+        backend.erase = Some(Arc::new(self.clone()));
+        backend.currency_store = Some(Arc::new(self.clone()));
+        backend.unreadable = Some(self.unreadable());
+        backend
     }
 
     /// Returns the counter of distinct documents that are not purchases, which counts up to 10,000.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
 use async_trait::async_trait;
-use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
-use shop_core::{Purchase, Result};
+use shop_core::ports::{DescribeStore, Durability, InsertOutcome, RecordStore, StoreInfo};
+use shop_core::{Backend, Purchase, Result};
 
 use super::connection::PostgresConnection;
 use super::{PostgresStoreOptions, schema};
@@ -53,6 +53,17 @@ impl PostgresStore {
     #[must_use]
     pub fn name(&self) -> &str {
         &self.connection.name
+    }
+
+    /// Returns the parts of this store. Their sink writes straight into the store.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        // Whether standbys store a purchase too depends on the settings of the server.
+        let mut backend = Backend::of_store(self.clone(), Durability::LocalDisk);
+        backend.erase = Some(Arc::new(self.clone()));
+        backend.currency_store = Some(Arc::new(self.clone()));
+        backend.unreadable = Some(self.unreadable());
+        backend
     }
 
     /// Returns the counter of distinct rows that are not purchases, which listings skip. It counts

@@ -8,7 +8,7 @@ use std::time::Duration;
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
-use shop_core::{Clock, ErrorKind, Result, SystemClock, Timestamp};
+use shop_core::{Backend, Clock, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
@@ -139,11 +139,6 @@ pub struct EmbeddedLog {
 }
 
 impl EmbeddedLog {
-    /// Returns the topic in the positions of this log's records.
-    pub(crate) fn topic(&self) -> &str {
-        &self.shared.topic
-    }
-
     /// Opens the log in `folder`. A missing folder or file is created if
     /// [`create`](EmbeddedLogOptions::create) is set.
     ///
@@ -198,6 +193,15 @@ impl EmbeddedLog {
         Ok(Self {
             shared: Arc::new(shared),
         })
+    }
+
+    /// Returns the parts of this log, whose records the consumer group `group` stores. They have no
+    /// [sink](Self::sink) yet.
+    #[must_use]
+    pub fn backend(&self, group: &str) -> Backend {
+        let mut backend = Backend::of_log(&*self.shared.topic, Arc::new(self.clone()));
+        backend.has_local_log = true;
+        backend.with_group(group)
     }
 
     /// Returns a new sink.

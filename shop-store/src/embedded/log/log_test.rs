@@ -191,7 +191,7 @@ async fn a_row_that_the_database_rejects_rejects_no_other() {
 async fn a_log_of_events_has_its_own_file_without_a_store() {
     let events = EmbeddedLogOptions::for_events("user_created");
     let log = open_log_with(&fresh_folder(), events).await;
-    assert_eq!(log.topic(), "user_created");
+    assert_eq!(log.backend("orders").topic, "user_created");
     let store = log.store(&EmbeddedStoreOptions::default()).await;
     assert_eq!(store.unwrap_err().kind(), ErrorKind::Invalid);
 }

@@ -14,12 +14,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    Bucket, CurrencyStore, Cursor, DescribeStore, ImportedFiles, InsertOutcome, Lookup, Page,
-    PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector,
+    Bucket, CurrencyStore, Cursor, DescribeStore, Durability, ImportedFiles, InsertOutcome, Lookup,
+    Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector,
     StoreInfo, Summary, TotalsRequest, UserNames, WaitingRefund, WaitingRefunds, WaitingSummary,
     sum_pages,
 };
-use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
+use shop_core::{Backend, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
 use super::buyers::BuyerCache;
 use super::fold::{UnfoldedSums, refill_quarters};
@@ -93,6 +93,16 @@ impl EmbeddedStore {
             .with_fill(refill_quarters);
         let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
         Self::with_writer(&database, &writer, &options)
+    }
+
+    /// Returns the parts of this store. Their sink writes straight into the store.
+    #[must_use]
+    pub fn backend(&self) -> Backend {
+        let mut backend = Backend::of_store(self.clone(), Durability::LocalDisk);
+        backend.erase = Some(Arc::new(self.clone()));
+        backend.currency_store = Some(Arc::new(self.clone()));
+        backend.has_local_store = true;
+        backend
     }
 
     /// Creates the store in a file that is open already, and shares its `writer`. Starts the

@@ -1,0 +1,114 @@
+//! The components that a service uses, and their places.
+
+use std::path::PathBuf;
+
+use secrecy::ExposeSecret as _;
+
+use super::TopicSpec;
+#[cfg(feature = "embedded")]
+use super::embedded;
+use crate::settings::{ProcessRole, Settings};
+
+/// The kind of a component of a service.
+#[derive(Clone, Copy)]
+pub(crate) enum ComponentKind<'a> {
+    Log(TopicSpec<'a>),
+    /// The store of the purchases.
+    Purchases,
+    /// The store of the users.
+    Users,
+    /// The store of the orders.
+    Orders,
+    /// Another service, by its address.
+    Service(&'a str),
+}
+
+/// Returns the file of a component, or `None` if the component is not a file.
+pub(crate) fn file_of(settings: &Settings, component: ComponentKind<'_>) -> Option<PathBuf> {
+    let is_file = match component {
+        ComponentKind::Log(_) => settings.kafka.kafka_bootstrap_servers.is_none(),
+        ComponentKind::Purchases => settings.store_address().is_none(),
+        ComponentKind::Users | ComponentKind::Orders => settings.postgres.postgres_url.is_none(),
+        ComponentKind::Service(_) => false,
+    };
+    #[cfg(feature = "embedded")]
+    if is_file {
+        return embedded::file(settings, component);
+    }
+    None
+}
+
+/// A component that a service uses, and its place.
+pub(crate) struct ServiceComponent<'a> {
+    /// The name of the component for operators.
+    pub(crate) label: &'static str,
+    pub(crate) kind: ComponentKind<'a>,
+    /// The name of the place, without credentials.
+    pub(crate) name: String,
+    /// The file of the component, if it is one.
+    pub(crate) file: Option<PathBuf>,
+}
+
+/// Returns the components that a service uses, in the order in which the service opens them.
+pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
+    let has_purchases = settings.has(ProcessRole::Purchases);
+    let has_store = has_purchases && settings.needs_store();
+    let (keeps_users, keeps_orders) = settings.keeps();
+    let has_events = keeps_users || keeps_orders;
+    let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);
+
+    [
+        (
+            "log",
+            has_purchases.then_some(ComponentKind::Log(TopicSpec::purchases(settings))),
+        ),
+        (
+            "events of users",
+            has_events.then_some(ComponentKind::Log(TopicSpec::users(settings))),
+        ),
+        (
+            "events of orders",
+            has_events.then_some(ComponentKind::Log(TopicSpec::orders(settings))),
+        ),
+        ("store", has_store.then_some(ComponentKind::Purchases)),
+        ("users", keeps_users.then_some(ComponentKind::Users)),
+        ("orders", keeps_orders.then_some(ComponentKind::Orders)),
+        ("listings", listings_url.map(ComponentKind::Service)),
+        (
+            "users",
+            settings.users_url.as_deref().map(ComponentKind::Service),
+        ),
+        (
+            "orders",
+            settings.orders_url.as_deref().map(ComponentKind::Service),
+        ),
+    ]
+    .into_iter()
+    .filter_map(|(label, kind)| {
+        let kind = kind?;
+        let server = match kind {
+            ComponentKind::Log(_) => settings
+                .kafka
+                .kafka_bootstrap_servers
+                .as_ref()
+                .map(|brokers| format!("Kafka at {brokers}")),
+            ComponentKind::Purchases => settings.store_address(),
+            ComponentKind::Users | ComponentKind::Orders => settings
+                .postgres
+                .postgres_url
+                .as_ref()
+                .map(|url| Settings::address(url.expose_secret())),
+            ComponentKind::Service(url) => Some(url.to_owned()),
+        };
+
+        let file = file_of(settings, kind);
+        let name = server
+            .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
+        Some(ServiceComponent {
+            label,
+            kind,
+            name,
+            file,
+        })
+    })
+}

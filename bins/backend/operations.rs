@@ -1,0 +1,127 @@
+//! What only one backend can do: operations on the embedded files, on a collection of MongoDB, and on
+//! all rows of PostgreSQL. With another backend, each says what it is for.
+
+use std::path::Path;
+
+use shop_core::ports::UnreadableEntry;
+use shop_core::record::ReplacedSystem;
+
+use super::Backends;
+#[cfg(feature = "embedded")]
+use super::embedded;
+#[cfg(feature = "mongodb")]
+use super::mongodb;
+#[cfg(feature = "postgres")]
+use super::postgres;
+use crate::settings::ProcessRole;
+use crate::{CliError, Result};
+
+/// The name of a file of a backup, and its size in bytes.
+pub(crate) type CopiedFile = (String, u64);
+
+impl Backends<'_> {
+    /// Returns the data folder, if the log or a store is a file there.
+    fn data_folder(&self) -> Option<&Path> {
+        let settings = self.settings;
+        let is_embedded = if settings.kafka.kafka_bootstrap_servers.is_none() {
+            true
+        } else if settings.keeps() == (false, false) {
+            settings.store_address().is_none()
+        } else {
+            settings.postgres.postgres_url.is_none()
+        };
+        let is_embedded = is_embedded && cfg!(feature = "embedded");
+        is_embedded.then_some(&*settings.embedded.data_dir)
+    }
+
+    /// Copies the embedded files into the folder `into`. Returns the copies.
+    ///
+    /// # Errors
+    /// - a usage error if neither the log nor a store is embedded
+    /// - the errors of the files
+    pub(crate) async fn backup(&self, into: &Path) -> Result<Vec<CopiedFile>> {
+        #[cfg(feature = "embedded")]
+        if let Some(folder) = self.data_folder() {
+            return embedded::backup(folder, into).await;
+        }
+        Err(CliError::usage(
+            "backup is for embedded files: back up the servers with their own tools",
+        ))
+    }
+
+    /// Copies the files of the backup `from` into the data folder. Returns the copies.
+    ///
+    /// # Errors
+    /// - a usage error if neither the log nor a store is embedded
+    /// - the errors of the files
+    pub(crate) async fn restore(&self, from: &Path) -> Result<Vec<CopiedFile>> {
+        #[cfg(feature = "embedded")]
+        if let Some(folder) = self.data_folder() {
+            return embedded::restore(from, folder).await;
+        }
+        Err(CliError::usage(
+            "restore is for embedded files: restore the servers with their own tools",
+        ))
+    }
+
+    /// Rewrites the files of purchases and users, so that erased content does not remain in their
+    /// unused parts. Does nothing for servers.
+    ///
+    /// # Errors
+    /// The errors of the files.
+    pub(crate) async fn vacuum(&self) -> Result<()> {
+        #[cfg(feature = "embedded")]
+        if let Some(folder) = self.data_folder() {
+            return embedded::vacuum(folder).await;
+        }
+        Ok(())
+    }
+
+    /// Converts the documents of the replaced systems to the current format, or back to the format
+    /// of one system. Returns the counts of the converted documents.
+    ///
+    /// # Errors
+    /// - a usage error if the purchases are not in MongoDB
+    /// - the errors of MongoDB
+    pub(crate) async fn convert(
+        &self,
+        back_to: Option<ReplacedSystem>,
+    ) -> Result<serde_json::Value> {
+        #[cfg(feature = "mongodb")]
+        if let Some(options) = self.settings.mongodb.options() {
+            return mongodb::convert(self, options, back_to).await;
+        }
+        Err(CliError::usage(
+            "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it",
+        ))
+    }
+
+    /// Reads all rows of the users or of the orders, which replaced systems keep in PostgreSQL.
+    /// Returns their number, and the rows that cannot be read.
+    ///
+    /// # Errors
+    /// - a usage error if the rows are not in PostgreSQL
+    /// - the errors of PostgreSQL
+    pub(crate) async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
+        #[cfg(feature = "postgres")]
+        if let Some(options) = self.settings.postgres.options() {
+            return postgres::read_rows(self.settings, options, role).await;
+        }
+        Err(CliError::usage(
+            "the rows of replaced systems are in PostgreSQL: set SHOP_POSTGRES_URL, or another name of it",
+        ))
+    }
+}
+
+/// Checks one embedded file. Returns a line for each damage.
+///
+/// # Errors
+/// An error if the file cannot be used.
+pub(crate) async fn damage_of(file: &Path) -> Result<Vec<String>> {
+    #[cfg(feature = "embedded")]
+    {
+        embedded::damage_of(file).await
+    }
+    #[cfg(not(feature = "embedded"))]
+    Ok(Vec::new())
+}

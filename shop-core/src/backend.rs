@@ -1,0 +1,233 @@
+//! [`Backend`]: the log and the store of a shop, as one value.
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use crate::feed::PurchaseFeed;
+use crate::ingest::IngestMonitor;
+use crate::log::{Log, RecordType};
+use crate::ports::{
+    CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
+    ShopCurrency, StoreSink,
+};
+use crate::record::Record as _;
+use crate::{Error, ErrorKind, Purchase, Result};
+
+/// The log of a topic, the store that it feeds, and what this process runs between them. A process
+/// that uses only one of the two has the parts of this one.
+///
+/// Each adapter makes the parts of its log, or of its store, and [`with`](Self::with) joins them:
+///
+/// ```
+/// use shop_core::memory::{InMemoryLog, InMemoryStore};
+/// use shop_core::operations::Operations;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> shop_core::Result<()> {
+/// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
+/// let backend = log.backend("purchase-group").with(store.backend());
+/// assert_eq!(Operations::new(backend).status().await?.lag, 0);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// A [`Pipeline`](crate::shop::Pipeline), [`Operations`](crate::operations::Operations) and
+/// `shop_http::routes` take it. Clones share the log and the store, which are open until all of
+/// them are dropped.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub struct Backend {
+    /// The log (default: none).
+    pub log: Option<Arc<dyn Log>>,
+    /// The topic of the log (default: `purchases`).
+    pub topic: String,
+    /// The type of the records in the log (default: purchases).
+    pub record_type: RecordType,
+    /// The consumer group whose ingest moves the records of the log to the store (default: none).
+    pub group: Option<String>,
+    /// Whether the log is a file of this process, so that `/readyz` checks it (default `false`).
+    ///
+    /// A broker that is unavailable must not remove this process from its load balancer, so that
+    /// what is outside of this process is not checked.
+    pub has_local_log: bool,
+    /// The destination of new purchases (default: none): the log, or a store behind a
+    /// [`StoreSink`].
+    pub sink: Option<Arc<dyn PurchaseSink>>,
+    /// The source of listings (default: none): the store, or another service.
+    pub query: Option<Arc<dyn PurchaseQuery>>,
+    /// The store, for the ingest of this process and for retention (default: none).
+    pub store: Option<Arc<dyn PurchaseStore>>,
+    /// The store, for erasure and retention (default: none).
+    pub erase: Option<Arc<dyn PurchaseErase>>,
+    /// What says in which currency the stored purchases are (default: none): the store, or another
+    /// service.
+    pub currency_store: Option<Arc<dyn CurrencyStore>>,
+    /// The number of entries read from the store that are not purchases, if the store counts them.
+    pub unreadable: Option<Arc<AtomicU64>>,
+    /// Whether listings are read from a file of this process, so that `/readyz` checks it (default
+    /// `false`).
+    pub has_local_store: bool,
+    /// The currency of the shop (default: none, and purchases that name one are refused). While it
+    /// is not known, or the store has another one, writes are refused.
+    pub currency: ShopCurrency,
+    /// The ingest of this process, if there is one. `/health` and `/metrics` report its state.
+    pub ingest: Option<IngestMonitor>,
+    /// The feed of the purchases that become visible (default: none).
+    ///
+    /// Close the feed when a shutdown begins, because a server waits for the end of its open
+    /// responses.
+    pub feed: Option<PurchaseFeed>,
+}
+
+impl Default for Backend {
+    /// Creates a backend without a log and without a store.
+    fn default() -> Self {
+        Self {
+            log: None,
+            topic: "purchases".to_owned(),
+            record_type: Purchase::TYPE,
+            group: None,
+            has_local_log: false,
+            sink: None,
+            query: None,
+            store: None,
+            erase: None,
+            currency_store: None,
+            unreadable: None,
+            has_local_store: false,
+            currency: ShopCurrency::default(),
+            ingest: None,
+            feed: None,
+        }
+    }
+}
+
+impl Backend {
+    /// Creates a backend that publishes purchases to `sink` and lists them from `query`. The log
+    /// and the store behind them are of other processes.
+    #[must_use]
+    pub fn new(sink: Arc<dyn PurchaseSink>, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self {
+            sink: Some(sink),
+            query: Some(query),
+            ..Self::default()
+        }
+    }
+
+    /// Creates the parts of a log of purchases, which is the topic `topic`, without a sink.
+    #[must_use]
+    pub fn of_log(topic: impl Into<String>, log: Arc<dyn Log>) -> Self {
+        Self {
+            log: Some(log),
+            topic: topic.into(),
+            ..Self::default()
+        }
+    }
+
+    /// Creates the parts of a store. Its sink writes straight into the store, with this
+    /// `durability`.
+    #[must_use]
+    pub fn of_store<S>(store: S, durability: Durability) -> Self
+    where
+        S: PurchaseStore + PurchaseQuery + Clone,
+    {
+        let store = Arc::new(store);
+        let purchases: Arc<dyn PurchaseStore> = Arc::clone(&store) as _;
+        Self {
+            sink: Some(Arc::new(StoreSink::new(Arc::clone(&purchases), durability))),
+            query: Some(store),
+            store: Some(purchases),
+            ..Self::default()
+        }
+    }
+
+    /// Returns this backend of the consumer group `group`.
+    #[must_use]
+    pub fn with_group(mut self, group: impl Into<String>) -> Self {
+        self.group = Some(group.into());
+        self
+    }
+
+    /// Returns this backend with `sink` as the destination of new purchases.
+    #[must_use]
+    pub fn with_sink(mut self, sink: impl PurchaseSink) -> Self {
+        self.sink = Some(Arc::new(sink));
+        self
+    }
+
+    /// Returns this log with the parts of `store`.
+    ///
+    /// New purchases still go to the sink of this log, if it has one.
+    #[must_use]
+    pub fn with(self, store: Self) -> Self {
+        Self {
+            sink: self.sink.or(store.sink),
+            query: store.query,
+            store: store.store,
+            erase: store.erase,
+            currency_store: store.currency_store,
+            unreadable: store.unreadable,
+            has_local_store: store.has_local_store,
+            ..self
+        }
+    }
+
+    /// Returns the log.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a log.
+    pub fn require_log(&self) -> Result<&Arc<dyn Log>> {
+        required(self.log.as_ref(), "log")
+    }
+
+    /// Returns the consumer group.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a group.
+    pub fn require_group(&self) -> Result<&str> {
+        required(self.group.as_deref(), "consumer group")
+    }
+
+    /// Returns the destination of new purchases.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a sink.
+    pub fn require_sink(&self) -> Result<&Arc<dyn PurchaseSink>> {
+        required(self.sink.as_ref(), "sink of purchases")
+    }
+
+    /// Returns the source of listings.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without one.
+    pub fn require_query(&self) -> Result<&Arc<dyn PurchaseQuery>> {
+        required(self.query.as_ref(), "store that lists purchases")
+    }
+
+    /// Returns the store.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without a store.
+    pub fn require_store(&self) -> Result<&Arc<dyn PurchaseStore>> {
+        required(self.store.as_ref(), "store of purchases")
+    }
+
+    /// Returns the store that erases purchases.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) without one.
+    pub fn require_erase(&self) -> Result<&Arc<dyn PurchaseErase>> {
+        required(self.erase.as_ref(), "store that erases purchases")
+    }
+}
+
+/// Returns `part`.
+///
+/// # Errors
+/// [`Unsupported`](ErrorKind::Unsupported), with the name of the part, if there is none.
+fn required<T>(part: Option<T>, name: &str) -> Result<T> {
+    part.ok_or_else(|| {
+        let detail = format!("the operation needs a {name}, and the backend has none");
+        Error::new(ErrorKind::Unsupported, detail)
+    })
+}
