@@ -5,9 +5,9 @@ use async_trait::async_trait;
 use shop_core::conformance::store_suite;
 use shop_core::ports::{
     DescribeStore, InsertOutcome, Keyset, ListOrder, Lookup, Page, PageRequest, PurchaseQuery,
-    RecordStore, Selector, StoreInfo, Summary,
+    RecordStore, Selector, StoreInfo,
 };
-use shop_core::{Purchase, PurchaseId, Result, Total};
+use shop_core::{Purchase, PurchaseId, Result};
 
 #[derive(Debug, Clone, Default)]
 struct OwnStore(Arc<Mutex<Vec<Purchase>>>);
@@ -76,18 +76,10 @@ impl PurchaseQuery for OwnStore {
         }
         Ok(Page::from_overfetch(found, selector, request))
     }
-    async fn summary(&self, selector: &Selector) -> Result<Summary> {
-        let found = self.selected(selector);
-        let total = Total::checked_sum(found.iter().map(|row| row.price))?;
-        Ok(Summary::new(found.len() as u64, total))
-    }
     // An answer of this function acknowledges a purchase: a store with replicas waits for them here.
     async fn look_up(&self, id: &PurchaseId) -> Result<Lookup> {
         let found = self.with(|rows| rows.iter().find(|row| row.id == *id).cloned());
         Ok(found.map_or(Lookup::Missing, Lookup::Stored))
-    }
-    async fn check_reads(&self) -> Result<()> {
-        Ok(())
     }
 }
 

@@ -46,7 +46,7 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
     let Some(configured) = &settings.currency else {
         return Ok(());
     };
-    match store.currency().await? {
+    match store.currency(None).await? {
         Some(stored) if stored != *configured => {
             Err(setting_error(&other_currency(&stored, configured)))
         }

@@ -89,7 +89,7 @@ pub(crate) async fn open_purchases(
     let mut clock = SystemClockFrom(Timestamp::MIN);
     if let Some(erase) = &backend.erase
         && settings.purchase_retention.is_some()
-        && let Ok(Some(last_seen)) = erase.last_seen().await
+        && let Ok(Some(last_seen)) = erase.last_seen(None).await
     {
         clock = SystemClockFrom(last_seen);
     }

@@ -106,14 +106,15 @@ impl PurchaseSink for ShopClient {
 /// The currency of the store behind the service.
 #[async_trait]
 impl CurrencyStore for ShopClient {
-    async fn currency(&self) -> Result<Option<Currency>> {
+    /// Asks the service. It gives its store the currency of its own settings only, so the store
+    /// never takes the adopted one.
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
+        if adopted.is_some() {
+            let message =
+                "the store behind a service gets its currency by the settings of the service";
+            return Err(client_error(ErrorKind::Unsupported, message));
+        }
         Self::currency(self).await
-    }
-
-    /// Fails: the service gives its store the currency of its own settings only.
-    async fn adopt_currency(&self, _currency: &Currency) -> Result<Currency> {
-        let message = "the store behind a service gets its currency by the settings of the service";
-        Err(client_error(ErrorKind::Unsupported, message))
     }
 }
 

@@ -488,7 +488,7 @@ mod tests {
     use super::*;
     use crate::log::DeadLetters as _;
     use crate::memory::{InMemoryLog, InMemoryStore};
-    use crate::ports::{Lookup, PurchaseSink as _, PurchaseStore as _, Removed};
+    use crate::ports::{Deletion, Lookup, PurchaseSink as _, PurchaseStore as _, Removed};
     use crate::{Error, NewPurchase, Uuid};
     use async_trait::async_trait;
 
@@ -580,19 +580,16 @@ mod tests {
             Ok(0)
         }
 
-        async fn delete_before(&self, _time: Timestamp, _limit: usize) -> Result<Removed> {
+        async fn delete_before(
+            &self,
+            _time: Timestamp,
+            _limit: usize,
+            _deletion: Deletion,
+        ) -> Result<Removed> {
             Self::refuse()
         }
 
-        async fn count_before(&self, _time: Timestamp, _limit: usize) -> Result<u64> {
-            Self::refuse()
-        }
-
-        async fn last_seen(&self) -> Result<Option<Timestamp>> {
-            Self::refuse()
-        }
-
-        async fn store_last_seen(&self, _time: Timestamp) -> Result<()> {
+        async fn last_seen(&self, _stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
             Self::refuse()
         }
     }

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
 
-use crate::ports::{LeftEntries, PurchaseErase};
+use crate::ports::{Deletion, LeftEntries, PurchaseErase};
 use crate::{Clock, Invalid, Result, SystemClock, Timestamp, options};
 
 /// Deletes the purchases of `store` that are older than `retention`, until the future is dropped.
@@ -166,6 +166,18 @@ impl Retention {
         }
     }
 
+    /// Counts the entries before `time`, up to [`MAX_COUNT`].
+    ///
+    /// # Errors
+    /// Returns the errors of the store.
+    async fn count_due(&self, time: Timestamp) -> Result<u64> {
+        let counted = self
+            .store
+            .delete_before(time, MAX_COUNT, Deletion::DryRun)
+            .await?;
+        Ok(counted.count)
+    }
+
     /// Runs one round: deletes as many old purchases as the guard allows, and updates the monitor.
     ///
     /// The purchases are deleted in batches, with a pause after each one, so that ingest continues
@@ -177,8 +189,8 @@ impl Retention {
         let store = &self.store;
         let now = self.options.clock.now();
         let cutoff = now.saturating_sub(self.options.retention);
-        let due = store.count_before(cutoff, MAX_COUNT).await?;
-        let last_seen = store.last_seen().await?;
+        let due = self.count_due(cutoff).await?;
+        let last_seen = store.last_seen(None).await?;
         let allowance = self.guard.next_allowance(now, last_seen, due);
 
         let mut allowed_rows = allowance.rows;
@@ -189,7 +201,7 @@ impl Retention {
                 .batch_size
                 .max(1)
                 .min(usize::try_from(allowed_rows).unwrap_or(usize::MAX));
-            let removed = store.delete_before(cutoff, limit).await?;
+            let removed = store.delete_before(cutoff, limit, Deletion::Delete).await?;
             let deleted = removed.count;
             if deleted == 0 {
                 self.report_left(&removed.left);
@@ -207,12 +219,12 @@ impl Retention {
         // The time is stored after the deletion. If the process ends before that, the guard of the
         // next round compares the clock with the earlier time again.
         if let Some(last_seen) = allowance.last_seen {
-            store.store_last_seen(last_seen).await?;
+            store.last_seen(Some(last_seen)).await?;
         }
 
         // The monitor reports the purchases that will be due when the next round begins.
         let next_cutoff = cutoff.saturating_add(self.options.interval);
-        let next_due = store.count_before(next_cutoff, MAX_COUNT).await?;
+        let next_due = self.count_due(next_cutoff).await?;
         self.monitor.due.store(next_due, Ordering::Relaxed);
         Ok(())
     }
@@ -468,7 +480,7 @@ mod tests {
         let store = InMemoryStore::new();
         let all: Vec<Purchase> = (0..100).map(|hours| purchase(hours * HOUR)).collect();
         store.insert(all.clone().into()).await.unwrap();
-        store.store_last_seen(at(NOW)).await.unwrap();
+        store.last_seen(Some(at(NOW))).await.unwrap();
         (store, all)
     }
 
@@ -523,21 +535,21 @@ mod tests {
             Ok(0)
         }
 
-        async fn delete_before(&self, _: Timestamp, _: usize) -> Result<Removed> {
+        async fn delete_before(
+            &self,
+            _: Timestamp,
+            _: usize,
+            deletion: Deletion,
+        ) -> Result<Removed> {
+            if deletion == Deletion::DryRun {
+                return Ok(1.into());
+            }
             sleep(Duration::from_secs(1)).await;
             Ok(1.into())
         }
 
-        async fn count_before(&self, _: Timestamp, _: usize) -> Result<u64> {
-            Ok(1)
-        }
-
-        async fn last_seen(&self) -> Result<Option<Timestamp>> {
+        async fn last_seen(&self, _: Option<Timestamp>) -> Result<Option<Timestamp>> {
             Ok(Some(SystemClock.now()))
-        }
-
-        async fn store_last_seen(&self, _: Timestamp) -> Result<()> {
-            Ok(())
         }
     }
 
@@ -566,14 +578,14 @@ mod tests {
                 assert_eq!(monitor.deleted.load(Ordering::Relaxed), 0);
                 assert_eq!(monitor.due.load(Ordering::Relaxed), due);
                 assert_eq!(
-                    store.last_seen().await.unwrap(),
+                    store.last_seen(None).await.unwrap(),
                     Some(at(NOW)),
                     "it is not trusted"
                 );
                 sleep(Duration::from_secs(60)).await;
             }
             for round in 1..=SUSPECT_ROUNDS {
-                assert_eq!(store.last_seen().await.unwrap(), Some(at(NOW)));
+                assert_eq!(store.last_seen(None).await.unwrap(), Some(at(NOW)));
                 retention.run_round().await.unwrap();
                 let deleted = monitor.deleted.load(Ordering::Relaxed);
                 assert!(
@@ -583,7 +595,7 @@ mod tests {
             }
             assert_eq!(monitor.deleted.load(Ordering::Relaxed), due);
             assert_eq!(
-                store.last_seen().await.unwrap(),
+                store.last_seen(None).await.unwrap(),
                 Some(at(wrong)),
                 "then it is"
             );

@@ -26,9 +26,7 @@ use std::sync::{PoisonError, RwLock};
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::log::Reason;
-use shop_core::ports::{
-    CurrencyStore, InsertOutcome, Lookup, WaitingRefund, WaitingRefunds, rejected_currency,
-};
+use shop_core::ports::{CurrencyStore, InsertOutcome, Lookup, WaitingRefund, rejected_currency};
 use shop_core::{Error, ErrorKind, Outcome, Purchase, PurchaseId, Result};
 
 use crate::unreadable::Unreadable;
@@ -113,7 +111,7 @@ impl PurchaseState {
 
 /// The statements of a store that the functions of this module need.
 #[async_trait]
-pub(crate) trait PurchaseRows: WaitingRefunds + CurrencyStore {
+pub(crate) trait PurchaseRows: CurrencyStore {
     /// Returns the state that the store keeps in memory.
     fn state(&self) -> &PurchaseState;
 
@@ -147,6 +145,9 @@ pub(crate) trait PurchaseRows: WaitingRefunds + CurrencyStore {
     ///
     /// The refunds stay until the ingest makes them dead letters.
     async fn refuse_waiting(&self, sequences: &[u64], reason: &Reason) -> Result<()>;
+
+    /// Removes the waiting refunds with these `sequences`.
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()>;
 }
 
 /// Inserts the purchases of `batch`, and then its refunds. Returns one outcome for each record, in
@@ -210,7 +211,7 @@ async fn check_currencies(
 
     let mut kept = rows.state().known_currency();
     if kept.is_none() {
-        kept = rows.currency().await?;
+        kept = rows.currency(None).await?;
     }
     let mut accepted = Vec::with_capacity(batch.len());
     for (index, purchase) in batch.iter().enumerate() {

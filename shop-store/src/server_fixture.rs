@@ -11,8 +11,8 @@ pub(crate) use std::time::Duration;
 
 pub(crate) use shop_core::conformance::{assert_fails, skip};
 pub(crate) use shop_core::ports::{
-    Cursor, InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseErase as _, PurchaseQuery,
-    PurchaseStore as _, RecordStore as _, Selector, TimeRange, TotalsRequest,
+    Cursor, Deletion, InsertOutcome, ListOrder, PageLimit, PageRequest, PurchaseErase as _,
+    PurchaseQuery, PurchaseStore as _, RecordStore as _, Selector, TimeRange, TotalsRequest,
 };
 pub(crate) use shop_core::{
     Clock as _, ErrorKind, NewPurchase, Outcome, Purchase, SystemClock, Timestamp,

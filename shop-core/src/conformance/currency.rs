@@ -17,12 +17,12 @@ fn purchase_in(text: &str, number: u64) -> Purchase {
 /// A store keeps the first currency that it is given, and reports it to who would set another one.
 pub async fn the_first_currency_is_kept(fixture: &dyn EraseFixture) {
     let store = fixture.currency().await;
-    assert_eq!(succeed(store.currency()).await, None);
+    assert_eq!(succeed(store.currency(None)).await, None);
     for given in ["EUR", "EUR", "USD"] {
-        let kept = succeed(store.adopt_currency(&currency(given))).await;
-        assert_eq!(kept, currency("EUR"));
+        let kept = succeed(store.currency(Some(currency(given)))).await;
+        assert_eq!(kept, Some(currency("EUR")));
     }
-    assert_eq!(succeed(store.currency()).await, Some(currency("EUR")));
+    assert_eq!(succeed(store.currency(None)).await, Some(currency("EUR")));
 }
 
 /// A purchase in another currency is rejected, and the others of its batch are stored, also those
@@ -30,7 +30,7 @@ pub async fn the_first_currency_is_kept(fixture: &dyn EraseFixture) {
 pub async fn a_purchase_in_another_currency_is_rejected(fixture: &dyn EraseFixture) {
     let store = fixture.currency().await;
     assert_eq!(insert(fixture, &[purchase(0)]).await, "i");
-    succeed(store.adopt_currency(&currency("EUR"))).await;
+    succeed(store.currency(Some(currency("EUR")))).await;
     let batch = [
         purchase_in("EUR", 1),
         purchase_in("USD", 2),
@@ -48,7 +48,7 @@ pub async fn an_absent_currency_equals_that_of_the_store(fixture: &dyn EraseFixt
     let without = purchase(1);
     assert_eq!(insert_one(fixture, &without).await, "i");
     let store = fixture.currency().await;
-    succeed(store.adopt_currency(&currency("EUR"))).await;
+    succeed(store.currency(Some(currency("EUR")))).await;
     let with = purchase_in("EUR", 2);
     assert_eq!(insert_one(fixture, &with).await, "i");
 
@@ -77,12 +77,12 @@ pub async fn no_record_gives_the_store_a_currency(fixture: &dyn EraseFixture) {
     ];
     for record in &records {
         assert_eq!(insert(fixture, std::slice::from_ref(record)).await, "r");
-        assert_eq!(succeed(store.currency()).await, None);
+        assert_eq!(succeed(store.currency(None)).await, None);
     }
     assert_eq!(insert(fixture, &records).await, "rrrr");
 
     // The currency of the shop is set afterwards, as if these records had never been there.
-    let kept = succeed(store.adopt_currency(&currency("EUR"))).await;
-    assert_eq!(kept, currency("EUR"));
+    let kept = succeed(store.currency(Some(currency("EUR")))).await;
+    assert_eq!(kept, Some(currency("EUR")));
     assert_eq!(insert(fixture, &[purchase_in("EUR", 2)]).await, "i");
 }

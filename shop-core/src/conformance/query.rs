@@ -516,9 +516,10 @@ pub async fn the_last_reading_of_a_file_is_kept(fixture: &dyn StoreFixture) {
         let Some(files) = query.info().imported_files else {
             return;
         };
-        assert_eq!(succeed(files.last_reading(first)).await, None);
+        assert_eq!(succeed(files.last_reading(first, None)).await, None);
         for (file, reading) in [(first, "a"), (second, "b"), (first, "c")] {
-            succeed(files.keep_reading(file, reading)).await;
+            let kept = succeed(files.last_reading(file, Some(reading))).await;
+            assert_eq!(kept.as_deref(), Some(reading));
         }
     }
 
@@ -529,7 +530,10 @@ pub async fn the_last_reading_of_a_file_is_kept(fixture: &dyn StoreFixture) {
     let Some(files) = query.info().imported_files else {
         panic!("the next process does not keep imported files");
     };
-    assert_eq!(succeed(files.last_reading(first)).await.unwrap(), "c");
-    assert_eq!(succeed(files.last_reading(second)).await.unwrap(), "b");
+    assert_eq!(succeed(files.last_reading(first, None)).await.unwrap(), "c");
+    assert_eq!(
+        succeed(files.last_reading(second, None)).await.unwrap(),
+        "b"
+    );
     assert_listed(&query, &Selector::All, &[]).await;
 }

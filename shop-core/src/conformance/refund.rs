@@ -82,7 +82,8 @@ pub async fn a_refund_is_never_of_a_later_purchase(fixture: &dyn EraseFixture) {
     assert_eq!(refused[0].refund, refund, "the time is the refund's own");
     let store = fixture.store().await;
     let sequences = [refused[0].sequence];
-    succeed(waiting_refunds(&*store).remove_waiting(&sequences)).await;
+    let left = succeed(waiting_refunds(&*store).apply_waiting(&sequences, 10)).await;
+    assert_eq!(left, []);
     assert_listed(
         &fixture.query().await,
         &Selector::All,
@@ -169,7 +170,8 @@ pub async fn a_contradicting_refund_is_returned_until_removed(fixture: &dyn Eras
     let store = fixture.store().await;
     sequences.push(sequences[0] + 1_000);
     for _ in 0..2 {
-        succeed(waiting_refunds(&*store).remove_waiting(&sequences)).await;
+        let left = succeed(waiting_refunds(&*store).apply_waiting(&sequences, 10)).await;
+        assert_eq!(left, []);
         assert_eq!(settle(fixture).await, []);
     }
     assert_listed(&fixture.query().await, &Selector::All, &[bought, first]).await;
@@ -196,10 +198,10 @@ pub(super) fn summary_of_waiting(
 
 /// Settles waiting refunds. Returns those that the store refuses.
 #[track_caller]
-pub(super) fn settle(fixture: &dyn EraseFixture) -> impl Future<Output = Vec<WaitingRefund>> {
+fn settle(fixture: &dyn EraseFixture) -> impl Future<Output = Vec<WaitingRefund>> {
     succeed(async move {
         waiting_refunds(&*fixture.store().await)
-            .apply_waiting(10)
+            .apply_waiting(&[], 10)
             .await
     })
 }

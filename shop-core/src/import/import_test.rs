@@ -255,7 +255,7 @@ async fn a_refund_keeps_its_time_or_its_row_is_rejected() {
 #[tokio::test]
 async fn a_row_is_known_by_its_values_and_its_occurrence() {
     let store = InMemoryStore::new();
-    store.adopt_currency(&"EUR".parse().unwrap()).await.unwrap();
+    store.currency(Some("EUR".parse().unwrap())).await.unwrap();
     let file = "username,userid,price,item\nada,u1,1.50,tea\nada,u1,1.50,tea\nbob,u2,2,\n";
     for (import, expected) in [
         (csv(), [3, 0, 0, 0]),

@@ -260,14 +260,12 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
 
     #[crate::async_trait]
     impl ImportedFiles for Forgetful {
-        async fn last_reading(&self, _file: Uuid) -> Result<Option<String>> {
+        async fn last_reading(&self, _file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+            assert_eq!(kept, None, "the store is not asked again");
             Err(Error::new(
                 ErrorKind::Denied,
                 "no right to read the settings",
             ))
-        }
-        async fn keep_reading(&self, _file: Uuid, _reading: &str) -> Result<()> {
-            panic!("the store is not asked again");
         }
     }
 

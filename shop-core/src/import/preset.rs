@@ -178,7 +178,7 @@ mod tests {
 
             outcomes += &format!("# {}\n\n", preset.as_str());
             let store = InMemoryStore::new();
-            store.adopt_currency(&currency).await.unwrap();
+            store.currency(Some(currency)).await.unwrap();
             // Imported again, nothing is new.
             for _ in 0..2 {
                 let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);

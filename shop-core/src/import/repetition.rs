@@ -199,7 +199,7 @@ impl<'a> RepetitionGuard<'a> {
 
         if batch.iter().any(|row| row.purchase.is_ok()) {
             let text = reading.to_text();
-            (|| files.keep_reading(file, &text))
+            (|| files.last_reading(file, Some(&text)))
                 .retry(retry_backoff())
                 .sleep(sleep)
                 .when(Error::is_retryable)
@@ -246,7 +246,7 @@ async fn refuse_other_reading(
     file: Uuid,
     reading: &Reading,
 ) -> Result<()> {
-    let last_reading = (|| files.last_reading(file))
+    let last_reading = (|| files.last_reading(file, None))
         .retry(retry_backoff())
         .sleep(sleep)
         .when(Error::is_retryable)

@@ -85,8 +85,10 @@ async fn settle_waiting_refunds<R: Record>(
     worker: &BatchWorker<R>,
     store: &dyn WaitingRefunds,
 ) -> Result<WaitingSummary> {
+    // The refunds whose dead letters are written.
+    let mut dead_lettered: Vec<u64> = Vec::new();
     loop {
-        let refused_refunds = store.apply_waiting(MAX_REFUSED).await?;
+        let refused_refunds = store.apply_waiting(&dead_lettered, MAX_REFUSED).await?;
         if refused_refunds.is_empty() {
             return store.waiting_summary().await;
         }
@@ -105,10 +107,9 @@ async fn settle_waiting_refunds<R: Record>(
         worker.dead_letters.put(&dead_letters).await?;
         log_dead_letters(&dead_letters);
 
-        let sequences: Vec<u64> = refused_refunds
+        dead_lettered = refused_refunds
             .iter()
             .map(|refund| refund.sequence)
             .collect();
-        store.remove_waiting(&sequences).await?;
     }
 }

@@ -18,8 +18,8 @@ use crate::domain::Currency;
 use crate::lock::lock;
 use crate::log::Reason;
 use crate::ports::{
-    CurrencyStore, DescribeStore, Durability, ImportedFiles, InsertOutcome, Keyset, ListOrder,
-    Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
+    CurrencyStore, Deletion, DescribeStore, Durability, ImportedFiles, InsertOutcome, Keyset,
+    ListOrder, Lookup, Page, PageBounds, PageRequest, PurchaseErase, PurchaseQuery, RecordStore,
     RefundDecision, Removed, Selector, StoreInfo, Summary, UserNames, WaitingRefund,
     WaitingRefunds, WaitingSummary, decide_refunds, rejected_currency,
 };
@@ -184,6 +184,15 @@ impl StoreTables {
         keys.len() as u64
     }
 
+    /// Counts the purchases, the refunds and the waiting refunds before `time`, up to `limit`.
+    fn count_before(&self, time: Timestamp, limit: usize) -> u64 {
+        let keys = self.by_time.iter();
+        let rows = keys.take_while(|key| key.timestamp < time).take(limit);
+        let entries = self.waiting.iter();
+        let waiting = entries.filter(|entry| entry.refund.timestamp < time);
+        (rows.count() + waiting.count()).min(limit) as u64
+    }
+
     /// Removes at most `limit` waiting refunds that `is_removed` selects, and returns their ids.
     fn remove_waiting(
         &mut self,
@@ -291,8 +300,16 @@ impl PurchaseErase for InMemoryStore {
         Ok(marked)
     }
 
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
+    async fn delete_before(
+        &self,
+        time: Timestamp,
+        limit: usize,
+        deletion: Deletion,
+    ) -> Result<Removed> {
         let mut tables = lock(&self.tables);
+        if deletion == Deletion::DryRun {
+            return Ok(Removed::from(tables.count_before(time, limit)));
+        }
         let keys: Vec<Keyset> = tables
             .by_time
             .iter()
@@ -306,29 +323,10 @@ impl PurchaseErase for InMemoryStore {
         Ok(Removed::from(tables.delete(&keys) + waiting.len() as u64))
     }
 
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        let tables = lock(&self.tables);
-        let rows = tables
-            .by_time
-            .iter()
-            .take_while(|key| key.timestamp < time)
-            .take(limit)
-            .count();
-        let waiting = tables
-            .waiting
-            .iter()
-            .filter(|entry| entry.refund.timestamp < time)
-            .count();
-        Ok((rows + waiting).min(limit) as u64)
-    }
-
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        Ok(lock(&self.tables).last_seen)
-    }
-
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        lock(&self.tables).last_seen = Some(time);
-        Ok(())
+    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        let mut tables = lock(&self.tables);
+        tables.last_seen = stored.or(tables.last_seen);
+        Ok(tables.last_seen)
     }
 }
 
@@ -348,45 +346,38 @@ impl WaitingRefunds for InMemoryStore {
 
     /// Returns the refused refunds, and applies none: the insert of a purchase applies its refunds
     /// under the same lock.
-    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
-        let tables = lock(&self.tables);
+    async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>> {
+        let mut tables = lock(&self.tables);
+        tables
+            .waiting
+            .retain(|entry| !removed.contains(&entry.sequence));
         let refused = tables
             .waiting
             .iter()
             .filter(|entry| entry.refusal.is_some());
         Ok(refused.take(limit).cloned().collect())
     }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        let waiting = &mut lock(&self.tables).waiting;
-        waiting.retain(|entry| !sequences.contains(&entry.sequence));
-        Ok(())
-    }
 }
 
 #[async_trait]
 impl CurrencyStore for InMemoryStore {
-    async fn currency(&self) -> Result<Option<Currency>> {
-        Ok(lock(&self.tables).currency.clone())
-    }
-
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
         let mut tables = lock(&self.tables);
-        let kept = tables.currency.get_or_insert_with(|| currency.clone());
-        Ok(kept.clone())
+        if tables.currency.is_none() {
+            tables.currency = adopted;
+        }
+        Ok(tables.currency.clone())
     }
 }
 
 #[async_trait]
 impl ImportedFiles for InMemoryStore {
-    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
-        Ok(lock(&self.tables).imported_files.get(&file).cloned())
-    }
-
-    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
+    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
         let mut tables = lock(&self.tables);
-        tables.imported_files.insert(file, reading.to_owned());
-        Ok(())
+        if let Some(kept) = kept {
+            tables.imported_files.insert(file, kept.to_owned());
+        }
+        Ok(tables.imported_files.get(&file).cloned())
     }
 }
 

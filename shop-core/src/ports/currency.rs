@@ -10,8 +10,7 @@ use crate::log::{Reason, ReasonKind};
 
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
-/// A store has one currency: the first one that [`adopt_currency`](Self::adopt_currency) gave to
-/// the store. A purchase never gives its currency to the store, because a single wrong record would
+/// A store has one currency: the first one that a call of [`currency`](Self::currency) gave to it. A purchase never gives its currency to the store, because a single wrong record would
 /// decide it for ever. A purchase without a currency is in the currency of the store, even if it was
 /// inserted before the store had one.
 ///
@@ -30,18 +29,14 @@ use crate::log::{Reason, ReasonKind};
 pub trait CurrencyStore: Debug + Send + Sync + 'static {
     /// Returns the currency of the store, if one is set.
     ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
-    async fn currency(&self) -> Result<Option<Currency>>;
-
-    /// Sets the currency of the store to `currency` durably, unless one is already set. Returns the
-    /// currency of the store.
+    /// A store without a currency first takes `adopted`, durably. With `adopted`, the answer is thus
+    /// never `None`.
     ///
     /// # Errors
-    /// - [`Unsupported`](crate::ErrorKind::Unsupported) if the store takes its currency from another
-    ///   process only
-    /// - The errors of [`currency`](Self::currency)
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency>;
+    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) with `adopted`, if the store takes its
+    ///   currency from another process only
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>>;
 }
 
 /// Returns the reason why a store whose currency is `kept`, or that has none, rejects a purchase in

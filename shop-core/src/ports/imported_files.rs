@@ -23,15 +23,11 @@ pub trait ImportedFiles: Debug + Send + Sync {
     /// Returns how the file with the digest `file` was read by its last import, or `None` if it was
     /// not imported.
     ///
-    /// # Errors
-    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read this
-    /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
-    async fn last_reading(&self, file: Uuid) -> Result<Option<String>>;
-
-    /// Keeps durably that the file with the digest `file` is imported, and read as `reading` says.
+    /// With `kept`, the file is imported now, and read as this text says: the store keeps the text
+    /// durably and returns it.
     ///
     /// # Errors
-    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to write this
+    /// - [`Denied`](crate::ErrorKind::Denied) if the store has no right to read or to write this
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
-    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()>;
+    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>>;
 }

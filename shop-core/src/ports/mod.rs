@@ -76,7 +76,7 @@ pub use {
     scan::{PurchaseQueryExt, ScanBatch, UnreadableEntry},
     shop_currency::{CurrencyState, ShopCurrency},
     sink::PurchaseSink,
-    store::{InsertOutcome, PurchaseErase, PurchaseStore, RecordStore, StoreSink},
+    store::{Deletion, InsertOutcome, PurchaseErase, PurchaseStore, RecordStore, StoreSink},
     totals::{Bucket, Period, TotalsRequest, UtcOffset},
     user_names::UserNames,
 };

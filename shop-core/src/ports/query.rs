@@ -25,6 +25,9 @@ use crate::{
 
 /// Lists, sums up and finds stored purchases.
 ///
+/// A store implements `page` and `look_up`. The defaults of the other functions call these two, so
+/// a query that wraps another one and leaves them out is slower, and not wrong.
+///
 /// ```
 /// use shop_core::ports::{ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector};
 ///
@@ -92,12 +95,20 @@ pub trait PurchaseQuery: DescribeStore {
 
     /// Returns the number and the total price of the selected purchases.
     ///
+    /// By default this function reads all pages. A store that can add up by itself implements it.
+    ///
     /// # Errors
     /// - [`Denied`](crate::ErrorKind::Denied) for [`Selector::All`] if the query does not support
     ///   it
     /// - [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached
     /// - [`Corrupt`](crate::ErrorKind::Corrupt) if the sum cannot be represented exactly
-    async fn summary(&self, selector: &Selector) -> Result<Summary>;
+    async fn summary(&self, selector: &Selector) -> Result<Summary> {
+        let buckets = sum_pages(self, selector, &TotalsRequest::default()).await?;
+        Ok(buckets
+            .first()
+            .map(|bucket| bucket.summary)
+            .unwrap_or_default())
+    }
 
     /// Returns the number and the total price of the selected purchases in each period of a range
     /// of time.
@@ -175,9 +186,17 @@ pub trait PurchaseQuery: DescribeStore {
 
     /// Checks whether the store can be read now.
     ///
+    /// By default this function reads a page. A store with a cheaper check implements it.
+    ///
     /// # Errors
     /// Returns the reason why the store cannot be read.
-    async fn check_reads(&self) -> Result<()>;
+    async fn check_reads(&self) -> Result<()> {
+        // Every caller may list a user, and it does not matter whether this one has purchases.
+        let any_user = Selector::User("0".parse()?);
+        self.page(&any_user, &PageRequest::default())
+            .await
+            .map(drop)
+    }
 }
 
 /// Adds up the selected purchases per period by reading all pages of `query`.

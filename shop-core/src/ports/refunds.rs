@@ -168,9 +168,8 @@ impl WaitingSummary {
 /// inserted.
 ///
 /// An [`Ingest`](crate::ingest::Ingest) calls [`apply_waiting`](Self::apply_waiting) now and then.
-/// It writes the returned refunds, which can never be applied, to the dead letters, and then
-/// removes them by [`remove_waiting`](Self::remove_waiting). In this order no refund is lost if the
-/// process ends between the two.
+/// It writes the returned refunds, which can never be applied, to the dead letters, and its next
+/// call removes them. In this order no refund is lost if the process ends between the two.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
@@ -201,30 +200,20 @@ pub trait WaitingRefunds: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the store cannot be reached.
     async fn waiting_summary(&self) -> Result<WaitingSummary>;
 
-    /// Applies the waiting refunds whose purchase is stored, and returns at most `limit` refunds
-    /// that can never be applied.
+    /// Removes the entries `removed`, applies the waiting refunds whose purchase is stored, and
+    /// returns at most `limit` refunds that can never be applied.
     ///
-    /// A returned refund stays in the store, and is returned again, until
-    /// [`remove_waiting`](Self::remove_waiting) removes it.
+    /// `removed` are sequences of refunds that this function has returned. A returned refund stays
+    /// in the store, and is returned again, until a call removes it. An entry that does not exist
+    /// any more is ignored.
     ///
     /// # Errors
     /// Returns the errors of [`waiting_summary`](Self::waiting_summary). Some refunds may have been
     /// applied. Calling this function again is safe.
     ///
     /// # Cancel safety
-    /// Dropping the future may apply any of the refunds.
-    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>>;
-
-    /// Removes the entries `sequences`, which [`apply_waiting`](Self::apply_waiting) returned.
-    ///
-    /// An entry that does not exist any more is ignored.
-    ///
-    /// # Errors
-    /// Returns the errors of [`waiting_summary`](Self::waiting_summary).
-    ///
-    /// # Cancel safety
-    /// Dropping the future may remove any of the entries.
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()>;
+    /// Dropping the future may remove any of the entries, and apply any of the refunds.
+    async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>>;
 }
 
 /// Decides for each refund that waits for the purchase `bought` whether the store applies, forgets

@@ -243,13 +243,13 @@ impl ShopCurrency {
     /// # Errors
     /// The errors of the store.
     async fn ask_without_limit(&self, store: &dyn CurrencyStore) -> Result<Option<Currency>> {
-        let stored = store.currency().await?;
+        let stored = store.currency(None).await?;
         let Some(configured) = self.0.configured.as_ref().filter(|_| stored.is_none()) else {
             return Ok(stored);
         };
-        match store.adopt_currency(configured).await {
+        match store.currency(Some(configured.clone())).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => Ok(None),
-            adopted => adopted.map(Some),
+            adopted => adopted,
         }
     }
 

@@ -30,20 +30,19 @@ struct Source {
 
 #[async_trait]
 impl CurrencyStore for Source {
-    async fn currency(&self) -> Result<Option<Currency>> {
-        match *lock(&self.answer) {
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
+        let answer = *lock(&self.answer);
+        if adopted.is_some() {
+            assert_eq!(answer, "none", "asked before");
+            if self.is_service {
+                return Err(Error::new(ErrorKind::Unsupported, "by its own settings"));
+            }
+        }
+        match answer {
             "away" => Err(Error::new(ErrorKind::Unavailable, "away on purpose")),
-            "none" => Ok(None),
+            "none" => Ok(adopted),
             currency => Ok(Some(currency.parse().unwrap())),
         }
-    }
-
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
-        assert_eq!(*lock(&self.answer), "none", "asked before");
-        if self.is_service {
-            return Err(Error::new(ErrorKind::Unsupported, "by its own settings"));
-        }
-        Ok(currency.clone())
     }
 }
 

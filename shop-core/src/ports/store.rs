@@ -287,9 +287,9 @@ pub type MockPurchaseStore = super::MockRecordStore<Purchase>;
 ///   number of deleted entries. They leave no mark and may be stored again
 ///   (`erase::the_oldest_purchases_are_deleted`). The refund of a deleted purchase is deleted with it, whatever its own time is, so that no sum becomes negative
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`).
-/// - `count_before` counts the entries before a time, up to `limit`
+/// - A dry run of `delete_before` counts the entries before a time, up to `limit`, and deletes none
 ///   (`erase::the_oldest_purchases_are_deleted`).
-/// - `last_seen` returns the time that `store_last_seen` stored last, so that a
+/// - `last_seen` returns the time that was stored last, so that a
 ///   [`run_retention`](crate::retention::run_retention) that starts with a wrong clock deletes
 ///   nothing (`erase::the_last_seen_time_is_kept`).
 #[cfg_attr(feature = "mock", mockall::automock)]
@@ -322,39 +322,43 @@ pub trait PurchaseErase: Debug + Send + Sync + 'static {
     /// their refunds.
     ///
     /// Returns the number of deleted entries, which may exceed `limit` by the refunds of these
-    /// purchases, and the entries that cannot be deleted.
+    /// purchases, and the entries that cannot be deleted. A [dry run](Deletion::DryRun) deletes
+    /// nothing, and returns the number of entries with a timestamp before `time`.
     ///
     /// # Errors
     /// Returns the errors of [`erase`](Self::erase).
     ///
     /// # Cancel safety
     /// Dropping the future may delete some or all of the purchases.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed>;
+    async fn delete_before(
+        &self,
+        time: Timestamp,
+        limit: usize,
+        deletion: Deletion,
+    ) -> Result<Removed>;
 
-    /// Counts the entries with a timestamp before `time`, and may stop at `limit`.
+    /// Returns the time of the last round of deletions of any process, if there is one.
     ///
-    /// A refund that is younger than `time` is not counted, although it is deleted with its
+    /// With `stored`, this is the time of a round now: the store keeps it durably in place of the
+    /// one before, and returns it. [`run_retention`](crate::retention::run_retention) compares the
+    /// next time with it, so that a clock that jumps ahead does not delete purchases that are too
+    /// young.
+    ///
+    /// # Errors
+    /// Returns the errors of [`erase`](Self::erase).
+    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>>;
+}
+
+/// Whether [`PurchaseErase::delete_before`] deletes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Deletion {
+    /// Counts, and deletes nothing. The count may stop at the limit.
+    ///
+    /// A refund that is younger than the time is not counted, although it is deleted with its
     /// purchase.
-    ///
-    /// # Errors
-    /// Returns the errors of [`erase`](Self::erase).
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64>;
-
-    /// Returns the time that any process last stored by [`store_last_seen`](Self::store_last_seen),
-    /// if there is one.
-    ///
-    /// # Errors
-    /// Returns the errors of [`erase`](Self::erase).
-    async fn last_seen(&self) -> Result<Option<Timestamp>>;
-
-    /// Stores the time of a round of deletions durably.
-    ///
-    /// [`run_retention`](crate::retention::run_retention) compares the next time with it, so that a
-    /// clock that jumps ahead does not delete purchases that are too young.
-    ///
-    /// # Errors
-    /// Returns the errors of [`erase`](Self::erase).
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()>;
+    DryRun,
+    /// Deletes.
+    Delete,
 }
 
 /// A sink that writes purchases directly into a store, without a log in between.

@@ -245,7 +245,7 @@ async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
         "answer" => {
             let answering = InMemoryStore::new();
             let currency = argument.parse().unwrap();
-            answering.adopt_currency(&currency).await.unwrap();
+            answering.currency(Some(currency)).await.unwrap();
             drop(shop.currency.ask(&answering).await);
         }
         "fault" => set_fault(&shop.faults, argument),

@@ -1,5 +1,7 @@
 //! Files damaged by a failing disk.
 
+use shop_core::ports::Deletion;
+
 use super::fixture::*;
 
 #[path = "../../tests/support/damage.rs"]
@@ -82,6 +84,9 @@ async fn rows_that_cannot_be_removed_are_counted_and_named() {
     };
     assert_eq!((erased, left.count), (27, 3), "{left}");
     assert!(left.named[0].id.ends_with("01'"), "{left}");
-    let removed = store.delete_before(at(1), 2).await.unwrap();
+    let removed = store
+        .delete_before(at(1), 2, Deletion::Delete)
+        .await
+        .unwrap();
     assert_eq!((removed.count, removed.left.count), (0, 3));
 }

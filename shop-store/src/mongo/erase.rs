@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use bson::{Bson, DateTime, Document, doc};
 use mongodb::action::{Action as _, CountDocuments};
 use mongodb::options::FindOptions;
-use shop_core::ports::{PurchaseErase, Removed, Selector, WaitingRefunds as _};
+use shop_core::ports::{Deletion, PurchaseErase, Removed, Selector};
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::MongoStore;
@@ -86,7 +86,15 @@ impl PurchaseErase for MongoStore {
     }
 
     /// A document that was not [migrated](Self::migrate) contains no date, and is not deleted.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
+    async fn delete_before(
+        &self,
+        time: Timestamp,
+        limit: usize,
+        deletion: Deletion,
+    ) -> Result<Removed> {
+        if deletion == Deletion::DryRun {
+            return self.count_before(time, limit).await.map(Removed::from);
+        }
         let limit = limit.min(MAX_DOCUMENTS);
         // MongoDB reads a limit of zero as none.
         if limit == 0 {
@@ -143,6 +151,24 @@ impl PurchaseErase for MongoStore {
         Ok(Removed::from(deleted + deleted_waiting))
     }
 
+    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        if let Some(time) = stored {
+            let members = doc! { ERASED: true, "seen": to_bson_date(time) };
+            let upsert = Update::upsert(CLOCK_ID, members);
+            self.write_to_purchases(Write::Update(vec![upsert]), "the time of retention")
+                .await?;
+            return Ok(Some(time));
+        }
+        let Some(clock) = self.connection.find_by_id(CLOCK_ID.into()).await? else {
+            return Ok(None);
+        };
+        let seen = clock.get_datetime("seen").ok();
+        Ok(seen.and_then(to_timestamp))
+    }
+}
+
+impl MongoStore {
+    /// Counts the documents before `time`, up to `limit`.
     async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
         let timeout = self.connection.options.insert_timeout;
         let count = |collation| {
@@ -159,24 +185,6 @@ impl PurchaseErase for MongoStore {
         self.connection.query(timeout, count).await
     }
 
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
-        let Some(clock) = self.connection.find_by_id(CLOCK_ID.into()).await? else {
-            return Ok(None);
-        };
-        let seen = clock.get_datetime("seen").ok();
-        Ok(seen.and_then(to_timestamp))
-    }
-
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        let members = doc! { ERASED: true, "seen": to_bson_date(time) };
-        let upsert = Update::upsert(CLOCK_ID, members);
-        self.write_to_purchases(Write::Update(vec![upsert]), "the time of retention")
-            .await
-            .map(drop)
-    }
-}
-
-impl MongoStore {
     /// Returns the `_id` of at most `limit` documents that match `filter`.
     async fn find_ids(&self, filter: &Document, limit: usize) -> Result<Vec<Bson>> {
         let connection = &self.connection;
@@ -203,7 +211,9 @@ impl MongoStore {
         let ids: Vec<PurchaseId> = entries.iter().map(|entry| entry.refund.id).collect();
         self.write_marks(&ids).await?;
         let sequences: Vec<u64> = entries.iter().map(|entry| entry.sequence).collect();
-        self.remove_waiting(&sequences).await?;
+        self.waiting
+            .delete(WaitingFilter::WithSequences(&sequences))
+            .await?;
         Ok(Removed::from(entries.len() as u64))
     }
 

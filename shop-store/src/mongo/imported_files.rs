@@ -21,7 +21,14 @@ const READING: &str = "reading";
 
 #[async_trait]
 impl ImportedFiles for MongoStore {
-    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
+    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+        if let Some(kept) = kept {
+            let upsert = Update::upsert(document_id(file), doc! { READING: kept, ERASED: true });
+            self.write_to_purchases(Write::Update(vec![upsert]), "how the file was read")
+                .await?;
+            return Ok(Some(kept.to_owned()));
+        }
+
         let Some(document) = self.connection.find_by_id(document_id(file).into()).await? else {
             return Ok(None);
         };
@@ -30,13 +37,6 @@ impl ImportedFiles for MongoStore {
             mongo_error(ErrorKind::Corrupt, message).with_source(invalid)
         })?;
         Ok(Some(reading.to_owned()))
-    }
-
-    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
-        let upsert = Update::upsert(document_id(file), doc! { READING: reading, ERASED: true });
-        self.write_to_purchases(Write::Update(vec![upsert]), "how the file was read")
-            .await
-            .map(drop)
     }
 }
 

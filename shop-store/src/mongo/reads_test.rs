@@ -4,7 +4,6 @@ use bson::{Document, doc};
 use mongodb::options::{Collation, CollationStrength, ReadConcern};
 use shop_core::Uuid;
 use shop_core::conformance::StoreFixture;
-use shop_core::domain::Currency;
 use shop_core::ports::{
     CurrencyStore as _, ImportedFiles as _, Lookup, Period, PurchaseQueryExt as _, UserNames as _,
     WaitingRefunds as _,
@@ -55,7 +54,7 @@ async fn read_everything(store: &MongoStore, stored: &[Purchase]) {
         .await
         .unwrap();
     assert!(!batches.is_empty());
-    store.last_reading(Uuid::nil()).await.unwrap();
+    store.last_reading(Uuid::nil(), None).await.unwrap();
 
     // A write reads what it has not written, and what waits for it.
     store.apply(stored.to_vec().into()).await.unwrap();
@@ -64,18 +63,18 @@ async fn read_everything(store: &MongoStore, stored: &[Purchase]) {
     store.apply(refunds.clone().into()).await.unwrap();
     store.apply(refunds.into()).await.unwrap();
     store.waiting_summary().await.unwrap();
-    store.apply_waiting(10).await.unwrap();
+    store.apply_waiting(&[], 10).await.unwrap();
     store.apply([unknown].into()).await.unwrap();
-    store
-        .adopt_currency(&"EUR".parse::<Currency>().unwrap())
-        .await
-        .unwrap();
+    store.currency(Some("EUR".parse().unwrap())).await.unwrap();
 
     let now = SystemClock.now();
-    store.last_seen().await.unwrap();
-    store.count_before(now, 10).await.unwrap();
+    store.last_seen(None).await.unwrap();
     store
-        .delete_before(Timestamp::from_millis(0).unwrap(), 10)
+        .delete_before(now, 10, Deletion::DryRun)
+        .await
+        .unwrap();
+    store
+        .delete_before(Timestamp::from_millis(0).unwrap(), 10, Deletion::Delete)
         .await
         .unwrap();
     store.mark_erased(&[purchases(1)[0].id]).await.unwrap();

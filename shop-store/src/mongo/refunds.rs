@@ -109,6 +109,11 @@ impl PurchaseRows for MongoStore {
     async fn refuse_waiting(&self, sequences: &[u64], reason: &Reason) -> Result<()> {
         self.waiting.refuse(sequences, reason).await
     }
+
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
+        let filter = WaitingFilter::WithSequences(sequences);
+        self.waiting.delete(filter).await
+    }
 }
 
 impl MongoStore {
@@ -133,20 +138,26 @@ impl WaitingRefunds for MongoStore {
         self.waiting.summary().await
     }
 
-    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>> {
+        if !removed.is_empty() {
+            self.remove_waiting(removed).await?;
+        }
         sweep(self).await?;
         self.waiting.find(WaitingFilter::Refused, Some(limit)).await
-    }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        let filter = WaitingFilter::WithSequences(sequences);
-        self.waiting.delete(filter).await
     }
 }
 
 #[async_trait]
 impl CurrencyStore for MongoStore {
-    async fn currency(&self) -> Result<Option<Currency>> {
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
+        if let Some(adopted) = &adopted {
+            // The member `erased` makes the document an erasure mark, which no listing contains.
+            let members = doc! { CURRENCY: adopted.to_string(), ERASED: DateTime::now() };
+            let insert = Update::insert_missing(CURRENCY, members);
+            self.write_to_purchases(Write::Update(vec![insert]), "the currency")
+                .await?;
+        }
+
         let document = self.connection.find_by_id(CURRENCY.into()).await?;
         let text = document
             .as_ref()
@@ -155,20 +166,10 @@ impl CurrencyStore for MongoStore {
             let message = "the document with the currency is not valid";
             mongo_error(ErrorKind::Corrupt, message).with_source(invalid)
         })?;
-        Ok(self.state.remember_currency(currency))
-    }
-
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
-        // The member `erased` makes the document an erasure mark, which no listing contains.
-        let members = doc! { CURRENCY: currency.to_string(), ERASED: DateTime::now() };
-        let insert = Update::insert_missing(CURRENCY, members);
-        self.write_to_purchases(Write::Update(vec![insert]), "the currency")
-            .await?;
-
-        let stored_currency = self.currency().await?;
-        stored_currency.ok_or_else(|| {
+        if currency.is_none() && adopted.is_some() {
             let message = "MongoDB has not stored the currency: it was deleted meanwhile";
-            mongo_error(ErrorKind::Unavailable, message)
-        })
+            return Err(mongo_error(ErrorKind::Unavailable, message));
+        }
+        Ok(self.state.remember_currency(currency))
     }
 }

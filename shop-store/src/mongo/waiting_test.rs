@@ -154,12 +154,12 @@ async fn a_sweep_creates_the_indexes_that_are_missing() {
         super::MongoStoreOptions::new(fixture.uri()).database(Some(fixture.database.clone()));
     let other = MongoStore::open(options).await.unwrap();
     assert_eq!(indexed_members(&store).await.len(), 1);
-    other.apply_waiting(10).await.unwrap();
+    other.apply_waiting(&[], 10).await.unwrap();
     assert_eq!(indexed_members(&store).await.len(), 6);
 
     // A collection that was dropped has its indexes again with the next refund.
     collection.drop().await.unwrap();
-    other.apply_waiting(10).await.unwrap();
+    other.apply_waiting(&[], 10).await.unwrap();
     other
         .insert(refunds_of(&purchases(1)).into())
         .await
@@ -210,7 +210,7 @@ async fn waiting_refunds_are_settled_by_a_few_commands() {
     store.insert(bought.into()).await.unwrap();
     let counts = faulty.server.take_counts();
     assert_eq!(commands(&counts, "update"), 1, "{counts:?}");
-    assert_eq!(store.apply_waiting(1_000).await.unwrap().len(), 100);
+    assert_eq!(store.apply_waiting(&[], 1_000).await.unwrap().len(), 100);
 }
 
 /// A process may end between the insert of refunds and their deletion from those that wait.
@@ -245,7 +245,7 @@ async fn a_settlement_that_ends_midway_loses_and_doubles_nothing() {
         assert!(faulty.server.has_failed(), "{command}");
 
         for _ in 0..2 {
-            let refused = direct.apply_waiting(10).await.unwrap();
+            let refused = direct.apply_waiting(&[], 10).await.unwrap();
             let refused: Vec<_> = refused.iter().map(|entry| &entry.refund.price).collect();
             assert_eq!(refused, [&second.price], "{command}");
         }
@@ -272,7 +272,7 @@ async fn a_sweep_hides_no_refund_that_begins_to_wait_meanwhile() {
     faulty.server.next("find", [held]);
     let sweep = tokio::spawn({
         let store = store.clone();
-        async move { store.apply_waiting(10).await }
+        async move { store.apply_waiting(&[], 10).await }
     });
     barrier.wait().await;
     store.insert(refunds_of(&bought).into()).await.unwrap();

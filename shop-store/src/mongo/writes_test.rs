@@ -129,9 +129,12 @@ async fn write_own(faulty: &Faulty, call: &str) -> Result<()> {
     match call {
         "erase" => store.erase(&user, 100).await.map(drop),
         "mark" => store.mark_erased(&[fresh_id()]).await.map(drop),
-        "last seen" => store.store_last_seen(SystemClock.now()).await,
-        "imported file" => store.keep_reading(Uuid::from_u128(1), "{}").await,
-        "currency" => store.adopt_currency(&currency).await.map(drop),
+        "last seen" => store.last_seen(Some(SystemClock.now())).await.map(drop),
+        "imported file" => store
+            .last_reading(Uuid::from_u128(1), Some("{}"))
+            .await
+            .map(drop),
+        "currency" => store.currency(Some(currency)).await.map(drop),
         _ => unreachable!("{call}"),
     }
 }
@@ -299,10 +302,12 @@ async fn no_error_has_a_value_of_a_purchase() {
         fail("update");
         check("check", text(store.check().await));
         fail("delete");
-        let old = store.delete_before(Timestamp::MAX, 100).await;
+        let old = store
+            .delete_before(Timestamp::MAX, 100, Deletion::Delete)
+            .await;
         check("delete", text(old));
         fail("delete");
-        check("remove", text(store.remove_waiting(&[1]).await));
+        check("remove", text(store.apply_waiting(&[1], 10).await));
 
         // The other commands have no documents in their errors, but a server may say anything.
         fail("find");
@@ -311,7 +316,7 @@ async fn no_error_has_a_value_of_a_purchase() {
         fail("find");
         check("get", text(store.get(&fresh_id()).await));
         fail("find");
-        check("last seen", text(store.last_seen().await));
+        check("last seen", text(store.last_seen(None).await));
         fail("aggregate");
         check("sum", text(store.summary(&Selector::All).await));
         fail("aggregate");

@@ -14,7 +14,7 @@ use std::collections::BTreeSet;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use shop_core::ports::{PurchaseErase, Removed};
+use shop_core::ports::{Deletion, PurchaseErase, Removed};
 use shop_core::{ErrorKind, PurchaseId, Result, Timestamp, UserId};
 
 use super::connection::{Statement, confirmed};
@@ -80,7 +80,16 @@ impl PurchaseErase for PostgresStore {
     ///
     /// Reads at most `limit` old rows, and deletes them together with refunds of these purchases.
     /// Returns the number of deleted rows.
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
+    async fn delete_before(
+        &self,
+        time: Timestamp,
+        limit: usize,
+        deletion: Deletion,
+    ) -> Result<Removed> {
+        if deletion == Deletion::DryRun {
+            let counted = self.run_count(count_old_query(time, limit)).await?;
+            return Ok(Removed::from(counted));
+        }
         let limit = limit.min(MAX_ROWS);
         let oldest_rows = self
             .connection
@@ -106,25 +115,18 @@ impl PurchaseErase for PostgresStore {
         ))
     }
 
-    /// Counts the purchases, refunds and waiting refunds before `time`, up to `limit`.
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.run_count(count_old_query(time, limit)).await
-    }
-
-    /// Returns the time that [`store_last_seen`](PurchaseErase::store_last_seen) stored, if there
-    /// is one.
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+    /// Returns the time in the only row of `purchases_clock`, after `stored` has replaced it.
+    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        if let Some(time) = stored {
+            let sql = "insert into purchases_clock (seen) values ($1)
+                       on conflict (single) do update set seen = excluded.seen";
+            let store = Statement::new(sql).bind(SystemTime::from(time));
+            self.connection.write(store).await?;
+            return Ok(Some(time));
+        }
         let select = Statement::new(r#"select seen as "timestamp" from purchases_clock"#);
         let rows = self.connection.query(select).await?;
         Ok(rows.first().and_then(|row| read_time(row).ok()))
-    }
-
-    /// Stores `time` in the only row of `purchases_clock`, in place of the time before.
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        let sql = "insert into purchases_clock (seen) values ($1)
-                   on conflict (single) do update set seen = excluded.seen";
-        let store = Statement::new(sql).bind(SystemTime::from(time));
-        self.connection.write(store).await.map(drop)
     }
 }
 

@@ -85,7 +85,9 @@ async fn a_skipped_erasure_is_an_error() {
     skip_rows(&client, "update", "purchases", "true").await;
     store.erase(&all[1].user_id, 100).await.unwrap_err();
     skip_rows(&client, "delete", "purchases", "true").await;
-    let deleted = store.delete_before(SystemClock.now(), 100).await;
+    let deleted = store
+        .delete_before(SystemClock.now(), 100, Deletion::Delete)
+        .await;
     deleted.unwrap_err();
     assert_eq!(count(&store).await, 5);
 }

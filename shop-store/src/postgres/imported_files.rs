@@ -15,7 +15,18 @@ use super::error::postgres_error;
 
 #[async_trait]
 impl ImportedFiles for PostgresStore {
-    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
+    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+        if let Some(kept) = kept {
+            let upsert = Statement::new(
+                "insert into purchases_settings (name, value) values ($1, $2)
+                 on conflict (name) do update set value = excluded.value",
+            )
+            .bind(setting_name(file))
+            .bind(kept.to_owned());
+            self.connection.write(upsert).await?;
+            return Ok(Some(kept.to_owned()));
+        }
+
         let select = Statement::new("select value from purchases_settings where name = $1");
         let rows = self
             .connection
@@ -28,16 +39,6 @@ impl ImportedFiles for PostgresStore {
             let message = "an imported file in the table purchases_settings is not valid";
             postgres_error(ErrorKind::Corrupt, message).with_source(error)
         })
-    }
-
-    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
-        let upsert = Statement::new(
-            "insert into purchases_settings (name, value) values ($1, $2)
-             on conflict (name) do update set value = excluded.value",
-        )
-        .bind(setting_name(file))
-        .bind(reading.to_owned());
-        self.connection.write(upsert).await.map(drop)
     }
 }
 

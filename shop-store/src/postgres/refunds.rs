@@ -125,6 +125,11 @@ impl PurchaseRows for PostgresStore {
         let refuse = waiting::refuse_statement(sequences, reason);
         self.connection.write(refuse).await.map(drop)
     }
+
+    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
+        let delete = waiting::delete_statement(sequences);
+        self.connection.write(delete).await.map(drop)
+    }
 }
 
 impl PostgresStore {
@@ -163,25 +168,37 @@ impl WaitingRefunds for PostgresStore {
         ))
     }
 
-    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>> {
+        if !removed.is_empty() {
+            self.remove_waiting(removed).await?;
+        }
         sweep(self).await?;
         let refused_rows = self.connection.query(waiting::refused_query(limit)).await?;
         refused_rows.iter().map(waiting::read_waiting).collect()
-    }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        let delete = waiting::delete_statement(sequences);
-        self.connection.write(delete).await.map(drop)
     }
 }
 
 #[async_trait]
 impl CurrencyStore for PostgresStore {
-    /// Returns the currency of the store, or `None` if none is set yet.
-    async fn currency(&self) -> Result<Option<Currency>> {
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
+        if let Some(adopted) = &adopted {
+            // If another transaction sets a currency at the same time, the insert does nothing, and
+            // its snapshot may lack the row. So a second statement reads the currency.
+            let insert = Statement::new(
+                "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
+            );
+            self.connection
+                .write(insert.bind(adopted.to_string()))
+                .await?;
+        }
+
         let select = Statement::new("select value from purchases_settings where name = 'currency'");
         let rows = self.connection.write(select).await?;
         let currency = match rows.first() {
+            None if adopted.is_some() => {
+                let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
+                return Err(postgres_error(ErrorKind::Unavailable, message));
+            }
             None => None,
             Some(row) => Some(rows::parse_column(row, "value").map_err(|error| {
                 let message = "the currency in the table purchases_settings is not valid";
@@ -189,21 +206,5 @@ impl CurrencyStore for PostgresStore {
             })?),
         };
         Ok(self.state.remember_currency(currency))
-    }
-
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
-        // If another transaction sets a currency at the same time, the insert does nothing, and its
-        // snapshot may lack the row. So a second statement reads the currency.
-        let insert = Statement::new(
-            "insert into purchases_settings (name, value) values ('currency', $1) on conflict (name) do nothing",
-        );
-        self.connection
-            .write(insert.bind(currency.to_string()))
-            .await?;
-
-        self.currency().await?.ok_or_else(|| {
-            let message = "PostgreSQL has not stored the currency: a trigger has skipped it";
-            postgres_error(ErrorKind::Unavailable, message)
-        })
     }
 }

@@ -10,7 +10,7 @@ use crate::conformance::assert_fails;
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::LogAdmin as _;
 use crate::memory::{InMemoryLog, InMemorySink, InMemoryStore};
-use crate::ports::{PurchaseErase as _, PurchaseStore as _};
+use crate::ports::{Deletion, PurchaseErase as _, PurchaseStore as _};
 
 /// A sink beside the store that its purchases are ingested into, by hand. The lookups are calls of
 /// [`Call::Query`].
@@ -135,7 +135,10 @@ async fn a_key_is_a_new_one_after_its_purchase_was_deleted() {
     let other = fixture.buy(keyed("2", "a")).await.unwrap_err();
     assert_eq!(other.kind(), ErrorKind::Conflict);
 
-    let deleted = fixture.store.delete_before(Timestamp::MAX, 10).await;
+    let deleted = fixture
+        .store
+        .delete_before(Timestamp::MAX, 10, Deletion::Delete)
+        .await;
     assert_eq!(deleted.unwrap(), 1.into());
     fixture.faults.once(Call::Query, Fault::unavailable());
     let again = fixture.buy(keyed("1", "a")).await.unwrap();

@@ -14,10 +14,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use async_trait::async_trait;
 use shop_core::domain::Currency;
 use shop_core::ports::{
-    Bucket, CurrencyStore, Cursor, DescribeStore, Durability, ImportedFiles, InsertOutcome, Lookup,
-    Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Removed, ScanBatch, Selector,
-    StoreInfo, Summary, TotalsRequest, UserNames, WaitingRefund, WaitingRefunds, WaitingSummary,
-    sum_pages,
+    Bucket, CurrencyStore, Cursor, Deletion, DescribeStore, Durability, ImportedFiles,
+    InsertOutcome, Lookup, Page, PageRequest, PurchaseErase, PurchaseQuery, RecordStore, Removed,
+    ScanBatch, Selector, StoreInfo, Summary, TotalsRequest, UserNames, WaitingRefund,
+    WaitingRefunds, WaitingSummary, sum_pages,
 };
 use shop_core::{Backend, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
@@ -183,47 +183,45 @@ impl WaitingRefunds for EmbeddedStore {
 
     /// Returns the refused refunds, and applies none: the insert of a purchase applies its waiting
     /// refunds already, in the same transaction.
-    async fn apply_waiting(&self, limit: usize) -> Result<Vec<WaitingRefund>> {
+    async fn apply_waiting(&self, removed: &[u64], limit: usize) -> Result<Vec<WaitingRefund>> {
+        if !removed.is_empty() {
+            let removed = removed.to_vec();
+            self.writer
+                .write(move |connection| waiting::remove_entries(connection, &removed))
+                .await?;
+        }
         self.readers
             .read(move |connection| waiting::find_refused(connection, limit))
-            .await
-    }
-
-    async fn remove_waiting(&self, sequences: &[u64]) -> Result<()> {
-        let sequences = sequences.to_vec();
-        self.writer
-            .write(move |connection| waiting::remove_entries(connection, &sequences))
             .await
     }
 }
 
 #[async_trait]
 impl CurrencyStore for EmbeddedStore {
-    async fn currency(&self) -> Result<Option<Currency>> {
-        self.readers.read(insert::find_currency).await
-    }
-
-    async fn adopt_currency(&self, currency: &Currency) -> Result<Currency> {
-        let given = currency.clone();
+    async fn currency(&self, adopted: Option<Currency>) -> Result<Option<Currency>> {
+        let Some(adopted) = adopted else {
+            return self.readers.read(insert::find_currency).await;
+        };
         self.writer
-            .write(move |connection| insert::get_or_set_currency(connection, &given))
+            .write(move |connection| insert::get_or_set_currency(connection, &adopted).map(Some))
             .await
     }
 }
 
 #[async_trait]
 impl ImportedFiles for EmbeddedStore {
-    async fn last_reading(&self, file: Uuid) -> Result<Option<String>> {
-        self.readers
-            .read(move |connection| settings::find(connection, &imported_file_setting(file)))
-            .await
-    }
-
-    async fn keep_reading(&self, file: Uuid, reading: &str) -> Result<()> {
-        let reading = reading.to_owned();
+    async fn last_reading(&self, file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
+        let setting = imported_file_setting(file);
+        let Some(kept) = kept.map(str::to_owned) else {
+            return self
+                .readers
+                .read(move |connection| settings::find(connection, &setting))
+                .await;
+        };
         self.writer
             .write(move |connection| {
-                settings::set(connection, &imported_file_setting(file), &reading)
+                settings::set(connection, &setting, &kept)?;
+                Ok::<_, rusqlite::Error>(Some(kept.clone()))
             })
             .await
     }
@@ -253,27 +251,33 @@ impl PurchaseErase for EmbeddedStore {
             .await
     }
 
-    async fn delete_before(&self, time: Timestamp, limit: usize) -> Result<Removed> {
+    async fn delete_before(
+        &self,
+        time: Timestamp,
+        limit: usize,
+        deletion: Deletion,
+    ) -> Result<Removed> {
+        if deletion == Deletion::DryRun {
+            let counted = self
+                .scans
+                .read(move |connection| erase::count_before(connection, time, limit))
+                .await?;
+            return Ok(Removed::from(counted));
+        }
         self.writer
             .write(move |connection| erase::delete_before(connection, time, limit))
             .await
     }
 
-    async fn count_before(&self, time: Timestamp, limit: usize) -> Result<u64> {
-        self.scans
-            .read(move |connection| erase::count_before(connection, time, limit))
-            .await
-    }
-
-    async fn last_seen(&self) -> Result<Option<Timestamp>> {
+    async fn last_seen(&self, stored: Option<Timestamp>) -> Result<Option<Timestamp>> {
+        if let Some(time) = stored {
+            self.writer
+                .write(move |connection| clock::store_last_seen(connection, clock::STORE, time))
+                .await?;
+            return Ok(Some(time));
+        }
         self.readers
             .read(|connection| clock::find_last_seen(connection, clock::STORE))
-            .await
-    }
-
-    async fn store_last_seen(&self, time: Timestamp) -> Result<()> {
-        self.writer
-            .write(move |connection| clock::store_last_seen(connection, clock::STORE, time))
             .await
     }
 }

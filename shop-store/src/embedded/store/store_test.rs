@@ -1,7 +1,7 @@
 //! Guarantees of this store alone: other processes, damaged files, a full disk.
 
 use futures_util::StreamExt as _;
-use shop_core::ports::{Bucket, InsertOutcome, Page, PurchaseQueryExt as _};
+use shop_core::ports::{Bucket, Deletion, InsertOutcome, Page, PurchaseQueryExt as _};
 
 use super::fold::fold_purchases;
 use crate::embedded::fixture::*;
@@ -178,8 +178,17 @@ async fn listings_and_sums_include_purchases_and_refunds_of_two_processes() {
             let erased = store.erase(&user, 1_000).await.unwrap();
             assert_eq!(erased, expected.erase(&user, 1_000).await.unwrap());
             let time = at((round as i64 - 10) * 2 * DAY);
-            let deleted = store.delete_before(time, 1_000).await.unwrap();
-            assert_eq!(deleted, expected.delete_before(time, 1_000).await.unwrap());
+            let deleted = store
+                .delete_before(time, 1_000, Deletion::Delete)
+                .await
+                .unwrap();
+            assert_eq!(
+                deleted,
+                expected
+                    .delete_before(time, 1_000, Deletion::Delete)
+                    .await
+                    .unwrap()
+            );
         }
         let expected = answers(Arc::new(expected.clone())).await;
         for store in &stores {
