@@ -11,9 +11,7 @@ use std::path::PathBuf;
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::{Value, json};
-use shop_core::Backend;
 use shop_core::operations::Operations;
-use shop_core::ports::{PurchaseQuery as _, Selector};
 
 use super::{print_report, progress};
 use crate::backend::{self, Backends, ComponentKind, TopicSpec};
@@ -45,7 +43,7 @@ pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     match backends.purchases().await {
         Ok(store) => {
             let name = store.name;
-            read_purchases(store.port, &mut report).await?;
+            read_purchases(&Operations::new(store.port), &mut report).await?;
             let purchases = report.purchases;
             let unreadable = report.findings;
             report.print(
@@ -118,22 +116,21 @@ pub(super) fn files(settings: &Settings) -> BTreeSet<PathBuf> {
     .collect()
 }
 
-/// Reads all purchases of `store`, and reports the entries that cannot be read.
+/// Reads all purchases of the store, and reports the entries that cannot be read.
 ///
 /// # Errors
 /// The errors of the store and of standard output. A damaged file is a finding.
-async fn read_purchases(store: Backend, report: &mut DoctorReport) -> Result<()> {
+async fn read_purchases(operations: &Operations, report: &mut DoctorReport) -> Result<()> {
     // The total is only shown. The summary of a damaged store may fail.
-    let total = store
-        .require_query()?
-        .summary(&Selector::All)
+    let total = operations
+        .count_purchases()
         .await
-        .map(|summary| format!(" of {}", summary.count))
+        .map(|count| format!(" of {count}"))
         .unwrap_or_default();
     // The rate counts from here, without the time that the files took.
     report.progress.reset_eta();
 
-    let mut batches = Operations::new(store).scan_store()?;
+    let mut batches = operations.scan_store()?;
     while let Some(batch) = batches.try_next().await? {
         for entry in &batch.unreadable {
             report.print_finding(&entry.id, &entry.reason)?;

@@ -57,8 +57,9 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
                 users.erase_user(number).await?
             };
             erase.report.users = exists.into();
-            let log = backends.log_admin(TopicSpec::users(settings)).await?;
-            erase_user_events(&mut erase, &log.name, &*log.port, number).await?;
+            let log = backends.log(TopicSpec::users(settings)).await?;
+            let operations = Operations::new(log.port);
+            erase_user_events(&mut erase, &log.name, &operations, number).await?;
         }
 
         if *vacuum && !dry_run {

@@ -3,7 +3,9 @@
 //! Only the embedded log keeps its groups itself. For Kafka, the command names the tool of Kafka.
 
 use serde_json::json;
+use shop_core::ErrorKind;
 use shop_core::log::LogUsage;
+use shop_core::operations::{GroupStart, Operations};
 
 use super::dlq::named_topic;
 use super::print_report;
@@ -27,45 +29,33 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>
     }
 
     let topic = named_topic(settings, command.topic.as_deref())?;
-    let log = backends.log_admin(topic).await?.port;
-    let groups = log
-        .groups()
-        .ok_or_else(|| CliError::new("the groups of this log are not known"))?;
-    let usage = groups.usage().await?;
-    // A group is looked up first, because a lock file would be created for an unknown one.
-    let is_known = |group: &String| usage.groups.iter().any(|known| known.name == *group);
+    let operations = Operations::new(backends.log(topic).await?.port);
 
     let (text, report) = match &command.action {
-        GroupsAction::Ls => (format_usage(&usage), json!(usage)),
+        GroupsAction::Ls => {
+            let usage = operations.log_usage().await?;
+            (format_usage(&usage), json!(usage))
+        }
         GroupsAction::Forget { group } => {
-            if !is_known(group) || !groups.forget(group).await? {
+            if !operations.forget_group(group).await? {
                 return Err(unknown_group(group));
             }
             tracing::info!(target: AUDIT, action = "forget_group", group);
             (format!("{group} forgotten"), json!({ "forgotten": group }))
         }
         GroupsAction::Reset { group, to } => {
-            let end = usage.next_offset;
-            let mut next_offset = match to.to_offset {
-                Some(offset) if offset > end => {
-                    return Err(CliError::usage(format!(
-                        "--to-offset {offset} is behind the end of the log, {end}"
-                    )));
-                }
-                Some(offset) => offset,
-                None if to.to_end => end,
-                None => log.first_offset(),
+            let start = match to.to_offset {
+                Some(offset) => GroupStart::Offset(offset),
+                None if to.to_end => GroupStart::End,
+                None => GroupStart::First,
             };
-            if !is_known(group) || !groups.reset(group, next_offset).await? {
-                return Err(unknown_group(group));
-            }
+            let reset = operations.reset_group(group, start).await;
+            let next_offset = reset.map_err(|error| match error.kind() {
+                ErrorKind::Invalid => CliError::usage(format!("--to-offset {}", error.message())),
+                _ => error.into(),
+            })?;
+            let next_offset = next_offset.ok_or_else(|| unknown_group(group))?;
             tracing::info!(target: AUDIT, action = "reset_group", group, next_offset);
-
-            // The position is read again: records before the first one of the log do not exist.
-            let usage = groups.usage().await?;
-            if let Some(known) = usage.groups.iter().find(|known| known.name == *group) {
-                next_offset = known.next_offset;
-            }
             (
                 format!("{group} is at offset {next_offset}"),
                 json!({ "group": group, "next_offset": next_offset }),

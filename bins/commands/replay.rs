@@ -3,14 +3,12 @@
 //! A replay completes a store that was restored from an older copy, or rebuilds one from nothing.
 //! It can be run any number of times, because a store applies each event once.
 
-use std::sync::Arc;
-
-use futures_util::TryStreamExt as _;
 use serde_json::json;
 use shop_accounts::orders::Order;
 use shop_accounts::users::User;
-use shop_core::log::LogAdmin;
-use shop_core::ports::{InsertOutcome, RecordStore};
+use shop_core::Backend;
+use shop_core::operations::{EventReplay, Operations};
+use shop_core::ports::RecordStore;
 use shop_core::record::Record;
 
 use super::{print_report, progress};
@@ -27,14 +25,14 @@ pub(super) async fn run(backends: &Backends<'_>, role: ProcessRole) -> Result<()
     let settings = backends.settings;
     match role {
         ProcessRole::Users => {
-            let log = backends.log_admin(TopicSpec::orders(settings)).await?;
+            let log = backends.log(TopicSpec::orders(settings)).await?;
             let users = backends.users().await?;
-            replay::<Order>(settings, "users", &log, &users.name, &*users.port).await
+            replay::<Order>(settings, "users", log, &users.name, &*users.port).await
         }
         ProcessRole::Orders => {
-            let log = backends.log_admin(TopicSpec::users(settings)).await?;
+            let log = backends.log(TopicSpec::users(settings)).await?;
             let orders = backends.orders().await?;
-            replay::<User>(settings, "orders", &log, &orders.name, &*orders.port).await
+            replay::<User>(settings, "orders", log, &orders.name, &*orders.port).await
         }
         ProcessRole::Purchases => Err(CliError::usage(
             "purchases consume no events: choose users or orders",
@@ -51,41 +49,30 @@ pub(super) async fn run(backends: &Backends<'_>, role: ProcessRole) -> Result<()
 async fn replay<R: Record>(
     settings: &Settings,
     role: &str,
-    log: &OpenPort<Arc<dyn LogAdmin>>,
+    log: OpenPort<Backend>,
     store_name: &str,
     store: &dyn RecordStore<R>,
 ) -> Result<()> {
     let progress = progress();
-    store.check().await?;
-    let mut batches = log.port.scan().await?;
-    let mut records = 0;
-    let mut new = 0_u64;
-    let mut known = 0_u64;
-    let mut skipped = 0;
-    let mut unreadable = 0;
-    while let Some(batch) = batches.try_next().await? {
-        let events: Vec<R> = batch
-            .records
-            .iter()
-            .filter_map(|record| R::decode(record, &batch.partition).ok())
-            .collect();
-        records += batch.records.len();
-        skipped += batch.records.len() - events.len();
-        // The event of an erased user has no content any more, so that there is nothing to read.
-        let erased = batch.records.iter().filter(|record| record.is_erased());
-        unreadable += batch.records.len() - events.len() - erased.count();
-        for outcome in store.apply(events.into()).await? {
-            match outcome {
-                InsertOutcome::Inserted => new += 1,
-                InsertOutcome::Duplicate => known += 1,
-                InsertOutcome::Unknown(error) => return Err(error.into()),
-                _ => skipped += 1,
-            }
-        }
-        progress.set_message(format!("{records} records read, {new} of them new"));
-    }
+    let operations = Operations::new(log.port);
+    let replay = operations
+        .replay_events(store, |replay| {
+            progress.set_message(format!(
+                "{} records read, {} of them new",
+                replay.records, replay.new
+            ));
+        })
+        .await?;
     drop(progress);
 
+    let EventReplay {
+        records,
+        new,
+        known,
+        skipped,
+        unreadable,
+        ..
+    } = replay;
     let text = format!(
         "log    {}: {records} records\n{role:<6} {store_name}\nnew {new}, known already {known}, skipped {skipped}",
         log.name

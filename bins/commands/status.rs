@@ -218,17 +218,13 @@ async fn read_health(settings: &Settings, url: &str) -> Result<Health> {
     Ok(client.health().await?)
 }
 
-/// Counts the refunds in the store that wait for their purchase. For a store that keeps no such
-/// refunds, the count is zero.
+/// Counts the refunds in the store that wait for their purchase.
 ///
 /// # Errors
 /// The errors of the store, or that the refunds were not counted in time.
 async fn read_waiting_refunds(backends: &Backends<'_>) -> Result<WaitingSummary> {
     let store = backends.purchases().await?;
-    let Some(refunds) = store.port.require_store()?.info().waiting_refunds else {
-        return Ok(WaitingSummary::default());
-    };
-    read_in_time(refunds.waiting_summary()).await
+    read_in_time(Operations::new(store.port).waiting_refunds()).await
 }
 
 /// Waits until `read` ends, at most for [`READ_TIMEOUT`].

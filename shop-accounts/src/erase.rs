@@ -1,7 +1,8 @@
 //! Erases the events about a registered user from the log of users.
 
 use shop_core::erase::{Erase, EraseProgress, has_key};
-use shop_core::log::{LogAdmin, LogRecord, Partition};
+use shop_core::log::{LogRecord, Partition};
+use shop_core::operations::Operations;
 use shop_core::record::Record as _;
 use shop_core::{Result, UserId};
 
@@ -21,21 +22,21 @@ pub fn user_number(user: &UserId) -> Option<UserNumber> {
     Some(number)
 }
 
-/// Erases the events about the registered user `number` from `log`, and from its dead letters.
-/// The report of `erase` calls the log `name`.
+/// Erases the events about the registered user `number` from the log of users that `operations`
+/// operate on, and from its dead letters. The report of `erase` calls the log `name`.
 ///
 /// The row of the user must be erased first. Otherwise the outbox of the user's store may publish
 /// another event afterwards.
 ///
 /// # Errors
-/// The errors of [`erase_purchases`](Erase::erase_purchases).
+/// The errors of [`Operations::erase_records`].
 ///
 /// # Cancel safety
-/// See [`erase_purchases`](Erase::erase_purchases).
+/// See [`Operations::erase_records`].
 pub async fn erase_user_events<F: Fn(EraseProgress) + Send + Sync>(
     erase: &mut Erase<F>,
     name: &str,
-    log: &dyn LogAdmin,
+    operations: &Operations,
     number: UserNumber,
 ) -> Result<()> {
     // A record that cannot be decoded, such as an event of a later version, is recognized by its
@@ -45,10 +46,7 @@ pub async fn erase_user_events<F: Fn(EraseProgress) + Send + Sync>(
             Ok(user) => user.id == number,
             Err(_) => has_key(record, &number.to_string()),
         };
-    erase.erase_records(name, log, &is_about_user, None).await?;
-    erase
-        .erase_dead_letters(log, User::TYPE, &is_about_user)
-        .await
+    operations.erase_records(erase, name, is_about_user).await
 }
 
 #[cfg(test)]

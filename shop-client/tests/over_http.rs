@@ -95,11 +95,11 @@ struct ShopOverHttp<S>(S);
 #[async_trait]
 impl<S: ShopFixture> ShopFixture for ShopOverHttp<S> {
     async fn shop(&self) -> Shop {
-        let role = self.0.shop().await.backend();
+        let backend = self.0.shop().await.backend();
         let store = Arc::new(InMemoryStore::new());
-        let management = Parts::management(store, Durability::Memory, role.query);
+        let management = Parts::management(store, Durability::Memory, backend.query.unwrap());
         let query = Arc::new(client_of(router(management, HttpOptions::default())).await);
-        let mut parts = Parts::facing(role.sink, query);
+        let mut parts = Parts::facing(backend.sink.unwrap(), query);
         parts.purchases.as_mut().unwrap().feed = self.0.feed().await;
         client_of(router(parts, HttpOptions::default()))
             .await

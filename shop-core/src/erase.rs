@@ -206,7 +206,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part erased. Repeating the call erases the rest.
-    pub async fn erase_purchases(
+    pub(crate) async fn erase_purchases(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
@@ -292,7 +292,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// # Errors
     /// Returns the errors of the log and of the store, except
     /// [`Unsupported`](ErrorKind::Unsupported) of an erasure: the log keeps the records then.
-    pub async fn erase_records(
+    pub(crate) async fn erase_records(
         &mut self,
         name: &str,
         log: &dyn LogAdmin,
@@ -374,7 +374,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     ///
     /// # Errors
     /// Returns the errors of the log.
-    pub async fn erase_dead_letters(
+    pub(crate) async fn erase_dead_letters(
         &mut self,
         log: &dyn LogAdmin,
         record_type: RecordType,

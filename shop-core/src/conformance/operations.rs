@@ -23,6 +23,7 @@ async fn published(
     }
     let topic = &*positions[0].topic;
     let mut backend = Backend::of_log(topic, log.log()).with_group(log.group(GROUP));
+    backend.store = Some(store.store().await);
     backend.query = Some(store.query().await);
     backend.erase = Some(store.erase().await);
     (Operations::new(backend), positions)
@@ -132,6 +133,59 @@ pub async fn parked_records_are_dead_letters(log: &dyn LogFixture, store: &dyn E
         assert!(report.problems.iter().all(is_about), "{report:?}");
     }
     assert_eq!(pending(&operations).await, parked);
+}
+
+/// The pending dead letters are listed in the order of their positions, those of a page at most at
+/// `limit` positions, and each is found by its position.
+pub async fn dead_letters_are_listed_by_position(log: &dyn LogFixture, store: &dyn EraseFixture) {
+    let (operations, mut positions) = published(log, store).await;
+    succeed(operations.park(&positions, "stuck")).await;
+    positions.sort();
+    let operations = &operations;
+    let read = |filter: DeadLetterFilter, limit: usize| async move {
+        let page = operations.dead_letters_by_position(filter, limit)?;
+        page.map_ok(|dead_letter| dead_letter.position())
+            .try_collect::<Vec<_>>()
+            .await
+    };
+
+    let everything = succeed(read(DeadLetterFilter::default(), usize::MAX)).await;
+    assert_eq!(everything, positions);
+    let mut paged = Vec::new();
+    for expected in [2, 2, 1, 0] {
+        let filter = DeadLetterFilter::default().after(paged.last().cloned());
+        let page = succeed(read(filter, 2)).await;
+        assert_eq!(page.len(), expected);
+        paged.extend(page);
+    }
+    assert_eq!(paged, positions);
+
+    let found = succeed(operations.dead_letter(&positions[3])).await;
+    assert_eq!(found.expect("pending").position(), positions[3]);
+    let mut absent = positions[3].clone();
+    absent.offset += 1_000_000;
+    assert_eq!(succeed(operations.dead_letter(&absent)).await, None);
+}
+
+/// A replayed purchase would be dead-lettered again if another purchase is stored under its id, and
+/// not if the same one or none is.
+pub async fn a_forecast_says_what_becomes_a_dead_letter_again(
+    log: &dyn LogFixture,
+    store: &dyn EraseFixture,
+) {
+    let (operations, positions) = published(log, store).await;
+    succeed(operations.park(&positions[..3], "stuck")).await;
+    let mut other = purchase(1);
+    other.user_name = "another name".parse().expect("a name");
+    insert(store, &[purchase(0), other]).await;
+    let mut reasons = Vec::new();
+    for position in &positions[..3] {
+        let dead_letter = succeed(operations.dead_letter(position)).await;
+        let dead_letter = dead_letter.expect("pending");
+        reasons.push(succeed(operations.forecast_replay(&dead_letter)).await);
+    }
+    let conflict = Reason::conflict(Purchase::TYPE);
+    assert_eq!(reasons, [None, Some(conflict), None]);
 }
 
 /// Resolving counts the dead letters at the chosen positions that were resolved, or in a dry run

@@ -172,6 +172,8 @@ macro_rules! operations_suite {
             a_status_counts_lag_and_dead_letters,
             a_topic_without_a_reader_is_unread,
             parked_records_are_dead_letters,
+            dead_letters_are_listed_by_position,
+            a_forecast_says_what_becomes_a_dead_letter_again,
             resolved_dead_letters_are_counted,
             an_export_yields_purchases_before_refunds,
             an_erased_user_leaves_nothing,

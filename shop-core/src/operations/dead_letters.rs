@@ -2,19 +2,24 @@
 
 use std::collections::BTreeSet;
 use std::fmt;
+use std::sync::Arc;
 
-use futures_util::stream::BoxStream;
+use futures_util::stream::{self, BoxStream};
+use futures_util::{StreamExt as _, TryStreamExt as _};
 use serde::ser::SerializeMap as _;
 use serde::{Serialize, Serializer};
 
 use super::Operations;
-use crate::Result;
 use crate::log::{
-    DeadLetter, DeadLetterFilter, Log, LogAdminExt as _, RecordPosition, Resolution,
+    DeadLetter, DeadLetterFilter, Log, LogAdminExt as _, Reason, RecordPosition, Resolution,
     ResolveOptions, resolve,
 };
 use crate::ports::Lookup;
-use crate::record::decode;
+use crate::record::{Record as _, decode};
+use crate::{Error, Purchase, Result};
+
+/// The number of positions whose dead letters are read at once, with their records.
+const READ_AT_ONCE: usize = 50;
 
 /// The result of [`Operations::resolve`].
 ///
@@ -118,6 +123,85 @@ impl Operations {
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
         let admin = self.backend.require_log()?.admin();
         admin.select_dead_letters(filter).await
+    }
+
+    /// Returns a stream of the pending dead letters that `filter` selects, at the first `limit`
+    /// positions and in the order of the positions.
+    ///
+    /// The position of the last one is the `after` of the filter for the next ones. A log finds them
+    /// in its index, so that this is faster than [`dead_letters`](Self::dead_letters), which also
+    /// reads those that were resolved. Their records may be large: the stream reads a few at a time,
+    /// while it is read.
+    ///
+    /// # Errors
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
+    /// - in the stream, the errors of the log. An error ends it.
+    pub fn dead_letters_by_position(
+        &self,
+        filter: DeadLetterFilter,
+        limit: usize,
+    ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
+        let admin = self.backend.require_log()?.admin();
+        let pages = stream::try_unfold((filter, limit), move |(mut filter, limit)| {
+            let admin = Arc::clone(&admin);
+            async move {
+                if limit == 0 {
+                    return Ok(None);
+                }
+                let count = limit.min(READ_AT_ONCE);
+                let page = admin.dead_letters(&filter, count).await?;
+                let positions: BTreeSet<_> = page.iter().map(DeadLetter::position).collect();
+                let is_last_page = positions.len() < count;
+                let limit = if is_last_page { 0 } else { limit - count };
+                filter.after = positions.into_iter().next_back();
+                let page = stream::iter(page.into_iter().map(Ok));
+                Ok::<_, Error>(Some((page, (filter, limit))))
+            }
+        });
+        Ok(pages.try_flatten().boxed())
+    }
+
+    /// Returns the first pending dead letter at `position`, if there is one.
+    ///
+    /// # Errors
+    /// - the errors of the log
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
+    pub async fn dead_letter(&self, position: &RecordPosition) -> Result<Option<DeadLetter>> {
+        let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
+        let mut dead_letters = self.dead_letters_by_position(filter, 1)?;
+        dead_letters.try_next().await
+    }
+
+    /// Returns why ingest would dead-letter the record of `dead_letter` again if it was replayed now,
+    /// or `None` if it would not.
+    ///
+    /// This is known for purchases only. Without a store, a purchase is not compared with a stored
+    /// one.
+    ///
+    /// # Errors
+    /// - the errors of the store
+    /// - [`Unsupported`](crate::ErrorKind::Unsupported) without a log
+    ///
+    /// # Cancel safety
+    /// Dropping the future has no effect.
+    pub async fn forecast_replay(&self, dead_letter: &DeadLetter) -> Result<Option<Reason>> {
+        self.backend.require_log()?;
+        if self.backend.record_type.name != Purchase::TYPE.name {
+            return Ok(None);
+        }
+        let purchase = match decode(&dead_letter.record, &dead_letter.partition) {
+            Ok(purchase) => purchase,
+            Err(error) => return Ok(Some(error.into())),
+        };
+        let Some(query) = &self.backend.query else {
+            return Ok(None);
+        };
+        Ok(match query.look_up(&purchase.id).await? {
+            Lookup::Stored(stored) if !stored.same_content(&purchase) => {
+                Some(Reason::conflict(Purchase::TYPE))
+            }
+            _ => None,
+        })
     }
 
     /// Replays or discards the pending dead letters that `filter` selects, and counts them in

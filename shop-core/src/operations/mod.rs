@@ -1,8 +1,8 @@
 //! [`Operations`]: what operators do with the log of a topic and with the store that it feeds.
 //!
-//! Most commands of the program `management` that work on a log or a store of purchases are
-//! arguments, progress and exit codes around these calls, and the HTTP API resolves dead letters by them. A program of your own offers the same
-//! operations to its operators:
+//! The commands of the program `management` that work on a log or a store of purchases are
+//! arguments, progress and exit codes around these calls, and the HTTP API lists and resolves dead
+//! letters by them. A program of your own offers the same operations to its operators:
 //!
 //! ```
 //! use futures_util::TryStreamExt as _;
@@ -25,36 +25,43 @@
 //! | operation | needs | result |
 //! |---|---|---|
 //! | [`dead_letters`](Operations::dead_letters) | the log | a stream of the pending dead letters |
+//! | [`dead_letters_by_position`](Operations::dead_letters_by_position), [`dead_letter`](Operations::dead_letter) | the log | the pending dead letters in the order of a listing, and those at a position |
+//! | [`forecast_replay`](Operations::forecast_replay) | for purchases the store | why a replayed record would become a dead letter again |
 //! | [`resolve`](Operations::resolve) | the log | [`ResolveReport`]: replayed or discarded dead letters |
 //! | [`park`](Operations::park) | the log and the group, for purchases also the store | [`ParkReport`]: records that are dead letters now |
 //! | [`status`](Operations::status) | the log and the group | [`TopicStatus`]: the progress of the group, what is pending |
 //! | [`unread_topic`](Operations::unread_topic) | the log and the group | [`UnreadTopic`]: records that nobody reads, if there are any |
-//! | [`groups`](Operations::groups) | the log | the groups that the log keeps itself |
+//! | [`log_usage`](Operations::log_usage), [`forget_group`](Operations::forget_group), [`reset_group`](Operations::reset_group) | a log that keeps its groups itself | its groups and its disk space |
+//! | [`replay_events`](Operations::replay_events) | the log | [`EventReplay`]: all events of the log, applied to a store |
 //! | [`verify`](Operations::verify) | the log and the store | [`VerifyReport`]: differences between the log and the store |
 //! | [`spot_check`](Operations::spot_check) | all three | [`SpotCheck`], which a service repeats |
 //! | [`erase_purchases`](Operations::erase_purchases) | the log and the store | [`EraseReport`](crate::erase::EraseReport) |
+//! | [`erase_records`](Operations::erase_records) | the log | the erasure of a user in a log without purchases |
+//! | [`waiting_refunds`](Operations::waiting_refunds) | the store | the refunds that wait for their purchase |
+//! | [`count_purchases`](Operations::count_purchases) | the store | how many purchases are stored |
 //! | [`scan_store`](Operations::scan_store) | the store | a stream of all entries, also those that cannot be read |
 //! | [`export`](Operations::export) | the store | a stream of purchases in an order in which they can be imported |
 //!
-//! Refunds and imports are published like purchases, so [`Shop::refund`](crate::Shop::refund) and
-//! `Import::run` take a sink. [`run_retention`](crate::retention::run_retention) runs as long as a
-//! service.
+//! Refunds and imports are published like purchases, so they are calls of a [`Shop`](crate::Shop).
+//! [`run_retention`](crate::retention::run_retention) runs as long as a service.
 
 mod dead_letters;
+mod events;
+mod groups;
 mod status;
 mod store;
-
-use std::sync::Arc;
 
 #[doc(hidden)]
 pub use dead_letters::no_dead_letters_at;
 pub use dead_letters::{ParkReport, ResolveReport};
+pub use events::EventReplay;
+pub use groups::GroupStart;
 pub use status::{TopicStatus, UnreadTopic};
 #[doc(hidden)]
 pub use status::{format_age, unread_age};
 
 use crate::backend::Backend;
-use crate::log::LogGroups;
+use crate::log::RecordType;
 #[cfg(doc)]
 use crate::verify::{SpotCheck, VerifyReport};
 
@@ -63,7 +70,7 @@ use crate::verify::{SpotCheck, VerifyReport};
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.
 ///
-/// - An operation but [`groups`](Self::groups) on a part that the backend lacks returns
+/// - An operation on a part that the backend lacks returns
 ///   [`Unsupported`](crate::ErrorKind::Unsupported)
 ///   (`operations::a_missing_part_is_unsupported`).
 /// - The status counts what the group has not consumed, and what is pending
@@ -72,6 +79,10 @@ use crate::verify::{SpotCheck, VerifyReport};
 ///   (`operations::a_topic_without_a_reader_is_unread`).
 /// - A record is parked unless it needs no dead letter, and of several none is, if one of them
 ///   needs none (`operations::parked_records_are_dead_letters`).
+/// - Dead letters are listed in the order of their positions, page by page
+///   (`operations::dead_letters_are_listed_by_position`).
+/// - A forecast of a replay says which purchases would become dead letters again
+///   (`operations::a_forecast_says_what_becomes_a_dead_letter_again`).
 /// - Resolving counts what was resolved, and names what was not
 ///   (`operations::resolved_dead_letters_are_counted`).
 /// - An export yields each purchase before its refund
@@ -93,16 +104,18 @@ impl Operations {
         Self { backend }
     }
 
-    /// Returns the log and the store.
+    /// Returns the topic of the log, if the backend has a log.
     #[must_use]
-    pub const fn backend(&self) -> &Backend {
-        &self.backend
+    pub fn topic(&self) -> Option<&str> {
+        self.backend.log.as_ref().map(|_log| &*self.backend.topic)
     }
 
-    /// Returns the consumer groups of the log, or `None` without a log, or if the log does not keep
-    /// its groups itself, such as Kafka.
+    /// Returns the type of the records of the log, if the backend has a log.
     #[must_use]
-    pub fn groups(&self) -> Option<Arc<dyn LogGroups>> {
-        self.backend.log.as_ref()?.admin().groups()
+    pub fn record_type(&self) -> Option<RecordType> {
+        self.backend
+            .log
+            .as_ref()
+            .map(|_log| self.backend.record_type)
     }
 }

@@ -9,9 +9,10 @@ use futures_util::{StreamExt as _, TryStreamExt as _};
 
 use super::Operations;
 use crate::erase::{Erase, EraseProgress};
+use crate::log::{LogRecord, Partition};
 use crate::ports::{
     ListOrder, PageLimit, PageRequest, PurchaseQuery, PurchaseQueryExt as _, ScanBatch, Selector,
-    UnreadableEntry,
+    UnreadableEntry, WaitingSummary,
 };
 use crate::verify::{SpotCheck, Verify, VerifyOptions, VerifyProgress, VerifyReport};
 use crate::{ErrorKind, Purchase, Result, UserId};
@@ -130,6 +131,61 @@ impl Operations {
         erase
             .erase_purchases(log_name, &*admin, &**query, &**eraser)
             .await
+    }
+
+    /// Erases the records for which `is_about` is true from a log without purchases, and their dead
+    /// letters, or counts them in a dry run of `erase`. The report calls the log `log_name`.
+    ///
+    /// # Errors
+    /// - the errors of the log. Repeating the call erases the rest.
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a log
+    ///
+    /// # Cancel safety
+    /// Dropping the future may leave a part erased. Repeating the call erases the rest.
+    pub async fn erase_records<F>(
+        &self,
+        erase: &mut Erase<F>,
+        log_name: &str,
+        is_about: impl Fn(&LogRecord, &Partition) -> bool + Send + Sync,
+    ) -> Result<()>
+    where
+        F: Fn(EraseProgress) + Send + Sync,
+    {
+        let admin = self.backend.require_log()?.admin();
+        erase
+            .erase_records(log_name, &*admin, &is_about, None)
+            .await?;
+        erase
+            .erase_dead_letters(&*admin, self.backend.record_type, &is_about)
+            .await
+    }
+
+    /// Returns the number of the stored purchases.
+    ///
+    /// # Errors
+    /// - the errors of the store
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a store
+    pub async fn count_purchases(&self) -> Result<u64> {
+        let summary = self
+            .backend
+            .require_query()?
+            .summary(&Selector::All)
+            .await?;
+        Ok(summary.count)
+    }
+
+    /// Returns the number and the age of the refunds that wait in the store for their purchase. A
+    /// store that keeps no such refunds has none.
+    ///
+    /// # Errors
+    /// - the errors of the store
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a store, or with one that only lists
+    ///   purchases
+    pub async fn waiting_refunds(&self) -> Result<WaitingSummary> {
+        match self.backend.require_store()?.info().waiting_refunds {
+            Some(refunds) => refunds.waiting_summary().await,
+            None => Ok(WaitingSummary::default()),
+        }
     }
 }
 

@@ -145,15 +145,12 @@ async fn resolve(
 
     let options = ResolveOptions::new(resolution).dry_run(resolve_request.is_dry_run);
     // The dry run of a replay forecasts what ingest would do, which depends on the store.
-    let compared_with = if resolve_request.is_dry_run && resolution == Resolution::Replayed {
-        service.purchases.clone()
-    } else {
-        None
-    };
+    let is_forecast = resolve_request.is_dry_run && resolution == Resolution::Replayed;
+    let forecast_timeout = is_forecast.then_some(service.options.query_timeout);
     let resolving = service.dead_letters.resolve(
         resolve_request.valid_positions.clone(),
         options,
-        compared_with,
+        forecast_timeout,
     );
     let outcomes = change_log(service, resolving).await?;
 

@@ -1,32 +1,25 @@
 //! The dead letters of the logs of this process: pages, replays, discards, and parked records.
 //!
-//! What becomes of a dead letter or a record is decided by [`Operations`], as for the commands of
-//! operators. A position names the log by its topic, so a request may contain positions of several
-//! logs. The result of a request is a map from positions to outcomes. If a position gets no outcome,
+//! [`Operations`] on each log do this, as for the commands of operators. Here, the operations on several
+//! logs answer one request: a position names the log by its topic. The result of a request is a map from positions to outcomes. If a position gets no outcome,
 //! no dead letter is pending there, or no ingest is stuck there, and the handler says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{StreamExt as _, TryStreamExt as _, stream};
 use shop_core::api::{DeadLetterBody, ResolvedStatus};
-use shop_core::log::{
-    DeadLetter, DeadLetterFilter, Reason, RecordPosition, Resolution, ResolveOptions,
-};
+use shop_core::log::{DeadLetter, DeadLetterFilter, RecordPosition, Resolution, ResolveOptions};
 use shop_core::operations::{Operations, ResolveReport};
-use shop_core::ports::Lookup;
-use shop_core::record::{Record as _, decode};
-use shop_core::{Backend, Error, ErrorKind, Purchase, Result};
+use shop_core::{Error, ErrorKind, Result};
 use tokio::sync::Mutex;
 
 use crate::request::query::DeadLetterPage;
-use crate::service::PurchaseService;
+use crate::service::within;
 
 /// The number of purchases that a forecast looks up concurrently.
 const MAX_LOOKUPS: usize = 8;
-
-/// The number of dead letters of a page that are read at once, with their records.
-const READ_AT_ONCE: usize = 50;
 
 /// The logs whose dead letters are served.
 #[derive(Debug, Clone)]
@@ -54,12 +47,13 @@ impl DeadLetterLogs {
 
     /// Returns the topics of the logs.
     pub(crate) fn topics(&self) -> impl Iterator<Item = &str> {
-        self.logs().map(|log| &*log.topic)
+        self.operations.iter().filter_map(Operations::topic)
     }
 
-    /// Returns the logs.
-    fn logs(&self) -> impl Iterator<Item = &Backend> {
-        self.operations.iter().map(Operations::backend)
+    /// Returns the operations on the log of `topic`.
+    fn on_topic(&self, topic: &str) -> Option<&Operations> {
+        let mut operations = self.operations.iter();
+        operations.find(|operations| operations.topic() == Some(topic))
     }
 
     /// Returns a page of pending dead letters in the order of their positions, and the cursor of
@@ -69,7 +63,7 @@ impl DeadLetterLogs {
     /// page.
     ///
     /// # Errors
-    /// See [`LogAdmin::dead_letters`](shop_core::log::LogAdmin::dead_letters).
+    /// See [`Operations::dead_letters_by_position`].
     pub(crate) async fn page(
         &self,
         DeadLetterPage {
@@ -79,32 +73,19 @@ impl DeadLetterLogs {
         }: &DeadLetterPage,
     ) -> Result<(Vec<DeadLetterBody>, Option<String>)> {
         let mut page = BTreeMap::<_, Vec<_>>::new();
-        for log in self.logs() {
-            if topic.as_ref().is_some_and(|topic| *topic != log.topic) {
+        for operations in self.operations.iter() {
+            let Some(record_type) = operations.record_type() else {
+                continue;
+            };
+            if topic.is_some() && topic.as_deref() != operations.topic() {
                 continue;
             }
-            // The records are read and dropped a few at a time, because each may be large.
-            let mut filter = filter.clone();
-            let mut position_count = 0;
-            while position_count <= *limit {
-                let count = READ_AT_ONCE.min(limit + 1 - position_count);
-                let dead_letters = log
-                    .require_log()?
-                    .admin()
-                    .dead_letters(&filter, count)
-                    .await?;
-                let positions: BTreeSet<RecordPosition> =
-                    dead_letters.iter().map(DeadLetter::position).collect();
-                for dead_letter in &dead_letters {
-                    let body = DeadLetterBody::without_record(dead_letter, log.record_type);
-                    page.entry(dead_letter.position()).or_default().push(body);
-                }
-
-                if positions.len() < count {
-                    break;
-                }
-                position_count += positions.len();
-                filter.after = positions.into_iter().next_back();
+            // One more position shows whether there is another page.
+            let mut dead_letters =
+                operations.dead_letters_by_position(filter.clone(), limit + 1)?;
+            while let Some(dead_letter) = dead_letters.try_next().await? {
+                let body = DeadLetterBody::without_record(&dead_letter, record_type);
+                page.entry(dead_letter.position()).or_default().push(body);
             }
         }
 
@@ -116,31 +97,18 @@ impl DeadLetterLogs {
         Ok((page.into_values().take(*limit).flatten().collect(), next))
     }
 
-    /// Returns the log that contains `position`.
-    fn find_log(&self, position: &RecordPosition) -> Option<&Backend> {
-        self.logs().find(|log| log.topic == *position.topic)
-    }
-
-    /// Returns the operations on the log that contains `position`.
-    fn find_operations(&self, position: &RecordPosition) -> Option<&Operations> {
-        self.operations
-            .iter()
-            .find(|operations| operations.backend().topic == *position.topic)
-    }
-
     /// Returns the first pending dead letter at `position`, with its record.
     ///
     /// # Errors
-    /// See [`LogAdmin::dead_letters`](shop_core::log::LogAdmin::dead_letters).
+    /// See [`Operations::dead_letter`].
     pub(crate) async fn get(&self, position: &RecordPosition) -> Result<Option<DeadLetterBody>> {
-        let Some(log) = self.find_log(position) else {
+        let Some(operations) = self.on_topic(&position.topic) else {
             return Ok(None);
         };
-        let filter = DeadLetterFilter::default().positions(BTreeSet::from([position.clone()]));
-        let dead_letters = log.require_log()?.admin().dead_letters(&filter, 1).await?;
-        Ok(dead_letters
-            .first()
-            .map(|dead_letter| DeadLetterBody::with_record(dead_letter, log.record_type)))
+        let dead_letter = operations.dead_letter(position).await?;
+        Ok(dead_letter
+            .zip(operations.record_type())
+            .map(|(dead_letter, of)| DeadLetterBody::with_record(&dead_letter, of)))
     }
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.
@@ -159,7 +127,7 @@ impl DeadLetterLogs {
     ) -> Result<ResolveOutcomes> {
         let mut outcomes = ResolveOutcomes::new();
         for position in positions {
-            let Some(operations) = self.find_operations(&position) else {
+            let Some(operations) = self.on_topic(&position.topic) else {
                 continue;
             };
             let record = std::slice::from_ref(&position);
@@ -180,8 +148,8 @@ impl DeadLetterLogs {
 
     /// Resolves the pending dead letters at `positions`, in all logs.
     ///
-    /// With `forecast_service`, the outcomes of a replay are a forecast: which purchases ingest
-    /// would dead-letter again, compared with the store, and why.
+    /// With `forecast_timeout`, the outcomes of a replay are a forecast: which purchases ingest would
+    /// dead-letter again, and why. The timeout limits the comparison of each with the store.
     ///
     /// # Errors
     /// The errors of the logs. Some of the dead letters may be resolved by then.
@@ -192,11 +160,11 @@ impl DeadLetterLogs {
         &self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
-        forecast_service: Option<Arc<PurchaseService>>,
+        forecast_timeout: Option<Duration>,
     ) -> Result<ResolveOutcomes> {
         let task = self
             .clone()
-            .resolve_exclusively(positions, options, forecast_service);
+            .resolve_exclusively(positions, options, forecast_timeout);
         tokio::spawn(task).await.unwrap_or_else(|panicked| {
             Err(
                 Error::new(ErrorKind::Internal, "resolving dead letters panicked")
@@ -210,80 +178,86 @@ impl DeadLetterLogs {
         self,
         positions: BTreeSet<RecordPosition>,
         options: ResolveOptions,
-        forecast_service: Option<Arc<PurchaseService>>,
+        forecast_timeout: Option<Duration>,
     ) -> Result<ResolveOutcomes> {
         let _only_request = self.resolving.lock().await;
-        let resolved_status = if options.resolution == Resolution::Replayed {
-            ResolvedStatus::Replayed
-        } else {
-            ResolvedStatus::Discarded
-        };
-
         let mut outcomes = ResolveOutcomes::new();
-        let mut to_compare = Vec::new();
         for operations in self.operations.iter() {
-            let log = operations.backend();
-            if positions
-                .iter()
-                .all(|position| log.topic != *position.topic)
-            {
+            let is_of_log =
+                |position: &RecordPosition| Some(&*position.topic) == operations.topic();
+            if !positions.iter().any(is_of_log) {
                 continue;
             }
-
-            let is_compared =
-                forecast_service.is_some() && log.record_type.name == Purchase::TYPE.name;
-            let filter = DeadLetterFilter::default().positions(positions.clone());
-            let mut report = ResolveReport::new(&options);
-            operations
-                .resolve(filter, &options, &mut report, |dead_letter| {
-                    outcomes.insert(dead_letter.position(), (resolved_status, None));
-                    if is_compared {
-                        to_compare.push(dead_letter);
-                    }
-                    true
-                })
-                .await?;
-
-            // Several dead letters may share one position. If one is resolved, the outcome does
-            // not tell about another that is refused, such as a gap.
-            for (position, reason) in report.refused.into_iter().rev() {
-                let refused = (ResolvedStatus::Refused, Some(reason.to_owned()));
-                outcomes.entry(position).or_insert(refused);
+            let to_replay = resolve_in_log(operations, &positions, &options, &mut outcomes).await?;
+            if let Some(timeout) = forecast_timeout {
+                let forecasts: Vec<_> = stream::iter(to_replay)
+                    .map(|dead_letter| forecast_replay(operations, dead_letter, timeout))
+                    .buffered(MAX_LOOKUPS)
+                    .collect()
+                    .await;
+                outcomes.extend(forecasts.into_iter().flatten());
             }
-        }
-
-        if let Some(purchases) = &forecast_service {
-            let forecasts: Vec<_> = stream::iter(to_compare)
-                .map(|dead_letter| forecast_replay(dead_letter, purchases))
-                .buffered(MAX_LOOKUPS)
-                .collect()
-                .await;
-            outcomes.extend(forecasts.into_iter().flatten());
         }
         Ok(outcomes)
     }
+}
+
+/// Resolves the pending dead letters at those of `positions` that are in the log of `operations`, and
+/// adds their outcomes to `outcomes`. Returns the dead letters that would be replayed, in a dry run.
+///
+/// # Errors
+/// The errors of the log.
+async fn resolve_in_log(
+    operations: &Operations,
+    positions: &BTreeSet<RecordPosition>,
+    options: &ResolveOptions,
+    outcomes: &mut ResolveOutcomes,
+) -> Result<Vec<DeadLetter>> {
+    let resolved_status = if options.resolution == Resolution::Replayed {
+        ResolvedStatus::Replayed
+    } else {
+        ResolvedStatus::Discarded
+    };
+    let filter = DeadLetterFilter::default().positions(positions.clone());
+    let mut report = ResolveReport::new(options);
+    let mut to_replay = Vec::new();
+    operations
+        .resolve(filter, options, &mut report, |dead_letter| {
+            outcomes.insert(dead_letter.position(), (resolved_status, None));
+            // Only a forecast needs the dead letters, whose records may be large.
+            if options.dry_run && options.resolution == Resolution::Replayed {
+                to_replay.push(dead_letter);
+            }
+            true
+        })
+        .await?;
+
+    // Several dead letters may share one position. If one is resolved, the outcome does not tell
+    // about another that is refused, such as a gap.
+    for (position, reason) in report.refused.into_iter().rev() {
+        let refused = (ResolvedStatus::Refused, Some(reason.to_owned()));
+        outcomes.entry(position).or_insert(refused);
+    }
+    Ok(to_replay)
 }
 
 /// Forecasts the outcome of a replayed dead letter, as ingest would decide about its record.
 ///
 /// Returns `None` if ingest would not dead-letter the record again.
 async fn forecast_replay(
+    operations: &Operations,
     dead_letter: DeadLetter,
-    purchases: &PurchaseService,
+    timeout: Duration,
 ) -> Option<(RecordPosition, ResolveOutcome)> {
-    let (status, detail) = match decode(&dead_letter.record, &dead_letter.partition) {
-        Err(error) => (ResolvedStatus::DeadLetter, Reason::from(error).to_string()),
-        Ok(purchase) => match purchases.look_up(&purchase.id).await {
-            Ok(Lookup::Stored(stored)) if !stored.same_content(&purchase) => {
-                let reason = Reason::conflict(Purchase::TYPE);
-                (ResolvedStatus::DeadLetter, reason.to_string())
-            }
-            Ok(_) => return None,
-            Err(_unavailable) => {
-                let detail = "not compared with the store, which does not answer";
-                (ResolvedStatus::Replayed, detail.to_owned())
-            }
-        },
+    let forecast = within(timeout, operations.forecast_replay(&dead_letter)).await;
+    let outcome = match forecast {
+        Ok(None) => return None,
+        Ok(Some(reason)) => (ResolvedStatus::DeadLetter, reason.to_string()),
+        Err(_unavailable) => {
+            let detail = "not compared with the store, which does not answer";
+            (ResolvedStatus::Replayed, detail.to_owned())
+        }
     };
+    let (status, detail) = outcome;
     Some((dead_letter.position(), (status, Some(detail))))
 }
