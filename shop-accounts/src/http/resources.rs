@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use serde::Serialize;
 use shop_core::api::problem;
-use shop_core::ports::Polls;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use shop_http::Action;
 use shop_http::axum::Json;
@@ -17,11 +16,10 @@ use shop_http::axum::response::IntoResponse;
 use shop_http::toolkit::{
     Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, not_found, within,
 };
-use tokio::time::Instant;
 
 use super::request::{CreateRequest, RequestForm};
 use crate::entity::{Entity, EntityStore, Insertion};
-use crate::orders::{NewOrder, Order, OrderNumber};
+use crate::orders::{Order, OrderNumber, place_order};
 use crate::users::{UserNumber, UserOrdersBody, UserStore};
 
 /// The time that is left for the last attempt to place an order of an unknown user.
@@ -87,7 +85,14 @@ pub(super) async fn post_order(state: OrdersState, request: Request) -> HttpResu
         .into_order()?;
     service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
 
-    let placing = state.place(&new);
+    // No attempt starts that the timeout of the call would cut off: the user is known to be unknown
+    // then.
+    let last_attempt = service
+        .options()
+        .publish_timeout
+        .saturating_sub(LAST_ATTEMPT);
+    let user_wait = state.unknown_user_wait.min(last_attempt);
+    let placing = place_order(&*state.store, &new, user_wait);
     let failure = |error| HttpError::failed_write(error, ORDER, new.key.clone());
     let inserted = insert(service, "orders", placing, failure).await?;
     state.respond_to_insert(inserted, "/v1/orders", ORDER, UNKNOWN_USER, &mount)
@@ -132,26 +137,6 @@ async fn query<T>(
 fn is_unsupported<T>(result: &PortResult<T>) -> bool {
     let error = result.as_ref().err();
     error.is_some_and(|error| error.kind() == ErrorKind::Unsupported)
-}
-
-impl OrdersState {
-    /// Places an order. Repeats this while the user is unknown and there is time.
-    async fn place(&self, new: &NewOrder) -> PortResult<Insertion<Order>> {
-        // No attempt starts that the timeout of the call would cut off: the user is known to be
-        // unknown then.
-        let last_attempt = self
-            .service
-            .options()
-            .publish_timeout
-            .saturating_sub(LAST_ATTEMPT);
-        let mut polls = Polls::until(Instant::now() + self.unknown_user_wait.min(last_attempt));
-        loop {
-            let placed = with_failpoints("row", self.store.insert(new)).await?;
-            if placed != Insertion::Refused || !polls.pause().await {
-                return Ok(placed);
-            }
-        }
-    }
 }
 
 impl<S> EntityState<S> {

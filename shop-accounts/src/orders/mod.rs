@@ -3,6 +3,8 @@
 //! Their [store](crate::entity::EntityStore) learns of users from `user_created` events,
 //! refuses orders of unknown users, and publishes an event `order_created` for each order.
 
+#[cfg(feature = "http")]
+mod place;
 mod total_price;
 
 use serde::{Deserialize, Serialize};
@@ -15,6 +17,8 @@ use shop_core::{IdempotencyKey, RequestContext, Result};
 use crate::entity::{Entity, row_number};
 use crate::users::{User, UserNumber};
 
+#[cfg(feature = "http")]
+pub(crate) use place::place_order;
 pub use total_price::TotalPrice;
 
 row_number! {
