@@ -11,9 +11,11 @@
 
 use std::fs::{File, read_to_string};
 use std::io::Write as _;
+use std::slice::from_ref;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use shop_core::conformance::decorator_suite;
 use shop_core::ports::{PurchaseSink, Receipt, SinkInfo};
 use shop_core::{Error, ErrorKind, NewPurchase, Purchase, Result, Shop, async_trait};
 
@@ -23,14 +25,17 @@ struct Audited<S> {
     file: Arc<Mutex<File>>,
 }
 
-#[async_trait]
-impl<S: PurchaseSink> PurchaseSink for Audited<S> {
-    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
-        let line = format!("{} {} {}\n", purchase.id, purchase.user_id, purchase.price);
+impl<S: PurchaseSink> Audited<S> {
+    /// Writes a line for each purchase, and waits until they are on the disk.
+    async fn audit(&self, purchases: &[Purchase]) -> Result<()> {
+        let lines: String = purchases
+            .iter()
+            .map(|purchase| format!("{} {} {}\n", purchase.id, purchase.user_id, purchase.price))
+            .collect();
         let file = Arc::clone(&self.file);
         let write = move || {
             let mut file = file.lock().unwrap_or_else(PoisonError::into_inner);
-            file.write_all(line.as_bytes())?;
+            file.write_all(lines.as_bytes())?;
             file.sync_data()
         };
         let written = tokio::task::spawn_blocking(write)
@@ -39,8 +44,23 @@ impl<S: PurchaseSink> PurchaseSink for Audited<S> {
             .flatten();
         // Nothing was published, so the caller may try again.
         let failed = "the audit file cannot be written";
-        written.map_err(|error| Error::new(ErrorKind::Unavailable, failed).with_source(error))?;
+        written.map_err(|error| Error::new(ErrorKind::Unavailable, failed).with_source(error))
+    }
+}
+
+#[async_trait]
+impl<S: PurchaseSink> PurchaseSink for Audited<S> {
+    async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
+        self.audit(from_ref(purchase)).await?;
         self.inner.publish(purchase).await
+    }
+
+    // Without this function, each purchase of a batch would be published by its own call.
+    async fn publish_many(&self, purchases: &[Purchase]) -> Vec<Result<Receipt>> {
+        match self.audit(purchases).await {
+            Ok(()) => self.inner.publish_many(purchases).await,
+            Err(error) => vec![Err(error); purchases.len()],
+        }
     }
 
     fn info(&self) -> SinkInfo {
@@ -55,6 +75,12 @@ impl<S: PurchaseSink> PurchaseSink for Audited<S> {
         self.inner.close(timeout).await
     }
 }
+
+// One test for each thing that a sink around another one could drop.
+decorator_suite!(own_sink, sink: |inner| Audited {
+    inner,
+    file: Arc::new(Mutex::new(tempfile::tempfile().unwrap())),
+});
 
 #[tokio::main]
 async fn main() -> std::result::Result<(), Box<dyn std::error::Error>> {

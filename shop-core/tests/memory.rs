@@ -2,16 +2,17 @@
 
 use std::sync::Arc;
 
+use shop_core::conformance::fault::Faults;
 use shop_core::conformance::{
-    MemoryFixture, ShopOnLog, ShopOnStore, currency_suite, erase_suite, feed_suite,
-    log_admin_suite, log_suite, operations_suite, pipeline_suite, refund_suite, shop_suite,
-    store_suite,
+    MemoryFixture, ShopOnLog, ShopOnStore, currency_suite, decorator_suite, erase_suite,
+    feed_suite, log_admin_suite, log_suite, operations_suite, pipeline_suite, refund_suite,
+    shop_suite, store_suite,
 };
 use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
 use shop_core::ports::{
-    CurrencyStore, PurchaseErase, PurchaseEvents, PurchaseQuery, PurchaseSink, PurchaseStore,
-    WaitingRefunds,
+    CurrencyStore, IdempotentSink, PurchaseErase, PurchaseEvents, PurchaseQuery, PurchaseSink,
+    PurchaseStore, WaitingRefunds,
 };
 
 fn partitions(rebalancing: Rebalancing) -> MemoryFixture {
@@ -63,6 +64,13 @@ async fn a_pointer_forwards_overridden_defaults() {
         None
     );
 }
+
+decorator_suite!(idempotent_sink, sink: |inner| {
+    IdempotentSink::new(inner, Arc::new(InMemoryStore::new()))
+});
+decorator_suite!(faulty_sink, sink: |inner| Faults::new().sink(inner));
+decorator_suite!(faulty_store, store: |inner| Faults::new().store(inner));
+decorator_suite!(faulty_query, query: |inner| Faults::new().query(inner));
 
 log_suite!(one_partition, async { MemoryFixture::default() });
 log_suite!(five_partitions, async {

@@ -27,6 +27,7 @@
 )]
 
 pub mod currency;
+pub mod decorator;
 pub mod durability;
 pub mod erase;
 pub mod events;
@@ -71,6 +72,6 @@ pub use skip::skip;
 pub use watchdog::{fail, limited, soon, succeed};
 
 pub use crate::{
-    currency_suite, erase_suite, feed_suite, log_admin_suite, log_suite, operations_suite,
-    pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
+    currency_suite, decorator_suite, erase_suite, feed_suite, log_admin_suite, log_suite,
+    operations_suite, pipeline_suite, record_store_suite, refund_suite, shop_suite, store_suite,
 };

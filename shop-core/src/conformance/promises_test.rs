@@ -23,5 +23,5 @@ const PORTS: [&str; 15] = [
 #[test]
 fn every_promise_of_a_port_names_its_case() {
     let suites = include_str!("suites.rs");
-    assert_promised(&PORTS, suites, &["pipeline", "feed"]);
+    assert_promised(&PORTS, suites, &["pipeline", "feed", "decorator"]);
 }

@@ -143,6 +143,35 @@ macro_rules! currency_suite {
     };
 }
 
+/// One `#[tokio::test]` per case of a decorator, in a module with the given name: a sink, a store or a
+/// query around another one. The expression is a closure that wraps the inner one, which is an `Arc`
+/// of the port: `decorator_suite!(audited, sink: |inner| Audited { inner });`.
+///
+/// The tests find what a decorator drops: a part of the info, the batches of a sink, a check, or a
+/// call.
+#[macro_export]
+macro_rules! decorator_suite {
+    ($name:ident, sink: $wrap:expr) => {
+        $crate::conformance_cases!($name, wrap = (async { $crate::conformance::decorator::sink($wrap) }), decorator, (&wrap);
+            a_sink_forwards_its_info,
+            a_sink_forwards_its_batches,
+            a_sink_forwards_its_other_calls,
+        );
+    };
+    ($name:ident, store: $wrap:expr) => {
+        $crate::conformance_cases!($name, wrap = (async { $crate::conformance::decorator::store($wrap) }), decorator, (&wrap);
+            a_store_forwards_its_info,
+            a_store_forwards_its_calls,
+        );
+    };
+    ($name:ident, query: $wrap:expr) => {
+        $crate::conformance_cases!($name, wrap = (async { $crate::conformance::decorator::query($wrap) }), decorator, (&wrap);
+            a_query_forwards_its_info,
+            a_query_forwards_its_calls,
+        );
+    };
+}
+
 /// One `#[tokio::test]` per case of the pipeline, in a module with the given name. The expression
 /// creates a pair of a fresh [`LogFixture`](crate::conformance::LogFixture) and a fresh
 /// [`StoreFixture`](crate::conformance::StoreFixture).

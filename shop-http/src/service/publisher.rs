@@ -264,11 +264,23 @@ fn select_any_user(selector: &Selector) -> Selector {
 
 #[cfg(test)]
 mod tests {
+    use shop_core::conformance::decorator_suite;
     use shop_core::log::RecordPosition;
     use shop_core::ports::Durability;
     use shop_core::{Timestamp, Uuid};
 
     use super::*;
+    use crate::metrics::Metrics;
+    use crate::service::kind::ServiceKind;
+
+    decorator_suite!(measured_sink, sink: |inner| MeasuredSink {
+        port: inner,
+        metrics: PublishMetrics::new(&Metrics::default(), ServiceKind::Facing),
+        outcomes: Arc::default(),
+        options: Arc::new(HttpOptions::default()),
+        recent: None,
+        batches: Semaphore::const_new(MAX_PUBLISHING_BATCHES),
+    });
 
     #[test]
     fn the_purchase_with_the_highest_position_counts() {
