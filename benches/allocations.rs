@@ -24,7 +24,7 @@ use benches::sample::purchases;
 use benches::scale::Scale;
 use futures_util::StreamExt;
 use http_body_util::BodyExt;
-use shop_core::log::LogAdmin as _;
+use shop_core::log::LogExt as _;
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::record::{decode, encode};
 use shop_http::{HttpOptions, Parts, router};
@@ -57,7 +57,7 @@ fn rows(_scale: Scale, emit: &mut dyn FnMut(Row)) {
     let runtime = one_thread();
     let all = purchases(COUNT.into());
     let log = runtime.block_on(memory_log(&all, 1_000));
-    let batches: Vec<_> = runtime.block_on(async { log.scan().await.unwrap().collect().await });
+    let batches: Vec<_> = runtime.block_on(async { log.scan_all().await.unwrap().collect().await });
     let encoding = counted("encode, for a record", || {
         for purchase in &all {
             black_box(encode(purchase).unwrap());

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use shop_core::ingest::{Ingest, IngestOptions};
-use shop_core::log::{DeadLetters, LogSource};
+use shop_core::log::{Log, LogSource};
 use shop_core::ports::{DescribeStore, InsertOutcome, PurchaseStore, RecordStore, StoreInfo};
 use shop_core::{Clock, NewPurchase, Purchase, Result, SystemClock};
 
@@ -90,11 +90,11 @@ impl Ingested {
 pub async fn ingest(
     source: Arc<dyn LogSource>,
     store: Arc<dyn PurchaseStore>,
-    dead_letters: Arc<dyn DeadLetters>,
+    log: Arc<dyn Log>,
     records: u64,
     options: IngestOptions,
 ) -> Ingested {
-    let ingest = Ingest::new(source, store, dead_letters, options);
+    let ingest = Ingest::new(source, store, log, options);
     let (monitor, start) = (ingest.monitor(), Instant::now());
     let (sender, since_first) = tokio::sync::oneshot::channel();
     let all = async move {

@@ -216,11 +216,10 @@ async fn open_and_check(
         ComponentKind::Log(topic) => {
             let opened = backends.log(topic).await?;
             let log = opened.port.require_log()?;
-            let check = async { log.writer().check().await };
-            let checked = check_opened(&opened, check, name).await;
+            let checked = check_opened(&opened, log.check(), name).await;
 
             // If the topic exists, the check above read its settings and its state.
-            let faults = log.admin().faults();
+            let faults = log.info().faults;
             for weakness in &faults.weak_settings {
                 *name += "; ";
                 *name += weakness;

@@ -19,11 +19,11 @@ use tokio::net::TcpListener;
 /// The parts of a facing on an in-memory log and store, with a running ingest between them.
 pub fn facing_in_memory() -> Parts {
     let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
     let ingest = Ingest::new(
         source,
         Arc::new(store.clone()),
-        dead_letters,
+        Arc::new(log.clone()),
         IngestOptions::default(),
     );
     let mut purchases = Backend::new(Arc::new(log.sink()), Arc::new(store));
@@ -88,10 +88,15 @@ async fn managed(parts: Parts) -> std::io::Result<String> {
 /// Relays the events of `outbox` to `listener` over a log.
 fn spawn_relay<R: Record>(outbox: impl Outbox, listener: Arc<dyn RecordStore<R>>) {
     let log = InMemoryLog::default();
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-    let relay = Relay::new(Arc::new(outbox), Arc::new(log), RelayOptions::default());
+    let source = Arc::new(log.source("group"));
+    let log = Arc::new(log);
+    let relay = Relay::new(
+        Arc::new(outbox),
+        Arc::clone(&log) as _,
+        RelayOptions::default(),
+    );
     tokio::spawn(relay.run(std::future::pending()));
-    let ingest = Ingest::new(source, listener, dead_letters, IngestOptions::default());
+    let ingest = Ingest::new(source, listener, log, IngestOptions::default());
     tokio::spawn(ingest.run(std::future::pending()));
 }
 

@@ -81,10 +81,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     )
     .run(async {})
     .await;
-    let (source, dead_letters) = (
-        Arc::new(log.source("refunds")),
-        Arc::new(log.dead_letters()),
-    );
+    let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.clone()));
     let ingest = Ingest::new(
         source,
         Arc::<Refunds>::clone(&refunds),

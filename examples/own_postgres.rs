@@ -14,7 +14,7 @@ use futures_util::TryStreamExt as _;
 use serde::{Deserialize, Serialize};
 use shop_accounts::outbox::{Relay, RelayOptions};
 use shop_accounts::postgres::PostgresOutbox;
-use shop_core::log::LogAdmin as _;
+use shop_core::log::LogExt as _;
 use shop_core::memory::InMemoryLog;
 use shop_core::record::JsonEvent;
 use shop_store::postgres::PostgresStoreOptions;
@@ -72,7 +72,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     );
     let monitor = relay.monitor();
     relay.run(async {}).await;
-    let batches: Vec<_> = log.scan().await?.try_collect().await?;
+    let batches: Vec<_> = log.scan_all().await?.try_collect().await?;
     for record in batches.into_iter().flat_map(|batch| batch.records) {
         let value = record.value.unwrap_or_default();
         println!(

@@ -9,9 +9,7 @@ use axum::body::Body;
 use axum::http::Request;
 use http_body_util::BodyExt;
 use serde_json::Value;
-use shop_core::log::{
-    DeadLetter, DeadLetterFilter, DeadLetters, LogAdmin, LogRecord, Partition, Reason, ReasonKind,
-};
+use shop_core::log::{DeadLetter, DeadLetterFilter, Log, LogRecord, Partition, Reason, ReasonKind};
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::{Period, PurchaseQuery, PurchaseStore, Selector, TimeRange, TotalsRequest};
 use shop_core::{Purchase, Timestamp};
@@ -51,13 +49,7 @@ async fn processor<F: Future<Output = ()>>(repetitions: usize, call: impl Fn() -
 }
 
 /// Rows of pages and single lookups among `count` dead letters.
-async fn dead_letters(
-    on: &str,
-    admin: &dyn LogAdmin,
-    put: &dyn DeadLetters,
-    count: u64,
-    scale: Scale,
-) -> [Row; 2] {
+async fn dead_letters(on: &str, log: &dyn Log, count: u64, scale: Scale) -> [Row; 2] {
     let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
     let letter = |offset| {
         let record = LogRecord::new(offset, Timestamp::MIN, Some("not a purchase".into()));
@@ -70,12 +62,12 @@ async fn dead_letters(
     };
     let letters: Vec<DeadLetter> = (0..count).map(letter).collect();
     for few in letters.chunks(1_000) {
-        put.put(few).await.unwrap();
+        log.put_dead_letters(few).await.unwrap();
     }
     let middle = letters[letters.len() / 2].position();
     let filter = DeadLetterFilter::default().after(Some(middle.clone()));
     let pages = processor(scale.pairs(), || async {
-        assert_eq!(admin.dead_letters(&filter, PAGE).await.unwrap().len(), PAGE);
+        assert_eq!(log.dead_letters(&filter, PAGE).await.unwrap().len(), PAGE);
     });
     let what = |name: &str| {
         format!(
@@ -87,7 +79,7 @@ async fn dead_letters(
     let page = row.with_goal(Goal::AtMost(10.0));
     let only = DeadLetterFilter::default().positions(BTreeSet::from([middle]));
     let one = processor(scale.pairs(), || async {
-        assert_eq!(admin.dead_letters(&only, PAGE).await.unwrap().len(), 1);
+        assert_eq!(log.dead_letters(&only, PAGE).await.unwrap().len(), 1);
     });
     [
         page,
@@ -209,7 +201,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         let log = EmbeddedLog::open(folder.path(), EmbeddedLogOptions::default())
             .await
             .unwrap();
-        dead_letters("embedded", &log, &log.dead_letters(), letters, scale).await
+        dead_letters("embedded", &log, letters, scale).await
     };
     runtime.block_on(embedded).into_iter().for_each(&mut *emit);
     if let Some(brokers) = scale::kafka() {
@@ -218,7 +210,7 @@ pub fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
             options.topic = format!("shop-bench-growth-{}", uuid::Uuid::now_v7());
             let log = KafkaLog::open(options).await.unwrap();
             log.exists().await.unwrap();
-            dead_letters("Kafka", &log, &log.dead_letters(), letters, scale).await
+            dead_letters("Kafka", &log, letters, scale).await
         };
         runtime.block_on(kafka).into_iter().for_each(&mut *emit);
     }

@@ -11,7 +11,7 @@ use rusqlite::{CachedStatement, Connection, params};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::IngestOptions;
-use shop_core::log::LogAdmin as _;
+use shop_core::log::LogExt as _;
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::PurchaseSink;
 use shop_core::record::decode;
@@ -54,11 +54,11 @@ pub async fn memory_log(all: &[Purchase], size: usize) -> InMemoryLog {
 
 /// From an in-memory log into a counting store.
 pub async fn memory_to_counting(log: &InMemoryLog, records: u64) -> Duration {
-    let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
+    let source = Arc::new(log.source("group"));
     ingest(
         source,
         Arc::new(CountingStore::default()),
-        dead_letters,
+        Arc::new(log.clone()),
         records,
         IngestOptions::default(),
     )
@@ -90,7 +90,7 @@ async fn embedded_to_embedded(log: &EmbeddedLog, records: u64) -> Duration {
     ingest(
         source,
         Arc::new(store),
-        Arc::new(log.dead_letters()),
+        Arc::new(log.clone()),
         records,
         IngestOptions::default(),
     )
@@ -168,7 +168,7 @@ pub fn measure(way: Way, records: u64) -> Cost {
         }),
         Way::DecodeOnly => one_thread().block_on(async {
             let log = memory_log(&all, 1_000).await;
-            let batches: Vec<_> = log.scan().await.unwrap().collect().await;
+            let batches: Vec<_> = log.scan_all().await.unwrap().collect().await;
             let (before, start) = (processor_time(), Instant::now());
             for batch in &batches {
                 let batch = batch.as_ref().unwrap();

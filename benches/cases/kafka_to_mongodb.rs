@@ -73,11 +73,10 @@ impl Ingestion {
                         log.source(&format!("group-{}", uuid::Uuid::now_v7()))
                             .unwrap(),
                     );
-                    let dead_letters = Arc::new(log.dead_letters());
                     let ingested = ingest(
                         source,
                         Arc::new(store),
-                        dead_letters,
+                        Arc::new(log),
                         self.records,
                         IngestOptions::default(),
                     )

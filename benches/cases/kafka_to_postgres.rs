@@ -8,7 +8,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use serde::{Deserialize, Serialize};
 use shop_core::Purchase;
 use shop_core::ingest::IngestOptions;
-use shop_core::log::{DeadLetters, LogSource};
+use shop_core::log::{Log, LogSource};
 use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::postgres::tokio_postgres::binary_copy::BinaryCopyInWriter;
 use shop_store::postgres::tokio_postgres::types::Type;
@@ -102,26 +102,24 @@ impl Ingestion {
             log.source(&format!("group-{}", uuid::Uuid::now_v7()))
                 .unwrap(),
         );
-        self.ingest(source, store, Arc::new(log.dead_letters()))
-            .await
+        self.ingest(source, store, Arc::new(log.clone())).await
     }
 
     async fn ingest_embedded(&self, store: PostgresStore) -> Duration {
         let folder = tempfile::tempdir().unwrap();
         let log = embedded_log(folder.path(), &purchases(self.records)).await;
         let source = Arc::new(log.source("group").unwrap());
-        self.ingest(source, store, Arc::new(log.dead_letters()))
-            .await
+        self.ingest(source, store, Arc::new(log.clone())).await
     }
 
     async fn ingest(
         &self,
         source: Arc<dyn LogSource>,
         store: PostgresStore,
-        dead_letters: Arc<dyn DeadLetters>,
+        log: Arc<dyn Log>,
     ) -> Duration {
         let options = IngestOptions::default().max_in_flight_batches(self.in_flight);
-        let ingested = ingest(source, Arc::new(store), dead_letters, self.records, options).await;
+        let ingested = ingest(source, Arc::new(store), log, self.records, options).await;
         ingested.extrapolated(self.records)
     }
 

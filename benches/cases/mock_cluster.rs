@@ -60,7 +60,7 @@ impl Consume {
         let log = KafkaLog::open(options(&self.brokers)).await.unwrap();
         let (source, dead_letters) = (
             Arc::new(log.source(&fresh_group()).unwrap()),
-            Arc::new(log.dead_letters()),
+            Arc::new(log.clone()),
         );
         let ingested = ingest(
             source,

@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
 use shop_core::Backend;
-use shop_core::log::LogAdmin;
 #[cfg(feature = "kafka")]
 use shop_kafka::KafkaLog;
 #[cfg(feature = "embedded")]
@@ -172,19 +171,6 @@ impl<'a> Backends<'a> {
     pub(crate) async fn log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<Backend>> {
         let opened = self.open_log(topic).await?;
         Ok(opened.map(|log| log.backend(topic)))
-    }
-
-    /// Opens the log of `topic`, for a command that administers it.
-    ///
-    /// # Errors
-    /// The errors of the backend.
-    pub(crate) async fn log_admin(
-        &self,
-        topic: TopicSpec<'_>,
-    ) -> Result<OpenPort<Arc<dyn LogAdmin>>> {
-        let opened = self.log(topic).await?;
-        let admin = opened.port.require_log()?.admin();
-        Ok(opened.map(|_log| admin))
     }
 
     /// Opens the store of the purchases.

@@ -1,9 +1,9 @@
 //! The backends of logs and stores, and the components of a service that are in them.
 //!
-//! The settings alone select where the log is ([`Log`]), and where the store of the purchases is
-//! ([`Store`]). [`Backends`] opens what a process uses of them, and closes it at the end. Each
-//! system is a module, and only this folder depends on which of them are compiled in.
-//! [`components`] lists the components that a service uses.
+//! The settings alone select where the log is ([`Log`](backends::Log)), and where the store of the
+//! purchases is ([`Store`](backends::Store)). [`Backends`] opens what a process uses of them, and
+//! closes it at the end. Each system is a module, and only this folder depends on which of them are
+//! compiled in. [`components()`] lists the components that a service uses.
 
 mod backends;
 mod components;

@@ -25,7 +25,7 @@ use shop_accounts::outbox::Outbox;
 use shop_accounts::users::User;
 use shop_core::Purchase;
 use shop_core::inspect::GroupProgress;
-use shop_core::log::{LogAdmin, Offsets, RecordPosition};
+use shop_core::log::{Log, LogExt as _, Offsets, RecordPosition};
 use shop_core::ports::PurchaseQueryExt as _;
 use shop_core::record::{Record as _, ReplacedSystem, header};
 use shop_core::verify::VerifyOptions;
@@ -77,8 +77,8 @@ pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()
         ..new_topic
     };
 
-    let old_log = backends.log_admin(old_topic).await?.port;
-    let new_log = backends.log_admin(new_topic).await?.port;
+    let old_backend = backends.log(old_topic).await?.port;
+    let new_backend = backends.log(new_topic).await?.port;
     let replacement = Replacement {
         backends,
         role,
@@ -87,12 +87,12 @@ pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()
         settle: Duration::from_secs(options.settle.into()),
         old: TopicGroup {
             topic: old_topic,
-            log: old_log,
+            log: Arc::clone(old_backend.require_log()?),
             initial_ends: OnceLock::new(),
         },
         new: TopicGroup {
             topic: new_topic,
-            log: new_log,
+            log: Arc::clone(new_backend.require_log()?),
             initial_ends: OnceLock::new(),
         },
     };
@@ -153,7 +153,7 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
 /// A topic, and the group that consumes the topic.
 struct TopicGroup<'a> {
     topic: TopicSpec<'a>,
-    log: Arc<dyn LogAdmin>,
+    log: Arc<dyn Log>,
     /// The ends of the partitions when the progress of the group was first read.
     initial_ends: OnceLock<Offsets>,
 }
@@ -350,7 +350,7 @@ impl Replacement<'_> {
             name: self.old.topic.name.to_owned(),
             ..Contents::default()
         };
-        let mut batches = self.old.log.scan().await?;
+        let mut batches = self.old.log.scan_all().await?;
         while let Some(batch) = batches.try_next().await? {
             let partition = &batch.partition;
             for record in &batch.records {

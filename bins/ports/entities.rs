@@ -72,12 +72,12 @@ impl Entities {
 
         if keeps_users {
             let users = backends.users().await?.port;
-            users.set_event_log(user_log.admin());
+            users.set_event_log(Arc::clone(user_log));
             entities.users = Some(LocalRows {
                 part: "users",
                 relay: Relay::new(
                     Arc::clone(&users) as _,
-                    user_log.writer(),
+                    Arc::clone(user_log),
                     RelayOptions::default(),
                 ),
                 projection: Arc::clone(&users) as _,
@@ -87,12 +87,12 @@ impl Entities {
         }
         if keeps_orders {
             let orders = backends.orders().await?.port;
-            orders.set_event_log(order_log.admin());
+            orders.set_event_log(Arc::clone(order_log));
             entities.orders = Some(LocalRows {
                 part: "orders",
                 relay: Relay::new(
                     Arc::clone(&orders) as _,
-                    order_log.writer(),
+                    Arc::clone(order_log),
                     RelayOptions::default(),
                 ),
                 projection: Arc::clone(&orders) as _,
@@ -153,7 +153,7 @@ impl<R: Record> LocalRows<R> {
             let ingest = Ingest::new(
                 source(settings, &self.subscribed)?,
                 self.projection,
-                self.subscribed.require_log()?.dead_letters(),
+                Arc::clone(self.subscribed.require_log()?),
                 settings.ingest_options(),
             );
             let monitor = background.run_ingest(ingest, &self.subscribed, metrics, None)?;

@@ -10,6 +10,8 @@ mod pending_dead_letters;
 mod purchases;
 mod reader;
 
+use std::sync::Arc;
+
 use shop_accounts::outbox::{Relay, RelayMonitor};
 use shop_core::Backend;
 use shop_core::feed::PurchaseFeed;
@@ -74,14 +76,14 @@ impl Background {
         metrics: &Metrics,
         spot_check: Option<SpotCheck>,
     ) -> Result<IngestMonitor> {
-        let admin = log.require_log()?.admin();
+        let observed_log = Arc::clone(log.require_log()?);
         let monitor = ingest.monitor();
         let run = ingest.run(self.shutdown.clone().cancelled_owned());
         self.tasks
             .push(tokio::spawn(async move { run.await.map(drop) }));
 
         self.run_until_shutdown(pending_dead_letters::observe_log(
-            admin,
+            observed_log,
             log.topic.clone(),
             monitor.clone(),
             metrics.clone(),

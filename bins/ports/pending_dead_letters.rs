@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use shop_core::ingest::{IngestCounters, IngestMonitor};
 use shop_core::inspect::LogInspection;
-use shop_core::log::LogAdmin;
+use shop_core::log::Log;
 use shop_core::verify::SpotCheck;
 use shop_http::Metrics;
 use tokio::time::{Instant, timeout};
@@ -28,7 +28,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(20);
 /// Records in `metrics` the state of the log of `topic`, periodically and when `ingest`
 /// dead-letters or loses a record. Does not end.
 pub(crate) async fn observe_log(
-    log: Arc<dyn LogAdmin>,
+    log: Arc<dyn Log>,
     topic: String,
     ingest: IngestMonitor,
     metrics: Metrics,
@@ -43,7 +43,7 @@ pub(crate) async fn observe_log(
             ..
         } = ingest.status().counters;
         // An alert divides by the retention, even while dead letters cannot be read.
-        metrics.note_retention(&topic, log.retention());
+        metrics.note_retention(&topic, log.info().retention);
         match LogInspection::read(&*log).await {
             Ok(inspection) => {
                 has_failed = false;

@@ -115,20 +115,20 @@ async fn list_from_service(
     backend: &mut Backend,
     settings: &Settings,
 ) -> Result<Option<Arc<ShopClient>>> {
-    let admin = backend.require_log()?.admin();
+    let log = Arc::clone(backend.require_log()?);
     let Some(url) = &settings.management_url else {
         let Some(query) = &backend.query else {
             return Err(CliError::new("there is no store to list purchases from"));
         };
         let group = backend.require_group()?;
-        backend.feed = Some(PurchaseFeed::new(admin, group, Arc::clone(query)));
+        backend.feed = Some(PurchaseFeed::new(log, group, Arc::clone(query)));
         return Ok(None);
     };
 
     let management = Arc::new(client(url, settings).await?);
     // The group that feeds the store of management is a setting of management.
     backend.feed = Some(PurchaseFeed::with_options(
-        admin,
+        log,
         Arc::clone(&management) as _,
         Arc::clone(&management) as _,
         FeedOptions::default(),
@@ -218,7 +218,7 @@ impl PurchaseTasks {
         let ingest = Ingest::new(
             source(settings, backend)?,
             store,
-            backend.require_log()?.dead_letters(),
+            Arc::clone(backend.require_log()?),
             settings.ingest_options(),
         );
         let group = backend.require_group()?;

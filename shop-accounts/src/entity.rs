@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::TryStreamExt as _;
-use shop_core::log::{LogAdmin, LogRecord, Offsets};
+use shop_core::log::{Log, LogRecord, Offsets, ScanEnd};
 use shop_core::record::{Event, Record, header};
 use shop_core::{Error, ErrorKind, IdempotencyKey, RequestContext, Result};
 use tokio::time::timeout;
@@ -138,7 +138,7 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     /// A store whose database can lose rows in a fail-over reads this log, so that it assigns no
     /// published number again. The default ignores the log.
     #[doc(hidden)]
-    fn set_event_log(&self, log: Arc<dyn LogAdmin>) {
+    fn set_event_log(&self, log: Arc<dyn Log>) {
         let _unused = log;
     }
 }
@@ -153,22 +153,23 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the log cannot be reached, or does not
 /// deliver an event of each partition in time.
 #[doc(hidden)]
-pub async fn highest_published<E: Entity>(log: &dyn LogAdmin) -> Result<i64> {
+pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
     // The ends of the partitions that were not read to their end yet.
-    let mut unread_ends = log.tail(&Offsets::new()).await?.end;
+    let mut unread_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
     let start = unread_ends
         .iter()
         .map(|(partition, end)| (*partition, end.saturating_sub(LAST_EVENTS)))
         .collect();
-    let mut tail = log.tail(&start).await?;
+    let mut events = log.scan(&start, ScanEnd::Never).await?;
     // There is nothing to read in an empty partition, or if the log has deleted all events of a
     // partition.
-    unread_ends.retain(|partition, end| tail.start.get(partition).is_some_and(|start| start < end));
+    unread_ends
+        .retain(|partition, end| events.start.get(partition).is_some_and(|start| start < end));
     let mut silent_partitions: BTreeSet<u32> = unread_ends.keys().copied().collect();
 
     let mut highest = 0;
     while !unread_ends.is_empty() {
-        let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, tail.batches.try_next()).await else {
+        let Ok(received) = timeout(NEXT_EVENT_TIMEOUT, events.batches.try_next()).await else {
             // Some of the last offsets of a partition may be without an event, but not all.
             if silent_partitions.is_empty() {
                 break;

@@ -34,14 +34,14 @@ use serde::Serialize;
 
 use crate::json::{Members, text};
 use crate::log::{
-    DeadLetterFilter, Log, LogAdmin, LogAdminExt as _, LogRecord, Partition, RecordPosition,
-    RecordType, Resolution, ResolveOptions, resolve,
+    DeadLetterFilter, Log, LogExt as _, LogRecord, Partition, RecordPosition, RecordType,
+    Resolution, ResolveOptions, resolve,
 };
 use crate::ports::{
     LeftEntries, ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector,
 };
 use crate::record::{self, Record as _};
-use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
+use crate::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
 /// The number of purchases or dead letters that are erased together.
 const BATCH_SIZE: usize = 500;
@@ -70,9 +70,7 @@ where
     S: PurchaseErase + PurchaseQuery,
 {
     let mut erase = Erase::new(user, |_progress| ());
-    erase
-        .erase_purchases("the log", &*log.admin(), store, store)
-        .await?;
+    erase.erase_purchases("the log", log, store, store).await?;
     Ok(erase.report)
 }
 
@@ -209,7 +207,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     pub(crate) async fn erase_purchases(
         &mut self,
         name: &str,
-        log: &dyn LogAdmin,
+        log: &dyn Log,
         query: &dyn PurchaseQuery,
         store: &dyn PurchaseErase,
     ) -> Result<()> {
@@ -290,16 +288,15 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// erased first. The caller passes none in a dry run, and for logs without purchases.
     ///
     /// # Errors
-    /// Returns the errors of the log and of the store, except
-    /// [`Unsupported`](ErrorKind::Unsupported) of an erasure: the log keeps the records then.
+    /// Returns the errors of the log and of the store.
     pub(crate) async fn erase_records(
         &mut self,
         name: &str,
-        log: &dyn LogAdmin,
+        log: &dyn Log,
         is_about: &IsAbout<'_>,
         mark_store: Option<&dyn PurchaseErase>,
     ) -> Result<()> {
-        let mut batches = log.scan().await?;
+        let mut batches = log.scan_all().await?;
         let mut kept_records: Option<KeptRecords> = None;
         while let Some(batch) = batches.try_next().await? {
             self.scanned_records += batch.records.len() as u64;
@@ -328,40 +325,36 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
 
             let position_of = |record: &&LogRecord| RecordPosition::from_record(record, partition);
             let record_count = matching_records.len() as u64;
-            let erasure = if self.report.dry_run {
-                // Erasing no record changes nothing, but fails as unsupported if the log cannot
-                // erase records.
-                log.erase(&[]).await.map(|_none| record_count)
-            } else {
-                let positions: Vec<_> = matching_records.iter().map(position_of).collect();
-                log.erase(&positions).await
+            let Some(eraser) = log.info().eraser else {
+                let kept = kept_records.get_or_insert_with(|| KeptRecords {
+                    log: name.to_owned(),
+                    topic: partition.topic.to_string(),
+                    records: 0,
+                    last: position_of(last_record),
+                    last_time: last_record.time,
+                    until: None,
+                });
+                kept.records += record_count;
+                if last_record.time >= kept.last_time {
+                    kept.last = position_of(last_record);
+                    kept.last_time = last_record.time;
+                }
+                continue;
             };
 
-            match erasure {
-                Ok(erased) => self.report.records += erased,
-                Err(error) if error.kind() == ErrorKind::Unsupported => {
-                    let kept = kept_records.get_or_insert_with(|| KeptRecords {
-                        log: name.to_owned(),
-                        topic: partition.topic.to_string(),
-                        records: 0,
-                        last: position_of(last_record),
-                        last_time: last_record.time,
-                        until: None,
-                    });
-                    kept.records += record_count;
-                    if last_record.time >= kept.last_time {
-                        kept.last = position_of(last_record);
-                        kept.last_time = last_record.time;
-                    }
-                }
-                Err(error) => return Err(error),
-            }
+            self.report.records += if self.report.dry_run {
+                record_count
+            } else {
+                let positions: Vec<_> = matching_records.iter().map(position_of).collect();
+                eraser.erase(&positions).await?
+            };
         }
 
         // The last record is known now, and so is the time at which the log deletes it.
         if let Some(kept) = &mut kept_records {
             kept.until = log
-                .retention()
+                .info()
+                .retention
                 .map(|retention| kept.last_time.saturating_add(retention));
         }
         self.report.kept.extend(kept_records);
@@ -376,7 +369,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
     /// Returns the errors of the log.
     pub(crate) async fn erase_dead_letters(
         &mut self,
-        log: &dyn LogAdmin,
+        log: &dyn Log,
         record_type: RecordType,
         is_about: &IsAbout<'_>,
     ) -> Result<()> {
@@ -486,10 +479,9 @@ impl fmt::Display for EraseReport {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::DeadLetters as _;
     use crate::memory::{InMemoryLog, InMemoryStore};
     use crate::ports::{Deletion, Lookup, PurchaseSink as _, PurchaseStore as _, Removed};
-    use crate::{Error, NewPurchase, Uuid};
+    use crate::{Error, ErrorKind, NewPurchase, Uuid};
     use async_trait::async_trait;
 
     fn purchase(user: &str, number: u128) -> Purchase {
@@ -509,10 +501,7 @@ mod tests {
         let poison = LogRecord::new(0, Timestamp::MIN, Some("{\"userid\":\"1\"}".into()));
         let position = log.append(poison);
         let dead_letter = log.parked_dead_letter(&position, "by hand").await.unwrap();
-        log.dead_letters()
-            .put(&[dead_letter.unwrap()])
-            .await
-            .unwrap();
+        log.put_dead_letters(&[dead_letter.unwrap()]).await.unwrap();
         // The second one is not stored yet.
         store
             .insert([purchase("1", 1), purchase("2", 3)].into())

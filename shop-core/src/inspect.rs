@@ -10,7 +10,7 @@ use futures_util::TryStreamExt as _;
 use serde::Serialize;
 use tokio::time::timeout;
 
-use crate::log::{DeadLetterFilter, Gap, LogAdmin, LogRecord, LogUsage, ReasonKind};
+use crate::log::{DeadLetterFilter, Gap, Log, LogRecord, LogUsage, ReasonKind, ScanEnd};
 use crate::{Error, Result, Timestamp};
 
 /// The number of dead letters that are read at once.
@@ -39,12 +39,12 @@ impl LogInspection {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the dead letters cannot be read.
-    pub async fn read(log: &dyn LogAdmin) -> Result<Self> {
+    pub async fn read(log: &dyn Log) -> Result<Self> {
         let mut found = Self {
-            retention: log.retention(),
+            retention: log.info().retention,
             ..Self::default()
         };
-        if let Some(groups) = log.groups() {
+        if let Some(groups) = log.info().groups {
             // A failure to read the usage is ignored, because the dead letters and gaps are worth
             // reporting without it.
             found.usage = groups.usage().await.ok();
@@ -92,23 +92,23 @@ impl GroupProgress {
     /// without such a record by then is returned without its time.
     ///
     /// # Errors
-    /// Returns the errors of [`LogAdmin::positions`], of [`LogAdmin::tail`], and of reading
+    /// Returns the errors of [`Log::positions`], of [`Log::scan`], and of reading
     /// records.
-    pub async fn read(group: &str, log: &dyn LogAdmin) -> Result<Vec<Self>> {
+    pub async fn read(group: &str, log: &dyn Log) -> Result<Vec<Self>> {
         let positions = log.positions(group).await?;
-        let mut tail = log.tail(&positions).await?;
+        let mut unread = log.scan(&positions, ScanEnd::Never).await?;
         let partition = |(partition, end): (&u32, &u64)| Self {
             partition: *partition,
             committed: positions.get(partition).copied(),
             end: *end,
-            lag: end.saturating_sub(*tail.start.get(partition).unwrap_or(end)),
+            lag: end.saturating_sub(*unread.start.get(partition).unwrap_or(end)),
             oldest_unread: None,
         };
-        let mut partitions: Vec<_> = tail.end.iter().map(partition).collect();
+        let mut partitions: Vec<_> = unread.end.iter().map(partition).collect();
         let is_awaited = |at: &Self| at.lag > 0 && at.oldest_unread.is_none();
         let read = async {
             while partitions.iter().any(is_awaited) {
-                let Some(batch) = tail.batches.try_next().await? else {
+                let Some(batch) = unread.batches.try_next().await? else {
                     break;
                 };
                 let of_batch =
@@ -127,9 +127,7 @@ impl GroupProgress {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{
-        CommitOffset, DeadLetters as _, GapCause, LogAdminExt as _, LogSource as _, SourceEvent,
-    };
+    use crate::log::{CommitOffset, GapCause, LogExt as _, LogSource as _, SourceEvent};
     use crate::memory::InMemoryLog;
 
     #[tokio::test(start_paused = true)]
@@ -158,7 +156,7 @@ mod tests {
             .await
             .unwrap()
             .unwrap();
-        log.dead_letters().put(&[lost, parked]).await.unwrap();
+        log.put_dead_letters(&[lost, parked]).await.unwrap();
         let found = LogInspection::read(&log).await.unwrap();
         assert_eq!(
             found.dead_letters,

@@ -56,7 +56,7 @@
 //! # }
 //! ```
 //!
-//! Records that can never be stored become [dead letters](log::DeadLetters), byte for byte; outages
+//! Records that can never be stored become [dead letters](log::DeadLetter), byte for byte; outages
 //! are retried.
 //!
 //! # Your own log or store

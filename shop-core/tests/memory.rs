@@ -8,7 +8,7 @@ use shop_core::conformance::{
     feed_suite, log_admin_suite, log_suite, operations_suite, pipeline_suite, refund_suite,
     shop_suite, store_suite,
 };
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter};
+use shop_core::log::{Log, LogSource};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore, Rebalancing};
 use shop_core::ports::{
     CurrencyStore, IdempotentSink, PurchaseErase, PurchaseEvents, PurchaseQuery, PurchaseSink,
@@ -32,11 +32,8 @@ macro_rules! pointers {
 
 pointers!(
     dyn CurrencyStore,
-    dyn DeadLetters,
     dyn Log,
-    dyn LogAdmin,
     dyn LogSource,
-    dyn LogWriter,
     dyn PurchaseErase,
     dyn PurchaseEvents,
     dyn PurchaseQuery,
@@ -47,12 +44,12 @@ pointers!(
 
 #[tokio::test]
 async fn a_pointer_forwards_overridden_defaults() {
-    let admin: Arc<dyn LogAdmin> = Arc::new(InMemoryLog::default());
+    let log: Arc<dyn Log> = Arc::new(InMemoryLog::default());
     let query: Arc<dyn PurchaseQuery> = Arc::new(InMemoryStore::new());
-    let admin: Box<dyn LogAdmin> = Box::new(admin);
+    let log: Box<dyn Log> = Box::new(log);
     let query: Box<dyn PurchaseQuery> = Box::new(query);
-    // By default both are unsupported.
-    assert!(admin.positions("group").await.unwrap().is_empty());
+    assert!(log.info().eraser.is_some());
+    // By default unsupported.
     assert_eq!(
         query
             .info()

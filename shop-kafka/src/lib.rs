@@ -6,7 +6,6 @@
 //! |---|---|---|
 //! | sink | [`KafkaSink`] | publishes purchases |
 //! | source | [`KafkaSource`] | consumes records as a member of a consumer group |
-//! | dead letters | [`KafkaDeadLetters`] | keeps the records that can never be stored |
 //!
 //! # Publish
 //!
@@ -34,7 +33,7 @@
 //! write. When partitions move to another member, ingest first stores and commits the records that
 //! it already read from these partitions, within
 //! [`revocation_timeout`](KafkaLogOptions::revocation_timeout). Records that can never be stored
-//! are kept, byte for byte, in the topic `<topic>.dlq`, see [`KafkaDeadLetters`].
+//! are kept, byte for byte, in the topic `<topic>.dlq`, see [`KafkaLog`].
 //!
 //! ```no_run
 //! use std::sync::Arc;
@@ -46,8 +45,7 @@
 //!
 //! # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
 //! let source = Arc::new(log.source("purchase-group")?);
-//! let dead_letters = Arc::new(log.dead_letters());
-//! let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+//! let ingest = Ingest::new(source, store, Arc::new(log), IngestOptions::default());
 //! ingest.run(std::future::pending()).await?;
 //! # Ok(())
 //! # }
@@ -105,7 +103,6 @@
 extern crate self as shop_kafka;
 
 mod acknowledged;
-mod admin;
 #[cfg(feature = "clap")]
 mod args;
 mod batch;
@@ -132,7 +129,6 @@ mod topic_monitor;
 
 #[cfg(feature = "clap")]
 pub use args::KafkaArgs;
-pub use dead_letters::KafkaDeadLetters;
 pub use log::KafkaLog;
 pub use options::{Compression, KafkaLogOptions, OauthToken, OauthTokenProvider, SaslMechanism};
 /// The password in [`KafkaLogOptions`].

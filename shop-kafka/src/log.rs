@@ -1,17 +1,25 @@
-//! [`KafkaLog`]: opens the log of a topic, and creates its ports.
+//! [`KafkaLog`]: opens the log of a topic, and implements its ports.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, RecordPosition};
+use futures_util::stream::BoxStream;
+use futures_util::{StreamExt as _, TryStreamExt as _};
+use shop_core::log::{
+    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupMembers, Log, LogInfo, LogRecord,
+    LogScan, LogSource, Offsets, Partition, RecordPosition, RecordType, Resolution, ScanEnd,
+};
 use shop_core::{Backend, ErrorKind, Result};
 
 use crate::client::ClientHealth;
+use crate::dead_letters::KafkaDeadLetters;
 use crate::error::kafka_error;
 use crate::producer::ProducerHandle;
+use crate::scan::{ScanRange, scan};
 use crate::shared::KafkaLogInner;
+use crate::standalone::{group_members, group_positions};
 use crate::topic_monitor::TopicMonitor;
-use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
+use crate::{KafkaLogOptions, KafkaSink, KafkaSource};
 
 /// A topic of a Kafka cluster.
 ///
@@ -32,6 +40,44 @@ use crate::{KafkaDeadLetters, KafkaLogOptions, KafkaSink, KafkaSource};
 /// # Ok(())
 /// # }
 /// ```
+///
+/// # Dead letters
+///
+/// The dead letters are the records that can never be stored, in the topic `<topic>.dlq`. A dead
+/// letter is a record with the key, value and headers of the original record, unchanged.
+/// These text headers follow the original headers, in this order:
+///
+/// | header | value |
+/// |---|---|
+/// | `dead-letter-cluster` | the cluster of the original record |
+/// | `dead-letter-topic` | the topic of the original record |
+/// | `dead-letter-partition` | the partition of the original record |
+/// | `dead-letter-offset` | the offset of the original record |
+/// | `dead-letter-time` | the timestamp of the original record, in milliseconds since 1970 |
+/// | `dead-letter-reason` | the kind of the reason |
+/// | `dead-letter-detail` | the text of the reason |
+/// | `dead-letter-attempts` | the number of attempts to process the record; 0 if an operator parked it |
+/// | `dead-letter-version` | the version of the program that put the dead letter |
+///
+/// A repeated `put` writes a duplicate, which readers recognize by cluster, topic, partition,
+/// offset and time. If a dead letter is larger than the topic accepts, only the first 64 KiB of its
+/// key and of its value are stored, and the header `dead-letter-cut` contains the original size.
+/// Such a dead letter is not replayed.
+///
+/// # Markers
+///
+/// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a
+/// record without a key and with an empty value. The marker has these text headers:
+///
+/// | header | value |
+/// |---|---|
+/// | `dead-letter-settled` | `replayed` or `dropped` |
+/// | `dead-letter-record` | topic, partition and offset of the original record, joined by dashes |
+/// | `dead-letter-place` | the record id |
+/// | `dead-letter-purchase` | the id of the purchase or event, if it is known |
+///
+/// A marker resolves all dead letters of its record, including a dead letter that is put again
+/// after the marker. A marker of a gap resolves only the dead letters before the marker.
 #[derive(Debug, Clone)]
 pub struct KafkaLog {
     pub(crate) shared: Arc<KafkaLogInner>,
@@ -126,6 +172,11 @@ impl KafkaLog {
 
     /// Starts a new member of the consumer group `group`, which causes a rebalance.
     ///
+    /// A missing dead-letter topic is created, unless [`create_topics`] is off, so that it exists
+    /// before the first record fails.
+    ///
+    /// [`create_topics`]: KafkaLogOptions::create_topics
+    ///
     /// # Errors
     /// - [`Invalid`](ErrorKind::Invalid) if `group` is empty or librdkafka rejects the options
     /// - [`Unavailable`](ErrorKind::Unavailable) if no thread can be started
@@ -136,13 +187,12 @@ impl KafkaLog {
                 "the consumer group's name is empty",
             ));
         }
+        self.shared.dead_letter_topic();
         KafkaSource::start(&self.shared, group)
     }
 
-    /// Returns the dead letters of the log: the records that a consumer could not store. They are
-    /// in the topic `<topic>.dlq`.
-    #[must_use]
-    pub fn dead_letters(&self) -> KafkaDeadLetters {
+    /// Returns the dead letters of the log, which are in the topic `<topic>.dlq`.
+    pub(crate) fn dead_letter_topic(&self) -> KafkaDeadLetters {
         KafkaDeadLetters {
             log: Arc::clone(&self.shared),
             topic: self.shared.dead_letter_topic(),
@@ -160,33 +210,136 @@ impl KafkaLog {
         self.shared.topic.wait_until_ready().await?;
         self.shared.append(&record).await
     }
+
+    /// Waits until the topic is ready, and starts to read the records of `range`.
+    ///
+    /// The generation of the result is the id of the topic, which changes if the topic is created
+    /// again.
+    ///
+    /// # Errors
+    /// - the reason why the topic cannot be used
+    /// - [`Unavailable`](shop_core::ErrorKind::Unavailable) if the id of the cluster is unknown
+    /// - the error of the scan
+    async fn scan_range(&self, range: ScanRange) -> Result<LogScan> {
+        let shared = &self.shared;
+        shared.topic.wait_until_ready().await?;
+        let cluster = shared.monitor.cluster()?;
+        let topic = Arc::clone(&shared.topic.name);
+        let started_scan = scan(shared, &topic, range).await?;
+
+        let scan_cluster = Arc::clone(&cluster);
+        let scan_topic = Arc::clone(&topic);
+        let batches = started_scan.batches.map_ok(move |(index, records)| {
+            Batch::new(
+                Partition::new(Arc::clone(&cluster), Arc::clone(&topic), index, 0),
+                records,
+            )
+        });
+        let ranges = started_scan.ranges;
+        let mut log_scan = LogScan::new(scan_cluster, scan_topic, ranges, batches.boxed());
+        log_scan.unstable = started_scan.unstable;
+        log_scan.is_sparse = true;
+        log_scan.generation = shared.health.topic_id(&shared.topic.name);
+        Ok(log_scan)
+    }
 }
 
+/// To resolve a dead letter, a marker is written. The dead letter itself stays in the topic until
+/// the retention of the topic deletes it.
+///
+/// The first listing of dead letters reads the whole dead-letter topic and keeps an index of the
+/// topic in memory, because a marker may be anywhere behind its dead letter. Later listings read
+/// the records that were added since, and the dead letters of their page.
 #[async_trait]
-impl LogWriter for KafkaLog {
+impl Log for KafkaLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
         Self::append(self, record).await.map(drop)
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.shared.monitor.check(&self.shared.topic).await
-    }
-}
-
-impl Log for KafkaLog {
-    fn writer(&self) -> Arc<dyn LogWriter> {
-        Arc::new(self.clone())
     }
 
     fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
         Ok(Arc::new(Self::source(self, group)?))
     }
 
-    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(Self::dead_letters(self))
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        let start = start.clone();
+        let range = match end {
+            ScanEnd::Current => ScanRange::From(start),
+            ScanEnd::Never => ScanRange::Tail(start),
+        };
+        self.scan_range(range).await
     }
 
-    fn admin(&self) -> Arc<dyn LogAdmin> {
-        Arc::new(self.clone())
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.shared.topic.wait_until_ready().await?;
+        self.shared.request_for_group(group, group_positions).await
+    }
+
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        self.dead_letter_topic().put(dead_letters).await
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.dead_letter_topic().scan().await
+    }
+
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        resolution.check(dead_letters)?;
+        self.dead_letter_topic()
+            .resolve(dead_letters, record_type, resolution)
+            .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.shared.monitor.check(&self.shared.topic).await
+    }
+
+    /// The retention is the setting `retention.ms` of the topic, as it was last read.
+    fn info(&self) -> LogInfo<'_> {
+        let description = self.shared.topic.description();
+        let mut info = LogInfo::default();
+        info.retention = description.and_then(|topic| topic.settings.retention);
+        info.faults = self.shared.faults();
+        info.members = Some(self);
+        info
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        let range = ScanRange::At(index, offset);
+        let Some(batch) = self.scan_range(range).await?.batches.try_next().await? else {
+            return Ok(None);
+        };
+        let mut records = batch.records.into_iter();
+        let record = records.find(|record| record.offset == offset);
+        Ok(record.map(|record| (batch.partition, record)))
+    }
+
+    async fn contains_dead_letter(
+        &self,
+        record: &LogRecord,
+        partition: &Partition,
+    ) -> Result<bool> {
+        self.dead_letter_topic().contains(record, partition).await
+    }
+
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
+        self.dead_letter_topic()
+            .select(|index| index.select_page(filter, limit))
+            .await
+    }
+}
+
+#[async_trait]
+impl GroupMembers for KafkaLog {
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        self.shared.request_for_group(group, group_members).await
     }
 }

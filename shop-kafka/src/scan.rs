@@ -22,7 +22,7 @@ use futures_util::{StreamExt as _, stream};
 use rdkafka::consumer::Consumer;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::{Offset, TopicPartitionList};
-use shop_core::log::{LogRecord, LogTail, Offsets};
+use shop_core::log::{LogRecord, LogScan, Offsets};
 use shop_core::{ErrorKind, Result};
 use tokio::sync::{mpsc, oneshot};
 
@@ -78,7 +78,7 @@ impl ScanRange {
             }
             Self::At(..) => (high, high),
             Self::From(start) | Self::Tail(start) => {
-                (LogTail::start_offset(start, partition, low, high), high)
+                (LogScan::start_offset(start, partition, low, high), high)
             }
         }
     }

@@ -9,16 +9,16 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use shop_core::log::{DeadLetters as _, LogRecord};
+use shop_core::log::LogRecord;
 use shop_core::ports::{PurchaseSink, Receipt, SinkInfo, publish_each};
 use shop_core::record::encode;
 use shop_core::{Clock as _, ErrorKind, Purchase, PurchaseId, Result, SystemClock};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::KafkaDeadLetters;
 use crate::batch::BatchRoom;
 use crate::client::blocking;
+use crate::dead_letters::KafkaDeadLetters;
 use crate::error::{closed, from_kafka, kafka_error, not_reached, too_late};
 use crate::shared::KafkaLogInner;
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
-use shop_core::log::{DeadLetter, LogAdminExt as _, LogRecord};
+use shop_core::log::{DeadLetter, LogExt as _, LogRecord};
 use shop_core::ports::{PageLimit, Period, PurchaseErase as _, Summary, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{

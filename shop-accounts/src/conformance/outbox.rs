@@ -7,7 +7,7 @@ use futures_util::future::join;
 use futures_util::{FutureExt, TryStreamExt};
 use shop_core::conformance::declared;
 use shop_core::conformance::fault::{Call, Fault, Faults};
-use shop_core::log::{LogAdmin, LogRecord};
+use shop_core::log::{LogExt as _, LogRecord};
 use shop_core::memory::InMemoryLog;
 use shop_core::record::Event;
 use std::time::Duration;
@@ -234,7 +234,7 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
         written.extend(write(fixture, 8).await);
         let relay = Relay::new(
             faulty_outbox(Arc::clone(&outbox), &faults),
-            faults.writer(Arc::new(log.clone())),
+            faults.log(Arc::new(log.clone())),
             options.clone(),
         );
         let monitor = relay.monitor();
@@ -254,7 +254,7 @@ pub async fn a_relay_under_faults_loses_nothing(fixture: &dyn OutboxFixture) {
     }
     assert_eq!(faults.injected().len(), 7, "{faults:?}");
 
-    let batches: Vec<_> = succeed(async { log.scan().await?.try_collect().await }).await;
+    let batches: Vec<_> = succeed(async { log.scan_all().await?.try_collect().await }).await;
     let mut published: Vec<LogRecord> = Vec::new();
     for mut record in batches.into_iter().flat_map(|batch| batch.records) {
         // The log has assigned these.

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder};
 use futures_util::future::join_all;
-use shop_core::log::LogWriter;
+use shop_core::log::Log;
 use shop_core::ports::group_by_key;
 use shop_core::{Error, ErrorKind, Result, catch_panic, options, with_failpoints};
 use tokio::sync::watch;
@@ -91,7 +91,7 @@ pub struct RelayStatus {
 #[derive(Debug)]
 pub struct Relay {
     outbox: Arc<dyn Outbox>,
-    log: Arc<dyn LogWriter>,
+    log: Arc<dyn Log>,
     options: RelayOptions,
     status: watch::Sender<RelayStatus>,
 }
@@ -127,7 +127,7 @@ impl Relay {
     /// Creates a relay from `outbox` to `log`. The relay does nothing until [`run`](Self::run) is
     /// called.
     #[must_use]
-    pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn LogWriter>, options: RelayOptions) -> Self {
+    pub fn new(outbox: Arc<dyn Outbox>, log: Arc<dyn Log>, options: RelayOptions) -> Self {
         Self {
             outbox,
             log,

@@ -5,7 +5,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::log::{LogRecord, LogWriter};
+use futures_util::stream::BoxStream;
+use shop_core::log::{
+    DeadLetter, DeadLetterState, Log, LogInfo, LogRecord, LogScan, LogSource, Offsets, RecordType,
+    Resolution, ScanEnd,
+};
+use shop_core::memory::InMemoryLog;
 use shop_core::{Bytes, Error, ErrorKind, Result, Timestamp};
 use tokio::time::Instant;
 
@@ -49,6 +54,8 @@ struct TestLog {
     /// The value whose appends panic.
     panicking_value: &'static str,
     kept: Mutex<Vec<String>>,
+    /// The log that makes the calls which the relay does not make.
+    other_calls: InMemoryLog,
 }
 
 impl TestLog {
@@ -58,7 +65,7 @@ impl TestLog {
 }
 
 #[async_trait]
-impl LogWriter for TestLog {
+impl Log for TestLog {
     async fn append(&self, record: LogRecord) -> Result<()> {
         tokio::time::sleep(self.append_time).await;
         let value = value_of(&record);
@@ -70,8 +77,43 @@ impl LogWriter for TestLog {
         Ok(())
     }
 
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Log::source(&self.other_calls, group)
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        self.other_calls.scan(start, end).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.other_calls.positions(group).await
+    }
+
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        self.other_calls.put_dead_letters(dead_letters).await
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.other_calls.scan_dead_letters().await
+    }
+
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        self.other_calls
+            .resolve(dead_letters, record_type, resolution)
+            .await
+    }
+
     async fn check(&self) -> Result<()> {
-        Ok(())
+        self.other_calls.check().await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        self.other_calls.info()
     }
 }
 

@@ -27,7 +27,7 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::log::LogAdmin;
+use shop_core::log::Log;
 use shop_core::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo, UnreadableEntry};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 use shop_store::StoreInspection;
@@ -58,7 +58,7 @@ pub struct PostgresEntities<E> {
     last_number: Arc<Mutex<LastNumber>>,
     /// The log that the events are published to, if it is set. The log is read after the promotion
     /// of a server.
-    event_log: Arc<OnceLock<Arc<dyn LogAdmin>>>,
+    event_log: Arc<OnceLock<Arc<dyn Log>>>,
     outbox: PostgresOutbox,
     kind: PhantomData<E>,
 }
@@ -543,7 +543,7 @@ impl<E: PostgresEntity> EntityStore<E> for PostgresEntities<E> {
         self.connection.check_writes().await
     }
 
-    fn set_event_log(&self, log: Arc<dyn LogAdmin>) {
+    fn set_event_log(&self, log: Arc<dyn Log>) {
         let _first = self.event_log.set(log);
     }
 }

@@ -35,7 +35,7 @@ impl Entities {
         let orders_log = log(Order::TOPIC);
         let faults = Faults::new();
         let relay = |outbox: Arc<dyn Outbox>, log: &InMemoryLog| {
-            let log = faults.writer(Arc::new(log.clone()));
+            let log = faults.log(Arc::new(log.clone()));
             Relay::new(outbox, log, RelayOptions::default())
         };
         let users_relay = relay(Arc::new(users.clone()), &users_log);
@@ -105,7 +105,7 @@ fn ingest<R: shop_core::record::Record>(
     group: &str,
     store: Arc<dyn RecordStore<R>>,
 ) -> Ingest<R> {
-    let letters = Arc::new(log.dead_letters());
+    let letters = Arc::new(log.clone());
     Ingest::new(
         Arc::new(log.source(group)),
         store,

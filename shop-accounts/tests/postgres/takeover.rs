@@ -7,7 +7,6 @@ use shop_accounts::orders::{NewOrder, Order, OrderNumber};
 use shop_accounts::postgres::statements::{self, PostgresEntity as _, Reference};
 use shop_accounts::users::{UserErase as _, UserOrders as _};
 use shop_core::Uuid;
-use shop_core::log::Log as _;
 use shop_core::memory::InMemoryLog;
 use shop_core::ports::{InsertOutcome, RecordStore};
 use shop_store::postgres::database::PostgresConnection;
@@ -336,7 +335,7 @@ async fn numbers_in_the_event_log_are_not_given_again_after_a_promotion() {
     let log = InMemoryLog::default();
     let start = async || {
         let users = open(&cluster.url_of_both()).await;
-        users.set_event_log(log.admin());
+        users.set_event_log(Arc::new(log.clone()));
         users
     };
     let first = start().await;

@@ -46,7 +46,7 @@ impl Shop {
     /// Ingests the log into the store from now on.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
-        let letters = Arc::new(self.log.dead_letters());
+        let letters = Arc::new(self.log.clone());
         let ingest = Ingest::new(
             source,
             Arc::new(self.store.clone()),

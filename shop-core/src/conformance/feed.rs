@@ -3,7 +3,7 @@
 
 use super::prelude::*;
 use crate::feed::{FeedCursor, FeedOptions, PurchaseFeed, Subscription};
-use crate::log::GroupPositions;
+use crate::log::{GroupPositions, ScanEnd};
 use crate::record::encode;
 
 /// Returns a feed that follows the test's group, with `faults` in its lookups.
@@ -13,7 +13,7 @@ async fn feed(
     faults: &Faults,
     options: FeedOptions,
 ) -> PurchaseFeed {
-    let admin = log.log().admin();
+    let admin = log.log();
     let query = faults.query(store.query().await);
     let positions = GroupPositions {
         log: Arc::clone(&admin),
@@ -208,7 +208,7 @@ pub async fn a_slow_subscription_ends_and_continues(
     let all = purchases_of("u1", 0..10);
     append_all(log, &all).await;
     ingest(&*source, store, 10, &all).await;
-    let tail = succeed(log.log().admin().tail(&Offsets::new())).await;
+    let tail = succeed(log.log().scan(&Offsets::new(), ScanEnd::Never)).await;
     let ends = tail
         .end
         .iter()

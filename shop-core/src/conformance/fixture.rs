@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::log::{DeadLetter, DeadLetters, Log, LogAdminExt, LogSource, RecordPosition};
+use crate::log::{DeadLetter, Log, LogExt, LogSource, RecordPosition};
 use crate::ports::{PurchaseQuery, PurchaseSink, PurchaseStore};
 use crate::{Error, ErrorKind, Outcome};
 
@@ -44,15 +44,9 @@ pub trait LogFixture: Debug + Send + Sync {
         self.log().source(&self.group(name)).expect("a source")
     }
 
-    /// The dead letters.
-    async fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        self.log().dead_letters()
-    }
-
     /// All pending dead letters.
     async fn pending_dead_letters(&self) -> Vec<DeadLetter> {
         self.log()
-            .admin()
             .pending_dead_letters()
             .await
             .expect("the dead letters")

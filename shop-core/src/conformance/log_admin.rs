@@ -1,10 +1,9 @@
-//! The tests of the administrative ports of every log: [`Log`](crate::log::Log),
-//! [`LogWriter`](crate::log::LogWriter) and [`LogAdmin`].
+//! The tests of a log outside of any group, and of its dead letters: [`Log`].
 
 pub use super::log_tail::*;
 use super::prelude::*;
 use crate::log::{
-    DeadLetterFilter, DeadLetterState, LogAdmin, RecordType, ResolveOptions, ResolvedDeadLetter,
+    DeadLetterFilter, DeadLetterState, RecordType, ResolveOptions, ResolvedDeadLetter, ScanEnd,
     resolve,
 };
 use crate::record::DecodeError;
@@ -28,14 +27,14 @@ async fn append_values(fixture: &dyn LogFixture, values: &[&'static str]) {
 }
 
 #[track_caller]
-fn scan(admin: &dyn LogAdmin) -> impl Future<Output = Vec<Batch>> {
-    succeed(async { admin.scan().await?.try_collect().await })
+fn scan(log: &dyn Log) -> impl Future<Output = Vec<Batch>> {
+    succeed(async { log.scan_all().await?.try_collect().await })
 }
 
 /// Returns the records of the log as dead letters, ordered by position.
 async fn as_dead_letters(fixture: &dyn LogFixture, of: RecordType) -> Vec<DeadLetter> {
     let mut dead_letters = Vec::new();
-    for Batch { partition, records } in scan(&*fixture.log().admin()).await {
+    for Batch { partition, records } in scan(&*fixture.log()).await {
         let dead_letter =
             |record| DeadLetter::new(record, partition.clone(), Reason::conflict(of), 3);
         dead_letters.extend(records.into_iter().map(dead_letter));
@@ -46,7 +45,7 @@ async fn as_dead_letters(fixture: &dyn LogFixture, of: RecordType) -> Vec<DeadLe
 
 #[track_caller]
 fn put(fixture: &dyn LogFixture, dead_letters: &[DeadLetter]) -> impl Future<Output = ()> {
-    succeed(async move { fixture.log().dead_letters().put(dead_letters).await })
+    succeed(async move { fixture.log().put_dead_letters(dead_letters).await })
 }
 
 /// Appends records and puts dead letters about them.
@@ -65,25 +64,13 @@ fn resolve_all(
     of: RecordType,
     resolution: Resolution,
 ) -> impl Future<Output = u64> {
-    succeed(async move {
-        fixture
-            .log()
-            .admin()
-            .resolve(dead_letters, of, resolution)
-            .await
-    })
+    succeed(async move { fixture.log().resolve(dead_letters, of, resolution).await })
 }
 
 /// Returns the pending dead letters in their order, and the resolved ones.
 async fn states(fixture: &dyn LogFixture) -> (Vec<DeadLetter>, Vec<ResolvedDeadLetter>) {
-    let admin = fixture.log().admin();
-    let all = async {
-        admin
-            .scan_dead_letters()
-            .await?
-            .try_collect::<Vec<_>>()
-            .await
-    };
+    let log = fixture.log();
+    let all = async { log.scan_dead_letters().await?.try_collect::<Vec<_>>().await };
     let mut pending = Vec::new();
     let mut resolved = Vec::new();
     for state in succeed(all).await {
@@ -110,38 +97,38 @@ pub async fn the_ports_share_one_topic(fixture: &dyn LogFixture) {
     for record in odd_records() {
         append(fixture, record).await;
     }
-    succeed(fixture.log().writer().check()).await;
+    succeed(fixture.log().check()).await;
     let delivered = read_as_member(fixture, GROUP, 3).await.into_iter();
     let delivered: Vec<_> = delivered.flat_map(|batch| batch.records).collect();
     let scanned = as_dead_letters(fixture, OF).await;
     let records: Vec<_> = scanned.iter().map(|letter| letter.record.clone()).collect();
     assert_eq!(delivered, records);
 
-    let admin = fixture.log().admin();
+    let log = fixture.log();
     for (letter, appended) in scanned.into_iter().zip(odd_records()) {
         let record = letter.record;
         assert_eq!(
             (&record.key, &record.headers, &record.value),
             (&appended.key, &appended.headers, &appended.value)
         );
-        let found = succeed(admin.find(letter.partition.index, record.offset)).await;
+        let found = succeed(log.find(letter.partition.index, record.offset)).await;
         assert_eq!(found, Some((letter.partition, record)));
     }
-    for (index, offset) in [(0, 1_000), (1_000, admin.first_offset())] {
-        assert_eq!(succeed(admin.find(index, offset)).await, None);
+    for (index, offset) in [(0, 1_000), (1_000, log.info().first_offset)] {
+        assert_eq!(succeed(log.find(index, offset)).await, None);
     }
 }
 
-/// A scan yields the records that exist when it begins, per partition in order, and no later ones.
-/// It moves no position, and takes no partition from a member.
+/// A scan yields the records that exist when it begins, from the first or from given offsets on, per
+/// partition in order, and no later ones. It moves no position, and takes no partition from a member.
 pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
-    let admin = fixture.log().admin();
-    assert!(scan(&*admin).await.is_empty(), "a new log has no records");
+    let log = fixture.log();
+    assert!(scan(&*log).await.is_empty(), "a new log has no records");
     publish(fixture, &purchases(0..35)).await;
     let source = fixture.source(GROUP).await;
     commit(&*source, &positions(&read(&*source, 35).await)).await;
 
-    let begun = succeed(admin.scan()).await;
+    let begun = succeed(log.scan_all()).await;
     publish(fixture, &purchases(35..40)).await;
     let batches: Vec<Batch> = succeed(begun.try_collect()).await;
     assert_eq!(ids(&batches), ids_from(0..35));
@@ -149,7 +136,7 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
     for Batch { partition, records } in &batches {
         let next = next_offsets
             .entry(partition.index)
-            .or_insert_with(|| admin.first_offset());
+            .or_insert_with(|| log.info().first_offset);
         for record in records {
             assert_eq!(
                 record.offset, *next,
@@ -158,7 +145,10 @@ pub async fn a_scan_yields_the_whole_log(fixture: &dyn LogFixture) {
             *next += 1;
         }
     }
-    assert_eq!(ids(&scan(&*admin).await), ids_from(0..40));
+    assert_eq!(ids(&scan(&*log).await), ids_from(0..40));
+    let later = succeed(log.scan(&next_offsets, ScanEnd::Current)).await;
+    let batches: Vec<Batch> = succeed(later.batches.try_collect()).await;
+    assert_eq!(ids(&batches), ids_from(35..40), "from given offsets on");
 
     assert_eq!(ids(&read(&*source, 5).await), ids_from(35..40));
     close(&*source).await;
@@ -180,7 +170,7 @@ pub async fn pending_dead_letters_are_listed_once(fixture: &dyn LogFixture) {
     dead_letters.rotate_left(1);
     put(fixture, &dead_letters[..1]).await;
     put(fixture, &dead_letters[1..2]).await;
-    let listing = succeed(fixture.log().admin().scan_dead_letters()).await;
+    let listing = succeed(fixture.log().scan_dead_letters()).await;
     put(fixture, &dead_letters[2..]).await;
     put(fixture, &dead_letters).await;
     let listed: Vec<_> = succeed(listing.try_collect()).await;
@@ -202,9 +192,9 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
     put(fixture, &all).await;
     all.sort_by_key(DeadLetter::position);
 
-    let admin = fixture.log().admin();
+    let log = fixture.log();
     let any = DeadLetterFilter::default;
-    let first = succeed(admin.dead_letters(&any(), 3)).await;
+    let first = succeed(log.dead_letters(&any(), 3)).await;
     let after_first = any().after(Some(first[2].position()));
     assert_eq!(first, all[..3]);
     let known_and_unknown =
@@ -219,12 +209,12 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
         (by_position.clone(), &all[1..2]),
     ] {
         assert_eq!(
-            succeed(admin.dead_letters(&filter, 3)).await,
+            succeed(log.dead_letters(&filter, 3)).await,
             expected,
             "{filter:?}"
         );
     }
-    let selected = succeed(admin.select_dead_letters(by_position)).await;
+    let selected = succeed(log.select_dead_letters(by_position)).await;
     assert_eq!(succeed(selected.try_collect::<Vec<_>>()).await, all[1..2]);
 }
 
@@ -232,7 +222,7 @@ pub async fn dead_letters_are_found_by_position(fixture: &dyn LogFixture) {
 /// again meanwhile.
 pub async fn a_listing_does_not_repeat_a_replayed_dead_letter(fixture: &dyn LogFixture) {
     let dead_letters = put_values(fixture, &["one", "two", "three"]).await;
-    let mut listing = succeed(fixture.log().admin().scan_dead_letters()).await;
+    let mut listing = succeed(fixture.log().scan_dead_letters()).await;
     let mut yielded = Vec::new();
     while let Some(state) = succeed(listing.try_next()).await {
         let Some(dead_letter) = state.into_pending() else {
@@ -299,14 +289,14 @@ pub async fn a_replayed_record_keeps_its_id(fixture: &dyn LogFixture) {
 pub async fn a_resolved_dead_letter_stays_resolved(fixture: &dyn LogFixture) {
     append_values(fixture, &[ADA, "poison", "more poison"]).await;
     let all = as_dead_letters(fixture, OF).await;
-    let reader = fixture.log().dead_letters();
+    let log = fixture.log();
     let contained = async || {
         let mut contained = Vec::new();
         for DeadLetter {
             partition, record, ..
         } in &all
         {
-            contained.push(succeed(reader.contains(record, partition)).await);
+            contained.push(succeed(log.contains_dead_letter(record, partition)).await);
         }
         contained
     };
@@ -378,18 +368,18 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
         .filter_map(DeadLetter::gap)
         .collect();
     assert_eq!(listed, gaps);
-    let dead_letters = fixture.log().dead_letters();
-    assert!(succeed(dead_letters.contains(&reused.record, &reused.partition)).await);
+    let log = fixture.log();
+    assert!(succeed(log.contains_dead_letter(&reused.record, &reused.partition)).await);
     resolve_all(fixture, &all[..1], OF, Resolution::Dropped).await;
     assert_pending(&all[1..], "the others stay").await;
 
-    let admin = fixture.log().admin();
+    let log = fixture.log();
     let chosen = DeadLetterFilter::default().positions([first.position()].into());
     let resolve_chosen = async |resolution: Resolution| {
-        let selected = succeed(admin.select_dead_letters(chosen.clone())).await;
+        let selected = succeed(log.select_dead_letters(chosen.clone())).await;
         let mut are_resolved = Vec::new();
         let options = ResolveOptions::new(resolution);
-        let resolving = resolve(&*admin, OF, selected, &options, |_, refusal| {
+        let resolving = resolve(&*log, OF, selected, &options, |_, refusal| {
             are_resolved.push(refusal.is_none());
             true
         });
@@ -401,7 +391,7 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
         [false, false, true]
     );
     assert_pending(&all[2..], "no gap is replayed").await;
-    let error = fail(admin.resolve(&all[2..], OF, Resolution::Replayed)).await;
+    let error = fail(log.resolve(&all[2..], OF, Resolution::Replayed)).await;
     assert_eq!(error.kind(), ErrorKind::Invalid);
     assert_eq!(
         as_dead_letters(fixture, OF).await.len(),
@@ -418,24 +408,19 @@ pub async fn dead_letters_at_one_offset_are_distinct(fixture: &dyn LogFixture) {
 /// changes nothing.
 pub async fn an_erased_record_keeps_its_position(fixture: &dyn LogFixture) {
     append_values(fixture, &[ADA, ADA, "poison"]).await;
-    let admin = fixture.log().admin();
+    let log = fixture.log();
     let positions = places(&as_dead_letters(fixture, OF).await);
-    let erased = soon("erase", admin.erase(&positions[1..])).await;
-    if erased
-        .as_ref()
-        .is_err_and(|error| error.kind() == ErrorKind::Unsupported)
-    {
-        assert_eq!(as_dead_letters(fixture, OF).await.len(), 3);
+    let Some(eraser) = log.info().eraser else {
         return;
-    }
-    assert_eq!(erased.expect("erase"), 2);
+    };
+    assert_eq!(succeed(eraser.erase(&positions[1..])).await, 2);
     let is_erased: Vec<_> = as_dead_letters(fixture, OF)
         .await
         .iter()
         .map(|letter| letter.record.is_erased())
         .collect();
     assert_eq!(is_erased, [false, true, true]);
-    assert_eq!(succeed(admin.erase(&positions)).await, 1);
+    assert_eq!(succeed(eraser.erase(&positions)).await, 1);
 
     for record in read_as_member(fixture, GROUP, 3)
         .await

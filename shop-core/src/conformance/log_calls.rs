@@ -24,7 +24,7 @@ pub(super) fn publish(log: &dyn LogFixture, purchases: &[Purchase]) -> impl Futu
 /// Appends a raw record, as another producer would. The log assigns its offset and its time.
 #[track_caller]
 pub(super) fn append(log: &dyn LogFixture, record: LogRecord) -> impl Future<Output = ()> {
-    succeed(async move { log.log().writer().append(record).await.map(drop) })
+    succeed(async move { log.log().append(record).await.map(drop) })
 }
 
 /// Waits for the next event.

@@ -1,13 +1,13 @@
-//! The tests of following a log, and of its groups: [`LogAdmin::tail`](crate::log::LogAdmin::tail),
-//! [`LogAdmin::positions`](crate::log::LogAdmin::positions) and
+//! The tests of following a log, and of its groups: [`ScanEnd::Never`],
+//! [`Log::positions`](crate::log::Log::positions) and
 //! [`LogGroups`](crate::log::LogGroups).
 
 use super::prelude::*;
-use crate::log::LogTail;
+use crate::log::{LogScan, ScanEnd};
 
 /// Returns the ids of the next `count` records of `tail`.
 #[track_caller]
-fn next_of(tail: &mut LogTail, count: usize) -> impl Future<Output = BTreeSet<PurchaseId>> {
+fn next_of(tail: &mut LogScan, count: usize) -> impl Future<Output = BTreeSet<PurchaseId>> {
     succeed(async move {
         let mut batches: Vec<Batch> = Vec::new();
         while batches
@@ -32,11 +32,11 @@ fn is_unsupported<T>(result: &Result<T>) -> bool {
 /// A tail yields the records from its start on, and those that are appended later. It starts at the
 /// offsets that it is given, or at the first record, and reports where. Or tails are unsupported.
 pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
-    let admin = fixture.log().admin();
-    if is_unsupported(&soon("tail", admin.tail(&Offsets::new())).await) {
+    let log = fixture.log();
+    if is_unsupported(&soon("tail", log.scan(&Offsets::new(), ScanEnd::Never)).await) {
         return;
     }
-    let tail = async |start: &Offsets| succeed(admin.tail(start)).await;
+    let tail = async |start: &Offsets| succeed(log.scan(start, ScanEnd::Never)).await;
     let mut empty = tail(&Offsets::new()).await;
     assert_eq!(empty.start, empty.end);
     publish(fixture, &purchases(0..20)).await;
@@ -59,7 +59,7 @@ pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
         .iter()
         .map(|(partition, end)| (*partition, end + 1));
     let mut restarted = tail(&behind_the_end.collect()).await;
-    let is_at_first = |start: &u64| *start == admin.first_offset();
+    let is_at_first = |start: &u64| *start == log.info().first_offset;
     assert!(restarted.start.values().all(is_at_first), "{restarted:?}");
     assert_eq!(next_of(&mut restarted, 30).await, ids_from(0..30));
 }
@@ -67,15 +67,15 @@ pub async fn a_tail_yields_later_records(fixture: &dyn LogFixture) {
 /// The positions of a group are those that it has committed. A group that does not exist has none.
 pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFixture) {
     let source = fixture.source(GROUP).await;
-    let admin = fixture.log().admin();
+    let log = fixture.log();
     let group = fixture.group(GROUP);
-    if is_unsupported(&soon("positions", admin.positions(&group)).await) {
+    if is_unsupported(&soon("positions", log.positions(&group)).await) {
         return;
     }
     publish(fixture, &purchases(0..30)).await;
     let consumed = read(&*source, 30).await;
-    let first = admin.first_offset();
-    let before = succeed(admin.positions(&group)).await;
+    let first = log.info().first_offset;
+    let before = succeed(log.positions(&group)).await;
     assert!(
         before.values().all(|next| *next == first),
         "nothing is committed: {before:?}"
@@ -92,12 +92,12 @@ pub async fn positions_are_the_committed_offsets_of_a_group(fixture: &dyn LogFix
         {
             expected.insert(partition.index, next_offset);
         }
-        let mut found = succeed(admin.positions(&group)).await;
+        let mut found = succeed(log.positions(&group)).await;
         // A partition without records may have got its first position meanwhile.
         found.retain(|partition, next| expected.contains_key(partition) || *next != first);
         assert_eq!(found, expected);
     }
-    let of_another = succeed(admin.positions(&fixture.group("another"))).await;
+    let of_another = succeed(log.positions(&fixture.group("another"))).await;
     assert_eq!(of_another, Offsets::new());
 }
 
@@ -109,9 +109,9 @@ pub async fn groups_are_listed_reset_and_forgotten(fixture: &dyn LogFixture) {
     let consumed = read(&*source, 15).await;
     let committed = positions(&consumed[..1]);
     commit(&*source, &committed).await;
-    let admin = fixture.log().admin();
-    let first = admin.first_offset();
-    let Some(log_groups) = admin.groups() else {
+    let log = fixture.log();
+    let first = log.info().first_offset;
+    let Some(log_groups) = log.info().groups else {
         return;
     };
     let assert_groups = async |expected: &[(&str, u64, u64)]| {

@@ -110,7 +110,7 @@ pub async fn bad_records_are_dead_lettered(log: &dyn LogFixture, store: &dyn Sto
         (&record.key, &record.headers, &record.value),
         (&poison.key, &poison.headers, &poison.value)
     );
-    let resolved = log.log().admin();
+    let resolved = log.log();
     let resolved = resolved.resolve(&dead_letters, Purchase::TYPE, Resolution::Dropped);
     assert_eq!(succeed(resolved).await, 2);
     assert_stored(log, store, &all).await;
@@ -169,8 +169,8 @@ pub async fn a_gap_is_dead_lettered(log: &dyn LogFixture, store: &dyn StoreFixtu
     publish(log, &all[..4]).await;
     Running::ingest(log, store, 4).await;
     publish(log, &all[4..]).await;
-    let admin = log.log().admin();
-    let batches: Vec<Batch> = succeed(async { admin.scan().await?.try_collect().await }).await;
+    let admin = log.log();
+    let batches: Vec<Batch> = succeed(async { admin.scan_all().await?.try_collect().await }).await;
     let partition = &batches[0].partition;
     let offsets: Vec<u64> = batches
         .iter()

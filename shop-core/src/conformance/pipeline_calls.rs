@@ -33,7 +33,7 @@ impl Running {
         let ingest = Ingest::new(
             faults.source(log.source(GROUP).await),
             faults.store(store.store().await),
-            faults.dead_letters(log.dead_letters().await),
+            faults.log(log.log()),
             options(),
         );
         let monitor = ingest.monitor();

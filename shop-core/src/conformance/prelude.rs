@@ -26,7 +26,7 @@ pub(super) use super::store_calls::{
 pub(super) use super::watchdog::{fail, soon, succeed};
 pub(super) use super::{EraseFixture, LogFixture, ShopFixture, StoreFixture};
 pub(super) use crate::log::{
-    Batch, CommitOffset, CommitOutcome, DeadLetter, Gap, GapCause, Headers, LogAdminExt, LogRecord,
+    Batch, CommitOffset, CommitOutcome, DeadLetter, Gap, GapCause, Headers, Log, LogExt, LogRecord,
     LogSource, Offsets, Partition, Reason, ReasonKind, RecordPosition, Resolution, SourceEvent,
 };
 pub(super) use crate::ports::{

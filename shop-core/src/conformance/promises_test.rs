@@ -2,7 +2,7 @@
 
 use super::promised_test::assert_promised;
 
-const PORTS: [&str; 15] = [
+const PORTS: [&str; 14] = [
     include_str!("../feed/port.rs"),
     include_str!("../operations/mod.rs"),
     include_str!("../ports/sink.rs"),
@@ -14,9 +14,8 @@ const PORTS: [&str; 15] = [
     include_str!("../ports/currency.rs"),
     include_str!("../ports/imported_files.rs"),
     include_str!("../ports/user_names.rs"),
-    include_str!("../log/dead_letters.rs"),
-    include_str!("../log/admin.rs"),
     include_str!("../log/groups.rs"),
+    include_str!("../log/info.rs"),
     include_str!("../log/port.rs"),
 ];
 

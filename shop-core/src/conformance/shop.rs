@@ -35,11 +35,10 @@ impl<L: LogFixture, S: EraseFixture> ShopOnLog<L, S> {
     /// Outside of a tokio runtime.
     pub async fn new(log: L, store: S) -> Self {
         let source = log.source("shop").await;
-        let dead_letters = log.dead_letters().await;
         let ingest = Ingest::new(
             source,
             store.store().await,
-            dead_letters,
+            log.log(),
             IngestOptions::default(),
         );
         tokio::spawn(ingest.run(std::future::pending()));
@@ -56,7 +55,7 @@ impl<L: LogFixture, S: EraseFixture> ShopFixture for ShopOnLog<L, S> {
 
     async fn feed(&self) -> Option<PurchaseFeed> {
         Some(PurchaseFeed::new(
-            self.0.log().admin(),
+            self.0.log(),
             &self.0.group("shop"),
             self.1.query().await,
         ))

@@ -10,7 +10,7 @@ use std::str::FromStr;
 
 use uuid::Uuid;
 
-use crate::log::{LogTail, Offsets};
+use crate::log::{LogScan, Offsets};
 use crate::macros::format_as;
 use crate::{Error, ErrorKind, Invalid, Result};
 
@@ -64,7 +64,7 @@ pub(super) struct FeedPosition {
 ///
 /// The generation changes when a log is restored from a backup, and the digest changes with the
 /// generation.
-pub(super) fn log_digest(tail: &LogTail) -> u32 {
+pub(super) fn log_digest(tail: &LogScan) -> u32 {
     let names = [&tail.cluster]
         .into_iter()
         .chain(&tail.generation)
@@ -202,7 +202,7 @@ mod tests {
 
     fn log(topic: &str, generation: Option<&str>) -> u32 {
         let batches = futures_util::stream::empty().boxed();
-        let mut tail = LogTail::new("cluster".into(), topic.into(), [], batches);
+        let mut tail = LogScan::new("cluster".into(), topic.into(), [], batches);
         tail.generation = generation.map(Into::into);
         log_digest(&tail)
     }

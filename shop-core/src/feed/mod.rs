@@ -53,7 +53,7 @@ use std::sync::Arc;
 use tokio::sync::{Mutex, Semaphore};
 use tokio_util::sync::CancellationToken;
 
-use crate::log::{GroupPositions, IngestPositions, LogAdmin, Offsets};
+use crate::log::{GroupPositions, IngestPositions, Log, Offsets};
 use crate::ports::{PurchaseQuery, Selector};
 use crate::{Error, ErrorKind, Result, options};
 use cursor::FeedPosition;
@@ -95,8 +95,8 @@ pub use subscription::{RecentIds, Subscription};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> shop_core::Result<()> {
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-/// let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+/// let source = Arc::new(log.source("group"));
+/// let ingest = Ingest::new(source, Arc::new(store.clone()), Arc::new(log.clone()), IngestOptions::default());
 /// tokio::spawn(ingest.run(std::future::pending()));
 ///
 /// let feed = PurchaseFeed::new(Arc::new(log.clone()), "group", Arc::new(store.clone()));
@@ -144,7 +144,7 @@ options! {
 /// The state that the clones of a feed, its reader and its subscriptions share.
 #[derive(Debug)]
 struct FeedInner {
-    log: Arc<dyn LogAdmin>,
+    log: Arc<dyn Log>,
     positions: Arc<dyn IngestPositions>,
     query: Arc<dyn PurchaseQuery>,
     options: FeedOptions,
@@ -166,7 +166,7 @@ impl PurchaseFeed {
     /// Creates a feed of the purchases of `log` that the consumer group `group` ingests into the
     /// store of `query`.
     #[must_use]
-    pub fn new(log: Arc<dyn LogAdmin>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
+    pub fn new(log: Arc<dyn Log>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
         let positions = GroupPositions {
             log: Arc::clone(&log),
             group: group.into(),
@@ -183,7 +183,7 @@ impl PurchaseFeed {
     #[must_use]
     #[doc(hidden)]
     pub fn with_options(
-        log: Arc<dyn LogAdmin>,
+        log: Arc<dyn Log>,
         positions: Arc<dyn IngestPositions>,
         query: Arc<dyn PurchaseQuery>,
         options: FeedOptions,

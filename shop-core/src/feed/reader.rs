@@ -27,7 +27,7 @@ use super::FeedInner;
 use super::cursor::{advance_offsets, log_digest, next_offset};
 use super::hub::{Hub, Registration};
 use super::lookup::{LoggedPurchase, LookupQueue};
-use crate::log::{Batch, Offsets, follow_positions};
+use crate::log::{Batch, Offsets, ScanEnd, follow_positions};
 use crate::ports::Selector;
 use crate::{Error, ErrorKind, Result};
 
@@ -72,7 +72,7 @@ impl Reader {
         // Purchases that ingest processed are visible already, and the feed yields those that
         // become visible.
         let ingest_positions = feed.positions.positions().await?;
-        let tail = feed.log.tail(&ingest_positions).await?;
+        let tail = feed.log.scan(&ingest_positions, ScanEnd::Never).await?;
 
         let hub = Arc::new(Hub::new(
             log_digest(&tail),
@@ -235,7 +235,11 @@ impl Reader {
     ///   not read, or was restored from a backup
     /// - Errors of the log, unchanged
     async fn reopen_log(&mut self) -> Result<()> {
-        let tail = self.feed.log.tail(&self.read_offsets).await?;
+        let tail = self
+            .feed
+            .log
+            .scan(&self.read_offsets, ScanEnd::Never)
+            .await?;
         // A log that does not contain a requested record starts its partition elsewhere instead.
         let starts_elsewhere = self
             .read_offsets

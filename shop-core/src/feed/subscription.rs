@@ -20,7 +20,7 @@ use super::FeedInner;
 use super::cursor::{FeedCursor, FeedPosition, advance_offsets, next_offset};
 use super::hub::{Delivery, Hub, Registration};
 use super::lookup::{LoggedPurchase, LookupQueue};
-use crate::log::{Batch, Offsets};
+use crate::log::{Batch, Offsets, ScanEnd};
 use crate::macros::format_as;
 use crate::ports::Selector;
 use crate::{Purchase, PurchaseId, Result};
@@ -242,7 +242,7 @@ impl Backlog {
         // The semaphore is never closed, so there is no error.
         backlog.log_permit = Arc::clone(&feed.log_permits).acquire_owned().await.ok();
 
-        let tail = feed.log.tail(&start.offsets).await?;
+        let tail = feed.log.scan(&start.offsets, ScanEnd::Never).await?;
         start.check_tail_start(&tail.start)?;
         backlog.batches = tail.batches;
         // There is no backlog in a partition that starts at its end. The log may also lack a

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use super::import_test::{counts, csv, import_into};
 use super::*;
 use crate::PurchaseId;
-use crate::log::LogAdmin as _;
+use crate::log::Log as _;
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{
     DescribeStore, Lookup, Page, PageRequest, PurchaseQuery, Selector, StoreInfo, Summary,

@@ -330,7 +330,7 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
     let ingest = Ingest::new(
         Arc::new(log.source("store")),
         Arc::new(store.clone()),
-        Arc::new(log.dead_letters()),
+        Arc::new(log.clone()),
         IngestOptions::default(),
     );
     let running = tokio::spawn(ingest.run(std::future::pending()));

@@ -197,7 +197,7 @@ impl<R: Record> BatchWorker<R> {
         backoff: &mut Backoff,
     ) -> Result<bool, Aborted> {
         while let Err(mut error) =
-            with_failpoints("dead-letters", self.dead_letters.put(group)).await
+            with_failpoints("dead-letters", self.log.put_dead_letters(group)).await
         {
             if is_about_dead_letters(&error) {
                 let [dead_letter] = group else {

@@ -11,7 +11,7 @@ use tokio::task::JoinHandle;
 
 use super::{Component, Ingest, IngestCounters, IngestMonitor, IngestOptions, IngestStatus, Phase};
 use crate::conformance::fault::Faults;
-use crate::log::{DeadLetters, LogRecord};
+use crate::log::{Log, LogRecord};
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemorySource, InMemoryStore};
 use crate::ports::{PurchaseSink as _, PurchaseStore};
 use crate::{Error, ErrorKind, Purchase, PurchaseId, Result, Timestamp, Uuid};
@@ -66,7 +66,8 @@ pub(super) fn unavailable() -> Error {
 pub(super) struct Setup<'a> {
     pub(super) log: &'a InMemoryLog,
     pub(super) store: Arc<dyn PurchaseStore>,
-    pub(super) dead_letters: Arc<dyn DeadLetters>,
+    /// The log that keeps the dead letters: `log`, or a log around it.
+    pub(super) dead_letters: Arc<dyn Log>,
     pub(super) faults: &'a Faults,
     pub(super) options: IngestOptions,
 }
@@ -76,7 +77,7 @@ impl<'a> Setup<'a> {
         Self {
             log,
             store: Arc::new(InMemoryStore::new()),
-            dead_letters: Arc::new(log.dead_letters()),
+            dead_letters: Arc::new(log.clone()),
             faults,
             options: IngestOptions {
                 jitter_seed: Some(1),
@@ -95,7 +96,7 @@ impl<'a> Setup<'a> {
         let ingest = Ingest::new(
             self.faults.source(Arc::clone(&source) as _),
             self.faults.store(self.store),
-            self.faults.dead_letters(self.dead_letters),
+            self.faults.log(self.dead_letters),
             self.options,
         );
         Running::start(source, ingest)

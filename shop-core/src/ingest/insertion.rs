@@ -326,7 +326,7 @@ impl<R: Record> BatchWorker<R> {
         let record = &job.batch.records[sub_batch.indices[0]];
         let partition = &job.batch.partition;
 
-        match self.dead_letters.contains(record, partition).await {
+        match self.log.contains_dead_letter(record, partition).await {
             Ok(true) => {
                 tracing::warn!(
                     log.topic = %partition.topic,

@@ -11,9 +11,7 @@ use super::Component;
 use super::fixture::{Running, Setup, committed, log_with_batches_of, publish, purchase, until};
 use super::logged_test::Logged;
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::{
-    DeadLetter, DeadLetters as _, LogAdmin as _, LogAdminExt as _, Reason, ReasonKind, Resolution,
-};
+use crate::log::{DeadLetter, Log as _, LogExt as _, Reason, ReasonKind, Resolution};
 use crate::memory::{InMemoryLog, InMemoryStore};
 use crate::ports::{DescribeStore, InsertOutcome, RecordStore, StoreInfo};
 use crate::record::Record as _;
@@ -215,7 +213,7 @@ async fn a_dead_letter_counts_its_attempts() {
     let refused = Reason::refused(too_large).unwrap();
     faults.once(Call::Insert, Fault::Reject(refused));
     Setup::new(&log, &faults).start().has_dead_lettered(1).await;
-    assert_eq!(log.dead_letters().all()[0].attempts, 3);
+    assert_eq!(log.all_dead_letters()[0].attempts, 3);
 }
 
 #[tokio::test(start_paused = true)]
@@ -273,7 +271,7 @@ async fn a_parked_record_is_skipped_without_a_restart() {
     let found = log.find(stuck.partition, stuck.offset).await.unwrap();
     let (partition, record) = found.unwrap();
     let parked = DeadLetter::new(record, partition, Reason::parked("on purpose"), 0);
-    log.dead_letters().put(&[parked]).await.unwrap();
+    log.put_dead_letters(&[parked]).await.unwrap();
     let status = running.has_dead_lettered(1).await;
     assert!(
         status.stuck.is_none() && status.errors.is_empty(),

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use tokio::time::Instant;
 
 use super::fixture::{
@@ -14,8 +15,11 @@ use super::fixture::{
 use super::logged_test::Logged;
 use super::{Component, DeadLetterLimit, IngestOptions, Phase};
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::{DeadLetter, DeadLetters};
-use crate::memory::{InMemoryDeadLetters, InMemoryLog};
+use crate::log::{
+    DeadLetter, DeadLetterState, Log, LogInfo, LogRecord, LogScan, LogSource, Offsets, RecordType,
+    Resolution, ScanEnd,
+};
+use crate::memory::InMemoryLog;
 use crate::ports::PurchaseSink as _;
 use crate::{Error, ErrorKind, Purchase, Result};
 
@@ -59,23 +63,58 @@ async fn a_failed_dead_letter_that_is_redelivered_counts_once() {
 /// Rejects the dead letter of the record at offset 5 until the limit is raised.
 #[derive(Debug)]
 struct Narrow {
-    inner: InMemoryDeadLetters,
+    inner: InMemoryLog,
     is_raised: Arc<AtomicBool>,
 }
 
 #[async_trait]
-impl DeadLetters for Narrow {
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+impl Log for Narrow {
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         if !self.is_raised.load(Ordering::Relaxed)
             && dead_letters.iter().any(|letter| letter.record.offset == 5)
         {
             return Err(Error::new(ErrorKind::TooLarge, "a message may have 1 MB"));
         }
-        self.inner.put(dead_letters).await
+        self.inner.put_dead_letters(dead_letters).await
+    }
+
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        Log::append(&self.inner, record).await
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Log::source(&self.inner, group)
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        self.inner.scan(start, end).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.inner.positions(group).await
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.inner.scan_dead_letters().await
+    }
+
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        self.inner
+            .resolve(dead_letters, record_type, resolution)
+            .await
     }
 
     async fn check(&self) -> Result<()> {
-        Ok(())
+        self.inner.check().await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        self.inner.info()
     }
 }
 
@@ -88,7 +127,7 @@ async fn a_rejected_dead_letter_is_reported_and_stored_once_it_is_accepted() {
         let mut setup = with_limit(&log, &faults, limit);
         let is_raised = Arc::new(AtomicBool::new(false));
         setup.dead_letters = Arc::new(Narrow {
-            inner: log.dead_letters(),
+            inner: log.clone(),
             is_raised: Arc::clone(&is_raised),
         });
         let running = setup.start();
@@ -107,7 +146,7 @@ async fn a_rejected_dead_letter_is_reported_and_stored_once_it_is_accepted() {
         for part in ["purchases-0-5", "undecodable", "a message may have 1 MB"] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        assert_eq!(log.dead_letters().all().len(), 5, "the earlier ones");
+        assert_eq!(log.all_dead_letters().len(), 5, "the earlier ones");
         assert_eq!(committed(&log), 0, "the position stays before the batch");
 
         is_raised.store(true, Ordering::Relaxed);
@@ -212,7 +251,7 @@ async fn a_conflict_neither_counts_nor_ends_a_row_of_dead_letters() {
     append_poison(&log, 1);
     let running = with_limit(&log, &Faults::new(), 2).start();
     running.stops_with_error().await;
-    assert_eq!(log.dead_letters().all().len(), 3);
+    assert_eq!(log.all_dead_letters().len(), 3);
 }
 
 #[tokio::test(start_paused = true)]

@@ -65,10 +65,6 @@ impl LogSource for Misbehaving {
         unimplemented!("not asked for")
     }
 
-    async fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
     async fn close(&self, _deadline: Duration) -> Result<()> {
         match self.commits {
             Commits::Hang => pending().await,
@@ -90,7 +86,7 @@ fn start(commits: Commits) -> (Events, Running<Misbehaving>) {
     let ingest = Ingest::new(
         Arc::clone(&source) as _,
         Arc::new(InMemoryStore::new()),
-        Arc::new(InMemoryLog::default().dead_letters()),
+        Arc::new(InMemoryLog::default()),
         IngestOptions::default(),
     );
     (sender, Running::start(source, ingest))

@@ -69,7 +69,7 @@ pub use status::{
     StuckRecord,
 };
 
-use crate::log::{DeadLetters, LogSource};
+use crate::log::{Log, LogSource};
 use crate::ports::RecordStore;
 use crate::record::Record;
 use crate::{Purchase, Result};
@@ -99,7 +99,7 @@ use worker::BatchWorker;
 /// let ingest = Ingest::new(
 ///     Arc::new(log.source("purchase-group")),
 ///     Arc::new(store.clone()),
-///     Arc::new(log.dead_letters()),
+///     Arc::new(log.clone()),
 ///     IngestOptions::default(),
 /// );
 /// let monitor = ingest.monitor();
@@ -117,21 +117,21 @@ pub struct Ingest<R: Record = Purchase> {
 }
 
 impl<R: Record> Ingest<R> {
-    /// Creates a pipeline from `source` into `store`, with `dead_letters` for records that can
-    /// never be stored.
+    /// Creates a pipeline from `source`, a member of a group of `log`, into `store`. Records that
+    /// can never be stored become dead letters of `log`.
     ///
     /// The pipeline does nothing until [`run`](Self::run) is called.
     #[must_use]
     pub fn new(
         source: Arc<dyn LogSource>,
         store: Arc<dyn RecordStore<R>>,
-        dead_letters: Arc<dyn DeadLetters>,
+        log: Arc<dyn Log>,
         options: IngestOptions,
     ) -> Self {
         let breaker = DeadLetterBreaker::new(options.dead_letter_limit);
         let worker = BatchWorker {
             store,
-            dead_letters,
+            log,
             options,
             breaker,
             accepted_count: AtomicU64::new(0),

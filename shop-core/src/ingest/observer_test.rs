@@ -86,7 +86,7 @@ impl Fixture {
         let ingest = Ingest::new(
             Arc::clone(&source) as _,
             self.faults.store(Arc::new(self.store.clone())),
-            Arc::new(self.log.dead_letters()),
+            Arc::new(self.log.clone()),
             options,
         );
         Running::start(

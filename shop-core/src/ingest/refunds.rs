@@ -104,7 +104,7 @@ async fn settle_waiting_refunds<R: Record>(
         }
         // The dead letters come first. If the process ends before the refunds are removed, the next
         // round puts the same dead letters again.
-        worker.dead_letters.put(&dead_letters).await?;
+        worker.log.put_dead_letters(&dead_letters).await?;
         log_dead_letters(&dead_letters);
 
         dead_lettered = refused_refunds

@@ -37,7 +37,7 @@ async fn a_store_that_fails_all_inserts_is_an_outage_and_does_not_block_a_shutdo
         assert_eq!(running.stop().await, IngestCounters::default());
         let took = asked.elapsed();
         assert!(took <= IngestOptions::default().drain_timeout, "{took:?}");
-        assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
+        assert_eq!((committed(&log), log.all_dead_letters().len()), (0, 0));
     }
 }
 
@@ -145,7 +145,7 @@ async fn a_broken_store_stops_the_pipeline_and_commits_nothing() {
             .with_store(Arc::new(store))
             .start();
         assert_eq!(running.stops_with_error().await.kind(), ErrorKind::Internal);
-        assert_eq!((committed(&log), log.dead_letters().all().len()), (0, 0));
+        assert_eq!((committed(&log), log.all_dead_letters().len()), (0, 0));
     }
 }
 
@@ -167,7 +167,7 @@ async fn a_limit_reached_by_a_later_batch_does_not_block_the_position() {
 
     let error = setup.start().stops_with_error().await;
     assert!(error.to_string().contains("2 records in a row"), "{error}");
-    assert_eq!((committed(&log), log.dead_letters().all().len()), (4, 3));
+    assert_eq!((committed(&log), log.all_dead_letters().len()), (4, 3));
 }
 
 #[tokio::test(start_paused = true)]

@@ -16,7 +16,7 @@ use super::event::{BatchEvent, BatchOutcome, BatchState, PipelineEvent};
 use super::status::Component;
 use super::{IngestCounters, IngestOptions};
 use crate::Error;
-use crate::log::{Batch, DeadLetters, Gap, Reason, ReasonKind};
+use crate::log::{Batch, Gap, Log, Reason, ReasonKind};
 use crate::ports::RecordStore;
 
 /// The state that the tasks of all batches of a pipeline share: the ports, the options and the
@@ -24,7 +24,8 @@ use crate::ports::RecordStore;
 #[derive(Debug)]
 pub(super) struct BatchWorker<R> {
     pub(super) store: Arc<dyn RecordStore<R>>,
-    pub(super) dead_letters: Arc<dyn DeadLetters>,
+    /// The log whose records are ingested. It keeps the dead letters.
+    pub(super) log: Arc<dyn Log>,
     pub(super) options: IngestOptions,
     /// Counts dead letters, and stops the pipeline at the limit.
     pub(super) breaker: DeadLetterBreaker,

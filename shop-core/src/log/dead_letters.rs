@@ -5,75 +5,13 @@
 //! it: by a replay, which publishes the record again, or by dropping it. A resolved dead letter
 //! leaves a [`ResolvedDeadLetter`] behind.
 //!
-//! | port | caller | does |
-//! |---|---|---|
-//! | [`DeadLetters`] | ingest, and commands that park a record | stores dead letters |
-//! | [`LogAdmin`](super::LogAdmin) | commands and HTTP API | lists, replays and drops them |
+//! [`Log`](super::Log) stores, lists and resolves dead letters.
 
 use std::collections::BTreeSet;
-use std::fmt::Debug;
-
-use async_trait::async_trait;
 
 use super::{LogRecord, Partition, Reason, ReasonKind, RecordId, RecordPosition, RecordType};
 use crate::macros::named_enum;
-use crate::{Result, Timestamp, options};
-
-/// The port of a log that keeps records which can never be processed, byte for byte.
-///
-/// Dead letters belong to the log and not to the store, so records can be dead-lettered while the
-/// store is unavailable. [`Ingest`](crate::ingest::Ingest) calls this port;
-/// [`LogAdmin`](super::LogAdmin) lists, replays and discards the dead letters.
-///
-/// # Behavior
-/// Each line names the function of the conformance kit that checks it.
-///
-/// - `put` returns `Ok` only when all dead letters are durable, with the original bytes, key and
-///   headers (`log_admin::pending_dead_letters_are_listed_once`).
-/// - Putting the same dead letters again is harmless
-///   (`log_admin::pending_dead_letters_are_listed_once`), also when they are resolved
-///   (`log_admin::a_resolved_dead_letter_stays_resolved`).
-/// - Dead letters are identified by position and time: a gap, and a record at an offset that the
-///   log reused, do not replace another dead letter at their offset
-///   (`log_admin::dead_letters_at_one_offset_are_distinct`).
-/// - `contains` finds a record whose dead letter was put, also by another process, and is pending
-///   or resolved (`log_admin::a_resolved_dead_letter_stays_resolved`).
-#[cfg_attr(feature = "mock", mockall::automock)]
-#[async_trait]
-#[auto_impl::auto_impl(Arc, Box)]
-pub trait DeadLetters: Debug + Send + Sync + 'static {
-    /// Stores all of `dead_letters` durably.
-    ///
-    /// A dead letter that was resolved before stays resolved. A gap is the exception: it becomes
-    /// pending again, because the same offsets may be lost once more.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached. Some of the
-    /// dead letters may be stored already; retrying with all is safe.
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()>;
-
-    /// Returns whether there is a dead letter about `record` of `partition`, pending or resolved.
-    ///
-    /// An operator can park a record over which the store keeps failing: the operator's program
-    /// puts the dead letter, and ingest runs in another process. So ingest asks before it retries a
-    /// stuck record, and continues behind a record that is parked. The epoch of `partition` is
-    /// ignored.
-    ///
-    /// The default returns `false`: records of such a log cannot be parked.
-    ///
-    /// # Errors
-    /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be reached.
-    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let _unknown = (record, partition);
-        Ok(false)
-    }
-
-    /// Checks whether dead letters can be put now, without writing any.
-    ///
-    /// # Errors
-    /// The reason why no dead letter can be put now.
-    async fn check(&self) -> Result<()>;
-}
+use crate::{Timestamp, options};
 
 /// A record that can never be processed, with its position and the reason.
 ///
@@ -126,6 +64,15 @@ impl DeadLetterState {
         match self {
             Self::Pending(dead_letter) => Some(dead_letter),
             Self::Resolved(_) => None,
+        }
+    }
+
+    /// Returns the id that identifies the dead letter: see [`DeadLetter::record_id`].
+    #[must_use]
+    pub fn record_id(&self) -> RecordId {
+        match self {
+            Self::Pending(dead_letter) => dead_letter.record_id(),
+            Self::Resolved(resolved) => resolved.record_id,
         }
     }
 }
@@ -242,6 +189,13 @@ impl DeadLetterFilter {
             dead_letter.reason.kind(),
             dead_letter.record.time,
         )
+    }
+
+    /// Returns the dead letter of `state`, if it is pending and this filter selects it.
+    pub(super) fn select_pending(&self, state: DeadLetterState) -> Option<DeadLetter> {
+        state
+            .into_pending()
+            .filter(|dead_letter| self.selects(dead_letter))
     }
 
     /// Returns whether this filter selects a dead letter with this `position`, this `reason`, and

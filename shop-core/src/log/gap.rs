@@ -261,7 +261,7 @@ impl Resolution {
 
     /// Checks that all `dead_letters` can be resolved in this way.
     ///
-    /// Every implementation of [`LogAdmin::resolve`](super::LogAdmin::resolve) calls this first, so
+    /// Every implementation of [`Log::resolve`](super::Log::resolve) calls this first, so
     /// that a call with one unsuitable dead letter changes nothing.
     ///
     /// # Errors

@@ -2,60 +2,58 @@
 //!
 //! | port | task |
 //! |---|---|
-//! | [`Log`] | gives access to the other ports of one topic |
-//! | [`LogWriter`] | appends records |
+//! | [`Log`] | appends, scans and finds the records of one topic, and keeps its dead letters |
 //! | [`LogSource`] | reads records as a member of a consumer group, and commits the group's positions |
-//! | [`DeadLetters`] | stores the records that can never be processed |
-//! | [`LogAdmin`] | reads the log outside of any group, and resolves dead letters |
+//!
+//! What only some logs can do, [`LogInfo`] contains:
+//!
+//! | port | task |
+//! |---|---|
+//! | [`GroupMembers`] | reports the members of a consumer group |
 //! | [`LogGroups`] | manages the consumer groups, if the log keeps them itself |
+//! | [`RecordEraser`] | erases single records |
 //!
 //! Kafka, the embedded log and the log in memory implement these ports.
 
-mod admin;
 mod dead_letters;
+mod ext;
 mod gap;
 mod groups;
 mod headers;
 mod identity;
+mod info;
 mod port;
+mod positions;
 mod reason;
 mod record;
 mod resolve;
+mod scan;
 mod source;
-mod tail;
 
-pub(crate) use tail::follow_positions;
-#[doc(hidden)]
+pub(crate) use positions::follow_positions;
 pub use {
-    admin::LogAdminExt,
-    groups::{GroupPosition, LogUsage},
-    resolve::resolve,
-    tail::{GroupPositions, IngestPositions},
-};
-#[cfg(feature = "mock")]
-pub use {
-    admin::MockLogAdmin,
-    dead_letters::MockDeadLetters,
-    groups::MockLogGroups,
-    port::{MockLog, MockLogWriter},
-    source::MockLogSource,
-};
-pub use {
-    admin::{LogAdmin, LogFaults},
-    dead_letters::{
-        DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Resolution, ResolvedDeadLetter,
-    },
+    dead_letters::{DeadLetter, DeadLetterFilter, DeadLetterState, Resolution, ResolvedDeadLetter},
+    ext::LogExt,
     gap::{CUT_HEADER, Gap, GapCause},
     groups::LogGroups,
     headers::{Headers, HeadersBuilder, InvalidHeaders},
     identity::{RecordId, RecordType},
-    port::{Log, LogWriter, LogWriterExt},
+    info::{GroupMembers, LogFaults, LogInfo, RecordEraser},
+    port::Log,
     reason::{Reason, ReasonKind},
     record::{LogRecord, RecordPosition},
     resolve::ResolveOptions,
+    scan::{LogScan, Offsets, ScanEnd},
     source::{
         Batch, CommitOffset, CommitOutcome, ControlEvent, Lag, LogSource, Partition, Revocation,
         RevocationCause, SourceEvent,
     },
-    tail::{LogTail, Offsets},
+};
+#[cfg(feature = "mock")]
+pub use {groups::MockLogGroups, port::MockLog, source::MockLogSource};
+#[doc(hidden)]
+pub use {
+    groups::{GroupPosition, LogUsage},
+    positions::{GroupPositions, IngestPositions},
+    resolve::resolve,
 };

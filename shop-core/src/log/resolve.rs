@@ -1,6 +1,6 @@
 //! Resolves many dead letters in batches, optionally at a limited rate or as a dry run.
 //!
-//! [`LogAdmin::resolve`] resolves one slice of dead letters. [`resolve`] here drives it for a
+//! [`Log::resolve`] resolves one slice of dead letters. [`resolve`] here drives it for a
 //! stream of any length: [`Operations`](crate::operations::Operations) and the erasure of a user's
 //! data call it.
 
@@ -10,10 +10,10 @@ use std::time::Duration;
 use futures_util::{Stream, TryStreamExt as _};
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::{DeadLetter, LogAdmin, RecordType, Resolution};
+use super::{DeadLetter, Log, RecordType, Resolution};
 use crate::{Result, options};
 
-/// The maximum number of dead letters that are resolved in one call of [`LogAdmin::resolve`].
+/// The maximum number of dead letters that are resolved in one call of [`Log::resolve`].
 const MAX_BATCH: u32 = 100;
 /// The size of the values in bytes above which a batch is resolved before it contains [`MAX_BATCH`]
 /// dead letters. The last dead letter of a batch may exceed this size.
@@ -49,7 +49,7 @@ options! {
 ///
 /// # Errors
 /// - the errors of the stream `dead_letters`
-/// - the errors of [`LogAdmin::resolve`]
+/// - the errors of [`Log::resolve`]
 ///
 /// Some of the dead letters may be resolved by then; the others are unchanged. Repeating the call
 /// is safe.
@@ -57,7 +57,7 @@ options! {
 /// # Cancel safety
 /// Dropping the future may leave some of the dead letters resolved; the others stay pending.
 pub async fn resolve(
-    log: &dyn LogAdmin,
+    log: &dyn Log,
     record_type: RecordType,
     dead_letters: impl Stream<Item = Result<DeadLetter>> + Send,
     options: &ResolveOptions,
@@ -71,7 +71,7 @@ pub async fn resolve(
         let next_dead_letter = dead_letters.try_next().await?;
         let is_end = next_dead_letter.is_none();
         if let Some(dead_letter) = next_dead_letter {
-            // `LogAdmin::resolve` rejects a whole batch that contains an unsuitable dead letter, so
+            // `Log::resolve` rejects a whole batch that contains an unsuitable dead letter, so
             // such a dead letter is never added to a batch. In a dry run, no dead letter is.
             let refusal = options.resolution.refuses(&dead_letter);
             if refusal.is_some() || options.dry_run {
@@ -135,9 +135,7 @@ fn batch_pacing(rate: Option<NonZeroU32>) -> (usize, Option<Interval>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{
-        CUT_HEADER, DeadLetters as _, Headers, LogAdminExt as _, LogRecord, Partition, Reason,
-    };
+    use crate::log::{CUT_HEADER, Headers, LogExt as _, LogRecord, Partition, Reason};
     use crate::memory::InMemoryLog;
     use crate::record::Record as _;
     use crate::{Purchase, Timestamp};
@@ -158,7 +156,7 @@ mod tests {
             letter(1, Headers::EMPTY.with(CUT_HEADER, None)),
             letter(2, Headers::EMPTY),
         ];
-        log.dead_letters().put(&all).await.unwrap();
+        log.put_dead_letters(&all).await.unwrap();
         let pending = log.select_dead_letters(Default::default()).await.unwrap();
         let options = ResolveOptions::new(Resolution::Replayed);
         resolve(&log, Purchase::TYPE, pending, &options, |_, _| true)

@@ -141,13 +141,6 @@ pub trait LogSource: Debug + Send + Sync + 'static {
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the lag is not known.
     async fn lag(&self) -> Result<Lag>;
 
-    /// Checks whether the log can be reached. A member that waits to become the active consumer is
-    /// healthy.
-    ///
-    /// # Errors
-    /// The reason why the log cannot be reached.
-    async fn check(&self) -> Result<()>;
-
     /// Leaves the group within `timeout`, and commits nothing. The partitions of this member go to
     /// other members.
     ///

@@ -12,14 +12,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Notify;
 
+use super::InMemorySource;
 use super::group::{ConsumerGroup, Rebalancing};
-use super::{InMemoryDeadLetters, InMemorySource};
 use crate::backend::Backend;
 use crate::lock::lock;
-use crate::log::{
-    DeadLetter, DeadLetters, Log, LogAdmin, LogRecord, LogSource, LogWriter, Partition, RecordId,
-    RecordPosition, ResolvedDeadLetter,
-};
+use crate::log::{DeadLetter, LogRecord, Partition, RecordId, RecordPosition, ResolvedDeadLetter};
 use crate::ports::{Durability, PurchaseSink, Receipt, SinkInfo};
 use crate::record::encode;
 use crate::{Clock, Error, ErrorKind, Purchase, Result, SystemClock, options};
@@ -164,12 +161,12 @@ impl InMemoryLog {
         InMemorySource::join(Arc::clone(&self.shared), group)
     }
 
-    /// Returns the dead letters of this log.
+    /// Returns all pending dead letters, ordered by partition and offset.
     #[must_use]
-    pub fn dead_letters(&self) -> InMemoryDeadLetters {
-        InMemoryDeadLetters {
-            log: Arc::clone(&self.shared),
-        }
+    pub fn all_dead_letters(&self) -> Vec<DeadLetter> {
+        let mut dead_letters = lock(&self.shared.state).dead_letters.clone();
+        dead_letters.sort_by_key(DeadLetter::position);
+        dead_letters
     }
 
     /// Appends a raw record, as another producer would. The log assigns the offset and the time of
@@ -252,36 +249,6 @@ impl PurchaseSink for InMemorySink {
     async fn close(&self, _timeout: Duration) -> Result<()> {
         self.closed.store(true, Ordering::Release);
         Ok(())
-    }
-}
-
-#[async_trait]
-impl LogWriter for InMemoryLog {
-    async fn append(&self, record: LogRecord) -> Result<()> {
-        self.shared.append(record);
-        Ok(())
-    }
-
-    async fn check(&self) -> Result<()> {
-        Ok(())
-    }
-}
-
-impl Log for InMemoryLog {
-    fn writer(&self) -> Arc<dyn LogWriter> {
-        Arc::new(self.clone())
-    }
-
-    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
-        Ok(Arc::new(Self::source(self, group)))
-    }
-
-    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(Self::dead_letters(self))
-    }
-
-    fn admin(&self) -> Arc<dyn LogAdmin> {
-        Arc::new(self.clone())
     }
 }
 

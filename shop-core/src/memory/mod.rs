@@ -12,16 +12,15 @@
 //! | `log` | The partitions of records, and the state that the parts of a log share |
 //! | `group` | Consumer groups: owners and epochs of partitions, committed positions, rebalancing |
 //! | `source` | The reader of the log as a member of a group |
-//! | `admin` | Dead letters, and the administrative port of the log |
+//! | `port` | The port of the log: its records and dead letters, outside of any group |
 //! | `store` | The store of purchases and refunds |
 
-mod admin;
 mod group;
 mod log;
+mod port;
 mod source;
 mod store;
 
-pub use admin::InMemoryDeadLetters;
 pub use group::Rebalancing;
 pub use log::{InMemoryLog, InMemoryLogOptions, InMemorySink};
 pub use source::InMemorySource;

@@ -235,10 +235,6 @@ impl LogSource for InMemorySource {
         ))
     }
 
-    async fn check(&self) -> Result<()> {
-        Ok(())
-    }
-
     async fn close(&self, _timeout: Duration) -> Result<()> {
         self.leave();
         Ok(())

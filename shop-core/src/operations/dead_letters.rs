@@ -11,7 +11,7 @@ use serde::{Serialize, Serializer};
 
 use super::Operations;
 use crate::log::{
-    DeadLetter, DeadLetterFilter, Log, LogAdminExt as _, Reason, RecordPosition, Resolution,
+    DeadLetter, DeadLetterFilter, Log, LogExt as _, Reason, RecordPosition, Resolution,
     ResolveOptions, resolve,
 };
 use crate::ports::Lookup;
@@ -121,8 +121,8 @@ impl Operations {
         &self,
         filter: DeadLetterFilter,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
-        let admin = self.backend.require_log()?.admin();
-        admin.select_dead_letters(filter).await
+        let log = self.backend.require_log()?;
+        log.select_dead_letters(filter).await
     }
 
     /// Returns a stream of the pending dead letters that `filter` selects, at the first `limit`
@@ -141,15 +141,15 @@ impl Operations {
         filter: DeadLetterFilter,
         limit: usize,
     ) -> Result<BoxStream<'static, Result<DeadLetter>>> {
-        let admin = self.backend.require_log()?.admin();
+        let log = Arc::clone(self.backend.require_log()?);
         let pages = stream::try_unfold((filter, limit), move |(mut filter, limit)| {
-            let admin = Arc::clone(&admin);
+            let log = Arc::clone(&log);
             async move {
                 if limit == 0 {
                     return Ok(None);
                 }
                 let count = limit.min(READ_AT_ONCE);
-                let page = admin.dead_letters(&filter, count).await?;
+                let page = log.dead_letters(&filter, count).await?;
                 let positions: BTreeSet<_> = page.iter().map(DeadLetter::position).collect();
                 let is_last_page = positions.len() < count;
                 let limit = if is_last_page { 0 } else { limit - count };
@@ -224,12 +224,12 @@ impl Operations {
         report: &mut ResolveReport,
         mut on_resolved: impl FnMut(DeadLetter) -> bool + Send,
     ) -> Result<()> {
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         report.unknown.clone_from(&filter.positions);
-        let selected = admin.select_dead_letters(filter).await?;
+        let selected = log.select_dead_letters(filter).await?;
         report.is_begun = true;
         resolve(
-            &*admin,
+            &**log,
             self.backend.record_type,
             selected,
             options,
@@ -265,7 +265,7 @@ impl Operations {
         let (dead_letters, mut report) = self.prepare_to_park(positions, note).await?;
         if report.problems.is_empty() {
             let log = self.backend.require_log()?;
-            log.dead_letters().put(&dead_letters).await?;
+            log.put_dead_letters(&dead_letters).await?;
             report.parked = dead_letters.len();
         }
         Ok(report)
@@ -294,14 +294,13 @@ impl Operations {
         note: &str,
     ) -> Result<(Vec<DeadLetter>, ParkReport)> {
         let log = self.backend.require_log()?;
-        let admin = log.admin();
-        let committed = admin.positions(self.backend.require_group()?).await?;
+        let committed = log.positions(self.backend.require_group()?).await?;
         let mut report = ParkReport::default();
         let mut dead_letters = Vec::new();
         for position in positions {
             let mut dead_letter = None;
             if *position.topic == *self.backend.topic {
-                dead_letter = admin.parked_dead_letter(position, note).await?;
+                dead_letter = log.parked_dead_letter(position, note).await?;
             }
             let Some(dead_letter) = dead_letter else {
                 report
@@ -338,7 +337,7 @@ impl Operations {
         let DeadLetter {
             record, partition, ..
         } = dead_letter;
-        if log.dead_letters().contains(record, partition).await? {
+        if log.contains_dead_letter(record, partition).await? {
             return Ok(Some("dead-lettered already, or was replayed or dropped"));
         }
 

@@ -4,6 +4,7 @@ use futures_util::TryStreamExt as _;
 
 use super::Operations;
 use crate::Result;
+use crate::log::LogExt as _;
 use crate::ports::{InsertOutcome, RecordStore};
 use crate::record::Record;
 
@@ -41,9 +42,9 @@ impl Operations {
         store: &dyn RecordStore<R>,
         progress: impl Fn(&EventReplay) + Send + Sync,
     ) -> Result<EventReplay> {
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         store.check().await?;
-        let mut batches = admin.scan().await?;
+        let mut batches = log.scan_all().await?;
         let mut replay = EventReplay::default();
         while let Some(batch) = batches.try_next().await? {
             let events: Vec<R> = batch

@@ -1,7 +1,5 @@
 //! Operations on the consumer groups of a log that keeps them itself, such as the embedded log.
 
-use std::sync::Arc;
-
 use super::Operations;
 use crate::log::{LogGroups, LogUsage};
 use crate::{Error, ErrorKind, Result};
@@ -62,7 +60,7 @@ impl Operations {
         let usage = groups.usage().await?;
         let end = usage.next_offset;
         let offset = match start {
-            GroupStart::First => self.backend.require_log()?.admin().first_offset(),
+            GroupStart::First => self.backend.require_log()?.info().first_offset,
             GroupStart::Offset(offset) if offset > end => {
                 let message = format!("{offset} is behind the end of the log, {end}");
                 return Err(Error::new(ErrorKind::Invalid, message));
@@ -84,8 +82,8 @@ impl Operations {
     ///
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a log, or if a server keeps its groups.
-    fn log_groups(&self) -> Result<Arc<dyn LogGroups>> {
-        self.backend.require_log()?.admin().groups().ok_or_else(|| {
+    fn log_groups(&self) -> Result<&dyn LogGroups> {
+        self.backend.require_log()?.info().groups.ok_or_else(|| {
             let message = "the groups of this log are not known";
             Error::new(ErrorKind::Unsupported, message)
         })

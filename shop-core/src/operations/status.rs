@@ -8,7 +8,7 @@ use serde::{Serialize, Serializer};
 
 use super::Operations;
 use crate::inspect::{GroupProgress, LogInspection};
-use crate::log::{Gap, ReasonKind};
+use crate::log::{Gap, LogExt as _, ReasonKind};
 use crate::{Clock as _, Result, SystemClock, Timestamp};
 
 /// The state of a topic, and the progress of its group.
@@ -99,16 +99,16 @@ impl Operations {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn unread_topic(&self) -> Result<Option<UnreadTopic>> {
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         let group = self.backend.require_group()?;
-        let partitions = GroupProgress::read(group, &*admin).await?;
+        let partitions = GroupProgress::read(group, &**log).await?;
 
         // The last offsets of a partition may contain no record, so a lag alone proves nothing.
         let unread_times = partitions.iter().filter_map(|one| one.oldest_unread);
         let Some(oldest) = unread_times.min() else {
             return Ok(None);
         };
-        if !admin.members(group).await?.is_empty() {
+        if !log.members(group).await?.is_empty() {
             return Ok(None);
         }
         Ok(Some(UnreadTopic {
@@ -131,10 +131,10 @@ impl Operations {
     /// # Cancel safety
     /// Dropping the future has no effect.
     pub async fn status(&self) -> Result<TopicStatus> {
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         let group = self.backend.require_group()?;
-        let partitions = GroupProgress::read(group, &*admin).await?;
-        let inspection = LogInspection::read(&*admin).await?;
+        let partitions = GroupProgress::read(group, &**log).await?;
+        let inspection = LogInspection::read(&**log).await?;
 
         Ok(TopicStatus {
             topic: self.backend.topic.clone(),

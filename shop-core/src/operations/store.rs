@@ -35,8 +35,8 @@ impl Operations {
         progress: impl Fn(VerifyProgress) + Send + Sync,
     ) -> Result<VerifyReport> {
         let query = Arc::clone(self.backend.require_query()?);
-        let admin = self.backend.require_log()?.admin();
-        Verify::new(query, options).run(&*admin, progress).await
+        let log = self.backend.require_log()?;
+        Verify::new(query, options).run(&**log, progress).await
     }
 
     /// Returns a check that looks up a few records before the position of the group, and notices a
@@ -48,7 +48,7 @@ impl Operations {
     /// [`Unsupported`](ErrorKind::Unsupported) without a log, a group or a store.
     pub fn spot_check(&self, retention: Option<Duration>) -> Result<SpotCheck> {
         Ok(SpotCheck::new(
-            &**self.backend.require_log()?,
+            Arc::clone(self.backend.require_log()?),
             self.backend.require_group()?.to_owned(),
             Arc::clone(self.backend.require_query()?),
             retention,
@@ -127,9 +127,9 @@ impl Operations {
     {
         let query = self.backend.require_query()?;
         let eraser = self.backend.require_erase()?;
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         erase
-            .erase_purchases(log_name, &*admin, &**query, &**eraser)
+            .erase_purchases(log_name, &**log, &**query, &**eraser)
             .await
     }
 
@@ -151,12 +151,12 @@ impl Operations {
     where
         F: Fn(EraseProgress) + Send + Sync,
     {
-        let admin = self.backend.require_log()?.admin();
+        let log = self.backend.require_log()?;
         erase
-            .erase_records(log_name, &*admin, &is_about, None)
+            .erase_records(log_name, &**log, &is_about, None)
             .await?;
         erase
-            .erase_dead_letters(&*admin, self.backend.record_type, &is_about)
+            .erase_dead_letters(&**log, self.backend.record_type, &is_about)
             .await
     }
 

@@ -10,9 +10,10 @@ use crate::log::{Reason, ReasonKind};
 
 /// Keeps the currency of a store, so that no sum ever adds two currencies.
 ///
-/// A store has one currency: the first one that a call of [`currency`](Self::currency) gave to it. A purchase never gives its currency to the store, because a single wrong record would
-/// decide it for ever. A purchase without a currency is in the currency of the store, even if it was
-/// inserted before the store had one.
+/// A store has one currency: the first one that a call of [`currency`](Self::currency) gave to it. A
+/// purchase never gives its currency to the store, because a single wrong record would decide it for
+/// ever. A purchase without a currency is in the currency of the store, even if it was inserted
+/// before the store had one.
 ///
 /// # Behavior
 /// Each line names the function of the conformance kit that checks it.

@@ -12,7 +12,7 @@ use super::{
 };
 use crate::domain::Currency;
 use crate::lock::lock;
-use crate::log::LogAdmin as _;
+use crate::log::LogExt as _;
 use crate::memory::{InMemoryLog, InMemorySink, InMemoryStore};
 use crate::record::decode;
 use crate::{
@@ -133,7 +133,14 @@ impl Fixture {
     }
 
     async fn records(&self) -> Vec<Purchase> {
-        let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
+        let batches: Vec<_> = self
+            .log
+            .scan_all()
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         let mut purchases = Vec::new();
         for batch in &batches {
             for record in &batch.records {

@@ -1,7 +1,7 @@
 //! The port that publishes purchases to a log.
 //!
 //! A [`PurchaseSink`] publishes a [`Purchase`], whose id and time are already set, and acknowledges
-//! it with a [`Receipt`]: from then on the purchase is as durable as the [`Durability`] in the
+//! it with a [`Receipt`]: from then on the purchase is as durable as the [`Durability`](super::Durability) in the
 //! receipt states. A [`PurchasePublisher`](super::PurchasePublisher) builds on it: it also accepts
 //! purchases without an id, and recognizes repetitions.
 

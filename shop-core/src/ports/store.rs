@@ -88,8 +88,8 @@ const MAX_BATCH: usize = 1_000;
 /// # let log = InMemoryLog::default();
 /// # log.append(LogRecord::new(0, Timestamp::MIN, Some("order-7".into())));
 /// let refunds = Arc::new(Refunds::default());
-/// let (source, dead_letters) = (Arc::new(log.source("refunds")), Arc::new(log.dead_letters()));
-/// let ingest = Ingest::<Refund>::new(source, refunds.clone(), dead_letters, IngestOptions::default());
+/// let source = Arc::new(log.source("refunds"));
+/// let ingest = Ingest::<Refund>::new(source, refunds.clone(), Arc::new(log.clone()), IngestOptions::default());
 /// # let monitor = ingest.monitor();
 /// # let shutdown = async move { drop(monitor.wait_for(|status| status.counters.inserted == 1).await) };
 /// ingest.run(shutdown).await?;
@@ -171,7 +171,7 @@ pub enum InsertOutcome {
     /// The record was not stored, because its id, or the id of the purchase that it refunds,
     /// belongs to an [erased](super::PurchaseErase) purchase.
     Erased,
-    /// The record is a refund, which the store keeps durably among the [`WaitingRefunds`] until its
+    /// The record is a refund, which the store keeps durably among the [`WaitingRefunds`](super::WaitingRefunds) until its
     /// purchase arrives.
     Waiting,
     /// The record was not stored, because its id belongs to a record with other content.
@@ -203,7 +203,7 @@ pub enum InsertOutcome {
 /// - A refund above the price, of another user or under another id is rejected
 ///   (`refund::any_order_of_calls_has_the_state_of_the_model`), and so is a refund of a refund
 ///   (`refund::a_purchase_is_refunded_once`). One whose purchase is not stored
-///   [waits](WaitingRefunds).
+///   [waits](super::WaitingRefunds).
 /// - A purchase without a currency is the same as one in the currency of the store
 ///   (`currency::an_absent_currency_equals_that_of_the_store`,
 ///   `refund::any_order_of_calls_has_the_state_of_the_model`).

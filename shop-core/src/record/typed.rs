@@ -133,7 +133,7 @@ pub trait Event: Record {
 ///
 /// ```
 /// use serde::{Deserialize, Serialize};
-/// use shop_core::log::LogWriterExt;
+/// use shop_core::log::LogExt;
 /// use shop_core::memory::InMemoryLog;
 /// use shop_core::record::JsonEvent;
 ///

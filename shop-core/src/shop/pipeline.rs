@@ -78,9 +78,9 @@ impl Pipeline {
         let store = Arc::clone(backend.require_store()?);
 
         let source = log.source(group)?;
-        let ingest = Ingest::<Purchase>::new(source, store, log.dead_letters(), options);
+        let ingest = Ingest::<Purchase>::new(source, store, Arc::clone(log), options);
         let monitor = ingest.monitor();
-        let feed = PurchaseFeed::new(log.admin(), group, Arc::clone(query));
+        let feed = PurchaseFeed::new(Arc::clone(log), group, Arc::clone(query));
         let currency = backend.currency.clone();
         let shop = Shop::in_currency(currency, Arc::clone(sink), Arc::clone(query))
             .with_events(feed.clone())

@@ -9,7 +9,7 @@ use tokio::time::Instant;
 
 use super::*;
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::LogAdmin as _;
+use crate::log::LogExt as _;
 use crate::memory::InMemoryLog;
 use crate::ports::{
     DescribeStore, Lookup, Page, PageLimit, PageRequest, PurchaseStore, Selector, StoreInfo,
@@ -104,7 +104,7 @@ async fn a_second_attempt_has_the_context_of_its_own_request() {
     };
     buy("first").await.unwrap_err();
     buy("second").await.unwrap();
-    let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
+    let batches: Vec<_> = log.scan_all().await.unwrap().try_collect().await.unwrap();
     let requests = batches
         .iter()
         .flat_map(|batch| &batch.records)

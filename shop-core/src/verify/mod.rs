@@ -34,7 +34,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt;
 
-use crate::log::{Log, LogAdmin};
+use crate::log::{Log, LogExt as _};
 use crate::ports::PurchaseQuery;
 use crate::{Clock as _, Result, SystemClock, Timestamp, options};
 
@@ -91,7 +91,7 @@ pub async fn verify(
     let retained_from = retention.map(|retention| SystemClock.now().saturating_sub(retention));
     let options = VerifyOptions::default().retained_from(retained_from);
     Verify::new(Arc::new(store), options)
-        .run(&*log.admin(), |_progress| ())
+        .run(log, |_progress| ())
         .await
 }
 
@@ -167,19 +167,19 @@ impl Verify {
     /// Dropping the future ends the verification without side effects.
     pub async fn run(
         &self,
-        log: &dyn LogAdmin,
+        log: &dyn Log,
         progress: impl Fn(VerifyProgress) + Send + Sync,
     ) -> Result<VerifyReport> {
         // The scan of the log is opened before the store is scanned. Records that are appended
         // later are not verified.
-        let mut batches = log.scan().await?;
+        let mut batches = log.scan_all().await?;
         let mut log_scan = LogScan::begin(self, log, &progress).await?;
         while let Some(batch) = batches.try_next().await? {
             log_scan.verify_batch(&batch).await?;
         }
         let (mut report, stored) = log_scan.finish().await?;
 
-        report.first_offset = log.first_offset();
+        report.first_offset = log.info().first_offset;
         let records = report.records;
         stored
             .finish(self, &mut report, |scanned| {

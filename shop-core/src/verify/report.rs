@@ -18,7 +18,7 @@ pub struct VerifyReport {
     /// The number of records of the log.
     pub records: u64,
     /// The number of offsets that the log ever assigned: to its records, to deleted records, and to
-    /// the markers of transactions. `None` if the log [cannot be followed](crate::log::LogAdmin::tail).
+    /// the markers of transactions. `None` if the log [cannot be followed](crate::log::ScanEnd::Never).
     #[doc(hidden)]
     pub written: Option<u64>,
     /// Per topic and partition, the first offset that the log still contains, or the next one if it

@@ -17,8 +17,8 @@ use tokio::time::{Instant, sleep};
 use super::stored::StoredPurchases;
 use super::{UnverifiedRecord, Verify, VerifyProgress, VerifyReport};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, Gap, LogAdmin, LogRecord, Offsets, Partition, ReasonKind,
-    RecordId, RecordPosition, Resolution,
+    Batch, DeadLetter, DeadLetterState, Gap, Log, LogRecord, Offsets, Partition, ReasonKind,
+    RecordId, RecordPosition, Resolution, ScanEnd,
 };
 use crate::ports::{
     self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, call_with_retries,
@@ -41,7 +41,7 @@ const MAX_UNEXPLAINED: u64 = 100;
 /// The state of one scan of the log. `T` is the function that shows the progress.
 pub(super) struct LogScan<'a, T> {
     verify: &'a Verify,
-    log: &'a dyn LogAdmin,
+    log: &'a dyn Log,
     progress: &'a T,
     /// The purchases that the earlier scan of the store found.
     stored: StoredPurchases,
@@ -96,7 +96,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// Returns the errors of the log and of the store.
     pub(super) async fn begin(
         verify: &'a Verify,
-        log: &'a dyn LogAdmin,
+        log: &'a dyn Log,
         progress: &'a T,
     ) -> Result<Self> {
         let mut scan = Self {
@@ -337,7 +337,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let started = Instant::now();
         let mut pause = FIRST_PAUSE;
         while !self.unstable.is_empty() {
-            let ends = self.log.tail(&Offsets::new()).await?.end;
+            let ends = self.log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
             self.unstable.retain(|partition, _count| {
                 ends.get(partition) == self.readable_ends.get(partition)
             });
@@ -364,7 +364,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
 
         // If the first offset of a partition moved, retention may have deleted records before they
         // were scanned. Then the offsets of this partition are not counted.
-        let starts = self.log.tail(&Offsets::new()).await?.start;
+        let starts = self.log.scan(&Offsets::new(), ScanEnd::Never).await?.start;
         self.holes
             .retain(|partition, holes| starts.get(partition) == Some(&holes.start));
         let hole_count = self.hole_count();
@@ -428,12 +428,12 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
     /// # Errors
     /// Returns the errors of the log, except for [`Unsupported`](ErrorKind::Unsupported).
     async fn read_bounds(&mut self) -> Result<()> {
-        let bounds = match self.log.tail(&Offsets::new()).await {
+        let bounds = match self.log.scan(&Offsets::new(), ScanEnd::Never).await {
             Err(error) if error.kind() == ErrorKind::Unsupported => return Ok(()),
             bounds => bounds?,
         };
 
-        let first_offset = self.log.first_offset();
+        let first_offset = self.log.info().first_offset;
         let mut written = 0;
         for (partition, end) in &bounds.end {
             written += end.saturating_sub(first_offset);
@@ -596,7 +596,7 @@ impl DeadLetterIndex {
     ///
     /// # Errors
     /// Returns the errors of the log.
-    async fn read(log: &dyn LogAdmin) -> Result<Self> {
+    async fn read(log: &dyn Log) -> Result<Self> {
         let mut index = Self::default();
         let mut dead_letters = log.scan_dead_letters().await?;
         while let Some(state) = dead_letters.try_next().await? {

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::scan::{has_id, is_stored_by_other};
-use crate::log::{DeadLetters, Gap, GapCause, Log, LogAdmin, LogRecord, Partition};
+use crate::log::{Gap, GapCause, Log, LogRecord, Partition};
 use crate::ports::{Lookup, PurchaseQuery};
 use crate::record::decode;
 use crate::{Clock as _, Result, SystemClock};
@@ -42,8 +42,7 @@ const LOOKUP_PATIENCE: Duration = Duration::from_secs(2);
 /// partition and process.
 #[derive(Debug)]
 pub struct SpotCheck {
-    log: Arc<dyn LogAdmin>,
-    dead_letters: Arc<dyn DeadLetters>,
+    log: Arc<dyn Log>,
     group: String,
     query: Arc<dyn PurchaseQuery>,
     retention: Option<Duration>,
@@ -59,14 +58,13 @@ impl SpotCheck {
     /// `retention` is the time for which the store keeps purchases. Older ones may be absent.
     #[must_use]
     pub fn new(
-        log: &dyn Log,
+        log: Arc<dyn Log>,
         group: String,
         query: Arc<dyn PurchaseQuery>,
         retention: Option<Duration>,
     ) -> Self {
         Self {
-            log: log.admin(),
-            dead_letters: log.dead_letters(),
+            log,
             group,
             query,
             retention,
@@ -101,8 +99,8 @@ impl SpotCheck {
                     log.group = self.group,
                     "{gap}: the store is another one or an older copy: set the group back to the beginning to store them again"
                 );
-                self.dead_letters
-                    .put(&[gap.to_dead_letter(SystemClock.now())])
+                self.log
+                    .put_dead_letters(&[gap.to_dead_letter(SystemClock.now())])
                     .await?;
                 self.reported.insert(index);
                 gaps += 1;
@@ -130,12 +128,13 @@ impl SpotCheck {
         next_offset: u64,
         is_dense: bool,
     ) -> Result<Option<Gap>> {
+        let first_offset = self.log.info().first_offset;
         let mut absent_gap = None::<Gap>;
         let mut distance = 1;
         // The newest missing purchase may be on its way. The ones before are not waited for.
         let mut patience = LOOKUP_PATIENCE;
         while let Some(offset) = next_offset.checked_sub(distance)
-            && offset >= self.log.first_offset()
+            && offset >= first_offset
         {
             if let Some((partition, record)) = self.log.find(index, offset).await?
                 && self.is_absent(&record, &partition, patience).await?
@@ -182,7 +181,7 @@ impl SpotCheck {
         }
 
         if self.query.look_up(&purchase.id).await? != Lookup::Missing
-            || self.dead_letters.contains(record, partition).await?
+            || self.log.contains_dead_letter(record, partition).await?
             || self.query.wait_for(&purchase.id, patience).await?
         {
             return Ok(false);
@@ -194,7 +193,7 @@ impl SpotCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Batch, CommitOffset, LogAdminExt as _, LogSource as _, SourceEvent};
+    use crate::log::{Batch, CommitOffset, LogExt as _, LogSource as _, SourceEvent};
     use crate::memory::{InMemoryLog, InMemoryStore};
     use crate::ports::{PurchaseErase as _, RecordStore as _};
     use crate::record::encode;
@@ -226,7 +225,8 @@ mod tests {
     }
 
     fn spot_check(log: &InMemoryLog, store: &InMemoryStore) -> SpotCheck {
-        SpotCheck::new(log, "group".to_owned(), Arc::new(store.clone()), None)
+        let (log, store) = (Arc::new(log.clone()), Arc::new(store.clone()));
+        SpotCheck::new(log, "group".to_owned(), store, None)
     }
 
     /// The pending gap after two checks, if there is one.

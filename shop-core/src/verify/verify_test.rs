@@ -12,8 +12,8 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use super::{UnverifiedRecord, Verify, VerifyOptions, VerifyReport};
 use crate::conformance::fault::{Call, Fault, Faults};
 use crate::log::{
-    Batch, DeadLetter, DeadLetterState, DeadLetters, LogAdmin, LogRecord, LogTail, Offsets,
-    Partition, Reason, RecordPosition, RecordType, Resolution,
+    DeadLetter, DeadLetterState, Log, LogInfo, LogRecord, LogScan, LogSource, Offsets, Partition,
+    Reason, RecordPosition, RecordType, Resolution, ScanEnd,
 };
 use crate::memory::{InMemoryLog, InMemoryLogOptions, InMemoryStore};
 use crate::ports::{
@@ -81,7 +81,7 @@ impl World {
         let (partition, record) = self.record_at(position).await;
         let dead_letter = DeadLetter::new(record, partition, Reason::conflict(Purchase::TYPE), 1);
         let put = std::slice::from_ref(&dead_letter);
-        self.log.dead_letters().put(put).await.unwrap();
+        self.log.put_dead_letters(put).await.unwrap();
         dead_letter
     }
 
@@ -105,7 +105,7 @@ impl World {
     }
 
     /// Verifies the store against another view of the log.
-    async fn verify_against(&self, log: &dyn LogAdmin) -> VerifyReport {
+    async fn verify_against(&self, log: &dyn Log) -> VerifyReport {
         let verify = Verify::new(Arc::new(self.store.clone()), VerifyOptions::default());
         verify.run(log, |_| ()).await.unwrap()
     }
@@ -338,18 +338,9 @@ impl Truncated {
         let log = world.log.clone();
         Self { log, gone, tail }
     }
-}
 
-#[async_trait]
-impl LogAdmin for Truncated {
-    async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        let mut batches: Vec<_> = self.log.scan().await?.try_collect().await?;
-        let longest = batches.iter_mut().max_by_key(|batch| batch.records.len());
-        longest.unwrap().records.drain(..self.gone);
-        Ok(stream::iter(batches.into_iter().map(Ok)).boxed())
-    }
-
-    async fn tail(&self, _start: &Offsets) -> Result<LogTail> {
+    /// Returns the bounds that a scan without an end reports.
+    fn follow(&self) -> Result<LogScan> {
         let (start, is_open) = match &self.tail {
             Tail::Fails(kind) => return Err(Error::new(*kind, "cannot be followed")),
             Tail::OpenFor(calls) => {
@@ -362,26 +353,41 @@ impl LogAdmin for Truncated {
         let end = if is_open { 10 } else { 13 };
         let spans = (0..3).map(|index| (index, (start, end)));
         let records = stream::empty().boxed();
-        let mut tail = LogTail::new("cluster".into(), "purchases".into(), spans, records);
-        tail.is_sparse = true;
-        tail.unstable.extend(is_open.then_some((0, 2)));
-        Ok(tail)
+        let mut scan = LogScan::new("cluster".into(), "purchases".into(), spans, records);
+        scan.is_sparse = true;
+        scan.unstable.extend(is_open.then_some((0, 2)));
+        Ok(scan)
+    }
+}
+
+#[async_trait]
+impl Log for Truncated {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        Log::append(&self.log, record).await
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Log::source(&self.log, group)
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        if end == ScanEnd::Never {
+            return self.follow();
+        }
+        let mut scan = self.log.scan(start, end).await?;
+        let mut batches: Vec<_> = scan.batches.try_collect().await?;
+        let longest = batches.iter_mut().max_by_key(|batch| batch.records.len());
+        longest.unwrap().records.drain(..self.gone);
+        scan.batches = stream::iter(batches.into_iter().map(Ok)).boxed();
+        Ok(scan)
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
         self.log.positions(group).await
     }
 
-    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
-        self.log.find(index, offset).await
-    }
-
-    fn retention(&self) -> Option<Duration> {
-        None
-    }
-
-    fn first_offset(&self) -> u64 {
-        self.log.first_offset()
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        self.log.put_dead_letters(dead_letters).await
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -397,6 +403,14 @@ impl LogAdmin for Truncated {
         self.log
             .resolve(dead_letters, record_type, resolution)
             .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.log.check().await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        self.log.info()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::oracle::Oracle;
 use crate::plan::{Crash, MAX_MEMBERS, Place, Plan, Setting, Step, Trouble};
 use crate::publisher::{Publisher, VirtualClock};
 use crate::summary::Summary;
-use crate::watch::{Line, VolatileStore, WatchedDeadLetters, WatchedSource, WatchedStore};
+use crate::watch::{Line, VolatileStore, WatchedLog, WatchedSource, WatchedStore};
 
 const GROUP: &str = "group";
 
@@ -214,14 +214,14 @@ impl World {
             inner: self.store.clone(),
             line: Arc::clone(&line),
         };
-        let dead_letters = WatchedDeadLetters {
-            inner: self.log.dead_letters(),
+        let log = WatchedLog {
+            inner: self.log.clone(),
             line: Arc::clone(&line),
         };
         let ingest = Ingest::new(
             faults.source(Arc::new(watched)),
             self.faults.store(Arc::new(store)),
-            self.faults.dead_letters(Arc::new(dead_letters)),
+            self.faults.log(Arc::new(log)),
             self.options(),
         );
         let monitor = ingest.monitor();
@@ -296,7 +296,7 @@ impl World {
         self.oracle.check(
             &self.log.committed(GROUP),
             &store.all(),
-            &self.log.dead_letters().all(),
+            &self.log.all_dead_letters(),
         );
         let count = store
             .summary(&Selector::All)

@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 use shop_core::log::{
-    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetters, Lag, LogSource,
-    Revocation, RevocationCause, SourceEvent,
+    Batch, CommitOffset, CommitOutcome, ControlEvent, DeadLetter, DeadLetterState, Lag, Log,
+    LogInfo, LogRecord, LogScan, LogSource, Offsets, RecordType, Resolution, Revocation,
+    RevocationCause, ScanEnd, SourceEvent,
 };
-use shop_core::memory::{InMemoryDeadLetters, InMemorySource, InMemoryStore};
+use shop_core::memory::{InMemoryLog, InMemorySource, InMemoryStore};
 use shop_core::ports::{DescribeStore, InsertOutcome, PurchaseStore, RecordStore, StoreInfo};
 use shop_core::{Error, ErrorKind, Purchase, Result};
 use tokio::time::Instant;
@@ -146,10 +148,6 @@ impl LogSource for WatchedSource {
         self.inner.lag().await
     }
 
-    async fn check(&self) -> Result<()> {
-        self.inner.check().await
-    }
-
     async fn close(&self, deadline: Duration) -> Result<()> {
         let all = self.line.oracle.left(self.line.member);
         let leaving = *self.line.leaving.lock().unwrap();
@@ -246,22 +244,58 @@ impl DescribeStore for WatchedStore {
     }
 }
 
+/// A log whose dead letters the oracle sees.
 #[derive(Debug)]
-pub(crate) struct WatchedDeadLetters {
-    pub(crate) inner: InMemoryDeadLetters,
+pub(crate) struct WatchedLog {
+    pub(crate) inner: InMemoryLog,
     pub(crate) line: Arc<Line>,
 }
 
 #[async_trait]
-impl DeadLetters for WatchedDeadLetters {
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+impl Log for WatchedLog {
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
         self.line.send(self.line.latency / 2).await;
-        self.inner.put(dead_letters).await?;
+        self.inner.put_dead_letters(dead_letters).await?;
         self.line.oracle.put(dead_letters);
         Ok(())
     }
 
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        Log::append(&self.inner, record).await
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Log::source(&self.inner, group)
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        self.inner.scan(start, end).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.inner.positions(group).await
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.inner.scan_dead_letters().await
+    }
+
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        self.inner
+            .resolve(dead_letters, record_type, resolution)
+            .await
+    }
+
     async fn check(&self) -> Result<()> {
         self.inner.check().await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        self.inner.info()
     }
 }

@@ -44,8 +44,8 @@ use crate::refreshed::{Freshness, Refreshed};
 /// use shop_http::{Metrics, Parts};
 ///
 /// let (log, store) = (InMemoryLog::default(), InMemoryStore::new());
-/// let (source, dead_letters) = (Arc::new(log.source("group")), Arc::new(log.dead_letters()));
-/// let ingest = Ingest::new(source, Arc::new(store.clone()), dead_letters, IngestOptions::default());
+/// let source = Arc::new(log.source("group"));
+/// let ingest = Ingest::new(source, Arc::new(store.clone()), Arc::new(log.clone()), IngestOptions::default());
 ///
 /// let metrics = Metrics::new();
 /// let ingest = ingest.with_observer(metrics.ingest_observer());

@@ -1,8 +1,9 @@
 //! The dead letters of the logs of this process: pages, replays, discards, and parked records.
 //!
-//! [`Operations`] on each log do this, as for the commands of operators. Here, the operations on several
-//! logs answer one request: a position names the log by its topic. The result of a request is a map from positions to outcomes. If a position gets no outcome,
-//! no dead letter is pending there, or no ingest is stuck there, and the handler says so.
+//! [`Operations`] on each log do this, as for the commands of operators. Here, the operations on
+//! several logs answer one request: a position names the log by its topic. The result of a request is
+//! a map from positions to outcomes. If a position gets no outcome, no dead letter is pending there,
+//! or no ingest is stuck there, and the handler says so.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -63,7 +63,7 @@ impl AllRoles {
         let purchases = vec![purchase("1", 1), purchase("2", 2)];
         self.store.insert(purchases.into()).await.unwrap();
         let dead_letters = [0, 1].map(|offset| dead_letter("purchases", offset, b"poison"));
-        self.log.dead_letters().put(&dead_letters).await.unwrap();
+        self.log.put_dead_letters(&dead_letters).await.unwrap();
         for number in [1, 2] {
             self.add_account(number).await;
         }
@@ -145,7 +145,7 @@ fn new_ingest(
     options: IngestOptions,
 ) -> Ingest {
     let source = faults.source(Arc::new(log.source("purchase-group")));
-    let letters = Arc::new(log.dead_letters());
+    let letters = Arc::new(log.clone());
     Ingest::new(
         source,
         faults.store(Arc::new(store.clone())),

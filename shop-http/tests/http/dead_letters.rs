@@ -3,8 +3,8 @@
 use futures_util::future::join_all;
 use shop_accounts::users::User;
 use shop_core::log::{
-    CommitOffset, DeadLetter, DeadLetters as _, Gap, GapCause, Headers, Log, LogAdmin as _,
-    LogRecord, LogSource as _, Partition, Reason, RecordPosition, SourceEvent,
+    CommitOffset, DeadLetter, Gap, GapCause, Headers, LogRecord, LogSource as _, Partition, Reason,
+    RecordPosition, SourceEvent,
 };
 use shop_core::operations::Operations;
 use shop_core::ports::PurchaseErase as _;
@@ -60,7 +60,7 @@ pub(crate) fn parse(kind: &str, argument: &str) -> DeadLetter {
 pub(crate) async fn shop_with_dead_letters() -> Shop {
     let users = InMemoryLog::default();
     let of_a_user = dead_letter("user_created", 5, b"no user");
-    Log::dead_letters(&users).put(&[of_a_user]).await.unwrap();
+    users.put_dead_letters(&[of_a_user]).await.unwrap();
 
     let mut shop = Shop::new();
     let mut parts = management_parts_of(shop.store.clone());
@@ -88,7 +88,7 @@ pub(crate) async fn reasons(shop: &Shop) -> String {
 async fn a_dead_letter_is_replayed_once() {
     let shop = shop_with_dead_letters().await;
     let letter = dead_letter("purchases", 7_000, ADA.as_bytes());
-    Log::dead_letters(&shop.log).put(&[letter]).await.unwrap();
+    shop.log.put_dead_letters(&[letter]).await.unwrap();
     shop.ingest();
 
     let replay = || {
@@ -137,8 +137,7 @@ async fn prepare(roles: &AllRoles, position: &RecordPosition, before: Before) {
         }
         Before::DeadLettered => {
             let parked = DeadLetter::new(record, partition, Reason::parked("before"), 0);
-            let dead_letters = Log::dead_letters(&roles.log);
-            dead_letters.put(&[parked]).await.unwrap();
+            roles.log.put_dead_letters(&[parked]).await.unwrap();
         }
         Before::Committed => {
             let source = roles.log.source(GROUP);

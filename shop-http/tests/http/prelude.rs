@@ -14,7 +14,7 @@ pub(crate) use http_body_util::BodyExt;
 pub(crate) use serde_json::{Value, json};
 pub(crate) use shop_core::conformance::fault::{Call, Fault, Faults};
 pub(crate) use shop_core::ingest::{Ingest, IngestOptions};
-pub(crate) use shop_core::log::{DeadLetters as _, LogRecord};
+pub(crate) use shop_core::log::{Log as _, LogRecord};
 pub(crate) use shop_core::memory::{InMemoryLog, InMemoryStore};
 pub(crate) use shop_core::ports::{Durability, PurchaseSink as _, PurchaseStore as _};
 pub(crate) use shop_core::{Clock, Error, ErrorKind, Purchase, Timestamp};

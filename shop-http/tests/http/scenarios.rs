@@ -10,7 +10,7 @@ use axum::http::StatusCode;
 use axum::middleware::{Next, from_fn};
 use shop_core::conformance::fault::{Call, Fault, Faults};
 use shop_core::feed::FeedOptions;
-use shop_core::log::{Log, LogRecord};
+use shop_core::log::{Log as _, LogRecord};
 use shop_core::memory::InMemoryStore;
 use shop_core::ports::{CurrencyStore as _, PurchaseErase as _, ShopCurrency};
 use shop_core::{Error, ErrorKind, Outcome, Purchase};
@@ -231,7 +231,7 @@ async fn direct(shop: &Shop, name: &str, argument: &str) -> Option<String> {
     match name {
         "dead-letter" | "conflict" | "gap" => {
             let letter = dead_letters::parse(name, argument);
-            Log::dead_letters(&shop.log).put(&[letter]).await.unwrap();
+            shop.log.put_dead_letters(&[letter]).await.unwrap();
         }
         "stored" => shop.stored(&purchases(argument)).await,
         "erase" => drop(

@@ -107,7 +107,7 @@ impl Shop {
     /// Starts ingest.
     pub(crate) fn ingest(&self) {
         let source = Arc::new(self.log.source("group"));
-        let letters = Arc::new(self.log.dead_letters());
+        let letters = Arc::new(self.log.clone());
         let ingest = Ingest::new(
             source,
             Arc::new(self.store.clone()),

@@ -12,14 +12,13 @@ pub(crate) mod index;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rdkafka::message::OwnedHeaders;
 use shop_core::log::{
-    CUT_HEADER, DeadLetter, DeadLetterFilter, DeadLetterState, DeadLetters, Headers, LogRecord,
-    Partition, Reason, RecordId, RecordType, Resolution,
+    CUT_HEADER, DeadLetter, DeadLetterFilter, DeadLetterState, Headers, LogRecord, Partition,
+    Reason, RecordId, RecordType, Resolution,
 };
 use shop_core::{ErrorKind, Result, Retry, Timestamp};
 use tokio::time::Instant;
@@ -41,95 +40,11 @@ const MAX_HEAD: usize = 64 << 10;
 /// them. Each further attempt reads the whole topic.
 const MAX_READS: usize = 3;
 
-/// Stores the dead letters of a [`KafkaLog`](crate::KafkaLog) in the topic `<topic>.dlq`.
-///
-/// # Dead letters
-///
-/// A dead letter is a record with the key, value and headers of the original record, unchanged.
-/// These text headers follow the original headers, in this order:
-///
-/// | header | value |
-/// |---|---|
-/// | `dead-letter-cluster` | the cluster of the original record |
-/// | `dead-letter-topic` | the topic of the original record |
-/// | `dead-letter-partition` | the partition of the original record |
-/// | `dead-letter-offset` | the offset of the original record |
-/// | `dead-letter-time` | the timestamp of the original record, in milliseconds since 1970 |
-/// | `dead-letter-reason` | the kind of the reason |
-/// | `dead-letter-detail` | the text of the reason |
-/// | `dead-letter-attempts` | the number of attempts to process the record; 0 if an operator parked it |
-/// | `dead-letter-version` | the version of the program that put the dead letter |
-///
-/// A repeated `put` writes a duplicate, which readers recognize by cluster, topic, partition,
-/// offset and time. If a dead letter is larger than the topic accepts, only the first 64 KiB of its
-/// key and of its value are stored, and the header `dead-letter-cut` contains the original size.
-/// Such a dead letter is not replayed.
-///
-/// # Markers
-///
-/// A resolved dead letter stays in the topic and is no longer listed as pending. Its marker is a
-/// record without a key and with an empty value. The marker has these text headers:
-///
-/// | header | value |
-/// |---|---|
-/// | `dead-letter-settled` | `replayed` or `dropped` |
-/// | `dead-letter-record` | topic, partition and offset of the original record, joined by dashes |
-/// | `dead-letter-place` | the record id |
-/// | `dead-letter-purchase` | the id of the purchase or event, if it is known |
-///
-/// A marker resolves all dead letters of its record, including a dead letter that is put again
-/// after the marker. A marker of a gap resolves only the dead letters before the marker.
-///
-/// # Example
-///
-/// Dead letters are listed and replayed by the [`LogAdmin`](shop_core::log::LogAdmin) of the log:
-///
-/// ```no_run
-/// use shop_core::log::{Log, LogAdminExt};
-/// use shop_kafka::KafkaLog;
-///
-/// # async fn example(log: KafkaLog) -> shop_core::Result<()> {
-/// for letter in log.admin().pending_dead_letters().await? {
-///     println!("offset {}: {}", letter.record.offset, letter.reason.detail());
-/// }
-/// # Ok(())
-/// # }
-/// ```
+/// The dead letters of a log. [`KafkaLog`](crate::KafkaLog) documents the form of their records.
 #[derive(Debug, Clone)]
-pub struct KafkaDeadLetters {
+pub(crate) struct KafkaDeadLetters {
     pub(crate) log: Arc<KafkaLogInner>,
     pub(crate) topic: Arc<Topic>,
-}
-
-#[async_trait]
-impl DeadLetters for KafkaDeadLetters {
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        // The error is about the topic, which an operator can fix, and not about these dead
-        // letters. So a retry is safe.
-        self.topic
-            .wait_until_ready()
-            .await
-            .map_err(|error| error.with_retry(Retry::Safe))?;
-
-        match self.put_unchanged(dead_letters).await {
-            Err(error) if error.kind() == ErrorKind::TooLarge => {
-                let truncated: Vec<_> = dead_letters.iter().map(truncate).collect();
-                self.put_unchanged(&truncated).await
-            }
-            result => result,
-        }
-    }
-
-    /// Looks the record up in an index in memory. The first call reads the whole topic, and later
-    /// calls read the records that were added since.
-    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let id = RecordId::new(record, partition);
-        self.with_index(|index| index.contains(id)).await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.log.monitor.check(&self.topic).await
-    }
 }
 
 /// Returns `dead_letter` with at most the first [`MAX_HEAD`] bytes of its key and of its value. A
@@ -164,6 +79,35 @@ fn truncate(dead_letter: &DeadLetter) -> DeadLetter {
 }
 
 impl KafkaDeadLetters {
+    /// Stores `dead_letters` in the topic: see [`Log::put_dead_letters`].
+    ///
+    /// [`Log::put_dead_letters`]: shop_core::log::Log::put_dead_letters
+    pub(crate) async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        // The error is about the topic, which an operator can fix, and not about these dead
+        // letters. So a retry is safe.
+        self.topic
+            .wait_until_ready()
+            .await
+            .map_err(|error| error.with_retry(Retry::Safe))?;
+
+        match self.put_unchanged(dead_letters).await {
+            Err(error) if error.kind() == ErrorKind::TooLarge => {
+                let truncated: Vec<_> = dead_letters.iter().map(truncate).collect();
+                self.put_unchanged(&truncated).await
+            }
+            result => result,
+        }
+    }
+
+    /// Returns whether there is a dead letter about `record` of `partition`.
+    ///
+    /// Looks the record up in an index in memory. The first call reads the whole topic, and later
+    /// calls read the records that were added since.
+    pub(crate) async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
+        let id = RecordId::new(record, partition);
+        self.with_index(|index| index.contains(id)).await
+    }
+
     /// Publishes `count` records, and waits until all are acknowledged.
     ///
     /// `enqueue` adds the record with the given index to the queue of the producer. A record
@@ -394,7 +338,7 @@ mod tests {
             selections.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
             BTreeSet::from([(0, 99)])
         };
-        let error = log.dead_letters().select(absent).await.unwrap_err();
+        let error = log.dead_letter_topic().select(absent).await.unwrap_err();
         assert_eq!(
             (error.kind(), selections.into_inner()),
             (ErrorKind::Unavailable, MAX_READS)

@@ -59,8 +59,7 @@ const COMMIT_RETRY_PAUSE: Duration = Duration::from_millis(100);
 ///
 /// # async fn example(log: KafkaLog, store: Arc<dyn RecordStore<Purchase>>) -> shop_core::Result<()> {
 /// let source = Arc::new(log.source("purchase-group")?);
-/// let dead_letters = Arc::new(log.dead_letters());
-/// let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+/// let ingest = Ingest::new(source, store, Arc::new(log), IngestOptions::default());
 /// ingest.run(std::future::pending()).await?;
 /// # Ok(())
 /// # }
@@ -167,13 +166,6 @@ impl LogSource for KafkaSource {
 
     async fn lag(&self) -> Result<Lag> {
         Ok(self.member.lag())
-    }
-
-    async fn check(&self) -> Result<()> {
-        if self.member.queue.is_closed() {
-            return Err(closed("source"));
-        }
-        self.member.log.monitor.check(&self.member.log.topic).await
     }
 
     async fn close(&self, deadline: Duration) -> Result<()> {

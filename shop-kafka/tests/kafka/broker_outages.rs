@@ -7,7 +7,7 @@ use futures_util::future::join_all;
 use rdkafka::types::RDKafkaApiKey;
 use rdkafka::types::RDKafkaRespErr::RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION as NOT_LEADER;
 use shop_core::conformance::assert_fails;
-use shop_core::log::Resolution;
+use shop_core::log::{LogExt as _, Resolution};
 use shop_core::{Error, Outcome};
 
 use crate::prelude::*;
@@ -28,28 +28,24 @@ async fn a_log_is_opened_without_kafka_and_recovers_from_every_outage() {
         .expect("opening does not need kafka");
     let sink = log.sink();
     let source = log.source("group").unwrap();
-    let dead_letters = log.dead_letters();
     let early = purchase(1);
     let error = soon("publish", sink.publish(&early)).await.unwrap_err();
     assert_fails(&error, ErrorKind::Unavailable, Outcome::NotApplied);
     let failures = async {
         tokio::join!(
             sink.check(),
-            source.check(),
-            dead_letters.check(),
+            log.check(),
             source.next(),
-            dead_letters.put(&[]),
+            log.put_dead_letters(&[]),
         )
     };
-    let (of_sink, of_source, of_letters, next, put) = soon("fail", failures).await;
-    assert_unavailable(
-        [of_sink, of_source, of_letters, next.map(drop), put].map(Result::unwrap_err),
-    );
+    let (of_sink, of_log, next, put) = soon("fail", failures).await;
+    assert_unavailable([of_sink, of_log, next.map(drop), put].map(Result::unwrap_err));
 
     cluster.broker_up();
     publish_with_retries(&sink, &early).await;
     read_all(&source, &BTreeSet::from([early.id])).await;
-    for check in [sink.check(), source.check(), dead_letters.check()] {
+    for check in [sink.check(), log.check()] {
         soon("check", check).await.unwrap();
     }
 
@@ -62,7 +58,7 @@ async fn a_log_is_opened_without_kafka_and_recovers_from_every_outage() {
         tokio::join!(
             sink.check(),
             source.next(),
-            log.scan(),
+            log.scan_all(),
             log.resolve(&letters, OF, Resolution::Replayed),
             log.resolve(&letters, OF, Resolution::Dropped),
         )
@@ -236,11 +232,10 @@ async fn a_missing_topic_is_used_once_it_exists() {
     options.create_topics = false;
     let log = KafkaLog::open(options.clone()).await.unwrap();
     let sink = log.sink();
-    let dead_letters = log.dead_letters();
     for (checked, topic) in [
         (soon("check", sink.check()).await, options.topic.clone()),
         (
-            soon("check", dead_letters.check()).await,
+            soon("put", log.put_dead_letters(&[])).await,
             format!("{}.dlq", options.topic),
         ),
         (
@@ -259,5 +254,6 @@ async fn a_missing_topic_is_used_once_it_exists() {
     }
     cluster.create_topic(&options.topic, options.partitions);
     publish_with_retries(&sink, &purchase(1)).await;
-    assert!(dead_letters.check().await.is_err(), "it is still missing");
+    let put = soon("put", log.put_dead_letters(&[])).await;
+    assert!(put.is_err(), "it is still missing");
 }

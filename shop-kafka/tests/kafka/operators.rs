@@ -1,7 +1,7 @@
 //! Administrative access: resolved dead letters.
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use shop_core::log::{LogAdminExt as _, Resolution};
+use shop_core::log::{LogExt as _, Resolution};
 
 use crate::prelude::*;
 use crate::support::record;
@@ -20,7 +20,7 @@ async fn dead_letters_are_resolved_in_every_partition() {
     let letters = scanned(&log).await;
     // Without a key the copies go to any partition.
     for _ in 0..2 {
-        log.dead_letters().put(&letters).await.unwrap();
+        log.put_dead_letters(&letters).await.unwrap();
     }
     log.resolve(&letters[..30], OF, Resolution::Dropped)
         .await

@@ -1,9 +1,7 @@
 //! What most tests of this crate use.
 
 pub(crate) use shop_core::conformance::LogFixture as _;
-pub(crate) use shop_core::log::{
-    DeadLetter, DeadLetters as _, LogAdmin as _, LogSource as _, SourceEvent,
-};
+pub(crate) use shop_core::log::{DeadLetter, Log as _, LogSource as _, SourceEvent};
 pub(crate) use shop_core::ports::PurchaseSink as _;
 pub(crate) use shop_core::{ErrorKind, Purchase};
 pub(crate) use shop_kafka::KafkaLog;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use shop_core::log::{
-    Batch, DeadLetter, LogAdmin as _, LogRecord, LogSource, Reason, RecordType, SourceEvent,
+    Batch, DeadLetter, LogExt as _, LogRecord, LogSource, Reason, RecordType, SourceEvent,
 };
 use shop_core::ports::PurchaseSink;
 use shop_core::record::{Record as _, decode};
@@ -76,7 +76,7 @@ pub(crate) fn record(key: Option<&str>, value: &str) -> LogRecord {
 
 /// The records of the log, each as a dead letter.
 pub(crate) async fn scanned(log: &KafkaLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = soon("scan", log.scan().await.unwrap().try_collect())
+    let batches: Vec<_> = soon("scan", log.scan_all().await.unwrap().try_collect())
         .await
         .unwrap();
     let mut letters = Vec::new();

@@ -87,7 +87,7 @@ fn pages(folder: &TempDir) -> Vec<(String, String, u32)> {
 
 /// The purchases in the log, as far as they decode.
 async fn logged(log: &EmbeddedLog) -> Result<Vec<Purchase>> {
-    let batches: Vec<_> = log.scan().await?.try_collect().await?;
+    let batches: Vec<_> = log.scan_all().await?.try_collect().await?;
     let decoded = batches.iter().flat_map(|batch| {
         batch
             .records

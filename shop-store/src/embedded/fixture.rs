@@ -10,8 +10,7 @@ pub(crate) use futures_util::TryStreamExt as _;
 pub(crate) use rusqlite::Connection;
 pub(crate) use shop_core::conformance::assert_fails;
 pub(crate) use shop_core::log::{
-    CommitOffset, DeadLetters as _, LogAdmin as _, LogGroups as _, LogRecord, LogSource,
-    SourceEvent,
+    CommitOffset, Log as _, LogExt as _, LogGroups as _, LogRecord, LogSource, SourceEvent,
 };
 pub(crate) use shop_core::memory::InMemoryStore;
 pub(crate) use shop_core::ports::{

@@ -56,7 +56,7 @@ mod writer;
 
 pub use backup::{CopiedFile, backup, restore, vacuum};
 pub use integrity::check_integrity;
-pub use log::{EmbeddedDeadLetters, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
+pub use log::{EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedSource};
 /// The SQLite crate that the files are written with, for databases of your own beside them.
 pub use rusqlite;
 pub use schema::FILE;

@@ -48,7 +48,7 @@ async fn closing_a_shop_in_use_closes_its_clones() {
         user.totals(Period::Day, UtcOffset::UTC).await.unwrap_err(),
         listing.try_next().await.unwrap_err(),
         log.usage().await.unwrap_err(),
-        source.check().await.unwrap_err(),
+        log.check().await.unwrap_err(),
         log.sink().publish(&purchase(1)).await.unwrap_err(),
     ];
     assert!(

@@ -92,7 +92,7 @@ async fn server_faults_lose_duplicate_and_dead_letter_nothing() {
     faulty.server.next("insert", faults());
     let options = IngestOptions::default().max_backoff(Duration::from_millis(200));
     let source = Arc::new(log.source("group"));
-    let letters = Arc::new(log.dead_letters());
+    let letters = Arc::new(log.clone());
     let ingest = Ingest::new(source, Arc::new(faulty.store.clone()), letters, options);
     let monitor = ingest.monitor();
     let done = async {

@@ -8,8 +8,7 @@ pub(crate) use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 pub(crate) use shop_core::ErrorKind;
 pub(crate) use shop_core::conformance::LogFixture as _;
 pub(crate) use shop_core::log::{
-    CommitOffset, DeadLetters as _, LogAdmin as _, LogAdminExt as _, LogSource, RecordPosition,
-    SourceEvent,
+    CommitOffset, Log as _, LogExt as _, LogSource, RecordPosition, ScanEnd, SourceEvent,
 };
 pub(crate) use shop_core::ports::PurchaseSink as _;
 pub(crate) use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};

@@ -80,7 +80,11 @@ async fn a_group_reads_a_topic_that_was_created_again_from_its_start() {
     let first = read(&*source, BEFORE).await;
     assert_eq!(first, ((0..BEFORE).collect(), BTreeSet::new()));
     let end = BTreeMap::from([(0, BEFORE)]);
-    let tail = async || soon("tail", fixture.log().tail(&end)).await.unwrap();
+    let tail = async || {
+        soon("tail", fixture.log().scan(&end, ScanEnd::Never))
+            .await
+            .unwrap()
+    };
     let mut before = tail().await;
 
     create_again(&fixture).await;
@@ -106,12 +110,12 @@ async fn dead_letters_may_be_deleted_or_too_large() {
     let mut letters = scanned(log).await;
     letters[2].record.value = Some(vec![0; 20 << 20].into());
     letters[2].record.headers = Headers::EMPTY.with("of", Some(b"a client"));
-    log.dead_letters().put(&letters[..2]).await.unwrap();
+    log.put_dead_letters(&letters[..2]).await.unwrap();
     // An operator may have given the topic of dead letters a retention.
     let dead_letter_topic = format!("{}.dlq", letters[0].partition.topic);
     let first = RecordPosition::new(dead_letter_topic, 0, 1);
     fixture.delete_before(&first).await;
-    log.dead_letters().put(&letters[2..]).await.unwrap();
+    log.put_dead_letters(&letters[2..]).await.unwrap();
     let kept = soon("list", log.pending_dead_letters()).await.unwrap();
     assert_eq!((&kept[0], kept.len()), (&letters[1], 2));
 

@@ -128,7 +128,9 @@ async fn transactions_leave_no_gap() {
     let source = fixture.source("group").await;
     lag_becomes(&*source, |lag| lag.open_transactions.contains_key(&0)).await;
     let everything = BTreeMap::new();
-    let tail = soon("tail", fixture.log().tail(&everything)).await.unwrap();
+    let tail = soon("tail", fixture.log().scan(&everything, ScanEnd::Never))
+        .await
+        .unwrap();
     assert_eq!((tail.end[&0], tail.unstable), (10, [(0, 1)].into()));
     let report = verify(&fixture).await;
     assert_eq!((report.unstable, report.is_clean()), (1, false));
@@ -155,8 +157,8 @@ async fn transactions_leave_no_gap() {
 async fn ingest_up_to(fixture: &KafkaFixture, group: &str, expected: u64) -> IngestCounters {
     let source = fixture.source(group).await;
     let store = Arc::new(InMemoryStore::new());
-    let dead_letters = Arc::new(fixture.log().dead_letters());
-    let ingest = Ingest::new(source, store, dead_letters, IngestOptions::default());
+    let log = Arc::new(fixture.log().clone());
+    let ingest = Ingest::new(source, store, log, IngestOptions::default());
     let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
     let running = tokio::spawn(ingest.run(async move { drop(stopped.await) }));
 

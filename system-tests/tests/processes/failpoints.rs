@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::os::unix::process::ExitStatusExt;
 
-use shop_core::log::LogAdminExt as _;
+use shop_core::log::LogExt as _;
 
 use crate::entities::backends::Place;
 use crate::entities::ledger::Ledger;

@@ -2,7 +2,7 @@
 
 use rdkafka::ClientConfig;
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _};
-use shop_core::log::{DeadLetters as _, LogAdmin as _};
+use shop_core::log::Log as _;
 
 use crate::kafka;
 use crate::prelude::*;
@@ -51,7 +51,7 @@ async fn a_record_on_kafka_that_is_unread_for_half_of_the_retention_is_a_finding
     let service = kafka::start(Binary::Management, &servers, &[off]).await;
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     until("create it", async || {
-        log.positions("none").await.is_ok() && log.dead_letters().check().await.is_ok()
+        log.positions("none").await.is_ok() && log.put_dead_letters(&[]).await.is_ok()
     })
     .await;
     let topic = servers.name("purchases");

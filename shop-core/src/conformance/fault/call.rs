@@ -15,13 +15,13 @@ pub enum Call {
     Commit,
     /// [`PurchaseStore::insert`](crate::ports::PurchaseStore::insert).
     Insert,
-    /// [`DeadLetters::put`](crate::log::DeadLetters::put).
+    /// [`Log::put_dead_letters`](crate::log::Log::put_dead_letters).
     PutDeadLetters,
     /// All reads, such as the calls of [`PurchaseQuery`](crate::ports::PurchaseQuery).
     Query,
     /// `check` of any port.
     Check,
-    /// [`LogWriter::append`](crate::log::LogWriter::append).
+    /// [`Log::append`](crate::log::Log::append).
     Append,
     /// `Outbox::pending`.
     Pending,

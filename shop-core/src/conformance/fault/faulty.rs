@@ -3,11 +3,12 @@
 use std::fmt::Debug;
 
 use async_trait::async_trait;
+use futures_util::stream::BoxStream;
 
 use super::super::prelude::*;
 use super::call::{complete_later, no_answer};
 use crate::Error;
-use crate::log::{DeadLetters, LogWriter};
+use crate::log::{DeadLetterFilter, DeadLetterState, Log, LogInfo, LogScan, RecordType, ScanEnd};
 use crate::ports::{
     Bucket, Cursor, DescribeStore, InsertOutcome, Page, PurchaseSink, Receipt, RecordStore,
     ScanBatch, SinkInfo, StoreInfo,
@@ -177,24 +178,79 @@ faulty!(PurchaseQuery {
     Check: check_reads() -> ();
 });
 
-faulty!(DeadLetters {
-    Query: contains(record: &LogRecord, partition: &Partition) -> bool;
-    Check: check() -> ();
-}
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let port = Arc::clone(&self.port);
-        let dead_letters = dead_letters.to_vec();
-        let put = async move { port.put(&dead_letters).await };
-        Self::detachable(self.faults.take(Call::PutDeadLetters), put).await
-    }
-);
-
-faulty!(LogWriter {
-    Check: check() -> ();
-}
+/// A fault of an append or of a put can make the call later. The sources of the log have no faults:
+/// [`Faults::source`] wraps one.
+#[deny(clippy::missing_trait_methods)]
+#[async_trait]
+impl Log for Faulty<dyn Log> {
     async fn append(&self, record: LogRecord) -> Result<()> {
         let port = Arc::clone(&self.port);
         let append = async move { port.append(record).await };
         Self::detachable(self.faults.take(Call::Append), append).await
     }
-);
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        self.port.source(group)
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        self.call(Call::Query, self.port.scan(start, end)).await
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        self.call(Call::Query, self.port.positions(group)).await
+    }
+
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let port = Arc::clone(&self.port);
+        let dead_letters = dead_letters.to_vec();
+        let put = async move { port.put_dead_letters(&dead_letters).await };
+        Self::detachable(self.faults.take(Call::PutDeadLetters), put).await
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        self.call(Call::Query, self.port.scan_dead_letters()).await
+    }
+
+    /// A resolution has no fault of its own.
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        self.port
+            .resolve(dead_letters, record_type, resolution)
+            .await
+    }
+
+    async fn check(&self) -> Result<()> {
+        self.call(Call::Check, self.port.check()).await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        self.port.info()
+    }
+
+    async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
+        self.call(Call::Query, self.port.find(index, offset)).await
+    }
+
+    async fn contains_dead_letter(
+        &self,
+        record: &LogRecord,
+        partition: &Partition,
+    ) -> Result<bool> {
+        let contains = self.port.contains_dead_letter(record, partition);
+        self.call(Call::Query, contains).await
+    }
+
+    async fn dead_letters(
+        &self,
+        filter: &DeadLetterFilter,
+        limit: usize,
+    ) -> Result<Vec<DeadLetter>> {
+        let page = self.port.dead_letters(filter, limit);
+        self.call(Call::Query, page).await
+    }
+}

@@ -10,7 +10,7 @@ use super::faulty::Faulty;
 use super::simulated::fault;
 use super::source::FaultySource;
 use crate::lock::lock;
-use crate::log::{DeadLetters, LogWriter};
+use crate::log::Log;
 use crate::ports::PurchaseSink;
 
 /// A script of faults, shared by all ports that it wraps. Cheap to clone.
@@ -118,8 +118,7 @@ impl Faults {
         sink: dyn PurchaseSink,
         store: dyn PurchaseStore,
         query: dyn PurchaseQuery,
-        dead_letters: dyn DeadLetters,
-        writer: dyn LogWriter,
+        log: dyn Log,
     }
 
     /// `source` with the faults of this script.

@@ -78,10 +78,6 @@ impl LogSource for FaultySource {
         self.inner.call(Call::Check, self.inner.port.lag()).await
     }
 
-    async fn check(&self) -> Result<()> {
-        self.inner.call(Call::Check, self.inner.port.check()).await
-    }
-
     async fn close(&self, deadline: Duration) -> Result<()> {
         self.inner
             .call(Call::Close, self.inner.port.close(deadline))

@@ -8,7 +8,7 @@ use super::*;
 use crate::Outcome;
 use crate::conformance::assert_fails;
 use crate::conformance::fault::{Call, Fault, Faults};
-use crate::log::LogAdmin as _;
+use crate::log::LogExt as _;
 use crate::memory::{InMemoryLog, InMemorySink, InMemoryStore};
 use crate::ports::{Deletion, PurchaseErase as _, PurchaseStore as _};
 
@@ -56,7 +56,14 @@ impl Fixture {
 
     /// The number of records of the log.
     async fn records(&self) -> usize {
-        let batches: Vec<_> = self.log.scan().await.unwrap().try_collect().await.unwrap();
+        let batches: Vec<_> = self
+            .log
+            .scan_all()
+            .await
+            .unwrap()
+            .try_collect()
+            .await
+            .unwrap();
         batches.iter().map(|batch| batch.records.len()).sum()
     }
 }

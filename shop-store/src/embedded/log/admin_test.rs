@@ -1,8 +1,6 @@
 //! Administrative access: scans, verification, and replayed or discarded dead letters.
 
-use shop_core::log::{
-    DeadLetter, DeadLetterState, LogAdminExt as _, Reason, RecordType, Resolution,
-};
+use shop_core::log::{DeadLetter, DeadLetterState, LogExt as _, Reason, RecordType, Resolution};
 use shop_core::record::Record as _;
 
 use crate::embedded::fixture::*;
@@ -16,7 +14,7 @@ fn record(value: &str) -> LogRecord {
 
 /// The records of the log, each as a dead letter.
 async fn scanned(log: &EmbeddedLog) -> Vec<DeadLetter> {
-    let batches: Vec<_> = log.scan().await.unwrap().try_collect().await.unwrap();
+    let batches: Vec<_> = log.scan_all().await.unwrap().try_collect().await.unwrap();
     let mut letters = Vec::new();
     for batch in batches {
         let partition = batch.partition;
@@ -43,7 +41,7 @@ async fn concurrent_replays_publish_once() {
     let (_folder, log) = fresh_log().await;
     log.append(record(ADA)).await.unwrap();
     let letters = scanned(&log).await;
-    log.dead_letters().put(&letters).await.unwrap();
+    log.put_dead_letters(&letters).await.unwrap();
     let replay = || log.resolve(&letters, OF, Resolution::Replayed);
     let (one, two) = tokio::join!(replay(), replay());
     assert_eq!((one.unwrap(), two.unwrap()), (1, 0));
@@ -113,7 +111,7 @@ async fn dead_letters_stay_unless_they_are_old_conflicts_or_resolved() {
     // The others are conflicts.
     letters[1].reason = Reason::parked("by hand");
     letters[3].reason = Reason::parked("by hand");
-    old.log.dead_letters().put(&letters).await.unwrap();
+    old.log.put_dead_letters(&letters).await.unwrap();
     let dropped = old.log.resolve(&letters[2..4], OF, Resolution::Dropped);
     dropped.await.unwrap();
     old.consume(5).await;
@@ -168,14 +166,14 @@ async fn open_without_create_creates_no_file() {
 
     let log = open_log(&folder).await;
     log.append(record(ADA)).await.unwrap();
-    log.dead_letters().put(&scanned(&log).await).await.unwrap();
+    log.put_dead_letters(&scanned(&log).await).await.unwrap();
     close(log).await;
     // Like a backup, without the files of running processes.
     fs::remove_file(folder.path().join("shop.lock")).unwrap();
     let log = open_log_with(&folder, existing()).await;
     let letters = pending(&log).await;
     assert_eq!(letters.len(), 1);
-    log.dead_letters().check().await.unwrap();
+    log.check().await.unwrap();
     let while_open = names(&folder);
     assert!(
         while_open.iter().all(|name| name.starts_with("shop.db")),

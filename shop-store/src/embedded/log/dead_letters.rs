@@ -7,11 +7,10 @@
 
 use std::sync::Arc;
 
-use async_trait::async_trait;
 use rusqlite::types::Value;
 use rusqlite::{Connection, Row, params};
 use shop_core::log::{
-    DeadLetter, DeadLetterFilter, DeadLetters, LogRecord, Partition, Reason, ReasonKind, RecordId,
+    DeadLetter, DeadLetterFilter, LogRecord, Partition, Reason, ReasonKind, RecordId,
     RecordPosition, RecordType, Resolution,
 };
 use shop_core::{Result, Timestamp};
@@ -19,13 +18,6 @@ use shop_core::{Result, Timestamp};
 use super::log::EmbeddedLogInner;
 use super::position::signed;
 use super::{publish, rows};
-
-/// Stores the dead letters of an [`EmbeddedLog`](super::EmbeddedLog). A repeated `put` stores no
-/// duplicate.
-#[derive(Debug, Clone)]
-pub struct EmbeddedDeadLetters {
-    pub(super) log: Arc<EmbeddedLogInner>,
-}
 
 /// The columns of a dead letter, in the order in which [`read_dead_letter`] reads them.
 pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, value, checksum, reason, detail, attempts, version";
@@ -38,45 +30,42 @@ pub(super) const COLUMNS: &str = "topic, partition, offset, time, key, headers, 
 const IDENTITY: &str = "topic = ?1 AND partition = ?2 AND offset = ?3
     AND CASE reason WHEN 'gap' THEN headers ELSE time END = ?4";
 
-#[async_trait]
-impl DeadLetters for EmbeddedDeadLetters {
-    async fn put(&self, dead_letters: &[DeadLetter]) -> Result<()> {
-        let dead_letters = dead_letters.to_vec();
-        self.log
-            .writer
-            .write(move |connection| {
-                dead_letters
-                    .iter()
-                    .try_for_each(|dead_letter| insert_unless_known(connection, dead_letter))
-            })
-            .await
-    }
+/// Stores `dead_letters` in the file of `log`. Dead letters that are stored already are skipped.
+pub(super) async fn put(log: &EmbeddedLogInner, dead_letters: &[DeadLetter]) -> Result<()> {
+    let dead_letters = dead_letters.to_vec();
+    log.writer
+        .write(move |connection| {
+            dead_letters
+                .iter()
+                .try_for_each(|dead_letter| insert_unless_known(connection, dead_letter))
+        })
+        .await
+}
 
-    async fn contains(&self, record: &LogRecord, partition: &Partition) -> Result<bool> {
-        let id = RecordId::new(record, partition);
-        let partition = partition.clone();
-        let offset = record.offset;
-        let time = record.time.as_millis();
-        // A record whose dead letter was replayed or discarded counts too, so that the record is
-        // not dead-lettered again.
-        self.log
-            .readers
-            .read(move |connection| {
-                let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
-                let is_pending = connection.prepare_cached(&sql)?.exists(params![
-                    &*partition.topic,
-                    partition.index,
-                    signed(offset),
-                    time
-                ])?;
-                Ok(is_pending || is_resolved(connection, offset, id)?)
-            })
-            .await
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.log.writer.check().await
-    }
+/// Returns whether `log` contains a dead letter about `record` of `partition`, pending or resolved.
+pub(super) async fn contains(
+    log: &EmbeddedLogInner,
+    record: &LogRecord,
+    partition: &Partition,
+) -> Result<bool> {
+    let id = RecordId::new(record, partition);
+    let partition = partition.clone();
+    let offset = record.offset;
+    let time = record.time.as_millis();
+    // A record whose dead letter was replayed or discarded counts too, so that the record is not
+    // dead-lettered again.
+    log.readers
+        .read(move |connection| {
+            let sql = format!("SELECT 1 FROM dead_letters WHERE {IDENTITY}");
+            let is_pending = connection.prepare_cached(&sql)?.exists(params![
+                &*partition.topic,
+                partition.index,
+                signed(offset),
+                time
+            ])?;
+            Ok(is_pending || is_resolved(connection, offset, id)?)
+        })
+        .await
 }
 
 /// Inserts `dead_letter`, unless it is pending already, or its record is resolved.

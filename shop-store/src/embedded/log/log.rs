@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use rusqlite::Error::QueryReturnedNoRows;
 use rusqlite::{Connection, OptionalExtension};
-use shop_core::log::{DeadLetters, Log, LogAdmin, LogSource, LogWriter, Partition};
+use shop_core::log::Partition;
 use shop_core::{Backend, Clock, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::sync::watch;
 use uuid::Uuid;
 
 use super::notifier::Waiter;
 use super::schema::LOG;
-use super::{EmbeddedDeadLetters, EmbeddedSink, EmbeddedSource, position};
+use super::{EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
@@ -286,32 +286,6 @@ impl EmbeddedLog {
         self.shared.writer.closing.cancel();
         self.shared.readers.jobs.close();
         self.shared.writer.jobs.close();
-    }
-
-    /// Returns the handle that stores the dead letters of this log.
-    #[must_use]
-    pub fn dead_letters(&self) -> EmbeddedDeadLetters {
-        EmbeddedDeadLetters {
-            log: Arc::clone(&self.shared),
-        }
-    }
-}
-
-impl Log for EmbeddedLog {
-    fn writer(&self) -> Arc<dyn LogWriter> {
-        Arc::new(self.clone())
-    }
-
-    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
-        Ok(Arc::new(Self::source(self, group)?))
-    }
-
-    fn dead_letters(&self) -> Arc<dyn DeadLetters> {
-        Arc::new(Self::dead_letters(self))
-    }
-
-    fn admin(&self) -> Arc<dyn LogAdmin> {
-        Arc::new(self.clone())
     }
 }
 

@@ -6,12 +6,11 @@
 //! | `sink`, `publish` | append the records of purchases, and store the purchases in the same transaction |
 //! | `source`, `position`, `gaps` | deliver records to a group, commit its position, and report lost records |
 //! | `notifier` | wakes readers when records are appended |
-//! | `scan`, `admin` | read the log without a group, and administer it |
+//! | `port`, `scan` | read the log without a group, and administer it |
 //! | `dead_letters` | stores records that cannot be processed, and their resolutions |
 //! | `retention` | deletes old records |
 //! | `rows`, `schema` | convert records to rows, and define the tables |
 
-mod admin;
 #[cfg(test)]
 mod admin_test;
 mod dead_letters;
@@ -24,6 +23,7 @@ mod log;
 #[cfg(test)]
 mod log_test;
 mod notifier;
+mod port;
 mod position;
 mod publish;
 mod retention;
@@ -33,7 +33,6 @@ pub(super) mod schema;
 mod sink;
 mod source;
 
-pub use dead_letters::EmbeddedDeadLetters;
 pub use log::{EmbeddedLog, EmbeddedLogOptions};
 pub(super) use publish::{PublishJob, publish_jobs};
 pub(super) use rows::read_content;

@@ -1,5 +1,5 @@
-//! Reads the log without a group: scans of records and dead letters up to their current end, and
-//! tails that also return the records that are appended later.
+//! Reads the log without a group: scans of records, to their current end or without an end, and of
+//! dead letters.
 //!
 //! Each batch or page is read in a transaction of its own, so a slow reader of a stream does not
 //! hold a transaction open.
@@ -9,7 +9,9 @@ use std::sync::Arc;
 use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use rusqlite::{Connection, Row, params};
-use shop_core::log::{Batch, DeadLetterState, LogTail, Offsets, Resolution, ResolvedDeadLetter};
+use shop_core::log::{
+    Batch, DeadLetterState, LogScan, Offsets, Resolution, ResolvedDeadLetter, ScanEnd,
+};
 use shop_core::{Error, Result};
 
 use super::dead_letters::{COLUMNS, read_dead_letter};
@@ -19,30 +21,30 @@ use super::position::{end_offset, unsigned};
 use super::rows;
 use crate::embedded::readers::Readers;
 
-/// Returns a stream of all records that `log` contains now, in the order of their offsets.
+/// Returns the records of `log` from `start` to `end`. They are read without the position of a
+/// group, so a scan does not delay the deletion of records.
+///
+/// If the log does not contain the requested offset, the scan starts elsewhere and reports the
+/// actual start.
 pub(super) async fn scan_records(
     log: &EmbeddedLogInner,
-) -> Result<BoxStream<'static, Result<Batch>>> {
-    let (_, end) = log.readers.read(offset_range).await?;
-    Ok(stream_batches(log, 0, Some(end)))
-}
-
-/// Returns a tail of `log`: a stream of its records from `start` on, which does not end and waits
-/// for further records.
-///
-/// If the log does not contain the requested offset, the tail starts elsewhere and reports the
-/// actual start.
-pub(super) async fn tail_records(log: &EmbeddedLogInner, start: &Offsets) -> Result<LogTail> {
+    start: &Offsets,
+    scan_end: ScanEnd,
+) -> Result<LogScan> {
     let (first, end) = log.readers.read(offset_range).await?;
-    let start = LogTail::start_offset(start, 0, first, end);
-    let mut tail = LogTail::new(
+    let start = LogScan::start_offset(start, 0, first, end);
+    let stream_end = match scan_end {
+        ScanEnd::Current => Some(end),
+        ScanEnd::Never => None,
+    };
+    let mut scan = LogScan::new(
         Arc::clone(&log.cluster),
         Arc::clone(&log.topic),
         [(0, (start, end))],
-        stream_batches(log, start, None),
+        stream_batches(log, start, stream_end),
     );
-    tail.generation = log.generation.clone();
-    Ok(tail)
+    scan.generation = log.generation.clone();
+    Ok(scan)
 }
 
 /// Returns a stream of the records from `start` to before `end`.

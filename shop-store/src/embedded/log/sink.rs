@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures_util::{StreamExt as _, stream};
 use rusqlite::Connection;
-use shop_core::log::{LogRecord, LogWriter, RecordPosition};
+use shop_core::log::{LogRecord, RecordPosition};
 use shop_core::ports::{Durability, PurchaseSink, Receipt, SinkInfo};
 use shop_core::record::encode;
 use shop_core::{Error, ErrorKind, Purchase, Result};
@@ -246,16 +246,5 @@ impl EmbeddedLog {
             0,
             offset,
         ))
-    }
-}
-
-#[async_trait]
-impl LogWriter for EmbeddedLog {
-    async fn append(&self, record: LogRecord) -> Result<()> {
-        Self::append(self, record).await.map(drop)
-    }
-
-    async fn check(&self) -> Result<()> {
-        self.shared.writer.check().await
     }
 }

@@ -154,10 +154,6 @@ impl LogSource for EmbeddedSource {
         ))
     }
 
-    async fn check(&self) -> Result<()> {
-        self.log.writer.check().await
-    }
-
     async fn close(&self, deadline: Duration) -> Result<()> {
         // The task releases the lock before it drops the sender. So when the channel yields no more
         // events, the lock is released.

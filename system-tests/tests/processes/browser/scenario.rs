@@ -39,7 +39,7 @@
 use std::collections::BTreeMap;
 
 use shop_core::Timestamp;
-use shop_core::log::{DeadLetter, DeadLetters as _, Gap, GapCause, Partition, Reason};
+use shop_core::log::{DeadLetter, Gap, GapCause, Log as _, Partition, Reason};
 use thirtyfour::{By, Key};
 
 use super::driver::Browser;
@@ -395,5 +395,5 @@ async fn put_dead_letters(folder: &Path, count: u64) {
     let all: Vec<_> = (1_000..1_000 + count).map(letter).chain([gap]).collect();
     let options = EmbeddedLogOptions::default();
     let log = EmbeddedLog::open(folder, options).await.unwrap();
-    log.dead_letters().put(&all).await.unwrap();
+    log.put_dead_letters(&all).await.unwrap();
 }

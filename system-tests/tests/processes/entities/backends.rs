@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures_util::TryStreamExt;
 use rusqlite::Connection;
-use shop_core::log::{Batch, Log};
+use shop_core::log::{Batch, Log, LogExt as _};
 use shop_core::record::Event;
 use shop_store::postgres::tokio_postgres;
 use shop_store::postgres::tokio_postgres::NoTls;
@@ -109,7 +109,7 @@ impl Place<'_> {
                 Arc::new(EmbeddedLog::open(folder, options).await.unwrap())
             }
         };
-        let batches = log.admin().scan().await.unwrap();
+        let batches = log.scan_all().await.unwrap();
         let batches: Vec<Batch> = batches.try_collect().await.unwrap();
         let mut events = Vec::new();
         for batch in batches {

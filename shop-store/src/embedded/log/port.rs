@@ -1,5 +1,5 @@
-//! Administrative access to the log, for the management commands: scans of records, dead letters
-//! and their resolution, erasure, usage of the disk, and the positions of groups.
+//! The ports of the log: [`Log`], and what [`LogInfo`] contains, with the usage of the disk and the
+//! positions of groups.
 //!
 //! Reads run on a reader thread of the log, and changes on the writer thread. The log consists of
 //! one partition, with the index 0.
@@ -7,14 +7,14 @@
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{
-    Batch, DeadLetter, DeadLetterFilter, DeadLetterState, GroupPosition, LogAdmin, LogGroups,
-    LogRecord, LogTail, LogUsage, Offsets, Partition, RecordPosition, RecordType, Resolution,
+    DeadLetter, DeadLetterFilter, DeadLetterState, GroupMembers, GroupPosition, Log, LogGroups,
+    LogInfo, LogRecord, LogScan, LogSource, LogUsage, Offsets, Partition, RecordEraser,
+    RecordPosition, RecordType, Resolution, ScanEnd,
 };
 use shop_core::{ErrorKind, Result, Timestamp};
 
@@ -28,16 +28,19 @@ use crate::embedded::lock::FileLock;
 /// always either pending or replayed. The resolution of a dead letter is kept as long as the log
 /// contains the record. Dead letters that are no longer pending are skipped.
 #[async_trait]
-impl LogAdmin for EmbeddedLog {
-    /// Reads the records without the position of a group, so the scan does not delay the deletion
-    /// of records.
-    async fn scan(&self) -> Result<BoxStream<'static, Result<Batch>>> {
-        scan::scan_records(&self.shared).await
+impl Log for EmbeddedLog {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        Self::append(self, record).await.map(drop)
     }
 
-    /// Follows the records without the position of a group, as [`scan`](LogAdmin::scan) does.
-    async fn tail(&self, start: &Offsets) -> Result<LogTail> {
-        scan::tail_records(&self.shared, start).await
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Ok(Arc::new(Self::source(self, group)?))
+    }
+
+    /// Reads the records without the position of a group, so the scan does not delay the deletion
+    /// of records.
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        scan::scan_records(&self.shared, start, end).await
     }
 
     async fn positions(&self, group: &str) -> Result<Offsets> {
@@ -48,20 +51,6 @@ impl LogAdmin for EmbeddedLog {
             .read(move |connection| position::find_position(connection, &group))
             .await?;
         Ok(next.into_iter().map(|next| (0, next)).collect())
-    }
-
-    /// Returns the name of the group's lock file while a consumer holds the lock, in any process.
-    async fn members(&self, group: &str) -> Result<Vec<String>> {
-        let path = lock_path(&self.shared, group);
-        if !path.exists() {
-            return Ok(Vec::new());
-        }
-        let lock = FileLock::open(&path)?;
-        if lock.try_lock()?.is_some() {
-            return Ok(Vec::new());
-        }
-        let name = path.file_name().unwrap_or_default();
-        Ok(vec![name.to_string_lossy().into_owned()])
     }
 
     async fn find(&self, index: u32, offset: u64) -> Result<Option<(Partition, LogRecord)>> {
@@ -83,14 +72,16 @@ impl LogAdmin for EmbeddedLog {
             .map(|record| (partition, record)))
     }
 
-    /// Returns 1, the number at which SQLite's AUTOINCREMENT starts.
-    fn first_offset(&self) -> u64 {
-        1
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        dead_letters::put(&self.shared, dead_letters).await
     }
 
-    /// Returns `None`: a record that a group has not consumed is never deleted, whatever its age.
-    fn retention(&self) -> Option<Duration> {
-        None
+    async fn contains_dead_letter(
+        &self,
+        record: &LogRecord,
+        partition: &Partition,
+    ) -> Result<bool> {
+        dead_letters::contains(&self.shared, record, partition).await
     }
 
     async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
@@ -138,6 +129,42 @@ impl LogAdmin for EmbeddedLog {
             .await
     }
 
+    async fn check(&self) -> Result<()> {
+        self.shared.writer.check().await
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        let mut info = LogInfo::default();
+        // The number at which SQLite's AUTOINCREMENT starts.
+        info.first_offset = 1;
+        // There is no retention: a record that a group has not consumed is never deleted, whatever
+        // its age.
+        info.members = Some(self);
+        info.groups = Some(self);
+        info.eraser = Some(self);
+        info
+    }
+}
+
+#[async_trait]
+impl GroupMembers for EmbeddedLog {
+    /// Returns the name of the group's lock file while a consumer holds the lock, in any process.
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        let path = lock_path(&self.shared, group);
+        if !path.exists() {
+            return Ok(Vec::new());
+        }
+        let lock = FileLock::open(&path)?;
+        if lock.try_lock()?.is_some() {
+            return Ok(Vec::new());
+        }
+        let name = path.file_name().unwrap_or_default();
+        Ok(vec![name.to_string_lossy().into_owned()])
+    }
+}
+
+#[async_trait]
+impl RecordEraser for EmbeddedLog {
     /// Erased content is overwritten in the file. The write-ahead log may still contain the content
     /// until SQLite reuses that part of the log.
     async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
@@ -160,10 +187,6 @@ impl LogAdmin for EmbeddedLog {
                 Ok(erased)
             })
             .await
-    }
-
-    fn groups(&self) -> Option<Arc<dyn LogGroups>> {
-        Some(Arc::new(self.clone()))
     }
 }
 

@@ -1,16 +1,11 @@
-//! What the live feed ([`PurchaseFeed`](crate::feed::PurchaseFeed)) follows: the tail of a log, and
-//! the positions up to which ingest processed the log.
-//!
-//! A tail contains the records of a topic from given offsets on, including those that are appended
-//! later. It belongs to no consumer group and commits nothing. [`LogAdmin::tail`] opens it. `verify`
-//! uses a tail only to learn where each partition starts and ends.
+//! The positions up to which ingest processed a log, which the live feed
+//! ([`PurchaseFeed`](crate::feed::PurchaseFeed)) follows.
 //!
 //! The feed shows a purchase only after ingest stores it. A feed in another process than ingest
 //! cannot see that directly, so it asks for the committed positions again and again:
 //! [`follow_positions`] turns the requests into a stream.
 
-use std::collections::BTreeMap;
-use std::fmt::{self, Debug};
+use std::fmt::Debug;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,89 +14,8 @@ use futures_util::stream::BoxStream;
 use futures_util::{StreamExt, stream};
 use tokio::time::{Instant, sleep_until, timeout};
 
-use super::{Batch, LogAdmin};
+use super::{Log, Offsets};
 use crate::{Error, ErrorKind, Result};
-
-/// The offset of the next record to read, by partition.
-pub type Offsets = BTreeMap<u32, u64>;
-
-/// An endless stream of the records of a topic, from an offset of each partition on.
-#[non_exhaustive]
-pub struct LogTail {
-    /// The id of the cluster or file that contains the topic.
-    pub cluster: Arc<str>,
-    /// The name of the topic.
-    pub topic: Arc<str>,
-    /// A text that is replaced whenever the log is restored from a backup: afterwards the same
-    /// offsets may belong to other records. `None` for a log that was never restored.
-    pub generation: Option<Arc<str>>,
-    /// The offset at which each partition starts. It differs from the requested offset if the log
-    /// does not contain that offset.
-    pub start: Offsets,
-    /// The end of each partition at the time of the call, as far as the partition can be read.
-    pub end: Offsets,
-    /// The number of offsets behind `end` that could not be read at the time of the call, by
-    /// partition: other producers had not ended their transactions. Partitions without such offsets
-    /// are absent.
-    pub unstable: BTreeMap<u32, u64>,
-    /// Whether an offset may be without a record although none was deleted, such as the offset of a
-    /// transaction marker.
-    pub is_sparse: bool,
-    /// The batches of records, each of one partition and with epoch 0, as soon as they are in the
-    /// log.
-    pub batches: BoxStream<'static, Result<Batch>>,
-}
-
-impl LogTail {
-    /// Creates a tail of the partitions of `topic`, which yields `batches`.
-    ///
-    /// `spans` contains each partition with two offsets: the one at which its records start, and
-    /// the one at which the log ended at the time of the call.
-    #[must_use]
-    pub fn new(
-        cluster: Arc<str>,
-        topic: Arc<str>,
-        spans: impl IntoIterator<Item = (u32, (u64, u64))>,
-        batches: BoxStream<'static, Result<Batch>>,
-    ) -> Self {
-        let (start, end) = spans
-            .into_iter()
-            .map(|(partition, (start, end))| ((partition, start), (partition, end)))
-            .unzip();
-        Self {
-            cluster,
-            topic,
-            generation: None,
-            start,
-            end,
-            unstable: Offsets::new(),
-            is_sparse: false,
-            batches,
-        }
-    }
-
-    /// Returns the offset at which a tail that was requested from `start` on begins in `partition`.
-    ///
-    /// `first` is the offset of the partition's first record, and `end` the offset of its next
-    /// record. The tail begins at `first` if `start` does not contain the partition, or if its
-    /// offset in `start` is not between `first` and `end`.
-    #[must_use]
-    pub fn start_offset(start: &Offsets, partition: u32, first: u64, end: u64) -> u64 {
-        match start.get(&partition) {
-            Some(offset) if (first..=end).contains(offset) => *offset,
-            _ => first,
-        }
-    }
-}
-
-impl fmt::Debug for LogTail {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Tail")
-            .field("topic", &self.topic)
-            .field("start", &self.start)
-            .finish_non_exhaustive()
-    }
-}
 
 /// A source of the positions that the ingest of a log committed.
 ///
@@ -113,7 +27,7 @@ pub trait IngestPositions: Debug + Send + Sync + 'static {
     /// position. A partition without a position is absent.
     ///
     /// # Errors
-    /// See [`LogAdmin::positions`].
+    /// See [`Log::positions`].
     async fn positions(&self) -> Result<Offsets>;
 }
 
@@ -121,7 +35,7 @@ pub trait IngestPositions: Debug + Send + Sync + 'static {
 #[derive(Debug)]
 pub struct GroupPositions {
     /// The log that is asked for the positions.
-    pub log: Arc<dyn LogAdmin>,
+    pub log: Arc<dyn Log>,
     /// The name of the consumer group.
     pub group: Box<str>,
 }

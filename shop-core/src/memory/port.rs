@@ -1,0 +1,207 @@
+//! The ports of the in-memory log: [`Log`], and what [`LogInfo`] contains.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream};
+
+use super::InMemoryLog;
+use super::log::{InMemoryLogInner, InMemoryLogState};
+use crate::Result;
+use crate::lock::lock;
+use crate::log::{
+    Batch, DeadLetter, DeadLetterState, GroupMembers, Log, LogInfo, LogRecord, LogScan, LogSource,
+    Offsets, ReasonKind, RecordEraser, RecordId, RecordPosition, RecordType, Resolution,
+    ResolvedDeadLetter, ScanEnd,
+};
+
+/// Returns the index of the pending dead letter about the record `id`, which is at `offset`.
+fn pending_index(state: &InMemoryLogState, offset: u64, id: RecordId) -> Option<usize> {
+    // The offset is compared first, because most dead letters differ in it and the id of a record
+    // takes a hash.
+    state
+        .dead_letters
+        .iter()
+        .position(|pending| pending.record.offset == offset && pending.record_id() == id)
+}
+
+impl InMemoryLogInner {
+    /// Returns the records of one partition from its offset in `next_offsets` on, and moves this
+    /// offset behind the records.
+    ///
+    /// Returns `None` if no partition contains further records.
+    fn next_batch(&self, next_offsets: &mut Offsets) -> Option<Batch> {
+        let state = lock(&self.state);
+        next_offsets
+            .iter_mut()
+            .find_map(|(index, next_offset)| self.read_on(&state, *index, next_offset))
+    }
+
+    /// Returns the records of the partition `index` from `next_offset` on, and moves `next_offset`
+    /// behind them. Returns `None` if there are none.
+    fn read_on(
+        &self,
+        state: &InMemoryLogState,
+        index: u32,
+        next_offset: &mut u64,
+    ) -> Option<Batch> {
+        let partition = state.partitions.get(&index)?;
+        let records = partition.records_from(*next_offset).to_vec();
+        *next_offset = records.last()?.offset + 1;
+        Some(Batch::new(self.partition(index, 0), records))
+    }
+
+    /// Returns an endless stream of the records from `start` on.
+    fn follow(self: Arc<Self>, start: Offsets) -> BoxStream<'static, Result<Batch>> {
+        let batches = stream::unfold((self, start), |(log, mut next_offsets)| async move {
+            loop {
+                // The waiter is registered before the records are read, so that an append between
+                // the two wakes it.
+                let mut changed = std::pin::pin!(log.changed.notified());
+                changed.as_mut().enable();
+                if let Some(batch) = log.next_batch(&mut next_offsets) {
+                    return Some((Ok(batch), (Arc::clone(&log), next_offsets)));
+                }
+                changed.await;
+            }
+        });
+        batches.boxed()
+    }
+}
+
+#[async_trait]
+impl Log for InMemoryLog {
+    async fn append(&self, record: LogRecord) -> Result<()> {
+        self.shared.append(record);
+        Ok(())
+    }
+
+    fn source(&self, group: &str) -> Result<Arc<dyn LogSource>> {
+        Ok(Arc::new(Self::source(self, group)))
+    }
+
+    async fn scan(&self, start: &Offsets, end: ScanEnd) -> Result<LogScan> {
+        let state = lock(&self.shared.state);
+        let spans = state.partitions.iter().map(|(index, partition)| {
+            let end = partition.end();
+            let first = LogScan::start_offset(start, *index, partition.first_offset, end);
+            (*index, (first, end))
+        });
+        let mut scan = LogScan::new(
+            Arc::clone(&self.shared.cluster),
+            Arc::clone(&self.shared.topic),
+            spans,
+            stream::empty().boxed(),
+        );
+        scan.batches = match end {
+            ScanEnd::Current => {
+                let mut batches = Vec::new();
+                for (index, mut next_offset) in scan.start.clone() {
+                    batches.extend(self.shared.read_on(&state, index, &mut next_offset).map(Ok));
+                }
+                stream::iter(batches).boxed()
+            }
+            ScanEnd::Never => Arc::clone(&self.shared).follow(scan.start.clone()),
+        };
+        Ok(scan)
+    }
+
+    async fn positions(&self, group: &str) -> Result<Offsets> {
+        Ok(self.committed(group))
+    }
+
+    async fn put_dead_letters(&self, dead_letters: &[DeadLetter]) -> Result<()> {
+        let mut state = lock(&self.shared.state);
+        for dead_letter in dead_letters {
+            let id = dead_letter.record_id();
+            let is_gap = dead_letter.reason.kind() == ReasonKind::Gap;
+            let is_resolved = !is_gap && state.resolved.contains_key(&id);
+            if !is_resolved && pending_index(&state, dead_letter.record.offset, id).is_none() {
+                state.dead_letters.push(dead_letter.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn scan_dead_letters(&self) -> Result<BoxStream<'static, Result<DeadLetterState>>> {
+        let state = lock(&self.shared.state);
+        let pending = state.dead_letters.clone().into_iter();
+        let resolved = state.resolved.clone().into_values();
+        let states = pending
+            .map(DeadLetterState::Pending)
+            .chain(resolved.map(DeadLetterState::Resolved));
+        Ok(stream::iter(states.map(Ok)).boxed())
+    }
+
+    /// Resolves the given dead letters that are pending. Replayed records become visible at once.
+    async fn resolve(
+        &self,
+        dead_letters: &[DeadLetter],
+        record_type: RecordType,
+        resolution: Resolution,
+    ) -> Result<u64> {
+        resolution.check(dead_letters)?;
+        let mut guard = lock(&self.shared.state);
+        let state = &mut *guard;
+        let mut count = 0;
+        for dead_letter in dead_letters {
+            let id = dead_letter.record_id();
+            let Some(index) = pending_index(state, dead_letter.record.offset, id) else {
+                continue;
+            };
+            state.dead_letters.remove(index);
+            let resolved = ResolvedDeadLetter::new(id, dead_letter.id(record_type), resolution);
+            state.resolved.insert(id, resolved);
+            if resolution == Resolution::Replayed {
+                self.shared
+                    .append_to(state, dead_letter.replay_record(record_type));
+            }
+            count += 1;
+        }
+        drop(guard);
+        self.shared.changed.notify_waiters();
+        Ok(count)
+    }
+
+    async fn check(&self) -> Result<()> {
+        Ok(())
+    }
+
+    fn info(&self) -> LogInfo<'_> {
+        LogInfo {
+            members: Some(self),
+            eraser: Some(self),
+            ..LogInfo::default()
+        }
+    }
+}
+
+#[async_trait]
+impl GroupMembers for InMemoryLog {
+    async fn members(&self, group: &str) -> Result<Vec<String>> {
+        let state = lock(&self.shared.state);
+        let Some(group) = state.groups.get(group) else {
+            return Ok(Vec::new());
+        };
+        let members = group.members().map(|member| format!("member {member}"));
+        Ok(members.collect())
+    }
+}
+
+#[async_trait]
+impl RecordEraser for InMemoryLog {
+    async fn erase(&self, records: &[RecordPosition]) -> Result<u64> {
+        let mut state = lock(&self.shared.state);
+        let mut count = 0;
+        for position in records {
+            let partition = state.partitions.get_mut(&position.partition);
+            let record = partition.and_then(|partition| partition.get_mut(position.offset));
+            if let Some(record) = record.filter(|record| !record.is_erased()) {
+                record.erase();
+                count += 1;
+            }
+        }
+        Ok(count)
+    }
+}
