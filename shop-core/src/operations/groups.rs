@@ -25,6 +25,7 @@ impl Operations {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
+    #[doc(hidden)]
     pub async fn log_usage(&self) -> Result<LogUsage> {
         self.log_groups()?.usage().await
     }
@@ -34,7 +35,9 @@ impl Operations {
     ///
     /// # Errors
     /// - [`Conflict`](ErrorKind::Conflict) while a consumer of the group is active
-    /// - the errors of [`log_usage`](Self::log_usage)
+    /// - the errors of the log
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a log, or if a server keeps its groups, as
+    ///   with Kafka
     ///
     /// # Cancel safety
     /// Dropping the future leaves the group forgotten or not.
@@ -51,7 +54,9 @@ impl Operations {
     /// # Errors
     /// - [`Invalid`](ErrorKind::Invalid) for an offset behind the end of the log
     /// - [`Conflict`](ErrorKind::Conflict) while a consumer of the group is active
-    /// - the errors of [`log_usage`](Self::log_usage)
+    /// - the errors of the log
+    /// - [`Unsupported`](ErrorKind::Unsupported) without a log, or if a server keeps its groups, as
+    ///   with Kafka
     ///
     /// # Cancel safety
     /// Dropping the future leaves the group at its old or its new position.

@@ -31,7 +31,7 @@
 //! | [`park`](Operations::park) | the log and the group, for purchases also the store | [`ParkReport`]: records that are dead letters now |
 //! | [`status`](Operations::status) | the log and the group | [`TopicStatus`]: the progress of the group, what is pending |
 //! | [`unread_topic`](Operations::unread_topic) | the log and the group | [`UnreadTopic`]: records that nobody reads, if there are any |
-//! | [`log_usage`](Operations::log_usage), [`forget_group`](Operations::forget_group), [`reset_group`](Operations::reset_group) | a log that keeps its groups itself | its groups and its disk space |
+//! | [`forget_group`](Operations::forget_group), [`reset_group`](Operations::reset_group) | a log that keeps its groups itself | where the next consumer of a group starts |
 //! | [`replay_events`](Operations::replay_events) | the log | [`EventReplay`]: all events of the log, applied to a store |
 //! | [`verify`](Operations::verify) | the log and the store | [`VerifyReport`]: differences between the log and the store |
 //! | [`spot_check`](Operations::spot_check) | all three | [`SpotCheck`], which a service repeats |

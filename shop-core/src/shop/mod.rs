@@ -318,6 +318,7 @@ impl Shop {
     }
 }
 
+#[doc(hidden)]
 impl<S: PurchaseSink> From<IdempotentSink<S>> for Shop {
     /// Creates a shop that publishes to `sink`, and lists purchases from the store in which `sink`
     /// looks up ids. The shop has the clock and the currency of the sink.
