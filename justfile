@@ -37,6 +37,10 @@ clusters filter="clusters":
 simulate seeds="500":
     cargo run --release --manifest-path sim/Cargo.toml -- --seeds {{ seeds }}
 
+# The public items of the libraries, as text to be reviewed.
+api:
+    .ci/surface --write
+
 # Changes that no test notices, in the critical files of one of the sets of `.ci/mutants`.
 mutants set="core":
     .ci/mutants {{ set }}
