@@ -21,7 +21,7 @@ use benches::row::Row;
 use benches::run::Pairs;
 use benches::scale::Scale;
 use benches::usage::median;
-use shop_client::{NewPurchase, ShopClient};
+use shop_client::{NewPurchase, Shop, ShopClient};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Summary;
 use shop_core::{Clock, PublishedPurchase, SystemClock};
@@ -56,13 +56,13 @@ fn service(runtime: &Runtime) -> String {
 
 struct Callers {
     http: reqwest::Client,
-    client: ShopClient,
+    shop: Shop,
     url: String,
 }
 
 impl Callers {
     async fn buy(&self) {
-        self.client.buy(purchase()).await.unwrap();
+        self.shop.buy(purchase()).await.unwrap();
     }
 
     async fn buy_bare(&self) {
@@ -82,7 +82,7 @@ impl Callers {
     }
 
     async fn ask(&self) {
-        self.client.user("u1").summary().await.unwrap();
+        self.shop.user("u1").summary().await.unwrap();
     }
 
     async fn ask_bare(&self) {
@@ -123,7 +123,8 @@ fn rows(scale: Scale, emit: &mut dyn FnMut(Row)) {
         .http_client(http.clone())
         .build()
         .unwrap();
-    let callers = Callers { http, client, url };
+    let shop = client.shop();
+    let callers = Callers { http, shop, url };
     let pairs = scale.pick(1, 100, 1_000);
     let mut row = |name, pairs: Pairs<f64>| {
         let show = |times: &[f64]| format!("{:.0} µs", median(times.to_vec()));

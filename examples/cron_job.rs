@@ -12,17 +12,17 @@
 
 use std::time::Duration;
 
-use shop_client::{BlockingFuture, NewPurchase, ShopClient};
+use shop_client::{BlockingFuture, NewPurchase, Shop, ShopClient};
 
-fn charge(client: &ShopClient, month: &str) -> Result<(), Box<dyn std::error::Error>> {
+fn charge(shop: &Shop, month: &str) -> Result<(), Box<dyn std::error::Error>> {
     for (user, name) in [("u1", "ada"), ("u2", "bob")] {
         let fee = NewPurchase::for_user(user)
             .with_user_name(name)
             .with_price("4.90")?;
-        let paid = client
+        let paid = shop
             .buy(fee.with_key(format!("fee-{month}-{user}")))
             .wait()?;
-        let user = client
+        let user = shop
             .user(paid.purchase.user_id.clone())
             .wait_for(&paid.receipt);
         println!(
@@ -38,9 +38,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     // In your program this is the address of a running service, and no runtime is needed.
     let service = tokio::runtime::Runtime::new()?;
     let address = service.block_on(examples::service_in_memory())?;
-    let client = ShopClient::builder(address).build()?;
+    let shop = ShopClient::builder(address).build()?.shop();
     for _run in 0..2 {
-        charge(&client, "2026-03")?;
+        charge(&shop, "2026-03")?;
     }
-    Ok(client.close(Duration::from_secs(5)).wait()?)
+    Ok(shop.close(Duration::from_secs(5)).wait()?)
 }

@@ -23,10 +23,10 @@ use tokio::runtime::{Builder, Handle, Runtime};
 /// use shop_client::{BlockingFuture, BlockingStream, NewPurchase, ShopClient};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = ShopClient::builder("http://localhost:3000").build()?;
-/// let bought = client.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")).wait()?;
+/// let shop = ShopClient::builder("http://localhost:3000").build()?.shop();
+/// let bought = shop.buy(NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")).wait()?;
 ///
-/// let user = client.user("u1").wait_for(&bought.receipt);
+/// let user = shop.user("u1").wait_for(&bought.receipt);
 /// println!("{} purchases", user.summary().wait()?.count);
 /// for purchase in user.purchases().wait_each() {
 ///     println!("{}", purchase?.price);
@@ -62,10 +62,10 @@ impl<F: Future<Output: Send> + Send> BlockingFuture for F {}
 /// [`purchases`](crate::UserPurchases::purchases) and [`buy_all`](crate::Shop::buy_all).
 ///
 /// ```no_run
-/// use shop_client::{BlockingStream, NewPurchase, ShopClient, stream};
+/// use shop_client::{BlockingStream, NewPurchase, Shop, stream};
 ///
-/// fn import(client: &ShopClient, orders: Vec<NewPurchase>) -> usize {
-///     client.buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()
+/// fn import(shop: &Shop, orders: Vec<NewPurchase>) -> usize {
+///     shop.buy_all(stream::iter(orders), 64).wait_each().filter(Result::is_ok).count()
 /// }
 /// ```
 pub trait BlockingStream: Stream<Item: Send> + Send + Unpin + Sized {

@@ -9,8 +9,7 @@
 //! ports that are implemented on top of them are in [`ports`](crate::ports).
 
 use std::collections::BTreeMap;
-use std::ops::Deref;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::Duration;
 
 use reqwest::StatusCode;
@@ -41,22 +40,22 @@ use crate::{
 ///
 /// A client is cheap to clone: clones share connections, the bearer token and the retry budget.
 ///
-/// A client dereferences to a [`Shop`], and provides the calls of a shop: [`buy`](Shop::buy),
-/// [`buy_many`](Shop::buy_many), [`buy_all`](Shop::buy_all), [`refund`](Shop::refund),
-/// [`user`](Shop::user), [`user_with_name`](Shop::user_with_name), [`all_users`](Shop::all_users),
-/// [`get`](Shop::get) and [`close`](Shop::close).
+/// [`shop`](Self::shop) returns the client as a [`Shop`], which has the calls about purchases:
+/// [`buy`](Shop::buy), [`buy_many`](Shop::buy_many), [`buy_all`](Shop::buy_all),
+/// [`refund`](Shop::refund), [`user`](Shop::user), [`user_with_name`](Shop::user_with_name),
+/// [`all_users`](Shop::all_users), [`get`](Shop::get) and [`close`](Shop::close).
 ///
 /// ```no_run
 /// use shop_client::{NewPurchase, ShopClient};
 ///
 /// # async fn example() -> Result<(), Box<dyn std::error::Error>> {
-/// let client = ShopClient::builder("http://localhost:3000").build()?;
-/// client.check().await?;
+/// let shop = ShopClient::builder("http://localhost:3000").build()?.shop();
+/// shop.check().await?;
 /// let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
-/// let bought = client.buy(order.with_key("order-7")).await?;
+/// let bought = shop.buy(order.with_key("order-7")).await?;
 /// println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 ///
-/// let spent = client.user("u1").summary().await?;
+/// let spent = shop.user("u1").summary().await?;
 /// println!("{} purchases for {}", spent.count, spent.total_spent);
 /// # Ok(())
 /// # }
@@ -102,9 +101,6 @@ pub struct ShopClient {
     max_in_flight: usize,
     correlation: Correlation,
     pub(crate) retries: RetryPolicy,
-    /// This client as a shop, which is made once it is needed. The clones of this client in the
-    /// shop contain no shop themselves.
-    shop: OnceLock<Shop>,
 }
 
 /// The maximum time for which the service waits for a purchase in one request.
@@ -132,13 +128,12 @@ impl ShopClient {
             max_in_flight,
             correlation: Correlation::default(),
             retries,
-            shop: OnceLock::new(),
         }
     }
 
     /// Returns the service as a [`Shop`], for code that does not depend on the backend.
     ///
-    /// The shop shares everything with this client.
+    /// The shop shares everything with this client. Keep it: each call makes another one.
     ///
     /// ```no_run
     /// use shop_client::{NewPurchase, Shop, ShopClient};
@@ -157,7 +152,7 @@ impl ShopClient {
     /// ```
     #[must_use]
     pub fn shop(&self) -> Shop {
-        (**self).clone()
+        Shop::from_publisher(self.clone(), self.clone()).with_events(self.clone())
     }
 
     /// Returns a client whose requests belong to `context`: they send the id of the context as
@@ -173,7 +168,7 @@ impl ShopClient {
     ///
     /// # async fn example(client: ShopClient, order: NewPurchase, id: String) -> Result<(), shop_client::Error> {
     /// let of_this_request = client.with_context(RequestContext::new(Some(id), None));
-    /// of_this_request.buy(order).await?;
+    /// of_this_request.shop().buy(order).await?;
     /// # Ok(())
     /// # }
     /// ```
@@ -181,8 +176,6 @@ impl ShopClient {
     pub fn with_context(&self, context: RequestContext) -> Self {
         let mut client = self.clone();
         client.correlation = Correlation::new(context);
-        // The calls of the shop would use the old context.
-        client.shop.take();
         client
     }
 
@@ -200,7 +193,7 @@ impl ShopClient {
     /// # async fn example(client: ShopClient, order: NewPurchase) -> Result<(), shop_client::Error> {
     /// // A nightly import has time.
     /// let patient = client.with_retries(RetryPolicy::default().total_timeout(Duration::from_secs(300)));
-    /// let bought = patient.buy(order).await?;
+    /// let bought = patient.shop().buy(order).await?;
     /// println!("bought at attempt {}", bought.attempts);
     /// # Ok(())
     /// # }
@@ -210,8 +203,6 @@ impl ShopClient {
         let mut client = self.clone();
         client.retries = policy.into();
         client.retries.timeout = self.retries.timeout;
-        // The calls of the shop would use the old policy.
-        client.shop.take();
         client
     }
 
@@ -227,7 +218,7 @@ impl ShopClient {
     ///
     /// # async fn example(client: shop_client::ShopClient) -> Result<(), Box<dyn std::error::Error>> {
     /// let hurried = client.with_timeout(Duration::from_millis(300));
-    /// println!("{:?}", hurried.user("u1").summary().await);
+    /// println!("{:?}", hurried.shop().user("u1").summary().await);
     /// # Ok(())
     /// # }
     /// ```
@@ -235,8 +226,6 @@ impl ShopClient {
     pub fn with_timeout(&self, time: Duration) -> Self {
         let mut client = self.clone();
         client.retries.timeout = Some(time);
-        // The calls of the shop would use the old time-out.
-        client.shop.take();
         client
     }
 
@@ -438,7 +427,7 @@ impl ShopClient {
     ///
     /// ```no_run
     /// # async fn example(client: shop_client::ShopClient) {
-    /// if let Err(error) = client.check().await {
+    /// if let Err(error) = client.shop().check().await {
     ///     println!("not now: {error}");
     /// }
     /// # }
@@ -566,17 +555,6 @@ impl ShopClient {
                 StatusCode::OK => error,
                 _ => response.refusal_error(not_found_hint),
             })
-    }
-}
-
-/// Gives a client the calls of its [`Shop`], which buys and lists purchases.
-impl Deref for ShopClient {
-    type Target = Shop;
-
-    fn deref(&self) -> &Shop {
-        self.shop.get_or_init(|| {
-            Shop::from_publisher(self.clone(), self.clone()).with_events(self.clone())
-        })
     }
 }
 

@@ -70,7 +70,7 @@ impl Export {
     }
 
     /// Selects only the purchases in `range`.
-    pub const fn within(mut self, range: TimeRange) -> Self {
+    pub const fn with_range(mut self, range: TimeRange) -> Self {
         self.range = range;
         self
     }

@@ -4,16 +4,16 @@
 //! use shop_client::{ErrorKind, NewPurchase, Outcome, Period, ShopClient, TryStreamExt};
 //!
 //! # async fn example() -> shop_client::Result<()> {
-//! let client = ShopClient::builder("http://localhost:3000").build()?;
+//! let shop = ShopClient::builder("http://localhost:3000").build()?.shop();
 //! let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?.with_key("order-7")?;
-//! let bought = match client.buy(order.clone()).await {
+//! let bought = match shop.buy(order.clone()).await {
 //!     // The outcome is unknown: with its key, the retry is the same purchase.
-//!     Err(error) if error.outcome() == Outcome::Unknown => client.buy(order).await?,
+//!     Err(error) if error.outcome() == Outcome::Unknown => shop.buy(order).await?,
 //!     result => result?,
 //! };
 //! println!("purchase {} survives: {:?}", bought.purchase.id, bought.receipt.durability);
 //!
-//! let user = client.user("u1").wait_for(&bought.receipt);
+//! let user = shop.user("u1").wait_for(&bought.receipt);
 //! let spent = user.summary().await?;
 //! println!("{} purchases for {}", spent.count, spent.total_spent);
 //! let mut purchases = user.purchases();
@@ -22,11 +22,11 @@
 //! }
 //!
 //! // The totals of all users, which management reports and facing denies.
-//! match client.all_users().totals(Period::Month, "Z").await {
+//! match shop.all_users().totals(Period::Month, "Z").await {
 //!     Err(error) if error.kind() == ErrorKind::Denied => println!("not for this client"),
 //!     months => println!("{:?}", months?),
 //! }
-//! let mut events = client.user("u1").events(None).await?;
+//! let mut events = shop.user("u1").events(None).await?;
 //! while let Some(event) = events.try_next().await? {
 //!     println!("{} was bought", event.purchase.id);
 //! }

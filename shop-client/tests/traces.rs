@@ -46,7 +46,7 @@ async fn a_call_is_a_span_and_nothing_is_logged_above_debug() {
         let script = Script::new([Turn::Say(refusal(503, &[], "")), last]);
         let client = script.client().await;
         let client = client.with_context(RequestContext::new(Some("r-1".to_owned()), None));
-        assert_eq!(client.buy(ada("1")).await.is_ok(), status == 201);
+        assert_eq!(client.shop().buy(ada("1")).await.is_ok(), status == 201);
 
         let lines = std::fs::read_to_string(lines.path()).unwrap();
         let lines: Vec<_> = lines.lines().collect();
@@ -75,11 +75,21 @@ async fn the_current_span_is_the_parent_of_the_service_s() {
     let script = Script::new([]);
     let client = script.client().await;
     let span = tracing::info_span!("of my own");
-    client.buy(ada("1")).instrument(span.clone()).await.unwrap();
+    client
+        .shop()
+        .buy(ada("1"))
+        .instrument(span.clone())
+        .await
+        .unwrap();
     // A context that is set explicitly takes precedence.
     let given = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let client = client.with_context(RequestContext::new(None, Some(given.to_owned())));
-    client.buy(ada("1")).instrument(span.clone()).await.unwrap();
+    client
+        .shop()
+        .buy(ada("1"))
+        .instrument(span.clone())
+        .await
+        .unwrap();
 
     let trace = span.context().span().span_context().trace_id().to_string();
     let sent = script.headers("traceparent");

@@ -53,7 +53,7 @@ pub(crate) fn purchases_of(
         let user = number % users;
         let new = NewPurchase::for_user(format!("u{user}"))
             .with_user_name(format!("name {user}"))
-            .reference(format!("r{user}"))
+            .with_reference(format!("r{user}"))
             .with_price("1.5")
             .unwrap();
         new.into_purchase(time_of(number), || SystemClock.fresh_id())

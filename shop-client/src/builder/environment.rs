@@ -31,7 +31,7 @@ impl ShopClient {
     /// use shop_client::ShopClient;
     ///
     /// # async fn example() -> shop_client::Result<()> {
-    /// println!("{:?}", ShopClient::from_env()?.user("u1").summary().await?);
+    /// println!("{:?}", ShopClient::from_env()?.shop().user("u1").summary().await?);
     /// # Ok(())
     /// # }
     /// ```

@@ -23,6 +23,7 @@ async fn a_backlog_is_sent_in_few_requests() {
     // Without a backlog there is nothing to wait for.
     for (count, expected) in [(2_000, (8, 0)), (15, (8, 15))] {
         let results: Vec<_> = client
+            .shop()
             .buy_all(stream::iter(orders(count)), 500)
             .collect()
             .await;
@@ -38,7 +39,7 @@ async fn a_batch_that_is_too_large_is_halved() {
     let shop = Shop::with(options, &Faults::new());
     let script = Script::default();
     let client = script.client_of(shop.router).await;
-    let results = client.buy_many(orders(1_000)).await;
+    let results = client.shop().buy_many(orders(1_000)).await;
     for (number, bought) in results.into_iter().enumerate() {
         let bought = bought.unwrap();
         assert_eq!(bought.purchase.price.to_string(), number.to_string());
@@ -58,7 +59,11 @@ async fn a_purchase_that_is_too_large_fails_alone() {
     let mut orders = orders(20);
     orders[2].key = Some("x".repeat(255).parse().unwrap());
     orders[2].user_name = "y".repeat(250).parse().unwrap();
-    let results: Vec<_> = client.buy_all(stream::iter(orders), 100).collect().await;
+    let results: Vec<_> = client
+        .shop()
+        .buy_all(stream::iter(orders), 100)
+        .collect()
+        .await;
     for (number, result) in results.into_iter().enumerate() {
         let kind = result.err().map(|error| error.kind());
         let too_large = (number == 2).then_some(ErrorKind::TooLarge);
@@ -76,7 +81,7 @@ async fn only_unknown_purchases_are_sent_again() {
     faults.once(Call::Publish, Fault::PartialInsert);
     let mut batch = orders(100);
     batch[7] = ada("7").with_timestamp("2999-01-01T00:00:00Z".parse().unwrap());
-    let mut results = client.buy_many(batch).await;
+    let mut results = client.shop().buy_many(batch).await;
 
     let rejected = results.remove(7).unwrap_err();
     assert_fails(&rejected, ErrorKind::Invalid, Outcome::NotApplied);
@@ -95,7 +100,7 @@ async fn only_unknown_purchases_are_sent_again() {
     let lengths = script.headers("content-length");
     let [first, second] = [0, 1].map(|index| lengths[index].parse::<usize>().unwrap());
     assert!(second < first * 6 / 10, "{lengths:?}");
-    let mark = client.buy(ada("1")).await.unwrap();
+    let mark = client.shop().buy(ada("1")).await.unwrap();
     assert_eq!(
         mark.receipt.position.unwrap().offset,
         99,

@@ -17,8 +17,8 @@ fn context(id: &str) -> RequestContext {
 async fn each_call_has_its_own_request_id_which_an_error_names() {
     let script = Script::new([Turn::Pass, Turn::Say(refusal(400, &[], ""))]);
     let client = script.client().await;
-    client.buy(ada("1")).await.unwrap();
-    let error = client.buy(ada("1")).await.unwrap_err();
+    client.shop().buy(ada("1")).await.unwrap();
+    let error = client.shop().buy(ada("1")).await.unwrap_err();
     let ids = script.headers("x-request-id");
     assert_ne!(ids[0], ids[1]);
     assert_eq!(error.request_id(), Some(ids[1].as_str()));
@@ -32,14 +32,14 @@ async fn calls_belong_to_the_closest_context() {
     let mut purchase = ada("1").into_purchase(SystemClock.now(), || SystemClock.fresh_id());
     purchase.context = Some(Box::new(context("purchase")));
     let calls = async {
-        client.user("u1").summary().await.unwrap();
-        client.buy(ada("1")).await.unwrap();
+        client.shop().user("u1").summary().await.unwrap();
+        client.shop().buy(ada("1")).await.unwrap();
         let of_client = client.with_context(context("client"));
-        of_client.buy(ada("1")).await.unwrap();
+        of_client.shop().buy(ada("1")).await.unwrap();
         of_client.publish(&purchase).await.unwrap();
         // An id that is no header is not sent.
         let invalid = client.with_context(context("a\nb"));
-        invalid.buy(ada("1")).await.unwrap();
+        invalid.shop().buy(ada("1")).await.unwrap();
     };
     Arc::new(context("request")).scope(calls).await;
     let ids = ["request", "request", "client", "purchase", ""];

@@ -23,7 +23,7 @@ async fn buy(shop: &AnyShop) -> PurchaseId {
 }
 
 async fn follow(client: &ShopClient) -> impl Stream<Item = Result<FeedItem>> + Unpin + use<> {
-    client.user("u1").events(None).await.unwrap()
+    client.shop().user("u1").events(None).await.unwrap()
 }
 
 async fn next(events: &mut (impl Stream<Item = Result<FeedItem>> + Unpin)) -> PurchaseId {
@@ -102,6 +102,7 @@ async fn a_silent_connection_is_renewed_and_nothing_is_repeated() {
     let error = script
         .client()
         .await
+        .shop()
         .user("u1")
         .events(None)
         .await

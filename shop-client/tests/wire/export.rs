@@ -46,7 +46,10 @@ async fn everything_is_in_one_response() {
     assert_eq!(rows.lines().count(), 2_501);
 
     let range = TimeRange::new(Some(purchase(10).timestamp), Some(purchase(12).timestamp));
-    let some = export().oldest_first().within(range.unwrap()).purchases();
+    let some = export()
+        .oldest_first()
+        .with_range(range.unwrap())
+        .purchases();
     let some: Vec<_> = some.try_collect().await.unwrap();
     assert_eq!(some, [purchase(10), purchase(11)]);
     assert_eq!(script.seen().len(), 4, "one request for each");

@@ -61,8 +61,8 @@ impl Hostile {
         let mut export = client.export(Selector::All).csv();
         let calls = async {
             [
-                client.buy(ada("1")).await.unwrap_err(),
-                client.user("u1").page().await.unwrap_err(),
+                client.shop().buy(ada("1")).await.unwrap_err(),
+                client.shop().user("u1").page().await.unwrap_err(),
                 client.health().await.unwrap_err(),
                 export.next().await.unwrap().unwrap_err(),
             ]
@@ -153,7 +153,7 @@ async fn an_endless_response_is_bounded_in_memory() {
         let server = Hostile::new(ENDLESS.replace("201", status), Then::Flood(chunk)).await;
         let builder = server.builder().query_timeout(Duration::from_secs(60));
         let client = builder.build().unwrap();
-        client.user("u1").page().await.unwrap_err();
+        client.shop().user("u1").page().await.unwrap_err();
         // The limit of a page, and the buffers of the two sockets.
         let read = server.bytes.load(Ordering::Relaxed);
         assert!(read < 32 << 20, "{status}: {read}");

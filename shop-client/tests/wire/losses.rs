@@ -31,7 +31,7 @@ async fn a_lost_write_is_sent_again_and_recorded_once() {
         let script = Script::new([turn_of(loss), turn_of(loss)]);
         let client = script.client_of(shop.router.clone()).await;
 
-        let bought = client.buy(ada("29.99")).await.unwrap();
+        let bought = client.shop().buy(ada("29.99")).await.unwrap();
         assert_eq!((bought.attempts, script.seen().len()), (3, 3), "{loss}");
         for header in ["idempotency-key", "x-request-id"] {
             let values = script.headers(header);
@@ -39,18 +39,21 @@ async fn a_lost_write_is_sent_again_and_recorded_once() {
         }
 
         script.then(1, || turn_of(loss));
-        for bought in client.buy_many(vec![ada("1"), ada("2")]).await {
+        for bought in client.shop().buy_many(vec![ada("1"), ada("2")]).await {
             assert_eq!(bought.unwrap().attempts, 2, "{loss}");
         }
 
-        let listing = client.user("u1").wait_for(&bought.receipt);
+        let listing = client.shop().user("u1").wait_for(&bought.receipt);
         assert!(listing.summary().await.unwrap().count > 0, "{loss}");
         // The refunded purchase is found by the first request.
         script.then(1, || Turn::Pass);
         script.then(1, || turn_of(loss));
         let amount = Some("9.99".parse().unwrap());
         let reason = || Some("broken".parse().unwrap());
-        let refund = client.refund(bought.purchase.id, amount, reason()).await;
+        let refund = client
+            .shop()
+            .refund(bought.purchase.id, amount, reason())
+            .await;
         let refund = refund.unwrap();
         assert_eq!(refund.attempts, 2, "{loss}");
         assert_eq!(refund.purchase.details.reason, reason());
@@ -58,7 +61,7 @@ async fn a_lost_write_is_sent_again_and_recorded_once() {
         let published = client.publish(&refund.purchase).await.unwrap();
         assert_eq!(published.id, refund.purchase.id);
 
-        let listing = client.user("u1").wait_for(&refund.receipt);
+        let listing = client.shop().user("u1").wait_for(&refund.receipt);
         let prices: Vec<_> = listing
             .oldest_first()
             .purchases()
@@ -80,8 +83,8 @@ async fn the_key_in_an_error_repeats_the_write() {
     let client = builder.retries(RetryPolicy::none()).build().unwrap();
     let orders = [ada("1"), ada("2"), ada("3")];
 
-    let mut errors = vec![client.buy(orders[0].clone()).await.unwrap_err()];
-    let batch = client.buy_many(orders[1..].to_vec()).await;
+    let mut errors = vec![client.shop().buy(orders[0].clone()).await.unwrap_err()];
+    let batch = client.shop().buy_many(orders[1..].to_vec()).await;
     errors.extend(batch.into_iter().map(|bought| bought.unwrap_err()));
 
     let mut last = None;
@@ -90,6 +93,7 @@ async fn the_key_in_an_error_repeats_the_write() {
         assert!(!error.is_retryable() && error.to_string().contains("idempotency_key"));
         let key = error.idempotency_key().unwrap().clone();
         let bought = client
+            .shop()
             .buy(order.with_key(key.clone()).unwrap())
             .await
             .unwrap();
@@ -99,20 +103,20 @@ async fn the_key_in_an_error_repeats_the_write() {
         );
         last = Some(bought.receipt);
     }
-    let listing = client.user("u1").wait_for(last.as_ref().unwrap());
+    let listing = client.shop().user("u1").wait_for(last.as_ref().unwrap());
     assert_eq!(listing.summary().await.unwrap().count, 3);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_dropped_buy_is_still_sent() {
     let script = Script::new([Turn::Say(refusal(503, &[], ""))]);
-    let client = script.client().await;
-    let mut buying = Box::pin(client.buy(ada("29.99")));
+    let shop = script.client().await.shop();
+    let mut buying = Box::pin(shop.buy(ada("29.99")));
     assert!(poll!(&mut buying).is_pending());
     drop(buying);
 
-    client.close(Duration::from_secs(30)).await.unwrap();
+    shop.close(Duration::from_secs(30)).await.unwrap();
     assert_eq!(script.seen().len(), 2);
-    let error = client.buy(ada("1")).await.unwrap_err();
+    let error = shop.buy(ada("1")).await.unwrap_err();
     assert_fails(&error, ErrorKind::Closed, Outcome::NotApplied);
 }

@@ -23,7 +23,7 @@ async fn buy_all_polls_the_stream_only_as_results_are_read() {
         let orders = stream::iter((0..50).map(order)).inspect(move |_| {
             counter.fetch_add(1, Ordering::Relaxed);
         });
-        let mut results = pin!(client.buy_all(orders, in_flight));
+        let mut results = pin!(client.shop().buy_all(orders, in_flight));
         assert_eq!(taken.load(Ordering::Relaxed), 0);
         assert!(poll!(results.next()).is_pending());
         assert_eq!(taken.load(Ordering::Relaxed), expected);
@@ -37,11 +37,11 @@ async fn abandoned_buys_count_towards_max_in_flight() {
     let builder = script.builder().await.retries(RetryPolicy::none());
     let client = builder.max_in_flight(3).build().unwrap();
     for number in 0..3 {
-        assert!(poll!(pin!(client.buy(order(number)))).is_pending());
+        assert!(poll!(pin!(client.shop().buy(order(number)))).is_pending());
     }
 
     let hurried = client.clone().with_timeout(Duration::from_millis(10));
-    let error = hurried.buy(order(3)).await.unwrap_err();
+    let error = hurried.shop().buy(order(3)).await.unwrap_err();
     assert_fails(&error, ErrorKind::Overloaded, Outcome::NotApplied);
     assert!(error.is_retryable() && error.attempts() == 0);
     assert_eq!(error.idempotency_key().unwrap().as_str(), "order-3");
@@ -50,25 +50,26 @@ async fn abandoned_buys_count_towards_max_in_flight() {
 
     // They have timed out.
     tokio::time::sleep(Duration::from_secs(8)).await;
-    client.buy(order(100)).await.unwrap();
+    client.shop().buy(order(100)).await.unwrap();
     assert_eq!(script.seen().len(), 4);
     // More buys than permits wait, and succeed.
-    let answers = client.buy_all(stream::iter((0..50).map(order)), 20);
+    let answers = client.shop().buy_all(stream::iter((0..50).map(order)), 20);
     assert!(answers.all(async |result| result.is_ok()).await);
     // A limit of zero would make the client useless.
     let builder = script.builder().await.max_in_flight(0);
-    builder.build().unwrap().buy(order(0)).await.unwrap();
+    builder.build().unwrap().shop().buy(order(0)).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
 async fn close_ends_the_wait_for_a_permit() {
     let script = Script::new([Turn::Lose]);
     let client = script.builder().await.max_in_flight(1).build().unwrap();
-    assert!(poll!(pin!(client.buy(order(0)))).is_pending());
+    let shop = client.shop();
+    assert!(poll!(pin!(shop.buy(order(0)))).is_pending());
     let start = Instant::now();
-    let mut waiting = pin!(client.buy(order(1)));
+    let mut waiting = pin!(shop.buy(order(1)));
     assert!(poll!(&mut waiting).is_pending());
-    let _one_in_flight = client.close(Duration::ZERO).await;
+    let _one_in_flight = shop.close(Duration::ZERO).await;
     assert_fails(
         &waiting.await.unwrap_err(),
         ErrorKind::Closed,

@@ -20,7 +20,10 @@ async fn retries_of_a_clone_share_the_budget() {
     let never = client.with_retries(RetryPolicy::none());
     let patient = never.with_retries(RetryPolicy::default().budget(1_000, 1_000.0));
     for (client, attempts) in [(&never, 1), (&patient, 2), (&client, 2)] {
-        assert_eq!(client.buy(ada("1")).await.unwrap_err().attempts(), attempts);
+        assert_eq!(
+            client.shop().buy(ada("1")).await.unwrap_err().attempts(),
+            attempts
+        );
     }
 }
 
@@ -29,7 +32,7 @@ async fn a_timeout_cuts_off_an_attempt() {
     let client = Script::new([Turn::Lose]).client().await;
     let start = Instant::now();
     let hurried = client.with_timeout(Duration::from_secs(2));
-    let error = hurried.buy(ada("1")).await.unwrap_err();
+    let error = hurried.shop().buy(ada("1")).await.unwrap_err();
     assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::Unknown);
     assert!(error.attempts() == 1 && start.elapsed() <= Duration::from_secs(3));
 }
@@ -54,9 +57,9 @@ async fn attempts_are_reported_with_a_purchase_and_to_the_observer() {
         assert_ne!(event.call, "check", "a panic does not end the call");
     };
     let client = script.builder().await.observer(observer).build().unwrap();
-    assert_eq!(client.buy(ada("29.99")).await.unwrap().attempts, 3);
+    assert_eq!(client.shop().buy(ada("29.99")).await.unwrap().attempts, 3);
     client.close(Duration::ZERO).await.unwrap();
-    client.buy(ada("29.99")).await.unwrap_err();
+    client.shop().buy(ada("29.99")).await.unwrap_err();
     client.check().await.unwrap();
 
     let events = events.lock().unwrap();
@@ -80,7 +83,7 @@ async fn responses_are_compressed_unless_that_is_disabled() {
     for (gzip, accepted) in [(true, "gzip"), (false, "")] {
         let script = Script::new([]);
         let builder = script.before(shop.router.clone()).await;
-        let user = builder.gzip(gzip).build().unwrap().user("u1");
+        let user = builder.gzip(gzip).build().unwrap().shop().user("u1");
         let listed: Vec<_> = user.oldest_first().purchases().try_collect().await.unwrap();
         assert_eq!(listed, all);
         assert_eq!(script.headers("accept-encoding")[0], accepted);
@@ -98,7 +101,7 @@ async fn a_compressed_response_is_limited_by_its_full_size() {
         .query_timeout(Duration::from_secs(60))
         .build()
         .unwrap();
-    let error = client.get(&purchase(1).id).await.unwrap_err();
+    let error = client.shop().get(&purchase(1).id).await.unwrap_err();
     assert_eq!(error.message(), "the response is too large");
 }
 
@@ -106,5 +109,11 @@ async fn a_compressed_response_is_limited_by_its_full_size() {
 async fn a_chosen_proxy_is_used() {
     let proxy = served(Shop::new().router).await;
     let builder = ShopClient::builder("http://shop.invalid").proxy(Proxy::all(proxy).unwrap());
-    builder.build().unwrap().buy(ada("29.99")).await.unwrap();
+    builder
+        .build()
+        .unwrap()
+        .shop()
+        .buy(ada("29.99"))
+        .await
+        .unwrap();
 }

@@ -16,11 +16,11 @@ pub(crate) fn purchase(number: u16) -> Purchase {
 #[tokio::test(start_paused = true)]
 async fn a_purchase_not_stored_in_time_is_an_error() {
     let client = Script::new([]).client().await;
-    let bought = client.buy(ada("29.99")).await.unwrap();
-    let user = client.user("u1").wait_for(&bought.receipt);
+    let bought = client.shop().buy(ada("29.99")).await.unwrap();
+    let user = client.shop().user("u1").wait_for(&bought.receipt);
     for seconds in [0, 2, 10, 25] {
         let start = Instant::now();
-        let listing = user.clone().wait_timeout(Duration::from_secs(seconds));
+        let listing = user.clone().with_wait_timeout(Duration::from_secs(seconds));
         let error = listing.summary().await.unwrap_err();
         assert_fails(&error, ErrorKind::DeadlineExceeded, Outcome::NotApplied);
         assert_eq!(start.elapsed().as_secs(), seconds);

@@ -79,12 +79,12 @@ async fn a_raw_request_stays_below_the_address_and_reports_refusals() {
 #[tokio::test]
 async fn invalid_text_is_the_error_of_the_call() {
     let client = ShopClient::builder("http://127.0.0.1:1").build().unwrap();
-    let blank_user = client.user("").summary().await.map(drop);
-    let blank_name = client.user_with_name(" ").summary().await.map(drop);
+    let blank_user = client.shop().user("").summary().await.map(drop);
+    let blank_name = client.shop().user_with_name(" ").summary().await.map(drop);
     let price = NewPurchase::for_user("u1")
         .with_user_name("ada")
         .with_price("-1");
-    let negative_price = client.buy(price).await.map(drop);
+    let negative_price = client.shop().buy(price).await.map(drop);
     let position = client.dead_letters().replay(["x"]).await.map(drop);
     for (result, message) in [
         (blank_user, "the user id must not be blank"),

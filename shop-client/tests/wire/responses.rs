@@ -12,14 +12,14 @@ use shop_client::{PurchaseQuery as _, ReasonKind};
 
 /// Calls `name`. The key of a buy gives its purchase an id that the rows know.
 async fn call(client: &ShopClient, name: &str) -> Result<String> {
-    let user = client.user("u1");
+    let user = client.shop().user("u1");
     let dead_letters = client.dead_letters();
     Ok(match name {
-        "buy" => describe(client.buy(ada("1").with_key("order-7")).await?),
-        "buy_without_key" => describe(client.buy(ada("1")).await?),
+        "buy" => describe(client.shop().buy(ada("1").with_key("order-7")).await?),
+        "buy_without_key" => describe(client.shop().buy(ada("1")).await?),
         "buy_many" => {
             let orders = ["order-7", "order-8"].map(|key| ada("1").with_key(key).unwrap());
-            let results = client.buy_many(orders.into()).await;
+            let results = client.shop().buy_many(orders.into()).await;
             let first_error = results.into_iter().collect::<Result<Vec<_>>>();
             describe(first_error?)
         }
@@ -27,7 +27,7 @@ async fn call(client: &ShopClient, name: &str) -> Result<String> {
             let mut refund = ada("1");
             refund.price = refund.price.negated();
             refund.details.of = Some(purchase(1).id);
-            describe(client.buy(refund).await?)
+            describe(client.shop().buy(refund).await?)
         }
         "look_up" => describe(client.look_up(&purchase(1).id).await?),
         "summary" => describe(user.summary().await?),

@@ -17,7 +17,7 @@ async fn a_rejected_token_is_renewed_within_the_call() {
     let builder = script.builder().await;
     let client = builder.token_provider(provider).build().unwrap();
     for _ in 0..3 {
-        client.buy(ada("1")).await.unwrap();
+        client.shop().buy(ada("1")).await.unwrap();
     }
     let [first, second] = ["Bearer token-1", "Bearer token-2"];
     assert!(!format!("{client:?}").contains("token-1"));
@@ -44,7 +44,7 @@ async fn the_user_agent_is_the_default_or_set_or_that_of_the_http_client() {
             .http_client(own)
             .user_agent("checkout/1"),
     ] {
-        builder.build().unwrap().buy(ada("1")).await.unwrap();
+        builder.build().unwrap().shop().buy(ada("1")).await.unwrap();
     }
     let default = concat!("shop-client/", env!("CARGO_PKG_VERSION"));
     let expected = [default, "checkout/1", "own/1", "checkout/1"];

@@ -86,7 +86,7 @@ async fn read_in_each_way(records: Vec<String>) {
     let service = Shop::new();
     service.ingest();
     let client = Script::default().client_of(service.router.clone()).await;
-    let mut events = client.user("u1").events(None).await.unwrap();
+    let mut events = client.shop().user("u1").events(None).await.unwrap();
     for value in &records {
         let schema = Headers::builder().with("schema", Some(b"2")).build();
         let value = Some(Bytes::copy_from_slice(value.as_bytes()));
@@ -102,11 +102,17 @@ async fn read_in_each_way(records: Vec<String>) {
     let ids_of = |read: Vec<Purchase>| -> BTreeSet<PurchaseId> {
         read.into_iter().map(|purchase| purchase.id).collect()
     };
-    let pages: Vec<Purchase> = client.user("u1").purchases().try_collect().await.unwrap();
+    let pages: Vec<Purchase> = client
+        .shop()
+        .user("u1")
+        .purchases()
+        .try_collect()
+        .await
+        .unwrap();
     assert_eq!(ids_of(pages), ids);
     let mut seen = BTreeSet::new();
     for id in &ids {
-        assert_eq!(client.get(id).await.unwrap().unwrap().id, *id);
+        assert_eq!(client.shop().get(id).await.unwrap().unwrap().id, *id);
         let event = tokio::time::timeout(Duration::from_secs(60), events.next());
         seen.insert(event.await.unwrap().unwrap().unwrap().purchase.id);
     }

@@ -111,7 +111,7 @@ fn count(shop: &Shop, bought: &PublishedPurchase) -> impl Future<Output = u64> {
     let buyer = shop.user(bought.purchase.user_id.clone());
     let listing = buyer
         .wait_for(&bought.receipt)
-        .wait_timeout(Duration::from_secs(30));
+        .with_wait_timeout(Duration::from_secs(30));
     succeed(async move { Ok(listing.summary().await?.count) })
 }
 
@@ -266,8 +266,8 @@ pub async fn pages_are_those_of_the_selection(fixture: &dyn ShopFixture) {
     }
     let range = TimeRange::new(Some(at(2)), Some(at(5))).unwrap();
     let selection = || {
-        let buyer = shop.user("u1").within(range);
-        buyer.page_size(PageLimit::new(2).unwrap())
+        let buyer = shop.user("u1").with_range(range);
+        buyer.with_page_size(PageLimit::new(2).unwrap())
     };
     let mut expected = bought[1..4].to_vec();
     for listing in [selection().oldest_first(), selection()] {

@@ -37,7 +37,7 @@ macro_rules! details {
         details!(@all $($purchase)+ $($refund)+);
         details!(@given $($purchase)+);
     };
-    (@all $($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
+    (@all $($(#[$doc:meta])* $name:ident $(($with:ident))?: $type:ident = $member:literal, $text:path;)+) => {
         /// The members of [`Details`].
         #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
         #[non_exhaustive]
@@ -162,7 +162,7 @@ macro_rules! details {
         }
 
     };
-    (@given $($(#[$doc:meta])* $name:ident: $type:ident = $member:literal, $text:path;)+) => {
+    (@given $($(#[$doc:meta])* $name:ident ($with:ident): $type:ident = $member:literal, $text:path;)+) => {
         impl Details {
             /// The names of the members that a client may give with a purchase.
             pub const MEMBERS: [&'static str; [$($member),+].len()] = [$($member),+];
@@ -170,7 +170,7 @@ macro_rules! details {
 
         impl NewPurchaseDraft<(UserId, UserName)> {
             $($(#[$doc])*
-            pub fn $name(self, $name: impl TryInto<$type, Error: Into<Invalid>>) -> Self {
+            pub fn $with(self, $name: impl TryInto<$type, Error: Into<Invalid>>) -> Self {
                 self.with_detail(|details| {
                     details.$name = Some($name.try_into().map_err(Into::<Invalid>::into)?);
                     Ok(())
@@ -183,16 +183,16 @@ macro_rules! details {
 details! {
     {
         /// The item that was bought.
-        item: Item = "item", RawScalar::text;
+        item (with_item): Item = "item", RawScalar::text;
         /// The number of items that were bought. The price of the purchase is for all of the items
         /// together.
-        quantity: Quantity = "quantity", RawScalar::text_or_json_number;
+        quantity (with_quantity): Quantity = "quantity", RawScalar::text_or_json_number;
         /// The currency of the price. All purchases of a shop are in one currency: see
         /// `SHOP_CURRENCY`.
-        currency: Currency = "currency", RawScalar::text;
+        currency (with_currency): Currency = "currency", RawScalar::text;
         /// The reference by which another system identifies the purchase, such as the number of an
         /// order.
-        reference: Reference = "reference", RawScalar::text;
+        reference (with_reference): Reference = "reference", RawScalar::text;
     }
     {
         /// The id of the purchase that this refund pays back. Every refund contains it, and no
@@ -324,7 +324,7 @@ write_json! {
 /// ```
 /// use shop_core::NewPurchase;
 ///
-/// let new = NewPurchase::for_user("u1").with_user_name("ada").item("coffee").quantity(2).reference("order-7").with_price("5.80")?;
+/// let new = NewPurchase::for_user("u1").with_user_name("ada").with_item("coffee").with_quantity(2).with_reference("order-7").with_price("5.80")?;
 /// assert_eq!(new.details.item.as_ref().unwrap().as_str(), "coffee");
 /// assert_eq!(new.details.quantity.unwrap().get(), 2);
 /// assert_eq!(new.details.currency, None);
@@ -639,7 +639,7 @@ mod tests {
         let bought = |item| {
             let new = NewPurchase::for_user("u1")
                 .with_user_name("ada")
-                .item(item)
+                .with_item(item)
                 .with_price("1.50")
                 .unwrap();
             new.into_purchase(crate::Timestamp::MIN, || crate::Uuid::from_u128(1))

@@ -104,7 +104,7 @@ mod tests {
                 "the user name must not be blank",
             ),
             (
-                ada().quantity(0).item(""),
+                ada().with_quantity(0).with_item(""),
                 "the quantity must be a whole number from 1 to 1000000",
             ),
             (ada(), "the price must not be negative"),

@@ -70,7 +70,7 @@ fn a_refund_is_read_by_its_type_alone() {
     let at = RECORD_TIME.parse().unwrap();
     let new = NewPurchase::for_user("u1")
         .with_user_name("ada")
-        .reference("order-7")
+        .with_reference("order-7")
         .with_price("29.99")
         .unwrap();
     let bought = new.into_purchase(at, || uuid::Uuid::from_u128(9));

@@ -149,8 +149,12 @@ async fn a_listing_waits_for_the_receipt() {
     let user = shop.user("u1");
     let first = Duration::from_millis(300);
     for hurried in [
-        user.clone().wait_for(&bought.receipt).wait_timeout(first),
-        user.clone().wait_timeout(first).wait_for(&bought.receipt),
+        user.clone()
+            .wait_for(&bought.receipt)
+            .with_wait_timeout(first),
+        user.clone()
+            .with_wait_timeout(first)
+            .wait_for(&bought.receipt),
     ] {
         let start = Instant::now();
         let error = hurried.summary().await.unwrap_err();
@@ -204,7 +208,9 @@ async fn a_stream_starts_with_small_pages() {
         (newest.len(), newest[0].timestamp, limits()),
         (120, at(119), vec![50, 1_000])
     );
-    let sized = user.oldest_first().page_size(PageLimit::new(60).unwrap());
+    let sized = user
+        .oldest_first()
+        .with_page_size(PageLimit::new(60).unwrap());
     let oldest: Vec<_> = sized.purchases().try_collect().await.unwrap();
     assert_eq!(
         (oldest.len(), oldest[0].timestamp, limits()),

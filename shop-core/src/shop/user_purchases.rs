@@ -51,7 +51,7 @@ pub struct UserPurchases {
     wait_timeout: Duration,
 }
 
-/// The default of [`UserPurchases::wait_timeout`].
+/// The default of [`UserPurchases::with_wait_timeout`].
 const DEFAULT_WAIT: Duration = Duration::from_secs(10);
 
 impl UserPurchases {
@@ -124,11 +124,11 @@ impl UserPurchases {
     ///
     /// # async fn example(shop: shop_core::Shop) -> shop_core::Result<()> {
     /// let year = TimeRange::new(Some("2026-01-01T00:00:00Z".parse()?), Some("2027-01-01T00:00:00Z".parse()?))?;
-    /// let spent = shop.user("u1").within(year).summary().await?.total_spent;
+    /// let spent = shop.user("u1").with_range(year).summary().await?.total_spent;
     /// # Ok(())
     /// # }
     /// ```
-    pub const fn within(mut self, range: TimeRange) -> Self {
+    pub const fn with_range(mut self, range: TimeRange) -> Self {
         self.range = range;
         self
     }
@@ -137,7 +137,7 @@ impl UserPurchases {
     ///
     /// [`purchases`](Self::purchases) requests as many purchases at once (default 50 at first, then
     /// 1,000).
-    pub const fn page_size(mut self, size: PageLimit) -> Self {
+    pub const fn with_page_size(mut self, size: PageLimit) -> Self {
         self.page_size = Some(size);
         self
     }
@@ -146,7 +146,7 @@ impl UserPurchases {
     /// include this purchase.
     ///
     /// A purchase is accepted when it is in the log, and listed when it is in the store. A call
-    /// waits for at most 10 s, or the [`wait_timeout`](Self::wait_timeout). Other purchases may
+    /// waits for at most 10 s, or the [`with_wait_timeout`](Self::with_wait_timeout). Other purchases may
     /// still be missing, even if they were accepted earlier. Events do not wait.
     ///
     /// ```
@@ -159,7 +159,7 @@ impl UserPurchases {
     /// let user = shop.user(bought.purchase.user_id.clone());
     /// assert!(user.clone().wait_for(&bought.receipt).summary().await?.count >= 1);
     ///
-    /// let hurried = user.wait_for(&bought.receipt).wait_timeout(Duration::from_millis(200));
+    /// let hurried = user.wait_for(&bought.receipt).with_wait_timeout(Duration::from_millis(200));
     /// println!("{:?}", hurried.summary().await);
     /// # Ok(())
     /// # }
@@ -177,7 +177,7 @@ impl UserPurchases {
     /// s).
     ///
     /// The order of the two calls does not matter.
-    pub const fn wait_timeout(mut self, time: Duration) -> Self {
+    pub const fn with_wait_timeout(mut self, time: Duration) -> Self {
         self.wait_timeout = time;
         self
     }
@@ -189,7 +189,7 @@ impl UserPurchases {
     /// use shop_core::ports::PageLimit;
     ///
     /// # async fn example(shop: Shop) -> shop_core::Result<()> {
-    /// let user = shop.user("u1").page_size(PageLimit::new(20)?);
+    /// let user = shop.user("u1").with_page_size(PageLimit::new(20)?);
     /// let mut page = user.page().await?;
     /// while let Some(next) = page.next {
     ///     page = user.page_at(next).await?;

@@ -78,7 +78,7 @@ async fn a_facing_that_starts_blind_acknowledges_nothing_that_is_not_stored() {
     }
     let mut in_euros = purchase_of("u1");
     in_euros.details.currency = Some("EUR".parse().unwrap());
-    without.client().buy(in_euros).await.unwrap();
+    without.client().shop().buy(in_euros).await.unwrap();
     assert_eq!(buy(&same).await, [201; 3]);
 
     // Each acknowledged purchase is stored, and nothing else is in the log.
@@ -99,7 +99,7 @@ async fn a_facing_that_starts_blind_acknowledges_nothing_that_is_not_stored() {
 #[tokio::test]
 async fn commands_with_another_currency_are_refused() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[EUR]).await;
-    let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
+    let bought = facing.client().shop().buy(purchase_of("u1")).await.unwrap();
     let id = bought.purchase.id.to_string();
     let file = folder.path().join("purchases.ndjson");
     std::fs::write(&file, format!("{ADA}\n")).unwrap();

@@ -163,6 +163,6 @@ async fn a_purchase_is_not_older_than_what_retention_has_seen() {
     set_last_seen(folder.path(), seen);
     let settings = [("SHOP_PURCHASE_RETENTION", "365d")];
     let facing = Process::start(Binary::Facing, folder.path(), &settings).await;
-    let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
+    let bought = facing.client().shop().buy(purchase_of("u1")).await.unwrap();
     assert_eq!(bought.purchase.timestamp, seen);
 }

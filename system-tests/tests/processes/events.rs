@@ -18,7 +18,7 @@ async fn facing_sends_what_management_has_ingested() {
     let selector = Selector::Name("ada".parse().unwrap());
     let mut events = client.events(&selector, None).await.unwrap();
     for _ in 0..20 {
-        let bought = client.buy(purchase_of("u1")).await.unwrap();
+        let bought = client.shop().buy(purchase_of("u1")).await.unwrap();
         let event = soon("event", events.next()).await.unwrap().unwrap();
         assert_eq!(event.purchase.id, bought.purchase.id);
     }

@@ -45,10 +45,10 @@ async fn facing_and_management_work_over_kafka_and_mongodb() {
     let url = ("MANAGEMENT_URL", management.url.as_str());
     let facing = start(Binary::Facing, &servers, &[url]).await;
     until("accept a purchase", async || {
-        facing.client().buy(purchase_of("u1")).await.is_ok()
+        facing.client().shop().buy(purchase_of("u1")).await.is_ok()
     })
     .await;
-    let buy = async || facing.client().buy(purchase_of("u2")).await.unwrap();
+    let buy = async || facing.client().shop().buy(purchase_of("u2")).await.unwrap();
     let id = buy().await.purchase.id;
     let listing = facing.path(&format!("/getAllUserBuys/u2?wait_for={id}&wait=10"));
     assert_eq!(get(&listing).await.1["count"], 1);
@@ -112,8 +112,8 @@ async fn memory_is_bounded_with_a_backlog() {
     .await;
     servers.ctl("kill", "kafka").await;
     // Rejected purchases leave no memory behind.
-    let client = facing.client();
-    let refused = join_all((0..100).map(|_| client.buy(purchase_of("u1")))).await;
+    let shop = facing.client().shop();
+    let refused = join_all((0..100).map(|_| shop.buy(purchase_of("u1")))).await;
     assert!(refused.iter().all(Result::is_err));
     let peak = facing.peak_memory();
     println!("{at_rest} MiB at rest, at most {peak} MiB while 120 MB wait");

@@ -329,7 +329,7 @@ pub(crate) fn send(process: &Child, signal: Signal) {
 /// timeout of the service on a busy machine.
 #[track_caller]
 pub(crate) fn stored(process: &Process, user: &str) -> impl Future<Output = u64> + use<> {
-    let of_user = process.client().user(user);
+    let of_user = process.client().shop().user(user);
     let sum = async move {
         loop {
             match Box::pin(of_user.summary()).await {

@@ -68,15 +68,19 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     ];
     let facing = start(Binary::Facing, data.path(), &of_facing).await;
     let ada = client(&facing, &authority);
-    ada.buy(purchase_of("u1")).await.unwrap();
+    ada.shop().buy(purchase_of("u1")).await.unwrap();
     until("list the purchase", async || {
-        ada.user("u1").summary().await.unwrap().count == 1
+        ada.shop().user("u1").summary().await.unwrap().count == 1
     })
     .await;
 
     // Without a client certificate, management rejects the connection.
     let unknown = Process::start(Binary::Facing, data.path(), &of_facing[..4]).await;
-    let rejected = client(&unknown, &authority).user("u1").summary().await;
+    let rejected = client(&unknown, &authority)
+        .shop()
+        .user("u1")
+        .summary()
+        .await;
     assert!(rejected.is_err());
 
     // All of another authority. Open connections keep theirs.
@@ -84,7 +88,7 @@ async fn both_services_use_their_certificates_and_replaced_ones() {
     link.cut().await;
     link.set(Weather::Fair);
     until("list with the new certificates", async || {
-        ada.user("u1").summary().await.is_ok()
+        ada.shop().user("u1").summary().await.is_ok()
     })
     .await;
 }

@@ -47,7 +47,7 @@ async fn verify_and_doctor_name_what_is_damaged() {
 #[tokio::test]
 async fn a_command_refunds_a_purchase_once_beside_a_service() {
     let (folder, facing) = Process::fresh(Binary::Facing, &[]).await;
-    let bought = facing.client().buy(purchase_of("u1")).await.unwrap();
+    let bought = facing.client().shop().buy(purchase_of("u1")).await.unwrap();
     let id = bought.purchase.id;
     let mut terminal = Terminal::on(folder.path(), &[]);
     terminal

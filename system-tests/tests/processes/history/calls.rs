@@ -30,7 +30,7 @@ impl Outcome {
 
 /// The purchases of a user, once the service has those that it is to wait for.
 fn purchases(client: &ShopClient, user: &UserId, sees: Sees) -> UserPurchases {
-    let purchases = client.user(user.clone());
+    let purchases = client.shop().user(user.clone());
     match sees {
         Sees::Own(id) => purchases.wait_for(&Receipt::new(id, Durability::LocalDisk)),
         Sees::Earlier | Sees::All => purchases,
@@ -46,7 +46,7 @@ impl History {
             user: new.user_id.clone(),
             price: new.price,
         };
-        self.record(call, async { Outcome::of(client.buy(new).await) })
+        self.record(call, async { Outcome::of(client.shop().buy(new).await) })
             .await
     }
 
@@ -59,7 +59,8 @@ impl History {
             user: refund.user_id,
             price: refund.price,
         };
-        let refunded = client.refund(of, Some(amount), None);
+        let shop = client.shop();
+        let refunded = shop.refund(of, Some(amount), None);
         self.record(call, async { Outcome::of(refunded.await) })
             .await
     }
@@ -104,7 +105,7 @@ impl History {
         let user = user.clone();
         let purchases = purchases(client, &user, sees)
             .oldest_first()
-            .page_size(PageLimit::new(PAGE).unwrap());
+            .with_page_size(PageLimit::new(PAGE).unwrap());
         let call = self.begin(Call::List { user, sees });
         let listed = purchases.purchases().try_collect::<Vec<_>>().await.ok();
         let outcome = listed.clone().map_or(Outcome::NotApplied, Outcome::Listed);
@@ -182,7 +183,7 @@ async fn wait_for_all(
 ) -> Result<(), BTreeSet<PurchaseId>> {
     while let Some(id) = missing.first().copied() {
         let found = async {
-            while !matches!(client.get(&id).await, Ok(Some(_))) {
+            while !matches!(client.shop().get(&id).await, Ok(Some(_))) {
                 pause().await;
             }
         };

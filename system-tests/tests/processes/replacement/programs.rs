@@ -130,8 +130,14 @@ impl Facing {
                 // Old programs do not know its reference.
                 let order = NewPurchase::for_user(format!("u{number}"))
                     .with_user_name(format!("ada{number}"));
-                let order = order.reference(format!("order-{number}"));
-                Some(client.buy(order.with_price("1.5").unwrap()).await.is_ok())
+                let order = order.with_reference(format!("order-{number}"));
+                Some(
+                    client
+                        .shop()
+                        .buy(order.with_price("1.5").unwrap())
+                        .await
+                        .is_ok(),
+                )
             }
         }
     }
