@@ -40,8 +40,9 @@ async fn sigterm_completes_requests_in_flight_and_commits() {
 
     // Acknowledged purchases are stored, and all stored purchases are committed.
     let facing = Process::start(Binary::Facing, folder.path(), &[]).await;
-    until_stored(&facing, "u2", 1).await;
-    assert_eq!(stored(&facing, "u1").await, 50);
+    assert_eq!(stored(&facing, "u2").await, 1);
+    // Ingest may have been stopped before it stored these, which were only appended to the log.
+    until_stored(&facing, "u1", 50).await;
     assert_eq!(facing.ingest().await["duplicates"], 0);
 }
 
