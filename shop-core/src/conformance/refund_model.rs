@@ -337,8 +337,9 @@ async fn assert_state(
         assert_listed(&query, &selector, &selected(&stored, &selector)).await;
     }
     assert_eq!(scanned(&query).await, ids_of(&stored), "{context}");
-    for id in ids {
-        let found = succeed(query.look_up(id)).await;
+    // A look-up may take as long as an insert, so they are made at the same time.
+    let look_ups = ids.iter().map(|id| succeed(query.look_up(id)));
+    for (id, found) in ids.iter().zip(join_all(look_ups).await) {
         assert_eq!(found, model.look_up(id), "{context}");
     }
     let oldest = model.waiting.iter().map(|refund| refund.timestamp).min();
