@@ -102,7 +102,7 @@
 //!
 //! # Independent of the backend
 //!
-//! A client dereferences to a [`Shop`], and [`shop`](ShopClient::shop) returns an owned [`Shop`].
+//! [`shop`](ShopClient::shop) returns a client as a [`Shop`].
 //! Code that takes a `&Shop` runs unchanged over HTTP, on files, and [in memory](Shop::in_memory).
 //!
 //! ```
