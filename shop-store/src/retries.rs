@@ -7,6 +7,17 @@ use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable a
 use shop_core::{Error, Result};
 use tokio::time::{Instant, sleep};
 
+/// The timeout of a check of a server. Callers such as probes wait for 2 s, so the error of a check
+/// reaches them in time.
+///
+/// The tests of this crate run beside each other, and a busy machine may exceed the time of a probe.
+/// They test the result of a check, and give it more time.
+pub(crate) const CHECK_TIMEOUT: Duration = if cfg!(test) {
+    Duration::from_secs(10)
+} else {
+    Duration::from_millis(1_800)
+};
+
 /// Returns an unlimited sequence of pauses for a background task that retries until it succeeds.
 ///
 /// The pauses grow exponentially from `min` to `max`, with jitter.

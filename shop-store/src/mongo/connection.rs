@@ -38,7 +38,7 @@ use super::error::{
 };
 use super::servers::{NoServer, Servers};
 use super::uri::SupportedUri;
-use crate::retries::retry_until;
+use crate::retries::{CHECK_TIMEOUT, retry_until};
 use crate::unreadable::Unreadables;
 
 shop_core::options! {
@@ -108,8 +108,6 @@ pub(super) struct MongoConnection {
 const SERVER_SELECTION_TIMEOUT: Duration = Duration::from_secs(3);
 /// The default timeout of a new connection.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
-/// The timeout of a check. Callers wait for 2 s, so the error of a check reaches them in time.
-const CHECK_TIMEOUT: Duration = Duration::from_millis(1_800);
 
 /// Databases that a URI contains for authentication, and not for data.
 const SYSTEM_DATABASES: [&str; 3] = ["admin", "local", "config"];

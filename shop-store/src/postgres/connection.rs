@@ -31,11 +31,9 @@ use super::error::{from_driver, from_pool, is_broken, is_retryable, postgres_err
 use super::schema::{SchemaDefinition, SchemaMigrator};
 use super::tls::TlsOptions;
 use super::url::DatabaseUrl;
-use crate::retries::retry_until;
+use crate::retries::{CHECK_TIMEOUT, retry_until};
 use crate::unreadable::Unreadables;
 
-/// The timeout of a check, such as one for a readiness probe, if the URL names one host.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 /// The time for which a successful check of writes is not repeated, unless a statement fails. Each
 /// check leaves a dead row in the table, which the server must clean up.
 const CHECK_VALIDITY: Duration = Duration::from_secs(5);
