@@ -5,6 +5,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use sd_notify::NotifyState;
 use shop_client::ShopClient;
 use shop_core::ports::PurchaseSink;
@@ -40,6 +41,8 @@ pub struct Service {
     entities: Entities,
     /// What the tasks of the purchases need, if the service has purchases.
     purchase_tasks: Option<PurchaseTasks>,
+    /// The inspections of stores whose servers were unavailable.
+    late_inspections: Vec<BoxFuture<'static, Result<()>>>,
     authenticator: Option<AnyOf>,
     tls: Option<Tls>,
     closing: Arc<Closing>,
@@ -102,11 +105,13 @@ impl Service {
         if settings.service == ServiceKind::Management {
             parts.operations.extend(entities.operations());
         }
+        let late_inspections = backends.late_inspections();
         Ok(Self {
             settings,
             parts,
             entities,
             purchase_tasks,
+            late_inspections,
             authenticator,
             tls,
             closing,
@@ -180,6 +185,9 @@ impl Service {
         let (metrics, reports) = (&self.parts.metrics, &self.parts.reports);
         let mut background = Background::new(shutdown);
         watch_disk(settings, reports);
+        for inspection in self.late_inspections.drain(..) {
+            background.run_inspection(inspection);
+        }
         if let (Some(tasks), Some(purchases)) =
             (self.purchase_tasks.take(), &mut self.parts.purchases)
         {

@@ -1,6 +1,6 @@
 //! [`Backends`]: opens the logs and stores that the settings select, and closes what it opened.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures_util::future::{BoxFuture, join_all};
@@ -50,7 +50,7 @@ impl Closing {
     }
 
     /// Locks the futures.
-    fn futures(&self) -> std::sync::MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
+    fn futures(&self) -> MutexGuard<'_, Vec<BoxFuture<'static, ()>>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -117,6 +117,10 @@ impl Store {
     }
 }
 
+/// Inspections of stores that complete when their servers are available, with an error if a store
+/// has a fault.
+type LateInspections = Vec<BoxFuture<'static, Result<()>>>;
+
 /// The logs and stores that the settings select, and what a process opened of them.
 ///
 /// The log is on Kafka, or embedded. The store of purchases is in MongoDB, in PostgreSQL, or
@@ -125,6 +129,7 @@ impl Store {
 pub(crate) struct Backends<'a> {
     pub(crate) settings: &'a Settings,
     closing: Arc<Closing>,
+    late_inspections: Mutex<LateInspections>,
     /// The log that a service opened first on Kafka. The logs of the other topics share its clients.
     #[cfg(feature = "kafka")]
     pub(super) first_log: std::sync::OnceLock<KafkaLog>,
@@ -147,6 +152,7 @@ impl<'a> Backends<'a> {
         Self {
             settings,
             closing,
+            late_inspections: Mutex::default(),
             #[cfg(feature = "kafka")]
             first_log: std::sync::OnceLock::new(),
         }
@@ -161,6 +167,27 @@ impl<'a> Backends<'a> {
     /// Waits until the files and connections of all dropped ports are closed, at most for `limit`.
     pub(crate) async fn close(&self, limit: Duration) {
         self.closing.wait(limit).await;
+    }
+
+    /// Adds the inspection of a store whose server is unavailable.
+    #[cfg(any(feature = "mongodb", feature = "postgres"))]
+    pub(super) fn inspect_later(
+        &self,
+        inspection: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        self.locked_inspections().push(Box::pin(inspection));
+    }
+
+    /// Takes the inspections of stores whose servers were unavailable. A service that has such
+    /// stores runs them, and ends with the error of a store that is not fit for purchases.
+    pub(crate) fn late_inspections(&self) -> LateInspections {
+        std::mem::take(&mut *self.locked_inspections())
+    }
+
+    /// Locks the inspections.
+    fn locked_inspections(&self) -> MutexGuard<'_, LateInspections> {
+        let locked = self.late_inspections.lock();
+        locked.unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Opens the log of `topic`, without a sink. A command opens the log before a store, so that no
@@ -278,7 +305,7 @@ impl<'a> Backends<'a> {
         }
         #[cfg(feature = "postgres")]
         if let Some(options) = self.settings.postgres.options() {
-            let opened = postgres::open(self.settings, options).await?;
+            let opened = postgres::open(self, options).await?;
             return Ok(opened.map(Store::Postgres));
         }
         #[cfg(feature = "embedded")]
@@ -297,7 +324,7 @@ impl<'a> Backends<'a> {
     pub(crate) async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
         #[cfg(feature = "postgres")]
         if let Some(options) = self.settings.postgres.options() {
-            return postgres::open_users(self.settings, options).await;
+            return postgres::open_users(self, options).await;
         }
         #[cfg(feature = "embedded")]
         {
@@ -314,7 +341,7 @@ impl<'a> Backends<'a> {
     pub(crate) async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
         #[cfg(feature = "postgres")]
         if let Some(options) = self.settings.postgres.options() {
-            return postgres::open_orders(self.settings, options).await;
+            return postgres::open_orders(self, options).await;
         }
         #[cfg(feature = "embedded")]
         {

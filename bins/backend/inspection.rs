@@ -2,109 +2,199 @@
 //!
 //! | process | faults of the store | no write succeeds at present | the server is unavailable |
 //! |---|---|---|---|
-//! | a service | does not start | waits | waits |
+//! | a service | does not start, or ends | waits | starts, and inspects the store later |
 //! | a check of the configuration, a command that writes | fails | fails | fails |
 //! | a command that only reads | warns | reads | fails |
 //!
 //! A command that only reads may be what saves the purchases of such a store, as `export` does, and
 //! needs no right to write.
 
-use shop_core::ErrorKind;
-use shop_store::StoreInspection;
+use std::time::Duration;
 
+use shop_core::{Error, ErrorKind};
+use shop_store::StoreInspection;
+use shop_store::retries::pauses;
+use tokio::time::sleep;
+
+use super::Backends;
 use crate::settings::Settings;
 use crate::{CliError, Result};
 
-/// Returns the inspection of the store `name`, if this process may use the store. Logs the
-/// warnings, unless they are part of the output of the process.
-///
-/// The errors begin with `about`.
-///
-/// # Errors
-/// - each fault of the store, unless a command only reads
-/// - for a command or a check: the error of writes, and that of an inspection that failed
-pub(super) fn accept_inspection(
-    settings: &Settings,
-    about: &str,
-    name: &str,
-    inspected: shop_core::Result<StoreInspection>,
-) -> Result<StoreInspection> {
-    let serves = settings.serves();
-    let only_reads = settings
-        .command
-        .as_ref()
-        .is_some_and(|command| !command.writes());
-    let mut inspection = match inspected {
-        Ok(inspection) => inspection,
-        Err(error) if serves => {
-            tracing::warn!(store = name, error = %error.chain(), "the store cannot be inspected now");
-            return Ok(StoreInspection::default());
-        }
-        // The user may not have the right to see how the store is made.
-        Err(error) if only_reads && error.kind() == ErrorKind::Denied => {
-            let mut unknown = StoreInspection::default();
-            unknown.exists = true;
-            unknown.warnings.push(format!(
-                "it is not known how the store is made: {}",
-                error.chain()
-            ));
-            unknown
-        }
-        Err(error) => return Err(CliError::about(about)(error)),
-    };
+/// The pauses between the inspections of a store whose server was unavailable at the start.
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(30);
 
-    if only_reads {
-        inspection.write_error = None;
-    } else if !inspection.faults.is_empty() {
-        return Err(CliError::all_about(about, &inspection.faults));
-    }
-    match &inspection.write_error {
-        Some(error) if serves => {
-            tracing::warn!(store = name, error = %error.chain(), "the store cannot be written now");
+/// A store on a server that a process inspects before it uses the store.
+#[derive(Clone)]
+pub(super) struct InspectedStore {
+    /// The beginning of the errors: the setting that names the server.
+    pub(super) about: &'static str,
+    /// The name of the store for output.
+    pub(super) name: String,
+}
+
+/// What a process does with a store.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum StoreUse {
+    /// A service reads and writes it for as long as it runs.
+    Serves,
+    /// `--check-config` only says whether a service could use it. The warnings are part of its
+    /// output.
+    Checks,
+    /// A command reads and writes it.
+    Writes,
+    /// A command only reads it.
+    Reads,
+}
+
+impl StoreUse {
+    /// Returns what a process with these settings does.
+    fn of(settings: &Settings) -> Self {
+        match &settings.command {
+            _ if settings.check_config => Self::Checks,
+            Some(command) if command.writes() => Self::Writes,
+            Some(_) => Self::Reads,
+            None => Self::Serves,
         }
-        Some(error) => return Err(CliError::about(about)(error.clone())),
-        None => {}
     }
-    if !settings.check_config {
-        for warning in &inspection.warnings {
-            tracing::warn!(store = name, "{warning}");
+}
+
+impl InspectedStore {
+    /// Returns what `inspect` finds about the store, if this process may use it. Logs the warnings,
+    /// unless they are part of the output of the process.
+    ///
+    /// If the server of the store is unavailable, a service uses the store without an inspection,
+    /// and [`Backends::late_inspections`] inspects it as soon as the server is available.
+    ///
+    /// # Errors
+    /// - each fault of the store, unless a command only reads
+    /// - for a command or a check: the error of writes, and that of an inspection that failed
+    pub(super) async fn accept<I>(
+        &self,
+        backends: &Backends<'_>,
+        inspect: impl Fn() -> I + Send + 'static,
+    ) -> Result<StoreInspection>
+    where
+        I: Future<Output = shop_core::Result<StoreInspection>> + Send + 'static,
+    {
+        let store_use = StoreUse::of(backends.settings);
+        match inspect().await {
+            Err(error) if store_use == StoreUse::Serves => {
+                self.warn_of("the store cannot be inspected now", &error);
+                backends.inspect_later(self.clone().accept_later(inspect));
+                Ok(StoreInspection::default())
+            }
+            inspected => self.judge(store_use, inspected),
         }
     }
-    Ok(inspection)
+
+    /// Inspects the store of a service until the inspection succeeds.
+    ///
+    /// # Errors
+    /// Each fault of the store.
+    async fn accept_later<I>(self, inspect: impl Fn() -> I + Send) -> Result<()>
+    where
+        I: Future<Output = shop_core::Result<StoreInspection>> + Send,
+    {
+        for pause in pauses(MIN_PAUSE, MAX_PAUSE) {
+            sleep(pause).await;
+            if let Ok(inspection) = inspect().await {
+                tracing::info!(store = self.name, "the store is inspected");
+                return self.judge(StoreUse::Serves, Ok(inspection)).map(drop);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the inspection if `store_use` is possible with what was found.
+    ///
+    /// # Errors
+    /// The errors of [`accept`](Self::accept).
+    fn judge(
+        &self,
+        store_use: StoreUse,
+        inspected: shop_core::Result<StoreInspection>,
+    ) -> Result<StoreInspection> {
+        let about = CliError::about(self.about);
+        let mut inspection = match inspected {
+            // The user may not have the right to see how the store is made.
+            Err(error) if store_use == StoreUse::Reads && error.kind() == ErrorKind::Denied => {
+                let mut unknown = StoreInspection::default();
+                unknown.exists = true;
+                unknown.warnings.push(format!(
+                    "it is not known how the store is made: {}",
+                    error.chain()
+                ));
+                unknown
+            }
+            inspected => inspected.map_err(&about)?,
+        };
+
+        if store_use == StoreUse::Reads {
+            inspection.write_error = None;
+        } else if !inspection.faults.is_empty() {
+            return Err(CliError::all_about(self.about, &inspection.faults));
+        }
+        match &inspection.write_error {
+            Some(error) if store_use == StoreUse::Serves => {
+                self.warn_of("the store cannot be written now", error);
+            }
+            Some(error) => return Err(about(error.clone())),
+            None => {}
+        }
+        if store_use != StoreUse::Checks {
+            for warning in &inspection.warnings {
+                tracing::warn!(store = self.name, "{warning}");
+            }
+        }
+        Ok(inspection)
+    }
+
+    /// Logs `error` of the store.
+    fn warn_of(&self, what: &str, error: &Error) {
+        tracing::warn!(store = self.name, error = %error.chain(), "{what}");
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use shop_core::Error;
+    use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
     use crate::settings::settings_test::read;
 
+    fn store() -> InspectedStore {
+        InspectedStore {
+            about: "MongoDB",
+            name: "shop".to_owned(),
+        }
+    }
+
     /// Returns whether each process accepts `inspected`: a service, a check of the configuration, a
     /// command that writes, and one that only reads.
-    fn accepted(inspected: &shop_core::Result<StoreInspection>) -> [bool; 4] {
-        [
-            "management",
-            "management --check-config",
-            "management status",
-            "management doctor",
-        ]
-        .map(|command_line| {
-            let settings = read(
-                &format!("POSTGRES_URL=postgresql://h/shop {command_line}"),
-                "",
-            )
-            .unwrap();
-            let accepted = accept_inspection(&settings, "MongoDB", "shop", inspected.clone());
+    async fn accepted(inspected: &shop_core::Result<StoreInspection>) -> [bool; 4] {
+        let accepts = async |command_line| {
+            let settings = format!("POSTGRES_URL=postgresql://h/shop {command_line}");
+            let settings = read(&settings, "").unwrap();
+            let backends = Backends::new(&settings);
+            let inspected = inspected.clone();
+            let inspect = move || std::future::ready(inspected.clone());
+            let accepted = store().accept(&backends, inspect).await;
             if let Err(error) = &accepted {
                 assert!(error.to_string().contains("MongoDB: "), "{error}");
             }
             accepted.is_ok()
-        })
+        };
+        [
+            accepts("management").await,
+            accepts("management --check-config").await,
+            accepts("management status").await,
+            accepts("management doctor").await,
+        ]
     }
 
-    #[test]
-    fn a_fault_ends_all_but_commands_that_read_and_a_missing_right_ends_no_service() {
+    #[tokio::test]
+    async fn a_fault_ends_all_but_commands_that_read_and_a_missing_right_ends_no_service() {
         let sound = StoreInspection::default();
         let mut capped = sound.clone();
         let fault = |name| Error::new(ErrorKind::Unsupported, format!("{name} is capped"));
@@ -121,8 +211,39 @@ mod tests {
             (Ok(read_only), [true, false, false, true]),
             (Err(unavailable), [true, false, false, false]),
         ] {
-            assert_eq!(accepted(&inspected), expected, "{inspected:?}");
+            assert_eq!(accepted(&inspected).await, expected, "{inspected:?}");
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_service_inspects_a_store_when_its_server_is_back() {
+        let settings = read("POSTGRES_URL=postgresql://h/shop management", "").unwrap();
+        let backends = Backends::new(&settings);
+        let calls = AtomicUsize::new(0);
+        let inspect = move || {
+            let is_back = calls.fetch_add(1, Ordering::Relaxed) == 3;
+            let mut capped = StoreInspection::default();
+            capped.faults = vec![Error::new(ErrorKind::Unsupported, "it is capped")];
+            let unavailable = Error::new(ErrorKind::Unavailable, "no answer");
+            std::future::ready(if is_back {
+                Ok(capped)
+            } else {
+                Err(unavailable)
+            })
+        };
+        store().accept(&backends, inspect).await.unwrap();
+
+        let [later] = <[_; 1]>::try_from(backends.late_inspections())
+            .ok()
+            .unwrap();
+        assert!(
+            later
+                .await
+                .unwrap_err()
+                .to_string()
+                .contains("MongoDB: it is capped")
+        );
+        assert!(backends.late_inspections().is_empty());
     }
 
     #[test]

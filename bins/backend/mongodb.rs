@@ -8,7 +8,7 @@ use shop_core::{Error, ErrorKind};
 use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
-use super::inspection::accept_inspection;
+use super::inspection::InspectedStore;
 use super::{Backends, OpenPort};
 use crate::settings::Settings;
 use crate::{CliError, Result};
@@ -21,7 +21,7 @@ const DNS_PAUSE: Duration = Duration::from_secs(10);
 /// Opens and inspects the collection of `options`. A command requires that the collection exists.
 ///
 /// # Errors
-/// - the errors of MongoDB, and of [`accept_inspection`]
+/// - the errors of MongoDB, and of [`InspectedStore::accept`]
 /// - for a command: that the collection does not exist or, if the command writes, that it cannot be
 ///   written
 pub(super) async fn open(
@@ -35,8 +35,16 @@ pub(super) async fn open(
     backends.close_at_end(async move { closing_store.close().await });
 
     let namespace = store.namespace();
-    let name = format!("MongoDB, {namespace}");
-    let mut inspection = accept_inspection(settings, ABOUT, &name, store.inspect().await)?;
+    let inspected = InspectedStore {
+        about: ABOUT,
+        name: format!("MongoDB, {namespace}"),
+    };
+    let inspected_store = store.clone();
+    let inspect = move || {
+        let store = inspected_store.clone();
+        async move { store.inspect().await }
+    };
+    let mut inspection = inspected.accept(backends, inspect).await?;
     if let Some(command) = &settings.command {
         if !inspection.exists {
             let message = "the collection does not exist: name the database and the collection that the services use";
@@ -51,7 +59,7 @@ pub(super) async fn open(
     }
     // A collection is created by its first document, so also a missing one can be checked.
     inspection.exists = true;
-    Ok(OpenPort::inspected(store, name, inspection))
+    Ok(OpenPort::inspected(store, inspected.name, inspection))
 }
 
 /// Connects to MongoDB. A service tries again until it succeeds: at this point, only the name server

@@ -6,8 +6,8 @@ use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
 use shop_core::ports::{PurchaseQuery as _, UnreadableEntry};
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
-use super::inspection::accept_inspection;
-use super::{OpenPort, OrderBackend, UserBackend};
+use super::inspection::InspectedStore;
+use super::{Backends, OpenPort, OrderBackend, UserBackend};
 use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
@@ -22,52 +22,84 @@ fn unusable(error: shop_core::Error) -> CliError {
 /// Opens the store of the purchases in the database of `options`.
 ///
 /// # Errors
-/// The errors of PostgreSQL, and of [`accept_inspection`].
+/// The errors of PostgreSQL, and of [`InspectedStore::accept`].
 pub(super) async fn open(
-    settings: &Settings,
+    backends: &Backends<'_>,
     options: PostgresStoreOptions,
 ) -> Result<OpenPort<PostgresStore>> {
+    let settings = backends.settings;
     let store = PostgresStore::open(options.create_schema(settings.serves()))
         .await
         .map_err(unusable)?;
     if settings.command.is_some() {
         store.check_reads().await.map_err(unusable)?;
     }
-    let name = format!("PostgreSQL, {}", store.name());
-    let inspection = accept_inspection(settings, ABOUT, &name, store.inspect().await)?;
-    Ok(OpenPort::inspected(store, name, inspection))
+    let inspected = inspected_store(store.name());
+    let inspected_store = store.clone();
+    let inspect = move || {
+        let store = inspected_store.clone();
+        async move { store.inspect().await }
+    };
+    let inspection = inspected.accept(backends, inspect).await?;
+    Ok(OpenPort::inspected(store, inspected.name, inspection))
+}
+
+/// Returns the description of the store `name` for its inspection.
+fn inspected_store(name: impl std::fmt::Display) -> InspectedStore {
+    InspectedStore {
+        about: ABOUT,
+        name: format!("PostgreSQL, {name}"),
+    }
 }
 
 /// Opens the store of the users.
 ///
 /// # Errors
-/// The errors of PostgreSQL, and of [`accept_inspection`].
+/// The errors of PostgreSQL, and of [`InspectedStore::accept`].
 pub(super) async fn open_users(
-    settings: &Settings,
+    backends: &Backends<'_>,
     options: PostgresStoreOptions,
 ) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-    let users = PostgresUsers::open(entity_options(settings, options))
+    let users = PostgresUsers::open(entity_options(backends.settings, options))
         .await
         .map_err(unusable)?;
-    let name = format!("PostgreSQL, {}", users.name());
-    let inspection = accept_inspection(settings, ABOUT, &name, users.inspect().await)?;
-    Ok(OpenPort::inspected(Arc::new(users), name, inspection))
+    let inspected = inspected_store(users.name());
+    let inspected_users = users.clone();
+    let inspect = move || {
+        let users = inspected_users.clone();
+        async move { users.inspect().await }
+    };
+    let inspection = inspected.accept(backends, inspect).await?;
+    Ok(OpenPort::inspected(
+        Arc::new(users),
+        inspected.name,
+        inspection,
+    ))
 }
 
 /// Opens the store of the orders.
 ///
 /// # Errors
-/// The errors of PostgreSQL, and of [`accept_inspection`].
+/// The errors of PostgreSQL, and of [`InspectedStore::accept`].
 pub(super) async fn open_orders(
-    settings: &Settings,
+    backends: &Backends<'_>,
     options: PostgresStoreOptions,
 ) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-    let orders = PostgresOrders::open(entity_options(settings, options))
+    let orders = PostgresOrders::open(entity_options(backends.settings, options))
         .await
         .map_err(unusable)?;
-    let name = format!("PostgreSQL, {}", orders.name());
-    let inspection = accept_inspection(settings, ABOUT, &name, orders.inspect().await)?;
-    Ok(OpenPort::inspected(Arc::new(orders), name, inspection))
+    let inspected = inspected_store(orders.name());
+    let inspected_orders = orders.clone();
+    let inspect = move || {
+        let orders = inspected_orders.clone();
+        async move { orders.inspect().await }
+    };
+    let inspection = inspected.accept(backends, inspect).await?;
+    Ok(OpenPort::inspected(
+        Arc::new(orders),
+        inspected.name,
+        inspection,
+    ))
 }
 
 /// Reads all rows of the users or of the orders. Returns their number, and the rows that cannot be

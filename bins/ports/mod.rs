@@ -35,7 +35,7 @@ pub(crate) use purchases::{PurchaseTasks, open_purchases};
 /// Ingest, the retention and the observing tasks run until the shutdown begins; ingest then
 /// completes the work that it began. Relays run until the server has completed its requests.
 pub(crate) struct Background {
-    tasks: Vec<JoinHandle<shop_core::Result<()>>>,
+    tasks: Vec<JoinHandle<Result<()>>>,
     shutdown: Shutdown,
     /// Is cancelled when the server has completed its requests.
     served: CancellationToken,
@@ -80,7 +80,7 @@ impl Background {
         let monitor = ingest.monitor();
         let run = ingest.run(self.shutdown.clone().cancelled_owned());
         self.tasks
-            .push(tokio::spawn(async move { run.await.map(drop) }));
+            .push(tokio::spawn(async move { Ok(run.await.map(drop)?) }));
 
         self.run_until_shutdown(pending_dead_letters::observe_log(
             observed_log,
@@ -108,6 +108,24 @@ impl Background {
         });
     }
 
+    /// Runs the inspection of a store in a task. If the store has a fault, the service ends with the
+    /// error, as it does not start with such a store.
+    pub(crate) fn run_inspection(
+        &mut self,
+        inspection: impl Future<Output = Result<()>> + Send + 'static,
+    ) {
+        let shutdown = self.shutdown.clone();
+        self.tasks.push(tokio::spawn(async move {
+            match shutdown.run_until_cancelled(inspection).await {
+                Some(Err(error)) => {
+                    shutdown.cancel();
+                    Err(error)
+                }
+                _ => Ok(()),
+            }
+        }));
+    }
+
     /// Runs `work` in a task, which ends with `work` or when the shutdown begins.
     fn run_until_shutdown(&mut self, work: impl Future<Output: Send> + Send + 'static) {
         let shutdown = self.shutdown.clone();
@@ -127,10 +145,7 @@ impl Background {
 
         let mut first_failure = Ok(());
         for task in self.tasks {
-            let ended = task
-                .await
-                .map_err(CliError::new)
-                .and_then(|result| Ok(result?));
+            let ended = task.await.map_err(CliError::new).and_then(|result| result);
             first_failure = first_failure.and(ended);
         }
         first_failure

@@ -85,6 +85,25 @@ async fn a_table_without_its_primary_key_fails_the_start_and_is_a_finding() {
     terminal.assert_shown("no-primary-key");
 }
 
+/// A service starts while the server is away, and then does not know the table.
+#[tokio::test]
+async fn a_table_without_its_primary_key_ends_a_service_that_could_not_inspect_it() {
+    let Some(cluster) = cluster() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let url = cluster.url();
+    let settings = [("POSTGRES_URL", &*url)];
+    let service = Process::start(Binary::Management, folder.path(), &settings).await;
+    service.stop().await;
+    let drop_key = "alter table purchases drop constraint purchases_pkey";
+    let changed = session(&cluster).await.batch_execute(drop_key).await;
+    changed.unwrap();
+    cluster.ctl("kill");
+
+    let service = Process::start(Binary::Management, folder.path(), &settings).await;
+    cluster.ctl("start");
+    assert_eq!(service.ended().await.code(), Some(1));
+}
+
 #[tokio::test]
 async fn tables_of_another_program_fail_the_start_unless_adopted() {
     let Some(cluster) = cluster() else { return };
