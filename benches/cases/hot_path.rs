@@ -108,8 +108,8 @@ impl<'a> BareInserts<'a> {
     pub(super) fn new(connection: &'a Connection) -> Self {
         let sql = "INSERT OR IGNORE INTO buyers (userid, username) VALUES (?1, ?2)";
         let buyer = connection.prepare_cached(sql).unwrap();
-        let sql = "INSERT INTO purchases (buyer, timestamp, id, price)
-                   SELECT buyer, ?3, ?4, ?5 FROM buyers WHERE userid = ?1 AND username = ?2";
+        let sql = "INSERT INTO purchases (buyer, timestamp, id, price, checksum)
+                   SELECT buyer, ?3, ?4, ?5, 0 FROM buyers WHERE userid = ?1 AND username = ?2";
         Self {
             buyer,
             purchase: connection.prepare_cached(sql).unwrap(),

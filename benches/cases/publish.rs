@@ -92,7 +92,8 @@ fn write_groups(connection: &Connection, stores: bool, mut waiting: mpsc::Receiv
     let mut group = Vec::new();
     while waiting.blocking_recv_many(&mut group, 1_024) > 0 {
         connection.execute_batch("BEGIN IMMEDIATE").unwrap();
-        let sql = "INSERT INTO records (time, key, headers, value) VALUES (?1, ?2, ?3, ?4)";
+        let sql =
+            "INSERT INTO records (time, key, headers, value, checksum) VALUES (?1, ?2, ?3, ?4, 0)";
         let mut statement = connection.prepare_cached(sql).unwrap();
         let mut store = BareInserts::new(connection);
         for (purchase, _) in &group {

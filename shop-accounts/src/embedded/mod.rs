@@ -8,8 +8,6 @@
 //! The files are written as [`shop_store::embedded`] writes the file of purchases, and can be in the
 //! same folder. Then [`backup`](shop_store::embedded::backup()) copies all of them as of one moment.
 
-#[cfg(test)]
-mod migration_test;
 mod outbox;
 mod store;
 mod tables;

@@ -1,7 +1,4 @@
 //! The tables of users in `users.db`, and the tables of orders in `orders.db`.
-//!
-//! A migration is never changed after a release, because it is already applied to existing files.
-//! New migrations are appended.
 
 use std::path::Path;
 
@@ -20,12 +17,12 @@ use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 /// The schema of `users.db`. The application id is `ShoU` in ASCII, which the `file` command shows.
 pub(super) const USERS: FileSchema = FileSchema {
     application_id: 0x5368_6f55,
-    migrations: &[USERS_1, outbox::TABLE],
+    migrations: &[&[USERS_TABLES, outbox::TABLE]],
     tables: &["users orders_of_users outbox sqlite_sequence"],
 };
 
-/// The first migration of `users.db`: the users, and the known orders of each user.
-const USERS_1: &str = "
+/// The tables of `users.db` beside the outbox: the users, and the known orders of each user.
+const USERS_TABLES: &str = "
     CREATE TABLE users (
         id INTEGER PRIMARY KEY,
         key TEXT NOT NULL UNIQUE,
@@ -151,12 +148,12 @@ impl UserOrders for EmbeddedUsers {
 /// shows.
 pub(super) const ORDERS: FileSchema = FileSchema {
     application_id: 0x5368_6f4f,
-    migrations: &[ORDERS_1, outbox::TABLE],
+    migrations: &[&[ORDERS_TABLES, outbox::TABLE]],
     tables: &["orders known_users outbox sqlite_sequence"],
 };
 
-/// The first migration of `orders.db`: the orders, and the users whose events were received.
-const ORDERS_1: &str = "
+/// The tables of `orders.db` beside the outbox: the orders, and the users whose events were received.
+const ORDERS_TABLES: &str = "
     CREATE TABLE orders (
         id INTEGER PRIMARY KEY,
         key TEXT NOT NULL UNIQUE,

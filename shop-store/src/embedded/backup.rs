@@ -323,9 +323,7 @@ pub async fn vacuum(folder: impl AsRef<Path>) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::database::Database;
     use super::super::fixture::*;
-    use super::super::log::schema::LOG;
     use super::*;
 
     /// The shop in a new folder `data`, and a backup of it in `backup`.
@@ -430,19 +428,5 @@ mod tests {
         assert!(!copy.exists());
         let _log = open_log(&folder).await;
         assert_eq!(backup(folder.path(), &copy).await.unwrap().len(), 1);
-    }
-
-    #[test]
-    fn a_file_of_an_earlier_version_is_migrated_by_a_service() {
-        let folder = fresh_folder();
-        let first = format!(
-            "{} PRAGMA application_id = {}; PRAGMA user_version = 1;",
-            LOG.migrations[0], LOG.application_id
-        );
-        connect(&folder).execute_batch(&first).unwrap();
-        let database = Database::new(&LOG, folder.path(), "shop", None);
-        let existing = database.clone().with_create(false);
-        existing.open_to_write().unwrap_err();
-        database.open_to_write().unwrap();
     }
 }

@@ -323,7 +323,7 @@ mod tests {
 
     static KIND: FileSchema = FileSchema {
         application_id: 7,
-        migrations: &["CREATE TABLE texts (text BLOB);"],
+        migrations: &[&["CREATE TABLE texts (text BLOB);"]],
         tables: &[],
     };
 

@@ -1,7 +1,6 @@
 //! Checksums of rows, by which a row that changed on the disk is recognized and not served.
 //!
-//! A row stores the checksum of its values in a column behind them. Rows without a checksum, which
-//! an earlier version wrote, are not checked.
+//! A row stores the checksum of its values in a column behind them.
 
 use std::ops::Range;
 
@@ -82,8 +81,7 @@ pub(super) fn verify_columns(
     )
 }
 
-/// Compares `values` with the checksum in `column` of a row. A null there is the checksum of an
-/// earlier version's row, which is not checked.
+/// Compares `values` with the checksum in `column` of a row.
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
@@ -94,7 +92,6 @@ pub(super) fn verify_values<'a>(
     values: impl IntoIterator<Item = ValueRef<'a>>,
 ) -> rusqlite::Result<()> {
     match row.get_ref(column)? {
-        ValueRef::Null => Ok(()),
         ValueRef::Integer(written) if written == i64::from(checksum(seed, values)) => Ok(()),
         _ => Err(changed_row_error(column)),
     }
@@ -123,4 +120,25 @@ pub(super) fn check_ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusql
         Type::Integer,
         message.into(),
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::types::ValueRef::{Integer, Text};
+
+    use super::*;
+    use crate::embedded::schema::SHOP;
+
+    #[test]
+    fn the_rows_of_a_new_file_have_their_checksums() {
+        let buyer = checksum(0, [Integer(0), Text(b""), Text(b"")]);
+        let watermark = checksum(0, [Integer(1), Integer(0), Integer(0), Text(b"")]);
+        let statements = SHOP.migrations.concat().concat();
+        for row in [
+            format!("VALUES (0, '', '', {buyer})"),
+            format!("VALUES (1, 0, 0, '', {watermark})"),
+        ] {
+            assert!(statements.contains(&row), "{row}");
+        }
+    }
 }

@@ -21,7 +21,6 @@ use shop_core::{Error, ErrorKind, Result};
 use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder, restrict};
-use super::schema::FILE;
 use super::wal;
 use super::write_lock::{OpenedRecord, WriteLock};
 
@@ -31,9 +30,13 @@ pub struct FileSchema {
     /// SQLite's `application_id`, which identifies the type. The first three bytes are `Sho` in
     /// ASCII, because a backup leaves out the files of other programs.
     pub application_id: i32,
-    /// The statements that upgrade each version to the next. The number of migrations is the
-    /// current version.
-    pub migrations: &'static [&'static str],
+    /// The statements that upgrade each version to the next: the first list creates the tables. The
+    /// number of migrations is the current version.
+    ///
+    /// A migration that a release has had is never changed, because files exist that it was applied
+    /// to. New ones are appended. A program of an earlier version may have the file open meanwhile,
+    /// so a change that it would not respect renames a column, and the old program fails.
+    pub migrations: &'static [&'static [&'static str]],
     /// The names of the tables, separated by spaces, in one text for each part of the schema.
     pub tables: &'static [&'static str],
 }
@@ -72,32 +75,22 @@ impl FileSchema {
 
     /// Migrates a file from `version` to the current version, in one transaction.
     ///
-    /// Version 0 is an empty file, which gets all tables. For any other version, the file may
-    /// contain rows, and `fill` is called to fill the new tables from them. The caller must close
-    /// the connection after an error.
-    pub(super) fn migrate(
-        &self,
-        connection: &Connection,
-        version: usize,
-        fill: FillTables,
-    ) -> rusqlite::Result<()> {
+    /// Version 0 is an empty file, which gets all tables. The caller must close the connection after
+    /// an error.
+    pub(super) fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
         let missing_migrations = &self.migrations[version..];
         if missing_migrations.is_empty() {
             return Ok(());
         }
 
+        // An error leaves the transaction open. The caller then closes the connection, which rolls
+        // back.
         connection.execute_batch(&format!(
-            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {};",
-            missing_migrations.concat(),
+            "BEGIN IMMEDIATE; {} PRAGMA application_id = {}; PRAGMA user_version = {}; COMMIT",
+            missing_migrations.concat().concat(),
             self.application_id,
             self.migrations.len(),
-        ))?;
-        if version > 0 {
-            fill(connection)?;
-        }
-        // An error before this line leaves the transaction open. The caller then closes the
-        // connection, which rolls back.
-        connection.execute_batch("COMMIT")
+        ))
     }
 }
 
@@ -111,10 +104,6 @@ pub(super) struct OpenedDatabase {
     pub(super) unchecked_overwrites: Option<u64>,
 }
 
-/// A function that fills new tables from the rows of an older file, within the transaction of its
-/// migration.
-pub(super) type FillTables = fn(&Connection) -> rusqlite::Result<()>;
-
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
@@ -126,7 +115,6 @@ pub(super) struct Database {
     max_file_bytes: Option<u64>,
     /// Whether a missing folder and file are created, and an older file is migrated.
     create: bool,
-    fill: FillTables,
     /// Whether the migration of an earlier version has begun, which takes long in a large shop. The
     /// start of the writer then waits without a timeout.
     pub(super) is_migrating: Arc<AtomicBool>,
@@ -159,7 +147,6 @@ impl Database {
             name: name.to_owned(),
             max_file_bytes,
             create: true,
-            fill: |_connection| Ok(()),
             is_migrating: Arc::default(),
         }
     }
@@ -168,12 +155,6 @@ impl Database {
     /// true).
     pub(super) fn with_create(self, create: bool) -> Self {
         Self { create, ..self }
-    }
-
-    /// Sets what fills new tables from the rows of an older file, in the transaction of its
-    /// migration.
-    pub(super) fn with_fill(self, fill: FillTables) -> Self {
-        Self { fill, ..self }
     }
 
     /// Returns the path of the database file.
@@ -266,10 +247,10 @@ impl Database {
                 file = %path.display(),
                 from = version,
                 to = current,
-                "migrating the file of an earlier version, which takes some seconds for a million purchases"
+                "migrating the file of an earlier version"
             );
         }
-        self.with_path(self.schema.migrate(&connection, version, self.fill))?;
+        self.with_path(self.schema.migrate(&connection, version))?;
         self.limit_size(&connection)?;
 
         // Reading the file once more makes SQLite create the log and the shared memory beside it,
@@ -291,20 +272,13 @@ impl Database {
         })
     }
 
-    /// If the file is missing, checks that it may be created: the folder contains neither the files
-    /// of an unreleased layout nor the write-ahead log of the missing file.
+    /// If the file is missing, checks that it may be created.
     ///
     /// # Errors
-    /// [`Corrupt`](ErrorKind::Corrupt) if the folder contains the files of an unreleased layout, or
-    /// the write-ahead log of the missing file.
+    /// [`Corrupt`](ErrorKind::Corrupt) if the folder contains the write-ahead log of the missing
+    /// file.
     fn check_missing_file(&self) -> Result<()> {
         let path = self.path();
-        let unreleased = ["log.db", "store.db"].map(|name| self.folder.join(name));
-        if self.name == FILE && !path.exists() && unreleased.iter().any(|file| file.exists()) {
-            let message = "the folder has log.db or store.db, of a layout that no release had: choose another folder";
-            return Err(self.corrupt(message));
-        }
-
         // The log may hold everything that the missing file contained, and SQLite would overwrite
         // the log for a new file. The file is looked for again, because a service may have created
         // it meanwhile.

@@ -154,7 +154,7 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     ),
     (
         "texts of buyer",
-        "SELECT buyer, userid, username, texts_hash FROM buyers",
+        "SELECT buyer, userid, username, texts_checksum FROM buyers",
         |row| read_checked_key(row).map(drop),
     ),
     ("waiting refund", SELECT_WAITING_REFUNDS, |row| {
@@ -172,7 +172,7 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
     ),
     (
         "amount",
-        "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded",
+        "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded",
         |row| read_unfolded(row).map(drop),
     ),
     ("amount with another number", RENUMBERED, |_| {

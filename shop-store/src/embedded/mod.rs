@@ -40,6 +40,8 @@ mod integrity;
 mod lock;
 mod log;
 #[cfg(test)]
+mod migration_test;
+#[cfg(test)]
 mod overwrite_test;
 mod parts;
 mod permissions;

@@ -688,7 +688,7 @@ mod tests {
 
     static KIND: FileSchema = FileSchema {
         application_id: 7,
-        migrations: &["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"],
+        migrations: &[&["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"]],
         tables: &["numbers"],
     };
 

@@ -81,6 +81,8 @@ mod plans_test;
 mod refunds;
 mod rows;
 mod schema;
+#[cfg(test)]
+mod schema_test;
 mod select;
 mod sqlstate;
 #[cfg(test)]

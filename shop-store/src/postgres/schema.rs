@@ -32,7 +32,8 @@ pub struct SchemaDefinition {
     pub adoptable: &'static [&'static str],
     /// The schema changes, as SQL in which `{table}` stands for the name of the main table.
     ///
-    /// Only append to this list, because databases record how many of its changes were applied.
+    /// The first one creates the tables. After a release, only append to this list, because databases
+    /// record how many of its changes were applied.
     pub changes: &'static [&'static str],
 }
 
@@ -68,14 +69,7 @@ pub(super) const PURCHASES: SchemaDefinition = SchemaDefinition {
         SchemaTable::new("purchases_settings", &["name"]),
     ],
     adoptable: &[],
-    changes: &[
-        include_str!("schema/1_purchases.sql"),
-        include_str!("schema/2_clock.sql"),
-        include_str!("schema/3_details.sql"),
-        include_str!("schema/4_refunds.sql"),
-        include_str!("schema/5_waiting_refunds.sql"),
-        include_str!("schema/6_waiting_indexes.sql"),
-    ],
+    changes: &[include_str!("purchases.sql")],
 };
 
 /// The key of the advisory lock that all processes take before they change a schema.
@@ -270,7 +264,7 @@ async fn applied_changes(
 /// # Errors
 /// The first error of the server or of the connection. The transaction may still be open in the
 /// session.
-async fn migrate(
+pub(super) async fn migrate(
     definition: &SchemaDefinition,
     adopts_tables: bool,
     client: &mut tokio_postgres::Client,

@@ -1,5 +1,10 @@
 //! `management verify`, `refund`, and errors of commands.
 
+use shop_core::ports::{
+    ListOrder, PageLimit, PageRequest, PurchaseQuery as _, RecordStore as _, Selector,
+};
+use shop_store::embedded::{EmbeddedStore, EmbeddedStoreOptions};
+
 use crate::prelude::*;
 
 #[tokio::test]
@@ -16,10 +21,9 @@ async fn verify_and_doctor_name_what_is_damaged() {
 
     // As by an old backup of the store, or by mistake.
     damage(
-        "DELETE FROM purchases WHERE id = (SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1);
-         UPDATE purchases SET price = '1', hash = NULL
-             WHERE id = (SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1)",
+        "DELETE FROM purchases WHERE id = (SELECT id FROM purchases ORDER BY timestamp DESC, id DESC LIMIT 1)",
     );
+    change_first_purchase(folder.path()).await;
     terminal
         .run(
             "management verify --wait 0
@@ -42,6 +46,23 @@ async fn verify_and_doctor_name_what_is_damaged() {
         )
         .await;
     terminal.assert_shown("verify");
+}
+
+/// Stores the first purchase with another price, as another program may.
+async fn change_first_purchase(folder: &Path) {
+    let store = EmbeddedStore::open(folder, EmbeddedStoreOptions::default())
+        .await
+        .unwrap();
+    let oldest = PageRequest::first(ListOrder::OldestFirst, PageLimit::DEFAULT);
+    let page = store.page(&Selector::All, &oldest).await.unwrap();
+    let mut first = page.items[0].clone();
+    first.price = "1".parse().unwrap();
+    let sql = "DELETE FROM purchases WHERE id = (SELECT id FROM purchases ORDER BY timestamp, id LIMIT 1)";
+    open_file(folder).execute_batch(sql).unwrap();
+    store.apply(vec![first].into()).await.unwrap();
+    let closed = store.closed();
+    drop(store);
+    closed.await;
 }
 
 #[tokio::test]

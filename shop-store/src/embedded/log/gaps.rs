@@ -93,6 +93,11 @@ fn gap_cause(connection: &Connection, offset: u64) -> rusqlite::Result<GapCause>
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::params_from_iter;
+    use rusqlite::types::ToSqlOutput;
+    use shop_core::Timestamp;
+    use shop_core::log::LogRecord;
+
     use super::super::rows;
     use super::super::schema::LOG;
     use super::*;
@@ -100,11 +105,16 @@ mod tests {
     /// A log of ten records, without those at `missing` offsets.
     fn log(missing: &[i64]) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(&LOG.migrations.concat()).unwrap();
+        connection
+            .execute_batch(&LOG.migrations.concat().concat())
+            .unwrap();
+        let record = LogRecord::new(0, Timestamp::from_millis(0).unwrap(), None);
+        let columns = rows::record_columns(&record).map(ToSqlOutput::Borrowed);
+        let sql =
+            "INSERT INTO records (time, key, headers, value, checksum) VALUES (?1, ?2, ?3, ?4, ?5)";
         for _ in 0..10 {
-            connection
-                .execute("INSERT INTO records (time, headers) VALUES (0, x'')", [])
-                .unwrap();
+            let columns = params_from_iter(columns.clone());
+            connection.execute(sql, columns).unwrap();
         }
         for offset in missing {
             connection

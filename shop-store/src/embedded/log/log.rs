@@ -20,7 +20,6 @@ use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::store::refill_quarters;
 use crate::embedded::write_lock::WriteLock;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
@@ -149,13 +148,9 @@ impl EmbeddedLog {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedLogOptions) -> Result<Self> {
         let folder = folder.as_ref().to_owned();
         // The file `shop` also contains the tables of a store.
-        let is_shop = options.file == FILE;
-        let schema = if is_shop { &SHOP } else { &LOG };
-        let mut database = Database::new(schema, &folder, &options.file, options.max_file_bytes)
+        let schema = if options.file == FILE { &SHOP } else { &LOG };
+        let database = Database::new(schema, &folder, &options.file, options.max_file_bytes)
             .with_create(options.create);
-        if is_shop {
-            database = database.with_fill(refill_quarters);
-        }
 
         let notifier = watch::Sender::default();
         let commit_notifier = notifier.clone();

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use futures_util::stream::BoxStream;
+use rusqlite::types::ValueRef::{Blob, Integer, Null};
 use rusqlite::{Connection, OptionalExtension, params};
 use shop_core::log::{
     DeadLetter, DeadLetterFilter, DeadLetterState, GroupMembers, GroupPosition, Log, LogGroups,
@@ -21,6 +22,7 @@ use shop_core::{ErrorKind, Result, Timestamp};
 use super::position::{signed, unsigned};
 use super::source::lock_path;
 use super::{EmbeddedLog, dead_letters, position, rows, scan};
+use crate::embedded::checksum::checksum;
 use crate::embedded::error::database_error;
 use crate::embedded::lock::FileLock;
 
@@ -171,18 +173,26 @@ impl RecordEraser for EmbeddedLog {
         let mut blank = LogRecord::new(0, Timestamp::MIN, None);
         blank.erase();
         let offsets: Vec<i64> = records.iter().map(|record| signed(record.offset)).collect();
-        // The records keep their offsets, so no gap arises. Records that are erased already are not
-        // counted. Without a checksum, a record is not verified when it is read.
-        let sql = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = NULL
-                   WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
+        // The records keep their offsets and times, so no gap arises. Records that are erased already
+        // are not counted.
+        let find =
+            "SELECT time FROM records WHERE offset = ?1 AND (value IS NOT NULL OR headers <> ?2)";
+        let erase = "UPDATE records SET key = NULL, headers = ?2, value = NULL, checksum = ?3 WHERE offset = ?1";
         self.shared
             .writer
             .write(move |connection| {
-                let mut erase = connection.prepare_cached(sql)?;
+                let mut find = connection.prepare_cached(find)?;
+                let mut erase = connection.prepare_cached(erase)?;
                 let headers = &blank.headers.as_bytes()[..];
                 let mut erased = 0;
                 for offset in &offsets {
-                    erased += erase.execute(params![offset, headers])? as u64;
+                    let found = find.query_row(params![offset, headers], |row| row.get(0));
+                    let Some(time) = found.optional()? else {
+                        continue;
+                    };
+                    let content = [Integer(time), Null, Blob(headers), Null];
+                    let checksum = checksum(0, content);
+                    erased += erase.execute(params![offset, headers, checksum])? as u64;
                 }
                 Ok(erased)
             })

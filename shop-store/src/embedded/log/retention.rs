@@ -293,9 +293,11 @@ mod tests {
     /// A log with so many records of each time, all of which are consumed.
     fn log(times: &[(i64, usize)]) -> Connection {
         let connection = Connection::open_in_memory().unwrap();
-        connection.execute_batch(&LOG.migrations.concat()).unwrap();
+        connection
+            .execute_batch(&LOG.migrations.concat().concat())
+            .unwrap();
         let mut insert = connection
-            .prepare("INSERT INTO records (time, headers) VALUES (?1, x'')")
+            .prepare("INSERT INTO records (time, headers, checksum) VALUES (?1, x'', 0)")
             .unwrap();
         for (time, count) in times {
             for _ in 0..*count {

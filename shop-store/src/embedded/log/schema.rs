@@ -1,4 +1,4 @@
-//! The schema of a log's file, and the migrations that create it.
+//! The schema of a log's file.
 
 use crate::embedded::clock;
 use crate::embedded::database::FileSchema;
@@ -22,14 +22,15 @@ use crate::embedded::database::FileSchema;
 ///   position and its headers, which contain the lost offsets.
 /// - A resolution is identified by the offset and the record id of its dead letter. The column
 ///   `place` contains the record id.
-const TABLES: &str = "
+pub(in crate::embedded) const TABLES: &str = "
     CREATE TABLE log (cluster TEXT NOT NULL, generation TEXT) STRICT;
     CREATE TABLE records (
         offset INTEGER PRIMARY KEY AUTOINCREMENT,
         time INTEGER NOT NULL,
         key BLOB,
         headers BLOB NOT NULL,
-        value BLOB
+        value BLOB,
+        checksum INTEGER NOT NULL
     ) STRICT;
     CREATE TABLE groups (
         name TEXT PRIMARY KEY,
@@ -41,7 +42,7 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
     CREATE TABLE dead_letters (
         topic TEXT NOT NULL, partition INTEGER NOT NULL, offset INTEGER NOT NULL, time INTEGER NOT NULL,
-        key BLOB, headers BLOB NOT NULL, value BLOB,
+        key BLOB, headers BLOB NOT NULL, value BLOB, checksum INTEGER NOT NULL,
         reason TEXT NOT NULL, detail TEXT NOT NULL, attempts INTEGER NOT NULL, version TEXT NOT NULL
     ) STRICT;
     CREATE UNIQUE INDEX by_record ON dead_letters
@@ -53,17 +54,10 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// The migration that adds the checksums of records. Earlier rows contain none and are not
-/// verified.
-const CHECKSUMS: &str = "
-    ALTER TABLE records ADD COLUMN checksum INTEGER;
-    ALTER TABLE dead_letters ADD COLUMN checksum INTEGER;
-";
-
 /// The schema of a log's file. The application id is `ShoL` in ASCII, which the `file` command
 /// shows.
 pub(crate) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
-    migrations: &[TABLES, clock::TABLE, CHECKSUMS],
+    migrations: &[&[TABLES, clock::TABLE]],
     tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],
 };

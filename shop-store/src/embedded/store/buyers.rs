@@ -5,7 +5,7 @@
 //! buyers. The table `buyers` also contains the folded sums of each buyer, see the module `fold`.
 //!
 //! ```text
-//! buyer  userid  username   texts_hash  count, high, low, residue
+//! buyer  userid  username   texts_checksum  count, high, low, residue
 //!     0                                 the sums of all buyers
 //!     7  u1      ada        1630472119  the sums of ada's purchases
 //!     8  u1      countess   2210438957  the sums of the same user's purchases under another name
@@ -111,7 +111,7 @@ impl BuyerCache {
             return Ok(*buyer);
         }
 
-        let sql = "SELECT buyer, userid, username, texts_hash FROM buyers
+        let sql = "SELECT buyer, userid, username, texts_checksum FROM buyers
                    WHERE userid = ?1 AND username = ?2";
         let stored_key = connection
             .prepare_cached(sql)?
@@ -148,14 +148,14 @@ fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqli
     // The checksum covers the integer, which is only known after the insert.
     let key = connection.last_insert_rowid();
     let buyer = ValueRef::Integer(key);
-    let texts_hash = checksum(0, [buyer, id.as_str().into(), name.as_str().into()]);
+    let checksum = checksum(0, [buyer, id.as_str().into(), name.as_str().into()]);
     connection
-        .prepare_cached("UPDATE buyers SET texts_hash = ?2 WHERE buyer = ?1")?
-        .execute(params![key, texts_hash])?;
+        .prepare_cached("UPDATE buyers SET texts_checksum = ?2 WHERE buyer = ?1")?
+        .execute(params![key, checksum])?;
     Ok(key)
 }
 
-/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_hash`, and verifies
+/// Reads the integer of a buyer from a row of `buyer, userid, username, texts_checksum`, and verifies
 /// the checksum.
 ///
 /// # Errors
@@ -191,7 +191,7 @@ pub(super) fn remove_unused(connection: &Connection, buyer: i64) -> rusqlite::Re
 ///
 /// For [`Selector::All`], the only row is [`ALL`], which carries the sums of all buyers. A reference
 /// does not select by buyer, so there is no row. The columns of a row are buyer, userid,
-/// username, `texts_hash`, and the four columns of [`Sums`], which only `read` verifies.
+/// username, `texts_checksum`, and the four columns of [`Sums`], which only `read` verifies.
 ///
 /// # Errors
 /// Fails if a checksum shows that the disk changed a row, if the index that led to a row is
@@ -210,7 +210,7 @@ fn select_buyers<T>(
         Selector::Reference(..) => return Ok(Vec::new()),
     };
     let sql = format!(
-        "SELECT buyer, userid, username, texts_hash, count, high, low, residue FROM buyers WHERE {condition}"
+        "SELECT buyer, userid, username, texts_checksum, count, high, low, residue FROM buyers WHERE {condition}"
     );
     let mut statement = connection.prepare_cached(&sql)?;
     let results = statement.query_map([value], |row| {
@@ -266,7 +266,7 @@ pub(super) fn next_name(connection: &Connection, from: &str) -> rusqlite::Result
 
     // The name was read from the index alone. The row, which stores a checksum, must contain the
     // same name.
-    let sql = "SELECT buyer, userid, username, texts_hash FROM buyers WHERE buyer = ?1";
+    let sql = "SELECT buyer, userid, username, texts_checksum FROM buyers WHERE buyer = ?1";
     let has_name = connection.prepare_cached(sql)?.query_row([buyer], |row| {
         read_checked_key(row)?;
         Ok(row.get_ref(2)?.as_str()? == name)

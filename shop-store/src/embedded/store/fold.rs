@@ -76,7 +76,7 @@ pub(super) const fn quarter_at(millis: i64) -> i64 {
 
 /// The statements that insert rows of `unfolded`.
 static INSERT_UNFOLDED: LazyLock<BulkInsert> =
-    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, added, checksum)"));
+    LazyLock::new(|| BulkInsert::new("unfolded (buyer, timestamp, price, checksum)"));
 
 /// Appends inserted purchases to `unfolded`, and folds all unfolded purchases once every
 /// [`FOLD_AFTER`] purchases.
@@ -134,7 +134,7 @@ pub(super) fn fold_purchases(connection: &Connection) -> rusqlite::Result<()> {
     // The watermark takes the sequence of the newest folded purchase. SQLite numbers a new row
     // after the greatest sequence in the table, so no sequence is used twice, and readers can tell
     // folded purchases from new ones.
-    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, added, checksum) VALUES (?1, 0, 0, '', ?2)";
+    let sql = "INSERT INTO unfolded (sequence, buyer, timestamp, price, checksum) VALUES (?1, 0, 0, '', ?2)";
     let watermark_checksum = checksum(0, [Integer(newest), Integer(ALL), Integer(0), Text(b"")]);
     connection
         .prepare_cached(sql)?
@@ -222,15 +222,6 @@ fn find_day_corrections(
 
     corrections.retain(|_day, correction| *correction != Sums::default());
     Ok(corrections)
-}
-
-/// Fills the table `quarters` of a file that a version without quarters wrote.
-///
-/// Runs in the transaction of the file's migration. Folds first: a later fold would add purchases
-/// to the quarters that their rows were counted for already.
-pub(crate) fn refill_quarters(connection: &Connection) -> rusqlite::Result<()> {
-    fold_purchases(connection)?;
-    recompute_quarters(connection, i64::MIN, i64::MAX)
 }
 
 /// Replaces the sums of the quarters from `from` to before `to`, both in milliseconds since 1970,
@@ -381,7 +372,7 @@ pub(super) fn for_each_unfolded(
     mut visit: impl FnMut(UnfoldedPurchase),
 ) -> rusqlite::Result<i64> {
     let sql =
-        "SELECT sequence, buyer, timestamp, added, checksum FROM unfolded WHERE sequence > ?1";
+        "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded WHERE sequence > ?1";
     let mut statement = connection.prepare_cached(sql)?;
     let mut unfolded_rows = statement.query([sequence])?;
 
@@ -404,7 +395,7 @@ pub(super) fn for_each_unfolded(
 
 /// Reads a purchase from a row of `unfolded`, and verifies the checksum of the row.
 ///
-/// The columns of `row` are sequence, buyer, timestamp, added and checksum. Returns `None` for the
+/// The columns of `row` are sequence, buyer, timestamp, price and checksum. Returns `None` for the
 /// watermark, which stands for no purchase.
 ///
 /// # Errors
@@ -463,7 +454,7 @@ impl UnfoldedSums {
         let snapshot = connection.unchecked_transaction()?;
 
         // The first row is the watermark. Reading it verifies its checksum.
-        let sql = "SELECT sequence, buyer, timestamp, added, checksum, (SELECT max(sequence) FROM unfolded)
+        let sql = "SELECT sequence, buyer, timestamp, price, checksum, (SELECT max(sequence) FROM unfolded)
                    FROM unfolded ORDER BY sequence LIMIT 1";
         let (watermark, newest): (i64, i64) =
             snapshot.prepare_cached(sql)?.query_row([], |row| {

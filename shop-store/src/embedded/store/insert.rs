@@ -35,7 +35,7 @@ const CURRENCY: &str = "currency";
 /// The statements that insert rows of purchases. [`NewRow::values`] lists the columns in the same
 /// order.
 static INSERT_PURCHASES: LazyLock<BulkInsert> = LazyLock::new(|| {
-    BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, hash)")
+    BulkInsert::new("purchases (buyer, timestamp, id, price, details, reference, checksum)")
 });
 
 /// A purchase to insert, converted to the columns of its row.

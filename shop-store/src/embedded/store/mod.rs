@@ -48,7 +48,7 @@ mod waiting_test;
 
 pub(super) use buyers::{ALL, BuyerCache, read_checked_key};
 pub(super) use compare::compare_sums;
-pub(super) use fold::{read_unfolded, refill_quarters};
+pub(super) use fold::read_unfolded;
 pub(super) use insert::insert_batch;
 pub(super) use select::find_by_id;
 pub use store::{EmbeddedStore, EmbeddedStoreOptions};

@@ -58,7 +58,7 @@ pub(super) fn blob_literal(bytes: &[u8]) -> String {
 }
 
 /// The columns from which [`read_purchase`] reads a purchase, in `purchases` joined with `buyers`.
-pub(super) const COLUMNS: &str = "timestamp, id, price, hash, details, userid, username";
+pub(super) const COLUMNS: &str = "timestamp, id, price, checksum, details, userid, username";
 
 // The indexes of the columns in `COLUMNS`.
 pub(super) const TIMESTAMP: usize = 0;
@@ -156,7 +156,7 @@ pub(super) fn user_text_checksum(user_id: &str, user_name: &str) -> u32 {
 /// Continues `user_checksum` with the details of a purchase. Returns it unchanged for a purchase
 /// without details.
 ///
-/// So rows that were written before there were details keep their checksum.
+/// Most purchases have none, and are not hashed a third time.
 pub(super) fn checksum_with_details(user_checksum: u32, details: ValueRef<'_>) -> u32 {
     if details == ValueRef::Null {
         user_checksum

@@ -162,7 +162,7 @@ fn page_statement(
     let mut sql = "SELECT ".to_owned();
     match (buyer, page.selector) {
         (Some(buyer), _) => {
-            sql += "timestamp, id, price, hash, details FROM purchases WHERE buyer = :buyer";
+            sql += "timestamp, id, price, checksum, details FROM purchases WHERE buyer = :buyer";
             parameters.push((":buyer", buyer.key.into()));
         }
         (None, Selector::Reference(reference, user)) => {

@@ -22,7 +22,7 @@ use shop_core::ports::{
 use shop_core::{Backend, ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId, Uuid};
 
 use super::buyers::BuyerCache;
-use super::fold::{UnfoldedSums, refill_quarters};
+use super::fold::UnfoldedSums;
 use super::{buyers, erase, insert, periods, select, settings, waiting};
 use crate::embedded::clock;
 use crate::embedded::database::Database;
@@ -89,8 +89,7 @@ impl EmbeddedStore {
     /// is not an embedded store, or was written by a newer version.
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
-            .with_create(options.create)
-            .with_fill(refill_quarters);
+            .with_create(options.create);
         let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
         Self::with_writer(&database, &writer, &options)
     }

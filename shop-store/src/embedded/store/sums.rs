@@ -147,8 +147,6 @@ impl Sums {
 
 /// Returns the part of a residue that covers the key of a row of `days` or `quarters`. It is 0 for
 /// the key 0, 0, by which [`Sums::read`] reads rows whose residue covers no key.
-///
-/// The migration that introduced this part repeats the formula in SQL: see `KEY_RESIDUE_SQL`.
 pub(super) const fn key_residue(period: i64, buyer: i64) -> i64 {
     const MODULUS: i64 = 2_147_483_647;
     // Both products need at most 47 bits, so their sum does not overflow.

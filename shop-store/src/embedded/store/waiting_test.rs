@@ -10,7 +10,7 @@ use crate::embedded::schema::SHOP;
 /// A shop in which the refunds of these purchases wait. The purchases are of the user u1.
 fn shop_with_waiting_refunds(numbers: Range<u64>) -> Connection {
     let connection = Connection::open_in_memory().unwrap();
-    SHOP.migrate(&connection, 0, |_| Ok(())).unwrap();
+    SHOP.migrate(&connection, 0).unwrap();
     let refunds: Vec<Purchase> = numbers
         .map(|number| purchase(number).refund(None, at(1)).unwrap())
         .collect();

@@ -1,4 +1,0 @@
-create table purchases_clock (
-    single boolean primary key default true check (single),
-    seen timestamptz(3) not null
-);
