@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shop_core::api::RowFormat;
+use shop_core::import::RowFormat;
 use shop_core::import::{Import, ImportReport};
 use shop_core::ports::{
     ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink, PurchaseStore as _,

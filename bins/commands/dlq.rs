@@ -10,8 +10,8 @@ use std::io::{Write as _, stderr};
 use futures_util::TryStreamExt as _;
 use indicatif::ProgressBar;
 use serde_json::json;
+use shop_api::{BytesBody, DeadLetterBody};
 use shop_core::Backend;
-use shop_core::api::{BytesBody, DeadLetterBody};
 use shop_core::log::{DeadLetter, RecordPosition, RecordType, Resolution, ResolveOptions};
 use shop_core::operations::{Operations, ResolveReport, no_dead_letters_at};
 

@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use futures_util::TryStreamExt as _;
 use serde_json::json;
-use shop_core::api::RowFormat;
+use shop_core::import::RowFormat;
 use shop_core::import::{FileOptions, Import, ImportReport};
 use shop_core::operations::Operations;
 use shop_core::{Backend, ErrorKind, UserId};

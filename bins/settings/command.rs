@@ -7,8 +7,8 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use shop_core::api::RowFormat;
 use shop_core::domain::RefundReason;
+use shop_core::import::RowFormat;
 use shop_core::import::{
     ColumnNames, CurrencySign, Delimiter, FileZone, Preset, RowFilter, TextEncoding,
     ThousandsSeparator, TimePattern, ZoneAbbreviations,

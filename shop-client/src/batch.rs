@@ -11,8 +11,8 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use reqwest::StatusCode;
-use shop_core::api::problem::error_kind;
-use shop_core::api::{BatchResultBody, BatchStatus};
+use shop_api::problem::error_kind;
+use shop_api::{BatchResultBody, BatchStatus};
 use shop_core::ports::publish_new_each;
 use shop_core::{Clock, SystemClock};
 

@@ -16,7 +16,7 @@ use reqwest::StatusCode;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::json;
-use shop_core::api::problem::{ERASED, UNKNOWN_PURCHASE, problem_type};
+use shop_api::problem::{ERASED, UNKNOWN_PURCHASE, problem_type};
 use shop_core::domain::Currency;
 use shop_core::ports::Lookup;
 use shop_core::{Clock as _, SystemClock, id_from_key};

@@ -14,7 +14,7 @@
 use std::sync::Arc;
 
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use shop_core::api::header;
+use shop_api::header;
 use shop_core::{Clock, RequestContext, SystemClock};
 #[cfg(feature = "otel")]
 use {

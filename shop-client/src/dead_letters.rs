@@ -9,8 +9,8 @@ use futures_util::{StreamExt, TryStreamExt};
 use reqwest::StatusCode;
 use serde::Deserialize;
 use serde_json::json;
-use shop_core::api::problem::UNKNOWN_DEAD_LETTER;
-use shop_core::api::{DeadLetterBody, DeadLettersBody, ResolvedBody};
+use shop_api::problem::UNKNOWN_DEAD_LETTER;
+use shop_api::{DeadLetterBody, DeadLettersBody, ResolvedBody};
 use shop_core::log::{ReasonKind, RecordPosition};
 
 use crate::transport::RequestBody;
@@ -171,7 +171,7 @@ impl DeadLetterRequest {
     ///
     /// A replay is retried only as a [dry run](Self::dry_run). Repeat the call if its outcome is
     /// unknown: the result of a dead letter that was resolved before is then
-    /// [`Unknown`](shop_core::api::ResolvedStatus::Unknown).
+    /// [`Unknown`](shop_api::ResolvedStatus::Unknown).
     ///
     /// # Errors
     /// - [`Invalid`](crate::ErrorKind::Invalid) if a position or the number of positions is not

@@ -9,7 +9,7 @@ use std::error::Error as StdError;
 use std::fmt;
 
 use serde::Deserialize;
-use shop_core::api::{ProblemError, ProblemMembers};
+use shop_api::{ProblemError, ProblemMembers};
 
 use crate::{Error, ErrorKind, Outcome};
 

@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt, TryStreamExt};
+use shop_api::NDJSON;
 use shop_core::Bytes;
-use shop_core::api::NDJSON;
 
 use crate::ports::listing_parameters;
 use crate::response::{BodyStream, Response, unknown_line_error};

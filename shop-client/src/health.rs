@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use shop_core::api::{EntityHealth, IngestHealth};
+use shop_api::{EntityHealth, IngestHealth};
 
 use crate::{Result, ShopClient};
 

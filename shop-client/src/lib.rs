@@ -198,14 +198,14 @@ pub use request::{RawRequest, RawResponse};
 /// The crate of the HTTP client that [`ShopClientBuilder::http_client`] takes.
 pub use reqwest;
 pub use retries::RetryPolicy;
-/// The crate of the ports, their error, and the other types that an implementation of a port needs.
-pub use shop_core;
 #[doc(inline)]
-pub use shop_core::api::{
+pub use shop_api::{
     BytesBody, DeadLetterBody, DeadLettersBody, EntityHealth, GapsHealth, IngestHealth,
     ProblemError, RecordBody, RecordHeaderBody, ResolvedBody, ResolvedStatus, StuckBody,
     WaitingRefundsHealth,
 };
+/// The crate of the ports, their error, and the other types that an implementation of a port needs.
+pub use shop_core;
 pub use shop_core::{
     Bytes, Decimal, Error, ErrorKind, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Outcome,
     Price, PublishedPurchase, Purchase, PurchaseId, RequestContext, Result, Retry, Shop, Stream,

@@ -11,7 +11,7 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use shop_core::api::{PositionsBody, TotalsBody};
+use shop_api::{PositionsBody, TotalsBody};
 use shop_core::domain::Currency;
 use shop_core::log::{IngestPositions, Offsets};
 use shop_core::ports::{

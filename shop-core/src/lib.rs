@@ -92,8 +92,7 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `api` | the parts of the HTTP API that `shop-http` and `shop-client` share |
-//! | `csv` | to these the rows of CSV and NDJSON |
+//! | `csv` | the module `import`: purchases as rows of CSV and NDJSON |
 //! | `conformance` | the module `conformance`: the kit that tests your own log or store, with fault injection; `Shop::simulated` |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
@@ -103,9 +102,6 @@
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
-#[cfg(feature = "api")]
-#[doc(hidden)]
-pub mod api;
 mod backend;
 #[cfg(test)]
 mod cases_test;

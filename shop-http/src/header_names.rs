@@ -1,7 +1,7 @@
 //! The headers of our own, parsed.
 
 use axum::http::HeaderName;
-use shop_core::api::header;
+use shop_api::header;
 
 pub(crate) const PURCHASE_ID: HeaderName = HeaderName::from_static(header::PURCHASE_ID);
 pub(crate) const PENDING: HeaderName = HeaderName::from_static(header::PURCHASE_PENDING);

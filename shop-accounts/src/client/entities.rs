@@ -10,9 +10,9 @@ use std::marker::PhantomData;
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use shop_api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 use shop_client::reqwest::Method;
 use shop_client::{RawResponse, ShopClient};
-use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 use shop_core::{Clock as _, Error, IdempotencyKey, Invalid, Result, SystemClock, async_trait};
 
 use crate::entity::{Entity, EntityStore, Insertion};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use shop_core::api::problem;
+use shop_api::problem;
 use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
 use shop_http::Action;
 use shop_http::axum::Json;

@@ -226,7 +226,7 @@ fn outbox_state(relay: &RelayMonitor) -> RoleOutbox<'_> {
 
 #[cfg(test)]
 mod tests {
-    use shop_core::api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
+    use shop_api::problem::{EMAIL_TAKEN, KEY_TAKEN, UNKNOWN_ORDER, UNKNOWN_USER};
 
     use super::*;
 

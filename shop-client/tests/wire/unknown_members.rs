@@ -12,7 +12,7 @@ use proptest::test_runner::{Config, TestRunner};
 use shop_client::PurchaseId;
 use shop_client::memory::InMemoryStore;
 use shop_client::shop_core::Bytes;
-use shop_client::shop_core::api::RowFormat;
+use shop_client::shop_core::import::RowFormat;
 use shop_client::shop_core::import::{Import, ImportReport};
 use shop_client::shop_core::log::{Headers, LogRecord};
 use shop_client::shop_core::operations::Operations;

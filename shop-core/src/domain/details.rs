@@ -460,8 +460,7 @@ impl Details {
     }
 
     /// Removes the members that this version does not know.
-    #[cfg(feature = "api")]
-    pub(crate) fn remove_unknown(&mut self) {
+    pub fn remove_unknown(&mut self) {
         if self.unknown_bytes() > 0 {
             self.unknown = UnknownMembers::NONE;
         }

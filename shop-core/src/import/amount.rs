@@ -222,8 +222,8 @@ fn strip_minus(text: &str) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::RowFormat;
     use crate::cases_test::outcomes;
+    use crate::import::RowFormat;
 
     #[test]
     fn amounts_are_read_as_the_file_writes_them() {

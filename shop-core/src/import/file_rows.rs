@@ -10,7 +10,7 @@ use super::layout::{Delimiter, csv_reader};
 use super::row::{COLUMNS, RowValues};
 use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
-use crate::api::RowFormat;
+use crate::import::RowFormat;
 use crate::json::Members;
 use crate::{Details, Error, Result};
 

@@ -269,7 +269,7 @@ pub(super) fn invalid_file(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::RowFormat;
+    use crate::import::RowFormat;
 
     #[test]
     fn another_file_is_refused_by_what_it_is() {

@@ -29,6 +29,7 @@ mod repetition;
 mod report;
 mod row;
 mod row_filter;
+mod row_format;
 #[cfg(test)]
 mod stray_quotes_test;
 mod time_pattern;
@@ -41,7 +42,6 @@ use std::time::Duration;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 
-use crate::api::RowFormat;
 use crate::domain::Currency;
 use crate::ports::{PurchaseQuery, PurchaseSink};
 use crate::{Error, ErrorKind, Result, Uuid, options};
@@ -57,6 +57,7 @@ use repetition::{Reading, RepetitionGuard, StartedFile, read_start};
 pub use report::{ImportReport, Preview, RowPreview, RowProblem};
 use row::{ImportRow, RowParser};
 pub use row_filter::RowFilter;
+pub use row_format::RowFormat;
 pub use time_pattern::{TimePattern, ZoneAbbreviations};
 
 /// The number of rows of a batch at the beginning, and of each batch for a sink that appends to a

@@ -143,9 +143,9 @@ mod tests {
 
     use super::*;
     use crate::Purchase;
-    use crate::api::RowFormat;
     use crate::domain::Currency;
     use crate::import::ImportReport;
+    use crate::import::RowFormat;
     use crate::memory::InMemoryStore;
     use crate::ports::{CurrencyStore as _, Durability, StoreSink};
 

@@ -25,7 +25,7 @@ use super::publish::retry_backoff;
 use super::report::ImportReport;
 use super::row::ImportRow;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
-use crate::api::RowFormat;
+use crate::import::RowFormat;
 use crate::ports::{ImportedFiles, PurchaseQuery};
 use crate::{Error, ErrorKind, Result, Uuid};
 

@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::Import;
 use crate::Timestamp;
-use crate::api::RowFormat;
 use crate::cases_test::outcomes_of_texts;
+use crate::import::RowFormat;
 use crate::log::{LogRecord, Partition};
 use crate::record::decode;
 

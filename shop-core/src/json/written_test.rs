@@ -1,7 +1,5 @@
 use super::WriteJson;
-use crate::api::{BatchResultBody, BatchStatus, write_acknowledged};
-use crate::log::RecordPosition;
-use crate::ports::{Cursor, Durability, Page, PageRequest, PublishedPurchase, Receipt, Selector};
+use crate::ports::{Cursor, Page, PageRequest, Selector};
 use crate::{Purchase, PurchaseId, Timestamp, Uuid};
 
 fn purchases() -> Vec<Purchase> {
@@ -51,42 +49,4 @@ fn purchases_are_written_as_they_are_serialized() {
     let cursor = Cursor::after(&Selector::All, &PageRequest::default(), &purchases[0]);
     assert_as_serialized(&Page::new(purchases, Some(cursor)));
     assert_as_serialized(&Page::default());
-}
-
-#[test]
-fn results_are_written_as_they_are_serialized() {
-    let purchase = purchases().remove(0);
-    for durability in [
-        Durability::LocalDisk,
-        Durability::Broker { replicas: None },
-        Durability::Broker { replicas: Some(3) },
-    ] {
-        let receipt = Receipt::new(purchase.id, durability);
-        let position = RecordPosition::new("a \"topic\"", 3, 1 << 40);
-        for receipt in [receipt.clone(), receipt.with_position(position)] {
-            let once = PublishedPurchase::new(purchase.clone(), receipt.clone());
-            assert_as_serialized(&once);
-
-            let mut pending = once.clone();
-            pending.pending = true;
-            for published in [once.clone(), once.into_replayed(), pending] {
-                let status = if published.pending {
-                    BatchStatus::Pending
-                } else {
-                    BatchStatus::Acknowledged
-                };
-                let mut body = BatchResultBody::new(12, status);
-                body.id = Some(purchase.id);
-                body.timestamp = Some(purchase.timestamp);
-                body.receipt = Some(receipt.clone());
-                body.replayed = published.replayed;
-                let mut written = Vec::new();
-                write_acknowledged(12, &published, &mut written);
-                assert_eq!(
-                    str::from_utf8(&written).unwrap(),
-                    serde_json::to_string(&body).unwrap()
-                );
-            }
-        }
-    }
 }

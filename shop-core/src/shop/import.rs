@@ -17,7 +17,7 @@ impl Shop {
     ///
     /// ```
     /// use shop_core::Shop;
-    /// use shop_core::api::RowFormat;
+    /// use shop_core::import::RowFormat;
     /// use shop_core::import::{Import, ImportReport};
     ///
     /// # #[tokio::main(flavor = "current_thread")]

@@ -16,7 +16,7 @@ use axum::http::{StatusCode, Uri};
 use axum::response::IntoResponse;
 use futures_util::future::join_all;
 use serde_json::{Value, json};
-use shop_core::api::{EntityHealth, IngestHealth};
+use shop_api::{EntityHealth, IngestHealth};
 use shop_core::ingest::{Component, IngestMonitor};
 use shop_core::ports::CurrencyState;
 

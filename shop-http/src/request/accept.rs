@@ -6,8 +6,9 @@
 //! select nothing here.
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use shop_api::NDJSON;
 use shop_core::ErrorKind;
-use shop_core::api::{NDJSON, RowFormat};
+use shop_core::import::RowFormat;
 
 use crate::response::{HttpError, HttpResult};
 

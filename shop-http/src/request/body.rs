@@ -18,7 +18,8 @@ use bytes::{Bytes, BytesMut};
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
-use shop_core::api::{NDJSON, RowFormat};
+use shop_api::NDJSON;
+use shop_core::import::RowFormat;
 use shop_core::import::TextEncoding;
 use shop_core::{ErrorKind, Invalid};
 

@@ -13,7 +13,7 @@ use axum::extract::Request;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Response};
 use serde_json::json;
-use shop_core::api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
+use shop_api::{DeadLettersBody, ResolvedBody, ResolvedStatus, StuckBody};
 use shop_core::json::RawScalar;
 use shop_core::log::{ReasonKind, RecordPosition, Resolution, ResolveOptions};
 use shop_core::{Invalid, Result};

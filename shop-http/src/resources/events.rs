@@ -21,7 +21,7 @@ use axum::http::request::Parts;
 use axum::response::sse::{Event, Sse};
 use axum::response::{IntoResponse, Response};
 use futures_util::stream;
-use shop_core::api::PositionsBody;
+use shop_api::PositionsBody;
 use shop_core::feed::{FeedCursor, FeedItem, Subscription};
 use shop_core::ports::Selector;
 use shop_core::{Error, ErrorKind, Invalid, RequestContext};

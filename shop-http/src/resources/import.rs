@@ -17,7 +17,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
-use shop_core::api::NDJSON;
+use shop_api::NDJSON;
 use shop_core::import::{Import, ImportReport};
 use shop_core::{Error, ErrorKind};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};

@@ -58,8 +58,8 @@ fn render_page(page: &ProblemPage) -> String {
 
 #[cfg(test)]
 mod tests {
+    use shop_api::problem::*;
     use shop_core::ErrorKind;
-    use shop_core::api::problem::*;
 
     use super::*;
 

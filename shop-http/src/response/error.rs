@@ -12,12 +12,12 @@ use axum::Json;
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
+use shop_api::problem::{self, problem_type};
+use shop_api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
 use shop_core::ErrorKind::{
     Conflict, Corrupt, DeadlineExceeded, Denied, Erased, Internal, Overloaded, TooLarge,
     Unavailable, Unsupported,
 };
-use shop_core::api::problem::{self, problem_type};
-use shop_core::api::{BatchResultBody, BatchStatus, ProblemError, ProblemMembers};
 use shop_core::{Blame, Error, ErrorKind, IdempotencyKey, Outcome, Retry};
 
 use crate::header_names::{ACCEPT_POST, IDEMPOTENCY_KEY};

@@ -9,8 +9,8 @@ use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
+use shop_api::ProblemError;
 use shop_core::Invalid;
-use shop_core::api::ProblemError;
 
 /// One error of a request.
 #[derive(Debug, Clone)]

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::{StreamExt as _, TryStreamExt as _, stream};
-use shop_core::api::{DeadLetterBody, ResolvedStatus};
+use shop_api::{DeadLetterBody, ResolvedStatus};
 use shop_core::log::{DeadLetter, DeadLetterFilter, RecordPosition, Resolution, ResolveOptions};
 use shop_core::operations::{Operations, ResolveReport};
 use shop_core::{Error, ErrorKind, Result};

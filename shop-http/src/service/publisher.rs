@@ -116,7 +116,7 @@ fn with_trace_context(span: &Span, purchases: &[Purchase]) -> Option<Vec<Purchas
     use std::collections::HashMap;
 
     use opentelemetry::global::get_text_map_propagator;
-    use shop_core::api::header::TRACEPARENT;
+    use shop_api::header::TRACEPARENT;
     use tracing_opentelemetry::OpenTelemetrySpanExt;
 
     span.id()?;

@@ -41,7 +41,7 @@ pub(super) fn split_body(
 
 /// Returns the lines that are not blank, but at most one more than `limit`.
 fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
-    shop_core::api::split_lines(body)
+    split_lines(body)
         .enumerate()
         .map(|(index, line)| BatchLine {
             index,
@@ -50,6 +50,24 @@ fn split_ndjson(body: &[u8], limit: usize) -> Vec<BatchLine<'_>> {
         .filter(|line| !line.text.is_empty())
         .take(limit.saturating_add(1))
         .collect()
+}
+
+/// Returns the lines of `text`, without their ends.
+///
+/// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. No value
+/// contains these characters.
+fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut remaining_text = Some(text);
+    std::iter::from_fn(move || {
+        let text = remaining_text?;
+        let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
+            return remaining_text.take();
+        };
+
+        let next_lines = text[end..].strip_prefix(b"\r\n");
+        remaining_text = next_lines.or(Some(&text[end + 1..]));
+        Some(&text[..end])
+    })
 }
 
 /// Returns the elements of a JSON array, but at most one more than `limit`.

@@ -21,7 +21,7 @@ use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{Extensions, HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use shop_core::api::{NDJSON, write_acknowledged};
+use shop_api::{NDJSON, write_acknowledged};
 use shop_core::{NewPurchase, UserId};
 use tokio::runtime::{Handle, RuntimeFlavor};
 use tokio::time::Instant;

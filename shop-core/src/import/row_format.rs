@@ -2,17 +2,16 @@
 
 use std::borrow::Cow;
 
-use super::NDJSON;
 use crate::json::WriteJson;
 use crate::macros::named_enum;
 use crate::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
     /// The format of purchases in a file: `GET /v1/purchases` streams it, `management export`
-    /// writes it, and `management import` reads it. The names are file extensions. Feature `csv`.
+    /// writes it, and `management import` reads it. The names are file extensions.
     ///
     /// ```
-    /// use shop_core::api::RowFormat;
+    /// use shop_core::import::RowFormat;
     /// use shop_core::{NewPurchase, Uuid};
     ///
     /// let bought = NewPurchase::for_user("u1").with_user_name("=1+1").with_price("9.50").unwrap();
@@ -48,7 +47,7 @@ impl RowFormat {
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Csv => "text/csv",
-            Self::Ndjson => NDJSON,
+            Self::Ndjson => "application/x-ndjson",
         }
     }
 

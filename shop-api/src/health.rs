@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::StuckBody;
-use crate::Timestamp;
-use crate::ingest::IngestStatus;
-use crate::inspect::LogInspection;
-use crate::log::{Gap, Lag};
+use crate::StuckBody;
+use shop_core::Timestamp;
+use shop_core::ingest::IngestStatus;
+use shop_core::inspect::LogInspection;
+use shop_core::log::{Gap, Lag};
 
 /// The maximum number of gaps in a [`GapsHealth`].
 const MAX_GAPS: usize = 10;
@@ -21,7 +21,7 @@ const MAX_GAPS: usize = 10;
 #[serde(default)]
 #[non_exhaustive]
 pub struct IngestHealth {
-    /// The name of the [phase](crate::ingest::Phase).
+    /// The name of the [phase](shop_core::ingest::Phase).
     pub phase: String,
     /// The number of records that were stored since the start of the process.
     pub inserted: u64,

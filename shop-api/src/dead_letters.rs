@@ -3,10 +3,10 @@
 use data_encoding::BASE64;
 use serde::{Deserialize, Serialize};
 
-use crate::ingest::StuckRecord;
-use crate::log::{DeadLetter, RecordPosition, RecordType};
-use crate::record::{Record as _, decode};
-use crate::{Purchase, Timestamp};
+use shop_core::ingest::StuckRecord;
+use shop_core::log::{DeadLetter, RecordPosition, RecordType};
+use shop_core::record::{Record as _, decode};
+use shop_core::{Purchase, Timestamp};
 
 /// The maximum number of characters of a preview.
 const MAX_PREVIEW: usize = 200;

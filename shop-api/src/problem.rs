@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ErrorKind, Outcome};
+use shop_core::{ErrorKind, Outcome};
 
 /// The additional members of a problem.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -56,7 +56,8 @@ impl ProblemMembers {
     pub const fn outcome_name(outcome: Outcome) -> &'static str {
         match outcome {
             Outcome::NotApplied => "not_sent",
-            Outcome::Unknown => "unknown",
+            // Also a later kind of outcome: `unknown` promises nothing to the client.
+            _ => "unknown",
         }
     }
 
@@ -105,7 +106,8 @@ pub const fn problem_type(kind: ErrorKind) -> &'static str {
         ErrorKind::Closed => "/problems/closed",
         ErrorKind::Unsupported => "/problems/unsupported",
         ErrorKind::Corrupt => "/problems/corrupt",
-        ErrorKind::Internal => "/problems/internal",
+        // A test fails if a kind has no line of its own here.
+        _ => "/problems/internal",
     }
 }
 

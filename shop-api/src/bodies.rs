@@ -1,13 +1,13 @@
 //! The bodies of `/v1` that are not the JSON of a type of the domain.
 
-use bytes::BufMut as _;
 use serde::{Deserialize, Serialize};
+use shop_core::bytes::BufMut as _;
 
-use super::ProblemError;
-use crate::json::write_member;
-use crate::log::Offsets;
-use crate::ports::{Bucket, PublishedPurchase, Receipt, Summary};
-use crate::{PurchaseId, Timestamp, Total};
+use crate::ProblemError;
+use shop_core::json::write_member;
+use shop_core::log::Offsets;
+use shop_core::ports::{Bucket, PublishedPurchase, Receipt, Summary};
+use shop_core::{PurchaseId, Timestamp, Total};
 
 /// The totals of a selection per period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -182,20 +182,65 @@ pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut
     body.put_slice(b"}");
 }
 
-/// Returns the lines of `text`, without their ends.
-///
-/// A line ends with LF, CR LF or CR alone, so that a file of any system can be read. No value
-/// contains these characters.
-pub fn split_lines(text: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut remaining_text = Some(text);
-    std::iter::from_fn(move || {
-        let text = remaining_text?;
-        let Some(end) = text.iter().position(|byte| matches!(byte, b'\n' | b'\r')) else {
-            return remaining_text.take();
-        };
+#[cfg(test)]
+mod tests {
+    use shop_core::json::WriteJson;
+    use shop_core::log::RecordPosition;
+    use shop_core::ports::Durability;
+    use shop_core::{Purchase, Uuid};
 
-        let next_lines = text[end..].strip_prefix(b"\r\n");
-        remaining_text = next_lines.or(Some(&text[end + 1..]));
-        Some(&text[..end])
-    })
+    use super::*;
+
+    fn assert_as_serialized<T: WriteJson + Serialize>(value: &T) {
+        let mut written = Vec::new();
+        value.write_json(&mut written);
+        assert_eq!(
+            str::from_utf8(&written).unwrap(),
+            serde_json::to_string(value).unwrap()
+        );
+    }
+
+    #[test]
+    fn results_are_written_as_they_are_serialized() {
+        let purchase = Purchase::new(
+            PurchaseId::from_uuid(Uuid::from_u128(7)),
+            "u1".parse().unwrap(),
+            "ada".parse().unwrap(),
+            "0".parse().unwrap(),
+            Timestamp::from_millis(0).unwrap(),
+        );
+        for durability in [
+            Durability::LocalDisk,
+            Durability::Broker { replicas: None },
+            Durability::Broker { replicas: Some(3) },
+        ] {
+            let receipt = Receipt::new(purchase.id, durability);
+            let position = RecordPosition::new("a \"topic\"", 3, 1 << 40);
+            for receipt in [receipt.clone(), receipt.with_position(position)] {
+                let once = PublishedPurchase::new(purchase.clone(), receipt.clone());
+                assert_as_serialized(&once);
+
+                let mut pending = once.clone();
+                pending.pending = true;
+                for published in [once.clone(), once.into_replayed(), pending] {
+                    let status = if published.pending {
+                        BatchStatus::Pending
+                    } else {
+                        BatchStatus::Acknowledged
+                    };
+                    let mut body = BatchResultBody::new(12, status);
+                    body.id = Some(purchase.id);
+                    body.timestamp = Some(purchase.timestamp);
+                    body.receipt = Some(receipt.clone());
+                    body.replayed = published.replayed;
+                    let mut written = Vec::new();
+                    write_acknowledged(12, &published, &mut written);
+                    assert_eq!(
+                        str::from_utf8(&written).unwrap(),
+                        serde_json::to_string(&body).unwrap()
+                    );
+                }
+            }
+        }
+    }
 }
