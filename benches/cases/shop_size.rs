@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shop_core::import::RowFormat;
-use shop_core::import::{Import, ImportReport};
+use shop_api::files::{Import, RowFormat};
+use shop_core::import::ImportReport;
 use shop_core::ports::{
     ListOrder, PageLimit, PageRequest, Period, PurchaseQuery, PurchaseSink, PurchaseStore as _,
     Selector, TimeRange, TotalsRequest, UtcOffset,
@@ -218,8 +218,9 @@ impl GrowingShop {
         let before = written_bytes();
         let begun = Instant::now();
         let import = Import::new(RowFormat::Csv);
-        Shop::new(sink, self.store.clone())
-            .import(&import, Cursor::new(file), &mut report, |_| ())
+        let shop = Shop::new(sink, self.store.clone());
+        import
+            .run(&shop, Cursor::new(file), &mut report, |_| ())
             .await
             .unwrap();
         let per_second = as_f64(rows) / begun.elapsed().as_secs_f64();

@@ -15,8 +15,8 @@ use std::time::Instant;
 
 use futures_util::TryStreamExt as _;
 use serde_json::json;
-use shop_core::import::RowFormat;
-use shop_core::import::{FileOptions, Import, ImportReport};
+use shop_api::files::{FileOptions, Import, RowFormat};
+use shop_core::import::ImportReport;
 use shop_core::operations::Operations;
 use shop_core::{Backend, ErrorKind, UserId};
 
@@ -57,9 +57,8 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
     let mut report = ImportReport::default();
     let progress = progress();
     let start = Instant::now();
-    let result = shop
-        .port
-        .import(&import, file, &mut report, |report| {
+    let result = import
+        .run(&shop.port, file, &mut report, |report| {
             progress.set_message(format!(
                 "{} rows, {} per second, {} failed",
                 report.rows,

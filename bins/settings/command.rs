@@ -7,12 +7,11 @@ use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use clap::{Args, Subcommand};
-use shop_core::domain::RefundReason;
-use shop_core::import::RowFormat;
-use shop_core::import::{
-    ColumnNames, CurrencySign, Delimiter, FileZone, Preset, RowFilter, TextEncoding,
+use shop_api::files::{
+    ColumnNames, CurrencySign, Delimiter, FileZone, Preset, RowFilter, RowFormat, TextEncoding,
     ThousandsSeparator, TimePattern, ZoneAbbreviations,
 };
+use shop_core::domain::RefundReason;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::record::ReplacedSystem;
 use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserId};

@@ -11,6 +11,7 @@
 //! | the states of ingests and of roles in `/health` | [`IngestHealth`], [`EntityHealth`] |
 //! | problems (RFC 9457): their types and additional members | [`problem`] |
 //! | names of headers | [`header`] |
+//! | purchases as rows of CSV and NDJSON | `files`, with the feature `csv` |
 //!
 //! ```
 //! use shop_api::{PositionsBody, problem};
@@ -32,7 +33,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bodies;
+#[cfg(all(test, feature = "csv"))]
+mod cases_test;
 mod dead_letters;
+#[cfg(feature = "csv")]
+pub mod files;
 pub mod header;
 mod health;
 pub mod problem;

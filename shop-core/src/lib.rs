@@ -92,7 +92,6 @@
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `csv` | the module `import`: purchases as rows of CSV and NDJSON |
 //! | `conformance` | the module `conformance`: the kit that tests your own log or store, with fault injection; `Shop::simulated` |
 //! | `mock` | mocks of the ports, such as `MockPurchaseSink` |
 //! | `failpoints` | failpoints that abort the process, for the tests of this project; not for release binaries |
@@ -113,8 +112,6 @@ pub mod erase;
 mod error;
 mod failpoint;
 pub mod feed;
-#[cfg(feature = "csv")]
-#[doc(hidden)]
 pub mod import;
 pub mod ingest;
 #[doc(hidden)]

@@ -77,6 +77,8 @@ macro_rules! options {
 
 /// Defines an enum of named values, with `ALL` and `as_str`, and with `FromStr` if `invalid` is
 /// given.
+#[doc(hidden)]
+#[macro_export]
 macro_rules! named_enum {
     (
         $(#[$meta:meta])*

@@ -9,11 +9,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
+use shop_api::files::{Import, RowFormat};
 use shop_client::PurchaseId;
 use shop_client::memory::InMemoryStore;
 use shop_client::shop_core::Bytes;
-use shop_client::shop_core::import::RowFormat;
-use shop_client::shop_core::import::{Import, ImportReport};
+use shop_client::shop_core::import::ImportReport;
 use shop_client::shop_core::log::{Headers, LogRecord};
 use shop_client::shop_core::operations::Operations;
 use shop_client::shop_core::ports::{Durability, StoreSink};
@@ -73,8 +73,9 @@ async fn imported(format: RowFormat, file: Vec<u8>) -> Vec<Purchase> {
     let mut report = ImportReport::default();
     let file = std::io::Cursor::new(file);
     let import = Import::new(format);
-    shop_client::shop_core::Shop::new(sink, store.clone())
-        .import(&import, file, &mut report, |_report| ())
+    let shop = shop_client::shop_core::Shop::new(sink, store.clone());
+    import
+        .run(&shop, file, &mut report, |_report| ())
         .await
         .unwrap();
     assert_eq!(report.imported, report.rows, "{report}");

@@ -19,8 +19,6 @@ pub(crate) mod text;
 mod timestamp;
 mod unknown_members;
 
-#[cfg(feature = "csv")]
-pub(crate) use stated_time::StatedTime;
 #[doc(hidden)]
 pub use text::validate_length;
 pub use {
@@ -31,6 +29,7 @@ pub use {
     invalid::{Invalid, InvalidKind},
     price::{Price, Total, TotalOverflow},
     purchase::{NewPurchase, Purchase},
+    stated_time::StatedTime,
     text::{UserId, UserName},
     timestamp::Timestamp,
     unknown_members::InvalidMembers,

@@ -25,19 +25,19 @@ const UTC_WORDS: [&str; 3] = ["Z", "UTC", "GMT"];
 /// 2024-01-15T23:30-05:00[America/New_York]      an offset and a name
 /// ```
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct StatedTime<'a> {
+pub struct StatedTime<'a> {
     date_time: DateTime,
     /// The offset from UTC.
-    pub(crate) offset: Option<Offset>,
+    pub offset: Option<Offset>,
     /// The name of a zone at the end of the text, other than the words for UTC. A name in brackets
     /// has its brackets.
-    pub(crate) zone_name: Option<&'a str>,
+    pub zone_name: Option<&'a str>,
 }
 
 impl<'a> StatedTime<'a> {
     /// Reads the forms of ISO 8601, and those of programs that put spaces between the date, the time
     /// of day and the zone. The time of day is midnight if there is none.
-    pub(crate) fn parse(text: &'a str) -> Option<Self> {
+    pub fn parse(text: &'a str) -> Option<Self> {
         let text = text.trim_ascii();
         let (time, word) = split_last_word(text);
         let time = join_offset(time.trim_ascii_end());
@@ -77,7 +77,7 @@ impl<'a> StatedTime<'a> {
     ///
     /// # Errors
     /// [`Invalid`] outside of [`Timestamp::MIN`] to [`Timestamp::MAX`].
-    pub(crate) fn in_zone(self, zone: &TimeZone) -> Result<Timestamp, Invalid> {
+    pub fn in_zone(self, zone: &TimeZone) -> Result<Timestamp, Invalid> {
         let instant = match self.offset {
             Some(offset) => offset.to_timestamp(self.date_time),
             None => zone.to_timestamp(self.date_time),

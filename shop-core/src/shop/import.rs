@@ -1,33 +1,54 @@
 //! Imports a file of purchases.
 
-use std::io::Read;
-
 use super::Shop;
 use crate::Result;
-use crate::import::{Import, ImportReport};
+use crate::import::{
+    FileIdentity, ImportOptions, ImportReport, RowSource, check_repetition, import_rows,
+};
 
 impl Shop {
-    /// Imports `file`: publishes its purchases and refunds in batches, and waits until they are
-    /// stored.
+    /// Imports the rows of a file: publishes its purchases and refunds in batches, and waits until
+    /// they are stored.
     ///
-    /// The file is read on a thread for blocking work. `report` counts the rows by their result,
-    /// also if the import fails. `progress` is called after each batch. Importing a file again
-    /// imports no purchase twice. With options by which its rows are read otherwise, the file is
-    /// refused, unless [`again`](Import::again) is set.
+    /// `open` opens the file. The file is opened and read on a thread for blocking work. `report`
+    /// counts the rows by their result, also if the import fails. `progress` is called after each
+    /// batch. Importing a file again imports no purchase twice. With options by which its rows are
+    /// read otherwise, the file is refused, unless [`again`](ImportOptions::again) is set.
+    ///
+    /// `Import::run` of `shop-api` imports files of CSV and NDJSON in this way. Here, the rows come
+    /// from a program:
     ///
     /// ```
-    /// use shop_core::Shop;
-    /// use shop_core::import::RowFormat;
-    /// use shop_core::import::{Import, ImportReport};
+    /// use shop_core::import::{FileIdentity, ImportOptions, ImportReport, ImportRow, RowSource};
+    /// use shop_core::{NewPurchase, Shop, Timestamp, Uuid};
+    ///
+    /// struct Orders(FileIdentity, Vec<ImportRow>);
+    ///
+    /// impl RowSource for Orders {
+    ///     fn identity(&self) -> &FileIdentity {
+    ///         &self.0
+    ///     }
+    ///     fn next_batch(&mut self, max_rows: usize) -> shop_core::Result<Vec<ImportRow>> {
+    ///         let count = max_rows.min(self.1.len());
+    ///         Ok(self.1.drain(..count).collect())
+    ///     }
+    /// }
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> shop_core::Result<()> {
+    /// let order = NewPurchase::for_user("u1").with_user_name("ada").with_price("29.99")?;
+    /// let purchase = order.into_purchase("2026-03-01T09:00:00Z".parse()?, || Uuid::from_u128(7));
+    /// let identity = FileIdentity {
+    ///     digest: Uuid::new_v5(&Uuid::NAMESPACE_OID, b"orders of March"),
+    ///     reading: [("format".to_owned(), "orders".to_owned())].into(),
+    /// };
+    /// let rows = vec![ImportRow::new(1, Ok(purchase)), ImportRow::new(2, Err("no price".to_owned()))];
+    ///
     /// let shop = Shop::in_memory();
-    /// let import = Import::new(RowFormat::Csv);
-    /// let file = "username,userid,price\nada,u1,29.99\nada,u1,much\n";
     /// let mut report = ImportReport::default();
-    /// shop.import(&import, file.as_bytes(), &mut report, |_report| ()).await?;
-    /// assert_eq!((report.imported, report.problems[0].line), (1, 3));
+    /// let open = || Ok(Orders(identity, rows));
+    /// shop.import(open, &ImportOptions::default(), &mut report, |_report| ()).await?;
+    /// assert_eq!((report.imported, report.problems[0].line), (1, 2));
     /// # Ok(())
     /// # }
     /// ```
@@ -35,39 +56,42 @@ impl Shop {
     /// # Errors
     /// - [`Conflict`](crate::ErrorKind::Conflict) if the file was imported before and read otherwise.
     ///   Nothing is imported then
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if the file is not in the expected format, or if the
-    ///   header of CSV is wrong
+    /// - the errors of `open` and of [`RowSource::next_batch`]
     /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
     /// - the errors of the sink and the store, if they last for about half a minute
     /// - [`DeadlineExceeded`](crate::ErrorKind::DeadlineExceeded) if no purchase is ingested within
-    ///   the [`store_timeout`](Import::store_timeout)
+    ///   the [`store_timeout`](ImportOptions::store_timeout)
     ///
     /// # Cancel safety
     /// Dropping the future may leave a part of the file imported.
-    pub async fn import(
+    pub async fn import<S: RowSource>(
         &self,
-        import: &Import,
-        file: impl Read + Send + 'static,
+        open: impl FnOnce() -> Result<S> + Send + 'static,
+        options: &ImportOptions,
         report: &mut ImportReport,
         progress: impl FnMut(&ImportReport) + Send,
     ) -> Result<()> {
         let ports = &self.ports;
-        import
-            .run(&*ports.publisher, &*ports.query, file, report, progress)
-            .await
+        import_rows(
+            &*ports.publisher,
+            &*ports.query,
+            open,
+            options,
+            report,
+            progress,
+        )
+        .await
     }
 
     /// Checks that `file` was not imported before with options by which its rows were read
     /// otherwise. [`import`](Self::import) checks this too.
     ///
-    /// Reads the first line of the file, and blocks meanwhile. A store that cannot tell refuses no
-    /// file.
+    /// A store that cannot tell refuses no file.
     ///
     /// # Errors
-    /// - [`Conflict`](crate::ErrorKind::Conflict), with what differs, unless
-    ///   [`again`](Import::again) is set
-    /// - the errors of [`preview`](Import::preview), and of a store that cannot be reached
-    pub async fn check_repetition(&self, import: &Import, file: impl Read) -> Result<()> {
-        import.check_repetition(&*self.ports.query, file).await
+    /// - [`Conflict`](crate::ErrorKind::Conflict), with what differs
+    /// - the errors of a store that cannot be reached
+    pub async fn check_repetition(&self, file: &FileIdentity) -> Result<()> {
+        check_repetition(&*self.ports.query, file).await
     }
 }

@@ -38,7 +38,6 @@
 
 mod buy;
 mod buy_all;
-#[cfg(feature = "csv")]
 mod import;
 mod names;
 mod pipeline;

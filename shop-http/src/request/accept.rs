@@ -7,8 +7,8 @@
 
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use shop_api::NDJSON;
+use shop_api::files::RowFormat;
 use shop_core::ErrorKind;
-use shop_core::import::RowFormat;
 
 use crate::response::{HttpError, HttpResult};
 

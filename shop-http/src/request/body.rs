@@ -19,8 +19,7 @@ use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use http_body_util::BodyExt;
 use shop_api::NDJSON;
-use shop_core::import::RowFormat;
-use shop_core::import::TextEncoding;
+use shop_api::files::{RowFormat, TextEncoding};
 use shop_core::{ErrorKind, Invalid};
 
 use crate::header_names::ACCEPT_POST;

@@ -16,8 +16,8 @@ use std::time::Duration;
 use axum::extract::Query as Pairs;
 use axum::http::Uri;
 use percent_encoding::{percent_decode_str, utf8_percent_encode};
+use shop_api::files::{FileOptions, Import};
 use shop_core::domain::{Reference, RefundReason};
-use shop_core::import::{FileOptions, Import};
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::ports::{
     Cursor, ListOrder, PageLimit, PageRequest, Period, Selector, TimeRange, TotalsRequest,

@@ -18,7 +18,8 @@ use axum::response::{IntoResponse, Response};
 use futures_util::{FutureExt, StreamExt, stream};
 use serde_json::json;
 use shop_api::NDJSON;
-use shop_core::import::{Import, ImportReport};
+use shop_api::files::Import;
+use shop_core::import::ImportReport;
 use shop_core::{Error, ErrorKind};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
@@ -74,7 +75,7 @@ pub(crate) async fn post(purchases: Arc<PurchaseService>, request: Request) -> H
     if is_dry_run {
         return Ok(Json(preview).into_response());
     }
-    let checked = purchases.shop.check_repetition(&import, &file[..]).await;
+    let checked = import.check_repetition(&purchases.shop, &file[..]).await;
     checked.map_err(|error| match error.kind() {
         ErrorKind::Conflict => of_file(StatusCode::CONFLICT, &error),
         _ => HttpError::failed_query(error, purchases.subject()),
@@ -137,11 +138,9 @@ fn respond(
     let run_import = async move {
         let _until_the_end = (body_permit, permit);
         let mut report = ImportReport::default();
-        let result = purchases
-            .shop
-            .import(&import, Cursor::new(file), &mut report, |report| {
-                send_line(&line_sender, report, false, None);
-            })
+        let progress = |report: &ImportReport| send_line(&line_sender, report, false, None);
+        let result = import
+            .run(&purchases.shop, Cursor::new(file), &mut report, progress)
             .await;
         let problem = result.err().map(|error| error.to_string());
         send_line(&line_sender, &report, true, problem);

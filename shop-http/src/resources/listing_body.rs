@@ -9,7 +9,7 @@ use std::sync::Arc;
 use axum::body::Body;
 use bytes::Bytes;
 use futures_util::{StreamExt, stream};
-use shop_core::import::RowFormat;
+use shop_api::files::RowFormat;
 use shop_core::ports::{Page, PageLimit, PageRequest, Selector};
 use shop_core::{Error, Purchase, RequestContext};
 

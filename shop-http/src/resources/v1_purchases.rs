@@ -12,7 +12,7 @@ use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use shop_api::TotalsBody;
-use shop_core::import::RowFormat;
+use shop_api::files::RowFormat;
 use shop_core::json::write_member;
 use shop_core::ports::{Lookup, Period, RefundState, Selector, TotalsRequest};
 use shop_core::{ErrorKind, Invalid, Purchase, PurchaseId};

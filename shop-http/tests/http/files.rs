@@ -1,6 +1,6 @@
 //! Files of purchases are streamed. What they contain is in the scenarios `files`, `exports` and `imports`.
 
-use shop_core::import::RowFormat;
+use shop_api::files::RowFormat;
 use tokio::time::Instant;
 
 use crate::prelude::*;

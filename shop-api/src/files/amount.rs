@@ -10,8 +10,8 @@
 use std::str::FromStr;
 
 use super::Import;
-use crate::macros::format_as;
-use crate::{Error, ErrorKind, Invalid, Price, Result};
+use shop_core::format_as;
+use shop_core::{Error, ErrorKind, Invalid, Price, Result};
 
 /// The minus signs that a file may use: the one of ASCII, and the typographic one.
 const MINUS_SIGNS: [char; 2] = ['-', '\u{2212}'];
@@ -223,7 +223,7 @@ fn strip_minus(text: &str) -> Option<&str> {
 mod tests {
     use super::*;
     use crate::cases_test::outcomes;
-    use crate::import::RowFormat;
+    use crate::files::RowFormat;
 
     #[test]
     fn amounts_are_read_as_the_file_writes_them() {

@@ -10,9 +10,9 @@ use super::layout::{Delimiter, csv_reader};
 use super::row::{COLUMNS, RowValues};
 use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
-use crate::import::RowFormat;
-use crate::json::Members;
-use crate::{Details, Error, Result};
+use crate::files::RowFormat;
+use shop_core::json::Members;
+use shop_core::{Details, Error, Result};
 
 /// A row: the line in which it starts, and its values or the reason why it is not valid.
 type FileRow = (u64, Result<RowValues, String>);
@@ -27,9 +27,9 @@ impl<R: Read> FileRows<R> {
     /// Opens `file` with the format and the encoding of `import`, and reads the header of CSV.
     ///
     /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if the file is empty or not CSV, if a required
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if the file is empty or not CSV, if a required
     ///   column is missing, or if a column is unknown or there twice
-    /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
+    /// - [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read
     pub(super) fn new(import: &Import, file: R) -> Result<Self> {
         let input = DecodedInput::new(file, import.encoding);
         Ok(match import.format {
@@ -65,9 +65,9 @@ impl<R: Read> FileRows<R> {
     /// Returns the next row that is not blank and not excluded, or `None` at the end of the file.
     ///
     /// # Errors
-    /// - [`Invalid`](crate::ErrorKind::Invalid) if a row is so long that its end is not looked for,
+    /// - [`Invalid`](shop_core::ErrorKind::Invalid) if a row is so long that its end is not looked for,
     ///   because its quote is not closed
-    /// - [`Internal`](crate::ErrorKind::Internal) if the file cannot be read
+    /// - [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read
     pub(super) fn next(&mut self) -> Result<Option<FileRow>> {
         match self {
             Self::Csv(rows) => rows.next(),

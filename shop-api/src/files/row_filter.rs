@@ -3,7 +3,7 @@
 use std::fmt;
 use std::str::FromStr;
 
-use crate::Invalid;
+use shop_core::Invalid;
 
 /// The column and its values by which rows are imported, as in `Status=Completed|Refunded`. Rows
 /// with another value are excluded.

@@ -9,8 +9,8 @@ use jiff::civil::Time;
 use jiff::fmt::strtime::{self, BrokenDownTime};
 
 use super::layout::FileZone;
-use crate::macros::format_as;
-use crate::{Invalid, Timestamp};
+use shop_core::format_as;
+use shop_core::{Invalid, Timestamp};
 
 /// How a file writes its times, in the conversion specifications of `strptime`, such as
 /// `%d.%m.%Y %H:%M:%S` or `%m/%d/%Y %I:%M %p %z`.

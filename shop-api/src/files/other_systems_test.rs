@@ -2,14 +2,15 @@
 
 use std::sync::Arc;
 
-use super::import_test::{counts, csv, import_file, import_into};
+use super::import_test::{MIN_BATCH_SIZE, counts, csv, import_file, import_into, run};
 use super::*;
-use crate::memory::InMemoryStore;
-use crate::ports::{
+use shop_core::import::check_repetition;
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{
     DescribeStore, Durability, ImportedFiles, Lookup, Page, PageRequest, PurchaseQuery, Selector,
     StoreInfo, StoreSink, Summary,
 };
-use crate::{Error, ErrorKind, Purchase, Uuid};
+use shop_core::{Error, ErrorKind, Purchase, Uuid};
 
 #[tokio::test]
 async fn a_table_behind_other_lines_is_read_by_its_options() {
@@ -189,6 +190,13 @@ async fn a_column_of_refunded_amounts_makes_refunds() {
     assert_eq!(counts(&report), [0, 1, 2, 0]);
 }
 
+/// Checks whether `file` was imported into `store` before and read otherwise.
+async fn check(store: &InMemoryStore, import: &Import, file: &str) -> Result<()> {
+    let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
+    let shop = Shop::new(sink, store.clone());
+    import.check_repetition(&shop, file.as_bytes()).await
+}
+
 #[tokio::test]
 async fn a_file_is_refused_with_other_options_than_before() {
     let london = csv().time_zone(Some("Europe/London".parse().unwrap()));
@@ -205,7 +213,7 @@ async fn a_file_is_refused_with_other_options_than_before() {
         let error = import_into(&store, import, file).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Conflict);
         assert!(error.to_string().contains(difference), "{error}");
-        let checked = import.check_repetition(&store, file.as_bytes()).await;
+        let checked = check(&store, import, file).await;
         assert_eq!(checked.unwrap_err().kind(), ErrorKind::Conflict);
         assert_eq!(store.all(), stored);
     };
@@ -214,10 +222,7 @@ async fn a_file_is_refused_with_other_options_than_before() {
     let report = import_into(&store, &csv(), file).await.unwrap();
     assert_eq!(counts(&report), [0, 0, 1, 0]);
     for (import, expected) in [(&london, [1, 0, 0, 0]), (&explicit, [0, 1, 0, 0])] {
-        import
-            .check_repetition(&store, file.as_bytes())
-            .await
-            .unwrap();
+        check(&store, import, file).await.unwrap();
         let report = import_into(&store, import, file).await.unwrap();
         assert_eq!(counts(&report), expected);
     }
@@ -258,7 +263,7 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
     #[derive(Debug)]
     struct Forgetful(InMemoryStore);
 
-    #[crate::async_trait]
+    #[shop_core::async_trait]
     impl ImportedFiles for Forgetful {
         async fn last_reading(&self, _file: Uuid, kept: Option<&str>) -> Result<Option<String>> {
             assert_eq!(kept, None, "the store is not asked again");
@@ -269,7 +274,7 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
         }
     }
 
-    #[crate::async_trait]
+    #[shop_core::async_trait]
     impl PurchaseQuery for Forgetful {
         async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
             self.0.page(selector, request).await
@@ -277,7 +282,7 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
         async fn summary(&self, selector: &Selector) -> Result<Summary> {
             self.0.summary(selector).await
         }
-        async fn look_up(&self, id: &crate::PurchaseId) -> Result<Lookup> {
+        async fn look_up(&self, id: &shop_core::PurchaseId) -> Result<Lookup> {
             self.0.look_up(id).await
         }
         async fn check_reads(&self) -> Result<()> {
@@ -294,13 +299,14 @@ async fn a_file_is_imported_into_a_store_that_cannot_tell_whether_it_was_before(
     let store = Forgetful(InMemoryStore::new());
     let sink = StoreSink::new(Arc::new(store.0.clone()), Durability::Memory);
     let file = "username,userid,price\nada,u1,1\n";
-    csv()
-        .check_repetition(&store, file.as_bytes())
-        .await
-        .unwrap();
+    check_repetition(
+        &store,
+        &csv().open(file.as_bytes()).unwrap().into_identity(),
+    )
+    .await
+    .unwrap();
     let mut report = ImportReport::default();
-    csv()
-        .run(&sink, &store, file.as_bytes(), &mut report, |_| ())
+    run(&csv(), &sink, &store, file.as_bytes(), &mut report)
         .await
         .unwrap();
     assert_eq!(counts(&report), [1, 0, 0, 0]);

@@ -3,12 +3,12 @@
 use std::collections::BTreeSet;
 use std::sync::Mutex;
 
-use super::import_test::{counts, csv, import_into};
+use super::import_test::{counts, csv, import_into, run};
 use super::*;
-use crate::PurchaseId;
-use crate::log::Log as _;
-use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{
+use shop_core::PurchaseId;
+use shop_core::log::Log as _;
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::{
     DescribeStore, Lookup, Page, PageRequest, PurchaseQuery, Selector, StoreInfo, Summary,
 };
 
@@ -16,7 +16,7 @@ use crate::ports::{
 #[derive(Debug)]
 struct NotDurable(InMemoryStore, Mutex<BTreeSet<PurchaseId>>);
 
-#[crate::async_trait]
+#[shop_core::async_trait]
 impl PurchaseQuery for NotDurable {
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
         self.0.page(selector, request).await
@@ -51,8 +51,8 @@ async fn a_row_that_is_not_durable_is_published_again() {
     let mut report = ImportReport::default();
     let import = csv();
     let sink = log.sink();
-    let run = import.run(&sink, &query, file.as_bytes(), &mut report, |_| ());
-    run.await.unwrap();
+    let imported = run(&import, &sink, &query, file.as_bytes(), &mut report);
+    imported.await.unwrap();
     // The log has acknowledged the rows, and the store has them.
     assert_eq!(counts(&report), [2, 0, 0, 0], "{report}");
     assert!(log.find(0, 1).await.unwrap().is_some(), "two records");
@@ -62,8 +62,8 @@ async fn a_row_that_is_not_durable_is_published_again() {
     let log = InMemoryLog::default();
     let import = csv();
     let sink = log.sink();
-    let run = import.run(&sink, &query, file.as_bytes(), &mut report, |_| ());
-    run.await.unwrap();
+    let imported = run(&import, &sink, &query, file.as_bytes(), &mut report);
+    imported.await.unwrap();
     assert_eq!(report.repeated, 2, "{report}");
     assert!(log.find(0, 0).await.unwrap().is_none(), "no record");
 }

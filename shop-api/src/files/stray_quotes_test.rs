@@ -8,9 +8,10 @@ use std::collections::BTreeSet;
 
 use fastrand::Rng;
 
+use super::import_test::run;
 use super::*;
-use crate::memory::InMemoryStore;
-use crate::ports::{Durability, StoreSink};
+use shop_core::memory::InMemoryStore;
+use shop_core::ports::{Durability, StoreSink};
 
 const SEEDS: u64 = 1_000;
 const DELIMITERS: [char; 4] = [',', ';', '\t', '|'];
@@ -347,12 +348,12 @@ fn import_file(import: &Import, file: Vec<u8>) -> Option<(ImportReport, Outcome)
     let runtime = tokio::runtime::Builder::new_current_thread()
         .build()
         .unwrap();
-    let imported = import.run(
+    let imported = run(
+        import,
         &sink,
         &store,
         std::io::Cursor::new(file),
         &mut report,
-        |_| (),
     );
     if let Err(error) = runtime.block_on(imported) {
         assert_eq!(error.kind(), ErrorKind::Invalid, "{error}");

@@ -3,16 +3,42 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::conformance::fault::{Call, Fault, Faults};
-use crate::ingest::{Ingest, IngestOptions};
-use crate::memory::{InMemoryLog, InMemoryStore};
-use crate::ports::{
-    CurrencyStore as _, Durability, PurchaseQueryExt as _, Receipt, SinkInfo, StoreSink,
+use shop_core::conformance::fault::{Call, Fault, Faults};
+use shop_core::import::{RowSource as _, import_rows};
+use shop_core::ingest::{Ingest, IngestOptions};
+use shop_core::memory::{InMemoryLog, InMemoryStore};
+use shop_core::ports::{
+    CurrencyStore as _, Durability, PurchaseQuery, PurchaseQueryExt as _, PurchaseSink, Receipt,
+    SinkInfo, StoreSink,
 };
-use crate::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
+use shop_core::{Error, ErrorKind, NewPurchase, Purchase, PurchaseId, Uuid};
+
+/// The number of rows of the first batch.
+pub(super) const MIN_BATCH_SIZE: usize = 1_000;
 
 pub(super) fn csv() -> Import {
     Import::new(RowFormat::Csv)
+}
+
+/// Imports a file by way of these ports.
+pub(super) async fn run(
+    import: &Import,
+    sink: &dyn PurchaseSink,
+    query: &dyn PurchaseQuery,
+    file: impl Read + Send + 'static,
+    report: &mut ImportReport,
+) -> Result<()> {
+    let options = import.import_options();
+    let import = import.clone();
+    import_rows(
+        sink,
+        query,
+        move || import.open(file),
+        &options,
+        report,
+        |_| (),
+    )
+    .await
 }
 
 /// Imports a file by way of `store`.
@@ -24,7 +50,7 @@ pub(super) async fn import_into(
     let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
     let mut report = ImportReport::default();
     let file = std::io::Cursor::new(file.as_ref().to_vec());
-    import.run(&sink, store, file, &mut report, |_| ()).await?;
+    run(import, &sink, store, file, &mut report).await?;
     assert_eq!(counts(&report).iter().sum::<u64>(), report.rows);
     Ok(report)
 }
@@ -316,14 +342,14 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
                 ada,u1,5,,,k\n\
                 ada,u1,6,,,k\n\
                 ada,u1,1,,,\n";
-    let run = async |store_timeout| {
+    let import_within = async |store_timeout| {
         let mut report = ImportReport::default();
         let import = csv().store_timeout(store_timeout);
         let sink = log.sink();
-        let imported = import.run(&sink, &store, file.as_bytes(), &mut report, |_| ());
-        imported.await.map(|()| report)
+        run(&import, &sink, &store, file.as_bytes(), &mut report).await?;
+        Ok::<_, Error>(report)
     };
-    let error = run(Duration::from_millis(10)).await.unwrap_err();
+    let error = import_within(Duration::from_millis(10)).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::DeadlineExceeded);
     assert!(error.to_string().contains("is ingest running?"), "{error}");
 
@@ -334,10 +360,10 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
         IngestOptions::default(),
     );
     let running = tokio::spawn(ingest.run(std::future::pending()));
-    let report = run(Duration::from_secs(60)).await.unwrap();
+    let report = import_within(Duration::from_secs(60)).await.unwrap();
     assert_eq!((counts(&report)[3], report.waiting), (1, 0));
     assert_eq!(report.imported + report.repeated, 4);
-    let report = run(Duration::from_secs(60)).await.unwrap();
+    let report = import_within(Duration::from_secs(60)).await.unwrap();
     assert_eq!(counts(&report), [0, 4, 0, 1]);
     assert_eq!(store.all().len(), 4);
 
@@ -349,9 +375,7 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
     file += "ada,u2,1,key-0\nada,u2,2,key-1\n";
     let mut report = ImportReport::default();
     let file = std::io::Cursor::new(file.into_bytes());
-    let imported = csv()
-        .run(&log.sink(), &store, file, &mut report, |_| ())
-        .await;
+    let imported = run(&csv(), &log.sink(), &store, file, &mut report).await;
     imported.unwrap();
     assert_eq!(counts(&report), [2 * MIN_BATCH_SIZE as u64, 1, 0, 1]);
     running.abort();
@@ -361,9 +385,9 @@ async fn an_import_by_way_of_a_log_waits_until_its_rows_are_stored() {
 async fn a_failed_import_reports_where_to_continue() {
     /// Accepts purchases of ada only.
     #[derive(Debug)]
-    struct Full(crate::memory::InMemorySink, ErrorKind);
+    struct Full(shop_core::memory::InMemorySink, ErrorKind);
 
-    #[crate::async_trait]
+    #[shop_core::async_trait]
     impl PurchaseSink for Full {
         async fn publish(&self, purchase: &Purchase) -> Result<Receipt> {
             match purchase.user_name.as_str() {
@@ -392,9 +416,7 @@ async fn a_failed_import_reports_where_to_continue() {
         let sink = Full(InMemoryLog::default().sink(), kind);
         let store = InMemoryStore::new();
         let mut report = ImportReport::default();
-        let imported = csv()
-            .run(&sink, &store, file.as_bytes(), &mut report, |_| ())
-            .await;
+        let imported = run(&csv(), &sink, &store, file.as_bytes(), &mut report).await;
         assert_eq!(imported.unwrap_err().kind(), kind);
         assert_eq!(
             (report.resume_at, report.rejected),
@@ -417,7 +439,7 @@ async fn a_refund_of_a_damaged_purchase_is_a_rejected_row_and_the_rest_is_import
     let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
     let mut report = ImportReport::default();
     let file = std::io::Cursor::new(file.into_bytes());
-    let imported = csv().run(&sink, &*query, file, &mut report, |_| ()).await;
+    let imported = run(&csv(), &sink, &*query, file, &mut report).await;
     imported.unwrap();
     assert_eq!(counts(&report), [2, 0, 1, 0], "{report}");
     assert_eq!(report.problems[0].line, 2);
@@ -432,16 +454,15 @@ fn a_batch_has_a_bounded_number_of_bytes() {
     let row = format!(r#"{{"username":"ada","userid":"u1","price":1,"more":{more}}}"#);
     let file = format!("{row}\n").repeat(200);
     let import = Import::new(RowFormat::Ndjson);
-    let mut reader = FileReader::open(import, std::io::Cursor::new(file)).unwrap();
+    let mut reader = import.open(std::io::Cursor::new(file)).unwrap();
     let mut lengths = Vec::new();
     loop {
-        let (next_reader, batch) = reader.next_batch(MAX_BATCH_SIZE).unwrap();
+        let batch = reader.next_batch(65_536).unwrap();
         if batch.is_empty() {
             break;
         }
         assert!(batch.iter().all(|row| row.purchase.is_ok()), "{batch:?}");
         lengths.push(batch.len());
-        reader = next_reader;
     }
     assert_eq!(lengths.iter().sum::<usize>(), 200);
     assert!(lengths.len() > 2, "{lengths:?}");

@@ -8,7 +8,7 @@ use super::amount::{CurrencySign, ThousandsSeparator};
 use super::layout::{ColumnNames, FileZone};
 use super::row_filter::RowFilter;
 use super::time_pattern::{TimePattern, ZoneAbbreviations};
-use crate::macros::named_enum;
+use shop_core::named_enum;
 
 named_enum! {
     /// An export of another system, whose layout is known.
@@ -142,12 +142,13 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::Purchase;
-    use crate::domain::Currency;
-    use crate::import::ImportReport;
-    use crate::import::RowFormat;
-    use crate::memory::InMemoryStore;
-    use crate::ports::{CurrencyStore as _, Durability, StoreSink};
+    use crate::files::RowFormat;
+    use crate::files::import_test::run;
+    use shop_core::Purchase;
+    use shop_core::domain::Currency;
+    use shop_core::import::ImportReport;
+    use shop_core::memory::InMemoryStore;
+    use shop_core::ports::{CurrencyStore as _, Durability, StoreSink};
 
     /// The files are those that the page about imports names.
     fn example(preset: Preset) -> &'static str {
@@ -183,12 +184,12 @@ mod tests {
             for _ in 0..2 {
                 let sink = StoreSink::new(Arc::new(store.clone()), Durability::Memory);
                 let mut report = ImportReport::default();
-                let imported = import.run(
+                let imported = run(
+                    &import,
                     &sink,
                     &store,
                     example(preset).as_bytes(),
                     &mut report,
-                    |_| (),
                 );
                 imported.await.unwrap();
                 outcomes += &format!("{report}\n\n");

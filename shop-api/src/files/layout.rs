@@ -8,9 +8,9 @@ use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
 use super::row::COLUMNS;
-use crate::domain::StatedTime;
-use crate::macros::format_as;
-use crate::{Invalid, Timestamp};
+use shop_core::domain::StatedTime;
+use shop_core::format_as;
+use shop_core::{Invalid, Timestamp};
 
 /// The encoding of a text file, by its name in the [Encoding Standard], such as `windows-1252` or
 /// `utf-16le`.

@@ -10,7 +10,7 @@ use super::layout::{ColumnNames, Delimiter, csv_reader};
 use super::row::COLUMNS;
 use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
-use crate::{Error, ErrorKind, Result};
+use shop_core::{Error, ErrorKind, Result};
 
 /// The columns that a file must have.
 const REQUIRED_COLUMNS: [&str; 3] = ["username", "userid", "price"];
@@ -269,7 +269,7 @@ pub(super) fn invalid_file(message: impl Into<String>) -> Error {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::import::RowFormat;
+    use crate::files::RowFormat;
 
     #[test]
     fn another_file_is_refused_by_what_it_is() {

@@ -1,13 +1,13 @@
 //! The ways in on which the text of a time comes, and what each of them makes of the same texts.
 
-use bytes::Bytes;
+use shop_core::Bytes;
 
 use super::Import;
-use crate::Timestamp;
 use crate::cases_test::outcomes_of_texts;
-use crate::import::RowFormat;
-use crate::log::{LogRecord, Partition};
-use crate::record::decode;
+use crate::files::RowFormat;
+use shop_core::Timestamp;
+use shop_core::log::{LogRecord, Partition};
+use shop_core::record::decode;
 
 /// The time of a record and of its purchase, if the time in the record cannot be read.
 const RECORD_TIME: Timestamp = Timestamp::MAX;

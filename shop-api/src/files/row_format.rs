@@ -2,16 +2,16 @@
 
 use std::borrow::Cow;
 
-use crate::json::WriteJson;
-use crate::macros::named_enum;
-use crate::{Details, Error, ErrorKind, Purchase, Result};
+use shop_core::json::WriteJson;
+use shop_core::named_enum;
+use shop_core::{Details, Error, ErrorKind, Purchase, Result};
 
 named_enum! {
     /// The format of purchases in a file: `GET /v1/purchases` streams it, `management export`
     /// writes it, and `management import` reads it. The names are file extensions.
     ///
     /// ```
-    /// use shop_core::import::RowFormat;
+    /// use shop_api::files::RowFormat;
     /// use shop_core::{NewPurchase, Uuid};
     ///
     /// let bought = NewPurchase::for_user("u1").with_user_name("=1+1").with_price("9.50").unwrap();
@@ -47,7 +47,7 @@ impl RowFormat {
     pub const fn media_type(self) -> &'static str {
         match self {
             Self::Csv => "text/csv",
-            Self::Ndjson => "application/x-ndjson",
+            Self::Ndjson => crate::NDJSON,
         }
     }
 
@@ -145,7 +145,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::{NewPurchase, Uuid};
+    use shop_core::{NewPurchase, Uuid};
 
     fn named(name: &str) -> Purchase {
         let bought = NewPurchase::for_user("u1")

@@ -1,0 +1,85 @@
+//! By what a store recognizes a file, and how the file is read: see [`FileIdentity`].
+//!
+//! A file is known by a digest of its first [`START_BYTES`]. These bytes are in memory before the
+//! first row is imported, also if the file is standard input. And a file to which rows were added
+//! since is still known, although only its first rows would be stored a second time.
+
+use std::collections::BTreeMap;
+use std::io::{Chain, Cursor, Read};
+
+use shop_core::{Result, Uuid};
+
+use super::header::FileColumn;
+use super::layout::TextEncoding;
+use super::{Import, MAX_ROW_BYTES, RowFormat, unreadable_file};
+
+/// The number of bytes from the beginning of a file by which the file is known. They contain at
+/// least one row, as a row is not longer.
+const START_BYTES: usize = MAX_ROW_BYTES;
+
+/// A file whose first bytes were read already, and are read again.
+pub(super) type StartedFile<R> = Chain<Cursor<Vec<u8>>, R>;
+
+/// Reads the first [`START_BYTES`] of `file`, and returns their digest and the whole file.
+///
+/// # Errors
+/// [`Internal`](ErrorKind::Internal) if the file cannot be read.
+pub(super) fn read_start<R: Read>(mut file: R) -> Result<(Uuid, StartedFile<R>)> {
+    let mut start = Vec::new();
+    file.by_ref()
+        .take(START_BYTES as u64)
+        .read_to_end(&mut start)
+        .map_err(unreadable_file)?;
+    let digest = Uuid::new_v5(&Uuid::NAMESPACE_OID, &start);
+    Ok((digest, Cursor::new(start).chain(file)))
+}
+
+/// Returns how `import` reads a file with these `columns`: the options that decide what a row means,
+/// by their names. A file of NDJSON has no columns. Options that are not set are left out.
+///
+/// The delimiter is no such option, because with another one no column is found, and neither is the
+/// choice of rows: it decides which rows are imported, and not what they mean. Two ways to write
+/// the same options are one reading, such as a column that has the name of its member anyway.
+pub(super) fn reading_of(import: &Import, columns: &[FileColumn]) -> BTreeMap<String, String> {
+    let mut options = BTreeMap::new();
+    let mut set = |name: &str, value: Option<String>| {
+        if let Some(value) = value {
+            options.insert(name.to_owned(), value);
+        }
+    };
+
+    let format = match import.format {
+        RowFormat::Csv => "csv",
+        RowFormat::Ndjson => "ndjson",
+    };
+    set("format", Some(format.to_owned()));
+    let columns = Some(read_columns(columns)).filter(|columns| !columns.is_empty());
+    set("columns", columns);
+    let encoding = import.encoding.and_then(TextEncoding::unless_utf_8);
+    set("encoding", encoding);
+    let decimal_comma = import.decimal_comma.then(|| "true".to_owned());
+    set("decimal_comma", decimal_comma);
+    set("thousands", text_of(import.thousands.as_ref()));
+    set("currency_sign", text_of(import.currency_sign.as_ref()));
+    set("time_zone", text_of(import.time_zone.as_ref()));
+    set("time_pattern", text_of(import.time_pattern.as_ref()));
+    let abbreviations = Some(&import.zone_abbreviations).filter(|table| !table.is_empty());
+    set("zone_abbreviations", text_of(abbreviations));
+    options
+}
+
+/// Returns the text of an option, if it is set.
+fn text_of(option: Option<&impl ToString>) -> Option<String> {
+    option.map(ToString::to_string)
+}
+
+/// Returns the columns that are read, as `price=Total, userid=Customer ID`, in the order of the
+/// members.
+fn read_columns(columns: &[FileColumn]) -> String {
+    let mut columns: Vec<String> = columns
+        .iter()
+        .filter_map(|column| Some(format!("{}={}", column.member?, column.column)))
+        .collect();
+    columns.sort();
+    columns.join(", ")
+}

@@ -1,0 +1,320 @@
+//! Makes a purchase or a refund from the values of a row.
+//!
+//! | row | entries |
+//! |---|---|
+//! | `price` 20 | a purchase |
+//! | `price` 20, `refunded` 5 | a purchase, and its refund |
+//! | `price` -5, `of` with an id of ours | a refund of this purchase |
+//! | `price` -5, `of` with another text, or `reference` alone | a refund of the purchase with this reference, see `referenced` |
+//!
+//! The id of a purchase is the `id` of its row, or follows from the `key`, or else from the values
+//! of the row and from how often the file contained the same values before. In each case, importing
+//! the file again leads to the same id.
+
+use std::collections::HashMap;
+
+use super::{Import, layout};
+use shop_core::domain::Reference;
+use shop_core::import::ImportRow;
+use shop_core::retention::AcceptedTimes;
+use shop_core::{
+    Clock as _, Details, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId,
+    SystemClock, Timestamp, Uuid, id_from_key,
+};
+
+/// The columns of a CSV file, which are also the members of an NDJSON object: the columns of an
+/// export, and `key`.
+pub(super) const COLUMNS: [&str; LEADING_COLUMNS.len() + Details::COLUMNS.len() + 1] =
+    Details::columns_after(LEADING_COLUMNS);
+/// The columns in front of the details and of `more`.
+const LEADING_COLUMNS: [&str; 7] = [
+    "id",
+    "key",
+    "username",
+    "userid",
+    "price",
+    "refunded",
+    "timestamp",
+];
+
+/// The values of a row in the order of [`COLUMNS`], with `None` for an empty value.
+pub(super) type RowValues = [Option<String>; COLUMNS.len()];
+
+/// The entries of a row that is valid.
+struct RowEntries {
+    /// The purchase, or the refund of a negative row.
+    purchase: Purchase,
+    /// The reference of the refunded purchase, if `purchase` is a refund without its id.
+    refunded_reference: Option<Reference>,
+    /// The refund of the purchase by the column `refunded`.
+    refund: Option<Purchase>,
+}
+
+/// A parser that makes purchases from the rows of one file, which it must see in order.
+pub(super) struct RowParser {
+    import: Import,
+    /// The time of all rows without a time. It is one time, because a refund may be in front of its
+    /// purchase, and must not be earlier.
+    default_time: Timestamp,
+    /// The number of rows with the same values so far, by the hash of the values. Rows with an id
+    /// or a key do not count.
+    occurrences: HashMap<u64, u32>,
+}
+
+impl RowParser {
+    /// Creates a parser that has seen no rows yet.
+    pub(super) fn new(import: Import) -> Self {
+        Self {
+            import,
+            default_time: SystemClock.now(),
+            occurrences: HashMap::new(),
+        }
+    }
+
+    /// Adds the entries of the row at `line` to `rows`: one, or a purchase and its refund.
+    pub(super) fn parse_row(
+        &mut self,
+        line: u64,
+        values: Result<RowValues, String>,
+        rows: &mut Vec<ImportRow>,
+    ) {
+        match values.and_then(|values| self.parse_entries(values)) {
+            Err(problem) => rows.push(ImportRow::new(line, Err(problem))),
+            Ok(entries) => {
+                rows.push(ImportRow {
+                    line,
+                    purchase: Ok(entries.purchase),
+                    refunded_reference: entries.refunded_reference,
+                });
+                rows.extend(
+                    entries
+                        .refund
+                        .map(|refund| ImportRow::new(line, Ok(refund))),
+                );
+            }
+        }
+    }
+
+    /// Makes the entries that the `values` of a row state. A row without a time gets the
+    /// time at which this parser was created.
+    ///
+    /// # Errors
+    /// Returns the reason why the row is not valid, for the report of the import.
+    fn parse_entries(&mut self, values: RowValues) -> Result<RowEntries, String> {
+        let [
+            id,
+            key,
+            user_name,
+            user_id,
+            price,
+            refunded,
+            timestamp,
+            details @ ..,
+        ] = values;
+        let user_name = user_name.ok_or("username is missing")?;
+        let user_id = user_id.ok_or("userid is missing")?;
+        let price = self
+            .import
+            .parse_amount("price", &price.ok_or("price is missing")?)?;
+        let refunded = self.parse_refunded(refunded)?;
+
+        // A draft rejects a negative price, because no client may give one. So the price, which is
+        // negative in a refund, is set afterwards.
+        let mut new = NewPurchase::for_user(user_id)
+            .with_user_name(user_name)
+            .with_price(Price::ZERO)
+            .map_err(|error| error.to_string())?;
+        new.price = price;
+        let refunded_reference = self.parse_details(&mut new, details)?;
+
+        let is_refund = new.details.of.is_some() || refunded_reference.is_some();
+        self.check_refund(&new, is_refund, refunded.is_some())?;
+
+        let time = timestamp
+            .map(|text| self.parse_timestamp(&text, SystemClock.now()))
+            .transpose()?;
+        let time_or_default = time.unwrap_or(self.default_time);
+        if is_refund {
+            // The id of a refund follows from the id of its purchase, so the id and the key of the
+            // row are not used.
+            return Ok(RowEntries {
+                purchase: new.into_purchase(time_or_default, || SystemClock.fresh_id()),
+                refunded_reference,
+                refund: None,
+            });
+        }
+
+        let id = self.purchase_id(id.as_deref(), key.as_deref(), &new, time)?;
+        let purchase = Purchase::new(id, new.user_id, new.user_name, new.price, time_or_default)
+            .with_details(new.details);
+        // Nothing says when the money was paid back, so the refund has the time of its row.
+        let refund = refunded
+            .map(|amount| purchase.refund(Some(amount), purchase.timestamp))
+            .transpose()
+            .map_err(|error| format!("refunded: {error}"))?;
+        Ok(RowEntries {
+            purchase,
+            refunded_reference: None,
+            refund,
+        })
+    }
+
+    /// Checks that a row has the members of a purchase or the members of a refund, and that refunds
+    /// are accepted.
+    fn check_refund(
+        &self,
+        new: &NewPurchase,
+        is_refund: bool,
+        has_refunded: bool,
+    ) -> Result<(), String> {
+        let is_reason_allowed = is_refund || new.details.reason.is_none();
+        if is_refund != new.price.is_negative() || !is_reason_allowed {
+            return Err(
+                "of, reason and a negative price belong to a refund, which has of, or the reference of its purchase"
+                    .to_owned(),
+            );
+        }
+        if is_refund && has_refunded {
+            return Err("refunded belongs to a purchase, and the price is negative".to_owned());
+        }
+        if (is_refund || has_refunded) && !self.import.refunds {
+            return Err("refunds are not accepted: they are off by SHOP_REFUNDS".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Parses the amount of the column `refunded`. Some systems write it with a minus sign.
+    ///
+    /// Returns `None` if nothing was refunded.
+    fn parse_refunded(&self, text: Option<String>) -> Result<Option<Price>, String> {
+        let Some(text) = text else {
+            return Ok(None);
+        };
+        let mut amount = self.import.parse_amount("refunded", &text)?;
+        if amount.is_negative() {
+            amount = amount.negated();
+        }
+        Ok(Some(amount).filter(|amount| *amount != Price::ZERO))
+    }
+
+    /// Returns the id of the purchase `new` from the `id` or the `key` of its row, or else from its
+    /// values.
+    fn purchase_id(
+        &mut self,
+        id: Option<&str>,
+        key: Option<&str>,
+        new: &NewPurchase,
+        time: Option<Timestamp>,
+    ) -> Result<PurchaseId, String> {
+        match (id, key) {
+            (Some(_), Some(_)) => Err("id and key must not both be given".to_owned()),
+            // An id of another system, which is no id of a purchase here, is used like a key.
+            (Some(id), None) => id
+                .parse()
+                .or_else(|_no_id: Invalid| derive_id_from_key(new, id)),
+            (None, Some(key)) => derive_id_from_key(new, key),
+            (None, None) => self.derive_id_from_values(new, time),
+        }
+    }
+
+    /// Sets the details of `new` from the `values` of the columns behind [`LEADING_COLUMNS`].
+    ///
+    /// Returns the reference of the refunded purchase, if the row is a refund that names its
+    /// purchase by a reference of another system: in `of`, or in `reference`.
+    fn parse_details(
+        &self,
+        new: &mut NewPurchase,
+        values: impl IntoIterator<Item = Option<String>>,
+    ) -> Result<Option<Reference>, String> {
+        let is_negative = new.price.is_negative();
+        let mut refunded_reference = None;
+        let members = COLUMNS.into_iter().skip(LEADING_COLUMNS.len());
+        for (member, value) in members.zip(values) {
+            let Some(text) = value else {
+                continue;
+            };
+            let result = match member {
+                "of" if is_negative && text.parse::<PurchaseId>().is_err() => text
+                    .parse()
+                    .map(|reference| refunded_reference = Some(reference))
+                    .map_err(|error: Invalid| error.to_string()),
+                // Some systems write the codes of currencies in lower case.
+                "currency" => new
+                    .details
+                    .set(member, &text.to_ascii_uppercase())
+                    .map_err(|error| error.to_string()),
+                "more" => new
+                    .details
+                    .set_unknown_members(&text)
+                    .map_err(|error| error.to_string()),
+                _ => new
+                    .details
+                    .set(member, &text)
+                    .map_err(|error| error.to_string()),
+            };
+            result?;
+        }
+
+        new.details
+            .adopt_currency(self.import.currency.as_ref())
+            .map_err(|reason| format!("currency {reason}"))?;
+        if is_negative && new.details.of.is_none() && refunded_reference.is_none() {
+            refunded_reference.clone_from(&new.details.reference);
+        }
+        Ok(refunded_reference)
+    }
+
+    /// Parses a time, and checks that a purchase of this time is accepted.
+    fn parse_timestamp(&self, text: &str, now: Timestamp) -> Result<Timestamp, String> {
+        let import = &self.import;
+        let zone = import.time_zone.as_ref();
+        let has_pattern = import.time_pattern.is_some();
+        let text = &import.zone_abbreviations.replace_in(text, has_pattern);
+        let time = match &import.time_pattern {
+            Some(pattern) => pattern.parse(text, zone)?,
+            None => layout::parse_time(text, zone)?,
+        };
+        AcceptedTimes::new(now, self.import.retention)
+            .check(time)
+            .map_err(|error| format!("timestamp {text} {}", error.reason()))
+    }
+
+    /// Returns the id of a purchase whose row contains neither an id nor a key.
+    ///
+    /// The id follows from the parsed values, and from how often the file contained the same values
+    /// before. So equal rows keep their ids in a file that was reordered, corrected or saved by a
+    /// spreadsheet.
+    fn derive_id_from_values(
+        &mut self,
+        new: &NewPurchase,
+        time: Option<Timestamp>,
+    ) -> Result<PurchaseId, String> {
+        let details = &new.details;
+        // The currency is left out: it is the currency of the shop, whether or not a row states it.
+        let values = [
+            Some(new.user_id.to_string()),
+            Some(new.user_name.to_string()),
+            Some(new.price.as_decimal().normalize().to_string()),
+            time.map(|time| time.to_string()),
+            details.item.as_ref().map(ToString::to_string),
+            details.quantity.map(|quantity| quantity.to_string()),
+            details.reference.as_ref().map(ToString::to_string),
+            details.unknown_members().map(ToOwned::to_owned),
+        ];
+        let json = serde_json::to_vec(&values).map_err(|error| error.to_string())?;
+        let content = Uuid::new_v5(&Uuid::NAMESPACE_OID, &json);
+
+        // Half of the UUID is enough to count equal rows, and takes less memory for each row.
+        let (hash, _) = content.as_u64_pair();
+        let occurrence = self.occurrences.entry(hash).or_insert(0);
+        *occurrence += 1;
+        derive_id_from_key(new, &format!("import/{occurrence}/{content}"))
+    }
+}
+
+/// Returns the id of a purchase of this user with the idempotency key `key`, as the HTTP API
+/// derives it.
+fn derive_id_from_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
+    let key: IdempotencyKey = key.parse().map_err(|error| format!("{error}"))?;
+    Ok(id_from_key(&new.user_id, &key))
+}
