@@ -27,7 +27,6 @@ const NEXT_EVENT_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A row that a store numbers from 1, with its event in an outbox: a [`User`](crate::users::User) or
 /// an [`Order`](crate::orders::Order).
-#[doc(hidden)]
 pub trait Entity: Event + PartialEq {
     /// The type of the number of a row. Numbers begin at 1, without gaps.
     type Number: Copy + Ord + Debug + Display + From<i64> + Into<i64> + Send + Sync + 'static;
@@ -137,7 +136,6 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
     ///
     /// A store whose database can lose rows in a fail-over reads this log, so that it assigns no
     /// published number again. The default ignores the log.
-    #[doc(hidden)]
     fn set_event_log(&self, log: Arc<dyn Log>) {
         let _unused = log;
     }
@@ -152,8 +150,7 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// # Errors
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the log cannot be reached, or does not
 /// deliver an event of each partition in time.
-#[doc(hidden)]
-pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
+pub(crate) async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
     // The ends of the partitions that were not read to their end yet.
     let mut unread_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
     let start = unread_ends
@@ -210,7 +207,6 @@ pub enum Insertion<E> {
 impl<E: Entity> Insertion<E> {
     /// Returns the outcome of an insert if the stored row `first` already uses the key of `new`.
     #[must_use]
-    #[doc(hidden)]
     pub fn with_key_of(new: &E::New, first: E) -> Self {
         let has_same_content = first == E::with_number(new, first.number());
         if has_same_content {

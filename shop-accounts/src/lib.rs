@@ -34,7 +34,6 @@ pub mod conformance;
 #[cfg(feature = "embedded")]
 pub mod embedded;
 pub mod entity;
-#[doc(hidden)]
 pub mod erase;
 #[cfg(feature = "http")]
 pub mod http;

@@ -217,9 +217,8 @@ pub trait UserOrders: Debug + Send + Sync + 'static {
 }
 
 /// The response body of `/v1` that lists the known orders of a user.
-#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct UserOrdersBody {
+pub(crate) struct UserOrdersBody {
     /// The user's number.
     pub user_id: UserNumber,
     /// The numbers of the orders in ascending order.

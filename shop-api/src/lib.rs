@@ -54,3 +54,8 @@ pub use health::{EntityHealth, GapsHealth, IngestHealth, WaitingRefundsHealth};
 pub use problem::{ProblemError, ProblemMembers};
 /// The crate of the types that bodies are made from, such as purchases.
 pub use shop_core;
+
+/// Compiles the code of the package's README with the doc tests.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;

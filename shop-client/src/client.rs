@@ -446,7 +446,6 @@ impl ShopClient {
     ///
     /// # Errors
     /// Returns the errors of [`check`](Self::check).
-    #[doc(hidden)]
     pub async fn check_part(&self, part: &str) -> Result<()> {
         self.check_readiness("v1", NO_READINESS, Some(part)).await
     }
@@ -457,7 +456,6 @@ impl ShopClient {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) and other kinds if the service does not respond. The
     /// request is not retried.
-    #[doc(hidden)]
     pub async fn part(&self, part: &str) -> Result<Option<bool>> {
         let report: Health = self
             .request_report("check", "v1", &[], NO_READINESS)

@@ -129,7 +129,6 @@ impl RawRequest {
 
     /// Names the call in its span and in the events of the observer. Otherwise its name is
     /// `request`.
-    #[doc(hidden)]
     pub fn name(self, name: &'static str) -> Self {
         self.change_call(|mut call| {
             call.name = name;
@@ -139,7 +138,6 @@ impl RawRequest {
 
     /// Expects the response of a call that creates or finds one entity: at most 64 KiB, with the
     /// status 200 if the method is safe, and 201 otherwise.
-    #[doc(hidden)]
     pub fn expect_entity(self) -> Self {
         self.change_call(|mut call| {
             call.expects_status = if call.method.is_safe() {
@@ -153,7 +151,6 @@ impl RawRequest {
 
     /// Expects client errors with a problem of one of `types`, too: they are responses, as
     /// [`RawResponse::find_problem_type`] tells, rather than errors.
-    #[doc(hidden)]
     pub fn expect_problems(self, types: &'static [&'static str]) -> Self {
         self.change_call(|mut call| {
             call.expected_problems = types;
@@ -162,7 +159,6 @@ impl RawRequest {
     }
 
     /// Sets the message of the error if there is no such path at the address of the service.
-    #[doc(hidden)]
     pub fn not_found_hint(self, hint: &'static str) -> Self {
         self.change_call(|mut call| {
             call.not_found_hint = hint;
@@ -232,21 +228,18 @@ impl RawResponse {
     }
 
     /// Returns the type of the problem in a client error, if it is one of `types`.
-    #[doc(hidden)]
     #[must_use]
     pub fn find_problem_type(&self, types: &'static [&'static str]) -> Option<&'static str> {
         self.0.find_problem_type(types)
     }
 
     /// Returns whether the key of the request was used before, for the same content.
-    #[doc(hidden)]
     #[must_use]
     pub fn is_replayed(&self) -> bool {
         self.0.is_replayed()
     }
 
     /// Returns the error of a response that cannot be understood. A write may have taken effect.
-    #[doc(hidden)]
     #[must_use]
     pub fn unreadable_error(&self, message: &str) -> Error {
         self.0.unreadable_error(message)

@@ -78,7 +78,6 @@ where
 ///
 /// The erasure can be stopped and repeated, and can run beside services. Purchases that are made
 /// after it began are not erased.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct Erase<F> {
     /// Called after each batch.
@@ -90,7 +89,6 @@ pub struct Erase<F> {
 }
 
 /// The progress of an [`Erase`].
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EraseProgress {
     /// The number of records of logs that were read.
@@ -104,15 +102,12 @@ pub struct EraseProgress {
 #[non_exhaustive]
 pub struct EraseReport {
     /// The user who is erased.
-    #[doc(hidden)]
     pub user: UserId,
     /// Whether nothing was erased, only counted.
-    #[doc(hidden)]
     pub dry_run: bool,
     /// The number of purchases and refunds in the store.
     pub purchases: u64,
     /// The number of registered users: one or none. The caller of an [`Erase`] sets it.
-    #[doc(hidden)]
     pub users: u64,
     /// The number of records in logs.
     pub records: u64,
@@ -140,19 +135,15 @@ impl EraseReport {
 #[non_exhaustive]
 pub struct KeptRecords {
     /// The name of the log in the report.
-    #[doc(hidden)]
     pub log: String,
     /// The topic of the records.
-    #[doc(hidden)]
     pub topic: String,
     /// The number of kept records.
     pub records: u64,
     /// The position of the last kept record.
-    #[doc(hidden)]
     #[serde(with = "text")]
     pub last: RecordPosition,
     /// The time of the last kept record.
-    #[doc(hidden)]
     pub last_time: Timestamp,
     /// The time from which on the log deletes the last kept record; `None` if the log reports no
     /// retention.
@@ -417,7 +408,6 @@ fn user_id_in_value(record: &LogRecord) -> Option<Cow<'_, str>> {
 }
 
 /// Checks whether the key of `record` is `key`.
-#[doc(hidden)]
 #[must_use]
 pub fn has_key(record: &LogRecord, key: &str) -> bool {
     record.key.as_deref() == Some(key.as_bytes())

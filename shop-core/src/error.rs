@@ -156,7 +156,6 @@ struct ErrorInner {
 ///
 /// A port may be implemented by the embedder, so its panic must not end a task of this crate. The
 /// error of a panic states `origin`, unless it is empty.
-#[doc(hidden)]
 pub async fn catch_panic<T>(
     origin: &'static str,
     calls: impl Future<Output = Result<T>>,
@@ -238,7 +237,6 @@ impl Error {
     }
 
     /// Sets the number of attempts of the failed call.
-    #[doc(hidden)]
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.inner_mut().attempts = attempts;
@@ -246,7 +244,6 @@ impl Error {
     }
 
     /// Sets the id of the failed request.
-    #[doc(hidden)]
     #[must_use]
     pub fn with_request_id(mut self, id: impl Into<String>) -> Self {
         self.inner_mut().request_id = Some(id.into());
@@ -254,7 +251,6 @@ impl Error {
     }
 
     /// Sets the idempotency key of the failed write, with which the write can be repeated.
-    #[doc(hidden)]
     #[must_use]
     pub fn with_idempotency_key(mut self, key: IdempotencyKey) -> Self {
         self.inner_mut().idempotency_key = Some(key);
@@ -265,7 +261,6 @@ impl Error {
     ///
     /// With an unknown outcome, the error becomes not retryable: the same call would generate
     /// another key, and so could write twice. A call with the key of this error is safe.
-    #[doc(hidden)]
     #[must_use]
     pub fn with_generated_key(mut self, key: IdempotencyKey) -> Self {
         if self.outcome() == Outcome::Unknown {

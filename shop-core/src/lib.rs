@@ -114,9 +114,7 @@ mod failpoint;
 pub mod feed;
 pub mod import;
 pub mod ingest;
-#[doc(hidden)]
 pub mod inspect;
-#[doc(hidden)]
 pub mod json;
 mod lock;
 pub mod log;
@@ -124,7 +122,6 @@ mod macros;
 pub mod memory;
 pub mod operations;
 pub mod ports;
-#[doc(hidden)]
 pub mod quantity;
 pub mod record;
 pub mod retention;
@@ -142,7 +139,6 @@ pub use domain::{
     Details, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
     RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
 };
-#[doc(hidden)]
 pub use error::catch_panic;
 pub use error::{Blame, Error, ErrorKind, Outcome, Result, Retry};
 #[cfg(feature = "failpoints")]
@@ -153,7 +149,6 @@ pub use failpoint::with_failpoints;
 pub use futures_util::{Stream, StreamExt, TryStreamExt, stream};
 /// The crate whose timestamps a [`Timestamp`] converts from and to.
 pub use jiff;
-#[doc(hidden)]
 pub use lock::lock;
 /// The crate of the mocks, with its predicates and sequences.
 #[cfg(feature = "mock")]

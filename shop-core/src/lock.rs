@@ -6,7 +6,6 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 ///
 /// The state behind the mutex is valid then, because every change to it is completed before any
 /// code that can panic.
-#[doc(hidden)]
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

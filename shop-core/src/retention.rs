@@ -62,7 +62,6 @@ pub async fn run_retention(store: impl PurchaseErase, retention: Duration) {
 ///
 /// A [`DeletionGuard`] limits the number of purchases that a round deletes while the clock may be
 /// wrong.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct Retention {
     store: Arc<dyn PurchaseErase>,
@@ -72,7 +71,6 @@ pub struct Retention {
 }
 
 /// The number of purchases that a [`Retention`] deleted, and the number that are due next.
-#[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct RetentionMonitor {
     /// The number of deleted purchases.
@@ -87,7 +85,6 @@ pub struct RetentionMonitor {
 
 options! {
     /// Options of a [`Retention`].
-    #[doc(hidden)]
     #[derive(Debug, Clone)]
     pub struct RetentionOptions {
         /// How long purchases are kept, counted from their timestamp.
@@ -248,7 +245,6 @@ impl Retention {
 ///
 /// If more rows are due than are counted, a round deletes a tenth of the counted rows, and is not
 /// one of the ten rounds.
-#[doc(hidden)]
 #[derive(Debug, Default)]
 pub struct DeletionGuard {
     /// The state of the suspicion, while the clock is not trusted.
@@ -267,7 +263,6 @@ struct SuspectClock {
 }
 
 /// The number of rows that one round may delete, and the time that it stores.
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Allowance {
     /// The maximum number of rows; `u64::MAX` if the clock is trusted.
@@ -389,7 +384,6 @@ const MAX_CLIENT_AHEAD: Duration = Duration::from_secs(5 * 60);
 ///
 /// The range begins at the retention, because an older purchase would be deleted at once, and ends
 /// shortly after the current time.
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AcceptedTimes {
     first: Timestamp,

@@ -168,7 +168,6 @@ mod role;
 mod routes;
 mod serve;
 mod service;
-#[doc(hidden)]
 pub mod toolkit;
 mod watched_body;
 
@@ -182,7 +181,6 @@ pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
 pub use compat::dialect::{Dialect, UnknownDialect};
-#[doc(hidden)]
 pub use files::{MAX_FILE_BYTES, MAX_SECRET_BYTES, check_small_file, read_small_file};
 pub use metrics::Metrics;
 pub use options::{

@@ -142,7 +142,6 @@ shop_core::options! {
         pub refunds: bool = true,
         /// The messaging system and the topic that the spans of publishes name (default none:
         /// publishes create no spans).
-        #[doc(hidden)]
         pub traced_topic: Option<(&'static str, String)> = None,
     }
 }

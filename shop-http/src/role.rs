@@ -86,7 +86,6 @@ pub trait Role: Debug + Send + Sync + 'static {
     }
 
     /// Returns the routes of the role in a service (default none).
-    #[doc(hidden)]
     fn routes(&self, _service: &Arc<Service>) -> Vec<Route> {
         Vec::new()
     }

@@ -96,7 +96,6 @@ mod args;
 pub mod embedded;
 mod inspection;
 #[cfg(any(feature = "embedded", feature = "mongodb", feature = "postgres"))]
-#[doc(hidden)]
 pub mod limits;
 #[cfg(feature = "mongodb")]
 pub mod mongo;
@@ -105,12 +104,10 @@ pub mod postgres;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod refunds;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
-#[doc(hidden)]
 pub mod retries;
 #[cfg(all(test, any(feature = "mongodb", feature = "postgres")))]
 mod server_fixture;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
-#[doc(hidden)]
 pub mod unreadable;
 #[cfg(any(feature = "mongodb", feature = "postgres"))]
 mod waiting;

@@ -48,7 +48,6 @@ impl TotalPrice {
     }
 
     /// Returns the value in hundredths.
-    #[doc(hidden)]
     #[must_use]
     pub fn cents(self) -> i64 {
         // The value always fits, because it is less than 10^10.
@@ -59,8 +58,7 @@ impl TotalPrice {
     ///
     /// # Errors
     /// [`Invalid`] for more than 8 digits before the decimal point.
-    #[doc(hidden)]
-    pub fn from_cents(cents: i64) -> Result<Self, Invalid> {
+    pub(crate) fn from_cents(cents: i64) -> Result<Self, Invalid> {
         Self::new(Decimal::new(cents, 2))
     }
 }

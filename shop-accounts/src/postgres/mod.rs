@@ -23,7 +23,6 @@ pub use store::PostgresEntities;
 pub use tables::{PostgresOrders, PostgresUsers};
 
 /// The statements of the stores and of the outbox, whose plans the tests inspect.
-#[doc(hidden)]
 pub mod statements {
     pub use super::outbox::{delete_statement, pending_query};
     pub use super::store::{

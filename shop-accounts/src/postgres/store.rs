@@ -73,7 +73,6 @@ struct LastNumber {
 }
 
 /// An entity type with its tables.
-#[doc(hidden)]
 pub trait PostgresEntity: Entity {
     /// The definition of the tables.
     const DEFINITION: &'static SchemaDefinition;
@@ -179,7 +178,6 @@ impl<E: PostgresEntity> PostgresEntities<E> {
     ///
     /// # Errors
     /// The errors of a query, such as [`Unavailable`](ErrorKind::Unavailable).
-    #[doc(hidden)]
     pub async fn read_all(&self) -> Result<(u64, Vec<UnreadableEntry>)> {
         let mut count = 0;
         let mut unreadable = Vec::new();

@@ -3,11 +3,11 @@
 
 use std::io::{BufRead, BufReader, ErrorKind as IoErrorKind, Read};
 
+use super::columns::{COLUMNS, RowValues};
 use super::csv_input::{CsvInput, check_quotes, first_line};
 use super::header::{FileColumn, find_delimiter, find_filter_column, invalid_file, read_columns};
 use super::input::DecodedInput;
 use super::layout::{Delimiter, csv_reader};
-use super::row::{COLUMNS, RowValues};
 use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use crate::files::RowFormat;

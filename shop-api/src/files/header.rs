@@ -5,9 +5,9 @@ use std::io::Read;
 
 use serde::Serialize;
 
+use super::columns::COLUMNS;
 use super::csv_input::CsvInput;
 use super::layout::{ColumnNames, Delimiter, csv_reader};
-use super::row::COLUMNS;
 use super::row_filter::RowFilter;
 use super::{Import, MAX_ROW_BYTES, unreadable_file};
 use shop_core::{Error, ErrorKind, Result};

@@ -7,7 +7,7 @@ use std::str::FromStr;
 use encoding_rs::Encoding;
 use jiff::tz::TimeZone;
 
-use super::row::COLUMNS;
+use super::columns::COLUMNS;
 use shop_core::domain::StatedTime;
 use shop_core::format_as;
 use shop_core::{Invalid, Timestamp};

@@ -28,6 +28,7 @@
 //! ```
 
 mod amount;
+mod columns;
 mod csv_input;
 #[cfg(test)]
 mod durability_test;

@@ -13,32 +13,15 @@
 
 use std::collections::HashMap;
 
+use super::columns::{COLUMNS, LEADING_COLUMNS, RowValues};
 use super::{Import, layout};
 use shop_core::domain::Reference;
 use shop_core::import::ImportRow;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
-    Clock as _, Details, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId,
-    SystemClock, Timestamp, Uuid, id_from_key,
+    Clock as _, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId, SystemClock,
+    Timestamp, Uuid, id_from_key,
 };
-
-/// The columns of a CSV file, which are also the members of an NDJSON object: the columns of an
-/// export, and `key`.
-pub(super) const COLUMNS: [&str; LEADING_COLUMNS.len() + Details::COLUMNS.len() + 1] =
-    Details::columns_after(LEADING_COLUMNS);
-/// The columns in front of the details and of `more`.
-const LEADING_COLUMNS: [&str; 7] = [
-    "id",
-    "key",
-    "username",
-    "userid",
-    "price",
-    "refunded",
-    "timestamp",
-];
-
-/// The values of a row in the order of [`COLUMNS`], with `None` for an empty value.
-pub(super) type RowValues = [Option<String>; COLUMNS.len()];
 
 /// The entries of a row that is valid.
 struct RowEntries {

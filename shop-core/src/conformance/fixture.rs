@@ -223,7 +223,6 @@ pub fn declared(can: bool, what: &str) -> bool {
 }
 
 /// The error has this kind and this outcome.
-#[doc(hidden)]
 #[track_caller]
 pub fn assert_fails(error: &Error, kind: ErrorKind, outcome: Outcome) {
     assert_eq!(

@@ -29,7 +29,6 @@ tokio::task_local! {
 }
 
 /// Waits for `future`, which must be ready within [`WAIT_LIMIT`].
-#[doc(hidden)]
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = Location::caller();
@@ -46,7 +45,6 @@ pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Outpu
 }
 
 /// Waits for `call`, which must succeed, and returns its value.
-#[doc(hidden)]
 #[track_caller]
 pub fn succeed<T>(call: impl Future<Output = Result<T>>) -> impl Future<Output = T> {
     let place = Location::caller();
@@ -58,7 +56,6 @@ pub fn succeed<T>(call: impl Future<Output = Result<T>>) -> impl Future<Output =
 }
 
 /// Waits for `call`, which must fail, and returns its error.
-#[doc(hidden)]
 #[track_caller]
 pub fn fail<T>(call: impl Future<Output = Result<T>>) -> impl Future<Output = Error> {
     let place = Location::caller();

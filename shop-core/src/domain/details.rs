@@ -123,7 +123,6 @@ macro_rules! details {
             ///
             /// Returns `None` if the value is of the wrong type, or if there is no member of this
             /// name.
-            #[doc(hidden)]
             #[must_use]
             pub fn text_of<'a>(member: &str, value: &RawScalar<'a>) -> Option<Cow<'a, str>> {
                 match member {
@@ -136,7 +135,6 @@ macro_rules! details {
             ///
             /// # Errors
             /// [`Invalid`] if the text is not valid for the member.
-            #[doc(hidden)]
             pub fn set(&mut self, member: &str, text: &str) -> Result<(), Invalid> {
                 match member {
                     $($member => self.$name = Some(text.parse()?),)+
@@ -146,7 +144,6 @@ macro_rules! details {
             }
 
             /// Returns the texts of all known members, in the order of [`COLUMNS`](Self::COLUMNS).
-            #[doc(hidden)]
             #[must_use]
             pub fn texts(&self) -> [Option<String>; Self::COLUMNS.len()] {
                 [$(self.$name.as_ref().map(ToString::to_string)),+]
@@ -356,7 +353,6 @@ impl Details {
     /// # Errors
     /// Returns the name of the first member that is not valid, and the reason. If `json` is no JSON
     /// object, the name is `details`.
-    #[doc(hidden)]
     pub fn from_json(json: &[u8], except: &[&str]) -> Result<Self, (&'static str, String)> {
         let (mut details, unknown) = Self::read_known(json, except)?;
         // Writing to `unknown` allocates the details, so it is avoided where there is nothing.
@@ -453,7 +449,6 @@ impl Details {
     ///
     /// Each other text has few characters, so a number of purchases takes a bounded number of bytes
     /// without these members. A caller that holds many purchases limits these bytes too.
-    #[doc(hidden)]
     #[must_use]
     pub fn unknown_bytes(&self) -> usize {
         self.0.as_ref().map_or(0, |members| members.unknown.len())
@@ -475,7 +470,6 @@ impl Details {
     /// # Errors
     /// [`InvalidMembers`] if `json` is no JSON object, names a member that this version knows, or
     /// is too large, nested too deeply, or not readable by each store.
-    #[doc(hidden)]
     pub fn set_unknown_members(&mut self, json: &str) -> Result<(), InvalidMembers> {
         let members: RawMembers<'_> =
             serde_json::from_str(json).map_err(|_no_object| InvalidMembers::NO_OBJECT)?;
@@ -493,7 +487,6 @@ impl Details {
     /// # Errors
     /// Returns a reason, without the name of the member, if the details state another currency than
     /// `shop`, or any currency although `shop` is `None`.
-    #[doc(hidden)]
     pub fn adopt_currency(&mut self, shop: Option<&Currency>) -> Result<(), String> {
         match (&self.currency, shop) {
             (None, Some(shop)) => self.currency = Some(shop.clone()),
@@ -508,7 +501,6 @@ impl Details {
 
     /// Returns all members as a JSON object, or `None` if there are none. Stores keep the details
     /// in this form.
-    #[doc(hidden)]
     #[must_use]
     pub fn to_json(&self) -> Option<String> {
         let mut json = Vec::new();
@@ -530,7 +522,6 @@ impl Details {
     /// `more`.
     ///
     /// The layouts of files build their columns with this function at compile time.
-    #[doc(hidden)]
     #[must_use]
     pub const fn columns_after<const B: usize, const N: usize>(
         leading: [&'static str; B],

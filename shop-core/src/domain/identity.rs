@@ -124,7 +124,6 @@ impl IdempotencyKey {
     /// assert_ne!(key.scoped_to_owner("1"), key.scoped_to_owner("2"));
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
-    #[doc(hidden)]
     #[must_use]
     pub fn scoped_to_owner(&self, owner: &str) -> Self {
         match self.as_str().parse::<PurchaseId>() {
@@ -191,7 +190,6 @@ impl PurchaseId {
     ///
     /// # Errors
     /// A malformed [`Invalid`] if [`to_string`](ToString::to_string) of the id would be another text.
-    #[doc(hidden)]
     pub fn from_stored(text: &str) -> Result<Self, Invalid> {
         let id: Self = text.parse()?;
         if id.encode(&mut [0; Self::MAX_BYTES]) == text {
@@ -259,7 +257,6 @@ impl PurchaseId {
     /// # Ok::<(), shop_core::Invalid>(())
     /// ```
     #[must_use]
-    #[doc(hidden)]
     pub fn as_key(&self) -> Option<IdempotencyKey> {
         let uuid = self.as_uuid().filter(|_uuid| self.is_random())?;
         Some((*uuid).into())

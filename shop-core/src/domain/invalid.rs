@@ -60,7 +60,6 @@ pub enum InvalidKind {
 impl Invalid {
     /// Creates the error of the value `subject`, such as `the price`, with a `reason` such as
     /// `must not be negative`.
-    #[doc(hidden)]
     #[must_use]
     pub const fn new(kind: InvalidKind, subject: &'static str, reason: &'static str) -> Self {
         Self {
@@ -71,7 +70,6 @@ impl Invalid {
     }
 
     /// Creates the error of a value that does not match the form of its type.
-    #[doc(hidden)]
     #[must_use]
     pub const fn malformed(subject: &'static str, reason: &'static str) -> Self {
         Self::new(InvalidKind::Malformed, subject, reason)

@@ -19,7 +19,6 @@ pub(crate) mod text;
 mod timestamp;
 mod unknown_members;
 
-#[doc(hidden)]
 pub use text::validate_length;
 pub use {
     context::{RecordOrigin, RequestContext},

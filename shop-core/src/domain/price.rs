@@ -50,7 +50,6 @@ impl Price {
     /// The maximum price, 10^15.
     pub const MAX: Self = Self(Decimal::from_parts(2_764_472_320, 232_830, 0, false, 0));
     /// The maximum number of decimals.
-    #[doc(hidden)]
     pub const MAX_DECIMALS: u32 = 8;
 
     /// Creates a price from `units` minor units, of which a major unit contains 10^`scale`.
@@ -110,7 +109,6 @@ impl Price {
 
     /// Returns the amount with the other sign, which a refund of this price adds to a sum. Zero
     /// stays without a sign.
-    #[doc(hidden)]
     #[must_use]
     pub fn negated(self) -> Self {
         if self.0.is_zero() {
@@ -121,7 +119,6 @@ impl Price {
     }
 
     /// Checks whether this is the amount of a refund.
-    #[doc(hidden)]
     #[must_use]
     pub const fn is_negative(&self) -> bool {
         self.0.is_sign_negative()
@@ -133,7 +130,6 @@ impl Price {
     ///
     /// # Errors
     /// [`Invalid`] if the text, without one leading minus sign, is not a price.
-    #[doc(hidden)]
     pub fn parse_signed(text: &str) -> Result<Self, Invalid> {
         match text.strip_prefix('-') {
             Some(amount) => amount.parse().map(Self::negated),
@@ -407,7 +403,6 @@ impl Total {
 
     /// Rounds the sum to hundredths, half to even.
     #[must_use]
-    #[doc(hidden)]
     pub const fn round_to_cents(self) -> Self {
         const CENT: i128 = UNITS / 100;
         let cents = self.0.div_euclid(CENT);

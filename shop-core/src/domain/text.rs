@@ -14,7 +14,6 @@ use super::{Invalid, InvalidKind};
 ///
 /// # Errors
 /// Returns `too_long` if the text contains more than `max` characters.
-#[doc(hidden)]
 pub fn validate_length(
     text: &str,
     max: usize,
@@ -84,7 +83,6 @@ macro_rules! text_type {
 
         impl $name {
             /// The maximum number of characters.
-            #[doc(hidden)]
             pub const MAX_CHARS: usize = $max;
 
             /// Returns the text as it was given.

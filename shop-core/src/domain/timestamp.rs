@@ -85,7 +85,6 @@ impl Timestamp {
     ///
     /// # Errors
     /// [`Invalid`] if the instant is out of range.
-    #[doc(hidden)]
     pub fn from_unix_seconds_or_millis(number: f64) -> Result<Self, Invalid> {
         /// The least number of milliseconds: as seconds it is in the year 5138, and as milliseconds
         /// in 1973.
@@ -136,7 +135,6 @@ impl Timestamp {
     /// Returns zero if `earlier` is later than this instant, which happens with the clocks of two
     /// machines.
     #[must_use]
-    #[doc(hidden)]
     pub fn saturating_since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or_default())
     }

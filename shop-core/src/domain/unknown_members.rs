@@ -195,7 +195,6 @@ impl Serialize for UnknownMembers {
 }
 
 /// The reason why the unknown members of a purchase are not accepted.
-#[doc(hidden)]
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InvalidMembers {
     /// The name of the member that is not accepted, cut off, or `None` for all of them together.

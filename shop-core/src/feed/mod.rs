@@ -63,7 +63,6 @@ use subscription::Backlog;
 
 pub use cursor::FeedCursor;
 pub use subscription::FeedItem;
-#[doc(hidden)]
 pub use subscription::{RecentIds, Subscription};
 
 /// A feed of the purchases of a log, as they become visible in a store. Clones share the reader of
@@ -119,7 +118,6 @@ pub struct PurchaseFeed {
 options! {
     /// The limits of a [`PurchaseFeed`].
     #[derive(Debug, Clone)]
-    #[doc(hidden)]
     pub struct FeedOptions {
         /// The maximum number of subscriptions (default 1,000).
         pub max_subscriptions: usize = 1_000,
@@ -181,7 +179,6 @@ impl PurchaseFeed {
     /// [`new`](Self::new), which reads the positions of a consumer group from the log. `options`
     /// sets the limits.
     #[must_use]
-    #[doc(hidden)]
     pub fn with_options(
         log: Arc<dyn Log>,
         positions: Arc<dyn IngestPositions>,
@@ -225,7 +222,6 @@ impl PurchaseFeed {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
-    #[doc(hidden)]
     pub async fn subscribe(
         &self,
         selector: Selector,

@@ -72,7 +72,6 @@ impl DeadLetterLimit {
     /// Returns this limit with the name of the setting that an operator changes.
     ///
     /// The error that stops the pipeline names the setting.
-    #[doc(hidden)]
     #[must_use]
     pub const fn with_setting_name(mut self, setting: &'static str) -> Self {
         self.setting = Some(setting);

@@ -265,7 +265,6 @@ pub trait IngestObserver: Debug + Send + Sync + 'static {
     ///
     /// The spans end with the work on the batch. If the pipeline stops within the batch,
     /// `otel.status_code` is recorded in them as `error`. The default implementation returns none.
-    #[doc(hidden)]
     fn spans(&self, _batch: &Batch) -> Vec<Span> {
         Vec::new()
     }

@@ -89,7 +89,6 @@ impl GapCause {
 
 /// The name of the header that marks a dead letter whose record was too large to be stored whole:
 /// the dead letter contains only a part of the record, so it cannot be replayed.
-#[doc(hidden)]
 pub const CUT_HEADER: &str = "dead-letter-cut";
 
 // The names of the headers that describe a gap in its dead letter. All their values are text.
@@ -179,8 +178,7 @@ impl Gap {
     /// position behind it is committed. A merged gap keeps the cause of its first part. The result
     /// is ordered by topic, partition and offset.
     #[must_use]
-    #[doc(hidden)]
-    pub fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
+    pub(crate) fn merge(mut gaps: Vec<Self>) -> Vec<Self> {
         // The epoch of a partition is ignored: it differs whenever the gap was delivered to another
         // member of the group.
         let topic_partition = |gap: &Self| (Arc::clone(&gap.partition.topic), gap.partition.index);

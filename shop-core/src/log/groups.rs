@@ -28,7 +28,6 @@ pub trait LogGroups: Debug + Send + Sync + 'static {
     ///
     /// # Errors
     /// [`Unavailable`](crate::ErrorKind::Unavailable) if the log cannot be read.
-    #[doc(hidden)]
     async fn usage(&self) -> Result<LogUsage>;
 
     /// Deletes the position of `group`, and returns whether there was such a group.

@@ -20,7 +20,6 @@ const NO_VALUE: u32 = u32::MAX;
 
 impl Headers {
     /// The headers of a record without headers.
-    #[doc(hidden)]
     pub const EMPTY: Self = Self(Bytes::new());
 
     /// Creates a builder for new headers.
@@ -73,7 +72,6 @@ impl Headers {
     }
 
     /// Creates a builder that contains a copy of these headers.
-    #[doc(hidden)]
     #[must_use]
     pub fn to_builder(&self) -> HeadersBuilder {
         HeadersBuilder(self.0[..].into())
@@ -134,7 +132,6 @@ impl HeadersBuilder {
     ///
     /// Several records, or the parts of one record, can share one allocation: see
     /// [`build_and_split`](Self::build_and_split).
-    #[doc(hidden)]
     #[must_use]
     pub fn with_buffer(buffer: BytesMut) -> Self {
         debug_assert!(
@@ -171,7 +168,6 @@ impl HeadersBuilder {
     }
 
     /// Returns the finished headers, and the rest of the buffer for further use.
-    #[doc(hidden)]
     #[must_use]
     pub fn build_and_split(mut self) -> (Headers, BytesMut) {
         (Headers(self.0.split().freeze()), self.0)

@@ -51,7 +51,6 @@ pub use {
 };
 #[cfg(feature = "mock")]
 pub use {groups::MockLogGroups, port::MockLog, source::MockLogSource};
-#[doc(hidden)]
 pub use {
     groups::{GroupPosition, LogUsage},
     positions::{GroupPositions, IngestPositions},

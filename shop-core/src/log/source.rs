@@ -314,7 +314,6 @@ impl Lag {
     /// Returns the earliest time since which records of any partition wait for the end of a
     /// transaction, or `None` if no record waits.
     #[must_use]
-    #[doc(hidden)]
     pub fn transaction_since(&self) -> Option<Instant> {
         self.open_transactions.values().min().copied()
     }

@@ -23,7 +23,6 @@ use crate::log::{CommitOffset, CommitOutcome, Partition, RevocationCause};
 ///
 /// Kafka supports these two protocols, and the members of a group may use either. Ingest must lose
 /// and double nothing under both, so its tests run with each.
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum Rebalancing {

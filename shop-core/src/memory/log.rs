@@ -32,7 +32,6 @@ pub struct InMemoryLog {
 options! {
     /// Options of an [`InMemoryLog`].
     #[derive(Debug, Clone)]
-    #[doc(hidden)]
     pub struct InMemoryLogOptions {
         /// The topic of the records (default `purchases`).
         pub topic: String as impl Into<String> = "purchases".to_owned(),
@@ -117,7 +116,6 @@ impl Default for InMemoryLog {
 impl InMemoryLog {
     /// Creates an empty log.
     #[must_use]
-    #[doc(hidden)]
     pub fn new(mut options: InMemoryLogOptions) -> Self {
         options.partitions = options.partitions.max(1);
         options.batch_records = options.batch_records.max(1);

@@ -45,7 +45,6 @@ impl InMemorySource {
 
     /// Makes this source lose its membership, as after a missed session timeout. It joins the group
     /// again by itself.
-    #[doc(hidden)]
     pub fn lose_membership(&self) {
         self.log
             .update_group(&self.group, |group| group.evict(self.member));

@@ -33,7 +33,6 @@ pub struct ResolveReport {
     /// Whether nothing was changed, only counted.
     pub dry_run: bool,
     /// Whether the dead letters were selected, so that resolving them began.
-    #[doc(hidden)]
     pub is_begun: bool,
     /// The number of dead letters that were resolved.
     pub resolved: u64,
@@ -356,7 +355,6 @@ impl Operations {
 }
 
 /// Returns a sentence for each of `positions`, at which no dead letter is pending.
-#[doc(hidden)]
 #[must_use]
 pub fn no_dead_letters_at(positions: &BTreeSet<RecordPosition>) -> Vec<String> {
     positions

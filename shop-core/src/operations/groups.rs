@@ -25,7 +25,6 @@ impl Operations {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
-    #[doc(hidden)]
     pub async fn log_usage(&self) -> Result<LogUsage> {
         self.log_groups()?.usage().await
     }

@@ -51,13 +51,11 @@ mod groups;
 mod status;
 mod store;
 
-#[doc(hidden)]
 pub use dead_letters::no_dead_letters_at;
 pub use dead_letters::{ParkReport, ResolveReport};
 pub use events::EventReplay;
 pub use groups::GroupStart;
 pub use status::{TopicStatus, UnreadTopic};
-#[doc(hidden)]
 pub use status::{format_age, unread_age};
 
 use crate::backend::Backend;

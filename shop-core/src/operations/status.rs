@@ -149,7 +149,6 @@ impl Operations {
 }
 
 /// Returns the age of the oldest unread record of a partition, if the record was read in time.
-#[doc(hidden)]
 #[must_use]
 pub fn unread_age(partition: &GroupProgress) -> Option<Duration> {
     Some(SystemClock.now().saturating_since(partition.oldest_unread?))

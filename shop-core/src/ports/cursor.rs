@@ -99,7 +99,6 @@ impl Cursor {
 
     /// Checks whether this cursor belongs to a listing of `selector` in `range`, in either order.
     #[must_use]
-    #[doc(hidden)]
     pub fn belongs_to(&self, selector: &Selector, range: TimeRange) -> bool {
         self.decode_bytes(selector, range).is_some()
     }
@@ -271,7 +270,6 @@ impl PageRequest {
     ///
     /// # Errors
     /// [`Invalid`](ErrorKind::Invalid) if the cursor does not belong to this listing.
-    #[doc(hidden)]
     pub fn bounds(&self, selector: &Selector) -> Result<PageBounds> {
         let after = self
             .cursor

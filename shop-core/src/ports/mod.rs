@@ -80,7 +80,6 @@ pub use {
     totals::{Bucket, Period, TotalsRequest, UtcOffset},
     user_names::UserNames,
 };
-#[doc(hidden)]
 pub use {
     currency::rejected_currency,
     cursor::PageBounds,

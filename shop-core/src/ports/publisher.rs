@@ -177,7 +177,6 @@ impl PublishedPurchase {
     }
 
     /// Returns this purchase, marked as published before under the same key.
-    #[doc(hidden)]
     #[must_use]
     pub const fn into_replayed(mut self) -> Self {
         self.replayed = true;
@@ -185,7 +184,6 @@ impl PublishedPurchase {
     }
 
     /// Returns this purchase with the number of `attempts` that its publish took.
-    #[doc(hidden)]
     #[must_use]
     pub const fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts;

@@ -435,12 +435,10 @@ impl Page {
     /// which the page ends before its limit of purchases.
     ///
     /// The other members of 1,000 purchases take less than 5 MB.
-    #[doc(hidden)]
     pub const MAX_UNKNOWN_BYTES: usize = 4 << 20;
 
     /// Returns whether a page of `count` purchases is full, whose unknown members have
     /// `unknown_bytes` bytes together.
-    #[doc(hidden)]
     #[must_use]
     pub const fn is_full(limit: PageLimit, count: usize, unknown_bytes: usize) -> bool {
         count >= limit.get() || unknown_bytes >= Self::MAX_UNKNOWN_BYTES
@@ -479,7 +477,6 @@ impl Page {
 
     /// Returns how many of the purchases `found` belong to a page of `limit`: as many as fill it, or
     /// all of them.
-    #[doc(hidden)]
     #[must_use]
     pub fn full_length(found: &[Purchase], limit: PageLimit) -> usize {
         let mut unknown_bytes = 0;
@@ -501,7 +498,6 @@ impl Page {
     /// # Errors
     /// [`Corrupt`](ErrorKind::Corrupt) if there are more pages, but this page is empty or its
     /// cursor does not advance.
-    #[doc(hidden)]
     pub fn next_cursor(&self, request: &PageRequest) -> Result<Option<Cursor>> {
         let stands_still =
             self.next.is_some() && (self.items.is_empty() || self.next == request.cursor);
@@ -534,7 +530,6 @@ impl Summary {
     ///
     /// The price of a refund is negative. It reduces the total price, and is not counted as a
     /// purchase.
-    #[doc(hidden)]
     #[must_use]
     pub fn from_price(price: Price) -> Self {
         Self::new(u64::from(!price.is_negative()), price.into())

@@ -125,7 +125,6 @@ pub trait PurchaseQueryExt: PurchaseQuery {
     ///
     /// A small first page is fast, and large pages then need few requests. Otherwise the stream
     /// equals the stream of [`pages`](Self::pages).
-    #[doc(hidden)]
     fn growing_pages(
         self: Arc<Self>,
         selector: Selector,

@@ -216,7 +216,6 @@ pub(super) async fn by_user<'a, T: Send>(
 /// Groups `items` by their key, and returns the groups in the order of their first items.
 ///
 /// The items of a group keep their order. An item without a key is a group of its own.
-#[doc(hidden)]
 pub fn group_by_key<T, K: Hash + Eq>(
     items: impl IntoIterator<Item = T>,
     key_of: impl Fn(&T) -> Option<K>,

@@ -450,7 +450,6 @@ impl InsertOutcome {
     /// - [`Erased`](ErrorKind::Erased) if the id belongs to an erased purchase
     /// - [`Invalid`](ErrorKind::Invalid) with the reason if the store rejected the purchase
     /// - The error of an [`Unknown`](Self::Unknown) outcome
-    #[doc(hidden)]
     pub fn into_receipt(self, id: PurchaseId, durability: Durability) -> Result<Receipt> {
         let (kind, message) = match self {
             Self::Inserted | Self::Waiting => return Ok(Receipt::new(id, durability)),

@@ -174,7 +174,6 @@ impl Bucket {
     ///
     /// The answer is one bucket of all times, or no bucket if there are no purchases.
     #[must_use]
-    #[doc(hidden)]
     pub fn from_summary(summary: Summary) -> Vec<Self> {
         let bucket = Self::new(Timestamp::MIN, Timestamp::MAX, summary);
         if summary == Summary::default() {

@@ -33,7 +33,6 @@ pub enum DecodeError {
     #[error("the record has no value")]
     Empty,
     /// The record is not a purchase: a member of its value, or a header, is missing or invalid.
-    #[doc(hidden)]
     #[error("{0}")]
     NotAPurchase(String),
     /// The value of the record is not a valid event.

@@ -10,10 +10,8 @@ pub(crate) mod typed;
 
 pub use codec::DecodeError;
 pub(crate) use codec::decode_refund;
-#[doc(hidden)]
 pub use codec::{MEMBERS, USER_ID, decode, encode};
 pub use typed::{Event, JsonEvent, Record};
-#[doc(hidden)]
 pub use typed::{decode_event, encode_event};
 
 crate::macros::named_enum! {
@@ -39,7 +37,6 @@ crate::macros::named_enum! {
 ///
 /// The consumers of the replaced systems read four members of a record's value. Everything else is
 /// in headers, so those consumers can still read the value.
-#[doc(hidden)]
 pub mod header {
     use crate::RequestContext;
     use crate::log::HeadersBuilder;
@@ -78,8 +75,7 @@ pub mod header {
 }
 
 /// The version of the format of events, and of purchases without details.
-#[doc(hidden)]
-pub const SCHEMA_VERSION: &str = "1";
+pub(crate) const SCHEMA_VERSION: &str = "1";
 /// The version of the format of purchases with details, including all refunds.
 ///
 /// An older program that does not know this version keeps the record as a dead letter. If the

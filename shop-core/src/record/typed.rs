@@ -223,7 +223,6 @@ impl Record for Purchase {
 ///
 /// # Errors
 /// [`Internal`](ErrorKind::Internal) if `body` cannot be written as JSON.
-#[doc(hidden)]
 pub fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecord> {
     let value = serde_json::to_vec(body).map_err(|error| {
         Error::new(ErrorKind::Internal, "an event could not be written as JSON").with_source(error)
@@ -244,7 +243,6 @@ pub fn encode_event(key: impl Display, body: &impl Serialize) -> Result<LogRecor
 /// - [`DecodeError::UnknownSchema`] if the record states another schema version than
 ///   [`SCHEMA_VERSION`]
 /// - [`DecodeError::NotAnEvent`] if the value is not the JSON of a `B`
-#[doc(hidden)]
 pub fn decode_event<'a, B: Deserialize<'a>>(record: &'a LogRecord) -> Result<B, DecodeError> {
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     if let Some(version) = record.headers.get(header::SCHEMA)

@@ -256,7 +256,6 @@ impl Shop {
 
     /// Returns a shop like [`with_context`](Self::with_context), for a request that may have no
     /// context.
-    #[doc(hidden)]
     #[must_use]
     pub fn with_request(&self, context: Option<Box<RequestContext>>) -> Self {
         Self {
@@ -317,7 +316,6 @@ impl Shop {
     }
 }
 
-#[doc(hidden)]
 impl<S: PurchaseSink> From<IdempotentSink<S>> for Shop {
     /// Creates a shop that publishes to `sink`, and lists purchases from the store in which `sink`
     /// looks up ids. The shop has the clock and the currency of the sink.

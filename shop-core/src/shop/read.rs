@@ -179,7 +179,6 @@ impl Shop {
     ///
     /// # Cancel safety
     /// Dropping the future has no effect.
-    #[doc(hidden)]
     pub async fn refund_state(&self, refund: &Purchase) -> Result<RefundState> {
         RefundState::look_up(&*self.ports.query, refund).await
     }

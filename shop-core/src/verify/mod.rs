@@ -96,7 +96,6 @@ pub async fn verify(
 }
 
 /// A [`verify`] with options, whose progress can be shown.
-#[doc(hidden)]
 #[derive(Debug, Clone)]
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
@@ -105,7 +104,6 @@ pub struct Verify {
 
 options! {
     /// Options of a [`Verify`].
-    #[doc(hidden)]
     #[derive(Debug, Clone, PartialEq, Eq)]
     pub struct VerifyOptions {
         /// The time without progress after which a record that was not found counts as missing
@@ -134,7 +132,6 @@ options! {
 }
 
 /// The progress of a verification, for display.
-#[doc(hidden)]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct VerifyProgress {
     /// The number of records of the log that were scanned.

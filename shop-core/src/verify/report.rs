@@ -19,51 +19,39 @@ pub struct VerifyReport {
     pub records: u64,
     /// The number of offsets that the log ever assigned: to its records, to deleted records, and to
     /// the markers of transactions. `None` if the log [cannot be followed](crate::log::ScanEnd::Never).
-    #[doc(hidden)]
     pub written: Option<u64>,
     /// Per topic and partition, the first offset that the log still contains, or the next one if it
     /// contains no records any more. Earlier records are not verified. Partitions that never
     /// contained a record are absent.
-    #[doc(hidden)]
     #[serde(skip)]
     pub first_offsets: BTreeMap<(String, u32), u64>,
     /// The offset of the first record that a partition ever contained.
-    #[doc(hidden)]
     #[serde(skip)]
     pub first_offset: u64,
     /// The number of purchases in the store.
-    #[doc(hidden)]
     pub purchases: u64,
     /// The number of documents or rows in the store that are not purchases, as far as the store
     /// scans them.
-    #[doc(hidden)]
     pub unreadable: u64,
     /// The number of records with a pending dead letter.
     pub dead_lettered: u64,
     /// The number of records with a pending dead letter for a conflict: a client reused a key with
     /// other content.
-    #[doc(hidden)]
     pub conflicts: u64,
     /// The number of records whose dead letter was replayed or discarded. A replayed record is in
     /// the log a second time and is verified there.
-    #[doc(hidden)]
     pub resolved: u64,
     /// The number of records that were erased, or whose purchase was erased.
-    #[doc(hidden)]
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
-    #[doc(hidden)]
     pub expired: u64,
     /// The number of records without an id whose purchase another consumer stored under an
     /// `ObjectId`: the consumer of a replaced system, on the same topic.
-    #[doc(hidden)]
     pub by_others: u64,
     /// The number of records whose refund waits in the store for its purchase.
-    #[doc(hidden)]
     pub waiting: u64,
     /// The number of records that do not decode, if they are
     /// [skipped](super::VerifyOptions::skip_undecodable).
-    #[doc(hidden)]
     pub undecodable: u64,
     /// Purchases and undecodable records that are neither stored nor dead-lettered, each with its
     /// first such record.
@@ -80,7 +68,6 @@ pub struct VerifyReport {
     #[serde(skip)]
     pub gaps: Findings<Gap>,
     /// The number of records in all pending gaps.
-    #[doc(hidden)]
     pub lost: u64,
     /// The number of offsets at the ends of the partitions that could not be read: other producers
     /// did not end their transactions in the time that was waited for records in flight.

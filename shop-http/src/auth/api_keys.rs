@@ -75,7 +75,6 @@ impl ApiKeys {
     /// # Errors
     /// [`InvalidApiKeys`], with the number of the first line that is invalid or names an unknown
     /// scope.
-    #[doc(hidden)]
     pub fn parse_known(text: &str) -> Result<Self, InvalidApiKeys> {
         Self::parse_with_scopes(text, |scope| {
             Scopes::ALL.split(' ').any(|known| known == scope)

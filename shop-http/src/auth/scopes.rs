@@ -45,7 +45,6 @@ pub struct Scopes;
 
 impl Scopes {
     /// All scopes that this policy knows, separated by spaces.
-    #[doc(hidden)]
     pub const ALL: &str = "purchases:write purchases:write:any purchases:refund purchases:refund:any purchases:read purchases:read:any users:write:any users:read users:read:any orders:write orders:write:any orders:read orders:read:any observe operate";
 }
 

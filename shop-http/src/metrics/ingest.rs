@@ -66,7 +66,6 @@ impl Metrics {
     }
 }
 
-#[doc(hidden)]
 impl Metrics {
     /// Exports how long the log of `topic` keeps a record that was not read.
     ///

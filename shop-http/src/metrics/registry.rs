@@ -177,7 +177,6 @@ impl Metrics {
     }
 }
 
-#[doc(hidden)]
 impl Metrics {
     /// Exports `count`, the number of documents in a store that are not purchases.
     pub fn count_unreadable(&self, count: Arc<AtomicU64>) {

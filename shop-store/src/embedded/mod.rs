@@ -30,7 +30,6 @@ mod damage_test;
 mod database;
 mod delay;
 mod error;
-#[doc(hidden)]
 pub mod file;
 mod file_check;
 mod file_record;

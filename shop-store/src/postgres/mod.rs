@@ -62,7 +62,6 @@
 
 mod connection;
 mod connector;
-#[doc(hidden)]
 pub mod database;
 mod erase;
 mod error;

@@ -15,7 +15,6 @@ use crate::ports::{
 };
 
 /// A port whose calls have the faults of a script. Implements the same port.
-#[doc(hidden)]
 #[derive(Debug)]
 pub struct Faulty<P: ?Sized> {
     /// The port without faults.

@@ -24,6 +24,5 @@ mod simulated;
 mod source;
 
 pub use call::{Call, Fault};
-#[doc(hidden)]
 pub use faulty::Faulty;
 pub use script::Faults;
