@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 
 /// The levels of the tests in these places. The first place that is a part of the path decides.
-const LEVELS: [(&str, &str); 10] = [
+const LEVELS: [(&str, &str); 11] = [
     // Tests of what the process tests are made of.
     ("_test.rs", "unit"),
     ("system-tests/tests/processes/browser/", "browser"),
@@ -17,6 +17,7 @@ const LEVELS: [(&str, &str); 10] = [
     ("shop-core/tests/model/", "simulation"),
     ("shop-http/tests/page/", "node"),
     ("shop-http/tests/", "HTTP"),
+    ("shop-compat/tests/", "HTTP"),
     ("shop-client/tests/", "HTTP"),
     ("shop-accounts/tests/http/", "HTTP"),
     ("shop-accounts/tests/client/", "HTTP"),

@@ -162,8 +162,8 @@ impl Service {
             notify_systemd(NotifyState::Stopping);
         });
 
-        // Also without users and orders: `/users` is then a 404 as in the replaced system.
         self.parts.roles.push(Arc::new(self.entities.accounts));
+        self.parts.roles.extend(self.settings.compat_role());
         let purchases = self.parts.purchases.as_ref();
         let sink = purchases.and_then(|purchases| purchases.sink.clone());
         let mut router = routes(self.parts);

@@ -127,7 +127,7 @@ fn log_start(settings: &Settings) -> Result<()> {
         roles = settings.role_names(),
         topic = settings.purchases_topic,
         group = settings.purchases_group_id,
-        dialect = settings.http.dialect.name(),
+        dialect = settings.dialect_name(),
         ingest = settings.ingests(),
         "{} {} starts",
         settings.service.name(),

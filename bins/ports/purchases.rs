@@ -224,7 +224,7 @@ impl PurchaseTasks {
         let group = backend.require_group()?;
         let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
             metrics: metrics.ingest_observer(),
-            logs_purchases: settings.http.dialect.logs_purchases,
+            logs_purchases: settings.logs_purchases(),
             traced: settings
                 .messaging_system()
                 .map(|system| (system, group.to_owned())),

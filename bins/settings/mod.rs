@@ -22,6 +22,7 @@
 mod command;
 mod command_line;
 mod conflicts;
+mod dialect;
 mod environment;
 mod files;
 mod host_port;
@@ -235,7 +236,7 @@ impl Settings {
     ///
     /// With a dialect that logs each purchase that ingest receives, ingest stores the purchases.
     pub(crate) fn stores_at_once(&self) -> bool {
-        self.is_one_file() && self.ingests() && !self.http.dialect.logs_purchases
+        self.is_one_file() && self.ingests() && !self.logs_purchases()
     }
 
     /// Returns whether the log and the store of purchases are one file of this process.
@@ -355,6 +356,7 @@ impl Settings {
     /// Returns the options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
         let mut options = self.http.options(self.authenticates());
+        self.apply_dialect(&mut options);
         options.purchase_retention = self.purchase_retention;
         // Management publishes to its store, rather than to a topic.
         if self.service == ServiceKind::Facing {

@@ -232,7 +232,8 @@ pub(super) fn arguments() -> Command {
             let Some(setting) = settings.find(|setting| setting.get_id() == id) else {
                 continue;
             };
-            let mut setting = setting.clone().help_heading(heading).hide_env(true);
+            let setting = super::dialect::describe_default(setting.clone());
+            let mut setting = setting.help_heading(heading).hide_env(true);
             if let Some(name) = variable(&setting)
                 && setting.is_hide_set()
             {

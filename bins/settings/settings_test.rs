@@ -111,6 +111,7 @@ fn lines_of(settings: &Settings) -> Vec<String> {
             TopicSpec::orders(settings).group
         ),
         format!("properties: {:?}", settings.kafka_properties.keys()),
+        format!("role of the replaced systems: {:?}", settings.compat_role()),
     ]);
     lines.extend(
         settings
@@ -159,8 +160,7 @@ fn outcomes(cases: &str) -> String {
         };
         assert!(!outcome.contains("hunter2"), "{line}: {outcome}");
         for line in outcome.replace(path, "@file").lines() {
-            // A dialect has a document of the API.
-            outcomes += &format!("    {line:.400}\n");
+            outcomes += &format!("    {line}\n");
         }
     }
     outcomes

@@ -81,6 +81,9 @@ pub struct Variables {
     /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
     #[arg(long, env = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
+    #[cfg(feature = "compat")]
+    #[command(flatten)]
+    pub(crate) compat: shop_compat::CompatArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
 
@@ -430,7 +433,7 @@ impl Variables {
     /// replaced system that has users and orders.
     pub(crate) fn has(&self, role: ProcessRole) -> bool {
         match &self.roles[..] {
-            [] => role == ProcessRole::Purchases || self.http.dialect.name() == "ecommerce",
+            [] => role == ProcessRole::Purchases || self.dialect_name() == "ecommerce",
             chosen => chosen.contains(&role),
         }
     }

@@ -1,1 +1,57 @@
-//! The five systems that purchase tracking replaces.
+//! The five systems that purchase tracking replaces: what their clients send, and what they get.
+//!
+//! [`ReplacedSystems`] is a [`Role`](shop_http::Role) of the crate `shop-http`. It adds the paths
+//! that one of the systems had alone, and writes the paths that several had in the form of the
+//! [`Dialect`] that the program chooses:
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use shop_compat::{Dialect, ReplacedSystems};
+//! use shop_core::Shop;
+//! use shop_http::{Parts, routes};
+//!
+//! let shop = Shop::in_memory();
+//! let mut parts = Parts::from(shop.backend());
+//! let dialect = Dialect::from_name("user-buy-list")?;
+//! parts.roles.push(Arc::new(ReplacedSystems::new(dialect)));
+//! let routes = routes(parts);
+//! assert!(routes.paths().contains(&"/api/buy".to_owned()));
+//! let router = routes.build();
+//! # Ok::<(), shop_compat::UnknownDialect>(())
+//! ```
+//!
+//! | path | form |
+//! |---|---|
+//! | `/v1`, also below the prefix of an ingress | none: the native API, whose errors are problems |
+//! | `/api/v1` | `shopping-system` |
+//! | `/api` | `user-buy-list` |
+//! | `/buyList`, other paths below the prefix of an ingress | `scalable-shop` |
+//! | `/users`, `/orders` | `ecommerce` |
+//! | other paths | the dialect |
+//!
+//! Each system is a module, which says from top to bottom what the system reads, answers and
+//! serves.
+//!
+//! # Features
+//!
+//! | feature | adds | default |
+//! |---|---|---|
+//! | `clap` | `CompatArgs`: the dialect as a flag and a variable of a program | no |
+
+#![cfg_attr(docsrs, feature(doc_cfg))]
+
+#[cfg(feature = "clap")]
+mod args;
+mod dialect;
+mod fastapi;
+mod purchase_tracking;
+mod role;
+mod scalable_shop;
+mod shopping_system;
+mod user_buy_list;
+
+#[cfg(feature = "clap")]
+pub use args::CompatArgs;
+pub use dialect::{Dialect, UnknownDialect};
+pub use role::ReplacedSystems;

@@ -23,7 +23,7 @@ export class Refusal extends Error {
   }
 }
 
-/** Where the paths of operators are: the prefixes of the replaced systems lead to the pages, but not to these. */
+/** Where the paths of operators are: an ingress may lead to the pages below a prefix, but not to these. */
 let operations = "";
 
 /** Sends a request and reads its answer; an operation may be above the page's prefix. */

@@ -7,7 +7,6 @@ use std::num::NonZeroU32;
 use clap::Args;
 use clap::builder::BoolishValueParser;
 
-use crate::compat::dialect::Dialect;
 use crate::options::{AccessLog, CorsOrigins, Hosts, HttpOptions, TrustedProxies};
 
 /// Settings of the routers and the listener for the command line of a program, which clap parses.
@@ -37,10 +36,6 @@ use crate::options::{AccessLog, CorsOrigins, Hosts, HttpOptions, TrustedProxies}
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct HttpArgs {
-    /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
-    /// purchase-tracking or shopping-system
-    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
-    pub dialect: &'static Dialect,
     /// Writes per second that one client may send, the holder of a token or key, else an address;
     /// counted by each process [default: no limit]
     #[arg(long, env = "SHOP_RATE_WRITES")]
@@ -57,7 +52,7 @@ pub struct HttpArgs {
     #[arg(long, env = "SHOP_TRUSTED_PROXIES")]
     pub trusted_proxies: Option<TrustedProxies>,
     /// Allowed CORS origins of facing, separated by commas, or * [default: *; none with
-    /// authentication or in some dialects]
+    /// authentication]
     #[arg(long, env = "SHOP_CORS_ALLOW_ORIGINS")]
     pub cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
@@ -70,9 +65,8 @@ pub struct HttpArgs {
     /// authentication, else off]
     #[arg(long, env = "SHOP_ACCESS_LOG")]
     pub access_log: Option<AccessLog>,
-    /// Whether purchases can be refunded: on or off. Programs of a replaced system on the same
-    /// topic would store a refund as a purchase [default: on; off in the dialect of a replaced
-    /// system]
+    /// Whether purchases can be refunded: on or off. Programs on the same topic that know no refunds
+    /// would store a refund as a purchase [default: on]
     #[arg(long, env = "SHOP_REFUNDS", value_parser = BoolishValueParser::new())]
     pub refunds: Option<bool>,
 }
@@ -80,22 +74,19 @@ pub struct HttpArgs {
 impl HttpArgs {
     /// Returns the options of a service with these settings.
     ///
-    /// What is unset depends on the dialect, and on whether the service `authenticates` requests:
-    /// such a service logs all requests, and pages of other origins may not call it. Unset hosts are
+    /// What is unset depends on whether the service `authenticates` requests: such a service logs
+    /// all requests, and pages of other origins may not call it. Unset hosts are
     /// all hosts: for a service on a loopback address, set [`Hosts`] yourself.
     #[must_use]
     pub fn options(&self, authenticates: bool) -> HttpOptions {
         let mut access_log = AccessLog::Off;
-        let mut cors = CorsOrigins::List(Vec::new());
+        let mut cors = CorsOrigins::Any;
         if authenticates {
             access_log = AccessLog::All;
-        } else if self.dialect.is_open {
-            cors = CorsOrigins::Any;
+            cors = CorsOrigins::List(Vec::new());
         }
-        let is_default_dialect = self.dialect.name() == Dialect::DEFAULT.name();
 
         HttpOptions::default()
-            .dialect(self.dialect)
             .cors(self.cors_allow_origins.clone().unwrap_or(cors))
             .hosts(self.hosts.clone().unwrap_or_default())
             .access_log(self.access_log.unwrap_or(access_log))
@@ -103,6 +94,6 @@ impl HttpArgs {
             .rate_reads(self.rate_reads)
             .client_connections(self.client_connections)
             .trusted_proxies(self.trusted_proxies.clone().unwrap_or_default())
-            .refunds(self.refunds.unwrap_or(is_default_dialect))
+            .refunds(self.refunds.unwrap_or(true))
     }
 }

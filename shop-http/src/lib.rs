@@ -73,7 +73,7 @@
 //!
 //! let shop = Shop::in_memory();
 //! let api = routes(shop.backend())
-//!     .without([RouteGroup::Dialects, RouteGroup::Metrics])
+//!     .without([RouteGroup::ShortPaths, RouteGroup::Metrics])
 //!     .build();
 //! let app: Router = Router::new().nest_service("/shop", api);
 //! ```
@@ -94,7 +94,7 @@
 //! | group | routes |
 //! |---|---|
 //! | [`V1`](RouteGroup::V1) | the native API under `/v1`, which `shop-client` calls |
-//! | [`Dialects`](RouteGroup::Dialects) | the paths of the replaced systems, in their response formats |
+//! | [`ShortPaths`](RouteGroup::ShortPaths) | `/buy`, `/getAllUserBuys/{who}` and `/purchases`, and what roles add outside of `/v1` |
 //! | [`Page`](RouteGroup::Page) | the page for browsers at `/`, and for programs a list of all paths |
 //! | [`Docs`](RouteGroup::Docs) | `/openapi.json`; Swagger UI at `/docs` |
 //! | [`Health`](RouteGroup::Health) | probes, and `/health` |
@@ -141,8 +141,8 @@
 
 // In the order in which a request passes them; `.ci/floors` says which imports which. `serve`: the
 // listener and its connections. `routes`: the routes, their table, and the builder of routers.
-// `pipeline`: the steps that every request takes. `compat`: the requests and the responses of the
-// replaced systems. `resources`: a handler per resource. `operations`: the handlers of probes,
+// `pipeline`: the steps that every request takes. `short_paths`: the handlers of the paths
+// outside of `/v1`. `resources`: a handler per resource. `operations`: the handlers of probes,
 // health and metrics. `request`: parsed and validated requests. `auth`: senders, and what they may
 // do. `service`: the roles behind the routes, with time-outs, idempotency keys and
 // read-your-writes. `role`: what a role beside purchases adds. `toolkit`: what its handlers, in
@@ -151,7 +151,6 @@
 #[cfg(feature = "clap")]
 mod args;
 mod auth;
-mod compat;
 mod files;
 mod header_names;
 mod metrics;
@@ -168,6 +167,7 @@ mod role;
 mod routes;
 mod serve;
 mod service;
+mod short_paths;
 pub mod toolkit;
 mod watched_body;
 
@@ -180,7 +180,6 @@ pub use auth::{Action, AnyOf, Authenticate, Authorize, Decision, Principal, Reje
 pub use auth::{ApiKeys, InvalidApiKeys, InvalidKeySet, KeySet, TokenVerifier};
 /// The crate of the routers.
 pub use axum;
-pub use compat::dialect::{Dialect, UnknownDialect};
 pub use files::{MAX_FILE_BYTES, MAX_SECRET_BYTES, check_small_file, read_small_file};
 pub use metrics::Metrics;
 pub use options::{

@@ -13,8 +13,6 @@ use axum::http::HeaderValue;
 use axum::http::uri::Authority;
 use ipnet::IpNet;
 
-use crate::compat::dialect::Dialect;
-
 shop_core::options! {
     /// Options of the routers and the listener.
     ///
@@ -31,9 +29,6 @@ shop_core::options! {
     /// ```
     #[derive(Debug, Clone)]
     pub struct HttpOptions {
-        /// The replaced system in whose form the paths answer that name no system (default
-        /// [`Dialect::DEFAULT`]).
-        pub dialect: &'static Dialect = Dialect::DEFAULT,
         /// The maximum length of a request's path and query, in bytes (default 8,192; RFC 9110
         /// recommends at least 8,000).
         pub max_uri_bytes: usize = 8_192,
@@ -138,7 +133,7 @@ shop_core::options! {
         /// older timestamp is refused.
         pub purchase_retention: Option<Duration> = None,
         /// Whether purchases are refunded by `POST /v1/purchases/{id}:refund` (default `true`). A
-        /// program of a replaced system that reads the same log would take a refund for a purchase.
+        /// program that reads the same log and knows no refunds would take a refund for a purchase.
         pub refunds: bool = true,
         /// The messaging system and the topic that the spans of publishes name (default none:
         /// publishes create no spans).

@@ -24,7 +24,7 @@ const MAX_WHOLE_DIGITS: i64 = 8;
 
 /// Creates an error with a type of pydantic's list, and a message without a parameter.
 fn error(kind: &'static str, message: &str) -> MemberError {
-    MemberError::new(ValidationErrorKind::Pydantic(kind, None), message)
+    MemberError::new(ValidationErrorKind::Custom(kind, None), message)
 }
 
 /// Creates an error whose message contains the `value` of a parameter, which the error also lists
@@ -36,10 +36,7 @@ fn error_with_parameter(
     value: impl Into<Value>,
 ) -> MemberError {
     let parameter = Box::new((name, value.into()));
-    MemberError::new(
-        ValidationErrorKind::Pydantic(kind, Some(parameter)),
-        message,
-    )
+    MemberError::new(ValidationErrorKind::Custom(kind, Some(parameter)), message)
 }
 
 /// Creates the error of a text that is not an integer.

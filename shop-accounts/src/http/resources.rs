@@ -35,7 +35,7 @@ const EMAIL_TAKEN: HttpError = HttpError::new(
     Some(problem::EMAIL_TAKEN),
     "Email already registered",
 )
-.with_legacy_status(StatusCode::BAD_REQUEST);
+.with_status_outside_v1(StatusCode::BAD_REQUEST);
 
 /// The state of the handlers of users or of orders, with their store `S`.
 #[derive(Clone)]

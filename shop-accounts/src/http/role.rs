@@ -9,10 +9,10 @@ use std::time::Duration;
 use shop_core::Result;
 use shop_core::ingest::IngestMonitor;
 use shop_core::record::Event as _;
-use shop_http::RouteGroup::{Dialects, V1};
+use shop_http::RouteGroup::{ShortPaths, V1};
 use shop_http::toolkit::RequestClass::{Read, Write};
 use shop_http::toolkit::{Route, RouteBuilder, Service};
-use shop_http::{Dialect, PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
+use shop_http::{PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 
 use super::request::RequestForm;
 use super::resources::{self, EntityState};
@@ -113,21 +113,12 @@ impl Role for Accounts {
         let mut routes = self.routes_in_form(RequestForm::Native, service);
         let mut replaced = self.routes_in_form(RequestForm::Pydantic, service);
         for route in &mut replaced {
-            route.group = Dialects;
+            route.group = ShortPaths;
             route.path = route.path.replacen("/v1", "", 1);
         }
         let with_slashes = replaced.iter().map(Route::with_slash).collect();
         routes.extend([replaced, with_slashes].concat());
         routes
-    }
-
-    fn document(&self, dialect: &Dialect) -> Option<&'static str> {
-        let document = include_str!("../../openapi/ecommerce.json");
-        (dialect.name() == "ecommerce").then_some(document)
-    }
-
-    fn fastapi_paths(&self) -> &'static [&'static str] {
-        &["/users", "/orders"]
     }
 }
 

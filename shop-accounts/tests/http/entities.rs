@@ -91,6 +91,7 @@ impl Entities {
 pub(crate) fn management(accounts: Accounts, options: HttpOptions) -> Router {
     let mut parts = Parts::new(ServiceKind::Management, None);
     parts.roles.push(Arc::new(accounts));
+    parts.roles.extend(crate::take_roles(&mut Vec::new()));
     router(parts, options)
 }
 

@@ -16,3 +16,13 @@ mod scenarios;
 #[expect(dead_code, reason = "the tests of purchases need the rest")]
 #[path = "../../../shop-http/tests/http/shop.rs"]
 mod shop;
+
+use std::sync::Arc;
+
+use shop_compat::{Dialect, ReplacedSystems};
+use shop_http::Role;
+
+/// Returns the role that writes the errors at `/users` and `/orders` as the replaced system did.
+fn take_roles(_settings: &mut Vec<&str>) -> Vec<Arc<dyn Role>> {
+    vec![Arc::new(ReplacedSystems::new(Dialect::DEFAULT))]
+}

@@ -81,6 +81,7 @@ impl Scene for Services {
             "facing" => {
                 let mut parts = facing_parts_of(InMemoryStore::new());
                 parts.roles.push(Arc::new(accounts));
+                parts.roles.extend(crate::take_roles(&mut Vec::new()));
                 return router(parts, self.options.clone());
             }
             "management" => {}

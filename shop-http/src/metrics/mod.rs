@@ -15,6 +15,7 @@ mod registry;
 mod requests;
 
 pub(crate) use ingest::phase_name;
+pub use names::RequestFamily;
 pub(crate) use publishing::PublishMetrics;
 pub use registry::Metrics;
 pub(crate) use registry::{Scrape, ScrapeSource};

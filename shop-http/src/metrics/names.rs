@@ -1,7 +1,7 @@
 //! All metrics of the service: their names, kinds, help texts and buckets.
 //!
-//! Dashboards and autoscalers of the replaced systems query the names without `shop_`, which
-//! therefore keep their meaning.
+//! Dashboards and autoscalers query the names without `shop_` since before this service, so these
+//! keep their meaning. A role may add one [`RequestFamily`] with names of its own.
 
 /// The definition of one metric.
 #[derive(Debug, Clone, Copy)]
@@ -20,15 +20,66 @@ pub(super) enum MetricKind {
     Histogram(&'static [f64]),
 }
 
+/// The names of a family of metrics of requests that a [role](crate::Role::request_metrics) exports
+/// beside the ones of this crate.
+///
+/// The family measures the same requests, and `/health` too.
+#[derive(Debug, Clone, Copy)]
+pub struct RequestFamily {
+    /// The counter of requests that got a response, with the labels `method` and `status`.
+    pub requests: &'static str,
+    /// The histogram of the time from the head of a request to the end of its response in seconds,
+    /// with the labels `method`, `path` and `status`, if it is exported.
+    pub durations: Option<&'static str>,
+    /// The counter of requests whose handler panicked, with the labels `method` and `status`.
+    pub panics: &'static str,
+    /// The gauge that is always 1, with the label `version`.
+    pub version: &'static str,
+}
+
+impl RequestFamily {
+    /// Returns the counter of requests.
+    pub(super) const fn requests(&self) -> MetricDefinition {
+        let help = "Requests that got a response, except /metrics.";
+        MetricDefinition::new(self.requests, MetricKind::Counter, help)
+    }
+
+    /// Returns the histogram of durations.
+    pub(super) fn durations(&self) -> Option<MetricDefinition> {
+        let help = "Time from a request's head to the end of its response, except /metrics.";
+        let kind = MetricKind::Histogram(SECONDS);
+        Some(MetricDefinition::new(self.durations?, kind, help))
+    }
+
+    /// Returns the counter of panics.
+    pub(super) const fn panics(&self) -> MetricDefinition {
+        let help = "Requests whose handler panicked.";
+        MetricDefinition::new(self.panics, MetricKind::Counter, help)
+    }
+
+    /// Returns the gauge with the version.
+    pub(super) const fn version(&self) -> MetricDefinition {
+        let help = "The version of the exporter of these metrics.";
+        MetricDefinition::new(self.version, MetricKind::Gauge, help)
+    }
+}
+
+impl MetricDefinition {
+    /// Creates the definition of a metric.
+    const fn new(name: &'static str, kind: MetricKind, help: &'static str) -> Self {
+        Self { name, kind, help }
+    }
+}
+
 /// The buckets of requests, in seconds. The smallest ones are for listings of the embedded store;
 /// from 5 ms on, the bounds match [`SECONDS`].
 pub(super) const REQUEST_SECONDS: &[f64] = &[
     0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75,
     1.0, 2.5, 5.0, 7.5, 10.0,
 ];
-/// The buckets of the replaced systems, in seconds: user-buy-list set them in `prom-client`, and
-/// they are the defaults of Python's client, which purchase-tracking used.
-const SECONDS: &[f64] = &[
+/// The buckets of durations without buckets of their own, in seconds: the defaults of Prometheus'
+/// client for Python.
+pub(super) const SECONDS: &[f64] = &[
     0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
 ];
 /// The buckets of publishes, in seconds: from a commit on a fast disk to the time-out.
@@ -71,14 +122,6 @@ names! {
         "Time from a request's head to the end of its response, except /metrics and /health.");
     HTTP_REQUESTS_IN_FLIGHT =
         Gauge("http_requests_in_flight", "Requests in flight, except /metrics and /health.");
-    FLASK_HTTP_REQUESTS =
-        Counter("flask_http_request_total", "Requests that got a response, except /metrics.");
-    FLASK_HTTP_REQUEST_DURATION = Histogram(
-        "flask_http_request_duration_seconds", SECONDS,
-        "Time from a request's head to the end of its response, except /metrics.");
-    FLASK_HTTP_REQUEST_EXCEPTIONS =
-        Counter("flask_http_request_exceptions_total", "Requests whose handler panicked.");
-    FLASK_EXPORTER_INFO = Gauge("flask_exporter_info", "The version of the exporter of these metrics.");
     APP_INFO = Gauge("app_info", "The version of this service.");
     DEPENDENCY_UP = Gauge(
         "shop_dependency_up", "1 while a part works that requests to this service need, else 0.");

@@ -28,7 +28,7 @@ use shop_core::retention::RetentionMonitor;
 
 use super::history::History;
 use super::ingest::gauge_value;
-use super::names::{self, ALL, MetricDefinition, MetricKind};
+use super::names::{self, ALL, MetricDefinition, MetricKind, RequestFamily, SECONDS};
 use crate::refreshed::{Freshness, Refreshed};
 
 /// The metrics of one service, for its `/metrics`. Clones share the same metrics.
@@ -69,8 +69,8 @@ pub(super) struct MetricsInner {
     pub(super) registry: Registry,
     /// The service whose state a scrape includes, while its router exists.
     source: Mutex<Option<Weak<dyn ScrapeSource>>>,
-    /// Set if `flask_*` are exported, for the replaced systems: whether their durations are too.
-    pub(super) flask_durations: OnceLock<bool>,
+    /// The family of metrics of requests that a role has added, if one has.
+    pub(super) request_family: OnceLock<&'static RequestFamily>,
     /// The labels of `app_info` besides the version.
     build_labels: OnceLock<Labels<'static>>,
     /// Locked while the text is rendered, which takes milliseconds of processor time.
@@ -141,7 +141,7 @@ impl Metrics {
     /// let shop = Shop::in_memory();
     /// let parts = Parts::from(shop.backend());
     /// let metrics = parts.metrics.clone();
-    /// let router = routes(parts).without([RouteGroup::Metrics, RouteGroup::Dialects]).build();
+    /// let router = routes(parts).without([RouteGroup::Metrics, RouteGroup::ShortPaths]).build();
     /// let text = format!("up 1\n{}", metrics.text().await);
     /// # assert!(text.contains("\napp_info{") && !text.contains("process_"));
     /// # drop(router);
@@ -161,18 +161,21 @@ impl Metrics {
         *self.shared.source.lock() = Some(source);
     }
 
-    /// Exports `flask_*` as well, for the replaced systems, with durations if `has_durations`.
-    pub(crate) fn enable_flask(&self, has_durations: bool) {
-        self.shared.flask_durations.get_or_init(|| {
+    /// Exports the metrics of `family` as well, unless there is another family already.
+    pub(crate) fn add_request_family(&self, family: &'static RequestFamily) {
+        self.shared.request_family.get_or_init(|| {
             let registry = &self.shared.registry;
-            registry.set_gauge(names::FLASK_EXPORTER_INFO, VERSION, 1.0);
+            let always = [family.requests(), family.panics(), family.version()];
+            for metric in always.into_iter().chain(family.durations()) {
+                describe(&registry.0, metric);
+            }
+
+            registry.set_gauge(family.version(), VERSION, 1.0);
             for method in ["GET", "POST"] {
                 let labels = [("method", method), ("status", "500")];
-                registry
-                    .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
-                    .absolute(0);
+                registry.counter(family.panics(), &labels).absolute(0);
             }
-            has_durations
+            family
         });
     }
 }
@@ -372,7 +375,10 @@ pub(super) struct Registry(PrometheusRecorder);
 impl Default for Registry {
     #[expect(clippy::expect_used, reason = "`names` requires at least one bucket")]
     fn default() -> Self {
-        let mut builder = PrometheusBuilder::new();
+        // The default is for the durations of a role, which is not known yet.
+        let mut builder = PrometheusBuilder::new()
+            .set_buckets(SECONDS)
+            .expect("a list of buckets");
         for metric in ALL {
             if let MetricKind::Histogram(buckets) = metric.kind {
                 builder = builder
@@ -382,15 +388,21 @@ impl Default for Registry {
         }
 
         let recorder = builder.build_recorder();
-        for &MetricDefinition { name, kind, help } in ALL {
-            let help = SharedString::const_str(help);
-            match kind {
-                MetricKind::Counter => recorder.describe_counter(name.into(), None, help),
-                MetricKind::Gauge => recorder.describe_gauge(name.into(), None, help),
-                MetricKind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
-            }
+        for &metric in ALL {
+            describe(&recorder, metric);
         }
         Self(recorder)
+    }
+}
+
+/// Sets the kind and the help text of `metric`.
+fn describe(recorder: &PrometheusRecorder, metric: MetricDefinition) {
+    let MetricDefinition { name, kind, help } = metric;
+    let help = SharedString::const_str(help);
+    match kind {
+        MetricKind::Counter => recorder.describe_counter(name.into(), None, help),
+        MetricKind::Gauge => recorder.describe_gauge(name.into(), None, help),
+        MetricKind::Histogram(_) => recorder.describe_histogram(name.into(), None, help),
     }
 }
 

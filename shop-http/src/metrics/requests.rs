@@ -5,8 +5,7 @@
 //! head until its response was sent, and records it when it is dropped.
 //!
 //! There are two families of metrics: the metrics of this service leave out `/health` and
-//! `/metrics`; the metrics of the Flask exporter of the replaced systems leave out `/metrics`
-//! alone.
+//! `/metrics`; the [`RequestFamily`] of a role, if there is one, leaves out `/metrics` alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -33,11 +32,11 @@ pub(crate) struct HasPanicked;
 /// The families of metrics that count the requests of a route.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) enum MetricFamilies {
-    /// The metrics of this service and of Flask.
+    /// The metrics of this service and of a role.
     #[default]
     All,
-    /// The metrics of Flask alone, as in the replaced systems.
-    Flask,
+    /// The metrics of a role alone.
+    OfRoles,
     /// No metrics at all.
     None,
 }
@@ -80,7 +79,7 @@ struct Series {
     outer: String,
     method: &'static str,
     status: StatusCode,
-    /// The metrics of this service, which leave out `/health` and `/metrics`, and those of Flask, if
+    /// The metrics of this service, which leave out `/health` and `/metrics`, and those of a role, if
     /// they are exported.
     metrics: Vec<RequestMetrics>,
 }
@@ -185,17 +184,14 @@ impl RequestTimer {
                     .histogram(names::HTTP_REQUEST_DURATION, &[method_label, route_label]),
             });
         }
-        if let Some(has_durations) = shared.flask_durations.get() {
+        if let Some(family) = shared.request_family.get() {
             metrics.push(RequestMetrics {
-                requests: registry
-                    .counter(names::FLASK_HTTP_REQUESTS, &[method_label, status_label]),
-                durations: if *has_durations {
-                    registry.histogram(
-                        names::FLASK_HTTP_REQUEST_DURATION,
-                        &[method_label, path_label, status_label],
-                    )
-                } else {
-                    Histogram::noop()
+                requests: registry.counter(family.requests(), &[method_label, status_label]),
+                durations: match family.durations() {
+                    Some(durations) => {
+                        registry.histogram(durations, &[method_label, path_label, status_label])
+                    }
+                    None => Histogram::noop(),
                 },
             });
         }
@@ -236,12 +232,12 @@ impl Drop for RequestTimer {
             family.requests.increment(1);
             family.durations.record(seconds);
         }
-        if self.has_panicked && shared.flask_durations.get().is_some() {
+        if self.has_panicked
+            && let Some(family) = shared.request_family.get()
+        {
             let labels = [("method", self.method), ("status", status.as_str())];
-            shared
-                .registry
-                .counter(names::FLASK_HTTP_REQUEST_EXCEPTIONS, &labels)
-                .increment(1);
+            let panics = shared.registry.counter(family.panics(), &labels);
+            panics.increment(1);
         }
         self.metrics.count_samples(2);
     }

@@ -1,8 +1,8 @@
 //! `GET /health`: the state of a service, for people and dashboards.
 //!
-//! The replaced systems differ in the word for a healthy service, in what the status depends on,
-//! and in the members that are there without `?details=true`. A caller that may not inspect the
-//! service gets the status alone.
+//! A [`HealthForm`] chooses the word for a healthy service, what the status depends on, and the
+//! members that are there without `?details=true`. A caller that may not inspect the service gets
+//! the status alone.
 //!
 //! A member whose value a service lacks or does not know is absent, and not `null` (see
 //! [`without_nulls`]), except for an unknown `outbox` of a role.
@@ -20,6 +20,7 @@ use shop_api::{EntityHealth, IngestHealth};
 use shop_core::ingest::{Component, IngestMonitor};
 use shop_core::ports::CurrencyState;
 
+use super::health_form::HealthForm;
 use super::{Checks, needs_operator};
 use crate::auth::Caller;
 use crate::metrics::phase_name;
@@ -29,26 +30,13 @@ use crate::role::RoleState;
 use crate::routes::groups::Listener;
 use crate::service::{Service, ServiceKind, check_with_timeout, is_healthy};
 
-/// The query parameter of `/health` for all members, in the system that shows few by default.
+/// The query parameter of `/health` for all members, in a form that shows few by default.
 const DETAILS: &str = "details=true";
 /// The query parameter of `/health` for the last hour.
 const HISTORY: &str = "history=true";
 /// The seconds after which an open transaction of another producer degrades a service: the default
 /// `transaction.timeout.ms` of producers.
 const MAX_TRANSACTION_SECONDS: u64 = 60;
-
-/// The form of `/health`.
-#[derive(Clone, Copy)]
-pub(crate) struct HealthForm {
-    /// The status word of a healthy service.
-    pub(crate) healthy: &'static str,
-    /// Whether the status word says that a part is unavailable. In one system only the members do.
-    pub(crate) counts_parts: bool,
-    /// Whether management reports its store, with another HTTP status while it is unavailable.
-    pub(crate) reports_store: bool,
-    /// Whether there are more members than the status and the store without `?details=true`.
-    pub(crate) has_details: bool,
-}
 
 /// The state of the handler of `/health`.
 #[derive(Clone)]

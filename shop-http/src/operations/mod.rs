@@ -2,7 +2,7 @@
 //! metrics.
 //!
 //! - `probes`: short responses for probes and load balancers, and `/v1` for clients
-//! - `health`: `/health`, the whole state for people and dashboards
+//! - `health`: `/health`, the whole state for people and dashboards, in a form of `health_form`
 //! - `metrics`: `/metrics` for Prometheus
 //!
 //! All three use [`Checks`], which calls the ports of a service concurrently. A port that does not
@@ -11,6 +11,7 @@
 //! work.
 
 pub(crate) mod health;
+pub(crate) mod health_form;
 pub(crate) mod metrics;
 pub(crate) mod probes;
 

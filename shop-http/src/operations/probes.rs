@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `/healthz`, `/livez`, `/-/healthy` | nothing: the process responds |
 //! | `/readyz` | the files of this process, and the setting of its currency |
-//! | `/ready`, `/-/ready` | the ports on which readiness depends |
+//! | `/-/ready` | the ports on which readiness depends |
 //! | `/v1` | all ports |
 //!
 //! A service that is not ready responds with 503.
@@ -56,8 +56,7 @@ pub(crate) async fn report_local_readiness(service: Arc<Service>, _head: Parts) 
 
 /// Handles `GET /-/ready`: reports whether the service is ready for requests.
 ///
-/// The body matches the replaced system `shopping-system`, whose parts were always MongoDB and
-/// Kafka.
+/// The members are named after MongoDB and Kafka, whichever store and log the service uses.
 pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
     let checks = Checks::run_for_readiness(&service).await;
     let is_ready = checks.is_service_ready();
@@ -77,20 +76,26 @@ pub(crate) async fn report_readiness(service: Arc<Service>, _head: Parts) -> Htt
     respond_to_probe(is_ready, &body)
 }
 
-/// Handles `GET /ready`: reports whether the service is ready for requests. The body matches the
-/// replaced system `user-buy-list`.
-pub(crate) async fn report_legacy_readiness(service: Arc<Service>, _head: Parts) -> HttpResult {
-    let checks = Checks::run_for_readiness(&service).await;
-    let is_ready = checks.is_service_ready();
+/// Whether a service is ready for requests, for a probe of a role.
+#[derive(Debug, Clone, Copy)]
+#[non_exhaustive]
+pub struct Readiness {
+    /// Whether the service is ready, for which `/-/ready` is 200.
+    pub is_ready: bool,
+    /// Whether the log is ready: on facing, whether it accepts purchases.
+    pub is_log_ready: bool,
+    /// Whether the store of purchases is ready, on a management service with purchases.
+    pub is_store_ready: Option<bool>,
+}
 
-    let mut body = json!({
-        "status": readiness_word(is_ready),
-        "kafkaReady": checks.is_log_ready(),
-    });
-    if let Some(is_store_ready) = checks.is_purchase_store_ready() {
-        body["mongoReady"] = is_store_ready.into();
+/// Checks the ports on which the readiness of `service` depends, as `/-/ready` does.
+pub async fn check_readiness(service: &Service) -> Readiness {
+    let checks = Checks::run_for_readiness(service).await;
+    Readiness {
+        is_ready: checks.is_service_ready(),
+        is_log_ready: checks.is_log_ready(),
+        is_store_ready: checks.is_purchase_store_ready(),
     }
-    respond_to_probe(is_ready, &body)
 }
 
 /// Handles `GET /v1`: describes the service to clients: its roles, whether it is ready, and its
@@ -120,7 +125,7 @@ pub(crate) async fn describe_service(service: Arc<Service>, _head: Parts) -> Htt
 }
 
 /// Returns a response with `body`, whose status is 200 if the service is ready, else 503.
-fn respond_to_probe(is_ready: bool, body: &Value) -> HttpResult {
+pub fn respond_to_probe(is_ready: bool, body: &Value) -> HttpResult {
     let status = if is_ready {
         StatusCode::OK
     } else {
@@ -139,7 +144,7 @@ const fn up_or_down(is_up: bool) -> &'static str {
     if is_up { "up" } else { "down" }
 }
 
-/// Returns the reason why facing is not ready. The text about Kafka is the one that 004 documents.
+/// Returns the reason why facing is not ready.
 fn why_facing_is_not_ready(checks: &Checks<'_>) -> &'static str {
     if !checks.accepts_currency() {
         return "The currency is not known yet, or the store has another one";

@@ -12,11 +12,11 @@ use tower::{Service as TowerService, service_fn};
 use super::state::RequestState;
 use super::{Guard, RequestPipeline};
 use crate::auth::Authenticate;
-use crate::compat::error_writer;
 use crate::routes::groups::RouteGroup;
 use crate::routes::route::{Route, RouteIndex};
 use crate::routes::table;
 use crate::service::Service;
+use crate::short_paths::errors::error_writer;
 
 /// A route of a path of the router. A path ends with its parameter: what follows the parameter,
 /// such as `:refund`, is found in the request.
@@ -36,10 +36,11 @@ pub(crate) fn create_router(
     let service = Arc::new(service);
     let source = Arc::downgrade(&service);
     service.metrics.set_scrape_source(source);
-    if service.has(RouteGroup::Dialects) {
-        service
-            .metrics
-            .enable_flask(service.options.dialect.has_flask_durations);
+    let family_of_roles = service.roles.iter().find_map(|role| role.request_metrics());
+    if let Some(family) = family_of_roles
+        && service.has(RouteGroup::ShortPaths)
+    {
+        service.metrics.add_request_family(family);
     }
 
     let routes = table::routes(&service);

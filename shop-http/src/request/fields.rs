@@ -95,11 +95,11 @@ impl<'a, const N: usize> Body<'a, N> {
             Ok(read) => return Some(read),
             Err(error) => error,
         };
-        // The replaced systems wrote the name of this member with a capital letter.
+        // The texts about the price begin with a capital letter, which clients may compare.
         let subject = if member == "price" { "Price" } else { member };
         let text = match kind {
-            // The texts of pydantic do not name the member.
-            ValidationErrorKind::Pydantic(..) => text,
+            // The text is a whole sentence, and does not begin with the name of the member.
+            ValidationErrorKind::Custom(..) => text,
             _ => format!("{subject} {text}"),
         };
         self.errors.push(ValidationError {

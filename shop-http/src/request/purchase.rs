@@ -10,7 +10,7 @@
 //! | a purchase or a refund in a batch | [`read_line`] |
 //! | the refund of one purchase | [`read_refund`] |
 //!
-//! The purchases of the replaced systems are read in `compat/reading.rs`.
+//! The purchases of short paths are read in `short_paths/reading.rs`.
 
 use axum::http::HeaderMap;
 use shop_core::domain::RefundReason;

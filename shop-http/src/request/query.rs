@@ -89,7 +89,7 @@ const MAX_WAIT_SECONDS: f64 = 10.0;
 
 impl Query {
     /// The names of the parameters of a listing outside of `/v1`.
-    pub(crate) const LEGACY: &[&str] =
+    pub(crate) const SHORT_PATHS: &[&str] =
         &["by", "view", "order", "limit", "cursor", "wait_for", "wait"];
     /// The names of the parameters of a listing.
     pub(crate) const LISTING: &[&str] = &[
@@ -196,7 +196,7 @@ impl Query {
     /// Parses the query string of `uri`. Notes an error for each name that is not `known`, or that
     /// is repeated.
     ///
-    /// With [`LEGACY`](Self::LEGACY), unknown names are ignored, as the replaced systems do.
+    /// With [`SHORT_PATHS`](Self::SHORT_PATHS), unknown names are ignored.
     ///
     /// # Errors
     /// 422 if the query string cannot be read, such as because it is not UTF-8.
@@ -217,7 +217,7 @@ impl Query {
                     continue;
                 }
                 Some(_) => format!("{name} must be given once"),
-                None if known == Self::LEGACY => continue,
+                None if known == Self::SHORT_PATHS => continue,
                 None => unknown_name_text(&name, known),
             };
 

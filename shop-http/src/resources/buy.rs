@@ -1,7 +1,7 @@
 //! `POST /v1/purchases`: accepts a purchase.
 //!
-//! The parts [`begin_buy`] and [`respond_with_purchase`] also serve the replaced systems, which
-//! read and write a purchase in other forms.
+//! The parts [`begin_buy`] and [`respond_with_purchase`] also serve the short paths, which read
+//! and write a purchase in other forms.
 
 use std::sync::Arc;
 

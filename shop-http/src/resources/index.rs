@@ -43,8 +43,8 @@ pub(crate) async fn get(service: Arc<Service>, head: Parts) -> HttpResult {
     Ok(response)
 }
 
-/// Handles `GET /` below a prefix of a replaced system, which had no page: answers with the paths.
-pub(crate) async fn describe(service: Arc<Service>, head: Parts) -> HttpResult {
+/// Handles the root of paths that have no page: answers with the paths, also to a browser.
+pub async fn describe(service: Arc<Service>, head: Parts) -> HttpResult {
     let mount = Mount::from_request(&head.uri, &head.extensions);
     Ok(describe_paths(&service, &mount))
 }

@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the API of this service as an OpenAPI 3.1 document.
 //!
-//! The crate contains one document of `/v1` with all roles, and documents of replaced systems. The
-//! document of a service combines the one of `/v1` with those of the system that its dialect
-//! replaces, of which the roles contain some, restricted to the routes of the service.
+//! The crate contains one document of `/v1` with all roles. The document of a service combines it
+//! with the documents that its [roles](crate::Role::document) have of their other routes, restricted
+//! to the routes of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -41,10 +41,9 @@ impl OpenApiDocument {
     /// Creates the document of the routes of `service`.
     fn new(service: &Service) -> Self {
         let mut document = Self::parse(V1);
-        let dialect = service.options.dialect;
-        let role_documents = service.roles.iter().map(|role| role.document(dialect));
-        for routes_of_system in role_documents.chain([dialect.document]).flatten() {
-            document.extend(Self::parse(routes_of_system));
+        let role_documents = service.roles.iter().filter_map(|role| role.document());
+        for role_document in role_documents {
+            document.extend(Self::parse(role_document));
         }
 
         let title = format!("Purchase tracking: {}", service.kind.name());

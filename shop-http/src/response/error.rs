@@ -2,7 +2,7 @@
 //!
 //! Only this module maps the kinds of errors of the ports to statuses. There is one constant or
 //! constructor per meaning. A handler returns an [`HttpError`], and the [`ErrorWriter`] of its
-//! route writes the response: as a problem of RFC 9457, or in the form of a replaced system.
+//! route writes the response: as a problem of RFC 9457, or in a form of the short paths.
 
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -25,14 +25,14 @@ use crate::response::validation_error::{ValidationError, error_texts};
 use crate::service::kind::ServiceKind;
 
 /// Writes the response with an error, in the form that the clients of a route expect.
-pub(crate) type ErrorWriter = fn(&HttpError) -> Response;
+pub type ErrorWriter = fn(&HttpError) -> Response;
 
 /// The error of a request, as `/v1` reports it.
 #[derive(Debug, Clone)]
 pub struct HttpError {
     pub(crate) status: StatusCode,
     /// The status outside of `/v1`, if it differs.
-    pub(crate) legacy_status: Option<StatusCode>,
+    pub(crate) status_outside_v1: Option<StatusCode>,
     /// The type of the problem: the one of an outcome that our client recognizes, or the one of the
     /// kind of error, from which the client restores the error of the port.
     pub(crate) problem_type: Option<&'static str>,
@@ -217,7 +217,7 @@ impl HttpError {
     ) -> Self {
         Self {
             status,
-            legacy_status: None,
+            status_outside_v1: None,
             problem_type,
             text: Cow::Borrowed(text),
             errors: Vec::new(),
@@ -228,9 +228,9 @@ impl HttpError {
         }
     }
 
-    /// Sets the status of this error outside of `/v1`, where the replaced system had another one.
-    pub const fn with_legacy_status(mut self, status: StatusCode) -> Self {
-        self.legacy_status = Some(status);
+    /// Sets the status of this error outside of `/v1`, if it differs.
+    pub const fn with_status_outside_v1(mut self, status: StatusCode) -> Self {
+        self.status_outside_v1 = Some(status);
         self
     }
 
@@ -277,8 +277,13 @@ impl HttpError {
         }
     }
 
+    /// Returns the errors of an invalid request, which are none for any other error.
+    pub fn errors(&self) -> &[ValidationError] {
+        &self.errors
+    }
+
     /// Returns whether the body was refused because its media type is not the one of JSON.
-    pub(crate) fn is_unsupported_media_type(&self) -> bool {
+    pub fn is_unsupported_media_type(&self) -> bool {
         self.header
             .as_ref()
             .is_some_and(|header| header.0 == ACCEPT_POST)
@@ -472,7 +477,7 @@ impl HttpError {
     }
 
     /// Returns the response with this error as a problem. It is the [`ErrorWriter`] of `/v1`.
-    pub(crate) fn problem(&self) -> Response {
+    pub fn problem(&self) -> Response {
         let members = ProblemMembers {
             outcome: self.outcome().map(str::to_owned),
             idempotency_key: self.key().map(ToString::to_string),

@@ -11,8 +11,7 @@ pub(crate) mod error;
 pub(crate) mod failure_log;
 pub(crate) mod validation_error;
 
-pub(crate) use error::ErrorWriter;
-pub use error::{HttpError, Subject};
+pub use error::{ErrorWriter, HttpError, Subject};
 pub use validation_error::{Location, MemberError, ValidationError, ValidationErrorKind};
 
 use axum::body::Body;

@@ -1,14 +1,14 @@
 //! The errors of an invalid request, and how they are listed in responses.
 //!
 //! A reader of requests collects a [`ValidationError`] for each part that is missing or invalid. A
-//! problem of `/v1` lists them with pointers to the parts. The replaced systems on FastAPI list
-//! them as pydantic does: with a type, a `loc`, a message, and the input.
+//! problem of `/v1` lists them with pointers to the parts. The [error writer](crate::response::ErrorWriter)
+//! of a role may list them in another form, for which they also contain their kind and the input.
 
 use std::borrow::Cow;
 use std::fmt::Display;
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
-use serde_json::{Value, json};
+use serde_json::Value;
 use shop_api::ProblemError;
 use shop_core::Invalid;
 
@@ -48,7 +48,7 @@ pub enum Location {
     Parameter(Cow<'static, str>),
 }
 
-/// The kind of an error, as pydantic distinguishes them.
+/// The kind of an error.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ValidationErrorKind {
     /// A required member, or the whole body, is missing.
@@ -65,9 +65,9 @@ pub enum ValidationErrorKind {
     NoJson,
     /// The body is JSON of another type than an object.
     NoObject,
-    /// Another kind, with its type in pydantic's list. The text is the one of pydantic, and the
-    /// second value is the parameter in that text, if any.
-    Pydantic(&'static str, Option<Box<(&'static str, Value)>>),
+    /// Another kind, for the error writer of a role: its name, and the name and the value of the
+    /// parameter in the text, if there is one. The text is a whole sentence.
+    Custom(&'static str, Option<Box<(&'static str, Value)>>),
 }
 
 /// The reason why the value of a member is refused.
@@ -109,10 +109,6 @@ impl From<Invalid> for MemberError {
 
 /// The maximum number of characters of a client's name that are sent back.
 const MAX_NAME_CHARS: usize = 64;
-/// The maximum size of a value that is sent back.
-///
-/// The whole body would be sent back once per missing member.
-const MAX_INPUT_BYTES: usize = 8 << 10;
 /// The characters that are encoded in any part of a URI, such as the query string: all but the
 /// unreserved characters of RFC 3986.
 pub(crate) const ENCODED: AsciiSet = NON_ALPHANUMERIC
@@ -258,63 +254,5 @@ impl ValidationError {
             _ => error.parameter = Some(name.to_owned()),
         }
         Some(error)
-    }
-
-    /// Returns the entry of this error in pydantic's list.
-    pub(crate) fn entry(&self) -> Value {
-        let (kind, message) = self.kind_and_message();
-        let mut entry =
-            json!({"type": kind, "loc": self.loc(), "msg": message, "input": self.input()});
-        if let ValidationErrorKind::Pydantic(_, Some(context)) = &self.kind {
-            let (name, value) = &**context;
-            entry["ctx"] = json!({*name: value});
-        }
-        entry
-    }
-
-    /// Returns pydantic's path to the location.
-    fn loc(&self) -> Value {
-        match &self.location {
-            Location::Body => json!(["body"]),
-            Location::Byte(byte) => json!(["body", byte]),
-            Location::Member(name) => json!(["body", name]),
-            Location::InnerMember(object, name) => json!(["body", object, name]),
-            Location::Path(name) => json!(["path", name]),
-            Location::Header(name) => json!(["header", name]),
-            Location::Query => json!(["query", "query"]),
-            Location::Parameter(name) => json!(["query", name]),
-        }
-    }
-
-    /// Returns pydantic's type of this error, and its message.
-    fn kind_and_message(&self) -> (&'static str, Cow<'_, str>) {
-        let (kind, message) = match &self.kind {
-            ValidationErrorKind::Missing => ("missing", "Field required"),
-            ValidationErrorKind::NoText => ("string_type", "Input should be a valid string"),
-            ValidationErrorKind::NoNumber if self.input.starts_with('"') => (
-                "float_parsing",
-                "Input should be a valid number, unable to parse string as a number",
-            ),
-            ValidationErrorKind::NoNumber => ("float_type", "Input should be a valid number"),
-            ValidationErrorKind::Value => {
-                return ("value_error", format!("Value error, {}", self.text).into());
-            }
-            ValidationErrorKind::Unknown => ("extra_forbidden", "Extra inputs are not permitted"),
-            ValidationErrorKind::NoJson => ("json_invalid", "JSON decode error"),
-            ValidationErrorKind::NoObject => (
-                "model_attributes_type",
-                "Input should be a valid dictionary or object to extract fields from",
-            ),
-            ValidationErrorKind::Pydantic(kind, _) => (*kind, &*self.text),
-        };
-        (kind, message.into())
-    }
-
-    /// Returns the value that was sent, or null if it is too large or nested too deeply.
-    fn input(&self) -> Value {
-        if self.input.len() > MAX_INPUT_BYTES {
-            return Value::Null;
-        }
-        serde_json::from_str(&self.input).unwrap_or_default()
     }
 }

@@ -15,9 +15,9 @@ use crate::auth::{Action, Authorize, Decision, Policy, Principal};
 pub enum RouteGroup {
     /// The native API under `/v1`.
     V1,
-    /// The paths of the replaced systems: `/buy`, `/getAllUserBuys/{who}`, `/users`, `/orders`,
-    /// `/api/…` and others.
-    Dialects,
+    /// The short paths `/buy`, `/getAllUserBuys/{who}` and `/purchases`, and the paths outside of
+    /// `/v1` that [roles](crate::Role) add.
+    ShortPaths,
     /// The page for browsers, which uses [`V1`](Self::V1). Programs get a list of all paths there.
     Page,
     /// `/openapi.json`, and with the feature `docs` Swagger UI at `/docs`.
@@ -32,7 +32,7 @@ impl RouteGroup {
     /// All groups.
     pub const ALL: [Self; 6] = [
         Self::V1,
-        Self::Dialects,
+        Self::ShortPaths,
         Self::Page,
         Self::Docs,
         Self::Health,

@@ -119,7 +119,7 @@ impl<S: Clone + Send + Sync + 'static> RouteBuilder<S> {
     }
 
     /// Builds a route for `GET` whose responses are small, or not worth compressing.
-    pub(crate) fn read_uncompressed<F: Future<Output = HttpResult> + Send + 'static>(
+    pub fn read_uncompressed<F: Future<Output = HttpResult> + Send + 'static>(
         &self,
         spec: RouteSpec,
         description: &'static str,
@@ -199,13 +199,15 @@ impl Route {
     }
 
     /// Adds the endpoints of another route for other methods of the same path.
-    pub(crate) fn and(mut self, other: Self) -> Self {
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
         self.endpoints.extend(other.endpoints);
         self
     }
 
     /// Opens this route to all requests.
-    pub(crate) fn open(self) -> Self {
+    #[must_use]
+    pub fn open(self) -> Self {
         self.with(Access::Open, MetricFamilies::All)
     }
 
@@ -219,7 +221,8 @@ impl Route {
     }
 
     /// Lists this route under another path in the index.
-    pub(crate) fn listed_as(self, path: &'static str) -> Self {
+    #[must_use]
+    pub fn listed_as(self, path: &'static str) -> Self {
         Self {
             listed_as: Some(path),
             ..self
@@ -227,13 +230,15 @@ impl Route {
     }
 
     /// Moves this route to another path.
-    pub(crate) fn at(self, path: String) -> Self {
+    #[must_use]
+    pub fn at(self, path: String) -> Self {
         Self { path, ..self }
     }
 
     /// Returns a copy of this route whose path begins with `prefix`. The index does not list the
     /// copy.
-    pub(crate) fn below(&self, prefix: &str) -> Self {
+    #[must_use]
+    pub fn below(&self, prefix: &str) -> Self {
         // The root of a prefix ends without a slash.
         let path = if self.path == "/" {
             prefix.to_owned()
@@ -356,7 +361,7 @@ impl RouteIndex {
                 }
                 let path = match &endpoint.method {
                     Some(method) if route.group == RouteGroup::V1 => format!("{method} {path}"),
-                    // The index of the replaced systems had no methods.
+                    // Outside of `/v1`, the descriptions name the methods.
                     _ => path.to_owned(),
                 };
                 index.descriptions.push((path, endpoint.description));

@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use crate::compat::{self, configured_system, error_writer};
 use crate::metrics::{MetricFamilies, RouteSeries};
 use crate::operations::health::{self, HealthState};
+use crate::operations::health_form::HealthForm;
 use crate::operations::{metrics, probes};
 #[cfg(feature = "docs")]
 use crate::resources::docs;
@@ -14,14 +14,17 @@ use crate::resources::{
     whoami,
 };
 use crate::routes::groups::Listener::{Admin, Public};
-use crate::routes::groups::RouteGroup::{Dialects, Docs, Health, Metrics, Page, V1};
+use crate::routes::groups::RouteGroup::{Docs, Health, Metrics, Page, V1};
 use crate::routes::route::Access::{Guarded, Open, Partial};
 use crate::routes::route::RequestClass::{Batch, Operation, Probe, Read, Stream, Write};
 use crate::routes::route::{Route, RouteBuilder};
 use crate::service::ServiceKind::Management;
 use crate::service::{PurchaseService, Service};
+use crate::short_paths::errors::error_writer;
+use crate::short_paths::form::ShortPathForm;
+use crate::short_paths::short_path_routes;
 
-/// Returns the routes of `service`, including those of its roles and of the replaced systems.
+/// Returns the routes of `service`, including those of its roles.
 pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
     let builder = RouteBuilder(Arc::clone(service));
     let mut native = common_routes(&builder);
@@ -33,10 +36,12 @@ pub(crate) fn routes(service: &Arc<Service>) -> Vec<Route> {
         native.extend(purchase_routes(service, &builder));
     }
 
-    let mut routes = compat::routes::unprefixed_routes(service);
+    let form_of_roles = service.roles.iter().find_map(|role| role.short_paths());
+    let form = form_of_roles.unwrap_or(&ShortPathForm::DEFAULT);
+    let mut routes = short_path_routes(service, form);
     routes.extend_from_slice(&native);
-    if service.purchases.is_some() && service.has(Dialects) {
-        routes.extend(compat::routes::prefixed_routes(service, &native));
+    for role in &service.roles {
+        routes.extend(role.further_routes(service, &native));
     }
     routes.extend(operator_routes(service, &builder));
     routes.retain(|route| service.has(route.group));
@@ -56,6 +61,7 @@ const fn unless_hidden(is_hidden: bool, description: &'static str) -> &'static s
 #[rustfmt::skip]
 fn common_routes(builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     vec![
+        builder.read_uncompressed((Health, "/healthz", Probe), "Whether the process is alive", probes::report_liveness_as_text).open(),
         builder.read_uncompressed((V1, "/v1", Operation), "The roles of the service, and whether it is ready", probes::describe_service).open(),
         builder.read((V1, "/v1/whoami", Read), "Who the token identifies, and what they may do", whoami::get),
         builder.read((V1, "/problems/{name}", Read), "", problems::get).open(),
@@ -102,8 +108,8 @@ fn purchase_routes(service: &Service, builder: &RouteBuilder<Arc<PurchaseService
 
 /// Returns the routes for operators and probes.
 ///
-/// They are not below the prefixes of ingresses, where they would be public. Beside an admin
-/// listener, the public one only gets a probe, and the routes of dead letters, which it refuses.
+/// Roles do not get these routes for [further ones](crate::Role::further_routes), where they would
+/// be public. Beside an admin listener, the public one only gets a probe, and the routes of dead letters, which it refuses.
 #[rustfmt::skip]
 fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>) -> Vec<Route> {
     let is_public = service.listener == Public;
@@ -124,16 +130,16 @@ fn operator_routes(service: &Arc<Service>, builder: &RouteBuilder<Arc<Service>>)
     let is_admin = service.listener == Admin;
     let health_access = if is_admin { Open } else { Partial };
     let metrics_access = if is_admin { Open } else { Guarded };
+    let form_of_roles = service.roles.iter().find_map(|role| role.health_form());
     let health = RouteBuilder(HealthState {
         service: Arc::clone(service),
-        form: configured_system(service.options.dialect).health,
+        form: form_of_roles.unwrap_or(HealthForm::DEFAULT),
     });
     routes.extend([
         builder.read_uncompressed((Health, "/readyz", Probe), "Whether this process can serve requests, for probes", probes::report_local_readiness).open(),
-        builder.read_uncompressed((Health, "/ready", Operation), "The same as /-/ready, in the form of user-buy-list", probes::report_legacy_readiness).open(),
         builder.read_uncompressed((Health, "/-/healthy", Probe), "Whether the process is alive, as JSON", probes::report_liveness).open(),
         builder.read_uncompressed((Health, "/-/ready", Operation), "Whether log, store and ingest are available", probes::report_readiness).open(),
-        health.read((Health, "/health", Operation), "The state of the service", health::report_health).with(health_access, MetricFamilies::Flask),
+        health.read((Health, "/health", Operation), "The state of the service", health::report_health).with(health_access, MetricFamilies::OfRoles),
         builder.read((Metrics, "/metrics", Operation), "Metrics, for Prometheus", metrics::get).with(metrics_access, MetricFamilies::None),
     ]);
     routes

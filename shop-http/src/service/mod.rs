@@ -156,6 +156,21 @@ impl Service {
         }
     }
 
+    /// Returns the kind of the service.
+    pub fn kind(&self) -> ServiceKind {
+        self.kind
+    }
+
+    /// Returns whether the service serves purchases.
+    pub fn has_purchases(&self) -> bool {
+        self.purchases.is_some()
+    }
+
+    /// Returns whether probes of operators are on another listener than these routes.
+    pub fn is_public(&self) -> bool {
+        self.listener == Listener::Public
+    }
+
     /// Returns the options of the service.
     pub fn options(&self) -> &HttpOptions {
         &self.options
@@ -199,7 +214,7 @@ impl Service {
     }
 
     /// Returns whether the router contains the routes of `group`.
-    pub(crate) fn has(&self, group: RouteGroup) -> bool {
+    pub fn has(&self, group: RouteGroup) -> bool {
         self.groups.contains(&group)
     }
 

@@ -1,6 +1,6 @@
 //! The OpenAPI document, and the page that shows it.
 
-use shop_http::Dialect;
+use shop_http::{RouteGroup, RouterBuilder};
 
 use crate::prelude::*;
 
@@ -12,25 +12,25 @@ struct App {
     document: Value,
 }
 
-/// Both services in this dialect.
-async fn apps(dialect: &str) -> [App; 2] {
+/// Both services with these settings of further roles.
+async fn apps(settings: &str) -> [App; 2] {
     let roles = AllRoles::default();
     roles.add_rows().await;
-    let facing = App::new("facing", roles.facing(), dialect).await;
-    let management = App::new("management", roles.management(), dialect).await;
+    let facing = App::new("facing", roles.facing(), settings).await;
+    let management = App::new("management", roles.management(), settings).await;
     [facing, management]
 }
 
 impl App {
-    async fn new(service: &str, parts: Parts, dialect: &str) -> Self {
-        let mut options = HttpOptions::default();
-        options.dialect = Dialect::from_name(dialect).unwrap();
-        let routes = routes(parts).options(options);
+    async fn new(service: &str, mut parts: Parts, settings: &str) -> Self {
+        let mut others = settings.split_whitespace().collect();
+        parts.roles.extend(crate::take_roles(&mut others));
+        let routes = routes(parts);
         let paths = routes.paths();
         let router = routes.build();
         let document = get(&router, "/openapi.json").await.json();
         Self {
-            name: format!("{service}, {dialect}"),
+            name: format!("{service}, {settings}"),
             router,
             paths,
             document,
@@ -43,6 +43,39 @@ pub(crate) async fn is_routed(service: &Router, path: &str) -> bool {
     let path = path.replace(['{', '}'], "");
     let patch = request(Method::PATCH, &path, &[], Body::empty());
     send(service, patch).await.status == StatusCode::METHOD_NOT_ALLOWED
+}
+
+/// The paths of each group of routes. Asserts that they are those that a router with the group has, and that one without
+/// it lacks.
+pub(crate) async fn paths_by_group(facing: impl Fn() -> RouterBuilder) -> String {
+    let paths = |builder: RouterBuilder| builder.paths().into_iter().collect::<BTreeSet<_>>();
+    let all = paths(facing());
+    let mut table = String::new();
+    for group in RouteGroup::ALL {
+        let paths_of_group = paths(facing().only([group]));
+        let other_paths = paths(facing().without([group]));
+        let only = facing().only([group]).build();
+        let without = facing().without([group]).build();
+        for path in &all {
+            assert_eq!(
+                is_routed(&only, path).await,
+                paths_of_group.contains(path),
+                "{path}"
+            );
+            assert_eq!(
+                is_routed(&without, path).await,
+                other_paths.contains(path),
+                "{path}"
+            );
+        }
+        table.push_str(&format!("{group:?}\n"));
+        for path in &paths_of_group {
+            // `/` is the page, or else the list of the other paths.
+            assert!(!other_paths.contains(path) || path == "/", "{path}");
+            table.push_str(&format!("    {path}\n"));
+        }
+    }
+    table
 }
 
 /// The methods at each of these paths of a service.
@@ -75,77 +108,84 @@ fn documented(document: &Value) -> impl Iterator<Item = (String, &Value)> {
 
 #[tokio::test]
 async fn every_route_of_v1_is_documented() {
-    let mut of_replaced_systems = String::new();
-    for dialect in ["default", "user-buy-list", "ecommerce", "shopping-system"] {
-        for app in apps(dialect).await {
-            let described: BTreeSet<_> = documented(&app.document)
-                .map(|(operation, _)| operation)
-                .collect();
-            let routed: BTreeSet<_> = operations(&app.router, &app.paths)
-                .await
-                .into_iter()
-                .map(|(method, path)| format!("{method} {path}"))
-                .collect();
-            let native: BTreeSet<_> = routed
-                .iter()
-                .filter(|operation| operation.contains(" /v1"))
-                .cloned()
-                .collect();
-            assert!(described.is_subset(&routed), "{}", app.name);
-            assert!(native.is_subset(&described), "{}", app.name);
-            for operation in described.difference(&native) {
-                of_replaced_systems.push_str(&format!("{}: {operation}\n", app.name));
-            }
+    assert_eq!(documented_outside_v1("").await, "");
+}
+
+/// Asserts that the routes of `/v1` are documented with these settings of further roles. Returns a line for each
+/// documented route that is elsewhere.
+pub(crate) async fn documented_outside_v1(settings: &str) -> String {
+    let mut outside_v1 = String::new();
+    for app in apps(settings).await {
+        let described: BTreeSet<_> = documented(&app.document)
+            .map(|(operation, _)| operation)
+            .collect();
+        let routed: BTreeSet<_> = operations(&app.router, &app.paths)
+            .await
+            .into_iter()
+            .map(|(method, path)| format!("{method} {path}"))
+            .collect();
+        let native: BTreeSet<_> = routed
+            .iter()
+            .filter(|operation| operation.contains(" /v1"))
+            .cloned()
+            .collect();
+        assert!(described.is_subset(&routed), "{}", app.name);
+        assert!(native.is_subset(&described), "{}", app.name);
+        for operation in described.difference(&native) {
+            outside_v1.push_str(&format!("{}: {operation}\n", app.name));
         }
     }
-    insta::assert_snapshot!(of_replaced_systems);
+    outside_v1
 }
 
 #[tokio::test]
 async fn every_operation_is_complete() {
-    for dialect in ["default", "ecommerce", "shopping-system"] {
-        for app in apps(dialect).await {
-            let document = &app.document;
-            let mut ids = BTreeSet::new();
-            for (at, operation) in documented(document) {
-                let at = format!("{} {at}", app.name);
-                let id = operation["operationId"].as_str().unwrap();
-                assert!(ids.insert(id), "{at}");
-                // The names of functions in generated clients.
-                let is_own = operation["tags"][0] == "v1";
-                assert!(!is_own || id.chars().all(char::is_alphabetic), "{at}: {id}");
-                assert!(
-                    operation["summary"].is_string() && operation["tags"][0].is_string(),
-                    "{at}"
-                );
-                let responses = operation["responses"].as_object().unwrap();
-                assert!(
-                    responses
-                        .keys()
-                        .any(|status| status.starts_with(['2', '3'])),
-                    "{at}"
-                );
-                let mut responses = responses
-                    .values()
-                    .map(|response| resolved(document, response));
-                assert!(
-                    responses.all(|response| response["description"].is_string()),
-                    "{at}"
-                );
-                let bodies = &operation["requestBody"]["content"];
-                let has_example = |body: &str| !bodies[body]["example"].is_null();
-                let has_example = has_example("application/json") || has_example("text/csv");
-                assert_eq!(!has_example, !at.contains(" POST "), "{at}");
-            }
-            for reference in members(document, "$ref") {
-                let target = document.pointer(reference.strip_prefix('#').unwrap());
-                assert!(target.is_some(), "{}: {reference}", app.name);
-            }
-            // Validators compare floating-point numbers, and would reject valid prices.
-            assert!(!document.to_string().contains("multipleOf"), "{}", app.name);
-            let links = members(&document["paths"], "operationId");
-            assert!(links.into_iter().all(|id| ids.contains(id)), "{}", app.name);
+    check_operations("").await;
+}
+
+/// Asserts that each documented operation is complete with these settings of further roles.
+pub(crate) async fn check_operations(settings: &str) {
+    for app in apps(settings).await {
+        let document = &app.document;
+        let mut ids = BTreeSet::new();
+        for (at, operation) in documented(document) {
+            let at = format!("{} {at}", app.name);
+            let id = operation["operationId"].as_str().unwrap();
+            assert!(ids.insert(id), "{at}");
+            // The names of functions in generated clients.
+            let is_own = operation["tags"][0] == "v1";
+            assert!(!is_own || id.chars().all(char::is_alphabetic), "{at}: {id}");
+            assert!(
+                operation["summary"].is_string() && operation["tags"][0].is_string(),
+                "{at}"
+            );
+            let responses = operation["responses"].as_object().unwrap();
+            assert!(
+                responses
+                    .keys()
+                    .any(|status| status.starts_with(['2', '3'])),
+                "{at}"
+            );
+            let mut responses = responses
+                .values()
+                .map(|response| resolved(document, response));
+            assert!(
+                responses.all(|response| response["description"].is_string()),
+                "{at}"
+            );
+            let bodies = &operation["requestBody"]["content"];
+            let has_example = |body: &str| !bodies[body]["example"].is_null();
+            let has_example = has_example("application/json") || has_example("text/csv");
+            assert_eq!(!has_example, !at.contains(" POST "), "{at}");
         }
+        for reference in members(document, "$ref") {
+            let target = document.pointer(reference.strip_prefix('#').unwrap());
+            assert!(target.is_some(), "{}: {reference}", app.name);
+        }
+        // Validators compare floating-point numbers, and would reject valid prices.
+        assert!(!document.to_string().contains("multipleOf"), "{}", app.name);
+        let links = members(&document["paths"], "operationId");
+        assert!(links.into_iter().all(|id| ids.contains(id)), "{}", app.name);
     }
 }
 
@@ -211,7 +251,7 @@ fn assert_form(document: &Value, schema: &Value, value: &Value, case: &str) {
 /// Each line of `documented.txt` is a request to a route of v1.
 #[tokio::test]
 async fn bodies_match_the_documented_schemas() {
-    for app in apps("default").await {
+    for app in apps("").await {
         for line in include_str!("documented.txt").lines() {
             if line.starts_with('#') {
                 continue;

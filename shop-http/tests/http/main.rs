@@ -10,7 +10,6 @@ mod all_roles;
 mod broken_ports;
 mod connections;
 mod dead_letters;
-mod dialects;
 mod document;
 #[expect(dead_code, reason = "only the metrics need it here")]
 #[path = "../../../shop-accounts/tests/http/entities.rs"]
@@ -21,6 +20,7 @@ mod files;
 #[cfg(feature = "auth")]
 mod issuer;
 mod log_lines;
+mod metric_rows;
 mod metrics_table;
 mod mounted;
 mod page;
@@ -28,8 +28,20 @@ mod part_health;
 mod prelude;
 mod scenario;
 mod scenarios;
+mod service_scene;
 mod services;
 mod shop;
+mod shops;
 #[cfg(feature = "tls")]
 mod tls;
 mod tokens;
+
+use std::sync::Arc;
+
+use shop_http::Role;
+
+/// Returns the roles that the fixtures of this crate add to the parts of a service, and takes the settings of these roles
+/// out of `settings`: none.
+fn take_roles(_settings: &mut Vec<&str>) -> Vec<Arc<dyn Role>> {
+    Vec::new()
+}

@@ -5,9 +5,9 @@ use axum::routing::any;
 use shop_http::{RouteGroup, RouterBuilder};
 use shop_store::embedded::EmbeddedShop;
 
-use crate::document::is_routed;
+use crate::document::paths_by_group;
 use crate::prelude::*;
-use crate::scenarios::SubjectAndScopes;
+use crate::shops::SubjectAndScopes;
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
@@ -17,34 +17,7 @@ fn facing() -> RouterBuilder {
 
 #[tokio::test]
 async fn each_group_of_routes_can_be_left_out() {
-    let paths = |builder: RouterBuilder| builder.paths().into_iter().collect::<BTreeSet<_>>();
-    let all = paths(facing());
-    let mut table = String::new();
-    for group in RouteGroup::ALL {
-        let paths_of_group = paths(facing().only([group]));
-        let other_paths = paths(facing().without([group]));
-        let only = facing().only([group]).build();
-        let without = facing().without([group]).build();
-        for path in &all {
-            assert_eq!(
-                is_routed(&only, path).await,
-                paths_of_group.contains(path),
-                "{path}"
-            );
-            assert_eq!(
-                is_routed(&without, path).await,
-                other_paths.contains(path),
-                "{path}"
-            );
-        }
-        table.push_str(&format!("{group:?}\n"));
-        for path in &paths_of_group {
-            // `/` is the page, or else the list of the other paths.
-            assert!(!other_paths.contains(path) || path == "/", "{path}");
-            table.push_str(&format!("    {path}\n"));
-        }
-    }
-    insta::assert_snapshot!(table);
+    insta::assert_snapshot!(paths_by_group(facing).await);
 }
 
 #[tokio::test]
@@ -78,14 +51,13 @@ async fn an_embedded_shop_is_mounted_whole() {
 async fn metrics_merge_into_those_of_the_program() {
     let parts = AllRoles::default().facing();
     let metrics = parts.metrics.clone();
-    let routes = routes(parts).without([RouteGroup::Dialects]).build();
+    let routes = routes(parts).without([RouteGroup::ShortPaths]).build();
     let mounted = Router::new().nest("/shop", routes);
     get(&mounted, "/shop/livez").await;
     let text = metrics.text().await;
     let series = r#"http_requests_total{method="GET",route="/shop/livez",status="200"} 1"#;
     assert!(text.contains(series), "{text}");
     assert!(!text.contains("process_"), "{text}");
-    assert!(!text.contains("flask_"), "{text}");
 }
 
 #[tokio::test]

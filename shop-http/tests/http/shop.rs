@@ -84,6 +84,7 @@ impl Shop {
         management_parts.clock = Arc::new(StoppedClock);
         for parts in [&mut facing_parts, &mut management_parts] {
             parts.purchases.as_mut().unwrap().currency = currency.clone();
+            parts.roles = crate::take_roles(&mut Vec::new());
         }
 
         Self {
@@ -101,6 +102,7 @@ impl Shop {
         let query = self.faults.query(Arc::new(self.store.clone()));
         let mut parts = Parts::facing(Arc::new(self.log.sink()), query);
         parts.clock = Arc::new(StoppedClock);
+        parts.roles = crate::take_roles(&mut Vec::new());
         router(parts, HttpOptions::default())
     }
 

@@ -1,10 +1,10 @@
 //! Every route with every scope.
 
-use shop_http::Scopes;
+use shop_http::{Role, Scopes};
 
 use crate::document::operations;
 use crate::prelude::*;
-use crate::scenarios::SubjectAndScopes;
+use crate::shops::SubjectAndScopes;
 
 /// The user of the test: a user number is a user id as well.
 const OWN: &str = "1";
@@ -191,13 +191,19 @@ async fn call(
 
 #[tokio::test(start_paused = true)]
 async fn every_route_requires_its_scope() {
+    insta::assert_snapshot!(required_scopes(&[]).await);
+}
+
+/// The routes by the scopes that they require, with these further roles.
+pub(crate) async fn required_scopes(further_roles: &[Arc<dyn Role>]) -> String {
     let roles = AllRoles::default();
     roles.add_rows().await;
     let mut table = String::new();
-    for (name, parts) in [
+    for (name, mut parts) in [
         ("facing", roles.facing()),
         ("management", roles.management()),
     ] {
+        parts.roles.extend_from_slice(further_roles);
         let service = Guarded::new(parts);
         let document = get(&service.router, "/openapi.json").await.json();
         let mut operations = operations(&service.router, &service.paths).await;
@@ -227,7 +233,7 @@ async fn every_route_requires_its_scope() {
             table.push('\n');
         }
     }
-    insta::assert_snapshot!(table);
+    table
 }
 
 #[tokio::test]

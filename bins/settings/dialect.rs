@@ -1,0 +1,66 @@
+//! What the setting `SHOP_DIALECT` decides. A build without the feature `compat` does not have the
+//! setting, and behaves as with the dialect `default`.
+
+use std::sync::Arc;
+
+use clap::Arg;
+use shop_http::{HttpOptions, Role};
+
+use super::variables::Variables;
+
+#[cfg(feature = "compat")]
+impl Variables {
+    /// Returns the name of the dialect.
+    pub(crate) fn dialect_name(&self) -> &'static str {
+        self.compat.dialect.name()
+    }
+
+    /// Returns whether a log line is written for each purchase.
+    pub(crate) fn logs_purchases(&self) -> bool {
+        self.compat.dialect.logs_purchases()
+    }
+
+    /// Sets the options that are not set by variables, and for which the dialect has other defaults.
+    pub(super) fn apply_dialect(&self, options: &mut HttpOptions) {
+        self.compat.apply_defaults(&self.http, options);
+    }
+
+    /// Returns the role that serves the paths of the replaced systems.
+    pub(crate) fn compat_role(&self) -> Option<Arc<dyn Role>> {
+        let dialect = self.compat.dialect;
+        Some(Arc::new(shop_compat::ReplacedSystems::new(dialect)))
+    }
+}
+
+#[cfg(not(feature = "compat"))]
+#[expect(
+    clippy::unused_self,
+    reason = "the dialect is a setting of other builds"
+)]
+impl Variables {
+    /// Returns the name of the dialect.
+    pub(crate) fn dialect_name(&self) -> &'static str {
+        "default"
+    }
+
+    /// Returns whether a log line is written for each purchase.
+    pub(crate) fn logs_purchases(&self) -> bool {
+        false
+    }
+
+    /// Leaves the options as they are.
+    pub(super) fn apply_dialect(&self, _options: &mut HttpOptions) {}
+
+    /// Returns no role.
+    pub(crate) fn compat_role(&self) -> Option<Arc<dyn Role>> {
+        None
+    }
+}
+
+/// Returns `argument` with a help text that says how its default depends on the dialect.
+pub(super) fn describe_default(argument: Arg) -> Arg {
+    #[cfg(feature = "compat")]
+    return shop_compat::CompatArgs::describe_default(argument);
+    #[cfg(not(feature = "compat"))]
+    argument
+}

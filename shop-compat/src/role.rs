@@ -1,0 +1,107 @@
+//! The role of the replaced systems in a service.
+
+use std::sync::Arc;
+
+use shop_http::RouteGroup::ShortPaths;
+use shop_http::toolkit::{
+    ErrorWriter, HealthForm, HttpError, RequestFamily, Route, Service, ShortPathForm, listing_route,
+};
+use shop_http::{Role, ServiceKind};
+
+use crate::dialect::Dialect;
+use crate::{fastapi, scalable_shop, shopping_system, user_buy_list};
+
+/// The paths of the replaced systems, for [`Parts::roles`](shop_http::Parts::roles).
+#[derive(Debug, Clone, Copy)]
+pub struct ReplacedSystems {
+    dialect: &'static Dialect,
+}
+
+impl ReplacedSystems {
+    /// Creates the role, in whose `dialect` the paths answer that name no system themselves.
+    #[must_use]
+    pub const fn new(dialect: &'static Dialect) -> Self {
+        Self { dialect }
+    }
+}
+
+impl Role for ReplacedSystems {
+    fn further_routes(&self, service: &Arc<Service>, routes: &[Route]) -> Vec<Route> {
+        let mut further = Vec::new();
+        further.extend(scalable_shop::buy_list_route(service));
+        // Probes are on the admin listener, if there is one.
+        if !service.is_public() {
+            further.push(user_buy_list::readiness_route(service));
+        }
+
+        if service.has_purchases() && service.has(ShortPaths) {
+            let mut prefixed = shopping_system::routes(service);
+            prefixed.extend(user_buy_list::routes(service, routes));
+            let behind_ingress = [routes, &prefixed].concat();
+            prefixed.extend(scalable_shop::routes(service, &behind_ingress));
+            further.extend(prefixed);
+        }
+        further
+    }
+
+    fn document(&self) -> Option<&'static str> {
+        self.dialect.document
+    }
+
+    fn short_paths(&self) -> Option<&'static ShortPathForm> {
+        Some(self.dialect.short_paths)
+    }
+
+    /// Returns the writer of the errors at `path`.
+    ///
+    /// The prefix of an ingress selects `scalable-shop`, whose ingresses used it. Behind that, the
+    /// first matching prefix counts, so `/api/v1` comes before `/api`.
+    fn error_writer(&self, mut path: &str) -> Option<ErrorWriter> {
+        let mut of_other_paths = self.dialect.write_error;
+        for prefix in scalable_shop::INGRESS_PREFIXES {
+            if let Some(rest) = strip_segments(path, prefix) {
+                path = rest;
+                of_other_paths = Some(scalable_shop::write_error);
+                break;
+            }
+        }
+
+        let writers: [(&str, ErrorWriter); 6] = [
+            ("/v1", HttpError::problem),
+            ("/api/v1", shopping_system::write_error),
+            ("/api", user_buy_list::write_error),
+            ("/buyList", scalable_shop::write_error),
+            ("/users", fastapi::write_error),
+            ("/orders", fastapi::write_error),
+        ];
+        let of_path = writers
+            .into_iter()
+            .find(|(prefix, _)| strip_segments(path, prefix).is_some());
+        of_path.map(|(_, writer)| writer).or(of_other_paths)
+    }
+
+    fn health_form(&self) -> Option<HealthForm> {
+        Some(self.dialect.health)
+    }
+
+    fn request_metrics(&self) -> Option<&'static RequestFamily> {
+        Some(&self.dialect.request_metrics)
+    }
+}
+
+/// Returns the route `/buyList` in `form`, if the service is management and serves purchases.
+pub(crate) fn buy_list_route(service: &Service, form: &'static ShortPathForm) -> Option<Route> {
+    if service.kind() == ServiceKind::Facing {
+        return None;
+    }
+    let description = "A user's purchases, by name";
+    let route = listing_route(service, form, "/buyList/{who}", description)?;
+    Some(route.listed_as("/buyList/{username}"))
+}
+
+/// Returns the rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
+fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+    let rest = path.strip_prefix(prefix)?;
+    let is_at_end = rest.is_empty() || rest.starts_with('/');
+    is_at_end.then_some(rest)
+}

@@ -1,0 +1,107 @@
+//! `scalable-shop`: a service in front of Kafka, and one in front of MongoDB, behind an ingress.
+//!
+//! | | |
+//! |---|---|
+//! | system | `scalable-shop` (000) |
+//! | always in this form | `/scalable-shop-cm-server`, `/scalable-shop-cm-api`, `/buyList` |
+//! | a buy | 200 `{"status":"Ok!","message"}` |
+//! | a listing | `{"username","purchases"}` by name, oldest first, prices as text |
+//! | an error | `{"status":"Error","message"}` |
+//!
+//! An invalid request is 400, a log or a store that is unavailable 503. An unreadable timestamp is
+//! replaced by the time of receipt. `/buyList/{username}` returns `"status":"Ok!"` in place of the
+//! name. Management does not list the purchases of all users, and pages of other origins may not
+//! call facing by default.
+
+use serde_json::json;
+use shop_core::ports::ListOrder;
+use shop_http::RouteGroup::Docs;
+use shop_http::axum::http::StatusCode;
+use shop_http::axum::response::Response;
+use shop_http::toolkit::{
+    BuyResponse, HttpError, ListingForm, Outages, PurchaseForm, ReadingRules, Route, Service,
+    ShortPathForm, TimestampUse, UserKey, View, error_response, short_path_routes,
+};
+
+use crate::dialect::{BASE, Dialect};
+use crate::role;
+
+pub(crate) const DIALECT: Dialect = Dialect {
+    name: "scalable-shop",
+    short_paths: &FORM,
+    write_error: Some(write_error),
+    allows_all_origins: false,
+    ..BASE
+};
+
+/// What the system reads, and how it answers.
+const FORM: ShortPathForm = ShortPathForm {
+    reading: ReadingRules {
+        timestamps: TimestampUse::LenientOrReceipt,
+        ..ShortPathForm::DEFAULT.reading
+    },
+    buy_response: BuyResponse {
+        status_code: StatusCode::OK,
+        status: Some("Ok!"),
+        message: "Message successfully sent to Kafka!",
+        purchase_members: &[],
+    },
+    purchase: PurchaseForm {
+        price_is_text: true,
+        ..ShortPathForm::DEFAULT.purchase
+    },
+    listing: ListingForm {
+        view: View::Owner,
+        order: ListOrder::OldestFirst,
+        key: Some(UserKey::UserName),
+        ..ShortPathForm::DEFAULT.listing
+    },
+    lists_all_users: false,
+    ..ShortPathForm::DEFAULT
+};
+
+/// The form of `/buyList/{username}`.
+const BUY_LIST_FORM: ShortPathForm = ShortPathForm {
+    listing: ListingForm {
+        view: View::Status("Ok!"),
+        ..FORM.listing
+    },
+    ..FORM
+};
+
+/// The prefixes of paths that an ingress removes.
+pub(crate) const INGRESS_PREFIXES: [&str; 2] =
+    ["/scalable-shop-cm-server", "/scalable-shop-cm-api"];
+
+/// Returns the routes below each prefix that the ingresses of the system removed: its own paths, and
+/// `other_routes`. The documentation is not there.
+pub(crate) fn routes(service: &Service, other_routes: &[Route]) -> Vec<Route> {
+    let mut unprefixed = short_path_routes(service, &FORM);
+    unprefixed.extend(buy_list_route(service));
+    unprefixed.extend_from_slice(other_routes);
+    unprefixed.retain(|route| route.group != Docs);
+
+    let mut routes = Vec::new();
+    for prefix in INGRESS_PREFIXES {
+        for route in &unprefixed {
+            let below = route.below(prefix);
+            if route.path == "/" {
+                // The page is at the prefix with a slash, too.
+                routes.push(below.clone().at(format!("{prefix}/")));
+            }
+            routes.push(below);
+        }
+    }
+    routes
+}
+
+/// Returns the route `/buyList`, which management has without a prefix as well.
+pub(crate) fn buy_list_route(service: &Service) -> Option<Route> {
+    role::buy_list_route(service, &BUY_LIST_FORM)
+}
+
+/// Writes an error as `{"status": "Error", "message": text}`.
+pub(crate) fn write_error(error: &HttpError) -> Response {
+    let (status, text) = Outages::DEFAULT.status_and_text(error, StatusCode::BAD_REQUEST);
+    error_response(error, status, json!({"status": "Error", "message": text}))
+}

@@ -1,0 +1,99 @@
+//! `POST /buy` and `POST /purchases`: accept a purchase in a form of the short paths.
+
+use axum::extract::Request;
+use axum::http::StatusCode;
+use shop_core::json::write_member;
+use shop_core::{NewPurchase, Purchase};
+
+use super::ShortPathHandlers;
+use super::form::{BuyResponse, ExtraMembers, PurchaseForm, ShortPathForm};
+use super::purchase::write_purchase;
+use super::reading::read_purchase;
+use crate::request::body;
+use crate::request::purchase::idempotency_key;
+use crate::resources::buy::{begin_buy, respond_with_purchase};
+use crate::response::{HttpResult, PURCHASE_BYTES};
+
+/// Handles `POST /buy`: accepts a purchase into the log of purchases.
+///
+/// The process logs a line for each purchase if the form asks for it. A repeated request, whose
+/// purchase was accepted before, is not logged.
+///
+/// # Errors
+/// The errors of [`body::read`], of an invalid purchase, and of [`begin_buy`].
+pub(super) async fn accept_into_log(
+    handlers: ShortPathHandlers,
+    mut request: Request,
+) -> HttpResult {
+    let new = handlers.read_new_purchase(&mut request).await?;
+    let bought = begin_buy(&handlers.purchases, new, request)?.await?;
+
+    if handlers.form.logs_purchases && !bought.replayed {
+        let purchase = &bought.purchase;
+        tracing::info!(
+            purchase.id = %purchase.id,
+            user.id = purchase.user_id.as_str(),
+            "Published purchase"
+        );
+    }
+    let body = handlers.form.write_buy_response(&bought.purchase);
+    let status = handlers.form.buy_response.status_code;
+    Ok(respond_with_purchase(status, &bought, body))
+}
+
+/// Handles `POST /purchases`: writes a purchase into the store, without the log.
+pub(super) async fn write_into_store(
+    handlers: ShortPathHandlers,
+    mut request: Request,
+) -> HttpResult {
+    let new = handlers.read_new_purchase(&mut request).await?;
+    let bought = begin_buy(&handlers.purchases, new, request)?.await?;
+
+    let mut body = Vec::with_capacity(PURCHASE_BYTES);
+    write_purchase(&mut body, &bought.purchase, handlers.form.purchase);
+    Ok(respond_with_purchase(StatusCode::CREATED, &bought, body))
+}
+
+impl ShortPathHandlers {
+    /// Reads the purchase in a request, with its idempotency key.
+    async fn read_new_purchase(&self, request: &mut Request) -> HttpResult<NewPurchase> {
+        let body = body::read(request, &self.purchases.options).await?;
+        let key = idempotency_key(request.headers())?;
+        let mut new = read_purchase(&body, self.form.reading, &self.purchases)?;
+        new.key = key;
+        Ok(new)
+    }
+}
+
+impl ShortPathForm {
+    /// Writes the body of the response to a buy.
+    fn write_buy_response(&self, purchase: &Purchase) -> Vec<u8> {
+        let BuyResponse {
+            status,
+            message,
+            purchase_members,
+            ..
+        } = self.buy_response;
+        let form = PurchaseForm {
+            extras: ExtraMembers::None,
+            ..self.purchase
+        };
+        let mut purchase_json = Vec::with_capacity(PURCHASE_BYTES);
+        write_purchase(&mut purchase_json, purchase, form);
+
+        let mut json = Vec::with_capacity(3 * PURCHASE_BYTES);
+        let mut message_start = "{\"message\":";
+        if let Some(status) = status {
+            write_member(&mut json, "{\"status\":", status);
+            message_start = ",\"message\":";
+        }
+        write_member(&mut json, message_start, message);
+        for name in purchase_members {
+            write_member(&mut json, ",", *name);
+            json.push(b':');
+            json.extend_from_slice(&purchase_json);
+        }
+        json.push(b'}');
+        json
+    }
+}

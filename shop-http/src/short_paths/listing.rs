@@ -1,0 +1,293 @@
+//! Listings of the short paths: of one user, by id or by name, or of all users.
+//!
+//! | handler | path |
+//! |---|---|
+//! | [`list_user`] | `GET /getAllUserBuys/{who}`, `GET /purchases/{who}` |
+//! | [`list_all_users`] | `GET /purchases` |
+//!
+//! A listing without parameters is whole, and is streamed. The parameters `limit` and `cursor`
+//! request one page.
+
+use std::sync::Arc;
+
+use axum::http::request::Parts;
+use axum::http::{StatusCode, header};
+use axum::response::IntoResponse;
+use shop_core::Invalid;
+use shop_core::ports::{Cursor, ListOrder, Page, PageLimit, PageRequest, Selector, Summary};
+
+use super::ShortPathHandlers;
+use super::envelope::Envelope;
+use super::form::{ListingForm, UserKey, View};
+use crate::auth::{Action, Caller};
+use crate::header_names::FOUND_BY;
+use crate::permits::RequestPermit;
+use crate::request::query::Wait;
+use crate::request::{Query, path_parameter};
+use crate::resources::listing_body::{FIRST_PAGE, stream_listing};
+use crate::response::{HttpError, HttpResult, Location, ValidationError};
+use crate::routes::mount::original_uri;
+use crate::service::PurchaseService;
+
+/// Handles `GET /getAllUserBuys/{who}` and `GET /purchases/{who}`: lists the purchases of a user.
+pub(super) async fn list_user(handlers: ShortPathHandlers, mut head: Parts) -> HttpResult {
+    let user = path_parameter(&mut head)
+        .await
+        .ok_or_else(|| Location::Path("userid").invalid("must be UTF-8 text"))?;
+    let form = handlers.form.listing;
+    handlers.list(form, Some(user), head).await
+}
+
+/// Handles `GET /purchases`: lists the newest purchases of all users, as an array.
+///
+/// # Errors
+/// 404 in a form that does not list them.
+pub(super) async fn list_all_users(handlers: ShortPathHandlers, head: Parts) -> HttpResult {
+    if !handlers.form.lists_all_users {
+        return Err(HttpError::NO_ROUTE);
+    }
+    let form = ListingForm {
+        view: View::List,
+        order: ListOrder::NewestFirst,
+        empty_status: StatusCode::OK,
+        default_limit: Some(500),
+        ..handlers.form.listing
+    };
+    handlers.list(form, None, head).await
+}
+
+/// A request for a listing.
+struct ListingRequest {
+    /// The possible meanings of the text in the path, in order of precedence.
+    candidates: Vec<Selector>,
+    envelope: Envelope,
+    page_request: PageRequest,
+    /// The count and the sum of the whole listing, if the cursor contains them.
+    summary: Option<Summary>,
+    /// Whether the request is for a page instead of the whole listing.
+    is_page: bool,
+    wait: Wait,
+}
+
+impl ShortPathHandlers {
+    /// Lists the purchases of `user`, an id or a name, or of all users.
+    async fn list(&self, form: ListingForm, user: Option<String>, head: Parts) -> HttpResult {
+        let purchases = &self.purchases;
+        let uri = original_uri(&head.uri, &head.extensions).clone();
+        let mut query = Query::new(&uri, Query::SHORT_PATHS)?;
+        let mut listing = self.read_listing_request(form, user, &mut query)?;
+
+        let caller = Caller::from_extensions(&head.extensions);
+        let permit = RequestPermit::from_extensions(&head.extensions)?;
+        // The head is not needed during the wait, and many requests may wait.
+        drop(head);
+        listing.candidates = purchases.policy.readable(&caller, &listing.candidates)?;
+        let pending = purchases
+            .wait(&caller, &permit, listing.wait, &listing.candidates)
+            .await?;
+
+        let found = listing.find(purchases).await?;
+        let found_selector = found.as_ref().map(|(selector, _)| selector);
+        if let Some(selector) = found_selector.or(listing.candidates.last()) {
+            caller.note(&Action::ReadPurchases(selector), true);
+        }
+        listing.envelope.found_key = found_selector.map(key_of);
+        let found_by = match listing.envelope.found_key {
+            Some(key) if listing.candidates.len() > 1 => Some([(FOUND_BY, key.name())]),
+            _ => None,
+        };
+
+        let is_found = found.is_some();
+        let status = if is_found {
+            StatusCode::OK
+        } else {
+            form.empty_status
+        };
+        let (selector, mut page) = found.unwrap_or_else(|| (Selector::All, Page::default()));
+
+        let mut link = None;
+        let body = if listing.is_page {
+            if is_found && listing.envelope.view.has_summary() {
+                let summary = match listing.summary {
+                    Some(summary) => summary,
+                    None => purchases.summary(&selector).await?,
+                };
+                page.next = page.next.map(|next| add_summary(&next, summary));
+                listing.envelope.summary = summary;
+            }
+            if let Some(next) = &page.next {
+                let next = query.for_next_page(listing.page_request.limit, next);
+                let next = format!("<{}?{next}>; rel=\"next\"", uri.path());
+                link = Some([(header::LINK, next)]);
+            }
+            listing.envelope.write_page(&page)
+        } else {
+            stream_listing(
+                Arc::clone(purchases),
+                listing.envelope,
+                selector,
+                listing.page_request,
+                &page,
+            )?
+        };
+        let media_type = [(header::CONTENT_TYPE, "application/json")];
+        Ok((status, pending, media_type, link, found_by, body).into_response())
+    }
+
+    /// Reads the parameters of a request for a listing in `form`, which they change.
+    ///
+    /// # Errors
+    /// 422 for invalid parameters, or a text in the path that is neither an id nor a name.
+    fn read_listing_request(
+        &self,
+        form: ListingForm,
+        user: Option<String>,
+        query: &mut Query,
+    ) -> HttpResult<ListingRequest> {
+        let default_limit = form
+            .default_limit
+            .and_then(|limit| PageLimit::new(limit).ok());
+        let is_page = default_limit.is_some()
+            || query.get("limit").is_some()
+            || query.get("cursor").is_some();
+
+        let key = match user {
+            Some(_) => read_key(query).or(form.key),
+            None => None,
+        };
+        let view = read_view(query);
+        let page_request =
+            query.page_of_all_times(form.order, default_limit.unwrap_or(PageLimit::DEFAULT));
+        let (mut page_request, wait) = query.finish(Some(page_request))?;
+
+        let candidates = match &user {
+            Some(user) => read_candidates(user, key)?,
+            None => vec![Selector::All],
+        };
+        if !is_page {
+            page_request.limit = FIRST_PAGE;
+        }
+        let summary = take_summary(&mut page_request);
+        Ok(ListingRequest {
+            candidates,
+            envelope: Envelope {
+                view: view.unwrap_or(form.view),
+                purchase: self.form.purchase,
+                requested_text: user.unwrap_or_default(),
+                requested_key: key.unwrap_or(UserKey::UserId),
+                found_key: None,
+                summary: Summary::default(),
+                has_purchases: false,
+            },
+            page_request,
+            summary,
+            is_page,
+            wait,
+        })
+    }
+}
+
+impl ListingRequest {
+    /// Returns the first candidate with purchases, or the candidate that the cursor belongs to,
+    /// with the requested page.
+    ///
+    /// # Errors
+    /// The errors of a query; 422 for a cursor of another listing.
+    async fn find(&self, purchases: &PurchaseService) -> HttpResult<Option<(Selector, Page)>> {
+        let request = &self.page_request;
+        let cursor = request.cursor.as_ref();
+        for candidate in &self.candidates {
+            if cursor.is_some_and(|cursor| !cursor.belongs_to(candidate, request.range)) {
+                continue;
+            }
+            let page = purchases.page(candidate, request).await?;
+            if cursor.is_some() || !page.items.is_empty() {
+                return Ok(Some((candidate.clone(), page)));
+            }
+        }
+
+        if cursor.is_some()
+            && let Some(first) = self.candidates.first()
+        {
+            // The store rejects a cursor of another listing.
+            purchases.page(first, request).await?;
+        }
+        Ok(None)
+    }
+}
+
+/// Returns the part of a user by which `selector` selects.
+const fn key_of(selector: &Selector) -> UserKey {
+    match selector {
+        Selector::Name(_) => UserKey::UserName,
+        _ => UserKey::UserId,
+    }
+}
+
+/// Reads the parameter `by`.
+fn read_key(query: &mut Query) -> Option<UserKey> {
+    let words = [UserKey::UserId, UserKey::UserName].map(|key| (key.name(), key));
+    query.read_word("by", &words, "must be userid or username")
+}
+
+/// Reads the parameter `view`.
+fn read_view(query: &mut Query) -> Option<View> {
+    let words = [
+        ("summary", View::Summary),
+        ("list", View::List),
+        ("user", View::Owner),
+    ];
+    query.read_word("view", &words, "must be summary, list or user")
+}
+
+/// Returns the possible meanings of the text in a path: a user's id, or a user's name.
+///
+/// # Errors
+/// The error of a text that is neither, or not what `key` says.
+fn read_candidates(text: &str, key: Option<UserKey>) -> Result<Vec<Selector>, ValidationError> {
+    let invalid = |name| move |error: Invalid| Location::Path(name).invalid(error.reason());
+    let id = text.parse().map(Selector::User).map_err(invalid("userid"));
+    let name = text
+        .parse()
+        .map(Selector::Name)
+        .map_err(invalid("username"));
+    match key {
+        Some(UserKey::UserId) => Ok(vec![id?]),
+        Some(UserKey::UserName) => Ok(vec![name?]),
+        None => match (id, name) {
+            (Ok(id), Ok(name)) => Ok(vec![id, name]),
+            // A text may be too long for an id, but not for a name.
+            (Err(_), Ok(name)) => Ok(vec![name]),
+            (id, Err(_)) => Ok(vec![id?]),
+        },
+    }
+}
+
+/// Separates a cursor, and the count and the sum of the listing. Cursors do not contain it.
+const SEPARATOR: char = '~';
+
+/// Adds the count and the sum of the whole listing to a cursor, so that they are added up for the
+/// first page only.
+fn add_summary(cursor: &Cursor, summary: Summary) -> Cursor {
+    Cursor::from_text(format!(
+        "{}{SEPARATOR}{}{SEPARATOR}{}",
+        cursor.as_str(),
+        summary.count,
+        summary.total_spent
+    ))
+}
+
+/// Takes the count and the sum out of the cursor of `request`, if the cursor contains them. The
+/// cursor of the store remains.
+fn take_summary(request: &mut PageRequest) -> Option<Summary> {
+    let (text, summary) = request.cursor.as_ref()?.as_str().split_once(SEPARATOR)?;
+    let summary = parse_summary(summary);
+    request.cursor = Some(Cursor::from_text(text.to_owned()));
+    summary
+}
+
+/// Parses a count and a sum.
+fn parse_summary(text: &str) -> Option<Summary> {
+    let (count, total_spent) = text.split_once(SEPARATOR)?;
+    Some(Summary::new(count.parse().ok()?, total_spent.parse().ok()?))
+}

@@ -1,0 +1,133 @@
+//! Reads the purchases of short paths.
+//!
+//! Unknown members are ignored, the user id has several names, and integers may be accepted as
+//! texts. A price is rounded, because clients compute with doubles. [`ReadingRules`] say where forms
+//! differ. All errors of a body are reported, in the order in which its members are read.
+
+use std::str::FromStr;
+
+use shop_core::json::RawScalar;
+use shop_core::{Invalid, InvalidKind, NewPurchase, Price, Timestamp, record};
+
+use super::form::{ReadingRules, TimestampUse};
+use crate::request::fields::{Body, no_object};
+use crate::request::purchase::{check_time, new_purchase, price_error};
+use crate::response::{HttpResult, Location, MemberError};
+use crate::service::{PurchaseService, ServiceKind};
+
+/// Reads the purchase in `text`, the body of a request, without a key.
+///
+/// # Errors
+/// - 400 if `text` is not a JSON object, repeats a known member, or contains two different user ids
+/// - 422 for missing or invalid members, with an error for each, or for an empty body where the
+///   rules distinguish it
+///
+/// The writer of the errors may change these statuses.
+pub(super) fn read_purchase(
+    text: &[u8],
+    rules: ReadingRules,
+    purchases: &PurchaseService,
+) -> HttpResult<NewPurchase> {
+    let body = Body::parse(text, record::MEMBERS);
+    let is_empty = match &body {
+        Ok(body) => body.members.is_empty(),
+        // These values are falsy in JavaScript and Python. An object is among them if it stands
+        // beside a form feed, which is no white space of JSON.
+        Err(_) => matches!(
+            text.trim_ascii(),
+            b"null" | b"false" | b"0" | b"\"\"" | b"[]" | b"{}"
+        ),
+    };
+    if is_empty && rules.distinguishes_empty_bodies {
+        return Err(Location::Body
+            .error("Request body must be JSON".to_owned())
+            .into());
+    }
+
+    let mut body = body?;
+    body.members.unknown.clear();
+    let given_id = body
+        .members
+        .get_alias(&record::USER_ID)
+        .map_err(|error| no_object(text, &error))?
+        .filter(|id| !is_missing(id, rules));
+    let given_name = body
+        .members
+        .get("username")
+        .filter(|name| !is_missing(name, rules));
+
+    let user_name = body.read_value("username", given_name, |name| read_text(name, rules));
+    let user_id = body.read_value("userid", given_id, |id| read_text(id, rules));
+    let price = body.read("price", |value| read_price(value, rules));
+    let timestamp =
+        body.read_nullable("timestamp", |value| read_timestamp(value, rules, purchases));
+
+    let mut purchase = body.finish(new_purchase(user_id, user_name, price))?;
+    purchase.timestamp = timestamp.flatten();
+    Ok(purchase)
+}
+
+/// Returns whether an id or a name with this value counts as missing.
+fn is_missing(value: &RawScalar<'_>, rules: ReadingRules) -> bool {
+    match value.as_json() {
+        "null" => true,
+        "false" | "0" | "\"\"" => rules.refuses_falsy,
+        _ => false,
+    }
+}
+
+/// Reads an id or a name.
+fn read_text<T: FromStr<Err = Invalid>>(
+    value: RawScalar<'_>,
+    rules: ReadingRules,
+) -> Result<T, MemberError> {
+    let text = if rules.integers_are_text {
+        value.text_or_integer()
+    } else {
+        value.text()
+    };
+    Ok(text.ok_or_else(MemberError::no_text)?.parse()?)
+}
+
+/// Reads a price, and rounds it.
+fn read_price(value: RawScalar<'_>, rules: ReadingRules) -> Result<Price, MemberError> {
+    let price = value.price(false);
+    let is_positive = match &price {
+        Ok(price) => *price != Price::ZERO,
+        Err(invalid) => !matches!(
+            invalid.kind(),
+            InvalidKind::NotANumber | InvalidKind::Negative
+        ),
+    };
+    if rules.refuses_falsy && !is_positive {
+        return Err(MemberError::value("must be a positive number"));
+    }
+    price.map_err(price_error)
+}
+
+/// Reads the time that a client gives. Returns `None` if the purchase is to get the time of its
+/// receipt.
+///
+/// # Errors
+/// The error of a time that is unreadable or out of bounds. With
+/// [`LenientOrReceipt`](TimestampUse::LenientOrReceipt), an unreadable time is no error.
+fn read_timestamp(
+    value: RawScalar<'_>,
+    rules: ReadingRules,
+    purchases: &PurchaseService,
+) -> Result<Option<Timestamp>, MemberError> {
+    // Management always keeps the client's time: a program that writes to it repeats purchases of
+    // the past.
+    let timestamps = match purchases.kind {
+        ServiceKind::Facing => rules.timestamps,
+        ServiceKind::Management => TimestampUse::Lenient,
+    };
+    if timestamps == TimestampUse::Ignored {
+        return Ok(None);
+    }
+
+    match value.timestamp() {
+        Err(_) if timestamps == TimestampUse::LenientOrReceipt => Ok(None),
+        time => Ok(Some(check_time(time?, purchases)?)),
+    }
+}
