@@ -3,21 +3,6 @@
 //! An embedder puts roles into [`Parts::roles`](crate::Parts::roles). The crate `shop-accounts` is
 //! one: users and orders.
 //!
-//! | a role adds | by | clients and operators see it in |
-//! |---|---|---|
-//! | its states | [`states`](Role::states) | `/v1`, `/health`, `/readyz`, `/-/ready`, `/metrics` |
-//! | pages about its problems | [`problems`](Role::problems) | `/problems/{name}` |
-//! | routes | [`routes`](Role::routes) | their paths, and the index |
-//! | copies of routes, such as below a prefix | [`further_routes`](Role::further_routes) | their paths |
-//! | a document of its routes outside of `/v1` | [`document`](Role::document) | `/openapi.json` |
-//! | the form of short paths | [`short_paths`](Role::short_paths) | `/buy`, `/getAllUserBuys/{who}`, `/purchases` |
-//! | the form of errors outside of `/v1` | [`error_writer`](Role::error_writer) | the errors of a path, also without a route |
-//! | the form of the health | [`health_form`](Role::health_form) | `/health` |
-//! | metrics of requests | [`request_metrics`](Role::request_metrics) | `/metrics` |
-//!
-//! Where one value is needed, such as the form of the short paths, the first role counts that has
-//! one.
-//!
 //! The requests for its routes take the same [pipeline](crate::pipeline) as all requests. Their
 //! handlers are written with the [`toolkit`](crate::toolkit).
 
@@ -38,6 +23,21 @@ use crate::service::Service;
 use crate::short_paths::form::ShortPathForm;
 
 /// A role of a service beside purchases, or several that belong together, such as users and orders.
+///
+/// | a role adds | by | clients and operators see it in |
+/// |---|---|---|
+/// | its states | [`states`](Role::states) | `/v1`, `/health`, `/readyz`, `/-/ready`, `/metrics` |
+/// | pages about its problems | [`problems`](Role::problems) | `/problems/{name}` |
+/// | routes | [`routes`](Role::routes) | their paths, and the index |
+/// | copies of routes, such as below a prefix | [`further_routes`](Role::further_routes) | their paths, and the index |
+/// | a document of its routes outside of `/v1` | [`document`](Role::document) | `/openapi.json` |
+/// | the form of short paths | [`short_paths`](Role::short_paths) | `/buy`, `/getAllUserBuys/{who}`, `/purchases` |
+/// | the form of errors outside of `/v1` | [`error_writer`](Role::error_writer) | the errors of a path, also without a route |
+/// | the form of the health | [`health_form`](Role::health_form) | `/health` |
+/// | metrics of requests | [`request_metrics`](Role::request_metrics) | `/metrics` |
+///
+/// Where one value is needed, such as the form of the short paths, the first role counts that has
+/// one.
 ///
 /// ```
 /// use std::sync::Arc;
@@ -108,40 +108,34 @@ pub trait Role: Debug + Send + Sync + 'static {
     /// `routes` are the routes of the service without the short paths and without those of
     /// operators, and with those of all roles. Their groups may be left out of the service: see
     /// [`Service::has`].
-    #[doc(hidden)]
     fn further_routes(&self, _service: &Arc<Service>, _routes: &[Route]) -> Vec<Route> {
         Vec::new()
     }
 
     /// Returns the OpenAPI document of the routes that the role adds outside of `/v1`, if it has one
     /// (default none). The document of `/v1` is the one of this crate.
-    #[doc(hidden)]
     fn document(&self) -> Option<&'static str> {
         None
     }
 
     /// Returns the form of the short paths, if it is not the default one.
-    #[doc(hidden)]
     fn short_paths(&self) -> Option<&'static ShortPathForm> {
         None
     }
 
     /// Returns the writer of the errors at `path`, if the role has one (default none). It also
     /// writes the errors of paths without a route. Errors below `/v1` are problems in any case.
-    #[doc(hidden)]
     fn error_writer(&self, _path: &str) -> Option<ErrorWriter> {
         None
     }
 
     /// Returns the form of `/health`, if it is not the default one.
-    #[doc(hidden)]
     fn health_form(&self) -> Option<HealthForm> {
         None
     }
 
     /// Returns the names of metrics of requests that the role exports, if there are any. They are
     /// exported with the group [`ShortPaths`](crate::RouteGroup::ShortPaths).
-    #[doc(hidden)]
     fn request_metrics(&self) -> Option<&'static RequestFamily> {
         None
     }

@@ -1,4 +1,4 @@
-//! What the handlers of a [`Role`](crate::Role) in another crate are written with.
+//! The building blocks of the handlers of a [`Role`](crate::Role) in another crate.
 //!
 //! Its items may change in any version. A handler is an async function of its state and a request,
 //! and returns an [`HttpResult`]. A [`RouteBuilder`] makes a [`Route`] of it.

@@ -1,8 +1,9 @@
 //! The errors of an invalid request, and how they are listed in responses.
 //!
 //! A reader of requests collects a [`ValidationError`] for each part that is missing or invalid. A
-//! problem of `/v1` lists them with pointers to the parts. The [error writer](crate::response::ErrorWriter)
-//! of a role may list them in another form, for which they also contain their kind and the input.
+//! problem of `/v1` lists them with pointers to the parts. The
+//! [error writer](crate::response::ErrorWriter) of a role may list them in another form, for which
+//! they also contain their kind and the input.
 
 use std::borrow::Cow;
 use std::fmt::Display;
