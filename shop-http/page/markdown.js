@@ -3,23 +3,30 @@
 const HEADING = /^#+ +(.*)$/;
 const FENCE = "```";
 const ITEM = /^(-|\d+\.) +/;
+const ANCHOR = /^<a id="[^"]+"><\/a>$/;
 const INLINE = /`([^`]+)`|\*\*([^*]+)\*\*|\[([^\]]+)\]\(([^)]+)\)/g;
 
 /** Whether a view of this name is a runbook, or all of them. Alerts and links name it in lower case. */
-export const isRunbook = (view) => /^(shop\w+|outages|runbooks)$/i.test(view);
+export const isRunbook = (view) => /^(shop\w+|runbooks)$/i.test(view);
 
-/** The sections of a text: `{anchor, title, blocks}`, one for each heading of any level. */
+/**
+ * The sections of a text: `{anchors, title, blocks}`, one for each heading of any level. A heading that names several
+ * alerts, separated by commas, has an anchor for each. The anchors that Markdown needs for that are left out.
+ */
 export function sectionsOf(text) {
   const sections = [];
   let isCode = false;
   for (const line of text.split("\n")) {
     if (line.trim().startsWith(FENCE)) isCode = !isCode;
+    if (!isCode && ANCHOR.test(line)) continue;
     const title = isCode ? undefined : HEADING.exec(line)?.[1];
     if (title === undefined) sections.at(-1)?.lines.push(line);
-    else sections.push({ anchor: title.toLowerCase().replaceAll(" ", "-"), title, lines: [] });
+    else sections.push({ anchors: title.split(", ").map(anchorOf), title, lines: [] });
   }
-  return sections.map(({ anchor, title, lines }) => ({ anchor, title, blocks: blocksOf(lines) }));
+  return sections.map(({ anchors, title, lines }) => ({ anchors, title, blocks: blocksOf(lines) }));
 }
+
+const anchorOf = (title) => title.toLowerCase().replaceAll(" ", "-");
 
 /**
  * The blocks of lines: `{kind: "p", text}`, `{kind: "pre", text}`, `{kind: "table", rows}` with the head as the first row

@@ -26,7 +26,7 @@ export function Runbook({ name }) {
   const [state] = useLoaded("runbooks", runbooks);
   return html`<section class="ledger" aria-label="Runbook"><${Loaded} id="runbook" state=${state} what="The runbook">${(text) => {
     const all = sectionsOf(text);
-    const one = name === "runbooks" ? [] : all.filter(({ anchor }) => anchor === name.toLowerCase());
+    const one = name === "runbooks" ? [] : all.filter(({ anchors }) => anchors.includes(name.toLowerCase()));
     return html`${(one.length > 0 ? one : all).map(({ title, blocks }) => html`<h3>${title}</h3>
       ${blocks.map(block)}`)}
       ${one.length > 0 && html`<p class="note"><a href="#runbooks">All runbooks</a></p>`}`;

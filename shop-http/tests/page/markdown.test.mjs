@@ -12,7 +12,7 @@ test("sections have paragraphs and lists, whose lines are joined", () => {
   const text = "# All\n\nOne\ntwo.\n\n1. Run `a\n   --b`.\n2. Else\n\nAfter\n- x\n- y\n## A b\nText\n";
   assert.deepEqual(sectionsOf(text), [
     {
-      anchor: "all",
+      anchors: ["all"],
       title: "All",
       blocks: [
         paragraph("One two."),
@@ -21,7 +21,15 @@ test("sections have paragraphs and lists, whose lines are joined", () => {
         { kind: "ul", start: undefined, items: [[paragraph("x")], [paragraph("y")]] },
       ],
     },
-    { anchor: "a-b", title: "A b", blocks: [paragraph("Text")] },
+    { anchors: ["a-b"], title: "A b", blocks: [paragraph("Text")] },
+  ]);
+});
+
+test("a section of several alerts is found by the name of each", () => {
+  const text = '# All\nOne\n\n<a id="shopa"></a>\n<a id="shopb"></a>\n\n## ShopA, ShopB\nText\n';
+  assert.deepEqual(sectionsOf(text), [
+    { anchors: ["all"], title: "All", blocks: [paragraph("One")] },
+    { anchors: ["shopa", "shopb"], title: "ShopA, ShopB", blocks: [paragraph("Text")] },
   ]);
 });
 
@@ -46,7 +54,7 @@ test("a line has code, bold text and links", () => {
 });
 
 test("every link within the runbooks, and that of each problem, leads to a section", () => {
-  const anchors = sectionsOf(TEXT).map(({ anchor }) => anchor);
+  const anchors = sectionsOf(TEXT).flatMap(({ anchors }) => anchors);
   const links = [...TEXT.matchAll(/\]\(#([^)]+)\)/g)].map(([, link]) => link);
   const sources = readFileSync(new URL("../../page/health.js", import.meta.url), "utf8") + readFileSync(new URL("../../page/overview.js", import.meta.url), "utf8");
   const named = [...sources.matchAll(/"(Shop[A-Z]\w+)"/g)].map(([, name]) => name.toLowerCase());
