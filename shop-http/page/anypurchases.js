@@ -62,7 +62,7 @@ function Found({ text, range }) {
   const shown = () => !isOnly && html`
     <p id="found-what" role="status">${said}</p>
     <ul class="found" id="found">${choices.map(([kind, name, address]) => html`<li><small>${kind}</small> <a draggable="false" href=${address}>${name}</a></li>`)}</ul>
-    ${hasMore && html`<p class="note">There are more names. Enter more of the beginning.</p>`}
-    ${isWhole && html`<p class="note">Names are found here only when they are given whole, in the same case.</p>`}`;
+    ${hasMore && html`<p class="note">There are more names. Enter more letters.</p>`}
+    ${isWhole && html`<p class="note">To find a user by name here, enter the whole name, in the same case.</p>`}`;
   return html`<h3 id="whose">Search for <b>${text}</b></h3><${Loaded} id="search" state=${state} what="The search">${shown}<//>`;
 }

@@ -27,7 +27,7 @@ const PRICE = {
   },
 };
 
-const ITEM = { id: "item", member: "item", label: "What, if you like", maxlength: 256, read: (text) => ({ value: text || undefined }) };
+const ITEM = { id: "item", member: "item", label: "Item (optional)", maxlength: 256, read: (text) => ({ value: text || undefined }) };
 
 function Customer() {
   const [identity, setIdentity] = useState(knownIdentity);
@@ -138,4 +138,4 @@ function useService() {
   return [html`<p class="notice bad" id="service" role="alert" hidden=${!problem}>${problem}</p>`, check];
 }
 
-render(html`<${SignedIn} purpose="Your purchases are shown to you alone.">${() => html`<${Customer} />`}<//>`, document.querySelector("main"));
+render(html`<${SignedIn} purpose="Only you see your purchases.">${() => html`<${Customer} />`}<//>`, document.querySelector("main"));

@@ -150,7 +150,7 @@ const REASON_RUNBOOKS = { unread: "ShopNoIngest", writes: "ShopBuysFailing" };
 function problemsOfParts({ parts, reasons = {} }) {
   const failing = Object.entries(reasons).filter(([part]) => parts[part] === false);
   return failing.flatMap(([part, texts]) =>
-    Object.entries(texts).map(([name, text]) => ({ text: `${part}: ${text}.`, action: "See how to mend it.", runbook: REASON_RUNBOOKS[name] ?? "ShopDependencyDown" })),
+    Object.entries(texts).map(([name, text]) => ({ text: `${part}: ${text}.`, action: "See what to do about it.", runbook: REASON_RUNBOOKS[name] ?? "ShopDependencyDown" })),
   );
 }
 
@@ -161,7 +161,7 @@ function problemsOfService({ ingest, at, ...answer }) {
   if (open >= MAX_TRANSACTION_SECONDS) problems.push({ text: `Another producer's transaction has been open for ${duration(open)}: records behind it wait.`, action: "End that producer or its transaction.", runbook: "ShopLagStuck" });
   for (const [what, { failing, not_after: end }] of Object.entries(answer).filter(([, part]) => isGiven(part?.age_seconds))) {
     if (end && Date.parse(end) < at) problems.push({ text: `The ${what} has expired.`, action: "Replace its file: no restart is needed.", runbook: "ShopCertificateExpired" });
-    else if (failing) problems.push({ text: `The ${what.replace("_", " ")} cannot be read again: what was read before stays in use.`, action: "Mend its file or address.", runbook: "ShopReloadFailing" });
+    else if (failing) problems.push({ text: `The ${what.replace("_", " ")} cannot be read again: what was read before stays in use.`, action: "Correct its file or address.", runbook: "ShopReloadFailing" });
   }
   const { unavailable_partitions: unavailable, lost_acknowledgements: lost, files, currency } = answer;
   for (const file of files ?? []) problems.push({ text: sentence(file), action: "See what to do with a file that was copied, damaged or overwritten.", runbook: "ShopDependencyDown" });
@@ -180,7 +180,7 @@ const perRole = (counts) => list.format(counts.map(([name, count]) => `${grouped
 function lossesOf(roles) {
   const lost = roles.filter(({ ingest }) => ingest?.gaps).map(({ name, ingest }) => [name, ingest.gaps.records]);
   if (lost.length === 0) return [];
-  const text = `Records are lost, ${perRole(lost)}: the log no longer had them when they were to be read.`;
+  const text = `Records are lost, ${perRole(lost)}: the log no longer had them when ingest was about to read them.`;
   return [{ text, action: "See which ones", leadsTo: "dead-letters", runbook: "ShopRecordsLost" }];
 }
 

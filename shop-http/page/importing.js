@@ -176,7 +176,7 @@ export function rateInWords(rows, milliseconds) {
 }
 
 /** The sentence of the service about a file that it has read with other options, which says how a command goes on, for the page. */
-export const otherwiseInWords = (problem) => `Nothing was imported: ${sentence(problem.replace(/ Import it with the options of before.*$/, ""))} Choose the options of before, or press Import again.`;
+export const otherwiseInWords = (problem) => `Nothing was imported: ${sentence(problem.replace(/ Import it with the same options.*$/, ""))} Choose the same options as before, or press Import again.`;
 
 const formatOf = (file) => (/\.(ndjson|jsonl)$/i.test(file.name) ? "application/x-ndjson" : "text/csv");
 

@@ -87,5 +87,5 @@ function showVerdict({ is, data, problem }) {
   say(byId("state"), words);
 }
 
-const PURPOSE = "This console is for operators. A key with the scope observe sees everything, one with operate also changes it.";
+const PURPOSE = "This console is for operators. A key with the scope observe shows everything, and one with operate can also change it.";
 render(html`<${SignedIn} purpose=${PURPOSE}>${() => html`<${Console} />`}<//>`, document.querySelector("main"));

@@ -85,7 +85,7 @@ async function spentOn(daysAgo) {
 /** What the service did in the last hour, as far as it has run. */
 function Lines({ hour }) {
   const lines = linesOf(hour, LINE);
-  if (lines.length === 0) return html`<p class="note">The first ten seconds of this process are not over.</p>`;
+  if (lines.length === 0) return html`<p class="note">There are no rates yet: the process started less than ten seconds ago.</p>`;
   return html`<div class="lines-of">${lines.map(({ name, of, last, most, seconds, lines }) => html`<figure>
     <figcaption>${name} <span class="figures">${last}</span></figcaption>
     <svg class="line" role="img" aria-label="${name} in the last ${duration(seconds)}: at most ${most}" viewBox="0 -2 ${LINE.width} ${LINE.height + 4}" preserveAspectRatio="none">
@@ -104,5 +104,5 @@ function Topics({ topics }) {
       <td class="who">${topic}</td>${cell(oldestUnread, (age) => (age === 0 ? "none" : duration(age)))}${cell(retention, (age) => duration(age), "retention")}${cell(deadLetters, (count) => grouped(String(count)))}
     </tr>`)}</tbody>
   </table>
-  <p class="note">How long the oldest record that ingest has not read is in the log, and how long the log keeps it: beyond that it is lost. <${RunbookLink} of="ShopRetentionNear" /></p>`;
+  <p class="note">The age of the oldest record that ingest has not read, and how long the log keeps records. After that time, an unread record is lost. <${RunbookLink} of="ShopRetentionNear" /></p>`;
 }

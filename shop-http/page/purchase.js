@@ -44,7 +44,7 @@ function Refund({ of: { id, price, currency } }) {
   useEffect(() => void (isAsked && byId("amount").focus()), [isAsked]);
   const fields = [
     { id: "amount", member: "amount", label: `${inCurrency("Amount", currency)}; if you enter none, all ${money(price, currency)} are refunded`, class: "figures", inputmode: "decimal", read: readRefund },
-    { id: "reason", member: "reason", label: "Reason, if you like", maxlength: 256, read: (text) => ({ value: text || undefined }) },
+    { id: "reason", member: "reason", label: "Reason (optional)", maxlength: 256, read: (text) => ({ value: text || undefined }) },
   ];
   const onRecorded = (refund) => {
     setRecorded(refund.id);
@@ -74,7 +74,7 @@ function Facts({ of: found }) {
     reference && ["Reference", listOf("reference", reference)],
     ["Local time", local.format(new Date(timestamp))],
     ["UTC", html`<time datetime=${timestamp}>${timestamp}</time>`],
-    ["Receipt", html`Stored. <small>Durability and position in the log are in the response to the purchase alone: they are not stored.</small>`],
+    ["Receipt", html`Stored. <small>The durability and the position in the log are only in the response to the purchase. They are not stored.</small>`],
   ];
   return html`<dl class="facts">${facts.filter(Boolean).map(([name, value]) => html`<div><dt>${name}</dt><dd>${value}</dd></div>`)}</dl>`;
 }

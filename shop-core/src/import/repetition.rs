@@ -156,8 +156,8 @@ async fn refuse_other_reading(files: &dyn ImportedFiles, file: &FileIdentity) ->
         ErrorKind::Conflict,
         format!(
             "this file was imported before with other options: {difference}. \
-             Each row that has another meaning by that would be stored a second time. \
-             Import it with the options of before, or again (`--again`, `again=true`) to import it all the same"
+             Each row that means something else with these options would be stored a second time. \
+             Import it with the same options as before, or import it all the same with `--again` or `again=true`"
         ),
     ))
 }

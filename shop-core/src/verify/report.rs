@@ -155,7 +155,9 @@ impl VerifyReport {
             ),
             (
                 lost,
-                format!("lost {lost}: the log no longer had them when they were to be read"),
+                format!(
+                    "lost {lost}: the log no longer had them when ingest was about to read them"
+                ),
             ),
             (
                 unstable,

@@ -40,7 +40,7 @@ test("each cause is one sentence with its runbook", () => {
     [{ ...withIngest({ open_transaction_seconds: "75" }), status: "degraded" }, ["Another producer's transaction has been open for 1\u00a0min: records behind it wait.", "ShopLagStuck"]],
     [{ ...WELL, certificate: { age_seconds: "5", failing: false, not_after: "2026-11-25T11:59:00Z" } }, ["The certificate has expired.", "ShopCertificateExpired"]],
     [{ ...WELL, api_keys: { age_seconds: "5", failing: true } }, ["The api keys cannot be read again: what was read before stays in use.", "ShopReloadFailing"]],
-    [{ ...withIngest({ gaps: { records: "12" } }), users: entity({}, { gaps: { records: "1" } }) }, ["Records are lost, 12 of purchases and 1 of users: the log no longer had them when they were to be read.", "ShopRecordsLost"]],
+    [{ ...withIngest({ gaps: { records: "12" } }), users: entity({}, { gaps: { records: "1" } }) }, ["Records are lost, 12 of purchases and 1 of users: the log no longer had them when ingest was about to read them.", "ShopRecordsLost"]],
     [{ ...WELL, status: "degraded", files: ["shop.db: its pages are being checked"] }, ["shop.db: its pages are being checked.", "ShopDependencyDown"]],
     [{ ...WELL, status: "degraded", parts: { reader: false }, reasons: { reader: { unread: "nobody reads the topic" } } }, ["reader: nobody reads the topic.", "ShopNoIngest"]],
     [{ ...WELL, status: "degraded", parts: { log: false }, reasons: { log: { writes: "no write succeeded" } } }, ["log: no write succeeded.", "ShopBuysFailing"]],

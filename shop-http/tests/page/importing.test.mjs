@@ -54,10 +54,10 @@ test("the progress has the rows per second", () => {
 
 test("a file that was read with other options is refused in words of the page", () => {
   const problem =
-    "this file was imported before with other options: decimal_comma was true, and is not set. Each row that has another meaning by that would be stored a second time. Import it with the options of before, or again (`--again`, `again=true`) to import it all the same";
+    "this file was imported before with other options: decimal_comma was true, and is not set. Each row that means something else with these options would be stored a second time. Import it with the same options as before, or import it all the same with `--again` or `again=true`";
   assert.equal(
     otherwiseInWords(problem),
-    "Nothing was imported: this file was imported before with other options: decimal_comma was true, and is not set. Each row that has another meaning by that would be stored a second time. Choose the options of before, or press Import again.",
+    "Nothing was imported: this file was imported before with other options: decimal_comma was true, and is not set. Each row that means something else with these options would be stored a second time. Choose the same options as before, or press Import again.",
   );
 });
 
