@@ -29,6 +29,7 @@
 
 #![cfg_attr(
     not(all(
+        feature = "compat",
         feature = "embedded",
         feature = "kafka",
         feature = "mongodb",
@@ -52,13 +53,13 @@ mod check_config;
 mod commands;
 mod descriptors;
 mod error;
+#[cfg(test)]
+mod guarantees_test;
 mod healthcheck;
 mod lines;
 mod listeners;
 mod log_file;
 mod ports;
-#[cfg(test)]
-mod promises_test;
 mod run;
 mod service;
 mod settings;
