@@ -18,7 +18,7 @@ processes *filter:
 
 # Accepts the responses of the scenarios of the HTTP API as they are now. Read the difference before you commit it.
 accept *filter:
-    INSTA_UPDATE=always cargo test -p shop-http -p shop-accounts --test http {{ filter }}
+    INSTA_UPDATE=always cargo test -p shop-http -p shop-accounts -p shop-compat --test http {{ filter }}
     git diff --stat -- '*.snap'
 
 # Everything that continuous integration runs.

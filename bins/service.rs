@@ -162,8 +162,11 @@ impl Service {
             notify_systemd(NotifyState::Stopping);
         });
 
-        self.parts.roles.push(Arc::new(self.entities.accounts));
-        self.parts.roles.extend(self.settings.compat_role());
+        let accounts = self.entities.accounts;
+        self.parts.roles.push(Arc::new(accounts.clone()));
+        self.parts
+            .roles
+            .extend(self.settings.compat_roles(accounts));
         let purchases = self.parts.purchases.as_ref();
         let sink = purchases.and_then(|purchases| purchases.sink.clone());
         let mut router = routes(self.parts);

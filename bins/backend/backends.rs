@@ -23,7 +23,7 @@ use super::kafka;
 use super::mongodb;
 #[cfg(feature = "postgres")]
 use super::postgres;
-use super::{OpenPort, OrderBackend, TopicSpec, UserBackend};
+use super::{OpenPort, OrderBackend, TopicSpec, UserBackend, record_decoders};
 use crate::settings::{ServiceKind, Settings};
 use crate::{CliError, Result};
 
@@ -83,6 +83,7 @@ impl Log {
             Self::Embedded(log) => log.backend(topic.group),
         };
         backend.record_type = topic.record;
+        backend.decoders = record_decoders();
         backend
     }
 

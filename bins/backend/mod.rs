@@ -29,3 +29,20 @@ pub(crate) use components::{ComponentKind, ServiceComponent, components, file_of
 pub(crate) use operations::{CopiedFile, damage_of};
 pub(crate) use port::{OpenPort, OrderBackend, TopicSpec, UserBackend, authorized, client, source};
 pub(crate) use shop::open_shop;
+
+#[cfg(feature = "compat")]
+pub(crate) use shop_compat::ReplacedSystem;
+use shop_core::record::RecordDecoders;
+
+/// Returns the decoders of the records of purchases: with the feature `compat`, also those of the
+/// programs that this one replaces.
+pub(crate) fn record_decoders() -> RecordDecoders {
+    #[cfg(feature = "compat")]
+    {
+        shop_compat::records::record_decoders()
+    }
+    #[cfg(not(feature = "compat"))]
+    {
+        RecordDecoders::default()
+    }
+}

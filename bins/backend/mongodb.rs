@@ -3,11 +3,14 @@
 use std::time::Duration;
 
 use shop_core::ports::RecordStore as _;
-use shop_core::record::ReplacedSystem;
 use shop_core::{Error, ErrorKind};
-use shop_store::mongo::{Migration, MongoStore, MongoStoreOptions};
+#[cfg(feature = "compat")]
+use shop_store::mongo::Migration;
+use shop_store::mongo::{MongoStore, MongoStoreOptions};
 use tokio::time::sleep;
 
+#[cfg(feature = "compat")]
+use super::ReplacedSystem;
 use super::inspection::InspectedStore;
 use super::{Backends, OpenPort};
 use crate::settings::Settings;
@@ -84,6 +87,7 @@ async fn connect(settings: &Settings, options: MongoStoreOptions) -> Result<Mong
 ///
 /// # Errors
 /// The errors of [`open`], and of the conversion.
+#[cfg(feature = "compat")]
 pub(super) async fn convert(
     backends: &Backends<'_>,
     options: MongoStoreOptions,
@@ -97,7 +101,7 @@ pub(super) async fn convert(
         ..
     } = match back_to {
         None => store.migrate(log_progress).await?,
-        Some(system) => store.convert_back(system, log_progress).await?,
+        Some(system) => store.convert_to(&system, log_progress).await?,
     };
     tracing::info!(
         scanned,
@@ -109,6 +113,7 @@ pub(super) async fn convert(
 }
 
 /// Logs the progress of a migration.
+#[cfg(feature = "compat")]
 fn log_progress(migration: Migration) {
     tracing::info!(
         scanned = migration.scanned,

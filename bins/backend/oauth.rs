@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::ExposeSecret as _;
 use shop_core::{Clock as _, Error, ErrorKind, Result, SystemClock};
 use shop_kafka::{OauthToken, OauthTokenProvider};
@@ -15,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::CliError;
 use crate::auth::{ISSUER_TIMEOUT, issuer_client, text_of};
-use crate::settings::{Secret, Settings, encoded};
+use crate::settings::{Secret, Settings};
 
 /// The lifetime of a token whose endpoint does not report a lifetime.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -204,6 +205,16 @@ fn parse_response(text: &str, client_id: &str) -> Option<TokenResponse> {
         token: OauthToken::new(token, client_id, expires_at),
         lifetime,
     })
+}
+
+/// Percent-encodes all characters of `text` but the unreserved characters of a URI.
+fn encoded(text: &str) -> String {
+    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
+        .remove(b'-')
+        .remove(b'.')
+        .remove(b'_')
+        .remove(b'~');
+    utf8_percent_encode(text, RESERVED).to_string()
 }
 
 #[cfg(test)]

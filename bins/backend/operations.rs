@@ -3,16 +3,19 @@
 
 use std::path::Path;
 
+#[cfg(feature = "compat")]
 use shop_core::ports::UnreadableEntry;
-use shop_core::record::ReplacedSystem;
 
 use super::Backends;
+#[cfg(feature = "compat")]
+use super::ReplacedSystem;
 #[cfg(feature = "embedded")]
 use super::embedded;
-#[cfg(feature = "mongodb")]
+#[cfg(all(feature = "compat", feature = "mongodb"))]
 use super::mongodb;
-#[cfg(feature = "postgres")]
+#[cfg(all(feature = "compat", feature = "postgres"))]
 use super::postgres;
+#[cfg(feature = "compat")]
 use crate::settings::ProcessRole;
 use crate::{CliError, Result};
 
@@ -83,6 +86,7 @@ impl Backends<'_> {
     /// # Errors
     /// - a usage error if the purchases are not in MongoDB
     /// - the errors of MongoDB
+    #[cfg(feature = "compat")]
     pub(crate) async fn convert(
         &self,
         back_to: Option<ReplacedSystem>,
@@ -102,6 +106,7 @@ impl Backends<'_> {
     /// # Errors
     /// - a usage error if the rows are not in PostgreSQL
     /// - the errors of PostgreSQL
+    #[cfg(feature = "compat")]
     pub(crate) async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
         #[cfg(feature = "postgres")]
         if let Some(options) = self.settings.postgres.options() {

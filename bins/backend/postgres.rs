@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use shop_accounts::postgres::{PostgresOrders, PostgresUsers};
-use shop_core::ports::{PurchaseQuery as _, UnreadableEntry};
+use shop_core::ports::PurchaseQuery as _;
+#[cfg(feature = "compat")]
+use shop_core::ports::UnreadableEntry;
 use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 
 use super::inspection::InspectedStore;
 use super::{Backends, OpenPort, OrderBackend, UserBackend};
-use crate::settings::{ProcessRole, Settings};
+#[cfg(feature = "compat")]
+use crate::settings::ProcessRole;
+use crate::settings::Settings;
 use crate::{CliError, Result};
 
 /// The beginning of the errors of this backend.
@@ -107,6 +111,7 @@ pub(super) async fn open_orders(
 ///
 /// # Errors
 /// The errors of PostgreSQL.
+#[cfg(feature = "compat")]
 pub(super) async fn read_rows(
     settings: &Settings,
     options: PostgresStoreOptions,

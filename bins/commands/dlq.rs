@@ -14,6 +14,7 @@ use shop_api::{BytesBody, DeadLetterBody};
 use shop_core::Backend;
 use shop_core::log::{DeadLetter, RecordPosition, RecordType, Resolution, ResolveOptions};
 use shop_core::operations::{Operations, ResolveReport, no_dead_letters_at};
+use shop_core::record::RecordDecoders;
 
 use super::{print, print_report, progress};
 use crate::backend::{Backends, TopicSpec};
@@ -95,6 +96,7 @@ pub(super) fn named_topic<'a>(settings: &'a Settings, name: Option<&str>) -> Res
 struct DeadLetterPrinter {
     is_json: bool,
     record_type: RecordType,
+    decoders: RecordDecoders,
     /// The form of the text.
     format: fn(&DeadLetter, RecordType) -> String,
     progress: ProgressBar,
@@ -112,6 +114,7 @@ impl DeadLetterPrinter {
         Self {
             is_json: settings.json,
             record_type: log.record_type,
+            decoders: log.decoders.clone(),
             format,
             progress,
         }
@@ -123,7 +126,7 @@ impl DeadLetterPrinter {
     /// The errors of standard output.
     fn print(&self, dead_letter: &DeadLetter) -> Result<bool> {
         let text = if self.is_json {
-            let body = DeadLetterBody::with_record(dead_letter, self.record_type);
+            let body = DeadLetterBody::with_record(dead_letter, self.record_type, &self.decoders);
             format!("{}\n", json!(body))
         } else {
             (self.format)(dead_letter, self.record_type)
@@ -313,7 +316,8 @@ fn format_beginning(value: &[u8]) -> String {
 /// Formats a dead letter with its whole record, which is of the type `record_type`, in several
 /// lines.
 fn format_whole(dead_letter: &DeadLetter, record_type: RecordType) -> String {
-    let body = DeadLetterBody::with_record(dead_letter, record_type);
+    // The text shows the record as it is, without the purchase in it.
+    let body = DeadLetterBody::with_record(dead_letter, record_type, &RecordDecoders::default());
     let version = body.version.into_line();
     let mut fields = vec![
         ("time", body.time.to_string()),

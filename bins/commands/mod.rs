@@ -3,8 +3,7 @@
 //!
 //! [`run`] runs one command, and ends it at a shutdown. The commands are in modules by
 //! topic, which open the logs and stores that a command needs, and print the result by `output`;
-//! `migrate` is here. A command
-//! returns a finding, such as lost purchases, as an error with an exit code of its own.
+//! `migrate` is here. A command returns a finding, such as lost purchases, as an error with an exit code of its own.
 
 mod backup;
 mod dlq;
@@ -13,6 +12,7 @@ mod erase;
 mod groups;
 mod output;
 mod refund;
+#[cfg(feature = "compat")]
 mod replace;
 mod replay;
 mod status;
@@ -21,9 +21,10 @@ mod verify;
 
 use std::time::Duration;
 
-use shop_core::record::ReplacedSystem;
 use shop_core::verify::VerifyOptions;
 
+#[cfg(feature = "compat")]
+use crate::backend::ReplacedSystem;
 use crate::backend::{Backends, CLOSE_TIMEOUT, TopicSpec, currency};
 use crate::settings::{Command, Settings};
 use crate::signal::Shutdown;
@@ -62,7 +63,9 @@ async fn execute(command: &Command, backends: &Backends<'_>) -> Result<()> {
     }
     match command {
         Command::Status => status::run(backends).await,
+        #[cfg(feature = "compat")]
         Command::Migrate => convert_store(backends, None).await,
+        #[cfg(feature = "compat")]
         Command::Replace(options) => replace::run(backends, options).await,
         Command::Verify { wait, named } => {
             let options = VerifyOptions::default()
@@ -91,6 +94,7 @@ async fn execute(command: &Command, backends: &Backends<'_>) -> Result<()> {
 /// # Errors
 /// - a usage error if the store is not one in which replaced systems stored purchases
 /// - the errors of the store and of standard output
+#[cfg(feature = "compat")]
 async fn convert_store(backends: &Backends<'_>, back_to: Option<ReplacedSystem>) -> Result<()> {
     let report = backends.convert(back_to).await?;
 

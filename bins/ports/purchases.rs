@@ -13,7 +13,7 @@ use shop_core::ingest::{BatchReport, Ingest, IngestObserver};
 use shop_core::log::Batch;
 use shop_core::operations::Operations;
 use shop_core::ports::PurchaseStore;
-use shop_core::record::decode;
+use shop_core::record::RecordDecoders;
 use shop_core::retention::{Retention, RetentionOptions};
 use shop_core::verify::SpotCheck;
 use shop_core::{Backend, Purchase, SystemClockFrom, Timestamp};
@@ -115,23 +115,22 @@ async fn list_from_service(
     backend: &mut Backend,
     settings: &Settings,
 ) -> Result<Option<Arc<ShopClient>>> {
-    let log = Arc::clone(backend.require_log()?);
     let Some(url) = &settings.management_url else {
-        let Some(query) = &backend.query else {
+        if backend.query.is_none() {
             return Err(CliError::new("there is no store to list purchases from"));
-        };
-        let group = backend.require_group()?;
-        backend.feed = Some(PurchaseFeed::new(log, group, Arc::clone(query)));
+        }
+        backend.feed = Some(backend.create_feed()?);
         return Ok(None);
     };
 
+    let log = Arc::clone(backend.require_log()?);
     let management = Arc::new(client(url, settings).await?);
     // The group that feeds the store of management is a setting of management.
     backend.feed = Some(PurchaseFeed::with_options(
         log,
         Arc::clone(&management) as _,
         Arc::clone(&management) as _,
-        FeedOptions::default(),
+        FeedOptions::default().decoders(backend.decoders.clone()),
     ));
     backend.query = Some(Arc::clone(&management) as _);
     backend.has_local_store = false;
@@ -220,11 +219,13 @@ impl PurchaseTasks {
             store,
             Arc::clone(backend.require_log()?),
             settings.ingest_options(),
-        );
+        )
+        .with_decoders(backend.decoders.clone());
         let group = backend.require_group()?;
         let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
             metrics: metrics.ingest_observer(),
             logs_purchases: settings.logs_purchases(),
+            decoders: backend.decoders.clone(),
             traced: settings
                 .messaging_system()
                 .map(|system| (system, group.to_owned())),
@@ -250,6 +251,8 @@ struct IngestTelemetry {
     metrics: Arc<dyn IngestObserver>,
     /// Whether a log line is written for each stored purchase, as the dialect says.
     logs_purchases: bool,
+    /// The decoders of the records of the log.
+    decoders: RecordDecoders,
     /// The system of the log and the group that reads it, if spans are exported.
     traced: Option<(&'static str, String)>,
 }
@@ -273,7 +276,8 @@ impl IngestObserver for IngestTelemetry {
         }
         for record in &batch.records {
             // Dead letters are logged in lines of their own.
-            if let Ok(Purchase { id, user_id, .. }) = decode(record, &batch.partition) {
+            if let Ok(Purchase { id, user_id, .. }) = self.decoders.decode(record, &batch.partition)
+            {
                 tracing::info!(purchase.id = %id, user.id = user_id.as_str(), "Received purchase");
             }
         }

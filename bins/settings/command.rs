@@ -13,10 +13,11 @@ use shop_api::files::{
 };
 use shop_core::domain::RefundReason;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
-use shop_core::record::ReplacedSystem;
 use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserId};
 
 use super::variables::ProcessRole;
+#[cfg(feature = "compat")]
+use crate::backend::ReplacedSystem;
 
 // A command of management. A doc comment would replace the description of the program in its help.
 #[derive(Debug, Subcommand)]
@@ -42,6 +43,7 @@ pub(crate) enum Command {
     ///
     /// They are converted in place, beside services; it can be stopped and restarted. Exits with 0, 2 for wrong options
     /// or settings, 3 when MongoDB is unavailable.
+    #[cfg(feature = "compat")]
     #[command(verbatim_doc_comment)]
     Migrate,
     /// Replaces the programs of an earlier system, step by step, and returns to them
@@ -62,6 +64,7 @@ pub(crate) enum Command {
     ///
     /// It exits with 0, 1 when the verification has findings or rows are missing, 2 for wrong options or settings, and with
     /// 3 when a server is unavailable or there is no topic, collection or table.
+    #[cfg(feature = "compat")]
     #[command(verbatim_doc_comment)]
     Replace(Replace),
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
@@ -255,9 +258,9 @@ impl Command {
             Self::Status => false,
             // Groups have positions alone, and a store is restored where there is none.
             Self::Groups(_) | Self::Restore { .. } => false,
-            Self::Migrate
-            | Self::Import(_)
-            | Self::Replace(_)
+            #[cfg(feature = "compat")]
+            Self::Migrate | Self::Replace(_) => true,
+            Self::Import(_)
             | Self::Verify { .. }
             | Self::Doctor
             | Self::Replay { .. }
@@ -271,6 +274,7 @@ impl Command {
 }
 
 /// The arguments of the replacement of a system.
+#[cfg(feature = "compat")]
 #[derive(Debug, Args)]
 pub(crate) struct Replace {
     /// The system that is replaced: 000, 001, 002, 003 or 004

@@ -394,10 +394,12 @@ fn opened_parts(
         entities: false,
     };
     match command {
-        Some(
-            Command::Verify { .. } | Command::Replace(_) | Command::Refund(_) | Command::Import(_),
-        ) => {}
-        Some(Command::Migrate | Command::Doctor | Command::Export { .. }) => opened.log = false,
+        Some(Command::Verify { .. } | Command::Refund(_) | Command::Import(_)) => {}
+        #[cfg(feature = "compat")]
+        Some(Command::Replace(_)) => {}
+        #[cfg(feature = "compat")]
+        Some(Command::Migrate) => opened.log = false,
+        Some(Command::Doctor | Command::Export { .. }) => opened.log = false,
         Some(Command::Dlq(_)) => opened.purchases = false,
         // These commands are for the embedded files.
         Some(Command::Groups(_) | Command::Backup { .. } | Command::Restore { .. }) => {

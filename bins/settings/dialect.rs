@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use clap::Arg;
+use shop_accounts::http::Accounts;
 use shop_http::{HttpOptions, Role};
 
 use super::variables::Variables;
@@ -25,10 +26,12 @@ impl Variables {
         self.compat.apply_defaults(&self.http, options);
     }
 
-    /// Returns the role that serves the paths of the replaced systems.
-    pub(crate) fn compat_role(&self) -> Option<Arc<dyn Role>> {
-        let dialect = self.compat.dialect;
-        Some(Arc::new(shop_compat::ReplacedSystems::new(dialect)))
+    /// Returns the roles that serve the paths of the replaced systems: of purchases, and of the users
+    /// and orders of `accounts`. Without users and orders, `/users` is a 404 in the form of its system.
+    pub(crate) fn compat_roles(&self, accounts: Accounts) -> Vec<Arc<dyn Role>> {
+        let systems = shop_compat::ReplacedSystems::new(self.compat.dialect);
+        let ecommerce = shop_compat::ecommerce::Ecommerce::new(accounts);
+        vec![Arc::new(systems), Arc::new(ecommerce)]
     }
 }
 
@@ -52,8 +55,8 @@ impl Variables {
     pub(super) fn apply_dialect(&self, _options: &mut HttpOptions) {}
 
     /// Returns no role.
-    pub(crate) fn compat_role(&self) -> Option<Arc<dyn Role>> {
-        None
+    pub(crate) fn compat_roles(&self, _accounts: Accounts) -> Vec<Arc<dyn Role>> {
+        Vec::new()
     }
 }
 

@@ -9,13 +9,13 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use secrecy::SecretString;
 use shop_http::{MAX_FILE_BYTES, MAX_SECRET_BYTES, read_small_file};
 use toml_edit::{DocumentMut, TableLike, Value};
 
 use super::Settings;
 use super::names::{self, OURS};
+use super::old_names;
 use super::otel::OtelVariables;
 
 /// The values of settings, and all errors in them.
@@ -185,14 +185,7 @@ impl Environment {
             file = Some(path);
         }
 
-        // This variable names MongoDB, unless its value is an address of PostgreSQL.
-        if name == "DATABASE_URL" && text.starts_with("postgres") {
-            name = "SHOP_POSTGRES_URL";
-        }
-        // The form of these two variables is `host:port`.
-        if matches!(name, "MANAGEMENT_API_ENDPOINT" | "CM_API_HOST") && !text.contains("://") {
-            text.insert_str(0, "http://");
-        }
+        name = old_names::translate(name, &mut text);
         let Some(setting) = names::setting(name) else {
             return;
         };
@@ -244,63 +237,19 @@ impl Environment {
         (properties, in_effect)
     }
 
-    /// Composes the addresses of management and of MongoDB from their parts, unless the addresses
-    /// themselves are set.
+    /// Composes addresses of their parts, unless the addresses themselves are set.
     fn compose_addresses(&mut self) {
-        let host = self.take_part("CM_API_HOSTNAME");
-        let port = self.take_part("CM_API_PORT");
-        if let (Some(host), Some(port)) = (host, port)
-            && !self.values.contains_key("SHOP_MANAGEMENT_URL")
-        {
-            self.add("SHOP_MANAGEMENT_URL", format!("http://{host}:{port}"));
-        }
-
-        let mongodb_uri = self.compose_mongodb_uri();
-        if self.values.contains_key("SHOP_MONGODB_URI") {
-            return;
-        }
-        match mongodb_uri {
-            Ok(Some(uri)) => self.add("SHOP_MONGODB_URI", uri),
-            Ok(None) => {}
-            Err(fault) => self.faults.push(fault.to_owned()),
-        }
-    }
-
-    /// Composes the URI of MongoDB from its parts, and removes these parts. Returns `None` without
-    /// a host.
-    ///
-    /// # Errors
-    /// The parts name different hosts, or a login without hosts, or only one half of a login.
-    fn compose_mongodb_uri(&mut self) -> Result<Option<String>, &'static str> {
-        let port = self.take_part("MONGO_PORT").unwrap_or("27017".to_owned());
-        let host = self
-            .take_part("MONGO_HOSTNAME")
-            .map(|host| format!("{host}:{port}"));
-        let hosts = self.take_part("MONGODB_HOSTS");
-        let user = self.take_part("MONGODB_USERNAME");
-        let password = self.take_part("MONGODB_PASSWORD");
-        let database = self.take_part("MONGODB_AUTHDB");
-
-        if host.is_some() && hosts.is_some() && host != hosts {
-            return Err("MONGO_HOSTNAME and MONGODB_HOSTS name different hosts: unset one of them");
-        }
-        let hosts = hosts.or(host);
-        let login = match (user, password) {
-            (None, None) => String::new(),
-            _ if hosts.is_none() => {
-                return Err(
-                    "MONGODB_USERNAME or MONGODB_PASSWORD is set, but neither MONGODB_URI nor MONGODB_HOSTS: \
-                        name the hosts, or unset the login to use the embedded store",
-                );
+        for address in old_names::ADDRESSES {
+            let composed = address.compose(&mut |part| self.take_part(part));
+            if self.values.contains_key(address.setting) {
+                continue;
             }
-            (Some(user), Some(password)) => format!("{}:{}@", encoded(&user), encoded(&password)),
-            (Some(_), None) => return Err("MONGODB_USERNAME is set, but MONGODB_PASSWORD is not"),
-            (None, Some(_)) => return Err("MONGODB_PASSWORD is set, but MONGODB_USERNAME is not"),
-        };
-        let path = database
-            .map(|database| format!("{}?authSource={0}", encoded(&database)))
-            .unwrap_or_default();
-        Ok(hosts.map(|hosts| format!("mongodb://{login}{hosts}/{path}")))
+            match composed {
+                Ok(Some(text)) => self.add(address.setting, text),
+                Ok(None) => {}
+                Err(fault) => self.faults.push(fault.to_owned()),
+            }
+        }
     }
 
     /// Removes a part of an address, and returns its value.
@@ -415,16 +364,6 @@ fn is_secret_property(property: &str) -> bool {
     WORDS.iter().any(|word| property.contains(word))
 }
 
-/// Percent-encodes all characters of `text` but the unreserved characters of a URI.
-pub(crate) fn encoded(text: &str) -> String {
-    const RESERVED: &AsciiSet = &NON_ALPHANUMERIC
-        .remove(b'-')
-        .remove(b'.')
-        .remove(b'_')
-        .remove(b'~');
-    utf8_percent_encode(text, RESERVED).to_string()
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -456,12 +395,16 @@ mod tests {
 
     #[test]
     fn value_that_is_not_utf8_is_an_error_for_settings_only() {
-        let pairs = ["KAFKA_TOPIC", "LESSOPEN"]
+        let pairs = ["KAFKA_PASSWORD", "LESSOPEN"]
             .map(|name| (OsString::from(name), OsString::from_vec(vec![0xff])));
         let environment = Environment::from_os(pairs.into_iter());
-        assert_eq!(environment.faults, ["KAFKA_TOPIC: its value is not UTF-8"]);
+        assert_eq!(
+            environment.faults,
+            ["KAFKA_PASSWORD: its value is not UTF-8"]
+        );
     }
 
+    #[cfg(feature = "compat")]
     #[test]
     fn mongodb_uri_is_composed_from_its_parts_unless_it_is_set() {
         let parts = [

@@ -9,6 +9,7 @@
 //! |---|---|
 //! | `variables` | every setting, its default and its help |
 //! | `names` | the names of settings, and misspelled names |
+//! | `old_names` | the names of settings in the replaced systems, from `shop_compat::variables` |
 //! | `environment` | the values of variables and of the file, secrets in files, composed addresses |
 //! | `command` | the commands of management |
 //! | `command_line` | the arguments, help, completions, the manual page, and the texts of wrong arguments |
@@ -27,6 +28,8 @@ mod environment;
 mod files;
 mod host_port;
 mod names;
+#[cfg(not(feature = "compat"))]
+mod no_old_names;
 mod otel;
 mod secret;
 mod service;
@@ -43,21 +46,25 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use secrecy::{ExposeSecret as _, SecretString};
+#[cfg(feature = "compat")]
+use shop_compat::variables as old_names;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
 use shop_http::HttpOptions;
 
+#[cfg(not(feature = "compat"))]
+use self::no_old_names as old_names;
 use crate::{CliError, Result};
 use command_line::Arguments;
 use conflicts::conflicts;
 use environment::Environment;
 use variables::Variables;
 
+#[cfg(feature = "compat")]
+pub(crate) use command::Replace;
 pub(crate) use command::{
-    Command, DlqAction, EraseCommand, GroupsAction, ImportFile, OfTopic, Refund, Replace, Selection,
+    Command, DlqAction, EraseCommand, GroupsAction, ImportFile, OfTopic, Refund, Selection,
 };
 pub(crate) use environment::EffectiveSetting;
-#[cfg(feature = "kafka")]
-pub(crate) use environment::encoded;
 pub(crate) use host_port::HostPort;
 pub(crate) use secret::Secret;
 pub use service::ServiceKind;

@@ -2,43 +2,16 @@
 //!
 //! A field of [`Variables`] has the name of its variable, which clap does not read: `environment`
 //! does. Other names may be accepted too: the name without `SHOP_`, and the names that the replaced
-//! systems used. [`setting`] finds the setting of
-//! any of these names. A misspelled name is an error, because it would leave a setting at its
-//! default, such as the embedded log in place of Kafka.
+//! systems used, which are in `old_names`. [`setting`] finds the setting of any of these names. A
+//! misspelled name is an error, because it would leave a setting at its default, such as the
+//! embedded log in place of Kafka.
 
 use std::sync::LazyLock;
 
 use clap::{Arg, Command, CommandFactory as _};
 
+use super::old_names;
 use super::variables::{GROUPS, Variables};
-
-/// Settings, and their names in the replaced systems, beside the names by [`BARE`].
-const ALIASES: [(&str, &[&str]); 10] = [
-    (
-        "SHOP_KAFKA_BOOTSTRAP_SERVERS",
-        &["KAFKA_BROKERS", "KAFKA_BROKER"],
-    ),
-    ("SHOP_PURCHASES_TOPIC", &["KAFKA_TOPIC", "PURCHASE_TOPIC"]),
-    (
-        "SHOP_PURCHASES_GROUP_ID",
-        &["KAFKA_GROUP_ID", "KAFKA_GROUPID", "KAFKA_CONSUMER_GROUP"],
-    ),
-    ("SHOP_MONGODB_URI", &["DATABASE_URL"]),
-    ("SHOP_POSTGRES_URL", &["DATABASE_URL"]),
-    ("SHOP_MONGODB_DATABASE", &["MONGODB_DB", "MONGO_DB_NAME"]),
-    ("SHOP_MONGODB_COLLECTION", &["MONGO_COLLECTION_NAME"]),
-    (
-        "SHOP_MANAGEMENT_URL",
-        &[
-            "CUSTOMER_MANAGEMENT_URL",
-            "CUSTOMER_MGMT_API_URL",
-            "MANAGEMENT_API_ENDPOINT",
-            "CM_API_HOST",
-        ],
-    ),
-    ("SHOP_PORT", &["APP_PORT"]),
-    ("SHOP_LOG_LEVEL", &["RUST_LOG"]),
-];
 
 /// The names without `SHOP_`, and prefixes of such names, that are accepted too.
 const BARE: [&str; 11] = [
@@ -55,17 +28,8 @@ const BARE: [&str; 11] = [
     "LOG_FORMAT",
 ];
 
-/// The variables with the parts of the addresses of MongoDB and of management.
-const PARTS: [&str; 8] = [
-    "MONGO_HOSTNAME",
-    "MONGO_PORT",
-    "MONGODB_HOSTS",
-    "MONGODB_USERNAME",
-    "MONGODB_PASSWORD",
-    "MONGODB_AUTHDB",
-    "CM_API_HOSTNAME",
-    "CM_API_PORT",
-];
+/// The setting that the crates of Rust call `RUST_LOG`.
+const LOG_LEVEL: &str = "SHOP_LOG_LEVEL";
 
 /// The prefix of the variables of librdkafka's properties: `SHOP_KAFKA_PROPERTY_CLIENT_RACK` sets
 /// `client.rack`. As in Confluent's images, `_` stands for a dot, and `__` for `_`.
@@ -76,27 +40,25 @@ pub(super) const OURS: &str = "SHOP_";
 
 /// The prefixes of variables that may be for this program or for another one. An unknown name with
 /// such a prefix is an error only if it is similar to a known name, or in [`MISTAKEN`].
-const SHARED: [&str; 9] = [
+const SHARED: [&str; 6] = [
     "KAFKA_",
     "MONGO",
     "CORS_",
-    "DATABASE_",
     "POSTGRES_",
     "MANAGEMENT_",
-    "CUSTOMER_M",
-    "CM_API_",
     "LOG_",
 ];
 
 /// The maximum edit distance of a misspelled name.
 const MAX_DISTANCE: usize = 2;
 
-/// Names that other programs use for settings, each with the name to use here.
+/// Names that other programs use for settings, each with the name to use here. Those of `old_names`
+/// have precedence.
 const MISTAKEN: [(&str, &str); 10] = [
     ("ORDER_USER_WAIT_MS", "SHOP_ORDER_USER_WAIT"),
     ("SHOP_KAFKA_TOPIC", "SHOP_PURCHASES_TOPIC"),
     ("SHOP_KAFKA_GROUP_ID", "SHOP_PURCHASES_GROUP_ID"),
-    ("MONGO_HOST", "MONGO_HOSTNAME"),
+    ("MONGO_HOST", "MONGODB_URI"),
     ("MONGO_URL", "MONGODB_URI"),
     ("MONGO_URI", "MONGODB_URI"),
     ("POSTGRES_URI", "POSTGRES_URL"),
@@ -160,11 +122,10 @@ pub(super) fn aliases(setting: &str) -> Vec<&str> {
     {
         names.push(bare);
     }
-    for (known, other_names) in ALIASES {
-        if known == setting {
-            names.extend(other_names);
-        }
+    if setting == LOG_LEVEL {
+        names.push("RUST_LOG");
     }
+    names.extend(old_names::names_of(setting));
     names
 }
 
@@ -173,7 +134,7 @@ pub(super) fn aliases(setting: &str) -> Vec<&str> {
 /// `DATABASE_URL` is a name of two settings, of which the first is returned: `SHOP_MONGODB_URI`.
 pub(super) fn setting(name: &str) -> Option<String> {
     let bare = name.strip_prefix(OURS).unwrap_or(name);
-    if PARTS.contains(&bare) {
+    if old_names::parts().any(|part| part == bare) {
         return Some(bare.to_owned());
     }
     let ours = format!("{OURS}{bare}");
@@ -188,11 +149,11 @@ pub(super) fn setting(name: &str) -> Option<String> {
 
 /// Returns the name of the secret whose file the variable `name` names, if it names such a file.
 ///
-/// The password of MongoDB and each property of librdkafka may be secret, too.
+/// A part of an address, and each property of librdkafka, may be secret, too.
 pub(super) fn secret_of_file(name: &str) -> Option<&str> {
     let secret = name.strip_suffix("_FILE")?;
     let setting = setting(secret)?;
-    let is_secret = setting == "MONGODB_PASSWORD"
+    let is_secret = old_names::is_secret_part(&setting)
         || setting.starts_with(PROPERTY)
         || SECRETS.contains(&setting);
     is_secret.then_some(secret)
@@ -204,7 +165,7 @@ pub(super) fn known() -> Vec<String> {
     for setting in &*SETTINGS {
         names.extend(aliases(setting).into_iter().map(str::to_owned));
     }
-    for part in PARTS {
+    for part in old_names::parts() {
         names.push(format!("{OURS}{part}"));
         names.push(part.to_owned());
     }
@@ -234,6 +195,7 @@ pub(super) fn arguments() -> Command {
             };
             let setting = super::dialect::describe_default(setting.clone());
             let mut setting = setting.help_heading(heading).hide_env(true);
+            setting = with_parts_of_address(setting);
             if let Some(name) = variable(&setting)
                 && setting.is_hide_set()
             {
@@ -245,6 +207,24 @@ pub(super) fn arguments() -> Command {
     line
 }
 
+/// Returns `setting` with a help that says of which variables its address may be composed.
+fn with_parts_of_address(setting: Arg) -> Arg {
+    let name = variable(&setting);
+    let mut addresses = old_names::ADDRESSES.iter();
+    let Some(address) = addresses.find(|address| name.as_deref() == Some(address.setting)) else {
+        return setting;
+    };
+
+    let help = setting.get_help().map(ToString::to_string);
+    let help = help.unwrap_or_default();
+    let end = help.find(" [default: ").unwrap_or(help.len());
+    let (meaning, default) = help.split_at(end);
+    let parts = address.description;
+    setting.help(format!(
+        "{meaning}. The address may be composed of {parts}{default}"
+    ))
+}
+
 /// Returns the variable of a setting, or `None` if the setting is only a flag.
 pub(super) fn variable(setting: &Arg) -> Option<String> {
     setting.get_env()?.to_str().map(str::to_owned)
@@ -253,7 +233,10 @@ pub(super) fn variable(setting: &Arg) -> Option<String> {
 /// Returns whether `name` is the name of a setting, or starts with a prefix of such names.
 pub(super) fn may_be_setting(name: &str) -> bool {
     name.starts_with(OURS)
-        || SHARED.iter().any(|prefix| name.starts_with(prefix))
+        || SHARED
+            .iter()
+            .chain(&old_names::PREFIXES)
+            .any(|prefix| name.starts_with(prefix))
         || setting(name).is_some()
 }
 
@@ -276,7 +259,8 @@ pub(super) fn misspelled(
     }
 
     let given = shown(name);
-    if let Some((_, meant)) = MISTAKEN.iter().find(|(mistaken, _)| *mistaken == name) {
+    let mut mistaken_names = old_names::MISTAKEN.iter().chain(&MISTAKEN);
+    if let Some((_, meant)) = mistaken_names.find(|(mistaken, _)| *mistaken == name) {
         return Some(format!("{given} is not a setting: use {}", shown(meant)));
     }
     if !may_be_setting(name) {

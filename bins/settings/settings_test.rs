@@ -111,7 +111,7 @@ fn lines_of(settings: &Settings) -> Vec<String> {
             TopicSpec::orders(settings).group
         ),
         format!("properties: {:?}", settings.kafka_properties.keys()),
-        format!("role of the replaced systems: {:?}", settings.compat_role()),
+        format!("dialect: {}", settings.dialect_name()),
     ]);
     lines.extend(
         settings

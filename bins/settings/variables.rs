@@ -143,8 +143,8 @@ pub struct Variables {
     #[arg(long, env = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(crate) adopt_tables: bool,
 
-    /// Address of management, from which facing gets listings, http://host:port. It may be composed
-    /// of CM_API_HOSTNAME and CM_API_PORT [default: none, facing reads the store]
+    /// Address of management, from which facing gets listings, http://host:port [default: none,
+    /// facing reads the store]
     #[arg(long, env = "SHOP_MANAGEMENT_URL")]
     pub(crate) management_url: Option<String>,
 

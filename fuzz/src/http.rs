@@ -7,6 +7,8 @@ use std::time::Duration;
 use http_body_util::BodyExt as _;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
+use shop_compat::ecommerce::Ecommerce;
+use shop_compat::{Dialect, ReplacedSystems};
 use shop_core::memory::{InMemoryLog, InMemoryStore};
 use shop_core::ports::Durability;
 use shop_core::{Clock, SystemClock};
@@ -14,7 +16,7 @@ use shop_http::axum::Router;
 use shop_http::axum::body::Body;
 use shop_http::axum::http::{HeaderName, HeaderValue, Method, Request, StatusCode, Uri, header};
 use shop_http::{
-    AnyOf, ApiKeys, Authenticate, InvalidApiKeys, KeySet, Parts, Refreshed, RouterBuilder,
+    AnyOf, ApiKeys, Authenticate, InvalidApiKeys, KeySet, Parts, Refreshed, Role, RouterBuilder,
     TextSource, TokenVerifier, async_trait, routes,
 };
 use tower::ServiceExt as _;
@@ -45,6 +47,11 @@ thread_local! {
     static SHOP: RefCell<Option<Shop>> = const { RefCell::new(None) };
 }
 
+/// The role with the paths of the replaced systems.
+fn replaced_systems() -> Arc<dyn Role> {
+    Arc::new(ReplacedSystems::new(Dialect::DEFAULT))
+}
+
 impl Shop {
     fn new() -> Self {
         // Time is paused: a request that waits for a purchase takes no time.
@@ -58,18 +65,22 @@ impl Shop {
             let mut facing = Parts::facing(Arc::new(log.sink()), Arc::new(store.clone()));
             let users = UsersRole::new(Arc::new(InMemoryUsers::new()));
             let orders = OrdersRole::new(Arc::new(InMemoryOrders::new()));
-            facing.roles.push(Arc::new(Accounts {
+            let accounts = Accounts {
                 users: Some(users),
                 orders: Some(orders),
                 ..Accounts::default()
-            }));
+            };
+            facing.roles.push(Arc::new(accounts.clone()));
+            facing.roles.push(Arc::new(Ecommerce::new(accounts)));
+            facing.roles.push(replaced_systems());
             facing
         };
-        let management = Parts::management(
+        let mut management = Parts::management(
             Arc::new(store.clone()),
             Durability::Memory,
             Arc::new(store.clone()),
         );
+        management.roles.push(replaced_systems());
         Self {
             runtime: runtime.expect("a runtime"),
             facing: routes(facing()).build(),

@@ -150,7 +150,7 @@ pub trait EntityStore<E: Entity>: Debug + Send + Sync + 'static {
 /// # Errors
 /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the log cannot be reached, or does not
 /// deliver an event of each partition in time.
-pub(crate) async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
+pub async fn highest_published<E: Entity>(log: &dyn Log) -> Result<i64> {
     // The ends of the partitions that were not read to their end yet.
     let mut unread_ends = log.scan(&Offsets::new(), ScanEnd::Never).await?.end;
     let start = unread_ends
@@ -217,7 +217,7 @@ impl<E: Entity> Insertion<E> {
     }
 }
 
-/// Defines the type of the numbers of one kind of row, as clients of the replaced systems use them.
+/// Defines the type of the numbers of one kind of row, by which clients name the rows.
 macro_rules! row_number {
     ($(#[$doc:meta])* $name:ident) => {
         $(#[$doc])*

@@ -1,4 +1,4 @@
-//! Users and orders beside purchases, for services that replace a system with all three.
+//! Users and orders beside purchases, for services with all three.
 //!
 //! A user or an order is stored with an event about it in one transaction, in an
 //! [`outbox`], whose `Relay` publishes the event. The other role stores a projection of the event:

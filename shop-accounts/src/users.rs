@@ -217,6 +217,7 @@ pub trait UserOrders: Debug + Send + Sync + 'static {
 }
 
 /// The response body of `/v1` that lists the known orders of a user.
+#[cfg(any(feature = "client", feature = "http"))]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserOrdersBody {
     /// The user's number.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use shop_core::ingest::StuckRecord;
 use shop_core::log::{DeadLetter, RecordPosition, RecordType};
-use shop_core::record::{Record as _, decode};
+use shop_core::record::{Record as _, RecordDecoders};
 use shop_core::{Purchase, Timestamp};
 
 /// The maximum number of characters of a preview.
@@ -231,7 +231,11 @@ impl DeadLetterBody {
     /// Creates the body of a dead letter about a record of the type `record_type`, without the
     /// record, for a list.
     #[must_use]
-    pub fn without_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
+    pub fn without_record(
+        dead_letter: &DeadLetter,
+        record_type: RecordType,
+        decoders: &RecordDecoders,
+    ) -> Self {
         Self {
             position: dead_letter.position().to_string(),
             time: dead_letter.record.time,
@@ -243,7 +247,7 @@ impl DeadLetterBody {
             cluster: dead_letter.partition.cluster.to_string(),
             id: dead_letter.id(record_type),
             lost: dead_letter.gap().map(|gap| gap.offset_count()),
-            purchase: decode_purchase(dead_letter, record_type).map(Box::new),
+            purchase: decode_purchase(dead_letter, record_type, decoders).map(Box::new),
             stored: None,
             preview: dead_letter.record.value.as_deref().map(preview),
             record: None,
@@ -253,7 +257,11 @@ impl DeadLetterBody {
     /// Creates the body of a dead letter about a record of the type `record_type`, with the
     /// record.
     #[must_use]
-    pub fn with_record(dead_letter: &DeadLetter, record_type: RecordType) -> Self {
+    pub fn with_record(
+        dead_letter: &DeadLetter,
+        record_type: RecordType,
+        decoders: &RecordDecoders,
+    ) -> Self {
         let record = &dead_letter.record;
         let headers = record.headers.iter().map(|(name, value)| RecordHeaderBody {
             name: name.as_bytes().into(),
@@ -267,18 +275,25 @@ impl DeadLetterBody {
         Self {
             record: Some(record_body),
             preview: None,
-            ..Self::without_record(dead_letter, record_type)
+            ..Self::without_record(dead_letter, record_type, decoders)
         }
     }
 }
 
 /// Decodes the purchase in the record of `dead_letter`, if `record_type` is the type of purchases
 /// and the record is valid.
-fn decode_purchase(dead_letter: &DeadLetter, record_type: RecordType) -> Option<Purchase> {
+fn decode_purchase(
+    dead_letter: &DeadLetter,
+    record_type: RecordType,
+    decoders: &RecordDecoders,
+) -> Option<Purchase> {
     if record_type.name != Purchase::TYPE.name || dead_letter.gap().is_some() {
         return None;
     }
-    let mut purchase = decode(&dead_letter.record, &dead_letter.partition).ok()?;
+    let mut purchase = decoders
+        .decode(&dead_letter.record, &dead_letter.partition)
+        .ok()?
+        .without_context();
     purchase.details.remove_unknown();
     Some(purchase)
 }

@@ -33,7 +33,9 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 mod bodies;
-#[cfg(all(test, feature = "csv"))]
+#[cfg(test)]
+mod bodies_test;
+#[cfg(test)]
 mod cases_test;
 mod dead_letters;
 #[cfg(feature = "csv")]

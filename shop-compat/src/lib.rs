@@ -1,4 +1,13 @@
-//! The five systems that purchase tracking replaces: what their clients send, and what they get.
+//! The five systems that purchase tracking replaces: what their clients send and get, what they wrote
+//! into topics and collections, and the names of their settings.
+//!
+//! | module or item | content |
+//! |---|---|
+//! | [`ReplacedSystems`] | the paths of purchases |
+//! | [`ecommerce`] | the paths of users and orders |
+//! | [`records`], `documents` | what the systems wrote into topics, and into collections of MongoDB |
+//! | [`variables`] | the names that the systems gave to settings |
+//! | [`replace`] | the replacement of the programs of a system, step by step |
 //!
 //! [`ReplacedSystems`] is a [`Role`](shop_http::Role) of the crate `shop-http`. It adds the paths
 //! that one of the systems had alone, and writes the paths that several had in the form of the
@@ -38,20 +47,33 @@
 //! | feature | adds | default |
 //! |---|---|---|
 //! | `clap` | `CompatArgs`: the dialect as a flag and a variable of a program | no |
+//! | `mongodb` | `documents`: the documents of each system in MongoDB | no |
 
 #![cfg_attr(docsrs, feature(doc_cfg))]
 
 #[cfg(feature = "clap")]
 mod args;
+#[cfg(test)]
+mod backend_test;
 mod dialect;
+#[cfg(feature = "mongodb")]
+pub mod documents;
+pub mod ecommerce;
 mod fastapi;
 mod purchase_tracking;
+pub mod records;
+#[cfg(test)]
+mod records_test;
+pub mod replace;
 mod role;
 mod scalable_shop;
 mod shopping_system;
+mod system;
 mod user_buy_list;
+pub mod variables;
 
 #[cfg(feature = "clap")]
 pub use args::CompatArgs;
 pub use dialect::{Dialect, UnknownDialect};
 pub use role::ReplacedSystems;
+pub use system::ReplacedSystem;

@@ -9,7 +9,7 @@ use shop_http::toolkit::{
 use shop_http::{Role, ServiceKind};
 
 use crate::dialect::Dialect;
-use crate::{fastapi, scalable_shop, shopping_system, user_buy_list};
+use crate::{ecommerce, scalable_shop, shopping_system, user_buy_list};
 
 /// The paths of the replaced systems, for [`Parts::roles`](shop_http::Parts::roles).
 #[derive(Debug, Clone, Copy)]
@@ -66,18 +66,19 @@ impl Role for ReplacedSystems {
             }
         }
 
-        let writers: [(&str, ErrorWriter); 6] = [
+        let writers: [(&str, ErrorWriter); 4] = [
             ("/v1", HttpError::problem),
             ("/api/v1", shopping_system::write_error),
             ("/api", user_buy_list::write_error),
             ("/buyList", scalable_shop::write_error),
-            ("/users", fastapi::write_error),
-            ("/orders", fastapi::write_error),
         ];
         let of_path = writers
             .into_iter()
             .find(|(prefix, _)| strip_segments(path, prefix).is_some());
-        of_path.map(|(_, writer)| writer).or(of_other_paths)
+        of_path
+            .map(|(_, writer)| writer)
+            .or_else(|| ecommerce::error_writer(path))
+            .or(of_other_paths)
     }
 
     fn health_form(&self) -> Option<HealthForm> {
@@ -100,7 +101,7 @@ pub(crate) fn buy_list_route(service: &Service, form: &'static ShortPathForm) ->
 }
 
 /// Returns the rest of `path` after `prefix`, if `prefix` is a sequence of its first segments.
-fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
+pub(crate) fn strip_segments<'a>(path: &'a str, prefix: &str) -> Option<&'a str> {
     let rest = path.strip_prefix(prefix)?;
     let is_at_end = rest.is_empty() || rest.starts_with('/');
     is_at_end.then_some(rest)

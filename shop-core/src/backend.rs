@@ -3,14 +3,14 @@
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 
-use crate::feed::PurchaseFeed;
+use crate::feed::{FeedOptions, PurchaseFeed};
 use crate::ingest::IngestMonitor;
 use crate::log::{Log, RecordType};
 use crate::ports::{
     CurrencyStore, Durability, PurchaseErase, PurchaseQuery, PurchaseSink, PurchaseStore,
     ShopCurrency, StoreSink,
 };
-use crate::record::Record as _;
+use crate::record::{Record as _, RecordDecoder, RecordDecoders};
 use crate::{Error, ErrorKind, Purchase, Result};
 
 /// The log of a topic, the store that it feeds, and what this process runs between them. A process
@@ -43,6 +43,9 @@ pub struct Backend {
     pub topic: String,
     /// The type of the records in the log (default: purchases).
     pub record_type: RecordType,
+    /// The decoders of the records in the log (default: that of purchases alone), which ingest, the
+    /// feed and the operations share.
+    pub decoders: RecordDecoders,
     /// The consumer group whose ingest moves the records of the log to the store (default: none).
     pub group: Option<String>,
     /// Whether the log is a file of this process, so that `/readyz` checks it (default `false`).
@@ -86,6 +89,7 @@ impl Default for Backend {
             log: None,
             topic: "purchases".to_owned(),
             record_type: Purchase::TYPE,
+            decoders: RecordDecoders::default(),
             group: None,
             has_local_log: false,
             sink: None,
@@ -141,10 +145,33 @@ impl Backend {
         }
     }
 
+    /// Creates a feed of the purchases that the consumer group ingests from the log into the store.
+    ///
+    /// # Errors
+    /// [`Unsupported`](ErrorKind::Unsupported) if there is no log, no group or no store.
+    pub fn create_feed(&self) -> Result<PurchaseFeed> {
+        let log = Arc::clone(self.require_log()?);
+        let query = Arc::clone(self.require_query()?);
+        let options = FeedOptions::default().decoders(self.decoders.clone());
+        Ok(PurchaseFeed::of_group(
+            log,
+            self.require_group()?,
+            query,
+            options,
+        ))
+    }
+
     /// Returns this backend of the consumer group `group`.
     #[must_use]
     pub fn with_group(mut self, group: impl Into<String>) -> Self {
         self.group = Some(group.into());
+        self
+    }
+
+    /// Returns this backend with one more decoder of records that another program wrote.
+    #[must_use]
+    pub fn with_decoder(mut self, decoder: impl RecordDecoder) -> Self {
+        self.decoders = self.decoders.with(decoder);
         self
     }
 

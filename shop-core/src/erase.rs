@@ -40,7 +40,7 @@ use crate::log::{
 use crate::ports::{
     LeftEntries, ListOrder, PageLimit, PageRequest, PurchaseErase, PurchaseQuery, Selector,
 };
-use crate::record::{self, Record as _};
+use crate::record::{Record as _, RecordDecoders};
 use crate::{Purchase, PurchaseId, Result, Timestamp, UserId};
 
 /// The number of purchases or dead letters that are erased together.
@@ -84,6 +84,8 @@ pub struct Erase<F> {
     progress: F,
     /// The number of records of logs that were read.
     scanned_records: u64,
+    /// Decodes the records of a log of purchases.
+    pub(crate) decoders: RecordDecoders,
     /// The counts of rows and records that were erased so far.
     pub report: EraseReport,
 }
@@ -159,6 +161,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         Self {
             progress,
             scanned_records: 0,
+            decoders: RecordDecoders::default(),
             report: EraseReport {
                 user,
                 dry_run: false,
@@ -203,8 +206,10 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
         store: &dyn PurchaseErase,
     ) -> Result<()> {
         let user = self.report.user.clone();
-        let is_about =
-            |record: &LogRecord, partition: &Partition| is_of_user(record, partition, &user);
+        let decoders = self.decoders.clone();
+        let is_about = |record: &LogRecord, partition: &Partition| {
+            is_of_user(record, partition, &decoders, &user)
+        };
         let mark_store = if self.report.dry_run {
             None
         } else {
@@ -308,7 +313,7 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
             if let Some(store) = mark_store {
                 let ids: Vec<PurchaseId> = matching_records
                     .iter()
-                    .filter_map(|record| Purchase::decode(record, partition).ok())
+                    .filter_map(|record| self.decoders.decode(record, partition).ok())
                     .map(|purchase| purchase.id)
                     .collect();
                 store.mark_erased(&ids).await?;
@@ -387,24 +392,31 @@ impl<F: Fn(EraseProgress) + Send + Sync> Erase<F> {
 /// `user`.
 ///
 /// A record that is not a valid purchase may still contain personal data. It is about the user if
-/// its key is the id of the user, or if its value is a JSON object whose user id is the id of the
-/// user.
-fn is_of_user(record: &LogRecord, partition: &Partition, user: &UserId) -> bool {
-    if let Ok(purchase) = Purchase::decode(record, partition) {
+/// its key is the id of the user, if its value is a JSON object whose `userid` is the id of the
+/// user, or if one of `decoders` finds the id of the user in it.
+fn is_of_user(
+    record: &LogRecord,
+    partition: &Partition,
+    decoders: &RecordDecoders,
+    user: &UserId,
+) -> bool {
+    if let Ok(purchase) = decoders.decode(record, partition) {
         return purchase.user_id == *user;
     }
     has_key(record, user.as_str())
         || user_id_in_value(record).is_some_and(|named| named == user.as_str())
+        || decoders
+            .named_user(record)
+            .is_some_and(|named| named == user.as_str())
 }
 
 /// Reads the user id from the value of `record`, which need not be a valid purchase.
 ///
-/// Returns `None` if the value is missing or not a JSON object, or if the object does not contain
-/// exactly one user id that is a text or a number.
+/// Returns `None` if the value is missing or not a JSON object, or if the object does not contain a
+/// user id that is a text or a number.
 fn user_id_in_value(record: &LogRecord) -> Option<Cow<'_, str>> {
-    let members = Members::parse(record.value.as_deref()?, record::USER_ID).ok()?;
-    let user_id = members.get_alias(&record::USER_ID).ok()??;
-    user_id.text_or_number()
+    let members = Members::parse(record.value.as_deref()?, ["userid"]).ok()?;
+    members.get("userid")?.text_or_number()
 }
 
 /// Checks whether the key of `record` is `key`.

@@ -28,11 +28,12 @@ pub const fn with_failpoints<F: Future>(_step: &str, call: F) -> F {
     call
 }
 
-/// Reads the failpoints from the environment variable `FAILPOINTS`. Call this function once per
-/// process.
+/// Reads the failpoints from the environment variable `FAILPOINTS`. Further calls do nothing.
 #[cfg(feature = "failpoints")]
 pub fn init_failpoints() {
-    std::mem::forget(fail::FailScenario::setup());
+    static READ: std::sync::Once = std::sync::Once::new();
+    // A second scenario would wait until the first one ends, which lasts as long as the process.
+    READ.call_once(|| std::mem::forget(fail::FailScenario::setup()));
 }
 
 /// Runs the action of the failpoint `TIME-STEP`, which aborts the process if it is `return`.

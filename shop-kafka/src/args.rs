@@ -80,8 +80,7 @@ pub struct KafkaArgs {
     /// File of the private key of the client certificate, PEM
     #[arg(long, env = "SHOP_KAFKA_KEY_FILE")]
     pub kafka_key_file: Option<PathBuf>,
-    /// Compression: none, gzip, snappy, lz4 or zstd; consumers of the replaced systems read none
-    /// and gzip only
+    /// Compression: none, gzip, snappy, lz4 or zstd; some consumers read none and gzip only
     #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none")]
     pub kafka_compression: Compression,
 }

@@ -209,7 +209,8 @@ named!(
 named!(
     /// The compression of record batches.
     ///
-    /// The consumers of the replaced systems can read only `None` and `Gzip`.
+    /// Some consumers, such as kafka-python without further packages, read only `None` and
+    /// `Gzip`.
     Compression {
         /// No compression.
         None = "none",

@@ -106,13 +106,12 @@ impl EmbeddedArgs {
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct MongoArgs {
-    /// Connection string of MongoDB, mongodb://…, for purchases. It may be composed of
-    /// MONGODB_HOSTS, MONGODB_USERNAME, MONGODB_PASSWORD and MONGODB_AUTHDB, or of MONGO_HOSTNAME
-    /// and MONGO_PORT. These of its options are left out with a warning: compressors other than
-    /// zstd, zlibCompressionLevel, socketTimeoutMS, timeoutMS, uuidRepresentation, useNewUrlParser
-    /// and useUnifiedTopology. These are refused: proxyHost, tlsCertificateKeyFilePassword,
-    /// tlsAllowInvalidHostnames, the mechanisms GSSAPI and MONGODB-AWS, and options that the driver
-    /// of Rust does not know [default: none, the store is embedded]
+    /// Connection string of MongoDB, mongodb://…, for purchases. These of its options are left out
+    /// with a warning: compressors other than zstd, zlibCompressionLevel, socketTimeoutMS,
+    /// timeoutMS, uuidRepresentation, useNewUrlParser and useUnifiedTopology. These are refused:
+    /// proxyHost, tlsCertificateKeyFilePassword, tlsAllowInvalidHostnames, the mechanisms GSSAPI
+    /// and MONGODB-AWS, and options that the driver of Rust does not know [default: none, the store
+    /// is embedded]
     #[arg(long, env = "SHOP_MONGODB_URI", hide = true, hide_env_values = true)]
     pub mongodb_uri: Option<SecretString>,
     /// Database of purchases [default: that of the URI's path, else purchases]

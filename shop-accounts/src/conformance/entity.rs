@@ -59,10 +59,10 @@ pub async fn racing_inserts_leave_no_gap<E: SampleEntity>(ports: &EntityPorts<E>
 /// An inserted row is found unchanged, an unknown number is not.
 pub async fn an_inserted_row_is_found<E: SampleEntity>(ports: &EntityPorts<E>) {
     let store = ready_store(ports).await;
-    let (mut rows, legacy) = E::unusual();
-    let accepts_legacy = ports.capabilities.legacy_rows;
-    if declared(accepts_legacy, "rows that only the replaced systems accept") {
-        rows.extend(legacy);
+    let (mut rows, unchecked) = E::unusual();
+    let accepts_unchecked = ports.capabilities.unchecked_rows;
+    if declared(accepts_unchecked, "rows that /v1 refuses") {
+        rows.extend(unchecked);
     }
     for new in rows {
         let row = inserted(&*store, &new).await;

@@ -161,7 +161,7 @@ pub trait SampleEntity: Entity {
     /// Returns a row that a store refuses if it has [`sample(1)`](Self::sample).
     fn refused() -> Self::New;
 
-    /// Returns rows with unusual members, and rows that only the replaced systems accept.
+    /// Returns rows with unusual members, and rows that `/v1` refuses.
     fn unusual() -> (Vec<Self::New>, Vec<Self::New>);
 
     /// Returns the event of row `number` of the other service.
@@ -194,11 +194,11 @@ impl SampleEntity for User {
             new_user("ada.lovelace+x@example.com", "Ada Lovelace"),
             new_user("ünï@exämple.com", "Ünï \"—😀 <b>"),
         ];
-        let legacy = vec![
+        let unchecked = vec![
             new_user("uni@exämple.com", "Ünï\n<b>"),
             new_user("a@b.de", ""),
         ];
-        (unusual, legacy)
+        (unusual, unchecked)
     }
 
     fn foreign_event(number: i64) -> Order {
@@ -243,12 +243,12 @@ impl SampleEntity for Order {
             new_order(1, "Ünï \"—😀 <b>", i32::MAX, "99999999.99"),
             new_order(1, "x", 1, "0.00"),
         ];
-        let legacy = vec![
+        let unchecked = vec![
             new_order(1, "", -1, "-0.01"),
             new_order(1, "Ünï\n<b>", 1, "1.00"),
             new_order(1, "x", 0, "0.00"),
         ];
-        (unusual, legacy)
+        (unusual, unchecked)
     }
 
     fn foreign_event(number: i64) -> User {

@@ -1,21 +1,16 @@
-//! The routes of users and orders under `/v1`, and as in the replaced system `ecommerce`: a FastAPI
-//! service for users, and one for orders.
+//! The routes of users and orders under `/v1`.
 //!
-//! | | |
+//! | module | content |
 //! |---|---|
-//! | system | (paths of 002) |
-//! | always in this form | `/users`, `/orders` |
-//! | a buy | |
-//! | a listing | |
-//! | an error | `{"detail"}` |
-//!
-//! An invalid request of the replaced system is 422 with a list of pydantic's entries, an
-//! unavailable store 503.
+//! | `form` | the form of the requests, which another role may replace for its own paths |
+//! | `strict` | reads the values of the form of `/v1` |
+//! | `resources` | the handlers |
+//! | `role` | the roles of a service |
 
-mod pydantic;
-mod request;
+mod form;
 mod resources;
 mod role;
 mod strict;
 
+pub use form::{OrderFields, RequestForm, StrictForm, UserFields};
 pub use role::{Accounts, EntityRole, OrdersRole, UsersRole};

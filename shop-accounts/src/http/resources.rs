@@ -1,12 +1,14 @@
 //! `POST /users`, `GET /users/{user_id}` and `GET /users/{user_id}/orders`, `POST /orders` and
-//! `GET /orders/{order_id}`: users and orders, under `/v1` and as in the replaced system.
+//! `GET /orders/{order_id}`: users and orders, under `/v1` and in the forms of other roles.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
 use shop_api::problem;
-use shop_core::{Error, ErrorKind, Result as PortResult, with_failpoints};
+use shop_core::{
+    Bytes, Error, ErrorKind, IdempotencyKey, RequestContext, Result as PortResult, with_failpoints,
+};
 use shop_http::Action;
 use shop_http::axum::Json;
 use shop_http::axum::extract::Request;
@@ -14,13 +16,14 @@ use shop_http::axum::http::request::Parts;
 use shop_http::axum::http::{StatusCode, header};
 use shop_http::axum::response::IntoResponse;
 use shop_http::toolkit::{
-    Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, not_found, within,
+    Caller, HttpError, HttpResult, Mount, REPLAYED, Service, Subject, idempotency_key, not_found,
+    path_parameter, read_body, request_context, within,
 };
 
-use super::request::{CreateRequest, RequestForm};
+use super::form::{OrderFields, RequestForm, UserFields};
 use crate::entity::{Entity, EntityStore, Insertion};
-use crate::orders::{Order, OrderNumber, place_order};
-use crate::users::{UserNumber, UserOrdersBody, UserStore};
+use crate::orders::{NewOrder, Order, OrderNumber, place_order};
+use crate::users::{NewUser, UserNumber, UserOrdersBody, UserStore};
 
 /// The time that is left for the last attempt to place an order of an unknown user.
 const LAST_ATTEMPT: Duration = Duration::from_millis(50);
@@ -43,7 +46,7 @@ pub(super) struct EntityState<S> {
     pub(super) store: S,
     pub(super) service: Arc<Service>,
     /// The form of the requests.
-    pub(super) form: RequestForm,
+    pub(super) form: &'static dyn RequestForm,
     /// How long an order of an unknown user waits for the event that registers the user.
     pub(super) unknown_user_wait: Duration,
 }
@@ -52,6 +55,73 @@ pub(super) struct EntityState<S> {
 type UsersState = EntityState<Arc<dyn UserStore>>;
 /// The state of the handlers of orders.
 type OrdersState = EntityState<Arc<dyn EntityStore<Order>>>;
+
+/// A request for a row, with an unparsed body.
+struct CreateRequest {
+    body: Bytes,
+    key: IdempotencyKey,
+    context: Option<Box<RequestContext>>,
+}
+
+impl CreateRequest {
+    /// Reads `request`, and generates a key if the request contains none.
+    ///
+    /// # Errors
+    /// - the errors of [`read_body`]
+    /// - 422 for an invalid key, or a query that the form refuses
+    async fn read(
+        service: &Service,
+        form: &dyn RequestForm,
+        mut request: Request,
+    ) -> HttpResult<Self> {
+        let body = read_body(&mut request, service.options()).await?;
+        form.check_query(request.uri())?;
+        let key = idempotency_key(request.headers())?;
+        Ok(Self {
+            body,
+            key: key.unwrap_or_else(|| service.fresh_key()),
+            context: request_context(request.headers()),
+        })
+    }
+
+    /// Reads a user from the body.
+    ///
+    /// # Errors
+    /// 400 or 422 for an invalid body.
+    fn into_user(self, form: &dyn RequestForm) -> HttpResult<NewUser> {
+        let UserFields { email, name } = form.read_user(&self.body)?;
+        Ok(NewUser::new(self.key, email, name).with_context(self.context))
+    }
+
+    /// Reads an order from the body.
+    ///
+    /// # Errors
+    /// 400 or 422 for an invalid body.
+    fn into_order(self, form: &dyn RequestForm) -> HttpResult<NewOrder> {
+        let OrderFields {
+            user_id,
+            product,
+            quantity,
+            total_price,
+        } = form.read_order(&self.body)?;
+        let new = NewOrder::new(self.key, user_id, product, quantity, total_price);
+        Ok(new.with_context(self.context))
+    }
+}
+
+/// Reads the number in the path of the request with this `head`, as the segment `name` of its
+/// template.
+///
+/// # Errors
+/// 422 if the segment is not a number, or the form refuses the query.
+async fn read_number(
+    form: &dyn RequestForm,
+    name: &'static str,
+    mut head: Parts,
+) -> HttpResult<i64> {
+    let segment = path_parameter(&mut head).await;
+    form.read_number(name, segment, &head.uri)
+}
 
 /// Handles `POST /users`: registers a user.
 pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult {
@@ -62,7 +132,7 @@ pub(super) async fn post_user(state: UsersState, request: Request) -> HttpResult
     let mount = Mount::from_request(request.uri(), request.extensions());
     let mut new = CreateRequest::read(service, state.form, request)
         .await?
-        .into_user()?;
+        .into_user(state.form)?;
     let key = new.key.clone();
     // Anonymous callers share their keys.
     if let Some(name) = caller.owner() {
@@ -82,7 +152,7 @@ pub(super) async fn post_order(state: OrdersState, request: Request) -> HttpResu
     let mount = Mount::from_request(request.uri(), request.extensions());
     let new = CreateRequest::read(service, state.form, request)
         .await?
-        .into_order()?;
+        .into_order(state.form)?;
     service.check(&caller, &Action::PlaceOrder(new.user_id.get()))?;
 
     // No attempt starts that the timeout of the call would cut off: the user is known to be unknown
@@ -163,7 +233,7 @@ impl<S> EntityState<S> {
         };
 
         let mut location = None;
-        if self.form == RequestForm::Native {
+        if self.form.has_location() {
             let path = mount.path(format_args!("{path}/{}", row.number()));
             location = Some([(header::LOCATION, path)]);
         }
@@ -176,7 +246,7 @@ impl<S> EntityState<S> {
 pub(super) async fn get_user(state: UsersState, head: Parts) -> HttpResult {
     let service = &state.service;
     let caller = Caller::from_extensions(&head.extensions);
-    let id = state.form.read_number("user_id", head).await?;
+    let id = read_number(state.form, "user_id", head).await?;
     service.check(&caller, &Action::ReadUser(id))?;
 
     let user = query(service, USER, state.store.get(UserNumber::new(id))).await?;
@@ -193,7 +263,7 @@ pub(super) async fn get_user(state: UsersState, head: Parts) -> HttpResult {
 pub(super) async fn get_orders_of_user(state: UsersState, head: Parts) -> HttpResult {
     let service = &state.service;
     let caller = Caller::from_extensions(&head.extensions);
-    let id = state.form.read_number("user_id", head).await?;
+    let id = read_number(state.form, "user_id", head).await?;
     service.check(&caller, &Action::ReadOrders(id))?;
 
     let user_id = UserNumber::new(id);
@@ -207,7 +277,7 @@ pub(super) async fn get_orders_of_user(state: UsersState, head: Parts) -> HttpRe
 pub(super) async fn get_order(state: OrdersState, head: Parts) -> HttpResult {
     let service = &state.service;
     let caller = Caller::from_extensions(&head.extensions);
-    let id = state.form.read_number("order_id", head).await?;
+    let id = read_number(state.form, "order_id", head).await?;
     let order = query(service, ORDER, state.store.get(OrderNumber::new(id)))
         .await?
         .ok_or(UNKNOWN_ORDER)?;

@@ -9,12 +9,12 @@ use std::time::Duration;
 use shop_core::Result;
 use shop_core::ingest::IngestMonitor;
 use shop_core::record::Event as _;
-use shop_http::RouteGroup::{ShortPaths, V1};
+use shop_http::RouteGroup::V1;
 use shop_http::toolkit::RequestClass::{Read, Write};
 use shop_http::toolkit::{Route, RouteBuilder, Service};
 use shop_http::{PendingEvents, ProblemPage, Role, RoleOutbox, RoleState};
 
-use super::request::RequestForm;
+use super::form::{RequestForm, StrictForm};
 use super::resources::{self, EntityState};
 use crate::entity::EntityStore;
 use crate::orders::Order;
@@ -40,7 +40,7 @@ pub type OrdersRole = EntityRole<Arc<dyn EntityStore<Order>>>;
 /// accounts.users = Some(UsersRole::new(Arc::new(InMemoryUsers::new())));
 /// let mut parts = Parts::new(ServiceKind::Management, None);
 /// parts.roles.push(Arc::new(accounts));
-/// // `/users` and `/v1/users`, and no routes of purchases.
+/// // `/v1/users`, and no routes of purchases.
 /// let router = routes(parts).build();
 /// ```
 #[derive(Debug, Clone)]
@@ -77,8 +77,7 @@ impl<S> EntityRole<S> {
 
 /// The roles users and orders of a service, which may include one, both or neither.
 ///
-/// With neither, the service has no routes of users and orders, and `/users` and `/orders` answer
-/// 404 as the replaced system does.
+/// With neither, the service has no routes of users and orders.
 #[derive(Debug, Clone, Default)]
 pub struct Accounts {
     /// The role users.
@@ -108,24 +107,18 @@ impl Role for Accounts {
         &PROBLEMS
     }
 
-    /// Returns the routes of the roles: in the native API, and as in the replaced system.
     fn routes(&self, service: &Arc<Service>) -> Vec<Route> {
-        let mut routes = self.routes_in_form(RequestForm::Native, service);
-        let mut replaced = self.routes_in_form(RequestForm::Pydantic, service);
-        for route in &mut replaced {
-            route.group = ShortPaths;
-            route.path = route.path.replacen("/v1", "", 1);
-        }
-        let with_slashes = replaced.iter().map(Route::with_slash).collect();
-        routes.extend([replaced, with_slashes].concat());
-        routes
+        self.routes_in_form(&StrictForm, service)
     }
 }
 
 impl Accounts {
     /// Returns the routes below `/v1` for requests in this form.
+    ///
+    /// Another role may serve the users and the orders in a form of its own: it moves these routes to
+    /// other paths.
     #[rustfmt::skip]
-    fn routes_in_form(&self, form: RequestForm, service: &Arc<Service>) -> Vec<Route> {
+    pub fn routes_in_form(&self, form: &'static dyn RequestForm, service: &Arc<Service>) -> Vec<Route> {
         let mut routes = Vec::new();
         if let Some(users) = &self.users {
             let builder = self.route_builder(users, form, service);
@@ -145,7 +138,7 @@ impl Accounts {
     fn route_builder<S: Clone>(
         &self,
         role: &EntityRole<S>,
-        form: RequestForm,
+        form: &'static dyn RequestForm,
         service: &Arc<Service>,
     ) -> RouteBuilder<EntityState<S>> {
         RouteBuilder(EntityState {

@@ -1,7 +1,7 @@
 //! Reads the values of users and orders under `/v1`.
 //!
-//! In contrast to the `pydantic` module, a value must have its own JSON type, and is neither
-//! trimmed nor rounded. Only a price may also be sent as text.
+//! A value must have its own JSON type, and is neither trimmed nor rounded. Only a price may also be
+//! sent as text.
 
 use shop_core::json::{RawScalar, is_json_number};
 use shop_core::{Decimal, Invalid};

@@ -3,15 +3,15 @@
 //!
 //! | table | content |
 //! |---|---|
-//! | `users`, `orders` | the users and the orders, with the columns of the replaced system |
+//! | `users`, `orders` | the users and the orders |
 //! | `cached_orders`, `cached_users` | references to the rows of the other service, from its events |
 //! | `users_keys`, `orders_keys` | the idempotency key of each row |
 //! | `users_outbox`, `orders_outbox` | events that are not published yet |
 //! | `shop_numbers` | the last number that was given to a user, and to an order |
 //! | `outbox` | events of your own transactions, see [`PostgresOutbox`] |
 //!
-//! Missing tables and indexes are created. Existing tables of the replaced system are used as they
-//! are, if the option `adopt_tables` is set. See [`shop_store::postgres`] for the URL and the
+//! Missing tables and indexes are created. Existing `users`, `orders` and `cached_…` of
+//! another program are used as they are, if the option `adopt_tables` is set. See [`shop_store::postgres`] for the URL and the
 //! durability.
 
 mod outbox;

@@ -21,7 +21,7 @@ use crate::users::{MAX_LISTED_ORDERS, User, UserErase, UserNumber, UserOrders};
 /// The change that creates the tables of keys and events, and sets the last number in
 /// `shop_numbers`.
 ///
-/// The replaced system may have created rows. The last number continues after the highest id and
+/// The program whose tables are adopted may have created rows. The last number continues after the highest id and
 /// after the sequence, which may be ahead of the ids.
 const KEYS_AND_OUTBOX: &str = "
     create table {table}_keys (id bigint primary key, key text collate \"C\" not null unique);
@@ -45,7 +45,7 @@ pub const USERS: SchemaDefinition = SchemaDefinition {
     ],
     adoptable: &["users", "cached_orders"],
     changes: &[
-        // The columns and the index are as SQLAlchemy creates them in the replaced system.
+        // These are also the columns and the index of tables that can be adopted.
         "create table if not exists users (id bigserial primary key, email varchar, name varchar);
          create unique index if not exists ix_users_email on users (email);
          create table if not exists cached_orders (id bigint primary key, user_id bigint);
@@ -71,7 +71,7 @@ pub const USERS: SchemaDefinition = SchemaDefinition {
 /// ```
 pub type PostgresUsers = PostgresEntities<User>;
 
-/// Reads an integer column of eight or four bytes. The replaced system may have created either.
+/// Reads an integer column of eight or four bytes. Adopted tables may have either.
 fn read_number(row: &Row, name: &'static str) -> Result<i64, Unreadable> {
     read_column::<i64>(row, name).or_else(|_| read_column::<i32>(row, name).map(i64::from))
 }
@@ -171,7 +171,7 @@ const ORDERS: SchemaDefinition = SchemaDefinition {
     ],
     adoptable: &["orders", "cached_users"],
     changes: &[
-        // The columns are as SQLAlchemy creates them in the replaced system.
+        // These are also the columns of tables that can be adopted.
         "create table if not exists orders (
             id bigserial primary key, user_id bigint, product varchar, quantity integer, total_price numeric(10, 2)
          );

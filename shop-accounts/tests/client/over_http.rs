@@ -42,11 +42,11 @@ impl OverHttp {
     }
 }
 
-/// Returns `ports` with this client as the store. `/v1` refuses the rows of the replaced systems.
+/// Returns `ports` with this client as the store. `/v1` refuses lenient rows.
 fn over_http<E: Entity>(store: impl EntityStore<E>, ports: EntityPorts<E>) -> EntityPorts<E> {
     EntityPorts {
         store: Arc::new(store),
-        capabilities: Capabilities::default().without_legacy_rows(),
+        capabilities: Capabilities::default().without_unchecked_rows(),
         ..ports
     }
 }

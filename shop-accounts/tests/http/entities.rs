@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use axum::Router;
 use shop_accounts::http::{Accounts, OrdersRole, UsersRole};
 use shop_accounts::memory::{InMemoryOrders, InMemoryUsers};
 use shop_accounts::orders::Order;
@@ -13,7 +12,6 @@ use shop_core::ingest::{Ingest, IngestOptions};
 use shop_core::memory::{InMemoryLog, InMemoryLogOptions};
 use shop_core::ports::RecordStore;
 use shop_core::record::Event;
-use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
 /// Users and orders in memory, connected only by two logs. No event is transferred before
 /// [`Entities::start`].
@@ -85,14 +83,6 @@ impl Entities {
     pub(crate) fn accounts(&self) -> Accounts {
         self.accounts.clone()
     }
-}
-
-/// Management with these roles alone.
-pub(crate) fn management(accounts: Accounts, options: HttpOptions) -> Router {
-    let mut parts = Parts::new(ServiceKind::Management, None);
-    parts.roles.push(Arc::new(accounts));
-    parts.roles.extend(crate::take_roles(&mut Vec::new()));
-    router(parts, options)
 }
 
 fn log(topic: &str) -> InMemoryLog {

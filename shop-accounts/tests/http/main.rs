@@ -1,5 +1,4 @@
-//! Users and orders over HTTP: responses to clients of the replaced system, and the state for
-//! operators.
+//! Users and orders over HTTP: responses to clients, and the state for operators.
 
 #![expect(
     clippy::panic,
@@ -8,21 +7,28 @@
 )]
 
 mod entities;
-mod measured;
 mod misbehaving;
+mod rows;
 #[path = "../../../shop-http/tests/http/scenario/mod.rs"]
 mod scenario;
 mod scenarios;
+mod services;
 #[expect(dead_code, reason = "the tests of purchases need the rest")]
 #[path = "../../../shop-http/tests/http/shop.rs"]
 mod shop;
+mod strict;
 
 use std::sync::Arc;
 
-use shop_compat::{Dialect, ReplacedSystems};
+use shop_accounts::http::Accounts;
 use shop_http::Role;
 
-/// Returns the role that writes the errors at `/users` and `/orders` as the replaced system did.
+/// Returns the roles that the fixtures of shop-http add to the parts of a service: none.
 fn take_roles(_settings: &mut Vec<&str>) -> Vec<Arc<dyn Role>> {
-    vec![Arc::new(ReplacedSystems::new(Dialect::DEFAULT))]
+    Vec::new()
+}
+
+/// Returns the roles of a service with these users and orders.
+fn roles_of(accounts: Accounts) -> Vec<Arc<dyn Role>> {
+    vec![Arc::new(accounts)]
 }

@@ -1,4 +1,4 @@
-//! Tables of the replaced system with its rows, other writers, and failures.
+//! Tables of another program with its rows, other writers, and failures.
 
 use crate::postgres::{cluster_with_standby, insertion, plan};
 use crate::prelude::*;
@@ -13,8 +13,8 @@ use shop_store::postgres::database::PostgresConnection;
 use std::time::Duration;
 use tokio::time::timeout;
 
-/// The tables as SQLAlchemy creates them by the models of the replaced system, with rows.
-const REPLACED: &str = "
+/// The tables as another program has made them with an object-relational mapper, with rows.
+const EXISTING_TABLES: &str = "
     create table users (id serial not null, email varchar not null, name varchar not null, primary key (id));
     create index ix_users_id on users (id);
     create unique index ix_users_email on users (email);
@@ -71,7 +71,7 @@ async fn pending(outbox: &dyn Outbox) -> Vec<i64> {
 
 #[tokio::test]
 async fn rows_and_numbers_of_the_replaced_system_continue() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+    let Some(entities) = PostgresEntitiesFixture::after(EXISTING_TABLES).await else {
         return;
     };
     let users = entities.user_store();
@@ -102,10 +102,10 @@ async fn rows_and_numbers_of_the_replaced_system_continue() {
         (vec![42], vec![61])
     );
 
-    // The replaced system writes again, then this one.
-    let sqlalchemy = session(entities.url()).await;
+    // The other program writes again, then this one.
+    let other_program = session(entities.url()).await;
     let insert = "insert into users (email, name) values ('bob@example.com', 'Bob') returning id";
-    let inserted = sqlalchemy.query_one(insert, &[]).await.unwrap();
+    let inserted = other_program.query_one(insert, &[]).await.unwrap();
     assert_eq!(inserted.get::<_, i32>(0), 43);
     let taken = users.insert(&new_user("bob")).await.unwrap();
     assert_eq!(taken, Insertion::Refused);
@@ -122,7 +122,7 @@ async fn tables_of_another_program_are_used_only_on_request() {
     };
     let url = fresh_schema(&server.url).await;
     let session = session(&url).await;
-    session.batch_execute(REPLACED).await.unwrap();
+    session.batch_execute(EXISTING_TABLES).await.unwrap();
     let orders = PostgresOrders::open(PostgresStoreOptions::new(url.as_str()));
     let inspection = orders.await.unwrap().inspect().await.unwrap();
     let error = inspection.check_writable().unwrap_err();
@@ -152,7 +152,7 @@ async fn tables_of_another_program_are_used_only_on_request() {
 
 #[tokio::test]
 async fn references_beyond_the_replaced_columns_are_rejected_alone() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+    let Some(entities) = PostgresEntitiesFixture::after(EXISTING_TABLES).await else {
         return;
     };
     let user = |id: i64| User::with_number(&new_user("eva"), UserNumber::new(id));
@@ -174,7 +174,7 @@ async fn references_beyond_the_replaced_columns_are_rejected_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn processes_race_without_gaps_and_with_unique_emails() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+    let Some(entities) = PostgresEntitiesFixture::after(EXISTING_TABLES).await else {
         return;
     };
     let one = entities.user_store();
@@ -227,7 +227,7 @@ async fn an_open_insert_delays_the_next_number() {
 
 #[tokio::test]
 async fn every_statement_uses_an_index() {
-    let many = REPLACED
+    let many = EXISTING_TABLES
         .replace("(1, 40)", "(1, 20000)")
         .replace("(1, 60)", "(1, 20000)")
         .replace("% 40", "% 5000");
@@ -310,7 +310,7 @@ async fn every_statement_uses_an_index() {
 
 #[tokio::test]
 async fn numbers_of_rows_that_the_server_has_lost_are_not_given_again() {
-    let Some(entities) = PostgresEntitiesFixture::after(REPLACED).await else {
+    let Some(entities) = PostgresEntitiesFixture::after(EXISTING_TABLES).await else {
         return;
     };
     let users = entities.user_store();

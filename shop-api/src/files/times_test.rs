@@ -9,16 +9,13 @@ use shop_core::Timestamp;
 use shop_core::log::{LogRecord, Partition};
 use shop_core::record::decode;
 
-/// The time of a record and of its purchase, if the time in the record cannot be read.
-const RECORD_TIME: Timestamp = Timestamp::MAX;
-
 /// Reads the body of a request of `/v1`, and the times in a query.
 fn read_strictly(text: &str) -> Option<Timestamp> {
     Timestamp::from_rfc3339(text).ok()
 }
 
-/// Reads the body of a request of a replaced system, an argument of a command or of the library, and
-/// a text in the store.
+/// Reads the body of a request outside of `/v1`, an argument of a command or of the library, and a
+/// text in the store.
 fn read_leniently(text: &str) -> Option<Timestamp> {
     text.parse().ok()
 }
@@ -28,10 +25,10 @@ fn read_record(text: &str) -> Option<Timestamp> {
         "{{\"username\":\"ada\",\"userid\":\"u1\",\"price\":1,\"timestamp\":{}}}",
         serde_json::to_string(text).unwrap()
     );
-    let record = LogRecord::new(0, RECORD_TIME, Some(Bytes::from(value)));
+    let record = LogRecord::new(0, Timestamp::MAX, Some(Bytes::from(value)));
     let partition = Partition::new("cluster".into(), "purchases".into(), 0, 1);
-    let timestamp = decode(&record, &partition).unwrap().timestamp;
-    (timestamp != RECORD_TIME).then_some(timestamp)
+    let purchase = decode(&record, &partition).ok()?;
+    Some(purchase.timestamp)
 }
 
 fn read_file(text: &str, zone: Option<&str>) -> Result<Timestamp, String> {

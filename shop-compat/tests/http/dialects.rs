@@ -36,7 +36,7 @@ fn the_table_of_dialects_is_that_of_the_sources() {
         include_str!("../../src/user_buy_list.rs"),
         include_str!("../../src/purchase_tracking.rs"),
         include_str!("../../src/shopping_system.rs"),
-        include_str!("../../../shop-accounts/src/http/mod.rs"),
+        include_str!("../../src/ecommerce/mod.rs"),
     ] {
         let rows = source
             .lines()

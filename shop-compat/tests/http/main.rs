@@ -41,6 +41,8 @@ mod tokens;
 
 use std::sync::Arc;
 
+use shop_accounts::http::Accounts;
+use shop_compat::ecommerce::Ecommerce;
 use shop_compat::{Dialect, ReplacedSystems};
 use shop_http::Role;
 
@@ -57,4 +59,10 @@ fn take_roles(settings: &mut Vec<&str>) -> Vec<Arc<dyn Role>> {
     });
     let dialect = Dialect::from_name(dialect).unwrap();
     vec![Arc::new(ReplacedSystems::new(dialect))]
+}
+
+/// Returns the roles of a service with these users and orders.
+fn roles_of(accounts: Accounts) -> Vec<Arc<dyn Role>> {
+    let ecommerce = Ecommerce::new(accounts.clone());
+    vec![Arc::new(accounts), Arc::new(ecommerce)]
 }

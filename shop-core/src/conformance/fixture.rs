@@ -124,7 +124,7 @@ pub struct Capabilities {
     pub commits_during_joins: bool,
     /// Records can be deleted before they were read.
     pub deletes_records: bool,
-    /// Purchases can have the ObjectId of a replaced system's document as their id.
+    /// Purchases can have the ObjectId under which another program stored them as their id.
     pub object_ids: bool,
     /// [`Selector::All`](crate::ports::Selector::All) is supported. If not, a query returns
     /// [`Denied`](crate::ErrorKind::Denied).
@@ -132,9 +132,9 @@ pub struct Capabilities {
     /// Several writes with events can be open at a time: begun, and not committed. An outbox with
     /// one writer has nothing to reorder.
     pub open_writes: bool,
-    /// Users and orders may be as the replaced systems accept them: with texts that are blank or
-    /// have control characters, and with numbers below their meaning. `/v1` refuses them.
-    pub legacy_rows: bool,
+    /// Users and orders may have texts that are blank or have control characters, and numbers below
+    /// their meaning, as other programs have written them. `/v1` refuses them.
+    pub unchecked_rows: bool,
     /// A listing has the members of a purchase that no version knows. A listing over HTTP leaves
     /// them out.
     pub unknown_members: bool,
@@ -149,7 +149,7 @@ impl Default for Capabilities {
             object_ids: true,
             lists_everybody: true,
             open_writes: true,
-            legacy_rows: true,
+            unchecked_rows: true,
             unknown_members: true,
         }
     }
@@ -198,10 +198,10 @@ impl Capabilities {
         self
     }
 
-    /// The same, without rows that only the replaced systems accept.
+    /// The same, without rows that `/v1` refuses.
     #[must_use]
-    pub const fn without_legacy_rows(mut self) -> Self {
-        self.legacy_rows = false;
+    pub const fn without_unchecked_rows(mut self) -> Self {
+        self.unchecked_rows = false;
         self
     }
 

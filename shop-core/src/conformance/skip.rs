@@ -17,7 +17,7 @@ const REPORT_DELAY: Duration = Duration::from_millis(30);
 /// reason `why`.
 ///
 /// A test binary has no code that runs after the last test. So the test waits for up to
-/// [`REPORT_DELAY`], and prints the number unless another test is skipped meanwhile: the last line
+/// 30 ms, and prints the number unless another test is skipped meanwhile: the last line
 /// counts all. The test harness captures what a test prints, but not this line.
 ///
 /// # Panics

@@ -28,7 +28,7 @@ tokio::task_local! {
     static LAST_WAIT: Arc<Mutex<Option<&'static Location<'static>>>>;
 }
 
-/// Waits for `future`, which must be ready within [`WAIT_LIMIT`].
+/// Waits for `future`, which must be ready within a minute.
 #[track_caller]
 pub fn soon<T>(what: &str, future: impl Future<Output = T>) -> impl Future<Output = T> {
     let place = Location::caller();

@@ -348,7 +348,7 @@ impl Details {
     /// Reads the details from the JSON object `json`, without the members that `except` names.
     ///
     /// Stores read the details that they keep with this function. Members that this version does not
-    /// know are kept as JSON, also those that [`from_record`](Self::from_record) refuses.
+    /// know are kept as JSON, also those that the details of a record must not have.
     ///
     /// # Errors
     /// Returns the name of the first member that is not valid, and the reason. If `json` is no JSON
@@ -566,7 +566,7 @@ impl PartialEq for Details {
 
 impl Eq for Details {}
 
-/// Appends the known members, and the unknown members as one object under [`MORE`], each with a
+/// Appends the known members, and the unknown members as one object under `more`, each with a
 /// comma in front.
 impl WriteJson for Details {
     fn write_json(&self, json: &mut impl BufMut) {

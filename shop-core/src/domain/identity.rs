@@ -146,7 +146,7 @@ impl From<Uuid> for IdempotencyKey {
 
 /// The identity of one purchase, and its primary key in every store.
 ///
-/// An id is either a UUID, or the ObjectId of MongoDB under which a replaced system stored the
+/// An id is either a UUID, or the ObjectId of MongoDB under which another program stored the
 /// purchase, written as 24 hex digits. Ids are ordered as MongoDB orders them in an `_id` index:
 /// UUIDs, which are text there, before ObjectIds.
 ///
@@ -223,7 +223,8 @@ impl PurchaseId {
         Self(IdForm::Uuid(uuid))
     }
 
-    /// Creates an id from the twelve bytes of the ObjectId of a replaced system's document.
+    /// Creates an id from the twelve bytes of the ObjectId under which another
+    /// program stored the purchase.
     #[must_use]
     pub const fn from_object_id(bytes: [u8; 12]) -> Self {
         Self(IdForm::Object(bytes))
@@ -384,7 +385,7 @@ mod tests {
             assert_ne!(id("u2", &key), id("u1", &key));
         }
         assert_ne!(id("ab", "c"), id("a", "bc"));
-        // The id of a replaced system's document is not a valid key.
+        // An ObjectId is not a valid key.
         assert!(id("u1", "65a1f0c2d3e4b5a697887766").as_uuid().is_some());
     }
 

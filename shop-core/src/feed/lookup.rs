@@ -23,7 +23,7 @@ use super::{FeedInner, MAX_LOOKUPS};
 use crate::Purchase;
 use crate::log::{Batch, Offsets};
 use crate::ports::PurchaseQueryExt as _;
-use crate::record::decode;
+use crate::record::RecordDecoders;
 
 /// The timeout of one request of a lookup.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
@@ -49,11 +49,14 @@ pub(super) struct LoggedPurchase {
 }
 
 impl LoggedPurchase {
-    /// Decodes the purchases in `batch`. Skips records that do not decode, which ingest makes dead
+    /// Decodes the purchases in `batch` by `decoders`. Skips records that do not decode, which ingest makes dead
     /// letters.
-    pub(super) fn decode_batch(batch: &Batch) -> impl Iterator<Item = Arc<Self>> {
+    pub(super) fn decode_batch(
+        batch: &Batch,
+        decoders: &RecordDecoders,
+    ) -> impl Iterator<Item = Arc<Self>> {
         batch.records.iter().filter_map(move |record| {
-            let purchase = decode(record, &batch.partition).ok()?;
+            let purchase = decoders.decode(record, &batch.partition).ok()?;
             Some(Arc::new(Self {
                 partition: batch.partition.index,
                 offset: record.offset,

@@ -55,6 +55,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::log::{GroupPositions, IngestPositions, Log, Offsets};
 use crate::ports::{PurchaseQuery, Selector};
+use crate::record::RecordDecoders;
 use crate::{Error, ErrorKind, Result, options};
 use cursor::FeedPosition;
 use hub::{Hub, Registration};
@@ -136,6 +137,8 @@ options! {
         /// The number of purchases that may wait for one subscription (default 1,024). A slower
         /// subscription ends, and another one can resume at its cursor.
         pub queue: usize = 1_024,
+        /// The decoders of the records of the log (default: that of purchases alone).
+        pub decoders: RecordDecoders = RecordDecoders::default(),
     }
 }
 
@@ -165,11 +168,21 @@ impl PurchaseFeed {
     /// store of `query`.
     #[must_use]
     pub fn new(log: Arc<dyn Log>, group: &str, query: Arc<dyn PurchaseQuery>) -> Self {
+        Self::of_group(log, group, query, FeedOptions::default())
+    }
+
+    /// Creates a feed with `options`, which reads the positions of `group` from `log`.
+    pub(crate) fn of_group(
+        log: Arc<dyn Log>,
+        group: &str,
+        query: Arc<dyn PurchaseQuery>,
+        options: FeedOptions,
+    ) -> Self {
         let positions = GroupPositions {
             log: Arc::clone(&log),
             group: group.into(),
         };
-        Self::with_options(log, Arc::new(positions), query, FeedOptions::default())
+        Self::with_options(log, Arc::new(positions), query, options)
     }
 
     /// Creates a feed of the purchases of `log` that an ingest service writes to the store of

@@ -163,7 +163,9 @@ impl Reader {
             return;
         }
 
-        self.lookups.push(LoggedPurchase::decode_batch(batch));
+        let decoders = &self.feed.options.decoders;
+        self.lookups
+            .push(LoggedPurchase::decode_batch(batch, decoders));
         self.read_offsets.insert(partition, last.offset + 1);
         if self.lookups.queued_in(partition) >= self.max_queued() {
             self.paused_partitions.insert(partition);

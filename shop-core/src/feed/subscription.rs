@@ -23,6 +23,7 @@ use super::lookup::{LoggedPurchase, LookupQueue};
 use crate::log::{Batch, Offsets, ScanEnd};
 use crate::macros::format_as;
 use crate::ports::Selector;
+use crate::record::RecordDecoders;
 use crate::{Purchase, PurchaseId, Result};
 
 /// The number of yielded purchases that are remembered, to recognize one that the log contains
@@ -196,6 +197,7 @@ pub(super) struct Backlog {
     /// ends.
     unread_ends: Offsets,
     lookups: LookupQueue,
+    decoders: RecordDecoders,
     /// The purchases to yield next.
     looked_up: VecDeque<Arc<LoggedPurchase>>,
     /// Counts this backlog towards the maximum of concurrent readers of the log.
@@ -226,6 +228,7 @@ impl Backlog {
             batches: stream::empty().boxed(),
             unread_ends: Offsets::new(),
             lookups: LookupQueue::new(feed),
+            decoders: feed.options.decoders.clone(),
             looked_up: VecDeque::new(),
             log_permit: None,
         };
@@ -294,7 +297,8 @@ impl Backlog {
         };
         self.unread_ends
             .retain(|partition, end| *partition != batch.partition.index || last.offset + 1 < *end);
-        self.enqueue(LoggedPurchase::decode_batch(batch));
+        let purchases: Vec<_> = LoggedPurchase::decode_batch(batch, &self.decoders).collect();
+        self.enqueue(purchases.into_iter());
     }
 
     /// Queues the selected ones of `purchases` whose offsets are before the end of the backlog.

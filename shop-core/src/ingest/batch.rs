@@ -11,7 +11,7 @@ use super::event::{BatchOutcome, BatchState};
 use super::status::Component;
 use super::worker::{Aborted, BatchJob, BatchWorker, RejectedRecord};
 use crate::log::{Batch, DeadLetter, Gap};
-use crate::record::Record;
+use crate::record::{Record, RecordDecoders};
 use crate::{Error, ErrorKind, with_failpoints};
 
 impl<R: Record> BatchWorker<R> {
@@ -42,7 +42,7 @@ impl<R: Record> BatchWorker<R> {
     /// - [`Aborted::Abandoned`] if the batch was abandoned
     /// - [`Aborted::Broken`] if the store or a dead letter shows a defect
     async fn try_to_process(&self, job: &BatchJob) -> Result<BatchOutcome, Aborted> {
-        let (decoded, mut rejected) = decode_all(&job.batch);
+        let (decoded, mut rejected) = decode_all(&job.batch, &self.decoders);
         let (mut counters, freshness) = self.insert_all(decoded, &mut rejected, job).await?;
         // Records are rejected by decoding first and then in the order of the calls to the store.
         // The limit counts them in the order of the log.
@@ -261,11 +261,14 @@ pub(super) struct DecodedRecords<R> {
     pub(super) indices: Vec<usize>,
 }
 
-/// Decodes the records of `batch`, and returns the decoded and the rejected records.
+/// Decodes the records of `batch` by `decoders`, and returns the decoded and the rejected records.
 ///
 /// A record that does not decode is rejected, and dead-lettered later. A record that was erased
 /// from the log belongs to neither: nothing remains to store.
-fn decode_all<R: Record>(batch: &Batch) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
+fn decode_all<R: Record>(
+    batch: &Batch,
+    decoders: &RecordDecoders<R>,
+) -> (DecodedRecords<R>, Vec<RejectedRecord>) {
     let record_count = batch.records.len();
     let mut decoded = DecodedRecords {
         records: Vec::with_capacity(record_count),
@@ -278,7 +281,7 @@ fn decode_all<R: Record>(batch: &Batch) -> (DecodedRecords<R>, Vec<RejectedRecor
             continue;
         }
 
-        match R::decode(record, &batch.partition) {
+        match decoders.decode(record, &batch.partition) {
             Ok(value) => {
                 decoded.records.push(value);
                 decoded.indices.push(index);

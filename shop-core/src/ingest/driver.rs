@@ -18,7 +18,7 @@ use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
@@ -27,10 +27,10 @@ use super::event::{BatchEvent, BatchState, EventDemand, PipelineAction, Pipeline
 use super::pipeline::{IngestPipeline, overdue_error};
 use super::refunds::run_refund_settler;
 use super::status::{Phase, call_observer};
-use super::worker::BatchJob;
-use super::{Ingest, IngestCounters};
+use super::worker::{BatchJob, BatchWorker};
+use super::{Ingest, IngestCounters, IngestObserver, IngestStatus};
 use crate::error::catch_panic;
-use crate::log::{Batch, CommitOffset, ControlEvent, Gap, Partition};
+use crate::log::{Batch, CommitOffset, ControlEvent, Gap, LogSource, Partition};
 use crate::record::Record;
 use crate::{Error, ErrorKind, Result, with_failpoints};
 
@@ -46,7 +46,10 @@ const EVENT_CHANNEL_CAPACITY: usize = 64;
 /// A driver is created and consumed by [`Ingest::run`]. Dropping it before its end reports the
 /// pipeline as stopped.
 pub(super) struct Driver<R: Record> {
-    ingest: Ingest<R>,
+    source: Arc<dyn LogSource>,
+    worker: Arc<BatchWorker<R>>,
+    status: watch::Sender<IngestStatus>,
+    observer: Option<Arc<dyn IngestObserver>>,
     pipeline: IngestPipeline,
     /// The cancellation token of the batches of each partition and epoch.
     ///
@@ -64,8 +67,11 @@ impl<R: Record> Driver<R> {
     pub(super) fn new(ingest: Ingest<R>) -> Self {
         let (sender, events) = mpsc::channel(EVENT_CHANNEL_CAPACITY);
         Self {
+            source: ingest.source,
             pipeline: IngestPipeline::new(ingest.worker.options.clone()),
-            ingest,
+            worker: Arc::new(ingest.worker),
+            status: ingest.status,
+            observer: ingest.observer,
             cancellations: BTreeMap::new(),
             sender,
             events,
@@ -90,8 +96,8 @@ impl<R: Record> Driver<R> {
         // dropped.
         let mut settler = JoinSet::new();
         settler.spawn(run_refund_settler(
-            Arc::clone(&self.ingest.worker),
-            self.ingest.status.clone(),
+            Arc::clone(&self.worker),
+            self.status.clone(),
         ));
 
         self.publish_status();
@@ -115,7 +121,7 @@ impl<R: Record> Driver<R> {
                 self.report_end(failure.clone());
                 return match failure {
                     Some(error) => Err(error),
-                    None => Ok(self.ingest.status.borrow().counters),
+                    None => Ok(self.status.borrow().counters),
                 };
             }
         }
@@ -136,7 +142,7 @@ impl<R: Record> Driver<R> {
         let deadline = self.pipeline.next_deadline(now.into_std());
         // The fields are borrowed one by one, because the branches below use them at the same time.
         let Self {
-            ingest,
+            source,
             events,
             pipeline,
             ..
@@ -146,9 +152,9 @@ impl<R: Record> Driver<R> {
         // completes.
         let next_result = async {
             match demand {
-                EventDemand::Next => ingest.source.next().await,
+                EventDemand::Next => source.next().await,
                 EventDemand::Control => {
-                    let event = ingest.source.next_control().await;
+                    let event = source.next_control().await;
                     event.map(ControlEvent::into)
                 }
                 EventDemand::Nothing => pending().await,
@@ -188,7 +194,7 @@ impl<R: Record> Driver<R> {
             // The source continues its rebalance when the revocation is dropped.
             PipelineAction::EndRevocation(revocation) => drop(revocation),
             PipelineAction::Completed(report) => {
-                if let Some(observer) = &self.ingest.observer {
+                if let Some(observer) = &self.observer {
                     call_observer(&**observer, |observer| observer.batch_completed(&report));
                 }
             }
@@ -203,7 +209,7 @@ impl<R: Record> Driver<R> {
     /// driver ends. `number` identifies the batch in the reports of the task. A panic of the task
     /// is reported as a defect of the batch, and stops the pipeline.
     fn spawn_batch(&mut self, number: u64, batch: Batch, gap: Option<Gap>) {
-        let worker = Arc::clone(&self.ingest.worker);
+        let worker = Arc::clone(&self.worker);
         let cancellation = self
             .cancellations
             .entry(batch.partition.clone())
@@ -211,7 +217,7 @@ impl<R: Record> Driver<R> {
             .clone();
         // A gap contains no records, so the observer is not called for it.
         let observer = if gap.is_none() {
-            self.ingest.observer.clone()
+            self.observer.clone()
         } else {
             None
         };
@@ -259,7 +265,7 @@ impl<R: Record> Driver<R> {
     /// The commit is a task of its own, so that the loop continues to handle events while the log
     /// answers.
     fn spawn_commit(&self, offsets: Vec<CommitOffset>) {
-        let source = Arc::clone(&self.ingest.source);
+        let source = Arc::clone(&self.source);
         let events = self.sender.clone();
         tokio::spawn(async move {
             let commit = with_failpoints("commit", source.commit(&offsets));
@@ -276,8 +282,7 @@ impl<R: Record> Driver<R> {
     /// Publishes the current status to the monitors if it changed, and logs the components that
     /// failed or recovered.
     fn publish_status(&mut self) {
-        self.ingest
-            .status
+        self.status
             .send_if_modified(|status| self.pipeline.update_status(status));
         // Logging may block, so it happens after the status is unlocked.
         self.pipeline.log_transitions();
@@ -288,7 +293,7 @@ impl<R: Record> Driver<R> {
     /// Waits [`CLOSE_MARGIN`] longer than `time`. A close that fails or takes longer is only
     /// logged, because the pipeline ends in any case.
     async fn close_source(&self, time: Duration) {
-        let source = Arc::clone(&self.ingest.source);
+        let source = Arc::clone(&self.source);
         // The close is a task of its own, so that it is not dropped halfway when it takes too long.
         let close = tokio::spawn(async move { with_failpoints("close", source.close(time)).await });
         let closed = match timeout(time + CLOSE_MARGIN, close).await {
@@ -319,8 +324,7 @@ impl<R: Record> Driver<R> {
         self.cancellations
             .values()
             .for_each(CancellationToken::cancel);
-        self.ingest
-            .status
+        self.status
             .send_modify(|status| status.mark_stopped(failure));
     }
 }
@@ -328,7 +332,7 @@ impl<R: Record> Driver<R> {
 /// Reports a dropped or panicked pipeline as stopped. Monitors would otherwise see it run for ever.
 impl<R: Record> Drop for Driver<R> {
     fn drop(&mut self) {
-        if self.ingest.status.borrow().phase != Phase::Stopped {
+        if self.status.borrow().phase != Phase::Stopped {
             let failure = self.pipeline.failure.clone().unwrap_or_else(|| {
                 Error::new(
                     ErrorKind::Internal,

@@ -71,7 +71,7 @@ pub use status::{
 
 use crate::log::{Log, LogSource};
 use crate::ports::RecordStore;
-use crate::record::Record;
+use crate::record::{Record, RecordDecoders};
 use crate::{Purchase, Result};
 use breaker::DeadLetterBreaker;
 use driver::Driver;
@@ -111,7 +111,7 @@ use worker::BatchWorker;
 #[derive(Debug)]
 pub struct Ingest<R: Record = Purchase> {
     source: Arc<dyn LogSource>,
-    worker: Arc<BatchWorker<R>>,
+    worker: BatchWorker<R>,
     status: watch::Sender<IngestStatus>,
     observer: Option<Arc<dyn IngestObserver>>,
 }
@@ -133,16 +133,25 @@ impl<R: Record> Ingest<R> {
             store,
             log,
             options,
+            decoders: RecordDecoders::default(),
             breaker,
             accepted_count: AtomicU64::new(0),
             refund_waits: Notify::new(),
         };
         Self {
             source,
-            worker: Arc::new(worker),
+            worker,
             status: watch::Sender::default(),
             observer: None,
         }
+    }
+
+    /// Returns this pipeline with the `decoders` of the records of its log (default: that of `R`
+    /// alone).
+    #[must_use]
+    pub fn with_decoders(mut self, decoders: RecordDecoders<R>) -> Self {
+        self.worker.decoders = decoders;
+        self
     }
 
     /// Returns this pipeline with an observer that is called for every batch.

@@ -18,15 +18,18 @@ use super::{IngestCounters, IngestOptions};
 use crate::Error;
 use crate::log::{Batch, Gap, Log, Reason, ReasonKind};
 use crate::ports::RecordStore;
+use crate::record::{Record, RecordDecoders};
 
 /// The state that the tasks of all batches of a pipeline share: the ports, the options and the
 /// limit of dead letters.
 #[derive(Debug)]
-pub(super) struct BatchWorker<R> {
+pub(super) struct BatchWorker<R: Record> {
     pub(super) store: Arc<dyn RecordStore<R>>,
     /// The log whose records are ingested. It keeps the dead letters.
     pub(super) log: Arc<dyn Log>,
     pub(super) options: IngestOptions,
+    /// Decodes the records of the log.
+    pub(super) decoders: RecordDecoders<R>,
     /// Counts dead letters, and stops the pipeline at the limit.
     pub(super) breaker: DeadLetterBreaker,
     /// The number of records that the store accepted so far, in all batches.

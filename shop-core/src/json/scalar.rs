@@ -49,7 +49,7 @@ impl<'a> RawScalar<'a> {
     /// Returns the text of a string, the digits of an integer, or the shortest text of another
     /// number.
     ///
-    /// Records and documents of other programs contain ids and names in all these forms.
+    /// Programs that do not check types write ids and names in all these forms.
     #[must_use]
     pub fn text_or_number(&self) -> Option<Cow<'a, str>> {
         self.text_or_integer()

@@ -146,7 +146,7 @@ impl Gap {
     /// The record of the dead letter is at the last offset of the gap. It contains neither key nor
     /// value: its headers describe the gap. The position of the group is committed only later, so
     /// the source may find the gap again after a restart, grown in the meantime. The grown gap
-    /// becomes a dead letter of its own, and [`merge`](Self::merge) combines the two.
+    /// becomes a dead letter of its own. Where gaps are reported, the two are merged.
     #[must_use]
     pub fn to_dead_letter(&self, detected_at: Timestamp) -> DeadLetter {
         let values = [

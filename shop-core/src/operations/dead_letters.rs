@@ -15,7 +15,7 @@ use crate::log::{
     ResolveOptions, resolve,
 };
 use crate::ports::Lookup;
-use crate::record::{Record as _, decode};
+use crate::record::Record as _;
 use crate::{Error, Purchase, Result};
 
 /// The number of positions whose dead letters are read at once, with their records.
@@ -188,7 +188,8 @@ impl Operations {
         if self.backend.record_type.name != Purchase::TYPE.name {
             return Ok(None);
         }
-        let purchase = match decode(&dead_letter.record, &dead_letter.partition) {
+        let decoders = &self.backend.decoders;
+        let purchase = match decoders.decode(&dead_letter.record, &dead_letter.partition) {
             Ok(purchase) => purchase,
             Err(error) => return Ok(Some(error.into())),
         };
@@ -340,7 +341,10 @@ impl Operations {
             return Ok(Some("dead-lettered already, or was replayed or dropped"));
         }
 
-        let (Some(query), Ok(purchase)) = (&self.backend.query, decode(record, partition)) else {
+        let Some(query) = &self.backend.query else {
+            return Ok(None);
+        };
+        let Ok(purchase) = self.backend.decoders.decode(record, partition) else {
             return Ok(None);
         };
         Ok(match query.look_up(&purchase.id).await? {

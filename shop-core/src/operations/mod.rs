@@ -60,6 +60,7 @@ pub use status::{format_age, unread_age};
 
 use crate::backend::Backend;
 use crate::log::RecordType;
+use crate::record::RecordDecoders;
 #[cfg(doc)]
 use crate::verify::{SpotCheck, VerifyReport};
 
@@ -115,5 +116,11 @@ impl Operations {
             .log
             .as_ref()
             .map(|_log| self.backend.record_type)
+    }
+
+    /// Returns the decoders of the purchases in the log.
+    #[must_use]
+    pub const fn decoders(&self) -> &RecordDecoders {
+        &self.backend.decoders
     }
 }

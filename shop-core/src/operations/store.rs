@@ -36,7 +36,10 @@ impl Operations {
     ) -> Result<VerifyReport> {
         let query = Arc::clone(self.backend.require_query()?);
         let log = self.backend.require_log()?;
-        Verify::new(query, options).run(&**log, progress).await
+        Verify::new(query, options)
+            .with_decoders(self.backend.decoders.clone())
+            .run(&**log, progress)
+            .await
     }
 
     /// Returns a check that looks up a few records before the position of the group, and notices a
@@ -47,12 +50,13 @@ impl Operations {
     /// # Errors
     /// [`Unsupported`](ErrorKind::Unsupported) without a log, a group or a store.
     pub fn spot_check(&self, retention: Option<Duration>) -> Result<SpotCheck> {
-        Ok(SpotCheck::new(
+        let spot_check = SpotCheck::new(
             Arc::clone(self.backend.require_log()?),
             self.backend.require_group()?.to_owned(),
             Arc::clone(self.backend.require_query()?),
             retention,
-        ))
+        );
+        Ok(spot_check.with_decoders(self.backend.decoders.clone()))
     }
 
     /// Returns a stream of all entries of the store in batches, also those that cannot be read.
@@ -128,6 +132,7 @@ impl Operations {
         let query = self.backend.require_query()?;
         let eraser = self.backend.require_erase()?;
         let log = self.backend.require_log()?;
+        erase.decoders = self.backend.decoders.clone();
         erase
             .erase_purchases(log_name, &**log, &**query, &**eraser)
             .await

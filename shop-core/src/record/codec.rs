@@ -1,5 +1,4 @@
-//! Encodes purchases as records of a log, and decodes the records of this program and of any other
-//! producer.
+//! Encodes purchases as records of a log, and decodes such records, also those of other producers.
 //!
 //! One purchase is one record:
 //!
@@ -9,9 +8,10 @@
 //! | value | a JSON object with `username`, `userid`, `price`, `timestamp`, and the details, if any |
 //! | headers | the id, the schema, the type `refund` for a refund, and the context of the request |
 //!
-//! The consumers of the replaced systems read the four members of the value. Everything that they
-//! do not know is in headers or in further members, so they can still read these records. In
-//! return, [`decode`] reads the records of the replaced systems, which lack these headers.
+//! Other consumers read the four members of the value. Everything that they do not know is in
+//! headers or in further members, so they can read these records. In return, [`decode`] reads the
+//! records of other producers, which contain the four members and none of these headers. Other
+//! formats are decoded by a [`RecordDecoder`](super::RecordDecoder).
 
 use std::str::FromStr;
 
@@ -48,28 +48,19 @@ pub enum DecodeError {
     UnknownType(String),
 }
 
-/// The names that the replaced systems use for the member with the user id. If a value contains
-/// several of these members, they must agree.
-pub const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
-/// The names of all members of a purchase that the replaced systems write. Other members are
-/// details.
-pub const MEMBERS: [&str; 7] = {
-    let [userid, a, b, c] = USER_ID;
-    ["username", userid, "price", "timestamp", a, b, c]
-};
+/// The names of the members of a purchase that every record has. Other members are details.
+pub const MEMBERS: [&str; 4] = ["username", "userid", "price", "timestamp"];
 
 /// Decodes the purchase or refund in `record`, which was read from `partition`.
 ///
-/// Reads the format of [`encode`] and the formats of all replaced systems:
+/// The value is a JSON object with these members, whoever wrote it:
 ///
-/// - the price as a number or numeric text. A record without a schema header is of another
-///   producer: its price is rounded to 8 decimals.
-/// - `userid` and `username` as text or number
-/// - `timestamp` as text with or without a zone, or as a number of seconds or milliseconds. If it
-///   is absent or unreadable, the timestamp of the record replaces it, or the time of the call if
-///   the record lacks one, too.
-/// - further members as [`Details`] if the schema header is `2`. They are ignored otherwise.
-///   Members that this version does not know are within the limits of those in a file.
+/// - `userid` and `username`: text
+/// - `price`: a number, or the text of one, with at most 8 decimals
+/// - `timestamp`: the text of a time. If it is absent or null, the timestamp of the record replaces
+///   it, or the time of the call if the record lacks one, too.
+/// - further members: [`Details`] if the schema header is `2`. They are ignored otherwise. Members
+///   that this version does not know are within the limits of those in a file.
 ///
 /// A record without an id header gets an id that is derived from its position, so that every
 /// redelivery decodes to the same purchase. The context of the request is not decoded: it stays in
@@ -86,6 +77,18 @@ pub fn decode(record: &LogRecord, partition: &Partition) -> Result<Purchase, Dec
     let value = record.value.as_deref().ok_or(DecodeError::Empty)?;
     let headers = PurchaseHeaders::from_record(record, partition)?;
     decode_value(value, &headers, record.known_time())
+}
+
+/// Returns the id under which the purchase in `record`, which was read from `partition`, is stored.
+///
+/// This is the id in the header `purchase-id`. A record without this header gets an id that is
+/// derived from its position, so that every redelivery has the same one.
+///
+/// # Errors
+/// [`DecodeError`] if the header contains no valid id, or if a newer version of this program wrote
+/// the record.
+pub fn purchase_id(record: &LogRecord, partition: &Partition) -> Result<PurchaseId, DecodeError> {
+    PurchaseHeaders::from_record(record, partition).map(|headers| headers.id)
 }
 
 /// Decodes the refund `id` from the value of its record, as [`encode`] wrote it.
@@ -121,28 +124,22 @@ fn decode_value(
         |error: serde_json::Error| member_error("the value is no JSON object:", &error.to_string());
     let members = Members::parse(value, MEMBERS).map_err(not_an_object)?;
 
-    let user_id_value = members.get_alias(&USER_ID).map_err(not_an_object)?;
-    let user_id = parse_required_text("userid", user_id_value)?;
+    let user_id = parse_required_text("userid", members.get("userid"))?;
     let user_name = parse_required_text("username", members.get("username"))?;
 
     let price_value = require_member("price", members.get("price"))?;
-    // Other producers write prices in other forms and with more decimals, so their prices are
-    // rounded. A record with a schema header was written by this program: its price must be exact.
     let price = if headers.is_refund {
         parse_amount(price_value)?
     } else {
         price_value
-            .price(headers.schema.is_some())
+            .price(true)
             .map_err(|error| member_error("price", error.reason()))?
     };
 
-    // A purchase with an unreadable timestamp is not rejected: it gets the timestamp of its record.
-    let own_time = members
-        .get("timestamp")
-        .and_then(|value| value.timestamp().ok());
-    let timestamp = own_time
-        .or(record_time)
-        .unwrap_or_else(|| SystemClock.now());
+    let timestamp = match members.get("timestamp").filter(|value| !value.is_null()) {
+        Some(value) => parse_required_text("timestamp", Some(value))?,
+        None => record_time.unwrap_or_else(|| SystemClock.now()),
+    };
 
     let details = if headers.schema == Some(DETAILED_SCHEMA) {
         Details::from_record(value, &MEMBERS)
@@ -257,8 +254,7 @@ fn require_member<'a>(
     value.ok_or_else(|| member_error(member, "is missing"))
 }
 
-/// Parses the value of `member`, which every purchase must contain, as a `T`. The value may be text
-/// or a number.
+/// Parses the value of `member`, which must be text, as a `T`.
 ///
 /// # Errors
 /// [`DecodeError::NotAPurchase`] if the value is missing, is of another JSON type, or is not a
@@ -268,8 +264,8 @@ fn parse_required_text<T: FromStr<Err = Invalid>>(
     value: Option<RawScalar<'_>>,
 ) -> Result<T, DecodeError> {
     let text = require_member(member, value)?
-        .text_or_number()
-        .ok_or_else(|| member_error(member, "is neither text nor a number"))?;
+        .text()
+        .ok_or_else(|| member_error(member, "is no text"))?;
     text.parse()
         .map_err(|error: T::Err| member_error(member, error.reason()))
 }

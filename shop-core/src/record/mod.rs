@@ -1,42 +1,26 @@
 //! The types of records in the topics of a log, and their codecs.
 //!
 //! - `codec` encodes and decodes purchases.
+//! - `decoders` registers decoders of other programs' records.
 //! - `typed` defines the traits [`Record`], [`Event`] and [`JsonEvent`], for records of any type.
 
 mod codec;
+mod decoders;
 #[cfg(test)]
 mod formats_test;
 pub(crate) mod typed;
 
 pub use codec::DecodeError;
 pub(crate) use codec::decode_refund;
-pub use codec::{MEMBERS, USER_ID, decode, encode};
+pub use codec::{MEMBERS, decode, encode, purchase_id};
+pub use decoders::{RecordDecoder, RecordDecoders};
 pub use typed::{Event, JsonEvent, Record};
 pub use typed::{decode_event, encode_event};
 
-crate::macros::named_enum! {
-    /// A system that this program replaces, and whose documents and records it can read.
-    pub enum ReplacedSystem {
-        /// The system scalable-shop. The prices and times in its documents are text.
-        ScalableShop = "000",
-        /// The system user-buy-list. The prices in its documents are doubles.
-        UserBuyList = "001",
-        /// The system ecommerce. The rows of its users and orders stay unchanged.
-        Ecommerce = "002",
-        /// The purchase tracking system. The prices in its documents are doubles, and the times are
-        /// text without a zone.
-        PurchaseTracking = "003",
-        /// The system shopping-system-k8s. The prices in its documents are doubles, and the times
-        /// are doubles in seconds.
-        ShoppingSystem = "004",
-    }
-    invalid: "the replaced system", "must be 000, 001, 002, 003 or 004"
-}
-
 /// The names of the headers of records that this program writes.
 ///
-/// The consumers of the replaced systems read four members of a record's value. Everything else is
-/// in headers, so those consumers can still read the value.
+/// Other consumers read the four members of a record's value. Everything else is in headers, so
+/// those consumers can still read the value.
 pub mod header {
     use crate::RequestContext;
     use crate::log::HeadersBuilder;
@@ -75,7 +59,7 @@ pub mod header {
 }
 
 /// The version of the format of events, and of purchases without details.
-pub(crate) const SCHEMA_VERSION: &str = "1";
+pub const SCHEMA_VERSION: &str = "1";
 /// The version of the format of purchases with details, including all refunds.
 ///
 /// An older program that does not know this version keeps the record as a dead letter. If the

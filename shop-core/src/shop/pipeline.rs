@@ -78,9 +78,10 @@ impl Pipeline {
         let store = Arc::clone(backend.require_store()?);
 
         let source = log.source(group)?;
-        let ingest = Ingest::<Purchase>::new(source, store, Arc::clone(log), options);
+        let ingest = Ingest::<Purchase>::new(source, store, Arc::clone(log), options)
+            .with_decoders(backend.decoders.clone());
         let monitor = ingest.monitor();
-        let feed = PurchaseFeed::new(Arc::clone(log), group, Arc::clone(query));
+        let feed = backend.create_feed()?;
         let currency = backend.currency.clone();
         let shop = Shop::in_currency(currency, Arc::clone(sink), Arc::clone(query))
             .with_events(feed.clone())

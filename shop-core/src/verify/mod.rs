@@ -36,6 +36,7 @@ use futures_util::TryStreamExt;
 
 use crate::log::{Log, LogExt as _};
 use crate::ports::PurchaseQuery;
+use crate::record::RecordDecoders;
 use crate::{Clock as _, Result, SystemClock, Timestamp, options};
 
 use scan::LogScan;
@@ -100,6 +101,8 @@ pub async fn verify(
 pub struct Verify {
     query: Arc<dyn PurchaseQuery>,
     options: VerifyOptions,
+    /// Decodes the records of the log.
+    decoders: RecordDecoders,
 }
 
 options! {
@@ -125,8 +128,8 @@ options! {
         /// The time before which the store deletes purchases (default none). Earlier purchases may
         /// be stored or not.
         pub retained_from: Option<Timestamp> = None,
-        /// Whether records that do not decode are only counted (default false): the consumer of
-        /// another system skips them without a dead letter.
+        /// Whether records that do not decode are only counted (default false): another
+        /// consumer skips them without a dead letter.
         pub skip_undecodable: bool = false,
     }
 }
@@ -146,8 +149,19 @@ pub struct VerifyProgress {
 impl Verify {
     /// Creates a verification of the store behind `query`.
     #[must_use]
-    pub const fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
-        Self { query, options }
+    pub fn new(query: Arc<dyn PurchaseQuery>, options: VerifyOptions) -> Self {
+        Self {
+            query,
+            options,
+            decoders: RecordDecoders::default(),
+        }
+    }
+
+    /// Returns this verification with the `decoders` of the records of the log.
+    #[must_use]
+    pub fn with_decoders(mut self, decoders: RecordDecoders) -> Self {
+        self.decoders = decoders;
+        self
     }
 
     /// Scans `log` and its dead letters, and returns the differences between log and store.

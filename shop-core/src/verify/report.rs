@@ -45,8 +45,8 @@ pub struct VerifyReport {
     pub erased: u64,
     /// The number of records whose purchase was deleted because of its age.
     pub expired: u64,
-    /// The number of records without an id whose purchase another consumer stored under an
-    /// `ObjectId`: the consumer of a replaced system, on the same topic.
+    /// The number of records without an id whose purchase another consumer of the topic stored under
+    /// an `ObjectId`.
     pub by_others: u64,
     /// The number of records whose refund waits in the store for its purchase.
     pub waiting: u64,
@@ -60,8 +60,8 @@ pub struct VerifyReport {
     /// Records whose id is stored with other content, and that are not dead-lettered.
     #[serde(skip)]
     pub mismatched: Findings<UnverifiedRecord>,
-    /// Ids that the store contains more than once, and ids whose purchase the consumer of a
-    /// replaced system stored too.
+    /// Ids that the store contains more than once, and ids whose purchase another consumer of the
+    /// topic stored too.
     #[serde(skip)]
     pub duplicates: Findings<PurchaseId>,
     /// Gaps whose dead letter is pending. Overlapping gaps are merged.
@@ -174,10 +174,7 @@ impl VerifyReport {
                 undecodable,
                 format!("not purchases {undecodable}, as the dry run has named"),
             ),
-            (
-                by_others,
-                format!("stored by another consumer {by_others}, as of a replaced system"),
-            ),
+            (by_others, format!("stored by another consumer {by_others}")),
             (
                 erased + expired,
                 format!("erased {erased}, older than the retention {expired}"),

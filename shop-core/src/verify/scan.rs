@@ -23,7 +23,7 @@ use crate::log::{
 use crate::ports::{
     self, ListOrder, PageLimit, PageRequest, PurchaseQuery, Selector, TimeRange, call_with_retries,
 };
-use crate::record::{Record as _, decode, header};
+use crate::record::{Record as _, header};
 use crate::{ErrorKind, Purchase, PurchaseId, Result, Timestamp};
 
 /// The first pause before pending records are looked up again. Each further pause is twice as long.
@@ -85,7 +85,7 @@ struct PendingRecord {
     purchase: Option<Purchase>,
     /// Whether the id is stored with other content.
     differs: bool,
-    /// Whether the record carries no id, like the records of the replaced systems.
+    /// Whether the record carries no id, as another program wrote it.
     is_foreign: bool,
 }
 
@@ -186,7 +186,7 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
             return None;
         }
 
-        let purchase = decode(record, partition).ok();
+        let purchase = self.verify.decoders.decode(record, partition).ok();
         if purchase.is_none() && self.verify.options.skip_undecodable {
             self.report.undecodable += 1;
             return None;
@@ -196,8 +196,8 @@ impl<'a, T: Fn(VerifyProgress) + Send + Sync> LogScan<'a, T> {
         let is_stored = purchase
             .as_ref()
             .is_some_and(|purchase| self.stored.contains(purchase));
-        // A record without an id may be stored a second time, by the consumer of the replaced
-        // system, so it is looked up in any case.
+        // A record without an id may be stored a second time, by another consumer of the topic, so
+        // it is looked up in any case.
         if is_stored && !is_foreign {
             return None;
         }
@@ -536,13 +536,13 @@ async fn look_up_one(verify: &Verify, mut record: PendingRecord) -> Result<Recor
 /// Checks whether `record` carries the id of its purchase, under which [ingest](crate::ingest)
 /// stores it.
 ///
-/// The records of the replaced systems carry none.
+/// The records of other programs carry none.
 pub(super) fn has_id(record: &LogRecord) -> bool {
     record.headers.contains(header::PURCHASE_ID)
 }
 
-/// Checks whether the consumer of a replaced system stored `purchase`: the same content and time,
-/// under an `ObjectId`.
+/// Checks whether another consumer of the topic stored `purchase`: the same content and time, under
+/// an `ObjectId`.
 ///
 /// # Errors
 /// Returns the errors of the store; transient errors only if they last for about half a minute.

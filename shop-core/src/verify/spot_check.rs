@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::scan::{has_id, is_stored_by_other};
 use crate::log::{Gap, GapCause, Log, LogRecord, Partition};
 use crate::ports::{Lookup, PurchaseQuery};
-use crate::record::decode;
+use crate::record::RecordDecoders;
 use crate::{Clock as _, Result, SystemClock};
 
 /// The factor between the distances of two records, before the position, that are looked up one
@@ -46,6 +46,8 @@ pub struct SpotCheck {
     group: String,
     query: Arc<dyn PurchaseQuery>,
     retention: Option<Duration>,
+    /// Decodes the records of the log.
+    decoders: RecordDecoders,
     /// The partitions for which a gap was kept, and which are not checked again.
     reported: BTreeSet<u32>,
     /// The number of take-overs of the store by another server, as of the last complete check.
@@ -68,9 +70,17 @@ impl SpotCheck {
             group,
             query,
             retention,
+            decoders: RecordDecoders::default(),
             reported: BTreeSet::new(),
             takeovers: 0,
         }
+    }
+
+    /// Returns this check with the `decoders` of the records of the log.
+    #[must_use]
+    pub fn with_decoders(mut self, decoders: RecordDecoders) -> Self {
+        self.decoders = decoders;
+        self
     }
 
     /// Checks the store once, and returns the number of gaps that were found and kept as dead
@@ -158,8 +168,8 @@ impl SpotCheck {
     /// A purchase that was erased, dead-lettered or deleted by retention is not absent. `patience`
     /// is the time to wait for the purchase.
     ///
-    /// A record without an id is looked up by the id that ingest derives from its position. If the
-    /// consumer of a replaced system stored the purchase under another id, the purchase is found by
+    /// A record without an id is looked up by the id that ingest derives from its position. If
+    /// another consumer of the topic stored the purchase under another id, the purchase is found by
     /// its content.
     ///
     /// # Errors
@@ -171,7 +181,7 @@ impl SpotCheck {
         patience: Duration,
     ) -> Result<bool> {
         // A record that does not decode is never stored.
-        let Ok(purchase) = decode(record, partition) else {
+        let Ok(purchase) = self.decoders.decode(record, partition) else {
             return Ok(false);
         };
         if let Some(retention) = self.retention
@@ -196,7 +206,7 @@ mod tests {
     use crate::log::{Batch, CommitOffset, LogExt as _, LogSource as _, SourceEvent};
     use crate::memory::{InMemoryLog, InMemoryStore};
     use crate::ports::{PurchaseErase as _, RecordStore as _};
-    use crate::record::encode;
+    use crate::record::{decode, encode};
     use crate::{NewPurchase, Purchase, Uuid};
 
     const COUNT: u64 = 200;

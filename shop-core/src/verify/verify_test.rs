@@ -563,17 +563,18 @@ async fn an_outage_is_an_error_and_not_a_loss() {
     assert_eq!(error.kind(), ErrorKind::Unavailable);
 }
 
-/// A record of a replaced system, and the purchase that its consumer stores.
-fn of_another_system(number: u8) -> (LogRecord, Purchase) {
+/// A record of another producer, and the purchase that another consumer stores.
+fn of_another_program(number: u8) -> (LogRecord, Purchase) {
     let millis = 1_772_355_600_000 + i64::from(number);
+    let time = Timestamp::from_millis(millis).unwrap();
     let value =
-        format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":{millis}}}"#);
+        format!(r#"{{"username":"ada","userid":"u{number}","price":5,"timestamp":"{time}"}}"#);
     let purchase = Purchase::new(
         PurchaseId::from_object_id([number; 12]),
         format!("u{number}").parse().unwrap(),
         "ada".parse().unwrap(),
         "5.0".parse().unwrap(),
-        Timestamp::from_millis(millis).unwrap(),
+        time,
     );
     (
         LogRecord::new(0, Timestamp::MIN, Some(value.into())),
@@ -584,13 +585,13 @@ fn of_another_system(number: u8) -> (LogRecord, Purchase) {
 #[tokio::test(start_paused = true)]
 async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_twice() {
     let world = World::new().await;
-    let (record, by_other) = of_another_system(1);
+    let (record, by_other) = of_another_program(1);
     drop(world.log.append(record));
     world.insert(by_other).await;
     let report = world.verify().await;
     assert!(report.is_clean() && report.by_others == 1, "{report:?}");
 
-    let (record, by_both) = of_another_system(2);
+    let (record, by_both) = of_another_program(2);
     let position = world.log.append(record);
     let (partition, record) = world.record_at(&position).await;
     let ingested = decode(&record, &partition).unwrap();
@@ -600,7 +601,7 @@ async fn what_another_consumer_has_stored_is_not_missing_and_what_both_have_is_t
     assert_eq!(report.purchases, 32);
     world.insert(by_both).await;
 
-    let (record, by_none) = of_another_system(3);
+    let (record, by_none) = of_another_program(3);
     drop(world.log.append(record));
     let a_millisecond_later = Timestamp::from_millis(by_none.timestamp.as_millis() + 1);
     world

@@ -85,7 +85,11 @@ impl DeadLetterLogs {
             let mut dead_letters =
                 operations.dead_letters_by_position(filter.clone(), limit + 1)?;
             while let Some(dead_letter) = dead_letters.try_next().await? {
-                let body = DeadLetterBody::without_record(&dead_letter, record_type);
+                let body = DeadLetterBody::without_record(
+                    &dead_letter,
+                    record_type,
+                    operations.decoders(),
+                );
                 page.entry(dead_letter.position()).or_default().push(body);
             }
         }
@@ -109,7 +113,9 @@ impl DeadLetterLogs {
         let dead_letter = operations.dead_letter(position).await?;
         Ok(dead_letter
             .zip(operations.record_type())
-            .map(|(dead_letter, of)| DeadLetterBody::with_record(&dead_letter, of)))
+            .map(|(dead_letter, of)| {
+                DeadLetterBody::with_record(&dead_letter, of, operations.decoders())
+            }))
     }
 
     /// Dead-letters the records at `positions`, on which ingests are stuck, so that they continue.

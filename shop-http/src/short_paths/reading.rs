@@ -7,13 +7,21 @@
 use std::str::FromStr;
 
 use shop_core::json::RawScalar;
-use shop_core::{Invalid, InvalidKind, NewPurchase, Price, Timestamp, record};
+use shop_core::{Invalid, InvalidKind, NewPurchase, Price, Timestamp};
 
 use super::form::{ReadingRules, TimestampUse};
 use crate::request::fields::{Body, no_object};
 use crate::request::purchase::{check_time, new_purchase, price_error};
 use crate::response::{HttpResult, Location, MemberError};
 use crate::service::{PurchaseService, ServiceKind};
+
+/// The spellings of the member with the user id.
+const USER_ID: [&str; 4] = ["userid", "userId", "user_id", "userID"];
+/// The names of all members that are read.
+const MEMBERS: [&str; 7] = {
+    let [userid, a, b, c] = USER_ID;
+    ["username", userid, "price", "timestamp", a, b, c]
+};
 
 /// Reads the purchase in `text`, the body of a request, without a key.
 ///
@@ -28,7 +36,7 @@ pub(super) fn read_purchase(
     rules: ReadingRules,
     purchases: &PurchaseService,
 ) -> HttpResult<NewPurchase> {
-    let body = Body::parse(text, record::MEMBERS);
+    let body = Body::parse(text, MEMBERS);
     let is_empty = match &body {
         Ok(body) => body.members.is_empty(),
         // These values are falsy in JavaScript and Python. An object is among them if it stands
@@ -48,7 +56,7 @@ pub(super) fn read_purchase(
     body.members.unknown.clear();
     let given_id = body
         .members
-        .get_alias(&record::USER_ID)
+        .get_alias(&USER_ID)
         .map_err(|error| no_object(text, &error))?
         .filter(|id| !is_missing(id, rules));
     let given_name = body

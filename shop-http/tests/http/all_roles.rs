@@ -129,11 +129,12 @@ impl AllRoles {
 
     fn with_accounts(&self, mut parts: Parts) -> Parts {
         parts.clock = Arc::new(StoppedClock);
-        parts.roles.push(Arc::new(Accounts {
+        let accounts = Accounts {
             users: Some(UsersRole::new(Arc::new(self.users.clone()))),
             orders: Some(OrdersRole::new(Arc::new(self.orders.clone()))),
             ..Accounts::default()
-        }));
+        };
+        parts.roles.extend(crate::roles_of(accounts));
         parts
     }
 }

@@ -38,10 +38,16 @@ mod tokens;
 
 use std::sync::Arc;
 
+use shop_accounts::http::Accounts;
 use shop_http::Role;
 
 /// Returns the roles that the fixtures of this crate add to the parts of a service, and takes the settings of these roles
 /// out of `settings`: none.
 fn take_roles(_settings: &mut Vec<&str>) -> Vec<Arc<dyn Role>> {
     Vec::new()
+}
+
+/// Returns the roles of a service with these users and orders.
+fn roles_of(accounts: Accounts) -> Vec<Arc<dyn Role>> {
+    vec![Arc::new(accounts)]
 }

@@ -1,8 +1,8 @@
 //! The schema of `shop.db`, the file of purchases: the tables of a log, and the tables of a store.
 
+use super::clock;
 use super::database::FileSchema;
 use super::log::schema::LOG;
-use super::{clock, log};
 
 /// The name of the file of purchases, without its extension.
 pub const FILE: &str = "shop";
@@ -12,7 +12,7 @@ pub const FILE: &str = "shop";
 /// The log and the store share the table of the clock.
 pub(super) const SHOP: FileSchema = FileSchema {
     application_id: 0x5368_6f70,
-    migrations: &[&[log::schema::TABLES, clock::TABLE, STORE_TABLES]],
+    migrations: &[&[LOG.migrations[0][0], clock::TABLE, STORE_TABLES]],
     tables: &[
         LOG.tables[0],
         "purchases buyers unfolded days quarters erased waiting_refunds settings",

@@ -1,4 +1,4 @@
-//! Writes purchases as documents, and reads them, including documents of the replaced systems.
+//! Writes purchases as documents, and reads them, including documents that other programs wrote.
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
@@ -35,10 +35,10 @@ pub(super) fn read_stored_row(document: &RawDocument) -> StoredRow {
     read_purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
 }
 
-/// Reads the purchase in a document of this store or of a replaced system.
+/// Reads the purchase in a document of this store or of another program.
 ///
-/// The replaced systems wrote prices as doubles, integers or text, times as text or numbers, and
-/// user ids as numbers.
+/// Other programs may have written prices as doubles, integers or text, times as text or numbers,
+/// and ids and names as numbers.
 ///
 /// # Errors
 /// The member that is missing or not valid, and the reason.
@@ -116,8 +116,8 @@ fn read_timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, 
         .ok_or_else(|| unreadable("timestamp", "is not a time"))
 }
 
-/// Reads the member `timestamp`, in each form that this store and the replaced systems have
-/// written.
+/// Reads the member `timestamp`: a date, as this store writes it, or the text or number of another
+/// program.
 pub(super) fn read_timestamp_member(document: &RawDocument) -> Option<Timestamp> {
     let number = match document.get("timestamp").ok()?? {
         RawBsonRef::DateTime(date) => return to_timestamp(date),
@@ -193,8 +193,8 @@ pub(super) fn to_timestamp(date: DateTime) -> Option<Timestamp> {
     Timestamp::from_millis(date.timestamp_millis()).ok()
 }
 
-/// Converts the id of a purchase to the value of `_id`: an `ObjectId` for purchases of a replaced
-/// system, text otherwise.
+/// Converts the id of a purchase to the value of `_id`: an `ObjectId` for purchases that another
+/// program stored, text otherwise.
 pub(super) fn id_value(id: &PurchaseId) -> Bson {
     match id.as_object_id() {
         Some(bytes) => Bson::ObjectId(ObjectId::from_bytes(*bytes)),

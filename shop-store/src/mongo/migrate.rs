@@ -1,4 +1,4 @@
-//! Converts documents of the replaced systems to the current format and back, in place.
+//! Converts documents that other programs wrote to the current format and back, in place.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,8 +7,7 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use bson::raw::RawBsonRef;
 use bson::{Bson, Document, RawDocument, doc};
-use shop_core::record::ReplacedSystem;
-use shop_core::{Error, Purchase, Result};
+use shop_core::{Error, Price, Purchase, Result, Timestamp};
 use tokio::time::sleep;
 
 use super::connection::MongoConnection;
@@ -31,11 +30,23 @@ pub struct Migration {
     pub skipped: u64,
 }
 
+/// The format in which another program writes the price and the time of a purchase.
+///
+/// [`MongoStore::convert_to`] writes documents in this format.
+pub trait DocumentFormat: Send + Sync {
+    /// Returns the value of the member `price`.
+    fn price(&self, price: Price) -> Bson;
+
+    /// Returns the value of the member `timestamp`, or `None` if it is a date, as this store writes
+    /// it.
+    fn timestamp(&self, timestamp: Timestamp) -> Option<Bson>;
+}
+
 /// The member that keeps an unreadable timestamp after the migration.
 const TIME_BEFORE: &str = "timestamp_before";
 
 impl MongoStore {
-    /// Converts the documents of the replaced systems to the current format, in place.
+    /// Converts documents that other programs wrote to the current format, in place.
     ///
     /// Prices become Decimal128, timestamps become Date, and numeric user ids and names become
     /// text. `_id` and all other members stay unchanged. An unreadable timestamp is kept as
@@ -52,31 +63,30 @@ impl MongoStore {
         self.convert(None, progress).await
     }
 
-    /// Converts prices and timestamps back to the format of `system`, so that the programs of this
-    /// system can list them.
+    /// Converts prices and timestamps to the `format` of another program, so that this program can
+    /// list them.
     ///
     /// Only values that this store wrote or [migrated](Self::migrate) are converted. `_id`, and the
-    /// values that the programs wrote themselves, stay unchanged. Like [`migrate`](Self::migrate),
+    /// values that other programs wrote, stay unchanged. Like [`migrate`](Self::migrate),
     /// this conversion can run while services use the collection, because services read every
     /// format.
     ///
     /// # Errors
     /// The errors of [`migrate`](Self::migrate).
-    pub async fn convert_back(
+    pub async fn convert_to(
         &self,
-        system: ReplacedSystem,
+        format: &dyn DocumentFormat,
         progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
-        self.convert(Some(system), progress).await
+        self.convert(Some(format), progress).await
     }
 
-    /// Converts all documents of the collection to the format of `system`, or to the current format
-    /// for `None`, slice after slice, with retries.
+    /// Converts all documents of the collection to `format`, or to the current format for `None`, slice after slice, with retries.
     ///
     /// `progress` is called with the sum of all slices so far.
     async fn convert(
         &self,
-        system: Option<ReplacedSystem>,
+        format: Option<&dyn DocumentFormat>,
         mut progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
         let mut migration = Migration::default();
@@ -91,7 +101,7 @@ impl MongoStore {
             .with_max_times(10);
         loop {
             let (slice, next_position) =
-                (|| convert_slice(&self.connection, &from, system, &sent_ids))
+                (|| convert_slice(&self.connection, &from, format, &sent_ids))
                     .retry(backoff)
                     .sleep(sleep)
                     .when(Error::is_retryable)
@@ -121,8 +131,8 @@ fn log_retry(error: &Error, pause: Duration) {
 /// them.
 type SentIds = Mutex<HashSet<String>>;
 
-/// Converts the documents of the slice at position `from` with one command: to the format of
-/// `system`, or to the current format for `None`.
+/// Converts the documents of the slice at position `from` with one command: to `format`, or to the
+/// current format for `None`.
 ///
 /// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
 /// conversion is idempotent, so the caller may repeat it after an error, with the same `sent_ids`.
@@ -134,7 +144,7 @@ type SentIds = Mutex<HashSet<String>>;
 async fn convert_slice(
     connection: &MongoConnection,
     from: &str,
-    system: Option<ReplacedSystem>,
+    format: Option<&dyn DocumentFormat>,
     sent_ids: &SentIds,
 ) -> Result<(Migration, Option<String>)> {
     let (documents, next_position) = scan::read_slice(connection, from).await?;
@@ -149,8 +159,8 @@ async fn convert_slice(
         }
         match read_purchase(document) {
             Ok(purchase) => {
-                let new_members = match system {
-                    Some(system) => legacy_format_members(system, document, &purchase),
+                let new_members = match format {
+                    Some(format) => foreign_format_members(format, document, &purchase),
                     None => current_format_members(document, &purchase),
                 };
                 if let Some(update) = build_update(document, new_members) {
@@ -243,41 +253,22 @@ fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Do
     new_members
 }
 
-/// Returns the price and the timestamp of `purchase` in the format of `system`.
+/// Returns the price and the timestamp of `purchase` in `format`.
 ///
 /// The result contains each of the two only if `old_document` contains it in the current format,
 /// which only this store writes.
-fn legacy_format_members(
-    system: ReplacedSystem,
+fn foreign_format_members(
+    format: &dyn DocumentFormat,
     old_document: &RawDocument,
     purchase: &Purchase,
 ) -> Document {
     let mut new_members = Document::new();
     if has_decimal_price(old_document) {
-        let text = purchase.price.to_string();
-        let price = match system {
-            ReplacedSystem::ScalableShop => Bson::String(text),
-            // A decimal is always a number. If it were none, it must not become 0.
-            _ => text.parse().map_or(Bson::String(text), Bson::Double),
-        };
-        new_members.insert("price", price);
+        new_members.insert("price", format.price(purchase.price));
     }
-
-    if old_document.get_datetime("timestamp").is_ok() {
-        let text = purchase.timestamp.to_string();
-        // The programs of the replaced system compute the seconds in this way.
-        #[expect(
-            clippy::cast_precision_loss,
-            reason = "milliseconds until year 10000 are exact"
-        )]
-        let seconds = purchase.timestamp.as_millis() as f64 / 1_000.0;
-        let timestamp = match system {
-            ReplacedSystem::ScalableShop => Bson::String(text),
-            ReplacedSystem::PurchaseTracking => Bson::String(text.trim_end_matches('Z').to_owned()),
-            ReplacedSystem::ShoppingSystem => Bson::Double(seconds),
-            // The timestamp stays a date for the other systems.
-            _ => return new_members,
-        };
+    if old_document.get_datetime("timestamp").is_ok()
+        && let Some(timestamp) = format.timestamp(purchase.timestamp)
+    {
         new_members.insert("timestamp", timestamp);
     }
     new_members
@@ -290,9 +281,23 @@ mod tests {
     use super::*;
     use crate::mongo::document::purchase_document;
 
+    /// A format whose values are these, whatever the purchase is.
+    #[derive(Debug)]
+    struct Values(Bson, Option<Bson>);
+
+    impl DocumentFormat for Values {
+        fn price(&self, _price: Price) -> Bson {
+            self.0.clone()
+        }
+
+        fn timestamp(&self, _timestamp: Timestamp) -> Option<Bson> {
+            self.1.clone()
+        }
+    }
+
     #[test]
-    fn documents_are_converted_back_to_the_form_of_each_system() {
-        let time = shop_core::Timestamp::from_millis(1_772_355_600_250).unwrap();
+    fn documents_are_converted_to_another_format_once_and_read_as_before() {
+        let time = Timestamp::from_millis(1_772_355_600_250).unwrap();
         let id = "0190163d-8694-739b-aea5-966c26f8ad91";
         let purchase = Purchase::new(
             id.parse().unwrap(),
@@ -310,31 +315,28 @@ mod tests {
         };
         let written = purchase_document(&purchase);
         assert_eq!(Document::try_from(&*written).unwrap(), ours);
-        for (system, expected) in [
-            (
-                ReplacedSystem::ScalableShop,
-                doc! { "price": "1195.30", "timestamp": "2026-03-01T09:00:00.250Z" },
-            ),
-            (ReplacedSystem::UserBuyList, doc! { "price": 1195.3 }),
-            (
-                ReplacedSystem::PurchaseTracking,
-                doc! { "price": 1195.3, "timestamp": "2026-03-01T09:00:00.250" },
-            ),
-            (
-                ReplacedSystem::ShoppingSystem,
-                doc! { "price": 1195.3, "timestamp": 1_772_355_600.25 },
-            ),
+        let text = |text: &str| Bson::String(text.to_owned());
+        for format in [
+            Values(text("1195.30"), Some(text("2026-03-01T09:00:00.250Z"))),
+            Values(Bson::Double(1195.3), None),
+            Values(Bson::Double(1195.3), Some(text("2026-03-01T09:00:00.250"))),
+            Values(Bson::Double(1195.3), Some(Bson::Double(1_772_355_600.25))),
         ] {
-            let back = |document| legacy_format_members(system, document, &purchase);
-            assert_eq!(back(&written), expected, "{system:?}");
+            let convert = |document| foreign_format_members(&format, document, &purchase);
+            let Values(price, timestamp) = &format;
+            let mut expected = doc! { "price": price };
+            if let Some(timestamp) = timestamp {
+                expected.insert("timestamp", timestamp);
+            }
+            assert_eq!(convert(&written), expected, "{format:?}");
             // What was converted is read as before, and is not converted again.
             let mut document = ours.clone();
             document.extend(expected);
             let converted = RawDocumentBuf::try_from(&document).unwrap();
             let read = read_purchase(&converted).unwrap();
-            assert!(read.same_content(&purchase), "{system:?}");
-            assert_eq!(read.timestamp, time, "{system:?}");
-            assert!(back(&converted).is_empty(), "{system:?}");
+            assert!(read.same_content(&purchase), "{format:?}");
+            assert_eq!(read.timestamp, time, "{format:?}");
+            assert!(convert(&converted).is_empty(), "{format:?}");
         }
     }
 }

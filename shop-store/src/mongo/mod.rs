@@ -8,7 +8,7 @@
 //! | `inspect` | an inspection of the collections and the rights, which changes nothing |
 //! | `collection_form` | the options and indexes of a collection that loses or rejects documents |
 //! | `indexes` | creation of the listing indexes in the background |
-//! | `document` | conversion of purchases to documents and back, including documents of the replaced systems |
+//! | `document` | conversion of purchases to documents and back, including documents of other programs |
 //! | `imported_files` | how the files were read that were imported into the store |
 //! | `write` | the one function that inserts, updates and deletes documents: durability, limits of a command |
 //! | `refusal` | documents that the server refused, and whose fault that is |
@@ -17,14 +17,14 @@
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
-//! | `migrate` | migration of the replaced systems' documents |
+//! | `migrate` | conversion of other programs' documents to the current format and back |
 //! | `refunds` | refunds, and the currency |
 //! | `waiting` | the collection of refunds that wait for their purchase |
 //! | `store` | [`MongoStore`], and its port for inserts |
 //! | `error` | mapping of the driver's errors without the text of the server, and classes of its codes |
 //!
 //! The document of a purchase is `{_id, userid, username, price: Decimal128, timestamp: Date}`. Its
-//! `_id` is the purchase's id as text, or the ObjectId of a document from a replaced system.
+//! `_id` is the purchase's id as text, or the ObjectId under which another program stored it.
 
 mod collection_form;
 mod connection;
@@ -42,14 +42,14 @@ mod faulty_server;
 #[cfg(test)]
 #[path = "../../tests/support/mongo.rs"]
 mod fixture;
+#[cfg(test)]
+mod foreign_documents_test;
 mod imported_files;
 mod indexes;
 mod insert;
 mod inspect;
 #[cfg(test)]
 mod inspect_test;
-#[cfg(test)]
-mod legacy_documents_test;
 mod migrate;
 #[cfg(test)]
 mod plans_test;
@@ -74,6 +74,8 @@ mod write;
 #[cfg(test)]
 mod writes_test;
 
+/// The crate of the values in documents.
+pub use bson::Bson;
 pub use connection::MongoStoreOptions;
-pub use migrate::Migration;
+pub use migrate::{DocumentFormat, Migration};
 pub use store::MongoStore;

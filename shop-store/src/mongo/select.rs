@@ -1,5 +1,5 @@
 //! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then
-//! documents without a date, ordered by `_id`. The replaced systems wrote the latter. `migrate`
+//! documents without a date, ordered by `_id`. Other programs wrote the latter. `migrate`
 //! moves them to the first range, except for dates that are not valid for a purchase.
 //!
 //! Each query of the first range reads one range of an index, without conditions that are checked
@@ -131,7 +131,7 @@ impl PurchaseQuery for MongoStore {
 
 #[async_trait]
 impl UserNames for MongoStore {
-    /// The replaced systems wrote numeric names as numbers, which are not found.
+    /// Names that another program wrote as numbers are not found.
     async fn next_name(&self, from: &str) -> Result<Option<String>> {
         let options = FindOptions::builder()
             .sort(doc! { "username": 1 })
@@ -356,8 +356,8 @@ fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
 
 /// Returns the condition of the documents that `selector` selects.
 ///
-/// A user id or name that reads as a number also matches this number, because the replaced systems
-/// wrote numeric ids and names as numbers.
+/// A user id or name that reads as a number also matches this number, because other programs may
+/// have written ids and names as numbers.
 pub(super) fn selector_filter(selector: &Selector) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),

@@ -141,7 +141,7 @@ pub(super) fn totals_pipeline(
 /// Returns the condition of documents in the current format, which the server can add up.
 ///
 /// [`read_purchase`](super::document::read_purchase) reads each matching document, unless its price
-/// has too many decimals. Documents in the formats of the replaced systems do not match.
+/// has too many decimals. Documents in the formats of other programs do not match.
 fn current_format_condition(selector: &Selector) -> Document {
     let lowest = decimal128(Price::MAX.negated());
     let highest = decimal128(Price::MAX);

@@ -118,8 +118,8 @@ shop_core::options! {
         pub idle_timeout: Duration = Duration::from_secs(60),
         /// Whether missing tables are created (default true).
         pub create_schema: bool = true,
-        /// Whether the store uses tables of its names that another program created, such as the
-        /// replaced system (default false: every call fails if there are such tables).
+        /// Whether the store uses tables of its names that another program created (default false:
+        /// every call fails if there are such tables).
         ///
         /// A [`PostgresStore`](super::PostgresStore) uses such tables in any case.
         pub adopt_tables: bool = false,

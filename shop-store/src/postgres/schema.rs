@@ -28,7 +28,7 @@ pub struct SchemaDefinition {
     pub unused_row: &'static str,
     /// All tables that the store reads and writes.
     pub tables: &'static [SchemaTable],
-    /// The tables that the replaced system may have created under the same names.
+    /// The tables that another program may have created under the same names.
     pub adoptable: &'static [&'static str],
     /// The schema changes, as SQL in which `{table}` stands for the name of the main table.
     ///

@@ -22,7 +22,7 @@ use crate::embedded::database::FileSchema;
 ///   position and its headers, which contain the lost offsets.
 /// - A resolution is identified by the offset and the record id of its dead letter. The column
 ///   `place` contains the record id.
-pub(in crate::embedded) const TABLES: &str = "
+const TABLES: &str = "
     CREATE TABLE log (cluster TEXT NOT NULL, generation TEXT) STRICT;
     CREATE TABLE records (
         offset INTEGER PRIMARY KEY AUTOINCREMENT,

@@ -1,4 +1,4 @@
-//! Documents of the replaced systems: listed correctly before and after `migrate`.
+//! Documents of other programs: listed correctly before and after `migrate`.
 
 use std::collections::BTreeMap;
 
@@ -31,21 +31,21 @@ fn old_id(number: u8) -> ObjectId {
     ObjectId::from_bytes([number; 12])
 }
 
-/// The documents in a part of `legacy_documents.json`, by what is special about each of them.
+/// The documents in a part of `foreign_documents.json`, by what is special about each of them.
 fn documents(part: &str) -> BTreeMap<String, Document> {
-    let text = include_str!("legacy_documents.json");
+    let text = include_str!("foreign_documents.json");
     let mut parts: BTreeMap<String, _> = serde_json::from_str(text).unwrap();
     parts.remove(part).unwrap()
 }
 
-/// Documents as each system wrote them, all at 2026-03-01T09:00:00Z and some seconds. Six of them are purchases of u1.
-fn of_replaced_systems() -> impl Iterator<Item = Document> {
-    documents("of the replaced systems").into_values()
+/// Documents as other programs write them, all at 2026-03-01T09:00:00Z and some seconds. Six of them are purchases of u1.
+fn of_other_programs() -> impl Iterator<Item = Document> {
+    documents("of other programs").into_values()
 }
 
 async fn filled() -> Option<MongoFixture> {
     let fixture = MongoFixture::on_test_server().await?;
-    fixture.insert_documents(of_replaced_systems()).await;
+    fixture.insert_documents(of_other_programs()).await;
     Some(fixture)
 }
 
@@ -77,7 +77,7 @@ async fn assert_sums_of_u1(store: &MongoStore) {
 }
 
 #[tokio::test]
-async fn legacy_documents_are_read_before_migration() {
+async fn foreign_documents_are_read_before_migration() {
     let Some(fixture) = filled().await else {
         return;
     };
@@ -254,7 +254,7 @@ async fn a_document_that_is_migrated_meanwhile_is_listed() {
                 store,
                 direct,
             } = &faulty;
-            direct.insert_documents(of_replaced_systems()).await;
+            direct.insert_documents(of_other_programs()).await;
             let direct = direct.mongo();
             let barrier = Arc::new(Barrier::new(2));
             server.next(call, (0..earlier).map(|_| Fault::Late(Duration::ZERO)));
@@ -335,10 +335,10 @@ async fn a_slice_that_is_tried_again_is_counted_once() {
     let Some(faulty) = Faulty::start(A_MINUTE).await else {
         return;
     };
-    let all: Vec<_> = of_replaced_systems().collect();
+    let all: Vec<_> = of_other_programs().collect();
     faulty.direct.insert_documents(all).await;
     let fault_free = MongoFixture::on_test_server().await.unwrap();
-    fault_free.insert_documents(of_replaced_systems()).await;
+    fault_free.insert_documents(of_other_programs()).await;
     let expected = fault_free.mongo().migrate(|_| ()).await.unwrap();
     assert!(expected.migrated > 1);
 

@@ -2,18 +2,17 @@
 //!
 //! The replaced system for users and orders was built on pydantic. Its paths accept the same values
 //! as before, such as numbers in text, and refuse others with the same types of errors and the same
-//! messages. `/v1` reads values with the `strict` module instead.
+//! messages.
 
 use std::borrow::Cow;
 use std::str::FromStr;
 
 use serde_json::Value;
+use shop_accounts::orders::TotalPrice;
+use shop_accounts::users::Email;
 use shop_core::json::RawScalar;
 use shop_core::{Invalid, InvalidKind};
 use shop_http::toolkit::{MemberError, ValidationErrorKind};
-
-use crate::orders::TotalPrice;
-use crate::users::Email;
 
 /// The maximum length of a text that Python parses as an integer.
 const MAX_INTEGER_DIGITS: usize = 4_300;
@@ -93,7 +92,7 @@ fn text(value: RawScalar<'_>) -> Result<Cow<'_, str>, MemberError> {
 /// # Errors
 /// - `string_too_long` if the text is longer
 /// - The errors of [`text`]
-pub(crate) fn short_text<T: FromStr>(
+pub(super) fn short_text<T: FromStr>(
     value: RawScalar<'_>,
     max_chars: usize,
 ) -> Result<T, MemberError> {
@@ -110,7 +109,7 @@ pub(crate) fn short_text<T: FromStr>(
 /// # Errors
 /// - `value_error` if the address is not valid
 /// - The errors of [`text`]
-pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
+pub(super) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
     let mailbox = text(value)?;
 
     let mut address = mailbox.trim_matches([' ', '\t']);
@@ -138,7 +137,7 @@ pub(crate) fn email(value: RawScalar<'_>) -> Result<Email, MemberError> {
 /// - `finite_number`, `int_from_float` or `int_parsing_size` if a number with a fraction or an
 ///   exponent is not finite, is not whole, or exceeds 64 bits
 /// - The errors of [`integer_of_text`]
-pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
+pub(super) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
     let json = value.as_json();
     if value.is_number() {
         if json.contains(['.', 'e', 'E']) {
@@ -163,7 +162,7 @@ pub(crate) fn integer(value: RawScalar<'_>) -> Result<i64, MemberError> {
 /// # Errors
 /// - `less_than_equal` or `greater_than_equal` if the integer exceeds 32 bits
 /// - The errors of [`integer`]
-pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, MemberError> {
+pub(super) fn small_integer(value: RawScalar<'_>) -> Result<i32, MemberError> {
     let integer = integer(value)?;
     i32::try_from(integer).map_err(|_out_of_range| {
         if integer > 0 {
@@ -184,7 +183,7 @@ pub(crate) fn small_integer(value: RawScalar<'_>) -> Result<i32, MemberError> {
 /// # Errors
 /// - `int_parsing_size` if the text is too long
 /// - `int_parsing` if the text is not an integer
-pub(crate) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
+pub(super) fn integer_of_text(text: &str) -> Result<i64, MemberError> {
     let text = text.trim();
     if text.len() > MAX_INTEGER_DIGITS {
         return Err(too_many_digits());
@@ -243,7 +242,7 @@ fn integer_of_float(value: RawScalar<'_>) -> Result<i64, MemberError> {
 /// - `decimal_parsing` if the text is not a decimal number
 /// - `finite_number` if the text is an infinity or NaN
 /// - `decimal_whole_digits` if the price contains too many digits before the decimal point
-pub(crate) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
+pub(super) fn total_price(value: RawScalar<'_>) -> Result<TotalPrice, MemberError> {
     let Some(text) = value.text_or_json_number() else {
         if is_string(value) {
             return Err(no_decimal_text());

@@ -1,17 +1,17 @@
-//! Unusual values: the numbers, texts and messages of pydantic, which were measured at the replaced system, and those
-//! of `/v1`.
+//! Sends one request per row of a text: its method, its path, and its body.
 //!
-//! A row of `measured.txt` and `strict.txt` has a request: its method, its path, and its body. The snapshot has the
-//! response below each row. After a change that is meant:
-//! `INSTA_UPDATE=always cargo test -p shop-accounts --test http measured`.
+//! A snapshot has the response below each row. After a change that is meant: `INSTA_UPDATE=always`.
 
-use shop_http::HttpOptions;
+use axum::Router;
+use shop_accounts::http::Accounts;
+use shop_http::{HttpOptions, Parts, ServiceKind, router};
 
-use crate::entities::{Entities, management};
+use crate::entities::Entities;
+use crate::roles_of;
 use crate::shop::{JSON, request, send};
 
 /// Returns `rows` with the response below each.
-async fn responses(rows: &str) -> String {
+pub(crate) async fn responses(rows: &str) -> String {
     let entities = Entities::new();
     entities.introduce_ada().await;
     let router = management(entities.accounts(), HttpOptions::default());
@@ -44,12 +44,9 @@ async fn responses(rows: &str) -> String {
     responses
 }
 
-#[tokio::test]
-async fn unusual_values_have_the_responses_of_the_replaced_system() {
-    insta::assert_snapshot!(responses(include_str!("measured.txt")).await);
-}
-
-#[tokio::test]
-async fn values_are_strict_in_v1() {
-    insta::assert_snapshot!(responses(include_str!("strict.txt")).await);
+/// Management with these users and orders alone.
+pub(crate) fn management(accounts: Accounts, options: HttpOptions) -> Router {
+    let mut parts = Parts::new(ServiceKind::Management, None);
+    parts.roles.extend(roles_of(accounts));
+    router(parts, options)
 }
