@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use backon::{BackoffBuilder, ExponentialBackoff, ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder, ExponentialBuilder, Retryable as _};
 use shop_core::{Error, Result};
 use tokio::time::{Instant, sleep};
 
@@ -21,7 +21,7 @@ pub(crate) const CHECK_TIMEOUT: Duration = if cfg!(test) {
 /// Returns an unlimited sequence of pauses for a background task that retries until it succeeds.
 ///
 /// The pauses grow exponentially from `min` to `max`, with jitter.
-pub fn pauses(min: Duration, max: Duration) -> ExponentialBackoff {
+pub fn pauses(min: Duration, max: Duration) -> impl Iterator<Item = Duration> + Send {
     ExponentialBuilder::new()
         .with_jitter()
         .with_min_delay(min)

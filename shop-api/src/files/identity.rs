@@ -1,4 +1,5 @@
-//! By what a store recognizes a file, and how the file is read: see [`FileIdentity`].
+//! By what a store recognizes a file, and how the file is read: see
+//! [`FileIdentity`](shop_core::import::FileIdentity).
 //!
 //! A file is known by a digest of its first [`START_BYTES`]. These bytes are in memory before the
 //! first row is imported, also if the file is standard input. And a file to which rows were added
@@ -23,7 +24,7 @@ pub(super) type StartedFile<R> = Chain<Cursor<Vec<u8>>, R>;
 /// Reads the first [`START_BYTES`] of `file`, and returns their digest and the whole file.
 ///
 /// # Errors
-/// [`Internal`](ErrorKind::Internal) if the file cannot be read.
+/// [`Internal`](shop_core::ErrorKind::Internal) if the file cannot be read.
 pub(super) fn read_start<R: Read>(mut file: R) -> Result<(Uuid, StartedFile<R>)> {
     let mut start = Vec::new();
     file.by_ref()

@@ -10,10 +10,13 @@ use super::{Invalid, InvalidKind};
 
 /// Checks that `text` contains at most `max` characters, and returns it unchanged.
 ///
+/// For the macro `text_type!`, also of other crates.
+///
 /// Blank texts and control characters are accepted, unlike in `validate_visible`.
 ///
 /// # Errors
 /// Returns `too_long` if the text contains more than `max` characters.
+#[doc(hidden)]
 pub fn validate_length(
     text: &str,
     max: usize,

@@ -127,7 +127,7 @@ impl<'a> ImportPublisher<'a> {
     ///
     /// # Errors
     /// Returns the errors of the sink and the store that are described at
-    /// [`Import::run`](super::Import::run). `report.resume_at` is the first line that may not be
+    /// [`import_rows`](super::import_rows). `report.resume_at` is the first line that may not be
     /// imported then.
     pub(super) async fn publish(
         &mut self,
@@ -211,7 +211,7 @@ impl<'a> ImportPublisher<'a> {
     /// Called at the end of the file.
     ///
     /// # Errors
-    /// Returns the errors of the store that are described at [`Import::run`](super::Import::run).
+    /// Returns the errors of the store that are described at [`import_rows`](super::import_rows).
     pub(super) async fn finish(&mut self, report: &mut ImportReport) -> Result<()> {
         report.resume_at = self.first_open_line();
         self.wait_until_stored(report).await?;

@@ -5,7 +5,7 @@
 //! head until its response was sent, and records it when it is dropped.
 //!
 //! There are two families of metrics: the metrics of this service leave out `/health` and
-//! `/metrics`; the [`RequestFamily`] of a role, if there is one, leaves out `/metrics` alone.
+//! `/metrics`; the [`RequestFamily`](super::names::RequestFamily) of a role, if there is one, leaves out `/metrics` alone.
 
 use std::borrow::Cow;
 use std::sync::Arc;
