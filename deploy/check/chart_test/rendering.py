@@ -11,7 +11,7 @@ import tempfile
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SETTINGS = ("bins/settings/variables.rs", "shop-http/src/args.rs", "shop-kafka/src/args.rs", "shop-store/src/args.rs")
+SETTINGS = ("bins/settings/variables.rs", "shop-http/src/args.rs", "shop-kafka/src/args.rs", "shop-store/src/args.rs", "shop-compat/src/args.rs")
 
 
 def quick_copy(chart):

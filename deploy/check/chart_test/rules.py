@@ -20,10 +20,10 @@ def settings_of_the_services():
     """All variables of the services, from their source."""
     attributes = re.findall(r'env = "(\w+)"(.*?)\n    pub', settings_source(), re.S)
     names = {name for name, _ in attributes}
-    tables = (ROOT / "bins/settings/names.rs").read_text()
+    tables = "".join((ROOT / file).read_text() for file in ("bins/settings/names.rs", "shop-compat/src/variables.rs"))
     table = {
         name: re.findall(r"[A-Z_]{4,}", re.search(rf"const {name}:.*?=(.*?);\n", tables, re.S)[1])
-        for name in ("ALIASES", "BARE", "PARTS")
+        for name in ("BARE", "NAMES", "ADDRESSES")
     }
     hidden = {name for name, rest in attributes if "hide_env_values" in rest}
     assert len(names) > 20 and hidden and all(table.values()), "the source of the settings has another format"
@@ -34,7 +34,7 @@ def settings_of_the_services():
         return {name for name in short if any(name == known or (known.endswith("_") and name.startswith(known)) for known in table["BARE"])}
 
     secrets = {*hidden, *bare(hidden), "MONGODB_PASSWORD"}
-    known = {*names, *bare(names), *table["ALIASES"], *table["PARTS"]}
+    known = {*names, *bare(names), *table["NAMES"], *table["ADDRESSES"]}
     return known | {f"{secret}_FILE" for secret in secrets}, secrets
 
 
