@@ -3,6 +3,7 @@
 use shop_accounts::orders::Order;
 use shop_accounts::users::User;
 use shop_bins::{ServiceKind, Settings};
+use shop_compat::records::record_decoders;
 use shop_core::json::Members;
 use shop_core::log::{Headers, LogRecord, Partition, RecordPosition};
 use shop_core::ports::{Cursor, ListOrder, PageLimit, PageRequest, Selector};
@@ -49,7 +50,7 @@ pub fn records(data: &[u8]) {
     let record = LogRecord::new(0, Timestamp::MIN, Some(Bytes::copy_from_slice(value)))
         .with_headers(headers);
     let partition = Partition::new("cluster".into(), "purchases".into(), 0, 0);
-    if let Ok(purchase) = Purchase::decode(&record, &partition) {
+    if let Ok(purchase) = record_decoders().decode(&record, &partition) {
         let encoded = record::encode(&purchase).expect("a record");
         assert_eq!(Purchase::decode(&encoded, &partition), Ok(purchase));
     }
