@@ -1,4 +1,4 @@
-//! Routes below the prefix of an outer router, beside those of the program, and single groups of routes.
+//! Routes below the prefix of an outer router, beside those of the program; single groups of routes, and their scopes.
 
 use axum::extract::{MatchedPath, Request};
 use axum::routing::any;
@@ -8,11 +8,17 @@ use shop_store::embedded::EmbeddedShop;
 use crate::document::paths_by_group;
 use crate::prelude::*;
 use crate::shops::SubjectAndScopes;
+use crate::tokens::required_scopes;
 
 const BUY: &str = r#"{"username":"ada","userid":"u1","price":1}"#;
 
 fn facing() -> RouterBuilder {
     routes(AllRoles::default().facing())
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_route_requires_its_scope() {
+    insta::assert_snapshot!(required_scopes(&[]).await);
 }
 
 #[tokio::test]

@@ -189,11 +189,6 @@ async fn call(
     .await
 }
 
-#[tokio::test(start_paused = true)]
-async fn every_route_requires_its_scope() {
-    insta::assert_snapshot!(required_scopes(&[]).await);
-}
-
 /// The routes by the scopes that they require, with these further roles.
 pub(crate) async fn required_scopes(further_roles: &[Arc<dyn Role>]) -> String {
     let roles = AllRoles::default();
