@@ -413,7 +413,9 @@ async fn until_equal(read: impl AsyncFn() -> shop_core::Result<Seen>) -> shop_co
 }
 
 async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
-    let user = shop.user(user_id(user)).with_page_size(PageLimit::new(PAGE)?);
+    let user = shop
+        .user(user_id(user))
+        .with_page_size(PageLimit::new(PAGE)?);
     until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
 }
 
