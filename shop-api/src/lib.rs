@@ -36,6 +36,7 @@ mod bodies;
 #[cfg(test)]
 mod bodies_test;
 #[cfg(test)]
+#[path = "../../shop-core/src/cases_test.rs"]
 mod cases_test;
 mod dead_letters;
 #[cfg(feature = "csv")]

@@ -53,7 +53,7 @@ pub const MEMBERS: [&str; 4] = ["username", "userid", "price", "timestamp"];
 
 /// Decodes the purchase or refund in `record`, which was read from `partition`.
 ///
-/// The value is a JSON object with these members, whoever wrote it:
+/// The value is a JSON object with these members. This also holds for records of other programs:
 ///
 /// - `userid` and `username`: text
 /// - `price`: a number, or the text of one, with at most 8 decimals
