@@ -2,12 +2,23 @@
 
 use serde::{Deserialize, Serialize};
 use shop_core::bytes::BufMut as _;
-
-use crate::ProblemError;
 use shop_core::json::write_member;
 use shop_core::log::Offsets;
 use shop_core::ports::{Bucket, PublishedPurchase, Receipt, Summary};
-use shop_core::{PurchaseId, Timestamp, Total};
+use shop_core::{Price, Purchase, PurchaseId, Timestamp, Total};
+
+use crate::ProblemError;
+
+/// A stored purchase, with the amount that was refunded of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PurchaseBody<'a> {
+    /// The purchase.
+    #[serde(flatten)]
+    pub purchase: &'a Purchase,
+    /// The refunded amount, which is positive; absent if nothing was refunded.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub refunded: Option<Price>,
+}
 
 /// The totals of a selection per period.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -166,6 +177,9 @@ impl BatchResultBody {
 
 /// Appends the result of an acknowledged purchase or a pending refund at `line` of a batch, in the
 /// JSON of a [`BatchResultBody`].
+///
+/// To serialize the body costs three times as many instructions, 7 % of a purchase of a batch more:
+/// see `benches/codec.rs`.
 pub fn write_acknowledged(line: usize, published: &PublishedPurchase, body: &mut Vec<u8>) {
     write_member(body, "{\"line\":", &(line as u64));
     let status_and_id = if published.pending {

@@ -6,11 +6,12 @@
 //!
 //! | part | in |
 //! |---|---|
-//! | results of a batch, sums by period, positions of the log | [`BatchResultBody`], [`TotalsBody`], [`PositionsBody`] |
+//! | a purchase with its refund, results of a batch, sums by period, positions of the log | [`PurchaseBody`], [`BatchResultBody`], [`TotalsBody`], [`PositionsBody`] |
 //! | dead letters and records that block an ingest | [`DeadLettersBody`], [`DeadLetterBody`], [`StuckBody`], [`ResolvedBody`] |
 //! | the states of ingests and of roles in `/health` | [`IngestHealth`], [`EntityHealth`] |
 //! | problems (RFC 9457): their types and additional members | [`problem`] |
 //! | names of headers | [`header`] |
+//! | the OpenAPI document of `/v1` | [`OPENAPI`] |
 //! | purchases as rows of CSV and NDJSON | `files`, with the feature `csv` |
 //!
 //! ```
@@ -46,8 +47,8 @@ mod health;
 pub mod problem;
 
 pub use bodies::{
-    BatchResultBody, BatchStatus, BucketBody, NDJSON, PartitionPosition, PositionsBody, TotalsBody,
-    write_acknowledged,
+    BatchResultBody, BatchStatus, BucketBody, NDJSON, PartitionPosition, PositionsBody,
+    PurchaseBody, TotalsBody, write_acknowledged,
 };
 pub use dead_letters::{
     BytesBody, DeadLetterBody, DeadLettersBody, RecordBody, RecordHeaderBody, ResolvedBody,
@@ -57,6 +58,10 @@ pub use health::{EntityHealth, GapsHealth, IngestHealth, WaitingRefundsHealth};
 pub use problem::{ProblemError, ProblemMembers};
 /// The crate of the types that bodies are made from, such as purchases.
 pub use shop_core;
+
+/// The OpenAPI 3.1 document of `/v1` with all routes of both services, and with those of users and
+/// orders. A service answers `GET /openapi.json` with the part that it serves.
+pub const OPENAPI: &str = include_str!("../openapi.json");
 
 /// Compiles the code of the package's README with the doc tests.
 #[cfg(doctest)]

@@ -90,6 +90,11 @@ pub const RATE_EXCEEDED: &str = "/problems/rate-exceeded";
 /// The `type` for a cursor of events whose records the log does not contain any more.
 pub const CURSOR_EXPIRED: &str = "/problems/cursor-expired";
 
+/// What the types above and those of [`problem_type`] mean to a client, without the types of users
+/// and orders: a JSON array of objects with the last segment of the type as `name`, a `title`, and
+/// as `advice` what the client should do.
+pub const PAGES: &str = include_str!("../problems.json");
+
 /// Returns the `type` of the problem for an error of `kind`.
 #[must_use]
 pub const fn problem_type(kind: ErrorKind) -> &'static str {

@@ -1,4 +1,5 @@
-//! Purchases as JSON.
+//! Purchases as JSON, written by hand: to serialize them costs 47 % of a listing of 50 more, and
+//! 7 % of a buy (figures in `benches/codec.rs`).
 
 use bytes::BufMut;
 use compact_str::ToCompactString;

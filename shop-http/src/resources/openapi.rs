@@ -1,8 +1,8 @@
 //! `GET /openapi.json`: the API of this service as an OpenAPI 3.1 document.
 //!
-//! The crate contains one document of `/v1` with all roles. The document of a service combines it
-//! with the documents that its [roles](crate::Role::document) have of their other routes, restricted
-//! to the routes of the service.
+//! [`shop_api::OPENAPI`] is the document of `/v1` with all roles. The document of a service combines
+//! it with the documents that its [roles](crate::Role::document) have of their other routes,
+//! restricted to the routes of the service.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,9 +16,6 @@ use crate::response::HttpResult;
 use crate::response::constant::Constant;
 use crate::routes::mount::Mount;
 use crate::service::Service;
-
-/// The document of `/v1` with all roles on both services.
-const V1: &str = include_str!("../../openapi.json");
 
 /// The operations by path and method.
 type Paths = BTreeMap<String, BTreeMap<String, Map<String, Value>>>;
@@ -40,7 +37,7 @@ struct OpenApiDocument {
 impl OpenApiDocument {
     /// Creates the document of the routes of `service`.
     fn new(service: &Service) -> Self {
-        let mut document = Self::parse(V1);
+        let mut document = Self::parse(shop_api::OPENAPI);
         let role_documents = service.roles.iter().filter_map(|role| role.document());
         for role_document in role_documents {
             document.extend(Self::parse(role_document));
@@ -67,7 +64,7 @@ impl OpenApiDocument {
         document
     }
 
-    /// Parses a document of this crate or of a role. Tests read every document, so all are valid.
+    /// Parses the document of `/v1` or of a role. Tests read every document, so all are valid.
     fn parse(text: &str) -> Self {
         serde_json::from_str(text).unwrap_or_default()
     }

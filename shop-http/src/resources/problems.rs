@@ -1,7 +1,7 @@
 //! `GET /problems/{name}`: what the `type` of a problem means, and what to do.
 //!
-//! The `type` of a problem of this service, if any, is the path of such a page. The texts are in
-//! `problems.json`, and in the roles of the service.
+//! The `type` of a problem of this service, if any, is the path of such a page. The texts are
+//! [`shop_api::problem::PAGES`], and those in the roles of the service.
 
 use std::sync::{Arc, LazyLock};
 
@@ -20,11 +20,9 @@ const POLICY: [(HeaderName, &str); 1] = [(
     "default-src 'none'; frame-ancestors 'none'",
 )];
 
-/// The pages of every service, from the file `problems.json`.
-///
-/// A test reads the file, so that it is valid here.
+/// The pages of every service. A test reads them, so they are valid here.
 static PROBLEMS: LazyLock<Vec<ProblemPage>> =
-    LazyLock::new(|| serde_json::from_str(include_str!("../../problems.json")).unwrap_or_default());
+    LazyLock::new(|| serde_json::from_str(shop_api::problem::PAGES).unwrap_or_default());
 
 /// Handles `GET /problems/{name}`: answers with the page about a type.
 ///
@@ -77,10 +75,9 @@ mod tests {
                 1,
                 "{known}"
             );
-            let document = include_str!("../../openapi.json");
             assert!(
-                document.contains(&format!("\"{known}\"")),
-                "{known} is not in openapi.json"
+                shop_api::OPENAPI.contains(&format!("\"{known}\"")),
+                "{known} is not in the OpenAPI document"
             );
         }
         let count = types_of_errors.len() + types_of_resources.len();

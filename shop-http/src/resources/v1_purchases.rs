@@ -11,9 +11,8 @@ use axum::body::Body;
 use axum::http::request::Parts;
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use shop_api::TotalsBody;
 use shop_api::files::RowFormat;
-use shop_core::json::write_member;
+use shop_api::{PurchaseBody, TotalsBody};
 use shop_core::ports::{Lookup, Period, RefundState, Selector, TotalsRequest};
 use shop_core::{ErrorKind, Invalid, Purchase, PurchaseId};
 
@@ -217,13 +216,12 @@ pub(crate) async fn get(purchases: Arc<PurchaseService>, mut head: Parts) -> Htt
     }
     match purchases.look_up(&id).await? {
         Lookup::Stored(purchase) if may_read(&purchases, &caller, &purchase) => {
-            let mut json = to_json(&purchase, PURCHASE_BYTES);
-            if let Some(refund) = purchases.find_refund(&purchase).await? {
-                json.pop();
-                write_member(&mut json, ",\"refunded\":", &refund.price.negated());
-                json.push(b'}');
-            }
-            Ok((pending, json_response(json)).into_response())
+            let refund = purchases.find_refund(&purchase).await?;
+            let body = PurchaseBody {
+                purchase: &purchase,
+                refunded: refund.map(|refund| refund.price.negated()),
+            };
+            Ok((pending, Json(body)).into_response())
         }
         Lookup::Waiting(refund) if may_read(&purchases, &caller, &refund) => {
             respond_with_state(&purchases, &caller, refund).await
