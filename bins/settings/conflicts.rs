@@ -27,6 +27,15 @@ const TOGETHER: [&[&str]; 5] = [
     &["SHOP_SERVICE_CERT_FILE", "SHOP_SERVICE_KEY_FILE"],
 ];
 
+/// The settings, and prefixes of settings, that facing alone reads.
+pub(super) const FACING_SETTINGS: [&str; 5] = [
+    "SHOP_MANAGEMENT_URL",
+    "SHOP_USERS_URL",
+    "SHOP_ORDERS_URL",
+    "SHOP_SERVICE_",
+    "SHOP_CORS_",
+];
+
 /// Adds the faults of settings that select a backend that this program was built without.
 fn check_features(kafka: bool, mongodb: bool, postgres: bool, faults: &mut Vec<String>) {
     for (is_selected, is_built, feature, backend, setting, embedded) in [
@@ -207,13 +216,7 @@ fn check_effect(
     let rules: [(bool, &[&str], &str); 12] = [
         (
             is_management,
-            &[
-                "SHOP_MANAGEMENT_URL",
-                "SHOP_USERS_URL",
-                "SHOP_ORDERS_URL",
-                "SHOP_SERVICE_",
-                "SHOP_CORS_",
-            ],
+            &FACING_SETTINGS,
             "management does not read it: unset it, or set it for facing alone",
         ),
         (

@@ -10,6 +10,8 @@ pub(super) const MISTAKEN: [(&str, &str); 0] = [];
 #[derive(Clone, Copy)]
 pub(super) struct ComposedAddress {
     pub(super) setting: &'static str,
+    #[cfg_attr(not(test), expect(dead_code, reason = "a test reads it"))]
+    pub(super) parts: &'static [&'static str],
     pub(super) description: &'static str,
 }
 

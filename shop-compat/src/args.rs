@@ -2,6 +2,7 @@
 //!
 //! The doc comments of the fields are the texts of the help.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use clap::{Arg, Args};
 use shop_http::{CorsOrigins, HttpArgs, HttpOptions};
 
@@ -35,7 +36,7 @@ use crate::dialect::Dialect;
 pub struct CompatArgs {
     /// Dialect of the paths that do not name one: default, scalable-shop, user-buy-list, ecommerce,
     /// purchase-tracking or shopping-system
-    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = Dialect::from_name)]
+    #[arg(long, env = "SHOP_DIALECT", default_value = "default", value_parser = PossibleValuesParser::new(Dialect::names()).try_map(|name| Dialect::from_name(&name)))]
     pub dialect: &'static Dialect,
 }
 

@@ -77,6 +77,12 @@ impl Dialect {
     /// The default dialect, which is none of the replaced systems.
     pub const DEFAULT: &'static Self = &DIALECTS[0];
 
+    /// Returns the names of all dialects in settings.
+    #[cfg(feature = "clap")]
+    pub(crate) fn names() -> [&'static str; 6] {
+        DIALECTS.each_ref().map(|dialect| dialect.name)
+    }
+
     /// Returns the dialect with this name.
     ///
     /// ```

@@ -5,7 +5,7 @@
 use std::path::PathBuf;
 
 use clap::ArgAction::Set;
-use clap::builder::BoolishValueParser;
+use clap::builder::{BoolishValueParser, PossibleValuesParser, TypedValueParser as _};
 use clap::{Args, value_parser};
 use secrecy::SecretString;
 
@@ -66,7 +66,7 @@ pub struct KafkaArgs {
     pub kafka_password: Option<SecretString>,
     /// SASL mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER [default: PLAIN with a
     /// user, OAUTHBEARER with SHOP_KAFKA_OAUTH_TOKEN_URL]
-    #[arg(long, env = "SHOP_KAFKA_SASL_MECHANISM")]
+    #[arg(long, env = "SHOP_KAFKA_SASL_MECHANISM", ignore_case = true, value_parser = PossibleValuesParser::new(SaslMechanism::NAMES).try_map(|name| name.parse::<SaslMechanism>()))]
     pub kafka_sasl_mechanism: Option<SaslMechanism>,
     /// Whether to use TLS with Kafka: on or off
     #[arg(long, env = "SHOP_KAFKA_TLS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
@@ -81,7 +81,7 @@ pub struct KafkaArgs {
     #[arg(long, env = "SHOP_KAFKA_KEY_FILE")]
     pub kafka_key_file: Option<PathBuf>,
     /// Compression: none, gzip, snappy, lz4 or zstd; some consumers read none and gzip only
-    #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none")]
+    #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none", ignore_case = true, value_parser = PossibleValuesParser::new(Compression::NAMES).try_map(|name| name.parse::<Compression>()))]
     pub kafka_compression: Compression,
 }
 

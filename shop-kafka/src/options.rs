@@ -161,6 +161,10 @@ macro_rules! named {
         }
 
         impl $type {
+            /// The names of the values in settings.
+            #[cfg(feature = "clap")]
+            pub(crate) const NAMES: &[&str] = &[$($name),+];
+
             /// Returns the name of the value in librdkafka's configuration.
             pub(crate) const fn as_str(self) -> &'static str {
                 match self {
