@@ -13,7 +13,7 @@ use shop_http::{
     AnyOf, ApiKeys, Authenticate, FileSource, KeySet, Metrics, Refreshed, TextSource, TokenVerifier,
 };
 
-use crate::settings::{AuthMode, HostPort, Settings};
+use crate::settings::{Auth, HostPort, IssuerKeys, Settings};
 use crate::{CliError, Result};
 
 /// The age after which a request reads a file again.
@@ -32,11 +32,12 @@ const ISSUER_MAX_BYTES: usize = 1 << 20;
 /// # Errors
 /// An error that lists the settings to choose from.
 pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
-    if settings.auth.is_some() || settings.api_keys_file.is_some() {
-        return Ok(());
+    match settings.auth {
+        Auth::LoopbackOnly => {}
+        Auth::Off | Auth::Keys(_) | Auth::Jwt(_) => return Ok(()),
     }
     let mut listeners = vec![("SHOP_HOST", settings.listen())];
-    if let Some(listener) = &settings.admin_addr {
+    if let Some(listener) = &settings.process.admin_addr {
         listeners.push(("SHOP_ADMIN_ADDR", listener.clone()));
     }
     for (setting, HostPort { host, port }) in listeners {
@@ -61,46 +62,44 @@ pub(crate) async fn require_choice(settings: &Settings) -> Result<()> {
 /// - for a check of the settings, an error if the keys of the issuer cannot be fetched
 pub(crate) async fn authenticator(settings: &Settings, metrics: &Metrics) -> Result<Option<AnyOf>> {
     let mut authenticators = Vec::<Arc<dyn Authenticate>>::new();
-    if let Some(path) = &settings.api_keys_file {
+    if let Some(path) = settings.auth.api_keys_file() {
         let parse = |text: &str| Ok(ApiKeys::parse_known(text)?);
         let keys = read_files(FileSource::new(path), parse, "SHOP_API_KEYS_FILE").await?;
         metrics.watch("api_keys", &keys);
         authenticators.push(Arc::new(keys));
     }
-    if settings.auth == Some(AuthMode::Jwt) {
-        let keys = issuer_keys(settings).await?;
-        metrics.watch("issuer_keys", &keys);
-        authenticators.push(Arc::new(TokenVerifier::new(
-            keys,
-            settings.auth_issuer.clone().unwrap_or_default(),
-            settings.auth_audience.clone().unwrap_or_default(),
-            Arc::new(SystemClock),
-        )));
-    }
-    if settings.auth == Some(AuthMode::Off) {
-        tracing::warn!(
+    match &settings.auth {
+        Auth::Jwt(jwt) => {
+            let keys = issuer_keys(settings, &jwt.issuer_keys).await?;
+            metrics.watch("issuer_keys", &keys);
+            authenticators.push(Arc::new(TokenVerifier::new(
+                keys,
+                jwt.issuer.clone(),
+                jwt.audience.clone(),
+                Arc::new(SystemClock),
+            )));
+        }
+        Auth::Off => tracing::warn!(
             "SHOP_AUTH is off: everybody who can reach this service may read and write everything"
-        );
+        ),
+        Auth::LoopbackOnly | Auth::Keys(_) => {}
     }
     Ok((!authenticators.is_empty()).then(|| AnyOf::new(authenticators)))
 }
 
-/// Returns the keys of the issuer, from the file or the address of the settings.
+/// Returns the keys of the issuer, from a file or from an address.
 ///
 /// # Errors
-/// - an error if the settings name no keys, or the HTTP client cannot be created
+/// - an error if the HTTP client cannot be created
 /// - an error if the file cannot be read, or is invalid
 /// - for a check of the settings, an error if the keys cannot be fetched
-async fn issuer_keys(settings: &Settings) -> Result<Arc<Refreshed<KeySet>>> {
+async fn issuer_keys(settings: &Settings, keys: &IssuerKeys) -> Result<Arc<Refreshed<KeySet>>> {
     let parse = |text: &str| Ok(KeySet::parse(text)?);
-    if let Some(path) = &settings.auth_jwks_file {
-        return read_files(FileSource::new(path), parse, "SHOP_AUTH_JWKS_FILE").await;
-    }
-
-    let Some(url) = &settings.auth_jwks_url else {
-        return Err(CliError::new(
-            "SHOP_AUTH=jwt requires the keys of the issuer",
-        ));
+    let url = match keys {
+        IssuerKeys::File(path) => {
+            return read_files(FileSource::new(path), parse, "SHOP_AUTH_JWKS_FILE").await;
+        }
+        IssuerKeys::Url(url) => url,
     };
     if url.starts_with("http://") {
         tracing::warn!(
@@ -113,7 +112,7 @@ async fn issuer_keys(settings: &Settings) -> Result<Arc<Refreshed<KeySet>>> {
     };
     let keys = Refreshed::new(source, parse, JWKS_MAX_AGE, Arc::new(SystemClock));
     // A service starts without the keys: the issuer may be available for the first request.
-    if settings.check_config {
+    if settings.process.check_config {
         keys.try_read()
             .await
             .map_err(CliError::about("SHOP_AUTH_JWKS_URL"))?;

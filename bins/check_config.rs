@@ -50,7 +50,7 @@ pub(crate) async fn run(settings: &Settings, shutdown: &Shutdown) -> Result<()> 
 
 /// Prints the settings, the names of `parts`, and whether there are `faults`.
 fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result<()> {
-    let ingest = if settings.ingests() { "on" } else { "off" };
+    let ingest = if settings.ingests { "on" } else { "off" };
     let mut states = vec![("listen", settings.url())];
     states.extend(
         parts
@@ -93,7 +93,7 @@ fn print(settings: &Settings, parts: Vec<Part<'_>>, faults: &[String]) -> Result
         "service": service, "ok": is_ok, "settings": values, "origins": origins,
         "warnings": settings.warnings().collect::<Vec<_>>(), "faults": faults,
     });
-    commands::print_report(settings.json, text, &report)
+    commands::print_report(settings.process.json, text, &report)
 }
 
 /// A part that a service would use, and whether it works.
@@ -129,7 +129,11 @@ impl Part<'_> {
 pub(crate) async fn check<'a>(backends: &Backends<'a>) -> (Vec<Part<'a>>, Vec<String>) {
     let settings = backends.settings;
     let metrics = Metrics::new();
-    let log_file = settings.log_file.as_deref().map_or(Ok(()), LogFile::check);
+    let log_file = settings
+        .process
+        .log_file
+        .as_deref()
+        .map_or(Ok(()), LogFile::check);
     let (host, keys, tls, parts) = tokio::join!(
         within(CHECK_TIMEOUT, "SHOP_HOST", auth::require_choice(settings)),
         within(

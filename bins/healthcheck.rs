@@ -34,7 +34,7 @@ pub(crate) fn client_builder(settings: &Settings, url: &str) -> Result<ShopClien
     let builder = ShopClient::builder(url);
 
     // With an admin listener, `url` is its address, and it has no TLS.
-    if settings.admin_addr.is_none()
+    if settings.process.admin_addr.is_none()
         && let Some(http_client) = tls::client_of_own_service(settings)?
     {
         return Ok(builder.http_client(http_client));

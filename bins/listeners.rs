@@ -38,7 +38,7 @@ impl Listeners {
 
         let service = settings.service.name();
         let mut admin = None;
-        if let Some(addr) = &settings.admin_addr {
+        if let Some(addr) = &settings.process.admin_addr {
             let listener = bind(addr, &format!("SHOP_ADMIN_ADDR {addr}")).await?;
             let address = listener.local_addr().map_err(CliError::new)?;
             tracing::info!(admin.address = %address, "{service} serves probes and metrics on http://{address}");
@@ -67,7 +67,7 @@ impl Listeners {
         shutdown: &Shutdown,
     ) -> io::Result<()> {
         options.max_connections = descriptors::raise_limit_for_connections(options.max_connections);
-        if settings.http.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
+        if settings.process.http.hosts.is_none() && self.public.local_addr()?.ip().is_loopback() {
             options.hosts = options.hosts.or_local();
         }
 

@@ -31,13 +31,13 @@ async fn run_selected(service: ServiceKind) -> Result<()> {
     for warning in settings.warnings() {
         tracing::warn!("{warning}");
     }
-    if settings.healthcheck {
+    if settings.process.healthcheck {
         return healthcheck::run(&settings).await;
     }
     if let Some(command) = &settings.command {
         return commands::run(command, &settings, &shutdown).await;
     }
-    if settings.check_config {
+    if settings.process.check_config {
         return check_config::run(&settings, &shutdown).await;
     }
 

@@ -166,7 +166,7 @@ impl Service {
         self.parts.roles.push(Arc::new(accounts.clone()));
         self.parts
             .roles
-            .extend(self.settings.compat_roles(accounts));
+            .extend(self.settings.process.compat_roles(accounts));
         let purchases = self.parts.purchases.as_ref();
         let sink = purchases.and_then(|purchases| purchases.sink.clone());
         let mut router = routes(self.parts);
@@ -174,7 +174,7 @@ impl Service {
             router = router.authenticate(authenticator);
         }
         let options = self.settings.http_options();
-        let drain = self.settings.drain_timeout;
+        let drain = self.settings.process.drain_timeout;
         let server = listeners.serve(router, &self.settings, options, self.tls, &shutdown);
         run_until_shutdown(Box::pin(server), background, sink, &shutdown, drain).await
     }

@@ -44,14 +44,14 @@ impl Drop for Telemetry {
 /// An error if logging was started before, if the log file cannot be written, or if a setting of
 /// the log or of traces is invalid.
 pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
-    let filter = EnvFilter::try_new(format!("{},{AUDIT}=info", settings.log_level))
+    let filter = EnvFilter::try_new(format!("{},{AUDIT}=info", settings.process.log_level))
         .map_err(CliError::new)?;
 
     let mut on_terminal = stderr().is_terminal();
     let mut lines = None;
     if settings.serves() {
         let mut output: Box<dyn Write + Send> = Box::new(stderr());
-        if let Some(path) = &settings.log_file {
+        if let Some(path) = &settings.process.log_file {
             on_terminal = false;
             output = Box::new(LogFile::open(path)?);
         }
@@ -65,6 +65,7 @@ pub(crate) fn init(settings: &Settings) -> Result<Telemetry> {
         None => EitherWriter::B(stderr()),
     });
     let is_json = settings
+        .process
         .log_format
         .map_or(!on_terminal, |format| format == LogFormat::Json);
     let layer = if is_json {
@@ -116,7 +117,7 @@ fn log_start(settings: &Settings) -> Result<()> {
             .find(|component| component.label == label)?;
         Some(&*component.name)
     };
-    let folder = std::path::absolute(&settings.embedded.data_dir).map_err(CliError::new)?;
+    let folder = std::path::absolute(&settings.data_dir).map_err(CliError::new)?;
     tracing::info!(
         log = place("log"),
         store = place("store"),
@@ -124,11 +125,11 @@ fn log_start(settings: &Settings) -> Result<()> {
         users = place("users"),
         orders = place("orders"),
         folder = %folder.display(),
-        roles = settings.role_names(),
-        topic = settings.purchases_topic,
-        group = settings.purchases_group_id,
-        dialect = settings.dialect_name(),
-        ingest = settings.ingests(),
+        roles = settings.roles.names(),
+        topic = settings.process.purchases_topic,
+        group = settings.process.purchases_group_id,
+        dialect = settings.process.dialect_name(),
+        ingest = settings.ingests,
         "{} {} starts",
         settings.service.name(),
         crate::version::VERSION

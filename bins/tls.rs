@@ -8,7 +8,7 @@ use shop_client::{ShopClient, ShopClientBuilder};
 use shop_core::{Clock as _, ErrorKind, SystemClock};
 use shop_http::{FileSource, MAX_FILE_BYTES, Tls, read_small_file};
 
-use crate::settings::Settings;
+use crate::settings::{ServiceCalls, Settings, TlsFiles};
 use crate::{CliError, Result, auth};
 
 /// The time before the end of a certificate in which it causes a warning: 14 days.
@@ -21,10 +21,10 @@ const WARNING_MILLIS: i64 = 14 * 86_400_000;
 /// - an error if a file cannot be read, or is invalid
 /// - for a check of the settings, an error if the certificate has expired
 pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
-    let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
+    let Some(TlsFiles { own, client_ca }) = &settings.tls else {
         return Ok(None);
     };
-    let tls = Tls::from_files(certificate, key, settings.tls_client_ca_file.clone())
+    let tls = Tls::from_files(&own.certificate, &own.key, client_ca.clone())
         .await
         .map_err(CliError::about(
             "SHOP_TLS_CERT_FILE, SHOP_TLS_KEY_FILE, SHOP_TLS_CLIENT_CA_FILE",
@@ -39,7 +39,7 @@ pub(crate) async fn of_listener(settings: &Settings) -> Result<Option<Tls>> {
             "expires"
         };
         let text = format!("SHOP_TLS_CERT_FILE: the certificate {expires} on {end}");
-        if has_expired && settings.check_config {
+        if has_expired && settings.process.check_config {
             return Err(CliError::new(text));
         }
         if remaining_millis < WARNING_MILLIS {
@@ -58,13 +58,11 @@ pub(crate) async fn for_services(
     client: ShopClientBuilder,
     settings: &Settings,
 ) -> Result<ShopClientBuilder> {
-    let mut files = [
-        &settings.service_ca_file,
-        &settings.service_cert_file,
-        &settings.service_key_file,
-    ]
-    .into_iter()
-    .flatten();
+    let ServiceCalls {
+        ca, client: own, ..
+    } = &settings.service_calls;
+    let own_files = own.iter().flat_map(|own| [&own.certificate, &own.key]);
+    let mut files = ca.iter().chain(own_files);
     let Some(first) = files.next() else {
         return Ok(client);
     };
@@ -111,7 +109,7 @@ fn http_client(text: &str) -> shop_core::Result<reqwest::Client> {
 /// # Errors
 /// An error if a file cannot be read, or is invalid.
 pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwest::Client>> {
-    let (Some(certificate), Some(key)) = (&settings.tls_cert_file, &settings.tls_key_file) else {
+    let Some(TlsFiles { own, client_ca }) = &settings.tls else {
         return Ok(None);
     };
     let mut client = reqwest::Client::builder()
@@ -119,15 +117,10 @@ pub(crate) fn client_of_own_service(settings: &Settings) -> Result<Option<reqwes
         .tls_certs_only([])
         .tls_danger_accept_invalid_certs(true);
 
-    if settings.tls_client_ca_file.is_some() {
-        let mut identity_files = [certificate, key];
-        if let Some(certificate) = &settings.service_cert_file
-            && let Some(key) = &settings.service_key_file
-        {
-            identity_files = [certificate, key];
-        }
+    if client_ca.is_some() {
+        let identity = settings.service_calls.client.as_ref().unwrap_or(own);
         let mut pem = String::new();
-        for file in identity_files {
+        for file in [&identity.certificate, &identity.key] {
             let text = read_small_file(file, MAX_FILE_BYTES).map_err(|error| {
                 CliError::new(format!("failed to read {}: {error}", file.display()))
             })?;

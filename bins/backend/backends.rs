@@ -24,7 +24,7 @@ use super::mongodb;
 #[cfg(feature = "postgres")]
 use super::postgres;
 use super::{OpenPort, OrderBackend, TopicSpec, UserBackend, record_decoders};
-use crate::settings::{ServiceKind, Settings};
+use crate::settings::{Log, ServiceKind, Settings, Store};
 use crate::{CliError, Result};
 
 /// How long the process waits for what it opened to be closed, if a task still uses it.
@@ -56,7 +56,7 @@ impl Closing {
 }
 
 /// An opened log of a topic.
-pub(super) enum Log {
+enum OpenLog {
     #[cfg(feature = "kafka")]
     Kafka(KafkaLog),
     #[cfg(feature = "embedded")]
@@ -64,7 +64,7 @@ pub(super) enum Log {
 }
 
 /// An opened store of purchases.
-pub(super) enum Store {
+enum OpenStore {
     #[cfg(feature = "mongodb")]
     Mongo(MongoStore),
     #[cfg(feature = "postgres")]
@@ -73,7 +73,7 @@ pub(super) enum Store {
     Embedded(EmbeddedStore),
 }
 
-impl Log {
+impl OpenLog {
     /// Returns the parts of this log, which is `topic`, without a sink.
     fn backend(self, topic: TopicSpec<'_>) -> Backend {
         let mut backend: Backend = match self {
@@ -104,7 +104,7 @@ impl Log {
     }
 }
 
-impl Store {
+impl OpenStore {
     /// Returns the parts of this store.
     fn backend(self) -> Backend {
         match self {
@@ -207,7 +207,7 @@ impl<'a> Backends<'a> {
     /// The errors of the backend.
     pub(crate) async fn purchases(&self) -> Result<OpenPort<Backend>> {
         let opened = self.open_store().await?;
-        Ok(opened.map(Store::backend))
+        Ok(opened.map(OpenStore::backend))
     }
 
     /// Opens the log of the purchases, with a sink that publishes to it, and their store, for a
@@ -267,7 +267,7 @@ impl<'a> Backends<'a> {
         let opened = self.open_log(topic).await?;
         match &opened.port {
             #[cfg(feature = "embedded")]
-            Log::Embedded(log) if self.settings.stores_at_once() => {
+            OpenLog::Embedded(log) if self.settings.stores_at_once() => {
                 let store = embedded::open_store_of(self, log).await?;
                 let sink = embedded::storing_sink(log, topic).await?;
                 let log = opened.map(|log| log.backend(topic).with_sink(sink));
@@ -281,76 +281,98 @@ impl<'a> Backends<'a> {
     ///
     /// # Errors
     /// The errors of the backend.
-    async fn open_log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<Log>> {
-        #[cfg(feature = "kafka")]
-        if let Some(options) = self.settings.kafka.options() {
-            return Ok(kafka::open(self, options, topic).await?.map(Log::Kafka));
+    async fn open_log(&self, topic: TopicSpec<'_>) -> Result<OpenPort<OpenLog>> {
+        match &self.settings.log {
+            #[cfg(feature = "kafka")]
+            Log::Kafka(kafka) => Ok(kafka::open(self, kafka, topic).await?.map(OpenLog::Kafka)),
+            #[cfg(feature = "embedded")]
+            Log::Embedded(options) => {
+                let opened = embedded::open_log(self, options, topic).await?;
+                Ok(opened.map(OpenLog::Embedded))
+            }
+            #[cfg(not(feature = "embedded"))]
+            Log::Embedded(_) => Err(without_files()),
         }
-        #[cfg(feature = "embedded")]
-        {
-            let opened = embedded::open_log(self, topic).await?;
-            Ok(opened.map(Log::Embedded))
-        }
-        #[cfg(not(feature = "embedded"))]
-        Err(without_files())
     }
 
     /// Opens the store of the purchases where the settings say.
     ///
     /// # Errors
     /// The errors of the backend.
-    async fn open_store(&self) -> Result<OpenPort<Store>> {
-        #[cfg(feature = "mongodb")]
-        if let Some(options) = self.settings.mongodb.options() {
-            return Ok(mongodb::open(self, options).await?.map(Store::Mongo));
+    async fn open_store(&self) -> Result<OpenPort<OpenStore>> {
+        match &self.settings.store {
+            #[cfg(feature = "mongodb")]
+            Store::Mongo { purchases, .. } => {
+                let opened = mongodb::open(self, purchases.clone()).await?;
+                Ok(opened.map(OpenStore::Mongo))
+            }
+            #[cfg(feature = "postgres")]
+            Store::Postgres { purchases, .. } => {
+                let opened = postgres::open(self, purchases.clone()).await?;
+                Ok(opened.map(OpenStore::Postgres))
+            }
+            #[cfg(feature = "embedded")]
+            Store::Embedded => {
+                let opened = embedded::open_store(self).await?;
+                Ok(opened.map(OpenStore::Embedded))
+            }
+            #[cfg(not(feature = "embedded"))]
+            Store::Embedded => Err(without_files()),
         }
-        #[cfg(feature = "postgres")]
-        if let Some(options) = self.settings.postgres.options() {
-            let opened = postgres::open(self, options).await?;
-            return Ok(opened.map(Store::Postgres));
-        }
-        #[cfg(feature = "embedded")]
-        {
-            let opened = embedded::open_store(self).await?;
-            Ok(opened.map(Store::Embedded))
-        }
-        #[cfg(not(feature = "embedded"))]
-        Err(without_files())
     }
 
     /// Opens the store of the users.
     ///
     /// # Errors
-    /// The errors of the backend.
+    /// - a usage error if the store of the settings has no users and orders
+    /// - the errors of the backend
     pub(crate) async fn users(&self) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-        #[cfg(feature = "postgres")]
-        if let Some(options) = self.settings.postgres.options() {
-            return postgres::open_users(self, options).await;
+        match &self.settings.store {
+            #[cfg(all(feature = "mongodb", feature = "postgres"))]
+            Store::Mongo {
+                entities: Some(entities),
+                ..
+            } => postgres::open_users(self, entities.clone()).await,
+            #[cfg(feature = "mongodb")]
+            Store::Mongo { .. } => Err(without_entities()),
+            #[cfg(feature = "postgres")]
+            Store::Postgres { entities, .. } => postgres::open_users(self, entities.clone()).await,
+            #[cfg(feature = "embedded")]
+            Store::Embedded => embedded::open_users(self).await,
+            #[cfg(not(feature = "embedded"))]
+            Store::Embedded => Err(without_files()),
         }
-        #[cfg(feature = "embedded")]
-        {
-            embedded::open_users(self).await
-        }
-        #[cfg(not(feature = "embedded"))]
-        Err(without_files())
     }
 
     /// Opens the store of the orders.
     ///
     /// # Errors
-    /// The errors of the backend.
+    /// - a usage error if the store of the settings has no users and orders
+    /// - the errors of the backend
     pub(crate) async fn orders(&self) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-        #[cfg(feature = "postgres")]
-        if let Some(options) = self.settings.postgres.options() {
-            return postgres::open_orders(self, options).await;
+        match &self.settings.store {
+            #[cfg(all(feature = "mongodb", feature = "postgres"))]
+            Store::Mongo {
+                entities: Some(entities),
+                ..
+            } => postgres::open_orders(self, entities.clone()).await,
+            #[cfg(feature = "mongodb")]
+            Store::Mongo { .. } => Err(without_entities()),
+            #[cfg(feature = "postgres")]
+            Store::Postgres { entities, .. } => postgres::open_orders(self, entities.clone()).await,
+            #[cfg(feature = "embedded")]
+            Store::Embedded => embedded::open_orders(self).await,
+            #[cfg(not(feature = "embedded"))]
+            Store::Embedded => Err(without_files()),
         }
-        #[cfg(feature = "embedded")]
-        {
-            embedded::open_orders(self).await
-        }
-        #[cfg(not(feature = "embedded"))]
-        Err(without_files())
     }
+}
+
+/// Returns the error of a process that opens users or orders, although its settings select only a
+/// store of purchases.
+#[cfg(feature = "mongodb")]
+fn without_entities() -> CliError {
+    CliError::usage("SHOP_MONGODB_URI has no users and orders: set SHOP_POSTGRES_URL beside it")
 }
 
 /// Returns the error of settings that select embedded files.

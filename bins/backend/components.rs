@@ -2,12 +2,10 @@
 
 use std::path::PathBuf;
 
-use secrecy::ExposeSecret as _;
-
 use super::TopicSpec;
 #[cfg(feature = "embedded")]
 use super::embedded;
-use crate::settings::{ProcessRole, Settings};
+use crate::settings::{EntityLocation, ProcessRole, Settings};
 
 /// The kind of a component of a service.
 #[derive(Clone, Copy)]
@@ -25,17 +23,27 @@ pub(crate) enum ComponentKind<'a> {
 
 /// Returns the file of a component, or `None` if the component is not a file.
 pub(crate) fn file_of(settings: &Settings, component: ComponentKind<'_>) -> Option<PathBuf> {
-    let is_file = match component {
-        ComponentKind::Log(_) => settings.kafka.kafka_bootstrap_servers.is_none(),
-        ComponentKind::Purchases => settings.store_address().is_none(),
-        ComponentKind::Users | ComponentKind::Orders => settings.postgres.postgres_url.is_none(),
-        ComponentKind::Service(_) => false,
-    };
-    #[cfg(feature = "embedded")]
-    if is_file {
-        return embedded::file(settings, component);
+    if server_of(settings, component).is_some() {
+        return None;
     }
+    #[cfg(feature = "embedded")]
+    return embedded::file(settings, component);
+    #[cfg(not(feature = "embedded"))]
     None
+}
+
+/// Returns the name of the server of a component, without credentials, or `None` if the component is
+/// a file.
+fn server_of(settings: &Settings, component: ComponentKind<'_>) -> Option<String> {
+    match component {
+        ComponentKind::Log(_) => {
+            let brokers = settings.log.brokers()?;
+            Some(format!("Kafka at {brokers}"))
+        }
+        ComponentKind::Purchases => settings.store.address(),
+        ComponentKind::Users | ComponentKind::Orders => settings.store.entity_address(),
+        ComponentKind::Service(url) => Some(url.to_owned()),
+    }
 }
 
 /// A component that a service uses, and its place.
@@ -53,7 +61,8 @@ pub(crate) struct ServiceComponent<'a> {
 pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceComponent<'_>> {
     let has_purchases = settings.has(ProcessRole::Purchases);
     let has_store = has_purchases && settings.needs_store();
-    let (keeps_users, keeps_orders) = settings.keeps();
+    let keeps_users = settings.users == EntityLocation::Stored;
+    let keeps_orders = settings.orders == EntityLocation::Stored;
     let has_events = keeps_users || keeps_orders;
     let listings_url = settings.management_url.as_deref().filter(|_| has_purchases);
 
@@ -74,35 +83,14 @@ pub(crate) fn components(settings: &Settings) -> impl Iterator<Item = ServiceCom
         ("users", keeps_users.then_some(ComponentKind::Users)),
         ("orders", keeps_orders.then_some(ComponentKind::Orders)),
         ("listings", listings_url.map(ComponentKind::Service)),
-        (
-            "users",
-            settings.users_url.as_deref().map(ComponentKind::Service),
-        ),
-        (
-            "orders",
-            settings.orders_url.as_deref().map(ComponentKind::Service),
-        ),
+        ("users", settings.users.url().map(ComponentKind::Service)),
+        ("orders", settings.orders.url().map(ComponentKind::Service)),
     ]
     .into_iter()
     .filter_map(|(label, kind)| {
         let kind = kind?;
-        let server = match kind {
-            ComponentKind::Log(_) => settings
-                .kafka
-                .kafka_bootstrap_servers
-                .as_ref()
-                .map(|brokers| format!("Kafka at {brokers}")),
-            ComponentKind::Purchases => settings.store_address(),
-            ComponentKind::Users | ComponentKind::Orders => settings
-                .postgres
-                .postgres_url
-                .as_ref()
-                .map(|url| Settings::address(url.expose_secret())),
-            ComponentKind::Service(url) => Some(url.to_owned()),
-        };
-
         let file = file_of(settings, kind);
-        let name = server
+        let name = server_of(settings, kind)
             .unwrap_or_else(|| format!("embedded, {}", file.clone().unwrap_or_default().display()));
         Some(ServiceComponent {
             label,

@@ -20,7 +20,7 @@ use crate::{CliError, Result};
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
 pub(crate) async fn of_shop(settings: &Settings, backend: &Backend) -> Result<ShopCurrency> {
-    let currency = ShopCurrency::not_yet_known(settings.currency.clone());
+    let currency = ShopCurrency::not_yet_known(settings.process.currency.clone());
     let Some(source) = &backend.currency_store else {
         return Ok(currency);
     };
@@ -43,7 +43,7 @@ pub(crate) async fn of_shop(settings: &Settings, backend: &Backend) -> Result<Sh
 /// - a usage error if the store and the settings specify different currencies
 /// - the errors of [`CurrencyStore::currency`]
 pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Result<()> {
-    let Some(configured) = &settings.currency else {
+    let Some(configured) = &settings.process.currency else {
         return Ok(());
     };
     match store.currency(None).await? {
@@ -63,7 +63,7 @@ pub(crate) async fn check(settings: &Settings, store: &dyn CurrencyStore) -> Res
 /// # Errors
 /// A usage error if the store and the settings specify different currencies.
 pub(crate) async fn check_command(backends: &Backends<'_>) -> Result<()> {
-    if backends.settings.currency.is_none() {
+    if backends.settings.process.currency.is_none() {
         return Ok(());
     }
     let Ok(opened) = backends.purchases().await else {

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use shop_accounts::embedded::{EmbeddedOrders, EmbeddedUsers, vacuum_users};
-use shop_store::StoreInspection;
 use shop_store::embedded::{
     self, EmbeddedLog, EmbeddedLogOptions, EmbeddedSink, EmbeddedStore, EmbeddedStoreOptions, FILE,
     check_integrity,
 };
+use shop_store::{EmbeddedArgs, StoreInspection};
 
 use super::port::ABOUT_FILES;
 use super::{Backends, ComponentKind, CopiedFile, OpenPort, OrderBackend, TopicSpec, UserBackend};
@@ -29,14 +29,15 @@ fn unusable(error: shop_core::Error) -> CliError {
 /// The errors of the data folder.
 pub(super) async fn open_log(
     backends: &Backends<'_>,
+    options: &EmbeddedArgs,
     topic: TopicSpec<'_>,
 ) -> Result<OpenPort<EmbeddedLog>> {
     let settings = backends.settings;
-    let log = EmbeddedLog::open(&settings.embedded.data_dir, log_options(settings, topic))
+    let log = EmbeddedLog::open(&settings.data_dir, log_options(settings, options, topic))
         .await
         .map_err(unusable)?;
     backends.close_at_end(log.closed());
-    if settings.serves() && settings.ingests() && !topic.is_events {
+    if settings.serves() && settings.ingests && !topic.is_events {
         log.register(topic.group).await.map_err(unusable)?;
     }
     Ok(open_port(settings, log, ComponentKind::Log(topic)))
@@ -48,7 +49,7 @@ pub(super) async fn open_log(
 /// The errors of the data folder.
 pub(super) async fn open_store(backends: &Backends<'_>) -> Result<OpenPort<EmbeddedStore>> {
     let settings = backends.settings;
-    let store = EmbeddedStore::open(&settings.embedded.data_dir, store_options(settings))
+    let store = EmbeddedStore::open(&settings.data_dir, store_options(settings))
         .await
         .map_err(unusable)?;
     backends.close_at_end(store.closed());
@@ -84,7 +85,7 @@ pub(super) async fn storing_sink(log: &EmbeddedLog, topic: TopicSpec<'_>) -> Res
 /// The errors of the data folder.
 pub(super) async fn open_users(backends: &Backends<'_>) -> Result<OpenPort<Arc<dyn UserBackend>>> {
     let settings = backends.settings;
-    let users = EmbeddedUsers::open(&settings.embedded.data_dir, entity_options(settings))
+    let users = EmbeddedUsers::open(&settings.data_dir, entity_options(settings))
         .await
         .map_err(unusable)?;
     backends.close_at_end(users.closed());
@@ -99,7 +100,7 @@ pub(super) async fn open_orders(
     backends: &Backends<'_>,
 ) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
     let settings = backends.settings;
-    let orders = EmbeddedOrders::open(&settings.embedded.data_dir, entity_options(settings))
+    let orders = EmbeddedOrders::open(&settings.data_dir, entity_options(settings))
         .await
         .map_err(unusable)?;
     backends.close_at_end(orders.closed());
@@ -142,13 +143,15 @@ pub(super) async fn vacuum(folder: &Path) -> Result<()> {
 /// Returns the file of a component, or `None` for another service.
 pub(super) fn file(settings: &Settings, component: ComponentKind<'_>) -> Option<PathBuf> {
     let name = match component {
-        ComponentKind::Log(topic) => log_options(settings, topic).file,
-        ComponentKind::Purchases => FILE.to_owned(),
+        ComponentKind::Log(topic) if topic.is_events => {
+            EmbeddedLogOptions::for_events(topic.name).file
+        }
+        ComponentKind::Log(_) | ComponentKind::Purchases => FILE.to_owned(),
         ComponentKind::Users => "users".to_owned(),
         ComponentKind::Orders => "orders".to_owned(),
         ComponentKind::Service(_) => return None,
     };
-    Some(settings.embedded.data_dir.join(format!("{name}.db")))
+    Some(settings.data_dir.join(format!("{name}.db")))
 }
 
 /// Returns `port` with the name of the file of `component`.
@@ -163,15 +166,21 @@ fn open_port<T>(settings: &Settings, port: T, component: ComponentKind<'_>) -> O
 }
 
 /// Returns the options of the log of `topic`. Events are retained for ever.
-fn log_options(settings: &Settings, topic: TopicSpec<'_>) -> EmbeddedLogOptions {
-    let mut options = EmbeddedLogOptions::for_events(topic.name);
+fn log_options(
+    settings: &Settings,
+    options: &EmbeddedArgs,
+    topic: TopicSpec<'_>,
+) -> EmbeddedLogOptions {
+    let mut log_options = EmbeddedLogOptions::for_events(topic.name);
     if !topic.is_events {
-        options = settings.embedded.options().log;
-        topic.name.clone_into(&mut options.topic);
-        options.feeds = settings.fed_store().unwrap_or(options.feeds);
+        log_options = options.options().log;
+        topic.name.clone_into(&mut log_options.topic);
+        if let Some(address) = settings.store.address_for_log() {
+            log_options.feeds = address;
+        }
     }
-    options.create = settings.serves();
-    options
+    log_options.create = settings.serves();
+    log_options
 }
 
 /// Returns the options of the store of purchases, which a service creates.

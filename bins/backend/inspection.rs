@@ -51,7 +51,7 @@ impl StoreUse {
     /// Returns what a process with these settings does.
     fn of(settings: &Settings) -> Self {
         match &settings.command {
-            _ if settings.check_config => Self::Checks,
+            _ if settings.process.check_config => Self::Checks,
             Some(command) if command.writes() => Self::Writes,
             Some(_) => Self::Reads,
             None => Self::Serves,

@@ -3,28 +3,28 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use shop_kafka::{KafkaLog, KafkaLogOptions, SaslMechanism};
+use shop_kafka::{KafkaLog, KafkaLogOptions};
 use shop_store::StoreInspection;
 
 use super::Backends;
 use super::oauth::TokenEndpoint;
 use super::port::{ABOUT_KAFKA, OpenPort, TopicSpec};
-use crate::settings::Settings;
+use crate::settings::{KafkaSettings, Settings};
 use crate::{CliError, Result};
 
-/// Opens the log of `topic` on the brokers of `options`.
+/// Opens the log of `topic` on Kafka.
 ///
 /// # Errors
 /// The errors of the options and, for a check of the configuration, of Kafka.
 pub(super) async fn open(
     backends: &Backends<'_>,
-    options: KafkaLogOptions,
+    kafka: &KafkaSettings,
     topic: TopicSpec<'_>,
 ) -> Result<OpenPort<KafkaLog>> {
     let settings = backends.settings;
-    let name = format!("Kafka, topic {} at {}", topic.name, options.brokers);
-    let creates_topics = options.create_topics;
-    let options = log_options(settings, options, topic)?;
+    let name = format!("Kafka, topic {} at {}", topic.name, kafka.options.brokers);
+    let creates_topics = kafka.options.create_topics;
+    let options = log_options(settings, kafka, topic)?;
     let opened = match backends.first_log.get() {
         Some(first_log) => first_log.open_topic(options),
         None => KafkaLog::open(options).await,
@@ -36,7 +36,7 @@ pub(super) async fn open(
     }
 
     // A check reports the topic that a service would create.
-    let is_missing = settings.check_config && creates_topics && !log.exists().await?;
+    let is_missing = settings.process.check_config && creates_topics && !log.exists().await?;
     Ok(OpenPort {
         port: log,
         name,
@@ -45,32 +45,24 @@ pub(super) async fn open(
     })
 }
 
-/// Returns the options of the log of `topic`, from those of a log in general.
+/// Returns the options of the log of `topic`.
 ///
 /// # Errors
-/// The errors of [`TokenEndpoint::from_settings`].
+/// The errors of [`TokenEndpoint::new`].
 fn log_options(
     settings: &Settings,
-    mut options: KafkaLogOptions,
+    kafka: &KafkaSettings,
     topic: TopicSpec<'_>,
 ) -> Result<KafkaLogOptions> {
+    let mut options = kafka.options.clone();
     topic.name.clone_into(&mut options.topic);
-    options.client_id = settings
-        .kafka_client_id
-        .clone()
-        .unwrap_or_else(|| format!("shop-{}", settings.service.name()));
-    options.properties.clone_from(&settings.kafka_properties);
     options.infinite_retention = topic.is_events;
     options.create_topics &= settings.serves();
 
-    if let Some(endpoint) = TokenEndpoint::from_settings(settings)? {
-        options.oauth = Some(Arc::new(endpoint));
-        options.mechanism = settings
-            .kafka
-            .kafka_sasl_mechanism
-            .unwrap_or(SaslMechanism::OauthBearer);
+    if let Some(endpoint) = &kafka.token_endpoint {
+        options.oauth = Some(Arc::new(TokenEndpoint::new(endpoint)?));
     }
-    if settings.check_config {
+    if settings.process.check_config {
         // Kafka must respond before the time limit of the whole check ends.
         options.publish_timeout = Duration::from_millis(1_700);
     }

@@ -135,9 +135,11 @@ mod tests {
             "",
         )
         .unwrap();
-        let options = settings.mongodb.options().unwrap();
+        let crate::settings::Store::Mongo { purchases, .. } = settings.store else {
+            panic!("{:?}", settings.store);
+        };
 
-        let store = MongoStore::open(options).await.unwrap();
+        let store = MongoStore::open(purchases).await.unwrap();
         assert_eq!(store.namespace(), "a.b");
     }
 }

@@ -16,7 +16,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::CliError;
 use crate::auth::{ISSUER_TIMEOUT, issuer_client, text_of};
-use crate::settings::{Secret, Settings};
+use crate::settings::TokenEndpointSettings;
 
 /// The lifetime of a token whose endpoint does not report a lifetime.
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(300);
@@ -34,31 +34,19 @@ pub(super) struct TokenEndpoint {
 }
 
 impl TokenEndpoint {
-    /// Returns the token endpoint of the settings, if they name one, and starts the task that
-    /// requests its tokens.
+    /// Starts the task that requests tokens from the endpoint of the settings.
     ///
     /// # Errors
     /// Returns an error if the HTTP client cannot be created.
-    pub(super) fn from_settings(settings: &Settings) -> Result<Option<Self>, CliError> {
-        let (Some(url), Some(client_id), Some(secret)) = (
-            &settings.kafka_oauth_token_url,
-            &settings.kafka_oauth_client_id,
-            &settings.kafka_oauth_client_secret,
-        ) else {
-            return Ok(None);
-        };
-
-        Ok(Some(Self::new(Credentials {
+    pub(super) fn new(endpoint: &TokenEndpointSettings) -> Result<Self, CliError> {
+        Ok(Self::with_credentials(Credentials {
             http: issuer_client()?,
-            url: url.clone(),
-            client_id: client_id.clone(),
-            secret: settings.secret("SHOP_KAFKA_OAUTH_CLIENT_SECRET", secret),
-            scope: settings.kafka_oauth_scope.clone(),
-        })))
+            endpoint: endpoint.clone(),
+        }))
     }
 
     /// Starts the task that requests tokens with `credentials`.
-    fn new(credentials: Credentials) -> Self {
+    fn with_credentials(credentials: Credentials) -> Self {
         let (sender, latest) = watch::channel(None);
         let runtime = Handle::current();
         runtime.spawn(async move {
@@ -121,10 +109,7 @@ async fn renew_token(credentials: &Credentials, latest: &watch::Sender<LatestTok
 /// The token endpoint, and the credentials with which tokens are requested.
 struct Credentials {
     http: reqwest::Client,
-    url: String,
-    client_id: String,
-    secret: Secret,
-    scope: Option<String>,
+    endpoint: TokenEndpointSettings,
 }
 
 /// A token, with the time for which it is valid after the response.
@@ -153,7 +138,7 @@ impl Credentials {
             .with_context("status", status));
         }
         if status.is_success()
-            && let Some(response) = parse_response(&text, &self.client_id)
+            && let Some(response) = parse_response(&text, &self.endpoint.client_id)
         {
             return Ok(response);
         }
@@ -166,14 +151,15 @@ impl Credentials {
 
     /// Returns the request for a token, with the secret that is in its file now.
     async fn request(&self) -> reqwest::RequestBuilder {
-        let secret = self.secret.current().await;
+        let endpoint = &self.endpoint;
+        let secret = endpoint.client_secret.current().await;
         // Without a scope, the form omits the member `scope`.
         let form = [
             ("grant_type", Some("client_credentials")),
-            ("scope", self.scope.as_deref()),
+            ("scope", endpoint.scope.as_deref()),
         ];
-        self.http.post(&self.url).form(&form).basic_auth(
-            encoded(&self.client_id),
+        self.http.post(&endpoint.url).form(&form).basic_auth(
+            encoded(&endpoint.client_id),
             Some(encoded(secret.expose_secret())),
         )
     }
@@ -225,6 +211,7 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
+    use crate::settings::Secret;
 
     /// An endpoint that gives these responses in turn. Returns its address, and what was sent.
     async fn endpoint(
@@ -259,14 +246,13 @@ mod tests {
             .tls_certs_only([])
             .build()
             .unwrap();
-        let (client_id, scope) = ("shop:1".to_owned(), Some("kafka write".to_owned()));
-        Credentials {
-            http,
+        let endpoint = TokenEndpointSettings {
             url,
-            client_id,
-            secret,
-            scope,
-        }
+            client_id: "shop:1".to_owned(),
+            client_secret: secret,
+            scope: Some("kafka write".to_owned()),
+        };
+        Credentials { http, endpoint }
     }
 
     #[tokio::test]
@@ -337,7 +323,7 @@ mod tests {
             at_start: "secret".into(),
             file: None,
         };
-        let endpoint = Arc::new(TokenEndpoint::new(credentials(url, secret)));
+        let endpoint = Arc::new(TokenEndpoint::with_credentials(credentials(url, secret)));
         let token = || {
             let endpoint = Arc::clone(&endpoint);
             tokio::task::spawn_blocking(move || endpoint.token())

@@ -17,6 +17,7 @@ use super::mongodb;
 use super::postgres;
 #[cfg(feature = "compat")]
 use crate::settings::ProcessRole;
+use crate::settings::{Log, Store};
 use crate::{CliError, Result};
 
 /// The name of a file of a backup, and its size in bytes.
@@ -26,15 +27,10 @@ impl Backends<'_> {
     /// Returns the data folder, if the log or a store is a file there.
     fn data_folder(&self) -> Option<&Path> {
         let settings = self.settings;
-        let is_embedded = if settings.kafka.kafka_bootstrap_servers.is_none() {
-            true
-        } else if settings.keeps() == (false, false) {
-            settings.store_address().is_none()
-        } else {
-            settings.postgres.postgres_url.is_none()
-        };
-        let is_embedded = is_embedded && cfg!(feature = "embedded");
-        is_embedded.then_some(&*settings.embedded.data_dir)
+        let has_files =
+            matches!(settings.log, Log::Embedded(_)) || matches!(settings.store, Store::Embedded);
+        let is_embedded = has_files && cfg!(feature = "embedded");
+        is_embedded.then_some(&*settings.data_dir)
     }
 
     /// Copies the embedded files into the folder `into`. Returns the copies.
@@ -92,8 +88,8 @@ impl Backends<'_> {
         back_to: Option<ReplacedSystem>,
     ) -> Result<serde_json::Value> {
         #[cfg(feature = "mongodb")]
-        if let Some(options) = self.settings.mongodb.options() {
-            return mongodb::convert(self, options, back_to).await;
+        if let Store::Mongo { purchases, .. } = &self.settings.store {
+            return mongodb::convert(self, purchases.clone(), back_to).await;
         }
         Err(CliError::usage(
             "migrate is for a collection of MongoDB: set SHOP_MONGODB_URI, or another name of it",
@@ -109,7 +105,7 @@ impl Backends<'_> {
     #[cfg(feature = "compat")]
     pub(crate) async fn read_rows(&self, role: ProcessRole) -> Result<(u64, Vec<UnreadableEntry>)> {
         #[cfg(feature = "postgres")]
-        if let Some(options) = self.settings.postgres.options() {
+        if let Some(options) = self.settings.store.entity_database() {
             return postgres::read_rows(self.settings, options, role).await;
         }
         Err(CliError::usage(

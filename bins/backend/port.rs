@@ -18,7 +18,7 @@ use shop_core::record::Record as _;
 use shop_core::{Backend, Purchase};
 use shop_store::StoreInspection;
 
-use crate::settings::Settings;
+use crate::settings::{self, Settings};
 use crate::{CliError, Result, tls};
 
 /// The beginning of the errors of Kafka.
@@ -41,30 +41,30 @@ impl<'a> TopicSpec<'a> {
     /// Returns the topic of the purchases.
     pub(crate) fn purchases(settings: &'a Settings) -> Self {
         Self {
-            name: &settings.purchases_topic,
+            name: &settings.process.purchases_topic,
             record: Purchase::TYPE,
             is_events: false,
-            group: &settings.purchases_group_id,
+            group: &settings.process.purchases_group_id,
         }
     }
 
     /// Returns the topic of the events of users, which the orders consume.
     pub(crate) fn users(settings: &'a Settings) -> Self {
         Self {
-            name: &settings.users_topic,
+            name: &settings.process.users_topic,
             record: User::TYPE,
             is_events: true,
-            group: &settings.orders_group_id,
+            group: &settings.process.orders_group_id,
         }
     }
 
     /// Returns the topic of the events of orders, which the users consume.
     pub(crate) fn orders(settings: &'a Settings) -> Self {
         Self {
-            name: &settings.orders_topic,
+            name: &settings.process.orders_topic,
             record: Order::TYPE,
             is_events: true,
-            group: &settings.users_group_id,
+            group: &settings.process.users_group_id,
         }
     }
 }
@@ -74,10 +74,10 @@ impl<'a> TopicSpec<'a> {
 /// # Errors
 /// The errors of [`Log::source`](shop_core::log::Log::source).
 pub(crate) fn source(settings: &Settings, log: &Backend) -> Result<Arc<dyn LogSource>> {
-    let about = if settings.kafka.kafka_bootstrap_servers.is_some() {
-        ABOUT_KAFKA
-    } else {
-        ABOUT_FILES
+    let about = match settings.log {
+        #[cfg(feature = "kafka")]
+        settings::Log::Kafka(_) => ABOUT_KAFKA,
+        settings::Log::Embedded(_) => ABOUT_FILES,
     };
     let source = log.require_log()?.source(log.require_group()?);
     source.map_err(CliError::about(about))
@@ -152,16 +152,15 @@ pub(crate) fn authorized(
     // The callers of facing retry. Retries here would multiply the load. Between the services,
     // responses without compression are faster.
     let client = client.retries(RetryPolicy::none()).gzip(false);
-    let Some(token) = &settings.service_token else {
+    let Some(secret) = settings.service_calls.token.clone() else {
         return Ok(client);
     };
 
-    let secret = settings.secret("SHOP_SERVICE_TOKEN", token);
     let setting = match secret.file {
         Some(_) => "SHOP_SERVICE_TOKEN_FILE",
         None => "SHOP_SERVICE_TOKEN",
     };
-    BearerToken::new(token.expose_secret()).map_err(CliError::about(setting))?;
+    BearerToken::new(secret.at_start.expose_secret()).map_err(CliError::about(setting))?;
     // The client keeps a token until a service rejects it.
     Ok(client.token_provider(move || {
         let secret = secret.clone();

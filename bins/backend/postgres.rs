@@ -11,8 +11,7 @@ use shop_store::postgres::{PostgresStore, PostgresStoreOptions};
 use super::inspection::InspectedStore;
 use super::{Backends, OpenPort, OrderBackend, UserBackend};
 #[cfg(feature = "compat")]
-use crate::settings::ProcessRole;
-use crate::settings::Settings;
+use crate::settings::{ProcessRole, Settings};
 use crate::{CliError, Result};
 
 /// The beginning of the errors of this backend.
@@ -64,7 +63,7 @@ pub(super) async fn open_users(
     backends: &Backends<'_>,
     options: PostgresStoreOptions,
 ) -> Result<OpenPort<Arc<dyn UserBackend>>> {
-    let users = PostgresUsers::open(entity_options(backends.settings, options))
+    let users = PostgresUsers::open(options.create_schema(backends.settings.serves()))
         .await
         .map_err(unusable)?;
     let inspected = inspected_store(users.name());
@@ -89,7 +88,7 @@ pub(super) async fn open_orders(
     backends: &Backends<'_>,
     options: PostgresStoreOptions,
 ) -> Result<OpenPort<Arc<dyn OrderBackend>>> {
-    let orders = PostgresOrders::open(entity_options(backends.settings, options))
+    let orders = PostgresOrders::open(options.create_schema(backends.settings.serves()))
         .await
         .map_err(unusable)?;
     let inspected = inspected_store(orders.name());
@@ -114,22 +113,12 @@ pub(super) async fn open_orders(
 #[cfg(feature = "compat")]
 pub(super) async fn read_rows(
     settings: &Settings,
-    options: PostgresStoreOptions,
+    options: &PostgresStoreOptions,
     role: ProcessRole,
 ) -> Result<(u64, Vec<UnreadableEntry>)> {
-    let options = entity_options(settings, options);
+    let options = options.clone().create_schema(settings.serves());
     Ok(match role {
         ProcessRole::Users => PostgresUsers::open(options).await?.read_all().await?,
         _ => PostgresOrders::open(options).await?.read_all().await?,
     })
-}
-
-/// Returns the options of the stores of users and of orders, which use half of the connections of
-/// the store of purchases each: their inserts wait for each other.
-fn entity_options(settings: &Settings, options: PostgresStoreOptions) -> PostgresStoreOptions {
-    let max_connections = options.max_connections / 2;
-    options
-        .create_schema(settings.serves())
-        .max_connections(max_connections)
-        .adopt_tables(settings.adopt_tables)
 }

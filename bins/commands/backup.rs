@@ -49,7 +49,7 @@ pub(super) async fn backup(backends: &Backends<'_>, target: &Path) -> Result<()>
 
     let scratch = is_stream.then(|| Scratch::new(settings, false));
     let progress = progress();
-    progress.set_message(format!("copying {}", settings.embedded.data_dir.display()));
+    progress.set_message(format!("copying {}", settings.data_dir.display()));
     let folder = scratch.as_ref().map_or(target, |scratch| &scratch.folder);
     let copied = backends.backup(folder).await?;
 
@@ -88,7 +88,7 @@ pub(super) async fn restore(backends: &Backends<'_>, source: &Path) -> Result<()
     }
     let copied = backends.restore(folder).await;
     drop(progress);
-    report(settings, &settings.embedded.data_dir, &copied?, &[])
+    report(settings, &settings.data_dir, &copied?, &[])
 }
 
 /// Runs `work` on a thread, for which the end of the process does not wait.
@@ -121,7 +121,7 @@ impl Scratch {
     fn new(settings: &Settings, creates_data_folder: bool) -> Self {
         remove_left_copies(settings);
         let name = format!("{SCRATCH_PREFIX}{}", SystemClock.fresh_id());
-        let folder = settings.embedded.data_dir.join(name);
+        let folder = settings.data_dir.join(name);
         // An error is not lost: the command that uses the folder fails in turn, when it creates the
         // folder or a file in it.
         let _created = DirBuilder::new()
@@ -146,7 +146,7 @@ impl Drop for Scratch {
 
 /// Deletes the scratch folders of `backup -` and `restore -` that were killed.
 pub(super) fn remove_left_copies(settings: &Settings) {
-    let Ok(entries) = fs::read_dir(&settings.embedded.data_dir) else {
+    let Ok(entries) = fs::read_dir(&settings.data_dir) else {
         return;
     };
     for entry in entries.flatten() {
@@ -206,10 +206,10 @@ fn report(
     let mut text = lines.join("\n");
     let report = json!({ "files": files, "left_out": left_out });
     if folder != Path::new("-") {
-        return print_report(settings.json, text, &report);
+        return print_report(settings.process.json, text, &report);
     }
 
-    if settings.json {
+    if settings.process.json {
         text = report.to_string();
     }
     writeln!(stderr(), "{text}").map_err(CliError::new)

@@ -112,7 +112,7 @@ impl DeadLetterPrinter {
         let progress = progress();
         progress.set_message("reading dead-lettered records");
         Self {
-            is_json: settings.json,
+            is_json: settings.process.json,
             record_type: log.record_type,
             decoders: log.decoders.clone(),
             format,
@@ -234,7 +234,7 @@ async fn resolve_selected(
     if !printed? {
         return Ok(());
     }
-    print_report(settings.json, &report, &json!(report))?;
+    print_report(settings.process.json, &report, &json!(report))?;
     CliError::if_any(report.problems())
 }
 
@@ -280,7 +280,7 @@ async fn park(
         target: AUDIT, action = "park", topic = topic.name, positions = audited_positions.join(" "),
         resolved = report.parked, reason = note
     );
-    print_report(backends.settings.json, &report, &json!(report))
+    print_report(backends.settings.process.json, &report, &json!(report))
 }
 
 /// Formats a dead letter as one line: position, time, reason, and the beginning of the value.

@@ -26,7 +26,7 @@ use crate::{CliError, Result};
 pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     let settings = backends.settings;
     let mut report = DoctorReport {
-        json: settings.json,
+        json: settings.process.json,
         progress: progress(),
         purchases: 0,
         findings: 0,

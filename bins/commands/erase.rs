@@ -13,7 +13,7 @@ use shop_core::operations::Operations;
 use super::backup::remove_left_copies;
 use super::{print_report, progress};
 use crate::backend::{Backends, TopicSpec};
-use crate::settings::{EraseCommand, ProcessRole};
+use crate::settings::{EntityLocation, EraseCommand, ProcessRole};
 use crate::telemetry::AUDIT;
 use crate::{CliError, Result};
 
@@ -30,7 +30,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
         vacuum,
         ..
     } = command;
-    let (keeps_users, _) = settings.keeps();
+    let keeps_users = settings.users == EntityLocation::Stored;
     let progress = progress();
     let mut erase = Erase::new(user.clone(), |erased| {
         progress.set_message(format!(
@@ -92,7 +92,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &EraseCommand) -> Resu
     erased?;
     let mut json = json!(report);
     json["complete"] = report.is_complete().into();
-    print_report(settings.json, &report, &json)?;
+    print_report(settings.process.json, &report, &json)?;
 
     if !report.is_complete() {
         return Err(CliError::finding(format!(

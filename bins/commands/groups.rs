@@ -22,7 +22,7 @@ use crate::{CliError, Result};
 /// - the errors of the log and of standard output
 pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>) -> Result<()> {
     let settings = backends.settings;
-    if let Some(brokers) = &settings.kafka.kafka_bootstrap_servers {
+    if let Some(brokers) = settings.log.brokers() {
         return Err(CliError::usage(format!(
             "management groups is for the embedded log. For Kafka, use kafka-consumer-groups.sh --bootstrap-server {brokers} with --list, --describe, --delete or --reset-offsets"
         )));
@@ -62,7 +62,7 @@ pub(super) async fn run(backends: &Backends<'_>, command: &OfTopic<GroupsAction>
             )
         }
     };
-    print_report(settings.json, text, &report)
+    print_report(settings.process.json, text, &report)
 }
 
 /// Returns the error for a group that does not exist in the log.

@@ -102,7 +102,7 @@ async fn convert_store(backends: &Backends<'_>, back_to: Option<ReplacedSystem>)
     for (name, value) in report.as_object().into_iter().flatten() {
         counts.push(format!("{name} {value}"));
     }
-    print_report(backends.settings.json, counts.join(", "), &report)
+    print_report(backends.settings.process.json, counts.join(", "), &report)
 }
 
 #[cfg(all(test, feature = "embedded"))]

@@ -62,5 +62,5 @@ pub(super) async fn run(backends: &Backends<'_>, command: &Refund) -> Result<()>
     report["replayed"] = refunded.replayed.into();
     report["pending"] = refunded.pending.into();
     report["log"] = shop.name.into();
-    print_report(settings.json, text, &report)
+    print_report(settings.process.json, text, &report)
 }

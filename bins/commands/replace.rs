@@ -15,7 +15,7 @@ use shop_core::verify::VerifyOptions;
 
 use super::{convert_store, print_report, progress, verify};
 use crate::backend::{Backends, ReplacedSystem, TopicSpec};
-use crate::settings::{ProcessRole, Replace, Settings};
+use crate::settings::{EntityLocation, ProcessRole, Replace, Settings};
 use crate::{CliError, Result};
 
 /// Replaces the programs of an earlier system, returns to them, or only reports the steps.
@@ -68,11 +68,11 @@ pub(super) async fn run(backends: &Backends<'_>, options: &Replace) -> Result<()
 fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRole> {
     let mut role = ProcessRole::Purchases;
     let mut store_setting = "SHOP_MONGODB_URI";
-    let mut has_store = settings.mongodb.mongodb_uri.is_some();
+    let mut has_store = settings.store.is_mongodb();
     if system == ReplacedSystem::Ecommerce {
-        role = match settings.keeps() {
-            (true, false) => ProcessRole::Users,
-            (false, true) => ProcessRole::Orders,
+        role = match (&settings.users, &settings.orders) {
+            (EntityLocation::Stored, EntityLocation::Absent) => ProcessRole::Users,
+            (EntityLocation::Absent, EntityLocation::Stored) => ProcessRole::Orders,
             _ => {
                 return Err(CliError::usage(
                     "replace needs a service of 002: set SHOP_ROLES to users or orders, and its settings",
@@ -80,10 +80,10 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
             }
         };
         store_setting = "SHOP_POSTGRES_URL";
-        has_store = settings.postgres.postgres_url.is_some();
+        has_store = settings.store.entity_address().is_some();
     }
 
-    if settings.kafka.kafka_bootstrap_servers.is_none() || !has_store {
+    if settings.log.brokers().is_none() || !has_store {
         return Err(CliError::usage(format!(
             "replace needs the servers of the old programs: set SHOP_KAFKA_BOOTSTRAP_SERVERS and {store_setting}"
         )));
@@ -93,10 +93,10 @@ fn choose_role(settings: &Settings, system: ReplacedSystem) -> Result<ProcessRol
 
 /// Returns our service as these settings start it.
 fn our_service(settings: &Settings) -> OurService {
-    let client_id = settings.kafka_client_id.as_deref();
+    let client_id = settings.log.client_id();
     OurService {
-        client_id: client_id.unwrap_or("shop-management").to_owned(),
-        role_names: settings.role_names(),
+        client_id: client_id.unwrap_or_default().to_owned(),
+        role_names: settings.roles.names(),
         port: settings.listen().port,
     }
 }
@@ -148,7 +148,7 @@ impl ReplacementHost for Host<'_> {
     type Error = CliError;
 
     fn print(&self, text: &str, report: &Value) -> Result<()> {
-        print_report(self.backends.settings.json, text, report)
+        print_report(self.backends.settings.process.json, text, report)
     }
 
     fn start_progress(&self) -> ProgressLine {

@@ -81,7 +81,7 @@ async fn replay<R: Record>(
         "log": log.name, "store": store_name, "role": role,
         "records": records, "new": new, "known": known, "skipped": skipped,
     });
-    print_report(settings.json, text, &report)?;
+    print_report(settings.process.json, text, &report)?;
 
     if unreadable > 0 {
         return Err(CliError::finding(format!(

@@ -35,7 +35,7 @@ const READ_TIMEOUT: Duration = Duration::from_secs(5);
 pub(super) async fn run(backends: &Backends<'_>) -> Result<()> {
     let status = Status::read(backends).await;
     print_report(
-        backends.settings.json,
+        backends.settings.process.json,
         status.text().trim_end(),
         &status.json(),
     )?;

@@ -39,16 +39,16 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
     let about_file = CliError::about(&name);
     let file = open_file(&command.file)?;
     let import = import_with_options(command)
-        .retention(settings.purchase_retention)
+        .retention(settings.process.purchase_retention)
         .refunds(settings.http_options().refunds);
 
     if command.dry_run {
         // The store was asked for its currency already, if it is available.
         let preview = import
-            .currency(settings.currency.clone())
+            .currency(settings.process.currency.clone())
             .preview(file)
             .map_err(about_file)?;
-        return print_report(settings.json, &preview, &json!(preview));
+        return print_report(settings.process.json, &preview, &json!(preview));
     }
 
     let shop = open_shop(backends).await?;
@@ -73,7 +73,7 @@ pub(super) async fn import(backends: &Backends<'_>, command: &ImportFile) -> Res
         let text = format!("log    {}\n{report}", shop.name);
         let mut json = json!(report);
         json["log"] = shop.name.into();
-        print_report(settings.json, text, &json)?;
+        print_report(settings.process.json, text, &json)?;
     }
 
     let failed = report.failed();

@@ -25,6 +25,7 @@ pub(super) async fn run(
     let log = backends.log(topic).await?;
     let store = backends.purchases().await?;
     options.retained_from = settings
+        .process
         .purchase_retention
         .map(|retention| SystemClock.now().saturating_sub(retention));
 
@@ -48,7 +49,7 @@ pub(super) async fn run(
     let mut json = report.to_json();
     json["log"] = log.name.into();
     json["store"] = store.name.into();
-    print_report(settings.json, text, &json)?;
+    print_report(settings.process.json, text, &json)?;
 
     if report.is_clean() {
         return Ok(());

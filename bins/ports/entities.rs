@@ -21,7 +21,7 @@ use shop_http::{Metrics, PartReports};
 use super::{Background, reader};
 use crate::Result;
 use crate::backend::{Backends, TopicSpec, client, source};
-use crate::settings::Settings;
+use crate::settings::{EntityLocation, Settings};
 
 /// The rows of a role that this process stores. They consume the events `R` of the other role.
 pub(crate) struct LocalRows<R: Record> {
@@ -52,17 +52,18 @@ impl Entities {
     pub(crate) async fn open(backends: &Backends<'_>) -> Result<Self> {
         let settings = backends.settings;
         let mut entities = Self::default();
-        entities.accounts.unknown_user_wait = settings.order_user_wait;
-        if let Some(url) = &settings.users_url {
+        entities.accounts.unknown_user_wait = settings.order_user_wait();
+        if let EntityLocation::Remote(url) = &settings.users {
             let users = client(url, settings).await?.users();
             entities.accounts.users = Some(EntityRole::new(Arc::new(users)));
         }
-        if let Some(url) = &settings.orders_url {
+        if let EntityLocation::Remote(url) = &settings.orders {
             let orders = client(url, settings).await?.orders();
             entities.accounts.orders = Some(EntityRole::new(Arc::new(orders)));
         }
 
-        let (keeps_users, keeps_orders) = settings.keeps();
+        let keeps_users = settings.users == EntityLocation::Stored;
+        let keeps_orders = settings.orders == EntityLocation::Stored;
         if !keeps_users && !keeps_orders {
             return Ok(entities);
         }
@@ -145,11 +146,11 @@ impl<R: Record> LocalRows<R> {
         metrics: &Metrics,
         reports: &PartReports,
     ) -> Result<()> {
-        role.is_local = settings.postgres.postgres_url.is_none();
+        role.is_local = settings.store.entity_address().is_none();
         role.subscribed_topic = Some(self.subscribed.topic.clone());
         role.relay = Some(background.run_relay(self.relay));
 
-        if settings.ingests() {
+        if settings.ingests {
             let ingest = Ingest::new(
                 source(settings, &self.subscribed)?,
                 self.projection,

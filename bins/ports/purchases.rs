@@ -63,13 +63,13 @@ pub(crate) async fn open_purchases(
     };
     // A store in the file of its log is lost together with the log, so a spot check finds nothing.
     if backend.store.is_some() && !settings.is_one_file() {
-        tasks.spot_check = Some(operations.spot_check(settings.purchase_retention)?);
+        tasks.spot_check = Some(operations.spot_check(settings.process.purchase_retention)?);
     }
     if backend.store.is_none() && backend.has_local_log {
         tracing::warn!(
             "this process publishes to the log in SHOP_DATA_DIR ({}) and does not run ingest: run management on the \
              same folder",
-            settings.embedded.data_dir.display()
+            settings.data_dir.display()
         );
     }
     let management = list_from_service(&mut backend, settings).await?;
@@ -88,7 +88,7 @@ pub(crate) async fn open_purchases(
     // the store saw. While the server of the store is unavailable, that is unknown.
     let mut clock = SystemClockFrom(Timestamp::MIN);
     if let Some(erase) = &backend.erase
-        && settings.purchase_retention.is_some()
+        && settings.process.purchase_retention.is_some()
         && let Ok(Some(last_seen)) = erase.last_seen(None).await
     {
         clock = SystemClockFrom(last_seen);
@@ -210,7 +210,7 @@ impl PurchaseTasks {
         if let Some(unreadable) = &backend.unreadable {
             metrics.count_unreadable(Arc::clone(unreadable));
         }
-        if !settings.ingests() {
+        if !settings.ingests {
             return Ok(());
         }
 
@@ -224,7 +224,7 @@ impl PurchaseTasks {
         let group = backend.require_group()?;
         let ingest = ingest.with_observer(Arc::new(IngestTelemetry {
             metrics: metrics.ingest_observer(),
-            logs_purchases: settings.logs_purchases(),
+            logs_purchases: settings.process.logs_purchases(),
             decoders: backend.decoders.clone(),
             traced: settings
                 .messaging_system()
@@ -236,7 +236,7 @@ impl PurchaseTasks {
         }
         backend.ingest = Some(monitor);
 
-        if let (Some(keep), Some(erase)) = (settings.purchase_retention, &backend.erase) {
+        if let (Some(keep), Some(erase)) = (settings.process.purchase_retention, &backend.erase) {
             let retention = Retention::new(Arc::clone(erase), RetentionOptions::new(keep));
             metrics.count_expired(retention.monitor());
             background.run_until_shutdown(async move { retention.run().await });

@@ -15,7 +15,7 @@ use shop_core::domain::RefundReason;
 use shop_core::log::{DeadLetterFilter, ReasonKind, RecordPosition};
 use shop_core::{Invalid, Price, PurchaseId, Timestamp, UserId};
 
-use super::variables::ProcessRole;
+use super::roles::ProcessRole;
 #[cfg(feature = "compat")]
 use crate::backend::ReplacedSystem;
 

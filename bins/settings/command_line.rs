@@ -14,7 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, Command, FromArgMatches as _, Subcommand as _};
 
 use super::environment::{EffectiveSetting, Environment, SettingValue};
-use super::variables::Variables;
+use super::variables::{ProcessArgs, Variables};
 use super::{ServiceKind, Settings, command, names};
 use crate::version;
 
@@ -236,19 +236,19 @@ fn invalid_value_reason(error: &clap::Error) -> Option<String> {
     Some(reason.to_owned())
 }
 
-/// Returns the completions or the manual page that `variables` request.
+/// Returns the completions or the manual page that the settings `process` request.
 ///
 /// # Errors
 /// The manual page cannot be rendered.
 pub(super) fn generated(
     service: ServiceKind,
-    variables: &Variables,
+    process: &ProcessArgs,
 ) -> std::io::Result<Option<Vec<u8>>> {
     let mut command = command_line(service);
     let mut text = Vec::new();
-    match variables.completions {
+    match process.completions {
         Some(shell) => clap_complete::generate(shell, &mut command, service.name(), &mut text),
-        None if variables.man => clap_mangen::Man::new(command).render(&mut text)?,
+        None if process.man => clap_mangen::Man::new(command).render(&mut text)?,
         None => return Ok(None),
     }
     Ok(Some(text))

@@ -7,10 +7,10 @@ use clap::Arg;
 use shop_accounts::http::Accounts;
 use shop_http::{HttpOptions, Role};
 
-use super::variables::Variables;
+use super::variables::ProcessArgs;
 
 #[cfg(feature = "compat")]
-impl Variables {
+impl ProcessArgs {
     /// Returns the name of the dialect.
     pub(crate) fn dialect_name(&self) -> &'static str {
         self.compat.dialect.name()
@@ -40,7 +40,7 @@ impl Variables {
     clippy::unused_self,
     reason = "the dialect is a setting of other builds"
 )]
-impl Variables {
+impl ProcessArgs {
     /// Returns the name of the dialect.
     pub(crate) fn dialect_name(&self) -> &'static str {
         "default"

@@ -2,8 +2,9 @@
 //! anything.
 //!
 //! [`Settings::read`] reads the variables, parses the command line with the values of the variables
-//! and the file as defaults, and checks for conflicts. It reports all errors at once; but of
-//! wrong arguments only the first one, and then no conflicts.
+//! and the file as defaults, builds the types of settings that depend on each other, and checks for
+//! other conflicts. It reports all errors at once; but of wrong arguments only the first one, and
+//! then no conflicts.
 //!
 //! | module | content |
 //! |---|---|
@@ -13,7 +14,9 @@
 //! | `environment` | the values of variables and of the file, secrets in files, composed addresses |
 //! | `command` | the commands of management |
 //! | `command_line` | the arguments, help, completions, the manual page, and the texts of wrong arguments |
-//! | `conflicts` | conflicts between settings |
+//! | `select` | the log, the store and the authentication, which settings select together |
+//! | `conflicts` | other conflicts between settings |
+//! | `roles` | the roles of a process |
 //! | `files` | files that drivers read |
 //! | `otel` | the variables of OpenTelemetry |
 //! | `host_port` | an address to listen on |
@@ -31,7 +34,9 @@ mod names;
 #[cfg(not(feature = "compat"))]
 mod no_old_names;
 mod otel;
+mod roles;
 mod secret;
+mod select;
 mod service;
 #[cfg(test)]
 mod settings_page_test;
@@ -39,13 +44,12 @@ mod settings_page_test;
 pub(crate) mod settings_test;
 mod variables;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
-use std::ops::Deref;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 #[cfg(feature = "compat")]
 use shop_compat::variables as old_names;
 use shop_core::ingest::{DeadLetterLimit, IngestOptions};
@@ -55,9 +59,10 @@ use shop_http::HttpOptions;
 use self::no_old_names as old_names;
 use crate::{CliError, Result};
 use command_line::Arguments;
-use conflicts::conflicts;
 use environment::Environment;
-use variables::Variables;
+use otel::OtelVariables;
+use select::{Checks, Selected};
+use variables::{ProcessArgs, Variables};
 
 #[cfg(feature = "compat")]
 pub(crate) use command::Replace;
@@ -66,40 +71,51 @@ pub(crate) use command::{
 };
 pub(crate) use environment::EffectiveSetting;
 pub(crate) use host_port::HostPort;
+pub(crate) use roles::{ProcessRole, Roles};
 pub(crate) use secret::Secret;
+pub(crate) use select::{Auth, EntityLocation, IssuerKeys, Log, ServiceCalls, Store, TlsFiles};
+#[cfg(feature = "kafka")]
+pub(crate) use select::{KafkaSettings, TokenEndpointSettings};
 pub use service::ServiceKind;
-pub(crate) use variables::{AuthMode, LogFormat, ProcessRole};
+pub(crate) use variables::LogFormat;
 
 /// The maximum number of connections of the admin listener.
 const ADMIN_CONNECTIONS: usize = 128;
 
-/// The settings of a process, with the values that follow from other settings.
+/// The settings of a process.
+///
+/// Settings that depend on each other are fields of their own, whose types hold only combinations
+/// that work.
 #[derive(Debug)]
 pub struct Settings {
     /// The service of this process.
     pub(crate) service: ServiceKind,
     /// The command to run instead of the service.
     pub(crate) command: Option<Command>,
+    /// The settings whose meaning does not depend on other settings.
+    pub(crate) process: ProcessArgs,
+    pub(crate) roles: Roles,
+    /// The folder of the embedded log and stores, if there are any.
+    pub(crate) data_dir: PathBuf,
+    pub(crate) log: Log,
+    pub(crate) store: Store,
+    pub(crate) users: EntityLocation,
+    pub(crate) orders: EntityLocation,
+    /// The address of the service that lists the purchases, for facing. `None` if they are listed
+    /// from the store of this process.
+    pub(crate) management_url: Option<String>,
+    /// Whether this process runs ingest.
+    pub(crate) ingests: bool,
+    pub(crate) auth: Auth,
+    pub(crate) tls: Option<TlsFiles>,
+    pub(crate) service_calls: ServiceCalls,
+    /// The attributes that variables of OpenTelemetry give to the resource that exports traces.
+    #[cfg(feature = "otel")]
+    pub(crate) resource_attributes: BTreeMap<String, String>,
     /// The values of all settings.
     pub(crate) in_effect: Vec<EffectiveSetting>,
     /// The names that are set, but empty, each with its setting.
     empty: Vec<(String, String)>,
-    variables: Variables,
-    /// The attributes that variables of OpenTelemetry give to the resource that exports traces.
-    #[cfg(feature = "otel")]
-    pub(crate) resource_attributes: BTreeMap<String, String>,
-    /// The properties of librdkafka.
-    pub(crate) kafka_properties: BTreeMap<String, SecretString>,
-    /// The files that secrets were read from, by the variable of the setting.
-    secret_files: BTreeMap<String, PathBuf>,
-}
-
-impl Deref for Settings {
-    type Target = Variables;
-
-    fn deref(&self) -> &Variables {
-        &self.variables
-    }
 }
 
 impl Settings {
@@ -123,12 +139,6 @@ impl Settings {
     ) -> Result<Self> {
         let environment = Environment::from_pairs(variables);
         Self::from_parts(service, &[service.name().into()], environment)
-    }
-
-    /// Returns whether this process needs a store of purchases: it runs ingest, or there is no
-    /// service that lists them.
-    pub(crate) fn needs_store(&self) -> bool {
-        self.ingests() || self.management_url.is_none()
     }
 
     /// Reads the settings from arguments and variables.
@@ -159,70 +169,45 @@ impl Settings {
 
         // Which servers are required depends on all settings.
         variables.require_servers &= faults.is_empty();
-        // The health check of an image does not depend on the service.
-        if !variables.healthcheck && !variables.man && variables.completions.is_none() {
-            let set = in_effect
-                .iter()
-                .filter(|setting| setting.origin != "default")
-                .map(|setting| setting.name.as_str())
-                .collect();
-            faults.extend(conflicts(service, command.as_ref(), &variables, set));
-            if variables.has_traces() {
-                faults.extend(otel::faults(&environment.otel));
-            }
-            faults.extend(files::faults(&variables));
-        }
-        if !faults.is_empty() {
-            return Err(CliError::in_settings(faults, command.is_some()));
-        }
-
-        // Only facing calls other services. A command accepts the settings of both services.
-        let is_facing = service == ServiceKind::Facing;
-        let calls_users = is_facing && variables.has(ProcessRole::Users);
-        let calls_orders = is_facing && variables.has(ProcessRole::Orders);
-        if !is_facing {
-            variables.management_url = None;
-        }
-        let management_url = &variables.management_url;
-        variables.users_url = variables
-            .users_url
-            .or_else(|| management_url.clone())
-            .filter(|_url| calls_users);
-        variables.orders_url = variables
-            .orders_url
-            .or_else(|| management_url.clone())
-            .filter(|_url| calls_orders);
-        if variables.orders_url.is_some() {
-            // The process that stores the orders waits.
-            variables.order_user_wait = Duration::ZERO;
-        }
-
+        let roles = Roles::new(&variables.roles, variables.process.dialect_name());
         let secret_files = environment
             .values
             .into_iter()
             .filter_map(|(name, value)| Some((name, value.file?)))
             .collect();
+        let checks = Checks {
+            service,
+            command: command.as_ref(),
+            variables: &variables,
+            roles: &roles,
+            set: names_of_set(&in_effect, &variables),
+            secret_files,
+            faults,
+        };
+        let selected = select_and_check(checks, kafka_properties, &environment.otel)
+            .map_err(|faults| CliError::in_settings(faults, command.is_some()))?;
+
+        let ingests_by_default = selected.management_url.is_none();
         Ok(Self {
             service,
             command,
-            in_effect,
-            empty: environment.empty,
+            ingests: variables.ingest.unwrap_or(ingests_by_default),
+            process: variables.process,
+            data_dir: variables.embedded.data_dir,
+            log: selected.log,
+            store: selected.store,
+            auth: selected.auth,
+            tls: selected.tls,
+            service_calls: selected.service_calls,
+            management_url: selected.management_url,
+            users: selected.users,
+            orders: selected.orders,
+            roles,
             #[cfg(feature = "otel")]
             resource_attributes: otel::resource_attributes(&environment.otel),
-            variables,
-            kafka_properties,
-            secret_files,
+            in_effect,
+            empty: environment.empty,
         })
-    }
-
-    /// Returns the secret of the setting `name`, whose value at the start was `value`.
-    ///
-    /// A secret that was read from a file is read again from this file when it is used.
-    pub(crate) fn secret(&self, name: &str, value: &SecretString) -> Secret {
-        Secret {
-            at_start: value.clone(),
-            file: self.secret_files.get(name).cloned(),
-        }
     }
 
     /// Returns the completions or the manual page, if either was requested.
@@ -230,12 +215,18 @@ impl Settings {
     /// # Errors
     /// The manual page cannot be rendered.
     pub(crate) fn generated(&self) -> Result<Option<Vec<u8>>> {
-        command_line::generated(self.service, &self.variables).map_err(CliError::new)
+        command_line::generated(self.service, &self.process).map_err(CliError::new)
     }
 
-    /// Returns whether this process runs ingest.
-    pub(crate) fn ingests(&self) -> bool {
-        self.ingest.unwrap_or(self.management_url.is_none())
+    /// Returns whether this process has `role`.
+    pub(crate) fn has(&self, role: ProcessRole) -> bool {
+        self.roles.has(role)
+    }
+
+    /// Returns whether this process needs a store of purchases: it runs ingest, or there is no
+    /// service that lists them.
+    pub(crate) fn needs_store(&self) -> bool {
+        self.ingests || self.management_url.is_none()
     }
 
     /// Returns whether a purchase is stored in the transaction that appends it to the log, because
@@ -243,42 +234,14 @@ impl Settings {
     ///
     /// With a dialect that logs each purchase that ingest receives, ingest stores the purchases.
     pub(crate) fn stores_at_once(&self) -> bool {
-        self.is_one_file() && self.ingests() && !self.logs_purchases()
+        self.is_one_file() && self.ingests && !self.process.logs_purchases()
     }
 
     /// Returns whether the log and the store of purchases are one file of this process.
     pub(crate) fn is_one_file(&self) -> bool {
-        self.kafka.kafka_bootstrap_servers.is_none() && self.has_local_store()
-    }
-
-    /// Returns the scheme, hosts and database of the server that stores the purchases, or `None` if
-    /// a file stores the purchases.
-    pub(crate) fn store_address(&self) -> Option<String> {
-        let url = self
-            .mongodb
-            .mongodb_uri
-            .as_ref()
-            .or(self.postgres.postgres_url.as_ref())?;
-        Some(Self::address(url.expose_secret()))
-    }
-
-    /// Returns the address of the store that the log in the data folder feeds, or `None` if the
-    /// store is in the folder too.
-    ///
-    /// The address of MongoDB includes the database, which the URI need not name, and the
-    /// collection.
-    pub(crate) fn fed_store(&self) -> Option<String> {
-        let mut store = self.store_address()?;
-        if self.mongodb.mongodb_uri.is_some() {
-            let database = self
-                .mongodb
-                .mongodb_database
-                .as_deref()
-                .unwrap_or("default");
-            let collection = &self.mongodb.mongodb_collection;
-            store += &format!(" {database}.{collection}");
-        }
-        Some(store)
+        matches!(self.log, Log::Embedded(_))
+            && matches!(self.store, Store::Embedded)
+            && self.management_url.is_none()
     }
 
     /// Returns `text` and, if it is a URL, without its login and its query.
@@ -292,21 +255,26 @@ impl Settings {
         format!("{scheme}://{place}")
     }
 
-    /// Returns whether this process stores users, and whether it stores orders.
-    pub(crate) fn keeps(&self) -> (bool, bool) {
-        (
-            self.has(ProcessRole::Users) && self.users_url.is_none(),
-            self.has(ProcessRole::Orders) && self.orders_url.is_none(),
-        )
+    /// Returns how long an order waits for the event of its user.
+    pub(crate) fn order_user_wait(&self) -> Duration {
+        match self.orders {
+            // The service that stores the orders waits.
+            EntityLocation::Remote(_) => Duration::ZERO,
+            EntityLocation::Absent | EntityLocation::Stored => self.process.order_user_wait,
+        }
     }
 
     /// Returns the host and the port to listen on.
     pub(crate) fn listen(&self) -> HostPort {
         HostPort {
-            host: self.host.trim_matches(['[', ']']).to_owned(),
-            port: self.port.unwrap_or_else(|| {
+            host: self.process.host.trim_matches(['[', ']']).to_owned(),
+            port: self.process.port.unwrap_or_else(|| {
                 // The image uses one health check for both services.
-                let container = self.healthcheck.then(service::from_container).flatten();
+                let container = self
+                    .process
+                    .healthcheck
+                    .then(service::from_container)
+                    .flatten();
                 match container.unwrap_or(self.service) {
                     ServiceKind::Facing => 3000,
                     ServiceKind::Management => 3001,
@@ -317,11 +285,7 @@ impl Settings {
 
     /// Returns `https` if this service uses TLS, and `http` otherwise.
     pub(crate) const fn scheme(&self) -> &'static str {
-        if self.variables.tls_cert_file.is_some() {
-            "https"
-        } else {
-            "http"
-        }
+        if self.tls.is_some() { "https" } else { "http" }
     }
 
     /// Returns the address of this service for messages.
@@ -331,7 +295,7 @@ impl Settings {
 
     /// Returns the address at which this machine reaches the listener with the probes.
     pub(crate) fn probe_url(&self) -> String {
-        match &self.admin_addr {
+        match &self.process.admin_addr {
             Some(listener) => format!("http://{}", listener.to_connectable()),
             None => format!("{}://{}", self.scheme(), self.listen().to_connectable()),
         }
@@ -353,22 +317,23 @@ impl Settings {
     /// Returns the options of ingest.
     pub(crate) fn ingest_options(&self) -> IngestOptions {
         let mut options = IngestOptions::default();
-        options.dead_letter_limit = DeadLetterLimit::consecutive(self.dead_letter_limit)
+        options.dead_letter_limit = DeadLetterLimit::consecutive(self.process.dead_letter_limit)
             .with_setting_name("SHOP_DEAD_LETTER_LIMIT");
         // Ingest must end before the whole shutdown times out.
-        options.drain_timeout = self.drain_timeout / 10 * 9;
+        options.drain_timeout = self.process.drain_timeout / 10 * 9;
         options
     }
 
     /// Returns the options of the HTTP server.
     pub(crate) fn http_options(&self) -> HttpOptions {
-        let mut options = self.http.options(self.authenticates());
-        self.apply_dialect(&mut options);
-        options.purchase_retention = self.purchase_retention;
+        let mut options = self.process.http.options(self.auth.authenticates());
+        self.process.apply_dialect(&mut options);
+        options.purchase_retention = self.process.purchase_retention;
         // Management publishes to its store, rather than to a topic.
         if self.service == ServiceKind::Facing {
             let system = self.messaging_system();
-            options.traced_topic = system.map(|system| (system, self.purchases_topic.clone()));
+            options.traced_topic =
+                system.map(|system| (system, self.process.purchases_topic.clone()));
         }
         // With a local log and store, a client can list its own purchases at once.
         options.read_your_writes = self.is_one_file() && !self.stores_at_once();
@@ -386,30 +351,71 @@ impl Settings {
         options
     }
 
-    /// Returns whether requests are authenticated.
-    fn authenticates(&self) -> bool {
-        matches!(self.auth, Some(AuthMode::Jwt | AuthMode::Keys)) || self.api_keys_file.is_some()
-    }
-
     /// Returns whether this process runs the service, rather than a command or a check.
     pub(crate) fn serves(&self) -> bool {
-        self.command.is_none() && !self.check_config && !self.healthcheck
+        self.command.is_none() && !self.process.check_config && !self.process.healthcheck
     }
 
     /// Returns whether this process exports traces.
     pub(crate) fn exports_traces(&self) -> bool {
-        self.serves() && self.has_traces() && cfg!(feature = "otel")
+        self.serves() && self.process.has_traces() && cfg!(feature = "otel")
     }
 
     /// Returns the name of the log's system in traces, if this process exports traces.
     pub(crate) fn messaging_system(&self) -> Option<&'static str> {
-        let is_kafka = self.kafka.kafka_bootstrap_servers.is_some();
-        self.exports_traces()
-            .then_some(if is_kafka { "kafka" } else { "shop_embedded" })
+        let system = match self.log {
+            #[cfg(feature = "kafka")]
+            Log::Kafka(_) => "kafka",
+            Log::Embedded(_) => "shop_embedded",
+        };
+        self.exports_traces().then_some(system)
     }
+}
 
-    /// Returns whether purchases are listed from a file of this process.
-    pub(crate) fn has_local_store(&self) -> bool {
-        self.store_address().is_none() && self.management_url.is_none()
+/// Returns the names of the settings that a flag, a variable or the file sets, even to their default.
+///
+/// `SHOP_KAFKA_TLS=off` and `SHOP_KAFKA_CREATE_TOPICS=on` are the defaults: they count as unset, so
+/// that they are accepted without Kafka.
+fn names_of_set<'a>(in_effect: &'a [EffectiveSetting], variables: &Variables) -> BTreeSet<&'a str> {
+    in_effect
+        .iter()
+        .filter(|setting| setting.origin != "default")
+        .map(|setting| setting.name.as_str())
+        .filter(|name| match *name {
+            #[cfg(feature = "kafka")]
+            "SHOP_KAFKA_TLS" => variables.kafka.kafka_tls,
+            #[cfg(feature = "kafka")]
+            "SHOP_KAFKA_CREATE_TOPICS" => !variables.kafka.kafka_create_topics,
+            _ => true,
+        })
+        .collect()
+}
+
+/// Builds the types of the settings that depend on each other, and checks all rules.
+///
+/// # Errors
+/// All faults of the settings, after those that `checks` has already.
+fn select_and_check(
+    mut checks: Checks<'_>,
+    kafka_properties: BTreeMap<String, SecretString>,
+    otel: &OtelVariables,
+) -> std::result::Result<Selected, Vec<String>> {
+    let process = &checks.variables.process;
+    let opens_nothing = process.healthcheck || process.man || process.completions.is_some();
+    let selected = if opens_nothing {
+        Some(Selected::of_nothing(&checks))
+    } else {
+        let selected = Selected::build(&mut checks, kafka_properties);
+        conflicts::check(&mut checks);
+        if process.has_traces() {
+            checks.faults.extend(otel::faults(otel));
+        }
+        checks.faults.extend(files::faults(checks.variables));
+        selected
+    };
+
+    match selected {
+        Some(selected) if checks.faults.is_empty() => Ok(selected),
+        _ => Err(checks.faults),
     }
 }

@@ -12,6 +12,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 
+use secrecy::ExposeSecret as _;
+
 use super::*;
 use crate::backend::TopicSpec;
 
@@ -74,20 +76,30 @@ fn lines_of(settings: &Settings) -> Vec<String> {
         lines.push(format!("{name} is {value} ({origin}: {alias})"));
     }
 
-    let kafka = settings.kafka.options();
-    let mongodb = settings.mongodb.options();
-    let postgres = settings.postgres.options();
-    for options in [
-        Some(format!("{:?}", settings.variables)),
-        Some(format!("{:?}", settings.http_options())),
-        Some(format!("{:?}", settings.ingest_options())),
-        Some(format!("{:?}", settings.embedded.options())),
-        kafka.map(|options| format!("{options:?}")),
-        mongodb.map(|options| format!("{options:?}")),
-        postgres.map(|options| format!("{options:?}")),
-    ] {
-        lines.extend(options.iter().flat_map(|options| fields_of(options)));
+    let mut options = vec![
+        format!("{:?}", settings.process),
+        format!("{:?}", settings.http_options()),
+        format!("{:?}", settings.ingest_options()),
+        format!("{:?}", settings.service_calls),
+    ];
+    match &settings.log {
+        Log::Kafka(kafka) => {
+            options.push(format!("{:?}", kafka.options));
+            options.extend(
+                kafka
+                    .token_endpoint
+                    .iter()
+                    .map(|endpoint| format!("{endpoint:?}")),
+            );
+        }
+        Log::Embedded(embedded) => options.push(format!("{:?}", embedded.options())),
     }
+    match &settings.store {
+        Store::Mongo { purchases, .. } => options.push(format!("{purchases:?}")),
+        Store::Postgres { purchases, .. } => options.push(format!("{purchases:?}")),
+        Store::Embedded => {}
+    }
+    lines.extend(options.iter().flat_map(|options| fields_of(options)));
     // The arguments of a part are in its options.
     lines.retain(|line| !line.contains("Args {"));
 
@@ -97,11 +109,22 @@ fn lines_of(settings: &Settings) -> Vec<String> {
         format!("address of the probes: {}", settings.probe_url()),
         format!(
             "ingests: {}, stores at once: {}",
-            settings.ingests(),
+            settings.ingests,
             settings.stores_at_once()
         ),
         format!("exports traces: {}", settings.exports_traces()),
-        format!("store of the log: {:?}", settings.fed_store()),
+        format!("store of the log: {:?}", settings.store.address_for_log()),
+        format!(
+            "database of users and orders: {:?}",
+            settings.store.entity_database()
+        ),
+        format!("users: {:?}, orders: {:?}", settings.users, settings.orders),
+        format!("listings: {:?}", settings.management_url),
+        format!("order_user_wait: {:?}", settings.order_user_wait()),
+        format!("roles: {}", settings.roles.names()),
+        format!("data_dir: {}", settings.data_dir.display()),
+        format!("auth: {:?}", settings.auth),
+        format!("tls: {:?}", settings.tls),
         format!(
             "group of the events of users: {}",
             TopicSpec::users(settings).group
@@ -110,8 +133,7 @@ fn lines_of(settings: &Settings) -> Vec<String> {
             "group of the events of orders: {}",
             TopicSpec::orders(settings).group
         ),
-        format!("properties: {:?}", settings.kafka_properties.keys()),
-        format!("dialect: {}", settings.dialect_name()),
+        format!("dialect: {}", settings.process.dialect_name()),
     ]);
     lines.extend(
         settings
@@ -182,9 +204,8 @@ async fn secrets_are_read_again_from_their_files() {
     fs::write(file.path(), "first").unwrap();
     let path = file.path().to_str().unwrap();
     let settings = read("SHOP_SERVICE_TOKEN_FILE=@file facing", path).unwrap();
-    let service_token = settings.service_token.as_ref().unwrap();
+    let token = settings.service_calls.token.unwrap();
 
-    let token = settings.secret("SHOP_SERVICE_TOKEN", service_token);
     fs::write(file.path(), "second").unwrap();
     assert_eq!(token.current().await.expose_secret(), "second");
 }

@@ -1,7 +1,9 @@
 //! Every setting: those of a process here, those of logs, stores and HTTP in the crates that read
 //! them.
 //!
-//! A field has its variable, flag and default as attributes, and its help as doc comment. [`GROUPS`]
+//! A field has its variable, flag and default as attributes, and its help as doc comment.
+//! [`Variables`] are all settings as they are parsed: `select` builds other types from those that
+//! depend on each other, and [`ProcessArgs`] are the rest. [`GROUPS`]
 //! puts the settings of all crates in one order. A setting that is hidden has no flag: it is a
 //! secret, or one of OpenTelemetry.
 
@@ -10,7 +12,7 @@ use std::time::Duration;
 
 use clap::ArgAction::Set;
 use clap::builder::BoolishValueParser;
-use clap::{Parser, ValueEnum};
+use clap::{Args, Parser, ValueEnum};
 use clap_complete::Shell;
 use secrecy::SecretString;
 use shop_core::domain::Currency;
@@ -22,6 +24,8 @@ use shop_store::{EmbeddedArgs, MongoArgs, PostgresArgs};
 use tracing_subscriber::EnvFilter;
 
 use super::host_port::HostPort;
+use super::roles::{ProcessRole, read_role};
+use super::select::AuthMode;
 
 /// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this
 /// machine.
@@ -38,7 +42,120 @@ use super::host_port::HostPort;
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
 #[derive(Debug, Parser)]
-pub struct Variables {
+pub(super) struct Variables {
+    #[command(flatten)]
+    pub(super) process: ProcessArgs,
+    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when
+    /// unset. Read again on change
+    #[arg(long, env = "SHOP_TLS_CERT_FILE")]
+    pub(super) tls_cert_file: Option<PathBuf>,
+    /// File of the private key of this certificate, PEM. Read again on change
+    #[arg(long, env = "SHOP_TLS_KEY_FILE")]
+    pub(super) tls_key_file: Option<PathBuf>,
+    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed.
+    /// Read again on change [default: clients need no certificate]
+    #[arg(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
+    pub(super) tls_client_ca_file: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) embedded: EmbeddedArgs,
+    #[command(flatten)]
+    pub(super) kafka: KafkaArgs,
+    #[command(flatten)]
+    pub(super) mongodb: MongoArgs,
+    #[command(flatten)]
+    pub(super) postgres: PostgresArgs,
+    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
+    /// shop-management]
+    #[arg(long, env = "SHOP_KAFKA_CLIENT_ID")]
+    pub(super) kafka_client_id: Option<String>,
+    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
+    /// requested by client credentials, with the id and the secret in the header Authorization
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
+    pub(super) kafka_oauth_token_url: Option<String>,
+    /// Client id at the token endpoint
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_CLIENT_ID")]
+    pub(super) kafka_oauth_client_id: Option<String>,
+    /// Client secret at the token endpoint. Its file is read again for every token
+    #[arg(
+        long,
+        env = "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
+        hide = true,
+        hide_env_values = true
+    )]
+    pub(super) kafka_oauth_client_secret: Option<SecretString>,
+    /// Scope of the tokens [default: none]
+    #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
+    pub(super) kafka_oauth_scope: Option<String>,
+    /// Whether users and orders take over tables of PostgreSQL that another program has made, such
+    /// as those of the replaced system: on or off. With off, a process that finds such tables does
+    /// not start
+    #[arg(long, env = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
+    pub(super) adopt_tables: bool,
+    /// Address of management, from which facing gets listings, http://host:port [default: none,
+    /// facing reads the store]
+    #[arg(long, env = "SHOP_MANAGEMENT_URL")]
+    pub(super) management_url: Option<String>,
+    /// Roles of this process, separated by commas: purchases, users, orders [default: purchases;
+    /// all three with SHOP_DIALECT=ecommerce]
+    #[arg(long, env = "SHOP_ROLES", value_delimiter = ',', value_parser = read_role)]
+    pub(super) roles: Vec<ProcessRole>,
+    /// Address of the process that stores users, for facing, http://host:port [default:
+    /// SHOP_MANAGEMENT_URL]
+    #[arg(long, env = "SHOP_USERS_URL")]
+    pub(super) users_url: Option<String>,
+    /// Address of the process that stores orders, for facing, http://host:port [default:
+    /// SHOP_MANAGEMENT_URL]
+    #[arg(long, env = "SHOP_ORDERS_URL")]
+    pub(super) orders_url: Option<String>,
+    /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys)
+    /// or off (everybody). Required on an address that other machines can reach [default: keys with
+    /// SHOP_API_KEYS_FILE, else off]
+    #[arg(long, env = "SHOP_AUTH", ignore_case = true)]
+    pub(super) auth: Option<AuthMode>,
+    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas,
+    /// and for the key of a user its user id. Read again on change
+    #[arg(long, env = "SHOP_API_KEYS_FILE")]
+    pub(super) api_keys_file: Option<PathBuf>,
+    /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
+    #[arg(long, env = "SHOP_AUTH_JWKS_URL")]
+    pub(super) auth_jwks_url: Option<String>,
+    /// File of these keys, in place of the address. Read again on change
+    #[arg(long, env = "SHOP_AUTH_JWKS_FILE")]
+    pub(super) auth_jwks_file: Option<PathBuf>,
+    /// Issuer of tokens, their claim iss
+    #[arg(long, env = "SHOP_AUTH_ISSUER")]
+    pub(super) auth_issuer: Option<String>,
+    /// Audience of tokens, their claim aud
+    #[arg(long, env = "SHOP_AUTH_AUDIENCE")]
+    pub(super) auth_audience: Option<String>,
+    /// Token or API key with which facing calls management, users and orders, with the scopes
+    /// purchases:read:any, users:write:any, users:read:any, orders:write:any and orders:read:any.
+    /// Its file is read again when the token is rejected
+    #[arg(long, env = "SHOP_SERVICE_TOKEN", hide = true, hide_env_values = true)]
+    pub(super) service_token: Option<SecretString>,
+    /// File of CA certificates, PEM, of the services that facing calls by https [default: the
+    /// system's]
+    #[arg(long, env = "SHOP_SERVICE_CA_FILE")]
+    pub(super) service_ca_file: Option<PathBuf>,
+    /// File of the client certificate with its chain, PEM, with which facing calls them
+    #[arg(long, env = "SHOP_SERVICE_CERT_FILE")]
+    pub(super) service_cert_file: Option<PathBuf>,
+    /// File of the private key of the client certificate, PEM
+    #[arg(long, env = "SHOP_SERVICE_KEY_FILE")]
+    pub(super) service_key_file: Option<PathBuf>,
+    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for
+    /// facing with SHOP_MANAGEMENT_URL]
+    #[arg(long, env = "SHOP_INGEST", value_parser = BoolishValueParser::new())]
+    pub(super) ingest: Option<bool>,
+    /// Whether to require servers in place of the embedded log and store: on or off
+    #[arg(long, env = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
+    pub(super) require_servers: bool,
+}
+
+/// The settings whose meaning does not depend on other settings, so that the program reads them as they are.
+#[derive(Debug, Args)]
+#[command(about = None, long_about = None)]
+pub(crate) struct ProcessArgs {
     /// Print all settings with their origins, check every connection for 2s, and exit with 0, or
     /// with 1 for an error. Creates nothing
     #[arg(long)]
@@ -56,26 +173,12 @@ pub struct Variables {
     /// Print the manual page, and exit
     #[arg(long)]
     pub(crate) man: bool,
-
     /// Address to listen on; :: is all addresses, of IPv4 alone on a machine without IPv6
     #[arg(long, env = "SHOP_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on, 0 for any [default: facing 3000, management 3001]
     #[arg(long, env = "SHOP_PORT")]
     pub(crate) port: Option<u16>,
-
-    /// File of the certificate of this service with its chain, PEM, to serve HTTPS; plain HTTP when
-    /// unset. Read again on change
-    #[arg(long, env = "SHOP_TLS_CERT_FILE")]
-    pub(crate) tls_cert_file: Option<PathBuf>,
-    /// File of the private key of this certificate, PEM. Read again on change
-    #[arg(long, env = "SHOP_TLS_KEY_FILE")]
-    pub(crate) tls_key_file: Option<PathBuf>,
-    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed.
-    /// Read again on change [default: clients need no certificate]
-    #[arg(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
-    pub(crate) tls_client_ca_file: Option<PathBuf>,
-
     /// Address of a second listener, host:port, for probes, /health, /metrics and what operators
     /// do; /metrics and /health need no token there. The first listener then has /healthz and
     /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
@@ -86,7 +189,6 @@ pub struct Variables {
     pub(crate) compat: shop_compat::CompatArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-
     /// How long the store keeps purchases, by their timestamp. The process that runs ingest
     /// deletes older ones, and requests with an older time are refused [default: for ever]
     #[arg(long, env = "SHOP_PURCHASE_RETENTION", value_parser = duration_parser(1_000, MAX_MILLIS))]
@@ -95,15 +197,6 @@ pub struct Variables {
     /// Unset, all are refused [default: none]
     #[arg(long, env = "SHOP_CURRENCY")]
     pub(crate) currency: Option<Currency>,
-    #[command(flatten)]
-    pub(crate) embedded: EmbeddedArgs,
-    #[command(flatten)]
-    pub(crate) kafka: KafkaArgs,
-    #[command(flatten)]
-    pub(crate) mongodb: MongoArgs,
-    #[command(flatten)]
-    pub(crate) postgres: PostgresArgs,
-
     /// Topic of purchases
     #[arg(long, env = "SHOP_PURCHASES_TOPIC", default_value = "purchases")]
     pub(crate) purchases_topic: String,
@@ -114,44 +207,6 @@ pub struct Variables {
         default_value = "purchase-group"
     )]
     pub(crate) purchases_group_id: String,
-    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
-    /// shop-management]
-    #[arg(long, env = "SHOP_KAFKA_CLIENT_ID")]
-    pub(crate) kafka_client_id: Option<String>,
-    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
-    /// requested by client credentials, with the id and the secret in the header Authorization
-    #[arg(long, env = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
-    pub(crate) kafka_oauth_token_url: Option<String>,
-    /// Client id at the token endpoint
-    #[arg(long, env = "SHOP_KAFKA_OAUTH_CLIENT_ID")]
-    pub(crate) kafka_oauth_client_id: Option<String>,
-    /// Client secret at the token endpoint. Its file is read again for every token
-    #[arg(
-        long,
-        env = "SHOP_KAFKA_OAUTH_CLIENT_SECRET",
-        hide = true,
-        hide_env_values = true
-    )]
-    pub(crate) kafka_oauth_client_secret: Option<SecretString>,
-    /// Scope of the tokens [default: none]
-    #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
-    pub(crate) kafka_oauth_scope: Option<String>,
-
-    /// Whether users and orders take over tables of PostgreSQL that another program has made, such
-    /// as those of the replaced system: on or off. With off, a process that finds such tables does
-    /// not start
-    #[arg(long, env = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
-    pub(crate) adopt_tables: bool,
-
-    /// Address of management, from which facing gets listings, http://host:port [default: none,
-    /// facing reads the store]
-    #[arg(long, env = "SHOP_MANAGEMENT_URL")]
-    pub(crate) management_url: Option<String>,
-
-    /// Roles of this process, separated by commas: purchases, users, orders [default: purchases;
-    /// all three with SHOP_DIALECT=ecommerce]
-    #[arg(long, env = "SHOP_ROLES", value_delimiter = ',', value_parser = read_role)]
-    pub(crate) roles: Vec<ProcessRole>,
     /// Topic of user events
     #[arg(long, env = "SHOP_USERS_TOPIC", default_value = "user_created")]
     pub(crate) users_topic: String,
@@ -175,51 +230,6 @@ pub struct Variables {
     /// How long an order waits for the event of its user, at most 4s; 0s for not at all
     #[arg(long, env = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration_parser(0, 4_000))]
     pub(crate) order_user_wait: Duration,
-    /// Address of the process that stores users, for facing, http://host:port [default:
-    /// SHOP_MANAGEMENT_URL]
-    #[arg(long, env = "SHOP_USERS_URL")]
-    pub(crate) users_url: Option<String>,
-    /// Address of the process that stores orders, for facing, http://host:port [default:
-    /// SHOP_MANAGEMENT_URL]
-    #[arg(long, env = "SHOP_ORDERS_URL")]
-    pub(crate) orders_url: Option<String>,
-    /// Who may send requests: jwt (senders with a token of an issuer), keys (holders of API keys)
-    /// or off (everybody). Required on an address that other machines can reach [default: keys with
-    /// SHOP_API_KEYS_FILE, else off]
-    #[arg(long, env = "SHOP_AUTH", ignore_case = true)]
-    pub(crate) auth: Option<AuthMode>,
-    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas,
-    /// and for the key of a user its user id. Read again on change
-    #[arg(long, env = "SHOP_API_KEYS_FILE")]
-    pub(crate) api_keys_file: Option<PathBuf>,
-    /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
-    #[arg(long, env = "SHOP_AUTH_JWKS_URL")]
-    pub(crate) auth_jwks_url: Option<String>,
-    /// File of these keys, in place of the address. Read again on change
-    #[arg(long, env = "SHOP_AUTH_JWKS_FILE")]
-    pub(crate) auth_jwks_file: Option<PathBuf>,
-    /// Issuer of tokens, their claim iss
-    #[arg(long, env = "SHOP_AUTH_ISSUER")]
-    pub(crate) auth_issuer: Option<String>,
-    /// Audience of tokens, their claim aud
-    #[arg(long, env = "SHOP_AUTH_AUDIENCE")]
-    pub(crate) auth_audience: Option<String>,
-    /// Token or API key with which facing calls management, users and orders, with the scopes
-    /// purchases:read:any, users:write:any, users:read:any, orders:write:any and orders:read:any.
-    /// Its file is read again when the token is rejected
-    #[arg(long, env = "SHOP_SERVICE_TOKEN", hide = true, hide_env_values = true)]
-    pub(crate) service_token: Option<SecretString>,
-    /// File of CA certificates, PEM, of the services that facing calls by https [default: the
-    /// system's]
-    #[arg(long, env = "SHOP_SERVICE_CA_FILE")]
-    pub(crate) service_ca_file: Option<PathBuf>,
-    /// File of the client certificate with its chain, PEM, with which facing calls them
-    #[arg(long, env = "SHOP_SERVICE_CERT_FILE")]
-    pub(crate) service_cert_file: Option<PathBuf>,
-    /// File of the private key of the client certificate, PEM
-    #[arg(long, env = "SHOP_SERVICE_KEY_FILE")]
-    pub(crate) service_key_file: Option<PathBuf>,
-
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
     #[arg(long, env = "SHOP_LOG_LEVEL", default_value = "info", value_parser = read_log_level)]
     pub(crate) log_level: String,
@@ -230,7 +240,6 @@ pub struct Variables {
     /// deleted, as by logrotate, is created again within a second [default: standard error]
     #[arg(long, env = "SHOP_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
-
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with
     /// OTLP over HTTP; no traces when unset. The other variables OTEL_* of the SDK apply, such as
     /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER; a value that cannot be
@@ -253,14 +262,9 @@ pub struct Variables {
     /// Whether no traces are exported: true or false
     #[arg(long, env = "OTEL_SDK_DISABLED", hide = true, action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
     pub(crate) otel_sdk_disabled: bool,
-
     /// File of settings, TOML [default: none]
     #[arg(long, env = "SHOP_CONFIG")]
     pub(crate) config: Option<PathBuf>,
-    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for
-    /// facing with SHOP_MANAGEMENT_URL]
-    #[arg(long, env = "SHOP_INGEST", value_parser = BoolishValueParser::new())]
-    pub(crate) ingest: Option<bool>,
     /// Consecutive dead-lettered records after which ingest stops; it also stops when half of the
     /// last ten times as many records are dead-lettered. 0 for no limit
     #[arg(long, env = "SHOP_DEAD_LETTER_LIMIT", default_value = "1000")]
@@ -268,19 +272,15 @@ pub struct Variables {
     /// Time limit of a shutdown
     #[arg(long, env = "SHOP_DRAIN_TIMEOUT", default_value = "20s", value_parser = duration_parser(1_000, MAX_MILLIS))]
     pub(crate) drain_timeout: Duration,
-
-    /// Whether to require servers in place of the embedded log and store: on or off
-    #[arg(long, env = "SHOP_REQUIRE_SERVERS", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
-    pub(crate) require_servers: bool,
 }
 
 /// The setting that selects Kafka, which a build without Kafka knows to refuse it.
 #[cfg(not(feature = "kafka"))]
-#[derive(Debug, clap::Args)]
-pub(crate) struct KafkaArgs {
+#[derive(Debug, Args)]
+pub(super) struct KafkaArgs {
     /// Kafka brokers, host:port separated by commas [default: none, the log is embedded]
     #[arg(long, env = "SHOP_KAFKA_BOOTSTRAP_SERVERS")]
-    pub(crate) kafka_bootstrap_servers: Option<String>,
+    pub(super) kafka_bootstrap_servers: Option<String>,
 }
 
 /// The groups of settings in the help, each with its settings in their order.
@@ -330,28 +330,6 @@ pub(super) const GROUPS: [(&str, &str); 8] = [
     ),
 ];
 
-/// Who may send requests.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum AuthMode {
-    /// Everybody.
-    Off,
-    /// Senders with a token of an issuer.
-    Jwt,
-    /// Holders of API keys.
-    Keys,
-}
-
-/// A role that a process may have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum ProcessRole {
-    /// Accepts, stores and lists purchases.
-    Purchases,
-    /// Owns users, and publishes their events.
-    Users,
-    /// Owns orders, and publishes their events.
-    Orders,
-}
-
 /// The format of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum LogFormat {
@@ -388,17 +366,7 @@ fn read_log_level(text: &str) -> Result<String, String> {
     Ok(log_level)
 }
 
-/// Reads the name of one role, in any case.
-///
-/// # Errors
-/// Returns the text of an error if there is no role with this name.
-fn read_role(text: &str) -> Result<ProcessRole, String> {
-    ValueEnum::from_str(text.trim(), true).map_err(|_unknown| {
-        format!("{text:?} is not a role: choose from purchases, users, orders, separated by commas")
-    })
-}
-
-impl Variables {
+impl ProcessArgs {
     /// Returns whether traces are exported: the settings name a collector, and do not turn the
     /// export off.
     pub(crate) fn has_traces(&self) -> bool {
@@ -407,34 +375,5 @@ impl Variables {
         has_collector
             && self.otel_traces_exporter.eq_ignore_ascii_case("otlp")
             && !self.otel_sdk_disabled
-    }
-
-    /// Returns whether this process has the role of users or the role of orders.
-    pub(crate) fn has_entities(&self) -> bool {
-        self.has(ProcessRole::Users) || self.has(ProcessRole::Orders)
-    }
-
-    /// Returns the names of the roles of this process, separated by commas.
-    pub(crate) fn role_names(&self) -> String {
-        let mut names = Vec::new();
-        for role in ProcessRole::value_variants() {
-            if self.has(*role)
-                && let Some(value) = role.to_possible_value()
-            {
-                names.push(value.get_name().to_owned());
-            }
-        }
-        names.join(",")
-    }
-
-    /// Returns whether this process has `role`.
-    ///
-    /// By default, a process has the role of purchases, and all roles with the dialect of the
-    /// replaced system that has users and orders.
-    pub(crate) fn has(&self, role: ProcessRole) -> bool {
-        match &self.roles[..] {
-            [] => role == ProcessRole::Purchases || self.dialect_name() == "ecommerce",
-            chosen => chosen.contains(&role),
-        }
     }
 }
