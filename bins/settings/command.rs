@@ -26,7 +26,7 @@ pub(crate) enum Command {
     ///
     /// Per partition: the committed offset, the end, the lag and the age of the oldest unread record. Then pending dead
     /// letters by reason, lost records, a stuck record, and the embedded files. It checks the log and the stores as
-    /// --check-config does, changes nothing, and runs beside services or without them: it takes a few seconds. A stuck
+    /// --check-config does, changes nothing, and takes a few seconds. Services may run meanwhile, but need not. A stuck
     /// record is known only to the service with these settings on this machine.
     ///
     /// It exits with 0 when nothing needs an operator, 1 when records were lost, are stuck, or have been unread for half
@@ -41,26 +41,27 @@ pub(crate) enum Command {
     Status,
     /// Converts documents of the replaced systems in MongoDB
     ///
-    /// They are converted in place, beside services; it can be stopped and restarted. Exits with 0, 2 for wrong options
-    /// or settings, 3 when MongoDB is unavailable.
+    /// They are converted in place, and services may run meanwhile. The command can be stopped and run again. Exits with
+    /// 0, 2 for wrong options or settings, 3 when MongoDB is unavailable.
     #[cfg(feature = "compat")]
     #[command(verbatim_doc_comment)]
     Migrate,
     /// Replaces the programs of an earlier system, step by step, and returns to them
     ///
-    /// It says each step, waits until its effect is seen, and goes on: the old topic and its group, the group's members,
-    /// the documents. Then it migrates and verifies. It keeps no state: stopped, it continues when it is run again. Give it
-    /// the settings of our services, with the old collection. With another topic than the old one's (--old-topic,
-    /// --old-group) no buy fails; on the same topic and group, ours waits until the old consumer has left.
+    /// It prints each step, waits until the step has taken effect, and continues: the old topic and its group, the
+    /// group's members, the documents. Then it migrates and verifies. It keeps no state: if it is stopped and run again,
+    /// it continues. Use the settings of the new services, with the old collection. If the new topic differs from the old
+    /// one (--old-topic, --old-group), no buy fails. On the same topic and group, the new consumer waits until the old
+    /// one has left.
     ///
     /// management replace --system 003 --dry-run
     /// management replace --system 003 --old-topic purchases --old-group purchase-consumer-group
     /// management replace --system 003 --back
     /// SHOP_ROLES=users SHOP_ADOPT_TABLES=on management replace --system 002
     ///
-    /// --dry-run counts by kind what would not be listed, says the steps, and changes nothing. --back converts the documents
-    /// for the old programs. 002 is replaced service by service, in any order, each with its own settings. Its tables and
-    /// topics stay, and its rows are counted before and after.
+    /// --dry-run counts by kind what would not be listed, prints the steps, and changes nothing. --back converts the
+    /// documents for the old programs. 002 is replaced service by service, in any order, each with its own settings. Its
+    /// tables and topics stay, and its rows are counted before and after.
     ///
     /// It exits with 0, 1 when the verification has findings or rows are missing, 2 for wrong options or settings, and with
     /// 3 when a server is unavailable or there is no topic, collection or table.
@@ -70,11 +71,11 @@ pub(crate) enum Command {
     /// Verifies the store against the log: finds missing, mismatched and duplicate purchases
     ///
     /// Prints `missing 0, twice 0, dead-lettered n` and exits with 0 when the store is clean. Otherwise it names the
-    /// purchases that are missing, stored with other content than the log's, or duplicated, and exits with 1. It
-    /// changes nothing and runs beside a service: it waits for records in flight. Dead-lettered records are not
-    /// missing, nor are those that were replayed or dropped. Conflicts are counted separately. If retention has deleted
-    /// the first records, it prints the first offset. It exits with 2 for wrong options or settings, and with 3 when a
-    /// server is unavailable, there is no log or store, or the log has no records.
+    /// purchases that are missing, stored with other content than in the log, or duplicated, and exits with 1. It changes
+    /// nothing, and a service may run meanwhile: it waits for records in flight. Dead-lettered records are not missing,
+    /// nor are those that were replayed or dropped. Conflicts are counted separately. If retention has deleted the first
+    /// records, it prints the first offset. It exits with 2 for wrong options or settings, and with 3 when a server is
+    /// unavailable, there is no log or store, or the log has no records.
     ///
     /// management verify
     /// management verify --wait 60 --named 1000
@@ -92,8 +93,8 @@ pub(crate) enum Command {
     /// Finds documents or rows that are not purchases, and damaged files
     ///
     /// Prints one line each, the id and the reason, and exits with 1 when there are any. It reads the whole store, and
-    /// every page of the embedded log's and store's files. It changes nothing and runs beside a service. It exits with
-    /// 2 for wrong options or settings, and with 3 when a server is unavailable or there is no store.
+    /// every page of the embedded log's and store's files. It changes nothing, and a service may run meanwhile. It exits
+    /// with 2 for wrong options or settings, and with 3 when a server is unavailable or there is no store.
     ///
     /// management doctor
     /// management doctor --json
@@ -104,8 +105,8 @@ pub(crate) enum Command {
     /// Replays events into users or orders, from the start of the log
     ///
     /// It rebuilds the orders that users have, or the users that orders have, in a new database or in the existing one.
-    /// It can be stopped and restarted, and runs beside a service: known events are skipped. It commits no offsets. It
-    /// exits with 0, 2 for wrong options or settings, 3 when a server is unavailable or the topic does not exist.
+    /// It can be stopped and run again, and a service may run meanwhile: known events are skipped. It commits no offsets.
+    /// It exits with 0, 2 for wrong options or settings, 3 when a server is unavailable or the topic does not exist.
     ///
     /// management replay users --from-beginning    order_created into users
     /// management replay orders --from-beginning   user_created into orders
@@ -141,8 +142,8 @@ pub(crate) enum Command {
     Groups(OfTopic<GroupsAction>),
     /// Copies the embedded log and stores into a folder
     ///
-    /// It is a copy of one moment, beside running services. Everything that was acknowledged before it began is in the
-    /// copy. The folder must not have a backup yet. Exits with 0, 2 for wrong options or settings, 3 when a folder
+    /// Services may run meanwhile: it is a copy of one moment, with everything that was acknowledged before the command
+    /// began. The folder must not contain a backup yet. Exits with 0, 2 for wrong options or settings, 3 when a folder
     /// cannot be used or a file is damaged.
     ///
     /// management backup /backup/2026-03-01
@@ -159,7 +160,7 @@ pub(crate) enum Command {
     },
     /// Copies a backup into SHOP_DATA_DIR
     ///
-    /// The folder must not have a log or a store. Start the services afterwards; `verify` checks the result. Exits as
+    /// The folder must not contain a log or a store. Start the services afterwards; `verify` checks the result. Exits as
     /// `backup` does.
     ///
     /// SHOP_DATA_DIR=./restored management restore /backup/2026-03-01
@@ -204,17 +205,17 @@ pub(crate) enum Command {
     ///   --encoding windows-1252 --decimal-comma --time-zone Europe/Berlin
     ///
     /// An id stays the purchase's id, as `export` writes it, and a key makes the id as in the HTTP API. A row without
-    /// either is known by its values and by how often the file has them: a file that was corrected, reordered or saved by a
-    /// spreadsheet can be imported again, and only what is new is. The same row in another file, without an id, a key and a
-    /// time, is the same purchase, and is counted as repeated.
+    /// either is identified by its values and by how often the file contains them: a file that was corrected, reordered
+    /// or saved by a spreadsheet can be imported again, and only what is new is. The same row in another file, without an
+    /// id, a key and a time, is the same purchase, and is counted as repeated.
     ///
     /// A file that was imported before with other options is refused, because its rows may have another meaning and would
-    /// be stored a second time; --again imports it all the same.
+    /// be stored a second time; --again imports it nevertheless.
     ///
-    /// Each row is checked: one that is not valid is reported with its line, and the others are imported. The command waits
-    /// until the rows are stored, and counts each as imported, repeated, rejected or conflicting: its id or key belongs to
-    /// another purchase. It can be stopped and run again, from the beginning or with --from-line, and runs beside services.
-    /// It needs a log that a service has created, and on Kafka a service that runs ingest.
+    /// Each row is checked: one that is not valid is reported with its line, and the others are imported. The command
+    /// waits until the rows are stored, and counts each as imported, repeated, rejected or conflicting: its id or key
+    /// belongs to another purchase. It can be stopped and run again, from the beginning or with --from-line, and services
+    /// may run meanwhile. It needs a log that a service has created, and on Kafka a service that runs ingest.
     ///
     /// It exits with 0, 1 when rows were rejected or conflict, 2 for wrong options or settings, another file or other
     /// options than before, 3 when a server is unavailable or there is no file or log. It takes the settings of the service.
@@ -280,7 +281,7 @@ pub(crate) struct Replace {
     /// The system that is replaced: 000, 001, 002, 003 or 004
     #[arg(long)]
     pub(crate) system: ReplacedSystem,
-    /// Only report what there is and the steps
+    /// Only print what would be replaced, and the steps
     #[arg(long, conflicts_with = "back")]
     pub(crate) dry_run: bool,
     /// Return to the old programs
@@ -292,7 +293,7 @@ pub(crate) struct Replace {
     /// Group of the old consumer [default: the group of purchases]
     #[arg(long, value_name = "GROUP")]
     pub(crate) old_group: Option<String>,
-    /// Seconds that an effect must last: some old consumers commit every five
+    /// Seconds for which an effect must last: some old consumers commit only every five seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 10)]
     pub(crate) settle: u32,
 }
@@ -305,7 +306,7 @@ pub(crate) struct Refund {
     /// Amount that is paid back [default: the price]
     #[arg(long)]
     pub(crate) amount: Option<Price>,
-    /// Why, for the readers of the refund
+    /// Reason of the refund
     #[arg(long)]
     pub(crate) reason: Option<RefundReason>,
 }
@@ -330,7 +331,7 @@ pub(crate) struct ImportFile {
     /// Layout of another system: shopify-orders, stripe-payments, woocommerce, paypal or square. Other options override it
     #[arg(long)]
     pub(crate) preset: Option<Preset>,
-    /// Columns of CSV with other names, such as 'userid=Customer ID,price=Total'. Other columns are not read then
+    /// Names of the columns of CSV, such as 'userid=Customer ID,price=Total'. Other columns are not read
     #[arg(long, value_name = "MEMBER=COLUMN,...")]
     pub(crate) columns: Option<ColumnNames>,
     /// Lines of CSV before the line that names the columns [default: 0]
@@ -339,7 +340,7 @@ pub(crate) struct ImportFile {
     /// Rows of CSV to import, such as 'Status=Completed|Refunded' [default: all]
     #[arg(long, value_name = "COLUMN=VALUE|...")]
     pub(crate) only: Option<RowFilter>,
-    /// What separates the columns of CSV: one of , ; | and tab [default: what the first line has]
+    /// Separator of the columns of CSV: one of , ; | and tab [default: the one in the first line]
     #[arg(long)]
     pub(crate) delimiter: Option<Delimiter>,
     /// Encoding of the file, such as windows-1252 or utf-16le [default: utf-8; a byte order mark decides]
@@ -348,10 +349,10 @@ pub(crate) struct ImportFile {
     /// The decimals of prices follow a comma, as in 12,50
     #[arg(long)]
     pub(crate) decimal_comma: bool,
-    /// What separates the thousands of prices: one of , . ' and space [default: they have no separator]
+    /// Separator of the thousands in prices: one of , . ' and space [default: none]
     #[arg(long)]
     pub(crate) thousands: Option<ThousandsSeparator>,
-    /// Sign beside prices, such as $ or EUR [default: they have none]
+    /// Sign before or after prices, such as $ or EUR [default: none]
     #[arg(long, value_name = "SIGN")]
     pub(crate) currency_sign: Option<CurrencySign>,
     /// How times are written, such as '%d.%m.%Y %H:%M' (strptime) [default: 2024-01-15T23:30:00, also with an offset]
@@ -387,7 +388,7 @@ pub(crate) enum DlqAction {
     Ls(Selection),
     /// Shows dead letters with key, headers and value
     ///
-    /// What is not text is shown as base64.
+    /// Content that is not text is shown as base64.
     ///
     /// management dlq show purchases-0-42
     ///
@@ -412,7 +413,7 @@ pub(crate) enum DlqAction {
         /// Maximum records per second [default: no limit]
         #[arg(long)]
         rate: Option<NonZeroU32>,
-        /// Replay all of them, as without a selection
+        /// Replay all dead letters, as without a selection
         #[arg(long, conflicts_with_all = CRITERIA)]
         all: bool,
         #[command(flatten)]
@@ -434,7 +435,7 @@ pub(crate) enum DlqAction {
         /// Only list the records that would be dropped
         #[arg(long)]
         dry_run: bool,
-        /// Drop all of them. A forgotten selection must not do so
+        /// Drop all dead letters, which requires this option instead of a selection
         #[arg(long, required_unless_present_any = CRITERIA, conflicts_with_all = CRITERIA)]
         all: bool,
         #[command(flatten)]
@@ -455,7 +456,7 @@ pub(crate) enum DlqAction {
         /// Positions of the records, topic-partition-offset
         #[arg(required = true)]
         positions: Vec<RecordPosition>,
-        /// Why, for the readers of the dead letter
+        /// Note in the dead letter, such as why it was parked
         #[arg(long, default_value = "parked by an operator")]
         note: String,
     },
@@ -551,11 +552,11 @@ pub(crate) struct ResetTo {
 pub(crate) enum EraseCommand {
     /// Erases a user and its purchases
     ///
-    /// It erases the purchases of a user id; if it is a number, the user of that number, too. The store deletes them,
-    /// and keeps their ids, so that they are not stored again. The user's row loses its address, name and key; its
-    /// number stays taken. The embedded log erases its records, and dead letters about the user are dropped. Kafka
-    /// deletes no single record: the command prints what it keeps, and until when. Orders stay: they have no name and
-    /// no address, only the number of a user who is not known any more.
+    /// It erases the purchases of a user id; if it is a number, the user of that number, too. The store deletes them, and
+    /// keeps their ids, so that they are not stored again. The row of the user loses its address, name and key, and its
+    /// number is not used again. The embedded log erases its records, and dead letters about the user are dropped. Kafka
+    /// deletes no single record: the command prints what it keeps, and until when. Orders stay: they have no name and no
+    /// address, only the number of a user who is not known any more.
     ///
     /// The embedded files overwrite what is deleted, but unused parts of them may have copies of rows that were moved.
     /// --vacuum rewrites the files afterwards and removes these, which takes seconds for a million purchases. Meanwhile
@@ -564,7 +565,7 @@ pub(crate) enum EraseCommand {
     /// continues. It takes free disk space of twice the largest file.
     ///
     /// Purchases that are made after it began are not erased. Backups are not changed. It can be stopped and run again,
-    /// and runs beside services. Choose one of --dry-run and --confirm.
+    /// and services may run meanwhile. Choose one of --dry-run and --confirm.
     ///
     /// management erase user u1 --dry-run
     /// management erase user u1 --confirm
@@ -575,7 +576,7 @@ pub(crate) enum EraseCommand {
     User {
         /// Id of the user
         user: UserId,
-        /// Erase. It cannot be undone
+        /// Erase the user, which cannot be undone
         #[arg(long, required_unless_present = "dry_run", conflicts_with = "dry_run")]
         confirm: bool,
         /// Only count what would be erased

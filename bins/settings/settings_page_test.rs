@@ -18,9 +18,9 @@ use super::{ServiceKind, old_names};
 const INTRODUCTION: &str = "\
 # Settings
 
-This page is for operators. It lists every setting of facing and management with its default. The page is generated from `bins/settings/variables.rs` and from `src/args.rs` of `shop-http`, `shop-kafka` and `shop-store`; `facing --help` prints the same settings.
+This page is for operators. It lists every setting of facing and management with its default. The page is generated from `bins/settings/variables.rs` and from `src/args.rs` of `shop-http`, `shop-kafka` and `shop-store`; `facing --help` prints the same settings, and [settings.json](../deploy/helm/shop/files/settings.json) has them for programs.
 
-With nothing set, a service keeps everything in `./shop-data` and serves on this machine only.
+Without settings, a service stores everything in `./shop-data` and serves on this machine only.
 
 - **Where a setting is given.** A setting can be given as a flag, as an environment variable, or in the TOML file that `--config` names. For example, `--log-level`, `SHOP_LOG_LEVEL` and the key `log_level` are the same setting; in the file, the key `level` in the table `[log]` is also the same. A flag takes precedence over a variable, and a variable over the file.
 - **Empty variables.** An empty variable counts as unset, with a warning.

@@ -27,18 +27,20 @@ use super::host_port::HostPort;
 use super::roles::{ProcessRole, read_role};
 use super::select::AuthMode;
 
-/// Purchase tracking. With nothing set, everything is kept in ./shop-data and served on this
-/// machine.
+/// Purchase tracking. Without settings, everything is stored in ./shop-data and served on this
+/// machine only.
 ///
-/// Every setting is a flag, an environment variable or a key of the TOML file --config; the first
-/// of them wins. --log-level is SHOP_LOG_LEVEL, and log_level, or level in a table log. An empty
-/// variable counts as unset. For every secret X, X_FILE names a file to read it from.
-/// SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka, and so for any
-/// other that breaks no guarantee; two underscores stand for one. Two names of one setting with
-/// different values are rejected, and so are misspelled names, and settings that the service does
-/// not read.
+/// Every setting is a flag, an environment variable, or a key in the TOML file that --config names.
+/// A flag overrides a variable, and a variable overrides the file. For example, --log-level is
+/// SHOP_LOG_LEVEL, and in the file log_level, or level in the table [log]. An empty variable counts
+/// as unset. For every secret X, X_FILE names a file that contains the secret.
+/// SHOP_KAFKA_PROPERTY_CLIENT_RACK sets the property client.rack of librdkafka; any other property
+/// that breaks no guarantee is set in the same way, with two underscores for one. Misspelled names
+/// are rejected, and so are settings that the service does not read, and two names of one setting
+/// with different values.
 ///
-/// A duration is a whole number with ms, s, m, h or d, a size one with B, KiB, MiB or GiB.
+/// A duration is a whole number with the unit ms, s, m, h or d, such as 20s. A size is a whole
+/// number with the unit B, KiB, MiB or GiB.
 ///
 /// The service, --check-config and --healthcheck exit with 0, or with 1 for an error.
 #[derive(Debug, Parser)]
@@ -52,8 +54,8 @@ pub(super) struct Variables {
     /// File of the private key of this certificate, PEM. Read again on change
     #[arg(long, env = "SHOP_TLS_KEY_FILE")]
     pub(super) tls_key_file: Option<PathBuf>,
-    /// File of CA certificates, PEM; clients must have a certificate that one of them has signed.
-    /// Read again on change [default: clients need no certificate]
+    /// File of CA certificates, PEM; clients must present a certificate that is signed by one of
+    /// them. Read again on change [default: clients need no certificate]
     #[arg(long, env = "SHOP_TLS_CLIENT_CA_FILE")]
     pub(super) tls_client_ca_file: Option<PathBuf>,
     #[command(flatten)]
@@ -64,12 +66,13 @@ pub(super) struct Variables {
     pub(super) mongodb: MongoArgs,
     #[command(flatten)]
     pub(super) postgres: PostgresArgs,
-    /// Client id, by which the brokers' logs and quotas know this process [default: shop-facing,
-    /// shop-management]
+    /// Client id that identifies this process in the logs and quotas of the brokers [default:
+    /// shop-facing, shop-management]
     #[arg(long, env = "SHOP_KAFKA_CLIENT_ID")]
     pub(super) kafka_client_id: Option<String>,
-    /// Address of the token endpoint for OAUTHBEARER, https://…; topics must exist then. Tokens are
-    /// requested by client credentials, with the id and the secret in the header Authorization
+    /// Address of the token endpoint for OAUTHBEARER, https://…; the topics must exist already.
+    /// Tokens are requested with the client credentials grant, with the id and the secret in the
+    /// header Authorization
     #[arg(long, env = "SHOP_KAFKA_OAUTH_TOKEN_URL")]
     pub(super) kafka_oauth_token_url: Option<String>,
     /// Client id at the token endpoint
@@ -86,9 +89,9 @@ pub(super) struct Variables {
     /// Scope of the tokens [default: none]
     #[arg(long, env = "SHOP_KAFKA_OAUTH_SCOPE")]
     pub(super) kafka_oauth_scope: Option<String>,
-    /// Whether users and orders take over tables of PostgreSQL that another program has made, such
-    /// as those of the replaced system: on or off. With off, a process that finds such tables does
-    /// not start
+    /// Whether users and orders take over tables of PostgreSQL that another program has created,
+    /// such as those of the replaced system: on or off. With off, a process that finds such tables
+    /// does not start
     #[arg(long, env = "SHOP_ADOPT_TABLES", action = Set, default_value = "off", value_parser = BoolishValueParser::new())]
     pub(super) adopt_tables: bool,
     /// Address of management, from which facing gets listings, http://host:port [default: none,
@@ -112,20 +115,20 @@ pub(super) struct Variables {
     /// SHOP_API_KEYS_FILE, else off]
     #[arg(long, env = "SHOP_AUTH", ignore_case = true)]
     pub(super) auth: Option<AuthMode>,
-    /// File of API keys, with a line each: name, SHA-256 of the key, scopes separated by commas,
-    /// and for the key of a user its user id. Read again on change
+    /// File of API keys, one per line: a name, the SHA-256 of the key, scopes separated by commas,
+    /// and for the key of a user the user id. Read again on change
     #[arg(long, env = "SHOP_API_KEYS_FILE")]
     pub(super) api_keys_file: Option<PathBuf>,
     /// Address of the public keys (JSON Web Key Set) of the issuer of tokens, https://…
     #[arg(long, env = "SHOP_AUTH_JWKS_URL")]
     pub(super) auth_jwks_url: Option<String>,
-    /// File of these keys, in place of the address. Read again on change
+    /// File of these keys, in place of SHOP_AUTH_JWKS_URL. Read again on change
     #[arg(long, env = "SHOP_AUTH_JWKS_FILE")]
     pub(super) auth_jwks_file: Option<PathBuf>,
-    /// Issuer of tokens, their claim iss
+    /// Issuer of tokens, which is their claim iss
     #[arg(long, env = "SHOP_AUTH_ISSUER")]
     pub(super) auth_issuer: Option<String>,
-    /// Audience of tokens, their claim aud
+    /// Audience of tokens, which is their claim aud
     #[arg(long, env = "SHOP_AUTH_AUDIENCE")]
     pub(super) auth_audience: Option<String>,
     /// Token or API key with which facing calls management, users and orders, with the scopes
@@ -137,14 +140,14 @@ pub(super) struct Variables {
     /// system's]
     #[arg(long, env = "SHOP_SERVICE_CA_FILE")]
     pub(super) service_ca_file: Option<PathBuf>,
-    /// File of the client certificate with its chain, PEM, with which facing calls them
+    /// File of the client certificate with its chain, PEM, with which facing calls other services
     #[arg(long, env = "SHOP_SERVICE_CERT_FILE")]
     pub(super) service_cert_file: Option<PathBuf>,
     /// File of the private key of the client certificate, PEM
     #[arg(long, env = "SHOP_SERVICE_KEY_FILE")]
     pub(super) service_key_file: Option<PathBuf>,
-    /// Whether this process runs ingest: on or off. With off it only reads [default: on; off for
-    /// facing with SHOP_MANAGEMENT_URL]
+    /// Whether this process runs ingest, which stores the purchases of the log: on or off. With
+    /// off, it only reads the store [default: on; off for facing with SHOP_MANAGEMENT_URL]
     #[arg(long, env = "SHOP_INGEST", value_parser = BoolishValueParser::new())]
     pub(super) ingest: Option<bool>,
     /// Whether to require servers in place of the embedded log and store: on or off
@@ -156,8 +159,8 @@ pub(super) struct Variables {
 #[derive(Debug, Args)]
 #[command(about = None, long_about = None)]
 pub(crate) struct ProcessArgs {
-    /// Print all settings with their origins, check every connection for 2s, and exit with 0, or
-    /// with 1 for an error. Creates nothing
+    /// Print all settings with their origins, check every connection, and exit with 0, or with 1
+    /// for an error. Creates nothing
     #[arg(long)]
     pub(crate) check_config: bool,
     /// Check that the service on SHOP_HOST and SHOP_PORT is ready, and exit with 0, or with 1 if it
@@ -173,15 +176,15 @@ pub(crate) struct ProcessArgs {
     /// Print the manual page, and exit
     #[arg(long)]
     pub(crate) man: bool,
-    /// Address to listen on; :: is all addresses, of IPv4 alone on a machine without IPv6
+    /// Address to listen on; :: means all addresses, or those of IPv4 on a machine without IPv6
     #[arg(long, env = "SHOP_HOST", default_value = "127.0.0.1")]
     pub(crate) host: String,
     /// Port to listen on, 0 for any [default: facing 3000, management 3001]
     #[arg(long, env = "SHOP_PORT")]
     pub(crate) port: Option<u16>,
-    /// Address of a second listener, host:port, for probes, /health, /metrics and what operators
-    /// do; /metrics and /health need no token there. The first listener then has /healthz and
-    /// /livez of these [default: none, all are on SHOP_HOST and SHOP_PORT]
+    /// Address of a second listener, host:port, for probes, /health, /metrics and the paths of
+    /// operators; /metrics and /health need no token there. Of the probes, the first listener then
+    /// has only /healthz and /livez [default: none, all are on SHOP_HOST and SHOP_PORT]
     #[arg(long, env = "SHOP_ADMIN_ADDR")]
     pub(crate) admin_addr: Option<HostPort>,
     #[cfg(feature = "compat")]
@@ -189,12 +192,13 @@ pub(crate) struct ProcessArgs {
     pub(crate) compat: shop_compat::CompatArgs,
     #[command(flatten)]
     pub(crate) http: HttpArgs,
-    /// How long the store keeps purchases, by their timestamp. The process that runs ingest
-    /// deletes older ones, and requests with an older time are refused [default: for ever]
+    /// How long the store keeps purchases, by their timestamp. The process that runs ingest deletes
+    /// older ones, and requests with an older time are refused [default: forever]
     #[arg(long, env = "SHOP_PURCHASE_RETENTION", value_parser = duration_parser(1_000, MAX_MILLIS))]
     pub(crate) purchase_retention: Option<Duration>,
-    /// The currency of all purchases, such as EUR: those without one get it, others are refused.
-    /// Unset, all are refused [default: none]
+    /// Currency of all purchases, such as EUR. A purchase without a currency gets this one, and a
+    /// purchase with another currency is refused. If unset, all purchases with a currency are
+    /// refused [default: none]
     #[arg(long, env = "SHOP_CURRENCY")]
     pub(crate) currency: Option<Currency>,
     /// Topic of purchases
@@ -227,7 +231,7 @@ pub(crate) struct ProcessArgs {
         default_value = "order_service_group"
     )]
     pub(crate) orders_group_id: String,
-    /// How long an order waits for the event of its user, at most 4s; 0s for not at all
+    /// How long an order waits for the event of its user, at most 4s; with 0s, it does not wait
     #[arg(long, env = "SHOP_ORDER_USER_WAIT", default_value = "2s", value_parser = duration_parser(0, 4_000))]
     pub(crate) order_user_wait: Duration,
     /// Log level: error, warn, info, debug, trace, or directives such as info,shop_core=debug
@@ -236,14 +240,14 @@ pub(crate) struct ProcessArgs {
     /// Log format: text or json [default: text on a terminal, json elsewhere]
     #[arg(long, env = "SHOP_LOG_FORMAT", ignore_case = true)]
     pub(crate) log_format: Option<LogFormat>,
-    /// File that the service appends its log to, in an existing folder. One that is renamed or
-    /// deleted, as by logrotate, is created again within a second [default: standard error]
+    /// File in an existing folder, to which the service appends its log. If the file is renamed or
+    /// deleted, as by logrotate, it is created again within a second [default: standard error]
     #[arg(long, env = "SHOP_LOG_FILE")]
     pub(crate) log_file: Option<PathBuf>,
     /// Address of an OpenTelemetry collector, http://host:4318, to which traces are exported with
     /// OTLP over HTTP; no traces when unset. The other variables OTEL_* of the SDK apply, such as
-    /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER; a value that cannot be
-    /// followed is an error
+    /// OTEL_SERVICE_NAME, OTEL_EXPORTER_OTLP_HEADERS and OTEL_TRACES_SAMPLER; a value that the SDK
+    /// would ignore is an error
     #[arg(long, env = "OTEL_EXPORTER_OTLP_ENDPOINT", hide = true)]
     pub(crate) otel_exporter_otlp_endpoint: Option<String>,
     /// Whole address of the traces in the collector, http://host:4318/v1/traces, in place of
@@ -253,13 +257,13 @@ pub(crate) struct ProcessArgs {
     /// Protocol of the export: http/protobuf
     #[arg(long, env = "OTEL_EXPORTER_OTLP_PROTOCOL", hide = true)]
     pub(crate) otel_exporter_otlp_protocol: Option<String>,
-    /// The same, of traces alone
+    /// Protocol of the export of traces, in place of OTEL_EXPORTER_OTLP_PROTOCOL: http/protobuf
     #[arg(long, env = "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL", hide = true)]
     pub(crate) otel_exporter_otlp_traces_protocol: Option<String>,
     /// Exporter of traces: otlp, or none for no traces
     #[arg(long, env = "OTEL_TRACES_EXPORTER", hide = true, default_value = "otlp", ignore_case = true, value_parser = ["otlp", "none"])]
     pub(crate) otel_traces_exporter: String,
-    /// Whether no traces are exported: true or false
+    /// Whether the export of traces is disabled: true or false
     #[arg(long, env = "OTEL_SDK_DISABLED", hide = true, action = Set, default_value = "false", value_parser = BoolishValueParser::new())]
     pub(crate) otel_sdk_disabled: bool,
     /// File of settings, TOML [default: none]

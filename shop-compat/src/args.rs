@@ -8,8 +8,8 @@ use shop_http::{CorsOrigins, HttpArgs, HttpOptions};
 
 use crate::dialect::Dialect;
 
-/// The setting of the dialect for the command line of a program, which clap parses, beside
-/// [`HttpArgs`].
+/// The setting of the dialect for the command line of a program, which clap parses. It needs
+/// [`HttpArgs`] too.
 ///
 /// ```
 /// use clap::Parser;

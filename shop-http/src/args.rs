@@ -36,15 +36,15 @@ use crate::options::{AccessLog, CorsOrigins, Hosts, HttpOptions, TrustedProxies}
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct HttpArgs {
-    /// Writes per second that one client may send, the holder of a token or key, else an address;
-    /// counted by each process [default: no limit]
+    /// Maximum writes per second of a client, which is the holder of a token or key, or else an
+    /// address; each process counts for itself [default: no limit]
     #[arg(long, env = "SHOP_RATE_WRITES")]
     pub rate_writes: Option<NonZeroU32>,
-    /// Reads per second that one client may send [default: no limit]
+    /// Maximum reads per second of a client [default: no limit]
     #[arg(long, env = "SHOP_RATE_READS")]
     pub rate_reads: Option<NonZeroU32>,
-    /// Connections that one client address may have open, of IPv6 a network of 64 bits [default: no
-    /// limit]
+    /// Maximum open connections of a client address, which for IPv6 is a network of 64 bits
+    /// [default: no limit]
     #[arg(long, env = "SHOP_CLIENT_CONNECTIONS")]
     pub client_connections: Option<NonZeroU32>,
     /// Proxies whose header X-Forwarded-For names the client, as addresses or networks separated by
@@ -56,13 +56,14 @@ pub struct HttpArgs {
     #[arg(long, env = "SHOP_CORS_ALLOW_ORIGINS")]
     pub cors_allow_origins: Option<CorsOrigins>,
     /// Hosts that requests may name, separated by commas, such as shop.example or localhost:3000;
-    /// others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR localhost and
-    /// IP addresses too [default: all; on a loopback address localhost and IP addresses]
+    /// requests for others get a 421, except for probes, /health and /metrics. At SHOP_ADMIN_ADDR,
+    /// localhost and IP addresses are accepted too [default: all; on a loopback address localhost
+    /// and IP addresses]
     #[arg(long, env = "SHOP_HOSTS")]
     pub hosts: Option<Hosts>,
-    /// Access log: on (a line per request), 1/n (for one of n requests) or off. With it, each write
-    /// and each read of what belongs to another user has a line in the audit log [default: on with
-    /// authentication, else off]
+    /// Access log: on (a line per request), 1/n (for one of n requests) or off. Unless it is off,
+    /// the audit log has a line for each write, and for each read of the data of another user
+    /// [default: on with authentication, else off]
     #[arg(long, env = "SHOP_ACCESS_LOG")]
     pub access_log: Option<AccessLog>,
     /// Whether purchases can be refunded: on or off. Programs on the same topic that know no refunds

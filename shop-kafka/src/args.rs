@@ -47,8 +47,8 @@ pub struct KafkaArgs {
     /// Partitions of a topic that this process creates
     #[arg(long, env = "SHOP_KAFKA_PARTITIONS", default_value = "5", value_parser = value_parser!(u32).range(1..))]
     pub kafka_partitions: u32,
-    /// Replication factor of a topic that this process creates; warns of a topic with fewer
-    /// replicas [default: the brokers']
+    /// Replication factor of a topic that this process creates; a topic with fewer replicas causes
+    /// a warning [default: that of the brokers]
     #[arg(long, env = "SHOP_KAFKA_REPLICAS", value_parser = value_parser!(u32).range(1..))]
     pub kafka_replicas: Option<u32>,
     /// Whether to create a missing topic: on or off. With off, the process waits until the topic
@@ -80,7 +80,7 @@ pub struct KafkaArgs {
     /// File of the private key of the client certificate, PEM
     #[arg(long, env = "SHOP_KAFKA_KEY_FILE")]
     pub kafka_key_file: Option<PathBuf>,
-    /// Compression: none, gzip, snappy, lz4 or zstd; some consumers read none and gzip only
+    /// Compression: none, gzip, snappy, lz4 or zstd; some consumers can read only none and gzip
     #[arg(long, env = "SHOP_KAFKA_COMPRESSION", default_value = "none", ignore_case = true, value_parser = PossibleValuesParser::new(Compression::NAMES).try_map(|name| name.parse::<Compression>()))]
     pub kafka_compression: Compression,
 }

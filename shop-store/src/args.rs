@@ -58,7 +58,7 @@ pub struct EmbeddedArgs {
     #[arg(long, env = "SHOP_LOG_RETENTION", value_parser = duration_parser(1_000, MAX_MILLIS))]
     pub log_retention: Option<Duration>,
     /// Maximum size of the file of the embedded log, at least 1MiB; purchases are refused when it
-    /// is full. If the store is embedded, it is in that file [default: none]
+    /// is full. An embedded store is in the same file [default: none]
     #[arg(long, env = "SHOP_LOG_MAX_SIZE", value_parser = size_parser(1))]
     pub log_max_size: Option<u64>,
 }
@@ -106,15 +106,15 @@ impl EmbeddedArgs {
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct MongoArgs {
-    /// Connection string of MongoDB, mongodb://…, for purchases. These of its options are left out
-    /// with a warning: compressors other than zstd, zlibCompressionLevel, socketTimeoutMS,
-    /// timeoutMS, uuidRepresentation, useNewUrlParser and useUnifiedTopology. These are refused:
+    /// Connection string of MongoDB, mongodb://…, for purchases. These options of the string are
+    /// ignored with a warning: compressors other than zstd, zlibCompressionLevel, socketTimeoutMS,
+    /// timeoutMS, uuidRepresentation, useNewUrlParser and useUnifiedTopology. These are rejected:
     /// proxyHost, tlsCertificateKeyFilePassword, tlsAllowInvalidHostnames, the mechanisms GSSAPI
-    /// and MONGODB-AWS, and options that the driver of Rust does not know [default: none, the store
-    /// is embedded]
+    /// and MONGODB-AWS, and options that the Rust driver does not know [default: none, the store is
+    /// embedded]
     #[arg(long, env = "SHOP_MONGODB_URI", hide = true, hide_env_values = true)]
     pub mongodb_uri: Option<SecretString>,
-    /// Database of purchases [default: that of the URI's path, else purchases]
+    /// Database of purchases [default: the database in the path of the URI, else purchases]
     #[arg(long, env = "SHOP_MONGODB_DATABASE")]
     pub mongodb_database: Option<String>,
     /// Collection of purchases
@@ -161,8 +161,8 @@ impl MongoArgs {
 #[command(about = None, long_about = None)]
 #[non_exhaustive]
 pub struct PostgresArgs {
-    /// URL of PostgreSQL, postgresql://…, for all roles of the process; with SHOP_MONGODB_URI
-    /// beside it for users and orders only
+    /// URL of PostgreSQL, postgresql://…, for all roles of the process, or only for users and
+    /// orders if SHOP_MONGODB_URI is set too
     #[arg(long, env = "SHOP_POSTGRES_URL", hide = true, hide_env_values = true)]
     pub postgres_url: Option<SecretString>,
     /// Connections to PostgreSQL that this process may open, at least 12: half of them for
