@@ -41,9 +41,15 @@ simulate seeds="500":
 api:
     .ci/surface --write
 
-# Changes that no test notices, in the critical files of one of the sets of `.ci/mutants`.
-mutants set="core":
-    .ci/mutants {{ set }}
+# Changes that no test notices, in the critical files of a library, e.g. `just mutants shop-core --re retention.rs` (needs
+# cargo-mutants).
+mutants library *options:
+    .ci/mutants {{ library }} {{ options }}
+
+# Links between pages, and spelling.
+texts:
+    .ci/text links
+    .ci/text typos
 
 # What the build must not exceed, and what it has.
 budget:

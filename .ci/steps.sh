@@ -30,10 +30,15 @@ finish() {
   done
 }
 
-# with_low_priority COMMAND...: for a step beside one whose processes must respond in time.
-with_low_priority() {
-  renice -n 19 -p "$BASHPID" >/dev/null
-  "$@"
+# finish_all: waits for all steps that have begun.
+finish_all() {
+  while [ ${#running[@]} -gt 0 ]; do wait_for_one; done
+}
+
+# with_niceness NICENESS COMMAND...: for a step beside one whose processes must respond in time.
+with_niceness() {
+  renice -n "$1" -p "$BASHPID" >/dev/null
+  "${@:2}"
 }
 
 # step NAME COMMAND...: begins a step and waits for it.
@@ -124,7 +129,10 @@ report() {
       # Once more at the end: what reads this may keep only that.
       printf '\n'
       grep -h -A 3 ' panicked at ' "$outputs/$name" | cut -c 1-500 | tail -n 60 || true
-      printf '== %s: FAILED after %d s. Repeat it with: .ci/run only %s\n' "$name" $((SECONDS - began[$name])) "$name"
+      mkdir -p "$CARGO_TARGET_DIR/ci"
+      cp "$outputs/$name" "$CARGO_TARGET_DIR/ci/$name.log"
+      printf '== %s: FAILED after %d s. Its output is in %s. Repeat it with: .ci/run only %s\n' \
+        "$name" $((SECONDS - began[$name])) "$CARGO_TARGET_DIR/ci/$name.log" "$name"
     done
   fi
   rm -rf "$outputs"
