@@ -671,4 +671,21 @@ mod tests {
             Timestamp::MAX
         );
     }
+
+    #[test]
+    fn accepted_times_end_five_minutes_ahead_and_begin_at_the_retention() {
+        let ahead = 5 * 60 * 1_000;
+        let times = AcceptedTimes::new(at(NOW), Some(Duration::from_secs(24 * 3_600)));
+
+        assert_eq!(times.check(at(NOW + ahead)).unwrap(), at(NOW + ahead));
+        let future = times.check(at(NOW + ahead + 1)).unwrap_err();
+        assert!(
+            future.to_string().contains("5 minutes in the future"),
+            "{future}"
+        );
+
+        assert_eq!(times.check(at(NOW - DAY)).unwrap(), at(NOW - DAY));
+        let expired = times.check(at(NOW - DAY - 1)).unwrap_err();
+        assert!(expired.to_string().contains("retention"), "{expired}");
+    }
 }
