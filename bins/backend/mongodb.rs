@@ -1,7 +1,11 @@
 //! The backend of purchases in MongoDB.
 
+#[cfg(feature = "compat")]
+use std::sync::Arc;
 use std::time::Duration;
 
+#[cfg(feature = "compat")]
+use shop_compat::documents::SystemDocumentDecoder;
 use shop_core::ports::RecordStore as _;
 use shop_core::{Error, ErrorKind};
 #[cfg(feature = "compat")]
@@ -23,6 +27,8 @@ const DNS_PAUSE: Duration = Duration::from_secs(10);
 
 /// Opens and inspects the collection of `options`. A command requires that the collection exists.
 ///
+/// With the feature `compat`, the store also reads the documents of the replaced systems.
+///
 /// # Errors
 /// - the errors of MongoDB, and of [`InspectedStore::accept`]
 /// - for a command: that the collection does not exist or, if the command writes, that it cannot be
@@ -32,7 +38,10 @@ pub(super) async fn open(
     options: MongoStoreOptions,
 ) -> Result<OpenPort<MongoStore>> {
     let settings = backends.settings;
-    let store = connect(settings, options.create_indexes(settings.serves())).await?;
+    let options = options.create_indexes(settings.serves());
+    #[cfg(feature = "compat")]
+    let options = options.decoder(Some(Arc::new(SystemDocumentDecoder)));
+    let store = connect(settings, options).await?;
     let closing_store = store.clone();
     // The driver panics if the runtime ends before the store is closed.
     backends.close_at_end(async move { closing_store.close().await });

@@ -9,14 +9,84 @@
 //!
 //! The system 002 stores rows in PostgreSQL, and no documents.
 //!
-//! The store reads all of these forms, and its `migrate` converts them to its own.
-//! [`ReplacedSystem`] is the [`DocumentFormat`] in which they are written back, so that the programs
-//! of the system can list the documents again.
+//! The systems check little of what their clients send, so user ids and names may also be numbers,
+//! prices integers, and times milliseconds or anything else.
+//!
+//! [`SystemDocumentDecoder`] reads all of these forms. A
+//! [`MongoStore`](shop_store::mongo::MongoStore) with this decoder lists the documents, and its
+//! `migrate` converts them to its own form. [`ReplacedSystem`] is the [`DocumentFormat`] in which they
+//! are written back, so that the programs of the system can list the documents again.
+//!
+//! ```
+//! use std::sync::Arc;
+//!
+//! use shop_compat::documents::SystemDocumentDecoder;
+//! use shop_store::mongo::MongoStoreOptions;
+//!
+//! let options = MongoStoreOptions::new("mongodb://localhost:27017/shop")
+//!     .decoder(Some(Arc::new(SystemDocumentDecoder)));
+//! ```
 
 use shop_core::{Price, Timestamp};
-use shop_store::mongo::{Bson, DocumentFormat};
+use shop_store::mongo::{Bson, DocumentDecoder, DocumentFormat};
 
 use crate::ReplacedSystem;
+
+/// The decoder of the documents of all replaced systems.
+#[derive(Debug, Clone, Copy)]
+pub struct SystemDocumentDecoder;
+
+impl DocumentDecoder for SystemDocumentDecoder {
+    fn read_text(&self, value: &Bson) -> Option<String> {
+        match value {
+            Bson::Int32(number) => Some(number.to_string()),
+            Bson::Int64(number) => Some(number.to_string()),
+            // JavaScript programs write numbers as doubles. The shortest text that represents the
+            // double is the number as it was typed.
+            Bson::Double(number) => Some(number.to_string()),
+            _ => None,
+        }
+    }
+
+    fn values_with_text(&self, text: &str) -> Vec<Bson> {
+        number_with_text(text).into_iter().collect()
+    }
+
+    fn read_price(&self, value: &Bson) -> Option<String> {
+        match value {
+            Bson::String(text) => Some(text.trim().to_owned()),
+            number => self.read_text(number),
+        }
+    }
+
+    fn read_timestamp(&self, value: &Bson) -> Option<Timestamp> {
+        let number = match value {
+            Bson::String(text) => return text.parse().ok(),
+            Bson::Double(number) => *number,
+            Bson::Int32(number) => f64::from(*number),
+            // A number beyond 2^53 is not exact as a double, but is out of the range of timestamps.
+            #[expect(clippy::cast_precision_loss, reason = "see above")]
+            Bson::Int64(number) => *number as f64,
+            _ => return None,
+        };
+        Timestamp::from_unix_seconds_or_millis(number).ok()
+    }
+}
+
+/// Returns the number that prints as exactly `text`, if there is one: an integer or a double.
+fn number_with_text(text: &str) -> Option<Bson> {
+    if let Ok(integer) = text.parse::<i64>()
+        && integer.to_string() == text
+    {
+        return Some(Bson::Int64(integer));
+    }
+    if let Ok(double) = text.parse::<f64>()
+        && double.to_string() == text
+    {
+        return Some(Bson::Double(double));
+    }
+    None
+}
 
 impl DocumentFormat for ReplacedSystem {
     fn price(&self, price: Price) -> Bson {
@@ -75,6 +145,27 @@ mod tests {
         ] {
             assert_eq!(system.price(price), expected_price, "{system:?}");
             assert_eq!(system.timestamp(time), expected_time, "{system:?}");
+
+            // The decoder reads what was converted as before.
+            let decoder = SystemDocumentDecoder;
+            let read_price = decoder.read_price(&expected_price).unwrap();
+            assert_eq!(read_price.parse(), Ok(price), "{system:?}");
+            if let Some(expected_time) = expected_time {
+                let read_time = decoder.read_timestamp(&expected_time);
+                assert_eq!(read_time, Some(time), "{system:?}");
+            }
         }
+    }
+
+    #[test]
+    fn the_values_with_a_text_are_read_as_the_text() {
+        for text in ["42", "-7", "0.5", "1e21", "NaN", "007", "4.0", "u1", ""] {
+            for value in SystemDocumentDecoder.values_with_text(text) {
+                let read = SystemDocumentDecoder.read_text(&value);
+                assert_eq!(read.as_deref(), Some(text));
+            }
+        }
+        let values = |text| SystemDocumentDecoder.values_with_text(text).len();
+        assert_eq!(["42", "0.5", "007", "u1"].map(values), [1, 1, 0, 0]);
     }
 }

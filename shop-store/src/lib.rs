@@ -53,8 +53,8 @@
 //!
 //! A purchase is one document. An insert is acknowledged once the majority of the servers has
 //! written it to the journal. A store can be opened while the server is unavailable, and creates
-//! its indexes in the background. The store reads the documents of other programs, and
-//! [`migrate`](mongo::MongoStore::migrate) converts them.
+//! its indexes in the background. With a [`DocumentDecoder`](mongo::DocumentDecoder), the store also
+//! reads the documents of another program, and [`migrate`](mongo::MongoStore::migrate) converts them.
 //!
 //! ```no_run
 //! # #[cfg(feature = "mongodb")]

@@ -275,7 +275,8 @@ mod tests {
     use bson::RawDocument;
 
     use super::*;
-    use crate::mongo::document::{is_mark, purchase_document, read_purchase};
+    use crate::mongo::document::{is_mark, purchase_document};
+    use crate::mongo::reader::DocumentReader;
     use crate::server_fixture::purchases;
 
     /// Judges a collection of purchases with these options and this index.
@@ -449,12 +450,13 @@ mod tests {
         assert_eq!(ids.len(), samples.len());
 
         let plain = purchase_document(&purchases(1)[0]);
+        let reader = DocumentReader::new(None);
         for (form, sample) in samples {
             let raw = bson::RawDocumentBuf::try_from(&sample).unwrap();
             match form {
                 "purchases" => assert_eq!(members(&raw), members(&plain)),
                 form if form.contains("erased") => assert!(is_mark(&raw), "{form}"),
-                form => assert!(read_purchase(&raw).is_ok(), "{form}"),
+                form => assert!(reader.read_purchase(&raw).is_ok(), "{form}"),
             }
         }
     }

@@ -36,10 +36,10 @@ use super::error::{
     from_driver, from_uri, is_not_primary, is_retryable, is_server_selection, is_unauthorized,
     mongo_error, refuses_collations,
 };
+use super::reader::{DocumentDecoder, DocumentReader};
 use super::servers::{NoServer, Servers};
 use super::uri::SupportedUri;
 use crate::retries::{CHECK_TIMEOUT, retry_until};
-use crate::unreadable::Unreadables;
 
 shop_core::options! {
     /// Options of a [`MongoStore`](super::MongoStore).
@@ -74,6 +74,9 @@ shop_core::options! {
         /// Whether missing listing indexes are created, and with them the collection (default
         /// true).
         pub create_indexes: bool = true,
+        /// The decoder of the documents that another program wrote into the collection (default
+        /// none: these documents are logged and counted, and in no listing and no sum).
+        pub decoder: Option<Arc<dyn DocumentDecoder>> = None,
     }
 
     /// The collection `purchases` of the server at `uri`.
@@ -89,8 +92,8 @@ pub(super) struct MongoConnection {
     /// whatever the URI says.
     pub(super) database: Database,
     pub(super) options: MongoStoreOptions,
-    /// The documents found so far that are not purchases.
-    pub(super) unreadables: Arc<Unreadables>,
+    /// The reader of the documents in the collection.
+    pub(super) reader: Arc<DocumentReader>,
     /// Permits for queries. Writes and pings use other permits, so they do not queue behind
     /// queries.
     query_permits: Arc<Semaphore>,
@@ -149,7 +152,7 @@ impl MongoConnection {
         Ok(Self {
             collection,
             database,
-            unreadables: Arc::default(),
+            reader: Arc::new(DocumentReader::new(options.decoder.clone())),
             query_permits: Arc::new(Semaphore::new(half_of_calls)),
             write_permits: Arc::new(Semaphore::new(half_of_calls)),
             has_collations: AtomicBool::new(true),

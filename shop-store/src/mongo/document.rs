@@ -1,12 +1,12 @@
-//! Writes purchases as documents, and reads them, including documents that other programs wrote.
+//! The form of the documents that this store writes: purchases, and the marks of erased purchases.
+//! The module `reader` reads purchases from documents.
 
 use bson::oid::ObjectId;
 use bson::raw::RawBsonRef;
 use bson::{Bson, DateTime, Decimal128, Document, RawDocument, RawDocumentBuf, cstr, doc, rawdoc};
-use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp};
+use shop_core::{Price, Purchase, PurchaseId, Timestamp};
 
-use crate::refunds::StoredRow;
-use crate::unreadable::{Unreadable, Unreadables, not_valid, unreadable};
+use crate::unreadable::{Unreadable, not_valid, unreadable};
 
 /// The biased exponent of Decimal128 for zero decimals (IEEE 754-2008, binary integer decimal).
 const EXPONENT_BIAS: u128 = 6_176;
@@ -26,41 +26,6 @@ pub(super) const REFERENCE: &str = "reference";
 /// The member of a refund with the id of the purchase that the refund pays back.
 pub(super) const REFUNDED_PURCHASE: &str = "of";
 
-/// Reads the content of a document: a purchase, the mark of an erased purchase, or an unreadable
-/// document.
-pub(super) fn read_stored_row(document: &RawDocument) -> StoredRow {
-    if is_mark(document) {
-        return StoredRow::Mark;
-    }
-    read_purchase(document).map_or_else(StoredRow::Unreadable, StoredRow::Purchase)
-}
-
-/// Reads the purchase in a document of this store or of another program.
-///
-/// Other programs may have written prices as doubles, integers or text, times as text or numbers,
-/// and ids and names as numbers.
-///
-/// # Errors
-/// The member that is missing or not valid, and the reason.
-pub(super) fn read_purchase(document: &RawDocument) -> Result<Purchase, Unreadable> {
-    let id = read_id(document)?;
-    let user_id = read_text(document, "userid")?
-        .parse()
-        .map_err(not_valid("userid"))?;
-    let user_name = read_text(document, "username")?
-        .parse()
-        .map_err(not_valid("username"))?;
-    let details = match raw_member(document, DETAILS)? {
-        Some(RawBsonRef::String(json)) => Details::from_json(json.as_bytes(), &[])
-            .map_err(|(_, problem)| unreadable(DETAILS, problem))?,
-        _ => Details::NONE,
-    };
-    let price = read_price(document, &details)?;
-    let timestamp = read_timestamp(document, &id)?;
-
-    Ok(Purchase::new(id, user_id, user_name, price, timestamp).with_details(details))
-}
-
 /// Reads the id of a purchase from the member `_id`, which is the text of a UUID or an `ObjectId`.
 ///
 /// The value must be the one that [`id_value`] returns for the id, because all queries look for that
@@ -77,63 +42,8 @@ pub(super) fn read_id(document: &RawDocument) -> Result<PurchaseId, Unreadable> 
     }
 }
 
-/// Reads a member as text. A number is converted to its text.
-fn read_text(document: &RawDocument, name: &'static str) -> Result<String, Unreadable> {
-    match raw_member(document, name)? {
-        Some(RawBsonRef::String(text)) => Ok(text.to_owned()),
-        Some(RawBsonRef::Int32(number)) => Ok(number.to_string()),
-        Some(RawBsonRef::Int64(number)) => Ok(number.to_string()),
-        // JavaScript programs write numbers as doubles. The shortest text that represents the
-        // double is the number as it was typed.
-        Some(RawBsonRef::Double(number)) => Ok(number.to_string()),
-        Some(RawBsonRef::Decimal128(price)) if name == "price" => Ok(price.to_string()),
-        Some(_) => Err(unreadable(name, "is neither text nor a number")),
-        None => Err(unreadable(name, "is missing")),
-    }
-}
-
-/// Reads the price. Only a refund may have a negative price.
-fn read_price(document: &RawDocument, details: &Details) -> Result<Price, Unreadable> {
-    let text = read_text(document, "price")?;
-    let amount = text.trim();
-    let price = match amount.strip_prefix('-') {
-        Some(refunded) if details.of.is_some() => {
-            Price::parse_rounded(refunded).map(Price::negated)
-        }
-        _ => Price::parse_rounded(amount),
-    };
-    price.map_err(not_valid("price"))
-}
-
-/// Reads the timestamp of a purchase. If the member is missing or unreadable, returns the time of
-/// the `ObjectId` in `id`.
-fn read_timestamp(document: &RawDocument, id: &PurchaseId) -> Result<Timestamp, Unreadable> {
-    if let Some(timestamp) = read_timestamp_member(document) {
-        return Ok(timestamp);
-    }
-    id.as_object_id()
-        .and_then(|bytes| to_timestamp(ObjectId::from_bytes(*bytes).timestamp()))
-        .ok_or_else(|| unreadable("timestamp", "is not a time"))
-}
-
-/// Reads the member `timestamp`: a date, as this store writes it, or the text or number of another
-/// program.
-pub(super) fn read_timestamp_member(document: &RawDocument) -> Option<Timestamp> {
-    let number = match document.get("timestamp").ok()?? {
-        RawBsonRef::DateTime(date) => return to_timestamp(date),
-        RawBsonRef::String(text) => return text.parse().ok(),
-        RawBsonRef::Double(number) => number,
-        RawBsonRef::Int32(number) => f64::from(number),
-        // A number beyond 2^53 is not exact as a double, but is out of the range of timestamps.
-        #[expect(clippy::cast_precision_loss, reason = "see above")]
-        RawBsonRef::Int64(number) => number as f64,
-        _ => return None,
-    };
-    Timestamp::from_unix_seconds_or_millis(number).ok()
-}
-
 /// Returns the value of a member, of any type, as a reference into the document.
-fn raw_member<'a>(
+pub(super) fn raw_member<'a>(
     document: &'a RawDocument,
     name: &'static str,
 ) -> Result<Option<RawBsonRef<'a>>, Unreadable> {
@@ -144,19 +54,6 @@ fn raw_member<'a>(
 pub(super) fn member_value(document: &RawDocument, member: &str) -> Option<Bson> {
     let value = document.get(member).ok()??;
     Bson::try_from(value).ok()
-}
-
-impl Unreadables {
-    /// Returns the purchase in `document`, if it is one. A document that is neither a purchase nor
-    /// a mark is logged and counted, as by [`record`](Self::record).
-    pub(super) fn read_purchase(&self, document: &RawDocument) -> Option<Purchase> {
-        if is_mark(document) {
-            return None;
-        }
-        read_purchase(document)
-            .inspect_err(|error| self.record("document", &id_text(document), error))
-            .ok()
-    }
 }
 
 /// Returns the `_id` of a document, of any type, as a single line for logs and reports.

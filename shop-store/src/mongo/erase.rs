@@ -42,7 +42,8 @@ impl PurchaseErase for MongoStore {
             return Ok(Removed::default());
         }
 
-        let user_filter = select::selector_filter(&Selector::User(user.clone()));
+        let selector = Selector::User(user.clone());
+        let user_filter = select::selector_filter(&selector, &self.connection.reader);
         for _ in 0..MAX_ATTEMPTS {
             let ids = self.find_ids(&user_filter, limit).await?;
             // The waiting refunds of the user are erased after the last purchase.
@@ -85,7 +86,8 @@ impl PurchaseErase for MongoStore {
         Ok(marked)
     }
 
-    /// A document that was not [migrated](Self::migrate) contains no date, and is not deleted.
+    /// A document of another program without a date is not deleted before it is
+    /// [migrated](Self::migrate).
     async fn delete_before(
         &self,
         time: Timestamp,

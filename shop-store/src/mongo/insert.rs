@@ -92,7 +92,7 @@ pub(super) async fn find_stored_rows(
     let mut stored_rows = HashMap::with_capacity(documents.len());
     for document in &documents {
         if let Ok(id) = document::read_id(document) {
-            stored_rows.insert(id, document::read_stored_row(document));
+            stored_rows.insert(id, connection.reader.read_stored_row(document));
         }
     }
     Ok(stored_rows)

@@ -1,4 +1,4 @@
-//! Converts documents that other programs wrote to the current format and back, in place.
+//! Converts documents that other programs wrote to the format of this store and back, in place.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -7,13 +7,13 @@ use std::time::Duration;
 use backon::{ExponentialBuilder, Retryable as _};
 use bson::raw::RawBsonRef;
 use bson::{Bson, Document, RawDocument, doc};
-use shop_core::{Error, Price, Purchase, Result, Timestamp};
+use shop_core::{Error, ErrorKind, Price, Purchase, Result, Timestamp};
 use tokio::time::sleep;
 
 use super::connection::MongoConnection;
-use super::document::{
-    decimal128, id_text, is_mark, member_value, read_purchase, read_timestamp_member, to_bson_date,
-};
+use super::document::{decimal128, id_text, is_mark, member_value, to_bson_date};
+use super::error::mongo_error;
+use super::reader::DocumentReader;
 use super::write::{Update, Write};
 use super::{MongoStore, scan};
 
@@ -25,8 +25,8 @@ pub struct Migration {
     pub scanned: u64,
     /// Documents that were changed.
     pub migrated: u64,
-    /// Documents that are not purchases, which are logged with their `_id`, or were modified
-    /// concurrently by another client. They stay unchanged.
+    /// Documents that are not purchases as far as the store can read them, which are logged with
+    /// their `_id`, or that were modified concurrently by another client. They stay unchanged.
     pub skipped: u64,
 }
 
@@ -46,11 +46,14 @@ pub trait DocumentFormat: Send + Sync {
 const TIME_BEFORE: &str = "timestamp_before";
 
 impl MongoStore {
-    /// Converts documents that other programs wrote to the current format, in place.
+    /// Converts documents that other programs wrote to the format of this store, in place.
     ///
-    /// Prices become Decimal128, timestamps become Date, and numeric user ids and names become
-    /// text. `_id` and all other members stay unchanged. An unreadable timestamp is kept as
-    /// `timestamp_before`, and replaced by the time of the document's `ObjectId`.
+    /// Prices become Decimal128, timestamps become Date, and user ids and names become text. `_id`
+    /// and all other members stay unchanged. An unreadable timestamp is kept as `timestamp_before`,
+    /// and replaced by the time of the document's `ObjectId`.
+    ///
+    /// Only documents that the [decoder](super::MongoStoreOptions::decoder) of this store reads are
+    /// converted, so nothing is without one.
     ///
     /// A migration is idempotent. It can be stopped and restarted at any time, and run while
     /// services use the collection. `progress` is called after every slice. Transient errors are
@@ -67,21 +70,28 @@ impl MongoStore {
     /// list them.
     ///
     /// Only values that this store wrote or [migrated](Self::migrate) are converted. `_id`, and the
-    /// values that other programs wrote, stay unchanged. Like [`migrate`](Self::migrate),
-    /// this conversion can run while services use the collection, because services read every
-    /// format.
+    /// values that other programs wrote, stay unchanged. Like [`migrate`](Self::migrate), this
+    /// conversion can run while services use the collection, if they have a
+    /// [decoder](super::MongoStoreOptions::decoder) that reads the format.
     ///
     /// # Errors
-    /// The errors of [`migrate`](Self::migrate).
+    /// - [`Invalid`](ErrorKind::Invalid) if this store has no decoder. It would list none of the
+    ///   converted documents
+    /// - the errors of [`migrate`](Self::migrate)
     pub async fn convert_to(
         &self,
         format: &dyn DocumentFormat,
         progress: impl FnMut(Migration) + Send,
     ) -> Result<Migration> {
+        if self.connection.options.decoder.is_none() {
+            let message = "the store has no decoder, so it could not list the converted documents";
+            return Err(mongo_error(ErrorKind::Invalid, message));
+        }
         self.convert(Some(format), progress).await
     }
 
-    /// Converts all documents of the collection to `format`, or to the current format for `None`, slice after slice, with retries.
+    /// Converts all documents of the collection to `format`, or to the format of this store for
+    /// `None`, slice after slice, with retries.
     ///
     /// `progress` is called with the sum of all slices so far.
     async fn convert(
@@ -132,7 +142,7 @@ fn log_retry(error: &Error, pause: Duration) {
 type SentIds = Mutex<HashSet<String>>;
 
 /// Converts the documents of the slice at position `from` with one command: to `format`, or to the
-/// current format for `None`.
+/// format of this store for `None`.
 ///
 /// Returns the progress of this slice, and the position of the next slice; `None` at the end. The
 /// conversion is idempotent, so the caller may repeat it after an error, with the same `sent_ids`.
@@ -157,11 +167,11 @@ async fn convert_slice(
         if is_mark(document) {
             continue;
         }
-        match read_purchase(document) {
+        match connection.reader.read_purchase(document) {
             Ok(purchase) => {
                 let new_members = match format {
                     Some(format) => foreign_format_members(format, document, &purchase),
-                    None => current_format_members(document, &purchase),
+                    None => own_format_members(&connection.reader, document, &purchase),
                 };
                 if let Some(update) = build_update(document, new_members) {
                     updates.push(update);
@@ -225,16 +235,20 @@ fn build_update(old_document: &RawDocument, new_members: Document) -> Option<Upd
     Some(Update::new(id, old_members, doc! { "$set": new_members }))
 }
 
-/// Returns the members of `purchase` in the current format; an empty document if `old_document` is
-/// in this format already.
+/// Returns the members of `purchase` in the format of this store; an empty document if
+/// `old_document` is in this format already.
 ///
 /// A timestamp that cannot be read is kept in the member [`TIME_BEFORE`].
-fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Document {
-    let is_current = has_decimal_price(old_document)
+fn own_format_members(
+    reader: &DocumentReader,
+    old_document: &RawDocument,
+    purchase: &Purchase,
+) -> Document {
+    let is_in_own_format = has_decimal_price(old_document)
         && old_document.get_datetime("timestamp").is_ok()
         && old_document.get_str("userid").is_ok()
         && old_document.get_str("username").is_ok();
-    if is_current {
+    if is_in_own_format {
         return Document::new();
     }
 
@@ -245,7 +259,7 @@ fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Do
         "timestamp": to_bson_date(purchase.timestamp),
     };
     if let Some(old_timestamp) = member_value(old_document, "timestamp")
-        && read_timestamp_member(old_document).is_none()
+        && reader.read_timestamp_member(old_document).is_none()
     {
         tracing::warn!(purchase.id = %purchase.id, "unreadable timestamp kept as {TIME_BEFORE}");
         new_members.insert(TIME_BEFORE, old_timestamp);
@@ -255,8 +269,8 @@ fn current_format_members(old_document: &RawDocument, purchase: &Purchase) -> Do
 
 /// Returns the price and the timestamp of `purchase` in `format`.
 ///
-/// The result contains each of the two only if `old_document` contains it in the current format,
-/// which only this store writes.
+/// The result contains each of the two only if `old_document` contains it in the format of this
+/// store.
 fn foreign_format_members(
     format: &dyn DocumentFormat,
     old_document: &RawDocument,
@@ -276,67 +290,62 @@ fn foreign_format_members(
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use bson::RawDocumentBuf;
 
     use super::*;
+    use crate::mongo::decoder_fixture::Cents;
     use crate::mongo::document::purchase_document;
+    use crate::server_fixture::purchases;
 
-    /// A format whose values are these, whatever the purchase is.
-    #[derive(Debug)]
-    struct Values(Bson, Option<Bson>);
+    /// A format with the timestamp of this store.
+    struct Texts;
 
-    impl DocumentFormat for Values {
-        fn price(&self, _price: Price) -> Bson {
-            self.0.clone()
+    impl DocumentFormat for Texts {
+        fn price(&self, price: Price) -> Bson {
+            Bson::String(price.to_string())
         }
 
         fn timestamp(&self, _timestamp: Timestamp) -> Option<Bson> {
-            self.1.clone()
+            None
         }
+    }
+
+    fn raw(document: &Document) -> RawDocumentBuf {
+        RawDocumentBuf::try_from(document).unwrap()
     }
 
     #[test]
     fn documents_are_converted_to_another_format_once_and_read_as_before() {
-        let time = Timestamp::from_millis(1_772_355_600_250).unwrap();
-        let id = "0190163d-8694-739b-aea5-966c26f8ad91";
-        let purchase = Purchase::new(
-            id.parse().unwrap(),
-            "u1".parse().unwrap(),
-            "ada".parse().unwrap(),
-            "1195.30".parse().unwrap(),
-            time,
-        );
-        let ours = doc! {
-            "_id": id,
-            "username": "ada",
-            "userid": "u1",
-            "price": "1195.30".parse::<bson::Decimal128>().unwrap(),
-            "timestamp": bson::DateTime::from_millis(time.as_millis()),
-        };
-        let written = purchase_document(&purchase);
-        assert_eq!(Document::try_from(&*written).unwrap(), ours);
-        let text = |text: &str| Bson::String(text.to_owned());
-        for format in [
-            Values(text("1195.30"), Some(text("2026-03-01T09:00:00.250Z"))),
-            Values(Bson::Double(1195.3), None),
-            Values(Bson::Double(1195.3), Some(text("2026-03-01T09:00:00.250"))),
-            Values(Bson::Double(1195.3), Some(Bson::Double(1_772_355_600.25))),
-        ] {
-            let convert = |document| foreign_format_members(&format, document, &purchase);
-            let Values(price, timestamp) = &format;
-            let mut expected = doc! { "price": price };
-            if let Some(timestamp) = timestamp {
-                expected.insert("timestamp", timestamp);
-            }
-            assert_eq!(convert(&written), expected, "{format:?}");
-            // What was converted is read as before, and is not converted again.
-            let mut document = ours.clone();
-            document.extend(expected);
-            let converted = RawDocumentBuf::try_from(&document).unwrap();
-            let read = read_purchase(&converted).unwrap();
-            assert!(read.same_content(&purchase), "{format:?}");
-            assert_eq!(read.timestamp, time, "{format:?}");
-            assert!(convert(&converted).is_empty(), "{format:?}");
-        }
+        let purchase = &purchases(1)[0];
+        let written = purchase_document(purchase);
+        let time = purchase.timestamp.as_millis();
+        let new_members = foreign_format_members(&Cents, &written, purchase);
+        assert_eq!(new_members, doc! { "price": 50_i64, "timestamp": time });
+
+        let mut document = Document::try_from(&*written).unwrap();
+        document.extend(new_members);
+        let converted = raw(&document);
+        let reader = DocumentReader::new(Some(Arc::new(Cents)));
+        let read = reader.read_purchase(&converted).unwrap();
+        assert!(read.same_content(purchase));
+        assert_eq!(read.timestamp, purchase.timestamp);
+        assert!(foreign_format_members(&Cents, &converted, purchase).is_empty());
+        let strict = DocumentReader::new(None);
+        strict.read_purchase(&converted).unwrap_err();
+
+        // And back.
+        document.extend(own_format_members(&reader, &converted, purchase));
+        assert_eq!(raw(&document), written);
+        assert!(own_format_members(&reader, &written, purchase).is_empty());
+    }
+
+    #[test]
+    fn a_date_stays_in_a_format_with_dates() {
+        let purchase = &purchases(1)[0];
+        let written = purchase_document(purchase);
+        let new_members = foreign_format_members(&Texts, &written, purchase);
+        assert_eq!(new_members, doc! { "price": "0.5" });
     }
 }

@@ -8,16 +8,17 @@
 //! | `inspect` | an inspection of the collections and the rights, which changes nothing |
 //! | `collection_form` | the options and indexes of a collection that loses or rejects documents |
 //! | `indexes` | creation of the listing indexes in the background |
-//! | `document` | conversion of purchases to documents and back, including documents of other programs |
+//! | `document` | the form of the documents that this store writes |
+//! | `reader` | reads purchases from documents, with a [`DocumentDecoder`] also from those of other programs |
 //! | `imported_files` | how the files were read that were imported into the store |
 //! | `write` | the one function that inserts, updates and deletes documents: durability, limits of a command |
 //! | `refusal` | documents that the server refused, and whose fault that is |
 //! | `insert` | inserts of purchases, with one outcome for each |
-//! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents that are not migrated yet |
+//! | `select` | the port for queries; keyset pagination in two ranges: documents with a date, then documents of other programs without a date |
 //! | `scan` | reads the whole collection in the order of `_id` |
 //! | `totals` | exact counts and sums |
 //! | `erase` | erasure of a user's purchases, and deletion of old ones |
-//! | `migrate` | conversion of other programs' documents to the current format and back |
+//! | `migrate` | conversion of other programs' documents to the form of this store and back |
 //! | `refunds` | refunds, and the currency |
 //! | `waiting` | the collection of refunds that wait for their purchase |
 //! | `store` | [`MongoStore`], and its port for inserts |
@@ -28,6 +29,8 @@
 
 mod collection_form;
 mod connection;
+#[cfg(test)]
+mod decoder_fixture;
 mod document;
 mod erase;
 mod error;
@@ -53,6 +56,7 @@ mod inspect_test;
 mod migrate;
 #[cfg(test)]
 mod plans_test;
+mod reader;
 #[cfg(test)]
 mod reads_test;
 mod refunds;
@@ -78,4 +82,5 @@ mod writes_test;
 pub use bson::Bson;
 pub use connection::MongoStoreOptions;
 pub use migrate::{DocumentFormat, Migration};
+pub use reader::DocumentDecoder;
 pub use store::MongoStore;

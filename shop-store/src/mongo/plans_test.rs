@@ -3,7 +3,9 @@
 
 use bson::{Bson, Document, doc};
 
+use super::decoder_fixture::Cents;
 use super::fixture::{MongoFixture, skipped};
+use super::reader::DocumentReader;
 use super::select::RangePosition;
 use super::{MongoStore, scan, select, totals};
 use crate::server_fixture::*;
@@ -45,17 +47,23 @@ fn most_examined(plan: &Bson) -> Option<i64> {
     }
 }
 
-/// The commands for the first pages in both orders.
+/// The commands for the first pages in both orders. With a decoder there is a range of documents without a date.
 async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
     let collection = store.connection.collection.name();
+    let reader = &store.connection.reader;
+    let with_decoder = &Arc::new(DocumentReader::new(Some(Arc::new(Cents))));
     let mut commands = Vec::new();
     for order in [ListOrder::NewestFirst, ListOrder::OldestFirst] {
         let mut request = PageRequest::first(order, PageLimit::new(45).unwrap());
         for _ in 0..3 {
-            let start = select::page_start(selector, &request).unwrap();
+            let start = select::page_start(selector, &request, reader).unwrap();
             // What a page reads that is not full.
-            for position in [start, RangePosition::Undated(None)] {
-                let (filters, sort) = select::range_queries(selector, &request, &position);
+            for (position, reader) in [
+                (start.clone(), reader),
+                (start, with_decoder),
+                (RangePosition::Undated(None), with_decoder),
+            ] {
+                let (filters, sort) = select::range_queries(selector, &request, &position, reader);
                 let find = |filter| doc! { "find": collection, "filter": filter, "sort": sort.clone(), "limit": OF_A_USER };
                 commands.extend(filters.into_iter().map(find));
             }
@@ -70,7 +78,7 @@ async fn pages(store: &MongoStore, selector: &Selector) -> Vec<Document> {
 
 /// The command for the sum.
 fn sum(store: &MongoStore, selector: &Selector) -> Document {
-    let filter = totals::totals_filter(selector, TimeRange::ALL);
+    let filter = totals::totals_filter(selector, TimeRange::ALL, &store.connection.reader);
     let pipeline = totals::totals_pipeline(filter, selector, &TotalsRequest::default()).to_vec();
     doc! { "aggregate": store.connection.collection.name(), "pipeline": pipeline, "cursor": {} }
 }

@@ -55,7 +55,7 @@ pub(super) async fn read_scan_batch(
         if document::is_mark(&document) {
             continue;
         }
-        match document::read_purchase(&document) {
+        match connection.reader.read_purchase(&document) {
             Ok(purchase) => purchases.push(purchase),
             Err(reason) => {
                 unreadable.push(UnreadableEntry::new(document::id_text(&document), reason));

@@ -1,6 +1,9 @@
-//! Keyset pagination over two ranges: documents with a date, ordered by (timestamp, _id), then
-//! documents without a date, ordered by `_id`. Other programs wrote the latter. `migrate`
-//! moves them to the first range, except for dates that are not valid for a purchase.
+//! Keyset pagination by (timestamp, _id).
+//!
+//! A store with a [`DocumentDecoder`](super::DocumentDecoder) also lists documents without a date,
+//! which only other programs write. So its listings have two ranges: documents with a date, ordered
+//! by (timestamp, _id), then documents without a date, ordered by `_id`. `migrate` moves the latter
+//! to the first range, except for dates that are not valid for a purchase.
 //!
 //! Each query of the first range reads one range of an index, without conditions that are checked
 //! in documents.
@@ -20,19 +23,19 @@ use tokio::time::Instant;
 
 use super::connection::is_cut_off;
 use super::document::{
-    MAX_DATE, MIN_DATE, REFERENCE, id_value, member_value, not_a_mark_condition, read_stored_row,
-    to_bson_date,
+    MAX_DATE, MIN_DATE, REFERENCE, id_value, member_value, not_a_mark_condition, to_bson_date,
 };
 use super::error::mongo_error;
+use super::reader::DocumentReader;
 use super::{MongoStore, scan, totals};
 
-/// A position in one of the two ranges of a listing: behind the document with this time and id, or
-/// at the start of the range.
+/// A position in one of the ranges of a listing: behind the document with this time and id, or at
+/// the start of the range.
 #[derive(Clone)]
 pub(super) enum RangePosition {
     /// In the range of documents with a date.
     Dated(Option<(DateTime, Bson)>),
-    /// In the range of documents without a date.
+    /// In the range of documents without a date, which only a listing with a decoder has.
     Undated(Option<Bson>),
 }
 
@@ -42,17 +45,16 @@ const MIN_BATCH: usize = 100;
 
 #[async_trait]
 impl PurchaseQuery for MongoStore {
-    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
+    /// A range of time does not include documents without a date, see [`migrate`](Self::migrate).
     async fn page(&self, selector: &Selector, request: &PageRequest) -> Result<Page> {
-        let position = page_start(selector, request)?;
+        let reader = &self.connection.reader;
+        let position = page_start(selector, request, reader)?;
         let limit = request.limit;
         let deadline = Instant::now() + self.connection.options.query_timeout;
         let read_from = |position| self.read_range(selector, request, position, deadline);
 
         let is_dated = matches!(position, RangePosition::Dated(_));
-        // A document without a date is in no range of time. So a listing with a range of time reads
-        // the first range alone.
-        let needs_both_ranges = request.range == TimeRange::ALL && is_dated;
+        let needs_both_ranges = has_undated_range(request.range, reader) && is_dated;
         let is_first_page_of_user =
             matches!(position, RangePosition::Dated(None)) && !matches!(selector, Selector::All);
 
@@ -102,7 +104,7 @@ impl PurchaseQuery for MongoStore {
             .unwrap_or_default())
     }
 
-    /// A range does not include documents without a date, see [`migrate`](Self::migrate).
+    /// A range of time does not include documents without a date, see [`migrate`](Self::migrate).
     async fn totals(&self, selector: &Selector, request: &TotalsRequest) -> Result<Vec<Bucket>> {
         totals::period_totals(&self.connection, selector, request).await
     }
@@ -114,7 +116,8 @@ impl PurchaseQuery for MongoStore {
         let Some(document) = stored else {
             return self.look_up_waiting(id).await;
         };
-        read_stored_row(&document).into_lookup(|| {
+        let stored_row = self.connection.reader.read_stored_row(&document);
+        stored_row.into_lookup(|| {
             let message = "the document with this id is not a purchase";
             mongo_error(ErrorKind::Corrupt, message).with_context("id", id)
         })
@@ -161,18 +164,31 @@ const fn undated_timestamp(order: ListOrder) -> Timestamp {
     }
 }
 
+/// Returns whether a listing of `range` has a second range, of documents without a date.
+///
+/// A document without a date is in no range of time, and is a purchase only for a decoder.
+fn has_undated_range(range: TimeRange, reader: &DocumentReader) -> bool {
+    range == TimeRange::ALL && reader.reads_undated()
+}
+
 /// Returns the position at which a page starts: behind the cursor of `request`, or at the start of
 /// the first range.
 ///
 /// # Errors
 /// The error of [`PageRequest::bounds`], for example if the cursor belongs to another listing.
-pub(super) fn page_start(selector: &Selector, request: &PageRequest) -> Result<RangePosition> {
+pub(super) fn page_start(
+    selector: &Selector,
+    request: &PageRequest,
+    reader: &DocumentReader,
+) -> Result<RangePosition> {
     let Some(last) = request.bounds(selector)?.after else {
         return Ok(RangePosition::Dated(None));
     };
     let id = id_value(&last.id);
 
-    if request.range == TimeRange::ALL && last.timestamp == undated_timestamp(request.order) {
+    if has_undated_range(request.range, reader)
+        && last.timestamp == undated_timestamp(request.order)
+    {
         return Ok(RangePosition::Undated(Some(id)));
     }
     Ok(RangePosition::Dated(Some((
@@ -196,7 +212,7 @@ impl MongoStore {
         let connection = &self.connection;
         let limit = request.limit;
         let mut purchases = Vec::with_capacity(limit.get() + 1);
-        let (mut filters, sort) = range_queries(selector, request, &position);
+        let (mut filters, sort) = range_queries(selector, request, &position, &connection.reader);
 
         while Page::full_length(&purchases, limit) == purchases.len()
             && let Some(filter) = filters.pop_front()
@@ -221,11 +237,11 @@ impl MongoStore {
                     }
                     RangePosition::Undated(_) => RangePosition::Undated(id),
                 };
-                filters = range_queries(selector, request, &position).0;
+                filters = range_queries(selector, request, &position, &connection.reader).0;
             }
 
             for document in &documents {
-                purchases.extend(connection.unreadables.read_purchase(document));
+                purchases.extend(connection.reader.read_listed(document));
             }
         }
         Ok(purchases)
@@ -242,6 +258,7 @@ pub(super) fn range_queries(
     selector: &Selector,
     request: &PageRequest,
     position: &RangePosition,
+    reader: &DocumentReader,
 ) -> (VecDeque<Document>, Document) {
     let order = request.order;
     let (direction, operator) = match order {
@@ -249,15 +266,19 @@ pub(super) fn range_queries(
         ListOrder::NewestFirst => (-1, "$lt"),
     };
     let selected_and = |conditions: &[Document]| {
-        let conditions = [&[selector_filter(selector)], conditions].concat();
+        let conditions = [&[selector_filter(selector, reader)], conditions].concat();
         doc! { "$and": conditions }
     };
 
     match position {
         RangePosition::Dated(last) => {
             let mut filters = VecDeque::new();
-            let mut later_conditions =
-                vec![doc! { "timestamp": dated_condition(order, request.range) }];
+            let dates = if has_undated_range(request.range, reader) {
+                dates_before_undated(order)
+            } else {
+                dates_in(request.range)
+            };
+            let mut later_conditions = vec![doc! { "timestamp": dates }];
             if let Some((time, id)) = last {
                 // The ids of the same time are read by separate queries: a single condition for
                 // them and for later times would be checked in all documents of that time. The time
@@ -294,19 +315,18 @@ pub(super) fn range_queries(
     }
 }
 
-/// Returns the operators on `timestamp` for the first range, the documents with a date in `range`.
-///
-/// Without a range of time, these are all valid dates except the one that marks the second range. A
-/// comparison matches values of the same type only, so documents without a date do not match.
-fn dated_condition(order: ListOrder, range: TimeRange) -> Document {
+/// Returns the operators on `timestamp` for the first of two ranges: all valid dates, except the one
+/// that marks the second range.
+fn dates_before_undated(order: ListOrder) -> Document {
     match order {
-        _ if range != TimeRange::ALL => dates_in(range),
         ListOrder::OldestFirst => doc! { "$gte": MIN_DATE, "$lt": MAX_DATE },
         ListOrder::NewestFirst => doc! { "$gt": MIN_DATE, "$lte": MAX_DATE },
     }
 }
 
-/// Returns the condition of the dates in a range of time: from its start, and before its end.
+/// Returns the operators on `timestamp` for the dates in a range of time: from its start, and before
+/// its end. A comparison matches values of the same type only, so documents without a date do not
+/// match.
 pub(super) fn dates_in(range: TimeRange) -> Document {
     let mut dates = doc! { "$gte": range.from().map_or(MIN_DATE, to_bson_date) };
     match range.to() {
@@ -317,7 +337,7 @@ pub(super) fn dates_in(range: TimeRange) -> Document {
 }
 
 /// Returns the filter of the second range, the documents whose timestamp does not match
-/// [`dated_condition`] without a range of time.
+/// [`dates_before_undated`].
 ///
 /// The condition consists of bounds and not of types, so that the server uses an index.
 fn undated_condition(order: ListOrder) -> Document {
@@ -356,9 +376,9 @@ fn ids_after(id: &Bson, operator: &str) -> Vec<Document> {
 
 /// Returns the condition of the documents that `selector` selects.
 ///
-/// A user id or name that reads as a number also matches this number, because other programs may
-/// have written ids and names as numbers.
-pub(super) fn selector_filter(selector: &Selector) -> Document {
+/// A user id or a name also selects the values that another program may have written for it, as far
+/// as the decoder of `reader` knows such values.
+pub(super) fn selector_filter(selector: &Selector, reader: &DocumentReader) -> Document {
     let (member, text) = match selector {
         Selector::User(id) => ("userid", id.as_str()),
         Selector::Name(name) => ("username", name.as_str()),
@@ -371,23 +391,11 @@ pub(super) fn selector_filter(selector: &Selector) -> Document {
         }
         Selector::All => return Document::new(),
     };
-    match as_number(text) {
-        Some(number) => doc! { member: { "$in": [text, number] } },
-        None => doc! { member: text },
-    }
-}
 
-/// Returns the number that prints as exactly `text`, if there is one: an integer or a double.
-fn as_number(text: &str) -> Option<Bson> {
-    if let Ok(integer) = text.parse::<i64>()
-        && integer.to_string() == text
-    {
-        return Some(Bson::Int64(integer));
+    let mut values = reader.values_with_text(text);
+    if values.is_empty() {
+        return doc! { member: text };
     }
-    if let Ok(double) = text.parse::<f64>()
-        && double.to_string() == text
-    {
-        return Some(Bson::Double(double));
-    }
-    None
+    values.insert(0, text.into());
+    doc! { member: { "$in": values } }
 }

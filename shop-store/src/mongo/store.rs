@@ -85,7 +85,7 @@ impl MongoStore {
     /// Returns the counter of distinct documents that are not purchases, which counts up to 10,000.
     #[must_use]
     pub fn unreadable(&self) -> Arc<AtomicU64> {
-        Arc::clone(&self.connection.unreadables.count)
+        Arc::clone(&self.connection.reader.unreadables.count)
     }
 
     /// Closes the store and all its clones, whose calls fail from then on.

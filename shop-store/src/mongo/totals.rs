@@ -1,7 +1,7 @@
 //! Computes exact counts and sums of purchases.
 //!
-//! The server adds up the documents in the current format. Documents in other formats are read and
-//! added up by the client.
+//! The server adds up the documents of which a condition proves that they are purchases. The client
+//! reads the other documents: those that another program wrote, and those that are not purchases.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use super::connection::MongoConnection;
 use super::document::{
     MAX_DATE, MIN_DATE, REFUNDED_PURCHASE, decimal128, not_a_mark_condition, to_timestamp,
 };
+use super::reader::DocumentReader;
 use super::select;
 use crate::limits::row_limit;
 
@@ -28,7 +29,7 @@ const MAX_ATTEMPTS: usize = 3;
 /// Returns the count and the sum of the selected purchases, for each period of `request`.
 ///
 /// The totals cover exactly the documents that a listing returns, see
-/// [`read_purchase`](super::document::read_purchase). Two queries add them up: the server sums the
+/// [`read_purchase`](DocumentReader::read_purchase). Two queries add them up: the server sums the
 /// documents that match [`current_format_condition`], and [`add_up_in_client`] reads the other
 /// documents. If the server's sums cannot be used, [`add_up_in_client`] reads all documents.
 ///
@@ -40,7 +41,7 @@ pub(super) async fn period_totals(
     selector: &Selector,
     request: &TotalsRequest,
 ) -> Result<Vec<Bucket>> {
-    let filter = totals_filter(selector, request.range);
+    let filter = totals_filter(selector, request.range, &connection.reader);
     let timeout = connection.options.query_timeout;
     let pipeline = totals_pipeline(filter.clone(), selector, request);
     let add_up_in_server = |collation| {
@@ -95,8 +96,12 @@ pub(super) async fn period_totals(
 ///
 /// The condition does not test the format of a document: the server would choose an index by such a
 /// test.
-pub(super) fn totals_filter(selector: &Selector, range: TimeRange) -> Document {
-    let selected = select::selector_filter(selector);
+pub(super) fn totals_filter(
+    selector: &Selector,
+    range: TimeRange,
+    reader: &DocumentReader,
+) -> Document {
+    let selected = select::selector_filter(selector, reader);
     match range {
         TimeRange::ALL => selected,
         _ => doc! { "$and": [selected, { "timestamp": select::dates_in(range) }] },
@@ -140,7 +145,7 @@ pub(super) fn totals_pipeline(
 
 /// Returns the condition of documents in the current format, which the server can add up.
 ///
-/// [`read_purchase`](super::document::read_purchase) reads each matching document, unless its price
+/// [`read_purchase`](DocumentReader::read_purchase) reads each matching document, unless its price
 /// has too many decimals. Documents in the formats of other programs do not match.
 fn current_format_condition(selector: &Selector) -> Document {
     let lowest = decimal128(Price::MAX.negated());
@@ -255,7 +260,7 @@ async fn add_up_in_client(
     let add_up = |collation| {
         let collection = connection.collection.clone();
         let filter = filter.clone();
-        let unreadables = Arc::clone(&connection.unreadables);
+        let reader = Arc::clone(&connection.reader);
         async move {
             let find = collection.find(filter).max_time(timeout);
             let mut documents = find.optional(collation, Find::collation).await?;
@@ -266,7 +271,7 @@ async fn add_up_in_client(
             let mut moved = HashSet::new();
             while let Some(document) = documents.try_next().await? {
                 seen += 1;
-                let Some(purchase) = unreadables.read_purchase(&document) else {
+                let Some(purchase) = reader.read_listed(&document) else {
                     continue;
                 };
                 let is_dated = document.get_datetime("timestamp").is_ok();

@@ -21,7 +21,7 @@ use shop_core::ports::{WaitingColumns, WaitingRefund, WaitingSummary};
 use shop_core::{ErrorKind, Purchase, PurchaseId, Result, Timestamp, UserId};
 
 use super::connection::MongoConnection;
-use super::document::{MIN_DATE, read_timestamp_member, to_bson_date};
+use super::document::{MIN_DATE, to_bson_date, to_timestamp};
 use super::error::mongo_error;
 use super::write::{Update, Write};
 use crate::limits::row_limit;
@@ -239,7 +239,8 @@ impl WaitingCollection {
             .await?;
         let oldest = oldest
             .first()
-            .and_then(|document| read_timestamp_member(document));
+            .and_then(|document| document.get_datetime("timestamp").ok())
+            .and_then(to_timestamp);
         Ok(WaitingSummary::new(total.saturating_sub(refused), oldest))
     }
 

@@ -4,6 +4,8 @@
 //! The messages are of the wire protocol's `OP_MSG`
 //! (<https://www.mongodb.com/docs/manual/reference/mongodb-wire-protocol/>).
 
+#![allow(dead_code, reason = "each test takes its part")]
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{Error, ErrorKind, Result};
 use std::sync::{Arc, Mutex};

@@ -7,6 +7,7 @@
     reason = "a test that cannot be set up has failed; each takes its part"
 )]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Document, doc};
@@ -16,7 +17,7 @@ use shop_core::conformance::skip;
 use shop_core::{Uuid, async_trait};
 
 use crate::container::{ServerFixture, SharedContainer, SharedStore, environment};
-use shop_store::mongo::{MongoStore, MongoStoreOptions};
+use shop_store::mongo::{DocumentDecoder, MongoStore, MongoStoreOptions};
 
 #[path = "mongo_uri.rs"]
 mod uri;
@@ -51,10 +52,7 @@ pub(crate) type MongoFixture = ServerFixture<MongoStore>;
 #[async_trait]
 impl SharedStore for MongoStore {
     async fn open_again(fixture: &MongoFixture) -> Self {
-        let database = Some(fixture.database.clone());
-        let options = MongoStoreOptions::new(fixture.uri())
-            .database(database)
-            .query_timeout(Duration::from_secs(30));
+        let options = fixture.options();
         Self::open(options).await.expect("an address of MongoDB")
     }
 
@@ -101,10 +99,7 @@ impl MongoFixture {
             initiate_replica_set(&server.url).await;
         }
         let database = format!("test_{}", Uuid::now_v7().simple());
-        // All tests at once share the server, so that a query may take longer than in a service.
-        let options = MongoStoreOptions::new(&*server.url)
-            .database(Some(database.clone()))
-            .query_timeout(Duration::from_secs(30));
+        let options = options(&server.url, &database);
         let store = MongoStore::open(options)
             .await
             .expect("an address of MongoDB");
@@ -131,6 +126,28 @@ impl MongoFixture {
         self.store.clone()
     }
 
+    /// The options of the store.
+    pub(crate) fn options(&self) -> MongoStoreOptions {
+        options(self.uri(), &self.database)
+    }
+
+    /// Opens another store on the same collection, which reads the documents that `decoder` knows.
+    pub(crate) async fn open_with_decoder(&self, decoder: impl DocumentDecoder) -> MongoStore {
+        let options = self.options().decoder(Some(Arc::new(decoder)));
+        let store = MongoStore::open(options).await;
+        store.expect("an address of MongoDB")
+    }
+
+    /// Inserts documents as another program does.
+    pub(crate) async fn insert_documents(&self, documents: impl IntoIterator<Item = Document>) {
+        let client = Client::with_uri_str(self.uri()).await;
+        let client = client.expect("an address of MongoDB");
+        let collection = client.database(&self.database).collection("purchases");
+        let inserted = collection.insert_many(documents).await;
+        inserted.expect("documents that no index refuses");
+        client.shutdown().immediate(true).await;
+    }
+
     /// The server's address.
     pub(crate) fn uri(&self) -> &str {
         &self.server.url
@@ -140,6 +157,14 @@ impl MongoFixture {
     pub(crate) async fn admin(&self) -> Database {
         admin_of(self.uri()).await
     }
+}
+
+/// The options of a store in `database` of the server at `uri`.
+fn options(uri: &str, database: &str) -> MongoStoreOptions {
+    // All tests at once share the server, so that a query may take longer than in a service.
+    MongoStoreOptions::new(uri)
+        .database(Some(database.to_owned()))
+        .query_timeout(Duration::from_secs(30))
 }
 
 async fn admin_of(uri: &str) -> Database {
