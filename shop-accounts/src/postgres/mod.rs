@@ -10,9 +10,12 @@
 //! | `shop_numbers` | the last number that was given to a user, and to an order |
 //! | `outbox` | events of your own transactions, see [`PostgresOutbox`] |
 //!
-//! Missing tables and indexes are created. Existing `users`, `orders` and `cached_…` of
-//! another program are used as they are, if the option `adopt_tables` is set. See [`shop_store::postgres`] for the URL and the
-//! durability.
+//! Missing tables and indexes are created. If the option `adopt_tables` is set, existing `users`,
+//! `orders` and `cached_…` of another program are used as they are: tables of any program, if they
+//! have the columns of these ones. Such a table needs no decoder, because every statement is the same
+//! as on a table of our own. Only its ids and references may be integers of four bytes.
+//!
+//! See [`shop_store::postgres`] for the URL and the durability.
 
 mod outbox;
 mod store;
