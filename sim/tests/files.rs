@@ -1,39 +1,24 @@
-//! The files of a folder, and what a power cut would leave of them.
+//! The files of a folder, on a simulated disk.
 //!
 //! The functions of libc that SQLite and the standard library write with are replaced in this program. They do what they
-//! did, and note for each file of a watched folder what was synced and what was not. The folders are in memory.
+//! did, and tell the [`Disk`] of a watched folder what was written, synced and removed. The folders are in memory.
 
-use std::collections::BTreeMap;
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::{CStr, OsStr, OsString, c_char, c_int, c_void};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use libc::{off64_t, size_t, ssize_t};
+use shop_faults::disk::{Disk, ROOT, Survivors};
+use shop_faults::history::History;
 
-use crate::history::History;
 use crate::replaced::set_error;
 use crate::steps;
 
 /// What a power cut leaves of the files, by name.
-pub type Image = BTreeMap<String, Vec<u8>>;
-
-/// What the disk keeps of the changes that were not synced.
-#[derive(Debug, Clone, Copy)]
-enum Keeps {
-    Nothing,
-    All,
-    /// Those before a random one.
-    First,
-    /// Random ones.
-    Some,
-    /// Random sectors of each.
-    Sectors,
-}
-
-/// The smallest part of a write that the disk keeps or loses.
-const SECTOR: usize = 512;
+pub type Image = BTreeMap<OsString, Vec<u8>>;
 
 /// The time within which a shop recovers from a failure.
 pub const RECOVERY: Duration = Duration::from_secs(10);
@@ -49,21 +34,6 @@ pub enum Fault {
     Short,
 }
 
-#[derive(Debug, Clone)]
-enum Change {
-    Write(usize, Vec<u8>),
-    SetLength(usize),
-}
-
-#[derive(Debug, Clone, Default)]
-struct File {
-    /// The content on the disk.
-    synced: Vec<u8>,
-    /// Whether its name is on the disk.
-    is_named: bool,
-    changes: Vec<Change>,
-}
-
 /// A moment at which the power is cut.
 #[derive(Debug)]
 pub struct Cut {
@@ -74,19 +44,17 @@ pub struct Cut {
     pub history: History,
 }
 
-/// A watched folder.
+/// A folder whose files are on a simulated disk.
 #[derive(Debug)]
-pub struct Disk {
-    folder: PathBuf,
-    history: Arc<Mutex<History>>,
+pub struct WatchedFolder {
+    path: PathBuf,
+    history: Arc<History>,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    files: BTreeMap<String, File>,
-    /// Removed files whose names may still be on the disk.
-    removed: BTreeMap<String, File>,
+    disk: Disk,
     random: fastrand::Rng,
     /// The number of writes, syncs and removals.
     count: u64,
@@ -98,32 +66,23 @@ struct State {
     failed: Option<Instant>,
 }
 
-static DISKS: RwLock<Vec<Arc<Disk>>> = RwLock::new(Vec::new());
+static WATCHED: RwLock<Vec<Arc<WatchedFolder>>> = RwLock::new(Vec::new());
 
 pub fn locked<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
     value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-impl Disk {
-    /// Watches `folder`, and cuts the power before one of `per_cut` writes. What is there already is on the disk.
-    pub fn watch(
-        folder: &Path,
-        history: &Arc<Mutex<History>>,
-        seed: u64,
-        per_cut: u64,
-    ) -> Arc<Self> {
-        let on_disk = |path: PathBuf| {
-            let file = File {
-                synced: fs::read(&path).ok()?,
-                is_named: true,
-                changes: Vec::new(),
-            };
-            Some((path.file_name()?.to_str()?.to_owned(), file))
-        };
-        let files = fs::read_dir(folder).into_iter().flatten().flatten();
+impl WatchedFolder {
+    /// Watches the folder `path`, and cuts the power before one of `per_cut` writes. What is there already is on the disk.
+    pub fn new(path: &Path, history: &Arc<History>, seed: u64, per_cut: u64) -> Arc<Self> {
+        let mut disk = Disk::new();
+        for name in names_in(path) {
+            let file = file_on(&mut disk, path, &name);
+            disk.sync(file);
+        }
+        disk.sync(ROOT);
         let state = State {
-            files: files.filter_map(|entry| on_disk(entry.path())).collect(),
-            removed: BTreeMap::new(),
+            disk,
             random: fastrand::Rng::with_seed(seed),
             count: 0,
             per_cut,
@@ -131,23 +90,22 @@ impl Disk {
             fault: None,
             failed: None,
         };
-        let disk = Self {
-            folder: folder.to_owned(),
+        let folder = Arc::new(Self {
+            path: path.to_owned(),
             history: Arc::clone(history),
             state: Mutex::new(state),
-        };
-        let disk = Arc::new(disk);
-        DISKS
+        });
+        WATCHED
             .write()
             .unwrap_or_else(PoisonError::into_inner)
-            .push(Arc::clone(&disk));
-        disk
+            .push(Arc::clone(&folder));
+        folder
     }
 
     /// Ends the watch. Returns the number of writes, syncs and removals, and the cuts among them.
     pub fn end(&self) -> (u64, Vec<Cut>) {
-        let mut disks = DISKS.write().unwrap_or_else(PoisonError::into_inner);
-        disks.retain(|disk| disk.folder != self.folder);
+        let mut watched = WATCHED.write().unwrap_or_else(PoisonError::into_inner);
+        watched.retain(|folder| folder.path != self.path);
         let mut state = locked(&self.state);
         (state.count, std::mem::take(&mut state.cuts))
     }
@@ -157,8 +115,8 @@ impl Disk {
         locked(&self.state).fault = Some((number, fault));
     }
 
-    pub fn folder(&self) -> &Path {
-        &self.folder
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether calls may fail: for some time after the fault.
@@ -171,60 +129,47 @@ impl Disk {
     /// What a power cut leaves now that keeps nothing that was not synced.
     pub fn cut_now(&self) -> Cut {
         let mut state = locked(&self.state);
-        state.cut(Keeps::Nothing, &self.history)
+        state.cut(Survivors::Nothing, &self.history)
     }
 }
 
-impl State {
-    /// The file `name`, with what it had before it was seen.
-    fn file(&mut self, name: &str, path: &Path) -> &mut File {
-        self.files.entry(name.to_owned()).or_insert_with(|| File {
-            synced: fs::read(path).unwrap_or_default(),
-            ..File::default()
-        })
-    }
+/// The names in a folder of this machine, in their order.
+fn names_in(folder: &Path) -> BTreeSet<OsString> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    entries.map(|entry| entry.file_name()).collect()
+}
 
-    fn cut(&mut self, keeps: Keeps, history: &Mutex<History>) -> Cut {
-        let mut image = Image::new();
-        let mut leave = |name: &String, file: &File, random: &mut fastrand::Rng| {
-            let is_there = match keeps {
-                Keeps::Nothing => file.is_named,
-                Keeps::All => true,
-                _ => file.is_named || random.bool(),
-            };
-            if is_there {
-                image.insert(name.clone(), file.after(keeps, random));
-            }
-        };
-        for (name, file) in &self.files {
-            leave(name, file, &mut self.random);
-        }
-        for (name, file) in &self.removed {
-            // The removal is not on the disk.
-            if !self.files.contains_key(name) && !matches!(keeps, Keeps::All) && self.random.bool()
-            {
-                leave(name, file, &mut self.random);
-            }
-        }
+/// Returns the file `name` on `disk`. One that the disk does not have yet has what is in the folder `path`.
+fn file_on(disk: &mut Disk, path: &Path, name: &OsStr) -> u64 {
+    if let Some(file) = disk.find(ROOT, name) {
+        return file;
+    }
+    let file = disk.create_file(ROOT, name);
+    let content = fs::read(path.join(name)).unwrap_or_default();
+    if !content.is_empty() {
+        disk.write(file, 0, &content);
+        disk.sync(file);
+    }
+    file
+}
+
+impl State {
+    fn cut(&mut self, survivors: Survivors, history: &History) -> Cut {
+        let left = self.disk.after_power_cut(survivors, &mut self.random);
+        let files = left.files(ROOT);
+        let image = files.map(|(name, content)| (name.to_owned(), content.to_vec()));
         Cut {
             number: self.count,
-            image,
-            history: locked(history).clone(),
+            image: image.collect(),
+            history: history.clone(),
         }
     }
 
     /// Counts a write, a sync or a removal, before it happens. Returns a fault that it has.
-    fn count(&mut self, history: &Mutex<History>, possible: &[Fault]) -> Option<Fault> {
+    fn count(&mut self, history: &History, possible: &[Fault]) -> Option<Fault> {
         if self.per_cut > 0 && self.random.u64(..self.per_cut) == 0 {
-            let keeps = [
-                Keeps::Nothing,
-                Keeps::All,
-                Keeps::First,
-                Keeps::Some,
-                Keeps::Sectors,
-            ];
-            let keeps = keeps[self.random.usize(..keeps.len())];
-            let cut = self.cut(keeps, history);
+            let survivors = Survivors::random(&mut self.random);
+            let cut = self.cut(survivors, history);
             self.cuts.push(cut);
         }
         self.count += 1;
@@ -238,61 +183,17 @@ impl State {
     }
 }
 
-impl File {
-    fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Write(offset, bytes) => {
-                let end = offset + bytes.len();
-                self.synced.resize(self.synced.len().max(end), 0);
-                self.synced[*offset..end].copy_from_slice(bytes);
-            }
-            Change::SetLength(length) => self.synced.resize(*length, 0),
-        }
-    }
-
-    fn sync(&mut self) {
-        for change in std::mem::take(&mut self.changes) {
-            self.apply(&change);
-        }
-        self.is_named = true;
-    }
-
-    /// The content after a power cut.
-    fn after(&self, keeps: Keeps, random: &mut fastrand::Rng) -> Vec<u8> {
-        let mut left = Self {
-            synced: self.synced.clone(),
-            ..Self::default()
-        };
-        let first = random.usize(..=self.changes.len());
-        for (number, change) in self.changes.iter().enumerate() {
-            let is_kept = match keeps {
-                Keeps::Nothing => false,
-                Keeps::All => true,
-                Keeps::First => number < first,
-                Keeps::Some | Keeps::Sectors => random.bool(),
-            };
-            match change {
-                Change::Write(offset, bytes) if matches!(keeps, Keeps::Sectors) => {
-                    // Parts of the write, not of the disk: one that is lost has its old content, or zeros.
-                    for (at, sector) in bytes.chunks(SECTOR).enumerate().filter(|_| random.bool()) {
-                        left.apply(&Change::Write(offset + at * SECTOR, sector.to_vec()));
-                    }
-                }
-                change if is_kept => left.apply(change),
-                _ => {}
-            }
-        }
-        left.synced
-    }
+/// The watched folder of the file `path`, with the name of the file.
+fn watched(path: &Path) -> Option<(Arc<WatchedFolder>, &OsStr)> {
+    let watched = WATCHED.read().unwrap_or_else(PoisonError::into_inner);
+    let folder = watched
+        .iter()
+        .find(|folder| path.parent() == Some(&folder.path))?;
+    Some((Arc::clone(folder), path.file_name()?))
 }
 
-/// The disk of the file `path`, with its name.
-fn watched(path: &Path) -> Option<(Arc<Disk>, String)> {
-    let disks = DISKS.read().unwrap_or_else(PoisonError::into_inner);
-    let disk = disks
-        .iter()
-        .find(|disk| path.parent() == Some(&disk.folder))?;
-    Some((Arc::clone(disk), path.file_name()?.to_str()?.to_owned()))
+fn is_lock(name: &OsStr) -> bool {
+    name.as_encoded_bytes().ends_with(b"lock")
 }
 
 fn path_of(fd: c_int) -> PathBuf {
@@ -312,26 +213,25 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
         written as ssize_t
     };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path) else {
+    let Some((folder, name)) = watched(&path) else {
         steps::pass(steps::WRITE, 2);
         return write(bytes);
     };
-    let mut state = locked(&disk.state);
-    let fault = state.count(&disk.history, &[Fault::Full, Fault::Short]);
+    let mut state = locked(&folder.state);
+    let fault = state.count(&folder.history, &[Fault::Full, Fault::Short]);
     let bytes = match fault {
         Some(Fault::Full) => return fail(libc::ENOSPC),
         Some(_) => &bytes[..bytes.len() / 2],
         None => bytes,
     };
-    let file = state.file(&name, &path);
+    let file = file_on(&mut state.disk, &folder.path, name);
     let written = write(bytes);
     if let Ok(length) = usize::try_from(written) {
-        file.changes
-            .push(Change::Write(offset as usize, bytes[..length].to_vec()));
+        state.disk.write(file, offset as usize, &bytes[..length]);
     }
     steps::note(|| {
         // A lock file records times and numbers of files, which the kernel gives differently each time.
-        let bytes = if name.ends_with("lock") { &[] } else { bytes };
+        let bytes = if is_lock(name) { &[] } else { bytes };
         bytes.iter().fold(offset as u64, |sum, byte| {
             sum.wrapping_mul(31) ^ u64::from(*byte)
         })
@@ -343,36 +243,37 @@ fn write_at(fd: c_int, bytes: &[u8], offset: off64_t) -> ssize_t {
 
 fn sync(fd: c_int) -> c_int {
     let path = path_of(fd);
-    if let Some((disk, name)) = watched(&path) {
-        let mut state = locked(&disk.state);
-        let fault = state.count(&disk.history, &[Fault::Sync]);
-        let mut random = state.random.fork();
-        let file = state.file(&name, &path);
-        if fault.is_some() {
-            // Some pages are written. The others stay in memory, as if they were.
-            file.changes.retain(|_| random.bool());
-            file.sync();
-            return fail(libc::EIO);
-        }
-        file.sync();
-        state.removed.remove(&name);
-        steps::note(|| name.len() as u64);
-        drop(state);
-        steps::pass(steps::WRITE, 2);
-    } else if let Some(disk) = DISKS
-        .read()
-        .unwrap_or_else(PoisonError::into_inner)
-        .iter()
-        .find(|disk| disk.folder == path)
-    {
-        let mut state = locked(&disk.state);
-        state
-            .files
-            .values_mut()
-            .for_each(|file| file.is_named = true);
-        state.removed.clear();
+    let Some((folder, name)) = watched(&path) else {
+        sync_folder(&path);
+        return 0;
+    };
+    let mut state = locked(&folder.state);
+    let fault = state.count(&folder.history, &[Fault::Sync]);
+    let mut random = state.random.fork();
+    let file = file_on(&mut state.disk, &folder.path, name);
+    if fault.is_some() {
+        state.disk.sync_with_losses(file, &mut random);
+        return fail(libc::EIO);
     }
+    state.disk.sync(file);
+    steps::note(|| name.len() as u64);
+    drop(state);
+    steps::pass(steps::WRITE, 2);
     0
+}
+
+/// Makes the names in the folder `path` durable, if that is watched.
+fn sync_folder(path: &Path) {
+    let watched = WATCHED.read().unwrap_or_else(PoisonError::into_inner);
+    let Some(folder) = watched.iter().find(|folder| folder.path == path) else {
+        return;
+    };
+    let mut state = locked(&folder.state);
+    // The disk learns of a file by its first write. An empty one has a name, too.
+    for name in names_in(path) {
+        file_on(&mut state.disk, path, &name);
+    }
+    state.disk.sync(ROOT);
 }
 
 /// The standard library writes a file again like this.
@@ -381,12 +282,12 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t 
     // SAFETY: the caller's promise, as to libc.
     let write = || unsafe { libc::syscall(libc::SYS_write, fd, bytes, length) as ssize_t };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path) else {
+    let Some((folder, name)) = watched(&path) else {
         return write();
     };
-    let mut state = locked(&disk.state);
-    state.count(&disk.history, &[]);
-    let file = state.file(&name, &path);
+    let mut state = locked(&folder.state);
+    state.count(&folder.history, &[]);
+    let file = file_on(&mut state.disk, &folder.path, name);
     let result = write();
     if let Ok(written) = usize::try_from(result) {
         // SAFETY: as above. The position is behind what was written.
@@ -396,8 +297,7 @@ extern "C" fn write(fd: c_int, bytes: *const c_void, length: size_t) -> ssize_t 
                 libc::lseek64(fd, 0, libc::SEEK_CUR),
             )
         };
-        file.changes
-            .push(Change::Write(end as usize - written, bytes.to_vec()));
+        state.disk.write(file, end as usize - written, bytes);
     }
     result
 }
@@ -437,13 +337,14 @@ extern "C" fn ftruncate64(fd: c_int, length: off64_t) -> c_int {
     // SAFETY: no memory is passed.
     let set = || unsafe { libc::syscall(libc::SYS_ftruncate, fd, length) as c_int };
     let path = path_of(fd);
-    let Some((disk, name)) = watched(&path).filter(|(_, name)| !name.ends_with("-shm")) else {
+    let is_mapped = |name: &OsStr| name.as_encoded_bytes().ends_with(b"-shm");
+    let Some((folder, name)) = watched(&path).filter(|(_, name)| !is_mapped(name)) else {
         return set();
     };
-    let mut state = locked(&disk.state);
-    state.count(&disk.history, &[]);
-    let file = state.file(&name, &path);
-    file.changes.push(Change::SetLength(length as usize));
+    let mut state = locked(&folder.state);
+    state.count(&folder.history, &[]);
+    let file = file_on(&mut state.disk, &folder.path, name);
+    state.disk.resize(file, length as usize);
     set()
 }
 
@@ -460,14 +361,12 @@ extern "C" fn unlink(path: *const c_char) -> c_int {
             libc::syscall(libc::SYS_unlink, path) as c_int
         })
     };
-    let name = Path::new(text.to_str().unwrap_or_default());
-    let Some((disk, name)) = watched(name) else {
+    let path = Path::new(text.to_str().unwrap_or_default());
+    let Some((folder, name)) = watched(path) else {
         return remove();
     };
-    let mut state = locked(&disk.state);
-    state.count(&disk.history, &[]);
-    if let Some(file) = state.files.remove(&name) {
-        state.removed.insert(name, file);
-    }
+    let mut state = locked(&folder.state);
+    state.count(&folder.history, &[]);
+    state.disk.remove(ROOT, name);
     remove()
 }

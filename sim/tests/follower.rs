@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use futures_util::StreamExt as _;
 use shop_core::{Purchase, Shop};
+use shop_faults::history::{Call, History, Outcome};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep};
 
-use crate::files::{Disk, RECOVERY, locked};
-use crate::history::History;
-use crate::script::{Checked, STORED_WITHIN, unexpected};
+use crate::files::{RECOVERY, WatchedFolder, locked};
+use crate::script::{Checked, STORED_WITHIN, first_violation, unexpected};
 
 /// Follows the purchases of all users as they become visible.
 pub struct Follower {
+    history: Arc<History>,
+    /// The number of the call in the history.
+    call: usize,
     events: Arc<Mutex<Vec<Purchase>>>,
     task: JoinHandle<Checked>,
 }
@@ -23,15 +26,22 @@ impl Follower {
     ///
     /// # Errors
     /// What is wrong, if something is.
-    pub async fn start(shop: &Shop, disk: &Arc<Disk>) -> Checked<Self> {
-        let (events, disk, user) = (Arc::default(), Arc::clone(disk), shop.all_users());
+    pub async fn start(
+        shop: &Shop,
+        folder: &Arc<WatchedFolder>,
+        history: &Arc<History>,
+    ) -> Checked<Self> {
+        let folder = Arc::clone(folder);
+        let user = shop.all_users();
         let mut stream = loop {
             match user.events(None).await {
-                Err(_) if disk.may_fail() => sleep(RECOVERY).await,
+                Err(_) if folder.may_fail() => sleep(RECOVERY).await,
                 opened => break opened.map_err(unexpected("events do not begin"))?,
             }
         };
-        let seen: Arc<Mutex<Vec<Purchase>>> = Arc::clone(&events);
+        let call = history.begin(Call::Follow);
+        let events = Arc::<Mutex<Vec<Purchase>>>::default();
+        let seen = Arc::clone(&events);
         let follow = async move {
             let mut cursor = None;
             loop {
@@ -42,7 +52,7 @@ impl Follower {
                         continue;
                     }
                     None => return Ok(()),
-                    Some(Err(error)) if !disk.may_fail() => {
+                    Some(Err(error)) if !folder.may_fail() => {
                         return Err(unexpected("events end")(error));
                     }
                     // Without a cursor, some would be missed.
@@ -55,20 +65,24 @@ impl Follower {
             }
         };
         Ok(Self {
+            history: Arc::clone(history),
+            call,
             events,
             task: tokio::spawn(follow),
         })
     }
 
-    /// Compares the events since the attempt `first` with what was answered, as soon as they are there.
+    /// Judges the events with what was answered, as soon as they are there.
     ///
     /// # Errors
     /// What is wrong, if something is.
-    pub async fn end(self, history: &History, first: usize) -> Checked {
+    pub async fn end(self) -> Checked {
         let until = Instant::now() + STORED_WITHIN;
         while !self.task.is_finished() {
             let events = locked(&self.events).clone();
-            match history.judge_events(&events, first) {
+            let history = History::clone(&self.history);
+            history.end(self.call, Outcome::Followed(events.into()));
+            match first_violation(&history) {
                 Err(found) if Instant::now() > until => return Err(found),
                 Err(_) => sleep(Duration::from_millis(100)).await,
                 Ok(()) => break,

@@ -5,16 +5,16 @@
 //! |---|---|
 //! | `steps` | threads and time under a seed |
 //! | `replaced` | the functions of libc by which they are |
-//! | `files` | what the disk has, power cuts, failures |
-//! | `history` | what was asked and answered, and what must hold |
-//! | `script` | clients, and the judge |
+//! | `files` | the files of a folder on a simulated disk, power cuts, failures |
+//! | `script` | clients, who record their calls, and a reader of all that is left |
 //! | `follower` | a reader of events |
+//!
+//! The disk and the judge of histories are those of `shop-faults`, which the tests of programs use too.
 //!
 //! `--plants` builds faults in, by the script `.ci/plants`, to show that they are found.
 
 mod files;
 mod follower;
-mod history;
 mod replaced;
 mod script;
 mod steps;
@@ -24,16 +24,17 @@ use std::fs;
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Instant;
 
 use clap::Parser;
+use shop_faults::history::{Clock, History};
 use shop_store::embedded::rusqlite::ffi;
 use tempfile::TempDir;
 
-use crate::files::{Cut, Disk, Fault};
-use crate::script::{Checked, Shared};
+use crate::files::{Cut, Fault, WatchedFolder};
+use crate::script::Checked;
 
 /// Runs the embedded shop under seeds
 ///
@@ -264,14 +265,15 @@ fn free() -> u64 {
 
 async fn run(seed: u64, operations: usize) -> Checked<Done> {
     let mut random = fastrand::Rng::with_seed(seed);
-    let (folder, history) = (folder(), Shared::default());
+    let folder = folder();
+    let history = Arc::new(History::with_clock(Clock::IsSet));
     // Some have time for several copies of the log.
     let (operations, per_cut) = if seed % 12 == 11 {
         (operations * 5, 1_000)
     } else {
         (operations, 150)
     };
-    let disk = Disk::watch(folder.path(), &history, random.u64(..), per_cut);
+    let watched = WatchedFolder::new(folder.path(), &history, random.u64(..), per_cut);
     // Most have a disk that fails once.
     let fault = [
         None,
@@ -281,10 +283,10 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
     ][random.usize(..4)];
     if let Some(fault) = fault {
         let most = 1 << random.u32(4..13);
-        disk.fail(random.u64(..most), fault);
+        watched.fail(random.u64(..most), fault);
     }
-    let ran = script::run(&disk, &history, random.u64(..), operations).await;
-    let (at_end, (writes, mut cuts)) = (disk.cut_now(), disk.end());
+    let ran = script::run(&watched, &history, random.u64(..), operations).await;
+    let (at_end, (writes, mut cuts)) = (watched.cut_now(), watched.end());
     let context = |found| format!("{found} (fault: {fault:?})");
     ran.map_err(context)?;
     cuts.push(at_end);
@@ -305,15 +307,16 @@ async fn run(seed: u64, operations: usize) -> Checked<Done> {
 
 /// Opens what `cut` has left, in some cases with another cut meanwhile. Returns the number of cuts.
 async fn after(cut: Cut, seed: u64, again: bool) -> Checked<u64> {
-    let (folder, history) = (folder(), Arc::new(Mutex::new(cut.history)));
+    let folder = folder();
+    let history = Arc::new(cut.history);
     for (name, content) in &cut.image {
         fs::write(folder.path().join(name), content).unwrap();
     }
-    let disk = again.then(|| Disk::watch(folder.path(), &history, seed, 60));
+    let watched = again.then(|| WatchedFolder::new(folder.path(), &history, seed, 60));
     script::judge(folder.path(), &history).await?;
     let mut cuts = 1;
-    if let Some(disk) = disk {
-        for next in disk.end().1 {
+    if let Some(watched) = watched {
+        for next in watched.end().1 {
             let number = next.number;
             let found = |found| format!("then before write {number}: {found}");
             cuts += Box::pin(after(next, seed, false)).await.map_err(found)?;

@@ -1,27 +1,27 @@
 //! Clients of a shop, who note what they ask and what it answers.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::TryStreamExt as _;
 use futures_util::future::join_all;
 use shop_core::log::{DeadLetter, LogExt as _, LogRecord};
-use shop_core::ports::{PageLimit, Period, PurchaseErase as _, Summary, UtcOffset};
+use shop_core::ports::{ListOrder, PageLimit, Period, PurchaseErase as _, Summary, UtcOffset};
 use shop_core::record::encode;
 use shop_core::{
-    Clock as _, Error, ErrorKind, NewPurchase, Outcome, Price, PublishedPurchase, Purchase, Shop,
-    SystemClock, UserId, Uuid,
+    Clock as _, Error, ErrorKind, IdempotencyKey, NewPurchase, Price, PublishedPurchase, Purchase,
+    PurchaseId, Shop, SystemClock, Total, UserId, Uuid, id_from_key,
 };
+use shop_faults::history::{Acknowledgement, Call, History, Outcome, Sees, Sums};
 use shop_store::embedded::{
     EmbeddedLog, EmbeddedLogOptions, EmbeddedShop, EmbeddedStoreOptions, FILE, backup,
     check_integrity,
 };
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::files::{Disk, RECOVERY, locked};
+use crate::files::{RECOVERY, WatchedFolder};
 use crate::follower::Follower;
-use crate::history::{Answer, Erasure, History, price_of};
 use crate::replaced;
 
 /// The users of a client: no other client buys for them.
@@ -38,7 +38,7 @@ const GROUP: &str = "purchase-group";
 const MAX_JUMP: i64 = 86_400;
 /// The longest pause in seconds.
 const MAX_PAUSE: u64 = 120;
-/// A price that no attempt has.
+/// The number of an attempt that does not exist.
 const OTHER: usize = 999_999;
 /// The time within which a record is stored when nothing fails.
 pub const STORED_WITHIN: Duration = Duration::from_secs(60);
@@ -47,43 +47,58 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(30);
 /// What is wrong, if something is.
 pub type Checked<T = ()> = Result<T, String>;
 
-pub type Shared = Arc<Mutex<History>>;
-
-fn user_id(user: usize) -> String {
+fn user_id(user: usize) -> UserId {
     // Ids that begin with each other.
-    "u".repeat(user + 1)
+    "u".repeat(user + 1).parse().unwrap()
+}
+
+/// The price of an attempt, by the number of its call. No two attempts to buy have the same one.
+fn price_of(attempt: usize) -> Price {
+    Price::from_minor(attempt as i64 + 1, 0).unwrap()
+}
+
+/// The key of an attempt, if it has one.
+fn key_of(attempt: usize) -> IdempotencyKey {
+    format!("key-{attempt}").parse().unwrap()
+}
+
+fn id_of(user: &UserId, attempt: usize) -> PurchaseId {
+    id_from_key(user, &key_of(attempt))
 }
 
 pub fn unexpected(what: &str) -> impl Fn(Error) -> String {
     move |error| format!("{what}: {}", error.chain())
 }
 
-/// Opens the shop in `folder`, lets clients call it, and closes it, twice. Errors are findings, unless `disk` has failed just
-/// before.
+/// Opens the shop in `folder`, lets clients call it, and closes it, twice. Errors are findings, unless the disk has failed
+/// just before.
 ///
 /// # Errors
 /// What is wrong, if something is.
-pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usize) -> Checked {
+pub async fn run(
+    folder: &Arc<WatchedFolder>,
+    history: &Arc<History>,
+    seed: u64,
+    operations: usize,
+) -> Checked {
     let mut random = fastrand::Rng::with_seed(seed);
-    let folder = disk.folder();
     for operations in [operations / 2, operations - operations / 2] {
-        let embedded = match EmbeddedShop::open(folder).await {
-            Err(_) if disk.may_fail() => {
+        let embedded = match EmbeddedShop::open(folder.path()).await {
+            Err(_) if folder.may_fail() => {
                 sleep(RECOVERY).await;
-                EmbeddedShop::open(folder).await
+                EmbeddedShop::open(folder.path()).await
             }
             opened => opened,
         };
         let embedded = Arc::new(embedded.map_err(unexpected("it does not open"))?);
         // Another process has the same folder.
-        let other = match shop_of(folder).await {
-            Err(_) if disk.may_fail() => None,
+        let other = match shop_of(folder.path()).await {
+            Err(_) if folder.may_fail() => None,
             opened => Some(opened.map_err(unexpected("another process does not open it"))?),
         };
-        let first = locked(history).attempts.len();
-        let follower = Follower::start(&embedded.shop(), disk).await?;
+        let follower = Follower::start(&embedded.shop(), folder, history).await?;
         let client = |number| Client {
-            disk: Some(Arc::clone(disk)),
+            watched: Some(Arc::clone(folder)),
             embedded: Arc::clone(&embedded),
             shop: other
                 .clone()
@@ -105,8 +120,7 @@ pub async fn run(disk: &Arc<Disk>, history: &Shared, seed: u64, operations: usiz
         // What fails now fails for good.
         sleep(RECOVERY).await;
         all_right(&embedded, history).await?;
-        let history = locked(history).clone();
-        follower.end(&history, first).await?;
+        follower.end().await?;
         let embedded = Arc::into_inner(embedded).ok_or("a client still has the shop")?;
         embedded
             .close(CLOSE_TIMEOUT)
@@ -124,11 +138,11 @@ async fn shop_of(folder: &Path) -> shop_core::Result<Shop> {
 }
 
 struct Client {
-    /// `None` for one that cannot fail.
-    disk: Option<Arc<Disk>>,
+    /// `None` for one whose disk cannot fail.
+    watched: Option<Arc<WatchedFolder>>,
     embedded: Arc<EmbeddedShop>,
     shop: Shop,
-    history: Shared,
+    history: Arc<History>,
     random: fastrand::Rng,
     number: usize,
 }
@@ -159,12 +173,11 @@ impl Client {
         Ok(())
     }
 
-    fn purchase(user: usize, attempt: usize, key: Option<&str>) -> NewPurchase {
-        let id: UserId = user_id(user).parse().unwrap();
+    fn purchase(user: usize, attempt: usize, key: Option<IdempotencyKey>) -> NewPurchase {
         let purchase = NewPurchase::new(
-            id,
+            user_id(user),
             "ada".parse::<shop_core::UserName>().unwrap(),
-            Price::from_minor(price_of(attempt), 0).unwrap(),
+            price_of(attempt),
         );
         match key {
             Some(key) => purchase.with_key(key).unwrap(),
@@ -174,24 +187,24 @@ impl Client {
 
     /// Whether an error is to be expected.
     fn may_fail(&self) -> bool {
-        self.disk.as_ref().is_some_and(|disk| disk.may_fail())
+        let watched = self.watched.as_ref();
+        watched.is_some_and(|watched| watched.may_fail())
     }
 
+    /// Buys with one call. Some callers go away.
     async fn buy(&mut self, user: usize, count: usize, has_keys: bool) -> Checked {
-        let (first, purchases) = {
-            let mut history = locked(&self.history);
-            let first = history.attempts.len();
-            let purchases: Vec<_> = (first..first + count)
-                .map(|number| {
-                    let key = has_keys.then(|| format!("key-{number}"));
-                    let purchase = Self::purchase(user, number, key.as_deref());
-                    history.begin(user, key, false);
-                    purchase
-                })
-                .collect();
-            (first, purchases)
-        };
-        // Some callers go away.
+        let first = self.history.len();
+        let attempts = first..first + count;
+        let mut purchases = Vec::new();
+        for attempt in attempts.clone() {
+            let key = has_keys.then(|| key_of(attempt));
+            self.history.begin(Call::Buy {
+                id: has_keys.then(|| id_of(&user_id(user), attempt)),
+                user: user_id(user),
+                price: price_of(attempt),
+            });
+            purchases.push(Self::purchase(user, attempt, key));
+        }
         let patience = if self.random.u32(..8) == 0 {
             self.random.u64(..2_000)
         } else {
@@ -206,43 +219,51 @@ impl Client {
         let Ok(answers) = timeout(Duration::from_micros(patience), answers).await else {
             return Ok(());
         };
-        answers
-            .into_iter()
-            .enumerate()
-            .try_for_each(|(number, answer)| match answer {
-                Ok(bought) if bought.replayed => Err(format!(
-                    "attempt {} was never made before: {bought:?}",
-                    first + number
-                )),
-                answer => self.answered(first + number, answer),
-            })
-    }
-
-    fn answered(&self, attempt: usize, answer: shop_core::Result<PublishedPurchase>) -> Checked {
-        let answer = match answer {
-            Ok(bought) => Answer::Bought(bought.purchase.without_context()),
-            Err(error) if !self.may_fail() => {
-                return Err(unexpected("a purchase is refused")(error));
-            }
-            Err(error) if error.outcome() == Outcome::NotApplied => Answer::NotApplied,
-            Err(_) => Answer::None,
-        };
-        locked(&self.history).attempts[attempt].answer = answer;
+        for (attempt, answer) in attempts.zip(answers) {
+            self.answered(attempt, answer)?;
+        }
         Ok(())
     }
 
-    /// Appends a purchase to the log, as another program does.
+    /// Records the end of an attempt to buy. An error is a finding, unless the disk may have failed, or it says what the
+    /// judge can judge.
+    fn answered(&self, call: usize, answer: shop_core::Result<PublishedPurchase>) -> Checked {
+        let outcome = match answer {
+            Ok(bought) => Outcome::Bought(Acknowledgement::of_stored(bought)),
+            Err(error) if error.kind() == ErrorKind::Conflict => Outcome::Conflict,
+            Err(error) if error.kind() == ErrorKind::Erased => Outcome::BoughtBeforeErasure,
+            Err(error) if !self.may_fail() => {
+                return Err(unexpected("a purchase is refused")(error));
+            }
+            Err(error) if error.outcome() == shop_core::Outcome::NotApplied => Outcome::NotApplied,
+            Err(_) => Outcome::Unknown,
+        };
+        self.history.end(call, outcome);
+        Ok(())
+    }
+
+    /// Appends a purchase to the log, as another program does. Ingest stores it later.
     async fn append(&mut self, user: usize) -> Checked {
         let id = Uuid::from_u128(self.random.u128(..));
-        let attempt = locked(&self.history).begin(user, None, true);
+        let attempt = self.history.len();
         let purchase = Self::purchase(user, attempt, None).into_purchase(SystemClock.now(), || id);
-        match self
-            .embedded
-            .log()
-            .append(encode(&purchase).map_err(unexpected("encoding"))?)
-            .await
-        {
-            Ok(_) => locked(&self.history).attempts[attempt].answer = Answer::Bought(purchase),
+        let call = self.history.begin(Call::Buy {
+            id: Some(purchase.id),
+            user: user_id(user),
+            price: purchase.price,
+        });
+        let record = encode(&purchase).map_err(unexpected("encoding"))?;
+        match self.embedded.log().append(record).await {
+            Ok(position) => {
+                let acknowledgement = Acknowledgement {
+                    id: purchase.id,
+                    purchase: Some(purchase),
+                    position: Some((position.partition, position.offset)),
+                    is_replayed: false,
+                    is_stored: false,
+                };
+                self.history.end(call, Outcome::Bought(acknowledgement));
+            }
             Err(_) if self.may_fail() => {}
             Err(error) => return Err(unexpected("an append fails")(error)),
         }
@@ -251,134 +272,94 @@ impl Client {
 
     /// Appends a record that no store accepts.
     async fn poison(&self) -> Checked {
-        let number = {
-            let mut history = locked(&self.history);
-            history.poison.push(false);
-            history.poison.len() - 1
-        };
+        let number = self.history.len() as u64;
+        let call = self.history.begin(Call::AppendPoison(number));
         let record = LogRecord::new(0, SystemClock.now(), Some(number.to_string().into()));
         match self.embedded.log().append(record).await {
-            Ok(_) => locked(&self.history).poison[number] = true,
+            Ok(_) => self.history.end(call, Outcome::Done),
             Err(_) if self.may_fail() => {}
             Err(error) => return Err(unexpected("an append fails")(error)),
         }
         Ok(())
     }
 
-    /// Buys something else with a key that was used.
-    async fn conflict(&mut self, user: usize) -> Checked {
-        let (keys, erased) = {
-            let history = locked(&self.history);
-            let own = history
-                .attempts
-                .iter()
-                .filter(|attempt| attempt.user == user);
-            let bought = own.filter(|attempt| matches!(attempt.answer, Answer::Bought(_)));
-            let keys = bought
-                .filter_map(|attempt| attempt.key.clone())
-                .collect::<Vec<_>>();
-            (keys, history.erasures.contains_key(&user))
-        };
-        let Some(key) = self.random.choice(keys) else {
-            return Ok(());
-        };
-        match self.shop.buy(Self::purchase(user, OTHER, Some(&key))).await {
-            Err(error) if error.kind() == ErrorKind::Conflict || self.may_fail() => Ok(()),
-            Err(error) if error.kind() == ErrorKind::Erased && erased => Ok(()),
-            answer => Err(format!("{key} is used for another purchase: {answer:?}")),
+    /// The attempts to buy with a key that may be repeated: the outcome of those that an erasure has met is unknown, but for
+    /// acknowledged ones.
+    fn repeatable(&self, user: usize) -> Vec<(usize, bool)> {
+        let user = user_id(user);
+        let entries = self.history.entries();
+        let is_erasure = |call: &Call| matches!(call, Call::Erase(erased) if *erased == user);
+        let erased = entries.iter().rposition(|entry| is_erasure(&entry.call));
+        let mut attempts = Vec::new();
+        for (attempt, entry) in entries.iter().enumerate() {
+            let Call::Buy { id: Some(id), .. } = entry.call else {
+                continue;
+            };
+            let is_bought = matches!(entry.outcome, Outcome::Bought(_));
+            let is_known = is_bought || erased.is_none_or(|erased| erased < attempt);
+            if id == id_of(&user, attempt) && is_known {
+                attempts.push((attempt, is_bought));
+            }
         }
-    }
-
-    /// Copies the folder, and opens the copy. A backup is not copied again.
-    async fn back_up(&self) -> Checked {
-        let Some(disk) = &self.disk else {
-            return Ok(());
-        };
-        let before = locked(&self.history).clone();
-        let copy = crate::folder();
-        match backup(disk.folder(), copy.path()).await {
-            Err(_) if self.may_fail() => return Ok(()),
-            copied => drop(copied.map_err(unexpected("a backup fails"))?),
-        }
-        let history = before.copied_until(locked(&self.history).clone());
-        let judged = Box::pin(judge(copy.path(), &Arc::new(Mutex::new(history)))).await;
-        judged.map_err(|found| format!("a backup: {found}"))
+        attempts
     }
 
     /// Buys once more what was bought with a key.
     async fn repeat(&mut self, user: usize) -> Checked {
-        let (known, erased, is_erased) = {
-            let history = locked(&self.history);
-            let erasure = history.erasures.get(&user).copied();
-            let erased = erasure.map_or(0, |erasure| erasure.before);
-            let own = history
-                .attempts
-                .iter()
-                .enumerate()
-                .filter(|(number, attempt)| {
-                    let is_erased =
-                        *number < erased && !matches!(attempt.answer, Answer::Bought(_));
-                    attempt.user == user && attempt.key.is_some() && !is_erased
-                });
-            let own = own
-                .map(|(number, attempt)| (number, attempt.clone()))
-                .collect::<Vec<_>>();
-            (
-                own,
-                erased,
-                erasure.is_some_and(|erasure| erasure.is_answered),
-            )
-        };
-        let Some((number, attempt)) = self.random.choice(known) else {
-            return Ok(());
-        };
-        if attempt.answer == Answer::NotApplied {
-            locked(&self.history).attempts[number].answer = Answer::None;
-        }
-        let again = self
-            .shop
-            .buy(Self::purchase(user, number, attempt.key.as_deref()))
-            .await;
-        match (again, attempt.answer) {
-            (Err(error), _) if number < erased && error.kind() == ErrorKind::Erased => Ok(()),
-            (again, _) if number < erased && is_erased && !self.may_fail() => Err(format!(
-                "attempt {number} was erased, and is bought again: {again:?}"
-            )),
-            (_, _) if number < erased => Ok(()),
-            (Ok(again), Answer::Bought(first)) if again.purchase != first || !again.replayed => {
-                Err(format!(
-                    "attempt {number} was bought as {first:?}, and again as {again:?}"
-                ))
-            }
-            (Ok(again), Answer::NotApplied) if again.replayed => Err(format!(
-                "attempt {number} was refused, and is there: {again:?}"
-            )),
-            // A repetition that failed says nothing of the first.
-            (Err(_), _) if self.may_fail() => Ok(()),
-            (answer, _) => self.answered(number, answer),
+        match self.random.choice(self.repeatable(user)) {
+            Some((attempt, _)) => self.buy_with_key_of(attempt, user, attempt).await,
+            None => Ok(()),
         }
     }
 
+    /// Buys something else with a key that was used.
+    async fn conflict(&mut self, user: usize) -> Checked {
+        let mut bought = self.repeatable(user);
+        bought.retain(|(_, is_bought)| *is_bought);
+        match self.random.choice(bought) {
+            Some((attempt, _)) => self.buy_with_key_of(attempt, user, OTHER).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Buys what the attempt `content` buys, with the key of `attempt`.
+    async fn buy_with_key_of(&self, attempt: usize, user: usize, content: usize) -> Checked {
+        let call = self.history.begin(Call::Buy {
+            id: Some(id_of(&user_id(user), attempt)),
+            user: user_id(user),
+            price: price_of(content),
+        });
+        let purchase = Self::purchase(user, content, Some(key_of(attempt)));
+        let answer = self.shop.buy(purchase).await;
+        self.answered(call, answer)
+    }
+
+    /// Copies the folder, and opens the copy. A backup is not copied again.
+    async fn back_up(&self) -> Checked {
+        let Some(watched) = &self.watched else {
+            return Ok(());
+        };
+        let begin = self.history.now();
+        let copy = crate::folder();
+        match backup(watched.path(), copy.path()).await {
+            Err(_) if self.may_fail() => return Ok(()),
+            copied => drop(copied.map_err(unexpected("a backup fails"))?),
+        }
+        let history = Arc::new(self.history.of_copy_since(begin));
+        let judged = Box::pin(judge(copy.path(), &history)).await;
+        judged.map_err(|found| format!("a backup: {found}"))
+    }
+
     async fn list(&self, user: usize) -> Checked {
-        let before = locked(&self.history).clone();
-        let seen = look(&self.shop, user).await;
-        match seen {
+        match list(&self.shop, &self.history, user, Sees::Earlier).await {
             Err(_) if self.may_fail() => Ok(()),
-            seen => before.judge(user, &seen.map_err(unexpected("a listing fails"))?, false),
+            listed => listed.map(drop).map_err(unexpected("a listing fails")),
         }
     }
 
     async fn erase(&self, user: usize) -> Checked {
-        let erasure = {
-            let mut history = locked(&self.history);
-            let erasure = Erasure {
-                before: history.attempts.len(),
-                is_answered: false,
-            };
-            history.erasures.insert(user, erasure);
-            erasure
-        };
-        let id = user_id(user).parse().unwrap();
+        let id = user_id(user);
+        let call = self.history.begin(Call::Erase(id.clone()));
         loop {
             match self.embedded.store().erase(&id, 50).await {
                 Ok(erased) if erased.count == 0 => break,
@@ -387,13 +368,7 @@ impl Client {
                 Err(error) => return Err(unexpected("an erasure fails")(error)),
             }
         }
-        locked(&self.history).erasures.insert(
-            user,
-            Erasure {
-                is_answered: true,
-                ..erasure
-            },
-        );
+        self.history.end(call, Outcome::Done);
         Ok(())
     }
 }
@@ -412,39 +387,67 @@ async fn until_equal(read: impl AsyncFn() -> shop_core::Result<Seen>) -> shop_co
     }
 }
 
-async fn look(shop: &Shop, user: usize) -> shop_core::Result<Seen> {
+/// Lists the purchases of a user, and records them with their sum.
+async fn list(
+    shop: &Shop,
+    history: &History,
+    user: usize,
+    sees: Sees,
+) -> shop_core::Result<Summary> {
+    let call = history.begin(Call::List {
+        user: user_id(user),
+        sees,
+        order: ListOrder::NewestFirst,
+    });
     let user = shop
         .user(user_id(user))
         .with_page_size(PageLimit::new(PAGE)?);
-    until_equal(async || Ok((user.purchases().try_collect().await?, user.summary().await?))).await
+    let read = async || Ok((user.purchases().try_collect().await?, user.summary().await?));
+    match until_equal(read).await {
+        Ok((listed, summary)) => {
+            history.end(call, Outcome::Listed(listed.into(), Some(summary)));
+            Ok(summary)
+        }
+        Err(error) => {
+            history.end(call, Outcome::NotApplied);
+            Err(error)
+        }
+    }
+}
+
+/// The first violation of a history.
+///
+/// # Errors
+/// The violation.
+pub fn first_violation(history: &History) -> Checked {
+    match history.judge().violations.into_iter().next() {
+        Some(violation) => Err(violation),
+        None => Ok(()),
+    }
 }
 
 /// Opens what a power cut has left in `folder`, and compares it with what was answered before.
 ///
 /// # Errors
 /// What is wrong, if something is.
-pub async fn judge(folder: &Path, history: &Shared) -> Checked {
+pub async fn judge(folder: &Path, history: &Arc<History>) -> Checked {
     let embedded = EmbeddedShop::open(folder)
         .await
         .map_err(unexpected("it does not open"))?;
-    let (shop, before) = (embedded.shop(), locked(history).clone());
+    let shop = embedded.shop();
     for user in 0..CLIENTS * USERS {
-        before.judge(
-            user,
-            &look(&shop, user)
-                .await
-                .map_err(unexpected("a listing fails"))?,
-            false,
-        )?;
+        let listed = list(&shop, history, user, Sees::Earlier).await;
+        listed.map_err(unexpected("a listing fails"))?;
     }
+    first_violation(history)?;
     let embedded = Arc::new(embedded);
     all_right(&embedded, history).await?;
     let client = Client {
-        disk: None,
+        watched: None,
         embedded: Arc::clone(&embedded),
         shop,
         history: Arc::clone(history),
-        random: fastrand::Rng::with_seed(before.attempts.len() as u64),
+        random: fastrand::Rng::with_seed(history.len() as u64),
         number: 0,
     };
     Box::pin(client.run(12)).await?;
@@ -465,68 +468,75 @@ pub async fn judge(folder: &Path, history: &Shared) -> Checked {
     }
 }
 
-/// Compares all that is stored with what was answered. What is only in the log is stored soon.
-async fn all_right(embedded: &EmbeddedShop, history: &Shared) -> Checked {
-    let history = locked(history).clone();
+/// Reads all that is stored, and judges the history with it. What is only in the log is stored soon.
+async fn all_right(embedded: &EmbeddedShop, history: &History) -> Checked {
     let until = Instant::now() + STORED_WITHIN;
-    while let Err(found) = compare(embedded, &history).await? {
-        if Instant::now() > until {
-            return Err(found);
+    loop {
+        // A reading that was too early is not kept.
+        let history = history.clone();
+        read_all(embedded, &history).await?;
+        match first_violation(&history) {
+            Err(_) if Instant::now() <= until => sleep(Duration::from_millis(100)).await,
+            judged => return judged,
         }
-        sleep(Duration::from_millis(100)).await;
     }
-    Ok(())
 }
 
-async fn compare(embedded: &EmbeddedShop, history: &History) -> Checked<Checked> {
-    let shop = &embedded.shop();
+async fn read_all(embedded: &EmbeddedShop, history: &History) -> Checked {
+    let call = history.begin(Call::ListDeadLetters);
     let letters = embedded
         .log()
         .pending_dead_letters()
         .await
         .map_err(unexpected("dead letters fail"))?;
-    let number = |letter: &DeadLetter| {
-        str::from_utf8(letter.record.value.as_deref()?)
-            .ok()?
-            .parse()
-            .ok()
-    };
-    if let Err(found) =
-        history.judge_dead_letters(&letters.iter().filter_map(number).collect::<Vec<_>>())
-    {
-        return Ok(Err(found));
-    }
-    let mut sums = (0, 0);
+    let numbers = letters.iter().filter_map(number_of).collect();
+    history.end(call, Outcome::DeadLetters(numbers));
+
+    let shop = &embedded.shop();
+    let mut of_users = Summary::default();
     for user in 0..CLIENTS * USERS {
-        let seen = look(shop, user)
+        let summary = list(shop, history, user, Sees::All)
             .await
             .map_err(unexpected("a listing fails"))?;
-        if let Err(found) = history.judge(user, &seen, true) {
-            return Ok(Err(found));
-        }
-        sums = (sums.0 + seen.1.count, sums.1 + seen.1.total_spent.units());
+        of_users = together(of_users, summary)?;
     }
+
+    let call = history.begin(Call::SumAll);
     let days = shop
         .all_users()
         .totals(Period::Day, UtcOffset::UTC)
         .await
         .map_err(unexpected("totals fail"))?;
-    let days = days.iter().fold((0, 0), |(count, units), day| {
-        (
-            count + day.summary.count,
-            units + day.summary.total_spent.units(),
-        )
-    });
-    let whole = shop
+    let mut of_days = Summary::default();
+    for day in days {
+        of_days = together(of_days, day.summary)?;
+    }
+    let of_shop = shop
         .all_users()
         .summary()
         .await
         .map_err(unexpected("totals fail"))?;
-    let whole = (whole.count, whole.total_spent.units());
-    if days == sums && whole == sums {
-        return Ok(Ok(()));
-    }
-    Ok(Err(format!(
-        "all users have {whole:?}, {days:?} by days, and each of them {sums:?} together"
-    )))
+    let sums = Sums {
+        of_shop,
+        of_days,
+        of_users,
+    };
+    history.end(call, Outcome::SummedAll(sums));
+    Ok(())
+}
+
+/// The number of a record that no store accepts.
+fn number_of(letter: &DeadLetter) -> Option<u64> {
+    str::from_utf8(letter.record.value.as_deref()?)
+        .ok()?
+        .parse()
+        .ok()
+}
+
+fn together(first: Summary, second: Summary) -> Checked<Summary> {
+    let totals = [first.total_spent, second.total_spent];
+    let total: Total = totals[0]
+        .checked_add(totals[1])
+        .map_err(|error| error.to_string())?;
+    Ok(Summary::new(first.count + second.count, total))
 }

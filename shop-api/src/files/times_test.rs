@@ -83,10 +83,10 @@ fn a_text_means_the_same_instant_on_every_way_in() {
         let file_in_berlin = if file_with_zone == file {
             String::new()
         } else {
-            format!("\n    file in Berlin: {file_with_zone}")
+            format!("  file in Berlin: {file_with_zone}")
         };
         Ok::<_, String>(format!(
-            "strict: {}\n    lenient: {}\n    file: {file}{file_in_berlin}",
+            "strict: {}  lenient: {}  file: {file}{file_in_berlin}",
             shown(strict),
             shown(lenient),
         ))

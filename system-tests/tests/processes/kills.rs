@@ -2,15 +2,15 @@
 //!
 //! `SHOP_TEST_ROUNDS` sets the number of rounds, `SHOP_TEST_SEED` repeats the points of another run.
 
-use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
-
+use fastrand::Rng;
 use futures_util::{StreamExt as _, stream};
 use shop_client::{Purchase, UserId};
 use shop_core::Timestamp;
+use shop_faults::history::{Outcome, Sees};
 use tokio::sync::RwLock;
 use uuid::Uuid;
 
-use crate::history::{History, Outcome, Sees};
+use crate::history::ClientHistory;
 use crate::prelude::*;
 
 const PURCHASES: u64 = 300;
@@ -19,29 +19,6 @@ const USERS: u64 = 7;
 const ROUNDS: u64 = 2;
 /// The number of kills and pauses in a round. The default number of rounds hits each victim at least once.
 const HITS: usize = 2;
-
-/// Reproducible random numbers.
-pub(crate) struct Random {
-    seed: u64,
-    drawn: u64,
-}
-
-impl Random {
-    pub(crate) const fn new(seed: u64) -> Self {
-        Self { seed, drawn: 0 }
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.drawn += 1;
-        let hasher = BuildHasherDefault::<DefaultHasher>::default();
-        hasher.hash_one((self.seed, self.drawn)) % bound
-    }
-
-    pub(crate) fn choose<T: Copy>(&mut self, values: &[T]) -> T {
-        let index = self.below(values.len() as u64);
-        values[usize::try_from(index).unwrap()]
-    }
-}
 
 /// A number from the environment.
 #[expect(
@@ -63,7 +40,7 @@ struct Buyers {
     /// The current URL of facing.
     url: RwLock<String>,
     http: reqwest::Client,
-    history: History,
+    history: ClientHistory,
 }
 
 impl Buyers {
@@ -94,7 +71,7 @@ impl Buyers {
         let id = loop {
             let client = self.client().await;
             match self.history.buy(&client, new.clone()).await {
-                Outcome::Bought { id, .. } => break id,
+                Outcome::Bought(acknowledgement) => break acknowledgement.id,
                 _ => pause().await,
             }
         };
@@ -116,7 +93,7 @@ impl Buyers {
         loop {
             let client = self.client().await;
             match self.history.refund(&client, refund.clone()).await {
-                Outcome::Bought { .. } => return,
+                Outcome::Bought(_) => return,
                 _ => pause().await,
             }
         }
@@ -181,7 +158,7 @@ const PAUSES: [u64; 4] = [20, 200, 1_000, 8_000];
 pub(crate) async fn survive_kills(settings: Vec<(&'static str, String)>, servers: &[Victim<'_>]) {
     let seed = seed();
     println!("SHOP_TEST_SEED={seed} replays the points");
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let both = [Binary::Facing, Binary::Management].map(Victim::Service);
     let victims = [&both, servers].concat();
     let buyers = Arc::new(Buyers {
@@ -204,17 +181,17 @@ pub(crate) async fn survive_kills(settings: Vec<(&'static str, String)>, servers
         let buys = tokio::spawn(Arc::clone(&buyers).buy_all(round));
         for _ in 0..HITS {
             // At a random point of the round, measured in completed calls.
-            let at = before + random.below(PURCHASES * 9 / 10);
+            let at = before + random.u64(..PURCHASES * 9 / 10);
             until("complete that many calls", async || {
                 buyers.history.ended() >= at
             })
             .await;
             // Each of them once, and then any.
-            let any = random.choose(&victims);
+            let any = victims[random.usize(..victims.len())];
             let victim = *victims.get(hits).unwrap_or(&any);
             hits += 1;
-            let pause = Duration::from_millis(random.choose(&PAUSES));
-            if random.below(3) > 0 {
+            let pause = Duration::from_millis(PAUSES[random.usize(..PAUSES.len())]);
+            if random.u64(..3) > 0 {
                 services.ctl("kill", victim).await;
                 services.ctl("start", victim).await;
             } else {

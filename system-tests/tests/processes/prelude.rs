@@ -19,7 +19,7 @@ pub(crate) use tokio::process::{Child, Command};
 pub(crate) use tokio::task::JoinSet;
 
 pub(crate) use crate::commands::*;
-pub(crate) use crate::kills::{Random, chosen, seed};
+pub(crate) use crate::kills::{chosen, seed};
 pub(crate) use crate::postgres::cluster;
 pub(crate) use crate::postgres_server::Cluster;
 pub(crate) use crate::process::*;

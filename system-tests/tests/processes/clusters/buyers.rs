@@ -3,6 +3,7 @@
 use std::sync::Mutex;
 use std::time::Instant;
 
+use fastrand::Rng;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 
@@ -200,12 +201,12 @@ pub(super) async fn buy_all(url: &str, prices: std::ops::Range<u64>) {
 pub(super) fn faults_by_chance(count: u64, seconds: u64, faults: &[(&str, &str)]) -> String {
     let seed = seed();
     println!("SHOP_TEST_SEED={seed} replays the faults");
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut steps = Vec::new();
     for _fault in 0..count {
-        let (fault, mend) = random.choose(faults);
-        let away = random.below(seconds);
-        let back = random.below(seconds);
+        let (fault, mend) = faults[random.usize(..faults.len())];
+        let away = random.u64(..seconds);
+        let back = random.u64(..seconds);
         steps.push(format!("{fault}, wait {away}, {mend}, wait {back}"));
     }
     steps.join(", ")

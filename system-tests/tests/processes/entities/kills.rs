@@ -1,6 +1,8 @@
 //! Both roles, and PostgreSQL, are killed at random points under load: every row exists and has its event, and the
 //! projections of both roles can be rebuilt.
 
+use fastrand::Rng;
+
 use super::backends::{Place, Views, session};
 use super::ledger::Ledger;
 use crate::prelude::*;
@@ -92,7 +94,7 @@ async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
     let place = Place::Kafka(&servers, &cluster);
     let seed = seed();
     println!("SHOP_TEST_SEED={seed} replays the points");
-    let mut random = Random::new(seed);
+    let mut random = Rng::with_seed(seed);
     let mut pair = Pair::start(place, &cluster).await;
     let ledger = Arc::new(Ledger::of(Arc::default()));
     ledger.moved(&pair.users, &pair.orders).await;
@@ -103,12 +105,12 @@ async fn kills_lose_and_duplicate_no_event_on_kafka_and_postgres() {
             callers.spawn(call(Arc::clone(&ledger), round, caller));
         }
         for _ in 0..2 {
-            let at = before + random.below((USERS + ORDERS) * 9 / 10);
+            let at = before + random.u64(..(USERS + ORDERS) * 9 / 10);
             until("complete that many calls", async || {
                 ledger.history.ended() >= at
             })
             .await;
-            pair.kill_one(random.below(2) == 0, &ledger).await;
+            pair.kill_one(random.bool(), &ledger).await;
             tokio::task::block_in_place(|| ["kill", "start"].map(|command| cluster.ctl(command)));
         }
         soon("finish the round", callers.join_all()).await;

@@ -12,7 +12,7 @@ use shop_core::IdempotencyKey;
 use tokio::sync::RwLock;
 
 use super::backends::{Place, Views};
-use crate::history::History;
+use crate::history::ClientHistory;
 use crate::prelude::*;
 
 /// One of as many rows is read after it was acknowledged.
@@ -86,7 +86,7 @@ impl<E: Entity> Rows<E> {
 /// Requests for users and orders, which a history counts.
 #[derive(Default)]
 pub(crate) struct Ledger {
-    pub(crate) history: Arc<History>,
+    pub(crate) history: Arc<ClientHistory>,
     users: Rows<User>,
     orders: Rows<Order>,
     /// The current URLs of users and orders.
@@ -96,7 +96,7 @@ pub(crate) struct Ledger {
 
 impl Ledger {
     /// A ledger whose calls `history` counts.
-    pub(crate) fn of(history: Arc<History>) -> Self {
+    pub(crate) fn of(history: Arc<ClientHistory>) -> Self {
         Self {
             history,
             http: plain(),

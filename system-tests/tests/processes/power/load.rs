@@ -3,9 +3,10 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use shop_client::{PurchaseId, UserId};
+use shop_faults::history::{Outcome, Sees};
 
 use crate::entities::ledger::Ledger;
-use crate::history::{History, Outcome, Sees};
+use crate::history::ClientHistory;
 use crate::prelude::*;
 
 /// Concurrent buyers. Each has another user in each round.
@@ -20,7 +21,7 @@ pub(super) struct Services {
 /// Calls to the services over all boots of a disk.
 #[derive(Default)]
 pub(super) struct Load {
-    pub(super) history: Arc<History>,
+    pub(super) history: Arc<ClientHistory>,
     pub(super) ledger: Ledger,
     /// The services of this boot have ended.
     is_over: AtomicBool,
@@ -31,7 +32,7 @@ pub(super) struct Load {
 
 impl Load {
     pub(super) fn new() -> Self {
-        let history = Arc::<History>::default();
+        let history = Arc::<ClientHistory>::default();
         Self {
             ledger: Ledger::of(Arc::clone(&history)),
             history,
@@ -98,7 +99,7 @@ impl Load {
             .unwrap();
         let new = new.with_key(uuid::Uuid::new_v4().to_string()).unwrap();
         match self.history.buy(client, new).await {
-            Outcome::Bought { id, .. } => Some(id),
+            Outcome::Bought(acknowledgement) => Some(acknowledgement.id),
             _ => None,
         }
     }

@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::atomic::Ordering;
 
+use fastrand::Rng;
 use futures_util::FutureExt as _;
 use shop_client::UserId;
+use shop_faults::disk::{Disk, Survivors};
 
-use super::disk::Disk;
+use super::disk::PoweredDisk;
 use super::load::{Load, Services};
 use super::mount::{Mount, Owner};
 use crate::entities::backends;
@@ -20,12 +22,12 @@ pub(super) type Result<T> = std::result::Result<T, String>;
 pub(super) type Report = BTreeMap<String, u64>;
 
 pub(super) struct Machine {
-    pub(super) disk: Arc<Disk>,
+    pub(super) disk: Arc<PoweredDisk>,
     owner: Owner,
     /// The mount point of the disk.
     at: TempDir,
     mount: Option<Mount>,
-    pub(super) random: Random,
+    pub(super) random: Rng,
     pub(super) load: Arc<Load>,
     pub(super) report: Report,
 }
@@ -33,11 +35,11 @@ pub(super) struct Machine {
 impl Machine {
     pub(super) async fn new(seed: u64, disk: Disk, owner: Owner) -> Self {
         let mut machine = Self {
-            disk: Arc::new(disk),
+            disk: Arc::new(PoweredDisk::new(disk, seed)),
             owner,
             at: tempfile::tempdir().unwrap(),
             mount: None,
-            random: Random::new(seed),
+            random: Rng::with_seed(seed),
             load: Arc::new(Load::new()),
             report: Report::default(),
         };
@@ -69,7 +71,7 @@ impl Machine {
 
     /// Waits until the power is cut at its moment, or for a random time. Then it is off. Returns which of both.
     pub(super) async fn cut_power(&mut self) -> &'static str {
-        let time = Duration::from_millis(500 + self.random.below(2_000));
+        let time = Duration::from_millis(500 + self.random.u64(..2_000));
         let cut_off = tokio::time::timeout(time, self.disk.until_cut_off()).await;
         self.disk.cut_off();
         self.load.stop();
@@ -80,9 +82,9 @@ impl Machine {
         }
     }
 
-    /// Discards unsynced changes, or random ones of them if some are kept. Programs of this boot get errors from here on.
-    pub(super) fn forget(&mut self, is_kept: bool) {
-        self.disk.forget(is_kept, &mut self.random);
+    /// Discards unsynced changes but for the survivors. Programs of this boot get errors from here on.
+    pub(super) fn forget(&mut self, survivors: Survivors) {
+        self.disk.forget(survivors);
         self.count("cuts");
     }
 

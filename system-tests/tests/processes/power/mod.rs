@@ -1,6 +1,16 @@
 //! Power cuts at random moments, which lose unsynced changes: every acknowledged purchase is
 //! stored once.
 //!
+//! `sim` has the same disk and the same judge, and reaches more moments of the embedded shop. These tests have what `sim`
+//! replaces or does without:
+//!
+//! - the programs, both on one folder, with the locks, the page cache and the mapped memory of the kernel
+//! - the folder itself, which the first start creates
+//! - the files of users, orders and their events
+//! - the syncs of PostgreSQL, with the settings of our sessions
+//!
+//! [`omitted_syncs_are_found`] leaves out the syncs of each file and folder in turn. `sim` has `shop.db-wal` alone of them.
+//!
 //! `SHOP_TEST_CUTS` sets the number of cuts, `SHOP_TEST_SEED` repeats the moments of another run.
 
 mod disk;
@@ -11,11 +21,12 @@ mod plan;
 mod postgres;
 mod series;
 
-use disk::Disk;
+use disk::PoweredDisk;
 use mount::{Mount, Owner};
 use plan::CUTS;
 use postgres::PostgresSeries;
 use series::{SYNCED, Series};
+use shop_faults::disk::Disk;
 
 use crate::prelude::*;
 
@@ -25,7 +36,7 @@ const CUTS_OF_A_DISK: u64 = (CUTS.len() + SYNCED.len()) as u64;
 /// Returns the seed of the moments, if a file system can be mounted here. Reports the reason if not.
 fn seed_if_mounted() -> Option<u64> {
     let folder = tempfile::tempdir().unwrap();
-    let disk = Arc::new(Disk::new(None));
+    let disk = Arc::new(PoweredDisk::new(Disk::new(), 0));
     if let Err(error) = Mount::new(&disk, folder.path(), Owner::this_process()) {
         skipped(
             "fuse",
@@ -46,7 +57,7 @@ async fn power_cuts_lose_and_duplicate_nothing() {
     let mut left = chosen("SHOP_TEST_CUTS").unwrap_or(CUTS_OF_A_DISK);
     while left > 0 {
         let cuts = left.min(CUTS_OF_A_DISK);
-        let mut series = Series::new(seed, Disk::new(None)).await;
+        let mut series = Series::new(seed, Disk::new()).await;
         let survived = Box::pin(series.survive(cuts)).await;
         println!("seed {seed}: {:?}", series.report());
         survived.unwrap();
@@ -82,7 +93,7 @@ async fn omitted_syncs_are_found() {
         Err(_) => PLANTED[..2].iter().map(ToString::to_string).collect(),
     };
     for name in planted {
-        let mut series = Series::new(seed, Disk::new(Some(name.clone()))).await;
+        let mut series = Series::new(seed, Disk::without_syncs_of(name.clone())).await;
         let survived = Box::pin(series.survive(40)).await;
         println!("{name}: {survived:?} {:?}", series.report());
         assert!(survived.is_err(), "{name}");

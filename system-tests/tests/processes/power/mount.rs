@@ -1,4 +1,4 @@
-//! A [`Disk`] as a FUSE file system.
+//! A [`PoweredDisk`] as a FUSE file system.
 //!
 //! Without `direct_io`: SQLite maps the index of its write-ahead log into memory. Locks are left to the kernel.
 
@@ -15,7 +15,7 @@ use fuser::{
 };
 use rustix::mount::{UnmountFlags, unmount};
 
-use super::disk::{Disk, State};
+use super::disk::{PoweredDisk, State};
 use super::plan::Operation;
 use crate::prelude::*;
 
@@ -61,7 +61,7 @@ pub(super) struct Mount {
 
 impl Mount {
     /// Mounts a disk on an empty folder, until the power is cut.
-    pub(super) fn new(disk: &Arc<Disk>, at: &Path, owner: Owner) -> io::Result<Self> {
+    pub(super) fn new(disk: &Arc<PoweredDisk>, at: &Path, owner: Owner) -> io::Result<Self> {
         let mut config = Config::default();
         config.mount_options = vec![
             MountOption::FSName("powercut".to_owned()),
@@ -94,7 +94,7 @@ impl Drop for Mount {
 
 /// The disk from one cut to the next.
 struct Boot {
-    disk: Arc<Disk>,
+    disk: Arc<PoweredDisk>,
     number: u64,
     owner: Owner,
 }
@@ -112,8 +112,8 @@ impl Boot {
     }
 
     fn attributes(&self, state: &State, node: u64) -> FileAttr {
-        let is_folder = state.is_folder(node);
-        let size = state.size(node) as u64;
+        let is_folder = state.disk.is_folder(node);
+        let size = state.disk.size(node) as u64;
         let kind = if is_folder {
             FileType::Directory
         } else {
@@ -141,31 +141,39 @@ impl Boot {
 
     fn look_up(&self, folder: u64, name: &OsStr) -> Reply<FileAttr> {
         let state = self.enter()?;
-        let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
+        let node = state.disk.find(folder, name).ok_or(Errno::ENOENT)?;
         Ok(self.attributes(&state, node))
     }
 
     fn make(&self, folder: u64, name: &OsStr, is_folder: bool) -> Reply<FileAttr> {
         let mut state = self.enter()?;
-        let node = state.create(folder, name, is_folder);
+        let node = if is_folder {
+            state.disk.create_folder(folder, name)
+        } else {
+            state.disk.create_file(folder, name)
+        };
         self.disk.count(&mut state, Operation::Name, node);
         Ok(self.attributes(&state, node))
     }
 
     fn remove(&self, folder: u64, name: &OsStr) -> Reply<()> {
         let mut state = self.enter()?;
-        let node = state.find(folder, name).ok_or(Errno::ENOENT)?;
-        if state.names(node).is_some_and(|names| !names.is_empty()) {
+        let node = state.disk.find(folder, name).ok_or(Errno::ENOENT)?;
+        if state
+            .disk
+            .names(node)
+            .is_some_and(|names| !names.is_empty())
+        {
             return Err(Errno::ENOTEMPTY);
         }
-        state.remove(folder, name);
+        state.disk.remove(folder, name);
         self.disk.count(&mut state, Operation::Name, node);
         Ok(())
     }
 
     fn move_name(&self, from: (u64, &OsStr), to: (u64, &OsStr)) -> Reply<()> {
         let mut state = self.enter()?;
-        state.rename(from, to).ok_or(Errno::ENOENT)?;
+        state.disk.rename(from, to).ok_or(Errno::ENOENT)?;
         self.disk.count(&mut state, Operation::Name, to.0);
         Ok(())
     }
@@ -173,7 +181,7 @@ impl Boot {
     fn resize(&self, node: u64, size: Option<u64>) -> Reply<FileAttr> {
         let mut state = self.enter()?;
         if let Some(size) = size {
-            state.resize(node, offset(size)).ok_or(Errno::EISDIR)?;
+            state.disk.resize(node, offset(size)).ok_or(Errno::EISDIR)?;
             self.disk.count(&mut state, Operation::Resize, node);
         }
         drop(state);
@@ -182,17 +190,17 @@ impl Boot {
 
     fn put(&self, node: u64, at: usize, data: &[u8]) -> Reply<u32> {
         let mut state = self.enter()?;
-        if (at + data.len()).saturating_sub(state.size(node)) > state.room() {
+        if (at + data.len()).saturating_sub(state.disk.size(node)) > state.room() {
             return Err(Errno::ENOSPC);
         }
-        state.write(node, at, data).ok_or(Errno::EISDIR)?;
+        state.disk.write(node, at, data).ok_or(Errno::EISDIR)?;
         self.disk.count(&mut state, Operation::Write, node);
         u32::try_from(data.len()).map_err(|_too_large| Errno::EFBIG)
     }
 
     fn entries(&self, folder: u64) -> Reply<Vec<(FileAttr, OsString)>> {
         let state = self.enter()?;
-        let names = state.names(folder).ok_or(Errno::ENOTDIR)?;
+        let names = state.disk.names(folder).ok_or(Errno::ENOTDIR)?;
         let dots = [".", ".."].map(|name| (name.into(), folder));
         let names = names.iter().map(|(name, node)| (name.clone(), *node));
         let entries = dots.into_iter().chain(names);
@@ -324,7 +332,7 @@ impl Filesystem for Boot {
     ) {
         match self.enter() {
             Err(error) => reply.error(error),
-            Ok(state) => match state.read(node.0, offset(at), offset(u64::from(size))) {
+            Ok(state) => match state.disk.read(node.0, offset(at), offset(u64::from(size))) {
                 Some(data) => reply.data(data),
                 None => reply.error(Errno::EISDIR),
             },

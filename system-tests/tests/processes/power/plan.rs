@@ -1,8 +1,7 @@
 //! The moments of power cuts and of failed syncs.
 
+use fastrand::Rng;
 use rustix::process::Signal;
-
-use crate::kills::Random;
 
 /// An operation on a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,7 +141,7 @@ impl Scene {
         }
     }
 
-    pub(super) fn moment(&self, random: &mut Random) -> Moment {
-        Moment::of(self.operation, self.file, 1 + random.below(self.within))
+    pub(super) fn moment(&self, random: &mut Rng) -> Moment {
+        Moment::of(self.operation, self.file, 1 + random.u64(..self.within))
     }
 }

@@ -2,7 +2,8 @@
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::disk::Disk;
+use shop_faults::disk::{Disk, Survivors};
+
 use super::load::{Load, Services};
 use super::machine::{Machine, Result};
 use super::mount::Owner;
@@ -23,7 +24,7 @@ impl PostgresSeries {
     /// The error says why there is no server.
     pub(super) async fn new(seed: u64) -> Result<Self> {
         let owner = Owner::postgres().ok_or("there is no user postgres")?;
-        let machine = Machine::new(seed, Disk::new(None), owner).await;
+        let machine = Machine::new(seed, Disk::new(), owner).await;
         let cluster = Cluster::start_in(machine.folder())?;
         let folder = tempfile::tempdir().unwrap();
         let url = cluster.url();
@@ -45,9 +46,9 @@ impl PostgresSeries {
     /// Cuts the power repeatedly, and judges the state after each cut.
     pub(super) async fn survive(&mut self, cuts: u64) -> Result<()> {
         for cut in 0..cuts {
-            let is_kept = self.machine.random.below(3) > 0;
+            let survivors = Survivors::random(&mut self.machine.random);
             let survived = async {
-                self.cut(cut, is_kept).await?;
+                self.cut(cut, survivors).await?;
                 let users = Load::users(cut);
                 self.machine.check(&self.services, users).await
             };
@@ -66,8 +67,8 @@ impl PostgresSeries {
         intact.map_err(|error| format!("the database is damaged: {error:?}"))
     }
 
-    async fn cut(&mut self, round: u64, is_kept: bool) -> Result<()> {
-        let nth = 1 + self.machine.random.below(3_000);
+    async fn cut(&mut self, round: u64, survivors: Survivors) -> Result<()> {
+        let nth = 1 + self.machine.random.u64(..3_000);
         let moment = if round.is_multiple_of(2) {
             Moment::of(None, "", nth)
         } else {
@@ -77,7 +78,7 @@ impl PostgresSeries {
         self.machine.disk.arm(moment);
         let cut = self.machine.cut_power().await;
         self.machine.count(&format!("cuts {cut}"));
-        self.machine.forget(is_kept);
+        self.machine.forget(survivors);
         tokio::task::block_in_place(|| self.cluster.ctl("cut"));
         self.machine.boot(calls).await?;
         let start = AssertUnwindSafe(|| self.cluster.ctl("start"));

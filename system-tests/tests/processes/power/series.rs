@@ -1,8 +1,8 @@
 //! Both services on one disk with repeated power cuts.
 
 use rusqlite::Connection;
+use shop_faults::disk::{Disk, Survivors};
 
-use super::disk::Disk;
 use super::load::{Load, Services};
 use super::machine::{Machine, Report, Result, within};
 use super::mount::Owner;
@@ -56,9 +56,13 @@ impl Series {
         }
         for (cut, scene) in (0..cuts).zip(scenes.iter().cycle()) {
             // What survives is as good as synced: a defect is not found.
-            let is_kept = !is_defective && self.machine.random.below(3) > 0;
+            let survivors = if is_defective {
+                Survivors::Nothing
+            } else {
+                Survivors::random(&mut self.machine.random)
+            };
             let survived = async {
-                self.cut_in(scene, cut, is_kept).await?;
+                self.cut_in(scene, cut, survivors).await?;
                 self.check(cut).await
             };
             let context = |error| format!("cut {cut} ({}): {error}", scene.name);
@@ -73,7 +77,7 @@ impl Series {
     }
 
     /// Cuts the power in a scene, and restarts the services.
-    async fn cut_in(&mut self, scene: &Scene, round: u64, is_kept: bool) -> Result<()> {
+    async fn cut_in(&mut self, scene: &Scene, round: u64, survivors: Survivors) -> Result<()> {
         let disk = Arc::clone(&self.machine.disk);
         let moment = scene.moment(&mut self.machine.random);
         if scene.fails_sync {
@@ -93,7 +97,7 @@ impl Series {
         }
         let mut calls = self.call(round);
         if scene.needs_checkpoint {
-            tokio::time::sleep(Duration::from_millis(self.machine.random.below(600))).await;
+            tokio::time::sleep(Duration::from_millis(self.machine.random.u64(..600))).await;
             disk.limit(ROOM);
         }
         if scene.fails_sync {
@@ -104,7 +108,7 @@ impl Series {
             };
             within("fail a sync", failed).await?;
             // The page cache outlives the processes.
-            if self.machine.random.below(2) == 0 {
+            if self.machine.random.u64(..2) == 0 {
                 disk.limit(usize::MAX);
                 self.machine.load.stop();
                 self.kill().await;
@@ -116,7 +120,7 @@ impl Series {
         let cut = self.machine.cut_power().await;
         disk.limit(usize::MAX);
         self.machine.count(&format!("cuts in {} {cut}", scene.name));
-        self.restart(is_kept, calls).await
+        self.restart(survivors, calls).await
     }
 
     /// Calls the services, if they run.
@@ -147,7 +151,7 @@ impl Series {
     }
 
     /// Starts the services again, which have lost their power.
-    async fn restart(&mut self, is_kept: bool, calls: JoinSet<()>) -> Result<()> {
+    async fn restart(&mut self, survivors: Survivors, calls: JoinSet<()>) -> Result<()> {
         for service in self
             .services
             .iter()
@@ -155,7 +159,7 @@ impl Series {
         {
             service.signal(Signal::KILL);
         }
-        self.machine.forget(is_kept);
+        self.machine.forget(survivors);
         within("end", self.kill()).await?;
         self.machine.boot(calls).await?;
         self.start().await

@@ -1,4 +1,4 @@
-//! Calls that are recorded in a history.
+//! Calls of clients, which are recorded in a history.
 
 use std::collections::BTreeSet;
 
@@ -6,25 +6,25 @@ use futures_util::TryStreamExt as _;
 use shop_client::{
     Durability, Error, Purchase, PurchaseId, Receipt, Summary, UserId, UserPurchases,
 };
-use shop_core::ports::PageLimit;
+use shop_core::ports::{ListOrder, PageLimit};
 use shop_core::{PublishedPurchase, id_from_key};
+use shop_faults::history::{Acknowledgement, Call, History, Outcome, Sees, Verdict, summary_of};
 
-use super::{Call, History, Outcome, Sees, judge};
 use crate::prelude::*;
 
 /// The purchases of a page: few, so that most listings have several.
 const PAGE: u16 = 50;
 
-impl Outcome {
-    fn of(bought: Result<PublishedPurchase, Error>) -> Self {
-        match bought {
-            Ok(bought) => Self::Bought {
-                id: bought.purchase.id,
-                position: bought.receipt.position.map(|at| (at.partition, at.offset)),
-            },
-            Err(error) if error.outcome() == shop_client::Outcome::NotApplied => Self::NotApplied,
-            Err(_) => Self::Unknown,
-        }
+/// The history of the calls that clients have made.
+#[derive(Debug, Default)]
+pub(crate) struct ClientHistory(History);
+
+/// Returns the outcome of a purchase, which may be on its way to the store.
+fn outcome_of(bought: Result<PublishedPurchase, Error>) -> Outcome {
+    match bought {
+        Ok(bought) => Outcome::Bought(Acknowledgement::of_publish(bought)),
+        Err(error) if error.outcome() == shop_client::Outcome::NotApplied => Outcome::NotApplied,
+        Err(_) => Outcome::Unknown,
     }
 }
 
@@ -37,7 +37,7 @@ fn purchases(client: &ShopClient, user: &UserId, sees: Sees) -> UserPurchases {
     }
 }
 
-impl History {
+impl ClientHistory {
     /// Buys with one attempt.
     pub(crate) async fn buy(&self, client: &ShopClient, new: NewPurchase) -> Outcome {
         let call = Call::Buy {
@@ -46,7 +46,8 @@ impl History {
             user: new.user_id.clone(),
             price: new.price,
         };
-        self.record(call, async { Outcome::of(client.shop().buy(new).await) })
+        self.0
+            .record(call, async { outcome_of(client.shop().buy(new).await) })
             .await
     }
 
@@ -61,7 +62,8 @@ impl History {
         };
         let shop = client.shop();
         let refunded = shop.refund(of, Some(amount), None);
-        self.record(call, async { Outcome::of(refunded.await) })
+        self.0
+            .record(call, async { outcome_of(refunded.await) })
             .await
     }
 
@@ -84,15 +86,18 @@ impl History {
             let id = response.headers().get("x-purchase-id").cloned();
             let body = response.text().await.unwrap_or_default();
             match id.filter(|_| is_bought) {
-                Some(id) => Outcome::Bought {
+                Some(id) => Outcome::Bought(Acknowledgement {
                     id: id.to_str().unwrap().parse().unwrap(),
+                    purchase: None,
                     position: None,
-                },
+                    is_replayed: false,
+                    is_stored: false,
+                }),
                 None if body.contains("not_sent") => Outcome::NotApplied,
                 None => Outcome::Unknown,
             }
         };
-        self.record(call, outcome).await;
+        self.0.record(call, outcome).await;
     }
 
     /// Lists the purchases of a user.
@@ -106,10 +111,14 @@ impl History {
         let purchases = purchases(client, &user, sees)
             .oldest_first()
             .with_page_size(PageLimit::new(PAGE).unwrap());
-        let call = self.begin(Call::List { user, sees });
+        let order = ListOrder::OldestFirst;
+        let call = self.0.begin(Call::List { user, sees, order });
         let listed = purchases.purchases().try_collect::<Vec<_>>().await.ok();
-        let outcome = listed.clone().map_or(Outcome::NotApplied, Outcome::Listed);
-        self.end(call, outcome);
+        let outcome = match &listed {
+            Some(listed) => Outcome::Listed(listed.as_slice().into(), None),
+            None => Outcome::NotApplied,
+        };
+        self.0.end(call, outcome);
         listed
     }
 
@@ -122,26 +131,30 @@ impl History {
     ) -> Option<Summary> {
         let user = user.clone();
         let purchases = purchases(client, &user, sees);
-        let call = self.begin(Call::Sum { user, sees });
+        let call = self.0.begin(Call::Sum { user, sees });
         let summed = purchases.summary().await.ok();
-        self.end(call, summed.map_or(Outcome::NotApplied, Outcome::Summed));
+        self.0
+            .end(call, summed.map_or(Outcome::NotApplied, Outcome::Summed));
         summed
     }
 
     /// Waits until all acknowledged purchases are stored, reads them, and asserts that no call has returned what a
     /// correct service cannot. The error has the missing purchases.
     pub(crate) async fn settle(&self, client: &ShopClient) -> Result<(), BTreeSet<PurchaseId>> {
-        let acknowledged = self.calls.lock().unwrap().acknowledged.clone();
-        // A store without an index reads everything for each page.
-        let patience =
-            PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
-        wait_for_all(client, acknowledged).await?;
+        let mut acknowledged = BTreeSet::new();
         let mut users = BTreeSet::new();
-        for entry in self.entries() {
+        for entry in self.0.entries() {
+            if let Outcome::Bought(acknowledgement) = &entry.outcome {
+                acknowledged.insert(acknowledgement.id);
+            }
             if let Call::Buy { user, .. } = entry.call {
                 users.insert(user);
             }
         }
+        // A store without an index reads everything for each page.
+        let patience =
+            PATIENCE + Duration::from_millis(5) * u32::try_from(acknowledged.len()).unwrap();
+        wait_for_all(client, acknowledged).await?;
         for user in users {
             let read = self.list_and_sum(client, &user);
             within(patience, "list what the sum is of", read).await;
@@ -155,7 +168,7 @@ impl History {
     pub(crate) async fn list_and_sum(&self, client: &ShopClient, user: &UserId) {
         loop {
             let listed = self.list(client, user, Sees::All).await;
-            let listed = listed.map(|listed| judge::summary_of(&listed));
+            let listed = listed.map(|listed| summary_of(&listed).unwrap());
             if listed.is_some() && listed == self.sum(client, user, Sees::All).await {
                 return;
             }
@@ -170,8 +183,19 @@ impl History {
         assert_eq!(verdict.violations, Vec::<String>::new());
     }
 
-    pub(crate) fn judge(&self) -> judge::Verdict {
-        judge::judge(&self.entries())
+    /// Judges all calls so far.
+    pub(crate) fn judge(&self) -> Verdict {
+        self.0.judge()
+    }
+
+    /// Counts a call that is judged elsewhere.
+    pub(crate) fn count_call(&self) {
+        self.0.count_call();
+    }
+
+    /// Returns the number of calls that have ended.
+    pub(crate) fn ended(&self) -> u64 {
+        self.0.ended()
     }
 }
 
