@@ -1,7 +1,8 @@
 //! Runs scenarios: text files of requests, whose responses are in a snapshot beside the file.
 //!
 //! `scenarios/NAME.http` has the usual form of such files: `###` and a title begin a request, `#` a comment. The
-//! snapshot, `scenarios/NAME.snap`, repeats each request and has its response below.
+//! snapshot, `scenarios/NAME.snap`, is a table: a row for each request, and `=>` in front of its response, which is below if
+//! it does not fit into the row. So is a body.
 //!
 //! ```text
 //! # Refunds: once, within the price of the purchase.
@@ -29,7 +30,8 @@
 //!
 //! In a snapshot, generated ids are `<id-1>`, `<id-2>` in the order of their appearance. Times are of the paused clock of
 //! tokio. Headers that each response has are left out, and so are the middle elements of long lists. A response without
-//! `content-type` is JSON.
+//! `content-type` is JSON, or a problem if its row has the type and the detail of one: `=> 422 invalid: price is missing`.
+//! `[pointer #/price]` behind it is the one element of `errors`, which repeats the detail, and names `field`.
 
 mod shown;
 
@@ -46,7 +48,7 @@ use serde_json::Value;
 use tokio::time::{Instant, timeout};
 use uuid::Uuid;
 
-use self::shown::show;
+use self::shown::{append_lines, row, show};
 use crate::shop::{TestResponse, send};
 
 /// The services that a scenario sends requests to.
@@ -160,6 +162,16 @@ impl<'a> Step<'a> {
         }
         step
     }
+
+    /// Returns a request as a row: its line, its headers and, if it fits, its body.
+    fn request(&self, request_line: &str) -> String {
+        let mut row = request_line.to_owned();
+        for (name, value) in &self.headers {
+            write!(row, "  {name}: {value}").unwrap();
+        }
+        let body: Vec<_> = self.body.lines().map(str::to_owned).collect();
+        append_lines(row, &body)
+    }
 }
 
 struct Runner<S> {
@@ -204,31 +216,21 @@ impl<S: Scene> Runner<S> {
                 response = self.respond(step, request_line).await;
             }
             if last_response.as_ref() == Some(&response) {
-                self.write_line(&format!("\n{request_line}  has the same response"));
+                self.write_line(&format!("{request_line}  has the same response"));
                 continue;
             }
-            if last_response.is_none() {
-                self.write_line(request_line);
-                self.write_request(step);
+            let request = if last_response.is_none() {
+                step.request(request_line)
             } else {
-                self.write_line(&format!("\n{request_line}"));
-            }
-            self.write_line(&format!("\n{response}"));
+                (*request_line).to_owned()
+            };
+            self.write_line(&row(&request, &response));
             last_response = Some(response);
         }
     }
 
     fn write_line(&mut self, line: &str) {
         writeln!(self.transcript, "{line}").unwrap();
-    }
-
-    fn write_request(&mut self, step: &Step<'_>) {
-        for (name, value) in &step.headers {
-            self.write_line(&format!("{name}: {value}"));
-        }
-        if !step.body.is_empty() {
-            self.write_line(&format!("\n{}", step.body));
-        }
     }
 
     /// Sends a request. Returns the response as it is shown, and keeps its variables.
