@@ -61,9 +61,10 @@ def main():
         cases, rejected = list(pool.map(check_case, CASES)), list(pool.map(check_rejection, rejections.REJECTIONS.items()))
     documents = sum(count for count, _ in cases)
     failures = [failure for _, found in cases for failure in found] + [failure for found in rejected for failure in found]
-    for folder in manifests.FOLDERS:
-        found = [*manifests.failures(folder), *failures_of(manifests.Manifests(folder))]
-        failures += [f"deploy/k8s/{folder}: {failure}" for failure in found]
+    for name in manifests.PRESETS:
+        rendered = manifests.Manifests(name)
+        found = [*manifests.failures(rendered), *failures_of(rendered)]
+        failures += [f"deploy/render {name}: {failure}" for failure in found]
     failures += [f"topics.sh: {failure}" for failure in failures_or_error(topics_test.check)]
     failures += [f"NOTES.txt: {failure}" for failure in failures_or_error(notes_test.check)]
     failures += [f"patches: {failure}" for failure in failures_or_error(patches.check)]

@@ -217,15 +217,15 @@ def main():
     canary = server.apply(UNRESTRICTED, "ns")
     assert "PodSecurity" in str(canary), f"the namespace does not restrict pods: {canary}"
     failed = 0
-    for folder in manifests.FOLDERS:
-        documents = manifests.Manifests(folder).documents
-        failed += bool(attempt(f"deploy/k8s/{folder}", lambda: applied(server, documents)))
+    for name in manifests.PRESETS:
+        documents = manifests.Manifests(name).documents
+        failed += bool(attempt(f"deploy/render {name}", lambda: applied(server, documents)))
     cases = [*CASES, ("strategies_probes_and_contexts", patches.MERGED, None)]
     for name, arguments, _ in cases:
         failed += bool(attempt(f"{name}{preset_of(arguments)}", lambda: applied(server, Rendering(arguments).documents)))
     for check in RELEASES:
         failed += bool(attempt(check.__name__, lambda: install(server, check)))
-    total = len(manifests.FOLDERS) + len(cases) + len(RELEASES)
+    total = len(manifests.PRESETS) + len(cases) + len(RELEASES)
     print(f"{total - failed} of {total} are as expected")
     sys.exit(1 if failed else 0)
 
