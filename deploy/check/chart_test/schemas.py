@@ -1,6 +1,7 @@
 """Validates documents against the schemas of Kubernetes, KEDA, the Prometheus operator and the Gateway API. Unknown members are failures."""
 
 import functools
+import json
 import os
 import pathlib
 
@@ -58,6 +59,14 @@ def strict(schema):
 
 
 def failures(document):
+    """Unknown, missing and invalid members of a document."""
+    return failures_of_text(json.dumps(document, sort_keys=True))
+
+
+@functools.cache
+def failures_of_text(text):
+    """The failures of a document in JSON. Most documents are the same in many renderings."""
+    document = json.loads(text)
     name = f"{document['kind']} {document['metadata']['name']}"
     validator = custom().get((document["apiVersion"], document["kind"]))
     if validator:
