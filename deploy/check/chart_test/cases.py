@@ -118,18 +118,30 @@ def grace_period_exceeds_the_drain(r):
     assert r.variables("facing")["SHOP_DEAD_LETTER_LIMIT"] == "1000000"
 
 
-@case(SERVERS, sets(settings__accessLog="1/100", settings__otlpEndpoint="http://collector:4318"))
+@case(SERVERS, sets(settings__accessLog="1/100", settings__otelExporterOtlpEndpoint="http://collector:4318"))
 def access_log_and_traces(r):
     for service in ("facing", "management"):
         assert r.variables(service)["SHOP_ACCESS_LOG"] == "1/100"
         assert r.variables(service)["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
-        assert not {"SHOP_HOSTS", "CORS_ALLOW_ORIGINS"} & set(r.variables(service)), "the defaults are the services'"
+        assert not {"SHOP_HOSTS", "SHOP_CORS_ALLOW_ORIGINS"} & set(r.variables(service)), "the defaults are the services'"
+
+
+@case(
+    SERVERS, sets(users__enabled="true", postgres__existingSecret="shop-db", settings__kafkaClientId="me", settings__currency="EUR"),
+    ["--set-json", 'settings.roles=["purchases","users"]', "--set-json", "settings.refunds=false"],
+)  # fmt: skip
+def settings_that_the_chart_does_not_name(r):
+    for service in ("facing", "management", "users"):
+        assert r.variables(service)["SHOP_KAFKA_CLIENT_ID"] == "me"
+    assert r.variables("management")["SHOP_REFUNDS"] == "off", "YAML reads off as false"
+    assert not {"SHOP_REFUNDS", "SHOP_CURRENCY"} & set(r.variables("users")), "users would refuse to start"
+    assert "SHOP_INGEST" not in r.variables("facing"), "the default is that of the services"
 
 
 @case(SERVERS, sets(settings__hosts="shop.example", settings__corsAllowOrigins="https://shop.example"))
 def hosts_and_origins(r):
-    assert r.variables("facing")["CORS_ALLOW_ORIGINS"] == "https://shop.example"
-    assert "CORS_ALLOW_ORIGINS" not in r.variables("management")
+    assert r.variables("facing")["SHOP_CORS_ALLOW_ORIGINS"] == "https://shop.example"
+    assert "SHOP_CORS_ALLOW_ORIGINS" not in r.variables("management")
     assert r.variables("management")["SHOP_HOSTS"] == r.variables("facing")["SHOP_HOSTS"] == "shop.example"
 
 
@@ -240,7 +252,7 @@ LARGE = 12345678
 LARGE_VALUES = {
     "management.autoscaling": {"type": "keda", "lagThreshold": LARGE, "cpuPercent": 70},
     "facing.autoscaling": {"type": "hpa", "requestsPerSecond": LARGE},
-    "settings.deadLetterLimit": LARGE, "settings.clientLimits": {"writesPerSecond": LARGE, "readsPerSecond": LARGE, "connections": LARGE},
+    "settings.deadLetterLimit": LARGE, "settings.rateWrites": LARGE,
     "kafka.partitions": LARGE, "kafka.replicationFactor": LARGE,
 }  # fmt: skip
 
@@ -427,7 +439,7 @@ def admin_listener(r):
     assert monitors["rel-shop-kafka-exporter"]["endpoints"][0]["port"] == "http"
 
 
-@case(SERVERS, sets(settings__clientLimits__writesPerSecond=20, settings__clientLimits__connections=50, settings__clientLimits__trustedProxies="10.0.0.0/8"))
+@case(SERVERS, sets(settings__rateWrites=20, settings__clientConnections=50, settings__trustedProxies="10.0.0.0/8"))
 def client_limits_apply_to_facing(r):
     facing = r.variables("facing")
     assert (facing["SHOP_RATE_WRITES"], facing["SHOP_CLIENT_CONNECTIONS"], facing["SHOP_TRUSTED_PROXIES"]) == ("20", "50", "10.0.0.0/8")

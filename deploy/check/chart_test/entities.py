@@ -15,7 +15,7 @@ def peers(rendering, component):
     return [labels["app.kubernetes.io/component"] for labels in known] if "from" in rule else None
 
 
-@case(SERVERS, SEPARATE, sets(mongodb__database="shop", settings__orderUserWaitMs=500, kafka__partitions=1))
+@case(SERVERS, SEPARATE, sets(mongodb__database="shop", settings__orderUserWait="500ms", kafka__partitions=1))
 def separate_deployments(r):
     facing, management, users, orders = (r.variables(name) for name in ("facing", "management", "users", "orders"))
     assert (management["SHOP_ROLES"], users["SHOP_ROLES"], orders["SHOP_ROLES"]) == ("purchases", "users", "orders")
@@ -111,7 +111,7 @@ def ecommerce_preset(r):
     assert (ports(r, "users")["port"], ports(r, "orders")["port"]) == (8001, 8002)
     assert (users["SHOP_USERS_TOPIC"], users["SHOP_ORDERS_TOPIC"]) == ("user_created", "order_created")
     assert (users["SHOP_USERS_GROUP_ID"], orders["SHOP_ORDERS_GROUP_ID"]) == ("user_service_group", "order_service_group")
-    assert users["SHOP_DIALECT"] == "ecommerce" and orders["SHOP_ORDER_USER_WAIT"] == "2000ms"
+    assert users["SHOP_DIALECT"] == "ecommerce" and orders["SHOP_ORDER_USER_WAIT"] == "2s"
     variables = {variable["name"]: variable["value"] for variable in container(r, "topic-job", "Job")["env"]}
     assert (variables["TOPIC"], variables["EVENT_TOPICS"]) == ("", "user_created order_created")
 
@@ -155,6 +155,6 @@ def purchases_in_mongodb_beside_users_and_orders_in_postgres(r):
     management = r.variables("management")
     assert management["MONGODB_URI_FILE"] and management["POSTGRES_URL_FILE"] and management["MONGODB_DATABASE"] == "purchases"
     assert set(secrets_of(r, "management")) == {"mongodb-uri", "postgres-url"}
-    assert management["SHOP_ORDER_USER_WAIT"] == default_of("ORDER_USER_WAIT").replace("s", "000ms"), "the default of the chart differs from that of the services"
+    assert management["SHOP_ORDER_USER_WAIT"] == default_of("SHOP_ORDER_USER_WAIT"), "the default of the chart differs from that of the services"
     egress = {port["port"] for rule in r.of("NetworkPolicy", "management")["spec"]["egress"] for port in rule["ports"]}
     assert {5432, 27018} < egress, egress

@@ -13,7 +13,7 @@ def set_json(**values):
 
 GIVEN = {
     "podAnnotations": {"a": "b"}, "nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot", "operator": "Exists"}],
-    "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "LOG_LEVEL", "value": "debug"}],
+    "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "SHOP_LOG_LEVEL", "value": "debug"}],
     "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
     "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi"}},
     "annotations": {"c": "d"}, "podLabels": {"team": "checkout"}, "priorityClassName": "high",

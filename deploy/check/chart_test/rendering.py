@@ -1,9 +1,9 @@
 """Renders the chart with helm."""
 
 import functools
+import json
 import os
 import pathlib
-import re
 import shutil
 import subprocess
 import tempfile
@@ -11,7 +11,6 @@ import tempfile
 import yaml
 
 ROOT = pathlib.Path(__file__).resolve().parents[3]
-SETTINGS = ("bins/settings/variables.rs", "shop-http/src/args.rs", "shop-kafka/src/args.rs", "shop-store/src/args.rs", "shop-compat/src/args.rs")
 
 
 def quick_copy(chart):
@@ -30,6 +29,8 @@ def quick_copy(chart):
 # The folder is deleted at the end.
 FOLDER, CHART = quick_copy(ROOT / "deploy/helm/shop")
 HELM = os.environ["HELM"]
+# The settings of the services, as the tests of the services write them.
+SETTINGS = json.loads((CHART / "files/settings.json").read_text())
 KUBERNETES = ["--kube-version", "1.33"]
 
 # Addresses of Kafka and MongoDB, for cases that do not depend on them.
@@ -122,14 +123,9 @@ def component_of(document):
     return document["metadata"].get("labels", {}).get("app.kubernetes.io/component")
 
 
-def settings_source():
-    """The source in which the services declare their settings, as attributes of clap with a name in the environment."""
-    return "".join((ROOT / file).read_text() for file in SETTINGS)
-
-
 def default_of(variable):
-    """The default of a variable, from the source of the services."""
-    return re.search(rf'env = "SHOP_{variable.removeprefix("SHOP_")}".*?default_value = "(\w+)"', settings_source(), re.S)[1]
+    """The default of a setting of the services."""
+    return next(setting["default"] for setting in SETTINGS if setting["name"] == variable)
 
 
 @functools.cache

@@ -5,7 +5,7 @@ import os
 import pathlib
 import re
 
-from rendering import ROOT, SECRETS, component_of, settings_source
+from rendering import SECRETS, SETTINGS, component_of
 
 OWN = ("facing", "management", "users", "orders")
 # Flags of danielqsj/kafka_exporter v1.9.0.
@@ -17,24 +17,13 @@ EXPORTER_FLAGS = {
 
 @functools.cache
 def settings_of_the_services():
-    """All variables of the services, from their source."""
-    attributes = re.findall(r'env = "(\w+)"(.*?)\n    pub', settings_source(), re.S)
-    names = {name for name, _ in attributes}
-    tables = "".join((ROOT / file).read_text() for file in ("bins/settings/names.rs", "shop-compat/src/variables.rs"))
-    table = {
-        name: re.findall(r"[A-Z_]{4,}", re.search(rf"const {name}:.*?=(.*?);\n", tables, re.S)[1])
-        for name in ("BARE", "NAMES", "ADDRESSES")
-    }
-    hidden = {name for name, rest in attributes if "hide_env_values" in rest}
-    assert len(names) > 20 and hidden and all(table.values()), "the source of the settings has another format"
-
-    def bare(settings):
-        """Their names without SHOP_, if these are accepted."""
-        short = (setting.removeprefix("SHOP_") for setting in settings)
-        return {name for name in short if any(name == known or (known.endswith("_") and name.startswith(known)) for known in table["BARE"])}
-
-    secrets = {*hidden, *bare(hidden), "MONGODB_PASSWORD"}
-    known = {*names, *bare(names), *table["NAMES"], *table["ADDRESSES"]}
+    """All names of settings, and those of secrets."""
+    known, secrets = set(), set()
+    for setting in SETTINGS:
+        names = {setting["name"], *setting["other_names"]}
+        known |= names
+        if setting["secret"]:
+            secrets |= names
     return known | {f"{secret}_FILE" for secret in secrets}, secrets
 
 

@@ -19,9 +19,9 @@ def verification_at_night(r):
     assert r.variables("facing")["SHOP_REFUNDS"] == r.variables("management")["SHOP_REFUNDS"] == "off"
 
 
-@case(sets(mode="embedded", backup__schedule="@daily", backup__existingClaim="backups", verify__schedule="@weekly", settings__logMaxBytes=10000000000, settings__logRetention="14d"))
+@case(sets(mode="embedded", backup__schedule="@daily", backup__existingClaim="backups", verify__schedule="@weekly", settings__logMaxSize="10GiB", settings__logRetention="14d"))
 def backups_of_the_embedded_mode(r):
-    assert (r.variables("facing")["SHOP_LOG_MAX_SIZE"], r.variables("facing")["SHOP_LOG_RETENTION"]) == ("10000000000B", "14d")
+    assert (r.variables("facing")["SHOP_LOG_MAX_SIZE"], r.variables("facing")["SHOP_LOG_RETENTION"]) == ("10GiB", "14d")
     pod = r.of("CronJob", "backup")["spec"]["jobTemplate"]["spec"]["template"]["spec"]
     backup, delete = pod["initContainers"][0], pod["containers"][0]
     assert backup["command"] + backup["args"] == ["/usr/local/bin/management", "backup", "/backup/$(POD_NAME)"]

@@ -11,6 +11,7 @@
 {{- $faults = concat $faults (include "shop.checks.postgres" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.replicas" . | fromJsonArray) -}}
 {{- end -}}
+{{- $faults = concat $faults (include "shop.checks.settings" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.auth" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.tls" . | fromJsonArray) -}}
 {{- $faults = concat $faults (include "shop.checks.others" . | fromJsonArray) -}}
@@ -199,8 +200,8 @@
 {{- end -}}
 {{- end -}}
 {{- with .Values -}}
-{{- if and (ne .mode "embedded") (or .settings.logRetention .settings.logMaxBytes) -}}
-{{- $faults = append $faults "settings.logRetention or logMaxBytes with mode cluster: set the retention of the topic on Kafka" -}}
+{{- if and (ne .mode "embedded") (or .settings.logRetention .settings.logMaxSize) -}}
+{{- $faults = append $faults "settings.logRetention or logMaxSize with mode cluster: set the retention of the topic on Kafka" -}}
 {{- end -}}
 {{- if and .verify.schedule (eq .mode "cluster") (not (include "shop.has" (list $ "management" "purchases"))) -}}
 {{- $faults = append $faults "verify.schedule without purchases in settings.roles: only purchases are verified" -}}

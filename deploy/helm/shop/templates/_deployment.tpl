@@ -183,79 +183,28 @@ readinessProbe:
 {{- include "shop.merged" (list (printf "%s%s" (ternary (printf "%s\n" $handler) "" (empty $other)) (index . 3)) $own) -}}
 {{- end -}}
 
-{{/* The settings of a service, without secrets. */}}
+{{/* The settings of a service, without secrets: (list $ "facing"). */}}
 {{- define "shop.variables" -}}
+{{ include "shop.variables.own" . }}
+{{- include "shop.settings.variables" . }}
+{{- end -}}
+
+{{/* The settings of a service that do not come from `settings` alone: (list $ "facing"). */}}
+{{- define "shop.variables.own" -}}
 {{- $root := index . 0 -}}
 {{- $service := index . 1 -}}
-{{- with $root.Values.settings -}}
 HOST: "::"
-{{ include "shop.auth.variables" (list $root $service) }}
-{{- include "shop.tls.variables" (list $root $service) }}
+{{ include "shop.auth.variables" . }}
+{{- include "shop.tls.variables" . }}
 PORT: {{ get (get $root.Values $service) "port" | int64 | quote }}
-SHOP_ROLES: {{ include "shop.roles" (list $root $service) | quote }}
-SHOP_DIALECT: {{ .dialect | quote }}
-LOG_LEVEL: {{ .logLevel | quote }}
+SHOP_ROLES: {{ include "shop.roles" . | quote }}
 LOG_FORMAT: json
-SHOP_DEAD_LETTER_LIMIT: {{ .deadLetterLimit | int64 | quote }}
-SHOP_DRAIN_TIMEOUT: {{ .drainSeconds | int64 }}s
-{{- if .adminPort }}
-SHOP_ADMIN_ADDR: {{ printf "[::]:%d" (int .adminPort) | quote }}
-{{- end }}
-{{- if eq $service "facing" }}
-{{- with .clientLimits }}
-{{- if .writesPerSecond }}
-SHOP_RATE_WRITES: {{ .writesPerSecond | int64 | quote }}
-{{- end }}
-{{- if .readsPerSecond }}
-SHOP_RATE_READS: {{ .readsPerSecond | int64 | quote }}
-{{- end }}
-{{- if .connections }}
-SHOP_CLIENT_CONNECTIONS: {{ .connections | int64 | quote }}
-{{- end }}
-{{- if .trustedProxies }}
-SHOP_TRUSTED_PROXIES: {{ .trustedProxies | quote }}
-{{- end }}
-{{- end }}
-{{- end }}
-{{- if and (eq $service "facing") .corsAllowOrigins }}
-CORS_ALLOW_ORIGINS: {{ .corsAllowOrigins | quote }}
-{{- end }}
-{{- with .hosts }}
-SHOP_HOSTS: {{ . | quote }}
-{{- end }}
-{{- with .accessLog }}
-SHOP_ACCESS_LOG: {{ . | quote }}
-{{- end }}
-{{- with .otlpEndpoint }}
-OTEL_EXPORTER_OTLP_ENDPOINT: {{ . | quote }}
-{{- end }}
-{{- if and (include "shop.has" (list $root $service "orders")) (or (ne $service "facing") (eq $root.Values.mode "embedded")) }}
-SHOP_ORDER_USER_WAIT: {{ .orderUserWaitMs | int64 }}ms
-{{- end }}
-{{- end }}
-{{- with $root.Values.settings.purchaseRetention }}
-{{- if include "shop.has" (list $root $service "purchases") }}
-SHOP_PURCHASE_RETENTION: {{ . | quote }}
-{{- end }}
-{{- end }}
-{{- with $root.Values.settings.currency }}
-{{- if include "shop.has" (list $root $service "purchases") }}
-SHOP_CURRENCY: {{ . | quote }}
-{{- end }}
-{{- end }}
-{{- with $root.Values.settings.refunds }}
-{{- if include "shop.has" (list $root $service "purchases") }}
-SHOP_REFUNDS: {{ . | quote }}
-{{- end }}
+SHOP_DRAIN_TIMEOUT: {{ $root.Values.settings.drainSeconds | int64 }}s
+{{- with $root.Values.settings.adminPort }}
+SHOP_ADMIN_ADDR: {{ printf "[::]:%d" (int .) | quote }}
 {{- end }}
 {{- if eq $root.Values.mode "embedded" }}
 SHOP_DATA_DIR: /data
-{{- with $root.Values.settings.logRetention }}
-SHOP_LOG_RETENTION: {{ . | quote }}
-{{- end }}
-{{- with $root.Values.settings.logMaxBytes }}
-SHOP_LOG_MAX_SIZE: {{ . | int64 }}B
-{{- end }}
 {{- else }}
 SHOP_REQUIRE_SERVERS: "on"
 {{ include "shop.kafka.variables" . }}
