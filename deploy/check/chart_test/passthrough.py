@@ -11,39 +11,105 @@ def set_json(**values):
     return [part for name, value in values.items() for part in ("--set-json", f"{name.replace('__', '.')}={json.dumps(value)}")]
 
 
-GIVEN = {
-    "podAnnotations": {"a": "b"}, "nodeSelector": {"disk": "fast"}, "tolerations": [{"key": "spot", "operator": "Exists"}],
-    "affinity": {"nodeAffinity": {}}, "extraEnv": [{"name": "SHOP_LOG_LEVEL", "value": "debug"}],
-    "topologySpreadConstraints": [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
-    "resources": {"requests": {"cpu": "2"}, "limits": {"memory": "3Gi"}},
-    "annotations": {"c": "d"}, "podLabels": {"team": "checkout"}, "priorityClassName": "high",
-    "extraVolumes": [{"name": "x", "emptyDir": {}}], "extraVolumeMounts": [{"name": "x", "mountPath": "/x"}],
-    "extraInitContainers": [{
-        "name": "first", "image": "first:1", "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-    }],
-    "extraContainers": [{
-        "name": "proxy", "image": "proxy:1", "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
-        "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-    }],
-    "extraPodSpec": {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka"]}], "runtimeClassName": "gvisor"},
-}  # fmt: skip
+LIMITED = {
+    "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
+    "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
+}
+POD = "spec.template.spec"
+OWN = f"{POD}.containers.0"
+# Each value of a deployment, what it is set to, and where in the Deployment it must be.
+OF_DEPLOYMENTS = [
+    ("annotations", {"c": "d"}, "metadata.annotations"),
+    ("podAnnotations", {"a": "b"}, "spec.template.metadata.annotations"),
+    ("podLabels", {"team": "checkout"}, "spec.template.metadata.labels"),
+    ("priorityClassName", "high", f"{POD}.priorityClassName"),
+    ("nodeSelector", {"disk": "fast"}, f"{POD}.nodeSelector"),
+    ("tolerations", [{"key": "spot", "operator": "Exists"}], f"{POD}.tolerations"),
+    ("affinity", {"nodeAffinity": {}}, f"{POD}.affinity"),
+    (
+        "topologySpreadConstraints",
+        [{"maxSkew": 2, "topologyKey": "zone", "whenUnsatisfiable": "DoNotSchedule", "labelSelector": {}}],
+        f"{POD}.topologySpreadConstraints",
+    ),
+    ("extraEnv", [{"name": "SHOP_LOG_LEVEL", "value": "debug"}], f"{OWN}.env"),
+    ("resources", {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}, f"{OWN}.resources"),
+    ("extraVolumes", [{"name": "x", "emptyDir": {}}], f"{POD}.volumes"),
+    ("extraVolumeMounts", [{"name": "x", "mountPath": "/x"}], f"{OWN}.volumeMounts"),
+    ("extraInitContainers", [{"name": "first", "image": "first:1"} | LIMITED], f"{POD}.initContainers"),
+    ("extraContainers", [{"name": "proxy", "image": "proxy:1"} | LIMITED], f"{POD}.containers"),
+    ("extraPodSpec", {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka"]}], "runtimeClassName": "gvisor"}, POD),
+]
+BY_IP = [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]
+CREDENTIALS = {"credentials": {"name": "s", "key": "k"}}
+# Values of other objects: kind and component of the object, and where in it they must be.
+OF_OTHERS = [
+    ("facing.service.type", "LoadBalancer", "Service/facing", "spec.type"),
+    ("facing.service.annotations", {"a": "b"}, "Service/facing", "metadata.annotations"),
+    ("facing.service.loadBalancerSourceRanges", ["10.0.0.0/8"], "Service/facing", "spec.loadBalancerSourceRanges"),
+    ("facing.pdb.maxUnavailable", "50%", "PodDisruptionBudget/facing", "spec.maxUnavailable"),
+    ("networkPolicy.extraEgress", BY_IP, "NetworkPolicy/facing", "spec.egress"),
+    ("ingress.annotations", {"c": "d"}, "Ingress", "metadata.annotations"),
+    ("ingress.className", "nginx", "Ingress", "spec.ingressClassName"),
+    ("serviceAccount.annotations", {"e": "f"}, "ServiceAccount", "metadata.annotations"),
+    ("metrics.serviceMonitor.endpoint", {"scrapeTimeout": "5s", "authorization": CREDENTIALS}, "ServiceMonitor", "spec.endpoints.0"),
+]
+OF_INTERNAL_SERVERS = [
+    (f"{server}.internal.storage.{value}", text, f"StatefulSet/{server}", f"spec.volumeClaimTemplates.0.spec.{place}")
+    for server in ("kafka", "mongodb")
+    for value, text, place in (("storageClass", f"of-{server}", "storageClassName"), ("size", "3Gi", "resources.requests.storage"))
+]
+OF_THE_VOLUME = [
+    ("persistence.storageClass", "local", "PersistentVolumeClaim", "spec.storageClassName"),
+    ("persistence.size", "5Gi", "PersistentVolumeClaim", "spec.resources.requests.storage"),
+]
 
 
-@case(SERVERS, *[set_json(**{f"{service}__{name}": value}) for service in ("facing", "management") for name, value in GIVEN.items()])
-def pod_values_are_passed_through(r):
-    for component in ("facing", "management"):
-        template = r.of("Deployment", component)["spec"]["template"]
-        container, sidecar = template["spec"]["containers"]
-        assert sidecar == GIVEN["extraContainers"][0] and GIVEN["extraPodSpec"].items() <= template["spec"].items()
-        assert GIVEN["podAnnotations"].items() <= template["metadata"]["annotations"].items()
-        assert r.of("Deployment", component)["metadata"]["annotations"] == GIVEN["annotations"]
-        assert GIVEN["podLabels"].items() <= template["metadata"]["labels"].items()
-        assert GIVEN["extraVolumes"][0] in template["spec"]["volumes"] and GIVEN["extraVolumeMounts"][0] in container["volumeMounts"]
-        assert template["spec"]["initContainers"] == GIVEN["extraInitContainers"]
-        for name in ("nodeSelector", "tolerations", "affinity", "topologySpreadConstraints", "priorityClassName"):
-            assert template["spec"][name] == GIVEN[name], name
-        assert container["env"] == GIVEN["extraEnv"] and container["resources"]["limits"] == {"memory": "3Gi"}
+def arguments_of(table):
+    return [part for value, given, *_ in table for part in ("--set-json", f"{value}={json.dumps(given)}")]
+
+
+def assert_passed_through(rendering, table):
+    for value, given, place, path in table:
+        kind, _, component = place.partition("/")
+        found = rendering.of(kind, component) if component else rendering.all(kind)[0]
+        for member in path.split("."):
+            found = found[int(member) if member.isdigit() else member]
+        if isinstance(given, dict):
+            passed = given.items() <= found.items()
+        elif isinstance(given, list):
+            passed = all(one in found for one in given)
+        else:
+            passed = found == given
+        assert passed, f"{value} is not at {path} of {place}: {found}"
+
+
+SERVICES = [(f"{service}.{value}", given, f"Deployment/{service}", path) for service in ("facing", "management") for value, given, path in OF_DEPLOYMENTS]
+
+
+@case(SERVERS, arguments_of(SERVICES))
+def values_of_deployments_are_passed_through(r):
+    assert_passed_through(r, SERVICES)
+
+
+@case(
+    SERVERS, arguments_of(OF_OTHERS), sets(ingress__enabled="true", metrics__serviceMonitor__enabled="true"),
+    set_json(extraObjects=[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra", "labels": {"app.kubernetes.io/component": "extra"}}}]),
+)  # fmt: skip
+def values_of_other_objects_are_passed_through(r):
+    assert_passed_through(r, OF_OTHERS)
+    assert "extra" in r.names("ConfigMap")
+    ingress = r.all("Ingress")[0]["spec"]
+    assert "tls" not in ingress and "host" not in ingress["rules"][0]
+
+
+@case(arguments_of(OF_INTERNAL_SERVERS), sets(kafka__internal__enabled="true", mongodb__internal__enabled="true"))
+def volumes_of_internal_servers(r):
+    assert_passed_through(r, OF_INTERNAL_SERVERS)
+
+
+@case(sets(mode="embedded"), arguments_of(OF_THE_VOLUME))
+def volume_of_embedded_mode(r):
+    assert_passed_through(r, OF_THE_VOLUME)
 
 
 ASSIGNED = {"runAsUser": None, "runAsGroup": None, "fsGroup": None}
@@ -106,54 +172,15 @@ def a_route_of_the_gateway_api(r):
 @case(
     SERVERS, sets(ingress__enabled="true", ingress__host="a.example", ingress__tls__enabled="true", ingress__tls__secretName="s"),
     set_json(ingress__extraHosts=["b.example"]),
-    set_json(metrics__serviceMonitor={"enabled": True, "endpoint": {"scrapeTimeout": "5s", "authorization": {"credentials": {"name": "s", "key": "k"}}}}),
     set_json(metrics__prometheusRule={"enabled": True, "runbookUrl": "https://wiki.example/shop"}),
 )  # fmt: skip
-def hosts_and_monitoring(r):
+def hosts_and_runbooks(r):
     ingress = r.all("Ingress")[0]["spec"]
     assert ingress["tls"] == [{"secretName": "s", "hosts": ["a.example", "b.example"]}]
     assert [rule["host"] for rule in ingress["rules"]] == ["a.example", "b.example"]
     assert ingress["rules"][0]["http"] == ingress["rules"][1]["http"]
-    endpoint = r.all("ServiceMonitor")[0]["spec"]["endpoints"][0]
-    assert endpoint["scrapeTimeout"] == "5s" and endpoint["authorization"]["credentials"]["key"] == "k"
     rules = [rule for group in r.all("PrometheusRule")[0]["spec"]["groups"] for rule in group["rules"] if "alert" in rule]
     assert rules and all(rule["annotations"]["runbook_url"].startswith("https://wiki.example/shop#") for rule in rules)
-
-
-@case(
-    SERVERS,
-    set_json(facing__service__annotations={"a": "b"}, ingress__annotations={"c": "d"}, serviceAccount__annotations={"e": "f"}),
-    set_json(facing__service__loadBalancerSourceRanges=["10.0.0.0/8"], networkPolicy__extraEgress=[{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]),
-    set_json(extraObjects=[{"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "extra", "labels": {"app.kubernetes.io/component": "extra"}}}]),
-    sets(facing__service__type="LoadBalancer", ingress__enabled="true", ingress__className="nginx", facing__pdb__maxUnavailable="50%"),
-)
-def other_values_are_passed_through(r):
-    service = r.of("Service", "facing")
-    assert service["metadata"]["annotations"] == {"a": "b"} and service["spec"]["type"] == "LoadBalancer"
-    assert service["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
-    assert r.of("NetworkPolicy", "facing")["spec"]["egress"][0]["to"] == [{"ipBlock": {"cidr": "10.1.0.0/16"}}]
-    assert "extra" in r.names("ConfigMap")
-    ingress = r.all("Ingress")[0]
-    assert ingress["metadata"]["annotations"] == {"c": "d"} and ingress["spec"]["ingressClassName"] == "nginx"
-    assert "tls" not in ingress["spec"] and "host" not in ingress["spec"]["rules"][0]
-    assert r.all("ServiceAccount")[0]["metadata"]["annotations"] == {"e": "f"}
-    assert r.of("PodDisruptionBudget", "facing")["spec"]["maxUnavailable"] == "50%"
-
-
-@case(
-    sets(kafka__internal__enabled="true", kafka__internal__storage__storageClass="slow", kafka__internal__storage__size="3Gi"),
-    sets(mongodb__internal__enabled="true", mongodb__internal__storage__storageClass="fast", mongodb__internal__storage__size="4Gi"),
-)
-def volumes_of_internal_servers(r):
-    for component, expected in (("kafka", ("slow", "3Gi")), ("mongodb", ("fast", "4Gi"))):
-        claim = r.of("StatefulSet", component)["spec"]["volumeClaimTemplates"][0]["spec"]
-        assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == expected
-
-
-@case(sets(mode="embedded", persistence__storageClass="local", persistence__size="5Gi"))
-def volume_of_embedded_mode(r):
-    claim = r.all("PersistentVolumeClaim")[0]["spec"]
-    assert (claim["storageClassName"], claim["resources"]["requests"]["storage"]) == ("local", "5Gi")
 
 
 @case(LOGINS)
