@@ -22,18 +22,10 @@ SHOP_SERVICE_TOKEN_FILE: /etc/shop/secrets/service-token
 {{- $service := index . 1 -}}
 {{- with (index . 0).Values.auth -}}
 {{- if .keysSecret }}
-- secret:
-    name: {{ .keysSecret }}
-    items:
-      - key: keys
-        path: api-keys
+{{- include "shop.secretFiles" (list .keysSecret (dict "api-keys" "keys")) }}
 {{- end }}
 {{- if and .serviceTokenSecret (eq $service "facing") }}
-- secret:
-    name: {{ .serviceTokenSecret }}
-    items:
-      - key: token
-        path: service-token
+{{- include "shop.secretFiles" (list .serviceTokenSecret (dict "service-token" "token")) }}
 {{- end }}
 {{- end }}
 {{- end -}}

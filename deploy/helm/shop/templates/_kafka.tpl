@@ -171,19 +171,11 @@ KAFKA_KEY_FILE: /etc/shop/secrets/kafka-client.key
 {{- define "shop.kafka.files" -}}
 {{- with .Values.kafka -}}
 {{- if .sasl.mechanism }}
-- secret:
-    name: {{ include "shop.kafka.secret" $ }}
-    items:
-      - key: {{ .sasl.passwordKey }}
-        path: kafka-password
+{{- include "shop.secretFiles" (list (include "shop.kafka.secret" $) (dict "kafka-password" .sasl.passwordKey)) }}
 {{- end }}
 {{- include "shop.kafka.tlsFiles" $ }}
 {{- if .oauth.tokenUrl }}
-- secret:
-    name: {{ .oauth.existingSecret }}
-    items:
-      - key: {{ .oauth.secretKey }}
-        path: kafka-oauth-secret
+{{- include "shop.secretFiles" (list .oauth.existingSecret (dict "kafka-oauth-secret" .oauth.secretKey)) }}
 {{- end }}
 {{- end }}
 {{- end -}}
@@ -191,20 +183,10 @@ KAFKA_KEY_FILE: /etc/shop/secrets/kafka-client.key
 {{- define "shop.kafka.tlsFiles" -}}
 {{- with .Values.kafka.tls -}}
 {{- if and .enabled .caSecret }}
-- secret:
-    name: {{ .caSecret }}
-    items:
-      - key: {{ .caKey }}
-        path: kafka-ca.crt
+{{- include "shop.secretFiles" (list .caSecret (dict "kafka-ca.crt" .caKey)) }}
 {{- end }}
 {{- if and .enabled .certSecret }}
-- secret:
-    name: {{ .certSecret }}
-    items:
-      - key: tls.crt
-        path: kafka-client.crt
-      - key: tls.key
-        path: kafka-client.key
+{{- include "shop.secretFiles" (list .certSecret (dict "kafka-client.crt" "tls.crt" "kafka-client.key" "tls.key")) }}
 {{- end }}
 {{- end }}
 {{- end -}}

@@ -51,25 +51,13 @@ MONGODB_URI_FILE: /etc/shop/secrets/mongodb-uri
 {{/* The secret files with the login and the CA certificates. */}}
 {{- define "shop.mongodb.files" -}}
 {{- if not (include "shop.mongodb.hosts" .) }}
-- secret:
-    name: {{ include "shop.mongodb.secret" . }}
-    items:
-      - key: {{ .Values.mongodb.uriKey }}
-        path: mongodb-uri
+{{- include "shop.secretFiles" (list (include "shop.mongodb.secret" .) (dict "mongodb-uri" .Values.mongodb.uriKey)) }}
 {{- else if include "shop.mongodb.username" . }}
-- secret:
-    name: {{ include "shop.mongodb.secret" . }}
-    items:
-      - key: {{ .Values.mongodb.passwordKey }}
-        path: mongodb-password
+{{- include "shop.secretFiles" (list (include "shop.mongodb.secret" .) (dict "mongodb-password" .Values.mongodb.passwordKey)) }}
 {{- end }}
 {{- with .Values.mongodb }}
 {{- if .caSecret }}
-- secret:
-    name: {{ .caSecret }}
-    items:
-      - key: {{ .caKey }}
-        path: mongodb-ca.crt
+{{- include "shop.secretFiles" (list .caSecret (dict "mongodb-ca.crt" .caKey)) }}
 {{- end }}
 {{- end }}
 {{- end -}}

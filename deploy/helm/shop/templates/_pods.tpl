@@ -66,3 +66,14 @@ affinity:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- end -}}
+
+{{/* Files of a Secret, as a source of a projected volume: (list "name" (dict "path of the file" "key")). */}}
+{{- define "shop.secretFiles" }}
+- secret:
+    name: {{ index . 0 }}
+    items:
+      {{- range $path, $key := index . 1 }}
+      - key: {{ $key }}
+        path: {{ $path }}
+      {{- end }}
+{{- end -}}

@@ -43,11 +43,7 @@ SHOP_ADOPT_TABLES: "on"
 {{- include "shop.mongodb.files" (index . 0) -}}
 {{- end -}}
 {{- with include "shop.postgres.secret" . | fromJson }}
-- secret:
-    name: {{ .existingSecret }}
-    items:
-      - key: {{ .urlKey }}
-        path: postgres-url
+{{- include "shop.secretFiles" (list .existingSecret (dict "postgres-url" .urlKey)) }}
 {{- end -}}
 {{- end -}}
 

@@ -41,36 +41,16 @@ SHOP_SERVICE_KEY_FILE: /etc/shop/secrets/tls/client.key
 {{- $ofClients := include "shop.tls.ofClients" . -}}
 {{- with (index . 0).Values.tls -}}
 {{- if .secret }}
-- secret:
-    name: {{ .secret }}
-    items:
-      - key: tls.crt
-        path: tls/tls.crt
-      - key: tls.key
-        path: tls/tls.key
+{{- include "shop.secretFiles" (list .secret (dict "tls/tls.crt" "tls.crt" "tls/tls.key" "tls.key")) }}
 {{- if $ofClients }}
-- secret:
-    name: {{ .clientCaSecret }}
-    items:
-      - key: ca.crt
-        path: tls/client-ca.crt
+{{- include "shop.secretFiles" (list .clientCaSecret (dict "tls/client-ca.crt" "ca.crt")) }}
 {{- end }}
 {{- end }}
 {{- if and $calls .caSecret }}
-- secret:
-    name: {{ .caSecret }}
-    items:
-      - key: ca.crt
-        path: tls/service-ca.crt
+{{- include "shop.secretFiles" (list .caSecret (dict "tls/service-ca.crt" "ca.crt")) }}
 {{- end }}
 {{- if and $calls .clientSecret }}
-- secret:
-    name: {{ .clientSecret }}
-    items:
-      - key: tls.crt
-        path: tls/client.crt
-      - key: tls.key
-        path: tls/client.key
+{{- include "shop.secretFiles" (list .clientSecret (dict "tls/client.crt" "tls.crt" "tls/client.key" "tls.key")) }}
 {{- end }}
 {{- end }}
 {{- end -}}
