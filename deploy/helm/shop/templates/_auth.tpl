@@ -43,27 +43,25 @@ SHOP_SERVICE_TOKEN_FILE: /etc/shop/secrets/service-token
 {{- default (ternary "443" "80" (eq $url.scheme "https")) (regexFind "[0-9]+$" (regexFind ":[0-9]+$" $url.host)) -}}
 {{- end -}}
 
-{{- define "shop.checks.auth" -}}
-{{- $faults := list -}}
-{{- with .Values.auth -}}
-{{- $jwt := or .issuer .audience .jwksUrl -}}
-{{- if not .mode -}}
-{{- $faults = append $faults "auth.mode is not set: set it to jwt or keys to authenticate requests, or to off if everybody who reaches the services may read and write everything" -}}
-{{- else if and (eq .mode "off") (or $jwt .keysSecret .serviceTokenSecret) -}}
-{{- $faults = append $faults "auth.mode off with other values of auth: unset them, or set auth.mode to jwt or keys" -}}
-{{- end -}}
-{{- if and (eq .mode "jwt") (not (and .issuer .audience .jwksUrl)) -}}
-{{- $faults = append $faults "auth.mode jwt without auth.issuer, auth.audience or auth.jwksUrl: set all three" -}}
-{{- end -}}
-{{- if and (eq .mode "keys") $jwt -}}
-{{- $faults = append $faults "auth.mode keys with auth.issuer, auth.audience or auth.jwksUrl: unset them, or set auth.mode to jwt" -}}
-{{- end -}}
-{{- if and (eq .mode "keys") (not .keysSecret) -}}
-{{- $faults = append $faults "auth.mode keys without auth.keysSecret: set it to a Secret with API keys" -}}
-{{- end -}}
-{{- if and (has .mode (list "jwt" "keys")) (eq $.Values.mode "cluster") (has "purchases" $.Values.settings.roles) (not .serviceTokenSecret) -}}
-{{- $faults = append $faults "auth.serviceTokenSecret is not set: facing calls management with its token" -}}
-{{- end -}}
-{{- end -}}
-{{- $faults | toJson -}}
-{{- end -}}
+{{- define "shop.checks.auth" }}
+{{- with .Values.auth }}
+{{- $jwt := or .issuer .audience .jwksUrl }}
+{{- if not .mode }}
+- auth.mode is not set: set it to jwt or keys to authenticate requests, or to off if everybody who reaches the services may read and write everything
+{{- else if and (eq .mode "off") (or $jwt .keysSecret .serviceTokenSecret) }}
+- auth.mode off with other values of auth: unset them, or set auth.mode to jwt or keys
+{{- end }}
+{{- if and (eq .mode "jwt") (not (and .issuer .audience .jwksUrl)) }}
+- auth.mode jwt without auth.issuer, auth.audience or auth.jwksUrl: set all three
+{{- end }}
+{{- if and (eq .mode "keys") $jwt }}
+- auth.mode keys with auth.issuer, auth.audience or auth.jwksUrl: unset them, or set auth.mode to jwt
+{{- end }}
+{{- if and (eq .mode "keys") (not .keysSecret) }}
+- auth.mode keys without auth.keysSecret: set it to a Secret with API keys
+{{- end }}
+{{- if and (has .mode (list "jwt" "keys")) (eq $.Values.mode "cluster") (has "purchases" $.Values.settings.roles) (not .serviceTokenSecret) }}
+- auth.serviceTokenSecret is not set: facing calls management with its token
+{{- end }}
+{{- end }}
+{{- end }}

@@ -59,30 +59,28 @@ SHOP_ADOPT_TABLES: "on"
 {{- join " " $ports -}}
 {{- end -}}
 
-{{- define "shop.checks.postgres" -}}
-{{- $faults := list -}}
-{{- $entities := without .Values.settings.roles "purchases" -}}
-{{- if include "shop.mongodb.configured" . -}}
-{{- if not (include "shop.mongodb.used" .) -}}
-{{- $faults = append $faults "mongodb with settings.roles without purchases: PostgreSQL stores users and orders; unset mongodb" -}}
-{{- else if and .Values.postgres.existingSecret (not $entities) -}}
-{{- $faults = append $faults "postgres.existingSecret with mongodb: both would store the purchases; unset one of them, or add users or orders to settings.roles" -}}
-{{- end -}}
-{{- end -}}
-{{- range $role := $entities -}}
-{{- with get $.Values $role -}}
-{{- $service := ternary $role "management" .enabled -}}
-{{- if not (include "shop.postgres.secret" (list $ $service) | fromJson) -}}
-{{- $faults = append $faults (printf "settings.roles has %s, which are stored in PostgreSQL: set postgres.existingSecret%s, or mode to embedded" $role (ternary (printf " or %s.postgres.existingSecret" $role) "" .enabled)) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- range $role := list "users" "orders" -}}
-{{- with get $.Values $role -}}
-{{- if and .postgres.existingSecret (not .enabled) -}}
-{{- $faults = append $faults (printf "%s.postgres.existingSecret, but management stores %s in its own store: unset it, or set %s.enabled" $role $role $role) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- $faults | toJson -}}
-{{- end -}}
+{{- define "shop.checks.postgres" }}
+{{- $entities := without .Values.settings.roles "purchases" }}
+{{- if include "shop.mongodb.configured" . }}
+{{- if not (include "shop.mongodb.used" .) }}
+- mongodb with settings.roles without purchases: PostgreSQL stores users and orders; unset mongodb
+{{- else if and .Values.postgres.existingSecret (not $entities) }}
+- postgres.existingSecret with mongodb: both would store the purchases; unset one of them, or add users or orders to settings.roles
+{{- end }}
+{{- end }}
+{{- range $role := $entities }}
+{{- with get $.Values $role }}
+{{- $service := ternary $role "management" .enabled }}
+{{- if not (include "shop.postgres.secret" (list $ $service) | fromJson) }}
+- settings.roles has {{ $role }}, which are stored in PostgreSQL: set postgres.existingSecret{{ ternary (printf " or %s.postgres.existingSecret" $role) "" .enabled }}, or mode to embedded
+{{- end }}
+{{- end }}
+{{- end }}
+{{- range $role := list "users" "orders" }}
+{{- with get $.Values $role }}
+{{- if and .postgres.existingSecret (not .enabled) }}
+- {{ $role }}.postgres.existingSecret, but management stores {{ $role }} in its own store: unset it, or set {{ $role }}.enabled
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}

@@ -65,32 +65,30 @@ does not have, and clients are limited where they connect, not where facing call
 {{- end -}}
 
 {{/* Rejects values below `settings` that the services would not accept, or that contradict other values of the chart. */}}
-{{- define "shop.checks.settings" -}}
-{{- $faults := list -}}
-{{- $known := include "shop.settings.known" . | fromJson -}}
-{{- $own := dict -}}
-{{- range $service := splitList " " (include "shop.services" .) -}}
-{{- $own = merge $own (include "shop.variables.own" (list $ $service) | fromYaml) -}}
-{{- end -}}
-{{- range $name, $text := include "shop.settings.given" . | fromJson -}}
-{{- $setting := get $known $name -}}
-{{- if not $setting -}}
-{{- $faults = append $faults (printf "settings.%s: there is no such setting; docs/settings.md lists them, here without SHOP_ and in camel case" $name) -}}
-{{- else if $setting.secret -}}
-{{- $faults = append $faults (printf "settings.%s is a secret: put it into a Secret, and name that in extraEnv of the service" $name) -}}
-{{- else -}}
-{{- range $variable := prepend $setting.other_names $setting.name -}}
-{{- if hasKey $own $variable -}}
-{{- $faults = append $faults (printf "settings.%s: other values of the chart set %s" $name $variable) -}}
-{{- end -}}
-{{- end -}}
-{{- with include "shop.settings.expected" (list $setting $text) -}}
-{{- $faults = append $faults (printf "settings.%s is %s: it must be %s" $name $text .) -}}
-{{- end -}}
-{{- end -}}
-{{- end -}}
-{{- $faults | toJson -}}
-{{- end -}}
+{{- define "shop.checks.settings" }}
+{{- $known := include "shop.settings.known" . | fromJson }}
+{{- $own := dict }}
+{{- range $service := splitList " " (include "shop.services" .) }}
+{{- $own = merge $own (include "shop.variables.own" (list $ $service) | fromYaml) }}
+{{- end }}
+{{- range $name, $text := include "shop.settings.given" . | fromJson }}
+{{- $setting := get $known $name }}
+{{- if not $setting }}
+- settings.{{ $name }}: there is no such setting; docs/settings.md lists them, here without SHOP_ and in camel case
+{{- else if $setting.secret }}
+- settings.{{ $name }} is a secret: put it into a Secret, and name that in extraEnv of the service
+{{- else }}
+{{- range $variable := prepend $setting.other_names $setting.name }}
+{{- if hasKey $own $variable }}
+- settings.{{ $name }}: other values of the chart set {{ $variable }}
+{{- end }}
+{{- end }}
+{{- with include "shop.settings.expected" (list $setting $text) }}
+- settings.{{ $name }} is {{ $text }}: it must be {{ . }}
+{{- end }}
+{{- end }}
+{{- end }}
+{{- end }}
 
 {{/* Describes the kind of a setting, if a value is not of this kind; else empty: (list SETTING "value"). */}}
 {{- define "shop.settings.expected" -}}

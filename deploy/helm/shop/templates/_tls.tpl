@@ -70,18 +70,16 @@ tcpSocket: {port: http}
 {{- end -}}
 {{- end -}}
 
-{{- define "shop.checks.tls" -}}
-{{- $faults := list -}}
-{{- with .Values.tls -}}
-{{- if and .clientCaSecret (not .secret) -}}
-{{- $faults = append $faults "tls.clientCaSecret without tls.secret: clients can have a certificate over https only" -}}
-{{- end -}}
-{{- if and (or .caSecret .clientSecret) (not .secret) -}}
-{{- $faults = append $faults "tls.caSecret or tls.clientSecret without tls.secret: the services serve plain HTTP" -}}
-{{- end -}}
-{{- if and .clientCaSecret (eq $.Values.mode "cluster") (has "purchases" $.Values.settings.roles) (not .clientSecret) -}}
-{{- $faults = append $faults "tls.clientCaSecret without tls.clientSecret: facing calls the other services with its certificate" -}}
-{{- end -}}
-{{- end -}}
-{{- $faults | toJson -}}
-{{- end -}}
+{{- define "shop.checks.tls" }}
+{{- with .Values.tls }}
+{{- if and .clientCaSecret (not .secret) }}
+- tls.clientCaSecret without tls.secret: clients can have a certificate over https only
+{{- end }}
+{{- if and (or .caSecret .clientSecret) (not .secret) }}
+- tls.caSecret or tls.clientSecret without tls.secret: the services serve plain HTTP
+{{- end }}
+{{- if and .clientCaSecret (eq $.Values.mode "cluster") (has "purchases" $.Values.settings.roles) (not .clientSecret) }}
+- tls.clientCaSecret without tls.clientSecret: facing calls the other services with its certificate
+{{- end }}
+{{- end }}
+{{- end }}
