@@ -103,7 +103,8 @@ async fn records_of_an_erased_user_on_kafka_are_reported_and_not_stored_again() 
         return;
     };
     let management = kafka::start(Binary::Management, &servers, &[]).await;
-    kafka::append_all(&servers, &[OF_EVA, OF_ADA, OF_ADA, OF_ADA]).await;
+    kafka::append_all(&servers, &[OF_EVA]).await;
+    kafka::append_all(&servers, &[OF_ADA; 3]).await;
     until_stored(&management, "1", 3).await;
     let settings = kafka::settings(&servers);
     let nowhere = Path::new("/nonexistent/shop-data");

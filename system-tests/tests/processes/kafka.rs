@@ -20,8 +20,8 @@ pub(crate) async fn start(binary: Binary, servers: &Servers, more: &[(&str, &str
     Process::start(binary, nowhere, &settings).await
 }
 
-/// Appends records to the purchases, as another producer. They have one key, and so are in one partition. Returns their
-/// positions.
+/// Appends records to the purchases at once, as another producer. They have one key, and so are in one partition, where they
+/// may pass one another: a test that depends on the order of two values appends them by two calls. Returns their positions.
 pub(crate) async fn append_all(servers: &Servers, values: &[&str]) -> Vec<RecordPosition> {
     let log = KafkaLog::open(servers.log("purchases")).await.unwrap();
     let appends = values.iter().map(|value| {
@@ -31,7 +31,6 @@ pub(crate) async fn append_all(servers: &Servers, values: &[&str]) -> Vec<Record
     });
     let appended = join_all(appends).await.into_iter();
     let mut positions: Vec<_> = appended.map(Result::unwrap).collect();
-    // Many records that are appended at once may pass one another.
     positions.sort_by_key(|position| position.offset);
     positions
 }
