@@ -50,9 +50,13 @@ const MAX_BATCH: usize = 1_024;
 /// other processes.
 const MAX_PASSES: usize = 8;
 
-/// The maximum time that [`Writer::start`] waits for its thread to open the file, whose lock
-/// another process may hold. A migration may take longer.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(5);
+/// The maximum time that [`Writer::start`] waits for its thread to open the file. A migration may
+/// take longer.
+///
+/// A new file takes several syncs, each of which can take seconds while other programs write to the
+/// disk. A disk that takes longer than this does not respond. The wait for another process is part
+/// of this time, and ends earlier, after [`LOCK_TIMEOUT`](super::lock::LOCK_TIMEOUT).
+const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// A handle to the writer thread, cheap to clone.
 ///
@@ -249,7 +253,7 @@ impl Writer {
                 Ok(opened) => break opened,
                 Err(_elapsed) if database.is_migrating.load(Ordering::Relaxed) => {}
                 Err(_elapsed) => {
-                    let message = "the file was not opened in time: the disk is slow, or another process writes to the file";
+                    let message = "the file was not opened in time: the disk does not respond";
                     return Err(Error::new(ErrorKind::Unavailable, message)
                         .with_context("file", database.path().display()));
                 }
