@@ -36,6 +36,7 @@ mod file_record;
 #[cfg(test)]
 mod fixture;
 mod integrity;
+mod job;
 mod lock;
 mod log;
 #[cfg(test)]

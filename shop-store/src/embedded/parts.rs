@@ -5,8 +5,7 @@ use std::time::{Duration, Instant};
 use rusqlite::Connection;
 
 use super::checkpoint::Load;
-use super::store::BuyerCache;
-use super::writer::WriteJob;
+use super::job::{JobCache, WriteJob};
 
 /// The maximum number of parts in a transaction while other writes come.
 const CALM_PARTS: usize = 4;
@@ -43,7 +42,7 @@ impl CommitSizer {
         &mut self,
         job: &mut dyn WriteJob,
         connection: &Connection,
-        buyers: &mut BuyerCache,
+        cache: &mut JobCache,
         is_awaited: impl Fn() -> bool,
     ) -> rusqlite::Result<()> {
         let is_quiet = self.is_quiet();
@@ -53,7 +52,7 @@ impl CommitSizer {
                 self.last_awaited = Instant::now();
                 break;
             }
-            job.apply_more(connection, buyers)?;
+            job.apply_more(connection, cache)?;
             self.count += 1;
         }
         Ok(())

@@ -14,7 +14,6 @@
 //! Between two groups, the thread copies the write-ahead log into the file (a checkpoint) if the
 //! log is long.
 
-use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -36,9 +35,8 @@ use super::error::{
     AtPath as _, database_error, is_damage, is_disk_full, outcome_of_commit, sqlite_error,
 };
 use super::file_check::{FileCheck, RunningCheck};
-use super::log::{PublishJob, publish_jobs};
+use super::job::{JobCache, WriteJob, WriteTask, wait_until_durable};
 use super::parts::CommitSizer;
-use super::store::BuyerCache;
 use super::thread::{self, Jobs, closed};
 use super::write_lock::{WriteLock, is_overwritten, keep_log_at_close};
 
@@ -79,123 +77,6 @@ pub(super) struct Writer {
 /// The error of the last group of writes, or `None` if the group was committed. The thread sets it,
 /// and [`Writer::check`] reads it.
 type WriteHealth = watch::Sender<Option<Error>>;
-
-/// A queued write.
-///
-/// The thread calls [`apply`](Self::apply) within the transaction of a group, and
-/// [`complete`](Self::complete) once after the group. A job may be applied more than once, each
-/// time after a rollback.
-pub(super) trait WriteJob: Send {
-    /// Executes the statements of the job within the current transaction of `connection`.
-    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()>;
-    /// Sends the result of the job to its caller. `outcome` is `Ok` if the transaction was
-    /// committed.
-    fn complete(self: Box<Self>, outcome: Result<()>);
-
-    /// Returns whether the job is large, can be committed in parts, and includes parts that are not
-    /// applied yet.
-    fn has_more(&self) -> bool {
-        false
-    }
-
-    /// Applies the next part of the job, in the same transaction as [`apply`](Self::apply).
-    fn apply_more(
-        &mut self,
-        connection: &Connection,
-        buyers: &mut BuyerCache,
-    ) -> rusqlite::Result<()> {
-        self.apply(connection, buyers)
-    }
-
-    /// Returns whether the job is a health check. A successful check does not prove that writes
-    /// succeed.
-    fn is_check(&self) -> bool {
-        false
-    }
-
-    /// Returns the publish of records to the log, if the job is one. Neighboring publishes of a
-    /// group are applied together, with fewer statements.
-    fn publish(&mut self) -> Option<&mut PublishJob> {
-        None
-    }
-}
-
-/// A write job made of its work, such as a closure, and the channel on which its caller waits for
-/// the result.
-pub(super) struct WriteTask<W, T> {
-    is_check: bool,
-    pub(super) work: W,
-    /// The result of the work, from when it was applied last.
-    pub(super) result: Option<T>,
-    reply: oneshot::Sender<Result<T>>,
-}
-
-impl<W, T> WriteTask<W, T> {
-    /// Creates a task, and the receiver on which its caller waits.
-    pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
-        let (reply, pending) = oneshot::channel();
-        (
-            Box::new(Self {
-                is_check: false,
-                work,
-                result: None,
-                reply,
-            }),
-            pending,
-        )
-    }
-
-    /// Sends the result of the work to the caller, or the error of `outcome`.
-    pub(super) fn reply(self, outcome: Result<()>) {
-        let result = outcome.and_then(|()| {
-            self.result.ok_or_else(|| {
-                Error::new(
-                    ErrorKind::Internal,
-                    "a write was completed before it was applied",
-                )
-            })
-        });
-
-        // The caller may have been cancelled. The write is committed nevertheless.
-        let _caller_gone = self.reply.send(result);
-    }
-}
-
-impl<F, T> WriteJob for WriteTask<F, T>
-where
-    F: Fn(&Connection) -> rusqlite::Result<T> + Send,
-    T: Send,
-{
-    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
-        if !self.is_check {
-            // The work is any closure, which may remove buyers. A removed buyer must not stay in
-            // the cache.
-            *buyers = BuyerCache::default();
-        }
-        self.result = Some((self.work)(connection)?);
-        Ok(())
-    }
-
-    fn is_check(&self) -> bool {
-        self.is_check
-    }
-
-    fn complete(self: Box<Self>, outcome: Result<()>) {
-        self.reply(outcome);
-    }
-}
-
-/// The receiver of the result of a queued write.
-pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
-
-/// Waits until `write` is durable, and returns its result.
-///
-/// # Errors
-/// [`Closed`](ErrorKind::Closed) if the thread ended without a result; otherwise the error of the
-/// write.
-pub(super) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
-    write.await.unwrap_or_else(|_closed| Err(closed()))
-}
 
 impl Writer {
     /// Starts the writer thread, and waits until the file is open, for at most [`OPEN_TIMEOUT`]
@@ -239,7 +120,7 @@ impl Writer {
                     health: thread_health,
                     file_check: thread_file_check,
                     running_check,
-                    buyers: BuyerCache::default(),
+                    cache: JobCache::default(),
                     parts: CommitSizer::new(),
                 }
                 .run(queue, on_commit);
@@ -383,26 +264,26 @@ struct WriterThread {
     file_check: FileCheck,
     /// The check of the pages of the file, if it was not the file that was written here last.
     running_check: Option<RunningCheck>,
-    /// The integers that stand for buyers in the file. They are valid as of the last commit of this
-    /// thread.
-    buyers: BuyerCache,
+    /// What the jobs keep, as of the last commit of this thread.
+    cache: JobCache,
     /// Decides how many parts of a large job are committed together.
     parts: CommitSizer,
 }
 
 /// Why a group of writes was not committed.
 enum CommitFailure {
-    /// One of the jobs at these positions of the group cannot be applied. The other jobs can.
-    Jobs(Range<usize>, Error),
+    /// The job at this position of the group, or one that is applied together with it, cannot be
+    /// applied. The other jobs can.
+    Job(usize, Error),
     /// The file cannot be written, so every job of the group fails.
     All(Error),
 }
 
 impl CommitFailure {
-    /// Classifies `error`, with which the jobs at the positions `jobs` of the group failed.
-    fn from_jobs(jobs: Range<usize>, error: Error) -> Self {
+    /// Classifies `error`, with which the job at the position `index` of the group failed.
+    fn from_job(index: usize, error: Error) -> Self {
         if is_about_write(&error) {
-            Self::Jobs(jobs, error)
+            Self::Job(index, error)
         } else {
             Self::All(error)
         }
@@ -426,21 +307,20 @@ impl WriterThread {
 
         while queue.blocking_recv_many(&mut group, MAX_BATCH) > 0 {
             gather(&mut group, MAX_BATCH, &mut earlier_sizes, &mut queue);
-            let mut joins_publishes = true;
+            let mut joins = group.len() > 1;
 
-            // Each turn commits the group, or removes a job that cannot be applied, or stops to
-            // join publishes.
+            // Each turn commits the group, or stops to join jobs, or removes a job that cannot be
+            // applied.
             while !group.is_empty() {
-                let outcome = match self.commit(&mut group, joins_publishes, &queue) {
-                    Err(CommitFailure::Jobs(jobs, error)) if jobs.len() == 1 => {
-                        self.reject(group.remove(jobs.start), error);
+                let outcome = match self.commit(&mut group, joins, &queue) {
+                    Err(CommitFailure::Job(..)) if joins => {
+                        // One of several jobs that were applied together may be the one that cannot
+                        // be applied. The next attempt applies each job alone.
+                        joins = false;
                         continue;
                     }
-                    Err(CommitFailure::Jobs(..)) => {
-                        // One of several publishes that were applied together cannot be applied.
-                        // The next attempt applies each publish alone, so its failure names one
-                        // job.
-                        joins_publishes = false;
+                    Err(CommitFailure::Job(index, error)) => {
+                        self.reject(group.remove(index), error);
                         continue;
                     }
                     Err(CommitFailure::All(error)) => {
@@ -588,17 +468,17 @@ impl WriterThread {
     /// Applies all jobs of the group in one transaction, and commits it. After an error, nothing of
     /// the group is applied, unless the error's outcome is unknown.
     ///
-    /// With `joins_publishes`, neighboring publishes are applied together. A single job that can be
+    /// With `joins`, neighboring jobs of one type are applied together. A single job that can be
     /// committed in parts applies further parts until another write is in the `queue`, or another
     /// process waits for the lock.
     ///
     /// # Errors
-    /// [`CommitFailure::Jobs`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
+    /// [`CommitFailure::Job`] if a job cannot be applied or panics; [`CommitFailure::All`] if the
     /// file cannot be locked or written.
     fn commit(
         &mut self,
         group: &mut [Box<dyn WriteJob>],
-        joins_publishes: bool,
+        joins: bool,
         queue: &mpsc::Receiver<Box<dyn WriteJob>>,
     ) -> Result<(), CommitFailure> {
         let Self {
@@ -606,7 +486,7 @@ impl WriterThread {
             lock,
             path,
             wal,
-            buyers,
+            cache,
             parts,
             ..
         } = self;
@@ -627,45 +507,35 @@ impl WriterThread {
             .map_err(|error| CommitFailure::All(error.with_outcome(Outcome::NotApplied)))?;
 
         // The cache moves into this function. An early return drops it together with the
-        // transaction: a rollback also removes the buyers that the jobs added.
-        let mut valid_buyers = std::mem::take(buyers).checked(&transaction);
-        let mut next = 0;
-        while next < group.len() {
-            let max_joined = if joins_publishes { MAX_BATCH } else { 1 };
-            let joined = group[next..]
-                .iter_mut()
-                .take(max_joined)
-                .map_while(|job| job.publish())
-                .count();
-            let jobs = next..next + joined.max(1);
-            let is_alone = group.len() == 1;
-
+        // transaction.
+        let mut valid_cache = std::mem::take(cache).checked(&transaction);
+        let is_alone = group.len() == 1;
+        let mut remaining = &mut *group;
+        while let [job, next @ ..] = remaining {
             // A panic of one job must not end the thread, which serves all callers.
-            let applied = catch_unwind(AssertUnwindSafe(|| match &mut group[jobs.clone()] {
-                [job] => {
-                    job.apply(&transaction, &mut valid_buyers)?;
-                    if is_alone {
-                        let is_awaited = || !queue.is_empty() || guard.is_awaited();
-                        parts.apply(&mut **job, &transaction, &mut valid_buyers, is_awaited)?;
-                    }
-                    Ok(())
-                }
-                jobs => {
-                    let jobs = jobs.iter_mut().filter_map(|job| job.publish());
-                    publish_jobs(&transaction, &mut valid_buyers, jobs.collect())
+            let applied = catch_unwind(AssertUnwindSafe(|| {
+                if is_alone {
+                    job.apply(&transaction, &mut valid_cache)?;
+                    let is_awaited = || !queue.is_empty() || guard.is_awaited();
+                    parts.apply(&mut **job, &transaction, &mut valid_cache, is_awaited)?;
+                    Ok(0)
+                } else if joins {
+                    job.apply_joined(next, &transaction, &mut valid_cache)
+                } else {
+                    job.apply(&transaction, &mut valid_cache).map(|()| 0)
                 }
             }));
-
             let error = match applied {
-                Ok(Ok(())) => {
-                    next = jobs.end;
+                Ok(Ok(joined)) => {
+                    remaining = &mut next[joined..];
                     continue;
                 }
                 Ok(Err(error)) => sqlite_error(error, path),
                 Err(_panic) => database_error(ErrorKind::Internal, "a write panicked")
                     .with_outcome(Outcome::NotApplied),
             };
-            return Err(CommitFailure::from_jobs(jobs, error));
+            let index = next.len();
+            return Err(CommitFailure::from_job(group.len() - 1 - index, error));
         }
 
         // `Transaction::commit` would compile the statement each time.
@@ -679,7 +549,7 @@ impl WriterThread {
             CommitFailure::All(sqlite_error(failed, path).with_outcome(outcome))
         })?;
         guard.record_commit();
-        *buyers = valid_buyers.committed(connection);
+        *cache = valid_cache.committed(connection);
         Ok(())
     }
 }

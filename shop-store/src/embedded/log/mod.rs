@@ -34,7 +34,6 @@ mod sink;
 mod source;
 
 pub use log::{EmbeddedLog, EmbeddedLogOptions};
-pub(super) use publish::{PublishJob, publish_jobs};
 pub(super) use rows::read_content;
 pub use sink::EmbeddedSink;
 pub use source::EmbeddedSource;

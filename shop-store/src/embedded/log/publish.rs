@@ -8,6 +8,7 @@
 //!
 //! The writer may apply a job more than once, each time after a rollback.
 
+use std::any::Any;
 use std::ops::Range;
 use std::sync::{Arc, LazyLock};
 
@@ -19,8 +20,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::{position, rows};
 use crate::embedded::bulk::BulkInsert;
+use crate::embedded::job::{JobCache, WriteJob, WriteTask};
 use crate::embedded::store::{self, BuyerCache};
-use crate::embedded::writer::{WriteJob, WriteTask};
 
 /// A purchase to publish: it is appended to the log, and is also stored if `group` is set.
 pub(crate) struct PublishWork {
@@ -40,16 +41,34 @@ pub(crate) struct PublishWork {
 pub(crate) type PublishJob = WriteTask<PublishWork, Result<Receipt>>;
 
 impl WriteJob for PublishJob {
-    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
-        publish_jobs(connection, buyers, vec![self])
+    fn apply(&mut self, connection: &Connection, cache: &mut JobCache) -> rusqlite::Result<()> {
+        self.apply_joined(&mut [], connection, cache).map(drop)
+    }
+
+    /// Applies the publishes at the beginning of `next` together with this one, because one
+    /// statement inserts several rows.
+    fn apply_joined(
+        &mut self,
+        next: &mut [Box<dyn WriteJob>],
+        connection: &Connection,
+        cache: &mut JobCache,
+    ) -> rusqlite::Result<usize> {
+        let mut jobs = vec![self];
+        jobs.extend(next.iter_mut().map_while(|job| {
+            let job: &mut dyn Any = &mut **job;
+            job.downcast_mut::<Self>()
+        }));
+        let publishes: Vec<&PublishWork> = jobs.iter().map(|job| &job.work).collect();
+        let receipts = publish(connection, cache.get(), &publishes)?;
+        let joined = jobs.len() - 1;
+        for (job, receipt) in jobs.into_iter().zip(receipts) {
+            job.result = Some(receipt);
+        }
+        Ok(joined)
     }
 
     fn complete(self: Box<Self>, outcome: Result<()>) {
         self.reply(outcome);
-    }
-
-    fn publish(&mut self) -> Option<&mut Self> {
-        Some(self)
     }
 }
 
@@ -72,10 +91,10 @@ pub(crate) struct PublishBatch {
 pub(super) type PublishBatchJob = WriteTask<PublishBatch, (Vec<Result<Receipt>>, Vec<PublishWork>)>;
 
 impl WriteJob for PublishBatchJob {
-    fn apply(&mut self, connection: &Connection, buyers: &mut BuyerCache) -> rusqlite::Result<()> {
+    fn apply(&mut self, connection: &Connection, cache: &mut JobCache) -> rusqlite::Result<()> {
         // An earlier attempt was rolled back, so its receipts are void.
         self.work.receipts.clear();
-        self.apply_more(connection, buyers)
+        self.apply_more(connection, cache)
     }
 
     fn has_more(&self) -> bool {
@@ -86,7 +105,7 @@ impl WriteJob for PublishBatchJob {
     fn apply_more(
         &mut self,
         connection: &Connection,
-        buyers: &mut BuyerCache,
+        cache: &mut JobCache,
     ) -> rusqlite::Result<()> {
         let PublishBatch {
             purchases,
@@ -96,7 +115,7 @@ impl WriteJob for PublishBatchJob {
             .iter()
             .take(PART_PURCHASES)
             .collect();
-        receipts.extend(publish(connection, buyers, &part)?);
+        receipts.extend(publish(connection, cache.get(), &part)?);
         Ok(())
     }
 
@@ -105,23 +124,6 @@ impl WriteJob for PublishBatchJob {
         self.result = Some((std::mem::take(&mut self.work.receipts), uncommitted));
         self.reply(outcome);
     }
-}
-
-/// Applies `jobs` together within the caller's transaction, and sets their results.
-///
-/// The writer joins the publishes that follow each other in its queue, because one statement
-/// inserts several rows.
-pub(crate) fn publish_jobs(
-    connection: &Connection,
-    buyers: &mut BuyerCache,
-    jobs: Vec<&mut PublishJob>,
-) -> rusqlite::Result<()> {
-    let publishes: Vec<&PublishWork> = jobs.iter().map(|job| &job.work).collect();
-    let receipts = publish(connection, buyers, &publishes)?;
-    for (job, receipt) in jobs.into_iter().zip(receipts) {
-        job.result = Some(receipt);
-    }
-    Ok(())
 }
 
 /// Appends the records of purchases, and stores the purchases with a group, within the caller's

@@ -17,7 +17,7 @@
 use std::collections::HashMap;
 
 use rusqlite::types::ValueRef;
-use rusqlite::{Connection, FileControl, OptionalExtension, Row, params};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use shop_core::ports::Selector;
 use shop_core::{Purchase, UserId, UserName};
 
@@ -56,43 +56,19 @@ pub(super) struct InternedBuyer {
     pub(super) checksum: u32,
 }
 
-/// A cache of the integers of buyers, which the writer thread keeps from one transaction to the
-/// next.
+/// A cache of the integers of buyers, which publishes keep from one transaction to the next in the
+/// [`JobCache`](crate::embedded::job::JobCache).
 ///
 /// It contains one buyer for each user id: the one with the name that the id was last used with.
-/// The writer calls [`checked`](Self::checked) at the beginning of a transaction and
-/// [`committed`](Self::committed) after it.
 #[derive(Default)]
 pub(crate) struct BuyerCache {
     /// The name that each user id was last used with, and the buyer with this id and name.
     interned_buyers: HashMap<UserId, (UserName, InternedBuyer)>,
     /// The size of the ids and names that were added, in bytes.
     bytes: usize,
-    /// The [`version`] of the file that the cached buyers were committed in. `None` before the
-    /// first commit.
-    version: Option<u32>,
 }
 
 impl BuyerCache {
-    /// Returns this cache if it is valid in the current transaction, or else an empty cache.
-    ///
-    /// A commit of another connection, such as one of another process, may have removed buyers.
-    pub(crate) fn checked(self, connection: &Connection) -> Self {
-        if self.version.is_some() && self.version == version(connection) {
-            self
-        } else {
-            Self::default()
-        }
-    }
-
-    /// Returns this cache as valid in the version of the file that the transaction just committed.
-    pub(crate) fn committed(self, connection: &Connection) -> Self {
-        Self {
-            version: version(connection),
-            ..self
-        }
-    }
-
     /// Returns the buyer of `purchase` from the cache or from the file, and inserts it if the file
     /// does not contain it.
     ///
@@ -128,10 +104,7 @@ impl BuyerCache {
 
         // A full cache is emptied, and fills again with the buyers that are active now.
         if self.bytes > MAX_CACHED_BYTES {
-            *self = Self {
-                version: self.version,
-                ..Self::default()
-            };
+            *self = Self::default();
         }
         self.bytes += id.as_str().len() + name.as_str().len();
         self.interned_buyers
@@ -163,20 +136,6 @@ fn insert_buyer(connection: &Connection, id: &UserId, name: &UserName) -> rusqli
 pub(crate) fn read_checked_key(row: &Row<'_>) -> rusqlite::Result<i64> {
     verify_columns(row, 0, 0..3)?;
     row.get(0)
-}
-
-/// Returns SQLite's data version of the file as `connection` sees it, or `None` if SQLite does not
-/// tell it.
-///
-/// Each commit changes the version, also a commit of another connection. Versions are only
-/// comparable within one connection: see `SQLITE_FCNTL_DATA_VERSION` in
-/// <https://www.sqlite.org/c3ref/c_fcntl_begin_atomic_write.html>.
-fn version(connection: &Connection) -> Option<u32> {
-    let mut version = 0;
-    connection
-        .file_control(None::<&str>, FileControl::DataVersion(&mut version))
-        .ok()
-        .map(|()| version)
 }
 
 /// Removes the row of a buyer if no purchase is left, because the row contains the user's id and
