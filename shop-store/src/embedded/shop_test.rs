@@ -131,3 +131,21 @@ async fn a_key_is_checked_in_the_transaction_without_a_lookup() {
     let next_offset = log.usage().await.unwrap().next_offset;
     assert_eq!(next_offset, 2, "one record was appended");
 }
+
+#[tokio::test]
+async fn a_user_who_was_erased_buys_again() {
+    let (folder, log) = fresh_log().await;
+    let sink = log.storing_sink("group").await.unwrap();
+    let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
+    // It has a connection of its own, like a store in another process.
+    let other_store = open_store(&folder).await;
+    let user = "u1".parse().unwrap();
+    for (eraser, before, after) in [(&store, 1, 2), (&other_store, 3, 4)] {
+        sink.publish(&purchase(before)).await.unwrap();
+        assert!(eraser.erase(&user, 10).await.unwrap().count > 0);
+        sink.publish(&purchase(after)).await.unwrap();
+        let summary = store.summary(&Selector::User(user.clone())).await.unwrap();
+        assert_eq!(summary.count, 1);
+        assert!(eraser.erase(&user, 10).await.unwrap().count > 0);
+    }
+}
