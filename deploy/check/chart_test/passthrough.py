@@ -36,8 +36,6 @@ OF_DEPLOYMENTS = [
     ("extraVolumes", [{"name": "x", "emptyDir": {}}], f"{POD}.volumes"),
     ("extraVolumeMounts", [{"name": "x", "mountPath": "/x"}], f"{OWN}.volumeMounts"),
     ("extraInitContainers", [{"name": "first", "image": "first:1"} | LIMITED], f"{POD}.initContainers"),
-    ("extraContainers", [{"name": "proxy", "image": "proxy:1"} | LIMITED], f"{POD}.containers"),
-    ("extraPodSpec", {"hostAliases": [{"ip": "10.0.0.1", "hostnames": ["kafka"]}], "runtimeClassName": "gvisor"}, POD),
 ]
 BY_IP = [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]
 CREDENTIALS = {"credentials": {"name": "s", "key": "k"}}
@@ -130,19 +128,8 @@ def contexts_and_labels_of_all(r):
     assert "checkout" not in json.dumps(selected), "selectors of an installed release cannot change"
 
 
-@case(
-    SERVERS,
-    set_json(facing__probes={"liveness": {"periodSeconds": 30}, "readiness": {"failureThreshold": None}}),
-    set_json(facing__strategy={"rollingUpdate": {"maxSurge": "50%"}}),
-)
-def probes_and_strategy(r):
-    deployment, other = (r.of("Deployment", one)["spec"] for one in ("facing", "management"))
-    changed, default = (one["template"]["spec"]["containers"][0] for one in (deployment, other))
-    assert changed["startupProbe"] == default["startupProbe"]
-    assert changed["livenessProbe"] == default["livenessProbe"] | {"periodSeconds": 30}
-    assert changed["readinessProbe"] == {name: value for name, value in default["readinessProbe"].items() if name != "failureThreshold"}
-    assert deployment["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}
-    assert other["strategy"]["rollingUpdate"] == {"maxUnavailable": 0, "maxSurge": 1}
+@case(SERVERS)
+def eviction_of_unhealthy_pods(_):
     budgets = Rendering(SERVERS + sets(facing__pdb__unhealthyPodEvictionPolicy="IfHealthyBudget"))
     policies = [budgets.of("PodDisruptionBudget", one)["spec"]["unhealthyPodEvictionPolicy"] for one in ("facing", "management")]
     assert policies == ["IfHealthyBudget", "AlwaysAllow"]

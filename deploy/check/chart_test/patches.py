@@ -4,7 +4,7 @@ import re
 
 import yaml
 from cases import SERVERS, case, container
-from passthrough import set_json
+from passthrough import LIMITED, set_json
 from rendering import CHART, Rendering, sets
 
 ALL = sets(
@@ -16,12 +16,12 @@ ALERTS = [rule["alert"] for rule in GROUP["rules"] if "alert" in rule]
 PATCHES = {
     "*": {"metadata": {"annotations": {"team": "checkout"}}},
     "Deployment": {"spec": {"revisionHistoryLimit": 3, "minReadySeconds": 5}},
-    "Deployment/facing": {"spec": {"template": {"spec": {
-        "terminationGracePeriodSeconds": 90, "securityContext": {"fsGroupChangePolicy": None},
+    "Deployment/facing": {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "50%"}}, "template": {"spec": {
+        "runtimeClassName": "gvisor", "terminationGracePeriodSeconds": 90, "securityContext": {"fsGroupChangePolicy": None},
         "containers": [{
             "name": "facing", "args": ["--log-format", "text"], "lifecycle": None, "envFrom+": [{"secretRef": {"name": "more"}}],
-            "securityContext": {"runAsUser": 10002}, "ports": [{"name": "debug", "containerPort": 9999}],
-        }],
+            "securityContext": {"runAsUser": 10002}, "ports": [{"name": "debug", "containerPort": 9999}], "livenessProbe": {"periodSeconds": 30},
+        }, {"name": "proxy", "image": "proxy:1"} | LIMITED],
     }}}},
     "Service/facing": {
         "metadata": {"labels": {"zone": "public"}},
@@ -54,7 +54,10 @@ def patches_set_any_field(r):
     pod, before = facing["template"]["spec"], plain.of("Deployment", "facing")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 90 and "fsGroupChangePolicy" not in pod["securityContext"] and pod["securityContext"]["runAsUser"] == 10001
     own, was = pod["containers"][0], before["containers"][0]
-    assert len(pod["containers"]) == 1 and own["image"] == was["image"] and own["readinessProbe"] == was["readinessProbe"]
+    assert [one["name"] for one in pod["containers"]] == ["facing", "proxy"] and pod["runtimeClassName"] == "gvisor"
+    assert facing["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}
+    assert own["image"] == was["image"] and own["readinessProbe"] == was["readinessProbe"]
+    assert own["livenessProbe"] == was["livenessProbe"] | {"periodSeconds": 30}
     assert own["args"] == ["--log-format", "text"] and "lifecycle" not in own and own["envFrom"] == was["envFrom"] + [{"secretRef": {"name": "more"}}]
     assert own["securityContext"] == was["securityContext"] | {"runAsUser": 10002}
     assert own["ports"] == was["ports"] + [{"name": "debug", "containerPort": 9999}]
@@ -74,7 +77,7 @@ def patches_set_any_field(r):
 
 def check():
     """Templates whose objects a patch would not reach, or whose names a refusal would not have."""
-    strategies_probes_and_contexts_merge_deeply()
+    contexts_merge_deeply()
     listed = set(re.search(r'define "shop.objects" -}}\n(.*)\n', (CHART / "templates/_patches.tpl").read_text())[1].split())
     for path in [*CHART.glob("templates/*.yaml"), *CHART.glob("templates/tests/*.yaml")]:
         name = "tests" if path.parent.name == "tests" else path.stem
@@ -88,21 +91,13 @@ def an_empty_patch_changes_nothing(r):
     assert r.documents == Rendering(SERVERS + sets(topicJob__enabled="true", kafkaExporter__enabled="true")).documents
 
 
-# Values that the chart's own rules are stricter about than Kubernetes.
-MERGED = [
-    *SERVERS, *sets(facing__strategy__type="Recreate", management__strategy__rollingUpdate__maxUnavailable=1),
-    *set_json(facing__probes={"readiness": {"httpGet": {"path": "/ready"}}, "liveness": {"exec": {"command": ["true"]}}}),
-    *set_json(containerSecurityContext={"capabilities": {"add": ["NET_BIND_SERVICE"]}}, podSecurityContext={"seccompProfile": {"localhostProfile": None}}),
-]  # fmt: skip
+# Values that are merged into those of the chart.
+MERGED = SERVERS + set_json(
+    containerSecurityContext={"capabilities": {"add": ["NET_BIND_SERVICE"]}}, podSecurityContext={"seccompProfile": {"localhostProfile": None}}
+)
 
 
-def strategies_probes_and_contexts_merge_deeply():
+def contexts_merge_deeply():
     r = Rendering(MERGED)
-    facing, management = (r.of("Deployment", one)["spec"] for one in ("facing", "management"))
-    assert facing["strategy"] == {"type": "Recreate"}
-    assert management["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 1, "maxSurge": 1}}
-    probes = container(r, "facing")
-    assert probes["readinessProbe"]["httpGet"] == {"path": "/ready", "port": "http"} and probes["readinessProbe"]["periodSeconds"] == 5
-    assert probes["livenessProbe"]["exec"] == {"command": ["true"]} and "httpGet" not in probes["livenessProbe"]
-    assert probes["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
-    assert facing["template"]["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    assert container(r, "facing")["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
+    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

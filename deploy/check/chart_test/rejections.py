@@ -29,7 +29,6 @@ REJECTIONS = {
         ["--set", "kafka.bootstrapServers=k:1,settings.roles={users},postgres.existingSecret=s,verify.schedule=@daily"], ["verify.schedule without purchases"]
     ),
     "a CA for a plain route": (SERVERS + sets(httpRoute__caConfigMap="ca"), ["httpRoute.caConfigMap without httpRoute.enabled and tls.secret"]),
-    "members of pods that the chart sets": (SERVERS + ["--set-json", 'facing.extraPodSpec={"containers":[]}'], ["invalid propertyName 'containers'", "hostAliases"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
     "authentication by keys without keys": (
         SERVERS + sets(auth__mode="keys"), ["auth.keysSecret", "auth.serviceTokenSecret is not set"]

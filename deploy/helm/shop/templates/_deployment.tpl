@@ -29,8 +29,10 @@ spec:
   replicas: {{ default 2 $own.replicas }}
   {{- end }}
   strategy:
-    {{- $default := ternary "type: Recreate" "type: RollingUpdate\nrollingUpdate:\n  maxUnavailable: 0\n  maxSurge: 1" (eq $own.strategy.type "Recreate") }}
-    {{- include "shop.merged" (list $default $own.strategy) | nindent 4 }}
+    type: RollingUpdate
+    rollingUpdate:
+      maxUnavailable: 0
+      maxSurge: 1
   {{- end }}
   selector:
     matchLabels:
@@ -65,9 +67,6 @@ spec:
       {{- include "shop.podBasics" $root | nindent 6 }}
       {{- with $own.priorityClassName }}
       priorityClassName: {{ . }}
-      {{- end }}
-      {{- with $own.extraPodSpec }}
-      {{- toYaml . | nindent 6 }}
       {{- end }}
       # Longer than preStop and drain together, so a shutdown is not cut short.
       terminationGracePeriodSeconds: {{ add $root.Values.preStopSeconds $root.Values.settings.drainSeconds 5 }}
@@ -132,9 +131,6 @@ spec:
               mountPath: /data
             {{- end }}
           {{- end }}
-        {{- with $own.extraContainers }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
       {{- if or $files $embedded $waits $own.extraVolumes }}
       volumes:
         {{- with $own.extraVolumes }}
@@ -167,20 +163,19 @@ spec:
 {{/* The probes of a service: (list $ "facing"). */}}
 {{- define "shop.probes" -}}
 startupProbe:
-  {{- include "shop.probe" (list . "startup" "/livez" "periodSeconds: 2\nfailureThreshold: 60") | nindent 2 }}
+  {{- include "shop.tls.probe" (append . "/livez") | nindent 2 }}
+  periodSeconds: 2
+  failureThreshold: 60
 livenessProbe:
-  {{- include "shop.probe" (list . "liveness" "/livez" "periodSeconds: 10\ntimeoutSeconds: 5\nfailureThreshold: 3") | nindent 2 }}
+  {{- include "shop.tls.probe" (append . "/livez") | nindent 2 }}
+  periodSeconds: 10
+  timeoutSeconds: 5
+  failureThreshold: 3
 readinessProbe:
-  {{- include "shop.probe" (list . "readiness" "/readyz" "periodSeconds: 5\ntimeoutSeconds: 5\nfailureThreshold: 2") | nindent 2 }}
-{{- end -}}
-
-{{/* A probe: (list (list $ "facing") "startup" PATH TIMES). Another handler of the value replaces that of the chart. */}}
-{{- define "shop.probe" -}}
-{{- $service := index . 0 -}}
-{{- $own := get (get (index $service 0).Values (index $service 1)).probes (index . 1) -}}
-{{- $handler := include "shop.tls.probe" (append $service (index . 2)) -}}
-{{- $other := omit (pick $own "exec" "grpc" "httpGet" "tcpSocket") (fromYaml $handler | keys | first) -}}
-{{- include "shop.merged" (list (printf "%s%s" (ternary (printf "%s\n" $handler) "" (empty $other)) (index . 3)) $own) -}}
+  {{- include "shop.tls.probe" (append . "/readyz") | nindent 2 }}
+  periodSeconds: 5
+  timeoutSeconds: 5
+  failureThreshold: 2
 {{- end -}}
 
 {{/* The settings of a service, without secrets: (list $ "facing"). */}}
