@@ -245,6 +245,58 @@ async fn a_flipped_bit_of_a_row_is_named_and_not_served() {
     }
 }
 
+/// The offset of `bytes` in a page of the tree `tree`.
+fn offset_in_tree(folder: &TempDir, tree: &str, bytes: &[u8]) -> usize {
+    let file = fs::read(folder.path().join("shop.db")).unwrap();
+    let of_tree = pages(folder).into_iter().filter(|(name, ..)| name == tree);
+    let found = of_tree.filter_map(|(.., page)| {
+        let start = start_of(page);
+        let mut windows = file[start..start + PAGE].windows(bytes.len());
+        windows
+            .position(|window| window == bytes)
+            .map(|within| start + within)
+    });
+    found.last().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_refund_is_not_paid_again_if_a_bit_of_its_index_entry_flips() {
+    let folder = fresh_folder();
+    let (embedded, bought) = filled_shop(&folder).await;
+    let refund = bought[9].refund(None, bought[9].timestamp).unwrap();
+    let sink = embedded.log().storing_sink("group").await.unwrap();
+    sink.publish(&refund).await.unwrap();
+    drop(sink);
+    embedded.close(Duration::from_secs(10)).await.unwrap();
+
+    let selector = Selector::User(refund.user_id.clone());
+    let id = refund.id.as_uuid().unwrap().into_bytes();
+    let entry = offset_in_tree(&folder, "by_id", &id);
+    // The id, and before it the types of the columns.
+    for offset in entry - 4..entry + id.len() {
+        for bit in 0..8 {
+            let case = with_flipped_bit(&folder, offset, bit);
+            let log = open_log(&case).await;
+            let store = log.store(&EmbeddedStoreOptions::default()).await.unwrap();
+            let later = at(refund.timestamp.as_millis() + 1);
+            let again = bought[9].refund(None, later).unwrap();
+            let sink = log.storing_sink("group").await.unwrap();
+            let receipt = sink.publish(&again).await;
+            let what = format!("offset {offset}, bit {bit}: {receipt:?}");
+            assert!(
+                receipt.is_err_and(|error| error.kind() != ErrorKind::Internal),
+                "{what}"
+            );
+            let request = PageRequest::first(ListOrder::OldestFirst, PageLimit::MAX);
+            let listed = store.page(&selector, &request).await.unwrap().items;
+            let refunds = listed.iter().filter(|listed| listed.is_refund()).count();
+            assert_eq!(refunds, 1, "{what}");
+            let damage = check_integrity(case.path().join("shop.db")).await.unwrap();
+            assert!(!damage.is_empty(), "{what}");
+        }
+    }
+}
+
 /// Asserts that no answer has anything else than what was bought, and if no check names damage,
 /// that each has all of it.
 async fn serves_only(folder: &TempDir, expected: &[Purchase], what: &str, is_sound: bool) {

@@ -175,6 +175,9 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
         "SELECT sequence, buyer, timestamp, price, checksum FROM unfolded",
         |row| read_unfolded(row).map(drop),
     ),
+    ("mark of refund", MARKS_OF_NO_REFUND, |_| {
+        Err(changed_row_error(0))
+    }),
     ("amount with another number", RENUMBERED, |_| {
         Err(changed_row_error(0))
     }),
@@ -184,6 +187,10 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
 /// later offset. It is in order, but no reader gets it.
 const BEHIND: &str = "SELECT offset FROM records
     WHERE offset > coalesce((SELECT max(seq) FROM sqlite_sequence WHERE name = 'records'), 0)";
+
+/// The query of marks of refunds that are not stored.
+const MARKS_OF_NO_REFUND: &str = "SELECT row_number() OVER (ORDER BY id) FROM refunds
+    WHERE id NOT IN (SELECT id FROM purchases)";
 
 /// The query of amounts whose number does not follow another one. Only the first row, the watermark,
 /// follows none.

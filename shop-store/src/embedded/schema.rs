@@ -15,7 +15,7 @@ pub(super) const SHOP: FileSchema = FileSchema {
     migrations: &[&[LOG.migrations[0][0], clock::TABLE, STORE_TABLES]],
     tables: &[
         LOG.tables[0],
-        "purchases buyers unfolded days quarters erased waiting_refunds settings",
+        "purchases buyers unfolded days quarters refunds erased waiting_refunds settings",
     ],
 };
 
@@ -34,6 +34,8 @@ pub(super) const SHOP: FileSchema = FileSchema {
 ///   day and buyer (in `days`), and per quarter of an hour (in `quarters`), of which the days and
 ///   the hours of every time zone consist. The first row stands for all purchases that were added
 ///   before. Its sequence is the watermark. A sequence is never reused.
+/// - `refunds`: the ids of the refunds in `purchases` once more, so that a changed bit in the index
+///   `by_id` does not hide a refund from the next one.
 /// - `erased`: the ids of erased purchases, which must not be inserted again.
 /// - `waiting_refunds`: the refunds that wait for their purchase, as the values of their records.
 ///   Retention and the summary read them by time, and ingest reads the refused ones every second
@@ -94,6 +96,9 @@ const STORE_TABLES: &str = "
         low INTEGER NOT NULL DEFAULT 0,
         residue INTEGER NOT NULL DEFAULT 0
     ) STRICT;
+    CREATE TABLE refunds (
+        id BLOB PRIMARY KEY
+    ) STRICT, WITHOUT ROWID;
     CREATE TABLE erased (
         id BLOB PRIMARY KEY
     ) STRICT, WITHOUT ROWID;

@@ -271,10 +271,11 @@ fn delete_row(
 ) -> rusqlite::Result<Option<rusqlite::Error>> {
     let sql = "DELETE FROM purchases WHERE buyer = ?1 AND timestamp = ?2 AND id = ?3";
     let mut delete = connection.prepare_cached(sql)?;
+    let mut delete_mark = connection.prepare_cached("DELETE FROM refunds WHERE id = ?1")?;
     // SQLite undoes the changes of a statement that fails, so a failed deletion leaves the row and
     // its index entries.
     match delete.execute(params![row.buyer, row.timestamp, row.id]) {
-        Ok(_) => Ok(None),
+        Ok(_) => delete_mark.execute([&row.id]).map(|_| None),
         Err(error) if is_damaged_row(&error) => Ok(Some(error)),
         Err(error) => Err(error),
     }

@@ -233,6 +233,9 @@ impl<'a> InsertPlan<'a> {
         }
         if let Some(purchase) = self.find_purchase(&purchase_id)? {
             return match refund.as_refund_of(&purchase) {
+                Ok(_) if is_hidden_refund(self.connection, &refund.id)? => {
+                    Ok(InsertOutcome::Conflict)
+                }
                 Ok(completed_refund) => self.add_row(position, Cow::Owned(completed_refund)),
                 Err(invalid) => Ok(InsertOutcome::Rejected(invalid.into())),
             };
@@ -277,8 +280,24 @@ fn insert_rows(
         outcomes[row.position] = compare_with_stored(connection, &row.purchase)?;
     }
     rows.retain(|row| matches!(outcomes[row.position], InsertOutcome::Inserted));
+    for refund in rows.iter().filter(|row| row.purchase.is_refund()) {
+        connection
+            .prepare_cached("INSERT OR IGNORE INTO refunds (id) VALUES (?1)")?
+            .execute([&refund.id])?;
+    }
 
     fold::add_to_sums(connection, rows)
+}
+
+/// Checks whether the purchase has the refund `id` already, although the index of ids does not find
+/// it, because the disk changed the index. A second refund would be stored beside it.
+fn is_hidden_refund(connection: &Connection, id: &PurchaseId) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM refunds WHERE id = ?1 AND NOT EXISTS (SELECT 1 FROM purchases WHERE id = ?1)";
+    let is_hidden = connection.prepare_cached(sql)?.exists([id_bytes(*id)])?;
+    if is_hidden {
+        tracing::error!(refund.id = %id, "the stored refund with this id is not found: the disk changed the index");
+    }
+    Ok(is_hidden)
 }
 
 /// Applies, removes or refuses the refunds that wait for the purchases in `rows`, which were just

@@ -9,6 +9,7 @@
 //! | `buyers` | buyer 1 with the texts `u1` and `ada`, and the sums of its purchases; buyer 0 with the sums of all buyers |
 //! | `days`, `quarters` | the sums of each day, for buyer 1 and for buyer 0; the sums of each quarter of an hour |
 //! | `unfolded` | only the watermark; before the fold, the purchases that the sums do not contain yet, see `fold` |
+//! | `refunds` | the id of the refund |
 //! | `waiting_refunds` | none; a refund that arrives before its purchase waits here |
 //! | `erased` | none; the ids of erased purchases, which must not be inserted again |
 //! | `settings` | the currency of the store, once a setting has named one; how each imported file was read |
