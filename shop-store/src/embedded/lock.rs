@@ -1,22 +1,18 @@
 //! Lock files, with which processes and handles take turns. They are locks of `flock(2)`: the
 //! kernel releases the locks of a process when the process ends, so a crash leaves no lock behind.
 //!
-//! A caller waits for a lock with a timeout, which the kernel does not offer. So a thread waits in
-//! its place:
+//! A caller waits for a lock with a timeout, which the kernel does not offer. So it tries the lock
+//! again and again, and shares a lock of the *folder* meanwhile, by which other handles see that it
+//! waits:
 //!
-//! | who | what it does |
-//! |---|---|
-//! | the caller of [`FileLock::lock`] | tries the lock; if it is held, starts the thread and waits for its message |
-//! | the thread `shop-lock` | waits in the kernel's queue, and hands the lock to the caller, or releases it |
-//! | the holder, in [`LockGuard::is_awaited`] | sees that a thread waits, by the thread's shared lock of the folder |
+//! - The holder of the lock ends a long write early ([`LockGuard::is_awaited`]).
+//! - A handle that is about to take the lock leaves it to those that wait already, for at most
+//!   [`GIVE_WAY`]. Without this, a process that writes without pause would take the lock again
+//!   before the others try it.
 
 use std::fs::{self, File, TryLockError};
-use std::io;
 use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{self, RecvTimeoutError};
-use std::sync::{Arc, Mutex, PoisonError};
-use std::thread::Builder;
 use std::time::{Duration, Instant};
 
 use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
@@ -67,26 +63,24 @@ impl FileIdentity {
 /// An exclusive lock between processes, and between handles within a process.
 #[derive(Debug)]
 pub(super) struct FileLock {
-    file: Arc<File>,
-    /// The folder of the file. A thread that waits for the lock shares a lock of the folder, so
-    /// that the holder can see that another process waits.
-    folder: Arc<File>,
+    file: File,
+    /// The folder of the file. A handle that waits for the lock shares a lock of the folder.
+    folder: File,
     identity: FileIdentity,
-    /// The thread that still waits for the lock after its caller gave up. The next call takes it
-    /// over.
-    waiting: Mutex<Option<PendingLock>>,
 }
-
-/// The channel on which a thread reports that it acquired the lock.
-///
-/// The thread waits in the kernel's queue, which is fair but supports no timeout. So the thread
-/// outlives a caller that gave up.
-type PendingLock = mpsc::Receiver<io::Result<()>>;
 
 /// The maximum time that a write waits for another process, which is less than the timeout of a
 /// publish. Without it, a process that is frozen while it holds the lock would block the others
 /// forever.
 pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+/// The time until a lock that is held is tried again. It doubles with each attempt, up to
+/// [`MAX_RETRY_INTERVAL`].
+const RETRY_INTERVAL: Duration = Duration::from_micros(100);
+/// The maximum time until a lock that is held is tried again.
+const MAX_RETRY_INTERVAL: Duration = Duration::from_millis(1);
+/// The maximum time for which a handle leaves the lock to handles that wait already: long enough
+/// for each of them to try the lock.
+const GIVE_WAY: Duration = Duration::from_millis(2);
 
 impl FileLock {
     /// Opens the lock file at `path`, and creates it if it is missing. Does not take the lock.
@@ -103,10 +97,9 @@ impl FileLock {
         restrict(path);
         let folder = parent_folder(path);
         Ok(Self {
-            file: Arc::new(file),
-            folder: Arc::new(File::open(folder).at(folder)?),
+            file,
+            folder: File::open(folder).at(folder)?,
             identity: FileIdentity::from_path(path)?,
-            waiting: Mutex::default(),
         })
     }
 
@@ -120,57 +113,54 @@ impl FileLock {
     /// `timeout`, with the id and name of that process if they are known, or if the file was
     /// deleted or replaced.
     pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
-        let deadline = Instant::now() + timeout;
-        let mut kept_wait = self.waiting.lock().unwrap_or_else(PoisonError::into_inner);
-        loop {
-            // While a thread of an earlier call waits, the lock is not tried here. Both use the
-            // same open file, whose lock counts once: the thread would get it too, and release it
-            // under the guard.
-            let pending_lock = match kept_wait.take() {
-                Some(pending_lock) => pending_lock,
-                None => match self.try_lock()? {
-                    Some(guard) => return Ok(guard),
-                    None => self.wait_in_thread().at(&self.identity.path)?,
-                },
-            };
+        self.give_way();
+        if let Some(guard) = self.try_lock()? {
+            return Ok(guard);
+        }
 
-            match pending_lock.recv_timeout(deadline.saturating_duration_since(Instant::now())) {
-                Ok(locked) => {
-                    locked.at(&self.identity.path)?;
-                    return self.guard();
-                }
-                // The thread of an earlier call got the lock while no caller was waiting, and
-                // released it. Try again.
-                Err(RecvTimeoutError::Disconnected) => {}
-                // The thread cannot be stopped. It is kept for the next call.
-                Err(RecvTimeoutError::Timeout) => {
-                    *kept_wait = Some(pending_lock);
-                    return Err(self.timeout_error(timeout));
-                }
+        let deadline = Instant::now() + timeout;
+        let mut interval = RETRY_INTERVAL;
+        // On a file system that cannot lock a folder, other handles do not see that this one waits.
+        let mut folder_lock = self.folder.try_lock_shared();
+        let locked = loop {
+            let remaining = deadline.saturating_duration_since(Instant::now());
+            sleep(interval.min(remaining));
+            match self.try_lock() {
+                Ok(None) if remaining.is_zero() => break Err(self.timeout_error(timeout)),
+                Ok(None) => {}
+                Ok(Some(guard)) => break Ok(guard),
+                Err(error) => break Err(error),
             }
+            if folder_lock.is_err() {
+                folder_lock = self.folder.try_lock_shared();
+            }
+            interval = MAX_RETRY_INTERVAL.min(interval * 2);
+        };
+        if folder_lock.is_ok() {
+            release(&self.folder);
+        }
+        locked
+    }
+
+    /// Waits until no other handle waits for this lock, or for the lock of another file in the
+    /// folder, at most for [`GIVE_WAY`].
+    fn give_way(&self) {
+        let deadline = Instant::now() + GIVE_WAY;
+        while self.is_awaited() && Instant::now() < deadline {
+            sleep(RETRY_INTERVAL);
         }
     }
 
-    /// Starts a thread that waits for the lock. The thread hands the lock to the caller that is
-    /// waiting at that moment, or releases it if no caller waits.
-    fn wait_in_thread(&self) -> io::Result<PendingLock> {
-        // Without a buffer, a message is delivered only to a caller that is waiting right now.
-        let (sender, pending_lock) = mpsc::sync_channel(0);
-        let file = Arc::clone(&self.file);
-        let folder = Arc::clone(&self.folder);
-        Builder::new().name("shop-lock".to_owned()).spawn(move || {
-            // The shared lock of the folder shows the holder that this thread waits. On a file
-            // system that cannot lock a folder, the holder just does not see it.
-            let folder_lock = folder.lock_shared();
-            let lock_result = file.lock();
-            if folder_lock.is_ok() {
-                release(&folder);
-            }
-            if sender.try_send(lock_result).is_err() {
-                release(&file);
-            }
-        })?;
-        Ok(pending_lock)
+    /// Returns whether another handle waits for this lock, or for the lock of another file in the
+    /// folder.
+    fn is_awaited(&self) -> bool {
+        // Handles that wait share a lock of the folder. An exclusive lock succeeds only if there is
+        // none.
+        let is_free = self.folder.try_lock().is_ok();
+        if is_free {
+            release(&self.folder);
+        }
+        !is_free
     }
 
     /// Returns the error of a lock that another process held for longer than `timeout`.
@@ -316,14 +306,7 @@ impl LockGuard<'_> {
     /// Returns whether another handle waits for this lock, or for the lock of another file in the
     /// folder.
     pub(super) fn is_awaited(&self) -> bool {
-        // Handles that wait share a lock of the folder. An exclusive lock succeeds only if there is
-        // none.
-        let folder = &self.0.folder;
-        let is_free = folder.try_lock().is_ok();
-        if is_free {
-            release(folder);
-        }
-        !is_free
+        self.0.is_awaited()
     }
 }
 
@@ -331,6 +314,15 @@ impl Drop for LockGuard<'_> {
     fn drop(&mut self) {
         release(&self.0.file);
     }
+}
+
+/// Blocks the calling thread for `time`.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "callers of a lock are threads that may block"
+)]
+fn sleep(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// Releases the lock of `file`. A failure is logged.
@@ -385,7 +377,6 @@ mod tests {
             );
         }
         drop(guard);
-        // Taken by the thread of an earlier call, or after it has released the lock.
         drop(waiting.lock(LOCK_TIMEOUT).unwrap());
         drop(held.lock(LOCK_TIMEOUT).unwrap());
     }
