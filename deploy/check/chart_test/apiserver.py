@@ -20,7 +20,7 @@ import scheduled  # noqa: F401  registers cases
 import schemas
 import yaml
 from cases import CASES, INTERNAL
-from rendering import CHART, OPEN, SERVERS, Rendering, documents_of, helm, sets
+from rendering import CHART, OPEN, SERVERS, Rendering, helm, sets
 
 
 class Server:
@@ -220,7 +220,7 @@ def main():
     for name in manifests.PRESETS:
         documents = manifests.Manifests(name).documents
         failed += bool(attempt(f"deploy/render {name}", lambda: applied(server, documents)))
-    cases = [*CASES, ("contexts", patches.MERGED, None)]
+    cases = [*CASES, ("strategy_probes_and_contexts", patches.MERGED, None)]
     for name, arguments, _ in cases:
         failed += bool(attempt(f"{name}{preset_of(arguments)}", lambda: applied(server, Rendering(arguments).documents)))
     for check in RELEASES:

@@ -2,7 +2,7 @@
 
 import json
 
-from rendering import ENTITIES, SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, default_of, preset, sets
+from rendering import ENTITIES, SECRETS, SERVERS, Rendering, chart_and_workspace, component_of, preset, sets
 
 CASES = []
 INTERNAL = sets(kafka__internal__enabled="true", mongodb__internal__enabled="true", mongodb__password=SECRETS["mongodb.password"])

@@ -11,10 +11,6 @@ def set_json(**values):
     return [part for name, value in values.items() for part in ("--set-json", f"{name.replace('__', '.')}={json.dumps(value)}")]
 
 
-LIMITED = {
-    "resources": {"requests": {"cpu": "1m"}, "limits": {"memory": "1Mi"}},
-    "securityContext": {"allowPrivilegeEscalation": False, "readOnlyRootFilesystem": True, "capabilities": {"drop": ["ALL"]}},
-}
 POD = "spec.template.spec"
 OWN = f"{POD}.containers.0"
 # Each value of a deployment, what it is set to, and where in the Deployment it must be.
@@ -35,7 +31,6 @@ OF_DEPLOYMENTS = [
     ("resources", {"requests": {"cpu": "2", "memory": "1Gi"}, "limits": {"memory": "3Gi"}}, f"{OWN}.resources"),
     ("extraVolumes", [{"name": "x", "emptyDir": {}}], f"{POD}.volumes"),
     ("extraVolumeMounts", [{"name": "x", "mountPath": "/x"}], f"{OWN}.volumeMounts"),
-    ("extraInitContainers", [{"name": "first", "image": "first:1"} | LIMITED], f"{POD}.initContainers"),
 ]
 BY_IP = [{"to": [{"ipBlock": {"cidr": "10.1.0.0/16"}}]}]
 CREDENTIALS = {"credentials": {"name": "s", "key": "k"}}
@@ -43,7 +38,6 @@ CREDENTIALS = {"credentials": {"name": "s", "key": "k"}}
 OF_OTHERS = [
     ("facing.service.type", "LoadBalancer", "Service/facing", "spec.type"),
     ("facing.service.annotations", {"a": "b"}, "Service/facing", "metadata.annotations"),
-    ("facing.service.loadBalancerSourceRanges", ["10.0.0.0/8"], "Service/facing", "spec.loadBalancerSourceRanges"),
     ("facing.pdb.maxUnavailable", "50%", "PodDisruptionBudget/facing", "spec.maxUnavailable"),
     ("networkPolicy.extraEgress", BY_IP, "NetworkPolicy/facing", "spec.egress"),
     ("ingress.annotations", {"c": "d"}, "Ingress", "metadata.annotations"),
@@ -128,13 +122,6 @@ def contexts_and_labels_of_all(r):
     assert "checkout" not in json.dumps(selected), "selectors of an installed release cannot change"
 
 
-@case(SERVERS)
-def eviction_of_unhealthy_pods(_):
-    budgets = Rendering(SERVERS + sets(facing__pdb__unhealthyPodEvictionPolicy="IfHealthyBudget"))
-    policies = [budgets.of("PodDisruptionBudget", one)["spec"]["unhealthyPodEvictionPolicy"] for one in ("facing", "management")]
-    assert policies == ["IfHealthyBudget", "AlwaysAllow"]
-
-
 GATEWAY = [{"name": "public", "namespace": "gateways", "sectionName": "https"}]
 
 
@@ -187,7 +174,7 @@ def secret_checksums_resist_guessing(r):
 BACKUP = {"podSelector": {"matchLabels": {"app": "backup"}}}
 
 
-@case(SERVERS, set_json(networkPolicy__managementFrom=[BACKUP], networkPolicy__extraEgressPorts=[30111, 9092]))
+@case(SERVERS, set_json(networkPolicy__managementFrom=[BACKUP]))
 def peers_of_management(r):
     policy = r.of("NetworkPolicy", "management")["spec"]
     peers = policy["ingress"][0]["from"]
@@ -195,7 +182,7 @@ def peers_of_management(r):
     own = [peer["podSelector"]["matchLabels"]["app.kubernetes.io/component"] for peer in peers[2:]]
     assert own == ["facing", "test"], own
     ports = [port["port"] for port in policy["egress"][-1]["ports"]]
-    assert ports == [9092, 9094, 27018, 30111], ports
+    assert ports == [9092, 9094, 27018], ports
     to = r.of("NetworkPolicy", "facing")["spec"]["egress"][1]["to"][0]["podSelector"]["matchLabels"]
     assert to["app.kubernetes.io/component"] == "management"
 

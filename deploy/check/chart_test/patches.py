@@ -1,10 +1,11 @@
-"""Patches of any field of any object, and values that are merged into those of the chart."""
+"""Patches of any field of any object, additional objects, and security contexts that are merged into those of the chart."""
 
 import re
 
+import schemas
 import yaml
 from cases import SERVERS, case, container
-from passthrough import LIMITED, set_json
+from passthrough import set_json
 from rendering import CHART, Rendering, sets
 
 ALL = sets(
@@ -16,19 +17,16 @@ ALERTS = [rule["alert"] for rule in GROUP["rules"] if "alert" in rule]
 PATCHES = {
     "*": {"metadata": {"annotations": {"team": "checkout"}}},
     "Deployment": {"spec": {"revisionHistoryLimit": 3, "minReadySeconds": 5}},
-    "Deployment/facing": {"spec": {"strategy": {"rollingUpdate": {"maxSurge": "50%"}}, "template": {"spec": {
-        "runtimeClassName": "gvisor", "terminationGracePeriodSeconds": 90, "securityContext": {"fsGroupChangePolicy": None},
+    "Deployment/facing": {"spec": {"template": {"spec": {
+        "terminationGracePeriodSeconds": 90, "securityContext": {"fsGroupChangePolicy": None},
         "containers": [{
             "name": "facing", "args": ["--log-format", "text"], "lifecycle": None, "envFrom+": [{"secretRef": {"name": "more"}}],
-            "securityContext": {"runAsUser": 10002}, "ports": [{"name": "debug", "containerPort": 9999}], "livenessProbe": {"periodSeconds": 30},
-        }, {"name": "proxy", "image": "proxy:1"} | LIMITED],
+            "securityContext": {"runAsUser": 10002}, "ports": [{"name": "debug", "containerPort": 9999}],
+        }],
     }}}},
     "Service/facing": {
         "metadata": {"labels": {"zone": "public"}},
-        "spec": {
-            "externalTrafficPolicy": "Local", "loadBalancerClass": "example.com/internal", "ipFamilyPolicy": "PreferDualStack",
-            "sessionAffinity": "ClientIP",
-        },
+        "spec": {"externalTrafficPolicy": "Local", "loadBalancerClass": "example.com/internal"},
     },
     "PodDisruptionBudget/facing": {"spec": {"maxUnavailable": None, "minAvailable": 1}},
     "Ingress": {"metadata": {"labels": {"a": "b"}}, "spec": {"tls": [{"secretName": "one", "hosts": ["a.example"]}, {"secretName": "two", "hosts": ["b.example"]}]}},
@@ -54,10 +52,7 @@ def patches_set_any_field(r):
     pod, before = facing["template"]["spec"], plain.of("Deployment", "facing")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] == 90 and "fsGroupChangePolicy" not in pod["securityContext"] and pod["securityContext"]["runAsUser"] == 10001
     own, was = pod["containers"][0], before["containers"][0]
-    assert [one["name"] for one in pod["containers"]] == ["facing", "proxy"] and pod["runtimeClassName"] == "gvisor"
-    assert facing["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}
-    assert own["image"] == was["image"] and own["readinessProbe"] == was["readinessProbe"]
-    assert own["livenessProbe"] == was["livenessProbe"] | {"periodSeconds": 30}
+    assert len(pod["containers"]) == 1 and own["image"] == was["image"] and own["readinessProbe"] == was["readinessProbe"]
     assert own["args"] == ["--log-format", "text"] and "lifecycle" not in own and own["envFrom"] == was["envFrom"] + [{"secretRef": {"name": "more"}}]
     assert own["securityContext"] == was["securityContext"] | {"runAsUser": 10002}
     assert own["ports"] == was["ports"] + [{"name": "debug", "containerPort": 9999}]
@@ -77,7 +72,8 @@ def patches_set_any_field(r):
 
 def check():
     """Templates whose objects a patch would not reach, or whose names a refusal would not have."""
-    contexts_merge_deeply()
+    examples_of_values_are_valid()
+    contexts_strategy_and_probes_merge_deeply()
     listed = set(re.search(r'define "shop.objects" -}}\n(.*)\n', (CHART / "templates/_patches.tpl").read_text())[1].split())
     for path in [*CHART.glob("templates/*.yaml"), *CHART.glob("templates/tests/*.yaml")]:
         name = "tests" if path.parent.name == "tests" else path.stem
@@ -91,13 +87,44 @@ def an_empty_patch_changes_nothing(r):
     assert r.documents == Rendering(SERVERS + sets(topicJob__enabled="true", kafkaExporter__enabled="true")).documents
 
 
-# Values that are merged into those of the chart.
-MERGED = SERVERS + set_json(
-    containerSecurityContext={"capabilities": {"add": ["NET_BIND_SERVICE"]}}, podSecurityContext={"seccompProfile": {"localhostProfile": None}}
-)
+def example(value):
+    """The example in the comment above a value, as far as it is indented there."""
+    above = (CHART / "values.yaml").read_text().split(f"\n{value}: ")[0].split("\n\n")[-1]
+    return yaml.safe_load("\n".join(line.removeprefix("#   ") for line in above.splitlines() if line.startswith("#   ")))
 
 
-def contexts_merge_deeply():
+def examples_of_values_are_valid():
+    r = Rendering([*SERVERS, *ALL, *set_json(patches=example("patches"), extraObjects=example("extraObjects"))])
+    found = [failure for document in r.documents for failure in schemas.failures(document)]
+    assert not found, found
+    facing, management = (r.of("Deployment", one)["spec"] for one in ("facing", "management"))
+    assert facing["strategy"] == {"type": "RollingUpdate", "rollingUpdate": {"maxUnavailable": 0, "maxSurge": "50%"}}
+    pod, (own, proxy) = facing["template"]["spec"], facing["template"]["spec"]["containers"]
+    assert pod["hostAliases"] and pod["initContainers"][0]["image"] == "first:1" and proxy == {"name": "proxy", "image": "proxy:1"}
+    other = management["template"]["spec"]["containers"][0]
+    assert own["livenessProbe"] == other["livenessProbe"] | {"periodSeconds": 30} and own["readinessProbe"] == other["readinessProbe"]
+    assert r.of("Service", "facing")["spec"]["loadBalancerSourceRanges"] == ["10.0.0.0/8"]
+    assert [r.of("PodDisruptionBudget", one)["spec"]["unhealthyPodEvictionPolicy"] for one in ("facing", "management")] == ["IfHealthyBudget", "AlwaysAllow"]
+    assert [one["type"] for one in r.of("HorizontalPodAutoscaler", "facing")["spec"]["metrics"]] == ["Resource", "External"]
+    assert r.of("ScaledObject", "management")["spec"]["fallback"] and r.all("BackendTLSPolicy")
+    assert "ShopDeadLettersWaiting" not in str(r.all("PrometheusRule"))
+
+
+# Values that the chart's own rules are stricter about than Kubernetes.
+MERGED = [
+    *SERVERS,
+    *set_json(containerSecurityContext={"capabilities": {"add": ["NET_BIND_SERVICE"]}}, podSecurityContext={"seccompProfile": {"localhostProfile": None}}),
+    *set_json(patches={"Deployment/facing": {"spec": {
+        "strategy": {"type": "Recreate", "rollingUpdate": None},
+        "template": {"spec": {"containers": [{"name": "facing", "livenessProbe": {"httpGet": None, "exec": {"command": ["true"]}}}]}},
+    }}}),
+]  # fmt: skip
+
+
+def contexts_strategy_and_probes_merge_deeply():
     r = Rendering(MERGED)
-    assert container(r, "facing")["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
-    assert r.of("Deployment", "facing")["spec"]["template"]["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}
+    facing, own = r.of("Deployment", "facing")["spec"], container(r, "facing")
+    assert facing["strategy"] == {"type": "Recreate"}
+    assert own["livenessProbe"] == {"exec": {"command": ["true"]}, "periodSeconds": 10, "timeoutSeconds": 5, "failureThreshold": 3}
+    assert own["securityContext"]["capabilities"] == {"drop": ["ALL"], "add": ["NET_BIND_SERVICE"]}
+    assert facing["template"]["spec"]["securityContext"]["seccompProfile"] == {"type": "RuntimeDefault"}

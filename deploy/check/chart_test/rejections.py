@@ -28,7 +28,6 @@ REJECTIONS = {
     "verification without purchases": (
         ["--set", "kafka.bootstrapServers=k:1,settings.roles={users},postgres.existingSecret=s,verify.schedule=@daily"], ["verify.schedule without purchases"]
     ),
-    "a CA for a plain route": (SERVERS + sets(httpRoute__caConfigMap="ca"), ["httpRoute.caConfigMap without httpRoute.enabled and tls.secret"]),
     "no choice of authentication": (SERVERS + sets(auth__mode=""), ["auth.mode is not set", "off"]),
     "authentication by keys without keys": (
         SERVERS + sets(auth__mode="keys"), ["auth.keysSecret", "auth.serviceTokenSecret is not set"]

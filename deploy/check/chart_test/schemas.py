@@ -13,7 +13,8 @@ from kubernetes_validate import utils
 # The minimum version of the chart, and the newest version with a schema.
 KUBERNETES = ["1.30", "1.37"]
 
-# Custom resources that the chart renders, of KEDA, of the Prometheus operator and of the Gateway API.
+# Custom resources that the chart renders, of KEDA, of the Prometheus operator and of the Gateway API, and one that
+# values.yaml shows.
 USED = {
     "KEDA_SCHEMAS": ["scaledobjects", "triggerauthentications"],
     "OPERATOR_SCHEMAS": ["servicemonitors", "prometheusrules"],

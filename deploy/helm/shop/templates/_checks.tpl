@@ -148,11 +148,11 @@ writes a line for each that it finds, nothing if there is none. */}}
 - {{ $service }}.autoscaling.memoryPercent without {{ $service }}.resources.requests.memory, which it is a percentage of
 {{- end }}
 {{- end }}
-{{- if and (eq $by.type "hpa") (not (or (int $by.cpuPercent) (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics)) }}
-- {{ $service }}.autoscaling.type is hpa, but no metric is enabled: set cpuPercent, memoryPercent, requestsPerSecond or extraMetrics
+{{- if and (eq $by.type "hpa") (not (or (int $by.cpuPercent) (int $by.memoryPercent) (int $by.requestsPerSecond))) }}
+- {{ $service }}.autoscaling.type is hpa, but no metric is enabled: set cpuPercent, memoryPercent or requestsPerSecond
 {{- end }}
-{{- if and (eq $by.type "keda") (or (int $by.memoryPercent) (int $by.requestsPerSecond) $by.extraMetrics) }}
-- {{ $service }}.autoscaling.type is keda with memoryPercent, requestsPerSecond or extraMetrics, which only hpa supports: a deployment has one autoscaler; set the type to hpa or unset them
+{{- if and (eq $by.type "keda") (or (int $by.memoryPercent) (int $by.requestsPerSecond)) }}
+- {{ $service }}.autoscaling.type is keda with memoryPercent or requestsPerSecond, which only hpa supports: a deployment has one autoscaler; set the type to hpa or unset them
 {{- end }}
 {{- end }}
 {{- if and (eq .Values.facing.autoscaling.type "keda") (not (int .Values.facing.autoscaling.cpuPercent)) }}
@@ -187,9 +187,6 @@ writes a line for each that it finds, nothing if there is none. */}}
 {{- end }}
 {{- if and .backup.schedule (not .backup.existingClaim) }}
 - backup.schedule without backup.existingClaim: name the volume of the backups
-{{- end }}
-{{- if and .httpRoute.caConfigMap (not (and .httpRoute.enabled .tls.secret)) }}
-- httpRoute.caConfigMap without httpRoute.enabled and tls.secret: the Gateway calls the services by plain HTTP
 {{- end }}
 {{- end }}
 {{- with .Values.ingress }}

@@ -73,13 +73,8 @@ spec:
       securityContext:
         {{- include "shop.podSecurity" (list $root 10001) | nindent 8 }}
       {{- include "shop.placement" (dict "own" $own "selector" (include "shop.selector" .)) | nindent 6 }}
-      {{- if or $waits $own.extraInitContainers }}
-      initContainers:
-        {{- with $own.extraInitContainers }}
-        {{- toYaml . | nindent 8 }}
-        {{- end }}
-      {{- end }}
       {{- if $waits }}
+      initContainers:
         {{- include "shop.topics.container" (list $root "topics.sh" "wait") | nindent 8 }}
           env:
             - {name: TOPICS, value: {{ include "shop.topics.of" . | quote }}}
@@ -107,7 +102,20 @@ spec:
               containerPort: {{ $root.Values.settings.adminPort | int }}
             {{- end }}
           # An unavailable Kafka or MongoDB fails no probe: requests that do not need it are still served.
-          {{- include "shop.probes" . | nindent 10 }}
+          startupProbe:
+            {{- include "shop.tls.probe" (append . "/livez") | nindent 12 }}
+            periodSeconds: 2
+            failureThreshold: 60
+          livenessProbe:
+            {{- include "shop.tls.probe" (append . "/livez") | nindent 12 }}
+            periodSeconds: 10
+            timeoutSeconds: 5
+            failureThreshold: 3
+          readinessProbe:
+            {{- include "shop.tls.probe" (append . "/readyz") | nindent 12 }}
+            periodSeconds: 5
+            timeoutSeconds: 5
+            failureThreshold: 2
           {{- if $root.Values.preStopSeconds }}
           lifecycle:
             preStop:
@@ -158,24 +166,6 @@ spec:
 - name: data
   persistentVolumeClaim:
     claimName: {{ default (printf "%s-data" (include "shop.name" (list . "facing"))) .Values.persistence.existingClaim }}
-{{- end -}}
-
-{{/* The probes of a service: (list $ "facing"). */}}
-{{- define "shop.probes" -}}
-startupProbe:
-  {{- include "shop.tls.probe" (append . "/livez") | nindent 2 }}
-  periodSeconds: 2
-  failureThreshold: 60
-livenessProbe:
-  {{- include "shop.tls.probe" (append . "/livez") | nindent 2 }}
-  periodSeconds: 10
-  timeoutSeconds: 5
-  failureThreshold: 3
-readinessProbe:
-  {{- include "shop.tls.probe" (append . "/readyz") | nindent 2 }}
-  periodSeconds: 5
-  timeoutSeconds: 5
-  failureThreshold: 2
 {{- end -}}
 
 {{/* The settings of a service, without secrets: (list $ "facing"). */}}
