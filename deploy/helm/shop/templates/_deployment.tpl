@@ -148,12 +148,7 @@ spec:
         {{- include "shop.topics.volumes" $root | nindent 8 }}
         {{- end }}
         {{- if $files }}
-        - name: secrets
-          projected:
-            # Readable by fsGroup.
-            defaultMode: 0440
-            sources:
-              {{- $files | nindent 14 }}
+        {{- include "shop.secretsVolume" $files | nindent 8 }}
         {{- end }}
         {{- if $embedded }}
         {{- include "shop.data.volume" $root | nindent 8 }}

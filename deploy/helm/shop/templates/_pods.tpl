@@ -67,6 +67,15 @@ affinity:
 {{- end }}
 {{- end -}}
 
+{{/* The volume with secret files, which fsGroup can read: its sources, as YAML. */}}
+{{- define "shop.secretsVolume" -}}
+- name: secrets
+  projected:
+    defaultMode: 0440
+    sources:
+      {{- . | nindent 6 }}
+{{- end -}}
+
 {{/* Files of a Secret, as a source of a projected volume: (list "name" (dict "path of the file" "key")). */}}
 {{- define "shop.secretFiles" }}
 - secret:
