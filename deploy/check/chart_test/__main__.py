@@ -57,7 +57,7 @@ def check_case(case):
 
 
 def check_rejection(item):
-    name, (arguments, parts) = item
+    name, arguments, parts = item
     message = " ".join(rejection(arguments).split())
     return [f"rejection, {name}: {part!r} is not in {message!r}" for part in parts if part not in message]
 
@@ -77,7 +77,7 @@ def main():
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         cases = pool.map(check_case, CASES)
         others = [
-            pool.map(check_rejection, rejections.REJECTIONS.items()),
+            pool.map(check_rejection, rejections.REJECTIONS),
             pool.map(check_manifests, manifests.PRESETS),
             pool.map(check_module, [topics_test, notes_test, patches, upgrades_test]),
         ]

@@ -46,6 +46,7 @@ def default_values(r):
     assert facing["KAFKA_BOOTSTRAP_SERVERS"] == "kafka-0:9092,kafka-1:9094"
     assert facing["SHOP_REQUIRE_SERVERS"] == management["SHOP_REQUIRE_SERVERS"] == "on", "without its addresses, a service must not start embedded"
     assert not {"KAFKA_REPLICAS", "KAFKA_CREATE_TOPICS"} & set(facing)
+    assert not {"SHOP_HOSTS", "SHOP_CORS_ALLOW_ORIGINS", "SHOP_RATE_READS"} & set(facing), "the defaults are the services'"
     assert not [name for name in facing if name.startswith("MONGO")], "facing does not connect to MongoDB"
     assert management["MONGODB_URI_FILE"] and "MANAGEMENT_URL" not in management
     assert facing["SHOP_ROLES"] == management["SHOP_ROLES"] == "purchases" and "USERS_URL" not in facing
@@ -110,20 +111,32 @@ def long_service_names_stay_distinct(r):
     assert len(r.names("Deployment")) == len(r.names("Pod")) == 2
 
 
-@case(SERVERS, sets(settings__drainSeconds=100, preStopSeconds=0, settings__deadLetterLimit=1000000))
+@case(SERVERS, sets(settings__drainSeconds=100, preStopSeconds=0))
 def grace_period_exceeds_the_drain(r):
     pod = r.of("Deployment", "facing")["spec"]["template"]["spec"]
     assert pod["terminationGracePeriodSeconds"] > 100
     assert "lifecycle" not in pod["containers"][0]
-    assert r.variables("facing")["SHOP_DEAD_LETTER_LIMIT"] == "1000000"
 
 
-@case(SERVERS, sets(settings__accessLog="1/100", settings__otelExporterOtlpEndpoint="http://collector:4318"))
-def access_log_and_traces(r):
-    for service in ("facing", "management"):
-        assert r.variables(service)["SHOP_ACCESS_LOG"] == "1/100"
-        assert r.variables(service)["OTEL_EXPORTER_OTLP_ENDPOINT"] == "http://collector:4318"
-        assert not {"SHOP_HOSTS", "SHOP_CORS_ALLOW_ORIGINS"} & set(r.variables(service)), "the defaults are the services'"
+BOTH = ("facing", "management")
+# A value below `settings`, what it is set to, its variable, and the services that get it.
+OF_SETTINGS = [
+    ("accessLog", "1/100", "SHOP_ACCESS_LOG", BOTH),
+    ("otelExporterOtlpEndpoint", "http://collector:4318", "OTEL_EXPORTER_OTLP_ENDPOINT", BOTH),
+    ("deadLetterLimit", "1000000", "SHOP_DEAD_LETTER_LIMIT", BOTH),
+    ("hosts", "shop.example", "SHOP_HOSTS", BOTH),
+    ("corsAllowOrigins", "https://shop.example", "SHOP_CORS_ALLOW_ORIGINS", ["facing"]),
+    ("rateWrites", "20", "SHOP_RATE_WRITES", ["facing"]),
+    ("clientConnections", "50", "SHOP_CLIENT_CONNECTIONS", ["facing"]),
+    ("trustedProxies", "10.0.0.0/8", "SHOP_TRUSTED_PROXIES", ["facing"]),
+]
+
+
+@case(SERVERS, [part for name, text, *_ in OF_SETTINGS for part in ("--set", f"settings.{name}={text}")])
+def settings_become_variables(r):
+    for name, text, variable, services in OF_SETTINGS:
+        found = {service: r.variables(service)[variable] for service in BOTH if variable in r.variables(service)}
+        assert found == {service: text for service in services}, f"settings.{name}: {variable} is {found}"
 
 
 @case(
@@ -136,13 +149,6 @@ def settings_that_the_chart_does_not_name(r):
     assert r.variables("management")["SHOP_REFUNDS"] == "off", "YAML reads off as false"
     assert not {"SHOP_REFUNDS", "SHOP_CURRENCY"} & set(r.variables("users")), "users would refuse to start"
     assert "SHOP_INGEST" not in r.variables("facing"), "the default is that of the services"
-
-
-@case(SERVERS, sets(settings__hosts="shop.example", settings__corsAllowOrigins="https://shop.example"))
-def hosts_and_origins(r):
-    assert r.variables("facing")["SHOP_CORS_ALLOW_ORIGINS"] == "https://shop.example"
-    assert "SHOP_CORS_ALLOW_ORIGINS" not in r.variables("management")
-    assert r.variables("management")["SHOP_HOSTS"] == r.variables("facing")["SHOP_HOSTS"] == "shop.example"
 
 
 @case(INTERNAL, sets(mongodb__database="shopdb"))
@@ -264,9 +270,11 @@ def numbers_of_values_files_have_no_exponent(r):
     assert r.of("ScaledObject", "management")["spec"]["triggers"][-1]["metadata"]["lagThreshold"] == str(LARGE)
 
 
-@case(SERVERS, sets(management__replicas=7, kafka__partitions=3))
-def more_replicas_than_partitions(r):
+@case(SERVERS, sets(management__replicas=7, kafka__partitions=3, facing__service__port=80, management__service__port=80))
+def more_replicas_than_partitions_and_other_service_ports(r):
     assert replicas(r, "management") == 7 and r.variables("management")["KAFKA_PARTITIONS"] == "3"
+    assert r.variables("facing")["MANAGEMENT_URL"] == "http://rel-shop-management:80"
+    assert r.variables("management")["PORT"] == "3001"
 
 
 @case(SERVERS, sets(management__autoscaling__type="keda", management__autoscaling__maxReplicas=12, management__autoscaling__cpuPercent=0))
@@ -274,12 +282,6 @@ def keda_by_lag_only(r):
     scaled = r.of("ScaledObject", "management")["spec"]
     assert scaled["maxReplicaCount"] == 12 and [trigger["type"] for trigger in scaled["triggers"]] == ["kafka"]
     assert "cooldownPeriod" not in scaled, "management is never scaled to 0"
-
-
-@case(SERVERS, sets(facing__service__port=80, management__service__port=80))
-def other_service_ports(r):
-    assert r.variables("facing")["MANAGEMENT_URL"] == "http://rel-shop-management:80"
-    assert r.variables("management")["PORT"] == "3001"
 
 
 @case(INTERNAL, sets(management__autoscaling__type="keda", kafkaExporter__enabled="true", topicJob__enabled="true"))
@@ -382,16 +384,12 @@ def reaches(rendering, path):
     )
 
 
-@case(SERVERS, sets(ingress__enabled="true"), ["--set-json", 'ingress.extraPaths=[{"path":"/users","type":"Prefix","service":"facing"}]'])
+EXTRA_PATHS = [{"path": path, "type": "Prefix", "service": service} for path, service in (("/users", "facing"), ("/buyList", "management"))]
+
+
+@case(SERVERS, sets(ingress__enabled="true"), ["--set-json", f"ingress.extraPaths={json.dumps(EXTRA_PATHS)}"])
 def ingress_with_extra_paths(r):
     assert reaches(r, "/users/1") and reaches(r, "/buy") and not reaches(r, "/orders/1")
-
-
-MANAGEMENT_PATH = ["--set-json", 'ingress.extraPaths=[{"path":"/buyList","type":"Prefix","service":"management"}]']
-
-
-@case(SERVERS, sets(ingress__enabled="true"), MANAGEMENT_PATH)
-def ingress_to_management(r):
     assert "from" not in r.of("NetworkPolicy", "management")["spec"]["ingress"][0], "the policy would block the ingress"
 
 
@@ -437,13 +435,6 @@ def admin_listener(r):
     monitors = {one["metadata"]["name"]: one["spec"] for one in r.all("ServiceMonitor")}
     assert monitors["rel-shop"]["endpoints"][0]["targetPort"] == "admin"
     assert monitors["rel-shop-kafka-exporter"]["endpoints"][0]["port"] == "http"
-
-
-@case(SERVERS, sets(settings__rateWrites=20, settings__clientConnections=50, settings__trustedProxies="10.0.0.0/8"))
-def client_limits_apply_to_facing(r):
-    facing = r.variables("facing")
-    assert (facing["SHOP_RATE_WRITES"], facing["SHOP_CLIENT_CONNECTIONS"], facing["SHOP_TRUSTED_PROXIES"]) == ("20", "50", "10.0.0.0/8")
-    assert "SHOP_RATE_READS" not in facing and "SHOP_RATE_WRITES" not in r.variables("management")
 
 
 @case(SERVERS, sets(image__repository="registry.example/shop", image__digest=f"sha256:{'0' * 64}"), ["--set-json", 'imagePullSecrets=[{"name":"pull"}]'])
