@@ -90,7 +90,10 @@ def ca_of_mongodb_is_mounted(r):
     assert files(r, "management")["mongodb-ca.crt"] == ("mongodb-ca", "ca.crt")
 
 
-@case(SERVERS, sets(tls__secret="shop-tls", ingress__enabled="true", httpRoute__enabled="true"), set_json(httpRoute__parentRefs=[{"name": "public"}]))
+@case(SERVERS, sets(tls__secret="shop-tls", ingress__enabled="true", httpRoute__enabled="true", httpRoute__caConfigMap="ca"), set_json(httpRoute__parentRefs=[{"name": "public"}]))
 def routes_to_https(r):
     assert {path["backend"]["service"]["port"]["name"] for path in r.all("Ingress")[0]["spec"]["rules"][0]["http"]["paths"]} == {"https"}
     assert r.of("Service", "facing")["spec"]["ports"][0]["appProtocol"] == "https"
+    (policy,) = r.all("BackendTLSPolicy")
+    assert policy["spec"]["targetRefs"][0]["name"] == policy["spec"]["validation"]["hostname"] == "rel-shop-facing"
+    assert policy["spec"]["validation"]["caCertificateRefs"][0]["name"] == "ca"

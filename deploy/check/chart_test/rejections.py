@@ -30,6 +30,7 @@ WITH_SERVERS = [
     ("facing.port=80", "/facing/port"),
     ('facing.extraEnv=[{"name":"LOG_LEVEL","value":1}]', "/facing/extraEnv/0/value", "string"),
     ("facing.pdb.maxUnavailable=0", "/facing/pdb/maxUnavailable"),
+    ("httpRoute.caConfigMap=ca", "httpRoute.caConfigMap without httpRoute.enabled and tls.secret"),
     ("httpRoute.enabled=true", "httpRoute.enabled without httpRoute.parentRefs"),
     ('ingress.enabled=true settings.roles=["users"]', "ingress path /buy to facing", "does not have this service"),
     ("ingress.enabled=true ingress.tls.enabled=true", "ingress.tls.secretName"),

@@ -188,6 +188,9 @@ writes a line for each that it finds, nothing if there is none. */}}
 {{- if and .backup.schedule (not .backup.existingClaim) }}
 - backup.schedule without backup.existingClaim: name the volume of the backups
 {{- end }}
+{{- if and .httpRoute.caConfigMap (not (and .httpRoute.enabled .tls.secret)) }}
+- httpRoute.caConfigMap without httpRoute.enabled and tls.secret: the Gateway calls the services by plain HTTP
+{{- end }}
 {{- end }}
 {{- with .Values.ingress }}
 {{- if and .enabled .tls.enabled (not .tls.secretName) }}
