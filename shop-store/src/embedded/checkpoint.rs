@@ -355,7 +355,7 @@ mod tests {
     #[tokio::test]
     async fn a_long_log_restarts_unless_a_reader_needs_it() {
         let folder = fresh_folder();
-        let writer = Writer::start(database(&folder), 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database(&folder), 100, || ()).await.unwrap();
         let mut observer = database(&folder).reader().unwrap();
         let pages = |observer: &Connection| page_counts(observer).unwrap().0;
         let write = async |pages| {

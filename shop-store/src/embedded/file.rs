@@ -47,7 +47,7 @@ impl SqliteFile {
             Database::new(schema, folder, name, options.max_file_bytes).with_create(options.create);
         let committed = Arc::new(Notify::new());
         let on_commit = Arc::clone(&committed);
-        let writer = Writer::start(database.clone(), options.queue_capacity, move |_| {
+        let writer = Writer::start(database.clone(), options.queue_capacity, move || {
             on_commit.notify_one();
         })
         .await?;

@@ -15,7 +15,6 @@ use std::os::unix::fs::{FileExt as _, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use rustix::fs::{Timespec, Timestamps, UTIME_NOW, futimens};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 use super::error::{AtPath as _, database_error, from_io};
@@ -193,22 +192,6 @@ impl FileLock {
             Ok(()) => self.guard().map(Some),
             Err(TryLockError::WouldBlock) => Ok(None),
             Err(TryLockError::Error(error)) => Err(from_io(error, &self.identity.path)),
-        }
-    }
-
-    /// Sets the times of the lock file to now, which a watch on the file reports to other
-    /// processes.
-    pub(super) fn touch(&self) {
-        let now = Timespec {
-            tv_sec: 0,
-            tv_nsec: UTIME_NOW,
-        };
-        let times = Timestamps {
-            last_access: now,
-            last_modification: now,
-        };
-        if let Err(error) = futimens(&self.file, &times) {
-            tracing::debug!(%error, path = %self.identity.path.display(), "failed to set the times of a lock file");
         }
     }
 

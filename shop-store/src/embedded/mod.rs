@@ -12,9 +12,9 @@
 //!
 //! Several processes of one machine may use the folder concurrently. One consumer of each group is
 //! active; the others wait for the group's lock. Acknowledged writes survive a crash of the process
-//! or the machine: each group commit is a transaction with `synchronous=FULL`. Each commit to a log
-//! sets the times of its lock file, which sources of other processes watch. The folder must be on a
-//! local disk, because SQLite's shared memory does not work on network file systems.
+//! or the machine: each group commit is a transaction with `synchronous=FULL`. A source looks for
+//! the commits of other processes every 250 ms. The folder must be on a local disk, because SQLite's
+//! shared memory does not work on network file systems.
 //!
 //! The mode of files is 600, and folders are created with 700: all processes run as one user.
 

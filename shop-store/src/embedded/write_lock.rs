@@ -141,13 +141,6 @@ impl WriteLock {
         }
         begun
     }
-
-    /// Reports a commit to the processes that watch the lock file.
-    ///
-    /// They cannot watch SQLite's own files, which change before a commit is visible.
-    pub(super) fn announce(&self) {
-        self.lock.iter().for_each(FileLock::touch);
-    }
 }
 
 /// Keeps SQLite from copying the write-ahead log into the file when `connection` is closed, and

@@ -92,7 +92,7 @@ impl Writer {
     pub(super) async fn start(
         database: Database,
         queue_capacity: usize,
-        on_commit: impl Fn(&WriteLock) + Send + 'static,
+        on_commit: impl Fn() + Send + 'static,
     ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel(queue_capacity.max(1));
         let (ready, mut opened) = oneshot::channel();
@@ -300,7 +300,7 @@ pub(super) fn is_about_write(error: &Error) -> bool {
 
 impl WriterThread {
     /// Commits the queued jobs in groups until the queue is closed and empty.
-    fn run(mut self, mut queue: mpsc::Receiver<Box<dyn WriteJob>>, on_commit: impl Fn(&WriteLock)) {
+    fn run(mut self, mut queue: mpsc::Receiver<Box<dyn WriteJob>>, on_commit: impl Fn()) {
         let mut group = Vec::new();
         // The sizes of the two groups before, from which `gather` guesses how many jobs will come.
         let mut earlier_sizes = [0; 2];
@@ -333,7 +333,7 @@ impl WriterThread {
                 let are_checks = group.iter().all(|job| job.is_check());
                 self.record_outcome(&outcome, are_checks);
                 if outcome.is_ok() && !are_checks {
-                    on_commit(&self.lock);
+                    on_commit();
                 }
                 for job in group.drain(..) {
                     job.complete(outcome.clone());
@@ -578,7 +578,7 @@ mod tests {
     async fn fresh_writer() -> (TempDir, Writer) {
         let folder = fresh_folder();
         let database = Database::new(&KIND, folder.path(), "test", None);
-        let writer = Writer::start(database, 100, |_| ()).await.unwrap();
+        let writer = Writer::start(database, 100, || ()).await.unwrap();
         (folder, writer)
     }
 
@@ -593,7 +593,7 @@ mod tests {
         let folder = fresh_folder();
         let database = Database::new(&KIND, folder.path(), "test", None);
         let (announced, announcements) = std::sync::mpsc::channel();
-        let announce = move |_: &_| announced.send(()).unwrap();
+        let announce = move || announced.send(()).unwrap();
         let writer = Writer::start(database, 100, announce).await.unwrap();
         writer.check().await.unwrap();
         let error = writer.write(damaged).await.unwrap_err();

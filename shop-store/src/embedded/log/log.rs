@@ -20,7 +20,6 @@ use crate::embedded::database::Database;
 use crate::embedded::error::database_error;
 use crate::embedded::readers::Readers;
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::write_lock::WriteLock;
 use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
@@ -40,9 +39,8 @@ shop_core::options! {
         /// How long records are kept (default 7 days). Records that a group has not consumed are
         /// never deleted.
         pub retention: Duration = Duration::from_secs(7 * 24 * 3_600),
-        /// Fallback poll interval, when no commit notification arrives (default 250 ms). Records of
-        /// this process are delivered without delay, and so are records of other processes where
-        /// the kernel reports changes of a file (Linux).
+        /// How often a reader looks for records of other processes (default 250 ms). Records of
+        /// this process are delivered without delay.
         pub poll_interval: Duration = Duration::from_millis(250),
         /// Maximum number of queued writes (default 10,000). If the queue is full, a write fails at
         /// once with [`Overloaded`](shop_core::ErrorKind::Overloaded).
@@ -154,10 +152,7 @@ impl EmbeddedLog {
 
         let notifier = watch::Sender::default();
         let commit_notifier = notifier.clone();
-        // Wakes the readers of other processes by the times of the lock file, and the readers of
-        // this process directly.
-        let on_commit = move |lock: &WriteLock| {
-            lock.announce();
+        let on_commit = move || {
             commit_notifier.send_replace(());
         };
         let writer = Writer::start(database.clone(), options.queue_capacity, on_commit).await?;
@@ -264,7 +259,7 @@ impl EmbeddedLog {
     /// [`Unavailable`](shop_core::ErrorKind::Unavailable) if a file in the folder cannot be opened.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with I/O and time.
+    /// Outside of a tokio runtime with time.
     pub fn source(&self, group: &str) -> Result<EmbeddedSource> {
         EmbeddedSource::start(&self.shared, group)
     }
@@ -366,9 +361,8 @@ impl EmbeddedLogInner {
         Partition::new(Arc::clone(&self.cluster), Arc::clone(&self.topic), 0, epoch)
     }
 
-    /// Creates a waiter for commits to the log. Each commit of any process sets the times of the
-    /// lock file `lock`.
+    /// Creates a waiter for commits to the log.
     pub(super) fn waiter(&self) -> Waiter {
-        Waiter::new(&self.notifier, &self.database.file("lock"))
+        Waiter::new(&self.notifier)
     }
 }

@@ -54,14 +54,20 @@ async fn a_waiting_consumer_takes_over_from_a_dropped_one() {
     assert_eq!(offsets(&second, 10).await.0, (1..=10).collect::<Vec<_>>());
 }
 
-#[cfg(target_os = "linux")]
 #[tokio::test]
-async fn a_commit_of_another_process_notifies_a_source_without_polling() {
+async fn a_source_delivers_own_records_without_polling_and_others_by_polling() {
     let (_folder, one, two) = two_processes().await;
-    let source = one.source("group").unwrap();
+    let source = one.source("own").unwrap();
     for number in 1..=20 {
+        one.sink().publish(&purchase(number)).await.unwrap();
+        assert_eq!(offsets(&source, 1).await.0, [number]);
+    }
+
+    let source = two.source("both").unwrap();
+    assert_eq!(offsets(&source, 20).await.0.len(), 20);
+    for number in 21..=30 {
         // Alternately, because an own commit must not hide one of another process.
-        let log = if number % 3 == 0 { &one } else { &two };
+        let log = if number % 3 == 0 { &two } else { &one };
         log.sink().publish(&purchase(number)).await.unwrap();
         assert_eq!(offsets(&source, 1).await.0, [number]);
     }

@@ -56,7 +56,7 @@ impl EmbeddedSource {
     /// cannot be opened.
     ///
     /// # Panics
-    /// Outside of a tokio runtime with I/O and time.
+    /// Outside of a tokio runtime with time.
     pub(super) fn start(log: &Arc<EmbeddedLogInner>, group: &str) -> Result<Self> {
         // The task opens the lock file again. It is opened here so that an unusable folder is an
         // error of `start`.

@@ -90,7 +90,7 @@ impl EmbeddedStore {
     pub async fn open(folder: impl AsRef<Path>, options: EmbeddedStoreOptions) -> Result<Self> {
         let database = Database::new(&SHOP, folder.as_ref(), FILE, options.max_file_bytes)
             .with_create(options.create);
-        let writer = Writer::start(database.clone(), options.queue_capacity, |_| ()).await?;
+        let writer = Writer::start(database.clone(), options.queue_capacity, || ()).await?;
         Self::with_writer(&database, &writer, &options)
     }
 
