@@ -47,16 +47,13 @@ shop_core::options! {
         /// The maximum size of a file that is imported, in bytes (default 32 MiB). While the file
         /// is held in memory, it counts towards [`max_batches_bytes`](Self::max_batches_bytes).
         pub max_import_bytes: usize = 32 << 20,
-        /// How long a connection may take until its first byte, before it is closed (default 10 s).
-        pub first_byte_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send the head of a request, before the connection is
-        /// closed (default 30 s).
+        /// closed (default 30 s). For the first request, this is the time since the connection was
+        /// opened, with the TLS handshake.
         pub header_read_timeout: Duration = Duration::from_secs(30),
         /// How long a connection may be idle between two requests, before it is closed (default 620
         /// s: longer than proxies keep theirs, so that no request meets the end of its connection).
         pub idle_timeout: Duration = Duration::from_secs(620),
-        /// How long a TLS handshake may take (default 10 s).
-        pub tls_handshake_timeout: Duration = Duration::from_secs(10),
         /// How long a client may take to send a body (default 10 s).
         pub body_read_timeout: Duration = Duration::from_secs(10),
         /// How long a publish may take (default 5 s). After this time, its outcome is reported as
@@ -69,29 +66,20 @@ shop_core::options! {
         /// A write continues after the time-out, and its outcome is reported as unknown.
         pub request_timeout: Duration = Duration::from_secs(30),
         /// How long a client may read nothing of its response before the connection is closed
-        /// (default 30 s).
+        /// (default 30 s). A client that reads less than 1 KiB per second, on average over about this
+        /// time, loses its connection as well.
         pub write_timeout: Duration = Duration::from_secs(30),
-        /// The minimum rate at which a client reads, in bytes per second (default 1,024). A client
-        /// that is slower on average, over about [`write_timeout`](Self::write_timeout), loses its
-        /// connection. 0 for no minimum.
-        pub min_read_rate: u32 = 1_024,
-        /// The maximum number of concurrent writes, and also of concurrent reads (default 1,024
-        /// each). A streamed listing counts until its end. Further requests get a 503 at once,
-        /// except requests for health and metrics.
+        /// The maximum number of concurrent writes, of concurrent reads, and of requests that wait
+        /// for the store (default 1,024 each). A read that waits for a purchase to be stored counts
+        /// as a wait from then on. A streamed listing counts until its end. Further requests get a
+        /// 503 at once, except requests for health and metrics.
         pub max_requests: usize = 1_024,
-        /// The maximum number of reads that wait for a purchase to be stored (default 1,024). A
-        /// read does not count towards [`max_requests`](Self::max_requests) while it waits. Further
-        /// reads get a 503 at once.
-        pub max_waits: usize = 1_024,
         /// The maximum size of all responses to reads that are held for clients together, in bytes
         /// (default 64 MiB). Responses below 16 KiB do not count, a streamed response counts as 256
         /// KiB. Beyond this maximum, a read gets a 503.
         pub max_response_bytes: usize = 64 << 20,
         /// The maximum number of event streams (default 1,000). Further readers get a 503.
         pub max_event_streams: usize = 1_000,
-        /// How long a client may take to read a streamed response (default 10 min). After this
-        /// time, the response is truncated.
-        pub response_timeout: Duration = Duration::from_secs(600),
         /// The maximum number of writes of one client per second (default none). Further writes get
         /// a 429. A client is identified by its [`Principal`](crate::Principal), and without one by
         /// its address, of IPv6 by the network of 64 bits. A request that authentication rejects
@@ -105,9 +93,8 @@ shop_core::options! {
         /// identified and counted as for [`rate_writes`](Self::rate_writes).
         pub rate_reads: Option<NonZeroU32> = None,
         /// The maximum number of open connections (default 4,096). To accept more, the server
-        /// closes the connections that are idle for longest, starting with those that never
-        /// received a request. While no connection has been idle for a second, new connections wait
-        /// to be accepted.
+        /// closes the connections that are idle for longest. While no connection has been idle for a
+        /// second, new connections wait to be accepted.
         pub max_connections: usize = 4_096,
         /// The maximum number of open connections of one client address, of IPv6 of a network of 64
         /// bits (default none). To accept one more, the server closes the client's oldest idle

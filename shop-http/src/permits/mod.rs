@@ -7,8 +7,8 @@
 //! | pool | unit | held |
 //! |---|---|---|
 //! | `writes` | a write | from the end of the request body until the handler ends, or the import, also without its client; a refund exchanges it for `waits` |
-//! | `reads` | a read | from admission until the response is made, or until a streamed response is sent, except while the read waits |
-//! | `waits` | a request that waits for the store | a read while it waits; a refund until its handler ends |
+//! | `reads` | a read | from admission until it waits, until the response is made, or until a streamed response is sent |
+//! | `waits` | a request that waits for the store | from the begin of its wait, otherwise as a read or a write |
 //! | `event_streams` | a stream of events | until the stream ends |
 //! | `request_bytes` | a byte of a request body or of the results of a batch | a single write, beyond its first 16 KiB: until the body is read; a batch: until its response is sent; an import: until it ends |
 //! | `response_bytes` | a byte of a large response to a read, or 256 KiB for a streamed one | until the whole response is written to the socket |
@@ -40,6 +40,8 @@ const LARGE_RESPONSE_BYTES: u64 = 16 << 10;
 /// The bytes that a streamed response occupies: a chunk, what is buffered for the socket, and the
 /// compression state.
 const STREAMED_RESPONSE_BYTES: u64 = 256 << 10;
+/// The time in which a client must read a streamed response, which is truncated afterwards.
+const STREAMED_RESPONSE_TIMEOUT: Duration = Duration::from_secs(600);
 /// The maximum number of concurrent requests for the state or the metrics of the service. Further
 /// ones wait.
 const MAX_OPERATIONS: usize = 8;
@@ -127,7 +129,6 @@ pub(crate) struct Pools {
     pub(crate) operations: Semaphore,
     totals: ClientQueue,
     catch_ups: ClientQueue,
-    response_timeout: Duration,
 }
 
 impl Pools {
@@ -136,14 +137,13 @@ impl Pools {
             rates: Rates::new(options),
             writes: FairPool::new(options.max_requests),
             reads: FairPool::new(options.max_requests),
-            waits: FairPool::new(options.max_waits),
+            waits: FairPool::new(options.max_requests),
             event_streams: FairPool::new(options.max_event_streams),
             request_bytes: FairPool::new(options.max_batches_bytes),
             response_bytes: FairPool::new(options.max_response_bytes),
             operations: Semaphore::const_new(MAX_OPERATIONS),
             totals: ClientQueue::new(TOTALS_PER_CLIENT),
             catch_ups: ClientQueue::new(CATCH_UPS_PER_CLIENT),
-            response_timeout: options.response_timeout,
         })
     }
 }
@@ -195,21 +195,12 @@ impl RequestPermit {
     /// Exchanges the permit for one to wait for the store, so that other requests find room
     /// meanwhile.
     ///
-    /// A read calls [`resume_read`](Self::resume_read) after its wait. A write keeps the permit to
-    /// wait until its handler ends.
+    /// The request keeps the permit to wait, also after its wait.
     ///
     /// # Errors
     /// 503 if too many requests wait. The request keeps the permit that it holds.
     pub(crate) fn exchange_for_wait(&self) -> HttpResult<()> {
         self.exchange(&self.0.pools.waits, 1, false)
-    }
-
-    /// Makes a waiting request a read again, even if there are too many reads: it was admitted
-    /// before.
-    pub(crate) fn resume_read(&self) {
-        let mut read_permit = self.0.pools.reads.empty_permit(self.0.client);
-        read_permit.force_extend(1);
-        self.hold(read_permit);
     }
 
     /// Returns the pause of a waiting request after each query, which is longer the more requests
@@ -291,7 +282,7 @@ impl RequestPermit {
         // Only a streamed response has a deadline, and keeps the permit of the read.
         let streaming = exact_size
             .is_none()
-            .then(|| (read_permit, Instant::now() + self.0.pools.response_timeout));
+            .then(|| (read_permit, Instant::now() + STREAMED_RESPONSE_TIMEOUT));
         Ok(watch_body(response, move |polled| {
             if let Some((_until_sent, deadline)) = &streaming
                 && Instant::now() >= *deadline
@@ -395,7 +386,7 @@ mod tests {
 
     #[test]
     fn a_wait_holds_no_read_slot() {
-        let pools = pools();
+        let pools = Pools::new(&HttpOptions::default());
         let wait = || {
             let permit = read_permit(&pools);
             permit.exchange_for_wait().map(|()| permit)
@@ -405,13 +396,11 @@ mod tests {
             (pools.reads.used(), first.wait_pause()),
             (0, Duration::ZERO)
         );
-        let others = [read_permit(&pools), read_permit(&pools)];
-        first.resume_read();
-        assert_eq!(pools.reads.used(), 3, "it was admitted before");
-        drop((first, others));
-        assert_eq!(pools.reads.used(), 0);
-        let waits = HttpOptions::default().max_waits;
+        drop(first);
+        assert_eq!(pools.waits.used(), 0);
+        let waits = HttpOptions::default().max_requests;
         let many: Vec<_> = (0..waits).map(|_| wait().unwrap()).collect();
+        assert_eq!(pools.reads.used(), 0, "reads have room");
         assert!(many[0].wait_pause() > Duration::from_millis(900));
         assert!(wait().is_err());
     }

@@ -61,12 +61,6 @@ impl FairPool {
         self.limit_for(self.capacity)
     }
 
-    /// Returns whether `client` uses more than its fair share.
-    pub(crate) fn is_above_share(&self, client: ClientId) -> bool {
-        self.client_counter(client)
-            .is_some_and(|counter| counter.load(Ordering::Relaxed) > self.capacity / SHARE_DIVISOR)
-    }
-
     /// Returns the number of units that all clients use together.
     pub(super) fn used(&self) -> usize {
         self.used.load(Ordering::Relaxed)

@@ -1,24 +1,25 @@
 //! Serves a router on a listener until shutdown, within the limits of connections.
 //!
+//! The way of a connection, which has one task:
+//!
 //! ```text
-//! listener ─▶ HttpServer ── OpenConnection ──▶ a task for each connection: ClientStream ─▶ TLS ─▶ hyper ─▶ router
-//!                 │                                         ▲
-//!                 └──▶ Connections: room and time-outs ─────┘ closes
+//! Connections::wait_for_room ─▶ accept ─▶ Connections::register ─▶ TLS ─▶ hyper ─▶ router
+//!        │ chooses idle ones                       │              └────┬────┘        │
+//!        ▼                                         ▼                   ▼             ▼
+//! Connection::closing ◀──────────────────── Connection ◀──────── ClientStream, InFlightRequest
 //! ```
 //!
-//! | policy | is about clients that |
-//! |---|---|
-//! | `SlowReaderPolicy` in `connection` | read a response slowly or not at all |
-//! | `HalfHeadPolicy` in `half_heads` | send the head of a request in part |
+//! `ClientStream` and `InFlightRequest` record in the `Connection` what the client does.
+//! `Connection::closing` completes when the client keeps the server waiting for too long, or when a
+//! full listener needs room; the task closes the connection then.
 //!
 //! Over HTTP/2 a client sends many requests on one connection, and may read some responses and not
-//! others. `create_http2_builder` sets the limits of one connection. All connections of a listener
-//! share the pool of unread responses. Each `Connection` records since when its client leaves
-//! responses unread.
+//! others. `create_http2_builder` sets the limits of one connection, and all connections of a
+//! listener share the pool of unread responses.
 
 mod connection;
 mod connections;
-mod half_heads;
+mod stream;
 #[cfg(feature = "tls")]
 mod tls;
 
@@ -30,8 +31,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use axum::body::{Bytes, HttpBody};
 use axum::extract::{ConnectInfo, Request};
-use axum::http::{StatusCode, Version, header};
+use axum::http::{Response, StatusCode, Version, header};
 use axum::response::IntoResponse;
 use axum::serve::Listener;
 use hyper::body::Incoming;
@@ -47,13 +49,13 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tower::Service;
 
-use crate::options::HttpOptions;
+use crate::options::{HttpOptions, TrustedProxies};
 use crate::permits::{ClientId, FairPool};
 use crate::pipeline::client::network;
 use crate::pipeline::head::find_fault;
-use connection::{ClientStream, Connection, reset_on_close};
+use connection::Connection;
 use connections::Connections;
-use half_heads::max_head_bytes;
+use stream::{ClientStream, reset_on_close};
 #[cfg(feature = "tls")]
 pub use tls::Tls;
 
@@ -138,6 +140,10 @@ pub fn serve_tls<S: Future<Output = ()> + Send + 'static>(
     server.run(listener, shutdown)
 }
 
+/// The time in which a client may notice the end of its connection, and read the response that is
+/// on its way.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// A server of one router on one listener.
 struct HttpServer {
     router: Router,
@@ -145,14 +151,14 @@ struct HttpServer {
     http1: http1::Builder,
     #[cfg(feature = "tls")]
     http2: http2::Builder<TokioExecutor>,
+    #[cfg(feature = "tls")]
+    tls: Option<Tls>,
     /// The pool of responses over HTTP/2 that clients have not read to the end, each counted from
     /// the beginning of its request: each stream of a connection can occupy one unit.
     unread_responses: Arc<FairPool>,
     /// Hashes the addresses of clients.
     hasher: RandomState,
-    options: HttpOptions,
-    #[cfg(feature = "tls")]
-    tls: Option<Tls>,
+    trusted_proxies: TrustedProxies,
 }
 
 impl HttpServer {
@@ -160,7 +166,7 @@ impl HttpServer {
         let max_head = max_head_bytes(options);
         let mut http1 = http1::Builder::new();
         http1
-            // `Connections::close_overdue` is cheaper.
+            // hyper's time-out ends idle connections as well: it begins with the last response.
             .header_read_timeout(None)
             .max_header_size(max_head)
             // This is also the size of what is held of a response for a client that reads it
@@ -172,11 +178,11 @@ impl HttpServer {
             http1,
             #[cfg(feature = "tls")]
             http2: create_http2_builder(max_head),
-            unread_responses: FairPool::new(2 * options.max_requests),
-            hasher: RandomState::new(),
-            options: options.clone(),
             #[cfg(feature = "tls")]
             tls: None,
+            unread_responses: FairPool::new(2 * options.max_requests),
+            hasher: RandomState::new(),
+            trusted_proxies: options.trusted_proxies.clone(),
         }
     }
 
@@ -189,24 +195,24 @@ impl HttpServer {
     ) -> std::io::Result<()> {
         let server = Arc::new(self);
         let mut shutdown = pin!(shutdown);
-        let mut close_overdue = pin!(server.connections.close_overdue());
         // Every connection holds a receiver until it ends.
         let (stop, _) = watch::channel(());
 
         loop {
             let accepted = async {
                 // A connection beyond the limit waits in the listener's queue.
-                server.connections.wait_for_room().await;
+                let room = server.connections.wait_for_room().await;
                 // Waits and tries again when the listener fails, such as without free file handles.
-                Listener::accept(&mut listener).await
+                let (stream, peer) = Listener::accept(&mut listener).await;
+                (room, stream, peer)
             };
-            let (stream, peer) = tokio::select! {
+            let (room, stream, peer) = tokio::select! {
                 accepted = accepted => accepted,
-                never = &mut close_overdue => match never {},
                 () = &mut shutdown => break,
             };
 
-            let Some(registered) = server.connections.register(server.client_at(peer)) else {
+            let client = server.client_at(peer);
+            let Some(registered) = server.connections.register(client, room) else {
                 tracing::debug!(client = %peer.ip(), "connection closed: this client has too many");
                 continue;
             };
@@ -224,15 +230,12 @@ impl HttpServer {
 
         drop(listener);
         stop.send_replace(());
-        tokio::select! {
-            () = stop.closed() => {}
-            never = close_overdue => match never {},
-        }
+        stop.closed().await;
         Ok(())
     }
 
-    /// Serves a connection until it ends, is evicted, or its requests in flight are completed after
-    /// the server stopped.
+    /// Serves a connection until it ends, is to be closed, or its requests in flight are completed
+    /// after the server stopped.
     async fn serve_connection(
         self: &Arc<Self>,
         stream: TcpStream,
@@ -247,65 +250,28 @@ impl HttpServer {
         let stream = ClientStream::new(stream, Arc::clone(connection), reset_on_close);
 
         let server = Arc::clone(self);
-        let counted = Arc::clone(connection);
-        let service = service_fn(move |mut request: Request<Incoming>| {
-            if let Some(fault) = find_fault(request.version(), request.headers()) {
-                request.extensions_mut().insert(fault);
-            }
-            request.extensions_mut().insert(ConnectInfo(peer));
-
-            let mut in_flight = counted.begin(request.version());
-            let mut has_room = true;
-            if request.version() == Version::HTTP_2 {
-                let permit = server.unread_responses.try_acquire(counted.client, 1);
-                has_room = permit.is_some();
-                in_flight.permit = permit.map(Arc::new);
-            }
-            let response = has_room.then(|| server.router.clone().call(request));
-
-            async move {
-                let response = match response {
-                    Some(response) => response.await?,
-                    None => (
-                        StatusCode::SERVICE_UNAVAILABLE,
-                        [(header::RETRY_AFTER, "1")],
-                    )
-                        .into_response(),
-                };
-                Ok::<_, Infallible>(response.map(|body| in_flight.until_sent(body)))
-            }
-        });
+        let requested = Arc::clone(connection);
+        let service = service_fn(move |request| server.respond(request, peer, &requested));
 
         #[cfg(feature = "tls")]
         if let Some(tls) = &self.tls {
             // Boxed, because it would make the future of every connection four times as large.
             let served = async {
                 let accepted = tokio::select! {
-                    accepted = tls.accept(stream, self.options.tls_handshake_timeout) => accepted,
+                    accepted = tls.accept(stream) => accepted,
                     _ = stopping.changed() => None,
-                    () = connection.evicted() => None,
+                    () = connection.closing() => None,
                 };
                 let Some(stream) = accepted else { return };
 
                 let is_http2 = stream.get_ref().1.alpn_protocol() == Some(tls::HTTP2);
                 let io = TokioIo::new(stream);
                 if is_http2 {
-                    serve_until_end(
-                        self.http2.serve_connection(io, service),
-                        connection,
-                        stopping,
-                        // A client of HTTP/2 gets this time to notice the end.
-                        Duration::from_secs(1),
-                    )
-                    .await;
+                    let http = self.http2.serve_connection(io, service);
+                    serve_until_end(http, connection, stopping).await;
                 } else {
-                    serve_until_end(
-                        self.http1.serve_connection(io, service),
-                        connection,
-                        stopping,
-                        Duration::ZERO,
-                    )
-                    .await;
+                    let http = self.http1.serve_connection(io, service);
+                    serve_until_end(http, connection, stopping).await;
                 }
             };
             Box::pin(served).await;
@@ -313,16 +279,71 @@ impl HttpServer {
         }
 
         let http = self.http1.serve_connection(TokioIo::new(stream), service);
-        serve_until_end(http, connection, stopping, Duration::ZERO).await;
+        serve_until_end(http, connection, stopping).await;
+    }
+
+    /// Returns the response of the router to a request on `connection`, where the request is in
+    /// flight until the response is sent.
+    fn respond(
+        &self,
+        mut request: Request<Incoming>,
+        peer: SocketAddr,
+        connection: &Arc<Connection>,
+    ) -> impl Future<
+        Output = Result<
+            Response<impl HttpBody<Data = Bytes, Error = axum::Error> + Send + use<>>,
+            Infallible,
+        >,
+    > + Send
+    + use<> {
+        let version = request.version();
+        if let Some(fault) = find_fault(version, request.headers()) {
+            request.extensions_mut().insert(fault);
+        }
+        request.extensions_mut().insert(ConnectInfo(peer));
+
+        let mut permit = None;
+        let mut has_room = true;
+        if version == Version::HTTP_2 {
+            permit = self.unread_responses.try_acquire(connection.client, 1);
+            has_room = permit.is_some();
+        }
+        let in_flight = connection.begin(version, permit);
+        let response = has_room.then(|| self.router.clone().call(request));
+
+        async move {
+            let response = match response {
+                Some(response) => response.await?,
+                None => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    [(header::RETRY_AFTER, "1")],
+                )
+                    .into_response(),
+            };
+            Ok(response.map(|body| in_flight.until_sent(body)))
+        }
     }
 
     /// Returns the client at `peer`, which is unknown behind a trusted proxy.
     fn client_at(&self, peer: SocketAddr) -> ClientId {
-        if self.options.trusted_proxies.contains(peer.ip()) {
+        if self.trusted_proxies.contains(peer.ip()) {
             return ClientId::Unknown;
         }
         ClientId::Fair(self.hasher.hash_one(network(peer.ip())))
     }
+}
+
+/// Returns the maximum size of the head of a request.
+///
+/// It is above the limits of the options, so that a head a little above one of these gets a
+/// response with a body from the router. A head beyond this maximum gets the status 431 without a
+/// body from hyper.
+fn max_head_bytes(options: &HttpOptions) -> usize {
+    options
+        .max_uri_bytes
+        .saturating_add(options.max_header_bytes)
+        // The rest of the request line, and what separates names and values.
+        .saturating_add(4 << 10)
 }
 
 /// Creates the builder of connections over HTTP/2, with the limits of one connection.
@@ -347,37 +368,31 @@ fn create_http2_builder(max_head: usize) -> http2::Builder<TokioExecutor> {
 }
 
 /// Serves a connection until it ends. When the server stops, the requests in flight are completed.
-///
-/// When the connection is evicted, its end may take `close_time`: over HTTP/1 a client without a
-/// request in flight waits for nothing.
 async fn serve_until_end<C: GracefulConnection<Error = hyper::Error>>(
     http: C,
     connection: &Connection,
     stopping: &mut watch::Receiver<()>,
-    close_time: Duration,
 ) {
     let mut http = pin!(http);
     let is_stopping = tokio::select! {
         ended = &mut http => return log_failure(ended),
         _ = stopping.changed() => true,
-        () = connection.evicted() => {
+        () = connection.closing() => {
             tracing::debug!("connection closed: its client does nothing");
             false
         }
     };
 
     http.as_mut().graceful_shutdown();
-    let evicted = async {
+    let cut_off = async {
         if is_stopping {
-            connection.evicted().await;
+            connection.closing().await;
         }
-        // The client may not read the end of the connection.
-        tokio::time::sleep(close_time).await;
+        tokio::time::sleep(CLOSE_TIMEOUT).await;
     };
     tokio::select! {
-        biased;
         ended = http => log_failure(ended),
-        () = evicted => {}
+        () = cut_off => {}
     }
 }
 

@@ -4,14 +4,12 @@
 //! second when clients connect or when its expiry is asked for. The handshake decides between
 //! HTTP/1.1 and HTTP/2.
 
-use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use shop_core::{Error, ErrorKind, Result, SystemClock, Timestamp};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::timeout;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::crypto::aws_lc_rs;
 use tokio_rustls::rustls::pki_types::pem::PemObject;
@@ -77,29 +75,20 @@ impl Tls {
         metrics.watch("certificate", &self.0);
     }
 
-    /// Does the handshake on a new connection.
-    ///
-    /// Returns `None` if the handshake fails, or does not end within `time`.
-    pub(super) async fn accept<S>(&self, stream: S, time: Duration) -> Option<TlsStream<S>>
+    /// Does the handshake on a new connection. Returns `None` if the handshake fails.
+    pub(super) async fn accept<S>(&self, stream: S) -> Option<TlsStream<S>>
     where
         S: AsyncRead + AsyncWrite + Unpin + Send,
     {
-        let handshake = async {
-            let certified = self
-                .0
-                .get()
-                .await
-                .ok_or_else(|| io::Error::other("there is no certificate"))?;
-            TlsAcceptor::from(Arc::clone(&certified.config))
-                .accept(stream)
-                .await
+        let Some(certified) = self.0.get().await else {
+            tracing::debug!("there is no certificate");
+            return None;
         };
-        match timeout(time, handshake).await {
-            Ok(Ok(stream)) => return Some(stream),
-            Ok(Err(error)) => tracing::debug!(%error, "TLS handshake failed"),
-            Err(_elapsed) => tracing::debug!("TLS handshake timed out"),
-        }
-        None
+        TlsAcceptor::from(Arc::clone(&certified.config))
+            .accept(stream)
+            .await
+            .inspect_err(|error| tracing::debug!(%error, "TLS handshake failed"))
+            .ok()
     }
 }
 

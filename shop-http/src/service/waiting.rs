@@ -32,7 +32,7 @@ impl PurchaseService {
     /// this waits for the last purchase that this process acknowledged for the first of `selectors`
     /// that is cached.
     ///
-    /// While the read waits, it exchanges its `permit` for a permit to wait. A purchase that
+    /// A read that waits exchanges its `permit` for a permit to wait. A purchase that
     /// `caller` may not read counts as not stored, so the response does not reveal which ids are in
     /// use.
     ///
@@ -77,20 +77,20 @@ impl PurchaseService {
         let limit = requested_limit.unwrap_or(DEFAULT_WAIT);
         let mut polls = Polls::until(Instant::now() + limit);
         let mut is_waiting = false;
-        let header = loop {
+        loop {
             // The status of ingest is read before the look-up, so a batch in between is noticed.
             let next_batch = self.shop.next_batch();
             if self.is_readable(caller, &self.look_up(id).await?) {
-                break None;
+                return Ok(None);
             }
             if polls.time_left().is_zero() {
-                break IS_PENDING;
+                return Ok(IS_PENDING);
             }
 
             if !is_waiting {
                 let exchanged = permit.exchange_for_wait();
                 if exchanged.is_err() && requested_limit.is_none() {
-                    break IS_PENDING;
+                    return Ok(IS_PENDING);
                 }
                 exchanged?;
                 is_waiting = true;
@@ -98,12 +98,7 @@ impl PurchaseService {
 
             // The more requests wait, the longer is the least pause of each request.
             polls.pause_unless(permit.wait_pause(), next_batch).await;
-        };
-
-        if is_waiting {
-            permit.resume_read();
         }
-        Ok(header)
     }
 
     /// Returns whether `lookup` found a result that `caller` may learn about.

@@ -251,7 +251,7 @@ async fn clients_choose_the_protocol() {
 
 #[tokio::test]
 async fn a_handshake_that_does_not_begin_is_ended() {
-    let options = HttpOptions::default().tls_handshake_timeout(Duration::from_millis(20));
+    let options = HttpOptions::default().header_read_timeout(Duration::from_millis(20));
     let encrypted = Encrypted::new(options, None).await;
     let mut silent = TcpStream::connect(encrypted.served.address).await.unwrap();
     assert_eq!(silent.read(&mut [0]).await.unwrap(), 0);
