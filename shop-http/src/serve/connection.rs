@@ -100,11 +100,6 @@ impl ConnectionState {
         self.requests_in_flight == 0 && self.blocked_since.is_none()
     }
 
-    /// Returns since when an idle connection waits for its client.
-    fn waits_since(&self) -> Instant {
-        self.head_since.unwrap_or(self.idle_since)
-    }
-
     /// Returns when the connection is to be closed if its client does nothing until then.
     ///
     /// Returns `None` if a request is in flight whose response does not wait for the client.
@@ -174,15 +169,11 @@ impl Connection {
         }
     }
 
-    /// Returns whether the connection has been idle for `min_idle`, and is not chosen yet.
-    pub(super) fn is_evictable(&self, min_idle: Duration, now: Instant) -> bool {
+    /// Returns since when the connection is idle. `None` if it is in use, or chosen already.
+    pub(super) fn idle_since(&self) -> Option<Instant> {
         let state = self.state.lock();
-        state.is_idle() && !state.is_chosen && now - state.waits_since() >= min_idle
-    }
-
-    /// Returns since when an idle connection waits for its client.
-    pub(super) fn waits_since(&self) -> Instant {
-        self.state.lock().waits_since()
+        let is_evictable = state.is_idle() && !state.is_chosen;
+        is_evictable.then(|| state.head_since.unwrap_or(state.idle_since))
     }
 
     /// Chooses the connection to make room for another one, unless its client does something first.
