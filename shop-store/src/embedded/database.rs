@@ -9,8 +9,6 @@
 //! returns.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -115,9 +113,6 @@ pub(super) struct Database {
     max_file_bytes: Option<u64>,
     /// Whether a missing folder and file are created, and an older file is migrated.
     create: bool,
-    /// Whether the migration of an earlier version has begun, which takes long in a large shop. The
-    /// start of the writer then waits without a timeout.
-    pub(super) is_migrating: Arc<AtomicBool>,
 }
 
 /// SQLite's busy timeout: the maximum time that a statement waits for a lock of another program,
@@ -147,7 +142,6 @@ impl Database {
             name: name.to_owned(),
             max_file_bytes,
             create: true,
-            is_migrating: Arc::default(),
         }
     }
 
@@ -242,7 +236,6 @@ impl Database {
 
         let current = self.schema.migrations.len();
         if (1..current).contains(&version) {
-            self.is_migrating.store(true, Ordering::Relaxed);
             tracing::info!(
                 file = %path.display(),
                 from = version,

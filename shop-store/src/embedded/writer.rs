@@ -17,7 +17,6 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use rusqlite::wal::CheckpointMode;
@@ -48,8 +47,7 @@ const MAX_BATCH: usize = 1_024;
 /// other processes.
 const MAX_PASSES: usize = 8;
 
-/// The maximum time that [`Writer::start`] waits for its thread to open the file. A migration may
-/// take longer.
+/// The maximum time that [`Writer::start`] waits for its thread to open the file.
 ///
 /// A new file takes several syncs, each of which can take seconds while other programs write to the
 /// disk. A disk that takes longer than this does not respond. The wait for another process is part
@@ -79,8 +77,7 @@ pub(super) struct Writer {
 type WriteHealth = watch::Sender<Option<Error>>;
 
 impl Writer {
-    /// Starts the writer thread, and waits until the file is open, for at most [`OPEN_TIMEOUT`]
-    /// plus the time of a migration.
+    /// Starts the writer thread, and waits until the file is open, for at most [`OPEN_TIMEOUT`].
     ///
     /// The thread calls `on_commit` after each committed group with at least one write that is not
     /// a health check.
@@ -95,7 +92,7 @@ impl Writer {
         on_commit: impl Fn() + Send + 'static,
     ) -> Result<Self> {
         let (jobs, queue) = mpsc::channel(queue_capacity.max(1));
-        let (ready, mut opened) = oneshot::channel();
+        let (ready, opened) = oneshot::channel();
         let database = Arc::new(database);
         let health = WriteHealth::default();
         let opening = Arc::clone(&database);
@@ -129,16 +126,10 @@ impl Writer {
 
         // After a timeout, this function drops the only sender of the queue. So the thread ends as
         // soon as it gets the lock of the file.
-        let opened = loop {
-            match tokio::time::timeout(OPEN_TIMEOUT, &mut opened).await {
-                Ok(opened) => break opened,
-                Err(_elapsed) if database.is_migrating.load(Ordering::Relaxed) => {}
-                Err(_elapsed) => {
-                    let message = "the file was not opened in time: the disk does not respond";
-                    return Err(Error::new(ErrorKind::Unavailable, message)
-                        .with_context("file", database.path().display()));
-                }
-            }
+        let Ok(opened) = tokio::time::timeout(OPEN_TIMEOUT, opened).await else {
+            let message = "the file was not opened in time: the disk does not respond";
+            return Err(Error::new(ErrorKind::Unavailable, message)
+                .with_context("file", database.path().display()));
         };
         opened.unwrap_or_else(|_closed| Err(closed()))?;
         Ok(Self {
