@@ -14,16 +14,16 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
-use super::database::read_pragma;
-use super::error::{AtPath as _, database_error};
+use super::engine::database::read_pragma;
+use super::engine::error::{AtPath as _, database_error};
+use super::engine::file_record::FileRecord;
+use super::engine::lock::{FileLock, LOCK_TIMEOUT};
+use super::engine::permissions::{create_file, create_folder};
+use super::engine::thread::blocking;
+use super::engine::wal;
+use super::engine::write_lock::keep_log_at_close;
 use super::file::SqliteFile;
-use super::file_record::FileRecord;
-use super::lock::{FileLock, LOCK_TIMEOUT};
-use super::permissions::{create_file, create_folder};
 use super::schema::{FILE, SHOP};
-use super::thread::blocking;
-use super::wal;
-use super::write_lock::keep_log_at_close;
 
 /// A file that was copied by [`backup`] or [`restore`].
 #[derive(Debug, Clone, PartialEq, Eq)]

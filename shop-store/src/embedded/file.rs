@@ -10,14 +10,16 @@ use rusqlite::Connection;
 use shop_core::Result;
 use tokio::sync::Notify;
 
-pub use super::database::FileSchema;
-pub use super::error::{parse_column, sqlite_error, unreadable};
-pub use super::thread::blocking;
+pub use super::engine::database::{FileSchema, IntegrityCheck};
+pub use super::engine::error::{parse_column, sqlite_error, unreadable};
+pub use super::engine::thread::blocking;
+
+pub use super::integrity::find_damage;
 
 use super::EmbeddedStoreOptions;
-use super::database::Database;
-use super::readers::Readers;
-use super::writer::Writer;
+use super::engine::database::Database;
+use super::engine::readers::Readers;
+use super::engine::writer::Writer;
 
 /// A database file on the local disk, shared by the processes of one machine.
 ///

@@ -10,16 +10,16 @@ use shop_core::Result;
 use tokio_util::sync::CancellationToken;
 
 use super::backup::open;
-use super::checksum::changed_row_error;
-use super::database::read_pragma;
-use super::error::{AtPath as _, is_damage};
+use super::engine::checksum::changed_row_error;
+use super::engine::database::read_pragma;
+use super::engine::error::{AtPath as _, is_damage};
+use super::engine::thread::blocking;
 use super::log::read_content;
 use super::schema::SHOP;
 use super::store::{
     ALL, SELECT_WAITING_REFUNDS, Sums, compare_sums, read_checked_key, read_unfolded,
     read_waiting_refund,
 };
-use super::thread::blocking;
 
 /// Checks every page of the database at `file`: compares tables with their indexes, rows with their
 /// checksums, and sums with their purchases.
@@ -40,7 +40,10 @@ const MAX_LINES: usize = 100;
 
 /// Returns the lines of [`check_integrity`]. The check ends with an error soon after it was
 /// `cancelled`.
-pub(super) fn find_damage(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
+///
+/// # Errors
+/// The errors of [`check_integrity`].
+pub fn find_damage(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
     match check_pages_and_rows(path, cancelled) {
         Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
         checked => checked,

@@ -2,7 +2,7 @@
 
 use shop_core::ErrorKind;
 
-use super::database::{Database, FileSchema};
+use super::engine::database::{Database, FileSchema};
 use super::fixture::*;
 use super::schema::SHOP;
 

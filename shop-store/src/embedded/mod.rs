@@ -19,42 +19,26 @@
 //! The mode of files is 600, and folders are created with 700: all processes run as one user.
 
 mod backup;
-mod bulk;
 #[cfg(test)]
 mod byte_faults_test;
-mod checkpoint;
-mod checksum;
 mod clock;
 #[cfg(test)]
 mod damage_test;
-mod database;
-mod delay;
-mod error;
+mod engine;
 pub mod file;
-mod file_check;
-mod file_record;
 #[cfg(test)]
 mod fixture;
 mod integrity;
-mod job;
-mod lock;
 mod log;
 #[cfg(test)]
 mod migration_test;
 #[cfg(test)]
 mod overwrite_test;
-mod parts;
-mod permissions;
-mod readers;
 mod schema;
 mod shop;
 #[cfg(test)]
 mod shop_test;
 mod store;
-mod thread;
-mod wal;
-mod write_lock;
-mod writer;
 
 pub use backup::{CopiedFile, backup, restore, vacuum};
 pub use integrity::check_integrity;

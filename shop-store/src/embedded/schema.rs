@@ -1,7 +1,8 @@
 //! The schema of `shop.db`, the file of purchases: the tables of a log, and the tables of a store.
 
 use super::clock;
-use super::database::FileSchema;
+use super::engine::database::FileSchema;
+use super::integrity::find_damage;
 use super::log::schema::LOG;
 
 /// The name of the file of purchases, without its extension.
@@ -17,6 +18,7 @@ pub(super) const SHOP: FileSchema = FileSchema {
         LOG.tables[0],
         "purchases buyers unfolded days quarters refunds erased waiting_refunds settings",
     ],
+    check: find_damage,
 };
 
 /// The tables of the store.
@@ -43,7 +45,7 @@ pub(super) const SHOP: FileSchema = FileSchema {
 /// - `settings`: the settings that the store keeps.
 ///
 /// The checksums of the two rows that are inserted here are those that
-/// [`checksum`](super::checksum::checksum) returns for their values. The modules `rows`, `buyers`,
+/// [`checksum`](super::engine::checksum::checksum) returns for their values. The modules `rows`, `buyers`,
 /// `sums` and `fold` of the store show examples of the rows.
 const STORE_TABLES: &str = "
     CREATE TABLE buyers (

@@ -11,7 +11,7 @@ use shop_core::shop::Pipeline;
 use shop_core::{Backend, Error, ErrorKind, Outcome, Result, Shop};
 use tokio::time::{Instant, timeout_at};
 
-use super::lock::FileLock;
+use super::engine::lock::FileLock;
 use super::{EmbeddedLog, EmbeddedLogOptions, EmbeddedStore, EmbeddedStoreOptions};
 
 /// A shop in one file, without a server: the log, the store, and the ingest that moves purchases

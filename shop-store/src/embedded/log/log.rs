@@ -16,11 +16,11 @@ use super::notifier::Waiter;
 use super::schema::LOG;
 use super::{EmbeddedSink, EmbeddedSource, position};
 use crate::embedded::clock;
-use crate::embedded::database::Database;
-use crate::embedded::error::database_error;
-use crate::embedded::readers::Readers;
+use crate::embedded::engine::database::Database;
+use crate::embedded::engine::error::database_error;
+use crate::embedded::engine::readers::Readers;
+use crate::embedded::engine::writer::Writer;
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::writer::Writer;
 use crate::embedded::{EmbeddedStore, EmbeddedStoreOptions};
 
 shop_core::options! {

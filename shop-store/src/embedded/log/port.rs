@@ -22,9 +22,9 @@ use shop_core::{ErrorKind, Result, Timestamp};
 use super::position::{signed, unsigned};
 use super::source::lock_path;
 use super::{EmbeddedLog, dead_letters, position, rows, scan};
-use crate::embedded::checksum::checksum;
-use crate::embedded::error::database_error;
-use crate::embedded::lock::FileLock;
+use crate::embedded::engine::checksum::checksum;
+use crate::embedded::engine::error::database_error;
+use crate::embedded::engine::lock::FileLock;
 
 /// A replay removes the dead letter and appends its record in one transaction, so a dead letter is
 /// always either pending or replayed. The resolution of a dead letter is kept as long as the log

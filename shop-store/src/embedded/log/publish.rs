@@ -19,8 +19,8 @@ use shop_core::{Purchase, Result};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::{position, rows};
-use crate::embedded::bulk::BulkInsert;
-use crate::embedded::job::{JobCache, WriteJob, WriteTask};
+use crate::embedded::engine::bulk::BulkInsert;
+use crate::embedded::engine::job::{JobCache, WriteJob, WriteTask};
 use crate::embedded::store::{self, BuyerCache};
 
 /// A purchase to publish: it is appended to the log, and is also stored if `group` is set.

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::log::EmbeddedLogInner;
 use super::position::{lowest_position, signed, unsigned};
 use crate::embedded::clock;
-use crate::embedded::database::free_pages;
+use crate::embedded::engine::database::free_pages;
 
 /// The time between two rounds of deleting old records.
 const DELETION_INTERVAL: Duration = Duration::from_secs(60);

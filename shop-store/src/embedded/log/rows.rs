@@ -8,8 +8,8 @@ use shop_core::Timestamp;
 use shop_core::log::{Headers, LogRecord};
 
 use super::position::{signed, unsigned};
-use crate::embedded::checksum::{check_ascending, checksum, verify_columns};
-use crate::embedded::error::unreadable;
+use crate::embedded::engine::checksum::{check_ascending, checksum, verify_columns};
+use crate::embedded::engine::error::unreadable;
 use crate::limits::row_limit;
 
 /// Reads records from the offset `from` on, in the order of their offsets.

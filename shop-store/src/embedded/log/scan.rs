@@ -19,7 +19,7 @@ use super::log::EmbeddedLogInner;
 use super::notifier::Waiter;
 use super::position::{end_offset, unsigned};
 use super::rows;
-use crate::embedded::readers::Readers;
+use crate::embedded::engine::readers::Readers;
 
 /// Returns the records of `log` from `start` to `end`. They are read without the position of a
 /// group, so a scan does not delay the deletion of records.

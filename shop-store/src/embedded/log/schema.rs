@@ -1,7 +1,8 @@
 //! The schema of a log's file.
 
 use crate::embedded::clock;
-use crate::embedded::database::FileSchema;
+use crate::embedded::engine::database::FileSchema;
+use crate::embedded::integrity::find_damage;
 
 /// The statements that create the tables of a log.
 ///
@@ -60,4 +61,5 @@ pub(crate) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
     migrations: &[&[TABLES, clock::TABLE]],
     tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],
+    check: find_damage,
 };

@@ -29,8 +29,8 @@ use super::log::{EmbeddedLogInner, file_name};
 use super::notifier::Waiter;
 use super::retention::Deleter;
 use super::{gaps, position, rows};
-use crate::embedded::lock::{FileLock, LockGuard};
-use crate::embedded::readers::Readers;
+use crate::embedded::engine::lock::{FileLock, LockGuard};
+use crate::embedded::engine::readers::Readers;
 use crate::embedded::schema::FILE;
 
 /// Consumes an [`EmbeddedLog`](super::EmbeddedLog) for a group, until it is closed or dropped.

@@ -23,8 +23,8 @@ use shop_core::{Purchase, UserId, UserName};
 
 use super::rows::user_text_checksum;
 use super::sums::Sums;
-use crate::embedded::checksum::{changed_row_error, checksum, verify_columns};
-use crate::embedded::error::parse_column;
+use crate::embedded::engine::checksum::{changed_row_error, checksum, verify_columns};
+use crate::embedded::engine::error::parse_column;
 
 /// The buyer 0, which stands for all buyers together in the tables of sums. No purchase refers to
 /// it.
@@ -57,7 +57,7 @@ pub(super) struct InternedBuyer {
 }
 
 /// A cache of the integers of buyers, which publishes keep from one transaction to the next in the
-/// [`JobCache`](crate::embedded::job::JobCache).
+/// [`JobCache`](crate::embedded::engine::job::JobCache).
 ///
 /// It contains one buyer for each user id: the one with the name that the id was last used with.
 #[derive(Default)]

@@ -18,7 +18,7 @@ use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::rows::{AFTER_COLUMNS, COLUMNS, ID, TIMESTAMP, blob_literal, id_bytes, read_purchase};
 use super::{fold, waiting};
-use crate::embedded::database::free_pages;
+use crate::embedded::engine::database::free_pages;
 use crate::limits::row_limit;
 
 /// A row of the table `purchases` that is to be deleted.

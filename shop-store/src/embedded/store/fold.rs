@@ -40,8 +40,8 @@ use super::buyers::{self, ALL};
 use super::insert::NewRow;
 use super::rows::{COLUMNS, parse_signed_price, read_time_and_price};
 use super::sums::{ADD_ASSIGNMENTS, Sums, key_residue};
-use crate::embedded::bulk::BulkInsert;
-use crate::embedded::checksum::{changed_row_error, checksum, verify_columns};
+use crate::embedded::engine::bulk::BulkInsert;
+use crate::embedded::engine::checksum::{changed_row_error, checksum, verify_columns};
 
 /// The number of inserted purchases after which the unfolded ones are folded together.
 ///

@@ -25,9 +25,9 @@ use super::erase::is_marked_erased;
 use super::rows::{checksum_with_details, id_bytes};
 use super::select::find_by_id;
 use super::{fold, waiting};
-use crate::embedded::bulk::BulkInsert;
-use crate::embedded::checksum::checksum;
-use crate::embedded::error::parse_column;
+use crate::embedded::engine::bulk::BulkInsert;
+use crate::embedded::engine::checksum::checksum;
+use crate::embedded::engine::error::parse_column;
 
 /// The name of the setting that stores the currency of the store, which all its purchases share.
 const CURRENCY: &str = "currency";

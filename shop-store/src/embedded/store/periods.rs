@@ -23,7 +23,7 @@ use super::buyers::{self, ALL};
 use super::fold::{DAY_MILLIS, QUARTER_MILLIS, for_each_unfolded};
 use super::rows::{COLUMNS, read_time_and_price};
 use super::sums::Sums;
-use crate::embedded::error::unreadable;
+use crate::embedded::engine::error::unreadable;
 
 /// The number of purchases up to which a buyer's totals are added up from the rows.
 ///

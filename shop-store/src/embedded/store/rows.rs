@@ -20,8 +20,8 @@ use rusqlite::types::{Type, ValueRef};
 use shop_core::{Details, Price, Purchase, PurchaseId, Timestamp, UserId, UserName};
 use uuid::Uuid;
 
-use crate::embedded::checksum::{checksum, verify_columns, verify_values};
-use crate::embedded::error::{parse_column, unreadable};
+use crate::embedded::engine::checksum::{checksum, verify_columns, verify_values};
+use crate::embedded::engine::error::{parse_column, unreadable};
 
 /// The first byte of an id that is a UUID.
 const UUID: u8 = 1;

@@ -22,7 +22,7 @@ use super::buyers::{self, Buyer};
 use super::erase::is_marked_erased;
 use super::rows::{self, COLUMNS, id_bytes};
 use super::waiting;
-use crate::embedded::checksum::{changed_row_error, check_ascending};
+use crate::embedded::engine::checksum::{changed_row_error, check_ascending};
 use crate::limits::row_limit;
 
 /// Reads the purchases of a full page of `selector` within `bounds`, in the given order, and one
@@ -369,7 +369,7 @@ fn column_name(column: usize) -> &'static str {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::embedded::database::Database;
+    use crate::embedded::engine::database::Database;
     use crate::embedded::fixture::*;
     use crate::embedded::schema::SHOP;
 

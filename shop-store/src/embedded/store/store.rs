@@ -25,11 +25,11 @@ use super::buyers::BuyerCache;
 use super::fold::UnfoldedSums;
 use super::{buyers, erase, insert, periods, select, settings, waiting};
 use crate::embedded::clock;
-use crate::embedded::database::Database;
-use crate::embedded::error::database_error;
-use crate::embedded::readers::Readers;
+use crate::embedded::engine::database::Database;
+use crate::embedded::engine::error::database_error;
+use crate::embedded::engine::readers::Readers;
+use crate::embedded::engine::writer::Writer;
 use crate::embedded::schema::{FILE, SHOP};
-use crate::embedded::writer::Writer;
 
 shop_core::options! {
     /// Options of an [`EmbeddedStore`](super::EmbeddedStore).

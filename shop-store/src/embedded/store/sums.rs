@@ -20,7 +20,7 @@ use rusqlite::Row;
 use shop_core::ports::Summary;
 use shop_core::{Price, Total};
 
-use crate::embedded::checksum::changed_row_error;
+use crate::embedded::engine::checksum::changed_row_error;
 
 /// The divisor that splits a sum into the columns `high`, the quotient, and `low`, the remainder.
 ///

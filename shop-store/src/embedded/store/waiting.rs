@@ -23,8 +23,8 @@ use shop_core::ports::{InsertOutcome, WaitingColumns, WaitingRefund, WaitingSumm
 use shop_core::{Purchase, PurchaseId, Timestamp, UserId};
 
 use super::rows::{id_bytes, read_id};
-use crate::embedded::checksum::{checksum, verify_values};
-use crate::embedded::error::unreadable;
+use crate::embedded::engine::checksum::{checksum, verify_values};
+use crate::embedded::engine::error::unreadable;
 use crate::limits::row_limit;
 
 /// The query of all entries, which selects the columns that [`read_entry`] reads.

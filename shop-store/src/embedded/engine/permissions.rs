@@ -6,7 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::path::Path;
 
 /// The mode of files that this crate creates.
-pub(super) const FILE_MODE: u32 = 0o600;
+pub(in crate::embedded) const FILE_MODE: u32 = 0o600;
 /// The mode of folders that this crate creates.
 const FOLDER_MODE: u32 = 0o700;
 /// The permissions of the group and of all other users.
@@ -16,7 +16,7 @@ const GROUP_AND_OTHERS: u32 = 0o077;
 ///
 /// SQLite would create a file that all users can read. The files that SQLite creates beside it get
 /// the mode of the file.
-pub(super) fn create_file(path: &Path) -> Result<()> {
+pub(in crate::embedded) fn create_file(path: &Path) -> Result<()> {
     match File::options()
         .write(true)
         .create_new(true)
@@ -30,7 +30,7 @@ pub(super) fn create_file(path: &Path) -> Result<()> {
 
 /// Creates `folder` and its missing parent folders, durably: the folders in which they are created
 /// are synced.
-pub(super) fn create_folder(folder: &Path) -> Result<()> {
+pub(in crate::embedded) fn create_folder(folder: &Path) -> Result<()> {
     let is_missing = |path: &&Path| !path.as_os_str().is_empty() && !path.exists();
     let missing: Vec<&Path> = folder.ancestors().take_while(is_missing).collect();
     if let Some(parent) = folder.parent() {
@@ -48,7 +48,7 @@ pub(super) fn create_folder(folder: &Path) -> Result<()> {
 }
 
 /// Returns the parent folder that `path` names, or the current folder if it names none.
-pub(super) fn parent_folder(path: &Path) -> &Path {
+pub(in crate::embedded) fn parent_folder(path: &Path) -> &Path {
     path.parent()
         .filter(|parent| !parent.as_os_str().is_empty())
         .unwrap_or(Path::new("."))
@@ -58,7 +58,7 @@ pub(super) fn parent_folder(path: &Path) -> &Path {
 ///
 /// The file is not opened, because closing it would release the locks of SQLite. A failure is only
 /// logged: the file may belong to another user, or the file system may not support permissions.
-pub(super) fn restrict(path: &Path) {
+pub(in crate::embedded) fn restrict(path: &Path) {
     let Ok(metadata) = fs::metadata(path) else {
         return;
     };
@@ -75,8 +75,8 @@ pub(super) fn restrict(path: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use super::super::fixture::*;
     use super::*;
+    use crate::embedded::fixture::*;
 
     fn mode(path: &Path) -> u32 {
         fs::metadata(path).unwrap().permissions().mode() & 0o777

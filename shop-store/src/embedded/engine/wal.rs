@@ -53,7 +53,7 @@ const BUFFER_BYTES: usize = 1 << 20;
 ///
 /// # Errors
 /// [`Corrupt`](ErrorKind::Corrupt) if the log is damaged, or the error of reading the log.
-pub(super) fn check_log(path: &Path) -> Result<()> {
+pub(in crate::embedded) fn check_log(path: &Path) -> Result<()> {
     let mut log = match File::open(path) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
         opened => opened.at(path)?,
@@ -76,7 +76,7 @@ pub(super) fn check_log(path: &Path) -> Result<()> {
 ///
 /// If a process holds the lock, it checked the log already, and may write to it at this moment. A
 /// missing lock file is not created.
-pub(super) fn check_idle(file: &Path) -> Result<()> {
+pub(in crate::embedded) fn check_idle(file: &Path) -> Result<()> {
     let log = file.with_extension("db-wal");
     let lock_path = file.with_extension("lock");
     if !lock_path.exists() {

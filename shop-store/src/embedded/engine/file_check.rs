@@ -12,13 +12,14 @@ use shop_core::Result;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::integrity::find_damage;
+use super::database::IntegrityCheck;
 use super::write_lock::{OVERWRITTEN, record_checked};
 
 /// What is known of a file, which the health of a service reports. A clone shares it.
 #[derive(Debug, Clone)]
-pub(super) struct FileCheck {
+pub(in crate::embedded) struct FileCheck {
     path: PathBuf,
+    check: IntegrityCheck,
     state: watch::Sender<CheckState>,
 }
 
@@ -36,21 +37,23 @@ enum CheckState {
 }
 
 impl FileCheck {
-    /// Creates the state of the file at `path`, which is sound as far as it is known.
-    pub(super) fn new(path: PathBuf) -> Self {
+    /// Creates the state of the file at `path`, which is sound as far as it is known, and which `check`
+    /// checks.
+    pub(in crate::embedded) fn new(path: PathBuf, check: IntegrityCheck) -> Self {
         Self {
             path,
+            check,
             state: watch::Sender::new(CheckState::Sound),
         }
     }
 
     /// Records that another program has overwritten the file. This stays until it is opened again.
-    pub(super) fn set_overwritten(&self) {
+    pub(in crate::embedded) fn set_overwritten(&self) {
         self.state.send_replace(CheckState::Overwritten);
     }
 
     /// Returns what is wrong with the file in one sentence, or `None` if it is sound.
-    pub(super) fn fault(&self) -> Option<String> {
+    pub(in crate::embedded) fn fault(&self) -> Option<String> {
         let file = self.path.file_name().unwrap_or_default().display();
         match &*self.state.borrow() {
             CheckState::Sound => None,
@@ -69,7 +72,7 @@ impl FileCheck {
     /// file, which says that the file is checked if it is sound.
     ///
     /// Returns `None` if no thread can be started. Then the next start checks the file.
-    pub(super) fn start(&self, overwrites: u64) -> Option<RunningCheck> {
+    pub(in crate::embedded) fn start(&self, overwrites: u64) -> Option<RunningCheck> {
         tracing::warn!(
             file = %self.path.display(),
             "this is not the file that was written here last, such as a copy: all its pages are checked now"
@@ -88,7 +91,7 @@ impl FileCheck {
 
     /// Checks the file, and records the result.
     fn run(&self, overwrites: u64, cancelled: &CancellationToken) {
-        let lines = match find_damage(&self.path, cancelled) {
+        let lines = match (self.check)(&self.path, cancelled) {
             _ if cancelled.is_cancelled() => return,
             Ok(lines) => lines,
             Err(error) => vec![format!("the check failed: {}", error.chain())],
@@ -124,14 +127,14 @@ fn log_failure(path: &Path, recorded: Result<()>) {
 
 /// A check of pages that runs in a thread.
 #[derive(Debug)]
-pub(super) struct RunningCheck {
+pub(in crate::embedded) struct RunningCheck {
     cancelled: CancellationToken,
     thread: JoinHandle<()>,
 }
 
 impl RunningCheck {
     /// Ends the check, and waits until its connections are closed.
-    pub(super) fn stop(self) {
+    pub(in crate::embedded) fn stop(self) {
         self.cancelled.cancel();
         if self.thread.join().is_err() {
             tracing::error!("the check of a file panicked");

@@ -15,6 +15,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
+use tokio_util::sync::CancellationToken;
 
 use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, LOCK_TIMEOUT};
@@ -37,7 +38,13 @@ pub struct FileSchema {
     pub migrations: &'static [&'static [&'static str]],
     /// The names of the tables, separated by spaces, in one text for each part of the schema.
     pub tables: &'static [&'static str],
+    /// Checks the pages and the rows of a file that this product did not write last, such as a copy.
+    pub check: IntegrityCheck,
 }
+
+/// A function that checks the file at a path, and returns a line for each damage. It ends with an
+/// error soon after the token was cancelled.
+pub type IntegrityCheck = fn(&Path, &CancellationToken) -> Result<Vec<String>>;
 
 impl FileSchema {
     /// Reads one row of every table and of every index, to detect a damaged file.
@@ -47,7 +54,7 @@ impl FileSchema {
     ///
     /// # Errors
     /// The error of SQLite, such as `SQLITE_CORRUPT`, or a missing table.
-    pub(super) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(in crate::embedded) fn check(&self, connection: &Connection) -> rusqlite::Result<()> {
         for table in self.tables.iter().flat_map(|tables| tables.split(' ')) {
             let read_row = |index_clause: &str| {
                 let sql = format!("SELECT 1 FROM {table} {index_clause} LIMIT 1");
@@ -75,7 +82,11 @@ impl FileSchema {
     ///
     /// Version 0 is an empty file, which gets all tables. The caller must close the connection after
     /// an error.
-    pub(super) fn migrate(&self, connection: &Connection, version: usize) -> rusqlite::Result<()> {
+    pub(in crate::embedded) fn migrate(
+        &self,
+        connection: &Connection,
+        version: usize,
+    ) -> rusqlite::Result<()> {
         let missing_migrations = &self.migrations[version..];
         if missing_migrations.is_empty() {
             return Ok(());
@@ -94,18 +105,18 @@ impl FileSchema {
 
 /// A database file that was opened for writing.
 #[derive(Debug)]
-pub(super) struct OpenedDatabase {
-    pub(super) connection: Connection,
-    pub(super) lock: WriteLock,
+pub(in crate::embedded) struct OpenedDatabase {
+    pub(in crate::embedded) connection: Connection,
+    pub(in crate::embedded) lock: WriteLock,
     /// The number of overwrites in the record of the file, if the file is not the one that this
     /// product wrote last, such as a copy, and its pages must be checked.
-    pub(super) unchecked_overwrites: Option<u64>,
+    pub(in crate::embedded) unchecked_overwrites: Option<u64>,
 }
 
 /// A database file in the data folder.
 #[derive(Debug, Clone)]
-pub(super) struct Database {
-    pub(super) schema: &'static FileSchema,
+pub(in crate::embedded) struct Database {
+    pub(in crate::embedded) schema: &'static FileSchema,
     folder: PathBuf,
     /// The file's name without its extension.
     name: String,
@@ -120,7 +131,7 @@ pub(super) struct Database {
 ///
 /// The processes of this product take turns with the lock file, so they do not wait here. The
 /// timeout is shorter than the timeouts of the callers.
-pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(in crate::embedded) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// The size in bytes to which a grown write-ahead log is truncated.
 const WAL_BYTES: i64 = 8 << 20;
 
@@ -130,7 +141,7 @@ const CACHE_KIB: i64 = 16_000;
 
 impl Database {
     /// Names the file `name`, without its extension, in `folder`. Opens nothing.
-    pub(super) fn new(
+    pub(in crate::embedded) fn new(
         schema: &'static FileSchema,
         folder: &Path,
         name: &str,
@@ -147,17 +158,17 @@ impl Database {
 
     /// Sets whether a missing folder and file are created and an older file is migrated (default
     /// true).
-    pub(super) fn with_create(self, create: bool) -> Self {
+    pub(in crate::embedded) fn with_create(self, create: bool) -> Self {
         Self { create, ..self }
     }
 
     /// Returns the path of the database file.
-    pub(super) fn path(&self) -> PathBuf {
+    pub(in crate::embedded) fn path(&self) -> PathBuf {
         self.file("db")
     }
 
     /// Returns the path of the file with this suffix: `db`, `db-wal`, `db-shm` or `lock`.
-    pub(super) fn file(&self, suffix: &str) -> PathBuf {
+    pub(in crate::embedded) fn file(&self, suffix: &str) -> PathBuf {
         self.folder.join(format!("{}.{suffix}", self.name))
     }
 
@@ -165,7 +176,7 @@ impl Database {
     /// must not change.
     ///
     /// A service, which creates missing files, creates the lock file on its first start.
-    pub(super) fn may_open_lock_file(&self) -> bool {
+    pub(in crate::embedded) fn may_open_lock_file(&self) -> bool {
         self.create || self.file("lock").exists()
     }
 
@@ -184,7 +195,7 @@ impl Database {
     ///   program, or is of a version that cannot be opened
     /// - [`Unavailable`](ErrorKind::Unavailable) if there is no file, it cannot be used, or it
     ///   stays locked
-    pub(super) fn open_to_write(&self) -> Result<OpenedDatabase> {
+    pub(in crate::embedded) fn open_to_write(&self) -> Result<OpenedDatabase> {
         let path = self.path();
         // Without `create`, the folder must not change, so the lock file is opened only with the
         // first write.
@@ -296,7 +307,7 @@ impl Database {
     /// # Errors
     /// The errors of [`open_to_write`](Self::open_to_write), and
     /// [`Overloaded`](ErrorKind::Overloaded) if a write takes too long.
-    pub(super) fn vacuum(&self) -> Result<()> {
+    pub(in crate::embedded) fn vacuum(&self) -> Result<()> {
         let OpenedDatabase {
             connection,
             mut lock,
@@ -348,7 +359,7 @@ impl Database {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the file does not use a write-ahead log, or the
     /// error of SQLite.
-    pub(super) fn reader(&self) -> Result<Connection> {
+    pub(in crate::embedded) fn reader(&self) -> Result<Connection> {
         let connection = self.open()?;
         self.require_wal(&connection)?;
         self.with_path(connection.pragma_update(None, "query_only", true))?;
@@ -437,7 +448,10 @@ impl Database {
 }
 
 /// Returns the value of a pragma.
-pub(super) fn read_pragma<T: FromSql>(connection: &Connection, name: &str) -> rusqlite::Result<T> {
+pub(in crate::embedded) fn read_pragma<T: FromSql>(
+    connection: &Connection,
+    name: &str,
+) -> rusqlite::Result<T> {
     connection.pragma_query_value(None, name, |row| row.get(0))
 }
 
@@ -447,7 +461,7 @@ const MAX_FREED_PAGES: i64 = 256;
 
 /// Returns up to [`MAX_FREED_PAGES`] free pages of the file to the file system, which makes the
 /// file shorter.
-pub(super) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
+pub(in crate::embedded) fn free_pages(connection: &Connection) -> rusqlite::Result<()> {
     // The pragma frees one page with each step of its statement, so it must be stepped to its end.
     let mut vacuum =
         connection.prepare_cached(&format!("PRAGMA incremental_vacuum({MAX_FREED_PAGES})"))?;

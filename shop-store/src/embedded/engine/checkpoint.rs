@@ -51,7 +51,7 @@ const FREE_SPACE_DIVISOR: u64 = 4;
 const READERS_TIMEOUT: Duration = Duration::from_millis(100);
 
 /// The write-ahead log of one file, as the writer of this process sees it.
-pub(super) struct WriteAheadLog {
+pub(in crate::embedded) struct WriteAheadLog {
     path: PathBuf,
     /// Whether everything that can be read from the log is on the disk, not only in the memory of
     /// the kernel.
@@ -66,7 +66,7 @@ pub(super) struct WriteAheadLog {
 
 /// The kind of writes around a commit, which decides how long the log may become.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Load {
+pub(in crate::embedded) enum Load {
     /// No large batch, only small writes.
     Small,
     /// A large batch, while no other write waits.
@@ -78,7 +78,7 @@ pub(super) enum Load {
 impl WriteAheadLog {
     /// Returns the state of the log at `path` after a start. It is unknown whether the log is on
     /// the disk, so the first transaction writes it again.
-    pub(super) const fn new(path: PathBuf) -> Self {
+    pub(in crate::embedded) const fn new(path: PathBuf) -> Self {
         Self {
             path,
             is_on_disk: false,
@@ -94,7 +94,7 @@ impl WriteAheadLog {
     /// another process may have ended before its sync, and after a failed sync Linux keeps pages in
     /// memory as if they were written. A commit behind such pages would be acknowledged and then
     /// lost by a power cut.
-    pub(super) fn rewrite(&mut self) -> io::Result<()> {
+    pub(in crate::embedded) fn rewrite(&mut self) -> io::Result<()> {
         if self.is_on_disk {
             return Ok(());
         }
@@ -120,7 +120,7 @@ impl WriteAheadLog {
 
     /// Records that a write failed, so that the next transaction [writes the log
     /// again](Self::rewrite).
-    pub(super) const fn mark_unsynced(&mut self) {
+    pub(in crate::embedded) const fn mark_unsynced(&mut self) {
         self.is_on_disk = false;
     }
 
@@ -166,7 +166,7 @@ impl WriteAheadLog {
     ///
     /// # Errors
     /// The error of SQLite, or `SQLITE_IOERR_SHORT_READ` if another program cut the log.
-    pub(super) fn repair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
+    pub(in crate::embedded) fn repair(&mut self, connection: &Connection) -> rusqlite::Result<()> {
         self.checked_page_counts(connection)?;
         if self.is_torn {
             connection.execute_batch("VACUUM")?;
@@ -186,7 +186,7 @@ impl WriteAheadLog {
     /// - During a large batch beside other writes, the limit is lower. So the process with the
     ///   batch copies the log before the other processes reach their limit, and their small writes
     ///   do not wait for a copy of their own.
-    pub(super) fn due_checkpoint_mode(
+    pub(in crate::embedded) fn due_checkpoint_mode(
         &self,
         connection: &Connection,
         load: Load,
@@ -232,7 +232,7 @@ impl WriteAheadLog {
     /// # Errors
     /// The error of SQLite. After a failed sync the log may need to be [repaired](Self::repair),
     /// before another process copies the rest.
-    pub(super) fn copy_pages(
+    pub(in crate::embedded) fn copy_pages(
         &mut self,
         connection: &Connection,
         mode: CheckpointMode,
@@ -283,7 +283,10 @@ impl WriteAheadLog {
     /// whether all pages are copied.
     ///
     /// The write lock must be held.
-    pub(super) fn make_room(&mut self, connection: &mut Connection) -> rusqlite::Result<bool> {
+    pub(in crate::embedded) fn make_room(
+        &mut self,
+        connection: &mut Connection,
+    ) -> rusqlite::Result<bool> {
         let version_before: i64 = read_pragma(connection, "data_version")?;
         let (pages, _) = self.checked_page_counts(connection)?;
 
@@ -309,7 +312,7 @@ impl WriteAheadLog {
 /// file.
 ///
 /// A checkpoint of the mode `NOOP` reports these numbers and copies nothing.
-pub(super) fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
+pub(in crate::embedded) fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
     let (pages, copied) = connection.wal_checkpoint_v2(Some("main"), NOOP)?;
     Ok((pages.unsigned_abs(), copied.unsigned_abs()))
 }
@@ -317,14 +320,15 @@ pub(super) fn page_counts(connection: &Connection) -> rusqlite::Result<(u32, u32
 #[cfg(test)]
 mod tests {
     use super::super::database::{Database, FileSchema};
-    use super::super::fixture::*;
     use super::super::writer::Writer;
     use super::*;
+    use crate::embedded::fixture::*;
 
     static KIND: FileSchema = FileSchema {
         application_id: 7,
         migrations: &[&["CREATE TABLE texts (text BLOB);"]],
         tables: &[],
+        check: |_, _| Ok(Vec::new()),
     };
 
     const COUNT: &str = "SELECT count(*) FROM texts";

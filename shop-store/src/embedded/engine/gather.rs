@@ -22,7 +22,7 @@ const STEP: Duration = Duration::from_micros(100);
     clippy::disallowed_methods,
     reason = "a dedicated thread without other work"
 )]
-pub(super) fn gather<T>(
+pub(in crate::embedded) fn gather<T>(
     group: &mut Vec<T>,
     max: usize,
     sizes: &mut [usize; 2],

@@ -45,24 +45,24 @@ const RECORD_BYTES: usize = 256;
 
 /// The record about a database file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileRecord {
-    pub(super) origin: FileOrigin,
+pub(in crate::embedded) struct FileRecord {
+    pub(in crate::embedded) origin: FileOrigin,
     /// The database file after the last checkpoint.
-    pub(super) content: FileContent,
+    pub(in crate::embedded) content: FileContent,
     /// The write-ahead log after the last commit. `None` if it is unknown.
-    pub(super) log: Option<LogContent>,
+    pub(in crate::embedded) log: Option<LogContent>,
     /// The number of times that a process found the file overwritten by another program. A process
     /// that opened the file at another number must not write to it.
-    pub(super) overwrites: u64,
+    pub(in crate::embedded) overwrites: u64,
     /// Whether the file is the one that this product wrote, or all its pages were checked since.
-    pub(super) is_checked: bool,
+    pub(in crate::embedded) is_checked: bool,
     /// Whether a checkpoint has begun whose end is not recorded, so that `content` is out of date.
-    pub(super) is_copying: bool,
+    pub(in crate::embedded) is_copying: bool,
 }
 
 /// What makes a file another file than a copy of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileOrigin {
+pub(in crate::embedded) struct FileOrigin {
     inode: u64,
     /// The time of creation in nanoseconds since 1970, if the file system has one.
     created: Option<u64>,
@@ -72,7 +72,7 @@ pub(super) struct FileOrigin {
 
 /// What a write to the file changes, as far as `stat(2)` tells it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct FileContent {
+pub(in crate::embedded) struct FileContent {
     bytes: u64,
     /// The modification time in nanoseconds since 1970.
     modified: u64,
@@ -90,7 +90,7 @@ impl FileContent {
 
 /// The write-ahead log after a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct LogContent {
+pub(in crate::embedded) struct LogContent {
     content: FileContent,
     /// The first salt in the header. SQLite adds 1 to it each time that it begins to overwrite the
     /// log from its beginning.
@@ -111,7 +111,7 @@ const MAX_RESTARTS: u32 = 1 << 20;
 
 impl LogContent {
     /// Returns the present content of the file `log`, or `None` if it has no header.
-    pub(super) fn from_file(log: &File) -> Option<Self> {
+    pub(in crate::embedded) fn from_file(log: &File) -> Option<Self> {
         let metadata = log.metadata().ok()?;
         let [salt, _] = read_salts(log, SALTS_OFFSET)?;
         Some(Self {
@@ -121,7 +121,7 @@ impl LogContent {
     }
 
     /// Returns whether the file `log` has the length and the modification time of this content.
-    pub(super) fn is_in(&self, log: &File) -> bool {
+    pub(in crate::embedded) fn is_in(&self, log: &File) -> bool {
         log.metadata()
             .is_ok_and(|metadata| FileContent::new(&metadata) == self.content)
     }
@@ -129,7 +129,7 @@ impl LogContent {
     /// Returns whether the file `log`, which has `pages` pages for SQLite, continues the log with
     /// this content: it is of the same generation or a later one, and its last page belongs to this
     /// generation.
-    pub(super) fn is_continued_by(&self, log: &File, pages: u32) -> bool {
+    pub(in crate::embedded) fn is_continued_by(&self, log: &File, pages: u32) -> bool {
         let last_frame = HEADER_BYTES + u64::from(pages.saturating_sub(1)) * FRAME_BYTES;
         let Some(salts) = read_salts(log, SALTS_OFFSET) else {
             return false;
@@ -153,7 +153,7 @@ fn read_salts(log: &File, offset: u64) -> Option<[u32; 2]> {
 impl FileRecord {
     /// Returns the record of the file that is at `path` now, which is checked and not being copied.
     /// Its log is unknown.
-    pub(super) fn from_path(path: &Path) -> Result<Self> {
+    pub(in crate::embedded) fn from_path(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).at(path)?;
         let created = metadata.created().ok().map(nanos);
         Ok(Self {
@@ -174,7 +174,7 @@ impl FileRecord {
     ///
     /// # Errors
     /// The error of the file system.
-    pub(super) fn read(lock: &FileLock) -> Result<Option<Self>> {
+    pub(in crate::embedded) fn read(lock: &FileLock) -> Result<Option<Self>> {
         let mut line = [0; RECORD_BYTES];
         let length = lock.read_content(&mut line)?;
         Ok(str::from_utf8(&line[..length]).ok().and_then(Self::parse))
@@ -184,7 +184,7 @@ impl FileRecord {
     ///
     /// # Errors
     /// The error of the file system.
-    pub(super) fn write(&self, lock: &FileLock) -> Result<()> {
+    pub(in crate::embedded) fn write(&self, lock: &FileLock) -> Result<()> {
         lock.write_content(&self.to_line())
     }
 

@@ -16,11 +16,11 @@ use tokio_util::sync::CancellationToken;
 ///
 /// `S` is the sending half of a channel. The threads end when no clone of the sender is left.
 #[derive(Debug, Clone)]
-pub(super) struct Jobs<S>(watch::Sender<Option<S>>);
+pub(in crate::embedded) struct Jobs<S>(watch::Sender<Option<S>>);
 
 impl<S: Clone> Jobs<S> {
     /// Wraps the sending half of a queue.
-    pub(super) fn new(sender: S) -> Self {
+    pub(in crate::embedded) fn new(sender: S) -> Self {
         Self(watch::Sender::new(Some(sender)))
     }
 
@@ -28,13 +28,13 @@ impl<S: Clone> Jobs<S> {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) after [`close`](Self::close).
-    pub(super) fn sender(&self) -> Result<S> {
+    pub(in crate::embedded) fn sender(&self) -> Result<S> {
         self.0.borrow().clone().ok_or_else(closed)
     }
 
     /// Closes the queue: further jobs are refused, and the threads end after the jobs that are in
     /// the queue.
-    pub(super) fn close(&self) {
+    pub(in crate::embedded) fn close(&self) {
         self.0.send_replace(None);
     }
 }
@@ -46,7 +46,10 @@ impl<S: Clone> Jobs<S> {
 ///
 /// # Errors
 /// [`Unavailable`](ErrorKind::Unavailable) if the system cannot start a thread.
-pub(super) fn start(name: &str, run: impl FnOnce() + Send + 'static) -> Result<CancellationToken> {
+pub(in crate::embedded) fn start(
+    name: &str,
+    run: impl FnOnce() + Send + 'static,
+) -> Result<CancellationToken> {
     let token = CancellationToken::new();
     let guard = token.clone().drop_guard();
     Builder::new()
@@ -80,6 +83,6 @@ pub async fn blocking<T: Send + 'static>(
 }
 
 /// Returns the error of a call to a thread that ended or was closed.
-pub(super) fn closed() -> Error {
+pub(in crate::embedded) fn closed() -> Error {
     database_error(ErrorKind::Closed, "the database was closed")
 }

@@ -43,7 +43,10 @@ impl HashBuffer {
 }
 
 /// Returns the checksum of the values of a row, behind `seed`.
-pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<'a>>) -> u32 {
+pub(in crate::embedded) fn checksum<'a>(
+    seed: u32,
+    values: impl IntoIterator<Item = ValueRef<'a>>,
+) -> u32 {
     let mut row = HashBuffer {
         bytes: [0; BUFFER_BYTES],
         length: 0,
@@ -74,7 +77,7 @@ pub(super) fn checksum<'a>(seed: u32, values: impl IntoIterator<Item = ValueRef<
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
-pub(super) fn verify_columns(
+pub(in crate::embedded) fn verify_columns(
     row: &Row<'_>,
     seed: u32,
     columns: Range<usize>,
@@ -91,7 +94,7 @@ pub(super) fn verify_columns(
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if they differ.
-pub(super) fn verify_values<'a>(
+pub(in crate::embedded) fn verify_values<'a>(
     row: &Row<'_>,
     column: usize,
     seed: u32,
@@ -104,7 +107,7 @@ pub(super) fn verify_values<'a>(
 }
 
 /// Returns the error of a row whose checksum, in `column`, does not match its values.
-pub(super) fn changed_row_error(column: usize) -> Error {
+pub(in crate::embedded) fn changed_row_error(column: usize) -> Error {
     let message = "does not match: the row has changed on the disk";
     Error::FromSqlConversionFailure(column, Type::Integer, message.into())
 }
@@ -116,7 +119,10 @@ pub(super) fn changed_row_error(column: usize) -> Error {
 ///
 /// # Errors
 /// `FromSqlConversionFailure` if the key is not greater.
-pub(super) fn check_ascending<K: PartialOrd>(key: &K, last: Option<&K>) -> rusqlite::Result<()> {
+pub(in crate::embedded) fn check_ascending<K: PartialOrd>(
+    key: &K,
+    last: Option<&K>,
+) -> rusqlite::Result<()> {
     if last.is_none_or(|last| last < key) {
         return Ok(());
     }

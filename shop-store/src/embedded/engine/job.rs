@@ -13,7 +13,7 @@ use super::thread::closed;
 /// The thread calls [`apply`](Self::apply) within the transaction of a group, and
 /// [`complete`](Self::complete) once after the group. A job may be applied more than once, each
 /// time after a rollback.
-pub(super) trait WriteJob: Any + Send {
+pub(in crate::embedded) trait WriteJob: Any + Send {
     /// Executes the statements of the job within the current transaction of `connection`.
     fn apply(&mut self, connection: &Connection, cache: &mut JobCache) -> rusqlite::Result<()>;
 
@@ -58,17 +58,17 @@ pub(super) trait WriteJob: Any + Send {
 
 /// A write job made of its work, such as a closure, and the channel on which its caller waits for
 /// the result.
-pub(super) struct WriteTask<W, T> {
-    pub(super) is_check: bool,
-    pub(super) work: W,
+pub(in crate::embedded) struct WriteTask<W, T> {
+    pub(in crate::embedded) is_check: bool,
+    pub(in crate::embedded) work: W,
     /// The result of the work, from when it was applied last.
-    pub(super) result: Option<T>,
+    pub(in crate::embedded) result: Option<T>,
     reply: oneshot::Sender<Result<T>>,
 }
 
 impl<W, T> WriteTask<W, T> {
     /// Creates a task, and the receiver on which its caller waits.
-    pub(super) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
+    pub(in crate::embedded) fn new(work: W) -> (Box<Self>, PendingWrite<T>) {
         let (reply, pending) = oneshot::channel();
         (
             Box::new(Self {
@@ -82,7 +82,7 @@ impl<W, T> WriteTask<W, T> {
     }
 
     /// Sends the result of the work to the caller, or the error of `outcome`.
-    pub(super) fn reply(self, outcome: Result<()>) {
+    pub(in crate::embedded) fn reply(self, outcome: Result<()>) {
         let result = outcome.and_then(|()| {
             self.result.ok_or_else(|| {
                 Error::new(
@@ -121,14 +121,14 @@ where
 }
 
 /// The receiver of the result of a queued write.
-pub(super) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
+pub(in crate::embedded) type PendingWrite<T> = oneshot::Receiver<Result<T>>;
 
 /// Waits until `write` is durable, and returns its result.
 ///
 /// # Errors
 /// [`Closed`](ErrorKind::Closed) if the thread ended without a result; otherwise the error of the
 /// write.
-pub(super) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
+pub(in crate::embedded) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
     write.await.unwrap_or_else(|_closed| Err(closed()))
 }
 
@@ -138,7 +138,7 @@ pub(super) async fn wait_until_durable<T>(write: PendingWrite<T>) -> Result<T> {
 /// transaction that is rolled back. It is also dropped after a commit of another connection, such
 /// as one of another process, and when a closure was applied.
 #[derive(Default)]
-pub(super) struct JobCache {
+pub(in crate::embedded) struct JobCache {
     value: Option<Box<dyn Any + Send>>,
     /// The [`version`] of the file after the last commit. `None` before the first commit.
     version: Option<u32>,
@@ -146,7 +146,7 @@ pub(super) struct JobCache {
 
 impl JobCache {
     /// Returns this cache if it is valid in the current transaction, or else an empty cache.
-    pub(super) fn checked(self, connection: &Connection) -> Self {
+    pub(in crate::embedded) fn checked(self, connection: &Connection) -> Self {
         if self.version.is_some() && self.version == version(connection) {
             self
         } else {
@@ -155,7 +155,7 @@ impl JobCache {
     }
 
     /// Returns this cache as valid in the version of the file that the transaction just committed.
-    pub(super) fn committed(self, connection: &Connection) -> Self {
+    pub(in crate::embedded) fn committed(self, connection: &Connection) -> Self {
         Self {
             version: version(connection),
             ..self
@@ -163,7 +163,7 @@ impl JobCache {
     }
 
     /// Returns the kept value, or a new one if no value of this type is kept.
-    pub(super) fn get<T: Default + Send + 'static>(&mut self) -> &mut T {
+    pub(in crate::embedded) fn get<T: Default + Send + 'static>(&mut self) -> &mut T {
         let kept = self.value.take().and_then(|value| value.downcast().ok());
         let value: Box<T> = kept.unwrap_or_default();
         match self.value.insert(value).downcast_mut() {

@@ -23,7 +23,7 @@ use super::permissions::{FILE_MODE, parent_folder, restrict};
 /// The identity of a file, by device and inode. It tells whether a path still refers to the file
 /// that was opened there.
 #[derive(Debug)]
-pub(super) struct FileIdentity {
+pub(in crate::embedded) struct FileIdentity {
     path: PathBuf,
     device: u64,
     inode: u64,
@@ -31,7 +31,7 @@ pub(super) struct FileIdentity {
 
 impl FileIdentity {
     /// Returns the identity of the file that is at `path` now.
-    pub(super) fn from_path(path: &Path) -> Result<Self> {
+    pub(in crate::embedded) fn from_path(path: &Path) -> Result<Self> {
         let metadata = fs::metadata(path).at(path)?;
         Ok(Self {
             path: path.to_owned(),
@@ -45,7 +45,7 @@ impl FileIdentity {
     /// # Errors
     /// [`Unavailable`](ErrorKind::Unavailable) if the file was deleted or replaced: a write to the
     /// open file would be lost.
-    pub(super) fn check_identity(&self) -> Result<()> {
+    pub(in crate::embedded) fn check_identity(&self) -> Result<()> {
         let present_file = fs::metadata(&self.path);
         if present_file.is_ok_and(|file| file.dev() == self.device && file.ino() == self.inode) {
             return Ok(());
@@ -61,7 +61,7 @@ impl FileIdentity {
 
 /// An exclusive lock between processes, and between handles within a process.
 #[derive(Debug)]
-pub(super) struct FileLock {
+pub(in crate::embedded) struct FileLock {
     file: File,
     /// The folder of the file. A handle that waits for the lock shares a lock of the folder.
     folder: File,
@@ -71,7 +71,7 @@ pub(super) struct FileLock {
 /// The maximum time that a write waits for another process, which is less than the timeout of a
 /// publish. Without it, a process that is frozen while it holds the lock would block the others
 /// forever.
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+pub(in crate::embedded) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 /// The time until a lock that is held is tried again. It doubles with each attempt, up to
 /// [`MAX_RETRY_INTERVAL`].
 const RETRY_INTERVAL: Duration = Duration::from_micros(100);
@@ -83,7 +83,7 @@ const GIVE_WAY: Duration = Duration::from_millis(2);
 
 impl FileLock {
     /// Opens the lock file at `path`, and creates it if it is missing. Does not take the lock.
-    pub(super) fn open(path: &Path) -> Result<Self> {
+    pub(in crate::embedded) fn open(path: &Path) -> Result<Self> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -111,7 +111,7 @@ impl FileLock {
     /// [`Unavailable`](ErrorKind::Unavailable) if another process holds the lock for longer than
     /// `timeout`, with the id and name of that process if they are known, or if the file was
     /// deleted or replaced.
-    pub(super) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
+    pub(in crate::embedded) fn lock(&self, timeout: Duration) -> Result<LockGuard<'_>> {
         self.give_way();
         if let Some(guard) = self.try_lock()? {
             return Ok(guard);
@@ -176,13 +176,13 @@ impl FileLock {
     }
 
     /// Takes the exclusive lock if it is free. Returns `None` if it is held, without waiting.
-    pub(super) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
+    pub(in crate::embedded) fn try_lock(&self) -> Result<Option<LockGuard<'_>>> {
         self.guard_if_locked(self.file.try_lock())
     }
 
     /// Takes a shared lock, which any number of handles may hold at once. Returns `None` if a
     /// handle holds the exclusive lock.
-    pub(super) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
+    pub(in crate::embedded) fn try_lock_shared(&self) -> Result<Option<LockGuard<'_>>> {
         self.guard_if_locked(self.file.try_lock_shared())
     }
 
@@ -197,7 +197,7 @@ impl FileLock {
 
     /// Takes the lock if it is free, and holds it until the returned value is dropped. Returns
     /// `None` if it is held.
-    pub(super) fn try_hold(self) -> Result<Option<Self>> {
+    pub(in crate::embedded) fn try_hold(self) -> Result<Option<Self>> {
         let Some(guard) = self.try_lock()? else {
             return Ok(None);
         };
@@ -208,7 +208,7 @@ impl FileLock {
 
     /// Takes a shared lock, and holds it until the returned value is dropped. Returns `None` if a
     /// handle holds the exclusive lock.
-    pub(super) fn try_hold_shared(self) -> Result<Option<Self>> {
+    pub(in crate::embedded) fn try_hold_shared(self) -> Result<Option<Self>> {
         let Some(guard) = self.try_lock_shared()? else {
             return Ok(None);
         };
@@ -218,17 +218,17 @@ impl FileLock {
     }
 
     /// Reads the beginning of the lock file into `buffer`, and returns the number of bytes.
-    pub(super) fn read_content(&self, buffer: &mut [u8]) -> Result<usize> {
+    pub(in crate::embedded) fn read_content(&self, buffer: &mut [u8]) -> Result<usize> {
         self.file.read_at(buffer, 0).at(&self.identity.path)
     }
 
     /// Writes `content` over the beginning of the lock file.
-    pub(super) fn write_content(&self, content: &[u8]) -> Result<()> {
+    pub(in crate::embedded) fn write_content(&self, content: &[u8]) -> Result<()> {
         self.file.write_all_at(content, 0).at(&self.identity.path)
     }
 
     /// Syncs the content of the lock file to the disk.
-    pub(super) fn sync(&self) -> Result<()> {
+    pub(in crate::embedded) fn sync(&self) -> Result<()> {
         self.file.sync_data().at(&self.identity.path)
     }
 
@@ -278,17 +278,17 @@ fn find_lock_holder(inode: u64) -> Option<String> {
 
 /// A guard that holds a lock, and releases it when it is dropped.
 #[derive(Debug)]
-pub(super) struct LockGuard<'a>(&'a FileLock);
+pub(in crate::embedded) struct LockGuard<'a>(&'a FileLock);
 
 impl LockGuard<'_> {
     /// Returns the lock file.
-    pub(super) fn file(&self) -> &FileLock {
+    pub(in crate::embedded) fn file(&self) -> &FileLock {
         self.0
     }
 
     /// Returns whether another handle waits for this lock, or for the lock of another file in the
     /// folder.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(in crate::embedded) fn is_awaited(&self) -> bool {
         self.0.is_awaited()
     }
 }

@@ -36,7 +36,7 @@ use super::lock::{FileIdentity, FileLock, LOCK_TIMEOUT, LockGuard};
 /// SQLite's own lock is unfair: of four busy processes, one was starved to 1/5,000 of another's
 /// rate.
 #[derive(Debug)]
-pub(super) struct WriteLock {
+pub(in crate::embedded) struct WriteLock {
     /// The lock file. `None` before the first write of a process that must not create files in the
     /// folder.
     lock: Option<FileLock>,
@@ -58,7 +58,7 @@ impl WriteLock {
     ///
     /// # Errors
     /// The error of the file system, if the database or a file beside it is missing.
-    pub(super) fn new(
+    pub(in crate::embedded) fn new(
         lock: Option<FileLock>,
         database: PathBuf,
         overwrites: Option<u64>,
@@ -89,7 +89,7 @@ impl WriteLock {
     ///   write would be lost
     /// - the error of [`report_overwrite`](WriteGuard::report_overwrite) if the database was
     ///   overwritten
-    pub(super) fn lock(&mut self) -> Result<WriteGuard<'_>> {
+    pub(in crate::embedded) fn lock(&mut self) -> Result<WriteGuard<'_>> {
         let lock = match self.lock.take() {
             Some(lock) => lock,
             None => FileLock::open(&self.database.with_extension("lock"))?,
@@ -110,7 +110,7 @@ impl WriteLock {
     ///
     /// # Errors
     /// The errors of [`lock`](Self::lock), and the error of the file system.
-    pub(super) fn begin_checkpoint_beside(&mut self) -> Result<Option<FileLock>> {
+    pub(in crate::embedded) fn begin_checkpoint_beside(&mut self) -> Result<Option<FileLock>> {
         let path = checkpoint_lock_path(&self.database);
         let guard = self.lock()?;
         let held = FileLock::open(&path)?.try_hold_shared()?;
@@ -126,7 +126,7 @@ impl WriteLock {
     ///
     /// # Errors
     /// The errors of [`lock`](Self::lock), and the error of the file system.
-    pub(super) fn prepare_close(&mut self, connection: &Connection) -> Result<()> {
+    pub(in crate::embedded) fn prepare_close(&mut self, connection: &Connection) -> Result<()> {
         let has_lock_file = self.lock.is_some() || self.database.with_extension("lock").exists();
         if !has_lock_file {
             return Ok(());
@@ -145,7 +145,7 @@ impl WriteLock {
 
 /// Keeps SQLite from copying the write-ahead log into the file when `connection` is closed, and
 /// from removing the log.
-pub(super) fn keep_log_at_close(connection: &Connection) -> rusqlite::Result<()> {
+pub(in crate::embedded) fn keep_log_at_close(connection: &Connection) -> rusqlite::Result<()> {
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)
         .map(drop)
@@ -153,7 +153,7 @@ pub(super) fn keep_log_at_close(connection: &Connection) -> rusqlite::Result<()>
 
 /// A guard that holds the lock of a [`WriteLock`], and releases it when it is dropped.
 #[derive(Debug)]
-pub(super) struct WriteGuard<'a> {
+pub(in crate::embedded) struct WriteGuard<'a> {
     guard: LockGuard<'a>,
     database: &'a Path,
     log: &'a File,
@@ -201,7 +201,7 @@ impl<'a> WriteGuard<'a> {
 
     /// Returns whether another handle waits for this lock, or for the lock of another file in the
     /// folder.
-    pub(super) fn is_awaited(&self) -> bool {
+    pub(in crate::embedded) fn is_awaited(&self) -> bool {
         self.guard.is_awaited()
     }
 
@@ -231,7 +231,7 @@ impl<'a> WriteGuard<'a> {
     /// # Errors
     /// The error of [`report_overwrite`](Self::report_overwrite) if another program has overwritten
     /// the log; otherwise the error of SQLite.
-    pub(super) fn check_log(&self, connection: &Connection) -> Result<()> {
+    pub(in crate::embedded) fn check_log(&self, connection: &Connection) -> Result<()> {
         let Some(recorded_log) = self.record.get().log else {
             return Ok(());
         };
@@ -253,7 +253,7 @@ impl<'a> WriteGuard<'a> {
     ///
     /// A failure is only logged, because the commit is durable: the next check then compares the
     /// log with an earlier commit.
-    pub(super) fn record_commit(&self) {
+    pub(in crate::embedded) fn record_commit(&self) {
         let mut record = self.record.get();
         if record.log.is_some_and(|log| log.is_in(self.log)) {
             return;
@@ -289,7 +289,7 @@ impl<'a> WriteGuard<'a> {
     ///
     /// # Errors
     /// The error of the file system. Then the checkpoint must not begin.
-    pub(super) fn begin_checkpoint(&self) -> Result<()> {
+    pub(in crate::embedded) fn begin_checkpoint(&self) -> Result<()> {
         self.write(FileRecord {
             is_copying: true,
             log: None,
@@ -302,7 +302,7 @@ impl<'a> WriteGuard<'a> {
     ///
     /// # Errors
     /// The error of the file system. The record then stays at the state `copying`.
-    pub(super) fn end_checkpoint(&self) -> Result<()> {
+    pub(in crate::embedded) fn end_checkpoint(&self) -> Result<()> {
         if is_copied_beside(self.database)? {
             return Ok(());
         }
@@ -322,7 +322,7 @@ impl<'a> WriteGuard<'a> {
 }
 
 /// The message of the error of a write to an overwritten file.
-pub(super) const OVERWRITTEN: &str = "another program has overwritten this file, or its write-ahead log, while it was open: stop \
+pub(in crate::embedded) const OVERWRITTEN: &str = "another program has overwritten this file, or its write-ahead log, while it was open: stop \
                            the services, put the right files back or restore a backup, and start the services, which \
                            check all pages";
 
@@ -334,7 +334,7 @@ fn overwritten_error(database: &Path) -> Error {
 }
 
 /// Returns whether `error` is the error of a write to an overwritten file.
-pub(super) fn is_overwritten(error: &Error) -> bool {
+pub(in crate::embedded) fn is_overwritten(error: &Error) -> bool {
     error.message() == OVERWRITTEN
 }
 
@@ -353,7 +353,7 @@ fn is_copied_beside(database: &Path) -> Result<bool> {
 
 /// What the record says about a file that is being opened.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct OpenedRecord {
+pub(in crate::embedded) struct OpenedRecord {
     overwrites: u64,
     is_checked: bool,
     log: Option<LogContent>,
@@ -366,7 +366,7 @@ impl OpenedRecord {
     /// A file without a record is a copy, because every process that writes to a file records it.
     /// A file that differs from its record may still be open in another process, which must not
     /// write to it any more.
-    pub(super) fn compare(lock: &FileLock, database: &Path) -> Result<Self> {
+    pub(in crate::embedded) fn compare(lock: &FileLock, database: &Path) -> Result<Self> {
         let present = FileRecord::from_path(database)?;
         let is_empty = database.metadata().is_ok_and(|file| file.len() == 0);
         let Some(record) = FileRecord::read(lock)? else {
@@ -399,7 +399,7 @@ impl OpenedRecord {
     ///
     /// The record is synced if the file is another one, or is to be checked. The disk may lose the
     /// rest, which only changes what is compared.
-    pub(super) fn write(self, lock: &FileLock, database: &Path) -> Result<FileRecord> {
+    pub(in crate::embedded) fn write(self, lock: &FileLock, database: &Path) -> Result<FileRecord> {
         let record = FileRecord {
             overwrites: self.overwrites,
             is_checked: self.is_checked,
@@ -437,7 +437,7 @@ impl OpenedRecord {
 ///
 /// # Errors
 /// The errors of the lock and of the file system.
-pub(super) fn record_checked(database: &Path, overwrites: u64) -> Result<()> {
+pub(in crate::embedded) fn record_checked(database: &Path, overwrites: u64) -> Result<()> {
     let lock = FileLock::open(&database.with_extension("lock"))?;
     let _guard = lock.lock(LOCK_TIMEOUT)?;
     let present = FileRecord::from_path(database)?;

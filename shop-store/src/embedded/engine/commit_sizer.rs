@@ -17,7 +17,7 @@ const QUIET_PERIOD: Duration = Duration::from_secs(1);
 /// A transaction writes each page once for all of its parts, so many parts are cheap. But other
 /// writes wait until the transaction ends. So a transaction ends when another write waits, and is
 /// limited to a few parts while other writes come.
-pub(super) struct CommitSizer {
+pub(in crate::embedded) struct CommitSizer {
     /// The last time when another write waited for a job. Initially, the time of the start.
     last_awaited: Instant,
     /// The number of parts in the last transaction.
@@ -26,7 +26,7 @@ pub(super) struct CommitSizer {
 
 impl CommitSizer {
     /// Starts with few parts, as if another write had just waited.
-    pub(super) fn new() -> Self {
+    pub(in crate::embedded) fn new() -> Self {
         Self {
             last_awaited: Instant::now(),
             count: 0,
@@ -38,7 +38,7 @@ impl CommitSizer {
     ///
     /// Stops when no part is left, when `is_awaited` returns `true` because another write waits, or
     /// after [`CALM_PARTS`] parts unless the last second was quiet.
-    pub(super) fn apply(
+    pub(in crate::embedded) fn apply(
         &mut self,
         job: &mut dyn WriteJob,
         connection: &Connection,
@@ -65,7 +65,7 @@ impl CommitSizer {
 
     /// Returns the load around the last transaction, and forgets it: the next call returns
     /// [`Load::Small`] unless [`apply`](Self::apply) was called meanwhile.
-    pub(super) fn take_load(&mut self) -> Load {
+    pub(in crate::embedded) fn take_load(&mut self) -> Load {
         match std::mem::take(&mut self.count) {
             0 => Load::Small,
             _ if !self.is_quiet() => Load::Contended,

@@ -9,7 +9,7 @@ use rusqlite::{ErrorCode, Row};
 use shop_core::{Error, ErrorKind, Outcome, Result};
 
 /// Returns an error with the origin `embedded database`.
-pub(super) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
+pub(in crate::embedded) fn database_error(kind: ErrorKind, message: impl Into<String>) -> Error {
     Error::new(kind, message).with_origin("embedded database")
 }
 
@@ -114,7 +114,7 @@ fn sqlite_source(error: &Error) -> Option<&rusqlite::Error> {
 
 /// Returns whether `error` reports a damaged file, and not only a value that this version cannot
 /// read.
-pub(super) fn is_damage(error: &Error) -> bool {
+pub(in crate::embedded) fn is_damage(error: &Error) -> bool {
     let code = sqlite_source(error).and_then(rusqlite::Error::sqlite_error_code);
     matches!(
         code,
@@ -124,12 +124,12 @@ pub(super) fn is_damage(error: &Error) -> bool {
 
 /// Returns whether `error` reports that the disk is full, or that the file reached its maximum
 /// size.
-pub(super) fn is_disk_full(error: &Error) -> bool {
+pub(in crate::embedded) fn is_disk_full(error: &Error) -> bool {
     sqlite_source(error).is_some_and(|error| classify(error) == DISK_FULL)
 }
 
 /// Returns whether `error` reports that a sync of a file (`fsync`) failed.
-pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
+pub(in crate::embedded) fn is_failed_sync(error: &rusqlite::Error) -> bool {
     error
         .sqlite_error()
         .is_some_and(|error| error.extended_code == rusqlite::ffi::SQLITE_IOERR_FSYNC)
@@ -137,7 +137,7 @@ pub(super) fn is_failed_sync(error: &rusqlite::Error) -> bool {
 
 /// Returns the outcome of a failed COMMIT. After an I/O error, the transaction may be on the disk.
 /// All other errors roll it back.
-pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
+pub(in crate::embedded) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
     match failed.sqlite_error_code() {
         Some(ErrorCode::SystemIoFailure) => Outcome::Unknown,
         _ => Outcome::NotApplied,
@@ -145,7 +145,7 @@ pub(super) fn outcome_of_commit(failed: &rusqlite::Error) -> Outcome {
 }
 
 /// Converts an error of the operating system about `path`.
-pub(super) fn from_io(error: io::Error, path: &Path) -> Error {
+pub(in crate::embedded) fn from_io(error: io::Error, path: &Path) -> Error {
     let message = match error.kind() {
         io::ErrorKind::PermissionDenied => "no permission: let this user read and write there",
         io::ErrorKind::ReadOnlyFilesystem => {
@@ -163,7 +163,7 @@ pub(super) fn from_io(error: io::Error, path: &Path) -> Error {
 }
 
 /// Extends the result of an operation on a file or a folder, to add the path to its error.
-pub(super) trait AtPath<T> {
+pub(in crate::embedded) trait AtPath<T> {
     /// Converts the error of this result into an error that names `path`.
     fn at(self, path: &Path) -> Result<T>;
 }

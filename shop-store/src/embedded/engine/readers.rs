@@ -18,7 +18,7 @@ use super::thread::{self, Jobs, closed};
 use super::writer::Writer;
 
 /// A query that a reader thread runs on its connection. It sends its result to its caller itself.
-pub(super) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
+pub(in crate::embedded) type ReadJob = Box<dyn FnOnce(&mut Connection) + Send>;
 
 /// The number of steps of SQLite's virtual machine, about a millisecond, after which a query checks
 /// whether its caller still waits.
@@ -27,8 +27,8 @@ const STEPS: i32 = 100_000;
 /// A handle to the reader threads, cheap to clone. The threads end when the last handle is dropped,
 /// or a handle closes `jobs`.
 #[derive(Debug, Clone)]
-pub(super) struct Readers {
-    pub(super) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
+pub(in crate::embedded) struct Readers {
+    pub(in crate::embedded) jobs: Jobs<mpsc::SyncSender<ReadJob>>,
     path: Arc<Path>,
 }
 
@@ -43,7 +43,7 @@ impl Readers {
     /// # Errors
     /// The error of [`Database::reader`], or [`Unavailable`](ErrorKind::Unavailable) if a thread
     /// cannot be started.
-    pub(super) fn start(
+    pub(in crate::embedded) fn start(
         database: &Database,
         writer: &Writer,
         threads: usize,
@@ -89,7 +89,7 @@ impl Readers {
     /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
     /// - [`Closed`](ErrorKind::Closed) if the file was closed
     /// - The error of `query`
-    pub(super) async fn read<T: Send + 'static>(
+    pub(in crate::embedded) async fn read<T: Send + 'static>(
         &self,
         query: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {

@@ -28,14 +28,14 @@ use tokio::sync::{oneshot, watch};
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
 use super::checkpoint::{Load, WriteAheadLog};
+use super::commit_sizer::CommitSizer;
 use super::database::{Database, OpenedDatabase, read_pragma};
-use super::delay::gather;
 use super::error::{
     AtPath as _, database_error, is_damage, is_disk_full, outcome_of_commit, sqlite_error,
 };
 use super::file_check::{FileCheck, RunningCheck};
+use super::gather::gather;
 use super::job::{JobCache, WriteJob, WriteTask, wait_until_durable};
-use super::parts::CommitSizer;
 use super::thread::{self, Jobs, closed};
 use super::write_lock::{WriteLock, is_overwritten, keep_log_at_close};
 
@@ -59,11 +59,11 @@ const OPEN_TIMEOUT: Duration = Duration::from_secs(60);
 /// The thread ends when its queue is empty and either the last handle was dropped or `jobs` was
 /// closed.
 #[derive(Debug, Clone)]
-pub(super) struct Writer {
+pub(in crate::embedded) struct Writer {
     /// The sending half of the queue of the thread.
-    pub(super) jobs: Jobs<mpsc::Sender<Box<dyn WriteJob>>>,
+    pub(in crate::embedded) jobs: Jobs<mpsc::Sender<Box<dyn WriteJob>>>,
     /// Cancelled when the file is closed although handles to it still exist.
-    pub(super) closing: CancellationToken,
+    pub(in crate::embedded) closing: CancellationToken,
     health: WriteHealth,
     /// What is known of the file as a whole.
     file_check: FileCheck,
@@ -86,7 +86,7 @@ impl Writer {
     /// - The error of [`Database::open_to_write`]
     /// - [`Unavailable`](ErrorKind::Unavailable) after the timeout, or if the thread cannot be
     ///   started
-    pub(super) async fn start(
+    pub(in crate::embedded) async fn start(
         database: Database,
         queue_capacity: usize,
         on_commit: impl Fn() + Send + 'static,
@@ -97,7 +97,7 @@ impl Writer {
         let health = WriteHealth::default();
         let opening = Arc::clone(&database);
         let thread_health = health.clone();
-        let file_check = FileCheck::new(database.path());
+        let file_check = FileCheck::new(database.path(), database.schema.check);
         let thread_file_check = file_check.clone();
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
@@ -144,14 +144,14 @@ impl Writer {
 
     /// Returns what is wrong with the file as a whole, such as that it is a copy whose pages are
     /// being checked.
-    pub(super) fn faults(&self) -> LogFaults {
+    pub(in crate::embedded) fn faults(&self) -> LogFaults {
         let mut faults = LogFaults::default();
         faults.files.extend(self.file_check.fault());
         faults
     }
 
     /// Returns a future that completes when the thread has ended and the file is closed.
-    pub(super) fn exit(&self) -> WaitForCancellationFutureOwned {
+    pub(in crate::embedded) fn exit(&self) -> WaitForCancellationFutureOwned {
         self.exit.clone().cancelled_owned()
     }
 
@@ -163,7 +163,7 @@ impl Writer {
     /// # Errors
     /// [`Overloaded`](ErrorKind::Overloaded) if the queue is full; otherwise the error of the write
     /// or of its group.
-    pub(super) async fn write<T: Send + 'static>(
+    pub(in crate::embedded) async fn write<T: Send + 'static>(
         &self,
         work: impl Fn(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T> {
@@ -176,7 +176,10 @@ impl Writer {
     ///
     /// # Errors
     /// [`Closed`](ErrorKind::Closed) if the file was closed.
-    pub(super) async fn enqueue_when_free(&self, job: Box<dyn WriteJob>) -> Result<()> {
+    pub(in crate::embedded) async fn enqueue_when_free(
+        &self,
+        job: Box<dyn WriteJob>,
+    ) -> Result<()> {
         self.jobs
             .sender()?
             .send(job)
@@ -189,7 +192,7 @@ impl Writer {
     /// # Errors
     /// - [`Overloaded`](ErrorKind::Overloaded) if the queue is full
     /// - [`Closed`](ErrorKind::Closed) if the file was closed
-    pub(super) fn enqueue(&self, job: Box<dyn WriteJob>) -> Result<()> {
+    pub(in crate::embedded) fn enqueue(&self, job: Box<dyn WriteJob>) -> Result<()> {
         self.jobs
             .sender()?
             .try_send(job)
@@ -210,7 +213,7 @@ impl Writer {
     /// # Errors
     /// The error of the first of these steps that fails, or the stored error that reports the
     /// damage.
-    pub(super) async fn check(&self) -> Result<()> {
+    pub(in crate::embedded) async fn check(&self) -> Result<()> {
         // A check must not create the lock file in a folder that a process only reads.
         if !self.database.may_open_lock_file() {
             return Ok(());
@@ -282,7 +285,7 @@ impl CommitFailure {
 }
 
 /// Returns whether an error is about one write, so that other writes can still be applied.
-pub(super) fn is_about_write(error: &Error) -> bool {
+pub(in crate::embedded) fn is_about_write(error: &Error) -> bool {
     matches!(
         error.kind(),
         ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge
@@ -548,13 +551,14 @@ impl WriterThread {
 #[cfg(test)]
 mod tests {
     use super::super::database::FileSchema;
-    use super::super::fixture::*;
     use super::*;
+    use crate::embedded::fixture::*;
 
     static KIND: FileSchema = FileSchema {
         application_id: 7,
         migrations: &[&["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"]],
         tables: &["numbers"],
+        check: |_, _| Ok(Vec::new()),
     };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {

@@ -9,11 +9,11 @@ const MAX_ROWS: usize = 16;
 
 /// The statements that insert 1 to 16 rows into one table. SQLite opens the table and its indexes
 /// once for each statement, so few statements with many rows are fast.
-pub(super) struct BulkInsert([String; MAX_ROWS]);
+pub(in crate::embedded) struct BulkInsert([String; MAX_ROWS]);
 
 impl BulkInsert {
     /// Inserts into the table and columns `into`, such as `records (time, key)`.
-    pub(super) fn new(into: &str) -> Self {
+    pub(in crate::embedded) fn new(into: &str) -> Self {
         let values = vec!["?"; into.split(',').count()].join(", ");
         // With `OR FAIL`, a conflict ends the statement, and the rows before the conflict stay. To
         // be able to undo them, SQLite would have to copy their pages.
@@ -29,7 +29,7 @@ impl BulkInsert {
     /// The error of SQLite, or [`StatementChangedRows`](rusqlite::Error::StatementChangedRows) if a
     /// unique index contains the values of a row already. The transaction must then be rolled back,
     /// because the other rows are inserted.
-    pub(super) fn insert<T, const N: usize>(
+    pub(in crate::embedded) fn insert<T, const N: usize>(
         &self,
         connection: &Connection,
         rows: &[T],
@@ -46,7 +46,7 @@ impl BulkInsert {
     /// Inserts the `rows` whose values no unique index contains yet, in their order.
     ///
     /// Returns the positions of the rows that were not inserted because of a conflict.
-    pub(super) fn insert_new<T, const N: usize>(
+    pub(in crate::embedded) fn insert_new<T, const N: usize>(
         &self,
         connection: &Connection,
         rows: &[T],
