@@ -2,12 +2,13 @@
 
 use std::panic::resume_unwind;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 
 use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::{Connection, Row};
 use shop_core::Result;
-use tokio_util::sync::CancellationToken;
 
 use super::backup::open;
 use super::engine::checksum::changed_row_error;
@@ -32,7 +33,7 @@ use super::store::{
 /// opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    blocking(move || find_damage(&path, &CancellationToken::new())).await
+    blocking(move || find_damage(&path, &Arc::default())).await
 }
 
 /// The maximum number of lines of SQLite's check, and of the check of rows.
@@ -43,7 +44,7 @@ const MAX_LINES: usize = 100;
 ///
 /// # Errors
 /// The errors of [`check_integrity`].
-pub fn find_damage(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
+pub fn find_damage(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Vec<String>> {
     match check_pages_and_rows(path, cancelled) {
         Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
         checked => checked,
@@ -55,17 +56,17 @@ pub fn find_damage(path: &Path, cancelled: &CancellationToken) -> Result<Vec<Str
 const STEPS: i32 = 100_000;
 
 /// Opens a connection to the file at `path` whose statements fail when they are `cancelled`.
-fn open_cancellable(path: &Path, cancelled: &CancellationToken) -> Result<Connection> {
+fn open_cancellable(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Connection> {
     let mut connection = open(path)?;
-    let cancelled = cancelled.clone();
+    let cancelled = Arc::clone(cancelled);
     connection
-        .progress_handler(STEPS, Some(move || cancelled.is_cancelled()))
+        .progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))
         .at(path)?;
     Ok(connection)
 }
 
 /// Runs the check of pages and the check of rows at the same time, and returns their lines.
-fn check_pages_and_rows(path: &Path, cancelled: &CancellationToken) -> Result<Vec<String>> {
+fn check_pages_and_rows(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Vec<String>> {
     // There are two connections, because each thread uses its own.
     let (pages, rows) = thread::scope(|scope| {
         let rows = scope.spawn(|| {

@@ -9,13 +9,14 @@
 //! returns.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
 use rusqlite::types::FromSql;
 use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
-use tokio_util::sync::CancellationToken;
 
 use super::error::{AtPath as _, database_error};
 use super::lock::{FileLock, LOCK_TIMEOUT};
@@ -43,8 +44,8 @@ pub struct FileSchema {
 }
 
 /// A function that checks the file at a path, and returns a line for each damage. It ends with an
-/// error soon after the token was cancelled.
-pub type IntegrityCheck = fn(&Path, &CancellationToken) -> Result<Vec<String>>;
+/// error soon after the flag was set.
+pub type IntegrityCheck = fn(&Path, &Arc<AtomicBool>) -> Result<Vec<String>>;
 
 impl FileSchema {
     /// Reads one row of every table and of every index, to detect a damaged file.

@@ -6,11 +6,12 @@
 //! pages that do not belong together.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use shop_core::Result;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 use super::database::IntegrityCheck;
 use super::write_lock::{OVERWRITTEN, record_checked};
@@ -78,9 +79,9 @@ impl FileCheck {
             "this is not the file that was written here last, such as a copy: all its pages are checked now"
         );
         self.state.send_replace(CheckState::Running);
-        let cancelled = CancellationToken::new();
+        let cancelled = Arc::new(AtomicBool::new(false));
         let check = self.clone();
-        let is_cancelled = cancelled.clone();
+        let is_cancelled = Arc::clone(&cancelled);
         let thread = std::thread::Builder::new()
             .name("shop-check".to_owned())
             .spawn(move || check.run(overwrites, &is_cancelled))
@@ -90,9 +91,9 @@ impl FileCheck {
     }
 
     /// Checks the file, and records the result.
-    fn run(&self, overwrites: u64, cancelled: &CancellationToken) {
+    fn run(&self, overwrites: u64, cancelled: &Arc<AtomicBool>) {
         let lines = match (self.check)(&self.path, cancelled) {
-            _ if cancelled.is_cancelled() => return,
+            _ if cancelled.load(Ordering::Relaxed) => return,
             Ok(lines) => lines,
             Err(error) => vec![format!("the check failed: {}", error.chain())],
         };
@@ -128,14 +129,14 @@ fn log_failure(path: &Path, recorded: Result<()>) {
 /// A check of pages that runs in a thread.
 #[derive(Debug)]
 pub(in crate::embedded) struct RunningCheck {
-    cancelled: CancellationToken,
+    cancelled: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
 impl RunningCheck {
     /// Ends the check, and waits until its connections are closed.
     pub(in crate::embedded) fn stop(self) {
-        self.cancelled.cancel();
+        self.cancelled.store(true, Ordering::Relaxed);
         if self.thread.join().is_err() {
             tracing::error!("the check of a file panicked");
         }
