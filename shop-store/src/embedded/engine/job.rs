@@ -22,15 +22,14 @@ pub(in crate::embedded) trait WriteJob: Any + Send {
     fn complete(self: Box<Self>, outcome: Result<()>);
 
     /// Applies this job together with jobs of its type that follow it in the group, with fewer
-    /// statements. Returns how many of `next` were applied. After an error, each job is applied
+    /// statements. Returns how many of the following jobs were applied. After an error, each job is applied
     /// alone.
     fn apply_joined(
         &mut self,
-        next: &mut [Box<dyn WriteJob>],
+        _next: &mut [Box<dyn WriteJob>],
         connection: &Connection,
         cache: &mut JobCache,
     ) -> rusqlite::Result<usize> {
-        let _ = next;
         self.apply(connection, cache).map(|()| 0)
     }
 
