@@ -164,6 +164,37 @@ async fn a_process_that_died_before_it_recorded_its_write_does_not_stop_the_othe
     assert_eq!(sink.info().faults.files, [""; 0]);
 }
 
+#[tokio::test]
+async fn a_record_that_is_older_than_the_log_does_not_stop_the_next_start() {
+    let (folder, log) = fresh_log().await;
+    log.sink().publish(&purchase(1)).await.unwrap();
+    let record = String::from_utf8(read(&folder, "shop.lock")).unwrap();
+    // As after a power cut, the write-ahead log stays, and the record is the one of a log before.
+    let connection = connect(&folder);
+    connection
+        .query_row("SELECT 1 FROM records", [], |_| Ok(()))
+        .unwrap();
+    let keep_log = rusqlite::config::DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE;
+    connection.set_db_config(keep_log, true).unwrap();
+    close(log).await;
+    drop(connection);
+    let mut words: Vec<&str> = record.split(' ').collect();
+    let other_salt = (words[8].parse::<u32>().unwrap().wrapping_add(1)).to_string();
+    (words[7], words[8]) = ("1", &other_salt);
+    fs::write(folder.path().join("shop.lock"), words.join(" ")).unwrap();
+
+    let log = open_log(&folder).await;
+    log.sink().publish(&purchase(2)).await.unwrap();
+    assert_eq!(checked_fault(&log).await, None);
+    close(log).await;
+    let log = open_log(&folder).await;
+    assert_eq!(
+        log.sink().info().faults.files,
+        [""; 0],
+        "it is checked once"
+    );
+}
+
 /// Copies the file and its write-ahead log, as a backup tool does.
 fn copy_files(from: &TempDir) -> TempDir {
     let copy = fresh_folder();

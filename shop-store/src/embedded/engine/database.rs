@@ -189,7 +189,8 @@ impl Database {
     ///
     /// The steps, in this order: lock the file, refuse a layout or a log that SQLite would
     /// overwrite, create the file, compare it with its record, check the write-ahead log for
-    /// damage, check type and version, configure, migrate, record the file.
+    /// damage, check type and version, compare the log with the record, configure, migrate, record
+    /// the file.
     ///
     /// # Errors
     /// - [`Corrupt`](ErrorKind::Corrupt) if the file or its log is damaged, belongs to another
@@ -242,6 +243,10 @@ impl Database {
                            version on it first, which migrates it for good, or use that version for an old copy";
             return Err(self.corrupt(message).with_context("file_version", version));
         }
+
+        let opened_record = opened_record
+            .map(|record| record.compare_log(&path, &connection))
+            .transpose()?;
 
         self.with_path(configure(&connection, is_new))?;
         self.require_wal(&connection)?;

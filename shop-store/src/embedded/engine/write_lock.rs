@@ -3,7 +3,7 @@
 //!
 //! | when | what is compared with the [record](FileRecord) in the lock file | if it differs |
 //! |---|---|---|
-//! | a process opens the file | inode and time of creation; length and modification time | the file is a copy, or was overwritten: its pages are checked in the background |
+//! | a process opens the file | inode and time of creation; length and modification time; the write-ahead log as below | the file is a copy, or was overwritten: its pages are checked in the background |
 //! | each time that the lock is taken | length and modification time | the file was overwritten: no process that has it open writes to it any more |
 //! | before a transaction or a checkpoint | length, modification time and salts of the write-ahead log | the log was overwritten: as above |
 //!
@@ -232,21 +232,14 @@ impl<'a> WriteGuard<'a> {
     /// The error of [`report_overwrite`](Self::report_overwrite) if another program has overwritten
     /// the log; otherwise the error of SQLite.
     pub(in crate::embedded) fn check_log(&self, connection: &Connection) -> Result<()> {
-        let Some(recorded_log) = self.record.get().log else {
-            return Ok(());
-        };
-        if recorded_log.is_in(self.log) {
-            return Ok(());
+        match self.record.get().log {
+            Some(recorded_log)
+                if is_other_log(&recorded_log, self.log, connection).at(self.database)? =>
+            {
+                Err(self.report_overwrite())
+            }
+            _ => Ok(()),
         }
-
-        // A process that died after its commit has not recorded it, and a failed transaction
-        // leaves pages behind the last commit. If all pages are in the database file, SQLite does
-        // not read the log any more.
-        let (pages, copied_pages) = page_counts(connection).at(self.database)?;
-        if pages == copied_pages || recorded_log.is_continued_by(self.log, pages) {
-            return Ok(());
-        }
-        Err(self.report_overwrite())
     }
 
     /// Records the write-ahead log after a commit.
@@ -321,6 +314,23 @@ impl<'a> WriteGuard<'a> {
     }
 }
 
+/// Returns whether the file `log` is another write-ahead log than the `recorded` one, and
+/// `connection` would read it.
+fn is_other_log(
+    recorded: &LogContent,
+    log: &File,
+    connection: &Connection,
+) -> rusqlite::Result<bool> {
+    if recorded.is_in(log) {
+        return Ok(false);
+    }
+    // A process that died after its commit has not recorded it, and a failed transaction leaves
+    // pages behind the last commit. If all pages are in the database file, SQLite does not read the
+    // log any more.
+    let (pages, copied_pages) = page_counts(connection)?;
+    Ok(pages != copied_pages && !recorded.is_continued_by(log, pages))
+}
+
 /// The message of the error of a write to an overwritten file.
 pub(in crate::embedded) const OVERWRITTEN: &str = "another program has overwritten this file, or its write-ahead log, while it was open: stop \
                            the services, put the right files back or restore a backup, and start the services, which \
@@ -391,6 +401,32 @@ impl OpenedRecord {
             overwrites: record.overwrites,
             is_checked: record.is_checked,
             log: record.log.filter(|_| has_log),
+        })
+    }
+
+    /// Compares the write-ahead log of the file at `database`, which SQLite has opened as
+    /// `connection`, with the record. Must be called before the connection writes.
+    ///
+    /// A log that does not continue the recorded one is no error here, unlike in
+    /// [`check_log`](WriteGuard::check_log): the disk may have lost the record of a later log in a
+    /// power cut, because records are not synced.
+    pub(in crate::embedded) fn compare_log(
+        self,
+        database: &Path,
+        connection: &Connection,
+    ) -> Result<Self> {
+        let Some(recorded_log) = self.log else {
+            return Ok(self);
+        };
+        let path = database.with_extension("db-wal");
+        let log = File::open(&path).at(&path)?;
+        if !is_other_log(&recorded_log, &log, connection).at(database)? {
+            return Ok(self);
+        }
+        Ok(Self {
+            overwrites: self.overwrites + 1,
+            is_checked: false,
+            log: None,
         })
     }
 
