@@ -7,21 +7,18 @@
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
+use rusqlite::Connection;
 use rusqlite::backup::{Backup, StepResult};
-use rusqlite::{Connection, OpenFlags};
 use shop_core::{ErrorKind, Result};
 use uuid::Uuid;
 
-use super::engine::database::read_pragma;
+use super::engine::database::{open_to_read, read_pragma};
 use super::engine::error::{AtPath as _, database_error};
 use super::engine::file_record::FileRecord;
 use super::engine::lock::{FileLock, LOCK_TIMEOUT};
 use super::engine::permissions::{create_file, create_folder};
 use super::engine::thread::blocking;
-use super::engine::wal;
-use super::engine::write_lock::keep_log_at_close;
 use super::file::SqliteFile;
 use super::schema::{FILE, SHOP};
 
@@ -203,7 +200,7 @@ fn open_snapshots(folder: &Path) -> Result<Vec<(String, Connection)>> {
             locks.push(FileLock::open(&lock_path)?);
         }
 
-        let connection = open(&path)?;
+        let connection = open_to_read(&path)?;
         let application_id: i32 = read_pragma(&connection, "application_id").at(&path)?;
         if application_id >> 8 == APPLICATION_PREFIX {
             opened.push((name, connection));
@@ -244,30 +241,6 @@ fn list_files(folder: &Path, endings: &[&str]) -> Result<Vec<String>> {
     }
     names.sort_by_key(|name| (name == LAST_FILE, name.clone()));
     Ok(names)
-}
-
-/// Opens a connection to the file at `path` that refuses to write, after a check of its write-ahead
-/// log.
-///
-/// # Errors
-/// [`Corrupt`](ErrorKind::Corrupt) if the write-ahead log is damaged, or the error of SQLite.
-///
-/// If no service runs, this may be the last connection to be closed. A write-ahead log with content
-/// is kept nevertheless, because copying it would change the file without a record of it.
-pub(super) fn open(path: &Path) -> Result<Connection> {
-    wal::check_idle(path)?;
-    let log = path.with_extension("db-wal");
-    let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
-        connection.busy_timeout(Duration::from_secs(1))?;
-        connection.pragma_update(None, "query_only", true)?;
-        if has_log {
-            keep_log_at_close(&connection)?;
-        }
-        Ok(connection)
-    });
-    opened.at(path)
 }
 
 /// Copies the snapshot of `source` to a new file at `path`, checks the copy for damage, and syncs

@@ -40,6 +40,21 @@ async fn a_write_ahead_log_without_its_file_is_refused() {
 }
 
 #[tokio::test]
+async fn a_changed_record_of_a_topic_of_events_is_named() {
+    let folder = fresh_folder();
+    let log = open_log_with(&folder, EmbeddedLogOptions::for_events("order_created")).await;
+    let sink = log.sink();
+    sink.publish(&purchase(1)).await.unwrap();
+    let file = folder.path().join("log-order_created.db");
+    assert_eq!(check_integrity(&file).await.unwrap(), [""; 0]);
+    let changed = Connection::open(&file).unwrap();
+    let count = changed.execute("UPDATE records SET time = time + 1", []);
+    assert_eq!(count, Ok(1));
+    let damage = check_integrity(&file).await.unwrap();
+    assert!(damage[0].starts_with("record 1: "), "{damage:?}");
+}
+
+#[tokio::test]
 async fn rows_that_cannot_be_removed_are_counted_and_named() {
     let folder = fresh_folder();
     let store = open_store(&folder).await;

@@ -10,11 +10,10 @@ use rusqlite::Connection;
 use shop_core::Result;
 use tokio::sync::Notify;
 
-pub use super::engine::database::{FileSchema, IntegrityCheck};
+pub use super::engine::database::FileSchema;
 pub use super::engine::error::{parse_column, sqlite_error, unreadable};
+pub use super::engine::integrity::RowsCheck;
 pub use super::engine::thread::blocking;
-
-pub use super::integrity::find_damage;
 
 use super::EmbeddedStoreOptions;
 use super::engine::database::Database;

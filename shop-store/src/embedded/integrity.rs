@@ -1,21 +1,18 @@
-//! Checks a database file: its pages, its indexes and its rows.
+//! [`check_integrity`], and the checks of the rows of a log and of a shop.
 
-use std::panic::resume_unwind;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::thread;
 
 use rusqlite::Error::FromSqlConversionFailure;
 use rusqlite::{Connection, Row};
 use shop_core::Result;
 
-use super::backup::open;
 use super::engine::checksum::changed_row_error;
 use super::engine::database::read_pragma;
-use super::engine::error::{AtPath as _, is_damage};
+use super::engine::integrity::{MAX_LINES, find_damage};
 use super::engine::thread::blocking;
 use super::log::read_content;
+use super::log::schema::LOG;
 use super::schema::SHOP;
 use super::store::{
     ALL, SELECT_WAITING_REFUNDS, Sums, compare_sums, read_checked_key, read_unfolded,
@@ -33,116 +30,50 @@ use super::store::{
 /// opened.
 pub async fn check_integrity(file: impl AsRef<Path>) -> Result<Vec<String>> {
     let path = file.as_ref().to_owned();
-    blocking(move || find_damage(&path, &Arc::default())).await
+    blocking(move || find_damage(&path, check_rows_of_any, &Arc::default())).await
 }
 
-/// The maximum number of lines of SQLite's check, and of the check of rows.
-const MAX_LINES: usize = 100;
-
-/// Returns the lines of [`check_integrity`]. The check ends with an error soon after it was
-/// `cancelled`.
-///
-/// # Errors
-/// The errors of [`check_integrity`].
-pub fn find_damage(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Vec<String>> {
-    match check_pages_and_rows(path, cancelled) {
-        Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
-        checked => checked,
-    }
-}
-
-/// The number of steps of SQLite's virtual machine, about a millisecond, after which a check looks
-/// whether it was cancelled.
-const STEPS: i32 = 100_000;
-
-/// Opens a connection to the file at `path` whose statements fail when they are `cancelled`.
-fn open_cancellable(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Connection> {
-    let mut connection = open(path)?;
-    let cancelled = Arc::clone(cancelled);
-    connection
-        .progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))
-        .at(path)?;
-    Ok(connection)
-}
-
-/// Runs the check of pages and the check of rows at the same time, and returns their lines.
-fn check_pages_and_rows(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Vec<String>> {
-    // There are two connections, because each thread uses its own.
-    let (pages, rows) = thread::scope(|scope| {
-        let rows = scope.spawn(|| {
-            open_cancellable(path, cancelled).and_then(|file| damaged_rows(&file).at(path))
-        });
-        let pages =
-            open_cancellable(path, cancelled).and_then(|file| damaged_pages(&file).at(path));
-        (
-            pages,
-            rows.join().unwrap_or_else(|panic| resume_unwind(panic)),
-        )
+/// Checks the rows of a file, if it is a shop or a log of this version. The checksums in other
+/// files are not known here.
+fn check_rows_of_any(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    let application_id: i32 = read_pragma(file, "application_id")?;
+    let version: i64 = read_pragma(file, "user_version")?;
+    let schema = [&SHOP, &LOG].into_iter().find(|schema| {
+        schema.application_id == application_id && schema.migrations.len() as i64 == version
     });
-    let mut lines = pages?;
-    match rows {
-        Ok(rows) if lines.is_empty() => return Ok(rows.lines),
-        Ok(rows) if !rows.are_sound => lines.extend(rows.lines),
-        Err(error) if lines.is_empty() => return Err(error),
-        // SQLite named the damaged page. The check of rows adds nothing.
-        Ok(_) | Err(_) => {}
-    }
-    Ok(lines)
+    schema.map_or_else(|| Ok(Vec::new()), |schema| (schema.check_rows)(file))
 }
 
-/// Runs SQLite's own check of pages and indexes, and returns its lines.
-fn damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
-    let mut lines: Vec<String> = check
-        .query_map([], |row| row.get(0))?
-        .collect::<rusqlite::Result<_>>()?;
-    lines.retain(|line| line != "ok");
-    Ok(lines)
+/// Checks the rows of a log.
+pub(super) fn check_log_rows(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    find_refused_rows(file, LOG_CHECKS)
 }
 
-/// The result of the check of rows.
-struct CheckedRows {
-    /// Whether every row agrees with its checksum.
-    are_sound: bool,
-    /// A line for each row that does not agree; if all agree, a line for each sum that differs from
-    /// its purchases.
-    lines: Vec<String>,
-}
-
-/// Checks the rows and then the sums of a file, if it is a shop of this version. The checksums in
-/// other files are not known here.
-fn damaged_rows(file: &Connection) -> rusqlite::Result<CheckedRows> {
-    let mut lines = Vec::new();
-    let current = (i64::from(SHOP.application_id), SHOP.migrations.len() as i64);
-    let is_current = (
-        read_pragma(file, "application_id")?,
-        read_pragma(file, "user_version")?,
-    ) == current;
-    if is_current {
-        for (row_name, sql, check) in ROW_CHECKS {
-            lines.extend(find_refused_rows(file, row_name, sql, *check)?);
-        }
-    }
+/// Checks the rows of a shop, and if each agrees with its checksum, the sums of the rows.
+pub(super) fn check_shop_rows(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut lines = check_log_rows(file)?;
+    lines.extend(find_refused_rows(file, STORE_CHECKS)?);
     lines.truncate(MAX_LINES);
-    let are_sound = lines.is_empty();
-    if is_current && are_sound {
-        lines = match compare_sums(file, MAX_LINES) {
-            // The comparison also finds a gap in the numbers of `unfolded`.
-            Err(error @ FromSqlConversionFailure(..)) => vec![format!("sums: {error}")],
-            compared => compared?,
-        };
+    if !lines.is_empty() {
+        return Ok(lines);
     }
-    Ok(CheckedRows { are_sound, lines })
+    match compare_sums(file, MAX_LINES) {
+        // The comparison also finds a gap in the numbers of `unfolded`.
+        Err(error @ FromSqlConversionFailure(..)) => Ok(vec![format!("sums: {error}")]),
+        compared => compared,
+    }
 }
 
-/// A function that reads a row. Only its error counts.
-type RowCheck = fn(&Row<'_>) -> rusqlite::Result<()>;
+/// A check of rows: what a row is, the query of the rows, and the function that reads one, of which
+/// only the error counts. The first column of the query is the number of the row.
+type RowCheck = (
+    &'static str,
+    &'static str,
+    fn(&Row<'_>) -> rusqlite::Result<()>,
+);
 
-/// The checks of rows: what a row is, the query of the rows, and the function that reads one.
-///
-/// These are the rows with checksums, except for purchases, whose values are all in an index too.
-/// The first column of each query is the number of the row.
-const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
+/// The checks of the rows of a log.
+const LOG_CHECKS: &[RowCheck] = &[
     (
         "record",
         "SELECT offset, time, key, headers, value, checksum FROM records",
@@ -156,6 +87,11 @@ const ROW_CHECKS: &[(&str, &str, RowCheck)] = &[
         "SELECT offset, time, key, headers, value, checksum FROM dead_letters",
         |row| read_content(row, 0).map(drop),
     ),
+];
+
+/// The checks of the rows of a store: of those with checksums, except for purchases, whose values
+/// are all in an index too.
+const STORE_CHECKS: &[RowCheck] = &[
     (
         "sums of buyer",
         "SELECT buyer, count, high, low, residue FROM buyers",
@@ -198,21 +134,18 @@ const BEHIND: &str = "SELECT offset FROM records
 const MARKS_OF_NO_REFUND: &str = "SELECT row_number() OVER (ORDER BY id) FROM refunds
     WHERE id NOT IN (SELECT id FROM purchases)";
 
-/// Returns a line for each row of the query `sql` that `check` refuses, at most [`MAX_LINES`].
-fn find_refused_rows(
-    file: &Connection,
-    row_name: &str,
-    sql: &str,
-    check: RowCheck,
-) -> rusqlite::Result<Vec<String>> {
-    let mut statement = file.prepare(sql)?;
-    let mut rows = statement.query([])?;
+/// Returns a line for each row that one of `checks` refuses, at most [`MAX_LINES`].
+fn find_refused_rows(file: &Connection, checks: &[RowCheck]) -> rusqlite::Result<Vec<String>> {
     let mut lines = Vec::new();
-    while lines.len() < MAX_LINES
-        && let Some(row) = rows.next()?
-    {
-        if let Err(error) = check(row) {
-            lines.push(format!("{row_name} {}: {error}", row.get::<_, i64>(0)?));
+    for (row_name, sql, check) in checks {
+        let mut statement = file.prepare(sql)?;
+        let mut rows = statement.query([])?;
+        while lines.len() < MAX_LINES
+            && let Some(row) = rows.next()?
+        {
+            if let Err(error) = check(row) {
+                lines.push(format!("{row_name} {}: {error}", row.get::<_, i64>(0)?));
+            }
         }
     }
     Ok(lines)

@@ -2,7 +2,7 @@
 
 use super::clock;
 use super::engine::database::FileSchema;
-use super::integrity::find_damage;
+use super::integrity::check_shop_rows;
 use super::log::schema::LOG;
 
 /// The name of the file of purchases, without its extension.
@@ -18,7 +18,7 @@ pub(super) const SHOP: FileSchema = FileSchema {
         LOG.tables[0],
         "purchases buyers unfolded days quarters refunds erased waiting_refunds settings",
     ],
-    check: find_damage,
+    check_rows: check_shop_rows,
 };
 
 /// The tables of the store.

@@ -328,7 +328,7 @@ mod tests {
         application_id: 7,
         migrations: &[&["CREATE TABLE texts (text BLOB);"]],
         tables: &[],
-        check: |_, _| Ok(Vec::new()),
+        check_rows: |_| Ok(Vec::new()),
     };
 
     const COUNT: &str = "SELECT count(*) FROM texts";

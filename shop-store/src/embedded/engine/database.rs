@@ -9,8 +9,6 @@
 //! returns.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use rusqlite::config::DbConfig;
@@ -19,10 +17,11 @@ use rusqlite::{Connection, OpenFlags};
 use shop_core::{Error, ErrorKind, Result};
 
 use super::error::{AtPath as _, database_error};
+use super::integrity::RowsCheck;
 use super::lock::{FileLock, LOCK_TIMEOUT};
 use super::permissions::{create_file, create_folder, restrict};
 use super::wal;
-use super::write_lock::{OpenedRecord, WriteLock};
+use super::write_lock::{OpenedRecord, WriteLock, keep_log_at_close};
 
 /// A type of database file: its tables, and how its older versions are migrated.
 #[derive(Debug)]
@@ -39,13 +38,9 @@ pub struct FileSchema {
     pub migrations: &'static [&'static [&'static str]],
     /// The names of the tables, separated by spaces, in one text for each part of the schema.
     pub tables: &'static [&'static str],
-    /// Checks the pages and the rows of a file that this product did not write last, such as a copy.
-    pub check: IntegrityCheck,
+    /// Checks the rows of a file that this product did not write last, such as a copy.
+    pub check_rows: RowsCheck,
 }
-
-/// A function that checks the file at a path, and returns a line for each damage. It ends with an
-/// error soon after the flag was set.
-pub type IntegrityCheck = fn(&Path, &Arc<AtomicBool>) -> Result<Vec<String>>;
 
 impl FileSchema {
     /// Reads one row of every table and of every index, to detect a damaged file.
@@ -451,6 +446,30 @@ impl Database {
     fn corrupt(&self, message: &str) -> Error {
         database_error(ErrorKind::Corrupt, message).with_context("file", self.path().display())
     }
+}
+
+/// Opens a connection to the file at `path` that refuses to write, after a check of its write-ahead
+/// log.
+///
+/// If no service runs, this may be the last connection to be closed. A write-ahead log with content
+/// is kept nevertheless, because copying it would change the file without a record of it.
+///
+/// # Errors
+/// [`Corrupt`](ErrorKind::Corrupt) if the write-ahead log is damaged, or the error of SQLite.
+pub(in crate::embedded) fn open_to_read(path: &Path) -> Result<Connection> {
+    wal::check_idle(path)?;
+    let log = path.with_extension("db-wal");
+    let has_log = log.metadata().is_ok_and(|log| log.len() > 0);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let opened = Connection::open_with_flags(path, flags).and_then(|connection| {
+        connection.busy_timeout(BUSY_TIMEOUT)?;
+        connection.pragma_update(None, "query_only", true)?;
+        if has_log {
+            keep_log_at_close(&connection)?;
+        }
+        Ok(connection)
+    });
+    opened.at(path)
 }
 
 /// Returns the value of a pragma.

@@ -1,4 +1,4 @@
-//! [`FileCheck`]: the check of all pages of a file that is not the one that this product wrote last,
+//! [`FileCheck`]: the check of all pages and rows of a file that is not the one that this product wrote last,
 //! beside the reads and writes of the file.
 //!
 //! Such a file may be torn: a copy of the file and of its write-ahead log that were made one after
@@ -13,14 +13,14 @@ use std::thread::JoinHandle;
 use shop_core::Result;
 use tokio::sync::watch;
 
-use super::database::IntegrityCheck;
+use super::integrity::{RowsCheck, find_damage};
 use super::write_lock::{OVERWRITTEN, record_checked};
 
 /// What is known of a file, which the health of a service reports. A clone shares it.
 #[derive(Debug, Clone)]
 pub(in crate::embedded) struct FileCheck {
     path: PathBuf,
-    check: IntegrityCheck,
+    check_rows: RowsCheck,
     state: watch::Sender<CheckState>,
 }
 
@@ -38,12 +38,12 @@ enum CheckState {
 }
 
 impl FileCheck {
-    /// Creates the state of the file at `path`, which is sound as far as it is known, and which `check`
-    /// checks.
-    pub(in crate::embedded) fn new(path: PathBuf, check: IntegrityCheck) -> Self {
+    /// Creates the state of the file at `path`, which is sound as far as it is known, and whose rows
+    /// `check_rows` checks.
+    pub(in crate::embedded) fn new(path: PathBuf, check_rows: RowsCheck) -> Self {
         Self {
             path,
-            check,
+            check_rows,
             state: watch::Sender::new(CheckState::Sound),
         }
     }
@@ -92,7 +92,7 @@ impl FileCheck {
 
     /// Checks the file, and records the result.
     fn run(&self, overwrites: u64, cancelled: &Arc<AtomicBool>) {
-        let lines = match (self.check)(&self.path, cancelled) {
+        let lines = match find_damage(&self.path, self.check_rows, cancelled) {
             _ if cancelled.load(Ordering::Relaxed) => return,
             Ok(lines) => lines,
             Err(error) => vec![format!("the check failed: {}", error.chain())],

@@ -15,10 +15,11 @@
 //! | `lock` | locks between processes, with a timeout |
 //! | `write_lock`, `file_record`, `file_check` | take turns with other processes, and notice that another program has replaced or overwritten the file |
 //! | `checkpoint`, `wal` | copy the write-ahead log into the file, repair it after a failed sync, and check it before SQLite opens it |
+//! | `integrity` | check all pages and rows of a file |
 //! | `checksum`, `bulk`, `error` | what the tables of the layers above have in common: checksums of rows, inserts of several rows, errors |
 //!
-//! A job brings its own statements, and a [schema](database::FileSchema) its tables and their check,
-//! so the engine knows neither records nor purchases. Why each of these parts exists is in
+//! A job brings its own statements, and a [schema](database::FileSchema) its tables and the check of
+//! their rows, so the engine knows neither records nor purchases. Why each of these parts exists is in
 //! `docs/decisions/0004-sqlite-as-log-and-store.md`.
 
 pub(super) mod bulk;
@@ -30,6 +31,7 @@ pub(super) mod error;
 pub(super) mod file_check;
 pub(super) mod file_record;
 mod gather;
+pub(super) mod integrity;
 pub(super) mod job;
 pub(super) mod lock;
 pub(super) mod permissions;

@@ -97,7 +97,7 @@ impl Writer {
         let health = WriteHealth::default();
         let opening = Arc::clone(&database);
         let thread_health = health.clone();
-        let file_check = FileCheck::new(database.path(), database.schema.check);
+        let file_check = FileCheck::new(database.path(), database.schema.check_rows);
         let thread_file_check = file_check.clone();
         let exit = thread::start("shop-writer", move || match opening.open_to_write() {
             Err(error) => drop(ready.send(Err(error))),
@@ -558,7 +558,7 @@ mod tests {
         application_id: 7,
         migrations: &[&["CREATE TABLE numbers (number INTEGER PRIMARY KEY);"]],
         tables: &["numbers"],
-        check: |_, _| Ok(Vec::new()),
+        check_rows: |_| Ok(Vec::new()),
     };
 
     fn insert(number: i64) -> impl Fn(&Connection) -> rusqlite::Result<i64> {

@@ -2,7 +2,7 @@
 
 use crate::embedded::clock;
 use crate::embedded::engine::database::FileSchema;
-use crate::embedded::integrity::find_damage;
+use crate::embedded::integrity::check_log_rows;
 
 /// The statements that create the tables of a log.
 ///
@@ -61,5 +61,5 @@ pub(crate) const LOG: FileSchema = FileSchema {
     application_id: 0x5368_6f4c,
     migrations: &[&[TABLES, clock::TABLE]],
     tables: &["log records sqlite_sequence groups dead_letters settled_letters clock"],
-    check: find_damage,
+    check_rows: check_log_rows,
 };

@@ -1,0 +1,89 @@
+//! Checks a whole file: its pages and indexes by SQLite's own check, and its rows by that of the
+//! schema.
+
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+
+use rusqlite::Connection;
+use shop_core::Result;
+
+use super::database::open_to_read;
+use super::error::{AtPath as _, is_damage};
+
+/// The maximum number of lines of SQLite's check, and of each check of rows.
+pub(in crate::embedded) const MAX_LINES: usize = 100;
+
+/// The number of steps of SQLite's virtual machine, about a millisecond, after which a check looks
+/// whether it was cancelled.
+const STEPS: i32 = 100_000;
+
+/// A function that returns a line for each row that does not agree with its checksum, or with other
+/// rows.
+pub type RowsCheck = fn(&Connection) -> rusqlite::Result<Vec<String>>;
+
+/// Checks the file at `path`, whose rows `check_rows` checks, and returns a line for each damage.
+/// The check ends with an error soon after it was `cancelled`.
+///
+/// # Errors
+/// [`Unavailable`](shop_core::ErrorKind::Unavailable) if the file does not exist or cannot be
+/// opened.
+pub(in crate::embedded) fn find_damage(
+    path: &Path,
+    check_rows: RowsCheck,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<Vec<String>> {
+    match check_pages_and_rows(path, check_rows, cancelled) {
+        Err(error) if is_damage(&error) => Ok(vec![error.chain().to_string()]),
+        checked => checked,
+    }
+}
+
+/// Runs the check of pages and the check of rows at the same time, and returns their lines.
+fn check_pages_and_rows(
+    path: &Path,
+    check_rows: RowsCheck,
+    cancelled: &Arc<AtomicBool>,
+) -> Result<Vec<String>> {
+    // There are two connections, because each thread uses its own.
+    let run =
+        |check: RowsCheck| open_cancellable(path, cancelled).and_then(|file| check(&file).at(path));
+    let (pages, rows) = thread::scope(|scope| {
+        let rows = scope.spawn(|| run(check_rows));
+        let pages = run(find_damaged_pages);
+        (
+            pages,
+            rows.join().unwrap_or_else(|panic| resume_unwind(panic)),
+        )
+    });
+    let mut lines = pages?;
+    match rows {
+        Ok(rows) => lines.extend(rows),
+        Err(error) if lines.is_empty() => return Err(error),
+        // SQLite named the damaged page, which the check of rows could not read.
+        Err(_) => {}
+    }
+    Ok(lines)
+}
+
+/// Opens a connection to the file at `path` whose statements fail when they are `cancelled`.
+fn open_cancellable(path: &Path, cancelled: &Arc<AtomicBool>) -> Result<Connection> {
+    let mut connection = open_to_read(path)?;
+    let cancelled = Arc::clone(cancelled);
+    connection
+        .progress_handler(STEPS, Some(move || cancelled.load(Ordering::Relaxed)))
+        .at(path)?;
+    Ok(connection)
+}
+
+/// Runs SQLite's own check of pages and indexes, and returns its lines.
+fn find_damaged_pages(file: &Connection) -> rusqlite::Result<Vec<String>> {
+    let mut check = file.prepare(&format!("PRAGMA integrity_check({MAX_LINES})"))?;
+    let mut lines: Vec<String> = check
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    lines.retain(|line| line != "ok");
+    Ok(lines)
+}
