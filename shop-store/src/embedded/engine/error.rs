@@ -112,6 +112,14 @@ fn sqlite_source(error: &Error) -> Option<&rusqlite::Error> {
     std::error::Error::source(error)?.downcast_ref()
 }
 
+/// Returns whether an error is about one write, so that other writes can still be applied.
+pub(in crate::embedded) fn is_about_write(error: &Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::Corrupt | ErrorKind::Internal | ErrorKind::TooLarge
+    )
+}
+
 /// Returns whether `error` reports a damaged file, and not only a value that this version cannot
 /// read.
 pub(in crate::embedded) fn is_damage(error: &Error) -> bool {

@@ -10,7 +10,7 @@
 //! | module | task |
 //! |---|---|
 //! | `database`, `permissions` | name a file and its schema, create it, and open its connections |
-//! | `writer`, `job`, `gather`, `commit_sizer` | commit queued writes in groups, in a thread |
+//! | `writer`, `writer_thread`, `job`, `gather`, `commit_sizer` | commit queued writes in groups, in a thread |
 //! | `readers`, `thread` | run queries in threads |
 //! | `lock` | locks between processes, with a timeout |
 //! | `write_lock`, `file_record`, `file_check` | take turns with other processes, and notice that another program has replaced or overwritten the file |
@@ -40,3 +40,4 @@ pub(super) mod thread;
 pub(super) mod wal;
 pub(super) mod write_lock;
 pub(super) mod writer;
+mod writer_thread;

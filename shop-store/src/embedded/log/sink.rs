@@ -18,8 +18,8 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use super::EmbeddedLog;
 use super::log::EmbeddedLogInner;
 use super::publish::{PublishBatch, PublishBatchJob, PublishJob, PublishWork, append};
+use crate::embedded::engine::error::is_about_write;
 use crate::embedded::engine::job::{WriteTask, wait_until_durable};
-use crate::embedded::engine::writer::is_about_write;
 
 /// The number of purchases of a batch up to which each purchase is a write job of its own.
 const MAX_EACH: usize = 1_000;
