@@ -137,7 +137,7 @@ pub use bytes::Bytes;
 pub use clock::{Clock, SystemClock, SystemClockFrom};
 pub use domain::{
     Details, IdempotencyKey, Invalid, InvalidKind, NewPurchase, Price, Purchase, PurchaseId,
-    RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key,
+    RequestContext, Timestamp, Total, TotalOverflow, UserId, UserName, id_from_key, id_from_values,
 };
 pub use error::catch_panic;
 pub use error::{Blame, Error, ErrorKind, Outcome, Result, Retry};

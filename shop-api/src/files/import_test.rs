@@ -297,6 +297,20 @@ async fn a_row_is_known_by_its_values_and_its_occurrence() {
 }
 
 #[tokio::test]
+async fn rows_in_the_order_of_time_have_ascending_ids_and_are_known_again() {
+    let mut file = "username,userid,price,timestamp\n".to_owned();
+    for second in 10..30 {
+        file += &format!("ada,u{second},1,2026-01-01T00:00:{second}Z\n");
+    }
+    let (_, store) = import_file(&csv(), &file).await;
+    let mut stored = store.all();
+    stored.sort_by_key(|purchase| purchase.timestamp);
+    assert!(stored.is_sorted_by_key(|purchase| purchase.id));
+    let again = import_into(&store, &csv(), &file).await.unwrap();
+    assert_eq!(counts(&again), [0, 20, 0, 0]);
+}
+
+#[tokio::test]
 async fn a_row_that_is_older_than_the_retention_is_rejected() {
     let day = csv().retention(Some(Duration::from_secs(86_400)));
     let file = "username,userid,price,timestamp\nada,u1,1,2020-01-01T00:00:00Z\n";

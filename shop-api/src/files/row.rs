@@ -20,7 +20,7 @@ use shop_core::import::ImportRow;
 use shop_core::retention::AcceptedTimes;
 use shop_core::{
     Clock as _, IdempotencyKey, Invalid, NewPurchase, Price, Purchase, PurchaseId, SystemClock,
-    Timestamp, Uuid, id_from_key,
+    Timestamp, Uuid, id_from_key, id_from_values,
 };
 
 /// The entries of a row that is valid.
@@ -266,7 +266,7 @@ impl RowParser {
     ///
     /// The id follows from the parsed values, and from how often the file contained the same values
     /// before. So equal rows keep their ids in a file that was reordered, corrected or saved by a
-    /// spreadsheet.
+    /// spreadsheet. The ids of rows with a time are in the order of time, see [`id_from_values`].
     fn derive_id_from_values(
         &mut self,
         new: &NewPurchase,
@@ -291,13 +291,21 @@ impl RowParser {
         let (hash, _) = content.as_u64_pair();
         let occurrence = self.occurrences.entry(hash).or_insert(0);
         *occurrence += 1;
-        derive_id_from_key(new, &format!("import/{occurrence}/{content}"))
+        let key = parse_key(&format!("import/{occurrence}/{content}"))?;
+        Ok(match time {
+            Some(time) => id_from_values(&new.user_id, &key, time),
+            None => id_from_key(&new.user_id, &key),
+        })
     }
 }
 
 /// Returns the id of a purchase of this user with the idempotency key `key`, as the HTTP API
 /// derives it.
 fn derive_id_from_key(new: &NewPurchase, key: &str) -> Result<PurchaseId, String> {
-    let key: IdempotencyKey = key.parse().map_err(|error| format!("{error}"))?;
-    Ok(id_from_key(&new.user_id, &key))
+    Ok(id_from_key(&new.user_id, &parse_key(key)?))
+}
+
+/// Parses an idempotency key.
+fn parse_key(key: &str) -> Result<IdempotencyKey, String> {
+    key.parse().map_err(|error: Invalid| error.to_string())
 }

@@ -8,6 +8,7 @@
 //! | a key that is a UUID of version 4 or 7 | this UUID |
 //! | any other key, including UUIDs of other versions | a UUIDv5 of the user id and the key |
 //! | no key | a UUIDv7, created where the purchase is accepted |
+//! | a row of a file without an id and a key | a UUIDv8 of its time, and of its values as a key |
 //! | a refund | a UUIDv5 of the id of its purchase |
 //! | a record of another producer without an id | its [`RecordId`](crate::log::RecordId), a UUIDv5 of its position |
 
@@ -17,7 +18,7 @@ use compact_str::CompactString;
 use uuid::Uuid;
 
 use super::text::text_type;
-use super::{Invalid, UserId};
+use super::{Invalid, Timestamp, UserId};
 use crate::macros::format_as;
 
 /// The UUID namespace of ids that are derived from keys. It must never change: with another value,
@@ -50,6 +51,27 @@ pub fn id_from_key(user: &UserId, key: &IdempotencyKey) -> PurchaseId {
             KEY_NAMESPACE,
             &[user.as_str().as_bytes(), key.as_str().as_bytes()],
         )),
+    }
+}
+
+/// Returns the id of an imported purchase of `user` at `time` that is known by its values, which
+/// `key` stands for.
+///
+/// It is a UUIDv8 whose first 48 bits are the time in milliseconds since 1970, as in a UUIDv7, and
+/// whose other bits are those of [`id_from_key`]. So the rows of a file that is in the order of time
+/// have ascending ids, and a store appends them to its index of ids in place of changing a page of
+/// it for each row.
+#[must_use]
+pub fn id_from_values(user: &UserId, key: &IdempotencyKey, time: Timestamp) -> PurchaseId {
+    let id = id_from_key(user, key);
+    let millis = u64::try_from(time.as_millis()).ok();
+    match (id.as_uuid(), millis) {
+        (Some(uuid), Some(millis)) if millis < 1 << 48 => {
+            let mut bytes = *uuid.as_bytes();
+            bytes[..6].copy_from_slice(&millis.to_be_bytes()[2..]);
+            PurchaseId::from_uuid(Uuid::new_v8(bytes))
+        }
+        _ => id,
     }
 }
 

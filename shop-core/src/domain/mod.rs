@@ -24,7 +24,7 @@ pub use {
     context::{RecordOrigin, RequestContext},
     details::{Currency, DetailMembers, Details, Item, Quantity, Reference, RefundReason},
     draft::NewPurchaseDraft,
-    identity::{IdempotencyKey, PurchaseId, id_from_key},
+    identity::{IdempotencyKey, PurchaseId, id_from_key, id_from_values},
     invalid::{Invalid, InvalidKind},
     price::{Price, Total, TotalOverflow},
     purchase::{NewPurchase, Purchase},
